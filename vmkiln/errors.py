@@ -1,0 +1,168 @@
+"""Every error vmkiln raises, as one tree.
+
+VmkilnError                      anything we report; carries an optional hint saying what to do next
+├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
+│   └── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
+├── HostUnfit                    this machine lacks something a build needs (exit code 3)
+├── CommandFailed                a program ended with an error or ran past its limit
+├── DownloadFailed               a URL could not be fetched or did not match its checksum
+├── ImageUnsafe                  a disk image was refused before any tool opened it
+├── ImageNotFound                a source or stored image does not exist
+├── ImageConflict                a target image version exists already, or is of another kind
+├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
+│   ├── CustomizationFailed      a customizer ended with an error
+│   ├── ValidationFailed         an in-VM validation ended with an error
+│   ├── DistributionFailed       a distribute target could not be written
+│   ├── RunTimedOut              buildTimeoutInMinutes was reached
+│   └── VirtualMachineLost       a VM ended when it should have been running
+├── RunCanceled                  the user cancelled the run (exit code 130)
+└── CleanUpFailed                something temporary could not be deleted; names each leftover
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class VmkilnError(Exception):
+    """Anything vmkiln reports: what was being done, to what, and what came back; `hint` says what to do next."""
+
+    code = "InternalError"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(VmkilnError):
+    """What the user gave is wrong; nothing was started."""
+
+    code = "BadInput"
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a template: where (JSON path such as `properties.customize[0].inline`), what, what is allowed."""
+
+    path: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.message}"
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class TemplateInvalid(InputError):
+    """One or more mistakes in an image template; `mistakes` has them all."""
+
+    code = "ValidationFailed"
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+        super().__init__(f"the template has {count} mistake{'s' if count != 1 else ''}:\n{lines}")
+
+
+class HostUnfit(VmkilnError):
+    """This machine lacks something a build needs."""
+
+    code = "HostUnfit"
+    exit_code = 3
+
+
+class CommandFailed(VmkilnError):
+    """A program ended with an error or ran past its limit; carries its argument list, exit status and output."""
+
+    code = "CommandFailed"
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        exit_status: int | None,
+        output: str,
+        reason: str,
+        hint: str | None = None,
+    ) -> None:
+        self.arguments = tuple(arguments)
+        self.exit_status = exit_status
+        self.output = output
+        tail = output.strip()[-2000:]
+        super().__init__(f"{arguments[0]} {reason}" + (f": {tail}" if tail else ""), hint=hint)
+
+
+class DownloadFailed(VmkilnError):
+    """A URL could not be fetched or did not match its checksum."""
+
+    code = "DownloadFailed"
+
+
+class ImageUnsafe(VmkilnError):
+    """A disk image was refused before any tool opened it."""
+
+    code = "SourceImageUnsafe"
+
+
+class ImageNotFound(VmkilnError):
+    """A source or stored image does not exist."""
+
+    code = "ImageNotFound"
+
+
+class ImageConflict(VmkilnError):
+    """A target image version exists already, or is of another kind."""
+
+    code = "Conflict"
+
+
+class RunFailed(VmkilnError):
+    """A run ended Failed; says in which phase and why."""
+
+    code = "RunFailed"
+
+
+class CustomizationFailed(RunFailed):
+    """A customizer ended with an error."""
+
+    code = "PackerBuildFailed"
+
+
+class ValidationFailed(RunFailed):
+    """An in-VM validation ended with an error."""
+
+    code = "ValidationFailed"
+
+
+class DistributionFailed(RunFailed):
+    """A distribute target could not be written."""
+
+    code = "DistributionFailed"
+
+
+class RunTimedOut(RunFailed):
+    """buildTimeoutInMinutes was reached."""
+
+    code = "BuildTimeout"
+
+
+class VirtualMachineLost(RunFailed):
+    """A VM ended when it should have been running."""
+
+    code = "BuildVmTerminated"
+
+
+class RunCanceled(VmkilnError):
+    """The user cancelled the run."""
+
+    code = "Canceled"
+    exit_code = 130
+
+
+class CleanUpFailed(VmkilnError):
+    """Something temporary could not be deleted; the message names each leftover."""
+
+    code = "CleanUpFailed"

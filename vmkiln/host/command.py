@@ -1,0 +1,163 @@
+"""The only place that starts a process.
+
+Every argument list is logged as one line that can be pasted into a shell and rerun; no shell is ever involved.
+A process started here dies with us: it gets SIGKILL when the thread that started it ends (prctl(2) PR_SET_PDEATHSIG).
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.errors import CommandFailed, HostUnfit
+
+logger = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ended: its exit status and what it printed."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode(errors="replace")
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent thread ends; runs between fork and exec."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+async def run(
+    arguments: Sequence[str | Path],
+    *,
+    timeout_seconds: float,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    check: bool = True,
+    on_stderr: Callable[[bytes], None] | None = None,
+) -> Completed:
+    """Run a program to its end and return what it printed.
+
+    `environment` replaces the whole environment when given. `on_stderr` gets each chunk of standard error as it
+    arrives (for progress). Cancelling the call kills the program.
+
+    Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
+    false) or when the limit is reached.
+    """
+    async with start(
+        arguments,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        environment=environment,
+        directory=directory,
+    ) as process:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                stdout, stderr = await _communicate(process, stdin, on_stderr)
+                await process.wait()
+        except TimeoutError as error:
+            raise CommandFailed(
+                [str(argument) for argument in arguments],
+                exit_status=None,
+                output="",
+                reason=f"ran longer than {timeout_seconds:g} s and was ended",
+            ) from error
+        completed = Completed(process.returncode or 0, stdout, stderr)
+    if check and completed.exit_status != 0:
+        raise CommandFailed(
+            [str(argument) for argument in arguments],
+            exit_status=completed.exit_status,
+            output=(stderr or stdout).decode(errors="replace"),
+            reason=f"exited with status {completed.exit_status}",
+        )
+    return completed
+
+
+async def _communicate(
+    process: asyncio.subprocess.Process, stdin: bytes | None, on_stderr: Callable[[bytes], None] | None
+) -> tuple[bytes, bytes]:
+    async def feed() -> None:
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.write(stdin or b"")
+                await process.stdin.drain()
+            process.stdin.close()
+
+    async def drain(stream: asyncio.StreamReader | None, watcher: Callable[[bytes], None] | None) -> bytes:
+        parts: list[bytes] = []
+        while stream is not None and (chunk := await stream.read(65536)):
+            parts.append(chunk)
+            if watcher is not None:
+                watcher(chunk)
+        return b"".join(parts)
+
+    _, stdout, stderr = await asyncio.gather(feed(), drain(process.stdout, None), drain(process.stderr, on_stderr))
+    return stdout, stderr
+
+
+@contextlib.asynccontextmanager
+async def start(
+    arguments: Sequence[str | Path],
+    *,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = subprocess.DEVNULL,
+    stderr: int | None = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A running program, killed (with its process group) when the block is left.
+
+    Raises: `HostUnfit` when the program is not installed.
+    """
+    texts = [str(argument) for argument in arguments]
+    logger.debug("starting: %s", shlex.join(texts))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *texts,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(environment) if environment is not None else None,
+            cwd=directory,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    except FileNotFoundError as error:
+        raise HostUnfit(
+            f"the program `{texts[0]}` is not installed",
+            hint="run `script/bootstrap`, or `vmkiln doctor` for a list",
+        ) from error
+    try:
+        yield process
+    finally:
+        await end(process)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kill a process and its group at once and reap it; finds nothing and is content."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

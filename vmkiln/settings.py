@@ -1,0 +1,65 @@
+"""What the operator may set; one frozen value, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where state lives; everything vmkiln writes is under `home`.
+
+    The state directory is `$VMKILN_HOME`, else `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln`
+    (XDG Base Directory Specification).
+    """
+
+    home: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database."""
+        return self.home / "vmkiln.sqlite"
+
+    @property
+    def image_cache(self) -> Path:
+        """Source images, content-addressed and read-only."""
+        return self.home / "cache" / "images"
+
+    @property
+    def container_image(self) -> Path:
+        """The kernel, initramfs and Packer disk of the container group."""
+        return self.home / "cache" / "container-group"
+
+    @property
+    def image_store(self) -> Path:
+        """Published images: managed images, gallery versions and VHDs."""
+        return self.home / "images"
+
+    @property
+    def staging(self) -> Path:
+        """One folder for each staging resource group."""
+        return self.home / "staging"
+
+    @property
+    def runs(self) -> Path:
+        """One folder for each live run: disks, sockets, keys; empty when nothing runs."""
+        return self.home / "runs"
+
+    @property
+    def catalogue(self) -> Path:
+        """The user's own additions to the platform image catalogue (TOML)."""
+        return self.home / "catalogue.toml"
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Settings as the environment gives them; pure."""
+    if home := environment.get("VMKILN_HOME"):
+        return Settings(home=Path(home).absolute())
+    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
+    return Settings(home=Path(state).absolute() / "vmkiln")
+
+
+def read_settings() -> Settings:
+    """Settings of this process."""
+    return settings_from(os.environ)
