@@ -1,0 +1,196 @@
+"""A run's own user, network, pid and mount namespaces, opened without root and gone when the block is left.
+
+Everything of a run that executes lives inside: when this process dies, even by SIGKILL, the kernel ends the rest
+(prctl(2) PR_SET_PDEATHSIG on the supervisor, and pid_namespaces(7) for all it started).
+"""
+
+import asyncio
+import base64
+import contextlib
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
+from vmkiln.host import command
+
+START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program inside the namespace that ended: its exit status (negative: signal) and the tail of its stderr."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """A range of subordinate ids: first id and how many (subuid(5))."""
+
+    first: int
+    count: int
+
+
+def subordinate_range(text: str, *, user: str, user_id: int) -> IdRange | None:
+    """The user's first range in the text of /etc/subuid or /etc/subgid; pure."""
+    for line in text.splitlines():
+        owner, _, rest = line.strip().partition(":")
+        first, _, count = rest.partition(":")
+        if owner in {user, str(user_id)} and first.isdigit() and count.isdigit() and int(count) > 0:
+            return IdRange(int(first), int(count))
+    return None
+
+
+def id_map_arguments(program: str, process_id: int, *, own_id: int, subordinate: IdRange | None) -> list[str]:
+    """`newuidmap`/`newgidmap` arguments: id 0 inside is the user, 1.. are the user's subordinate ids; pure."""
+    arguments = [program, str(process_id), "0", str(own_id), "1"]
+    if subordinate is not None:
+        arguments += ["1", str(subordinate.first), str(subordinate.count)]
+    return arguments
+
+
+class Namespace:
+    """A live namespace: starts programs inside and tells when they end."""
+
+    def __init__(self, process_id: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.process_id = process_id
+        self._reader = reader
+        self._writer = writer
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._programs: dict[str, asyncio.Future[Ended]] = {}
+        self._closed = False
+
+    @property
+    def network_path(self) -> Path:
+        """The network namespace, as a path another program can join."""
+        return Path(f"/proc/{self.process_id}/ns/net")
+
+    @property
+    def user_path(self) -> Path:
+        """The user namespace, as a path another program can join."""
+        return Path(f"/proc/{self.process_id}/ns/user")
+
+    async def listen(self) -> None:
+        """Read answers until the supervisor is gone; then everything that waits is told so."""
+        while line := await self._reader.readline():
+            message = json.loads(line)
+            if "ended" in message:
+                future = self._programs.pop(message["ended"], None)
+                if future is not None and not future.done():
+                    future.set_result(Ended(message["status"], message["output"]))
+            elif "id" in message:
+                waiting = self._waiting.pop(message["id"])
+                if not waiting.done():
+                    waiting.set_result(message)
+        self._closed = True
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_result({"error": "the supervisor of the run's namespaces ended"})
+        for program in self._programs.values():
+            if not program.done():
+                program.set_result(Ended(-9, "the supervisor of the run's namespaces ended"))
+
+    async def run(
+        self, arguments: Sequence[str | Path], *, stdin: bytes = b"", timeout_seconds: float = 20
+    ) -> command.Completed:
+        """Run a program inside to its end. Raises `CommandFailed` on a non-zero exit."""
+        texts = [str(argument) for argument in arguments]
+        encoded = base64.b64encode(stdin).decode()
+        answer = await self._ask(do="run", arguments=texts, stdin=encoded, timeout_seconds=timeout_seconds)
+        completed = command.Completed(
+            answer["status"], base64.b64decode(answer["stdout"]), base64.b64decode(answer["stderr"])
+        )
+        if completed.exit_status != 0:
+            output = (completed.stderr or completed.stdout).decode(errors="replace")
+            reason = f"exited with status {completed.exit_status}"
+            raise CommandFailed(texts, exit_status=completed.exit_status, output=output, reason=reason)
+        return completed
+
+    @contextlib.asynccontextmanager
+    async def start(self, name: str, arguments: Sequence[str | Path]) -> AsyncIterator[asyncio.Future[Ended]]:
+        """A program running inside under `name`; the future ends when it does. Killed when the block is left."""
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._programs[name] = future
+        try:
+            await self._ask(do="start", name=name, arguments=[str(argument) for argument in arguments])
+            yield future
+        finally:
+            self._programs.pop(name, None)
+            if not self._closed:
+                with contextlib.suppress(VmkilnError):
+                    await self._ask(do="stop", name=name)
+
+    async def _ask(self, **request: Any) -> dict[str, Any]:
+        if self._closed:
+            raise VmkilnError("the supervisor of the run's namespaces ended")
+        self._next_id += 1
+        number = self._next_id
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._writer.write(json.dumps({"id": number, **request}).encode() + b"\n")
+        try:
+            answer = await asyncio.shield(future)
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in answer:
+            raise VmkilnError(f"inside the run's namespaces: {answer['error']}")
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace]:
+    """New user, network, pid, mount, ipc and host name namespaces with their supervisor.
+
+    Raises: `HostUnfit` when the kernel or the set-up refuses.
+    """
+    ours, theirs = socket.socketpair()
+    arguments = [sys.executable, "-I", "-m", "vmkiln.host.supervisor", str(theirs.fileno())]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(ours.close)
+        with theirs:
+            process = await stack.enter_async_context(
+                command.start(arguments, stdin=None, stderr=None, pass_fds=[theirs.fileno()])
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=64 * 1024 * 1024)
+        stack.callback(writer.close)
+        async with asyncio.timeout(START_SECONDS):
+            if not await reader.readline():
+                raise HostUnfit(
+                    "the kernel refused new namespaces to an ordinary user", hint="`vmkiln doctor` says what to change"
+                )
+            await _map_ids(process.pid, use_subordinate_ids=use_subordinate_ids)
+            writer.write(b"mapped\n")
+            if not await reader.readline():
+                raise HostUnfit(
+                    "the run's namespaces could not be prepared", hint="`vmkiln doctor` says what to change"
+                )
+        inner = await asyncio.to_thread(_only_child, process.pid)
+        namespace = Namespace(inner, reader, writer)
+        listening = asyncio.create_task(namespace.listen())
+        stack.callback(listening.cancel)
+        yield namespace
+
+
+async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
+    user, user_id, group_id = getpass.getuser(), os.getuid(), os.getgid()
+    for program, own_id, path in (
+        ("newuidmap", user_id, Path("/etc/subuid")),
+        ("newgidmap", group_id, Path("/etc/subgid")),
+    ):
+        text = path.read_text() if use_subordinate_ids and path.exists() else ""
+        subordinate = subordinate_range(text, user=user, user_id=user_id)
+        arguments = id_map_arguments(program, process_id, own_id=own_id, subordinate=subordinate)
+        await command.run(arguments, timeout_seconds=START_SECONDS)
+
+
+def _only_child(process_id: int) -> int:
+    return int(Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()[0])

@@ -1,0 +1,194 @@
+"""The network of one run, described: bridges, taps, addresses and the firewall between them; pure.
+
+Two segments that never share a link, and one leg out:
+
+    segment "near" ── router (this namespace) ── segment "far"
+                            │
+                         egress (pasta, outside)
+
+A guest on the near segment may open connections to one port of the guest on the far segment, and nothing else.
+The guest on the far segment may open connections out through the egress leg, never to a forbidden range; it may not
+open one to the near segment, and nothing may open one to it from outside. Everything else is dropped and counted.
+Sources: nft(8), ip-link(8), RFC 6890 (special-purpose addresses).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+EGRESS_INTERFACE = "egress"
+# RFC 6890 without the documentation ranges, plus the address clouds reserve for their host agent
+FORBIDDEN_NETWORKS = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One L2 segment with exactly one guest: the bridge's name, the router's address, the guest's address and MAC."""
+
+    bridge: str
+    tap: str
+    router: IPv4Interface
+    guest: IPv4Address
+    guest_mac: str
+
+
+@dataclass(frozen=True)
+class Egress:
+    """The leg out: our address and the gateway on it, and the address that answers DNS (pasta forwards it)."""
+
+    address: IPv4Interface
+    gateway: IPv4Address
+    dns: IPv4Address
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """A destination the far guest may reach although it is in a forbidden range; `port` 0 means any TCP port."""
+
+    network: IPv4Network
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """The whole network of a run. `service_port` is the one TCP port the near guest may reach on the far guest."""
+
+    near: Segment
+    far: Segment
+    egress: Egress
+    service_port: int
+    forbidden: tuple[IPv4Network, ...]
+    allowances: tuple[Allowance, ...] = ()
+
+
+def ip_batch(network: Network) -> str:
+    """The links and addresses as `ip -batch` lines; taps belong to id 0 inside, so QEMU needs no privilege."""
+    lines = ["link set dev lo up"]
+    for segment in (network.near, network.far):
+        lines += [
+            f"link add name {segment.bridge} type bridge mcast_snooping 0",
+            f"address add {segment.router} dev {segment.bridge}",
+            f"tuntap add dev {segment.tap} mode tap user 0",
+            f"link set dev {segment.tap} master {segment.bridge}",
+            f"link set dev {segment.tap} up",
+            f"link set dev {segment.bridge} up",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def sysctl_values() -> dict[str, str]:
+    """Kernel settings of the namespace: route IPv4, no IPv6 at all, no redirects, strict reverse path."""
+    return {
+        "net/ipv4/ip_forward": "1",
+        "net/ipv6/conf/all/disable_ipv6": "1",
+        "net/ipv6/conf/default/disable_ipv6": "1",
+        "net/ipv4/conf/all/accept_redirects": "0",
+        "net/ipv4/conf/all/send_redirects": "0",
+        "net/ipv4/conf/all/rp_filter": "1",
+    }
+
+
+def firewall(network: Network) -> str:
+    """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for."""
+    near, far, egress = network.near, network.far, network.egress
+    forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
+    allowances = "".join(
+        f'    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {item.network} '
+        f'{f"tcp dport {item.port}" if item.port else "meta l4proto tcp"} counter accept comment "allowed by setting"\n'
+        for item in network.allowances
+    )
+    return f"""table inet vmkiln {{
+  set forbidden {{
+    type ipv4_addr
+    flags interval
+    elements = {{ {forbidden} }}
+  }}
+  chain spoofing {{
+    type filter hook prerouting priority -200; policy accept;
+    iifname "{near.bridge}" ether saddr != {near.guest_mac} counter drop comment "near guest with a false MAC"
+    iifname "{near.bridge}" ip saddr != {near.guest} counter drop comment "near guest with a false address"
+    iifname "{far.bridge}" ether saddr != {far.guest_mac} counter drop comment "far guest with a false MAC"
+    iifname "{far.bridge}" ip saddr != {far.guest} counter drop comment "far guest with a false address"
+    meta protocol ip6 counter drop comment "no IPv6"
+  }}
+  chain input {{
+    type filter hook input priority 0; policy drop;
+    counter comment "to the router itself"
+  }}
+  chain output {{
+    type filter hook output priority 0; policy drop;
+    ct state established,related counter accept
+    icmp type destination-unreachable counter accept
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy drop;
+    ct state invalid counter drop
+    ct state established,related counter accept comment "replies"
+    iifname "{near.bridge}" oifname "{far.bridge}" ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
+    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
+{allowances}    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"
+    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" counter accept comment "far guest to the Internet"
+    counter reject with icmpx type admin-prohibited comment "everything else"
+  }}
+  chain translation {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "{EGRESS_INTERFACE}" counter masquerade
+  }}
+}}
+"""  # noqa: E501 (one rule, one line)
+
+
+def _collapsed(networks: Sequence[IPv4Network]) -> list[IPv4Network]:
+    kept: list[IPv4Network] = []
+    for network in sorted(set(networks), key=lambda item: item.prefixlen):
+        if not any(network.subnet_of(wider) for wider in kept):
+            kept.append(network)
+    return kept
+
+
+def forbidden_networks(host_addresses: Sequence[IPv4Interface]) -> tuple[IPv4Network, ...]:
+    """Every range the far guest may not reach: the special ones, and each address and link of the host."""
+    own = [IPv4Network(f"{interface.ip}/32") for interface in host_addresses]
+    links = [interface.network for interface in host_addresses if interface.network.prefixlen > 0]
+    return tuple(sorted(_collapsed([*FORBIDDEN_NETWORKS, *own, *links])))
+
+
+def pasta_arguments(egress: Egress, *, network_path: str, user_path: str) -> list[str]:
+    """pasta's arguments: attached to the namespace from outside, forwards nothing inbound in either direction.
+
+    Source: pasta(1). `--no-map-gw` keeps the gateway's address from meaning the host's loopback.
+    """
+    return [
+        "pasta",
+        "--foreground",
+        "--quiet",
+        "--config-net",
+        "--ipv4-only",
+        "--no-map-gw",
+        "--no-dhcp", "--no-ndp", "--no-ra",
+        "--tcp-ports", "none", "--udp-ports", "none",
+        "--tcp-ns", "none", "--udp-ns", "none",
+        "--ns-ifname", EGRESS_INTERFACE,
+        "--address", str(egress.address.ip),
+        "--netmask", str(egress.address.network.prefixlen),
+        "--gateway", str(egress.gateway),
+        "--dns-forward", str(egress.dns),
+        "--userns", user_path,
+        "--netns", network_path,
+    ]  # fmt: skip

@@ -1,0 +1,155 @@
+"""The supervisor: the first process inside a run's own user, network, pid and mount namespaces.
+
+It is started by `host/namespace.py`, speaks JSON lines over one inherited unix socket, and starts programs inside the
+namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel kills
+everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
+
+Requests are `{"id", "do": "run" | "start" | "stop", ...}`; each gets one answer with the same `id`. A program that was
+started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`.
+"""
+
+import asyncio
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import command
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+OUTPUT_TAIL_BYTES = 4096
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> int:
+    """Enter new namespaces, wait until the parent mapped the ids, then serve as process 1 of the pid namespace."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
+    _call(_libc.unshare, flags)
+    control.sendall(b'{"unshared": true}\n')
+    if not control.recv(64).startswith(b"mapped"):
+        return 1
+    command.die_with_parent()
+    child = os.fork()
+    if child == 0:
+        command.die_with_parent()
+        _prepare_mounts()
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(control))
+        os._exit(0)
+    control.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) != 0
+
+
+def _call(function: Any, *arguments: Any) -> None:
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _prepare_mounts() -> None:
+    _call(_libc.mount, b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    _call(_libc.mount, b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    # /run holds the host's own sockets (and nft and ip want a writable folder there)
+    _call(_libc.mount, b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755,size=1m")
+    socket.sethostname("vmkiln")
+
+
+class _Server:
+    """Answers requests; owns every program it started."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+    def accept(self, request: dict[str, Any]) -> None:
+        task = asyncio.create_task(self._answer(request))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, request: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"id": request["id"]}
+        try:
+            match request["do"]:
+                case "run":
+                    completed = await command.run(
+                        request["arguments"],
+                        stdin=base64.b64decode(request["stdin"]),
+                        timeout_seconds=request["timeout_seconds"],
+                        check=False,
+                    )
+                    answer |= {
+                        "status": completed.exit_status,
+                        "stdout": base64.b64encode(completed.stdout).decode(),
+                        "stderr": base64.b64encode(completed.stderr).decode(),
+                    }
+                case "start":
+                    started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._running[request["name"]] = asyncio.create_task(
+                        self._keep(request["name"], request["arguments"], started)
+                    )
+                    await started
+                case "stop":
+                    task = self._running.pop(request["name"], None)
+                    if task is not None:
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
+                case unknown:
+                    answer["error"] = f"unknown request `{unknown}`"
+        except (VmkilnError, OSError, KeyError) as error:
+            answer["error"] = str(error)
+        self.tell(answer)
+
+    async def _keep(self, name: str, arguments: list[str], started: asyncio.Future[None]) -> None:
+        try:
+            async with command.start(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                started.set_result(None)
+                tail = b""
+                assert process.stderr is not None  # asked for just above
+                while chunk := await process.stderr.read(4096):
+                    tail = (tail + chunk)[-OUTPUT_TAIL_BYTES:]
+                status = await process.wait()
+        except (VmkilnError, OSError) as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+            return
+        self._running.pop(name, None)
+        self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})
+
+
+async def _serve(control: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=control, limit=16 * 1024 * 1024)
+    server = _Server(writer)
+    server.tell({"ready": True})
+    while line := await reader.readline():
+        server.accept(json.loads(line))
+
+
+if __name__ == "__main__":
+    sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""A virtual machine, running: `qemu.py`'s description started inside a namespace, with its sockets on our side.
+
+*Leaves behind:* nothing; its sockets live in the run's folder. *Undone by:* leaving the block (SIGKILL).
+*Safe to repeat:* yes, with a new overlay.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPClient
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host.namespace import Ended, Namespace
+from vmkiln.host.qemu import Machine, arguments
+
+CONNECT_SECONDS = 30
+CONSOLE_TAIL_BYTES = 64 * 1024
+# where the run's folder is seen inside its mount namespace: short, for socket paths end at 107 bytes (unix(7))
+INSIDE = Path("/run/vmkiln")
+
+Reader = Callable[[bytes], Awaitable[None] | None]
+
+
+@dataclass
+class VirtualMachine:
+    """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console."""
+
+    name: str
+    ended: "asyncio.Future[Ended]"
+    control: QMPClient
+    console: bytearray
+
+    async def press_power_button(self) -> None:
+        """Ask the guest to power off (ACPI)."""
+        await self.control.execute("system_powerdown")
+
+    def last_console_lines(self, count: int = 20) -> str:
+        """The tail of the console as text, for an error message."""
+        return "\n".join(self.console.decode(errors="replace").splitlines()[-count:])
+
+
+async def bind_run_directory(namespace: Namespace, directory: Path) -> None:
+    """Make the run's folder visible inside at `INSIDE`."""
+    await namespace.run(["mkdir", "-p", str(INSIDE)])
+    await namespace.run(["mount", "--bind", str(directory), str(INSIDE)])
+
+
+@contextlib.asynccontextmanager
+async def running(
+    namespace: Namespace, machine: Machine, *, directory: Path, channels: Mapping[str, Reader]
+) -> AsyncIterator[VirtualMachine]:
+    """A running VM. `directory` is the run's folder outside; `channels` gets what each named port sends, in order.
+
+    Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory.
+
+    Raises: `VmkilnError` when QEMU does not start, with what it printed.
+    """
+    console = bytearray()
+
+    def keep_tail(chunk: bytes) -> None:
+        console.extend(chunk)
+        del console[:-CONSOLE_TAIL_BYTES]
+
+    readers: dict[str, Reader] = {machine.console_socket.name: keep_tail}
+    for channel in machine.channels:
+        readers[channel.socket.name] = channels[channel.name]
+    control = QMPClient(machine.name)
+    async with contextlib.AsyncExitStack() as stack:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        stack.callback(os.close, descriptor)
+        for name, reader in readers.items():
+            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader))
+        control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
+        await control.start_server(control_path)
+        stack.callback(_unlink, Path(control_path))
+        stack.push_async_callback(_disconnect, control)
+        ended = await stack.enter_async_context(namespace.start(machine.name, arguments(machine)))
+        connecting = asyncio.create_task(control.accept())
+        stack.callback(connecting.cancel)
+        either: list[asyncio.Future[Any]] = [connecting, ended]
+        await asyncio.wait(either, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise VmkilnError(f"QEMU for {machine.name} ended at once: {ended.result().output.strip()}")
+        if not connecting.done():
+            raise VmkilnError(f"QEMU for {machine.name} did not answer within {CONNECT_SECONDS} s")
+        connecting.result()
+        yield VirtualMachine(machine.name, ended, control, console)
+
+
+async def _disconnect(control: QMPClient) -> None:
+    with contextlib.suppress(Exception):  # the VM is being thrown away; a broken connection is what we want
+        async with asyncio.timeout(2):
+            await control.disconnect()
+
+
+@contextlib.asynccontextmanager
+async def _listening(path: str, reader: Reader) -> AsyncIterator[None]:
+    connections: set[asyncio.Task[None]] = set()
+
+    async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # a connection callback always runs in a task
+        connections.add(task)
+        try:
+            while chunk := await stream.read(65536):
+                result = reader(chunk)
+                if result is not None:
+                    await result
+        except ConnectionResetError:
+            pass
+        finally:
+            connections.discard(task)
+            writer.close()
+
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        yield
+    finally:
+        server.close()
+        if connections:
+            _, late = await asyncio.wait(connections, timeout=2)
+            for task in late:
+                task.cancel()
+        _unlink(Path(path))
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
