@@ -1,0 +1,190 @@
+"""The container image: kernel, initial file system and Packer disk that every container group boots from.
+
+Made once from the machine's own Packer and busybox and a distribution kernel; the folder's name is the digest of all
+that went in, so a newer Packer makes a new image and an old one is never changed.
+
+*Leaves behind:* a read-only folder in the cache. *Undone by:* deleting the folder. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import hashlib
+import json
+import lzma
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from vmkiln.errors import HostUnfit
+from vmkiln.host import command
+from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
+from vmkiln.images.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+
+MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")
+DISK_MARGIN_BYTES = 24 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ContainerImage:
+    """A container image ready to boot; `digest` is the SHA-256 of everything in it."""
+
+    kernel: Path
+    initramfs: Path
+    disk: Path
+    digest: str
+    packer_version: str
+
+
+def module_load_order(modules_dep: str, wanted: Sequence[str], *, builtin: str) -> list[str]:
+    """Module files (relative to the modules folder) in an order that loads, dependencies first; pure.
+
+    Source: modules.dep(5). A wanted module the kernel has built in is skipped.
+    Raises: `HostUnfit` when the kernel has a wanted module neither way.
+    """
+    needs: dict[str, list[str]] = {}
+    by_name: dict[str, str] = {}
+    for line in modules_dep.splitlines():
+        file, _, rest = line.partition(":")
+        needs[file] = rest.split()
+        by_name[_module_name(file)] = file
+    built_in = {_module_name(line) for line in builtin.splitlines()}
+    order: list[str] = []
+
+    def add(file: str) -> None:
+        # modules.dep lists all of a module's dependencies, the ones to load first last
+        for needed in reversed(needs[file]):
+            add(needed)
+        if file not in order:
+            order.append(file)
+
+    for name in wanted:
+        if name in by_name:
+            add(by_name[name])
+        elif name not in built_in:
+            raise HostUnfit(f"the container group's kernel has no module `{name}`")
+    return order
+
+
+def _module_name(file: str) -> str:
+    return re.sub(r"\.ko(\.(xz|zst|gz))?$", "", file.rsplit("/", 1)[-1]).replace("-", "_")
+
+
+async def obtain(
+    directory: Path, *, packer: Path, packer_version: str, progress: Callable[[str], None]
+) -> ContainerImage:
+    """The container image for this machine's Packer, made now if it is not there.
+
+    Raises: `HostUnfit` when busybox is missing or not static, or the kernel cannot be had.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    kernel = await obtain_kernel(directory / "kernel", progress=progress)
+    busybox = await _static_busybox()
+    init = resources.files("vmkiln.images").joinpath("container_init.sh").read_bytes()
+    digest = await asyncio.to_thread(_digest, kernel.digest.encode(), packer, busybox, init)
+    place = directory / digest
+    if not (place / "record.json").exists():
+        progress(f"making the container image with Packer {packer_version}")
+        await _make(place, kernel, packer=packer, packer_version=packer_version, busybox=busybox, init=init)
+    record = json.loads((place / "record.json").read_text())
+    return ContainerImage(
+        place / "vmlinuz", place / "initramfs", place / "disk.ext4", digest, packer_version=record["packer_version"]
+    )
+
+
+def _digest(kernel: bytes, packer: Path, busybox: Path, init: bytes) -> str:
+    total = hashlib.sha256(kernel + b"\0" + hashlib.sha256(init).digest())
+    for path in (packer, busybox):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+async def _static_busybox() -> Path:
+    found = shutil.which("busybox")
+    if found is None:
+        raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
+    path = Path(found)
+    if b"ld-linux" in path.read_bytes()[:4096]:
+        raise HostUnfit(f"{path} is not a static program", hint="install the package `busybox-static`")
+    return path
+
+
+async def _make(
+    place: Path, kernel: ContainerKernel, *, packer: Path, packer_version: str, busybox: Path, init: bytes
+) -> None:
+    workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+    try:
+        initramfs = await _initramfs(kernel, busybox=busybox, init=init)
+        (workplace / "initramfs").write_bytes(initramfs)
+        await asyncio.to_thread(shutil.copyfile, kernel.vmlinuz, workplace / "vmlinuz")
+        await _packer_disk(workplace, packer)
+        (workplace / "record.json").write_text(
+            json.dumps({"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version})
+        )
+        for path in workplace.iterdir():
+            path.chmod(0o444)
+        if not place.exists():
+            workplace.rename(place)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
+
+
+async def _initramfs(kernel: ContainerKernel, *, busybox: Path, init: bytes) -> bytes:
+    order = module_load_order(
+        (kernel.modules / "modules.dep").read_text(),
+        MODULES,
+        builtin=(kernel.modules / "modules.builtin").read_text(),
+    )
+    folders = ("bin", "dev", "lib", "lib/modules", "proc", "root", "sys", "tmp")
+    entries = [Entry(folder, DIRECTORY) for folder in folders]
+    entries += [Entry("init", EXECUTABLE, init), Entry("bin/busybox", EXECUTABLE, busybox.read_bytes())]
+    names = [_module_name(file) + ".ko" for file in order]
+    for file, name in zip(order, names, strict=True):
+        entries.append(Entry(f"lib/modules/{name}", REGULAR, await _module(kernel.modules / file)))
+    entries.append(Entry("lib/modules/order", REGULAR, "".join(f"{name}\n" for name in names).encode()))
+    return archive(entries)
+
+
+async def _module(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(content)
+    if path.suffix == ".zst":
+        return (await command.run(["zstd", "-dc", path], timeout_seconds=30)).stdout
+    return content
+
+
+async def _packer_disk(workplace: Path, packer: Path) -> None:
+    root = workplace / "disk"
+    for folder in ("aib/packerInput", "dev", "etc", "proc", "tmp", "bin"):
+        (root / folder).mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/packer\n")
+    await asyncio.to_thread(shutil.copyfile, packer, root / "packer")
+    (root / "packer").chmod(0o755)
+    for library in await _libraries(packer):
+        target = root / str(library).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(shutil.copy, library, target)
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) * 21 // 20 + DISK_MARGIN_BYTES
+    image = workplace / "disk.ext4"
+    await make_ext4(image, root, size_bytes=size)
+    await asyncio.to_thread(shutil.rmtree, root)
+
+
+async def make_ext4(image: Path, content: Path, *, size_bytes: int) -> None:
+    """An ext4 file system image holding a folder's content, without root and without a journal (it is read-only)."""
+    with image.open("wb") as file:
+        file.truncate(-(-size_bytes // 4096) * 4096)
+    options = ["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-m", "0", "-E", "root_owner=0:0"]
+    await command.run(["mke2fs", *options, "-d", content, image], timeout_seconds=300)
+
+
+async def _libraries(program: Path) -> list[Path]:
+    """The shared libraries a program needs, with the loader; none for a static one (ldd(1))."""
+    completed = await command.run(["ldd", program], timeout_seconds=30, check=False)
+    if completed.exit_status != 0:
+        return []
+    return [Path(found) for found in re.findall(r"(?:=> |^\s+)(/\S+)", completed.text, flags=re.MULTILINE)]

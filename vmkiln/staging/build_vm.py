@@ -1,0 +1,42 @@
+"""The build VM, and the validation VM: a VM booted by its own boot loader from an overlay of an image.
+
+*Leaves behind:* its overlay, in the run's folder, for whoever comes next (validation, distribution).
+*Undone by:* leaving the block, and the deletion of the run's folder. *Safe to repeat:* with a new overlay.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
+from vmkiln.host.virtual_machine import INSIDE
+from vmkiln.staging.virtual_network import VirtualNetwork
+
+
+@dataclass(frozen=True)
+class BuildVm:
+    """What a build VM is made of. `disk` is the overlay with its chain; `seed` the cloud-init disk."""
+
+    name: str
+    cpus: int
+    memory_mib: int
+    disk: Disk
+    seed: Path
+    accelerator: Accelerator
+    firmware: Firmware | None
+
+
+def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
+    """The VM in QEMU's words; pure."""
+    subnet = network.build_vm_subnet
+    return Machine(
+        name=vm.name,
+        accelerator=vm.accelerator,
+        cpus=vm.cpus,
+        memory_mib=vm.memory_mib,
+        disks=(vm.disk, Disk(vm.seed, "raw", read_only=True)),
+        tap=subnet.tap,
+        mac=subnet.mac,
+        console_socket=INSIDE / f"{vm.name}.console",
+        control_socket=INSIDE / f"{vm.name}.qmp",
+        boot=vm.firmware,
+    )

@@ -1,0 +1,64 @@
+"""The seed that tells a build VM, through cloud-init's NoCloud data source, who may log in and what its address is.
+
+Source: cloud-init's documentation of NoCloud, network configuration version 2, and its modules. JSON is valid YAML.
+"""
+
+import json
+from dataclasses import dataclass
+
+from vmkiln.staging.virtual_network import VirtualNetwork
+
+USER = "packer"
+LABEL = "cidata"
+
+
+@dataclass(frozen=True)
+class LoginKey:
+    """A key pair made for one run: private half in OpenSSH's format, public half as in authorized_keys."""
+
+    private: str
+    public: str
+
+
+def contents(
+    *, instance_id: str, host_name: str, network: VirtualNetwork, login: LoginKey, host_key: LoginKey
+) -> dict[str, str]:
+    """The seed's files by name; pure.
+
+    The VM's ssh host key is made by us, so that no time goes into making one inside and its identity is known.
+    """
+    subnet = network.build_vm_subnet
+    user_data = {
+        "users": [
+            {
+                "name": USER,
+                "gecos": "Image build user, removed before the image is taken",
+                "shell": "/bin/bash",
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
+                "lock_passwd": True,
+                "ssh_authorized_keys": [login.public],
+            }
+        ],
+        "disable_root": True,
+        "ssh_pwauth": False,
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "ssh_quiet_keygen": True,
+        "package_update": False,
+        "package_upgrade": False,
+    }
+    network_config = {
+        "version": 2,
+        "ethernets": {
+            "primary": {
+                "match": {"macaddress": subnet.mac},
+                "addresses": [subnet.address_with_prefix],
+                "routes": [{"to": "0.0.0.0/0", "via": str(subnet.router)}],
+                "nameservers": {"addresses": [str(network.dns)]},
+            }
+        },
+    }
+    return {
+        "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": host_name}),
+        "user-data": "#cloud-config\n" + json.dumps(user_data),
+        "network-config": json.dumps(network_config),
+    }

@@ -1,0 +1,126 @@
+"""The container group: one small VM with its own kernel, and Packer in it as the container instance.
+
+Its input arrives on a read-only disk, its output leaves over virtio-serial; it has no network path to the service.
+
+*Leaves behind:* nothing. *Undone by:* leaving the block. *Safe to repeat:* yes; each start is a new VM.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import VirtualMachineLost
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
+from vmkiln.host.virtual_machine import INSIDE, VirtualMachine, running
+from vmkiln.staging.virtual_network import VirtualNetwork
+
+CONTAINER_INSTANCE = "packerizercontainer"
+MEMORY_MIB = 384
+RELAY_PORT = 2222
+KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off"
+
+
+@dataclass(frozen=True)
+class ContainerGroup:
+    """What a container group is made of: its image's files and the input disk of its container instance."""
+
+    kernel: Path
+    initramfs: Path
+    image_disk: Path
+    input_disk: Path
+    accelerator: Accelerator
+    memory_mib: int = MEMORY_MIB
+
+
+@dataclass
+class ContainerInstance:
+    """The live container instance: `exit_status` ends when Packer does; `peak_memory_kib` is what its VM used."""
+
+    machine: VirtualMachine
+    exit_status: "asyncio.Future[int]"
+    started: asyncio.Event
+    peak_memory_kib: int = 0
+
+
+def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Machine:
+    """The container group's VM; `name` distinguishes its sockets from another one's in the same run."""
+    subnet = network.container_group_subnet
+    options = (
+        f"{KERNEL_OPTIONS} vmkiln.address={subnet.address_with_prefix} vmkiln.gateway={subnet.router} "
+        f"vmkiln.target={network.build_vm_subnet.address}:{network.service_port} vmkiln.relay={RELAY_PORT}"
+    )
+    return Machine(
+        name=name,
+        accelerator=group.accelerator,
+        cpus=1,
+        memory_mib=group.memory_mib,
+        disks=(
+            Disk(group.image_disk, "raw", read_only=True),
+            Disk(group.input_disk, "raw", read_only=True),
+        ),
+        tap=subnet.tap,
+        mac=subnet.mac,
+        console_socket=INSIDE / f"{name}.console",
+        control_socket=INSIDE / f"{name}.qmp",
+        boot=DirectKernel(group.kernel, group.initramfs, options),
+        channels=(
+            Channel(f"{CONTAINER_INSTANCE}.log", INSIDE / f"{name}.log"),
+            Channel(f"{CONTAINER_INSTANCE}.events", INSIDE / f"{name}.events"),
+        ),
+        may_reboot=False,
+    )
+
+
+@contextlib.asynccontextmanager
+async def started(
+    namespace: Namespace, machine: Machine, *, directory: Path, on_output: Callable[[bytes], None]
+) -> AsyncIterator[ContainerInstance]:
+    """A running container group; `on_output` gets what Packer prints, raw and in order."""
+    loop = asyncio.get_running_loop()
+    exit_status: asyncio.Future[int] = loop.create_future()
+    has_started = asyncio.Event()
+    pending = bytearray()
+    instance: ContainerInstance | None = None
+    peak = 0
+
+    def on_event(chunk: bytes) -> None:
+        nonlocal peak
+        pending.extend(chunk)
+        while b"\n" in pending:
+            line, _, rest = bytes(pending).partition(b"\n")
+            pending[:] = rest
+            match line.decode(errors="replace").split():
+                case ["started"]:
+                    has_started.set()
+                case ["peak", number]:
+                    peak = int(number)
+                    if instance is not None:
+                        instance.peak_memory_kib = peak
+                case ["exited", number] if not exit_status.done():
+                    exit_status.set_result(int(number))
+
+    channels = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
+    async with running(namespace, machine, directory=directory, channels=channels) as virtual_machine:
+        instance = ContainerInstance(virtual_machine, exit_status, has_started, peak)
+        yield instance
+
+
+async def finished(instance: ContainerInstance) -> int:
+    """Packer's exit status. Raises: `VirtualMachineLost` when the container group ends without reporting one."""
+    either: list[asyncio.Future[Any]] = [instance.exit_status, instance.machine.ended]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not instance.exit_status.done():
+        # the report may still be on its way when the VM powers off
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                return await asyncio.shield(instance.exit_status)
+        ended = instance.machine.ended.result()
+        raise VirtualMachineLost(
+            f"the container group ended while Packer was running (status {ended.status}): "
+            f"{ended.output.strip() or instance.machine.last_console_lines(5)}"
+        )
+    return instance.exit_status.result()
