@@ -19,5 +19,5 @@ async def make_iso(image: Path, contents: Mapping[str, str], *, label: str) -> N
     with tempfile.TemporaryDirectory(dir=image.parent, prefix=".iso-") as folder:
         for name, text in contents.items():
             (Path(folder) / name).write_text(text)
-        arguments = [program, "-quiet", "-output", image, "-volid", label, "-joliet", "-rock", folder]
+        arguments: list[str | Path] = [program, "-quiet", "-output", image, "-volid", label, "-joliet", "-rock", folder]
         await command.run(arguments, timeout_seconds=30)

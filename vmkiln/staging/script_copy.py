@@ -1,0 +1,189 @@
+"""Copies the scripts and files a template names into the staging storage account, and checks what arrived.
+
+*Leaves behind:* one blob each under `scripts/`. *Undone by:* deleting the storage account.
+*Safe to repeat:* yes; the same URL is fetched once a run and the bytes that were checked are the bytes that are used.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from vmkiln.errors import DownloadFailed
+from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
+
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 0.5
+CONNECT_SECONDS = 20.0
+MOST_REDIRECTS = 5
+MOST_BYTES = 4 * 1024**3
+CHUNK_BYTES = 1024 * 1024
+TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script or file to copy: where the template names it, its address, and its SHA-256 ('' = not checked)."""
+
+    path: str
+    uri: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Whether `file:` and relative addresses may be read, and the folder relative ones start from."""
+
+    directory: Path
+    is_allowed: bool
+
+
+@dataclass(frozen=True)
+class CopiedScript:
+    """A script in the storage account: which, its file, its real SHA-256 and size in bytes."""
+
+    script: Script
+    file: Path
+    sha256: str
+    size_bytes: int
+
+
+async def copy_scripts(
+    scripts: Sequence[Script], account: StorageAccount, *, local_files: LocalFiles, notice: Callable[[str], None]
+) -> tuple[CopiedScript, ...]:
+    """Copy every script. `notice` gets a sentence for each retry.
+
+    Raises: `DownloadFailed` naming every script that could not be copied and why, after all were tried.
+    """
+    limits = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
+    async with httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits) as client:
+        copies = [
+            _copy(script, account.blob(f"{SCRIPTS}/{_blob_name(index, script.uri)}"), client, local_files, notice)
+            for index, script in enumerate(scripts)
+        ]
+        results = await asyncio.gather(*copies, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, DownloadFailed)]
+    if failures:
+        text = "\n".join(f"  {failure.message}" for failure in failures)
+        raise DownloadFailed(f"{len(failures)} of {len(scripts)} scripts and files could not be copied:\n{text}")
+    copied: list[CopiedScript] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        copied.append(result)
+    return tuple(copied)
+
+
+def _blob_name(index: int, uri: str) -> str:
+    name = unquote(urlsplit(uri).path).rsplit("/", 1)[-1]
+    return f"{index:04}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-80:].lstrip('._-') or 'file'}"
+
+
+async def _copy(
+    script: Script,
+    file: Path,
+    client: httpx.AsyncClient,
+    local_files: LocalFiles,
+    notice: Callable[[str], None],
+) -> CopiedScript:
+    parts = urlsplit(script.uri)
+    if parts.scheme in {"http", "https"}:
+        digest, size = await _download(script, file, client, notice)
+    else:
+        digest, size = await asyncio.to_thread(_copy_local, script, file, local_files)
+    if script.sha256 and digest != script.sha256.lower():
+        file.unlink(missing_ok=True)
+        raise DownloadFailed(
+            f"{script.path}: {_shown(script.uri)} has SHA-256 {digest}, but the template says {script.sha256}"
+        )
+    return CopiedScript(script, file, digest, size)
+
+
+def _shown(uri: str) -> str:
+    """The address without its query, which may hold a signature, and without a password."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return parts._replace(netloc=host, query="", fragment="").geturl() + ("?..." if parts.query else "")
+
+
+async def _download(
+    script: Script, file: Path, client: httpx.AsyncClient, notice: Callable[[str], None]
+) -> tuple[str, int]:
+    pause = FIRST_PAUSE_SECONDS
+    shown = _shown(script.uri)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await _fetch(script.uri, file, client)
+        except httpx.HTTPStatusError as error:
+            cause = f"the server answered {error.response.status_code} {error.response.reason_phrase}"
+            is_final = error.response.status_code not in TEMPORARY_STATUS
+        except httpx.TooManyRedirects:
+            cause, is_final = f"more than {MOST_REDIRECTS} redirects", True
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            cause, is_final = f"not a usable address ({error})", True
+        except httpx.HTTPError as error:
+            cause, is_final = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, False
+        except _TooLargeError:
+            cause, is_final = f"larger than {MOST_BYTES} bytes", True
+        if is_final or attempt == ATTEMPTS:
+            tries = f" after {attempt} attempts" if attempt > 1 else ""
+            raise DownloadFailed(f"{script.path}: downloading {shown} failed{tries}: {cause}")
+        notice(f"Downloading external file ({shown}) [attempt {attempt} of {ATTEMPTS}] failed: {cause}")
+        await asyncio.sleep(pause)
+        pause *= 2
+    raise AssertionError("the loop returns or raises")
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    temporary = file.with_name(f".{file.name}.part")
+    try:
+        async with client.stream("GET", uri) as response:
+            response.raise_for_status()
+            with temporary.open("wb") as target:
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    size += len(chunk)
+                    if size > MOST_BYTES:
+                        raise _TooLargeError
+                    digest.update(chunk)
+                    target.write(chunk)
+        temporary.rename(file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+    return digest.hexdigest(), size
+
+
+def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[str, int]:
+    if not local_files.is_allowed:
+        raise DownloadFailed(
+            f"{script.path}: `{script.uri}` is a local file; add --allow-local-files to let this template read it"
+        )
+    parts = urlsplit(script.uri)
+    source = (local_files.directory / unquote(parts.path)).resolve()
+    if not source.is_relative_to(local_files.directory.resolve()):
+        raise DownloadFailed(f"{script.path}: `{script.uri}` lies outside the template's folder")
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened, file.open("wb") as target:
+            if not source.is_file():
+                raise DownloadFailed(f"{script.path}: `{script.uri}` is not a regular file")
+            digest, size = hashlib.sha256(), 0
+            while chunk := opened.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                target.write(chunk)
+    except OSError as error:
+        raise DownloadFailed(f"{script.path}: reading `{script.uri}` failed: {error.strerror}") from error
+    return digest.hexdigest(), size

@@ -1,0 +1,59 @@
+"""The storage account of a staging resource group: its logs, the copied scripts and files, its VHDs.
+
+Blobs are files in a folder: `packerlogs/<id>/customization.log`, `scripts/<n>-<name>`, `vhds/<name>.vhd`.
+
+*Leaves behind:* everything in it; it outlives the build. *Undone by:* deleting the staging resource group.
+*Safe to repeat:* yes.
+"""
+
+import hashlib
+import re
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.errors import InputError
+
+LOGS = "packerlogs"
+SCRIPTS = "scripts"
+VHDS = "vhds"
+_BLOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+
+
+def account_name(group_id: str) -> str:
+    """24 characters of lower-case letters and digits, derived from the group's id (Azure's rule for the name)."""
+    alphabet = string.ascii_lowercase + string.digits
+    number = int.from_bytes(hashlib.sha256(group_id.encode()).digest(), "big")
+    letters: list[str] = []
+    for _ in range(24):
+        number, index = divmod(number, len(alphabet))
+        letters.append(alphabet[index])
+    return "".join(letters)
+
+
+@dataclass(frozen=True)
+class StorageAccount:
+    """The account's name and the folder that holds its containers."""
+
+    name: str
+    directory: Path
+
+    def create(self) -> None:
+        """Make the account's folder; content when it exists."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def blob(self, name: str) -> Path:
+        """The file of a blob such as `packerlogs/<id>/customization.log`; its folder is made.
+
+        Raises: `InputError` for a name that would leave the account.
+        """
+        if not _BLOB.fullmatch(name):
+            raise InputError(f"`{name}` is not a blob name")
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    def blobs(self) -> list[str]:
+        """The names of all blobs, sorted."""
+        files = (path for path in self.directory.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.directory)) for path in files)
