@@ -1,0 +1,101 @@
+"""QEMU's argument list: nothing by default, every format named, no way back to a privilege."""
+
+import json
+from pathlib import Path
+
+from vmkiln.host.qemu import (
+    Accelerator,
+    Channel,
+    DirectKernel,
+    Disk,
+    Firmware,
+    Machine,
+    arguments,
+    block_node,
+)
+
+BASE = Disk(Path("/cache/base.qcow2"), "qcow2")
+OVERLAY = Disk(Path("/run/overlay.qcow2"), "qcow2", backing=BASE, is_boot=True)
+
+
+def a_machine(**changes: object) -> Machine:
+    values: dict[str, object] = {
+        "name": "build-vm",
+        "accelerator": Accelerator.TCG,
+        "cpus": 1,
+        "memory_mib": 3584,
+        "disks": (OVERLAY, Disk(Path("/run/seed.iso"), "raw", read_only=True)),
+        "tap": "tap-build",
+        "mac": "02:00:0a:00:01:04",
+        "console_socket": Path("/run/vmkiln/console"),
+        "control_socket": Path("/run/vmkiln/qmp"),
+    }
+    return Machine(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def option(name: str, machine: Machine) -> list[str]:
+    texts = arguments(machine)
+    return [texts[index + 1] for index, text in enumerate(texts) if text == name]
+
+
+def test_privileges_are_dropped_before_qemu_starts() -> None:
+    texts = arguments(a_machine())
+    assert texts[0] == "setpriv"
+    assert "--no-new-privs" in texts
+    assert "--bounding-set=-all" in texts
+    assert texts.index("--") < texts.index("qemu-system-x86_64")
+
+
+def test_the_machine_starts_from_nothing() -> None:
+    texts = arguments(a_machine())
+    assert "-nodefaults" in texts
+    assert "-no-user-config" in texts
+    assert option("-display", a_machine()) == ["none"]
+    assert option("-sandbox", a_machine()) == [
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+    ]
+
+
+def test_no_host_port_is_ever_opened() -> None:
+    text = " ".join(arguments(a_machine()))
+    assert "hostfwd" not in text
+    assert "-netdev user" not in text
+    assert "vnc" not in text
+    assert "server=on" not in text
+
+
+def test_every_level_of_the_disk_chain_names_its_format() -> None:
+    node = block_node(OVERLAY)
+    assert node["driver"] == "qcow2"
+    assert node["backing"]["driver"] == "qcow2"
+    assert node["backing"]["backing"] is None
+    assert node["backing"]["read-only"] is True
+    assert node["file"]["driver"] == "file"
+
+
+def test_only_the_boot_disk_has_a_boot_index() -> None:
+    devices = [text for text in option("-device", a_machine()) if text.startswith("virtio-blk")]
+    assert [("bootindex" in text) for text in devices] == [True, False]
+
+
+def test_a_direct_kernel_is_given_with_its_command_line() -> None:
+    machine = a_machine(boot=DirectKernel(Path("/k"), Path("/i"), "quiet a=b"))
+    assert option("-kernel", machine) == ["/k"]
+    assert option("-append", machine) == ["quiet a=b"]
+
+
+def test_uefi_variables_are_the_machines_own() -> None:
+    machine = a_machine(boot=Firmware(Path("/code.fd"), Path("/run/variables.fd")))
+    nodes = [json.loads(text) for text in option("-blockdev", machine)]
+    by_name = {node["node-name"]: node for node in nodes}
+    assert by_name["firmware"]["read-only"] is True
+    assert "read-only" not in by_name["variables"]
+
+
+def test_channels_connect_to_sockets_we_listen_on() -> None:
+    machine = a_machine(channels=(Channel("log", Path("/run/vmkiln/log")),))
+    assert "socket,id=channel0,path=/run/vmkiln/log,server=off" in option("-chardev", machine)
+
+
+def test_kvm_uses_the_hosts_processor() -> None:
+    assert option("-cpu", a_machine(accelerator=Accelerator.KVM)) == ["host"]
