@@ -21,10 +21,10 @@ from pathlib import Path
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
-from vmkiln.images.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+from vmkiln.host.ext4_image import make_ext4
+from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")
-DISK_MARGIN_BYTES = 24 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _module_name(file: str) -> str:
     return re.sub(r"\.ko(\.(xz|zst|gz))?$", "", file.rsplit("/", 1)[-1]).replace("-", "_")
 
 
-async def obtain(
+async def obtain_container_image(
     directory: Path, *, packer: Path, packer_version: str, progress: Callable[[str], None]
 ) -> ContainerImage:
     """The container image for this machine's Packer, made now if it is not there.
@@ -168,18 +168,8 @@ async def _packer_disk(workplace: Path, packer: Path) -> None:
         target = root / str(library).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(shutil.copy, library, target)
-    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) * 21 // 20 + DISK_MARGIN_BYTES
-    image = workplace / "disk.ext4"
-    await make_ext4(image, root, size_bytes=size)
+    await make_ext4(workplace / "disk.ext4", root)
     await asyncio.to_thread(shutil.rmtree, root)
-
-
-async def make_ext4(image: Path, content: Path, *, size_bytes: int) -> None:
-    """An ext4 file system image holding a folder's content, without root and without a journal (it is read-only)."""
-    with image.open("wb") as file:
-        file.truncate(-(-size_bytes // 4096) * 4096)
-    options = ["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-m", "0", "-E", "root_owner=0:0"]
-    await command.run(["mke2fs", *options, "-d", content, image], timeout_seconds=300)
 
 
 async def _libraries(program: Path) -> list[Path]:

@@ -1,0 +1,49 @@
+"""A run of an image template: its states, its phases, what it ended with.
+
+Source: AIB reference 2.1 (runState, runSubState).
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """What a run is doing as a whole."""
+
+    RUNNING = "Running"
+    CANCELING = "Canceling"
+    SUCCEEDED = "Succeeded"
+    PARTIALLY_SUCCEEDED = "PartiallySucceeded"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+
+
+TERMINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIALLY_SUCCEEDED, RunState.FAILED, RunState.CANCELED})
+
+
+class Phase(StrEnum):
+    """Where a run is: AIB's runSubState, and the clean-up that always follows."""
+
+    QUEUED = "Queued"
+    BUILDING = "Building"
+    CUSTOMIZING = "Customizing"
+    OPTIMIZING = "Optimizing"
+    VALIDATING = "Validating"
+    DISTRIBUTING = "Distributing"
+    CLEANING_UP = "CleaningUp"
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """When a phase began and ended (UTC); `ended` is None while it lasts."""
+
+    phase: Phase
+    started: datetime
+    ended: datetime | None
+
+
+def new_run_id() -> str:
+    """An id for a new run."""
+    return str(uuid.uuid4())
