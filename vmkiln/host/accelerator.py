@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host import initramfs
 from vmkiln.host.command import run, start
+from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
 from vmkiln.host.qemu import SANDBOX, Accelerator
 
 PROBE_SECONDS = 10.0
@@ -78,11 +78,11 @@ def probe_arguments(accelerator: Accelerator, *, kernel: Path, initial: Path, qe
 def probe_initramfs(word: str, busybox: bytes) -> bytes:
     """A file system whose only program prints `word` and powers off. The word is not on the kernel's command line."""
     script = f"#!/bin/busybox sh\n/bin/busybox echo {word}\n/bin/busybox poweroff -f\n"
-    return initramfs.archive(
+    return archive(
         [
-            initramfs.folder("bin"),
-            initramfs.program("bin/busybox", busybox),
-            initramfs.program("init", script.encode()),
+            Entry("bin", DIRECTORY),
+            Entry("bin/busybox", EXECUTABLE, busybox),
+            Entry("init", EXECUTABLE, script.encode()),
         ]
     )
 

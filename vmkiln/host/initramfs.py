@@ -1,12 +1,16 @@
-"""A small initial file system for a kernel, written as the `newc` archive the kernel unpacks; pure.
+"""A Linux initial file system as one uncompressed cpio archive ("newc"); pure.
 
-Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
+Uncompressed because unpacking is then a copy, which matters when every instruction is emulated.
+Source: Documentation/driver-api/early-userspace/buffer-format.rst in the Linux kernel.
 """
 
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+DIRECTORY = 0o040755
+EXECUTABLE = 0o100755
+REGULAR = 0o100644
 TRAILER = "TRAILER!!!"
 
 
@@ -17,16 +21,6 @@ class Entry:
     path: str
     mode: int
     content: bytes = b""
-
-
-def folder(path: str) -> Entry:
-    """A folder everyone may enter."""
-    return Entry(path, stat.S_IFDIR | 0o755)
-
-
-def program(path: str, content: bytes) -> Entry:
-    """A file that can be executed."""
-    return Entry(path, stat.S_IFREG | 0o755, content)
 
 
 def archive(entries: Iterable[Entry]) -> bytes:

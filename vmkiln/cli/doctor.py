@@ -1,0 +1,74 @@
+"""`vmkiln doctor`: what this machine has and lacks for builds, and what to do about each lack."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vmkiln.errors import HostUnfit
+from vmkiln.host.examination import Examination, examine
+from vmkiln.host.fitness import Finding, Status
+from vmkiln.settings import read_settings
+
+MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]warning[/]", Status.FAILED: "[red]failed[/]"}
+
+
+def as_json(examination: Examination) -> dict[str, Any]:
+    """The examination as `doctor --json` prints it; pure."""
+    verdict = examination.accelerator
+    return {
+        "canBuild": examination.can_build,
+        "accelerator": None if verdict is None else asdict(verdict),
+        "findings": [asdict(finding) for finding in examination.findings],
+    }
+
+
+def table(findings: tuple[Finding, ...]) -> Table:
+    """The findings, one a line."""
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("needed", "status", "found"):
+        result.add_column(heading, overflow="fold")
+    for finding in findings:
+        result.add_row(escape(finding.name), MARKS[finding.status], escape(finding.found))
+    return result
+
+
+def advice(findings: tuple[Finding, ...]) -> list[str]:
+    """What to do, one sentence for each finding that is not as it should be; failures first."""
+    wrong = [finding for status in (Status.FAILED, Status.WARNING) for finding in findings if finding.status is status]
+    return [f"{finding.name}: {finding.remedy}" for finding in wrong if finding.remedy]
+
+
+def doctor(
+    as_json_text: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check that this machine can run builds, and say what to do where it cannot.
+
+    Exits with 0 when builds can run, else with 3.
+    """
+    talk = Console(stderr=True, highlight=False)
+    settings = read_settings()
+    with talk.status("examining this machine") as status:
+        examination = asyncio.run(
+            examine(
+                state=settings.home,
+                kernel_directory=settings.container_image / "kernel",
+                accelerator_directory=settings.container_image,
+                progress=status.update,
+            )
+        )
+    if as_json_text:
+        typer.echo(json.dumps(as_json(examination), indent=2))
+    else:
+        console = Console(highlight=False)
+        console.print(table(examination.findings))
+        for sentence in advice(examination.findings):
+            console.print(f"-> {sentence}", markup=False, soft_wrap=True)
+        console.print("builds can run here" if examination.can_build else "builds cannot run here yet")
+    if not examination.can_build:
+        raise typer.Exit(HostUnfit.exit_code)

@@ -1,0 +1,233 @@
+"""The facts about this machine that `fitness.py` judges, gathered by trying what a build does.
+
+Namespaces, links, firewall and the way out are made in a throw-away namespace exactly as a build makes them, and the
+accelerator boots a guest. Nothing is left behind but the container's kernel and the accelerator's verdict, both kept
+for builds.
+"""
+
+import asyncio
+import getpass
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import command, fitness, namespace, network
+from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, KVM, Verdict, boots, choose_accelerator
+from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
+from vmkiln.host.firmware import find_firmware
+from vmkiln.host.fitness import BOOTSTRAP, Finding, Status
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.network_namespace import Egress, Network, Segment, forbidden_networks
+from vmkiln.host.qemu import Accelerator
+from vmkiln.host.required_programs import REQUIRED_PROGRAMS, RequiredProgram
+
+QUERY_SECONDS = 15.0
+NETWORK_SECONDS = 60.0
+TUN = Path("/dev/net/tun")
+SYSCTLS = (
+    "kernel/apparmor_restrict_unprivileged_userns",
+    "kernel/unprivileged_userns_clone",
+    "user/max_user_namespaces",
+)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All findings in reading order, and the accelerator that builds would use (none when it could not be tried)."""
+
+    findings: tuple[Finding, ...]
+    accelerator: Verdict | None
+
+    @property
+    def can_build(self) -> bool:
+        """Whether builds can run on this machine."""
+        return fitness.can_build(self.findings)
+
+
+async def examine(
+    *, state: Path, kernel_directory: Path, accelerator_directory: Path, progress: Callable[[str], None]
+) -> Examination:
+    """Examine this machine; takes a few seconds, and a download of some 30 MB the first time.
+
+    `state` is where images and runs would lie. Raises nothing of its own: what fails is a finding.
+    """
+    progress("looking for programs")
+    findings = [
+        fitness.user_finding(os.getuid(), getpass.getuser()),
+        fitness.python_finding(sys.version_info[:3]),
+        *await asyncio.gather(*(_program(program) for program in REQUIRED_PROGRAMS)),
+        *await asyncio.to_thread(_files_and_amounts, state),
+    ]
+    progress("trying namespaces, links, firewall and the way out")
+    findings += await _isolation()
+    kernel, finding = await _kernel(kernel_directory, progress)
+    findings.append(finding)
+    verdict: Verdict | None = None
+    if kernel is not None:
+        progress("booting a guest to judge the accelerator")
+        verdict, finding = await _accelerator(kernel, accelerator_directory)
+        findings.append(finding)
+    return Examination(tuple(findings), verdict)
+
+
+async def _program(program: RequiredProgram) -> Finding:
+    path = next((found for name in program.names if (found := shutil.which(name))), None)
+    printed = ""
+    if path is not None and program.version is not None:
+        # Packer asks its maker for newer versions unless told not to
+        environment = {**os.environ, "LC_ALL": "C", "CHECKPOINT_DISABLE": "1"}
+        try:
+            completed = await command.run(
+                [path, *program.version], timeout_seconds=QUERY_SECONDS, check=False, environment=environment
+            )
+            printed = (completed.stdout + b"\n" + completed.stderr).decode(errors="replace")
+        except VmkilnError as error:
+            return Finding(program.names[0], Status.FAILED, error.message, f"reinstall the package {program.package}")
+    return fitness.program_finding(program, path=path, printed=printed)
+
+
+def _files_and_amounts(state: Path) -> list[Finding]:
+    user, user_id = getpass.getuser(), os.getuid()
+    findings = []
+    for kind, name in (("subuid", "newuidmap"), ("subgid", "newgidmap")):
+        text = _text(Path("/etc") / kind)
+        findings.append(fitness.subordinate_ids_finding(kind, text, user=user, user_id=user_id))
+        if path := shutil.which(name):
+            findings.append(fitness.id_map_finding(name, path=path, is_privileged=_is_privileged(Path(path))))
+    if busybox := shutil.which("busybox"):
+        with Path(busybox).open("rb") as file:
+            findings.append(fitness.busybox_finding(busybox, file.read(4096)))
+    findings.append(fitness.firmware_finding(find_firmware()))
+    place = next(path for path in (state, *state.parents) if path.exists())
+    findings.append(fitness.disk_finding(shutil.disk_usage(place).free, state))
+    findings.append(fitness.memory_finding(available_memory(_text(Path("/proc/meminfo")))))
+    return findings
+
+
+def available_memory(meminfo: str) -> int:
+    """MemAvailable in bytes, from the text of /proc/meminfo; 0 when it is not there."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _is_privileged(path: Path) -> bool:
+    """Whether the program runs with rights of its own: set-user-id, or a file capability (xattr(7))."""
+    if path.stat().st_mode & 0o4000:
+        return True
+    try:
+        return bool(os.getxattr(path, "security.capability"))
+    except OSError:
+        return False
+
+
+async def _isolation() -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        async with namespace.opened() as opened:
+            await opened.run(["true"])
+            findings.append(Finding("namespaces", Status.OK, "user, network, pid and mount namespaces open"))
+            findings += [await _tap(opened), await _firewall(opened)]
+        if all(finding.status is Status.OK for finding in findings):
+            findings.append(await _way_out())
+    except (VmkilnError, TimeoutError, OSError) as error:
+        remedy = fitness.namespaces_remedy({name: _text(Path("/proc/sys") / name).strip() for name in SYSCTLS})
+        findings.append(Finding("namespaces", Status.FAILED, _told(error), remedy))
+    return findings
+
+
+async def _tap(opened: Namespace) -> Finding:
+    lines = ["link add name probe type bridge", "tuntap add dev probe0 mode tap user 0", "link set probe0 master probe"]
+    try:
+        await opened.run(["ip", "-batch", "-"], stdin="\n".join(lines).encode())
+    except VmkilnError as error:
+        remedy = f"{BOOTSTRAP}, or as root: `modprobe -a tun bridge; chmod 0666 {TUN}`"
+        if not os.access(TUN, os.R_OK | os.W_OK):
+            return Finding("tap", Status.FAILED, f"this user may not open {TUN}", remedy)
+        return Finding("tap", Status.FAILED, _told(error), remedy)
+    return Finding("tap", Status.OK, f"a tap on a bridge, through {TUN}")
+
+
+async def _firewall(opened: Namespace) -> Finding:
+    lines = ["table inet probe {", "chain forward {", "type filter hook forward priority 0; policy drop;"]
+    rules = "\n".join([*lines, "ct state new drop", "}", "}", ""])
+    try:
+        await opened.run(["nft", "-f", "-"], stdin=rules.encode())
+    except VmkilnError as error:
+        remedy = "as root: `modprobe -a nf_tables nf_conntrack`"
+        return Finding("firewall", Status.FAILED, _told(error), remedy)
+    return Finding("firewall", Status.OK, "nftables works inside a namespace")
+
+
+async def _way_out() -> Finding:
+    near = Segment("near", "near0", IPv4Interface("10.0.0.1/24"), IPv4Address("10.0.0.4"), "02:00:00:00:00:01")
+    far = Segment("far", "far0", IPv4Interface("10.0.1.1/24"), IPv4Address("10.0.1.4"), "02:00:00:00:00:02")
+    egress = Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), IPv4Address("10.0.2.53"))
+    try:
+        async with asyncio.timeout(NETWORK_SECONDS):
+            forbidden = forbidden_networks(await network.host_addresses())
+            described = Network(near, far, egress, service_port=22, forbidden=forbidden)
+            async with namespace.opened() as opened, network.joined(opened, described):
+                return Finding("way out", Status.OK, "pasta gives a namespace its way out")
+    except (VmkilnError, TimeoutError) as error:
+        remedy = f"{BOOTSTRAP} (package passt); this host needs a default route of its own"
+        return Finding("way out", Status.FAILED, _told(error), remedy)
+
+
+async def _kernel(directory: Path, progress: Callable[[str], None]) -> tuple[ContainerKernel | None, Finding]:
+    try:
+        kernel = await obtain_kernel(directory, progress=progress)
+    except VmkilnError as error:
+        return None, fitness.kernel_finding(None, reason=error.message)
+    return kernel, fitness.kernel_finding(kernel)
+
+
+async def _accelerator(kernel: ContainerKernel, directory: Path) -> tuple[Verdict | None, Finding]:
+    """KVM when its guest boots; otherwise emulation, which is then tried as well."""
+    busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    try:
+        verdict = await choose_accelerator(
+            kernel=kernel.vmlinuz, kernel_digest=kernel.digest, busybox=busybox, directory=directory
+        )
+        if verdict.accelerator is Accelerator.KVM:
+            return verdict, Finding("accelerator", Status.OK, f"kvm: {verdict.reason}")
+        probe = await boots(
+            Accelerator.TCG, kernel=kernel.vmlinuz, busybox=busybox, limit_seconds=EMULATED_PROBE_SECONDS
+        )
+    except VmkilnError as error:
+        return None, Finding("accelerator", Status.FAILED, error.message, error.hint or BOOTSTRAP)
+    return verdict, emulation_finding(
+        verdict, booted=probe.booted, seconds=probe.seconds, reason=probe.reason, may_open=os.access(KVM, os.W_OK)
+    )
+
+
+def emulation_finding(verdict: Verdict, *, booted: bool, seconds: float, reason: str, may_open: bool) -> Finding:
+    """Emulation is slow but sound: a warning when it boots, a failure when it does not."""
+    if not booted:
+        return Finding("accelerator", Status.FAILED, f"no guest boots even emulated: {reason}", BOOTSTRAP)
+    found = f"tcg: {verdict.reason}; builds are emulated (a guest booted in {seconds:.1f} s)"
+    if may_open:
+        remedy = "use a host whose KVM boots guests: a physical machine, or one with nested virtualization"
+    elif KVM.exists():
+        remedy = "as root: `usermod --append --groups kvm $USER`, then log in anew"
+    else:
+        remedy = "enable virtualization in the firmware, or nested virtualization of this virtual machine"
+    return Finding("accelerator", Status.WARNING, found, f"builds run, but slower; {remedy}")
+
+
+def _told(error: BaseException) -> str:
+    told = error.message if isinstance(error, VmkilnError) else f"{type(error).__name__} {error}"
+    return " ".join(told.split())

@@ -1,0 +1,38 @@
+"""The programs that builds start, the package each comes in, and how each tells its version."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RequiredProgram:
+    """A program a build needs: any one of `names`; `version` is asked with these arguments (none: it cannot say)."""
+
+    names: tuple[str, ...]
+    package: str
+    purpose: str
+    version: tuple[str, ...] | None = ("--version",)
+
+
+REQUIRED_PROGRAMS = (
+    RequiredProgram(("qemu-system-x86_64",), "qemu-system-x86", "runs the virtual machines"),
+    RequiredProgram(("qemu-img",), "qemu-utils", "makes and converts disk images"),
+    RequiredProgram(("packer",), "packer", "customizes and validates", ("version",)),
+    RequiredProgram(("pasta",), "passt", "gives a build its way out to the Internet"),
+    RequiredProgram(("nft",), "nftables", "firewall between the virtual machines"),
+    RequiredProgram(("ip",), "iproute2", "bridges and links of a build", ("-V",)),
+    RequiredProgram(("newuidmap",), "uidmap", "user ids of a build's namespace", None),
+    RequiredProgram(("newgidmap",), "uidmap", "group ids of a build's namespace", None),
+    RequiredProgram(("setpriv",), "util-linux", "takes privileges away from QEMU"),
+    RequiredProgram(("mmdebstrap",), "mmdebstrap", "makes platform images from packages"),
+    RequiredProgram(("xorrisofs", "genisoimage", "mkisofs"), "xorriso", "first configuration of a VM"),
+    RequiredProgram(("sfdisk",), "fdisk", "partitions platform images"),
+    RequiredProgram(("mke2fs",), "e2fsprogs", "file systems of platform images", ("-V",)),
+    RequiredProgram(("mkfs.fat",), "dosfstools", "boot partitions of platform images", None),
+    RequiredProgram(("mcopy",), "mtools", "fills boot partitions without root"),
+    RequiredProgram(("busybox",), "busybox-static", "the system inside the container's VM", ()),
+    RequiredProgram(("zstd",), "zstd", "unpacks kernel modules and images"),
+    RequiredProgram(("gpgv",), "gpgv", "checks signatures of platform images"),
+    RequiredProgram(("dpkg-deb",), "dpkg", "unpacks the container's kernel"),
+    RequiredProgram(("depmod",), "kmod", "indexes the modules of the container's kernel"),
+    RequiredProgram(("ssh-keygen",), "openssh-client", "the key of a run", None),
+)
