@@ -73,9 +73,10 @@ async def _egress(namespace: Namespace, network: Network) -> AsyncIterator["asyn
                     if lost.done():
                         raise HostUnfit(f"the egress leg did not start: {lost.result()}")
                     await asyncio.sleep(0.02)
-            yield lost
         except TimeoutError as error:
             raise HostUnfit(f"pasta did not bring up the egress leg within {EGRESS_SECONDS} s") from error
+        else:
+            yield lost
         finally:
             watching.cancel()
 

@@ -84,11 +84,10 @@ async def running(
         stack.callback(connecting.cancel)
         either: list[asyncio.Future[Any]] = [connecting, ended]
         await asyncio.wait(either, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            raise VmkilnError(f"QEMU for {machine.name} ended at once: {ended.result().output.strip()}")
-        if not connecting.done():
-            raise VmkilnError(f"QEMU for {machine.name} did not answer within {CONNECT_SECONDS} s")
-        connecting.result()
+        if not connecting.done() or connecting.exception() is not None:
+            await asyncio.wait([ended], timeout=1)
+            reason = ended.result().output.strip() if ended.done() else f"no answer within {CONNECT_SECONDS} s"
+            raise VmkilnError(f"QEMU for {machine.name} did not start: {reason}")
         yield VirtualMachine(machine.name, ended, control, console)
 
 
