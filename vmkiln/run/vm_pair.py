@@ -1,0 +1,106 @@
+"""Packer at work on a VM: a container group and a build or validation VM, side by side, until Packer is done.
+
+Used for customizing and for validating. The two VMs start together; the container group does not wait for the other.
+
+*Leaves behind:* the VM's overlay. *Undone by:* leaving; both VMs are killed. *Safe to repeat:* with a new overlay.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import VirtualMachineLost
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.qemu import Machine
+from vmkiln.host.virtual_machine import VirtualMachine, running
+from vmkiln.staging.container_group import ContainerInstance, finished, started
+
+REPORT_SECONDS = 20
+POWER_OFF_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class VmPair:
+    """The two machines, the run's folder their sockets are in, and what reads Packer's output."""
+
+    container_group: Machine
+    vm: Machine
+    directory: Path
+    on_output: Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How Packer ended, whether the VM had powered itself off by then, and the container group's memory in KiB."""
+
+    exit_status: int
+    vm_is_off: bool
+    peak_memory_kib: int
+
+
+async def work(
+    namespace: Namespace,
+    pair: VmPair,
+    *,
+    egress_lost: "asyncio.Future[str]",
+    may_power_off: Callable[[], bool],
+    power_off: bool,
+) -> Outcome:
+    """Run Packer to its end, then power the VM off when asked to (so that its disk is whole).
+
+    `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
+
+    Raises: `VirtualMachineLost` within seconds when either VM or the egress leg ends too early.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
+        instance = await stack.enter_async_context(group)
+        vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
+        exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
+        if power_off and exit_status == 0 and not vm.ended.done():
+            await _powered_off(vm, asked=may_power_off())
+        return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+
+
+async def _packer_done(
+    instance: ContainerInstance,
+    vm: VirtualMachine,
+    egress_lost: "asyncio.Future[str]",
+    may_power_off: Callable[[], bool],
+) -> int:
+    packer = asyncio.create_task(finished(instance))
+    try:
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not packer.done() and egress_lost.done():
+            raise VirtualMachineLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
+        if not packer.done() and may_power_off():
+            # the VM was told to power off by the last step; Packer's own end is still on its way
+            await asyncio.wait([packer], timeout=REPORT_SECONDS)
+        if not packer.done():
+            ended = vm.ended.result()
+            raise VirtualMachineLost(
+                f"the {vm.name} ended (status {ended.status}) while Packer was working on it"
+                + (f": {ended.output.strip()}" if ended.output.strip() else ""),
+                hint="the end of its console:\n" + vm.last_console_lines(),
+            )
+        return packer.result()
+    finally:
+        packer.cancel()
+
+
+async def _powered_off(vm: VirtualMachine, *, asked: bool) -> None:
+    """Wait for the VM's own power-off; press the button when it was not asked; give up with an error."""
+    if asked:
+        await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS / 3)
+    if not vm.ended.done():
+        await vm.press_power_button()
+        await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS)
+    if not vm.ended.done():
+        raise VirtualMachineLost(
+            f"the {vm.name} did not power off within {POWER_OFF_SECONDS} s, so its disk may not be whole",
+            hint="the end of its console:\n" + vm.last_console_lines(),
+        )
