@@ -28,7 +28,7 @@ def test_the_address_is_static_and_matched_by_mac() -> None:
     primary = json.loads(files["network-config"])["ethernets"]["primary"]
     assert primary["match"]["macaddress"] == NETWORK.build_vm_subnet.mac
     assert primary["addresses"] == ["10.0.1.4/24"]
-    assert "dhcp4" not in primary
+    assert primary["dhcp4"] is False
 
 
 def test_each_run_gets_another_key() -> None:

@@ -43,6 +43,8 @@ def contents(
         "ssh_pwauth": False,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "ssh_quiet_keygen": True,
+        # else every sudo asks DNS for the VM's own name; the deprovision step takes the line out again
+        "manage_etc_hosts": "localhost",
         "package_update": False,
         "package_upgrade": False,
     }
@@ -51,6 +53,11 @@ def contents(
         "ethernets": {
             "primary": {
                 "match": {"macaddress": subnet.mac},
+                "dhcp4": False,
+                "dhcp6": False,
+                # without these the guest waits many seconds for an IPv6 router that does not exist
+                "accept-ra": False,
+                "link-local": [],
                 "addresses": [subnet.address_with_prefix],
                 "routes": [{"to": "0.0.0.0/0", "via": str(subnet.router)}],
                 "nameservers": {"addresses": [str(network.dns)]},
