@@ -1,0 +1,72 @@
+"""The scripts: executable, clean, helpful, and promising no more than they do."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vmkiln.host.required_programs import REQUIRED_PROGRAMS
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path for path in (ROOT / "script").iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, ROOT / ".ci/run"], ids=lambda path: path.name)
+def test_a_script_is_executable_and_stops_at_the_first_error(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert "set -euo pipefail" in lines
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, ROOT / ".ci/run"], ids=lambda path: path.name)
+def test_a_script_is_clean(path: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.fail("shellcheck is not installed: run `script/bootstrap --with-tests`")
+    checked = subprocess.run(["shellcheck", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_has_help_and_refuses_what_it_does_not_know(path: Path) -> None:
+    shown = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(f"usage: script/{path.name}")
+
+
+def test_bootstrap_refuses_an_unknown_option() -> None:
+    refused = subprocess.run([ROOT / "script/bootstrap", "--frobnicate"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--frobnicate" in refused.stderr
+
+
+def test_ci_calls_script_test_and_nothing_else() -> None:
+    lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -euo pipefail", 'exec "$(dirname -- "${BASH_SOURCE[0]}")/../script/test"']
+
+
+def test_bootstrap_installs_every_program_that_doctor_looks_for() -> None:
+    text = (ROOT / "script/bootstrap").read_text()
+    essential = {"util-linux", "dpkg"}  # on every Debian
+    packages = {program.package for program in REQUIRED_PROGRAMS} - essential
+    missing = {package for package in packages if not re.search(rf"need {package} |missing\+=\({package}\)", text)}
+    # newgidmap comes with newuidmap's package; the rest must be asked for by name
+    assert not missing
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    shutil.copytree(ROOT / "script", copy / "script")
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, copy / name)
+    before = sorted(path for path in copy.rglob("*"))
+    planned = subprocess.run(
+        [copy / "script/bootstrap", "--dry-run"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert planned.returncode == 0, planned.stderr
+    assert "would make the Python environment" in planned.stderr
+    assert sorted(path for path in copy.rglob("*")) == before

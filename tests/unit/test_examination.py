@@ -1,0 +1,57 @@
+"""The examination: facts are read right, and emulation is told for what it is."""
+
+from pathlib import Path
+
+import pytest
+
+from vmkiln.host import examination
+from vmkiln.host.accelerator import Verdict
+from vmkiln.host.examination import Examination, available_memory, emulation_finding
+from vmkiln.host.fitness import Finding, Status
+from vmkiln.host.qemu import Accelerator
+
+TCG = Verdict(Accelerator.TCG, "/dev/kvm does not exist")
+
+
+def test_available_memory_is_in_bytes() -> None:
+    assert available_memory("MemTotal: 100 kB\nMemAvailable:   2048 kB\n") == 2 * 1024**2
+    assert available_memory("") == 0
+
+
+def test_emulation_that_boots_is_a_warning_with_its_reason() -> None:
+    finding = emulation_finding(TCG, booted=True, seconds=2.0, reason="", may_open=False)
+    assert finding.status is Status.WARNING
+    assert "/dev/kvm does not exist" in finding.found
+    assert finding.remedy
+
+
+def test_emulation_that_does_not_boot_is_a_failure() -> None:
+    finding = emulation_finding(TCG, booted=False, seconds=60, reason="the guest hung", may_open=True)
+    assert finding.status is Status.FAILED
+    assert "the guest hung" in finding.found
+
+
+def test_one_failure_forbids_builds() -> None:
+    ok, failed = Finding("a", Status.OK, "x"), Finding("b", Status.FAILED, "y", "do z")
+    assert Examination((ok,), TCG).can_build
+    assert not Examination((ok, failed), TCG).can_build
+
+
+async def test_a_machine_without_programs_is_described_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
+    result = await examination.examine(
+        state=tmp_path / "state",
+        kernel_directory=tmp_path / "state/kernel",
+        accelerator_directory=tmp_path / "state",
+        progress=said.append,
+    )
+    by_name = {finding.name: finding for finding in result.findings}
+    assert not result.can_build
+    assert result.accelerator is None
+    for name in ("qemu-system-x86_64", "packer", "pasta", "namespaces", "container kernel"):
+        assert by_name[name].status is Status.FAILED, name
+        assert by_name[name].remedy, name
+    assert said

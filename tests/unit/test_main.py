@@ -1,0 +1,69 @@
+"""The command: errors become messages and exit codes."""
+
+import pytest
+
+from vmkiln.cli import main
+from vmkiln.errors import HostUnfit, InputError, RunCanceled, RunFailed, VmkilnError
+
+
+def exit_code_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int | str | None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main.main([])
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunFailed("the build failed"), 1),
+        (InputError("no such file"), 2),
+        (HostUnfit("no QEMU"), 3),
+        (RunCanceled("cancelled"), 130),
+    ],
+)
+def test_an_error_gives_its_exit_code(monkeypatch: pytest.MonkeyPatch, error: VmkilnError, code: int) -> None:
+    assert exit_code_of(monkeypatch, error) == code
+
+
+def test_error_and_hint_are_told_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_code_of(monkeypatch, HostUnfit("no QEMU", hint="install it"))
+    captured = capsys.readouterr()
+    assert captured.err == "error: no QEMU\nhint: install it\n"
+    assert captured.out == ""
+
+
+def test_an_interrupt_gives_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    app = main.typer.Typer()
+    app.command("wait")(interrupted)
+    monkeypatch.setattr(main, "app", app)
+    with pytest.raises(SystemExit) as caught:
+        main.main([])
+    assert caught.value.code == 130
+
+
+def test_an_unknown_command_gives_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["no-such-command"])
+    assert caught.value.code == 2
+    assert "no-such-command" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("vmkiln ")
+
+
+def test_system_programs_are_found_after_the_users_own() -> None:
+    assert main.search_path("/home/u/bin:/usr/bin") == "/home/u/bin:/usr/bin:/usr/local/sbin:/usr/sbin:/sbin"
+    assert main.search_path("/usr/sbin:/sbin:/usr/local/sbin") == "/usr/sbin:/sbin:/usr/local/sbin"
