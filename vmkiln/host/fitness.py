@@ -172,4 +172,4 @@ def namespaces_remedy(sysctls: dict[str, str]) -> str:
         return "as root: `sysctl -w kernel.unprivileged_userns_clone=1`"
     if sysctls.get("user/max_user_namespaces") == "0":
         return "as root: `sysctl -w user.max_user_namespaces=10000`"
-    return "inside a container, start it so that it may make user namespaces (seccomp and AppArmor profiles)"
+    return "inside a container or chroot: make it so that user namespaces are allowed (seccomp and AppArmor profiles)"
