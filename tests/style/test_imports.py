@@ -18,8 +18,8 @@ LAYERS = [  # a module may import a lower line, or its own package
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_HERE = {
     "subprocess": {"host/command.py"},
-    "sqlite3": {"store.py"},
-    "sqlalchemy": {"store.py"},
+    "sqlite3": {"store"},
+    "sqlalchemy": {"store"},
     "rich": {"cli"},
     "typer": {"cli"},
 }

@@ -20,6 +20,8 @@ from vmkiln.errors import CommandFailed, HostUnfit
 
 logger = logging.getLogger(__name__)
 
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 

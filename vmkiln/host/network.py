@@ -7,7 +7,6 @@ links, addresses and rules). *Safe to repeat:* in a new namespace.
 import asyncio
 import contextlib
 import json
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Interface
 
@@ -65,7 +64,7 @@ async def _egress(namespace: Namespace, network: Network) -> AsyncIterator["asyn
         network.egress, network_path=str(namespace.network_path), user_path=str(namespace.user_path)
     )
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with command.start(arguments, stderr=subprocess.PIPE) as process:
+    async with command.start(arguments, stderr=command.PIPE) as process:
         watching = asyncio.create_task(_watch(process, lost))
         try:
             async with asyncio.timeout(EGRESS_SECONDS):

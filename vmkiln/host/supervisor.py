@@ -16,7 +16,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ class _Server:
 
     async def _keep(self, name: str, arguments: list[str], started: asyncio.Future[None]) -> None:
         try:
-            async with command.start(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            async with command.start(arguments, stdout=command.DEVNULL, stderr=command.PIPE) as process:
                 started.set_result(None)
                 tail = b""
                 assert process.stderr is not None  # asked for just above

@@ -1,0 +1,150 @@
+"""The database."""
+
+import multiprocessing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.store.database import opened
+from vmkiln.store.rows import ImageRow, RunOutputRow, RunRow
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def a_run(run_id: str = "11111111-0000") -> RunRow:
+    return RunRow(run_id, "hello", "rg", {"a": 1}, "Running", "", "", "", "", {}, NOW, None)
+
+
+def an_image(artifact_id: str = "/Images/X", digest: str = "0" * 64) -> ImageRow:
+    path = Path("/images/x.qcow2")
+    return ImageRow(artifact_id, "ManagedImage", path, "qcow2", digest, 1, 2, 1, "Linux", "", "r", {}, {}, NOW)
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    with opened(tmp_path / "state" / "db"):
+        assert (tmp_path / "state" / "db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_survives_reopening(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+    with opened(tmp_path / "db") as store:
+        assert store.run("11111111-0000") == a_run()
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run("aa-1"))
+        store.add_run(a_run("ab-1"))
+        assert store.run("aa").run_id == "aa-1"
+        for text in ("a", "zz", "", "%"):
+            with pytest.raises(InputError):
+                store.run(text)
+
+
+def test_only_one_process_ends_a_run(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        assert store.move_run("11111111-0000", expected=["Running"], state="Succeeded")
+        assert not store.move_run("11111111-0000", expected=["Running"], state="Failed")
+        assert store.run("11").state == "Succeeded"
+        assert store.run("11").ended is not None
+
+
+def test_phases_follow_each_other_without_a_gap(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        store.begin_phase("11111111-0000", "Building")
+        store.begin_phase("11111111-0000", "Customizing")
+        building, customizing = store.list_phases("11111111-0000")
+        assert building.ended is not None
+        assert customizing.ended is None
+        assert store.run("11").sub_state == "Customizing"
+        store.end_phase("11111111-0000")
+        assert store.list_phases("11111111-0000")[1].ended is not None
+
+
+def test_a_resource_is_recorded_before_it_exists_and_after_it_is_gone(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        store.add_staging_group("IT_a", run_id="11111111-0000", storage_account="s", tags={})
+        number = store.add_resource("IT_a", run_id="11111111-0000", type="t", name="n", detail={})
+        states = [store.list_resources("IT_a")[0].state]
+        store.resource_exists(number)
+        states.append(store.list_resources("IT_a")[0].state)
+        store.resource_deleted(number)
+        states.append(store.list_resources("IT_a")[0].state)
+        assert states == ["creating", "exists", "deleted"]
+
+
+def test_a_deleted_group_leaves_no_resource(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        store.add_staging_group("IT_a", run_id="11111111-0000", storage_account="s", tags={})
+        store.add_resource("IT_a", run_id="11111111-0000", type="t", name="n", detail={})
+        store.staging_group_deleted("IT_a")
+        assert store.list_staging_groups() == []
+        assert store.list_resources("IT_a")[0].state == "deleted"
+
+
+def test_image_ids_do_not_tell_upper_from_lower_case(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_image(an_image("/Images/X"))
+        assert store.image("/images/x") == an_image("/Images/X")
+        with pytest.raises(ImageConflict):
+            store.add_image(an_image("/IMAGES/x"))
+
+
+def test_replacing_an_image_gives_the_old_one_back(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        assert store.replace_image(an_image(digest="a" * 64)) is None
+        old = store.replace_image(an_image(digest="b" * 64))
+        assert old is not None
+        assert old.digest == "a" * 64
+        assert [image.digest for image in store.list_images()] == ["b" * 64]
+
+
+def test_a_run_output_is_recorded_once(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        store.put_run_output(RunOutputRow("11111111-0000", "out", "", "", "Creating", ""))
+        store.put_run_output(RunOutputRow("11111111-0000", "out", "/x", "", "Succeeded", ""))
+        assert [row.state for row in store.list_run_outputs("11111111-0000")] == ["Succeeded"]
+
+
+def _add_facts(path: Path, name: str) -> None:
+    with opened(path) as store:
+        for number in range(10):
+            store.add_facts("11111111-0000", **{f"{name}{number}": number})
+
+
+def test_processes_do_not_lose_each_others_changes(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        context = multiprocessing.get_context("spawn")
+        workers = [context.Process(target=_add_facts, args=(tmp_path / "db", name)) for name in ("a", "b")]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert len(store.run("11").facts) == 20
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path / "db"):
+        pass
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'db'}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE vmkiln_schema_version SET version = 99")
+    engine.dispose()
+    with pytest.raises(VmkilnError, match="newer"), opened(tmp_path / "db"):
+        pass
+
+
+def test_a_damaged_database_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(VmkilnError, match="cannot be used"), opened(tmp_path / "db"):
+        pass

@@ -1,0 +1,275 @@
+"""The database: what was asked for, what is being done, what came out. SQLite; the tables also fit PostgreSQL.
+
+Every change is one short transaction, durable when the call returns. Rows come out as frozen values, times are UTC.
+The state of a run moves only from an expected state to another, so two processes cannot both end it.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, RowMapping
+
+from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.store.rows import ImageRow, PhaseRow, RunOutputRow, RunRow, StagingGroupRow, StagingResourceRow
+from vmkiln.store.tables import (
+    images,
+    metadata,
+    phases,
+    run_outputs,
+    runs,
+    schema_version,
+    staging_groups,
+    staging_resources,
+)
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30
+
+
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """Queries and changes; one per process. `clock` gives the time in UTC."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # runs
+
+    def add_run(self, row: RunRow) -> None:
+        """Record a run that was accepted."""
+        with self._engine.begin() as connection:
+            connection.execute(runs.insert().values(**vars(row)))
+
+    def run(self, run_id: str) -> RunRow:
+        """The run whose id is, or begins with, `run_id`. Raises: `InputError` when there is none or more than one."""
+        query = sa.select(runs).where(runs.c.run_id.startswith(run_id, autoescape=True)).limit(2)
+        rows = self._rows(query)
+        if len(rows) != 1 or not run_id:
+            problem = "no run has" if not rows else "more than one run has"
+            raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
+        return _run(rows[0])
+
+    def list_runs(self, *, limit: int = 100) -> list[RunRow]:
+        """Runs, the newest first."""
+        return [_run(row) for row in self._rows(sa.select(runs).order_by(runs.c.started.desc()).limit(limit))]
+
+    def move_run(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
+        """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
+        ended = self._clock() if state not in {"Running", "Canceling"} else None
+        change = (
+            runs.update()
+            .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
+            .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
+        )
+        return self._change(change) == 1
+
+    def add_facts(self, run_id: str, **facts: Any) -> None:
+        """Add to what was decided for a run."""
+        with self._engine.begin() as connection:
+            known = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar_one()
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(facts={**known, **facts}))
+
+    def begin_phase(self, run_id: str, name: str) -> None:
+        """End the current phase and begin the next one."""
+        with self._engine.begin() as connection:
+            self._end_phase(connection, run_id)
+            count = sa.select(sa.func.count()).select_from(phases).where(phases.c.run_id == run_id)
+            number = connection.execute(count).scalar_one()
+            connection.execute(phases.insert().values(run_id=run_id, number=number, name=name, started=self._clock()))
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(sub_state=name))
+
+    def end_phase(self, run_id: str) -> None:
+        """End the current phase; content when there is none."""
+        with self._engine.begin() as connection:
+            self._end_phase(connection, run_id)
+
+    def _end_phase(self, connection: Connection, run_id: str) -> None:
+        current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
+        connection.execute(phases.update().where(current).values(ended=self._clock()))
+
+    def list_phases(self, run_id: str) -> list[PhaseRow]:
+        """A run's phases in order."""
+        query = sa.select(phases).where(phases.c.run_id == run_id).order_by(phases.c.number)
+        return [PhaseRow(row["name"], _aware(row["started"]), _maybe_aware(row["ended"])) for row in self._rows(query)]
+
+    # staging resource groups
+
+    def add_staging_group(self, name: str, *, run_id: str, storage_account: str, tags: dict[str, str]) -> None:
+        """Record a staging resource group before it is made."""
+        values = {"name": name, "run_id": run_id, "storage_account": storage_account, "tags": tags}
+        with self._engine.begin() as connection:
+            connection.execute(staging_groups.insert().values(**values, created=self._clock()))
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
+
+    def list_staging_groups(self, *, with_deleted: bool = False) -> list[StagingGroupRow]:
+        """Staging resource groups, the newest first."""
+        query = sa.select(staging_groups).order_by(staging_groups.c.created.desc())
+        if not with_deleted:
+            query = query.where(staging_groups.c.deleted.is_(None))
+        return [
+            StagingGroupRow(**{**row, "created": _aware(row["created"]), "deleted": _maybe_aware(row["deleted"])})
+            for row in self._rows(query)
+        ]
+
+    def staging_group_deleted(self, name: str) -> None:
+        """Record that a group and all in it are gone."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(staging_groups.update().where(staging_groups.c.name == name).values(deleted=now))
+            left = sa.and_(staging_resources.c.group_name == name, staging_resources.c.state != "deleted")
+            connection.execute(staging_resources.update().where(left).values(state="deleted", deleted=now))
+
+    def add_resource(self, group: str, *, run_id: str, type: str, name: str, detail: dict[str, Any]) -> int:  # noqa: A002
+        """Record the intent to make a resource; returns its number."""
+        values = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
+        with self._engine.begin() as connection:
+            insert = staging_resources.insert().values(**values, state="creating", created=self._clock())
+            key = connection.execute(insert).inserted_primary_key
+        assert key is not None  # the table numbers its rows
+        return int(key[0])
+
+    def resource_exists(self, number: int) -> None:
+        """Record that a resource was made."""
+        self._change(staging_resources.update().where(staging_resources.c.number == number).values(state="exists"))
+
+    def resource_deleted(self, number: int) -> None:
+        """Record that a resource is gone."""
+        change = staging_resources.update().where(staging_resources.c.number == number)
+        self._change(change.values(state="deleted", deleted=self._clock()))
+
+    def list_resources(self, group: str) -> list[StagingResourceRow]:
+        """A group's resources in the order they were made, deleted ones too."""
+        query = sa.select(staging_resources).where(staging_resources.c.group_name == group)
+        return [
+            StagingResourceRow(**{**row, "created": _aware(row["created"]), "deleted": _maybe_aware(row["deleted"])})
+            for row in self._rows(query.order_by(staging_resources.c.number))
+        ]
+
+    # images and run outputs
+
+    def add_image(self, image: ImageRow) -> None:
+        """Record a published image. Raises: `ImageConflict` when one of that id exists."""
+        values = {**vars(image), "key": image.key, "path": str(image.path)}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(images.insert().values(**values))
+        except sa.exc.IntegrityError as error:
+            raise ImageConflict(f"the image {image.artifact_id} exists already") from error
+
+    def replace_image(self, image: ImageRow) -> ImageRow | None:
+        """Record an image in place of one of the same id; returns the one it replaced."""
+        values = {**vars(image), "key": image.key, "path": str(image.path)}
+        with self._engine.begin() as connection:
+            found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
+            connection.execute(images.delete().where(images.c.key == image.key))
+            connection.execute(images.insert().values(**values))
+        return _image(found) if found else None
+
+    def image(self, artifact_id: str) -> ImageRow | None:
+        """The image of this ARM id, or none."""
+        rows = self._rows(sa.select(images).where(images.c.key == artifact_id.lower()))
+        return _image(rows[0]) if rows else None
+
+    def list_images(self, *, prefix: str = "") -> list[ImageRow]:
+        """Images whose ARM id begins with `prefix`, the newest first."""
+        query = sa.select(images).order_by(images.c.created.desc(), images.c.key)
+        if prefix:
+            query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
+        return [_image(row) for row in self._rows(query)]
+
+    def remove_image(self, artifact_id: str) -> None:
+        """Forget an image; content when it is not there."""
+        self._change(images.delete().where(images.c.key == artifact_id.lower()))
+
+    def put_run_output(self, row: RunOutputRow) -> None:
+        """Record what a distribute target came to, in place of what was recorded before."""
+        with self._engine.begin() as connection:
+            same = sa.and_(run_outputs.c.run_id == row.run_id, run_outputs.c.name == row.name)
+            connection.execute(run_outputs.delete().where(same))
+            connection.execute(run_outputs.insert().values(**vars(row)))
+
+    def list_run_outputs(self, run_id: str) -> list[RunOutputRow]:
+        """A run's outputs by name."""
+        query = sa.select(run_outputs).where(run_outputs.c.run_id == run_id).order_by(run_outputs.c.name)
+        return [RunOutputRow(**row) for row in self._rows(query)]
+
+    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _change(self, statement: sa.Update | sa.Delete) -> int:
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _maybe_aware(value: datetime | None) -> datetime | None:
+    return None if value is None else _aware(value)
+
+
+def _run(row: dict[str, Any]) -> RunRow:
+    return RunRow(**{**row, "started": _aware(row["started"]), "ended": _maybe_aware(row["ended"])})
+
+
+def _image(row: dict[str, Any] | RowMapping) -> ImageRow:
+    values = {name: value for name, value in dict(row).items() if name != "key"}
+    return ImageRow(**{**values, "path": Path(row["path"]), "created": _aware(row["created"])})
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """The database at `path`, made when it is missing (mode 0600).
+
+    Raises: `VmkilnError` when it was written by a newer vmkiln, or is damaged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, at once with the intent to write
+        cursor = connection.cursor()
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    store = Store(engine)
+    try:
+        _prepare(engine, path)
+        yield store
+    except sa.exc.DatabaseError as error:
+        raise VmkilnError(f"the database {path} cannot be used: {error.orig}") from error
+    finally:
+        store.close()
+
+
+def _prepare(engine: Engine, path: Path) -> None:
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        version = connection.execute(sa.select(schema_version.c.version)).scalar()
+        if version is None:
+            connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+        elif version > SCHEMA_VERSION:
+            raise VmkilnError(f"{path} was written by a newer vmkiln (schema {version})", hint="upgrade vmkiln")
