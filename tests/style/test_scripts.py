@@ -43,6 +43,50 @@ def test_bootstrap_refuses_an_unknown_option() -> None:
     assert "--frobnicate" in refused.stderr
 
 
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A PATH on which a fresh machine's programs are, and nothing that builds need."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("awk", "bash", "cat", "cut", "dirname", "env", "getent", "grep", "head", "id", "stat"):
+        found = shutil.which(name)
+        assert found, name
+        (folder / name).symlink_to(found)
+    return folder
+
+
+def planned_on(path: Path) -> str:
+    planned = subprocess.run(
+        ["/usr/bin/env", "-i", f"PATH={path}", ROOT / "script/bootstrap", "--dry-run", "--system-only"],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return planned.stderr
+
+
+def test_bootstrap_names_what_is_missing_and_how_it_would_be_installed(bare_path: Path) -> None:
+    plan = planned_on(bare_path)
+    assert re.search(r"system packages: .*qemu-system-x86 .*packer .*passt ", plan)
+    assert re.search(r"# .*apt-get install .*qemu-system-x86 ", plan)
+
+
+def test_bootstrap_takes_a_packer_on_path_as_it_is(bare_path: Path) -> None:
+    (bare_path / "packer").symlink_to("/bin/true")
+    plan = planned_on(bare_path)
+    assert "qemu-system-x86" in plan
+    assert "packer" not in plan
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is who may")
+def test_only_root_can_become_another_user() -> None:
+    script = ROOT / "script/as-ordinary-user"
+    refused = subprocess.run([script, "nobody", "script/demo"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "only root" in refused.stderr
+
+
 def test_ci_calls_script_test_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
     assert lines == ["set -euo pipefail", 'exec "$(dirname -- "${BASH_SOURCE[0]}")/../script/test"']

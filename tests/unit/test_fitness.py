@@ -101,8 +101,8 @@ def test_python_must_be_new_enough(version: tuple[int, ...], status: Status) -> 
     assert fitness.python_finding(version).status is status
 
 
-def test_root_is_warned_and_an_ordinary_user_is_not() -> None:
-    assert fitness.user_finding(0, "root").status is Status.WARNING
+def test_root_is_refused_and_an_ordinary_user_is_not() -> None:
+    assert fitness.user_finding(0, "root").status is Status.FAILED
     assert fitness.user_finding(1001, "kiln").status is Status.OK
 
 

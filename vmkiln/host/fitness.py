@@ -92,7 +92,7 @@ def python_finding(version: tuple[int, ...]) -> Finding:
 def user_finding(user_id: int, user: str) -> Finding:
     """Builds need no root, so they should not have it."""
     if user_id == 0:
-        return Finding("user", Status.WARNING, "root", "run builds as an ordinary user: they need no privilege")
+        return Finding("user", Status.FAILED, "root", "builds need no privilege: run them as an ordinary user")
     return Finding("user", Status.OK, f"{user} (uid {user_id})")
 
 
