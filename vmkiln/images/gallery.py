@@ -1,0 +1,180 @@
+"""Galleries: image definitions with numbered versions, replicated to regions.
+
+There is no gallery service here yet, so a gallery and a definition come into being with their first version; a later
+version must be of the same operating system and generation.
+Source: AIB reference 2.5 and 3.6 (numbering). Where that says nothing: the first version of an empty definition is
+1.0.0, of an empty major M it is M.0.0, and scheme Source takes the first three numbers of the source's exact version.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.errors import ImageConflict, ImageNotFound
+from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import ImageRow
+
+KIND = "SharedImageVersion"
+DISK = "disk.qcow2"
+ATTEMPTS = 20
+_VERSION = re.compile(r"(.*/galleries/[^/]+/images/[^/]+)/versions/([^/]+)", re.IGNORECASE)
+_NUMBERS = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One target region."""
+
+    name: str
+    replica_count: int = 1
+    storage_account_type: str = "Standard_LRS"
+
+
+@dataclass(frozen=True)
+class GalleryTarget:
+    """What a SharedImage target asks for. `major` is -1 when unset; `scheme` is Latest or Source."""
+
+    gallery_image_id: str
+    scheme: str
+    major: int
+    regions: tuple[Region, ...]
+    exclude_from_latest: bool
+    replication_mode: str
+    tags: Mapping[str, str]
+
+
+def parse_version(text: str) -> Version | None:
+    """`1.2.3` as numbers."""
+    found = _NUMBERS.fullmatch(text)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def split_id(gallery_image_id: str) -> tuple[str, str]:
+    """A definition's id, and the version (a number, `latest`, or '' when the id names the definition alone)."""
+    found = _VERSION.fullmatch(gallery_image_id.rstrip("/"))
+    return (found[1], found[2]) if found else (gallery_image_id.rstrip("/"), "")
+
+
+def next_version(existing: Iterable[Version], *, major: int = -1) -> Version:
+    """Scheme Latest: the patch after the highest version (of that major, when one is given)."""
+    candidates = [version for version in existing if major in {-1, version[0]}]
+    if not candidates:
+        return (1 if major == -1 else major, 0, 0)
+    highest = max(candidates)
+    return (highest[0], highest[1], highest[2] + 1)
+
+
+def source_version(exact_version: str) -> Version:
+    """Scheme Source: the first three numbers of the source's exact version.
+
+    Raises: `ImageConflict` when it has none.
+    """
+    last = exact_version.rsplit("/", 1)[-1]
+    numbers = [int(number) % 10**9 for number in re.findall(r"\d+", last)][:3]
+    if not numbers:
+        raise ImageConflict(f"the source's version `{exact_version}` has no number to take a version from")
+    major, minor, patch = (*numbers, 0, 0)[:3]
+    return (major, minor, patch)
+
+
+def versions_of(store: Store, definition_id: str) -> list[tuple[Version, ImageRow]]:
+    """A definition's versions with their numbers, unordered."""
+    prefix = f"{definition_id}/versions/"
+    rows = [(parse_version(image.key[len(prefix) :]), image) for image in store.list_images(prefix=prefix)]
+    return [(version, image) for version, image in rows if version is not None]
+
+
+def find_version(store: Store, version_id: str) -> ImageRow:
+    """The version of this id; `latest` is the highest that is not excluded. Raises: `ImageNotFound`."""
+    definition, wanted = split_id(version_id)
+    if wanted.lower() == "latest":
+        usable = [
+            (version, image)
+            for version, image in versions_of(store, definition)
+            if not image.detail.get("exclude_from_latest")
+        ]
+        if usable:
+            return max(usable, key=lambda item: item[0])[1]
+        raise ImageNotFound(f"the image definition {definition} has no version to be latest")
+    image = store.image(version_id)
+    if image is None or image.kind != KIND:
+        raise ImageNotFound(f"there is no image version {version_id}", hint="`vmkiln image list` shows them")
+    return image
+
+
+def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation: int) -> None:
+    """Refuse early what could not be published. Raises: `ImageConflict`."""
+    definition, explicit = split_id(gallery_image_id)
+    if explicit and store.image(gallery_image_id) is not None:
+        raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
+    for _, image in versions_of(store, definition)[:1]:
+        if (image.os_type, image.generation) != (os_type, generation):
+            raise ImageConflict(
+                f"the image definition {definition} is {image.os_type} generation {image.generation}, "
+                f"but this image is {os_type} generation {generation}"
+            )
+
+
+def publish(store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget) -> Artifact:
+    """Publish the flattened disk as a new version, with a replica (a link, no copy) for each region.
+
+    Raises: `ImageConflict` when an explicit version exists or the definition is of another kind.
+    """
+    check_fits(store, target.gallery_image_id, os_type=facts.os_type, generation=facts.generation)
+    definition, explicit = split_id(target.gallery_image_id)
+    for _ in range(ATTEMPTS):
+        version = explicit or ".".join(str(number) for number in _number(store, definition, facts, target))
+        image_id = f"{definition}/versions/{version}"
+        try:
+            return _publish_as(image_id, store_directory, store, facts, target)
+        except ImageConflict:
+            # another run took the number between our look and our record; scheme Latest just takes the next
+            if explicit or target.scheme == "Source":
+                raise
+    raise ImageConflict(f"no free version was found for {definition} in {ATTEMPTS} attempts")
+
+
+def _number(store: Store, definition: str, facts: ImageFacts, target: GalleryTarget) -> Version:
+    if target.scheme == "Source":
+        return source_version(facts.source_version)
+    return next_version((version for version, _ in versions_of(store, definition)), major=target.major)
+
+
+def _publish_as(
+    image_id: str, store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget
+) -> Artifact:
+    place = place_for(store_directory, image_id, facts.run_id)
+    publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
+    with removed_on_error(place):
+        store.add_image(
+            ImageRow(
+                artifact_id=image_id,
+                kind=KIND,
+                path=place / DISK,
+                format="qcow2",
+                digest=facts.digest,
+                size_bytes=facts.flat.stat().st_size,
+                virtual_size_bytes=facts.virtual_size_bytes,
+                generation=facts.generation,
+                os_type=facts.os_type,
+                source_version=facts.source_version,
+                run_id=facts.run_id,
+                tags=dict(target.tags),
+                detail={
+                    "exclude_from_latest": target.exclude_from_latest,
+                    "replication_mode": target.replication_mode,
+                    "regions": [vars(region) for region in target.regions],
+                },
+                created=utc_now(),
+            )
+        )
+    return Artifact(image_id, "", place / DISK)
+
+
+def _replicas(regions: Sequence[Region]) -> list[str]:
+    names = (re.sub(r"[^a-z0-9-]", "", region.name.lower()) or "region" for region in regions)
+    return [f"replicas/{name}.qcow2" for name in dict.fromkeys(names)]

@@ -1,0 +1,42 @@
+"""Managed images: a qcow2 file under an ARM id; distributing to an existing id replaces it, as Azure does."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import ImageRow
+
+KIND = "ManagedImage"
+DISK = "disk.qcow2"
+
+
+def publish(
+    store_directory: Path, store: Store, facts: ImageFacts, *, image_id: str, location: str, tags: Mapping[str, str]
+) -> Artifact:
+    """Publish the flattened disk as the managed image `image_id`; an older image of that id is deleted afterwards."""
+    place = place_for(store_directory, image_id, facts.run_id)
+    publish_linked(facts.flat, place, [DISK])
+    with removed_on_error(place):
+        replaced = store.replace_image(
+            ImageRow(
+                artifact_id=image_id,
+                kind=KIND,
+                path=place / DISK,
+                format="qcow2",
+                digest=facts.digest,
+                size_bytes=facts.flat.stat().st_size,
+                virtual_size_bytes=facts.virtual_size_bytes,
+                generation=facts.generation,
+                os_type=facts.os_type,
+                source_version=facts.source_version,
+                run_id=facts.run_id,
+                tags=dict(tags),
+                detail={"location": location},
+                created=utc_now(),
+            )
+        )
+    if replaced is not None and replaced.path.parent != place:
+        shutil.rmtree(replaced.path.parent, ignore_errors=True)
+    return Artifact(image_id, "", place / DISK)
