@@ -1,0 +1,130 @@
+"""A bootable disk written without root: partition table, boot loader and file systems put together as bytes.
+
+Generation 1 boots by BIOS: GRUB's first sector in the protective MBR, its core in a BIOS boot partition.
+Generation 2 boots by UEFI: GRUB as `EFI/BOOT/BOOTX64.EFI` in an EFI system partition.
+Sources: UEFI specification 5.3 (GPT); GRUB manual, "BIOS installation"; grub-core/boot/i386/pc/{boot,diskboot}.S for
+the two places grub-setup patches.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import command
+
+SECTOR = 512
+FIRST_SECTOR = 2048
+BIOS_BOOT_SECTORS = 2048
+ESP_SECTORS = 131072
+ALIGNMENT = 2048
+BIOS_BOOT_TYPE = "21686148-6449-6E6F-744E-656564454649"
+ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00C04FC93EC9"
+LINUX_ROOT_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+BOOT_CODE_BYTES = 440
+KERNEL_SECTOR_AT = 0x5C
+BLOCKLIST_AT = SECTOR - 12
+TRAILING_SECTORS = 2048
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the two partitions lie, in sectors of 512 bytes; the root partition is the second and last."""
+
+    generation: int
+    first_start: int
+    first_sectors: int
+    root_start: int
+    root_sectors: int
+    total_sectors: int
+
+
+def layout(generation: int, *, size_bytes: int) -> Layout:
+    """The layout of a disk of this size."""
+    first = BIOS_BOOT_SECTORS if generation == 1 else ESP_SECTORS
+    root_start = FIRST_SECTOR + first
+    total = size_bytes // SECTOR
+    root = (total - TRAILING_SECTORS - root_start) // ALIGNMENT * ALIGNMENT
+    return Layout(generation, FIRST_SECTOR, first, root_start, root, total)
+
+
+def partition_script(plan: Layout) -> str:
+    """The partition table in the language of sfdisk(8)."""
+    first_type = BIOS_BOOT_TYPE if plan.generation == 1 else ESP_TYPE
+    return (
+        "label: gpt\n"
+        f"start={plan.first_start}, size={plan.first_sectors}, type={first_type}\n"
+        f"start={plan.root_start}, size={plan.root_sectors}, type={LINUX_ROOT_TYPE}\n"
+    )
+
+
+def patched_boot_code(boot_image: bytes, *, core_start: int) -> bytes:
+    """GRUB's first sector, told at which sector its core begins: the 440 bytes before the disk's signature."""
+    if len(boot_image) != SECTOR:
+        raise VmkilnError(f"GRUB's boot.img has {len(boot_image)} bytes, not {SECTOR}")
+    code = bytearray(boot_image)
+    struct.pack_into("<Q", code, KERNEL_SECTOR_AT, core_start)
+    return bytes(code[:BOOT_CODE_BYTES])
+
+
+def patched_core(core_image: bytes, *, core_start: int) -> bytes:
+    """GRUB's core, whose first sector is told where the rest lies: right behind it."""
+    core = bytearray(core_image)
+    struct.pack_into("<Q", core, BLOCKLIST_AT, core_start + 1)
+    struct.pack_into("<H", core, BLOCKLIST_AT + 8, -(-len(core) // SECTOR) - 1)
+    return bytes(core)
+
+
+async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path) -> None:
+    """Write the raw disk: `root` is the root file system's image; `boot` holds boot.img and core.img, or BOOTX64.EFI.
+
+    Raises: `VmkilnError` when a part does not fit its partition.
+    """
+    with disk.open("wb") as file:
+        file.truncate(plan.total_sectors * SECTOR)
+    await command.run(["sfdisk", "--quiet", disk], stdin=partition_script(plan).encode(), timeout_seconds=60)
+    _copy_into(disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
+    if plan.generation == 1:
+        core = patched_core((boot / "core.img").read_bytes(), core_start=plan.first_start)
+        if len(core) > plan.first_sectors * SECTOR:
+            raise VmkilnError("GRUB's core is larger than its partition")
+        with disk.open("r+b") as file:
+            file.write(patched_boot_code((boot / "boot.img").read_bytes(), core_start=plan.first_start))
+            file.seek(plan.first_start * SECTOR)
+            file.write(core)
+    else:
+        system_partition = boot / "esp.img"
+        await _make_esp(system_partition, boot / "BOOTX64.EFI", size_bytes=plan.first_sectors * SECTOR)
+        _copy_into(disk, system_partition, offset=plan.first_start * SECTOR, limit=plan.first_sectors * SECTOR)
+
+
+async def _make_esp(image: Path, loader: Path, *, size_bytes: int) -> None:
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    await command.run(["mkfs.vfat", "-F", "32", "-n", "ESP", image], timeout_seconds=60)
+    await command.run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"], timeout_seconds=60)
+    await command.run(["mcopy", "-i", image, loader, "::/EFI/BOOT/BOOTX64.EFI"], timeout_seconds=60)
+
+
+def _copy_into(disk: Path, part: Path, *, offset: int, limit: int) -> None:
+    """Copy a file into the disk, skipping its holes."""
+    size = part.stat().st_size
+    if size > limit:
+        raise VmkilnError(f"{part.name} has {size} bytes and its partition {limit}")
+    with part.open("rb") as source, disk.open("r+b") as target:
+        position = 0
+        while position < size:
+            try:
+                start = os.lseek(source.fileno(), position, os.SEEK_DATA)
+            except OSError:  # ENXIO: only a hole is left
+                break
+            end = os.lseek(source.fileno(), start, os.SEEK_HOLE)
+            source.seek(start)
+            target.seek(offset + start)
+            remaining = end - start
+            while remaining:
+                chunk = source.read(min(remaining, 4 * 1024 * 1024))
+                target.write(chunk)
+                remaining -= len(chunk)
+            position = end
