@@ -1,0 +1,55 @@
+"""What a run tells while it goes on: for the terminal, for `--json`, and later for the portal."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from vmkiln.packer.packer_output import Speaker
+from vmkiln.run.run import Phase, RunState
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """The run entered a phase; the one before has ended."""
+
+    phase: Phase
+    at: datetime
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """Packer began a step: number `index` of `count` (from 0), its name, and the phase it belongs to."""
+
+    phase: Phase
+    index: int
+    count: int
+    name: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of the customization or validation log, raw; show it only made harmless."""
+
+    phase: Phase
+    text: str
+    speaker: Speaker
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the user should know: a warning, a retry, progress of long work."""
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over, its clean-up too; `summary` is what `vmkiln run show --json` gives."""
+
+    state: RunState
+    message: str
+    summary: dict[str, Any]
+
+
+RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded

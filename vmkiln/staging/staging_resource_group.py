@@ -1,0 +1,108 @@
+"""The staging resource group: everything a build makes is recorded in it before it is made.
+
+*Leaves behind:* the group with its storage account. *Undone by:* `delete`. *Safe to repeat:* yes, with another guid.
+Source: AIB reference 3.10 (name, tags).
+"""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import InputError
+from vmkiln.staging.storage_account import StorageAccount, account_name
+from vmkiln.store.database import Store
+from vmkiln.store.rows import StagingGroupRow
+
+MOST_NAME_LETTERS = 90
+STORAGE_ACCOUNT = "Microsoft.Storage/storageAccounts"
+
+
+@dataclass(frozen=True)
+class StagingResourceGroup:
+    """A group: its name, its tags, its folder and its storage account."""
+
+    name: str
+    tags: Mapping[str, str]
+    storage_account: StorageAccount
+    run_id: str
+
+
+def group_name(resource_group: str, template_name: str, guid: str) -> str:
+    """`IT_<rg>_<template>_<guid>`, the two names shortened alike where the whole would pass 90 letters."""
+    room = MOST_NAME_LETTERS - len(f"IT___{guid}")
+    first, second = _safe(resource_group), _safe(template_name)
+    if len(first) + len(second) > room:
+        half = room // 2
+        first = first[: max(half, room - len(second))]
+        second = second[: room - len(first)]
+    return f"IT_{first}_{second}_{guid}"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._()-]", "-", name) or "x"
+
+
+def group_tags(*, template_name: str, resource_group: str, managed_resource_tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags Azure puts on a group it made, and the template's managedResourceTags."""
+    return {
+        **managed_resource_tags,
+        "createdBy": "AzureVMImageBuilder",
+        "imageTemplateName": template_name,
+        "imageTemplateResourceGroupName": resource_group,
+    }
+
+
+def create(directory: Path, store: Store, *, name: str, run_id: str, tags: Mapping[str, str]) -> StagingResourceGroup:
+    """Record the group and its storage account, then make them."""
+    account = StorageAccount(account_name(name), directory / name / account_name(name))
+    store.add_staging_group(name, run_id=run_id, storage_account=account.name, tags=dict(tags))
+    number = store.add_resource(name, run_id=run_id, type=STORAGE_ACCOUNT, name=account.name, detail={})
+    account.create()
+    store.resource_exists(number)
+    return StagingResourceGroup(name, tags, account, run_id)
+
+
+@contextlib.contextmanager
+def resource(
+    group: StagingResourceGroup,
+    store: Store,
+    *,
+    type: str,
+    name: str,
+    detail: Mapping[str, Any],  # noqa: A002
+) -> Iterator[int]:
+    """A resource of the group while the block lasts; yields its number.
+
+    It is recorded before it is made and after it is gone, also when the block ends with an error.
+    """
+    number = store.add_resource(group.name, run_id=group.run_id, type=type, name=name, detail=dict(detail))
+    try:
+        yield number
+    finally:
+        store.resource_deleted(number)
+
+
+def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:
+    """The storage account of a recorded group."""
+    return StorageAccount(row.storage_account, directory / row.name / row.storage_account)
+
+
+def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupRow:
+    """The group whose name is, or begins with, `name`. Raises: `InputError` when there is none or more than one."""
+    rows = [row for row in store.list_staging_groups(with_deleted=with_deleted) if row.name.startswith(name)]
+    exact = [row for row in rows if row.name == name]
+    found = exact or rows
+    if len(found) != 1 or not name:
+        problem = "no staging resource group begins" if not found else "more than one staging resource group begins"
+        raise InputError(f"{problem} with `{name}`", hint="`vmkiln staging list` shows them")
+    return found[0]
+
+
+def delete(directory: Path, store: Store, row: StagingGroupRow) -> None:
+    """Delete a group with its storage account: logs, scripts, VHDs. Finds nothing and is content."""
+    shutil.rmtree(directory / row.name, ignore_errors=True)
+    store.staging_group_deleted(row.name)
