@@ -1,0 +1,176 @@
+"""From the body of an image template to an ImageTemplate, or to every mistake in it at once.
+
+Source of the rules: aib-reference.md, sections 2, 3.2 (a Linux image takes no Windows customizers) and 3.7.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from vmkiln.errors import InputError, Mistake, TemplateInvalid
+from vmkiln.template.api_version import NEWEST, is_preview
+from vmkiln.template.canonical_body import Findings, canonical_body
+from vmkiln.template.customizers.file import destination_mistake
+from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
+from vmkiln.template.part import member_path
+from vmkiln.template.source import OsType, os_type_of_platform_image
+from vmkiln.template.vm_size import find_vm_size
+
+# Members of a resource that say nothing about the build; the first three are read by template_file.py.
+ENVELOPE = {
+    *("name", "type", "apiversion", "id", "systemdata", "dependson", "condition", "comments", "metadata", "scope"),
+    *("copy", "$schema", "contentversion", "etag", "existing", "import", "zones", "sku", "kind", "asserts"),
+}
+_BELOW = {"greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}
+_KINDS = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "tuple_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+
+def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST) -> ImageTemplate:
+    """The template that `body` (location, identity, tags, properties) describes.
+
+    Raises TemplateInvalid with every mistake found.
+    """
+    findings = Findings()
+    plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
+    clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings)
+    mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
+    template = None
+    try:
+        template = ImageTemplate.model_validate_json(json.dumps(clean | {"warnings": findings.warnings}), strict=True)
+    except ValidationError as error:
+        mistakes += [_mistake(detail, clean) for detail in error.errors(include_url=False)]
+    if mistakes or template is None:
+        raise TemplateInvalid(_once_each(mistakes))
+    return template
+
+
+def _once_each(mistakes: list[Mistake]) -> list[Mistake]:
+    """Without repetitions, and without "is required" where a rule said the same in better words."""
+    return list(dict.fromkeys(mistakes))
+
+
+def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
+    path = _path(detail["loc"], body)
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    if kind == "refused":
+        return Mistake(path, context["message"], context["hint"] or None)
+    if kind == "missing":
+        return Mistake(path, "is required")
+    if kind == "union_tag_not_found":
+        return Mistake(member_path(path, context["discriminator"].strip("'")), "is required")
+    if kind == "union_tag_invalid":
+        where = member_path(path, context["discriminator"].strip("'"))
+        return Mistake(where, f"`{context['tag']}` is not known", f"allowed are {context['expected_tags']}")
+    if kind in ("literal_error", "enum"):
+        return Mistake(path, f"`{detail['input']}` is not allowed here", f"allowed are {context['expected']}")
+    if kind in _BELOW:
+        text = f"`{detail['input']}` is out of range: allowed is {_BELOW[kind].format(**context)}"
+        hint = "0 means the default of 240" if path.endswith("buildTimeoutInMinutes") else None
+        return Mistake(path, text, hint)
+    if kind in _KINDS:
+        return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(detail['input'])}")
+    return Mistake(path, detail["msg"])
+
+
+def _kind_of(value: Any) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "an array"}
+    return names.get(type(value), "an object")
+
+
+def _path(location: tuple[int | str, ...], body: Any) -> str:
+    """The JSON path of a pydantic location, in which the type of a chosen part stands between the members."""
+    path, here = "", body
+    for step in location:
+        if isinstance(here, dict) and step not in here and step in (here.get("type"), here.get("scheme")):
+            continue
+        path = member_path(path, step)
+        if isinstance(here, dict):
+            here = here.get(step)
+        elif isinstance(here, list) and isinstance(step, int):
+            here = here[step] if step < len(here) else None
+    return path or "the template"
+
+
+def _mistakes_between_parts(body: Mapping[str, Any], preview: bool) -> Iterator[Mistake]:
+    properties = body.get("properties")
+    if not isinstance(properties, dict):
+        return
+    source = properties.get("source")
+    if isinstance(source, dict) and source.get("type") == "ISO" and not preview:
+        hint = "allowed are PlatformImage, ManagedImage, SharedImageVersion"
+        yield Mistake("properties.source.type", "`ISO` existed in the preview api-versions only", hint)
+    validate = properties.get("validate")
+    steps = [
+        *_steps(properties.get("customize"), "properties.customize"),
+        *_steps(validate.get("inVMValidations") if isinstance(validate, dict) else None, _VALIDATIONS),
+    ]
+    yield from _mistakes_of_os(steps, source)
+    yield from _mistakes_of_size(properties.get("vmProfile"))
+    if not steps and not properties.get("optimize") and not properties.get("customize"):
+        return
+
+
+_VALIDATIONS = "properties.validate.inVMValidations"
+
+
+def _steps(steps: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            yield member_path(path, index), step
+
+
+def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> Iterator[Mistake]:
+    """Every customizer fits the source's operating system; where that is unknown, the first customizer tells."""
+    os_type, because = _os_of_source(source), "the source is"
+    if os_type is None:
+        first = next((item for item in steps if item[1].get("type") in OS_OF_CUSTOMIZER), None)
+        os_type = OS_OF_CUSTOMIZER[first[1]["type"]] if first else None
+        because = f"{first[0]} makes it" if first else ""
+    for path, step in steps:
+        kind, destination = step.get("type"), step.get("destination")
+        wanted = OS_OF_CUSTOMIZER.get(kind) if isinstance(kind, str) else None
+        if wanted and os_type and wanted is not os_type:
+            message = f"CustomizerNotSupportedForImage: Customizer {kind} is not supported on {os_type} images"
+            article = "a Windows" if os_type is OsType.WINDOWS else "a Linux"
+            yield Mistake(member_path(path, "type"), message, f"{because} {article} image")
+        if kind == "File" and isinstance(destination, str) and destination:
+            wrong = destination_mistake(destination, os_type)
+            if wrong:
+                yield Mistake(member_path(path, "destination"), wrong)
+
+
+def _os_of_source(source: Any) -> OsType | None:
+    if not isinstance(source, dict) or source.get("type") not in ("PlatformImage", "ISO"):
+        return None
+    if source["type"] == "ISO":
+        return OsType.LINUX
+    publisher, offer = source.get("publisher"), source.get("offer")
+    if not isinstance(publisher, str) or not isinstance(offer, str):
+        return None
+    return os_type_of_platform_image(publisher, offer)
+
+
+def _mistakes_of_size(profile: Any) -> Iterator[Mistake]:
+    if not isinstance(profile, dict):
+        return
+    network = profile.get("vnetConfig")
+    proxy = network.get("proxyVmSize") if isinstance(network, dict) else None
+    for path, name in (("vmSize", profile.get("vmSize")), ("vnetConfig.proxyVmSize", proxy)):
+        if isinstance(name, str) and name:
+            try:
+                find_vm_size(name)
+            except InputError as error:
+                yield Mistake(f"properties.vmProfile.{path}", error.message, error.hint)

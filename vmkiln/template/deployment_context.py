@@ -1,0 +1,27 @@
+"""Where a deployment takes place, as its expressions see it: subscription, resource group, location, time.
+
+A local build has no subscription; the values here stand in for one and may be set by the caller.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class DeploymentContext:
+    """What resourceGroup(), subscription(), deployment(), utcNow() and newGuid() tell."""
+
+    subscription_id: str = NO_SUBSCRIPTION
+    resource_group: str = "vmkiln"
+    location: str = "local"
+    tenant_id: str = NO_SUBSCRIPTION
+    template_name: str = "local"
+    now: datetime = field(default_factory=_now)
+    new_guid: UUID = field(default_factory=uuid4)
