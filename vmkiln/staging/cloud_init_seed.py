@@ -10,6 +10,8 @@ from vmkiln.staging.virtual_network import VirtualNetwork
 
 USER = "packer"
 LABEL = "cidata"
+# the deprovision step takes this name out of the image again
+HOST_NAME = "build-vm"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""Building: the source becomes an exact image, the scripts are copied, the staging resource group exists.
+
+*Leaves behind:* the staging resource group with its storage account. *Undone by:* `vmkiln staging delete`.
+*Safe to repeat:* yes, in another group.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.host import network
+from vmkiln.images import gallery, managed_image
+from vmkiln.images.image_store import verified
+from vmkiln.images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.resolved_source import ResolvedSource
+from vmkiln.run.run_context import RunRequest, Staged, Tell
+from vmkiln.run.run_event import Notice
+from vmkiln.run.vm_shape import decide_shape
+from vmkiln.staging import staging_resource_group, virtual_network
+from vmkiln.staging.script_copy import Script, copy_scripts
+from vmkiln.store.rows import ImageRow
+from vmkiln.template.image_template import ImageTemplate, OnOff
+from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
+
+
+async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
+    """Make everything ready that both Packer phases need.
+
+    Raises: `InputError` for what cannot be built, `ImageNotFound`/`ImageUnsafe` for the source, `DownloadFailed` for
+    scripts.
+    """
+    template = request.template
+    check_buildable(template)
+    group = staging_resource_group.create(
+        host.settings.staging,
+        host.store,
+        name=staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id),
+        run_id=request.run_id,
+        tags=staging_resource_group.group_tags(
+            template_name=request.template_name,
+            resource_group=request.resource_group,
+            managed_resource_tags=template.properties.managed_resource_tags,
+        ),
+    )
+    scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
+    async with asyncio.TaskGroup() as tasks:
+        resolving = tasks.create_task(
+            resolve_source(host, template.properties.source, progress=lambda text: tell(Notice(text)))
+        )
+        copying = tasks.create_task(
+            copy_scripts(
+                scripts,
+                group.storage_account,
+                local_files=request.local_files,
+                notice=lambda text: tell(Notice(text, is_warning=True)),
+            )
+        )
+        addresses = tasks.create_task(network.host_addresses())
+    source = resolving.result()
+    host.store.add_facts(request.run_id, **source.facts)
+    shape = decide_shape(
+        template.properties.vm_profile,
+        generation=source.generation,
+        source_bytes=source.virtual_size_bytes,
+        host_cpus=host.cpus,
+        host_memory_mib=host.memory_mib,
+    )
+    for warning in shape.warnings:
+        tell(Notice(warning, is_warning=True))
+    return Staged(
+        host=host,
+        request=request,
+        group=group,
+        directory=directory,
+        source=source,
+        shape=shape,
+        copies={copied.script.path: copied.file for copied in copying.result()},
+        network=virtual_network.decide(addresses.result(), is_windows=False, allowances=request.allowances),
+        tell=tell,
+    )
+
+
+def check_buildable(template: ImageTemplate) -> None:
+    """Refuse what a build cannot do yet, all at once, before anything is made. Raises: `InputError`."""
+    properties = template.properties
+    problems = []
+    if template.os_type is OsType.WINDOWS:
+        problems.append("the source is a Windows image, and vmkiln builds Linux images so far")
+    if properties.vm_profile.vnet_config.subnet_id:
+        problems.append("vmProfile.vnetConfig names a virtual network of yours, and every run has its own so far")
+    if properties.optimize.workload.state is OnOff.ENABLED or properties.optimize.vm_boot.state is OnOff.ENABLED:
+        problems.append("optimize is enabled, and no optimization is done so far")
+    if any(disk.size_gb for disk in properties.additional_data_disks):
+        problems.append("additionalDataDisks are asked for, and images have one disk so far")
+    if problems:
+        text = "; ".join(problems)
+        raise InputError(f"this template cannot be built here: {text}", hint="`vmkiln plan` shows it all the same")
+
+
+async def resolve_source(host: BuildHost, source: Source, *, progress: Callable[[str], None]) -> ResolvedSource:
+    """The exact image a source means now. Raises: `ImageNotFound`, `ImageUnsafe`, `DownloadFailed`."""
+    match source:
+        case PlatformImageSource():
+            reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
+            image = await obtain_platform_image(
+                reference,
+                cache_directory=host.settings.image_cache,
+                user_catalogue=host.settings.catalogue,
+                progress=progress,
+            )
+            return ResolvedSource(
+                path=image.path,
+                format=image.format,
+                digest=image.digest,
+                exact_version=image.exact_version,
+                generation=image.generation,
+                os_type=image.os_type,
+                virtual_size_bytes=image.virtual_size_bytes,
+                origin=image.origin,
+            )
+        case ManagedImageSource(image_id=image_id):
+            found = host.store.image(image_id)
+            if found is None or found.kind != managed_image.KIND:
+                raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
+            return _from_store(await verified(found), version=found.source_version)
+        case SharedImageVersionSource(image_version_id=version_id):
+            found = gallery.find_version(host.store, version_id)
+            return _from_store(await verified(found), version=found.artifact_id)
+        case _:
+            raise InputError(
+                f"properties.source: a source of type {source.type} cannot be built here",
+                hint="allowed are PlatformImage, ManagedImage and SharedImageVersion",
+            )
+
+
+def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:
+    return ResolvedSource(
+        path=image.path,
+        format=image.format,
+        digest=image.digest,
+        exact_version=version,
+        generation=image.generation,
+        os_type=image.os_type,
+        virtual_size_bytes=image.virtual_size_bytes,
+        origin=image.artifact_id,
+    )

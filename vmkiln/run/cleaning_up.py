@@ -1,0 +1,77 @@
+"""Cleaning up: what was temporary is deleted, always, however the run ended.
+
+Of a staging resource group the storage account outlives the build, with its logs; the virtual machines, their disks
+and network interfaces, the container group and the virtual network do not. Processes, links, addresses and rules end
+with the run's namespaces, by the kernel; files end with the run's folder.
+
+With errorHandling `abort` the build VM is kept: its disk moves into the staging resource group, where
+`vmkiln staging boot` starts it and `vmkiln staging delete` ends it.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host.disk_image import convert
+from vmkiln.host.qemu import Disk
+from vmkiln.images.image_store import reconcile
+from vmkiln.run import run_directory
+from vmkiln.run.run import RunState
+from vmkiln.run.run_context import Staged
+from vmkiln.settings import Settings
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.store.database import Store
+
+VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
+KEPT_DISK = "kept-vm.qcow2"
+
+
+async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
+    """Keep a failed VM: its disk, whole and on its own, in the staging resource group."""
+    place = staged.host.settings.staging / staged.group.name
+    temporary = place / f".{KEPT_DISK}"
+    await convert(disk, temporary, target_format="qcow2")
+    kept = temporary.rename(place / KEPT_DISK)
+    detail = {"path": str(kept), "state": "Stopped", "generation": staged.source.generation}
+    number = staged.host.store.add_resource(
+        staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINES, name=f"{vm_name}-kept", detail=detail
+    )
+    staged.host.store.resource_exists(number)
+
+
+def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None]) -> None:
+    """Clean up after runs whose process died, by `kill -9` or a pulled plug; every command does this when it starts.
+
+    Their processes are gone already (the kernel ended them). What is left are files and rows.
+    """
+    for directory in run_directory.abandoned(settings.runs):
+        tell(f"cleaning up after run {directory.name}, whose process died")
+        with contextlib.suppress(VmkilnError):
+            run_directory.remove(directory)
+    alive = {directory.name for directory in settings.runs.iterdir()} if settings.runs.is_dir() else set()
+    for row in store.list_runs(limit=1000):
+        if row.state in {RunState.RUNNING, RunState.CANCELING} and row.run_id not in alive:
+            store.end_phase(row.run_id)
+            message = "the process of this run died before the run ended"
+            store.move_run(row.run_id, expected=[row.state], state=RunState.FAILED, message=message, code="RunLost")
+            for resource in store.list_resources(row.staging_group):
+                if resource.state != "deleted" and resource.type != "Microsoft.Storage/storageAccounts":
+                    store.resource_deleted(resource.number)
+    if not alive:
+        reconcile(settings.image_store, store)
+
+
+def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
+    """What is recorded as still there beside the storage account: empty after every build that was not aborted."""
+    return [
+        f"{resource.type}/{resource.name}"
+        for resource in store.list_resources(group.name)
+        if resource.state != "deleted" and resource.type != "Microsoft.Storage/storageAccounts"
+    ]
+
+
+def free_bytes(settings: Settings) -> int:
+    """Free bytes where state lies."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return shutil.disk_usage(settings.home).free

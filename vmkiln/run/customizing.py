@@ -1,0 +1,53 @@
+"""Customizing: Packer, inside the container group, runs the customizers on the build VM; then the VM is deprovisioned.
+
+*Leaves behind:* the build VM's overlay, powered off and belonging to nobody, and customization.log.
+*Undone by:* the deletion of the run's folder. *Safe to repeat:* no, for customizers may do anything; a new run starts
+from a new overlay.
+"""
+
+from vmkiln.errors import CustomizationFailed
+from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.qemu import Disk
+from vmkiln.packer.packer_template import Deprovision, Step
+from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.run.run import Phase
+from vmkiln.run.run_context import Entered, Staged
+from vmkiln.run.steps import CUSTOMIZE, packer_steps
+from vmkiln.staging.storage_account import LOGS
+
+VM_NAME = "build-vm"
+LOG_NAME = "customization.log"
+
+
+def steps_of(staged: Staged) -> tuple[Step, ...]:
+    """The template's customizers and the hidden last step."""
+    customizers = packer_steps(staged.request.template.properties.customize, staged.copies, where=CUSTOMIZE)
+    return (*customizers, Deprovision())
+
+
+async def customize(entered: Entered) -> Disk:
+    """Customize the build VM; returns its disk.
+
+    Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
+    """
+    staged = entered.staged
+    source = Disk(staged.source.path, staged.source.format, read_only=True)
+    overlay = await create_overlay(source, staged.directory / f"{VM_NAME}.qcow2", size_bytes=staged.shape.disk_bytes)
+    work_order = PackerPhase(
+        phase=Phase.CUSTOMIZING,
+        vm_name=VM_NAME,
+        steps=steps_of(staged),
+        disk=overlay,
+        log_name=LOG_NAME,
+        power_off=True,
+    )
+    result = await carry_out(entered, work_order)
+    if result.outcome.exit_status != 0:
+        place = f" ({result.step.path})" if result.step and result.step.path else ""
+        where = f" in `{result.step.name}`{place}" if result.step else ""
+        raise CustomizationFailed(
+            f"customizing failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
+            hint=f"`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
+            f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{LOG_NAME})",
+        )
+    return overlay

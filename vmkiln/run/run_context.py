@@ -1,0 +1,56 @@
+"""What every phase of one run shares, handed from the workflow to each phase."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.network_namespace import Allowance
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.resolved_source import ResolvedSource
+from vmkiln.run.run_event import RunEvent
+from vmkiln.run.vm_shape import VmShape
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.template.image_template import ImageTemplate
+
+Tell = Callable[[RunEvent], None]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for: the template with its name and resource group, and what the command line allows."""
+
+    run_id: str
+    template_name: str
+    resource_group: str
+    template: ImageTemplate
+    resolved: Mapping[str, object]
+    local_files: LocalFiles
+    allowances: tuple[Allowance, ...] = ()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What the Building phase made ready: everything both Packer phases need."""
+
+    host: BuildHost
+    request: RunRequest
+    group: StagingResourceGroup
+    directory: Path
+    source: ResolvedSource
+    shape: VmShape
+    copies: Mapping[str, Path]
+    network: VirtualNetwork
+    tell: Tell
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A staged run inside its own namespaces, with its network up; `egress_lost` ends when the way out is lost."""
+
+    staged: Staged
+    namespace: Namespace
+    egress_lost: "asyncio.Future[str]"

@@ -1,0 +1,48 @@
+"""What a run came to, as plain data: for `vmkiln run show`, for `--json`, and later for the API."""
+
+from datetime import datetime
+from typing import Any
+
+from vmkiln.store.database import Store
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary_of(store: Store, run_id: str) -> dict[str, Any]:
+    """A run with its phases, outputs and facts."""
+    run = store.run(run_id)
+    return {
+        "run_id": run.run_id,
+        "template": run.template_name,
+        "resource_group": run.resource_group,
+        "state": str(run.state),
+        "sub_state": run.sub_state or None,
+        "message": run.message,
+        "error_code": run.error_code or None,
+        "started": _text(run.started),
+        "ended": _text(run.ended),
+        "staging_group": run.staging_group or None,
+        "phases": [
+            {
+                "name": phase.name,
+                "started": _text(phase.started),
+                "ended": _text(phase.ended),
+                "seconds": round((phase.ended - phase.started).total_seconds(), 3) if phase.ended else None,
+            }
+            for phase in store.list_phases(run.run_id)
+        ],
+        "outputs": [
+            {
+                "name": row.name,
+                "state": row.state,
+                "artifact_id": row.artifact_id or None,
+                "artifact_uri": row.artifact_uri or None,
+                "message": row.message,
+            }
+            for row in store.list_run_outputs(run.run_id)
+        ],
+        "container_group_peak_kib": run.facts.get("build-vm_container_peak_kib"),
+        "facts": run.facts,
+    }

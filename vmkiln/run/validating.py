@@ -1,0 +1,38 @@
+"""Validating: the result boots on a throw-away overlay as validation VM, and Packer runs the validations in it.
+
+*Leaves behind:* validation.log. *Undone by:* the deletion of the run's folder. *Safe to repeat:* yes.
+Source: AIB reference 3.4.
+"""
+
+from vmkiln.errors import ValidationFailed
+from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.qemu import Disk
+from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.run.run import Phase
+from vmkiln.run.run_context import Entered
+from vmkiln.run.steps import VALIDATIONS, packer_steps
+
+VM_NAME = "validation-vm"
+LOG_NAME = "validation.log"
+
+
+async def validate(entered: Entered, disk: Disk) -> None:
+    """Run the validations on `disk`, which is not changed. Raises: `ValidationFailed`, `VirtualMachineLost`."""
+    staged = entered.staged
+    validation = staged.request.template.properties.validation
+    overlay = await create_overlay(disk, staged.directory / f"{VM_NAME}.qcow2")
+    work_order = PackerPhase(
+        phase=Phase.VALIDATING,
+        vm_name=VM_NAME,
+        steps=packer_steps(validation.in_vm_validations, staged.copies, where=VALIDATIONS),
+        disk=overlay,
+        log_name=LOG_NAME,
+        power_off=False,
+    )
+    result = await carry_out(entered, work_order)
+    if result.outcome.exit_status != 0:
+        where = f" in `{result.step.name}` ({result.step.path})" if result.step else ""
+        raise ValidationFailed(
+            f"validating failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
+            hint=f"`vmkiln run logs {staged.request.run_id[:8]} --validation` shows the log",
+        )

@@ -1,0 +1,50 @@
+"""How large the build VM is: the template's vmSize and osDiskSizeGB, on this machine; pure."""
+
+from dataclasses import dataclass
+
+from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.template.vm_profile import VmProfile
+from vmkiln.template.vm_size import build_vm_size
+
+GIB = 1024**3
+# what the host and the container group need beside the build VM
+RESERVED_MIB = 1024
+
+
+@dataclass(frozen=True)
+class VmShape:
+    """The build VM's CPUs, memory (MiB) and disk (bytes), and what had to be cut down."""
+
+    vm_size: str
+    cpus: int
+    memory_mib: int
+    disk_bytes: int
+    warnings: tuple[str, ...]
+
+
+def decide_shape(
+    profile: VmProfile, *, generation: int, source_bytes: int, host_cpus: int, host_memory_mib: int
+) -> VmShape:
+    """The build VM's shape: Azure's size, capped to the host with a warning; the disk is only ever made larger.
+
+    Raises: `TemplateInvalid` when osDiskSizeGB is smaller than the source image (AIB reference 2.6).
+    """
+    size = build_vm_size(profile.vm_size, hyper_v_generation=generation)
+    name = size.name
+    warnings: list[str] = []
+    cpus = min(size.cpu_count, host_cpus)
+    if cpus < size.cpu_count:
+        warnings.append(f"{name} has {size.cpu_count} CPUs, but this machine has {host_cpus}: the build VM gets {cpus}")
+    most = max(512, host_memory_mib - RESERVED_MIB)
+    memory = min(size.memory_mib, most)
+    if memory < size.memory_mib:
+        warnings.append(
+            f"{name} has {size.memory_mib} MiB of memory, but only {most} MiB are free: it gets {memory} MiB"
+        )
+    disk = profile.os_disk_size_gb * GIB or source_bytes
+    if disk < source_bytes:
+        message = f"{profile.os_disk_size_gb} GB is smaller than the source image ({source_bytes / GIB:.1f} GB)"
+        raise TemplateInvalid(
+            [Mistake("properties.vmProfile.osDiskSizeGB", message, "0, or a size at least as large as the source")]
+        )
+    return VmShape(name, cpus, memory, disk, tuple(warnings))

@@ -1,0 +1,222 @@
+"""A run from first step to last.
+
+`execute` is the whole flow; each verb is a file of this folder. Cancelling the task cancels the run: the phase that is
+on is interrupted, the clean-up runs, and the run ends Canceled.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import (
+    CustomizationFailed,
+    RunCanceled,
+    RunTimedOut,
+    ValidationFailed,
+    VmkilnError,
+)
+from vmkiln.host import namespace, network
+from vmkiln.host.qemu import Disk
+from vmkiln.host.virtual_machine import bind_run_directory
+from vmkiln.run import building, cleaning_up, customizing, distributing, run_directory, validating
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.run import Phase, RunState
+from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
+from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded
+from vmkiln.run.run_summary import summary_of
+from vmkiln.staging.staging_resource_group import resource
+from vmkiln.store.database import utc_now
+from vmkiln.store.rows import RunRow
+from vmkiln.template.image_template import OnError
+
+VIRTUAL_NETWORKS = "Microsoft.Network/virtualNetworks"
+NETWORK_SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
+TIMEOUT_MESSAGE = (
+    "Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'"
+)
+
+
+async def execute(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str, Any]:
+    """Run a template to its end; returns the run's summary.
+
+    Raises: what made the run fail, after everything temporary is gone; `RunCanceled` when it was cancelled.
+    """
+    _accept(host, request)
+    timeout_seconds = request.template.build_timeout_seconds
+    try:
+        try:
+            async with asyncio.timeout(timeout_seconds) as deadline:
+                message = await _phases(host, request, tell)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            minutes = timeout_seconds // 60
+            raise RunTimedOut(TIMEOUT_MESSAGE, hint=f"buildTimeoutInMinutes is {minutes}") from error
+    except asyncio.CancelledError as error:
+        canceled = RunCanceled("the run was cancelled")
+        _end(host, request, tell, RunState.CANCELED, canceled)
+        raise canceled from error
+    except BaseExceptionGroup as group:
+        cause = _first_of(group)
+        _end(host, request, tell, RunState.FAILED, cause)
+        raise cause from group
+    except Exception as error:
+        _end(host, request, tell, RunState.FAILED, error)
+        raise
+    state = RunState.PARTIALLY_SUCCEEDED if message else RunState.SUCCEEDED
+    return _end(host, request, tell, state, None, message=message)
+
+
+def _accept(host: BuildHost, request: RunRequest) -> None:
+    """Record the run before anything is done for it."""
+    facts = {
+        "isolation_level": host.isolation_level,
+        "accelerator": str(host.accelerator),
+        "accelerator_reason": host.accelerator_reason,
+        "packer_version": host.container_image.packer_version,
+        "container_image": host.container_image.digest,
+    }
+    host.store.add_run(
+        RunRow(
+            run_id=request.run_id,
+            template_name=request.template_name,
+            resource_group=request.resource_group,
+            template=dict(request.resolved),
+            state=RunState.RUNNING,
+            sub_state="",
+            message="",
+            error_code="",
+            staging_group="",
+            facts=facts,
+            started=utc_now(),
+            ended=None,
+        )
+    )
+
+
+async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
+    """Every phase in order; returns why the run is only partly successful ('' when it is wholly)."""
+    with run_directory.held(host.settings.runs, request.run_id) as directory:
+        try:
+            _begin(host, request, tell, Phase.BUILDING)
+            staged = await building.stage(host, request, directory, tell)
+            async with _entered(staged) as entered:
+                disk, validation_error = await _build(entered)
+            return await _distribute(staged, disk, validation_error)
+        finally:
+            _begin(host, request, tell, Phase.CLEANING_UP)
+
+
+@contextlib.asynccontextmanager
+async def _entered(staged: Staged) -> AsyncIterator[Entered]:
+    """The run's namespaces and network, recorded in the staging resource group while they exist."""
+    store, group, subnets = staged.host.store, staged.group, staged.network
+    detail = {
+        "subnets": {
+            subnet.name: str(subnet.prefix) for subnet in (subnets.container_group_subnet, subnets.build_vm_subnet)
+        }
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for type_, name in ((VIRTUAL_NETWORKS, "vnet"), (NETWORK_SECURITY_GROUPS, "nsg")):
+            stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
+        inside = await stack.enter_async_context(namespace.opened())
+        await bind_run_directory(inside, staged.directory)
+        lost = await stack.enter_async_context(network.joined(inside, subnets.network))
+        yield Entered(staged, inside, lost)
+        ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
+        staged.host.store.add_facts(staged.request.run_id, packets=network.counters(ruleset.text))
+
+
+async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
+    """Customize and validate; returns the disk to distribute, and a validation error that does not stop that."""
+    staged = entered.staged
+    properties = staged.request.template.properties
+    validation, on_error = properties.validation, properties.error_handling
+    disk = Disk(staged.source.path, staged.source.format, read_only=True)
+    if not validation.source_validation_only:
+        _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
+        try:
+            disk = await customizing.customize(entered)
+        except CustomizationFailed:
+            if on_error.on_customizer_error is OnError.ABORT:
+                await _keep(staged, customizing.VM_NAME)
+            raise
+    if not validation.in_vm_validations:
+        return disk, None
+    _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+    try:
+        await validating.validate(entered, disk)
+    except ValidationFailed as error:
+        if on_error.on_validation_error is OnError.ABORT:
+            await _keep(staged, validating.VM_NAME)
+        if not validation.continue_distribute_on_failure:
+            raise
+        staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
+        return disk, error
+    return disk, None
+
+
+async def _keep(staged: Staged, vm_name: str) -> None:
+    """The failed VM's disk: its overlay with the chain below it."""
+    source = Disk(staged.source.path, staged.source.format)
+    below = source
+    if vm_name == validating.VM_NAME:
+        customized = staged.directory / f"{customizing.VM_NAME}.qcow2"
+        below = Disk(customized, "qcow2", backing=source) if customized.exists() else source
+    overlay: Path = staged.directory / f"{vm_name}.qcow2"
+    await cleaning_up.keep_vm(staged, Disk(overlay, "qcow2", backing=below), vm_name=vm_name)
+    staged.tell(Notice(f"the {vm_name} is kept in {staged.group.name}, as errorHandling asks", is_warning=True))
+
+
+async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFailed | None) -> str:
+    if staged.request.template.properties.validation.source_validation_only:
+        staged.tell(Notice("only the source was validated, as the template asks; nothing is distributed"))
+        outputs = []
+    else:
+        _begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
+        outputs = await distributing.distribute(staged, disk)
+    if validation_error is not None:
+        raise validation_error
+    failed = [row for row in outputs if row.state == "Failed"]
+    text = "; ".join(f"{row.name}: {row.message}" for row in failed)
+    return f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}" if failed else ""
+
+
+def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:
+    host.store.begin_phase(request.run_id, phase)
+    tell(PhaseStarted(phase, utc_now()))
+
+
+def _end(
+    host: BuildHost,
+    request: RunRequest,
+    tell: Tell,
+    state: RunState,
+    error: BaseException | None,
+    *,
+    message: str = "",
+) -> dict[str, Any]:
+    text = message or (str(error) if error is not None else "")
+    code = getattr(error, "code", "InternalError") if error is not None else ""
+    host.store.end_phase(request.run_id)
+    expected = [RunState.RUNNING, RunState.CANCELING]
+    host.store.move_run(request.run_id, expected=expected, state=state, message=text, code=code)
+    summary = summary_of(host.store, request.run_id)
+    tell(RunEnded(state, text, summary))
+    return summary
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of ours in a group that a task group raised, else the first of all."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, BaseExceptionGroup):
+            pending += item.exceptions
+        else:
+            leaves.append(item)
+    ours = [leaf for leaf in leaves if isinstance(leaf, VmkilnError)]
+    return (ours or leaves)[0]
