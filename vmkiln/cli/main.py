@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import doctor
+from vmkiln.cli import build, doctor, image, run, staging
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -38,6 +38,13 @@ def common(
     """Options that come before the subcommand."""
 
 
+app.command("build")(build.build)
+app.command("plan")(build.plan)
+app.command("validate")(build.validate)
+app.add_typer(run.app, name="run")
+app.add_typer(staging.app, name="staging")
+app.add_typer(image.app, name="image")
+app.command("prepare")(image.prepare)
 app.command("doctor")(doctor.doctor)
 
 

@@ -53,12 +53,13 @@ async def run(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     check: bool = True,
+    on_stdout: Callable[[bytes], None] | None = None,
     on_stderr: Callable[[bytes], None] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    `environment` replaces the whole environment when given. `on_stderr` gets each chunk of standard error as it
-    arrives (for progress). Cancelling the call kills the program.
+    `environment` replaces the whole environment when given. `on_stdout` and `on_stderr` get each chunk of output as
+    it arrives (for progress). Cancelling the call kills the program.
 
     Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
     false) or when the limit is reached.
@@ -73,7 +74,7 @@ async def run(
     ) as process:
         try:
             async with asyncio.timeout(timeout_seconds):
-                stdout, stderr = await _communicate(process, stdin, on_stderr)
+                stdout, stderr = await _communicate(process, stdin, on_stdout, on_stderr)
                 await process.wait()
         except TimeoutError as error:
             raise CommandFailed(
@@ -94,7 +95,10 @@ async def run(
 
 
 async def _communicate(
-    process: asyncio.subprocess.Process, stdin: bytes | None, on_stderr: Callable[[bytes], None] | None
+    process: asyncio.subprocess.Process,
+    stdin: bytes | None,
+    on_stdout: Callable[[bytes], None] | None,
+    on_stderr: Callable[[bytes], None] | None,
 ) -> tuple[bytes, bytes]:
     async def feed() -> None:
         if process.stdin is not None:
@@ -111,7 +115,7 @@ async def _communicate(
                 watcher(chunk)
         return b"".join(parts)
 
-    _, stdout, stderr = await asyncio.gather(feed(), drain(process.stdout, None), drain(process.stderr, on_stderr))
+    _, stdout, stderr = await asyncio.gather(feed(), drain(process.stdout, on_stdout), drain(process.stderr, on_stderr))
     return stdout, stderr
 
 
@@ -125,8 +129,11 @@ async def start(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     pass_fds: Sequence[int] = (),
+    new_session: bool = True,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running program, killed (with its process group) when the block is left.
+
+    It gets a session of its own, so that Ctrl-C is for us alone; `new_session=False` is for one that talks to the user.
 
     Raises: `HostUnfit` when the program is not installed.
     """
@@ -141,7 +148,7 @@ async def start(
             env=dict(environment) if environment is not None else None,
             cwd=directory,
             pass_fds=tuple(pass_fds),
-            start_new_session=True,
+            start_new_session=new_session,
             preexec_fn=die_with_parent,
         )
     except FileNotFoundError as error:
@@ -152,13 +159,14 @@ async def start(
     try:
         yield process
     finally:
-        await end(process)
+        await end(process, has_group=new_session)
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """Kill a process and its group at once and reap it; finds nothing and is content."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
+    """Kill a process, and its group if it has its own, at once and reap it; finds nothing and is content."""
+    if has_group:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -125,13 +125,14 @@ def _boot(machine: Machine) -> list[str]:
 
 
 def _disks(machine: Machine) -> list[str]:
-    result: list[str] = []
-    for index, disk in enumerate(machine.disks):
-        device = f"virtio-blk-pci,drive=disk{index},serial=disk{index}"
-        boot = ",bootindex=0" if disk.is_boot else ""
-        node = {**block_node(disk), "node-name": f"disk{index}"}
-        result += ["-blockdev", json.dumps(node), "-device", device + boot]
-    return result
+    return [text for index, disk in enumerate(machine.disks) for text in block_arguments(index, disk)]
+
+
+def block_arguments(index: int, disk: Disk) -> list[str]:
+    """One disk as a blockdev node and its virtio device."""
+    boot = ",bootindex=0" if disk.is_boot else ""
+    node = {**block_node(disk), "node-name": f"disk{index}"}
+    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive=disk{index},serial=disk{index}{boot}"]
 
 
 def block_node(disk: Disk) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""What `validate`, `plan` and `build` share: the template argument, its parameters, where it is read from."""
+
+import sys
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmkiln.errors import InputError
+from vmkiln.host.network_namespace import Allowance
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.template.deployment_context import DeploymentContext
+from vmkiln.template.deployment_parameters import ParameterFile
+from vmkiln.template.template_file import ResolvedTemplate, read_image_template
+
+TemplateArgument = Annotated[
+    Path, typer.Argument(help="An image template's body, or an ARM deployment template with one; `-` reads stdin.")
+]
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameters", "-p", metavar="FILE|NAME=VALUE", help="Parameters; may be given more than once."),
+]
+ResourceGroupOption = Annotated[
+    str, typer.Option("--resource-group", "-g", help="The resource group that resourceGroup() stands for.")
+]
+SubscriptionOption = Annotated[
+    str, typer.Option("--subscription", help="The subscription id that subscription() stands for.")
+]
+LocalFilesOption = Annotated[
+    bool, typer.Option("--allow-local-files", help="Let the template read files beside it (file: and relative paths).")
+]
+AllowEgressOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-egress",
+        metavar="NETWORK[:PORT]",
+        help="Let the build VM reach this private network (CIDR) over TCP; may be given more than once.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+
+
+def read_template(
+    template: Path, parameters: Sequence[str] | None, *, resource_group: str, subscription: str
+) -> ResolvedTemplate:
+    """The resolved template. Raises: `InputError` for a file that cannot be read, `TemplateInvalid` for mistakes."""
+    given: list[ParameterFile | str] = []
+    for item in parameters or ():
+        path = Path(item.removeprefix("@"))
+        if "=" in item and not path.is_file():
+            given.append(item)
+        else:
+            given.append(ParameterFile(str(path), _read(path)))
+    text = sys.stdin.read() if str(template) == "-" else _read(template)
+    context = DeploymentContext(resource_group=resource_group, subscription_id=subscription)
+    name = "template" if str(template) == "-" else template.name
+    return read_image_template(text, file_name=name, parameters=given, context=context)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def local_files(template: Path, *, is_allowed: bool) -> LocalFiles:
+    """Which folder local scripts may come from: the template's own."""
+    directory = Path.cwd() if str(template) == "-" else template.resolve().parent
+    return LocalFiles(directory, is_allowed)
+
+
+def read_allowances(texts: Sequence[str] | None) -> tuple[Allowance, ...]:
+    """`10.1.2.0/24:443` and the like. Raises: `InputError` naming every one that is wrong."""
+    found: list[Allowance] = []
+    mistakes: list[str] = []
+    for text in texts or ():
+        network, _, port = text.partition(":")
+        try:
+            number = int(port) if port else 0
+            if not 0 <= number <= 65535:
+                raise ValueError(f"{number} is not a port")
+            found.append(Allowance(IPv4Network(network), number))
+        except ValueError as error:
+            mistakes.append(f"`{text}`: {error}")
+    if mistakes:
+        raise InputError(
+            f"--allow-egress: {'; '.join(mistakes)}", hint="write a network and perhaps a port: 10.1.2.0/24:443"
+        )
+    return tuple(found)

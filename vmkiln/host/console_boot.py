@@ -1,0 +1,60 @@
+"""A disk started on a throw-away overlay with its serial console on this terminal; no network at all."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from vmkiln.host import command
+from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.firmware import FirmwareFiles
+from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments
+
+
+def boot_arguments(
+    overlay: Disk, *, accelerator: Accelerator, memory_mib: int, cpus: int, firmware: tuple[Path, Path] | None
+) -> list[str]:
+    """QEMU's arguments: a serial console on standard input and output (Ctrl-A X ends it), no network; pure."""
+    flash = []
+    if firmware is not None:
+        flash = [
+            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={firmware[0]}",
+            "-drive", f"if=pflash,format=raw,unit=1,file={firmware[1]}",
+        ]  # fmt: skip
+    return [
+        "qemu-system-x86_64",
+        "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
+        "-machine", f"q35,accel={accelerator}",
+        "-cpu", "host" if accelerator is Accelerator.KVM else "max",
+        "-smp", str(cpus), "-m", f"{memory_mib}M",
+        "-device", "virtio-rng-pci",
+        "-serial", "mon:stdio",
+        *flash,
+        *block_arguments(0, overlay),
+    ]  # fmt: skip
+
+
+async def boot_with_console(
+    disk: Disk,
+    *,
+    workplace: Path,
+    accelerator: Accelerator,
+    memory_mib: int,
+    cpus: int,
+    firmware: FirmwareFiles | None,
+) -> int:
+    """Start the disk and wait until it powers off; the disk itself is not changed. Returns QEMU's exit status."""
+    workplace.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace) as folder:
+        overlay = await create_overlay(disk, Path(folder) / "overlay.qcow2")
+        overlay = Disk(overlay.path, overlay.format, backing=disk, is_boot=True)
+        files = None
+        if firmware is not None:
+            variables = Path(folder) / "variables.fd"
+            shutil.copyfile(firmware.variables, variables)
+            files = (firmware.code, variables)
+        arguments = boot_arguments(overlay, accelerator=accelerator, memory_mib=memory_mib, cpus=cpus, firmware=files)
+        async with command.start(
+            arguments, stdin=None, stdout=None, stderr=None, environment=dict(os.environ), new_session=False
+        ) as process:
+            return await process.wait()

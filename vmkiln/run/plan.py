@@ -1,0 +1,169 @@
+"""What a build would do, without doing any of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.host import network
+from vmkiln.host.network_namespace import Allowance
+from vmkiln.images.catalogue import read_catalogue
+from vmkiln.images.platform_image import PlatformImageReference, find_cached
+from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
+from vmkiln.run import customizing, validating
+from vmkiln.run.building import check_buildable
+from vmkiln.run.packer_phase import CONTAINER_GROUPS, DISKS, NETWORK_INTERFACES, VIRTUAL_MACHINES
+from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
+from vmkiln.run.workflow import NETWORK_SECURITY_GROUPS, VIRTUAL_NETWORKS
+from vmkiln.settings import Settings
+from vmkiln.staging import cloud_init_seed, container_group, virtual_network
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, group_name, group_tags
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.source import OsType, PlatformImageSource
+from vmkiln.template.template_file import ResolvedTemplate
+from vmkiln.template.vm_size import build_vm_size
+
+GUID = "<guid>"
+MASK = "********"
+
+
+async def plan_of(
+    resolved: ResolvedTemplate,
+    *,
+    resource_group: str,
+    settings: Settings,
+    local_files: LocalFiles,
+    allowances: Sequence[Allowance],
+) -> dict[str, Any]:
+    """The plan as plain data. Raises: `ImageNotFound` for a source that the catalogue lacks."""
+    template = resolved.image_template
+    is_windows = template.os_type is OsType.WINDOWS
+    net = virtual_network.decide(await network.host_addresses(), is_windows=is_windows, allowances=allowances)
+    name = group_name(resource_group, resolved.name, GUID)
+    problems = []
+    try:
+        check_buildable(template)
+    except InputError as error:
+        problems.append(error.message)
+    problems += [
+        f"{item.path}: `{item.uri}` is a local file; --allow-local-files is needed"
+        for item in template.scripts
+        if not item.uri.lower().startswith(("http://", "https://")) and not local_files.is_allowed
+    ]
+    source, generation = _source(template, settings)
+    return {
+        "name": resolved.name,
+        "api_version": resolved.api_version,
+        "template": _masked(resolved.resolved, resolved.secrets),
+        "warnings": list(resolved.warnings),
+        "cannot_be_built_because": problems,
+        "source": source,
+        "build_vm": _build_vm(template, generation),
+        "staging_resource_group": {
+            "name": name,
+            "tags": group_tags(
+                template_name=resolved.name,
+                resource_group=resource_group,
+                managed_resource_tags=template.properties.managed_resource_tags,
+            ),
+            "resources": _resources(template),
+        },
+        "network": virtual_network.allowances_text(net),
+        "packer": _packer(template),
+        "distribute": [target.model_dump(mode="json") for target in template.properties.distribute],
+    }
+
+
+def _masked(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _masked(item, secrets) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, secrets) for item in value]
+    if isinstance(value, str):
+        for secret in sorted((item for item in secrets if item), key=len, reverse=True):
+            value = value.replace(secret, MASK)
+    return value
+
+
+def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any], int]:
+    source = template.properties.source
+    found: dict[str, Any] = source.model_dump(mode="json")
+    if isinstance(source, PlatformImageSource):
+        reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
+        try:
+            entry = read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+        except ImageNotFound as error:
+            return {**found, "problem": f"{error.message}; {error.hint}"}, 1
+        cached = find_cached(settings.image_cache, reference)
+        found["exact_version"] = cached.exact_version if cached else "made or fetched when the build starts"
+        found["generation"] = entry.generation
+        return found, entry.generation
+    return found, 1
+
+
+def _build_vm(template: ImageTemplate, generation: int) -> dict[str, Any]:
+    size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
+    disk = template.properties.vm_profile.os_disk_size_gb
+    return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": size.memory_mib, "os_disk_gb": disk or "source"}
+
+
+def _resources(template: ImageTemplate) -> list[dict[str, str]]:
+    properties = template.properties
+    names = [] if properties.validation.source_validation_only else [customizing.VM_NAME]
+    names += [validating.VM_NAME] if properties.validation.in_vm_validations else []
+    resources = [
+        {"type": STORAGE_ACCOUNT, "name": "<24 letters and digits>", "lives": "until it is deleted"},
+        {"type": VIRTUAL_NETWORKS, "name": "vnet", "lives": "for the build"},
+        {"type": NETWORK_SECURITY_GROUPS, "name": "nsg", "lives": "for the build"},
+    ]
+    for name in names:
+        resources += [
+            {"type": VIRTUAL_MACHINES, "name": name, "lives": "for its phase"},
+            {"type": DISKS, "name": f"{name}-os-disk", "lives": "for its phase"},
+            {"type": NETWORK_INTERFACES, "name": f"{name}-nic", "lives": "for its phase"},
+            {"type": CONTAINER_GROUPS, "name": "vmimagebuilder-build-container-<guid>", "lives": "for its phase"},
+        ]
+    return resources
+
+
+def _packer(template: ImageTemplate) -> dict[str, Any]:
+    """Both Packer templates; the scripts' copies and the run's key do not exist yet."""
+    copies = {item.path: Path(f"<copy of {item.uri}>") for item in template.scripts}
+    connection = Connection(container_group.RELAY_PORT, cloud_init_seed.USER, "", template.build_timeout_seconds)
+    found: dict[str, Any] = {}
+    try:
+        customize = packer_steps(template.properties.customize, copies, where=CUSTOMIZE)
+        validations = packer_steps(template.properties.validation.in_vm_validations, copies, where=VALIDATIONS)
+    except InputError as error:
+        return {"problem": error.message}
+    if not template.properties.validation.source_validation_only:
+        steps = (*customize, Deprovision())
+        found["customize"] = json.loads(packer_input(steps, connection).text_of(TEMPLATE))
+    if validations:
+        found["validate"] = json.loads(packer_input(validations, connection).text_of(TEMPLATE))
+    return found
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """The plan for a person to read."""
+    lines = [
+        f"image template {plan['name']} (api-version {plan['api_version']})",
+        json.dumps(plan["template"], indent=2),
+    ]
+    lines += [f"warning: {warning}" for warning in plan["warnings"]]
+    lines += [f"cannot be built: {problem}" for problem in plan["cannot_be_built_because"]]
+    lines += ["", "source", *_pairs(plan["source"]), "", "build VM", *_pairs(plan["build_vm"])]
+    group = plan["staging_resource_group"]
+    lines += ["", f"staging resource group {group['name']}", *_pairs(group["tags"])]
+    lines += [f"  {item['type']} {item['name']} ({item['lives']})" for item in group["resources"]]
+    lines += ["", "network", *(f"  {sentence}" for sentence in plan["network"])]
+    for kind, packer_template in plan["packer"].items():
+        lines += ["", f"Packer template ({kind})", json.dumps(packer_template, indent=2)]
+    lines += ["", "distribute", *(f"  {json.dumps(target)}" for target in plan["distribute"])]
+    return "\n".join(lines)
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"  {name}: {value}" for name, value in values.items() if value is not None]

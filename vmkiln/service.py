@@ -1,0 +1,80 @@
+"""Joins the parts for whoever asks for a run; today the command line, in the same process."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from vmkiln.errors import HostUnfit, InputError
+from vmkiln.host.accelerator import choose_accelerator
+from vmkiln.host.firmware import find_firmware
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import obtain_container_image
+from vmkiln.packer.packer_program import find_packer
+from vmkiln.run import cleaning_up
+from vmkiln.run.build_host import BuildHost
+from vmkiln.settings import Settings
+from vmkiln.store import database
+from vmkiln.store.database import Store
+
+LEAST_FREE_BYTES = 4 * 1024**3
+MIB = 1024**2
+
+
+@contextlib.contextmanager
+def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
+    """The database, after what dead runs left behind was cleaned up."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with database.opened(settings.database) as store:
+        cleaning_up.end_leftovers(settings, store, tell)
+        yield store
+
+
+def available_memory_mib() -> int:
+    """Memory that new processes can have, in MiB (proc(5), MemAvailable)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 1024
+
+
+@contextlib.asynccontextmanager
+async def prepared_host(settings: Settings, store: Store, progress: Callable[[str], None]) -> AsyncIterator[BuildHost]:
+    """This machine, ready to build: container image made, accelerator judged.
+
+    Raises: `InputError` as root, `HostUnfit` for what is missing.
+    """
+    if os.getuid() == 0:
+        raise InputError(
+            "builds run as an ordinary user, never as root",
+            hint="run the same command as yourself; root is needed only for `script/bootstrap`",
+        )
+    free = cleaning_up.free_bytes(settings)
+    if free < LEAST_FREE_BYTES:
+        raise HostUnfit(
+            f"only {free // MIB} MiB are free under {settings.home}; a build needs {LEAST_FREE_BYTES // MIB}",
+            hint="make room, or set VMKILN_HOME to a folder on another disk",
+        )
+    packer = await find_packer()
+    image = await obtain_container_image(
+        settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress
+    )
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
+    verdict = await choose_accelerator(
+        kernel=image.kernel, kernel_digest=image.digest, busybox=Path(busybox), directory=settings.container_image
+    )
+    if verdict.accelerator is Accelerator.TCG:
+        progress(f"building under emulation (TCG): {verdict.reason}")
+    yield BuildHost(
+        settings=settings,
+        store=store,
+        accelerator=verdict.accelerator,
+        accelerator_reason=verdict.reason,
+        container_image=image,
+        cpus=os.cpu_count() or 1,
+        memory_mib=available_memory_mib(),
+        firmware=find_firmware(),
+    )
