@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,14 +58,12 @@ def show(
         typer.echo(f"  {resource['state']:<8} {resource['type']} {resource['name']}")
     for blob in data["blobs"]:
         typer.echo(f"  blob {blob}")
-    temporary = [
-        item for item in data["resources"] if item["state"] != "deleted" and "storage" not in item["type"].lower()
-    ]
-    typer.echo(
-        f"  {len(temporary)} temporary resources are left"
-        if temporary
-        else "  nothing temporary is left: only the storage account"
-    )
+    left = [resource for resource in data["resources"] if _is_temporary(resource)]
+    typer.echo(f"  {len(left)} temporary resources are left" if left else "  nothing temporary is left")
+
+
+def _is_temporary(resource: dict[str, Any]) -> bool:
+    return bool(resource["state"] != "deleted" and resource["type"] != staging_resource_group.STORAGE_ACCOUNT)
 
 
 def _find(store: Store, group: str) -> StagingGroupRow:
@@ -75,7 +73,7 @@ def _find(store: Store, group: str) -> StagingGroupRow:
     return staging_resource_group.find(store, name)
 
 
-def _as_data(store: Store, row: StagingGroupRow) -> dict[str, object]:
+def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
     account = staging_resource_group.storage_account_of(read_settings().staging, row)
     return {
         "name": row.name,
@@ -98,9 +96,8 @@ def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
-        kept = [
-            item for item in store.list_resources(row.name) if item.type == VIRTUAL_MACHINES and item.state == "exists"
-        ]
+        machines = [item for item in store.list_resources(row.name) if item.type == VIRTUAL_MACHINES]
+        kept = [item for item in machines if item.state == "exists"]
     disk = read_settings().staging / row.name / KEPT_DISK
     if not kept or not disk.exists():
         raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")

@@ -7,17 +7,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.template.deployment_parameters import GivenParameter
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z][\w.-]*)>")
 
 
-def fill_placeholders(body: dict[str, Any], given: Mapping[str, GivenParameter]) -> dict[str, Any]:
-    """`body` with each placeholder that has a value replaced, in values and in member names.
-
-    Raises TemplateInvalid naming the parameters that no placeholder asks for.
-    """
+def fill_placeholders(
+    body: dict[str, Any], given: Mapping[str, GivenParameter]
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """`body` with each placeholder that has a value replaced, in values and in member names; and the names used."""
     used: set[str] = set()
 
     def filled(value: Any) -> Any:
@@ -37,9 +35,4 @@ def fill_placeholders(body: dict[str, Any], given: Mapping[str, GivenParameter])
         return str(given[name].value)
 
     result: dict[str, Any] = filled(body)
-    unused = [parameter for name, parameter in given.items() if name not in used]
-    if unused:
-        hint = "this template is the body of a resource: a value can only replace a placeholder such as `<region>`"
-        message = "was given, but the template does not ask for it"
-        raise TemplateInvalid([Mistake(f"parameters.{parameter.name}", message, hint) for parameter in unused])
-    return result
+    return result, frozenset(used)

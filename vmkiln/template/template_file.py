@@ -11,16 +11,16 @@ from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.template.api_version import NEWEST, known_api_version
+from vmkiln.template.arm_values import member
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.deployment_context import DeploymentContext
-from vmkiln.template.deployment_parameters import ParameterFile, given_parameters
-from vmkiln.template.deployment_template import is_deployment_template
+from vmkiln.template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
+from vmkiln.template.deployment_template import IMAGE_TEMPLATE_TYPES, Deployment, is_deployment_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.lenient_json import read_json
 from vmkiln.template.placeholder import fill_placeholders
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
-_TYPES = ("microsoft.virtualmachineimages/imagetemplates", "microsoft.virtualmachineimages")
 
 
 @dataclass(frozen=True)
@@ -51,40 +51,86 @@ def read_image_template(
     `parameters` are parameter files and `NAME=VALUE` strings; a later one wins. `file_name` names the file in
     messages, and the template where it has no name of its own. Raises TemplateInvalid with every mistake found.
     """
-    _ = context
+    context = context or DeploymentContext()
     document = read_json(text, file_name=file_name)
     if not isinstance(document, dict):
         raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
     given = given_parameters(parameters)
-    warnings: list[str] = []
-    secrets: tuple[str, ...] = ()
-    if is_deployment_template(document):
-        raise TemplateInvalid([Mistake("resources", "deployment templates are not read yet")])
-    resource = fill_placeholders(_raw_body(document, file_name), given)
-    return _resolved(resource, file_name, warnings, secrets)
+    if not is_deployment_template(document):
+        resource, used = fill_placeholders(_raw_body(document, file_name), given)
+        _refuse_unused([parameter for name, parameter in given.items() if name not in used])
+        return _resolved(resource, file_name, ())
+    declared = Deployment(document, {}, context).parameter_names
+    document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
+    deployment = Deployment(document, {name: given[name] for name in given if name not in used}, context)
+    try:
+        resource = deployment.image_template_resource()
+        return _resolved(resource, file_name, deployment.secrets)
+    except TemplateInvalid as error:
+        raise _masked(error, deployment.secrets) from None
+
+
+def _refuse_unused(parameters: Sequence[GivenParameter]) -> None:
+    """Parameters are never ignored in silence. Raises TemplateInvalid."""
+    if parameters:
+        hint = "this template is the body of a resource: a value can only replace a placeholder such as `<region>`"
+        message = "was given, but the template does not ask for it"
+        raise TemplateInvalid([Mistake(f"parameters.{parameter.name}", message, hint) for parameter in parameters])
+
+
+def masked(text: str, secrets: Sequence[str]) -> str:
+    """`text` with every secret in it replaced by `***`; the longest secrets must come first."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _masked(error: TemplateInvalid, secrets: Sequence[str]) -> TemplateInvalid:
+    """The same mistakes, telling no secret."""
+    mistakes = []
+    for mistake in error.mistakes:
+        hint = masked(mistake.hint, secrets) if mistake.hint else None
+        mistakes.append(Mistake(masked(mistake.path, secrets), masked(mistake.message, secrets), hint))
+    return TemplateInvalid(mistakes)
 
 
 def _raw_body(document: dict[str, Any], file_name: str) -> dict[str, Any]:
     members = {name.lower() for name in document}
-    kind = str(_member(document, "type") or _TYPES[0]).rstrip("/").lower()
-    if "properties" not in members or kind not in _TYPES:
+    kind = str(member(document, "type") or IMAGE_TEMPLATE_TYPES[0]).rstrip("/").lower()
+    if "properties" not in members or kind not in IMAGE_TEMPLATE_TYPES:
         message = "is neither the body of an image template nor an ARM deployment template"
         hint = "a body has `location`, `identity` and `properties`; a deployment template has `$schema` and `resources`"
         raise TemplateInvalid([Mistake(file_name, message, hint)])
     return document
 
 
-def _resolved(
-    resource: dict[str, Any], file_name: str, warnings: list[str], secrets: tuple[str, ...]
-) -> ResolvedTemplate:
-    written = _member(resource, "apiVersion")
-    if written is not None and not isinstance(written, str):
+def _resolved(resource: dict[str, Any], file_name: str, secrets: tuple[str, ...]) -> ResolvedTemplate:
+    mistakes: list[Mistake] = []
+    api_version, name, template = NEWEST, "", None
+    try:
+        api_version = _api_version(member(resource, "apiVersion"))
+    except TemplateInvalid as error:
+        mistakes += error.mistakes
+    try:
+        name = _name(member(resource, "name"), file_name)
+    except TemplateInvalid as error:
+        mistakes += error.mistakes
+    try:
+        template = check_image_template(resource, api_version=api_version)
+    except TemplateInvalid as error:
+        mistakes += error.mistakes
+    if mistakes or template is None:
+        raise TemplateInvalid(mistakes)
+    warnings = tuple(masked(warning, secrets) for warning in template.warnings)
+    return ResolvedTemplate(template, name, api_version, resource, warnings, secrets)
+
+
+def _api_version(written: Any) -> str:
+    if written is None or written == "":
+        return NEWEST
+    if not isinstance(written, str):
         raise TemplateInvalid([Mistake("apiVersion", "must be a string")])
-    api_version = known_api_version(written) if written else NEWEST
-    template = check_image_template(resource, api_version=api_version)
-    name = _name(_member(resource, "name"), file_name)
-    warnings += template.warnings
-    return ResolvedTemplate(template, name, api_version, resource, tuple(warnings), secrets)
+    return known_api_version(written)
 
 
 def _name(written: Any, file_name: str) -> str:
@@ -94,7 +140,3 @@ def _name(written: Any, file_name: str) -> str:
     if not isinstance(written, str) or not _NAME.fullmatch(written):
         raise TemplateInvalid([Mistake("name", f"`{written}` is not allowed: 1-64 letters, digits and `-_.`")])
     return written
-
-
-def _member(body: Mapping[str, Any], name: str) -> Any:
-    return next((value for key, value in body.items() if key.lower() == name.lower()), None)
