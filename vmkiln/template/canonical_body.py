@@ -5,6 +5,7 @@ exact since 2024-02-01, in any case and with unknown members ignored before (aib
 """
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,20 @@ class _Walk:
             return {key: self._entry(item, choices[1], member_path(path, key)) for key, item in value.items()}
         if isinstance(annotation, type) and issubclass(annotation, Part):
             return self.part(value, annotation, path)
+        if annotation in (int, bool) and isinstance(value, str) and not self.strict:
+            return self._unquoted(value, annotation, path)
         return value
+
+    def _unquoted(self, value: str, annotation: type, path: str) -> Any:
+        """The number, true or false that stands in quotes, as older templates have it."""
+        words: dict[str, bool] = {"true": True, "false": False} if annotation is bool else {}
+        plain: int | None = words.get(value.lower())
+        if annotation is int and re.fullmatch(r"-?[0-9]{1,18}", value):
+            plain = int(value)
+        if plain is None:
+            return value
+        self.findings.warnings.append(f'{path}: "{value}" should be written without quotes')
+        return plain
 
     def _entry(self, value: Any, annotation: Any, path: str) -> Any:
         is_part = isinstance(annotation, type) and issubclass(annotation, Part)

@@ -52,13 +52,8 @@ def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST) 
     except ValidationError as error:
         mistakes += [_mistake(detail, clean) for detail in error.errors(include_url=False)]
     if mistakes or template is None:
-        raise TemplateInvalid(_once_each(mistakes))
+        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
     return template
-
-
-def _once_each(mistakes: list[Mistake]) -> list[Mistake]:
-    """Without repetitions, and without "is required" where a rule said the same in better words."""
-    return list(dict.fromkeys(mistakes))
 
 
 def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
@@ -119,8 +114,6 @@ def _mistakes_between_parts(body: Mapping[str, Any], preview: bool) -> Iterator[
     ]
     yield from _mistakes_of_os(steps, source)
     yield from _mistakes_of_size(properties.get("vmProfile"))
-    if not steps and not properties.get("optimize") and not properties.get("customize"):
-        return
 
 
 _VALIDATIONS = "properties.validate.inVMValidations"
@@ -166,11 +159,9 @@ def _os_of_source(source: Any) -> OsType | None:
 def _mistakes_of_size(profile: Any) -> Iterator[Mistake]:
     if not isinstance(profile, dict):
         return
-    network = profile.get("vnetConfig")
-    proxy = network.get("proxyVmSize") if isinstance(network, dict) else None
-    for path, name in (("vmSize", profile.get("vmSize")), ("vnetConfig.proxyVmSize", proxy)):
-        if isinstance(name, str) and name:
-            try:
-                find_vm_size(name)
-            except InputError as error:
-                yield Mistake(f"properties.vmProfile.{path}", error.message, error.hint)
+    name = profile.get("vmSize")
+    if isinstance(name, str) and name:
+        try:
+            find_vm_size(name)
+        except InputError as error:
+            yield Mistake("properties.vmProfile.vmSize", error.message, error.hint)

@@ -6,6 +6,7 @@ Source: the ARM template syntax page; nested and linked deployments are not ente
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -151,9 +152,12 @@ class Deployment:
         loops = self._variables.get("copy")
         for loop in loops if isinstance(loops, list) else []:
             if isinstance(loop, dict) and str(loop.get("name")).lower() == name.lower():
-                return self._once(where.lower(), path, lambda loop=loop: copied(loop, self._scope, "variables")[1])
+                return self._once(where.lower(), path, partial(self._loop, loop))
         known = ", ".join(self._variables) or "none"
         raise TemplateInvalid([Mistake(path, f"the variable `{name}` does not exist", f"there are {known}")])
+
+    def _loop(self, loop: Mapping[str, Any]) -> list[Any]:
+        return copied(loop, self._scope, "variables")[1]
 
     def _user_function(self, name: str, path: str) -> UserFunction | None:  # noqa: ARG002 (Scope gives the place)
         return self._functions.get(name.lower())

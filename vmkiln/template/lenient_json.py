@@ -1,6 +1,7 @@
 """JSON as people write it in template files: comments, trailing commas, a byte order mark and multi-line strings pass.
 
-Everything else is refused with its line and column, and so are duplicate keys and documents nested too deeply.
+Everything else is refused with its line and column, and so are documents nested too deeply and duplicate
+keys, unless the first was empty or the same: then nothing is lost.
 Source: "JSON templates: comments and multi-line strings" of the ARM template syntax page; aib-reference.md, section 2.
 """
 
@@ -77,8 +78,6 @@ class _Reader:
             if not self._text.startswith('"', self._at):
                 raise self._refusal("expected a member name in double quotes, or `}`")
             key = self._string()
-            if key in found:
-                raise self._refusal(f"the member {key!r} is given twice in the same object", at=key_at)
             self._skip_space()
             if not self._text.startswith(":", self._at):
                 raise self._refusal(
@@ -86,7 +85,10 @@ class _Reader:
                 )
             self._at += 1
             self._skip_space()
-            found[key] = self._value(depth + 1)
+            value = self._value(depth + 1)
+            if found.get(key) not in (None, "", value):
+                raise self._refusal(f"the member {key!r} is given twice in the same object", at=key_at)
+            found[key] = value
             self._comma_or("}")
         return found
 

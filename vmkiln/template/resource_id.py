@@ -10,7 +10,7 @@ from itertools import chain
 from vmkiln.errors import InputError
 
 # What may stand between two slashes: enough for every Azure name, never a path trick or an unfilled `<placeholder>`.
-_SEGMENT = re.compile(r"[\w.()\- ,'!@$&+=~]{1,260}")
+_SEGMENT = re.compile(r"[\w.(){}\- ,'!@$&+=~]{1,260}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,12 @@ from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.template.api_version import NEWEST, known_api_version
+from vmkiln.template.arm_expression import is_expression
 from vmkiln.template.arm_values import member
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.deployment_context import DeploymentContext
 from vmkiln.template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
-from vmkiln.template.deployment_template import IMAGE_TEMPLATE_TYPES, Deployment, is_deployment_template
+from vmkiln.template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, Deployment, is_deployment_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.lenient_json import read_json
 from vmkiln.template.placeholder import fill_placeholders
@@ -57,17 +58,31 @@ def read_image_template(
         raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
     given = given_parameters(parameters)
     if not is_deployment_template(document):
-        resource, used = fill_placeholders(_raw_body(document, file_name), given)
-        _refuse_unused([parameter for name, parameter in given.items() if name not in used])
-        return _resolved(resource, file_name, ())
+        body = _raw_body(document, file_name)
+        if not _is_cut_out(body):
+            resource, used = fill_placeholders(body, given)
+            _refuse_unused([parameter for name, parameter in given.items() if name not in used])
+            return _resolved(resource, file_name, context, ())
+        document = {"parameters": _asked_for(text), "resources": [body]}
     declared = Deployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
     deployment = Deployment(document, {name: given[name] for name in given if name not in used}, context)
     try:
         resource = deployment.image_template_resource()
-        return _resolved(resource, file_name, deployment.secrets)
+        return _resolved(resource, file_name, context, deployment.secrets)
     except TemplateInvalid as error:
         raise _masked(error, deployment.secrets) from None
+
+
+def _is_cut_out(body: Mapping[str, Any]) -> bool:
+    """Whether the body was cut out of a deployment template: in a body of its own, `[...]` is plain text."""
+    values = (member(body, name) for name in ("name", "apiVersion", "location"))
+    return any(isinstance(value, str) and is_expression(value) for value in values)
+
+
+def _asked_for(text: str) -> dict[str, Any]:
+    """Declarations of the parameters that a cut-out body asks for; each is taken to be a string."""
+    return {name: {"type": "string"} for name in re.findall(r"parameters\(\s*'([^'\"]+)'\s*\)", text)}
 
 
 def _refuse_unused(parameters: Sequence[GivenParameter]) -> None:
@@ -95,8 +110,9 @@ def _masked(error: TemplateInvalid, secrets: Sequence[str]) -> TemplateInvalid:
 
 
 def _raw_body(document: dict[str, Any], file_name: str) -> dict[str, Any]:
+    document = _example_body(document) or document
     members = {name.lower() for name in document}
-    kind = str(member(document, "type") or IMAGE_TEMPLATE_TYPES[0]).rstrip("/").lower()
+    kind = str(member(document, "type") or IMAGE_TEMPLATE).rstrip("/").lower()
     if "properties" not in members or kind not in IMAGE_TEMPLATE_TYPES:
         message = "is neither the body of an image template nor an ARM deployment template"
         hint = "a body has `location`, `identity` and `properties`; a deployment template has `$schema` and `resources`"
@@ -104,8 +120,24 @@ def _raw_body(document: dict[str, Any], file_name: str) -> dict[str, Any]:
     return document
 
 
-def _resolved(resource: dict[str, Any], file_name: str, secrets: tuple[str, ...]) -> ResolvedTemplate:
+def _example_body(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The body in an example file of the API's specification, with its name and api-version; None if it is none."""
+    call = document.get("parameters")
+    body = call.get("parameters") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(body, dict) or "properties" not in body:
+        return None
+    return {"name": call.get("imageTemplateName"), "apiVersion": call.get("api-version"), **body}
+
+
+def _resolved(
+    resource: dict[str, Any], file_name: str, context: DeploymentContext, secrets: tuple[str, ...]
+) -> ResolvedTemplate:
     mistakes: list[Mistake] = []
+    odd: list[str] = []
+    if member(resource, "location") in (None, ""):
+        resource = {key: value for key, value in resource.items() if key.lower() != "location"}
+        resource["location"] = context.location
+        odd.append(f"location: is not given; taken to be `{context.location}`")
     api_version, name, template = NEWEST, "", None
     try:
         api_version = _api_version(member(resource, "apiVersion"))
@@ -121,7 +153,7 @@ def _resolved(resource: dict[str, Any], file_name: str, secrets: tuple[str, ...]
         mistakes += error.mistakes
     if mistakes or template is None:
         raise TemplateInvalid(mistakes)
-    warnings = tuple(masked(warning, secrets) for warning in template.warnings)
+    warnings = tuple(masked(warning, secrets) for warning in (*odd, *template.warnings))
     return ResolvedTemplate(template, name, api_version, resource, warnings, secrets)
 
 

@@ -1,0 +1,56 @@
+"""How ARM writes a value as text, in concat, format, string and join; and how large values may become."""
+
+import json
+from typing import Any
+
+from vmkiln.errors import Mistake, TemplateInvalid
+
+MAXIMUM_TEXT = 1_048_576  # characters of any text that a function makes
+MAXIMUM_VALUES = 200_000  # members and elements of any one value
+
+
+def as_text(value: Any) -> str:
+    """A value inside a longer text: `True`, `12`, JSON for arrays and objects, nothing for null."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return "True" if value else "False"
+        case int() | float() | list() | dict():
+            return json_text(value)
+    raise ValueError("a lambda cannot be written as text")
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON without spaces. Raises ValueError if that would be too long."""
+    try:
+        pieces, length = [], 0
+        for piece in json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).iterencode(value):
+            pieces.append(piece)
+            length += len(piece)
+            if length > MAXIMUM_TEXT:
+                raise ValueError(f"the text would be longer than {MAXIMUM_TEXT} characters")
+    except TypeError:
+        raise ValueError("a lambda cannot be written as text") from None
+    return "".join(pieces)
+
+
+def check_size(value: Any, path: str) -> None:
+    """Raises TemplateInvalid if a value, written out, would have too many parts or too much text."""
+    count, length, waiting = 0, 0, [value]
+    while waiting:
+        here = waiting.pop()
+        count += 1
+        if isinstance(here, str):
+            length += len(here)
+        elif isinstance(here, dict):
+            length += sum(len(key) for key in here)
+            waiting.extend(here.values())
+        elif isinstance(here, list):
+            waiting.extend(here)
+        elif not isinstance(here, int | float | None):
+            raise TemplateInvalid([Mistake(path or "resources", "a lambda is no value")])
+        if count > MAXIMUM_VALUES or length > 4 * MAXIMUM_TEXT:
+            raise TemplateInvalid([Mistake(path or "resources", "the value becomes too large")])
