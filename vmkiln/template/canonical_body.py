@@ -63,7 +63,8 @@ class _Walk:
         if origin is tuple and isinstance(value, list):
             return [self.value(item, choices[0], member_path(path, index)) for index, item in enumerate(value)]
         if origin is dict and isinstance(value, dict):
-            return {key: self._entry(item, choices[1], member_path(path, key)) for key, item in value.items()}
+            entries = ((key, self._entry(item, choices[1], member_path(path, key))) for key, item in value.items())
+            return {key: item for key, item in entries if item is not None}
         if isinstance(annotation, type) and issubclass(annotation, Part):
             return self.part(value, annotation, path)
         if annotation in (int, bool) and isinstance(value, str) and not self.strict:

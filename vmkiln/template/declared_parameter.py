@@ -56,7 +56,9 @@ def declared_parameters(document: Mapping[str, Any]) -> dict[str, DeclaredParame
             mistakes.append(Mistake(path, "must be an object with a `type`"))
             continue
         canonical = {_canonical(key): value for key, value in declaration.items()}
-        kind = _type_of(canonical, document)
+        definition = _definition(canonical, document)
+        canonical = {**definition, **canonical}
+        kind = str(definition.get("type")).lower()
         plain = kind.removeprefix("secure")
         if plain not in _KINDS:
             hint = "allowed are string, securestring, int, bool, object, secureObject, array"
@@ -75,8 +77,8 @@ def _canonical(key: str) -> str:
     return next((name for name in names if name.lower() == key.lower()), key)
 
 
-def _type_of(declaration: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """The declared type, in lower case; `$ref` names one of the template's own definitions (languageVersion 2.0)."""
+def _definition(declaration: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The declaration itself, or the one of the template's own that its `$ref` names (languageVersion 2.0)."""
     here: Any = declaration
     for _ in range(8):
         if not isinstance(here, dict) or "$ref" not in here:
@@ -86,8 +88,7 @@ def _type_of(declaration: Mapping[str, Any], document: Mapping[str, Any]) -> str
         for step in reference[1:]:
             found = member_of(here, step)
             here = found[0] if found else None
-    kind = here.get("type") if isinstance(here, dict) else None
-    return str(kind).lower()
+    return here if isinstance(here, dict) else {}
 
 
 def given_value(parameter: DeclaredParameter, given: GivenParameter) -> Any:
