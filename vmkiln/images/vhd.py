@@ -15,6 +15,7 @@ FOOTER_BYTES = 512
 MIB = 1024 * 1024
 SECTOR_BYTES = 512
 FIXED = 2
+CHECKSUM_AT = 64
 COOKIE = b"conectix"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 # qemu-img believes the size field, rather than the older and coarser geometry, only for programs it knows
@@ -80,7 +81,22 @@ def read_footer(content: bytes) -> Footer:
     if len(content) != FOOTER_BYTES or content[:8] != COOKIE:
         raise ImageUnsafe("this is not a VHD footer")
     fields = _FOOTER.unpack(content[: _FOOTER.size])
-    blank = content[:64] + b"\0\0\0\0" + content[68:]
+    blank = content[:CHECKSUM_AT] + bytes(4) + content[CHECKSUM_AT + 4 :]
     if fields[14] != _checksum(blank):
         raise ImageUnsafe("the VHD footer's checksum is wrong")
     return Footer(size_bytes=fields[9], disk_type=fields[13])
+
+
+def check_uploadable(content: bytes, *, file_bytes: int) -> Footer:
+    """The footer of a file that Azure takes: fixed, whole MiB, and exactly as long as the footer says.
+
+    `content` is the file's last 512 bytes. Raises: `ImageUnsafe` saying which of it is not so.
+    """
+    found = read_footer(content)
+    if found.disk_type != FIXED:
+        raise ImageUnsafe(f"the VHD is of type {found.disk_type}, not fixed ({FIXED})")
+    if found.size_bytes != file_bytes - FOOTER_BYTES:
+        raise ImageUnsafe(f"the VHD's footer says {found.size_bytes} bytes, and {file_bytes - FOOTER_BYTES} are there")
+    if found.size_bytes % MIB or not found.size_bytes:
+        raise ImageUnsafe(f"the VHD's size of {found.size_bytes} bytes is not a whole number of MiB")
+    return found
