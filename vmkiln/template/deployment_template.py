@@ -1,7 +1,8 @@
 """An ARM deployment template: find its one image template and evaluate the expressions in it.
 
 Only what the image template needs is evaluated: other resources and outputs may ask for what a local build lacks.
-Source: the ARM template syntax page; nested and linked deployments are not entered.
+Deployments nested in it are entered, linked ones (which would have to be fetched) are not. Source: the ARM template
+syntax page and "Using linked and nested templates".
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from vmkiln.template.plain_text import check_size
 IMAGE_TEMPLATE = "microsoft.virtualmachineimages/imagetemplates"
 # The second spelling is no type of Azure's, but stands in published templates.
 IMAGE_TEMPLATE_TYPES = (IMAGE_TEMPLATE, "microsoft.virtualmachineimages")
+NESTED = "microsoft.resources/deployments"
+MAXIMUM_DEPTH = 8  # of deployments in one another
 _MEMBERS = ("name", "type", "apiVersion", "location", "tags", "identity", "properties")
 
 
@@ -33,9 +36,19 @@ class Deployment:
     """One deployment: what it declares, what was given, and the values worked out so far, each once."""
 
     def __init__(
-        self, document: Mapping[str, Any], given: Mapping[str, GivenParameter], context: DeploymentContext
+        self,
+        document: Mapping[str, Any],
+        given: Mapping[str, GivenParameter],
+        context: DeploymentContext,
+        *,
+        unknown: Mapping[str, TemplateInvalid] | None = None,
     ) -> None:
-        """Raises TemplateInvalid for declarations that cannot be read."""
+        """`unknown` are parameters whose value could not be worked out, with why; they may stay unused.
+
+        Raises TemplateInvalid for declarations that cannot be read.
+        """
+        self._unknown = unknown or {}
+        self._children: list[Deployment] = []
         self._given = given
         self._declared = declared_parameters(document)
         self._variables = _object(document, "variables")
@@ -61,14 +74,15 @@ class Deployment:
                 if name in self._given:
                     found.update(_texts(self._given[name].value))
                 found.update(_texts(parameter.declaration.get("defaultValue")))
+        found.update(text for child in self._children for text in child.secrets)
         return tuple(sorted(found - {""}, key=len, reverse=True))
 
     def image_template_resource(self) -> dict[str, Any]:
         """The one image template of the deployment, in plain JSON. Raises TemplateInvalid with every mistake."""
-        self._check_given()
+        self.check_given()
         try:
-            path, resource = self._only_image_template()
-            scope = self._copy_scope(resource, path)
+            path, resource, owner = self._only_image_template()
+            scope = owner._copy_scope(resource, path)
             wanted = {name: member(resource, name) for name in _MEMBERS}
             present = {name: value for name, value in wanted.items() if value is not None}
             result: dict[str, Any] = evaluate_value(present, scope, "")
@@ -77,9 +91,10 @@ class Deployment:
             raise TemplateInvalid([Mistake("resources", "expressions are nested too deeply")]) from None
         return result
 
-    def _check_given(self) -> None:
+    def check_given(self) -> None:
         mistakes = []
-        missing = [p for name, p in self._declared.items() if p.is_required and name not in self._given]
+        named = {*self._given, *self._unknown}
+        missing = [p for name, p in self._declared.items() if p.is_required and name not in named]
         for parameter in missing:
             hint = f"--parameters {parameter.name}=VALUE, or a parameter file"
             mistakes.append(Mistake(parameter.path, f"needs a value ({_kind(parameter)})", hint))
@@ -97,29 +112,69 @@ class Deployment:
         if mistakes:
             raise TemplateInvalid(mistakes)
 
-    def _only_image_template(self) -> tuple[str, dict[str, Any]]:
-        resources = list(_resources(self._resources))
-        found = [(path, item) for path, item in resources if self._is_image_template(item, path)]
+    def _only_image_template(self) -> "tuple[str, dict[str, Any], Deployment]":
+        found = list(self._image_templates(self._resources, "resources", 1))
         if len(found) == 1:
             return found[0]
         if found:
-            places = ", ".join(path for path, _ in found)
+            places = ", ".join(path for path, _, _ in found)
             message = f"holds {len(found)} image templates, at {places}; exactly one is needed"
             raise TemplateInvalid([Mistake("resources", message, "keep one in the file, or use conditions")])
         message, hint = "holds no resource of type Microsoft.VirtualMachineImages/imageTemplates", None
-        if any(_type(item) == "microsoft.resources/deployments" for _, item in resources):
-            hint = "nested and linked deployments are not entered: give the template in which the resource stands"
-        if any(member(item, "resources") for _, item in resources):
+        if any(_type(item) == NESTED for _, item in _items(self._resources, "resources")):
+            hint = "linked deployments are not fetched: give the template in which the resource stands"
+        if any(member(item, "resources") for _, item in _items(self._resources, "resources")):
             hint = "child resources are not entered: write the image template as a resource of its own"
         raise TemplateInvalid([Mistake("resources", message, hint)])
 
-    def _is_image_template(self, resource: dict[str, Any], path: str) -> bool:
-        if _type(resource) not in IMAGE_TEMPLATE_TYPES or member(resource, "existing") is True:
-            return False
+    def _image_templates(
+        self, resources: Any, path: str, depth: int
+    ) -> "Iterator[tuple[str, dict[str, Any], Deployment]]":
+        """The image templates among resources and in deployments nested in them, each with the one to evaluate it."""
+        for where, item in _items(resources, path):
+            if self._is_image_template(item, where):
+                yield where, item, self
+            elif _type(item) == NESTED and depth < MAXIMUM_DEPTH and _mentions_image_template(item):
+                yield from self._nested(item, where, depth)
+
+    def _nested(
+        self, resource: dict[str, Any], path: str, depth: int
+    ) -> "Iterator[tuple[str, dict[str, Any], Deployment]]":
+        if not self._is_wanted(resource, path):
+            return
+        scope = self._copy_scope(resource, path)
+        properties = _object(resource, "properties")
+        template, inside = _object(properties, "template"), f"{path}.properties.template.resources"
+        options = _object(properties, "expressionEvaluationOptions")
+        if str(member(options, "scope")).lower() != "inner":
+            yield from self._image_templates(member(template, "resources"), inside, depth + 1)
+            return
+        group = evaluate_value(member(resource, "resourceGroup"), scope, member_path(path, "resourceGroup"))
+        context = replace(scope.context, resource_group=group) if isinstance(group, str) and group else scope.context
+        given: dict[str, GivenParameter] = {}
+        unknown: dict[str, TemplateInvalid] = {}
+        for name, entry in _object(properties, "parameters").items():
+            where = member_path(f"{path}.properties.parameters", name)
+            value = member(entry, "value") if isinstance(entry, dict) else None
+            try:
+                given[name.lower()] = GivenParameter(name, evaluate_value(value, scope, where), False)
+            except TemplateInvalid as error:
+                unknown[name.lower()] = error
+        child = Deployment(template, given, context, unknown=unknown)
+        self._children.append(child)
+        child.check_given()
+        yield from child._image_templates(child._resources, inside, depth + 1)
+
+    def _is_wanted(self, resource: dict[str, Any], path: str) -> bool:
         condition = member(resource, "condition")
         if condition is None:
             return True
         return evaluate_value(condition, self._scope, member_path(path, "condition")) in (True, "true", "True")
+
+    def _is_image_template(self, resource: dict[str, Any], path: str) -> bool:
+        if _type(resource) not in IMAGE_TEMPLATE_TYPES or member(resource, "existing") is True:
+            return False
+        return self._is_wanted(resource, path)
 
     def _copy_scope(self, resource: dict[str, Any], path: str) -> Scope:
         loop = member(resource, "copy")
@@ -136,6 +191,8 @@ class Deployment:
         if parameter is None:
             known = ", ".join(p.name for p in self._declared.values()) or "none"
             raise TemplateInvalid([Mistake(path, f"the parameter `{name}` is not declared", f"declared are {known}")])
+        if name.lower() in self._unknown:
+            raise self._unknown[name.lower()]
 
         def value() -> Any:
             default = evaluate_value(parameter.declaration.get("defaultValue"), self._scope, parameter.path)
@@ -197,14 +254,22 @@ def _type(resource: Mapping[str, Any]) -> str:
     return str(member(resource, "type")).rstrip("/").lower()
 
 
-def _resources(resources: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _mentions_image_template(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_mentions_image_template(item) for item in value)
+    if not isinstance(value, dict):
+        return False
+    return _type(value) in IMAGE_TEMPLATE_TYPES or any(_mentions_image_template(item) for item in value.values())
+
+
+def _items(resources: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The resources: an array, or since languageVersion 2.0 an object with symbolic names."""
     if not isinstance(resources, dict | list):
-        raise TemplateInvalid([Mistake("resources", "must be an array or an object")])
+        raise TemplateInvalid([Mistake(path, "must be an array or an object")])
     items = resources.items() if isinstance(resources, dict) else enumerate(resources)
     for key, item in items:
         if isinstance(item, dict):
-            yield member_path("resources", key), item
+            yield member_path(path, key), item
 
 
 def _user_functions(document: Mapping[str, Any]) -> dict[str, UserFunction]:

@@ -54,6 +54,7 @@ class SourceVersioning(Part):
 class Target(Part):
     """What all targets share."""
 
+    preview_names = {"tags": "artifactTags"}  # noqa: RUF012 (never changed)
     run_output_name: RunOutputName
     artifact_tags: dict[str, str] = Field(default_factory=dict)
 
