@@ -63,7 +63,7 @@ def read_image_template(
             resource, used = fill_placeholders(body, given)
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
             return _resolved(resource, file_name, context, ())
-        document = {"parameters": _asked_for(text), "resources": [body]}
+        document = {"parameters": _asked_for(text), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
     declared = Deployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
     deployment = Deployment(document, {name: given[name] for name in given if name not in used}, context)
