@@ -4,9 +4,12 @@
 set -eu
 root=$1
 
+# the root partition grows at every start when the disk has grown, then its file system
 cat > "$root/etc/fstab" << END
-UUID=$VMKILN_ROOT_UUID / ext4 rw,discard,errors=remount-ro 0 1
+UUID=$VMKILN_ROOT_UUID / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1
 END
+mkdir -p "$root/etc/repart.d"
+printf '[Partition]\nType=root\n' > "$root/etc/repart.d/50-root.conf"
 echo localhost > "$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' > "$root/etc/hosts"
 echo LANG=C.UTF-8 > "$root/etc/default/locale"
@@ -16,21 +19,37 @@ mkdir -p "$root/etc/cloud/cloud.cfg.d"
 cat > "$root/etc/cloud/cloud.cfg.d/90-datasources.cfg" << END
 datasource_list: [NoCloud, Azure, None]
 END
-cat > "$root/etc/cloud/cloud.cfg.d/91-network.cfg" << END
+# no search by shell script before the real one
+echo 'policy: enabled' > "$root/etc/cloud/ds-identify.cfg"
+cat > "$root/etc/cloud/cloud.cfg.d/91-machine.cfg" << END
 system_info:
   network:
-    renderers: [networkd]
+    renderers: [netplan]
+# done by systemd-repart and systemd-growfs
+growpart: {mode: "off"}
+resize_rootfs: false
+# the boot loader was not put there by Debian's package scripts, and the sources are right as they are
+grub_dpkg: {enabled: false}
+apt: {preserve_sources_list: true}
+ssh: {emit_keys_to_console: false}
 END
 chroot "$root" systemctl enable --quiet systemd-networkd.service systemd-resolved.service
-# online means an IPv4 address; waiting for an IPv6 router that may not exist costs 14 seconds
-mkdir -p "$root/etc/systemd/system/systemd-networkd-wait-online.service.d"
-cat > "$root/etc/systemd/system/systemd-networkd-wait-online.service.d/ipv4.conf" << END
-[Service]
-ExecStart=
-ExecStart=/lib/systemd/systemd-networkd-wait-online --ipv4
-END
 # nothing here has LVM snapshots to check
 chroot "$root" systemctl disable --quiet e2scrub_reap.service e2scrub_all.timer 2> /dev/null || true
+
+# what a root disk needs on QEMU, Hyper-V and Azure, and nothing else: a third of the usual size
+cat > "$root/etc/initramfs-tools/conf.d/machine-image" << END
+MODULES=list
+COMPRESS=zstd
+END
+cat > "$root/etc/initramfs-tools/hooks/machine-image" << END
+#!/bin/sh
+[ "\$1" = prereqs ] && exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules virtio_pci virtio_blk virtio_scsi nvme ahci ata_piix sd_mod hv_vmbus hv_storvsc pci_hyperv ext4
+END
+chmod 0755 "$root/etc/initramfs-tools/hooks/machine-image"
+chroot "$root" update-initramfs -u -k all
 
 # the boot loader's settings, for update-grub in the running machine
 cat > "$root/etc/default/grub" << END
@@ -38,7 +57,7 @@ GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=Debian
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0"
+GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 consoleblank=0"
 GRUB_TERMINAL="console serial"
 GRUB_SERIAL_COMMAND="serial --speed=115200"
 GRUB_DISABLE_OS_PROBER=true
@@ -82,7 +101,7 @@ rm "$root/boot/grub/early.cfg"
 
 # belongs to nobody yet
 rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed"
-echo uninitialized > "$root/etc/machine-id"
+: > "$root/etc/machine-id" # empty, not "uninitialized": else the first start sets up every unit anew
 rm -f "$root/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 find "$root/var/log" -type f -exec truncate -s 0 {} +

@@ -27,18 +27,19 @@ PACKAGES = (
     "ca-certificates",
     "cloud-guest-utils",
     "cloud-init",
-    "cloud-initramfs-growroot",
     "dbus",
     "e2fsprogs",
     "fdisk",
     "grub2-common",
     "iproute2",
     "linux-image-cloud-amd64",
+    "netplan.io",
     "openssh-server",
     "sudo",
     "systemd-resolved",
     "systemd-sysv",
     "udev",
+    "zstd",
 )
 
 
