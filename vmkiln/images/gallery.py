@@ -13,14 +13,14 @@ from pathlib import Path
 
 from vmkiln.errors import ImageConflict, ImageNotFound
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
-from vmkiln.store.database import Store, utc_now
+from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 KIND = "SharedImageVersion"
 DISK = "disk.qcow2"
 ATTEMPTS = 20
 _VERSION = re.compile(r"(.*/galleries/[^/]+/images/[^/]+)/versions/([^/]+)", re.IGNORECASE)
-_NUMBERS = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
+_NUMBERS = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
 Version = tuple[int, int, int]
 
@@ -48,7 +48,7 @@ class GalleryTarget:
 
 
 def parse_version(text: str) -> Version | None:
-    """`1.2.3` as numbers."""
+    """`1.2.3` as numbers, each below 1,000,000,000 and without leading zeros; None for anything else."""
     found = _NUMBERS.fullmatch(text)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
@@ -109,14 +109,16 @@ def find_version(store: Store, version_id: str) -> ImageRow:
 def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation: int) -> None:
     """Refuse early what could not be published. Raises: `ImageConflict`."""
     definition, explicit = split_id(gallery_image_id)
-    if explicit and store.image(gallery_image_id) is not None:
+    if explicit and parse_version(explicit) is None:
+        raise ImageConflict(f"`{explicit}` is not a version to publish as", hint="such as 1.2.3")
+    if explicit and store.image(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
-    for _, image in versions_of(store, definition)[:1]:
-        if (image.os_type, image.generation) != (os_type, generation):
-            raise ImageConflict(
-                f"the image definition {definition} is {image.os_type} generation {image.generation}, "
-                f"but this image is {os_type} generation {generation}"
-            )
+    existing = store.image_definition(definition)
+    if existing is not None and (existing.os_type, existing.generation) != (os_type, generation):
+        raise ImageConflict(
+            f"the image definition {definition} is {existing.os_type} generation {existing.generation}, "
+            f"but this image is {os_type} generation {generation}"
+        )
 
 
 def publish(store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget) -> Artifact:
@@ -124,9 +126,9 @@ def publish(store_directory: Path, store: Store, facts: ImageFacts, target: Gall
 
     Raises: `ImageConflict` when an explicit version exists or the definition is of another kind.
     """
-    check_fits(store, target.gallery_image_id, os_type=facts.os_type, generation=facts.generation)
     definition, explicit = split_id(target.gallery_image_id)
     for _ in range(ATTEMPTS):
+        check_fits(store, target.gallery_image_id, os_type=facts.os_type, generation=facts.generation)
         version = explicit or ".".join(str(number) for number in _number(store, definition, facts, target))
         image_id = f"{definition}/versions/{version}"
         try:
@@ -150,7 +152,7 @@ def _publish_as(
     place = place_for(store_directory, image_id, facts.run_id)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
     with removed_on_error(place):
-        store.add_image(
+        store.add_image_version(
             ImageRow(
                 artifact_id=image_id,
                 kind=KIND,
@@ -169,8 +171,9 @@ def _publish_as(
                     "replication_mode": target.replication_mode,
                     "regions": [vars(region) for region in target.regions],
                 },
-                created=utc_now(),
-            )
+                created=store.now(),
+            ),
+            definition_id=split_id(image_id)[0],
         )
     return Artifact(image_id, "", place / DISK)
 

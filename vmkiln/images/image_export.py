@@ -1,16 +1,16 @@
 """Writes a published image to a file of the user's, in the format they want."""
 
 import asyncio
-import shutil
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from vmkiln.errors import ImageUnsafe, InputError
+from vmkiln.errors import InputError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_store import sync, verified
-from vmkiln.images.vhd import FIXED, FOOTER_BYTES, aligned, footer, read_footer
+from vmkiln.images.image_store import copy_sparse, sync, to_the_end, verified
+from vmkiln.images.vhd_image import add_footer, read_vhd
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import ImageRow
 
@@ -39,6 +39,8 @@ async def export_image(
     the stored image was changed.
     """
     name = format_for(target, target_format)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder", hint="name the file to write")
     if target.exists() and not may_overwrite:
         raise InputError(f"{target} exists", hint="--force overwrites it")
     if not target.parent.is_dir():
@@ -54,33 +56,24 @@ async def export_image(
 
 
 async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[bytes], None] | None) -> None:
+    if image.format == name:
+        await to_the_end(copy_sparse, image.path, file)
+        return
+    written = "raw" if name == "vhd" else name
     if image.format == "vhd":
-        if name == "vhd":
-            await asyncio.to_thread(shutil.copyfile, image.path, file)
-            return
-        source = await asyncio.to_thread(_without_footer, image.path, file.with_name(file.name + ".raw"))
+        source = file.with_name(f"{file.name}.raw")
         try:
-            await convert(Disk(source, "raw"), file, target_format=name, progress=progress)
+            await to_the_end(_without_footer, image.path, source)
+            await convert(Disk(source, "raw"), file, target_format=written, progress=progress)
         finally:
             source.unlink(missing_ok=True)
-        return
-    await convert(
-        Disk(image.path, image.format), file, target_format="raw" if name == "vhd" else name, progress=progress
-    )
+    else:
+        await convert(Disk(image.path, image.format), file, target_format=written, progress=progress)
     if name == "vhd":
-        size = aligned(file.stat().st_size)
-        with file.open("r+b") as disk:
-            disk.truncate(size)
-            disk.seek(size)
-            disk.write(footer(size, identifier=uuid.uuid4(), created=utc_now()))
+        add_footer(file, created=utc_now())
 
 
-def _without_footer(vhd: Path, raw: Path) -> Path:
-    shutil.copyfile(vhd, raw)
-    with raw.open("r+b") as file:
-        end = file.seek(-FOOTER_BYTES, 2)
-        found = read_footer(file.read())
-        if found.disk_type != FIXED or found.size_bytes != end:
-            raise ImageUnsafe(f"{vhd} is not a fixed VHD of its own size")
-        file.truncate(end)
-    return raw
+def _without_footer(vhd: Path, raw: Path) -> None:
+    size = read_vhd(vhd).size_bytes
+    copy_sparse(vhd, raw)
+    os.truncate(raw, size)

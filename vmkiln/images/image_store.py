@@ -1,28 +1,33 @@
 """The image store: published images, each a read-only file in a folder of its own.
 
-Publishing is atomic: the file is complete and on disk (fsync) under a temporary name, gets its final name in one step,
-the folder is synced, and only then the database records it. A name without a record is a leftover of a process that
-died in between; `reconcile` removes it.
+Publishing is atomic: the file is complete and on disk (fsync) under a temporary name, gets its final name in one step
+(and never one that is taken), the folder is synced, and only then the database records it. A name without a record is
+a leftover of a process that died in between; `reconcile` removes it.
 
 *Leaves behind:* the image. *Undone by:* `remove`. *Safe to repeat:* yes, under another run's id.
 """
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from vmkiln.errors import ImageNotFound, ImageUnsafe
+from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 TEMPORARY = ".publishing-"
+RUN_ID_LETTERS = 8
 BLOCK_BYTES = 4 * 1024 * 1024
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -61,29 +66,81 @@ def sha256_of(path: Path) -> str:
 def place_for(store_directory: Path, artifact_id: str, run_id: str) -> Path:
     """The folder for an image: unique to the image's id and the run that made it."""
     key = hashlib.sha256(artifact_id.lower().encode()).hexdigest()[:12]
-    return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:8]}"
+    return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:RUN_ID_LETTERS]}"
 
 
 def publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
     """Give a finished file its place, under each name (`disk.qcow2`, `replicas/westeurope.qcow2`), in one step.
 
-    The names are hard links: no byte is copied.
+    The names are hard links: no byte is copied, unless the place is on another file system.
+
+    Raises: `ImageConflict` when the place is taken.
     """
     temporary = place.with_name(TEMPORARY + place.name)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True, mode=0o700)
     try:
+        source = flat
         for name in names:
             target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(flat, target)
+            link_or_copy(source, target)
+            source = target
         for folder in {temporary, *(path.parent for path in temporary.rglob("*"))}:
             sync(folder)
-        temporary.rename(place)
+        try:
+            temporary.rename(place)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise ImageConflict(f"this run has published {place.name} already") from error
+            raise
         sync(place.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Another name for a file; a whole copy, on disk and read-only, where there can be no link.
+
+    Raises: `FileExistsError`; a file is never replaced.
+    """
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
+            raise
+        temporary = target.with_name(TEMPORARY + target.name)
+        try:
+            copy_sparse(source, temporary)
+            seal(temporary)
+            target.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file's content, its holes as holes (lseek(2), SEEK_DATA)."""
+    with source.open("rb") as reading, target.open("wb") as writing:
+        size = os.fstat(reading.fileno()).st_size
+        writing.truncate(size)
+        position = 0
+        while position < size:
+            try:
+                position = os.lseek(reading.fileno(), position, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                break  # only a hole is left
+            end = os.lseek(reading.fileno(), position, os.SEEK_HOLE)
+            reading.seek(position)
+            writing.seek(position)
+            while position < end:
+                chunk = reading.read(min(end - position, BLOCK_BYTES))
+                if not chunk:
+                    break
+                writing.write(chunk)
+                position += len(chunk)
 
 
 def sync(path: Path) -> None:
@@ -101,24 +158,58 @@ def seal(path: Path) -> None:
     sync(path)
 
 
-@contextlib.contextmanager
-def removed_on_error(place: Path) -> Iterator[None]:
-    """Delete a published folder when recording it fails."""
+async def sealed(path: Path) -> str:
+    """Seal a finished file and take its SHA-256 at the same time; returns it in hexadecimal."""
+    _, digest = await asyncio.gather(asyncio.to_thread(seal, path), asyncio.to_thread(sha256_of, path))
+    return digest
+
+
+async def to_the_end(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+    """Call a blocking function in a thread; when we are cancelled, wait for its end before passing that on.
+
+    A thread cannot be stopped: left alone, it would still be publishing when the run is cleaned up. So what it was
+    publishing is then there, whole and recorded, or not there.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named))
     try:
-        yield
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, so that it is not reported as lost; being cancelled is what counts
         raise
 
 
-def reconcile(store_directory: Path, store: Store) -> list[str]:
-    """Remove folders that no record names; returns their names. Call it only when no run is publishing."""
+@contextlib.contextmanager
+def removed_on_error(place: Path) -> Iterator[None]:
+    """Delete a published folder or file when recording it fails."""
+    try:
+        yield
+    except BaseException:
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+        raise
+
+
+def reconcile(store_directory: Path, store: Store, *, live_run_ids: Iterable[str] = ()) -> list[str]:
+    """Remove what no record names: temporaries and images of processes that died; returns their names.
+
+    What a live run is publishing is left alone, if `live_run_ids` names the run.
+    """
     if not store_directory.is_dir():
         return []
+    # looked at before the records: what gets its name later is not ours to judge
+    entries = sorted(store_directory.iterdir())
     known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
-    leftovers = [entry for entry in store_directory.iterdir() if entry.name not in known]
+    live = tuple(f"-{run_id[:RUN_ID_LETTERS]}" for run_id in live_run_ids)
+    leftovers = [entry for entry in entries if entry.name not in known and not entry.name.endswith(live)]
     for entry in leftovers:
-        shutil.rmtree(entry, ignore_errors=True)
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
     return [entry.name for entry in leftovers]
 
 
@@ -136,6 +227,21 @@ async def verified(image: ImageRow) -> ImageRow:
     if await asyncio.to_thread(sha256_of, image.path) != image.digest:
         raise ImageUnsafe(f"the file of the image {image.artifact_id} is not what was published: {image.path}")
     return image
+
+
+async def held(image: ImageRow, directory: Path) -> ImageRow:
+    """The image under a name of its own in `directory`, then read and matched; it outlives its removal from the store.
+
+    For a run's source: another run may replace the image while this one is building on it.
+
+    Raises: `ImageNotFound`, `ImageUnsafe`.
+    """
+    own = directory / f"source.{image.format}"
+    try:
+        await asyncio.to_thread(link_or_copy, image.path, own)
+    except FileNotFoundError as error:
+        raise ImageNotFound(f"the file of the image {image.artifact_id} is gone: {image.path}") from error
+    return await verified(replace(image, path=own))
 
 
 def remove(image: ImageRow, store: Store) -> None:

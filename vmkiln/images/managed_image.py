@@ -4,19 +4,45 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from vmkiln.errors import ImageConflict
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
-from vmkiln.store.database import Store, utc_now
+from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 KIND = "ManagedImage"
 DISK = "disk.qcow2"
 
 
+def check_fits(store: Store, image_id: str, *, location: str) -> None:
+    """Refuse early what could not be published: an existing image stays where it is. Raises: `ImageConflict`."""
+    existing = store.image(image_id)
+    where = str(existing.detail.get("location", "")) if existing is not None else ""
+    if where and _plain(where) != _plain(location):
+        raise ImageConflict(
+            f"the managed image {image_id} exists in {where}, so it cannot be written to {location}",
+            hint="name that location, or another image",
+        )
+
+
+def _plain(location: str) -> str:
+    """`West Europe` and `westeurope` are one."""
+    return location.replace(" ", "").lower()
+
+
 def publish(
     store_directory: Path, store: Store, facts: ImageFacts, *, image_id: str, location: str, tags: Mapping[str, str]
 ) -> Artifact:
-    """Publish the flattened disk as the managed image `image_id`; an older image of that id is deleted afterwards."""
+    """Publish the flattened disk as the managed image `image_id`; an older image of that id is deleted afterwards.
+
+    Finds what the same run has published before and is content.
+
+    Raises: `ImageConflict` when there is one in another location (AIB reference 2.5).
+    """
+    check_fits(store, image_id, location=location)
     place = place_for(store_directory, image_id, facts.run_id)
+    existing = store.image(image_id)
+    if existing is not None and existing.path == place / DISK and existing.digest == facts.digest:
+        return Artifact(image_id, "", existing.path)
     publish_linked(facts.flat, place, [DISK])
     with removed_on_error(place):
         replaced = store.replace_image(
@@ -34,7 +60,7 @@ def publish(
                 run_id=facts.run_id,
                 tags=dict(tags),
                 detail={"location": location},
-                created=utc_now(),
+                created=store.now(),
             )
         )
     if replaced is not None and replaced.path.parent != place:

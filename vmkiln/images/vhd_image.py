@@ -1,52 +1,76 @@
 """VHD targets: a fixed VHD file in the storage account, or at the address the template names."""
 
-import asyncio
-import os
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
+from vmkiln.errors import ImageConflict
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_store import Artifact, ImageFacts, seal, sha256_of, sync
-from vmkiln.images.vhd import aligned, footer
-from vmkiln.store.database import Store, utc_now
+from vmkiln.images.image_store import (
+    RUN_ID_LETTERS,
+    TEMPORARY,
+    Artifact,
+    ImageFacts,
+    link_or_copy,
+    removed_on_error,
+    sealed,
+    sync,
+    to_the_end,
+)
+from vmkiln.images.vhd import FOOTER_BYTES, Footer, aligned, check_uploadable, footer
+from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 KIND = "VHD"
 
 
+def add_footer(raw: Path, *, created: datetime) -> int:
+    """Make a raw disk a fixed VHD in place, its size rounded up to whole MiB; returns that size in bytes."""
+    size = aligned(raw.stat().st_size)
+    with raw.open("r+b") as target:
+        target.truncate(size)
+        target.seek(size)
+        target.write(footer(size, identifier=uuid.uuid4(), created=created))
+    return size
+
+
+def read_vhd(file: Path) -> Footer:
+    """What the footer of a fixed VHD says. Raises: `ImageUnsafe` when the file is none, or not as it says."""
+    with file.open("rb") as content:
+        length = content.seek(0, 2)
+        content.seek(max(0, length - FOOTER_BYTES))
+        return check_uploadable(content.read(), file_bytes=length)
+
+
 async def publish(
     file: Path, store: Store, facts: ImageFacts, *, artifact_id: str, tags: Mapping[str, str]
 ) -> Artifact:
-    """Write the disk as a fixed VHD to `file`, whole or not at all.
+    """Write the disk as a fixed VHD to `file`, whole or not at all; its virtual size is rounded up to whole MiB.
 
-    The virtual size is rounded up to whole MiB. An older VHD at the same place is replaced.
+    Until it is whole it is beside the flattened disk, in the folder of the run, and ends with it. Finds what the same
+    run has published before and is content.
+
+    Raises: `ImageConflict` when another run's VHD is there.
     """
-    temporary = file.with_name(f".publishing-{file.name}-{facts.run_id[:8]}")
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    created = utc_now()
+    existing = store.image(artifact_id)
+    if existing is not None and existing.run_id == facts.run_id and existing.path == file and file.is_file():
+        return Artifact("", file.as_uri(), file)
+    temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
+    created = store.now()
     try:
         await convert(Disk(facts.flat, "qcow2"), temporary, target_format="raw")
-        size = aligned(temporary.stat().st_size)
-        with temporary.open("r+b") as target:
-            target.truncate(size)
-            target.seek(size)
-            target.write(footer(size, identifier=uuid.uuid4(), created=created))
-        await asyncio.to_thread(seal, temporary)
-        digest = await asyncio.to_thread(sha256_of, temporary)
-        os.replace(temporary, file)  # noqa: PTH105 (says that replacing is meant)
-        sync(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-    store.replace_image(
-        ImageRow(
+        size = add_footer(temporary, created=created)
+        digest = await sealed(temporary)
+        read_vhd(temporary)
+        image = ImageRow(
             artifact_id=artifact_id,
             kind=KIND,
             path=file,
             format="vhd",
             digest=digest,
-            size_bytes=file.stat().st_size,
+            size_bytes=size + FOOTER_BYTES,
             virtual_size_bytes=size,
             generation=facts.generation,
             os_type=facts.os_type,
@@ -56,5 +80,21 @@ async def publish(
             detail={},
             created=created,
         )
-    )
+        await to_the_end(_name_and_record, temporary, image, store)
+    finally:
+        temporary.unlink(missing_ok=True)
     return Artifact("", file.as_uri(), file)
+
+
+def _name_and_record(temporary: Path, image: ImageRow, store: Store) -> None:
+    """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
+    image.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if store.image(image.artifact_id) is None:
+        image.path.unlink(missing_ok=True)  # of an earlier attempt that died before it was recorded
+    try:
+        link_or_copy(temporary, image.path)
+    except FileExistsError as error:
+        raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
+    with removed_on_error(image.path):
+        sync(image.path.parent)
+        store.add_image(image)

@@ -15,8 +15,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
-from vmkiln.store.rows import ImageRow, PhaseRow, RunOutputRow, RunRow, StagingGroupRow, StagingResourceRow
+from vmkiln.store.rows import (
+    ImageDefinitionRow,
+    ImageRow,
+    PhaseRow,
+    RunOutputRow,
+    RunRow,
+    StagingGroupRow,
+    StagingResourceRow,
+)
 from vmkiln.store.tables import (
+    image_definitions,
     images,
     metadata,
     phases,
@@ -29,6 +38,7 @@ from vmkiln.store.tables import (
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30
+READS = "vmkiln_reads"  # marks a connection whose transactions do not write
 
 
 def utc_now() -> datetime:
@@ -41,7 +51,12 @@ class Store:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
+        self._reading = engine.execution_options(**{READS: True})
         self._clock = clock
+
+    def now(self) -> datetime:
+        """The time now (UTC), by the clock this store was opened with."""
+        return self._clock()
 
     def close(self) -> None:
         """Close every connection."""
@@ -170,6 +185,39 @@ class Store:
         except sa.exc.IntegrityError as error:
             raise ImageConflict(f"the image {image.artifact_id} exists already") from error
 
+    def add_image_version(self, image: ImageRow, *, definition_id: str) -> None:
+        """Record a gallery image version; the first one of an image definition records that too.
+
+        Raises: `ImageConflict` when a version of that id exists, or the definition is of another kind.
+        """
+        values = {**vars(image), "key": image.key, "path": str(image.path)}
+        key = definition_id.lower()
+        with self._engine.begin() as connection:
+            query = sa.select(image_definitions).where(image_definitions.c.key == key)
+            found = connection.execute(query).mappings().first()
+            if found is None:
+                kind = {"os_type": image.os_type, "generation": image.generation, "created": self._clock()}
+                insert = image_definitions.insert().values(key=key, definition_id=definition_id, **kind)
+                connection.execute(insert)
+            elif (found["os_type"], found["generation"]) != (image.os_type, image.generation):
+                raise ImageConflict(
+                    f"the image definition {definition_id} is {found['os_type']} generation {found['generation']}, "
+                    f"but this image is {image.os_type} generation {image.generation}"
+                )
+            try:
+                connection.execute(images.insert().values(**values))
+            except sa.exc.IntegrityError as error:
+                raise ImageConflict(f"the image version {image.artifact_id} exists already") from error
+
+    def image_definition(self, definition_id: str) -> ImageDefinitionRow | None:
+        """The image definition of this ARM id, or none."""
+        query = sa.select(image_definitions).where(image_definitions.c.key == definition_id.lower())
+        return next((_definition(row) for row in self._rows(query)), None)
+
+    def list_image_definitions(self) -> list[ImageDefinitionRow]:
+        """Image definitions by their id."""
+        return [_definition(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))]
+
     def replace_image(self, image: ImageRow) -> ImageRow | None:
         """Record an image in place of one of the same id; returns the one it replaced."""
         values = {**vars(image), "key": image.key, "path": str(image.path)}
@@ -192,8 +240,14 @@ class Store:
         return [_image(row) for row in self._rows(query)]
 
     def remove_image(self, artifact_id: str) -> None:
-        """Forget an image; content when it is not there."""
-        self._change(images.delete().where(images.c.key == artifact_id.lower()))
+        """Forget an image, and with its last version an image definition; content when it is not there."""
+        key = artifact_id.lower()
+        definition, _, version = key.rpartition("/versions/")
+        with self._engine.begin() as connection:
+            connection.execute(images.delete().where(images.c.key == key))
+            left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
+            if definition and version and connection.execute(left.limit(1)).first() is None:
+                connection.execute(image_definitions.delete().where(image_definitions.c.key == definition))
 
     def put_run_output(self, row: RunOutputRow) -> None:
         """Record what a distribute target came to, in place of what was recorded before."""
@@ -208,7 +262,7 @@ class Store:
         return [RunOutputRow(**row) for row in self._rows(query)]
 
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _change(self, statement: sa.Update | sa.Delete) -> int:
@@ -228,14 +282,19 @@ def _run(row: dict[str, Any]) -> RunRow:
     return RunRow(**{**row, "started": _aware(row["started"]), "ended": _maybe_aware(row["ended"])})
 
 
+def _definition(row: dict[str, Any]) -> ImageDefinitionRow:
+    values = {name: value for name, value in row.items() if name != "key"}
+    return ImageDefinitionRow(**{**values, "created": _aware(row["created"])})
+
+
 def _image(row: dict[str, Any] | RowMapping) -> ImageRow:
     values = {name: value for name, value in dict(row).items() if name != "key"}
     return ImageRow(**{**values, "path": Path(row["path"]), "created": _aware(row["created"])})
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Store]:
-    """The database at `path`, made when it is missing (mode 0600).
+def opened(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Store]:
+    """The database at `path`, made when it is missing (mode 0600); `clock` gives the time in UTC.
 
     Raises: `VmkilnError` when it was written by a newer vmkiln, or is damaged.
     """
@@ -253,9 +312,10 @@ def opened(path: Path) -> Iterator[Store]:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
-    store = Store(engine)
+    store = Store(engine, clock)
     try:
         _prepare(engine, path)
         yield store

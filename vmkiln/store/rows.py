@@ -86,6 +86,16 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class ImageDefinitionRow:
+    """What all versions of a gallery's image definition are: operating system and Hyper-V generation."""
+
+    definition_id: str
+    os_type: str
+    generation: int
+    created: datetime
+
+
+@dataclass(frozen=True)
 class RunOutputRow:
     """What a distribute target of a run came to."""
 

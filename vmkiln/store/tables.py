@@ -71,6 +71,15 @@ images = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False, default=dict),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
 )
+image_definitions = sa.Table(
+    "vmkiln_image_definition",
+    metadata,
+    sa.Column("key", sa.String(600), primary_key=True),
+    sa.Column("definition_id", sa.String(600), nullable=False),
+    sa.Column("os_type", sa.String(10), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+)
 run_outputs = sa.Table(
     "vmkiln_run_output",
     metadata,

@@ -1,0 +1,98 @@
+"""What the tests of publishing share: a flattened disk, targets, and a process that dies in the middle."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vmkiln.images import gallery, managed_image, vhd_image
+from vmkiln.images.gallery import GalleryTarget, Region
+from vmkiln.images.image_store import Artifact, ImageFacts, seal
+from vmkiln.store.database import Store, opened
+
+MIB = 1024 * 1024
+COMPUTE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute"
+IMAGE_ID = f"{COMPUTE}/images/Web"
+DEFINITION_ID = f"{COMPUTE}/galleries/G/images/Web"
+VHD_ID = "/staging/IT_a/vhds/web.vhd"
+RUN_ID = "0123abcd-0000-0000-0000-000000000000"
+
+
+def a_flat_disk(
+    directory: Path, *, run_id: str = RUN_ID, generation: int = 1, source_version: str = "12.20260102.30"
+) -> ImageFacts:
+    """A sealed qcow2 file of 3.5 MiB with some content, in the folder of a run."""
+    folder = directory / "runs" / run_id
+    folder.mkdir(parents=True)
+    raw, flat = folder / "disk.raw", folder / "flat.qcow2"
+    with raw.open("wb") as file:
+        file.write(hashlib.sha256(run_id.encode()).digest() * 4096)
+        file.truncate(7 * MIB // 2)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, flat], check=True)
+    seal(flat)
+    digest = hashlib.sha256(flat.read_bytes()).hexdigest()
+    return ImageFacts(flat, digest, 7 * MIB // 2, generation, "Linux", source_version, run_id)
+
+
+def a_gallery_target(
+    gallery_image_id: str = DEFINITION_ID,
+    *,
+    scheme: str = "Latest",
+    major: int = -1,
+    regions: tuple[Region, ...] = (Region("westeurope", 2), Region("East US", 1)),
+    exclude_from_latest: bool = False,
+) -> GalleryTarget:
+    return GalleryTarget(gallery_image_id, scheme, major, regions, exclude_from_latest, "Full", {"team": "web"})
+
+
+def to_managed_image(directory: Path, store: Store, facts: ImageFacts, *, location: str = "westeurope") -> Artifact:
+    images = directory / "images"
+    return managed_image.publish(images, store, facts, image_id=IMAGE_ID, location=location, tags={"a": "b"})
+
+
+def to_gallery(directory: Path, store: Store, facts: ImageFacts) -> Artifact:
+    return gallery.publish(directory / "images", store, facts, a_gallery_target())
+
+
+def to_vhd(directory: Path, store: Store, facts: ImageFacts) -> Artifact:
+    file = directory / "vhds" / "web.vhd"
+    return asyncio.run(vhd_image.publish(file, store, facts, artifact_id=VHD_ID, tags={"a": "b"}))
+
+
+PUBLISHERS = {"managed image": to_managed_image, "gallery": to_gallery, "vhd": to_vhd}
+# audit events of Python, each raised before the change, and two of our own
+CHANGES = {"os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir", "os.chmod", "fsync", "record"}
+
+
+def publish_until(directory: Path, kind: str, facts: ImageFacts, *, step: int) -> None:
+    """Publish, with SIGKILL to this process before its next change to a file or the database after `step` of them."""
+    count = 0
+
+    def may_die(event: str, _arguments: object = ()) -> None:
+        nonlocal count
+        if event in CHANGES:
+            count += 1
+            if count > step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            may_die(name)
+            result = function(*arguments, **named)
+            may_die(name)
+            return result
+
+        return call
+
+    with opened(directory / "db") as store:
+        for name in ("add_image", "add_image_version", "replace_image"):
+            setattr(store, name, watched("record", getattr(store, name)))
+        os.fsync = watched("fsync", os.fsync)
+        sys.addaudithook(may_die)
+        PUBLISHERS[kind](directory, store, facts)
+    os._exit(0)  # no clean-up of the interpreter may count as a step
