@@ -47,8 +47,10 @@ def contents(
         "ssh_quiet_keygen": True,
         # else every sudo asks DNS for the VM's own name; the deprovision step takes the line out again
         "manage_etc_hosts": "localhost",
-        "package_update": False,
-        "package_upgrade": False,
+        # what makes a VM usable runs in cloud-init's first stage; its later stages have nothing to do here, and would
+        # compete with the customizers for the VM's CPU
+        "cloud_config_modules": [],
+        "cloud_final_modules": [],
     }
     network_config = {
         "version": 2,
