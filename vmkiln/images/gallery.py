@@ -20,6 +20,7 @@ KIND = "SharedImageVersion"
 DISK = "disk.qcow2"
 ATTEMPTS = 20
 _VERSION = re.compile(r"(.*/galleries/[^/]+/images/[^/]+)/versions/([^/]+)", re.IGNORECASE)
+_DEFINITION = re.compile(r"(/[^/]+)+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
 _NUMBERS = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
 Version = tuple[int, int, int]
@@ -109,6 +110,8 @@ def find_version(store: Store, version_id: str) -> ImageRow:
 def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation: int) -> None:
     """Refuse early what could not be published. Raises: `ImageConflict`."""
     definition, explicit = split_id(gallery_image_id)
+    if _DEFINITION.fullmatch(definition) is None:
+        raise ImageConflict(f"`{gallery_image_id}` is not the id of an image definition or version")
     if explicit and parse_version(explicit) is None:
         raise ImageConflict(f"`{explicit}` is not a version to publish as", hint="such as 1.2.3")
     if explicit and store.image(f"{definition}/versions/{explicit}") is not None:
