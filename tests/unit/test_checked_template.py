@@ -225,6 +225,12 @@ def test_a_wrong_network_is_refused(network: dict[str, Any], path: str) -> None:
     assert f"properties.vmProfile.vnetConfig.{path}" in mistakes(body(vmProfile={"vnetConfig": network}))
 
 
+def test_a_type_that_is_no_text_is_refused_whatever_the_source() -> None:
+    source = {"type": "ManagedImage", "imageId": IMAGE_ID}
+    found = mistakes(body(source=source, customize=[{"type": ["Shell"], "inline": ["a"]}]))
+    assert list(found) == ["properties.customize[0].type"]
+
+
 def test_the_previews_have_shapes_of_their_own() -> None:
     network = {"name": "v", "subnetName": "s", "resourceGroupName": "g"}
     step = {"type": "shell", "script": "https://x/y.sh"}

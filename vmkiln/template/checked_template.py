@@ -129,12 +129,12 @@ def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> 
     """Every customizer fits the source's operating system; where that is unknown, the first customizer tells."""
     os_type, because = _os_of_source(source), "the source is"
     if os_type is None:
-        first = next((item for item in steps if item[1].get("type") in OS_OF_CUSTOMIZER), None)
-        os_type = OS_OF_CUSTOMIZER[first[1]["type"]] if first else None
-        because = f"{first[0]} makes it" if first else ""
+        telling = ((path, _os_of_step(step)) for path, step in steps)
+        first, os_type = next((found for found in telling if found[1]), ("", None))
+        because = f"{first} makes it"
     for path, step in steps:
         kind, destination = step.get("type"), step.get("destination")
-        wanted = OS_OF_CUSTOMIZER.get(kind) if isinstance(kind, str) else None
+        wanted = _os_of_step(step)
         if wanted and os_type and wanted is not os_type:
             message = f"CustomizerNotSupportedForImage: Customizer {kind} is not supported on {os_type} images"
             article = "a Windows" if os_type is OsType.WINDOWS else "a Linux"
@@ -143,6 +143,11 @@ def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> 
             wrong = destination_mistake(destination, os_type)
             if wrong:
                 yield Mistake(member_path(path, "destination"), wrong)
+
+
+def _os_of_step(step: Mapping[str, Any]) -> OsType | None:
+    kind = step.get("type")
+    return OS_OF_CUSTOMIZER.get(kind) if isinstance(kind, str) else None
 
 
 def _os_of_source(source: Any) -> OsType | None:
