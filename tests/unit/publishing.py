@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import subprocess
@@ -62,6 +64,13 @@ def to_gallery(directory: Path, store: Store, facts: ImageFacts) -> Artifact:
 def to_vhd(directory: Path, store: Store, facts: ImageFacts) -> Artifact:
     file = directory / "vhds" / "web.vhd"
     return asyncio.run(vhd_image.publish(file, store, facts, artifact_id=VHD_ID, tags={"a": "b"}))
+
+
+def warm_processes() -> multiprocessing.context.ForkServerContext:
+    """Processes that have the slow modules loaded, so that many can be started, and can die, in a second."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", gallery.__name__, managed_image.__name__, vhd_image.__name__])
+    return context
 
 
 PUBLISHERS = {"managed image": to_managed_image, "gallery": to_gallery, "vhd": to_vhd}

@@ -1,15 +1,18 @@
 """The database."""
 
-import multiprocessing
+import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from publishing import warm_processes
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
 from vmkiln.store.database import opened
-from vmkiln.store.rows import ImageRow, RunOutputRow, RunRow
+from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, RunRow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -124,13 +127,119 @@ def _add_facts(path: Path, name: str) -> None:
 def test_processes_do_not_lose_each_others_changes(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         store.add_run(a_run())
-        context = multiprocessing.get_context("spawn")
+        context = warm_processes()
         workers = [context.Process(target=_add_facts, args=(tmp_path / "db", name)) for name in ("a", "b")]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         assert len(store.run("11").facts) == 20
+
+
+def _begin_then_end(path: Path, gate: Any, wins: Any) -> None:
+    gate.wait()
+    with opened(path) as store:
+        if store.move_run("11111111-0000", expected=["Running"], state="Canceled"):
+            with wins.get_lock():
+                wins.value += 1
+
+
+def test_of_many_processes_that_open_a_new_database_and_end_a_run_one_wins(tmp_path: Path) -> None:
+    context = warm_processes()
+    gate, wins = context.Barrier(6), context.Value("i", 0)
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+    workers = [context.Process(target=_begin_then_end, args=(tmp_path / "db", gate, wins)) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 6
+    assert wins.value == 1
+
+
+def _open_new(path: Path, gate: Any) -> None:
+    gate.wait()
+    with opened(path) as store:
+        assert store.list_runs() == []
+
+
+def test_many_processes_can_make_the_database_at_once(tmp_path: Path) -> None:
+    context = warm_processes()
+    for number in range(5):
+        gate = context.Barrier(6)
+        path = tmp_path / str(number) / "db"
+        workers = [context.Process(target=_open_new, args=(path, gate)) for _ in range(6)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert [worker.exitcode for worker in workers] == [0] * 6
+
+
+def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_run(a_run())
+        writer = sqlite3.connect(tmp_path / "db", isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE vmkiln_run SET state = 'Failed'")
+        # a wait would end, after BUSY_SECONDS, with an error
+        assert store.run("11").state == "Running"
+        assert [run.state for run in store.list_runs()] == ["Running"]
+        writer.execute("COMMIT")
+        writer.close()
+        assert store.run("11").state == "Failed"
+
+
+def test_times_are_by_the_clock_that_was_handed_in(tmp_path: Path) -> None:
+    with opened(tmp_path / "db", clock=lambda: NOW) as store:
+        store.add_run(a_run())
+        store.begin_phase("11111111-0000", "Building")
+        store.move_run("11111111-0000", expected=["Running"], state="Succeeded")
+        assert store.now() == NOW
+        assert store.list_phases("11111111-0000")[0].started == NOW
+        assert store.run("11").ended == NOW
+
+
+def test_every_commit_is_on_disk_and_foreign_keys_hold(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        with pytest.raises(sa.exc.IntegrityError):
+            store.put_run_output(RunOutputRow("no-such-run", "out", "", "", "Creating", ""))
+        with store._engine.connect() as connection:
+            settings = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def a_version(version: str, *, generation: int = 1) -> ImageRow:
+    return replace(an_image(f"/galleries/G/images/D/versions/{version}"), generation=generation)
+
+
+def test_an_image_definition_lasts_from_its_first_version_to_its_last(tmp_path: Path) -> None:
+    definition = "/galleries/G/images/D"
+    with opened(tmp_path / "db", clock=lambda: NOW) as store:
+        assert store.image_definition(definition) is None
+        store.add_image_version(a_version("1.0.0"), definition_id=definition)
+        store.add_image_version(a_version("1.0.1"), definition_id=definition.lower())
+        assert store.list_image_definitions() == [ImageDefinitionRow(definition, "Linux", 1, NOW)]
+        with pytest.raises(ImageConflict, match="generation 1, but this image is Linux generation 2"):
+            store.add_image_version(a_version("1.0.2", generation=2), definition_id=definition)
+        with pytest.raises(ImageConflict, match="exists already"):
+            store.add_image_version(a_version("1.0.1"), definition_id=definition)
+        store.remove_image(a_version("1.0.0").key)
+        assert store.image_definition(definition.upper()) is not None
+        store.remove_image(a_version("1.0.1").artifact_id)
+        assert store.list_image_definitions() == []
+
+
+def test_a_refused_version_leaves_no_definition(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        store.add_image(an_image("/x"))
+        with pytest.raises(ImageConflict):
+            store.add_image_version(an_image("/x"), definition_id="/galleries/G/images/D")
+        assert store.list_image_definitions() == []
 
 
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:

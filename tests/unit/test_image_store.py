@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import publishing
 import pytest
-from publishing import MIB, PUBLISHERS, a_flat_disk, publish_until, to_gallery, to_managed_image
+from publishing import MIB, PUBLISHERS, a_flat_disk, publish_until, to_gallery, to_managed_image, warm_processes
 
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe
-from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.image_store import (
     copy_sparse,
     held,
@@ -227,24 +225,15 @@ def test_an_image_that_cannot_be_recorded_leaves_no_file(store: Store, tmp_path:
     assert names_in(facts.flat.parent) == {"disk.raw", "flat.qcow2"}
 
 
-@pytest.fixture(scope="module")
-def warm_processes() -> multiprocessing.context.ForkServerContext:
-    """Processes that have our modules loaded, so that many can die in a second."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", gallery.__name__, managed_image.__name__, vhd_image.__name__])
-    return context
-
-
 @pytest.mark.parametrize("kind", PUBLISHERS)
-def test_killed_at_any_step_an_image_is_there_whole_or_not_at_all(
-    kind: str, tmp_path: Path, warm_processes: multiprocessing.context.ForkServerContext
-) -> None:
+def test_killed_at_any_step_an_image_is_there_whole_or_not_at_all(kind: str, tmp_path: Path) -> None:
+    context = warm_processes()
     older, facts = a_flat_disk(tmp_path, run_id=OLDER_RUN), a_flat_disk(tmp_path)
     for step in range(MOST_STEPS):
         directory = tmp_path / str(step)
         with opened(directory / "db") as store:
             to_managed_image(directory, store, older)
-        process = warm_processes.Process(target=publish_until, args=(directory, kind, facts), kwargs={"step": step})
+        process = context.Process(target=publish_until, args=(directory, kind, facts), kwargs={"step": step})
         process.start()
         process.join(20)
         with opened(directory / "db") as store:
@@ -270,6 +259,7 @@ def check_consistent(directory: Path, store: Store) -> None:
     recorded = {image.path.parent for image in images if image.kind != "VHD"}
     assert set((directory / "images").iterdir()) == recorded
     for vhd in (directory / "vhds").glob("*"):
+        assert vhd.name == "web.vhd"
         read_vhd(vhd)
     assert store.image(publishing.IMAGE_ID) is not None
 
@@ -281,12 +271,10 @@ def publish_versions(directory: Path, run_id: str, count: int) -> None:
             to_gallery(directory, store, facts)
 
 
-def test_concurrent_publishers_get_different_versions(
-    tmp_path: Path, warm_processes: multiprocessing.context.ForkServerContext
-) -> None:
+def test_concurrent_publishers_get_different_versions(tmp_path: Path) -> None:
+    context = warm_processes()
     publishers = [
-        warm_processes.Process(target=publish_versions, args=(tmp_path, f"{number}{OLDER_RUN[1:]}", 5))
-        for number in range(4)
+        context.Process(target=publish_versions, args=(tmp_path, f"{number}{OLDER_RUN[1:]}", 5)) for number in range(4)
     ]
     for publisher in publishers:
         publisher.start()

@@ -5,7 +5,6 @@ The state of a run moves only from an expected state to another, so two processe
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from vmkiln.store.rows import (
     StagingGroupRow,
     StagingResourceRow,
 )
+from vmkiln.store.sqlite_engine import READS, make_engine
 from vmkiln.store.tables import (
     image_definitions,
     images,
@@ -37,8 +37,6 @@ from vmkiln.store.tables import (
 )
 
 SCHEMA_VERSION = 1
-BUSY_SECONDS = 30
-READS = "vmkiln_reads"  # marks a connection whose transactions do not write
 
 
 def utc_now() -> datetime:
@@ -298,23 +296,7 @@ def opened(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Iterator[S
 
     Raises: `VmkilnError` when it was written by a newer vmkiln, or is damaged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, at once with the intent to write
-        cursor = connection.cursor()
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {setting}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(READS, False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
+    engine = make_engine(path)
     store = Store(engine, clock)
     try:
         _prepare(engine, path)
