@@ -32,7 +32,7 @@ def test_the_switch_to_wal_waits_for_others_that_switch(tmp_path: Path, monkeypa
     waits: list[float] = []
     monkeypatch.setattr(sqlite_engine.time, "sleep", waits.append)
     real = sqlite3.connect(tmp_path / "db")
-    sqlite_engine._use_write_ahead_log(Contended(real, refusals=3))
+    sqlite_engine._use_write_ahead_log(Contended(real, refusals=3, code=sqlite3.SQLITE_BUSY_RECOVERY))
     assert journal_mode(real) == "wal"
     assert len(waits) == 3
     real.close()
