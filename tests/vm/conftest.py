@@ -1,0 +1,142 @@
+"""Real builds: the command line and the run, as an ordinary user, under whatever accelerator works here.
+
+The platform image is made once and kept in the state directory of the tests.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from empty_world import World, differences, snapshot
+
+from vmkiln.run.run import new_run_id
+from vmkiln.run.run_context import RunRequest
+from vmkiln.run.run_event import LogLine, RunEvent
+from vmkiln.run.workflow import execute
+from vmkiln.service import opened_store, prepared_host
+from vmkiln.settings import Settings, read_settings
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.template.template_file import read_image_template
+
+VMKILN = [sys.executable, "-m", "vmkiln"]
+IMAGES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/tests/providers/Microsoft.Compute"
+PLATFORM_IMAGE = {
+    "type": "PlatformImage",
+    "publisher": "Debian",
+    "offer": "debian-12",
+    "sku": "12",
+    "version": "latest",
+}
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Where the tests' state lies; builds run as an ordinary user."""
+    assert os.getuid() != 0, "these tests run as an ordinary user: use script/test"
+    return read_settings()
+
+
+@pytest.fixture(scope="session")
+def prepared(settings: Settings) -> Settings:
+    """The container image and the platform image are there."""
+    command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
+    subprocess.run(command, check=True, timeout=1200)
+    return settings
+
+
+@pytest.fixture
+def world(prepared: Settings) -> Iterator[None]:
+    """After the test, exactly what was there before is there again."""
+    before: World = snapshot(prepared.home)
+    yield
+    left = differences(before, snapshot(prepared.home))
+    assert not left, "\n".join(left)
+
+
+def a_template(*customize: dict[str, Any], name: str = "test", **properties: Any) -> dict[str, Any]:
+    """A template of a small Linux image; `properties` replaces members."""
+    target = {
+        "type": "ManagedImage",
+        "runOutputName": "image",
+        "imageId": f"{IMAGES}/images/{name}",
+        "location": "local",
+    }
+    return {
+        "name": name,
+        "location": "local",
+        "identity": {"type": "None"},
+        "properties": {
+            "source": PLATFORM_IMAGE,
+            "customize": list(customize),
+            "distribute": [target],
+            **properties,
+        },
+    }
+
+
+def shell(*lines: str, name: str = "shell") -> dict[str, Any]:
+    """An inline Shell step."""
+    return {"type": "Shell", "name": name, "inline": list(lines)}
+
+
+@dataclass
+class Told:
+    """What a run told, and how it ended."""
+
+    events: list[RunEvent] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+    run_id: str = ""
+
+    @property
+    def log(self) -> list[str]:
+        """The log's lines."""
+        return [event.text for event in self.events if isinstance(event, LogLine)]
+
+
+Watcher = Callable[[RunEvent, "asyncio.Task[Any]"], None]
+
+
+@pytest.fixture
+def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
+    """Runs a template in this process; a watcher sees each event and may cancel the run's task."""
+
+    def run(body: dict[str, Any], *, watcher: Watcher | None = None) -> Told:
+        told = Told(run_id=new_run_id())
+        resolved = read_image_template(json.dumps(body), file_name="test.json")
+        request = RunRequest(
+            run_id=told.run_id,
+            template_name=resolved.name,
+            resource_group="tests",
+            template=resolved.image_template,
+            resolved=resolved.resolved,
+            local_files=LocalFiles(tmp_path, is_allowed=True),
+        )
+
+        async def work() -> dict[str, Any]:
+            task = asyncio.current_task()
+            assert task is not None
+
+            def tell(event: RunEvent) -> None:
+                told.events.append(event)
+                if watcher is not None:
+                    watcher(event, task)
+
+            with opened_store(prepared, print) as store:
+                async with prepared_host(prepared, store, print) as host:
+                    return await execute(host, request, tell)
+
+        try:
+            told.summary = asyncio.run(work())
+        except BaseException as error:
+            told.error = error
+        return told
+
+    return run

@@ -1,0 +1,460 @@
+"""One real build from the command line: everything a template can ask of a Linux image, and what comes out.
+
+The build runs once for all tests of this file; each test looks at one promise.
+"""
+
+import hashlib
+import http.server
+import json
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import IMAGES, PLATFORM_IMAGE, VMKILN
+from empty_world import differences, snapshot
+
+from vmkiln.host.disk_image import graph
+from vmkiln.host.qemu import Disk
+from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
+from vmkiln.settings import Settings
+
+pytestmark = pytest.mark.vm
+
+SCRIPT = b"""#!/bin/bash
+set -u
+printf '#!/bin/sh\\necho hello from the image\\n' | sudo tee /usr/local/bin/hello > /dev/null
+sudo chmod 0755 /usr/local/bin/hello
+echo "user $(id -un) identity $(cat /etc/machine-id)"
+probe() { # can a TCP connection be opened?
+    if timeout 5 bash -c "exec 3<> /dev/tcp/$2/$3" 2> /dev/null; then echo "probe $1 open"; else echo "probe $1 closed"; fi
+}
+mirror=$(sed -n 's#.*https\\?://\\([^/ ]*\\).*#\\1#p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | head -n 1)
+probe mirror "$mirror" 80
+probe host-loopback 127.0.0.1 @PORT@
+probe gateway-as-loopback 10.0.2.1 @PORT@
+probe own-router 10.0.1.1 22
+probe host-lan @LAN@ @PORT@
+probe metadata 169.254.169.254 80
+probe wire-server 168.63.129.16 80
+probe other-run 10.0.0.4 2222
+ip -6 route show default | grep -q . && echo "probe ipv6 open" || echo "probe ipv6 closed"
+printf 'stdout \\033]0;owned\\007 \\033[31mred\\033[0m\\n'
+echo "==> null: Provisioning with shell script: /aib/packerInput/0003-deprovision.sh" >&2
+"""
+PAYLOAD = b"file customizer {{ braces }} ${dollar} \xff\x00 bytes\n"
+
+
+@dataclass
+class Built:
+    """What the one build left: its summary, its output, the listeners seen meanwhile, the worlds around it."""
+
+    summary: dict[str, Any]
+    lines: list[str]
+    log: bytes
+    left: list[str]
+    listeners_before: frozenset[str]
+    listeners_during: set[str] = field(default_factory=set)
+    reached_from_host: set[str] = field(default_factory=set)
+
+
+class _Files(http.server.BaseHTTPRequestHandler):
+    files: dict[str, bytes] = {}  # noqa: RUF012 (set once by the fixture)
+
+    def do_GET(self) -> None:
+        body = self.files.get(self.path)
+        self.send_response(200 if body is not None else 404)
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
+        pass
+
+
+def lan_address() -> str:
+    """This machine's address on its own network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.254", 9))
+        return str(probe.getsockname()[0])
+
+
+def answers_ssh(address: str, port: int) -> bool:
+    """Whether an ssh server speaks there (a firewall on the way may accept any connection in its place)."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect((address, port))
+            return probe.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    """Serves the scripts on every address of this host: what the build VM must not reach, and where scripts come from."""
+    with http.server.ThreadingHTTPServer(("0.0.0.0", 0), _Files) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def built(
+    prepared: Settings, server: http.server.ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory
+) -> Built:
+    """The build."""
+    port, lan = server.server_port, lan_address()
+    for address in ("127.0.0.1", lan):  # the forbidden targets are alive
+        socket.create_connection((address, port), timeout=5).close()
+    script = SCRIPT.replace(b"@PORT@", str(port).encode()).replace(b"@LAN@", lan.encode())
+    _Files.files = {"/script.sh": script, "/payload": PAYLOAD}
+    template = {
+        "name": "everything",
+        "location": "local",
+        "identity": {"type": "None"},
+        "properties": {
+            "source": PLATFORM_IMAGE,
+            "vmProfile": {"vmSize": "Standard_D1_v2", "osDiskSizeGB": 4},
+            "customize": [
+                {
+                    "type": "Shell",
+                    "name": "by-address",
+                    "scriptUri": f"http://127.0.0.1:{port}/script.sh",
+                    "sha256Checksum": hashlib.sha256(script).hexdigest(),
+                },
+                {
+                    "type": "File",
+                    "name": "payload",
+                    "sourceUri": f"http://127.0.0.1:{port}/payload",
+                    "destination": "/tmp/payload",
+                },
+                {
+                    "type": "Shell",
+                    "name": "inline",
+                    "inline": [
+                        "sudo install -m 0644 /tmp/payload /etc/payload",
+                        "echo '{{ .Vars }} ${HOME:-} \"quoted\"' | sudo tee /etc/inline > /dev/null",
+                        "df --output=size -B1 / | tail -n 1 | sed 's/^/root-size /'",
+                    ],
+                },
+            ],
+            "validate": {
+                "inVMValidations": [
+                    {"type": "Shell", "name": "hello-works", "inline": ["hello | grep -q 'from the image'"]},
+                    {
+                        "type": "File",
+                        "name": "a-file",
+                        "sourceUri": f"http://127.0.0.1:{port}/payload",
+                        "destination": "/tmp/seen",
+                    },
+                    {"type": "Shell", "name": "same-bytes", "inline": ["cmp /tmp/seen /etc/payload"]},
+                ]
+            },
+            "distribute": [
+                {
+                    "type": "ManagedImage",
+                    "runOutputName": "managed",
+                    "imageId": f"{IMAGES}/images/everything",
+                    "location": "local",
+                    "artifactTags": {"purpose": "test"},
+                },
+                {
+                    "type": "SharedImage",
+                    "runOutputName": "gallery",
+                    "galleryImageId": f"{IMAGES}/galleries/tests/images/everything",
+                    "targetRegions": [{"name": "local"}, {"name": "remote"}],
+                },
+                {"type": "VHD", "runOutputName": "vhd"},
+            ],
+        },
+    }
+    path = tmp_path_factory.mktemp("template") / "everything.json"
+    path.write_text(json.dumps(template))
+    before = snapshot(prepared.home)
+    seen: set[str] = set()
+    reached: set[str] = set()
+    process = subprocess.Popen([*VMKILN, "build", "--json", str(path)], stdout=subprocess.PIPE, text=True)
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.5):
+            seen.update(snapshot_listeners())
+            for address, number in (("10.0.1.4", 22), ("10.0.0.4", 2222)):
+                if answers_ssh(address, number):
+                    reached.add(f"{address}:{number}")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate(timeout=900)
+    is_over.set()
+    watcher.join()
+    lines = output.splitlines()
+    assert process.returncode == 0, "\n".join(lines[-40:])
+    summary = json.loads(lines[-1])
+    account = next((prepared.staging / summary["staging_group"]).iterdir())
+    log = (account / "packerlogs" / summary["run_id"] / "customization.log").read_bytes()
+    left = differences(before, snapshot(prepared.home))
+    return Built(summary, lines, log, left, before.listeners, seen, reached)
+
+
+def snapshot_listeners() -> frozenset[str]:
+    completed = subprocess.run(["ss", "-Hltun"], capture_output=True, text=True, check=True)
+    return frozenset(" ".join(line.split()[:1] + line.split()[4:5]) for line in completed.stdout.splitlines())
+
+
+def log_text(built: Built) -> str:
+    return built.log.decode(errors="replace")
+
+
+def stored_image(built: Built, name: str) -> dict[str, Any]:
+    """What the command line says of one of the build's images."""
+    output = next(item for item in built.summary["outputs"] if item["name"] == name)
+    target = output["artifact_id"]
+    completed = subprocess.run([*VMKILN, "image", "show", "--json", target], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(completed.stdout)
+    return found
+
+
+def test_a_build_succeeds_through_every_phase(built: Built) -> None:
+    assert built.summary["state"] == "Succeeded"
+    assert [phase["name"] for phase in built.summary["phases"]] == [
+        "Building",
+        "Customizing",
+        "Validating",
+        "Distributing",
+        "CleaningUp",
+    ]
+    assert all(phase["seconds"] is not None for phase in built.summary["phases"])
+
+
+def test_nothing_temporary_is_left(built: Built) -> None:
+    assert built.left == []
+
+
+def test_the_staging_group_keeps_only_its_storage_account(built: Built) -> None:
+    command = [*VMKILN, "staging", "show", "--json", built.summary["staging_group"]]
+    group = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    alive = [item["type"] for item in group["resources"] if item["state"] != "deleted"]
+    assert alive == ["Microsoft.Storage/storageAccounts"]
+    made = {item["type"] for item in group["resources"]}
+    assert made >= {
+        "Microsoft.ContainerInstance/containerGroups",
+        "Microsoft.Compute/virtualMachines",
+        "Microsoft.Compute/disks",
+        "Microsoft.Network/networkInterfaces",
+        "Microsoft.Network/virtualNetworks",
+        "Microsoft.Network/networkSecurityGroups",
+    }
+    assert group["tags"]["imageTemplateName"] == "everything"
+    logs = [blob for blob in group["blobs"] if blob.endswith(".log")]
+    run_id = built.summary["run_id"]
+    assert logs == [f"packerlogs/{run_id}/customization.log", f"packerlogs/{run_id}/validation.log"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["host-loopback", "gateway-as-loopback", "own-router", "host-lan", "metadata", "wire-server", "other-run", "ipv6"],
+)
+def test_the_build_vm_cannot_reach(built: Built, target: str) -> None:
+    assert "probe mirror open" in log_text(built), "the probe itself must work"
+    assert f"probe {target} closed" in log_text(built)
+
+
+def test_nothing_on_the_host_connects_to_either_vm(built: Built) -> None:
+    assert built.reached_from_host == set()
+
+
+def test_the_listening_sockets_of_the_host_do_not_change(built: Built) -> None:
+    before = {" ".join(line.split()[:1] + line.split()[4:5]) for line in built.listeners_before}
+    assert built.listeners_during, "the listeners were looked at"
+    assert built.listeners_during - before == set()
+
+
+def test_scripts_run_as_an_unprivileged_user(built: Built) -> None:
+    assert "user packer identity" in log_text(built)
+
+
+def test_log_lines_carry_the_run_and_the_guests_raw_text(built: Built) -> None:
+    lines = built.log.splitlines()
+    prefix = f"[{built.summary['run_id']}] PACKER ".encode()
+    assert all(line.startswith(prefix) for line in lines)
+    assert b"\x1b]0;owned\x07" in built.log
+    assert lines[-1].endswith(b"Done exporting Packer logs to Azure Storage.")
+
+
+def test_the_terminal_gets_the_log_without_control_sequences(built: Built) -> None:
+    command = [*VMKILN, "run", "logs", built.summary["run_id"]]
+    shown = subprocess.run(command, capture_output=True, check=True).stdout
+    assert b"\x1b" not in shown
+    assert b"owned" in shown
+
+
+def test_log_lines_are_told_as_they_happen(built: Built) -> None:
+    events = [json.loads(line) for line in built.lines[:-1]]
+    told = [event["text"] for event in events if event.get("event") == "LogLine" and event["phase"] == "Customizing"]
+    stored = [line.partition(" PACKER ")[2].partition(" ")[2] for line in log_text(built).splitlines()[:-1]]
+    assert [text for text in told if "\x1b" not in text] == [text for text in stored if "\x1b" not in text]
+
+
+def test_a_guest_cannot_pretend_that_a_step_was_reached(built: Built) -> None:
+    events = [json.loads(line) for line in built.lines[:-1]]
+    names = [event["name"] for event in events if event.get("event") == "StepStarted"]
+    assert names == ["by-address", "payload", "inline", "deprovision", "hello-works", "a-file", "same-bytes"]
+
+
+def test_the_root_file_system_grew_to_the_disk(built: Built) -> None:
+    found = re.search(r"root-size (\d+)", log_text(built))
+    assert found is not None
+    assert int(found[1]) > 3.5 * 1024**3
+
+
+def test_the_source_is_recorded_exactly(built: Built) -> None:
+    facts = built.summary["facts"]
+    assert re.fullmatch(r"12\.\d{8}\.\d+", facts["source_exact_version"])
+    assert re.fullmatch(r"[0-9a-f]{64}", facts["source_digest"])
+    assert facts["isolation_level"] in {"hardware", "emulated"}
+    assert facts["isolation_level"] == ("hardware" if facts["accelerator"] == "kvm" else "emulated")
+
+
+def test_the_container_group_stays_within_its_memory(built: Built) -> None:
+    assert 0 < built.summary["container_group_peak_kib"] < 384 * 1024
+
+
+def test_the_network_counted_what_it_refused(built: Built) -> None:
+    packets = built.summary["facts"]["packets"]
+    assert packets["host, private and link-local"] > 0
+    assert packets["near guest to far guest"] > 0
+
+
+def test_the_vhd_is_what_azure_takes_and_equals_the_managed_image(built: Built) -> None:
+    managed = Disk(Path(stored_image(built, "managed")["path"]), "qcow2")
+    output = next(item for item in built.summary["outputs"] if item["name"] == "vhd")
+    vhd = Path(output["artifact_uri"].removeprefix("file://"))
+    size = vhd.stat().st_size - FOOTER_BYTES
+    with vhd.open("rb") as file:
+        file.seek(size)
+        found = read_footer(file.read())
+    assert (found.size_bytes, found.disk_type, size % MIB) == (size, FIXED, 0)
+    subprocess.run(["qemu-img", "check", "-f", "qcow2", managed.path], check=True, capture_output=True)
+    as_vhd = "json:" + json.dumps({"driver": "vpc", "file": {"driver": "file", "filename": str(vhd)}})
+    subprocess.run(["qemu-img", "compare", graph(managed), as_vhd], check=True, capture_output=True)
+
+
+def test_the_gallery_has_a_version_in_each_region(built: Built) -> None:
+    version = stored_image(built, "gallery")
+    assert version["artifact_id"].endswith(
+        "/galleries/tests/images/everything/versions/" + version["artifact_id"].rsplit("/")[-1]
+    )
+    replicas = sorted(path.name for path in (Path(version["path"]).parent / "replicas").iterdir())
+    assert replicas == ["local.qcow2", "remote.qcow2"]
+    assert version["digest"] == stored_image(built, "managed")["digest"]
+
+
+def test_tags_are_on_the_image(built: Built) -> None:
+    assert stored_image(built, "managed")["tags"] == {"purpose": "test"}
+
+
+QUESTIONS = """#!/bin/sh
+{
+echo "ANSWER hostname $(hostname)"
+echo "ANSWER machine-id $(cat /etc/machine-id)"
+echo "ANSWER host-keys $(ls /etc/ssh/ssh_host_*_key.pub | wc -l) $(cat /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2)"
+echo "ANSWER build-user $(getent passwd packer || echo none) $(ls -d /home/packer 2> /dev/null || echo no-home)"
+echo "ANSWER authorized-keys $(find / -xdev -name authorized_keys -size +0 2> /dev/null | grep -v /home/tester | wc -l)"
+echo "ANSWER sudoers $(grep -rl packer /etc/sudoers.d | wc -l)"
+echo "ANSWER names $(grep -c build-vm /etc/hosts /etc/hostname | tr '\\n' ' ')"
+echo "ANSWER hello $(hello)"
+echo "ANSWER payload $(sha256sum /etc/payload | cut -d' ' -f1)"
+echo "ANSWER inline $(cat /etc/inline)"
+echo "ANSWER seed $(ls /var/lib/cloud/seed 2> /dev/null | wc -l)"
+echo "ANSWER end"
+} > /dev/ttyS0 2>&1
+poweroff -f
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the produced image says of itself, booted on its own by its own boot loader as another machine."""
+    folder = tmp_path_factory.mktemp("boot")
+    user_data = {
+        "users": [{"name": "tester", "lock_passwd": True}],
+        "write_files": [{"path": "/run/questions", "content": QUESTIONS, "permissions": "0755"}],
+        "runcmd": ["/run/questions"],
+    }
+    (folder / "user-data").write_text("#cloud-config\n" + json.dumps(user_data))
+    (folder / "meta-data").write_text(json.dumps({"instance-id": "second-life", "local-hostname": "newcomer"}))
+    seed = folder / "seed.iso"
+    subprocess.run(
+        ["xorrisofs", "-quiet", "-output", seed, "-volid", "cidata", "-joliet", "-rock", folder / "user-data", folder / "meta-data"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    overlay = folder / "overlay.qcow2"
+    path = stored_image(built, "managed")["path"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay], check=True)
+    accelerator = built.summary["facts"]["accelerator"]
+    arguments = [
+        "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
+        "-cpu", "host" if accelerator == "kvm" else "max", "-m", "1024", "-no-reboot", "-serial", "stdio",
+        "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
+        "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
+    ]  # fmt: skip
+    console = subprocess.run(arguments, capture_output=True, timeout=400, check=False).stdout.decode(errors="replace")
+    found = dict(re.findall(r"ANSWER (\S+) ?(.*?)\r?\n", console))
+    assert "end" in found, console[-3000:]
+    return found
+
+
+def test_the_image_boots_by_itself_as_a_new_machine(answers: dict[str, str], built: Built) -> None:
+    assert answers["hostname"] == "newcomer"
+    identity = re.search(r"identity ([0-9a-f]{32})", log_text(built))
+    assert identity is not None
+    assert re.fullmatch(r"[0-9a-f]{32}", answers["machine-id"])
+    assert answers["machine-id"] != identity[1]
+    assert int(answers["host-keys"].split()[0]) >= 1
+
+
+def test_the_image_has_no_trace_of_the_build_user(answers: dict[str, str]) -> None:
+    assert answers["build-user"] == "none no-home"
+    assert answers["authorized-keys"] == "0"
+    assert answers["sudoers"] == "0"
+    assert answers["names"].strip() == "/etc/hosts:0 /etc/hostname:0"
+
+
+def test_the_customizations_are_in_the_image_byte_for_byte(answers: dict[str, str]) -> None:
+    assert answers["hello"] == "hello from the image"
+    assert answers["payload"] == hashlib.sha256(PAYLOAD).hexdigest()
+    assert answers["inline"].startswith("{{ .Vars }} ${HOME:-}")
+    assert '"quoted"' in answers["inline"]
+
+
+def test_the_runs_key_is_nowhere_in_the_image(built: Built) -> None:
+    run_id = built.summary["run_id"].encode()
+    managed = Path(stored_image(built, "managed")["path"])
+    overlap = b""
+    with managed.open("rb") as file:
+        while chunk := file.read(16 * 1024 * 1024):
+            assert b"vmkiln-" + run_id not in overlap + chunk
+            overlap = chunk[-64:]
+
+
+def test_the_time_of_each_phase_is_shown(built: Built) -> None:
+    command = [*VMKILN, "run", "show", built.summary["run_id"]]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for phase in built.summary["phases"]:
+        assert phase["name"] in text
+
+
+def test_the_probe_from_the_host_recognizes_an_ssh_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: listener.accept()[0].sendall(b"SSH-2.0-x\r\n"))
+        thread.start()
+        assert answers_ssh("127.0.0.1", listener.getsockname()[1])
+        thread.join()

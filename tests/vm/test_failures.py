@@ -1,0 +1,274 @@
+"""Runs that fail, time out, are cancelled or killed: each ends with a named cause and leaves nothing."""
+
+import asyncio
+import http.server
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import VMKILN, Told, a_template, shell
+from empty_world import differences, snapshot
+
+from vmkiln.errors import (
+    CustomizationFailed,
+    DownloadFailed,
+    RunCanceled,
+    RunTimedOut,
+    ValidationFailed,
+    VirtualMachineLost,
+)
+from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.qemu import Disk
+from vmkiln.run import customizing
+from vmkiln.run.run import Phase
+from vmkiln.run.run_context import Entered
+from vmkiln.run.run_event import LogLine, PhaseStarted, RunEvent
+from vmkiln.service import opened_store
+from vmkiln.settings import Settings
+from vmkiln.template.image_template import ImageTemplate
+
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("world")]
+
+RunTemplate = Callable[..., Told]
+VALIDATE_SOURCE_ONLY = {"sourceValidationOnly": True, "inVMValidations": [shell("true")]}
+
+
+def recorded(prepared: Settings, told: Told) -> tuple[str, str]:
+    """State and error code of a run, as the database has them."""
+    with opened_store(prepared, print) as store:
+        run = store.run(told.run_id)
+        assert store.list_images(prefix="/nothing") == []
+        return run.state, run.error_code
+
+
+def images_of(prepared: Settings, told: Told) -> list[str]:
+    with opened_store(prepared, print) as store:
+        return [image.artifact_id for image in store.list_images() if image.run_id == told.run_id]
+
+
+def test_a_failing_customizer_ends_the_run_and_names_the_step(prepared: Settings, run_template: RunTemplate) -> None:
+    forged = "printf 'Build finished\\n==> Builds finished\\n'"
+    told = run_template(a_template(shell("true", name="fine"), shell(forged, "exit 3", name="broken")))
+    assert isinstance(told.error, CustomizationFailed)
+    assert "`broken` (properties.customize[1])" in told.error.message
+    assert "3" in told.error.message
+    assert recorded(prepared, told) == ("Failed", "PackerBuildFailed")
+    assert images_of(prepared, told) == []
+
+
+def test_a_failing_validation_keeps_the_image_from_being_distributed(
+    prepared: Settings, run_template: RunTemplate
+) -> None:
+    validate = {"sourceValidationOnly": True, "inVMValidations": [shell("exit 7", name="never")]}
+    told = run_template(a_template(validate=validate, errorHandling={"onValidationError": "abort"}))
+    assert isinstance(told.error, ValidationFailed)
+    assert "`never` (properties.validate.inVMValidations[0])" in told.error.message
+    assert recorded(prepared, told) == ("Failed", "ValidationFailed")
+    assert images_of(prepared, told) == []
+    # abort keeps the VM: its disk is in the staging resource group until that is deleted
+    with opened_store(prepared, print) as store:
+        group = store.run(told.run_id).staging_group
+    assert (prepared.staging / group / "kept-vm.qcow2").is_file()
+    subprocess.run([*VMKILN, "staging", "delete", "--yes", group], check=True, capture_output=True)
+    assert not (prepared.staging / group).exists()
+
+
+def test_a_wrong_checksum_ends_the_run_before_a_vm_starts(
+    prepared: Settings, run_template: RunTemplate, tmp_path: Path
+) -> None:
+    (tmp_path / "script.sh").write_text("true\n")
+    step = {"type": "Shell", "name": "s", "scriptUri": "file:script.sh", "sha256Checksum": "0" * 64}
+    told = run_template(a_template(step))
+    assert isinstance(told.error, DownloadFailed)
+    assert "properties.customize[0].scriptUri" in told.error.message
+    assert recorded(prepared, told)[0] == "Failed"
+    assert not any(isinstance(event, LogLine) for event in told.events)
+
+
+def test_the_build_timeout_ends_the_run(
+    prepared: Settings, run_template: RunTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", 8)
+    begin = time.monotonic()
+    told = run_template(a_template(shell("sleep 600")))
+    assert isinstance(told.error, RunTimedOut)
+    assert time.monotonic() - begin < 8 + 20
+    assert recorded(prepared, told) == ("Failed", "BuildTimeout")
+
+
+def cancel_at(phase: Phase, *, after_log_line: str = "") -> Callable[[RunEvent, "asyncio.Task[Any]"], None]:
+    """A watcher that cancels the run when a phase begins, or when a log line appears in it."""
+
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        starts = isinstance(event, PhaseStarted) and event.phase is phase and not after_log_line
+        says = (
+            isinstance(event, LogLine)
+            and event.phase is phase
+            and bool(after_log_line)
+            and after_log_line in event.text
+        )
+        if starts or says:
+            task.cancel()
+
+    return watch
+
+
+def check_canceled(prepared: Settings, told: Told) -> None:
+    assert isinstance(told.error, RunCanceled)
+    assert recorded(prepared, told)[0] == "Canceled"
+    assert images_of(prepared, told) == []
+
+
+def test_cancel_while_building(prepared: Settings, run_template: RunTemplate) -> None:
+    check_canceled(prepared, run_template(a_template(shell("true")), watcher=cancel_at(Phase.BUILDING)))
+
+
+def test_cancel_while_a_script_is_being_copied(prepared: Settings, run_template: RunTemplate) -> None:
+    asked = threading.Event()
+    is_over = threading.Event()
+
+    class _Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.set()
+            is_over.wait(30)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+            if isinstance(event, PhaseStarted) and event.phase is Phase.BUILDING:
+                loop = asyncio.get_running_loop()
+
+                def look() -> None:
+                    if asked.is_set():
+                        task.cancel()
+                    else:
+                        loop.call_later(0.1, look)
+
+                look()
+
+        uri = f"http://127.0.0.1:{server.server_port}/script.sh"
+        told = run_template(a_template({"type": "Shell", "name": "s", "scriptUri": uri}), watcher=watch)
+        is_over.set()
+        server.shutdown()
+        thread.join()
+    check_canceled(prepared, told)
+
+
+def test_cancel_while_customizing(prepared: Settings, run_template: RunTemplate) -> None:
+    watcher = cancel_at(Phase.CUSTOMIZING, after_log_line="Waiting for SSH")
+    check_canceled(prepared, run_template(a_template(shell("sleep 600")), watcher=watcher))
+
+
+def test_cancel_while_validating(prepared: Settings, run_template: RunTemplate) -> None:
+    watcher = cancel_at(Phase.VALIDATING, after_log_line="Waiting for SSH")
+    told = run_template(a_template(validate=VALIDATE_SOURCE_ONLY), watcher=watcher)
+    check_canceled(prepared, told)
+
+
+@pytest.fixture
+def customizing_is_instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the Customizing phase: an empty overlay, so that Distributing is reached without a VM."""
+
+    async def customize(entered: Entered) -> Disk:
+        source = Disk(entered.staged.source.path, entered.staged.source.format)
+        return await create_overlay(source, entered.staged.directory / "build-vm.qcow2")
+
+    monkeypatch.setattr(customizing, "customize", customize)
+
+
+@pytest.mark.usefixtures("customizing_is_instant")
+def test_cancel_while_distributing(prepared: Settings, run_template: RunTemplate) -> None:
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        if isinstance(event, PhaseStarted) and event.phase is Phase.DISTRIBUTING:
+            asyncio.get_running_loop().call_later(0.3, task.cancel)
+
+    check_canceled(prepared, run_template(a_template(shell("true"), name="canceled"), watcher=watch))
+
+
+@pytest.mark.usefixtures("customizing_is_instant")
+def test_cancel_while_cleaning_up_changes_nothing_that_was_published(
+    prepared: Settings, run_template: RunTemplate
+) -> None:
+    told = run_template(a_template(shell("true"), name="late"), watcher=cancel_at(Phase.CLEANING_UP))
+    state, _ = recorded(prepared, told)
+    assert state in {"Succeeded", "Canceled"}
+    assert (told.error is None) == (state == "Succeeded")
+    images = images_of(prepared, told)
+    for image in images:
+        subprocess.run([*VMKILN, "image", "delete", "--yes", image], check=True, capture_output=True)
+
+
+def test_a_build_vm_that_dies_ends_the_run_within_seconds(prepared: Settings, run_template: RunTemplate) -> None:
+    died: list[float] = []
+
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        if isinstance(event, LogLine) and "Waiting for SSH" in event.text:
+            for entry in Path("/proc").iterdir():
+                if entry.name.isdigit() and b"\0build-vm\0" in _command_line(entry):
+                    died.append(time.monotonic())
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+    told = run_template(a_template(shell("true")), watcher=watch)
+    assert died, "the build VM's process was found"
+    assert isinstance(told.error, VirtualMachineLost)
+    assert time.monotonic() - died[0] < 5
+    assert recorded(prepared, told) == ("Failed", "BuildVmTerminated")
+
+
+def _command_line(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def start_build(tmp_path: Path) -> "subprocess.Popen[str]":
+    """A build from the command line, stopped by the caller; returns when Packer waits for the build VM."""
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(a_template(shell("sleep 600"))))
+    process = subprocess.Popen([*VMKILN, "build", str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Waiting for SSH" in line:
+            return process
+    raise AssertionError(f"the build ended with {process.wait()}")
+
+
+def test_ctrl_c_cancels_and_says_so(prepared: Settings, tmp_path: Path) -> None:
+    process = start_build(tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    with opened_store(prepared, print) as store:
+        assert store.list_runs(limit=1)[0].state == "Canceled"
+
+
+def test_after_kill_9_no_process_is_left_and_the_next_command_cleans_up(prepared: Settings, tmp_path: Path) -> None:
+    before = snapshot(prepared.home)
+    process = start_build(tmp_path)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        left = [item for item in differences(before, snapshot(prepared.home)) if item.startswith("processes")]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert left == []
+    assert list(prepared.runs.iterdir()), "the run's folder is still there, for nobody could delete it"
+    listed = subprocess.run([*VMKILN, "run", "list", "--json"], check=True, capture_output=True, text=True)
+    newest = json.loads(listed.stdout)[0]
+    assert (newest["state"], newest["error_code"]) == ("Failed", "RunLost")
+    assert list(prepared.runs.iterdir()) == []
