@@ -1,9 +1,10 @@
 """Packer's machine-readable output, read as it comes: log lines, and where Packer is.
 
-A line is `timestamp,target,type,data...`; what a guest prints is always inside a `message` or `error` record with its
-line ends and commas escaped, so it can neither end a record nor pretend to be Packer's own `say`. Even so, nothing
-here decides whether a build succeeded: that is Packer's exit status alone.
-Source: Packer's documentation, "Machine-Readable Output".
+A record is `timestamp,target,type,data...` on one line. What a guest prints is always inside a `message` or `error`
+record, behind Packer's own `    null: ` or `==> null: `, with its commas escaped: it can neither end a record nor begin
+one, and is never taken for Packer's own `say`. Even so, nothing here decides whether a build succeeded: that is
+Packer's exit status alone.
+Source: Packer's documentation, "Machine-Readable Output"; read from 1.6.6.
 """
 
 import re
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST_LINE_BYTES = 256 * 1024
-_STEP = re.compile(r"(?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")
+_STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")
+_CONNECTED = frozenset({"==> null: Connected to SSH!", "==> null: Connected to WinRM!"})
+_PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 
 
 class Speaker(StrEnum):
@@ -24,7 +27,7 @@ class Speaker(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the log, without its line end."""
+    """One line of the log, without its line end; bytes that are not UTF-8 are there as surrogate escapes."""
 
     text: str
     speaker: Speaker
@@ -37,14 +40,14 @@ class Connected:
 
 @dataclass(frozen=True)
 class StepReached:
-    """Packer began the step with this number."""
+    """Packer began the step with this number; the one before has ended."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class BuildError:
-    """What Packer says about the failure of the build; for showing, not for deciding."""
+    """What Packer says about the failure of the build; for showing, not for deciding. Without surrogates."""
 
     text: str
 
@@ -53,45 +56,85 @@ PackerEvent = Line | Connected | StepReached | BuildError
 
 
 class PackerOutput:
-    """Turns chunks of bytes into events; holds at most one unfinished line of 256 KiB."""
+    """Turns chunks of bytes into events; holds at most one unfinished line of 256 KiB.
+
+    A longer line comes in parts, which all have the speaker of the first and say nothing about where Packer is.
+    """
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self._part_of: Speaker | None = None
 
     def feed(self, chunk: bytes) -> list[PackerEvent]:
         """The events of all lines that this chunk completes."""
-        self._pending.extend(chunk)
         events: list[PackerEvent] = []
-        *lines, rest = bytes(self._pending).split(b"\n")
-        if len(rest) > LONGEST_LINE_BYTES:
-            lines.append(rest)
-            rest = b""
-        self._pending[:] = rest
+        *lines, rest = chunk.split(b"\n")
         for line in lines:
-            events += _read(line.decode(errors="replace"))
+            self._pending += line
+            events += self._take(is_whole=True)
+        self._pending += rest
+        if len(self._pending) >= LONGEST_LINE_BYTES:
+            events += self._take(is_whole=False)
         return events
 
     def finish(self) -> list[PackerEvent]:
         """The events of what is left when the stream has ended."""
-        rest = bytes(self._pending)
+        return self._take(is_whole=True) if self._pending else []
+
+    def _take(self, *, is_whole: bool) -> list[PackerEvent]:
+        # an invisible byte stays what it was: written to the log, it is the same byte again
+        text = self._pending.decode(errors="surrogateescape").rstrip("\r")
         self._pending.clear()
-        return _read(rest.decode(errors="replace")) if rest else []
+        speaker = self._part_of
+        if speaker is None and is_whole:
+            return _read(text)
+        if speaker is None:
+            events = _read(text)
+            first = next((event for event in events if isinstance(event, Line)), None)
+            self._part_of = first.speaker if first else Speaker.GUEST
+            return [event for event in events if isinstance(event, Line)]
+        self._part_of = None if is_whole else speaker
+        return [Line(_unescaped(text), speaker)] if text else []
 
 
-def _read(line: str) -> list[PackerEvent]:
-    fields = line.rstrip("\r").split(",")
-    if len(fields) < 5 or fields[2] != "ui" or not fields[0].isdigit():
-        # artifact records and the like say nothing a reader needs; anything else is Packer's own trouble
-        is_record = len(fields) >= 4 and fields[0].isdigit()
-        return [] if is_record or not line.strip() else [Line(line, Speaker.PACKER)]
+def _read(record: str) -> list[PackerEvent]:
+    fields = record.split(",")
+    is_record = len(fields) >= 4 and fields[0].isdigit()
+    if not is_record:
+        # not a record: Packer's own trouble, such as a crash
+        return [Line(record, Speaker.PACKER)] if record.strip() else []
+    if fields[2] == "error" and fields[1]:
+        return [BuildError(_shown(_unescaped(",".join(fields[3:]))))]
+    if fields[2] != "ui" or len(fields) < 5:
+        return []  # artifacts, counts and the like say nothing a reader needs
     speaker = Speaker(fields[3]) if fields[3] in set(Speaker) else Speaker.PACKER
-    text = ",".join(fields[4:]).replace("%!(PACKER_COMMA)", ",").replace("\\r", "\r").replace("\\n", "\n")
-    events: list[PackerEvent] = [Line(part, speaker) for part in text.rstrip("\n").split("\n")]
+    lines = _lines(_unescaped(",".join(fields[4:])))
+    events: list[PackerEvent] = [Line(line, speaker) for line in lines]
     if speaker is Speaker.PACKER:
-        if "Connected to SSH!" in text or "Connected to WinRM!" in text:
+        if lines[0] in _CONNECTED:
             events.append(Connected())
-        elif found := _STEP.search(text):
+        elif found := _STEP.match(lines[0]):
             events.append(StepReached(int(found.group(1))))
-    elif speaker is Speaker.ERROR and text.startswith("Build '") and " errored" in text:
-        events.append(BuildError(text.partition(": ")[2].strip() or text))
     return events
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("%!(PACKER_COMMA)", ",")
+
+
+def _lines(text: str) -> list[str]:
+    r"""The lines of a record; Packer writes a line end as `\n`, and does not escape a `\n` of the guest's.
+
+    Within a build's own records each line has the same prefix, which tells the two apart.
+    """
+    prefix = next((prefix for prefix in _PREFIXES if text.startswith(prefix)), "")
+    text = text.replace("\\r", "\r") if not prefix else text
+    parts = text.split(f"\\n{prefix}")
+    lines = [parts[0], *(prefix + part for part in parts[1:])]
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _shown(text: str) -> str:
+    return text.replace("\\n", "\n").encode(errors="surrogateescape").decode(errors="replace").strip()

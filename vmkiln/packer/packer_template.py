@@ -1,16 +1,21 @@
 """What the container instance gets to run Packer: a JSON template and its input files; pure.
 
 A user's text never becomes part of the template, where Packer would interpret `{{ }}`: each script is a file of its
-own, named after its place, and the template holds only names that we chose.
-Source: Packer's documentation of the null builder and of the shell and file provisioners.
+own, named after its place, and the template holds only names that we chose. Each provisioner is a process of some
+10 MiB that starts before Packer connects, so Shell steps that follow each other share one; Packer still names each
+script as it begins.
+Source: Packer's documentation of the null builder and of the shell and file provisioners; measured with 1.6.6.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from vmkiln.errors import InputError
 
 INPUT = "/aib/packerInput"
 TEMPLATE = "template.json"
@@ -79,9 +84,10 @@ class InputFile:
 
 @dataclass(frozen=True)
 class PackerInput:
-    """Everything the container instance needs: the files of its input disk."""
+    """Everything the container instance needs: the files of its input disk, and the processes Packer will be."""
 
     files: tuple[InputFile, ...]
+    process_count: int
 
     def text_of(self, name: str) -> str:
         """The text of one file, for the plan."""
@@ -101,7 +107,8 @@ def step_file(index: int, step: Step) -> str:
 
 def packer_input(steps: Sequence[Step], connection: Connection) -> PackerInput:
     """The input of one container instance."""
-    template = {"builders": [_builder(connection)], "provisioners": [_provisioner(i, s) for i, s in enumerate(steps)]}
+    provisioners = [_provisioner(group) for group in _groups(steps)]
+    template = {"builders": [_builder(connection)], "provisioners": provisioners}
     environment = {
         "CHECKPOINT_DISABLE": "1",
         "HOME": "/tmp",  # noqa: S108 (a path inside the container group)
@@ -116,7 +123,9 @@ def packer_input(steps: Sequence[Step], connection: Connection) -> PackerInput:
         InputFile("arguments", "".join(f"{argument}\n" for argument in arguments)),
         InputFile("environment", "".join(f"{name}={value}\n" for name, value in environment.items())),
     ]
-    return PackerInput((*files, *(_input_file(index, step) for index, step in enumerate(steps))))
+    files += [_input_file(index, step) for index, step in enumerate(steps)]
+    # Packer starts itself a second time to watch over itself, and the builder is a process too
+    return PackerInput(tuple(files), process_count=3 + len(provisioners))
 
 
 def _builder(connection: Connection) -> dict[str, Any]:
@@ -130,23 +139,39 @@ def _builder(connection: Connection) -> dict[str, Any]:
         "ssh_timeout": f"{connection.timeout_seconds}s",
         "ssh_handshake_attempts": 1000,
         "ssh_keep_alive_interval": "30s",
+        # with scp, a destination whose folder is missing becomes a file of the folder's name, and no error
+        "ssh_file_transfer_method": "sftp",
     }
 
 
-def _provisioner(index: int, step: Step) -> dict[str, Any]:
-    file = f"{INPUT}/{step_file(index, step)}"
-    match step:
+def _groups(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
+    """The steps with their numbers, those together that one provisioner can do."""
+
+    def kind(numbered: tuple[int, Step]) -> tuple[str, int]:
+        index, step = numbered
+        return ("shell", -1) if isinstance(step, InlineShell | ScriptShell) else ("alone", index)
+
+    return [list(group) for _, group in groupby(enumerate(steps), key=kind)]
+
+
+def _provisioner(group: list[tuple[int, Step]]) -> dict[str, Any]:
+    files = [f"{INPUT}/{step_file(index, step)}" for index, step in group]
+    match group[0][1]:
         case FileCopy(destination=destination):
-            return {"type": "file", "source": file, "destination": literal(destination)}
+            return {"type": "file", "source": files[0], "destination": literal(destination)}
         case Deprovision():
-            return {"type": "shell", "script": file, "execute_command": "chmod +x {{.Path}}; sudo sh {{.Path}}"}
+            command = "chmod +x {{.Path}}; sudo sh {{.Path}}"
+            # the script removes itself; Packer would come back to remove it while the VM powers off
+            return {"type": "shell", "script": files[0], "execute_command": command, "skip_clean": True}
         case InlineShell() | ScriptShell():
-            return {"type": "shell", "script": file}
+            return {"type": "shell", "scripts": files}
 
 
 def literal(text: str) -> str:
-    """Text as Packer's template engine gives it back unchanged."""
-    return text.replace("{{", '{{"{{"}}')
+    """Text that Packer does not change. Raises: `InputError` for `{{`, for Packer interprets it again and again."""
+    if "{{" in text:
+        raise InputError(f"Packer would interpret `{{{{` in `{text}`", hint="use a name without it")
+    return text
 
 
 def _input_file(index: int, step: Step) -> InputFile:

@@ -94,7 +94,12 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
         tasks.create_task(_make_input_disk(input_disk, content))
     image = staged.host.container_image
     group = container_group.ContainerGroup(
-        image.kernel, image.initramfs, image.disk, input_disk, staged.host.accelerator
+        image.kernel,
+        image.initramfs,
+        image.disk,
+        input_disk,
+        staged.host.accelerator,
+        memory_mib=container_group.memory_mib(content.process_count),
     )
     vm = build_vm.BuildVm(
         name=work_order.vm_name,
@@ -109,7 +114,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
     progress = Progress()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(CustomizationLog(log_path, staged.request.run_id))
-        _record(stack, staged, work_order)
+        _record(stack, staged, work_order, memory_mib=group.memory_mib)
         output = PackerOutput()
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{work_order.vm_name}"),
@@ -131,7 +136,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
     return PhaseResult(outcome, reached, progress.error)
 
 
-def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase) -> None:
+def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase, *, memory_mib: int) -> None:
     """Record what is about to exist; each is recorded as gone when the stack closes."""
     container_subnet, vm_subnet = staged.network.container_group_subnet, staged.network.build_vm_subnet
     entries: tuple[tuple[str, str, dict[str, object]], ...] = (
@@ -147,7 +152,7 @@ def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase
             f"vmimagebuilder-build-container-{staged.request.run_id[:10]}",
             {
                 "containers": [container_group.CONTAINER_INSTANCE],
-                "memoryMiB": container_group.MEMORY_MIB,
+                "memoryMiB": memory_mib,
                 "address": str(container_subnet.address),
             },
         ),

@@ -24,6 +24,8 @@ class FileCustomizer(Part):
 
 def destination_mistake(destination: str, os_type: OsType | None) -> str | None:
     """What is wrong with a destination on that operating system, or None."""
+    if "{{" in destination:
+        return f"`{destination}` holds `{{{{`, which Packer would interpret; allowed is any other name"
     is_posix = destination.startswith("/")
     is_windows = bool(ntpath.splitdrive(destination)[0]) or destination.startswith(("\\", "%", "$env:"))
     if os_type is OsType.LINUX or (os_type is None and is_posix):

@@ -1,0 +1,83 @@
+"""What the container instance is given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import InputError
+from vmkiln.packer.packer_template import (
+    Connection,
+    Deprovision,
+    FileCopy,
+    InlineShell,
+    InputFile,
+    ScriptShell,
+    Step,
+    packer_input,
+)
+
+CONNECTION = Connection(2222, "packer", "PRIVATE KEY", 900)
+INLINE = InlineShell("inline", "a", ("echo {{user `x`}}", "true"))
+SCRIPT = ScriptShell("script", "b", Path("/copies/one"))
+COPY = FileCopy("copy", "c", Path("/copies/two"), "/tmp/motd")
+
+
+def template_of(*steps: Step) -> dict[str, Any]:
+    template: dict[str, Any] = json.loads(packer_input(steps, CONNECTION).text_of("template.json"))
+    return template
+
+
+def test_shell_steps_that_follow_each_other_share_one_provisioner() -> None:
+    shown = template_of(INLINE, SCRIPT, COPY, INLINE, Deprovision())["provisioners"]
+    assert [(each["type"], each.get("scripts", each.get("script", each.get("source")))) for each in shown] == [
+        ("shell", ["/aib/packerInput/0000-shell.sh", "/aib/packerInput/0001-shell.sh"]),
+        ("file", "/aib/packerInput/0002-file"),
+        ("shell", ["/aib/packerInput/0003-shell.sh"]),
+        ("shell", "/aib/packerInput/0004-deprovision.sh"),
+    ]
+
+
+def test_packer_does_not_come_back_for_the_deprovision_script() -> None:
+    assert template_of(Deprovision())["provisioners"][0]["skip_clean"] is True
+
+
+def test_no_text_of_the_user_is_in_the_template() -> None:
+    content = packer_input([INLINE, SCRIPT], CONNECTION)
+    assert "{{" not in content.text_of("template.json")
+    assert content.text_of("0000-shell.sh") == "#!/bin/sh -e\necho {{user `x`}}\ntrue\n"
+    assert InputFile("0001-shell.sh", source=Path("/copies/one")) in content.files
+
+
+def test_a_destination_that_packer_would_interpret_is_refused() -> None:
+    with pytest.raises(InputError, match="interpret"):
+        template_of(FileCopy("copy", "c", Path("/copies/two"), "/tmp/{{user `x`}}"))
+
+
+def test_packer_logs_in_as_the_build_user_with_the_runs_key() -> None:
+    builder = template_of(INLINE)["builders"][0]
+    assert (builder["ssh_host"], builder["ssh_port"], builder["ssh_username"]) == ("127.0.0.1", 2222, "packer")
+    assert builder["ssh_private_key_file"] == "/aib/packerInput/key"
+    assert builder["ssh_timeout"] == "900s"
+    assert packer_input([INLINE], CONNECTION).text_of("key") == "PRIVATE KEY"
+
+
+def test_packer_asks_nobody_for_updates_and_writes_only_below_tmp() -> None:
+    environment = packer_input([INLINE], CONNECTION).text_of("environment").splitlines()
+    assert "CHECKPOINT_DISABLE=1" in environment
+    places = [line.partition("=")[2] for line in environment if line.startswith(("HOME=", "TMPDIR=", "PACKER_C"))]
+    assert len(places) == 4
+    assert all(place.startswith("/tmp") for place in places)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], 3),
+        ([INLINE] * 30, 4),
+        ([INLINE, COPY] * 10, 23),
+    ],
+)
+def test_each_provisioner_counts_as_a_process(steps: list[Step], expected: int) -> None:
+    assert packer_input(steps, CONNECTION).process_count == expected
