@@ -58,6 +58,7 @@ async def publish(
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and file.is_file():
         return Artifact("", file.as_uri(), file)
     temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
+    temporary.unlink(missing_ok=True)  # an earlier attempt's, which may be sealed already
     created = store.now()
     try:
         await convert(Disk(facts.flat, "qcow2"), temporary, target_format="raw")
