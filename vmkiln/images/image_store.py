@@ -111,6 +111,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
             raise
         temporary = target.with_name(TEMPORARY + target.name)
+        temporary.unlink(missing_ok=True)
         try:
             copy_sparse(source, temporary)
             seal(temporary)
