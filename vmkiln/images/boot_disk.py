@@ -1,11 +1,12 @@
 """A bootable disk written without root: partition table, boot loader and file systems put together as bytes.
 
 Generation 1 boots by BIOS: GRUB's first sector in the protective MBR, its core in a BIOS boot partition.
-Generation 2 boots by UEFI: GRUB as `EFI/BOOT/BOOTX64.EFI` in an EFI system partition.
+Generation 2 boots by UEFI: shim as `EFI/BOOT/BOOTX64.EFI` in an EFI system partition loads GRUB beside it.
 Sources: UEFI specification 5.3 (GPT); GRUB manual, "BIOS installation"; grub-core/boot/i386/pc/{boot,diskboot}.S for
 the two places grub-setup patches.
 """
 
+import asyncio
 import os
 import struct
 from dataclasses import dataclass
@@ -76,15 +77,17 @@ def patched_core(core_image: bytes, *, core_start: int) -> bytes:
     return bytes(core)
 
 
-async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path) -> None:
-    """Write the raw disk: `root` is the root file system's image; `boot` holds boot.img and core.img, or BOOTX64.EFI.
+async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path, esp_id: str) -> None:
+    """Write the raw disk: `root` is the root file system's image; `boot` holds boot.img and core.img, or a folder esp.
+
+    The EFI system partition gets the serial number `esp_id` (`01AB-23CD`).
 
     Raises: `VmkilnError` when a part does not fit its partition.
     """
     with disk.open("wb") as file:
         file.truncate(plan.total_sectors * SECTOR)
     await command.run(["sfdisk", "--quiet", disk], stdin=partition_script(plan).encode(), timeout_seconds=60)
-    _copy_into(disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
+    await asyncio.to_thread(_copy_into, disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
     if plan.generation == 1:
         core = patched_core((boot / "core.img").read_bytes(), core_start=plan.first_start)
         if len(core) > plan.first_sectors * SECTOR:
@@ -95,16 +98,16 @@ async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path) -> None:
             file.write(core)
     else:
         system_partition = boot / "esp.img"
-        await _make_esp(system_partition, boot / "BOOTX64.EFI", size_bytes=plan.first_sectors * SECTOR)
+        await _make_esp(system_partition, boot / "esp", size_bytes=plan.first_sectors * SECTOR, esp_id=esp_id)
         _copy_into(disk, system_partition, offset=plan.first_start * SECTOR, limit=plan.first_sectors * SECTOR)
 
 
-async def _make_esp(image: Path, loader: Path, *, size_bytes: int) -> None:
+async def _make_esp(image: Path, folder: Path, *, size_bytes: int, esp_id: str) -> None:
     with image.open("wb") as file:
         file.truncate(size_bytes)
-    await command.run(["mkfs.vfat", "-F", "32", "-n", "ESP", image], timeout_seconds=60)
-    await command.run(["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"], timeout_seconds=60)
-    await command.run(["mcopy", "-i", image, loader, "::/EFI/BOOT/BOOTX64.EFI"], timeout_seconds=60)
+    serial = esp_id.replace("-", "")
+    await command.run(["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", serial, image], timeout_seconds=60)
+    await command.run(["mcopy", "-s", "-i", image, *sorted(folder.iterdir()), "::/"], timeout_seconds=60)
 
 
 def _copy_into(disk: Path, part: Path, *, offset: int, limit: int) -> None:

@@ -1,15 +1,45 @@
 #!/bin/sh
 # Runs outside the new root file system, which is $1, as its root; makes it a machine image.
-# VMKILN_GENERATION is 1 (BIOS) or 2 (UEFI), VMKILN_ROOT_UUID the UUID its root file system will have.
+# VMKILN_GENERATION is 1 (BIOS) or 2 (UEFI); VMKILN_ROOT_UUID and VMKILN_ESP_ID name its future file systems.
+# What belongs beside the root file system (boot loader, dates of the package lists) is left in $1/.beside.
 set -eu
 root=$1
+beside=$root/.beside
+mkdir "$beside"
+grep -h '^Date: ' "$root"/var/lib/apt/lists/*_InRelease > "$beside/dates"
 
 # the root partition grows at every start when the disk has grown, then its file system
 cat > "$root/etc/fstab" << END
 UUID=$VMKILN_ROOT_UUID / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1
 END
-mkdir -p "$root/etc/repart.d"
-printf '[Partition]\nType=root\n' > "$root/etc/repart.d/50-root.conf"
+if [ "$VMKILN_GENERATION" = 2 ]; then
+    # mounted when a boot loader's update looks for it
+    echo "UUID=$VMKILN_ESP_ID /boot/efi vfat umask=0077,noauto,x-systemd.automount,x-systemd.idle-timeout=1min 0 0" \
+        >> "$root/etc/fstab"
+fi
+mkdir -p "$root/etc/grow-root-partition.d"
+printf '[Partition]\nType=root\n' > "$root/etc/grow-root-partition.d/root.conf"
+# systemd-repart.service would first load modules for things that are not here
+cat > "$root/etc/systemd/system/grow-root-partition.service" << END
+[Unit]
+Description=Grow the root partition to the disk's end
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=systemd-growfs-root.service systemd-growfs@-.service local-fs.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/systemd-repart --dry-run=no --definitions=/etc/grow-root-partition.d
+# 77: nothing to do that it could do
+SuccessExitStatus=77
+
+[Install]
+WantedBy=local-fs.target
+END
+chroot "$root" systemctl enable --quiet grow-root-partition.service
+# a graphics driver loads its own modules; logins need none
+chroot "$root" systemctl mask --quiet modprobe@drm.service
 echo localhost > "$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' > "$root/etc/hosts"
 echo LANG=C.UTF-8 > "$root/etc/default/locale"
@@ -25,7 +55,7 @@ cat > "$root/etc/cloud/cloud.cfg.d/91-machine.cfg" << END
 system_info:
   network:
     renderers: [netplan]
-# done by systemd-repart and systemd-growfs
+# done by grow-root-partition.service and systemd-growfs
 growpart: {mode: "off"}
 resize_rootfs: false
 # the boot loader was not put there by Debian's package scripts, and the sources are right as they are
@@ -58,10 +88,11 @@ GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=Debian
 GRUB_CMDLINE_LINUX_DEFAULT=""
 GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 consoleblank=0"
-GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --speed=115200"
 GRUB_DISABLE_OS_PROBER=true
 END
+if [ "$VMKILN_GENERATION" = 1 ]; then # UEFI firmware has the serial line in its own console
+    printf 'GRUB_TERMINAL="console serial"\nGRUB_SERIAL_COMMAND="serial --speed=115200"\n' >> "$root/etc/default/grub"
+fi
 if [ ! -e "$root/etc/kernel/postinst.d/zz-update-grub" ]; then
     for when in postinst postrm; do
         mkdir -p "$root/etc/kernel/$when.d"
@@ -80,24 +111,27 @@ linux /vmlinuz root=UUID=$VMKILN_ROOT_UUID ro console=tty0 console=ttyS0,115200 
 initrd /initrd.img
 boot
 END
-cat > "$root/boot/grub/early.cfg" << END
+cat > "$beside/early.cfg" << END
 search.fs_uuid $VMKILN_ROOT_UUID root
 set prefix=(\$root)/boot/grub
 END
-# shellcheck disable=SC2086 # a list of words
-modules="part_gpt ext2 search search_fs_uuid normal linux configfile test echo minicmd gzio"
 if [ "$VMKILN_GENERATION" = 1 ]; then
-    platform=i386-pc
-    cp -r "$root/usr/lib/grub/$platform" "$root/boot/grub/"
-    chroot "$root" grub-mkimage -O "$platform" -p /boot/grub -c /boot/grub/early.cfg -o /boot/grub/core.img \
-        biosdisk $modules
+    cp -r "$root/usr/lib/grub/i386-pc" "$root/boot/grub/"
+    cp "$root/usr/lib/grub/i386-pc/boot.img" "$beside/"
+    chroot "$root" grub-mkimage -O i386-pc -p /boot/grub -c /.beside/early.cfg -o /.beside/core.img \
+        biosdisk part_gpt ext2 search search_fs_uuid normal linux configfile test echo minicmd gzio
 else
-    platform=x86_64-efi
-    cp -r "$root/usr/lib/grub/$platform" "$root/boot/grub/"
-    chroot "$root" grub-mkimage -O "$platform" -p /boot/grub -c /boot/grub/early.cfg -o /boot/grub/BOOTX64.EFI $modules
-    mkdir -p "$root/boot/efi"
+    # Debian's own signed chain, so that Secure Boot may stay on: shim loads GRUB, which looks in EFI/debian
+    cp -r "$root/usr/lib/grub/x86_64-efi" "$root/boot/grub/"
+    mkdir -p "$root/boot/efi" "$beside/esp/EFI/BOOT" "$beside/esp/EFI/debian"
+    cp "$root/usr/lib/shim/shimx64.efi.signed" "$beside/esp/EFI/BOOT/BOOTX64.EFI"
+    cp "$root/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" "$beside/esp/EFI/BOOT/grubx64.efi"
+    # shellcheck disable=SC2016 # GRUB's variable, not the shell's
+    { cat "$beside/early.cfg"; echo 'configfile $prefix/grub.cfg'; } > "$beside/esp/EFI/debian/grub.cfg"
+    printf 'grub-efi-amd64 grub2/force_efi_extra_removable boolean true\ngrub-efi-amd64 grub2/update_nvram boolean false\n' |
+        chroot "$root" debconf-set-selections
 fi
-rm "$root/boot/grub/early.cfg"
+rm "$beside/early.cfg"
 
 # belongs to nobody yet
 rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed"

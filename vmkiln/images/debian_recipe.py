@@ -13,9 +13,12 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib import resources
 from pathlib import Path
 
+from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
@@ -54,8 +57,10 @@ class DebianRecipe:
 
 def bootstrap_arguments(recipe: DebianRecipe, *, hook: Path, tar: Path) -> list[str]:
     """mmdebstrap's arguments; it takes the mirrors from its own defaults for the suite; pure."""
-    boot = "grub-pc-bin" if recipe.generation == 1 else "grub-efi-amd64-bin"
-    packages = sorted({*PACKAGES, boot, *recipe.extra_packages})
+    boot = (
+        ("grub-pc-bin",) if recipe.generation == 1 else ("grub-efi-amd64-bin", "grub-efi-amd64-signed", "shim-signed")
+    )
+    packages = sorted({*PACKAGES, *boot, *recipe.extra_packages})
     return [
         "mmdebstrap",
         "--mode=unshare",
@@ -79,11 +84,26 @@ def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Ma
         "LC_ALL": "C.UTF-8",
         "VMKILN_GENERATION": str(recipe.generation),
         "VMKILN_ROOT_UUID": str(root_uuid),
+        "VMKILN_ESP_ID": esp_id(root_uuid),
     }
 
 
-async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[str], None]) -> None:
-    """Make the image and write it to `target` (qcow2).
+def esp_id(root_uuid: uuid.UUID) -> str:
+    """The EFI system partition's serial number, as blkid(8) shows it; pure."""
+    digits = root_uuid.hex[:8].upper()
+    return f"{digits[:4]}-{digits[4:]}"
+
+
+def newest_date(text: str) -> datetime:
+    """The newest of an archive's `Date:` lines (UTC); pure. Raises: `VmkilnError` when there is none."""
+    values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Date:")]
+    if not values:
+        raise VmkilnError("the package archive's release files have no date")
+    return max(parsedate_to_datetime(value) for value in values).astimezone(UTC)
+
+
+async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[str], None]) -> datetime:
+    """Make the image and write it to `target` (qcow2). Returns the date of the package archive it was made from.
 
     Raises: `CommandFailed` with what the failing tool said. Cancelling ends every tool and leaves nothing.
     """
@@ -91,12 +111,12 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
     try:
         # mmdebstrap works as a subordinate id, which must be able to pass through here
         workplace.chmod(0o711)
-        await _make(recipe, target, workplace, progress)
+        return await _make(recipe, target, workplace, progress)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
 
 
-async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: Callable[[str], None]) -> None:
+async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: Callable[[str], None]) -> datetime:
     root_uuid = uuid.uuid4()
     hook = workplace / "customize.sh"
     hook.write_bytes(resources.files("vmkiln.images").joinpath("debian_customize.sh").read_bytes())
@@ -123,27 +143,24 @@ async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: C
     tar.unlink()
     disk = workplace / "disk.raw"
     progress("putting the disk together")
-    await assemble(disk, plan, root=root, boot=workplace / "boot")
+    await assemble(disk, plan, root=root, boot=workplace / "boot", esp_id=esp_id(root_uuid))
     root.unlink()
     finished = workplace / "disk.qcow2"
     await convert(Disk(disk, "raw"), finished, target_format="qcow2")
     finished.rename(target)
+    return newest_date((workplace / "boot" / "dates").read_text())
 
 
 async def _root_file_system(workplace: Path, tar: Path, image: Path, *, root_uuid: uuid.UUID, size_bytes: int) -> None:
     """ext4 with the right owners: unpacked and read inside a namespace with a whole range of ids."""
     folder = workplace / "root"
     folder.mkdir()
-    boot = workplace / "boot"
-    boot.mkdir()
     with image.open("wb") as file:
         file.truncate(size_bytes)
     options = ["-q", "-F", "-t", "ext4", "-m", "1", "-U", str(root_uuid), "-L", "root", "-E", "lazy_itable_init=1"]
     async with namespace.opened() as inside:
         unpack = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
         await inside.run([*unpack, "--file", tar, "--directory", folder], timeout_seconds=600)
-        for name in ("i386-pc/boot.img", "core.img", "BOOTX64.EFI"):
-            source = folder / "boot/grub" / name
-            await inside.run(["sh", "-c", 'if [ -e "$1" ]; then cp "$1" "$2"; fi', "copy", source, boot])
+        await inside.run(["mv", folder / ".beside", workplace / "boot"], timeout_seconds=60)
         await inside.run(["mke2fs", *options, "-d", folder, image], timeout_seconds=900)
         await inside.run(["rm", "-rf", folder], timeout_seconds=300)
