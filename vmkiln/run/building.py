@@ -11,7 +11,7 @@ from pathlib import Path
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host import network
 from vmkiln.images import gallery, managed_image
-from vmkiln.images.image_store import verified
+from vmkiln.images.image_store import held
 from vmkiln.images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.resolved_source import ResolvedSource
@@ -47,7 +47,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
-            resolve_source(host, template.properties.source, progress=lambda text: tell(Notice(text)))
+            resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
         )
         copying = tasks.create_task(
             copy_scripts(
@@ -99,8 +99,13 @@ def check_buildable(template: ImageTemplate) -> None:
         raise InputError(f"this template cannot be built here: {text}", hint="`vmkiln plan` shows it all the same")
 
 
-async def resolve_source(host: BuildHost, source: Source, *, progress: Callable[[str], None]) -> ResolvedSource:
-    """The exact image a source means now. Raises: `ImageNotFound`, `ImageUnsafe`, `DownloadFailed`."""
+async def resolve_source(
+    host: BuildHost, source: Source, directory: Path, *, progress: Callable[[str], None]
+) -> ResolvedSource:
+    """The exact image a source means now; one from the store is held in the run's folder.
+
+    Raises: `ImageNotFound`, `ImageUnsafe`, `DownloadFailed`.
+    """
     match source:
         case PlatformImageSource():
             reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
@@ -124,10 +129,10 @@ async def resolve_source(host: BuildHost, source: Source, *, progress: Callable[
             found = host.store.image(image_id)
             if found is None or found.kind != managed_image.KIND:
                 raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
-            return _from_store(await verified(found), version=found.source_version)
+            return _from_store(await held(found, directory), version=found.source_version)
         case SharedImageVersionSource(image_version_id=version_id):
             found = gallery.find_version(host.store, version_id)
-            return _from_store(await verified(found), version=found.artifact_id)
+            return _from_store(await held(found, directory), version=found.artifact_id)
         case _:
             raise InputError(
                 f"properties.source: a source of type {source.type} cannot be built here",

@@ -58,8 +58,7 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
             for resource in store.list_resources(row.staging_group):
                 if resource.state != "deleted" and resource.type != "Microsoft.Storage/storageAccounts":
                     store.resource_deleted(resource.number)
-    if not alive:
-        reconcile(settings.image_store, store)
+    reconcile(settings.image_store, store, live_run_ids=alive)
 
 
 def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:

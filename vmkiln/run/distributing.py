@@ -5,7 +5,6 @@
 Source: AIB reference 2.5, 2.7 and 3.6.
 """
 
-import asyncio
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +13,7 @@ from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import Artifact, ImageFacts, safe_name, seal, sha256_of
+from vmkiln.images.image_store import Artifact, ImageFacts, safe_name, sealed, to_the_end
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.staging.storage_account import VHDS
@@ -33,8 +32,7 @@ async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
     """Write the disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
     flat = staged.directory / "flat.qcow2"
     await convert(disk, flat, target_format="qcow2")
-    await asyncio.to_thread(seal, flat)
-    digest = await asyncio.to_thread(sha256_of, flat)
+    digest = await sealed(flat)
     return ImageFacts(
         flat=flat,
         digest=digest,
@@ -79,7 +77,7 @@ async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) 
     directory, store = staged.host.settings.image_store, staged.host.store
     match target:
         case ManagedImageTarget():
-            return await asyncio.to_thread(
+            return await to_the_end(
                 managed_image.publish,
                 directory,
                 store,
@@ -89,7 +87,7 @@ async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) 
                 tags=target.artifact_tags,
             )
         case SharedImageTarget():
-            return await asyncio.to_thread(gallery.publish, directory, store, facts, _gallery_target(target))
+            return await to_the_end(gallery.publish, directory, store, facts, _gallery_target(target))
         case VhdTarget():
             file = vhd_file(staged, target)
             artifact_id = f"/staging/{staged.group.name}/vhds/{file.name}"

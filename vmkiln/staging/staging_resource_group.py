@@ -71,9 +71,9 @@ def resource(
     group: StagingResourceGroup,
     store: Store,
     *,
-    type: str,
+    type: str,  # noqa: A002 (Azure's word)
     name: str,
-    detail: Mapping[str, Any],  # noqa: A002
+    detail: Mapping[str, Any],
 ) -> Iterator[int]:
     """A resource of the group while the block lasts; yields its number.
 
