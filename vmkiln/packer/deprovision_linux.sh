@@ -21,7 +21,9 @@ default_script() {
     rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
     if [ -e /etc/machine-id ]; then echo uninitialized > /etc/machine-id; fi
     rm -f /var/lib/dbus/machine-id
-    [ -d /var/lib/dbus ] && ln -s /etc/machine-id /var/lib/dbus/machine-id
+    if [ -d /var/lib/dbus ]; then ln -s /etc/machine-id /var/lib/dbus/machine-id; fi
+    # its service would write the seed again while the VM powers off
+    systemctl stop systemd-random-seed.service > /dev/null 2>&1
     rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /etc/udev/rules.d/70-persistent-net.rules
     rm -rf /var/lib/dhcp/*.leases /var/lib/dhcp/*.lease /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
     rm -rf /var/log/journal/* /run/log/journal/*
@@ -34,14 +36,16 @@ default_script() {
 if [ -f "$own_script" ]; then
     say "the template's own script $own_script:"
     cat "$own_script"
-    sh "$own_script"
+    chmod 0700 "$own_script"
+    "$own_script"
     status=$?
     if [ "$status" -ne 0 ]; then
         say "$own_script ended with status $status"
         exit "$status"
     fi
 else
-    say "the default script"
+    say "no $own_script was written, so the default is run:"
+    sed -n '/^default_script() {/,/^}/p' "$0"
     default_script
 fi
 
@@ -56,8 +60,14 @@ rm -rf /run/netplan /run/cloud-init /var/lib/cloud/instance /var/lib/cloud/insta
 rm -f /var/lib/cloud/data/* /var/log/cloud-init.log /var/log/cloud-init-output.log
 if [ "$(cat /etc/hostname 2> /dev/null)" = "build-vm" ]; then echo localhost > /etc/hostname; fi
 if [ -f /etc/hosts ]; then sed -i '/[[:space:]]build-vm\([[:space:]]\|$\)/d' /etc/hosts; fi
+for file in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
+    # the comment of the run's key
+    if [ -f "$file" ]; then sed -i '/ vmkiln-[0-9a-f-]*$/d' "$file"; fi
+done
 userdel --force --remove "$build_user" > /dev/null 2>&1
-rm -rf "/home/${build_user:?}" "/var/mail/${build_user:?}"
+rm -rf "/home/${build_user:?}" "/var/mail/${build_user:?}" "/var/spool/cron/crontabs/${build_user:?}" \
+    "/var/spool/cron/${build_user:?}" "/var/lib/sudo/lectured/${build_user:?}" "/var/db/sudo/lectured/${build_user:?}" \
+    "/var/lib/systemd/linger/${build_user:?}"
 for file in /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid-; do rm -f "$file"; done
 find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name "$(basename "$0")" -exec rm -rf {} + 2> /dev/null
 if getent passwd "$build_user" > /dev/null; then
@@ -68,6 +78,10 @@ rm -f "$0"
 say "done; the VM powers off"
 fstrim --all > /dev/null 2>&1
 sync
-# a moment later, so that this step still reports its own success
-(sleep 1; systemctl --no-block --no-wall poweroff || poweroff -f) > /dev/null 2>&1 < /dev/null &
+# once this step has reported its own success, which it has when what started it is gone
+(
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do [ -e "/proc/$PPID" ] && sleep 0.1; done
+    sleep 0.2
+    systemctl --no-block --no-wall poweroff || poweroff -f
+) > /dev/null 2>&1 < /dev/null &
 exit 0
