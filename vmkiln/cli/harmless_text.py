@@ -1,32 +1,25 @@
 """Text that a guest wrote, made harmless for a terminal: it can show itself, and nothing else.
 
-Control characters, escape sequences and signs that turn the direction of writing are shown, not obeyed. Colours are
-left out. A carriage return keeps the last of the texts that were written over each other.
+Control characters, escape sequences, signs that turn the direction of writing, and bytes that are no text are shown,
+not obeyed. Colours are left out. Of texts that were written over each other with carriage returns, the last is kept.
+Source: ECMA-48; threat T-API-6.
 """
 
 import re
 import unicodedata
 
-# ECMA-48: control sequences, and strings that end with ST or BEL (titles, clipboard, links)
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_SEQUENCE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|$)"
-    r"|\x9b[0-?]*[ -/]*[@-~]"
-    r"|[\x90\x98\x9d-\x9f].*?(?:\x9c|\x07|$)"
-    r"|\x1b[ -/]*[0-~]",
-    re.DOTALL,
-)
-_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# control, format (bidi among them), surrogate, private, unassigned; separators of lines and of paragraphs
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def harmless(text: str) -> str:
-    """One line of text without its power over a terminal; tabs stay."""
+    """One line of text without its power over a terminal; tabs stay, a line end within is shown."""
     text = _COLOUR.sub("", text)
     if "\r" in text:
-        parts = [part for part in text.split("\r") if part]
-        text = parts[-1] if parts else ""
-    text = _SEQUENCE.sub(lambda found: "".join(_shown(letter) for letter in found[0]), text)
+        text = next((part for part in reversed(text.split("\r")) if part), "")
+    if text.isprintable():
+        return text
     return "".join(letter if _is_plain(letter) else _shown(letter) for letter in text)
 
 
@@ -35,7 +28,7 @@ def _is_plain(letter: str) -> bool:
 
 
 def _shown(letter: str) -> str:
-    if _is_plain(letter):
-        return letter
     number = ord(letter)
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00  # a byte that was no UTF-8
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

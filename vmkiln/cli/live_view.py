@@ -45,7 +45,10 @@ class JsonView:
         if isinstance(event, RunEnded):
             self._write(json.dumps(event.summary))
         else:
-            self._write(json.dumps({"event": type(event).__name__, **asdict(event)}, default=str))
+            content = {"event": type(event).__name__, **asdict(event)}
+            # bytes that are no UTF-8 have no place in JSON
+            text = json.dumps(content, default=str, ensure_ascii=False)
+            self._write(json.dumps(json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))))
 
     def __enter__(self) -> "JsonView":
         return self

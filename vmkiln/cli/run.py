@@ -17,6 +17,7 @@ from vmkiln.run.run_summary import summary_of
 from vmkiln.service import opened_store
 from vmkiln.settings import read_settings
 from vmkiln.staging import staging_resource_group
+from vmkiln.staging.customization_log import lines_from
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store
 
@@ -109,16 +110,11 @@ def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
 
 def _print_from(path: Path, position: int, *, raw: bool) -> int:
     """Print the whole lines behind `position`; returns where they end."""
-    if not path.exists():
-        return position
-    with path.open("rb") as file:
-        file.seek(position)
-        content = file.read()
-    end = content.rfind(b"\n") + 1
-    if raw:
-        sys.stdout.buffer.write(content[:end])
-    else:
-        for line in content[:end].splitlines():
-            typer.echo(harmless(line.decode(errors="replace")))
+    for line, end in lines_from(path, position):
+        if raw:
+            sys.stdout.buffer.write(line)
+        else:
+            sys.stdout.write(harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")) + "\n")
+        position = end
     sys.stdout.flush()
-    return position + end
+    return position

@@ -1,39 +1,56 @@
 """customization.log and validation.log: written line by line as Packer works, kept in the storage account.
 
-Each line is `[<run id>] PACKER OUT <text>`, as Azure writes it; the guest's text is stored as it came.
-The size is limited: when the limit is reached the rest is dropped and counted, and the last line says how much.
+Each line is `[<run id>] PACKER OUT <text>`, as Azure writes it; the guest's bytes are stored as they came.
+The size is limited. When the limit is near, lines are held back: of those, the newest are written when the log is
+sealed, for that is where a failure stands, and the ones between are dropped and counted.
 
 *Leaves behind:* the log. *Undone by:* deleting the storage account. *Safe to repeat:* appends.
 Source: AIB reference 3.13.
 """
 
 import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 MOST_BYTES = 256 * 1024 * 1024
+TAIL_BYTES = 1024 * 1024
 LAST_LINE = "Done exporting Packer logs to Azure Storage."
+LONGEST_READ_BYTES = 1024 * 1024
 
 
 class CustomizationLog:
-    """An open log. Every line is with the operating system when `write` returns, so a follower sees it at once."""
+    """An open log. Every line is with the operating system when `write` returns, so a follower sees it at once.
 
-    def __init__(self, path: Path, run_id: str, *, most_bytes: int = MOST_BYTES) -> None:
+    `dropped_bytes` is what did not find room, exactly, when the log has been sealed.
+    """
+
+    def __init__(self, path: Path, run_id: str, *, most_bytes: int = MOST_BYTES, tail_bytes: int = TAIL_BYTES) -> None:
         self.path = path
         self.run_id = run_id
         self.dropped_bytes = 0
-        self._most_bytes = most_bytes
-        self._written = 0
         self._file = path.open("ab", buffering=0)
+        self._room = most_bytes - tail_bytes - self._file.tell()
+        self._tail: deque[bytes] = deque()
+        self._tail_room = tail_bytes
 
     def write(self, text: str, *, kind: str = "OUT") -> None:
-        """Append one line (without its line end)."""
-        line = f"[{self.run_id}] PACKER {kind} {text}\n".encode(errors="surrogateescape")
-        if self._written + len(line) > self._most_bytes:
-            self.dropped_bytes += len(line)
+        """Append one line (without its line end); surrogate escapes become the bytes they stand for."""
+        line = self._line(text, kind)
+        if not self._tail and len(line) <= self._room:
+            self._file.write(line)
+            self._room -= len(line)
             return
-        self._file.write(line)
-        self._written += len(line)
+        self._tail.append(line)
+        self._tail_room -= len(line)
+        while self._tail_room < 0:
+            oldest = self._tail.popleft()
+            self._tail_room += len(oldest)
+            self.dropped_bytes += len(oldest)
+
+    def _line(self, text: str, kind: str) -> bytes:
+        return f"[{self.run_id}] PACKER {kind} {text}\n".encode(errors="surrogateescape")
 
     def __enter__(self) -> "CustomizationLog":
         return self
@@ -41,9 +58,27 @@ class CustomizationLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.dropped_bytes:
-            note = f"[{self.run_id}] PACKER ERR {self.dropped_bytes} bytes were dropped: the log reached its limit\n"
-            self._file.write(note.encode())
-        self._file.write(f"[{self.run_id}] PACKER OUT {LAST_LINE}\n".encode())
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file:
+            if self.dropped_bytes:
+                note = f"{self.dropped_bytes} bytes were dropped here: the log reached its limit"
+                self._file.write(self._line(note, "ERR"))
+            for line in self._tail:
+                self._file.write(line)
+            self._file.write(self._line(LAST_LINE, "OUT"))
+            os.fsync(self._file.fileno())
+
+
+def lines_from(path: Path, position: int) -> Iterator[tuple[bytes, int]]:
+    """The whole lines behind `position`, each with its line end and the position after it; none without the file.
+
+    An overlong line comes in parts of 1 MiB. What is still being written is left for the next time.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(position)
+        while line := file.readline(LONGEST_READ_BYTES):
+            if not line.endswith(b"\n") and len(line) < LONGEST_READ_BYTES:
+                return
+            position += len(line)
+            yield line, position

@@ -1,0 +1,83 @@
+"""The stored log: what is in it, what is left out, and how it is followed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmkiln.staging.customization_log import LAST_LINE, LONGEST_READ_BYTES, CustomizationLog, lines_from
+
+
+def test_each_line_names_its_run_and_the_last_says_that_all_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "run-1") as log:
+        log.write("==> null: Connected to SSH!")
+        log.write("==> null: oops", kind="ERR")
+    assert path.read_text().splitlines() == [
+        "[run-1] PACKER OUT ==> null: Connected to SSH!",
+        "[run-1] PACKER ERR ==> null: oops",
+        f"[run-1] PACKER OUT {LAST_LINE}",
+    ]
+
+
+def test_a_line_can_be_read_before_the_log_is_sealed(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "run-1") as log:
+        log.write("first")
+        assert [line for line, _ in lines_from(path, 0)] == [b"[run-1] PACKER OUT first\n"]
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=100).map(lambda content: content.replace(b"\n", b"")))
+def test_a_guests_bytes_are_stored_as_they_came(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("log") / "customization.log"
+    with CustomizationLog(path, "r") as log:
+        log.write(content.decode(errors="surrogateescape"))
+    assert path.read_bytes().split(b"\n")[0] == b"[r] PACKER OUT " + content
+
+
+def test_what_finds_no_room_is_counted_and_the_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "r", most_bytes=3000, tail_bytes=1000) as log:
+        for number in range(1000):
+            log.write(f"line {number}")
+    content = path.read_bytes().splitlines(keepends=True)
+    written = b"".join(f"[r] PACKER OUT line {number}\n".encode() for number in range(1000))
+    notes = [index for index, line in enumerate(content) if b"were dropped" in line]
+    kept = b"".join(content[: notes[0]] + content[notes[0] + 1 : -1])
+    assert len(notes) == 1
+    assert log.dropped_bytes == len(written) - len(kept)
+    assert str(log.dropped_bytes).encode() in content[notes[0]]
+    assert len(kept) <= 3000
+    assert written.startswith(b"".join(content[: notes[0]]))
+    assert content[-2] == b"[r] PACKER OUT line 999\n"
+
+
+def test_a_log_within_its_limit_is_whole_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "r", most_bytes=2000, tail_bytes=1000) as log:
+        for number in range(70):
+            log.write(f"line {number}")
+    assert [line.split()[-1] for line in path.read_text().splitlines()[:-1]] == [str(number) for number in range(70)]
+    assert log.dropped_bytes == 0
+
+
+def test_a_follower_gets_each_line_once_and_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\nthr")
+    first = list(lines_from(path, 0))
+    assert [line for line, _ in first] == [b"one\n", b"two\n"]
+    with path.open("ab") as file:
+        file.write(b"ee\n")
+    assert [line for line, _ in lines_from(path, first[-1][1])] == [b"three\n"]
+
+
+def test_an_overlong_line_comes_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"\0" * (LONGEST_READ_BYTES * 2 + 10) + b"\n")
+    assert [len(line) for line, _ in lines_from(path, 0)] == [LONGEST_READ_BYTES, LONGEST_READ_BYTES, 11]
+
+
+def test_a_log_that_is_not_there_yet_has_no_lines(tmp_path: Path) -> None:
+    assert list(lines_from(tmp_path / "log", 0)) == []
