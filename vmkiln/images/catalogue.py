@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from vmkiln.errors import ImageNotFound, InputError
 
@@ -18,14 +19,23 @@ BY_RECIPE = {
     "debian": ("suite", "release"),
     "download": ("url", "checksum_url", "format"),
 }
-OPTIONAL = ("os_type", "signature", "signature_url", "keyring", "keyring_package", "packages", "version")
+OPTIONAL_BY_RECIPE = {
+    "debian": ("packages", "mirrors"),
+    "download": (
+        "os_type", "signature", "signature_url", "keyring", "keyring_hint", "release", "version",
+    ),
+}  # fmt: skip
+LISTS = ("packages", "mirrors")
+URLS = ("checksum_url", "signature_url")
 SIGNATURES = ("detached", "clearsigned", "none")
-FORMATS = ("qcow2", "raw")
+FORMATS = ("qcow2", "raw", "vhd")
+OS_TYPES = ("Linux", "Windows")
+SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True)
 class DebianEntry:
-    """An image made here from Debian's packages."""
+    """An image made here from Debian's packages; `mirrors` replaces the archive's own addresses (sources.list(5))."""
 
     publisher: str
     offer: str
@@ -34,11 +44,15 @@ class DebianEntry:
     suite: str
     release: str
     packages: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DownloadEntry:
-    """An image fetched by URL and checked against a published, signed checksum."""
+    """An image fetched by URL and checked against a published checksum, which is signed unless `signature` is none.
+
+    `keyring` is a path, or a name looked for in the user's own keyrings and in the distribution's.
+    """
 
     publisher: str
     offer: str
@@ -51,7 +65,8 @@ class DownloadEntry:
     signature: str = "none"
     signature_url: str = ""
     keyring: str = ""
-    keyring_package: str = ""
+    keyring_hint: str = ""
+    release: str = ""
     version: str = ""
 
 
@@ -75,7 +90,7 @@ class Catalogue:
         hint = f"did you mean {' or '.join(names[name] for name in near)}? " if near else ""
         raise ImageNotFound(
             f"the catalogue has no platform image {wanted}",
-            hint=hint + "`vmkiln image catalogue` lists them; docs/platform-images.md says how to add one",
+            hint=hint + "docs/platform-images.md lists them and says how to add one",
         )
 
     def names(self) -> list[str]:
@@ -106,27 +121,35 @@ def parse_catalogue(text: str, *, name: str) -> list[CatalogueEntry]:
         raise InputError(f"{name}: `image` must be an array of tables, written [[image]]")
     for index, table in enumerate(tables):
         mistakes += [f"image[{index}].{mistake}" for mistake in _mistakes(table)]
+    entries = [] if mistakes else [_entry(table) for table in tables]
+    for index, entry in enumerate(entries):
+        if _key(entry) in {_key(earlier) for earlier in entries[:index]}:
+            mistakes.append(f"image[{index}]: {entry.publisher}:{entry.offer}:{entry.sku} is there twice")
     if mistakes:
-        text = "\n".join(f"  {mistake}" for mistake in mistakes)
-        raise InputError(f"{name} has {len(mistakes)} mistakes:\n{text}", hint="docs/platform-images.md has examples")
-    return [_entry(table) for table in tables]
+        lines = "\n".join(f"  {mistake}" for mistake in mistakes)
+        count = f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}"
+        raise InputError(f"{name} has {count}:\n{lines}", hint="docs/platform-images.md has examples")
+    return entries
 
 
 def _mistakes(table: Mapping[str, Any]) -> list[str]:
     recipe = table.get("recipe")
-    if recipe not in BY_RECIPE:
+    if not isinstance(recipe, str) or recipe not in BY_RECIPE:
         return [f"recipe: `{recipe}` is not allowed; allowed are {', '.join(BY_RECIPE)}"]
     required = (*REQUIRED, *BY_RECIPE[recipe])
+    allowed = (*required, *OPTIONAL_BY_RECIPE[recipe])
     found = [f"{member}: is missing" for member in required if member not in table]
-    found += [f"{member}: is unknown" for member in table if member not in (*required, *OPTIONAL)]
-    for member in (*required, *OPTIONAL):
-        value = table.get(member)
-        wanted: type = int if member == "generation" else list if member == "packages" else str
-        if value is not None and not isinstance(value, wanted):
-            found.append(f"{member}: must be {'a number' if wanted is int else f'of type {wanted.__name__}'}")
+    found += [f"{member}: is unknown; allowed are {', '.join(allowed)}" for member in table if member not in allowed]
+    for member in allowed:
+        if member in table and (wanted := _type_mistake(member, table[member])):
+            found.append(f"{member}: must be {wanted}")
     found += _not_among(table, "generation", (1, 2))
     found += _not_among(table, "format", FORMATS)
     found += _not_among(table, "signature", SIGNATURES)
+    found += _not_among(table, "os_type", OS_TYPES)
+    url = table.get("url", "https:")
+    if isinstance(url, str) and urlsplit(url).scheme not in SCHEMES:
+        found.append(f"url: `{url}` is not an http or https address")
     if table.get("signature", "none") != "none" and not table.get("keyring"):
         found.append("keyring: is missing; a signature is checked against the public keys in it")
     if table.get("signature") == "detached" and not table.get("signature_url"):
@@ -134,14 +157,26 @@ def _mistakes(table: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _type_mistake(member: str, value: object) -> str | None:
+    if member == "generation":
+        return None if type(value) is int else "a number"
+    if member in LISTS:
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if is_list else "a list of texts"
+    return None if isinstance(value, str) and value else "a text that is not empty"
+
+
 def _not_among(table: Mapping[str, Any], member: str, allowed: Sequence[object]) -> list[str]:
-    if member not in table or table[member] in allowed:
+    if member not in table or _type_mistake(member, table[member]) or table[member] in allowed:
         return []
     return [f"{member}: `{table[member]}` is not allowed; allowed are {', '.join(str(item) for item in allowed)}"]
 
 
 def _entry(table: Mapping[str, Any]) -> CatalogueEntry:
     values = {name: value for name, value in table.items() if name != "recipe"}
+    values |= {name: tuple(values[name]) for name in LISTS if name in values}
     if table["recipe"] == "debian":
-        return DebianEntry(**{**values, "packages": tuple(values.get("packages", ()))})
+        return DebianEntry(**values)
+    # written relative to the image's own address
+    values |= {name: urljoin(values["url"], values[name]) for name in URLS if name in values}
     return DownloadEntry(**values)

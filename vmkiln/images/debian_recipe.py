@@ -7,6 +7,7 @@ mmdebstrap makes the root file system inside a user namespace, mke2fs turns it i
 """
 
 import asyncio
+import hashlib
 import os
 import shutil
 import tempfile
@@ -48,15 +49,19 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class DebianRecipe:
-    """What to make: Debian's code name (`bookworm`), the Hyper-V generation, and packages beyond the usual ones."""
+    """What to make: Debian's code name (`bookworm`), the Hyper-V generation, packages beyond the usual ones.
+
+    `mirrors` are lines or addresses for mmdebstrap(1); none means its own defaults.
+    """
 
     suite: str
     generation: int
     extra_packages: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
 
 
 def bootstrap_arguments(recipe: DebianRecipe, *, hook: Path, tar: Path) -> list[str]:
-    """mmdebstrap's arguments; it takes the mirrors from its own defaults for the suite; pure."""
+    """mmdebstrap's arguments; without mirrors of ours it takes its own defaults for the suite; pure."""
     boot = (
         ("grub-pc-bin",) if recipe.generation == 1 else ("grub-efi-amd64-bin", "grub-efi-amd64-signed", "shim-signed")
     )
@@ -70,7 +75,18 @@ def bootstrap_arguments(recipe: DebianRecipe, *, hook: Path, tar: Path) -> list[
         f'--customize-hook={hook} "$1"',
         recipe.suite,
         str(tar),
+        *recipe.mirrors,
     ]
+
+
+def recipe_digest(recipe: DebianRecipe) -> str:
+    """What the image is made by, as a SHA-256: a newer recipe makes a newer image; reads the packaged script."""
+    values = [*sorted(PACKAGES), recipe.suite, str(recipe.generation), *recipe.extra_packages, *recipe.mirrors]
+    return hashlib.sha256(_customize_script() + "\0".join([*values, str(SIZE_BYTES)]).encode()).hexdigest()
+
+
+def _customize_script() -> bytes:
+    return resources.files("vmkiln.images").joinpath("debian_customize.sh").read_bytes()
 
 
 def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +135,7 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
 async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: Callable[[str], None]) -> datetime:
     root_uuid = uuid.uuid4()
     hook = workplace / "customize.sh"
-    hook.write_bytes(resources.files("vmkiln.images").joinpath("debian_customize.sh").read_bytes())
+    hook.write_bytes(_customize_script())
     hook.chmod(0o755)
     tar = workplace / "root.tar"
     progress(f"making Debian {recipe.suite} (generation {recipe.generation}) from packages")

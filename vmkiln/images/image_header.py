@@ -1,7 +1,8 @@
 """The header inspector: what someone else wrote is read by us, byte by byte, before any QEMU tool opens it.
 
 Accepted are plain qcow2 (version 2 or 3, no backing file, no external data file, nothing encrypted, no snapshot, no
-feature we do not know) and raw disks that do not also look like something else. Everything else is refused.
+feature we do not know, tables within the file), raw disks that do not also look like something else, and fixed VHDs
+of such. Everything else is refused: VMDK, VHDX, dynamic VHD, VDI, QED, Parallels, Bochs, cloop, LUKS.
 Sources: docs/interop/qcow2.rst in QEMU; UEFI specification 5.3; threat model T-IMG-1 to T-IMG-9.
 """
 
@@ -11,6 +12,7 @@ import struct
 from pathlib import Path
 
 from vmkiln.errors import ImageUnsafe
+from vmkiln.images.vhd import FIXED, FOOTER_BYTES, read_footer
 
 HEAD_BYTES = 64 * 1024
 MOST_VIRTUAL_BYTES = 2 * 1024**4
@@ -32,85 +34,122 @@ MAGICS = {
 }
 DIRTY = 1
 CORRUPT = 2
-ALLOWED_INCOMPATIBLE = DIRTY
+COMPRESSION_TYPE = 8
+MOST_COMPRESSION_TYPE = 1  # 0 is zlib, 1 is zstd
+ALLOWED_INCOMPATIBLE = DIRTY | COMPRESSION_TYPE
 BACKING_FORMAT = 0xE2792ACA
 EXTERNAL_DATA_FILE = 0x44415441
 ENCRYPTION = 0x0537BE77
 MOST_L1_BYTES = 32 * 1024 * 1024
+MOST_REFERENCE_TABLE_BYTES = 8 * 1024 * 1024
+VHD_MAGIC = b"conectix"
+VDI_MAGIC = b"\x7f\x10\xda\xbe"
+BOOT_SIGNATURE = b"\x55\xaa"
 
 
-def inspect_image(path: Path, *, expected_format: str) -> None:
-    """Refuse a file that is not a harmless image of the expected format (`qcow2` or `raw`).
+def inspect_image(path: Path, *, expected_format: str) -> int:
+    """The virtual size in bytes of a harmless image of the expected format (`qcow2`, `raw` or `vhd`).
 
-    Reads 64 KiB at the front and 512 bytes at the end. Raises: `ImageUnsafe` saying what was found.
+    Reads 64 KiB at the front and 512 bytes at the end, of a regular file only.
+    Raises: `ImageUnsafe` saying what was found; every reason there is, not the first.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageUnsafe(f"{path} cannot be opened as an image: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ImageUnsafe(f"{path} is not a regular file")
         head = file.read(HEAD_BYTES)
-        file.seek(max(0, status.st_size - 512))
-        tail = file.read(512)
-    check_bytes(head, tail, size_bytes=status.st_size, expected_format=expected_format)
+        file.seek(max(0, status.st_size - FOOTER_BYTES))
+        tail = file.read(FOOTER_BYTES)
+    return check_bytes(head, tail, size_bytes=status.st_size, expected_format=expected_format)
 
 
-def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: str) -> None:
-    """The same for bytes already read; pure."""
-    if expected_format == "qcow2":
-        _check_qcow2(head)
-    elif expected_format == "raw":
-        _check_raw(head, tail, size_bytes)
-    else:
-        raise ImageUnsafe(f"images of format {expected_format} are not taken; allowed are qcow2 and raw")
+def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: str) -> int:
+    """The same for the first 64 KiB and the last 512 bytes of a file of `size_bytes`; pure."""
+    match expected_format:
+        case "qcow2":
+            return _check_qcow2(head, size_bytes)
+        case "raw":
+            if tail.startswith(VHD_MAGIC):
+                raise ImageUnsafe("the raw disk ends like a VHD file")
+            return _check_raw(head, size_bytes)
+        case "vhd":
+            return _check_fixed_vhd(head, tail, size_bytes)
+        case _:
+            raise ImageUnsafe(f"images of format {expected_format} are not taken; allowed are qcow2, raw and vhd")
 
 
-def _check_raw(head: bytes, tail: bytes, size_bytes: int) -> None:
+def _check_raw(head: bytes, size_bytes: int) -> int:
     for magic, name in MAGICS.items():
         if head.startswith(magic):
             raise ImageUnsafe(f"the raw disk begins like a {name} file")
-    if head[64:68] == b"\x7f\x10\xda\xbe":
+    if head[64:68] == VDI_MAGIC:
         raise ImageUnsafe("the raw disk begins like a VDI file")
-    if tail.startswith(b"conectix"):
-        raise ImageUnsafe("the raw disk ends like a VHD file")
     if size_bytes > MOST_VIRTUAL_BYTES:
         raise ImageUnsafe(f"the disk has {size_bytes} bytes; at most {MOST_VIRTUAL_BYTES} are taken")
-    if head[510:512] != b"\x55\xaa":
+    if head[510:512] != BOOT_SIGNATURE:
         raise ImageUnsafe("the raw disk has no partition table")
+    return size_bytes
 
 
-def _check_qcow2(head: bytes) -> None:
+def _check_fixed_vhd(head: bytes, tail: bytes, size_bytes: int) -> int:
+    footer = read_footer(tail)
+    if footer.disk_type != FIXED:
+        raise ImageUnsafe(f"the VHD file is of type {footer.disk_type}; only fixed ones (type {FIXED}) are taken")
+    if footer.size_bytes != size_bytes - FOOTER_BYTES:
+        raise ImageUnsafe(f"the VHD's footer says {footer.size_bytes} bytes, and {size_bytes - FOOTER_BYTES} are there")
+    return _check_raw(head, footer.size_bytes)
+
+
+def _check_qcow2(head: bytes, size_bytes: int) -> int:
     if not head.startswith(QCOW2):
         found = next((name for magic, name in MAGICS.items() if head.startswith(magic)), "something else")
         raise ImageUnsafe(f"this is not a qcow2 file but {found}")
     if len(head) < 104:
         raise ImageUnsafe("the qcow2 header is cut off")
     (
-        version, backing_offset, backing_size, cluster_bits, size, encryption, l1_size, l1_offset,
+        version, backing_offset, backing_size, cluster_bits, size, encryption, l1_entries, l1_offset,
         table_offset, table_clusters, snapshots, _snapshots_offset,
     ) = struct.unpack_from(">IQIIQIIQQIIQ", head, 4)  # fmt: skip
-    problems = {
-        f"version {version}": version not in (2, 3),
-        "a backing file": backing_offset != 0 or backing_size != 0,
-        f"clusters of 2^{cluster_bits} bytes": not 9 <= cluster_bits <= 21,
-        f"a virtual size of {size} bytes": not 0 < size <= MOST_VIRTUAL_BYTES,
-        "encryption": encryption != 0,
-        "snapshots": snapshots != 0,
-        "a first-level table that is too large": l1_size * 8 > MOST_L1_BYTES,
-        "tables inside the header": min(l1_offset, table_offset) < 512,
-        "a reference count table that is too large": table_clusters > 8 * 1024 * 1024,
-    }
-    _refuse(problems)
+    if version not in (2, 3) or not 9 <= cluster_bits <= 21:
+        raise ImageUnsafe(f"the qcow2 file is of version {version} with clusters of 2^{cluster_bits} bytes")
+    cluster = 1 << cluster_bits
+    table_bytes = table_clusters * cluster
+    bytes_of_an_entry = cluster * (cluster // 8)  # what one entry of the first-level table maps
+    _refuse(
+        {
+            "a backing file": backing_offset != 0 or backing_size != 0,
+            f"a virtual size of {size} bytes": not 0 < size <= MOST_VIRTUAL_BYTES,
+            "encryption": encryption != 0,
+            "snapshots": snapshots != 0,
+            "a first-level table that is too large": l1_entries * 8 > MOST_L1_BYTES,
+            "a first-level table that is too small": l1_entries < -(-size // bytes_of_an_entry),
+            "a first-level table out of place": not _is_placed(l1_offset, l1_entries * 8, cluster, size_bytes),
+            "a reference count table that is too large": table_bytes > MOST_REFERENCE_TABLE_BYTES,
+            "a reference count table out of place": not _is_placed(table_offset, table_bytes, cluster, size_bytes),
+        }
+    )
     if version == 3:
-        _check_version_3(head, 1 << cluster_bits)
+        _check_version_3(head, cluster)
     else:
-        _check_extensions(head, 72, 1 << cluster_bits)
+        _check_extensions(head, 72, cluster)
+    return int(size)
+
+
+def _is_placed(offset: int, length: int, cluster: int, size_bytes: int) -> bool:
+    """Whether a table starts at a cluster after the first and lies within the file."""
+    return offset >= cluster and offset % cluster == 0 and offset + length <= size_bytes
 
 
 def _check_version_3(head: bytes, cluster_bytes: int) -> None:
     incompatible, _compatible, _autoclear, refcount_order, header_length = struct.unpack_from(">QQQII", head, 72)
+    compression = head[104] if incompatible & COMPRESSION_TYPE and header_length > 104 else 0
     _refuse(
         {
+            f"compression of type {compression}": compression > MOST_COMPRESSION_TYPE,
             "an external data file": bool(incompatible & 4),
             "a mark that it is corrupt": bool(incompatible & CORRUPT),
             f"features we do not know ({incompatible:#x})": bool(incompatible & ~(ALLOWED_INCOMPATIBLE | 4 | CORRUPT)),
@@ -128,12 +167,13 @@ def _check_extensions(head: bytes, start: int, cluster_bytes: int) -> None:
         kind, length = struct.unpack_from(">II", head, position)
         if kind == 0:
             return
+        body = position + 8
         _refuse(
             {
                 "a backing file's format": kind == BACKING_FORMAT,
                 "an external data file's name": kind == EXTERNAL_DATA_FILE,
                 "an encryption header": kind == ENCRYPTION,
-                "a header extension that is too long": length > limit - position,
+                "a header extension that is too long": length > limit - body,
             }
         )
         position += 8 + -(-length // 8) * 8
