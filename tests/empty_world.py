@@ -46,7 +46,8 @@ def snapshot(home: Path) -> World:
         routes=_lines("ip", "route", "show", "table", "all"),
         rules=_lines("ip", "rule"),
         mounts=frozenset(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        listeners=_lines("ss", "-Hltun"),
+        # the protocol and the local address; the columns between them move
+        listeners=frozenset(" ".join((line.split()[0], line.split()[4])) for line in _lines("ss", "-Hltun")),
         unix_sockets=frozenset(
             line.split()[-1]
             for line in Path("/proc/net/unix").read_text().splitlines()[1:]

@@ -10,7 +10,7 @@ import typer
 
 from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.run import say
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.console_boot import boot_with_console
 from vmkiln.host.qemu import Disk
@@ -23,6 +23,7 @@ from vmkiln.service import opened_store, prepared_host
 from vmkiln.settings import read_settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.template.source import PlatformImageSource
 
 BOOT_MEMORY_MIB = 2048
 app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
@@ -157,6 +158,9 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
 
 
 def prepare(
+    template: Annotated[
+        Path | None, typer.Argument(help="Also get the platform image that this template starts from.")
+    ] = None,
     platform_image: Annotated[
         list[str] | None,
         typer.Option("--platform-image", metavar="PUBLISHER:OFFER:SKU[:VERSION]", help="Also get this platform image."),
@@ -166,6 +170,11 @@ def prepare(
 ) -> None:
     """Make ready what builds need: the container image, the accelerator's verdict, platform images."""
     references = [_reference(text) for text in platform_image or ()]
+    if template is not None:
+        resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
+        source = resolved.image_template.properties.source
+        if isinstance(source, PlatformImageSource):
+            references.append(PlatformImageReference(source.publisher, source.offer, source.sku, source.version))
 
     async def work() -> dict[str, Any]:
         settings = read_settings()
