@@ -1,10 +1,14 @@
 """The cache of source images: content-addressed, read-only, checked on use.
 
 An image lies in a folder named after the SHA-256 of its file, beside a record of what it is. Before use the whole file
-is read and matched; the check is remembered by the file's size, inode and change times (nanoseconds), so it is done
-again whenever the file was touched. A file that does not match is set aside, never used.
+is read and matched. The check is remembered by the file's size, inode and change times (nanoseconds) and done again
+when any of them differs: whoever writes to the file, with whatever rights, changes them. What this does not see is a
+disk that loses bits by itself. A file that does not match is set aside and never used.
 
-*Leaves behind:* the cached images. *Undone by:* deleting the folder. *Safe to repeat:* yes.
+Images are kept as uncompressed qcow2: as fast to boot from as raw (the guest's reads miss only one small table), and
+to hash, copy and check them takes the half GiB that is used and not the whole virtual size.
+
+*Leaves behind:* the cached images. *Undone by:* `remove`, or deleting the folder. *Safe to repeat:* yes.
 """
 
 import asyncio
@@ -14,9 +18,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,17 @@ from vmkiln.images.image_store import seal, sha256_of, sync
 RECORD = "record.json"
 CHECKED = "checked.json"
 CORRUPT = ".corrupt-"
+TEMPORARY = (".new-", ".adding-", ".removing-", CORRUPT)
+LOCK_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A cached source image. `digest` is the SHA-256 of the file; `created` when it was made or fetched (UTC)."""
+    """A cached source image. `digest` is the SHA-256 of the file; `created` when it was made or fetched (UTC).
+
+    `recipe` tells by what it was made or from where it was fetched: another recipe of the same name makes another
+    image. `published_digest` is the checksum its publisher gave (`sha256:...`), none for an image made here.
+    """
 
     name: str
     exact_version: str
@@ -42,11 +52,12 @@ class SourceImage:
     virtual_size_bytes: int
     origin: str
     created: datetime
+    recipe: str = ""
+    published_digest: str = ""
 
-    @property
-    def age_days(self) -> float:
+    def age_days(self, now: datetime) -> float:
         """Days since it was made or fetched."""
-        return (datetime.now(UTC) - self.created).total_seconds() / 86400
+        return (now - self.created).total_seconds() / 86400
 
 
 def cached_images(directory: Path) -> list[SourceImage]:
@@ -132,9 +143,31 @@ def _remember_check(path: Path) -> None:
     temporary.rename(marker)
 
 
+def remove(image: SourceImage) -> None:
+    """Delete an image from the cache; finds nothing and is content. A VM that has the file open keeps it."""
+    temporary = image.path.parent.with_name(f".removing-{image.digest[:16]}-{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        image.path.parent.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(directory: Path) -> list[Path]:
+    """Delete what a killed process left half made, and what was set aside; returns what was deleted.
+
+    Call it only while nothing is made or fetched, for instance inside `alone`.
+    """
+    found = [entry for prefix in TEMPORARY for entry in sorted(directory.glob(f"{prefix}*"))]
+    for entry in found:
+        shutil.rmtree(entry, ignore_errors=True)
+    return found
+
+
 @contextlib.asynccontextmanager
-async def alone(directory: Path, name: str) -> AsyncIterator[None]:
-    """Only one process at a time makes or fetches the image of this name; others wait here."""
+async def alone(directory: Path, name: str, *, waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """Only one process at a time makes or fetches the image of this name; others wait here.
+
+    `waiting` is called once when there is another.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -144,7 +177,13 @@ async def alone(directory: Path, name: str) -> AsyncIterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                await asyncio.sleep(0.2)
+                waiting()
+                waiting = _nothing
+                await asyncio.sleep(LOCK_PAUSE_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _nothing() -> None:
+    pass

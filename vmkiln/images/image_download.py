@@ -1,180 +1,229 @@
-"""Source images fetched by URL: resumable, checked against a published checksum whose signature is checked first.
+"""Fetches an image by its address: resumed, retried, and checked against its publisher's checksum before it is used.
 
-*Leaves behind:* on failure the part that was received, to go on from. *Undone by:* deleting it.
-*Safe to repeat:* yes; goes on where it stopped.
+*Leaves behind:* on success the file; after a failure only the part that arrived (`.part-*` in the cache), to go on
+from. *Undone by:* deleting it. *Safe to repeat:* yes; goes on where it stopped.
 """
 
 import asyncio
 import contextlib
+import email.utils
 import hashlib
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from vmkiln.errors import CommandFailed, DownloadFailed, HostUnfit
-from vmkiln.host import command
+from vmkiln.errors import DownloadFailed
 from vmkiln.images.catalogue import DownloadEntry
-from vmkiln.images.image_header import inspect_image
+from vmkiln.images.checksum_file import PublishedChecksum, published_checksum, verified_text
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
+CONNECT_SECONDS = 20.0
+SILENCE_SECONDS = 60.0
+MOST_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-MOST_CHECKSUM_BYTES = 4 * 1024 * 1024
+MOST_SMALL_BYTES = 4 * 1024 * 1024
 MOST_IMAGE_BYTES = 64 * 1024**3
 PROGRESS_BYTES = 32 * 1024 * 1024
 TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-BY_LENGTH = {64: "sha256", 128: "sha512"}
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """A fetched image file, and the version its publisher's checksum gives it."""
+    """A fetched file that matched its publisher's checksum, and when that checksum was published (UTC), if told."""
 
     file: Path
-    version: str
+    checksum: PublishedChecksum
+    published: datetime | None
 
 
-def published_checksum(text: str, file_name: str) -> tuple[str, str] | None:
-    """(algorithm, digest) of a file in a checksum file, GNU or BSD style; pure."""
-    for line in text.splitlines():
-        gnu = re.fullmatch(r"([0-9a-fA-F]{64,128})\s[ *]?(?:\./)?(\S+)", line.strip())
-        bsd = re.fullmatch(r"SHA(?:256|512) ?\((\S+)\) = ([0-9a-fA-F]{64,128})", line.strip())
-        name, digest = (gnu[2], gnu[1]) if gnu else (bsd[1], bsd[2]) if bsd else ("", "")
-        if name == file_name and len(digest) in BY_LENGTH:
-            return BY_LENGTH[len(digest)], digest.lower()
-    return None
+@dataclass(frozen=True)
+class Patience:
+    """How often to try, and how long to wait before the second time (twice as long each further time)."""
+
+    attempts: int = ATTEMPTS
+    first_pause_seconds: float = FIRST_PAUSE_SECONDS
+
+
+@contextlib.asynccontextmanager
+async def connected() -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client with limits. It takes proxies from the environment and trusts the system's certificates."""
+    limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    async with httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits) as client:
+        yield client
 
 
 async def fetch_image(
-    entry: DownloadEntry, parts: Path, folder: Path, *, progress: Callable[[str], None]
+    entry: DownloadEntry, folder: Path, *, parts: Path, own_keyrings: Path, progress: Progress, patience: Patience
 ) -> FetchedImage:
-    """Fetch an entry's image into `folder`; an unfinished part is kept in `parts`.
+    """Fetch an entry's image into `folder`; an unfinished part is kept in `parts` (same file system).
 
-    Raises: `DownloadFailed` when it cannot be fetched or does not match; `HostUnfit` when the keyring is missing;
-    `ImageUnsafe` when its header is refused.
+    Raises: `DownloadFailed` when it cannot be fetched or does not match; `HostUnfit` when the publisher's keys are
+    not on this machine.
     """
-    file_name = urlsplit(entry.url).path.rsplit("/", 1)[-1]
-    limits = httpx.Timeout(60.0, connect=20.0)
-    async with httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=limits) as client:
-        checksums = await _small_file(client, entry.checksum_url)
-        text = await _verified_text(client, entry, checksums, folder)
-        found = published_checksum(text, file_name)
-        if found is None:
-            raise DownloadFailed(f"{entry.checksum_url} has no checksum for {file_name}")
-        algorithm, digest = found
-        part = parts / f".part-{digest[:32]}"
-        await _resumed(client, entry.url, part, progress)
-    actual = await asyncio.to_thread(_digest_of, part, algorithm)
-    if actual != digest:
-        part.unlink()
-        raise DownloadFailed(f"{entry.url} has {algorithm} {actual}, but its publisher says {digest}")
-    file = folder / f"disk.{entry.format}"
-    part.rename(file)
-    inspect_image(file, expected_format=entry.format)
-    return FetchedImage(file, entry.version or f"{algorithm}-{digest[:16]}")
-
-
-async def _small_file(client: httpx.AsyncClient, url: str) -> bytes:
-    try:
-        response = await client.get(url)
-        response.raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DownloadFailed(f"fetching {url} failed: {_cause(error)}") from error
-    if len(response.content) > MOST_CHECKSUM_BYTES:
-        raise DownloadFailed(f"{url} is larger than a checksum file should be")
-    return response.content
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"the server answered {error.response.status_code}"
-    return str(error) or type(error).__name__
-
-
-async def _verified_text(client: httpx.AsyncClient, entry: DownloadEntry, checksums: bytes, folder: Path) -> str:
-    """The checksum file's text, once its signature is found good."""
-    if entry.signature == "none":
-        return checksums.decode(errors="replace")
-    if not Path(entry.keyring).is_file():
-        package = f"install the package `{entry.keyring_package}`" if entry.keyring_package else "put the keys there"
-        raise HostUnfit(f"the publisher's public keys {entry.keyring} are not on this machine", hint=package)
-    if shutil.which("gpgv") is None:
-        raise HostUnfit("gpgv is not installed", hint="install the package `gpgv`")
-    signed = folder / "checksums"
-    signed.write_bytes(checksums)
-    verified = folder / "checksums.verified"
-    arguments: list[str | Path] = ["gpgv", "--quiet", "--keyring", entry.keyring]
-    if entry.signature == "detached":
-        signature = folder / "checksums.signature"
-        signature.write_bytes(await _small_file(client, entry.signature_url))
-        arguments += [signature, signed]
-        verified = signed
-    else:
-        arguments += ["--output", verified, signed]
-    try:
-        await command.run(arguments, timeout_seconds=60)
-    except CommandFailed as error:
-        raise DownloadFailed(f"the signature of {entry.checksum_url} is not good: {error.output.strip()}") from error
-    return verified.read_text(errors="replace")
-
-
-async def _resumed(client: httpx.AsyncClient, url: str, part: Path, progress: Callable[[str], None]) -> None:
-    pause = FIRST_PAUSE_SECONDS
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            await _go_on(client, url, part, progress)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            is_final = (
-                isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in TEMPORARY_STATUS
-            ) or isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects))
-            if is_final or attempt == ATTEMPTS:
-                raise DownloadFailed(f"fetching {url} failed after {attempt} attempts: {_cause(error)}") from error
-            progress(f"fetching {url}: {_cause(error)}; trying again (attempt {attempt + 1} of {ATTEMPTS})")
-            await asyncio.sleep(pause)
-            pause *= 2
+    async with connected() as client:
+        download = _Download(client, progress, patience)
+        checksums, published = await download.small_file(entry.checksum_url)
+        if entry.signature == "none":
+            progress(f"{entry.checksum_url} is not signed; who serves it is trusted")
+            text = checksums.decode(errors="replace")
         else:
-            return
-
-
-async def _go_on(client: httpx.AsyncClient, url: str, part: Path, progress: Callable[[str], None]) -> None:
-    """Receive the rest; starts anew when the server sends the whole, or the file changed there."""
-    marker = part.with_name(part.name + ".validator")
-    received = part.stat().st_size if part.exists() and marker.exists() else 0
-    headers = {"Range": f"bytes={received}-", "If-Range": marker.read_text()} if received else {}
-    async with client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is there; the checksum decides
-        response.raise_for_status()
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            received = 0
-        validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        with contextlib.suppress(FileNotFoundError):
-            if not validator or validator.startswith("W/"):
-                marker.unlink()
-        if validator and not validator.startswith("W/"):
-            marker.write_text(validator)
-        total = received + int(response.headers.get("Content-Length", 0))
-        told = received
-        with part.open("r+b" if received else "wb") as file:
-            file.seek(received)
-            file.truncate()
-            async for chunk in response.aiter_bytes(CHUNK_BYTES):
-                file.write(chunk)
-                received += len(chunk)
-                if received > MOST_IMAGE_BYTES:
-                    raise DownloadFailed(f"{url} is larger than {MOST_IMAGE_BYTES} bytes")
-                if received - told >= PROGRESS_BYTES:
-                    told = received
-                    share = f"{received * 100 // total} %" if total else "?"
-                    progress(f"fetching {url}: {received >> 20} MiB ({share})")
-    marker.unlink(missing_ok=True)
+            is_detached = entry.signature == "detached"
+            signature = (await download.small_file(entry.signature_url))[0] if is_detached else None
+            text = await verified_text(entry, checksums, signature=signature, own_keyrings=own_keyrings, folder=folder)
+        name = unquote(urlsplit(entry.url).path).rsplit("/", 1)[-1]
+        checksum = published_checksum(text, name)
+        if checksum is None:
+            raise DownloadFailed(f"{entry.checksum_url} has no SHA-256 or SHA-512 of {name}")
+        part = parts / f".part-{checksum.digest[:32]}"
+        await download.whole_file(entry.url, part)
+    actual = await asyncio.to_thread(_digest_of, part, checksum.algorithm)
+    if actual != checksum.digest:
+        part.unlink()
+        raise DownloadFailed(
+            f"{entry.url} has {checksum.algorithm} {actual}, but its publisher says {checksum.digest}",
+            hint="it was deleted; the publisher may just be replacing it, so try again later",
+        )
+    file = folder / "fetched"
+    part.rename(file)
+    return FetchedImage(file, checksum, published)
 
 
 def _digest_of(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def last_modified(headers: httpx.Headers) -> datetime | None:
+    """The `Last-Modified` of an answer (UTC); pure."""
+    with contextlib.suppress(KeyError, ValueError):
+        return email.utils.parsedate_to_datetime(headers["Last-Modified"]).astimezone(UTC)
+    return None
+
+
+def resumes_at(status: int, headers: httpx.Headers, *, asked: int) -> int:
+    """At which byte an answer's content begins, when `asked` was asked for; pure.
+
+    Raises: `DownloadFailed` when the server sends another part than it was asked for.
+    """
+    if status != httpx.codes.PARTIAL_CONTENT:
+        return 0
+    found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", headers.get("Content-Range", ""))
+    if found is None or int(found[1]) != asked:
+        raise DownloadFailed(f"bytes from {asked} on were asked for, and {headers.get('Content-Range')!r} came")
+    return asked
+
+
+class _Download:
+    """Fetches files with one client, telling and retrying the same way."""
+
+    def __init__(self, client: httpx.AsyncClient, progress: Progress, patience: Patience) -> None:
+        self._client = client
+        self._progress = progress
+        self._patience = patience
+
+    async def small_file(self, url: str) -> tuple[bytes, datetime | None]:
+        """A file of at most 4 MiB, and when it was published."""
+        async for attempt in self._attempts(url):
+            async with attempt, self._client.stream("GET", url) as response:
+                _check_answer(url, response)
+                content = b""
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > MOST_SMALL_BYTES:
+                        raise DownloadFailed(f"{url} is larger than {MOST_SMALL_BYTES} bytes, so no checksum file")
+                return content, last_modified(response.headers)
+        raise AssertionError("the loop returns or raises")
+
+    async def whole_file(self, url: str, part: Path) -> None:
+        """All of a file, going on from what `part` has of the same one."""
+        async for attempt in self._attempts(url):
+            async with attempt:
+                await self._go_on(url, part)
+                return
+
+    async def _attempts(self, url: str) -> "AsyncIterator[contextlib.AbstractAsyncContextManager[None]]":
+        pause = self._patience.first_pause_seconds
+        for number in range(1, self._patience.attempts + 1):
+            yield self._told(url, number)
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    @contextlib.asynccontextmanager
+    async def _told(self, url: str, number: int) -> AsyncIterator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            cause, is_final = _cause(error)
+            if is_final or number == self._patience.attempts:
+                tries = f" after {number} attempts" if number > 1 else ""
+                raise DownloadFailed(f"fetching {url} failed{tries}: {cause}") from error
+            self._progress(f"fetching {url}: {cause}; trying again (attempt {number} of {self._patience.attempts})")
+
+    async def _go_on(self, url: str, part: Path) -> None:
+        marker = part.with_name(part.name + ".validator")
+        received = part.stat().st_size if part.exists() and marker.exists() else 0
+        headers = {"Range": f"bytes={received}-", "If-Range": marker.read_text()} if received else {}
+        async with self._client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
+            if received and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # all of it is there already; the checksum decides
+            _check_answer(url, response)
+            received = resumes_at(response.status_code, response.headers, asked=received)
+            _remember(marker, response.headers)
+            await self._receive(url, response, part, received)
+        marker.unlink(missing_ok=True)
+
+    async def _receive(self, url: str, response: httpx.Response, part: Path, received: int) -> None:
+        total = received + int(response.headers.get("Content-Length", 0))
+        if total > MOST_IMAGE_BYTES:
+            raise DownloadFailed(f"{url} is larger than {MOST_IMAGE_BYTES} bytes")
+        told = received
+        with part.open("r+b" if received else "wb") as file:
+            file.truncate(received)
+            file.seek(received)
+            async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                await asyncio.to_thread(file.write, chunk)
+                received += len(chunk)
+                if received > MOST_IMAGE_BYTES:
+                    raise DownloadFailed(f"{url} is larger than {MOST_IMAGE_BYTES} bytes")
+                if received - told >= PROGRESS_BYTES:
+                    told = received
+                    share = f" ({received * 100 // total} %)" if total else ""
+                    self._progress(f"fetching {url}: {received >> 20} of {total >> 20} MiB{share}")
+
+
+def _check_answer(url: str, response: httpx.Response) -> None:
+    response.raise_for_status()
+    if url.startswith("https:") and response.url.scheme != "https":
+        raise DownloadFailed(f"{url} led to an address without https, {response.url}")
+
+
+def _remember(marker: Path, headers: httpx.Headers) -> None:
+    """Keep what tells this very file from a later one of its address; a weak ETag does not (RFC 9110, 13.1.5)."""
+    strong = headers.get("ETag", "")
+    validator = strong if strong and not strong.startswith("W/") else headers.get("Last-Modified", "")
+    if validator:
+        marker.write_text(validator)
+    else:
+        marker.unlink(missing_ok=True)
+
+
+def _cause(error: Exception) -> tuple[str, bool]:
+    """Why a fetch failed, and whether it is of no use to try again."""
+    match error:
+        case httpx.HTTPStatusError():
+            status = error.response.status_code
+            return f"the server answered {status} {error.response.reason_phrase}", status not in TEMPORARY_STATUS
+        case httpx.TooManyRedirects():
+            return f"more than {MOST_REDIRECTS} redirects", True
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
+            return f"not a usable address ({error})", True
+        case _:
+            return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, False

@@ -146,7 +146,7 @@ def _is_placed(offset: int, length: int, cluster: int, size_bytes: int) -> bool:
 
 def _check_version_3(head: bytes, cluster_bytes: int) -> None:
     incompatible, _compatible, _autoclear, refcount_order, header_length = struct.unpack_from(">QQQII", head, 72)
-    compression = head[104] if incompatible & COMPRESSION_TYPE and header_length > 104 else 0
+    compression = int.from_bytes(head[104:105]) if incompatible & COMPRESSION_TYPE and header_length > 104 else 0
     _refuse(
         {
             f"compression of type {compression}": compression > MOST_COMPRESSION_TYPE,
@@ -177,7 +177,8 @@ def _check_extensions(head: bytes, start: int, cluster_bytes: int) -> None:
             }
         )
         position += 8 + -(-length // 8) * 8
-    if position < limit:
+    # QEMU stops where the first cluster ends; more than fits in there is no header of an honest tool
+    if position < cluster_bytes:
         raise ImageUnsafe("the qcow2 header's extensions do not end")
 
 

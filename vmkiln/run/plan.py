@@ -8,8 +8,7 @@ from typing import Any
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host import network
 from vmkiln.host.network_namespace import Allowance
-from vmkiln.images.catalogue import read_catalogue
-from vmkiln.images.platform_image import PlatformImageReference, find_cached
+from vmkiln.images.platform_image import PlatformImageReference, plan_platform_image
 from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
 from vmkiln.run import customizing, validating
 from vmkiln.run.building import check_buildable
@@ -93,13 +92,14 @@ def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any]
     if isinstance(source, PlatformImageSource):
         reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
         try:
-            entry = read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+            resolution = plan_platform_image(
+                reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue
+            )
         except ImageNotFound as error:
             return {**found, "problem": f"{error.message}; {error.hint}"}, 1
-        cached = find_cached(settings.image_cache, reference)
-        found["exact_version"] = cached.exact_version if cached else "made or fetched when the build starts"
-        found["generation"] = entry.generation
-        return found, entry.generation
+        found["exact_version"] = resolution.cached.exact_version if resolution.cached else resolution.sentence
+        found["generation"] = resolution.entry.generation
+        return found, resolution.entry.generation
     return found, 1
 
 
