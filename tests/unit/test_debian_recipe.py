@@ -22,7 +22,7 @@ ROOT_UUID = uuid.UUID("0123abcd-0000-4000-8000-000000000000")
 
 
 def arguments(recipe: DebianRecipe) -> list[str]:
-    return bootstrap_arguments(recipe, hook=Path("/h/customize.sh"), tar=Path("/h/root.tar"))
+    return bootstrap_arguments(recipe, script="#!/bin/sh\nset -eu\n", tar=Path("/h/root.tar"))
 
 
 def included(recipe: DebianRecipe) -> set[str]:
@@ -43,6 +43,10 @@ def test_each_generation_has_its_own_boot_loader(generation: int, has: str, lack
     assert has in packages
     assert lacks not in packages
     assert {"cloud-init", "openssh-server", "linux-image-cloud-amd64"} <= packages
+
+
+def test_the_script_is_handed_over_as_text() -> None:
+    assert "--customize-hook=#!/bin/sh\nset -eu\n" in arguments(DebianRecipe("bookworm", 1))
 
 
 def test_packages_and_mirrors_of_an_entry_are_used() -> None:

@@ -132,10 +132,10 @@ def test_an_image_can_be_removed_twice(tmp_path: Path) -> None:
 
 def test_leftovers_of_killed_processes_are_removed_and_images_stay(tmp_path: Path) -> None:
     image = put(tmp_path)
-    for name in (".new-1", ".adding-2", ".corrupt-3", ".removing-4"):
+    for name in (".adding-2", ".corrupt-3", ".removing-4"):
         (tmp_path / name).mkdir()
     (tmp_path / ".part-x").write_bytes(b"to go on from")
-    assert len(remove_leftovers(tmp_path)) == 4
+    assert len(remove_leftovers(tmp_path)) == 3
     assert cached_images(tmp_path) == [image]
     assert (tmp_path / ".part-x").exists()
 

@@ -6,10 +6,8 @@ mmdebstrap makes the root file system inside a user namespace, mke2fs turns it i
 *Leaves behind:* one qcow2 file. *Undone by:* deleting it. *Safe to repeat:* yes; each time with the newest packages.
 """
 
-import asyncio
 import hashlib
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +21,7 @@ from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
+from vmkiln.images import making_folder
 from vmkiln.images.boot_disk import SECTOR, assemble, layout
 
 BOOTSTRAP_SECONDS = 3600
@@ -60,8 +59,12 @@ class DebianRecipe:
     mirrors: tuple[str, ...] = ()
 
 
-def bootstrap_arguments(recipe: DebianRecipe, *, hook: Path, tar: Path) -> list[str]:
-    """mmdebstrap's arguments; without mirrors of ours it takes its own defaults for the suite; pure."""
+def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list[str]:
+    """mmdebstrap's arguments; without mirrors of ours it takes its own defaults for the suite; pure.
+
+    The script that makes a machine of the system is handed over as text: mmdebstrap runs it as a subordinate id, which
+    may not be able to pass through the user's own folders.
+    """
     boot = (
         ("grub-pc-bin",) if recipe.generation == 1 else ("grub-efi-amd64-bin", "grub-efi-amd64-signed", "shim-signed")
     )
@@ -72,7 +75,7 @@ def bootstrap_arguments(recipe: DebianRecipe, *, hook: Path, tar: Path) -> list[
         "--variant=minbase",
         f"--include={','.join(packages)}",
         "--dpkgopt=force-confold",
-        f'--customize-hook={hook} "$1"',
+        f"--customize-hook={script}",
         recipe.suite,
         str(tar),
         *recipe.mirrors,
@@ -123,21 +126,18 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
 
     Raises: `CommandFailed` with what the failing tool said. Cancelling ends every tool and leaves nothing.
     """
-    workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
-    try:
-        # mmdebstrap works as a subordinate id, which must be able to pass through here
-        workplace.chmod(0o711)
-        return await _make(recipe, target, workplace, progress)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
+    # mmdebstrap works as a subordinate id in a folder of its own, which everyone on the way to it must let pass
+    async with making_folder.opened(target.parent) as workplace:
+        tar = workplace / "root.tar"
+        root_uuid = uuid.uuid4()
+        async with making_folder.opened(Path(tempfile.gettempdir()), mode=0o711) as scratch:
+            await _bootstrap(recipe, tar, scratch, root_uuid=root_uuid, progress=progress)
+        return await _assembled(recipe, target, workplace, root_uuid=root_uuid, progress=progress)
 
 
-async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: Callable[[str], None]) -> datetime:
-    root_uuid = uuid.uuid4()
-    hook = workplace / "customize.sh"
-    hook.write_bytes(_customize_script())
-    hook.chmod(0o755)
-    tar = workplace / "root.tar"
+async def _bootstrap(
+    recipe: DebianRecipe, tar: Path, scratch: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
+) -> None:
     progress(f"making Debian {recipe.suite} (generation {recipe.generation}) from packages")
 
     def report(chunk: bytes) -> None:
@@ -145,18 +145,23 @@ async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: C
             if line.startswith("I: "):
                 progress(f"mmdebstrap: {line[3:]}")
 
+    environment = environment_for(recipe, root_uuid=root_uuid, inherited=os.environ)
     await command.run(
-        bootstrap_arguments(recipe, hook=hook, tar=tar),
+        bootstrap_arguments(recipe, script=_customize_script().decode(), tar=tar),
         timeout_seconds=BOOTSTRAP_SECONDS,
-        environment=environment_for(recipe, root_uuid=root_uuid, inherited=os.environ),
-        directory=workplace,
+        environment={**environment, "TMPDIR": str(scratch)},
+        directory=scratch,
         on_stderr=report,
     )
+
+
+async def _assembled(
+    recipe: DebianRecipe, target: Path, workplace: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
+) -> datetime:
     plan = layout(recipe.generation, size_bytes=SIZE_BYTES)
     root = workplace / "root.ext4"
     progress("writing the root file system")
-    await _root_file_system(workplace, tar, root, root_uuid=root_uuid, size_bytes=plan.root_sectors * SECTOR)
-    tar.unlink()
+    await _root_file_system(workplace, root, root_uuid=root_uuid, size_bytes=plan.root_sectors * SECTOR)
     disk = workplace / "disk.raw"
     progress("putting the disk together")
     await assemble(disk, plan, root=root, boot=workplace / "boot", esp_id=esp_id(root_uuid))
@@ -167,8 +172,12 @@ async def _make(recipe: DebianRecipe, target: Path, workplace: Path, progress: C
     return newest_date((workplace / "boot" / "dates").read_text())
 
 
-async def _root_file_system(workplace: Path, tar: Path, image: Path, *, root_uuid: uuid.UUID, size_bytes: int) -> None:
-    """ext4 with the right owners: unpacked and read inside a namespace with a whole range of ids."""
+async def _root_file_system(workplace: Path, image: Path, *, root_uuid: uuid.UUID, size_bytes: int) -> None:
+    """ext4 with the right owners: unpacked and read inside a namespace with a whole range of ids.
+
+    Takes `root.tar` in the workplace away, and puts what belongs beside the root file system into `boot`.
+    """
+    tar = workplace / "root.tar"
     folder = workplace / "root"
     folder.mkdir()
     with image.open("wb") as file:
@@ -177,6 +186,7 @@ async def _root_file_system(workplace: Path, tar: Path, image: Path, *, root_uui
     async with namespace.opened() as inside:
         unpack = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
         await inside.run([*unpack, "--file", tar, "--directory", folder], timeout_seconds=600)
+        tar.unlink()
         await inside.run(["mv", folder / ".beside", workplace / "boot"], timeout_seconds=60)
         await inside.run(["mke2fs", *options, "-d", folder, image], timeout_seconds=900)
         await inside.run(["rm", "-rf", folder], timeout_seconds=300)

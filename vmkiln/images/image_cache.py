@@ -30,7 +30,7 @@ from vmkiln.images.image_store import seal, sha256_of, sync
 RECORD = "record.json"
 CHECKED = "checked.json"
 CORRUPT = ".corrupt-"
-TEMPORARY = (".new-", ".adding-", ".removing-", CORRUPT)
+TEMPORARY = (".adding-", ".removing-", CORRUPT)
 LOCK_PAUSE_SECONDS = 0.2
 
 

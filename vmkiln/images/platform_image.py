@@ -19,6 +19,7 @@ from pathlib import Path
 from vmkiln.errors import ImageNotFound, ImageUnsafe
 from vmkiln.host.disk_image import convert, virtual_size
 from vmkiln.host.qemu import Disk
+from vmkiln.images import making_folder
 from vmkiln.images.catalogue import CatalogueEntry, DebianEntry, DownloadEntry, read_catalogue
 from vmkiln.images.debian_recipe import DebianRecipe, make_image, recipe_digest
 from vmkiln.images.image_cache import SourceImage, add, alone, cached_images, checked
@@ -170,10 +171,9 @@ class _Fetching:
 
 async def _new(entry: CatalogueEntry, reference: PlatformImageReference, fetching: _Fetching) -> SourceImage:
     directory = fetching.cache_directory
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=directory, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        # mmdebstrap's subordinate id must be able to pass through
-        folder.chmod(0o711)
+    for parent in (directory, Path(tempfile.gettempdir())):
+        await making_folder.remove_abandoned(parent)
+    async with making_folder.opened(directory) as folder:
         file = folder / "disk.qcow2"
         published = ""
         match entry:

@@ -1,0 +1,72 @@
+"""A temporary folder in which an image is made; its content may belong to the user's subordinate ids.
+
+A folder is locked while the process that made it lives, so that one whose process was killed is known and removed.
+
+*Leaves behind:* nothing. *Undone by:* leaving the block, or `remove_abandoned`. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from vmkiln.host import namespace
+
+PREFIX = ".vmkiln-making-"
+REMOVE_SECONDS = 300
+# between the moments a folder is made and locked it must not be taken for abandoned
+LEAST_AGE_SECONDS = 60
+
+
+@contextlib.asynccontextmanager
+async def opened(parent: Path, *, mode: int = 0o700) -> AsyncIterator[Path]:
+    """A new folder under `parent`, gone with everything in it when the block is left, however it is left."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder.chmod(mode)
+        yield folder
+    finally:
+        # finished even when the task is cancelled once more meanwhile
+        await asyncio.shield(asyncio.ensure_future(remove_tree(folder)))
+        os.close(descriptor)
+
+
+async def remove_tree(folder: Path) -> None:
+    """Delete a folder with files of the user's subordinate ids in it; finds nothing and is content."""
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    if folder.exists():
+        async with namespace.opened() as inside:
+            await inside.run(["rm", "-rf", "--one-file-system", folder], timeout_seconds=REMOVE_SECONDS)
+
+
+def abandoned(parent: Path) -> list[Path]:
+    """This user's folders under `parent` whose process is gone."""
+    folders = [path for path in sorted(parent.glob(f"{PREFIX}*")) if path.is_dir() and not path.is_symlink()]
+    return [folder for folder in folders if _is_abandoned(folder)]
+
+
+def _is_abandoned(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        if status.st_uid != os.getuid() or time.time() - status.st_ctime < LEAST_AGE_SECONDS:
+            return False
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
+
+
+async def remove_abandoned(parent: Path) -> None:
+    """Delete what killed processes of this user left under `parent`."""
+    for folder in abandoned(parent):
+        await remove_tree(folder)
