@@ -1,8 +1,10 @@
 """The real Packer and a real ssh server on 127.0.0.1, run by whoever runs the tests, with keys made for one test."""
 
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +18,7 @@ from vmkiln.packer.packer_template import INPUT, Connection, PackerInput
 from vmkiln.staging.login_key import new_key
 
 SSHD = "/usr/sbin/sshd"
+RELAY = Path(__file__).parents[2] / "vmkiln/images/container_relay.pl"
 
 
 @dataclass(frozen=True)
@@ -49,40 +52,47 @@ class Bench:
 
 @pytest.fixture(name="bench")
 def bench_(tmp_path: Path) -> Iterator[Bench]:
-    missing = [program for program in (SSHD, "packer") if shutil.which(program) is None]
+    missing = [program for program in (SSHD, "packer", "perl") if shutil.which(program) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     login, host = new_key("login"), new_key("host")
     for name, text in (("host", host.private), ("authorized", login.public + "\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    server_port, relay_port = free_port(), free_port()
     options = {
         "ListenAddress": "127.0.0.1",
-        "Port": port,
+        "Port": server_port,
         "HostKey": tmp_path / "host",
         "AuthorizedKeysFile": tmp_path / "authorized",
+        "LogLevel": "VERBOSE",
         "PidFile": "none",
+        "StrictModes": "no",
         "Subsystem": "sftp internal-sftp",
         "UsePAM": "no",
-        "StrictModes": "no",
     }
-    arguments = [SSHD, "-D", "-e", "-f", "/dev/null", *(f"-o{name}={value}" for name, value in options.items())]
-    with (tmp_path / "sshd.log").open("wb") as log, subprocess.Popen(arguments, stderr=log) as server:
-        try:
-            _wait_until_open(port)
-            yield Bench(tmp_path, Connection(port, getpass.getuser(), login.private, 20))
-        finally:
-            server.terminate()
+    server = [SSHD, "-D", "-e", "-f", "/dev/null", *(f"-o{name}={value}" for name, value in options.items())]
+    relay = ["perl", str(RELAY), str(relay_port), "127.0.0.1", str(server_port)]
+    with contextlib.ExitStack() as stack:
+        for program in (relay, server):
+            log = stack.enter_context((tmp_path / f"{Path(program[0]).name}.log").open("wb"))
+            process = stack.enter_context(subprocess.Popen(program, stderr=log, start_new_session=True))
+            # the relay's children are of its session
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
+        wait_until_heard(tmp_path / "sshd.log", b"Server listening")
+        yield Bench(tmp_path, Connection(relay_port, getpass.getuser(), login.private, 20))
 
 
-def _wait_until_open(port: int) -> None:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until_heard(log: Path, text: bytes) -> None:
+    """Wait until a program has written that."""
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"no ssh server on port {port}")
+    while text not in log.read_bytes():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)

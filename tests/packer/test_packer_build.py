@@ -81,3 +81,11 @@ def test_a_destination_without_a_folder_fails_and_leaves_no_file(bench: Bench, t
     assert any(isinstance(event, BuildError) and event.text for event in events)
     assert any(isinstance(event, Line) and "no-such-folder" in event.text for event in events)
     assert not folder.exists()
+
+
+def test_packer_is_one_login_to_the_ssh_server(bench: Bench) -> None:
+    steps = [InlineShell(f"step {number}", "a", ("true",)) for number in range(3)]
+    assert bench.build(packer_input(steps, bench.connection)).returncode == 0
+    log = (bench.folder / "sshd.log").read_bytes()
+    assert log.count(b"Connection from") == 1
+    assert log.count(b"Accepted publickey") == 1

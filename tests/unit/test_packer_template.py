@@ -57,7 +57,8 @@ def test_a_destination_that_packer_would_interpret_is_refused() -> None:
 
 def test_packer_logs_in_as_the_build_user_with_the_runs_key() -> None:
     builder = template_of(INLINE)["builders"][0]
-    assert (builder["ssh_host"], builder["ssh_port"], builder["ssh_username"]) == ("127.0.0.1", 2222, "packer")
+    assert (builder["ssh_proxy_host"], builder["ssh_proxy_port"]) == ("127.0.0.1", 2222)
+    assert builder["ssh_username"] == "packer"
     assert builder["ssh_private_key_file"] == "/aib/packerInput/key"
     assert builder["ssh_timeout"] == "900s"
     assert packer_input([INLINE], CONNECTION).text_of("key") == "PRIVATE KEY"

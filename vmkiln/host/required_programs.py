@@ -30,6 +30,7 @@ REQUIRED_PROGRAMS = (
     RequiredProgram(("mkfs.fat",), "dosfstools", "boot partitions of platform images", None),
     RequiredProgram(("mcopy",), "mtools", "fills boot partitions without root"),
     RequiredProgram(("busybox",), "busybox-static", "the system inside the container's VM", ()),
+    RequiredProgram(("perl",), "perl-base", "Packer's way to the VM, inside the container's VM"),
     RequiredProgram(("zstd",), "zstd", "unpacks kernel modules and images"),
     RequiredProgram(("gpgv",), "gpgv", "checks signatures of platform images"),
     RequiredProgram(("dpkg-deb",), "dpkg", "unpacks the container's kernel"),

@@ -1,7 +1,7 @@
 """The container image: kernel, initial file system and Packer disk that every container group boots from.
 
-Made once from the machine's own Packer and busybox and a distribution kernel; the folder's name is the digest of all
-that went in, so a newer Packer makes a new image and an old one is never changed.
+Made once from the machine's own Packer, busybox and Perl and a distribution kernel; the folder's name is the digest of
+all that went in, so a newer Packer makes a new image and an old one is never changed.
 
 *Leaves behind:* a read-only folder in the cache. *Undone by:* deleting the folder. *Safe to repeat:* yes.
 """
@@ -13,7 +13,7 @@ import lzma
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -77,26 +77,36 @@ async def obtain_container_image(
 ) -> ContainerImage:
     """The container image for this machine's Packer, made now if it is not there.
 
-    Raises: `HostUnfit` when busybox is missing or not static, or the kernel cannot be had.
+    Raises: `HostUnfit` when busybox is missing or not static, Perl is missing, or the kernel cannot be had.
     """
     directory.mkdir(parents=True, exist_ok=True)
     kernel = await obtain_kernel(directory / "kernel", progress=progress)
     busybox = await _static_busybox()
-    init = resources.files("vmkiln.images").joinpath("container_init.sh").read_bytes()
-    digest = await asyncio.to_thread(_digest, kernel.digest.encode(), packer, busybox, init)
+    perl = shutil.which("perl")
+    if perl is None:
+        raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
+    files = resources.files("vmkiln.images")
+    init = files.joinpath("container_init.sh").read_bytes()
+    relay = files.joinpath("container_relay.pl").read_bytes()
+    programs = {"packer": packer, "perl": Path(perl)}
+    digest = await asyncio.to_thread(_digest, [kernel.digest.encode(), init, relay], [*programs.values(), busybox])
     place = directory / digest
     if not (place / "record.json").exists():
         progress(f"making the container image with Packer {packer_version}")
-        await _make(place, kernel, packer=packer, packer_version=packer_version, busybox=busybox, init=init)
+        initramfs = await _initramfs(kernel, busybox=busybox, init=init)
+        record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
+        await _make(place, kernel.vmlinuz, initramfs=initramfs, programs=programs, relay=relay, record=record)
     record = json.loads((place / "record.json").read_text())
     return ContainerImage(
         place / "vmlinuz", place / "initramfs", place / "disk.ext4", digest, packer_version=record["packer_version"]
     )
 
 
-def _digest(kernel: bytes, packer: Path, busybox: Path, init: bytes) -> str:
-    total = hashlib.sha256(kernel + b"\0" + hashlib.sha256(init).digest())
-    for path in (packer, busybox):
+def _digest(contents: Sequence[bytes], files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for content in contents:
+        total.update(hashlib.sha256(content).digest())
+    for path in files:
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
@@ -113,17 +123,20 @@ async def _static_busybox() -> Path:
 
 
 async def _make(
-    place: Path, kernel: ContainerKernel, *, packer: Path, packer_version: str, busybox: Path, init: bytes
+    place: Path,
+    vmlinuz: Path,
+    *,
+    initramfs: bytes,
+    programs: Mapping[str, Path],
+    relay: bytes,
+    record: Mapping[str, str],
 ) -> None:
     workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
     try:
-        initramfs = await _initramfs(kernel, busybox=busybox, init=init)
         (workplace / "initramfs").write_bytes(initramfs)
-        await asyncio.to_thread(shutil.copyfile, kernel.vmlinuz, workplace / "vmlinuz")
-        await _packer_disk(workplace, packer)
-        (workplace / "record.json").write_text(
-            json.dumps({"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version})
-        )
+        await asyncio.to_thread(shutil.copyfile, vmlinuz, workplace / "vmlinuz")
+        await _packer_disk(workplace, programs, relay)
+        (workplace / "record.json").write_text(json.dumps(record))
         for path in workplace.iterdir():
             path.chmod(0o444)
         if not place.exists():
@@ -157,17 +170,19 @@ async def _module(path: Path) -> bytes:
     return content
 
 
-async def _packer_disk(workplace: Path, packer: Path) -> None:
+async def _packer_disk(workplace: Path, programs: Mapping[str, Path], relay: bytes) -> None:
     root = workplace / "disk"
     for folder in ("aib/packerInput", "dev", "etc", "proc", "tmp", "bin"):
         (root / folder).mkdir(parents=True)
     (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/packer\n")
-    await asyncio.to_thread(shutil.copyfile, packer, root / "packer")
-    (root / "packer").chmod(0o755)
-    for library in await _libraries(packer):
-        target = root / str(library).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(shutil.copy, library, target)
+    (root / "relay.pl").write_bytes(relay)
+    for name, program in programs.items():
+        await asyncio.to_thread(shutil.copyfile, program, root / name)
+        (root / name).chmod(0o755)
+        for library in await _libraries(program):
+            target = root / str(library).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(shutil.copy, library, target)
     await make_ext4(workplace / "disk.ext4", root)
     await asyncio.to_thread(shutil.rmtree, root)
 

@@ -28,13 +28,9 @@ mount -t ext4 -o ro /dev/vdb /root/aib/packerInput
 mount -t proc proc /root/proc
 mount -o bind /dev /root/dev
 
-# Packer retries a refused connection only every few seconds, so it connects to this relay, which holds the connection
-# until the VM's port answers.
+# Packer tries a refused connection again only every few seconds; the relay answers it when the VM's port is open
 target=$(value_of vmkiln.target)
-printf '#!/bin/sh\nuntil nc -w 1 %s %s -e /bin/true; do usleep 100000; done 2> /dev/null\nexec nc %s %s\n' \
-    "${target%:*}" "${target#*:}" "${target%:*}" "${target#*:}" > /relay
-chmod 0755 /relay
-nc -ll -p "$(value_of vmkiln.relay)" -e /relay &
+chroot /root /perl /relay.pl "$(value_of vmkiln.relay)" "${target%:*}" "${target#*:}" < /dev/null > /dev/console 2>&1 &
 
 set --
 while IFS= read -r argument; do set -- "$@" "$argument"; done < /root/aib/packerInput/arguments

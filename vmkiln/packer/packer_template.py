@@ -65,7 +65,7 @@ Step = InlineShell | ScriptShell | FileCopy | Deprovision
 
 @dataclass(frozen=True)
 class Connection:
-    """How Packer logs in to the VM: through the relay of its own container group. Timeout in seconds."""
+    """How Packer logs in to the VM: through the relay on `port` of its own container group. Timeout in seconds."""
 
     port: int
     user: str
@@ -132,8 +132,10 @@ def _builder(connection: Connection) -> dict[str, Any]:
     return {
         "type": "null",
         "communicator": "ssh",
+        # the relay knows the VM's address, and answers when its port is open
         "ssh_host": "127.0.0.1",
-        "ssh_port": connection.port,
+        "ssh_proxy_host": "127.0.0.1",
+        "ssh_proxy_port": connection.port,
         "ssh_username": connection.user,
         "ssh_private_key_file": f"{INPUT}/{KEY}",
         "ssh_timeout": f"{connection.timeout_seconds}s",
