@@ -90,7 +90,7 @@ class Catalogue:
         hint = f"did you mean {' or '.join(names[name] for name in near)}? " if near else ""
         raise ImageNotFound(
             f"the catalogue has no platform image {wanted}",
-            hint=hint + "docs/platform-images.md lists them and says how to add one",
+            hint=hint + "`vmkiln image catalogue` lists them; docs/platform-images.md says how to add one",
         )
 
     def names(self) -> list[str]:
