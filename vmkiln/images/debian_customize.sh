@@ -38,6 +38,11 @@ SuccessExitStatus=77
 WantedBy=local-fs.target
 END
 chroot "$root" systemctl enable --quiet grow-root-partition.service
+# an image has one root, found by its UUID: no hibernation, no verified or integrity-protected disks, no guessing
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in gpt-auto hibernate-resume integritysetup veritysetup; do
+    ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
 # a graphics driver loads its own modules; logins need none
 chroot "$root" systemctl mask --quiet modprobe@drm.service
 echo localhost > "$root/etc/hostname"
