@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 EGRESS_INTERFACE = "egress"
+SOURCE_PORTS = "32768-60999"  # the kernel's own range for ports that nobody asked for (ip_local_port_range)
 # RFC 6890 without the documentation ranges, plus the address clouds reserve for their host agent
 FORBIDDEN_NETWORKS = tuple(
     IPv4Network(text)
@@ -93,19 +94,28 @@ def ip_batch(network: Network) -> str:
 
 
 def sysctl_values() -> dict[str, str]:
-    """Kernel settings of the namespace: route IPv4, no IPv6 at all, no redirects, strict reverse path."""
+    """Kernel settings of the namespace: route IPv4, no IPv6 at all, send no redirects, strict reverse path.
+
+    Written before any link exists, for a link takes its own settings from `default`. Source: ip-sysctl in the
+    kernel's documentation (redirects are sent when either `all` or the link says so).
+    """
     return {
         "net/ipv4/ip_forward": "1",
         "net/ipv6/conf/all/disable_ipv6": "1",
         "net/ipv6/conf/default/disable_ipv6": "1",
-        "net/ipv4/conf/all/accept_redirects": "0",
         "net/ipv4/conf/all/send_redirects": "0",
+        "net/ipv4/conf/default/send_redirects": "0",
         "net/ipv4/conf/all/rp_filter": "1",
     }
 
 
 def firewall(network: Network) -> str:
-    """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for."""
+    """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for.
+
+    Names are asked over UDP only: not every pasta forwards TCP to its name server's address, and one that does not
+    would connect to whoever has that address in the host's own network. Source ports are made anew on the way out,
+    for pasta binds the same port of the host for UDP: a guest must not choose which.
+    """
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
     allowances = "".join(
@@ -141,13 +151,14 @@ def firewall(network: Network) -> str:
     ct state invalid counter drop
     ct state established,related counter accept comment "replies"
     iifname "{near.bridge}" oifname "{far.bridge}" ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
-    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
+    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} udp dport 53 counter accept comment "names"
 {allowances}    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"
     iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" counter accept comment "far guest to the Internet"
     counter reject with icmpx type admin-prohibited comment "everything else"
   }}
   chain translation {{
     type nat hook postrouting priority 100; policy accept;
+    oifname "{EGRESS_INTERFACE}" meta l4proto {{ tcp, udp }} counter masquerade to :{SOURCE_PORTS} fully-random
     oifname "{EGRESS_INTERFACE}" counter masquerade
   }}
 }}

@@ -1,0 +1,269 @@
+"""One machine of the test world: a network namespace with listeners, probes and an ear on the wire.
+
+It speaks JSON lines: `{"id", "do", ...}` on stdin, one answer with the same `id` on stdout. As `tap PID NAME` it takes
+the place of QEMU: it opens the tap NAME of the network namespace of process PID, and joins it frame by frame to a
+network interface `eth0` of a namespace of its own. Standard library only, so that it starts quickly.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import fcntl
+import ipaddress
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWNET = 0x40000000
+TUNSETIFF = 0x400454CA
+IFF_TAP_NO_PI = 0x0002 | 0x1000
+IP_RECVERR, IPV6_RECVERR = 11, 25
+ETH_P_ALL = 3
+PACKET_OUTGOING = 4
+LINK_TALK = {*range(130, 138), 143}  # RFC 4443 and 4861: listeners, routers and neighbours of one link
+REFUSED = {errno.ECONNREFUSED}
+UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL, errno.EINVAL,
+               errno.ENOPROTOOPT, errno.EPROTO, errno.ENETDOWN}  # fmt: skip
+
+
+def enter_network(path: str | None) -> None:
+    """Join a network namespace, or make a new one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if path is None:
+        status = libc.unshare(CLONE_NEWNET)
+    else:
+        descriptor = os.open(path, os.O_RDONLY)
+        status = libc.setns(descriptor, CLONE_NEWNET)
+        os.close(descriptor)
+    if status != 0:
+        raise OSError(ctypes.get_errno(), f"network namespace {path}")
+
+
+def open_tap(name: str) -> int:
+    """A tap of this network namespace, as a descriptor; made if it is not there."""
+    descriptor = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP_NO_PI))
+    return descriptor
+
+
+def join_cable(ends: tuple[int, int]) -> None:
+    """Copy every frame from each end to the other, for as long as the process lives."""
+
+    def copy(source: int, target: int) -> None:
+        while True:
+            frame = os.read(source, 65536)
+            with contextlib.suppress(OSError):  # the other end is down: the frame is lost, as on a wire
+                os.write(target, frame)
+
+    for source, target in (ends, ends[::-1]):
+        threading.Thread(target=copy, args=(source, target), daemon=True).start()
+
+
+def described(frame: bytes) -> str | None:
+    """What a frame asks for, as `protocol source > target`: an opened connection, a datagram, an echo request."""
+    kind, body = struct.unpack_from("!H", frame, 12)[0], frame[14:]
+    if kind == 0x86DD and len(body) >= 40:
+        source, target = (ipaddress.IPv6Address(body[at : at + 16]) for at in (8, 24))
+        is_of_the_link = body[6] == 0 or (body[6] == 58 and body[40] in LINK_TALK)
+        return None if is_of_the_link else f"ipv6 {body[6]} {source} > {target}"
+    if kind != 0x0800 or len(body) < 20:
+        return None
+    size, protocol = (body[0] & 15) * 4, body[9]
+    source, target = (ipaddress.IPv4Address(body[at : at + 4]) for at in (12, 16))
+    rest = body[size:]
+    if protocol == socket.IPPROTO_TCP and len(rest) >= 14:
+        flags = "".join(letter for bit, letter in enumerate("FSRPA") if rest[13] >> bit & 1)
+        return f"tcp {flags} {source} > {target}:{struct.unpack_from('!H', rest, 2)[0]}"
+    if protocol == socket.IPPROTO_UDP and len(rest) >= 8:
+        return f"udp {source} > {target}:{struct.unpack_from('!H', rest, 2)[0]}"
+    if protocol == socket.IPPROTO_ICMP and len(rest) >= 8:
+        return f"icmp {rest[0]}/{rest[1]} {source} > {target}"
+    return f"protocol {protocol} {source} > {target}"
+
+
+def verdict(error: OSError) -> str:
+    """An error of a probe in one word."""
+    if isinstance(error, TimeoutError):
+        return "silent"
+    if error.errno in REFUSED:
+        return "refused"
+    if error.errno in UNREACHABLE:
+        return "unreachable"
+    raise error
+
+
+class Node:
+    """The listeners and the ear of one machine."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen: set[str] = set()
+        self.said: set[str] = set()
+        self._keep: list[Any] = []
+
+    async def answer(self, request: dict[str, Any]) -> Any:
+        """Do what a request asks and return the answer."""
+        do = request.pop("do")
+        number = request.pop("id")
+        try:
+            return {"id": number, "answer": await getattr(self, f"do_{do}")(**request)}
+        except Exception as error:
+            return {"id": number, "error": f"{self.name}: {do} {request}: {type(error).__name__}: {error}"}
+
+    async def do_run(self, arguments: list[str], stdin: str = "") -> str:
+        """Run a program in this network namespace and return what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        output, errors = await process.communicate(stdin.encode())
+        if process.returncode != 0:
+            raise RuntimeError(f"{arguments}: {errors.decode()}")
+        return output.decode()
+
+    async def do_write(self, path: str, text: str) -> None:
+        """Write a kernel setting of this namespace."""
+        Path(path).write_text(text)
+
+    async def do_listen(self, address: str, tcp: list[int], udp: list[int]) -> None:
+        """Answer at ports of an address with this machine's name."""
+        loop = asyncio.get_running_loop()
+        for port in tcp:
+            self._keep.append(await asyncio.start_server(self._greet, address, port))
+        for port in udp:
+            self._keep.append(await loop.create_datagram_endpoint(lambda: _Echo(self), (address, port)))
+
+    async def _greet(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            writer.write(self.name.encode() + b"\n")
+            await writer.drain()
+            writer.close()
+
+    async def do_watch(self, interface: str) -> None:
+        """Note every packet that arrives at an interface (`seen`), and every one that goes out there (`said`)."""
+        ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+        ear.bind((interface, ETH_P_ALL))
+
+        def hear() -> None:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    frame, origin = ear.recvfrom(65536)
+                    if text := described(frame):
+                        (self.said if origin[2] == PACKET_OUTGOING else self.seen).add(text)
+
+        asyncio.get_running_loop().add_reader(ear.fileno(), hear)
+        self._keep.append(ear)
+
+    async def do_traffic(self) -> dict[str, list[str]]:
+        """What arrived and what went out since the last time."""
+        found = {"seen": sorted(self.seen), "said": sorted(self.said)}
+        self.seen.clear()
+        self.said.clear()
+        return found
+
+    async def do_send(self, interface: str, frame: str) -> None:
+        """Put a frame (in hexadecimal) on the wire as it is."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind((interface, 0))
+            raw.send(bytes.fromhex(frame))
+
+    async def do_probe(
+        self, protocol: str, target: str, port: int, source: str | None = None, seconds: float = 5
+    ) -> str:
+        """Try to reach a target: `open NAME`, `refused`, `unreachable` or `silent`."""
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        number = 0
+        if protocol == "icmp":
+            number = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
+        loop = asyncio.get_running_loop()
+        try:
+            with socket.socket(family, kind | socket.SOCK_NONBLOCK, number) as plug:
+                _hear_errors(plug, family)
+                async with asyncio.timeout(seconds):
+                    if source is not None:
+                        plug.bind((source, 0))
+                    if protocol == "tcp":
+                        await loop.sock_connect(plug, (target, port))
+                    else:  # waits for nothing
+                        plug.connect((target, port))
+                    if protocol == "icmp":
+                        request = 128 if family == socket.AF_INET6 else 8
+                        await loop.sock_sendall(plug, struct.pack("!BBHHH", request, 0, 0, 0, 1) + b"probe")
+                    elif protocol == "udp":
+                        await loop.sock_sendall(plug, b"who are you")
+                    answer = await loop.sock_recv(plug, 4096)
+                if protocol == "icmp":
+                    return "open" if answer[8:] == b"probe" else f"strange {answer!r}"
+                return f"open {answer.decode().strip()}" if answer else "closed"
+        except OSError as error:
+            return verdict(error)
+
+
+def _hear_errors(plug: socket.socket, family: int) -> None:
+    if family == socket.AF_INET6:
+        plug.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+    else:
+        plug.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+
+class _Echo(asyncio.DatagramProtocol):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, _data: bytes, address: Any) -> None:
+        self._transport.sendto(self._node.name.encode(), address)
+
+
+def requests(line: bytes) -> Iterator[dict[str, Any]]:
+    """The requests in one line."""
+    found = json.loads(line)
+    yield from found if isinstance(found, list) else [found]
+
+
+async def serve(node: Node) -> None:
+    """Answer requests, many at a time, until stdin ends."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=2**24)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(request: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(await node.answer(request)) + "\n")
+        sys.stdout.flush()
+
+    while line := await reader.readline():
+        for request in requests(line):
+            task = asyncio.create_task(handle(request))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+
+def main() -> None:
+    """`node.py NAME here | new | inside PID | tap PID TAP`."""
+    name, how, *rest = sys.argv[1:]
+    if how == "tap":
+        enter_network(f"/proc/{rest[0]}/ns/net")
+        far_end = open_tap(rest[1])
+        enter_network(None)
+        join_cable((far_end, open_tap("eth0")))
+    elif how == "new":
+        enter_network(None)
+    elif how == "inside":
+        enter_network(f"/proc/{rest[0]}/ns/net")
+    Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+    asyncio.run(serve(Node(name)))
+
+
+if __name__ == "__main__":
+    main()

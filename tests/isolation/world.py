@@ -1,0 +1,287 @@
+"""A whole world without root: a host with a LAN, an Internet behind it, and runs of vmkiln on the host.
+
+Run it by `unshare --user --map-root-user --net --mount`: its own network namespace is the host. The "internet" is one
+other namespace with a gateway, a LAN neighbour, a public server, and private servers of every range. Each run has a
+stand-in for the build VM and one for the container group at the run's own taps. It is driven by JSON lines, like
+`node.py`; `world_client.py` has the other end.
+"""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import command, namespace, network
+from vmkiln.host.network_namespace import Allowance, Network, Segment, firewall
+from vmkiln.staging import virtual_network
+
+NODE = Path(__file__).with_name("node.py")
+TCP_PORTS = [22, 53, 80, 5986, 8080]
+UDP_PORTS = [53, 80, 4500]
+RESOLVER = "203.0.113.53"
+HOST_ADDRESSES = ["198.51.100.2", "198.51.100.3", "203.0.113.99", "169.254.169.254", "168.63.129.16", "172.17.0.1"]
+HOST_LOOPBACK = ["127.0.0.1", "127.0.0.53", "::1"]
+HOST_IPV6 = "2001:db8:1::2"
+INTERNET = ["203.0.113.10", RESOLVER, "198.51.100.1", "198.51.100.77", "192.168.77.1", "10.77.0.1", "10.0.2.53",
+            "10.0.2.1", "172.20.0.1", "100.64.0.9", "192.0.0.9", "198.18.0.9", "0.1.2.3", "240.0.0.9",
+            "169.254.77.1"]  # fmt: skip
+INTERNET_IPV6 = ["2001:db8:1::1", "2001:db8:2::10"]
+
+
+class Cable:
+    """A `node.py` process: requests in, answers out."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next = 0
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            message = json.loads(line)
+            self._waiting.pop(message["id"]).set_result(message)
+        for future in self._waiting.values():
+            future.set_result({"error": "the node ended"})
+
+    async def ask(self, **request: Any) -> Any:
+        """The answer to one request. Raises: RuntimeError with the node's words."""
+        assert self.process.stdin is not None
+        self._next += 1
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[self._next] = future
+        self.process.stdin.write(json.dumps({**request, "id": self._next}).encode() + b"\n")
+        message = await future
+        if "error" in message:
+            raise RuntimeError(message["error"])
+        return message["answer"]
+
+
+@contextlib.asynccontextmanager
+async def node(name: str, *how: str) -> AsyncIterator[Cable]:
+    """A running node; killed when the block is left."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-S", str(NODE), name, *how, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=2**24
+    )
+    cable = Cable(process)
+    try:
+        await cable.ask(do="traffic")
+        yield cable
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@dataclass
+class Run:
+    """A live run: its namespace and its described network."""
+
+    inside: namespace.Namespace
+    network: Network
+    lost: "asyncio.Future[str]"
+    stack: contextlib.AsyncExitStack
+
+
+class World:
+    """The nodes and runs there are."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.nodes: dict[str, Cable] = {}
+        self.runs: dict[str, Run] = {}
+        self.stack = contextlib.AsyncExitStack()
+
+    async def build(self) -> None:
+        """Make the host and the Internet."""
+        resolvers = self.directory / "resolv.conf"
+        resolvers.write_text(f"nameserver {RESOLVER}\n")
+        await self.do_on_host(["mount", "--bind", str(resolvers), "/etc/resolv.conf"])
+        self.nodes["host"] = host = await self.stack.enter_async_context(node("host", "here"))
+        self.nodes["internet"] = internet = await self.stack.enter_async_context(node("internet", "new"))
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # as on a host with containers
+        lines = [
+            "link set lo up",
+            "address add 127.0.0.53/8 dev lo",
+            f"link add lan0 type veth peer name lan1 netns {internet.process.pid}",
+            "address add 198.51.100.2/24 dev lan0",
+            "address add 198.51.100.3/24 dev lan0",
+            f"address add {HOST_IPV6}/64 dev lan0 nodad",
+            "link set lan0 up",
+            "route add default via 198.51.100.1",
+            "route add default via 2001:db8:1::1",
+            *(f"address add {text}/32 dev lo" for text in ("169.254.169.254", "168.63.129.16", "203.0.113.99")),
+            "address add 172.17.0.1/16 dev lo",
+            "route add 169.254.77.0/24 via 198.51.100.1",
+        ]
+        await self.do_on_host(["ip", "-force", "-batch", "-"], stdin="\n".join(lines))
+        lines = [
+            "link set lo up",
+            "address add 198.51.100.1/24 dev lan1",
+            "address add 198.51.100.77/24 dev lan1",
+            "address add 2001:db8:1::1/64 dev lan1 nodad",
+            "address add 2001:db8:2::10/128 dev lo nodad",
+            "link set lan1 up",
+            "route add 10.0.0.0/16 via 198.51.100.2",  # a neighbour that tries the runs' addresses through the host
+            *(f"address add {text}/32 dev lo" for text in INTERNET if not text.startswith("198.51.100.")),
+        ]
+        await internet.ask(do="run", arguments=["ip", "-force", "-batch", "-"], stdin="\n".join(lines))
+        for address in (*HOST_ADDRESSES, *HOST_LOOPBACK, HOST_IPV6):
+            await host.ask(do="listen", address=address, tcp=TCP_PORTS, udp=UDP_PORTS)
+        for address in (*INTERNET, *INTERNET_IPV6):
+            await internet.ask(do="listen", address=address, tcp=TCP_PORTS, udp=UDP_PORTS)
+        await internet.ask(do="watch", interface="lan1")
+
+    async def do_open_run(
+        self,
+        name: str,
+        *,
+        resolver: str = RESOLVER,
+        allowances: list[tuple[str, int]] | None = None,
+        pasta: dict[str, str | None] | None = None,
+        sysctls: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings."""
+        (self.directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
+        allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
+        decided = virtual_network.decide(await network.host_addresses(), is_windows=False, allowances=allowed).network
+        stack = contextlib.AsyncExitStack()
+        try:
+            inside = await stack.enter_async_context(namespace.opened(use_subordinate_ids=False))
+            with _loosened(pasta or {}, sysctls or {}):
+                lost = await stack.enter_async_context(network.joined(inside, decided))
+            for kind, segment in (("build", decided.far), ("container", decided.near)):
+                cable = await stack.enter_async_context(
+                    node(f"{kind} {name}", "tap", str(inside.process_id), segment.tap)
+                )
+                self.nodes[f"{kind} {name}"] = cable
+                await _dress(cable, segment)
+        except BaseException:
+            await stack.aclose()
+            raise
+        for text in ("icmp_ratelimit", "icmp_ratemask"):  # every refusal is told, so that one run equals the next
+            await inside.run(["tee", f"/proc/sys/net/ipv4/{text}"], stdin=b"0")
+        self.runs[name] = Run(inside, decided, lost, stack)
+        return {
+            "firewall": firewall(decided),
+            "forbidden": [str(item) for item in decided.forbidden],
+            "sysctls": network.sysctl_values(),
+            "supervisor": inside.process_id,
+        }
+
+    async def do_close_run(self, name: str) -> None:
+        """Close a run."""
+        run = self.runs.pop(name)
+        del self.nodes[f"build {name}"], self.nodes[f"container {name}"]
+        await run.stack.aclose()
+
+    async def do_egress_lost(self, name: str) -> str | None:
+        """Why the egress leg of a run ended, if it did."""
+        run = self.runs[name]
+        return run.lost.result() if run.lost.done() else None
+
+    async def do_node(self, name: str, request: dict[str, Any]) -> Any:
+        """Pass a request on to a node."""
+        return await self.nodes[name].ask(**request)
+
+    async def do_inside(self, name: str, arguments: list[str], stdin: str = "") -> str:
+        """Run a program inside a run's namespaces; what it printed."""
+        return (await self.runs[name].inside.run(arguments, stdin=stdin.encode())).text
+
+    async def do_node_inside(self, name: str) -> None:
+        """A node in the router's own network namespace of a run: what an escaped QEMU could do."""
+        run = self.runs[name]
+        cable = await run.stack.enter_async_context(node(f"router {name}", "inside", str(run.inside.process_id)))
+        self.nodes[f"router {name}"] = cable
+
+    async def do_on_host(self, arguments: list[str], stdin: str = "") -> str:
+        """Run a program on the host; what it printed."""
+        return (await command.run(arguments, timeout_seconds=20, stdin=stdin.encode())).text
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request asks."""
+        number, do = request.pop("id"), request.pop("do")
+        try:
+            return {"id": number, "answer": await getattr(self, f"do_{do}")(**request)}
+        except (RuntimeError, VmkilnError) as error:
+            return {"id": number, "error": f"{do}: {error} {getattr(error, 'output', '')}"}
+
+
+@contextlib.contextmanager
+def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
+    """The same run with some guards taken away."""
+    tight_arguments, tight_values = network.pasta_arguments, network.sysctl_values
+
+    def arguments(*args: Any, **kwargs: Any) -> list[str]:
+        words = tight_arguments(*args, **kwargs)
+        for option, value in pasta.items():
+            at = words.index(option)
+            if value is None:
+                del words[at]
+            else:
+                words[at + 1] = value
+        return words
+
+    values = {**tight_values(), **sysctls}
+    with (
+        mock.patch.object(network, "pasta_arguments", arguments),
+        mock.patch.object(network, "sysctl_values", return_value=values),
+    ):
+        yield
+
+
+async def _dress(cable: Cable, segment: Segment) -> None:
+    """Give a stand-in the address and MAC that the real guest has; IPv6 as a guest might try it."""
+    suffix = 4
+    lines = [
+        f"link set eth0 address {segment.guest_mac}",
+        "link set lo up",
+        f"address add {segment.guest}/{segment.router.network.prefixlen} dev eth0",
+        f"address add fd00::{suffix}/64 dev eth0 nodad",
+        "link set eth0 up",
+        f"route add default via {segment.router.ip}",
+        "route add default via fd00::1 dev eth0",
+    ]
+    await cable.ask(do="run", arguments=["ip", "-force", "-batch", "-"], stdin="\n".join(lines))
+    for address in (str(segment.guest), f"fd00::{suffix}"):
+        await cable.ask(do="listen", address=address, tcp=TCP_PORTS, udp=UDP_PORTS)
+    await cable.ask(do="watch", interface="eth0")
+
+
+def tell(message: dict[str, Any]) -> None:
+    """One line to who drives us."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+async def serve(world: World) -> None:
+    """Answer requests until stdin ends, then close everything."""
+    reader = asyncio.StreamReader(limit=2**24)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(request: dict[str, Any]) -> None:
+        tell(await world.answer(request))
+
+    async with world.stack:
+        await world.build()
+        tell({"ready": True})
+        while line := await reader.readline():
+            task = asyncio.create_task(handle(json.loads(line)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        for name in list(world.runs):
+            await world.do_close_run(name)
+
+
+if __name__ == "__main__":
+    sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+    asyncio.run(serve(World(Path(sys.argv[1]))))
