@@ -180,13 +180,18 @@ class World:
     async def do_close_run(self, name: str) -> None:
         """Close a run."""
         run = self.runs.pop(name)
-        del self.nodes[f"build {name}"], self.nodes[f"container {name}"]
+        for kind in ("build", "container", "router"):
+            self.nodes.pop(f"{kind} {name}", None)
         await run.stack.aclose()
 
     async def do_egress_lost(self, name: str) -> str | None:
         """Why the egress leg of a run ended, if it did."""
         run = self.runs[name]
         return run.lost.result() if run.lost.done() else None
+
+    async def do_names(self) -> list[str]:
+        """Every node there is."""
+        return list(self.nodes)
 
     async def do_node(self, name: str, request: dict[str, Any]) -> Any:
         """Pass a request on to a node."""

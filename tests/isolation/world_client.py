@@ -107,7 +107,7 @@ class World:
 
     def forget_traffic(self) -> None:
         """Empty the ears of all guests and of the Internet."""
-        for name in ("build one", "container one", "build two", "container two", "internet"):
+        for name in self.ask("names"):
             self.node(name, "traffic")
 
     def arrived(self, name: str) -> list[str]:

@@ -94,17 +94,14 @@ def ip_batch(network: Network) -> str:
 
 
 def sysctl_values() -> dict[str, str]:
-    """Kernel settings of the namespace: route IPv4, no IPv6 at all, send no redirects, strict reverse path.
+    """Kernel settings of the namespace: route IPv4, no IPv6 at all, strict reverse path.
 
-    Written before any link exists, for a link takes its own settings from `default`. Source: ip-sysctl in the
-    kernel's documentation (redirects are sent when either `all` or the link says so).
+    Written before any link exists, for a link takes its own settings from `default`.
     """
     return {
         "net/ipv4/ip_forward": "1",
         "net/ipv6/conf/all/disable_ipv6": "1",
         "net/ipv6/conf/default/disable_ipv6": "1",
-        "net/ipv4/conf/all/send_redirects": "0",
-        "net/ipv4/conf/default/send_redirects": "0",
         "net/ipv4/conf/all/rp_filter": "1",
     }
 
@@ -130,7 +127,7 @@ def firewall(network: Network) -> str:
     elements = {{ {forbidden} }}
   }}
   chain spoofing {{
-    type filter hook prerouting priority -200; policy accept;
+    type filter hook prerouting priority -300; policy accept;
     iifname "{near.bridge}" ether saddr != {near.guest_mac} counter drop comment "near guest with a false MAC"
     iifname "{near.bridge}" ip saddr != {near.guest} counter drop comment "near guest with a false address"
     iifname "{far.bridge}" ether saddr != {far.guest_mac} counter drop comment "far guest with a false MAC"
@@ -143,12 +140,11 @@ def firewall(network: Network) -> str:
   }}
   chain output {{
     type filter hook output priority 0; policy drop;
-    ct state established,related counter accept
-    icmp type destination-unreachable counter accept
+    icmp type destination-unreachable counter accept comment "refusals"
   }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
-    ct state invalid counter drop
+    ct state invalid counter drop comment "answers to nothing"
     ct state established,related counter accept comment "replies"
     iifname "{near.bridge}" oifname "{far.bridge}" ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
     iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} udp dport 53 counter accept comment "names"
@@ -158,8 +154,8 @@ def firewall(network: Network) -> str:
   }}
   chain translation {{
     type nat hook postrouting priority 100; policy accept;
-    oifname "{EGRESS_INTERFACE}" meta l4proto {{ tcp, udp }} counter masquerade to :{SOURCE_PORTS} fully-random
-    oifname "{EGRESS_INTERFACE}" counter masquerade
+    oifname "{EGRESS_INTERFACE}" meta l4proto {{ tcp, udp }} counter masquerade to :{SOURCE_PORTS} fully-random comment "ports"
+    oifname "{EGRESS_INTERFACE}" counter masquerade comment "other protocols"
   }}
 }}
 """  # noqa: E501 (one rule, one line)
