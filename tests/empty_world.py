@@ -1,18 +1,18 @@
 """What exists on this machine that a build might leave behind: compared as sets before and after.
 
-An ordinary user sees its own processes, and all links, listeners, sockets, mounts and loop devices of its namespaces.
+An ordinary user sees its own processes with what they hold, and all links, listeners, mounts and loop devices of its
+namespaces. `tests/isolation/test_empty_world.py` leaves one of each behind to see that it is found.
 """
 
 import getpass
 import os
 import subprocess
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-
-def _lines(*arguments: str) -> frozenset[str]:
-    completed = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    return frozenset(line for line in completed.stdout.splitlines() if line.strip())
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class World:
     """Sets of names, one for each class of things; see the threat model's list of what must be equal."""
 
     processes: frozenset[str]
+    namespaces: frozenset[str]
+    file_locks: frozenset[str]
     links: frozenset[str]
     addresses: frozenset[str]
     routes: frozenset[str]
@@ -37,28 +39,28 @@ class World:
     temporary_files: frozenset[str]
 
 
-def snapshot(home: Path) -> World:
-    """The world now. `home` is vmkiln's state directory."""
+def snapshot(home: Path, *, user_id: int | None = None) -> World:
+    """The world now, as far as it is a user's (by default, who asks). `home` is vmkiln's state directory."""
+    ids = {os.getuid() if user_id is None else user_id, *_subordinate_ids()}
+    own = list(_own(ids))
     return World(
-        processes=_processes(),
+        processes=frozenset(filter(None, map(_described, own))),
+        namespaces=frozenset(name for process in own for name in _namespaces(process)),
+        file_locks=_file_locks({process.name for process in own}),
         links=_lines("ip", "-brief", "link"),
         addresses=_lines("ip", "-brief", "address"),
         routes=_lines("ip", "route", "show", "table", "all"),
         rules=_lines("ip", "rule"),
-        mounts=frozenset(" ".join(line.split()[3:5]) for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        mounts=_mounts([Path("/proc/self"), *own]),
         # the protocol and the local address; the columns between them move
         listeners=frozenset(" ".join((line.split()[0], line.split()[4])) for line in _lines("ss", "-Hltun")),
-        unix_sockets=frozenset(
-            line.split()[-1]
-            for line in Path("/proc/net/unix").read_text().splitlines()[1:]
-            if len(line.split()) == 8 and "vmkiln" in line
-        ),
+        unix_sockets=_unix_sockets(own),
         network_namespaces=_names(Path("/run/netns")),
         control_groups=frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/*vmkiln*")),
         loop_devices=frozenset(path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")),
         shared_memory=_names(Path("/dev/shm")),
         system_v_ipc=frozenset(
-            f"{kind} {line}"
+            f"{kind} {' '.join(line.split()[:2])}"
             for kind in ("shm", "sem", "msg")
             for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
         ),
@@ -66,46 +68,10 @@ def snapshot(home: Path) -> World:
         unfinished_files=frozenset(
             str(path) for path in home.rglob(".*") if not path.name.startswith(".lock-")
         ) if home.is_dir() else frozenset(),
-        temporary_files=frozenset(path.name for path in Path("/tmp").iterdir() if _is_ours(path)),
+        temporary_files=frozenset(
+            str(path) for folder in TEMPORARY if folder.is_dir() for path in folder.iterdir() if _is_ours(path, ids)
+        ),
     )  # fmt: skip
-
-
-def _names(directory: Path) -> frozenset[str]:
-    return frozenset(path.name for path in directory.iterdir()) if directory.is_dir() else frozenset()
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return path.lstat().st_uid == os.getuid() and not path.name.startswith("pytest-")
-    except FileNotFoundError:
-        return False
-
-
-def _processes() -> frozenset[str]:
-    """Processes of this user or of its subordinate ids, without the test itself and what it is made of."""
-    own = {os.getuid(), *_subordinate_ids()}
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if entry.stat().st_uid not in own:
-                continue
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if command and state != "Z":
-            found.add(f"{entry.name} {command[:200]}")
-    return frozenset(found)
-
-
-def _subordinate_ids() -> range:
-    for line in Path("/etc/subuid").read_text().splitlines():
-        name, first, count = line.split(":")
-        if name == getpass.getuser():
-            return range(int(first), int(first) + int(count))
-    return range(0)
 
 
 def differences(before: World, after: World) -> list[str]:
@@ -116,3 +82,91 @@ def differences(before: World, after: World) -> list[str]:
         found += [f"{field.name}: left behind: {item}" for item in sorted(new - old)]
         found += [f"{field.name}: gone: {item}" for item in sorted(old - new)]
     return found
+
+
+def _lines(*arguments: str) -> frozenset[str]:
+    completed = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    return frozenset(line for line in completed.stdout.splitlines() if line.strip())
+
+
+def _names(directory: Path) -> frozenset[str]:
+    return frozenset(path.name for path in directory.iterdir()) if directory.is_dir() else frozenset()
+
+
+def _is_ours(path: Path, ids: Collection[int]) -> bool:
+    try:
+        return path.lstat().st_uid in ids and not path.name.startswith("pytest-")
+    except FileNotFoundError:
+        return False
+
+
+def _subordinate_ids() -> range:
+    for line in Path("/etc/subuid").read_text().splitlines():
+        name, first, count = line.split(":")
+        if name == getpass.getuser():
+            return range(int(first), int(first) + int(count))
+    return range(0)
+
+
+def _own(ids: Collection[int]) -> Iterator[Path]:
+    """Folders in /proc of the user's processes, and of those with a subordinate id; the asking one among them."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid in ids:
+                yield entry
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def _described(process: Path) -> str | None:
+    """A process in one line; none for who asks, and for one that only waits to be noticed dead."""
+    if int(process.name) == os.getpid():
+        return None
+    try:
+        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return f"{process.name} {command[:200]}" if command and state != "Z" else None
+
+
+def _namespaces(process: Path) -> Iterator[str]:
+    for kind in NAMESPACES:
+        try:
+            yield str((process / "ns" / kind).readlink())
+        except OSError:  # it ended, or it may not be looked into
+            continue
+
+
+def _mounts(processes: Collection[Path]) -> frozenset[str]:
+    """Every mount in every mount namespace of these processes: what is mounted, and where."""
+    found: set[str] = set()
+    for process in processes:
+        try:
+            lines = (process / "mountinfo").read_text().splitlines()
+        except OSError:
+            continue
+        found |= {" ".join(line.split()[3:5]) for line in lines}
+    return frozenset(found)
+
+
+def _unix_sockets(processes: Collection[Path]) -> frozenset[str]:
+    """Names of the unix sockets these processes hold, in this network namespace."""
+    names = {
+        parts[6]: parts[7]
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]
+        if len(parts := line.split(maxsplit=7)) == 8
+    }
+    held = set()
+    for process in processes:
+        try:
+            held |= {os.readlink(entry) for entry in (process / "fd").iterdir()}  # noqa: PTH115 (socket:[1] is no path)
+        except OSError:
+            continue
+    return frozenset(name for number, name in names.items() if f"socket:[{number}]" in held)
+
+
+def _file_locks(process_ids: Collection[str]) -> frozenset[str]:
+    """Locks on files: who holds it, and the file's device and inode."""
+    rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return frozenset(f"{row[4]} {row[5]}" for row in rows if len(row) > 5 and row[4] in process_ids)

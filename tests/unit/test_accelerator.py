@@ -17,7 +17,7 @@ from vmkiln.host.accelerator import (
     probe_arguments,
     probe_initramfs,
 )
-from vmkiln.host.qemu import Accelerator
+from vmkiln.host.qemu import EMULATED_CPU, Accelerator
 
 RUNS_THE_GUEST = (
     'for word; do [ "$before" = -initrd ] && grep -a -o "guest-[0-9a-f]*" "$word"; before=$word; done; sleep 60'
@@ -68,7 +68,7 @@ def boot_count(tmp_path: Path) -> int:
     return len((tmp_path / "boots").read_text().splitlines())
 
 
-@pytest.mark.parametrize(("accelerator", "model"), [(Accelerator.KVM, "host"), (Accelerator.TCG, "max")])
+@pytest.mark.parametrize(("accelerator", "model"), [(Accelerator.KVM, "host"), (Accelerator.TCG, EMULATED_CPU)])
 def test_the_probe_uses_the_cpu_model_of_builds_and_no_default_device(accelerator: Accelerator, model: str) -> None:
     arguments = probe_arguments(accelerator, kernel=Path("/k"), initial=Path("/i"))
     assert arguments[arguments.index("-cpu") + 1] == model

@@ -21,7 +21,7 @@ from pathlib import Path
 from vmkiln.errors import HostUnfit
 from vmkiln.host.command import run, start
 from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
-from vmkiln.host.qemu import SANDBOX, Accelerator
+from vmkiln.host.qemu import SANDBOX, Accelerator, cpu_model
 
 PROBE_SECONDS = 10.0
 EMULATED_PROBE_SECONDS = 60.0
@@ -47,11 +47,6 @@ class Probe:
     booted: bool
     seconds: float
     reason: str
-
-
-def cpu_model(accelerator: Accelerator) -> str:
-    """The CPU model that builds use with it."""
-    return "host" if accelerator is Accelerator.KVM else "max"
 
 
 def probe_arguments(accelerator: Accelerator, *, kernel: Path, initial: Path, qemu: str = QEMU) -> list[str]:

@@ -151,7 +151,7 @@ async def start(
             start_new_session=new_session,
             preexec_fn=die_with_parent,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:  # the latter also for a folder on PATH that may not be read
         raise HostUnfit(
             f"the program `{texts[0]}` is not installed",
             hint="run `script/bootstrap`, or `vmkiln doctor` for a list",

@@ -8,7 +8,7 @@ from pathlib import Path
 from vmkiln.host import command
 from vmkiln.host.disk_image import create_overlay
 from vmkiln.host.firmware import FirmwareFiles
-from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments
+from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments, cpu_model
 
 
 def boot_arguments(
@@ -25,7 +25,7 @@ def boot_arguments(
         "qemu-system-x86_64",
         "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
         "-machine", f"q35,accel={accelerator}",
-        "-cpu", "host" if accelerator is Accelerator.KVM else "max",
+        "-cpu", cpu_model(accelerator),
         "-smp", str(cpus), "-m", f"{memory_mib}M",
         "-device", "virtio-rng-pci",
         "-serial", "mon:stdio",

@@ -19,7 +19,7 @@ default_script() {
         cloud-init clean --logs || exit 1
     fi
     rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
-    if [ -e /etc/machine-id ]; then echo uninitialized > /etc/machine-id; fi
+    if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi # empty: a new one at the next boot, no unit set up anew
     rm -f /var/lib/dbus/machine-id
     if [ -d /var/lib/dbus ]; then ln -s /etc/machine-id /var/lib/dbus/machine-id; fi
     # its service would write the seed again while the VM powers off

@@ -1,0 +1,95 @@
+"""The one place that starts processes: limits, outputs, errors, and that nothing started stays."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vmkiln.errors import CommandFailed, HostUnfit
+from vmkiln.host.command import run, start
+
+
+async def test_what_a_program_prints_comes_back_apart() -> None:
+    completed = await run(["sh", "-c", "cat; echo wrong >&2"], stdin=b"right", timeout_seconds=20)
+    assert (completed.stdout, completed.stderr, completed.exit_status) == (b"right", b"wrong\n", 0)
+
+
+async def test_no_shell_reads_the_arguments() -> None:
+    assert (await run(["echo", "$(id) ; *"], timeout_seconds=20)).text == "$(id) ; *\n"
+
+
+async def test_a_failing_program_is_named_with_its_last_words() -> None:
+    with pytest.raises(CommandFailed, match="exited with status 3") as raised:
+        await run(["sh", "-c", "echo its last words >&2; exit 3"], timeout_seconds=20)
+    assert "its last words" in str(raised.value)
+
+
+async def test_a_failure_may_be_expected() -> None:
+    assert (await run(["false"], timeout_seconds=20, check=False)).exit_status == 1
+
+
+async def test_a_program_that_is_not_there_is_the_hosts_fault() -> None:
+    with pytest.raises(HostUnfit, match="no-such-program"):
+        await run(["no-such-program"], timeout_seconds=20)
+
+
+async def test_a_program_that_may_not_be_started_is_the_hosts_fault(tmp_path: Path) -> None:
+    """A folder on PATH that this user may not read looks the same."""
+    locked = tmp_path / "program"
+    locked.write_text("#!/bin/sh\n")
+    locked.chmod(0o600)
+    with pytest.raises(HostUnfit, match="program"):
+        await run([locked], timeout_seconds=20)
+
+
+def alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def ends(process_id: int) -> bool:
+    """Whether it is gone, at the latest after some seconds."""
+    for _ in range(100):
+        if not alive(process_id):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+async def test_the_limit_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    script = f"sleep 300 & echo $! > {tmp_path}/child; wait"
+    with pytest.raises(CommandFailed, match=r"ran longer than 0\.5 s"):
+        await run(["sh", "-c", script], timeout_seconds=0.5)
+    child = int((tmp_path / "child").read_text())
+    assert ends(child)
+
+
+async def test_leaving_the_block_ends_the_program() -> None:
+    async with start(["sleep", "300"]) as process:
+        assert alive(process.pid)
+    assert process.returncode == -9
+
+
+def test_a_program_dies_with_who_started_it() -> None:
+    """Also when the one who started it is killed and can clean up nothing."""
+    code = """
+import asyncio, os, signal
+from vmkiln.host.command import start
+async def main():
+    async with start(["sleep", "300"]) as process:
+        print(process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert completed.returncode == -9
+    assert ends(int(completed.stdout))
