@@ -4,6 +4,7 @@ An ordinary user sees its own processes with what they hold, and all links, list
 namespaces. `tests/isolation/test_empty_world.py` leaves one of each behind to see that it is found.
 """
 
+import contextlib
 import getpass
 import os
 import subprocess
@@ -124,13 +125,23 @@ def _described(process: Path) -> str | None:
         return None
     try:
         command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except OSError:
         return None
-    return f"{process.name} {command[:200]}" if command and state != "Z" else None
+    return f"{process.name} {command[:200]}" if command and not _is_dead(process) else None
+
+
+def _is_dead(process: Path) -> bool:
+    """Whether a process ended and only waits for its parent to notice."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _namespaces(process: Path) -> Iterator[str]:
+    """The namespaces that a process keeps alive; a dead one's are named still, but not kept."""
+    if _is_dead(process):
+        return
     for kind in NAMESPACES:
         try:
             yield str((process / "ns" / kind).readlink())
@@ -160,9 +171,12 @@ def _unix_sockets(processes: Collection[Path]) -> frozenset[str]:
     held = set()
     for process in processes:
         try:
-            held |= {os.readlink(entry) for entry in (process / "fd").iterdir()}  # noqa: PTH115 (socket:[1] is no path)
+            entries = list((process / "fd").iterdir())
         except OSError:
             continue
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                held.add(os.readlink(entry))  # noqa: PTH115 (socket:[1] is no path)
     return frozenset(name for number, name in names.items() if f"socket:[{number}]" in held)
 
 

@@ -80,7 +80,7 @@ def bench_(tmp_path: Path) -> Iterator[Bench]:
             # the relay's children are of its session
             stack.callback(os.killpg, process.pid, signal.SIGKILL)
         wait_until_heard(tmp_path / "sshd.log", b"Server listening")
-        yield Bench(tmp_path, Connection(relay_port, getpass.getuser(), login.private, 20))
+        yield Bench(tmp_path, Connection(relay_port, getpass.getuser(), login.private, 20, str(tmp_path)))
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"staging", "packer", "images"},
     {"template", "host", "store"},
     {"settings"},
+    {"secret_mask"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

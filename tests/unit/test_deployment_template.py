@@ -246,7 +246,7 @@ def test_a_secret_is_told_to_the_caller_and_to_no_message() -> None:
     item["properties"]["customize"] = [{"type": "Shell", "inline": ["[parameters('token')]"]}]
     document = deployment(item, parameters=parameters)
     found = read(document, "token=hidden-one")
-    assert set(found.secrets) == {"hidden-one", "hidden-two"}
+    assert set(found.mask.secrets) == {"hidden-one", "hidden-two"}
     assert "hidden" not in repr(found.warnings)
     item["properties"]["distribute"][0]["runOutputName"] = "[concat('bad name ', parameters('token'))]"
     text = str(mistakes(document, "token=hidden-one"))

@@ -168,7 +168,7 @@ def test_what_no_record_names_is_removed_and_what_is_recorded_stays(store: Store
     (images / "web-aaaa-dead0000" / "disk.qcow2").write_bytes(b"x")
     (images / "stray").write_bytes(b"x")
     (images / "web-aaaa-beef0000").mkdir()
-    removed = reconcile(images, store, live_run_ids=["beef0000-1-2-3"])
+    removed = reconcile(images, store, live_run_ids=lambda: ["beef0000-1-2-3"])
     assert removed == [".publishing-web-aaaa-dead0000", "stray", "web-aaaa-dead0000"]
     assert {path.name for path in images.iterdir()} == {kept.parent.name, "web-aaaa-beef0000"}
 

@@ -82,7 +82,9 @@ def test_a_part_of_an_overlong_line_is_not_taken_for_a_record() -> None:
     forged = b"1700000000,,ui,say,==> null: Provisioning with shell script: /aib/packerInput/0009-shell.sh"
     events = read(head + filling, forged, b"\n" + RECORDED)
     assert [event for event in events if isinstance(event, StepReached)] == [StepReached(0), StepReached(1)]
-    assert events[1] == Line(forged.decode(), Speaker.GUEST)
+    parts = [event for event in events if isinstance(event, Line)][:2]
+    assert [part.speaker for part in parts] == [Speaker.GUEST, Speaker.GUEST]
+    assert "".join(part.text for part in parts) == "    null: " + filling.decode() + forged.decode()
 
 
 def test_a_line_without_an_end_takes_bounded_memory() -> None:

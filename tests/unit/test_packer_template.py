@@ -18,7 +18,7 @@ from vmkiln.packer.packer_template import (
     packer_input,
 )
 
-CONNECTION = Connection(2222, "packer", "PRIVATE KEY", 900)
+CONNECTION = Connection(2222, "packer", "PRIVATE KEY", 900, "/run/packer")
 INLINE = InlineShell("inline", "a", ("echo {{user `x`}}", "true"))
 SCRIPT = ScriptShell("script", "b", Path("/copies/one"))
 COPY = FileCopy("copy", "c", Path("/copies/two"), "/tmp/motd")

@@ -118,6 +118,7 @@ def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
             template=resolved.image_template,
             resolved=resolved.resolved,
             local_files=LocalFiles(tmp_path, is_allowed=True),
+            mask=resolved.mask,
         )
 
         async def work() -> dict[str, Any]:

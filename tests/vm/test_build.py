@@ -20,7 +20,7 @@ from conftest import IMAGES, PLATFORM_IMAGE, VMKILN
 from empty_world import differences, snapshot
 
 from vmkiln.host.disk_image import graph
-from vmkiln.host.qemu import Disk
+from vmkiln.host.qemu import Accelerator, Disk, cpu_model
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
 from vmkiln.settings import Settings
 
@@ -139,7 +139,7 @@ def built(
                     "type": "Shell",
                     "name": "inline",
                     "inline": [
-                        "sudo install -m 0644 /tmp/payload /etc/payload",
+                        "sudo install -m 0644 /tmp/payload /etc/payload # installed from the inline script",
                         "echo '{{ .Vars }} ${HOME:-} \"quoted\"' | sudo tee /etc/inline > /dev/null",
                         "df --output=size -B1 / | tail -n 1 | sed 's/^/root-size /'",
                     ],
@@ -273,7 +273,11 @@ def test_nothing_on_the_host_connects_to_either_vm(built: Built) -> None:
 
 def test_the_listening_sockets_of_the_host_do_not_change(built: Built) -> None:
     assert built.listeners_during, "the listeners were looked at"
-    assert built.listeners_during - built.listeners_before == set()
+    new = built.listeners_during - built.listeners_before
+    assert {item for item in new if not item.startswith("udp ")} == set()
+    # UDP knows no listening: what shows up are the sockets of questions to name servers that are on their way, on ports
+    # that we chose; tests/isolation shows that nothing gets in by them
+    assert {item for item in new if not 32768 <= int(item.rpartition(":")[2]) <= 60999} == set()
 
 
 def test_scripts_run_as_an_unprivileged_user(built: Built) -> None:
@@ -401,7 +405,7 @@ def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathF
     accelerator = built.summary["facts"]["accelerator"]
     arguments = [
         "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
-        "-cpu", "host" if accelerator == "kvm" else "max", "-m", "1024", "-no-reboot", "-serial", "stdio",
+        "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
         "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
         "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
     ]  # fmt: skip
@@ -434,14 +438,29 @@ def test_the_customizations_are_in_the_image_byte_for_byte(answers: dict[str, st
     assert '"quoted"' in answers["inline"]
 
 
-def test_the_runs_key_is_nowhere_in_the_image(built: Built) -> None:
-    run_id = built.summary["run_id"].encode()
-    managed = Path(stored_image(built, "managed")["path"])
+def test_no_key_and_no_scripts_text_is_in_the_images_bytes(built: Built) -> None:
+    """Neither in a file nor where a deleted file was; the payload, which is in a file, shows that it would be seen."""
+    patterns = {
+        "control": re.escape(PAYLOAD[:40]),
+        "script": b"probe wire-server 168.63",
+        "inline": b"installed from the inline script",
+        "private key": rb"BEGIN OPENSSH PRIVATE KEY-----(?:\n|\\n)b3BlbnNz",
+        "public key": rb"ssh-ed25519 [A-Za-z0-9+/=]+ vmkiln-build",
+    }
+    assert found_in(Path(stored_image(built, "managed")["path"]), patterns) == {"control"}
+
+
+def found_in(path: Path, patterns: dict[str, bytes]) -> set[str]:
+    """The names of the patterns that occur in the file's bytes."""
+    found: set[str] = set()
     overlap = b""
-    with managed.open("rb") as file:
-        while chunk := file.read(16 * 1024 * 1024):
-            assert b"vmkiln-" + run_id not in overlap + chunk
-            overlap = chunk[-64:]
+    with path.open("rb") as file:
+        while chunk := overlap + file.read(16 * 1024 * 1024):
+            found |= {name for name, pattern in patterns.items() if re.search(pattern, chunk)}
+            if len(chunk) <= 200:
+                break
+            overlap = chunk[-200:]
+    return found
 
 
 def test_the_time_of_each_phase_is_shown(built: Built) -> None:
@@ -453,7 +472,12 @@ def test_the_time_of_each_phase_is_shown(built: Built) -> None:
 
 def test_the_probe_from_the_host_recognizes_an_ssh_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: listener.accept()[0].sendall(b"SSH-2.0-x\r\n"))
+
+        def greet() -> None:
+            with listener.accept()[0] as accepted:
+                accepted.sendall(b"SSH-2.0-x\r\n")
+
+        thread = threading.Thread(target=greet)
         thread.start()
         assert answers_ssh("127.0.0.1", listener.getsockname()[1])
         thread.join()

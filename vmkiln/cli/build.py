@@ -53,6 +53,7 @@ def build(
         resolved=resolved.resolved,
         local_files=local_files(template, is_allowed=allow_local_files),
         allowances=read_allowances(allow_egress),
+        mask=resolved.mask,
     )
     with _view(as_json=as_json) as view:
         for warning in resolved.warnings:

@@ -42,7 +42,10 @@ def main() -> int:
     """Enter new namespaces, wait until the parent mapped the ids, then serve as process 1 of the pid namespace."""
     control = socket.socket(fileno=int(sys.argv[1]))
     flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
-    _call(_libc.unshare, flags)
+    try:
+        _call(_libc.unshare, flags)
+    except OSError as error:
+        return _refused(error)
     control.sendall(b'{"unshared": true}\n')
     if not control.recv(64).startswith(b"mapped"):
         return 1
@@ -58,6 +61,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status) != 0
+
+
+def _refused(error: OSError) -> int:
+    sys.stderr.write(f"unshare: {error.strerror}\n")
+    return 1
 
 
 def _call(function: Any, *arguments: Any) -> None:

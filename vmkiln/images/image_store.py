@@ -194,17 +194,17 @@ def removed_on_error(place: Path) -> Iterator[None]:
         raise
 
 
-def reconcile(store_directory: Path, store: Store, *, live_run_ids: Iterable[str] = ()) -> list[str]:
+def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[], Iterable[str]] = tuple) -> list[str]:
     """Remove what no record names: temporaries and images of processes that died; returns their names.
 
-    What a live run is publishing is left alone, if `live_run_ids` names the run.
+    What a live run is publishing is left alone, if `live_run_ids()` names the run.
     """
     if not store_directory.is_dir():
         return []
-    # looked at before the records: what gets its name later is not ours to judge
+    # in this order: what gets its name later is not ours to judge, and a run that is over has recorded what it made
     entries = sorted(store_directory.iterdir())
+    live = tuple(f"-{run_id[:RUN_ID_LETTERS]}" for run_id in live_run_ids())
     known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
-    live = tuple(f"-{run_id[:RUN_ID_LETTERS]}" for run_id in live_run_ids)
     leftovers = [entry for entry in entries if entry.name not in known and not entry.name.endswith(live)]
     for entry in leftovers:
         if entry.is_dir() and not entry.is_symlink():

@@ -33,6 +33,12 @@ default_script() {
     for home in /home/*; do rm -f "$home/.bash_history" "$home/.viminfo"; done
 }
 
+# the keys of this run, overwritten where they lie: a deleted file would still be in the image's bytes
+if command -v shred > /dev/null 2>&1; then
+    find /var/lib/cloud/instances /etc/ssh/ssh_host_*_key "/home/${build_user:?}/.ssh" -type f \
+        -exec shred --iterations=0 --zero {} + 2> /dev/null
+fi
+
 if [ -f "$own_script" ]; then
     say "the template's own script $own_script:"
     cat "$own_script"
@@ -62,7 +68,7 @@ if [ "$(cat /etc/hostname 2> /dev/null)" = "build-vm" ]; then echo localhost > /
 if [ -f /etc/hosts ]; then sed -i '/[[:space:]]build-vm\([[:space:]]\|$\)/d' /etc/hosts; fi
 for file in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
     # the comment of the run's key
-    if [ -f "$file" ]; then sed -i '/ vmkiln-[0-9a-f-]*$/d' "$file"; fi
+    if [ -f "$file" ]; then sed -i '/ vmkiln-build$/d' "$file"; fi
 done
 userdel --force --remove "$build_user" > /dev/null 2>&1
 rm -rf "/home/${build_user:?}" "/var/mail/${build_user:?}" "/var/spool/cron/crontabs/${build_user:?}" \

@@ -11,9 +11,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vmkiln.secret_mask import NO_SECRETS, SecretMask
+
 LONGEST_LINE_BYTES = 256 * 1024
 _STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")
 _CONNECTED = frozenset({"==> null: Connected to SSH!", "==> null: Connected to WinRM!"})
+_COMMA = "%!(PACKER_COMMA)"
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 
 
@@ -59,9 +62,12 @@ class PackerOutput:
     """Turns chunks of bytes into events; holds at most one unfinished line of 256 KiB.
 
     A longer line comes in parts, which all have the speaker of the first and say nothing about where Packer is.
+    `mask` takes the secrets out of every text; also one that lies across two parts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mask: SecretMask = NO_SECRETS) -> None:
+        self._mask = mask
+        self._held_back = max(self._mask.longest, len(_COMMA))
         self._pending = bytearray()
         self._part_of: Speaker | None = None
 
@@ -87,14 +93,32 @@ class PackerOutput:
         self._pending.clear()
         speaker = self._part_of
         if speaker is None and is_whole:
-            return _read(text)
+            return [self._masked(event) for event in _read(text)]
         if speaker is None:
-            events = _read(text)
-            first = next((event for event in events if isinstance(event, Line)), None)
-            self._part_of = first.speaker if first else Speaker.GUEST
-            return [event for event in events if isinstance(event, Line)]
-        self._part_of = None if is_whole else speaker
-        return [Line(_unescaped(text), speaker)] if text else []
+            lines = [event for event in _read(text) if isinstance(event, Line)]
+            self._part_of = lines[0].speaker if lines else Speaker.GUEST
+        else:
+            self._part_of = None if is_whole else speaker
+            lines = [Line(_unescaped(text), speaker)] if text else []
+        lines = [Line(self._mask(line.text), line.speaker) for line in lines]
+        return list(lines if is_whole else self._without_end(lines))
+
+    def _without_end(self, lines: list[Line]) -> list[Line]:
+        """All but the end of a part, which a secret may lie across; it becomes the beginning of the next part."""
+        if not lines:
+            return []
+        *whole, last = lines
+        kept = last.text[: -self._held_back]
+        self._pending += last.text[len(kept) :].encode(errors="surrogateescape")
+        return [*whole, Line(kept, last.speaker)]
+
+    def _masked(self, event: PackerEvent) -> PackerEvent:
+        match event:
+            case Line(text, speaker):
+                return Line(self._mask(text), speaker)
+            case BuildError(text):
+                return BuildError(self._mask(text))
+        return event
 
 
 def _read(record: str) -> list[PackerEvent]:
@@ -119,7 +143,7 @@ def _read(record: str) -> list[PackerEvent]:
 
 
 def _unescaped(text: str) -> str:
-    return text.replace("%!(PACKER_COMMA)", ",")
+    return text.replace(_COMMA, ",")
 
 
 def _lines(text: str) -> list[str]:

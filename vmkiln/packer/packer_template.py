@@ -65,12 +65,16 @@ Step = InlineShell | ScriptShell | FileCopy | Deprovision
 
 @dataclass(frozen=True)
 class Connection:
-    """How Packer logs in to the VM: through the relay on `port` of its own container group. Timeout in seconds."""
+    """How Packer logs in to the VM: through the relay on `port` of its own container group. Timeout in seconds.
+
+    `script_folder` is where its scripts lie in the VM while they run: in memory, so that no image has their text.
+    """
 
     port: int
     user: str
     private_key: str
     timeout_seconds: int
+    script_folder: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def step_file(index: int, step: Step) -> str:
 
 def packer_input(steps: Sequence[Step], connection: Connection) -> PackerInput:
     """The input of one container instance."""
-    provisioners = [_provisioner(group) for group in _groups(steps)]
+    provisioners = [_provisioner(group, connection.script_folder) for group in _groups(steps)]
     template = {"builders": [_builder(connection)], "provisioners": provisioners}
     environment = {
         "CHECKPOINT_DISABLE": "1",
@@ -156,7 +160,7 @@ def _groups(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
     return [list(group) for _, group in groupby(enumerate(steps), key=kind)]
 
 
-def _provisioner(group: list[tuple[int, Step]]) -> dict[str, Any]:
+def _provisioner(group: list[tuple[int, Step]], folder: str) -> dict[str, Any]:
     files = [f"{INPUT}/{step_file(index, step)}" for index, step in group]
     match group[0][1]:
         case FileCopy(destination=destination):
@@ -164,9 +168,10 @@ def _provisioner(group: list[tuple[int, Step]]) -> dict[str, Any]:
         case Deprovision():
             command = "chmod +x {{.Path}}; sudo sh {{.Path}}"
             # the script removes itself; Packer would come back to remove it while the VM powers off
-            return {"type": "shell", "script": files[0], "execute_command": command, "skip_clean": True}
+            shell = {"type": "shell", "script": files[0], "remote_folder": folder}
+            return {**shell, "execute_command": command, "skip_clean": True}
         case InlineShell() | ScriptShell():
-            return {"type": "shell", "scripts": files}
+            return {"type": "shell", "scripts": files, "remote_folder": folder}
 
 
 def literal(text: str) -> str:

@@ -20,11 +20,13 @@ from vmkiln.run import run_directory
 from vmkiln.run.run import RunState
 from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
-from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
 from vmkiln.store.database import Store
+from vmkiln.store.rows import RunRow
 
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
+UNENDED = (RunState.RUNNING, RunState.CANCELING)
 
 
 async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
@@ -45,20 +47,27 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
 
     Their processes are gone already (the kernel ended them). What is left are files and rows.
     """
+    # looked at before the locks: a run holds its lock from before it is recorded until its end is
+    unended = store.list_runs(limit=None, states=UNENDED)
     for directory in run_directory.abandoned(settings.runs):
         tell(f"cleaning up after run {directory.name}, whose process died")
         with contextlib.suppress(VmkilnError):
             run_directory.remove(directory)
-    alive = {directory.name for directory in settings.runs.iterdir()} if settings.runs.is_dir() else set()
-    for row in store.list_runs(limit=1000):
-        if row.state in {RunState.RUNNING, RunState.CANCELING} and row.run_id not in alive:
-            store.end_phase(row.run_id)
-            message = "the process of this run died before the run ended"
-            store.move_run(row.run_id, expected=[row.state], state=RunState.FAILED, message=message, code="RunLost")
-            for resource in store.list_resources(row.staging_group):
-                if resource.state != "deleted" and resource.type != "Microsoft.Storage/storageAccounts":
-                    store.resource_deleted(resource.number)
-    reconcile(settings.image_store, store, live_run_ids=alive)
+    for row in unended:
+        if not run_directory.is_live(settings.runs, row.run_id):
+            _end_lost(store, row)
+    run_directory.forget_locks(settings.runs)
+    reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
+
+
+def _end_lost(store: Store, row: RunRow) -> None:
+    message = "the process of this run died before the run ended"
+    if not store.move_run(row.run_id, expected=UNENDED, state=RunState.FAILED, message=message, code="RunLost"):
+        return  # it ended by itself meanwhile
+    store.end_phase(row.run_id)
+    for resource in store.list_resources(row.staging_group):
+        if resource.state != "deleted" and resource.type != STORAGE_ACCOUNT:
+            store.resource_deleted(resource.number)
 
 
 def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
@@ -66,7 +75,7 @@ def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
     return [
         f"{resource.type}/{resource.name}"
         for resource in store.list_resources(group.name)
-        if resource.state != "deleted" and resource.type != "Microsoft.Storage/storageAccounts"
+        if resource.state != "deleted" and resource.type != STORAGE_ACCOUNT
     ]
 
 

@@ -72,13 +72,15 @@ class PhaseResult:
 def connection(staged: Staged, private_key: str) -> Connection:
     """How Packer logs in, for as long as the whole build may take."""
     timeout = staged.request.template.build_timeout_seconds
-    return Connection(container_group.RELAY_PORT, cloud_init_seed.USER, private_key, timeout)
+    return Connection(
+        container_group.RELAY_PORT, cloud_init_seed.USER, private_key, timeout, cloud_init_seed.SCRIPT_FOLDER
+    )
 
 
 async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
     """Do the phase's work. Raises: `VirtualMachineLost` when a VM ends too early."""
     staged = entered.staged
-    login = new_key(f"vmkiln-{staged.request.run_id}")
+    login = new_key(cloud_init_seed.KEY_COMMENT)
     seed = staged.directory / f"{work_order.vm_name}-seed.iso"
     seed_contents = cloud_init_seed.contents(
         instance_id=f"{staged.request.run_id}-{work_order.vm_name}",
@@ -115,7 +117,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(CustomizationLog(log_path, staged.request.run_id))
         _record(stack, staged, work_order, memory_mib=group.memory_mib)
-        output = PackerOutput()
+        output = PackerOutput(staged.request.mask)
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{work_order.vm_name}"),
             vm=build_vm.describe(vm, staged.network),

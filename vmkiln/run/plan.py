@@ -25,7 +25,6 @@ from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
 
 GUID = "<guid>"
-MASK = "********"
 
 
 async def plan_of(
@@ -52,10 +51,10 @@ async def plan_of(
         if not item.uri.lower().startswith(("http://", "https://")) and not local_files.is_allowed
     ]
     source, generation = _source(template, settings)
-    return {
+    plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
-        "template": _masked(resolved.resolved, resolved.secrets),
+        "template": dict(resolved.resolved),
         "warnings": list(resolved.warnings),
         "cannot_be_built_because": problems,
         "source": source,
@@ -73,17 +72,8 @@ async def plan_of(
         "packer": _packer(template),
         "distribute": [target.model_dump(mode="json") for target in template.properties.distribute],
     }
-
-
-def _masked(value: Any, secrets: Sequence[str]) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _masked(item, secrets) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item, secrets) for item in value]
-    if isinstance(value, str):
-        for secret in sorted((item for item in secrets if item), key=len, reverse=True):
-            value = value.replace(secret, MASK)
-    return value
+    masked: dict[str, Any] = resolved.mask.value(plan)
+    return masked
 
 
 def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any], int]:
@@ -131,7 +121,10 @@ def _resources(template: ImageTemplate) -> list[dict[str, str]]:
 def _packer(template: ImageTemplate) -> dict[str, Any]:
     """Both Packer templates; the scripts' copies and the run's key do not exist yet."""
     copies = {item.path: Path(f"<copy of {item.uri}>") for item in template.scripts}
-    connection = Connection(container_group.RELAY_PORT, cloud_init_seed.USER, "", template.build_timeout_seconds)
+    timeout = template.build_timeout_seconds
+    connection = Connection(
+        container_group.RELAY_PORT, cloud_init_seed.USER, "", timeout, cloud_init_seed.SCRIPT_FOLDER
+    )
     found: dict[str, Any] = {}
     try:
         customize = packer_steps(template.properties.customize, copies, where=CUSTOMIZE)

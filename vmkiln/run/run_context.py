@@ -11,6 +11,7 @@ from vmkiln.run.build_host import BuildHost
 from vmkiln.run.resolved_source import ResolvedSource
 from vmkiln.run.run_event import RunEvent
 from vmkiln.run.vm_shape import VmShape
+from vmkiln.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.virtual_network import VirtualNetwork
@@ -21,7 +22,10 @@ Tell = Callable[[RunEvent], None]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What was asked for: the template with its name and resource group, and what the command line allows."""
+    """What was asked for: the template with its name and resource group, and what the command line allows.
+
+    `mask` takes secrets out of whatever is told, logged or kept.
+    """
 
     run_id: str
     template_name: str
@@ -30,6 +34,7 @@ class RunRequest:
     resolved: Mapping[str, object]
     local_files: LocalFiles
     allowances: tuple[Allowance, ...] = ()
+    mask: SecretMask = NO_SECRETS
 
 
 @dataclass(frozen=True)

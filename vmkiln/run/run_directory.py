@@ -1,8 +1,10 @@
-"""The folder of a live run: its overlays, keys, sockets; locked while the run lives, gone when it ends.
+"""The lock of a live run, and its folder: overlays, keys, sockets.
 
-A folder whose lock nobody holds belongs to a run whose process died; `abandoned` finds them, `remove` ends them.
+The lock is held from before the run is recorded until its end is, so whoever finds a run that is said to go on and
+whose lock nobody holds knows that its process died, however it died.
 
-*Leaves behind:* nothing. *Undone by:* leaving the block, or the next command's `abandoned`. *Safe to repeat:* yes.
+*Leaves behind:* nothing. *Undone by:* leaving the block, or the next command's `abandoned` and `forget_locks`.
+*Safe to repeat:* yes.
 """
 
 import contextlib
@@ -14,25 +16,70 @@ from pathlib import Path
 
 from vmkiln.errors import CleanUpFailed
 
-LOCK = "lock"
+LOCK_SUFFIX = ".lock"
+
+
+@contextlib.contextmanager
+def locked(runs: Path, run_id: str) -> Iterator[None]:
+    """The run's lock, held by this process until the block is left or the process dies."""
+    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = _lock(runs, run_id)
+    descriptor = _taken(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(runs: Path, run_id: str) -> Path:
+    return runs / f"{run_id}{LOCK_SUFFIX}"
+
+
+def _taken(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)  # between opening and locking it was taken for an abandoned one, and removed
+
+
+def is_live(runs: Path, run_id: str) -> bool:
+    """Whether a process holds the run's lock."""
+    return _is_held(_lock(runs, run_id))
+
+
+def _is_held(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def live_runs(runs: Path) -> list[str]:
+    """The ids of runs whose lock is held."""
+    return [path.stem for path in sorted(runs.glob(f"*{LOCK_SUFFIX}")) if _is_held(path)]
 
 
 @contextlib.contextmanager
 def held(runs: Path, run_id: str) -> Iterator[Path]:
-    """A new folder for a run, mode 0700, locked by this process until the block is left; then deleted.
+    """A new folder for a run whose lock is held, mode 0700; deleted when the block is left.
 
     Raises: `CleanUpFailed` when something in it could not be deleted.
     """
-    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = runs / run_id
     directory.mkdir(mode=0o700)
-    descriptor = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield directory
     finally:
         remove(directory)
-        os.close(descriptor)
 
 
 def remove(directory: Path) -> None:
@@ -44,19 +91,21 @@ def remove(directory: Path) -> None:
 
 
 def abandoned(runs: Path) -> list[Path]:
-    """Folders of runs whose process is gone, however it died."""
+    """Folders of runs whose process is gone."""
     if not runs.is_dir():
         return []
-    return [directory for directory in sorted(runs.iterdir()) if directory.is_dir() and not _is_locked(directory)]
+    return [
+        directory for directory in sorted(runs.iterdir()) if directory.is_dir() and not is_live(runs, directory.name)
+    ]
 
 
-def _is_locked(directory: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-    return False
+def forget_locks(runs: Path) -> None:
+    """Delete the locks that nobody holds."""
+    for path in runs.glob(f"*{LOCK_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)

@@ -24,8 +24,9 @@ from vmkiln.run import building, cleaning_up, customizing, distributing, run_dir
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
-from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded
+from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run.run_summary import summary_of
+from vmkiln.secret_mask import SecretMask
 from vmkiln.staging.staging_resource_group import resource
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
@@ -41,9 +42,19 @@ TIMEOUT_MESSAGE = (
 async def execute(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str, Any]:
     """Run a template to its end; returns the run's summary.
 
-    Raises: what made the run fail, after everything temporary is gone; `RunCanceled` when it was cancelled.
+    Raises: what made the run fail, after everything temporary is gone; `RunCanceled` when it was cancelled. A cancel
+    that comes when nothing is left to interrupt changes nothing.
     """
-    _accept(host, request)
+
+    def tell_masked(event: RunEvent) -> None:
+        tell(_masked_event(event, request.mask))
+
+    with run_directory.locked(host.settings.runs, request.run_id):
+        _accept(host, request)
+        return await _to_the_end(host, request, tell_masked)
+
+
+async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str, Any]:
     timeout_seconds = request.template.build_timeout_seconds
     try:
         try:
@@ -59,14 +70,44 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str,
         _end(host, request, tell, RunState.CANCELED, canceled)
         raise canceled from error
     except BaseExceptionGroup as group:
-        cause = _first_of(group)
+        cause = _masked_error(_first_of(group), request.mask)
         _end(host, request, tell, RunState.FAILED, cause)
         raise cause from group
     except Exception as error:
-        _end(host, request, tell, RunState.FAILED, error)
+        _end(host, request, tell, RunState.FAILED, _masked_error(error, request.mask))
         raise
+    await _late_cancel_passed()
     state = RunState.PARTIALLY_SUCCEEDED if message else RunState.SUCCEEDED
     return _end(host, request, tell, state, None, message=message)
+
+
+async def _late_cancel_passed() -> None:
+    """Let a cancel that came too late pass by, so that what was published is also reported."""
+    task = asyncio.current_task()
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        while task is not None and task.cancelling():
+            task.uncancel()
+
+
+def _masked_event(event: RunEvent, mask: SecretMask) -> RunEvent:
+    """What is told, without secrets. Log lines come masked already: they are stored, too."""
+    match event:
+        case Notice(text, is_warning):
+            return Notice(mask(text), is_warning)
+        case StepStarted(phase, index, count, name):
+            return StepStarted(phase, index, count, mask(name))
+    return event
+
+
+def _masked_error(error: BaseException, mask: SecretMask) -> BaseException:
+    """The same error; what it says has no secrets any more."""
+    if isinstance(error, VmkilnError):
+        error.message = mask(error.message)
+        error.hint = mask(error.hint) if error.hint else None
+        error.args = (error.message,)
+    return error
 
 
 def _accept(host: BuildHost, request: RunRequest) -> None:
@@ -83,7 +124,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
             run_id=request.run_id,
             template_name=request.template_name,
             resource_group=request.resource_group,
-            template=dict(request.resolved),
+            template=request.mask.value(request.resolved),
             state=RunState.RUNNING,
             sub_state="",
             message="",
@@ -198,7 +239,7 @@ def _end(
     *,
     message: str = "",
 ) -> dict[str, Any]:
-    text = message or (str(error) if error is not None else "")
+    text = request.mask(message or (str(error) if error is not None else ""))
     code = getattr(error, "code", "InternalError") if error is not None else ""
     host.store.end_phase(request.run_id)
     expected = [RunState.RUNNING, RunState.CANCELING]

@@ -12,6 +12,9 @@ USER = "packer"
 LABEL = "cidata"
 # the deprovision step takes this name out of the image again
 HOST_NAME = "build-vm"
+# the deprovision step knows the run's key by it, should a customizer have copied it
+KEY_COMMENT = "vmkiln-build"
+SCRIPT_FOLDER = "/run/packer"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def contents(
                 "ssh_authorized_keys": [login.public],
             }
         ],
+        # in memory: a deleted file of the disk would still be in the image's bytes; and scripts may run from there
+        "bootcmd": [f"mkdir -p {SCRIPT_FOLDER} && mount -t tmpfs -o nosuid,nodev,exec,mode=1777 tmpfs {SCRIPT_FOLDER}"],
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},

@@ -76,9 +76,10 @@ class Store:
             raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
         return _run(rows[0])
 
-    def list_runs(self, *, limit: int = 100) -> list[RunRow]:
-        """Runs, the newest first."""
-        return [_run(row) for row in self._rows(sa.select(runs).order_by(runs.c.started.desc()).limit(limit))]
+    def list_runs(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
+        """Runs, the newest first; only those in `states`, when any are given."""
+        query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
+        return [_run(row) for row in self._rows(query.where(runs.c.state.in_(states)) if states else query)]
 
     def move_run(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
         """Move a run from one of the expected states; false (and nothing changed) when it is in another."""

@@ -6,10 +6,11 @@ section 2, and the ARM template syntax page.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.secret_mask import LEAST_LETTERS, NO_SECRETS, SecretMask
 from vmkiln.template.api_version import NEWEST, known_api_version
 from vmkiln.template.arm_expression import is_expression
 from vmkiln.template.arm_values import member
@@ -28,8 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 class ResolvedTemplate:
     """One image template, ready to run.
 
-    `resolved` is the plain JSON of the resource, without expressions; `secrets` are the values of secure parameters,
-    which must be masked wherever `resolved` or a log is shown.
+    `resolved` is the plain JSON of the resource, without expressions; `mask` takes the values of secure parameters
+    out of whatever is shown or kept of it.
     """
 
     image_template: ImageTemplate
@@ -37,7 +38,7 @@ class ResolvedTemplate:
     api_version: str
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    mask: SecretMask = NO_SECRETS
 
 
 def read_image_template(
@@ -62,16 +63,16 @@ def read_image_template(
         if not _is_cut_out(body):
             resource, used = fill_placeholders(body, given)
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
-            return _resolved(resource, file_name, context, ())
+            return _resolved(resource, file_name, context, NO_SECRETS)
         document = {"parameters": _asked_for(text), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
     declared = Deployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
     deployment = Deployment(document, {name: given[name] for name in given if name not in used}, context)
     try:
         resource = deployment.image_template_resource()
-        return _resolved(resource, file_name, context, deployment.secrets)
+        return _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
     except TemplateInvalid as error:
-        raise _masked(error, deployment.secrets) from None
+        raise _masked(error, SecretMask.of(deployment.secrets)) from None
 
 
 def _is_cut_out(body: Mapping[str, Any]) -> bool:
@@ -93,19 +94,12 @@ def _refuse_unused(parameters: Sequence[GivenParameter]) -> None:
         raise TemplateInvalid([Mistake(f"parameters.{parameter.name}", message, hint) for parameter in parameters])
 
 
-def masked(text: str, secrets: Sequence[str]) -> str:
-    """`text` with every secret in it replaced by `***`; the longest secrets must come first."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _masked(error: TemplateInvalid, secrets: Sequence[str]) -> TemplateInvalid:
+def _masked(error: TemplateInvalid, mask: SecretMask) -> TemplateInvalid:
     """The same mistakes, telling no secret."""
     mistakes = []
     for mistake in error.mistakes:
-        hint = masked(mistake.hint, secrets) if mistake.hint else None
-        mistakes.append(Mistake(masked(mistake.path, secrets), masked(mistake.message, secrets), hint))
+        hint = mask(mistake.hint) if mistake.hint else None
+        mistakes.append(Mistake(mask(mistake.path), mask(mistake.message), hint))
     return TemplateInvalid(mistakes)
 
 
@@ -130,7 +124,7 @@ def _example_body(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _resolved(
-    resource: dict[str, Any], file_name: str, context: DeploymentContext, secrets: tuple[str, ...]
+    resource: dict[str, Any], file_name: str, context: DeploymentContext, mask: SecretMask
 ) -> ResolvedTemplate:
     mistakes: list[Mistake] = []
     odd: list[str] = []
@@ -153,8 +147,13 @@ def _resolved(
         mistakes += error.mistakes
     if mistakes or template is None:
         raise TemplateInvalid(mistakes)
-    warnings = tuple(masked(warning, secrets) for warning in (*odd, *template.warnings))
-    return ResolvedTemplate(template, name, api_version, resource, warnings, secrets)
+    if mask.too_short:
+        odd.append(
+            f"parameters: the value of a secure parameter has fewer than {LEAST_LETTERS} characters, "
+            "and is not masked inside longer texts such as log lines"
+        )
+    warnings = tuple(map(mask, (*odd, *template.warnings)))
+    return ResolvedTemplate(template, name, api_version, resource, warnings, mask)
 
 
 def _api_version(written: Any) -> str:
