@@ -1,0 +1,99 @@
+"""What runs whose process died leave behind is ended; what lives is left alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmkiln.run import run_directory
+from vmkiln.run.cleaning_up import end_leftovers, leftovers
+from vmkiln.run.run import Phase, RunState
+from vmkiln.run.run_summary import summary_of
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import RunRow
+
+RUN_ID = "0123abcd-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "home")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    settings.home.mkdir()
+    with opened(settings.database) as store:
+        yield store
+
+
+def a_run(store: Store, settings: Settings, *, state: RunState = RunState.RUNNING) -> StagingResourceGroup:
+    """A recorded run in its Customizing phase, with a staging resource group that has a VM."""
+    store.add_run(RunRow(RUN_ID, "web", "rg", {}, state, "", "", "", "", {}, utc_now(), None))
+    store.begin_phase(RUN_ID, Phase.CUSTOMIZING)
+    group = staging_resource_group.create(settings.staging, store, name="IT_rg_web_x", run_id=RUN_ID, tags={})
+    number = store.add_resource(
+        group.name, run_id=RUN_ID, type="Microsoft.Compute/virtualMachines", name="v", detail={}
+    )
+    store.resource_exists(number)
+    return group
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.CANCELING])
+def test_a_run_whose_process_died_ends_with_its_resources(settings: Settings, store: Store, state: RunState) -> None:
+    group = a_run(store, settings, state=state)
+    (settings.runs / RUN_ID).mkdir(parents=True)
+    (settings.runs / RUN_ID / "overlay.qcow2").write_text("x")
+    (settings.runs / f"{RUN_ID}.lock").touch()
+    assert leftovers(store, group) == ["Microsoft.Compute/virtualMachines/v"]
+    told: list[str] = []
+    end_leftovers(settings, store, told.append)
+    summary = summary_of(store, RUN_ID)
+    assert (summary["state"], summary["error_code"]) == ("Failed", "RunLost")
+    assert summary["phases"][0]["seconds"] is not None
+    assert leftovers(store, group) == []
+    assert list(settings.runs.iterdir()) == []
+    assert told == [f"cleaning up after run {RUN_ID}, whose process died"]
+    assert group.storage_account.directory.is_dir()
+
+
+def test_a_live_run_is_left_alone_with_and_without_its_folder(settings: Settings, store: Store) -> None:
+    with run_directory.locked(settings.runs, RUN_ID):
+        group = a_run(store, settings)
+        end_leftovers(settings, store, print)
+        with run_directory.held(settings.runs, RUN_ID) as directory:
+            end_leftovers(settings, store, print)
+            assert directory.is_dir()
+        end_leftovers(settings, store, print)
+        assert store.run(RUN_ID).state == RunState.RUNNING
+        assert leftovers(store, group) != []
+
+
+def test_a_run_that_ended_stays_as_it_ended(settings: Settings, store: Store) -> None:
+    a_run(store, settings)
+    store.move_run(RUN_ID, expected=[RunState.RUNNING], state=RunState.SUCCEEDED)
+    end_leftovers(settings, store, print)
+    assert store.run(RUN_ID).state == RunState.SUCCEEDED
+
+
+def test_an_image_being_published_by_a_live_run_is_left_alone(settings: Settings, store: Store) -> None:
+    settings.image_store.mkdir()
+    temporary = settings.image_store / f".web-{RUN_ID[:8]}"
+    temporary.mkdir()
+    with run_directory.locked(settings.runs, RUN_ID):
+        end_leftovers(settings, store, print)
+        assert temporary.is_dir()
+    end_leftovers(settings, store, print)
+    assert not temporary.exists()
+
+
+def test_a_summary_has_nothing_where_nothing_is_known(settings: Settings, store: Store) -> None:
+    store.add_run(RunRow(RUN_ID, "web", "rg", {}, RunState.RUNNING, "", "", "", "", {"a": 1}, utc_now(), None))
+    summary = summary_of(store, RUN_ID[:4])
+    assert summary["run_id"] == RUN_ID
+    assert [summary[name] for name in ("sub_state", "error_code", "ended", "staging_group")] == [None] * 4
+    assert (summary["phases"], summary["outputs"], summary["facts"]) == ([], [], {"a": 1})
+    assert summary["started"].endswith("Z")
