@@ -1,0 +1,136 @@
+"""`vmkiln validate`, `vmkiln plan` and what `vmkiln build` refuses before anything starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.cli import main
+from vmkiln.cli.template_options import read_allowances
+from vmkiln.errors import InputError
+
+LINUX = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12", "version": "latest"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def vmkiln(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main.main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+def write(tmp_path: Path, **properties: Any) -> str:
+    """A deployment template with a secure parameter that a customizer uses."""
+    everything = {
+        "source": LINUX,
+        "customize": [{"type": "Shell", "name": "s", "inline": ["[concat('echo ', parameters('password'))]"]}],
+        "distribute": [{"type": "VHD", "runOutputName": "vhd"}],
+        **properties,
+    }
+    resource = {
+        "type": "Microsoft.VirtualMachineImages/imageTemplates",
+        "apiVersion": "2024-02-01",
+        "name": "web",
+        "location": "here",
+        "identity": {"type": "None"},
+        "properties": everything,
+    }
+    document = {
+        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "parameters": {"password": {"type": "secureString"}},
+        "resources": [resource],
+    }
+    path = tmp_path / "web.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_a_good_template_is_said_to_be_good(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    assert vmkiln("validate", path, "--parameters", "password=hunter22") == 0
+    assert capsys.readouterr().out == "web: no mistakes (api-version 2024-02-01)\n"
+    assert vmkiln("validate", path, "--parameters", "password=hunter22", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["valid"] is True
+    assert not home.exists(), "validating writes nothing"
+
+
+def test_a_short_secret_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("validate", write(tmp_path), "--parameters", "password=abc") == 0
+    captured = capsys.readouterr()
+    assert "fewer than 4 characters" in captured.err
+    assert "abc" not in captured.out + captured.err
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, buildTimeoutInMinutes=-5, source={"type": "Nothing"}, distribute=[{"type": "VHD"}])
+    for command in ("validate", "plan", "build"):
+        assert vmkiln(command, path, "--parameters", "password=hunter22") == 2
+        error = capsys.readouterr().err
+        for place in ("properties.buildTimeoutInMinutes", "properties.source", "properties.distribute"):
+            assert place in error
+
+
+def test_the_plan_shows_everything_but_secrets(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, errorHandling={"onCustomizerError": "abort"})
+    assert vmkiln("plan", path, "--parameters", "password=hunter22", "--json") == 0
+    text = capsys.readouterr().out
+    plan = json.loads(text)
+    assert "hunter22" not in text
+    assert plan["template"]["properties"]["customize"][0]["inline"] == ["echo ***"]
+    assert plan["cannot_be_built_because"] == []
+    assert plan["staging_resource_group"]["name"].startswith("IT_vmkiln_web_")
+    assert plan["packer"]["customize"]["builders"][0]["type"] == "null"
+    assert "validate" not in plan["packer"]
+    assert {item["name"] for item in plan["staging_resource_group"]["resources"]} >= {"vnet", "nsg", "build-vm"}
+    assert vmkiln("plan", path, "--parameters", "password=hunter22") == 0
+    shown = capsys.readouterr().out
+    assert "hunter22" not in shown
+    for words in ("staging resource group IT_vmkiln_web_", "Packer template (customize)", "network", "distribute"):
+        assert words in shown
+    assert not home.exists(), "planning writes nothing"
+
+
+def test_a_template_that_cannot_be_built_yet_is_planned_and_refused(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows = {**LINUX, "publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter"}
+    path = write(tmp_path, source=windows, customize=[{"type": "PowerShell", "inline": ["dir"]}])
+    assert vmkiln("plan", path, "--parameters", "password=hunter22") == 0
+    assert "cannot be built: " in capsys.readouterr().out
+    assert vmkiln("build", path, "--parameters", "password=hunter22") == 2
+    assert "Windows" in capsys.readouterr().err
+    assert not home.exists(), "nothing was started"
+
+
+def test_a_missing_file_and_a_missing_parameter_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("validate", str(tmp_path / "none.json")) == 2
+    assert "none.json" in capsys.readouterr().err
+    assert vmkiln("validate", write(tmp_path)) == 2
+    assert "password" in capsys.readouterr().err
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    assert vmkiln("validate", str(tmp_path / "binary")) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
+def test_parameters_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "web.parameters.json"
+    file.write_text(json.dumps({"parameters": {"password": {"value": "hunter22"}}}))
+    for given in (str(file), f"@{file}"):
+        assert vmkiln("validate", write(tmp_path), "--parameters", given) == 0
+        assert "no mistakes" in capsys.readouterr().out
+
+
+def test_allowances_name_every_mistake() -> None:
+    (allowance,) = read_allowances(["10.1.2.0/24:443"])
+    assert (str(allowance.network), allowance.port) == ("10.1.2.0/24", 443)
+    with pytest.raises(InputError) as caught:
+        read_allowances(["10.1.2.3/24", "10.0.0.0/8:99999", "fine", "10.9.9.9"])
+    assert caught.value.message.count("`") >= 6
+    assert "10.9.9.9" not in caught.value.message
