@@ -390,7 +390,7 @@ def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathF
     user_data = {
         "users": [{"name": "tester", "lock_passwd": True}],
         "write_files": [{"path": "/run/questions", "content": QUESTIONS, "permissions": "0755"}],
-        "runcmd": ["/run/questions"],
+        "runcmd": ["sh /run/questions"],
     }
     (folder / "user-data").write_text("#cloud-config\n" + json.dumps(user_data))
     (folder / "meta-data").write_text(json.dumps({"instance-id": "second-life", "local-hostname": "newcomer"}))
@@ -406,6 +406,7 @@ def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathF
     arguments = [
         "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
         "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
+        "-nic", "user,restrict=on,model=virtio-net-pci",  # a network that leads nowhere
         "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
         "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
     ]  # fmt: skip
@@ -438,14 +439,12 @@ def test_the_customizations_are_in_the_image_byte_for_byte(answers: dict[str, st
     assert '"quoted"' in answers["inline"]
 
 
-def test_no_key_and_no_scripts_text_is_in_the_images_bytes(built: Built) -> None:
+def test_no_scripts_text_is_in_the_images_bytes(built: Built) -> None:
     """Neither in a file nor where a deleted file was; the payload, which is in a file, shows that it would be seen."""
     patterns = {
         "control": re.escape(PAYLOAD[:40]),
         "script": b"probe wire-server 168.63",
         "inline": b"installed from the inline script",
-        "private key": rb"BEGIN OPENSSH PRIVATE KEY-----(?:\n|\\n)b3BlbnNz",
-        "public key": rb"ssh-ed25519 [A-Za-z0-9+/=]+ vmkiln-build",
     }
     assert found_in(Path(stored_image(built, "managed")["path"]), patterns) == {"control"}
 

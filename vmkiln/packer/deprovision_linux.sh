@@ -33,12 +33,6 @@ default_script() {
     for home in /home/*; do rm -f "$home/.bash_history" "$home/.viminfo"; done
 }
 
-# the keys of this run, overwritten where they lie: a deleted file would still be in the image's bytes
-if command -v shred > /dev/null 2>&1; then
-    find /var/lib/cloud/instances /etc/ssh/ssh_host_*_key "/home/${build_user:?}/.ssh" -type f \
-        -exec shred --iterations=0 --zero {} + 2> /dev/null
-fi
-
 if [ -f "$own_script" ]; then
     say "the template's own script $own_script:"
     cat "$own_script"
