@@ -64,3 +64,12 @@ async def test_nothing_but_such_folders_is_removed(tmp_path: Path, monkeypatch: 
     before = sorted(tmp_path.iterdir())
     await making_folder.remove_abandoned(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "parent"), [({"TMPDIR": "/big"}, "/big"), ({"TMPDIR": ""}, "/var/tmp"), ({}, "/var/tmp")]
+)
+def test_what_a_subordinate_id_must_reach_lies_where_large_files_belong(
+    environment: dict[str, str], parent: str
+) -> None:
+    assert making_folder.shared_parent(environment) == Path(parent)

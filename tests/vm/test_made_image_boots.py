@@ -202,7 +202,7 @@ async def test_a_cancelled_make_ends_every_process_and_leaves_nothing(
 ) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="vmkiln-test-"))
     scratch.chmod(0o711)
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
     reached = asyncio.Event()
 
     def progress(line: str) -> None:

@@ -115,11 +115,12 @@ async def boots(
     word = f"guest-{secrets.token_hex(8)}"
     began = time.monotonic()
     console = bytearray()
-    with tempfile.TemporaryDirectory(prefix="vmkiln-probe-") as folder:
-        initial = Path(folder) / "initramfs"
-        await asyncio.to_thread(_write_initramfs, initial, word, busybox)
-        arguments = probe_arguments(accelerator, kernel=kernel, initial=initial, qemu=qemu)
-        async with start(arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE) as process:
+    with os.fdopen(os.memfd_create("initramfs"), "wb") as file:  # in memory only: nothing can be left behind
+        await asyncio.to_thread(_write_initramfs, Path(f"/proc/self/fd/{file.fileno()}"), word, busybox)
+        inherited = Path(f"/proc/self/fd/{file.fileno()}")
+        arguments = probe_arguments(accelerator, kernel=kernel, initial=inherited, qemu=qemu)
+        pipe = asyncio.subprocess.PIPE
+        async with start(arguments, stdout=pipe, stderr=pipe, pass_fds=[file.fileno()]) as process:
             assert process.stdout is not None  # asked for just above
             assert process.stderr is not None
             with contextlib.suppress(TimeoutError):

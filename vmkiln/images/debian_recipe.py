@@ -8,7 +8,6 @@ mmdebstrap makes the root file system inside a user namespace, mke2fs turns it i
 
 import hashlib
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
     async with making_folder.opened(target.parent) as workplace:
         tar = workplace / "root.tar"
         root_uuid = uuid.uuid4()
-        async with making_folder.opened(Path(tempfile.gettempdir()), mode=0o711) as scratch:
+        async with making_folder.opened(making_folder.shared_parent(os.environ), mode=0o711) as scratch:
             await _bootstrap(recipe, tar, scratch, root_uuid=root_uuid, progress=progress)
         return await _assembled(recipe, target, workplace, root_uuid=root_uuid, progress=progress)
 

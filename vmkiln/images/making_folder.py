@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from vmkiln.host import namespace
@@ -21,6 +21,14 @@ PREFIX = ".vmkiln-making-"
 REMOVE_SECONDS = 300
 # between the moments a folder is made and locked it must not be taken for abandoned
 LEAST_AGE_SECONDS = 60
+
+
+def shared_parent(environment: Mapping[str, str]) -> Path:
+    """Where folders lie that a subordinate id must reach, which may not pass through the user's own folders; pure.
+
+    `$TMPDIR`, else `/var/tmp`: large files belong there, for `/tmp` may be in memory (hier(7)).
+    """
+    return Path(environment.get("TMPDIR") or "/var/tmp")  # noqa: S108 (the folder in it is made by mkdtemp)
 
 
 @contextlib.asynccontextmanager

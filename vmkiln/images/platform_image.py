@@ -9,7 +9,7 @@ publisher's download page keeps old ones.
 
 import asyncio
 import hashlib
-import tempfile
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -171,7 +171,7 @@ class _Fetching:
 
 async def _new(entry: CatalogueEntry, reference: PlatformImageReference, fetching: _Fetching) -> SourceImage:
     directory = fetching.cache_directory
-    for parent in (directory, Path(tempfile.gettempdir())):
+    for parent in (directory, making_folder.shared_parent(os.environ)):
         await making_folder.remove_abandoned(parent)
     async with making_folder.opened(directory) as folder:
         file = folder / "disk.qcow2"
