@@ -79,6 +79,15 @@ async def test_leaving_the_block_ends_the_program() -> None:
     assert process.returncode == -9
 
 
+async def test_ending_never_reaps_behind_asyncios_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Popen.poll`, which `kill()` of asyncio's process calls, would take the exit status away from asyncio."""
+    async with start(["sleep", "300"]) as process:
+        polled: list[object] = []
+        monkeypatch.setattr(subprocess.Popen, "poll", lambda popen: polled.append(popen))
+    assert process.returncode == -9
+    assert polled == []
+
+
 def test_a_program_dies_with_who_started_it() -> None:
     """Also when the one who started it is killed and can clean up nothing."""
     code = """

@@ -163,11 +163,12 @@ async def start(
 
 
 async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
-    """Kill a process, and its group if it has its own, at once and reap it; finds nothing and is content."""
-    if has_group:
+    """Kill a process, and its group if it has its own, at once and reap it; finds nothing and is content.
+
+    The signal goes past asyncio's own `kill()`, which may reap the process where its exit status is then lost.
+    """
+    if has_group or process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            (os.killpg if has_group else os.kill)(process.pid, signal.SIGKILL)
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
         await process.wait()
