@@ -83,7 +83,7 @@ async def test_ending_never_reaps_behind_asyncios_back(monkeypatch: pytest.Monke
     """`Popen.poll`, which `kill()` of asyncio's process calls, would take the exit status away from asyncio."""
     async with start(["sleep", "300"]) as process:
         polled: list[object] = []
-        monkeypatch.setattr(subprocess.Popen, "poll", lambda popen: polled.append(popen))
+        monkeypatch.setattr(subprocess.Popen, "poll", polled.append)
     assert process.returncode == -9
     assert polled == []
 
