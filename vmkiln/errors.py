@@ -15,11 +15,12 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── DistributionFailed       a distribute target could not be written
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
 │   └── VirtualMachineLost       a VM ended when it should have been running
+├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
 ├── RunCanceled                  the user cancelled the run (exit code 130)
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -153,6 +154,32 @@ class VirtualMachineLost(RunFailed):
     """A VM ended when it should have been running."""
 
     code = "BuildVmTerminated"
+
+
+class ArmError(VmkilnError):
+    """A request to the service was refused.
+
+    `status` is HTTP's, `code` one of Azure's words, `target` the member it is about; `details` are more errors of the
+    same shape; `headers` go with the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        target: str = "",
+        details: Sequence[Mapping[str, object]] = (),
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+        self.target = target
+        self.details = tuple(details)
+        self.headers = dict(headers or {})
 
 
 class RunCanceled(VmkilnError):

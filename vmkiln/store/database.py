@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.store.operation_table import OperationTable
+from vmkiln.store.resource_table import ResourceTable
 from vmkiln.store.rows import (
     ImageDefinitionRow,
     ImageRow,
@@ -36,7 +38,7 @@ from vmkiln.store.tables import (
     staging_resources,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def utc_now() -> datetime:
@@ -51,6 +53,8 @@ class Store:
         self._engine = engine
         self._reading = engine.execution_options(**{READS: True})
         self._clock = clock
+        self.resources = ResourceTable(engine, clock)
+        self.operations = OperationTable(engine, clock)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
@@ -75,6 +79,24 @@ class Store:
             problem = "no run has" if not rows else "more than one run has"
             raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
         return _run(rows[0])
+
+    def start_run(self, row: RunRow) -> None:
+        """Record that a run starts: one that was queued, or a new one."""
+        with self._engine.begin() as connection:
+            queued = sa.and_(runs.c.run_id == row.run_id, runs.c.state == "Queued")
+            values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
+            if connection.execute(runs.update().where(queued).values(**values)).rowcount == 0:
+                connection.execute(runs.insert().values(**vars(row)))
+
+    def runs_by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        """The runs with exactly these ids."""
+        rows = self._rows(sa.select(runs).where(runs.c.run_id.in_(run_ids)))
+        return {row["run_id"]: _run(row) for row in rows}
+
+    def runs_of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
+        """The runs of an image template, the newest first."""
+        query = sa.select(runs).where(runs.c.template_id == template_id.lower())
+        return [_run(row) for row in self._rows(query.order_by(runs.c.started.desc()).limit(limit))]
 
     def list_runs(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
         """Runs, the newest first; only those in `states`, when any are given."""
@@ -128,6 +150,10 @@ class Store:
         with self._engine.begin() as connection:
             connection.execute(staging_groups.insert().values(**values, created=self._clock()))
             connection.execute(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
+
+    def use_staging_group(self, name: str, *, run_id: str) -> None:
+        """Record that a run works in a staging resource group that exists already."""
+        self._change(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
 
     def list_staging_groups(self, *, with_deleted: bool = False) -> list[StagingGroupRow]:
         """Staging resource groups, the newest first."""
@@ -308,8 +334,22 @@ def opened(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Iterator[S
         store.close()
 
 
+def _upgrade(connection: Connection) -> None:
+    """Bring the tables of schema 1 up to date: runs did not know their image template yet."""
+    if not sa.inspect(connection).has_table(schema_version.name):
+        return
+    if connection.execute(sa.select(schema_version.c.version)).scalar() != 1:
+        return
+    column = sa.schema.CreateColumn(runs.c.template_id).compile(connection.engine)
+    connection.execute(sa.text(f"ALTER TABLE {runs.name} ADD COLUMN {column}"))
+    for index in runs.indexes:
+        index.create(connection)
+    connection.execute(schema_version.update().values(version=2))
+
+
 def _prepare(engine: Engine, path: Path) -> None:
     with engine.begin() as connection:
+        _upgrade(connection)
         metadata.create_all(connection)
         version = connection.execute(sa.select(schema_version.c.version)).scalar()
         if version is None:

@@ -1,6 +1,7 @@
 """What the database gives back: frozen values, times in UTC."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as stored; `facts` has what was decided for it (exact source version, isolation level, peak memory)."""
+    """A run as stored; `facts` has what was decided for it (exact source version, isolation level, peak memory).
+
+    `template_id` is the ARM id of the image template, in lower case; '' for a run that came from a file.
+    """
 
     run_id: str
     template_name: str
@@ -22,6 +26,7 @@ class RunRow:
     facts: dict[str, Any]
     started: datetime
     ended: datetime | None
+    template_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,51 @@ class RunOutputRow:
     artifact_uri: str
     state: str
     message: str
+
+
+@dataclass(frozen=True)
+class ResourceRow:
+    """An ARM resource. `id` is spelled as its maker spelled it; ids are compared in lower case.
+
+    `properties` is what users see; `state` is ours alone. `etag`, the times and `created_by` are set by the store.
+    """
+
+    id: str
+    type: str
+    name: str
+    subscription_id: str
+    resource_group: str
+    location: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    etag: str = ""
+    created: datetime | None = None
+    changed: datetime | None = None
+    created_by: str = ""
+    changed_by: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the resource is found by: its id in lower case."""
+        return self.id.lower()
+
+
+@dataclass(frozen=True)
+class OperationRow:
+    """An asynchronous operation: `status` is InProgress, Succeeded, Failed or Canceled; `error` has code and message.
+
+    An operation with a `run_id` lasts as long as that run.
+    """
+
+    operation_id: str
+    kind: str
+    subscription_id: str
+    location: str
+    resource_id: str
+    run_id: str
+    status: str
+    error: Mapping[str, Any]
+    started: datetime
+    ended: datetime | None

@@ -1,0 +1,142 @@
+"""The service in this process: requests go through the real application, without a socket; builds are stood in for."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from vmkiln.api.application import application
+from vmkiln.api.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.api.route import Answer, Caller, Parts, Permission
+from vmkiln.errors import ArmError
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+
+BASE = "https://localhost:8443"
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+OTHER_SUBSCRIPTION = "22222222-2222-2222-2222-222222222222"
+OWNER = "owner"
+ALLOWED = {
+    "Reader": {Permission.READ},
+    "Contributor": {Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION},
+    "Owner": set(Permission),
+}
+
+
+@dataclass
+class TestAccess:
+    """Roles by bearer token: token -> [(role, scope)]."""
+
+    __test__ = False
+    roles: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def authenticate(self, headers: Mapping[str, str], *, base_url: str) -> Caller:  # noqa: ARG002
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in self.roles:
+            raise ArmError(
+                401, "AuthenticationFailed", "Authentication failed.", headers={"WWW-Authenticate": "Bearer"}
+            )
+        return Caller(token, token)
+
+    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:
+        if caller.is_local:
+            return True
+        wanted = resource_id.lower().rstrip("/") + "/"
+        return any(
+            permission in ALLOWED[role] and wanted.startswith(scope.lower().rstrip("/") + "/")
+            for role, scope in self.roles.get(caller.object_id, [])
+        )
+
+    def subscriptions(self, caller: Caller) -> frozenset[str] | None:
+        scopes = [scope.strip("/").lower().split("/") for _, scope in self.roles.get(caller.object_id, [])]
+        if any(scope == [""] for scope in scopes):
+            return None
+        return frozenset(scope[1] for scope in scopes if len(scope) > 1)
+
+
+@dataclass
+class RecordedWork:
+    """Remembers what the service was asked to do by itself, and does none of it."""
+
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def submitted(self, template_id: str, operation_id: str) -> None:
+        self.asked.append(("submitted", template_id, operation_id))
+
+    def queued(self, run_id: str) -> None:
+        self.asked.append(("queued", run_id))
+
+    def cancel(self, run_id: str) -> None:
+        self.asked.append(("cancel", run_id))
+
+    def deleting(self, template_id: str, operation_id: str) -> None:
+        self.asked.append(("deleting", template_id, operation_id))
+
+
+@dataclass
+class Service:
+    """The application and what is behind it; `request` asks as `owner` of SUBSCRIPTION unless told otherwise."""
+
+    parts: Parts
+    access: TestAccess
+    work: Any
+    app: Any
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = OWNER,
+        api_version: str | None = "2025-10-01",
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        sent = dict(headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            content = json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        url = path if path.startswith("https://") else BASE + path
+        if api_version is not None and "api-version=" not in url:
+            url += ("&" if "?" in url else "?") + f"api-version={api_version}"
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport) as client:
+                return await client.request(method, url, content=content, headers=sent)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def put(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, body, **options)
+
+
+def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
+    """A service with this store and this work."""
+    dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+
+    def background(function: Callable[[], None]) -> None:
+        function()
+
+    def dispatch(method: str, path: str, **options: Any) -> Answer:
+        return dispatcher.answer_inside(parts, method, path, **options)
+
+    parts = Parts(Settings(home), store, access, work, dispatch, background)
+    return Service(parts, access, work, application(parts, dispatcher))
+
+
+def code_of(response: httpx.Response) -> str:
+    """The ARM error code of an answer."""
+    return str(response.json()["error"]["code"])

@@ -1,0 +1,164 @@
+"""What the service answers: a route is one row of its surface, a call is one request, an answer is what goes back.
+
+Handlers are plain functions from a call to an answer, run in threads; they raise `ArmError` for what is refused.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Any, Protocol
+
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+
+
+class Permission(StrEnum):
+    """What a caller must be allowed to do in the scope of the path; `NONE` needs no login, `ANY` only a login."""
+
+    NONE = "none"
+    ANY = "any"
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+    ACTION = "action"
+    ASSIGN = "assign"
+
+
+class Body(Enum):
+    """What a request may carry: nothing, a JSON object, a JSON object in az's loose spelling, a form."""
+
+    NONE = "none"
+    OPTIONAL_JSON = "optional JSON"
+    JSON = "JSON"
+    LENIENT_JSON = "lenient JSON"
+    FORM = "form"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: the object id roles are assigned to, and a name for people. `is_local` is this machine's operator."""
+
+    object_id: str
+    name: str
+    is_service_principal: bool = True
+    is_local: bool = False
+
+
+LOCAL_OPERATOR = Caller("local", "local operator", is_service_principal=False, is_local=True)
+NOBODY = Caller("", "", is_service_principal=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: HTTP status, a JSON body (None: no body; bytes or str: as they are), and headers."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Access(Protocol):
+    """Who may do what."""
+
+    def authenticate(self, headers: Mapping[str, str], *, base_url: str) -> Caller:
+        """The caller that a request's headers (names in lower case) prove. Raises: `ArmError` (401)."""
+
+    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:
+        """Whether the caller's roles allow it in that scope; the same for things that do not exist."""
+
+    def subscriptions(self, caller: Caller) -> frozenset[str] | None:
+        """The subscriptions (lower case) the caller has a role in, or in a part of; None means all of them."""
+
+
+class Work(Protocol):
+    """What the service does by itself, asked for from any thread."""
+
+    def submitted(self, template_id: str, operation_id: str) -> None:
+        """An image template was recorded and is to be provisioned."""
+
+    def queued(self, run_id: str) -> None:
+        """A run was recorded and waits."""
+
+    def cancel(self, run_id: str) -> None:
+        """A run, waiting or going on, is to end Canceled."""
+
+    def deleting(self, template_id: str, operation_id: str) -> None:
+        """An image template, with its staging resource group, is to go."""
+
+
+class Dispatch(Protocol):
+    """A request from inside, answered like one from outside: same routes, same checks."""
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        caller: Caller,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        base_url: str = "",
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What handlers work with. `background` runs a function in a thread of its own, after the answer."""
+
+    settings: Settings
+    store: Store
+    access: Access
+    work: Work
+    dispatch: Dispatch
+    background: Callable[[Callable[[], None]], None]
+
+    def now(self) -> datetime:
+        """The time now (UTC)."""
+        return self.store.now()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: matched, authenticated, allowed and read.
+
+    `names` are the path's placeholders as the caller spelled them; `resource_id` is the path without doubled slashes
+    and without an action's last segment; `query` and `headers` have names in lower case.
+    """
+
+    route: "Route"
+    names: Mapping[str, str]
+    resource_id: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    api_version: str
+    caller: Caller
+    base_url: str
+    request_id: str
+    parts: Parts
+
+    def may(self, permission: Permission, resource_id: str) -> bool:
+        """Whether the caller may do this to another resource, one that the body names."""
+        return self.parts.access.may(self.caller, permission, resource_id)
+
+
+Handler = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the surface.
+
+    `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
+    it knows (none: any); `tags` group it in the OpenAPI document.
+    """
+
+    method: str
+    path: str
+    operation: str
+    permission: Permission
+    handler: Handler
+    body: Body = Body.NONE
+    api_versions: tuple[str, ...] = ()
+    needs_api_version: bool = True

@@ -1,0 +1,136 @@
+"""ARM resources: one row each, found by id without regard to case; every change gives it a new etag."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from vmkiln.store.rows import ResourceRow
+from vmkiln.store.sqlite_engine import READS
+from vmkiln.store.tables import resources
+
+OURS = ("key", "parent")
+
+
+class ResourceTable:
+    """Queries and changes. `clock` gives the time in UTC."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READS: True})
+        self._clock = clock
+
+    def get(self, resource_id: str) -> ResourceRow | None:
+        """The resource of this id, or none."""
+        with self._reading.connect() as connection:
+            return _found(connection, resource_id)
+
+    def insert(self, row: ResourceRow) -> ResourceRow | None:
+        """Record a new resource; none (and nothing changed) when one of that id exists."""
+        with self._engine.begin() as connection:
+            if _found(connection, row.id) is not None:
+                return None
+            return self._insert(connection, row)
+
+    def put(self, row: ResourceRow) -> ResourceRow:
+        """Record a resource, in place of the one of that id; that one's id, birth and maker stay."""
+        with self._engine.begin() as connection:
+            existing = _found(connection, row.id)
+            return self._insert(connection, row) if existing is None else self._update(connection, existing, row)
+
+    def change(self, resource_id: str, change: Callable[[ResourceRow], ResourceRow]) -> ResourceRow | None:
+        """Read, change and record in one transaction; none when there is no such resource.
+
+        What `change` raises leaves everything as it was.
+        """
+        with self._engine.begin() as connection:
+            existing = _found(connection, resource_id)
+            return None if existing is None else self._update(connection, existing, change(existing))
+
+    def delete(self, resource_id: str) -> bool:
+        """Forget a resource; false when there is none."""
+        with self._engine.begin() as connection:
+            return connection.execute(resources.delete().where(resources.c.key == resource_id.lower())).rowcount == 1
+
+    def list(
+        self,
+        *,
+        type: str = "",  # noqa: A002 (Azure's word)
+        subscription_id: str = "",
+        resource_group: str = "",
+        parent: str = "",
+        after: str = "",
+        limit: int | None = None,
+    ) -> list[ResourceRow]:
+        """Resources by id: of a type, subscription, group or parent, as far as given.
+
+        `after` and `limit` page: the id (lower case) of the last one seen, and how many at most.
+        """
+        query = sa.select(resources).order_by(resources.c.key).limit(limit)
+        for column, value in (
+            (resources.c.type, type),
+            (resources.c.subscription_id, subscription_id),
+            (resources.c.resource_group, resource_group),
+            (resources.c.parent, parent),
+        ):
+            if value:
+                query = query.where(column == value.lower())
+        if after:
+            query = query.where(resources.c.key > after)
+        with self._reading.connect() as connection:
+            return [_row(found) for found in connection.execute(query).mappings()]
+
+    def _insert(self, connection: Connection, row: ResourceRow) -> ResourceRow:
+        now = self._clock()
+        values = _columns(row) | {"created": now, "changed": now, "etag": str(uuid.uuid4())}
+        connection.execute(resources.insert().values(**values))
+        return _row(values)
+
+    def _update(self, connection: Connection, existing: ResourceRow, row: ResourceRow) -> ResourceRow:
+        fixed = {"id": existing.id, "created": existing.created, "created_by": existing.created_by}
+        values = _columns(row) | fixed | {"changed": self._clock(), "etag": str(uuid.uuid4())}
+        connection.execute(resources.update().where(resources.c.key == existing.key).values(**values))
+        return _row(values)
+
+
+def parent_of(resource_id: str) -> str:
+    """The id (lower case) of the resource that a nested one belongs to; '' for a top-level one; pure."""
+    segments = resource_id.lower().split("/")
+    if "providers" not in segments:
+        return ""
+    provider = len(segments) - 1 - segments[::-1].index("providers")
+    is_nested = len(segments) - provider > 4
+    return "/".join(segments[:-2]) if is_nested else ""
+
+
+def _columns(row: ResourceRow) -> dict[str, Any]:
+    values = dict(vars(row))
+    for name in ("subscription_id", "resource_group", "type"):
+        values[name] = values[name].lower()
+    for name in ("tags", "properties"):
+        values[name] = dict(values[name])
+    values["identity"] = None if row.identity is None else dict(row.identity)
+    # how type and group were spelled is part of what users see
+    values["state"] = {**row.state, "type": row.type, "resource_group": row.resource_group}
+    return values | {"key": row.key, "parent": parent_of(row.id)}
+
+
+def _found(connection: Connection, resource_id: str) -> ResourceRow | None:
+    query = sa.select(resources).where(resources.c.key == resource_id.lower())
+    found = connection.execute(query).mappings().first()
+    return None if found is None else _row(found)
+
+
+def _row(found: Mapping[Any, Any]) -> ResourceRow:
+    values = {name: value for name, value in found.items() if name not in OURS}
+    state = dict(values["state"])
+    spelled = {"type": state.pop("type"), "resource_group": state.pop("resource_group")}
+    times = {name: _aware(values[name]) for name in ("created", "changed")}
+    return ResourceRow(**{**values, **spelled, **times, "state": state})
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
