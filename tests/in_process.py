@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vmkiln.api.route import Answer, Caller, Parts, Permission
 from vmkiln.errors import ArmError
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceRow
 
 BASE = "https://localhost:8443"
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -140,3 +142,72 @@ def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
 def code_of(response: httpx.Response) -> str:
     """The ARM error code of an answer."""
     return str(response.json()["error"]["code"])
+
+
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1"
+TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/web"
+IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/web"
+
+
+def add_group(service: Service, subscription: str = SUBSCRIPTION, name: str = "rg1", location: str = "westus2") -> None:
+    """A resource group, straight into the store."""
+    row = ResourceRow(
+        id=f"/subscriptions/{subscription}/resourceGroups/{name}",
+        type="Microsoft.Resources/resourceGroups",
+        name=name,
+        subscription_id=subscription,
+        resource_group=name,
+        location=location,
+        properties={"provisioningState": "Succeeded"},
+    )
+    service.parts.store.resources.put(row)
+
+
+def a_template(*commands: str, **properties: Any) -> dict[str, Any]:
+    """The body of a small image template; `properties` replaces members."""
+    return {
+        "location": "westus2",
+        "tags": {"team": "web"},
+        "identity": {"type": "None"},
+        "properties": {
+            "source": {
+                "type": "PlatformImage",
+                "publisher": "Debian",
+                "offer": "debian-12",
+                "sku": "12",
+                "version": "latest",
+            },
+            "customize": [{"type": "Shell", "name": "first", "inline": list(commands or ["true"])}],
+            "distribute": [{"type": "ManagedImage", "runOutputName": "out", "imageId": IMAGE, "location": "westus2"}],
+            **properties,
+        },
+    }
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the condition did not come true in time")
+
+
+def provisioned(service: Service, path: str, body: Any, **options: Any) -> dict[str, Any]:
+    """PUT a template and wait until it is provisioned; gives it as it is then."""
+    response = service.put(path, body, **options)
+    assert response.status_code == 201, response.text
+    return dict(
+        wait_for(lambda: (found := service.get(path).json())["properties"]["provisioningState"] != "Creating" and found)
+    )
+
+
+def ended_run(service: Service, path: str) -> dict[str, Any]:
+    """Wait until a template's last run has ended; gives its status."""
+
+    def ended() -> Any:
+        status = service.get(path).json()["properties"].get("lastRunStatus")
+        return status if status and not status["endTime"].startswith("0001") else None
+
+    return dict(wait_for(ended))

@@ -3,7 +3,12 @@
 Routes, authorisation, the OpenAPI document and the tests of coverage all follow from it.
 """
 
-from vmkiln.api import operations
+from vmkiln.api import image_templates, operations, runs, triggers
 from vmkiln.api.route import Route
 
-ALL_ROUTES: tuple[Route, ...] = (*operations.ROUTES,)
+ALL_ROUTES: tuple[Route, ...] = (
+    *image_templates.ROUTES,
+    *runs.ROUTES,
+    *triggers.ROUTES,
+    *operations.ROUTES,
+)

@@ -5,7 +5,8 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, InputError
@@ -20,6 +21,7 @@ from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.image_template import ImageTemplate, OnOff
 from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
@@ -33,33 +35,15 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     """
     template = request.template
     check_buildable(template)
-    group = staging_resource_group.create(
-        host.settings.staging,
-        host.store,
-        name=staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id),
-        run_id=request.run_id,
-        tags=staging_resource_group.group_tags(
-            template_name=request.template_name,
-            resource_group=request.resource_group,
-            managed_resource_tags=template.properties.managed_resource_tags,
-        ),
-    )
-    scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
+    group = _group(host, request)
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
         )
-        copying = tasks.create_task(
-            copy_scripts(
-                scripts,
-                group.storage_account,
-                local_files=request.local_files,
-                notice=lambda text: tell(Notice(text, is_warning=True)),
-            )
-        )
+        copying = tasks.create_task(_copies(request, group, tell))
         addresses = tasks.create_task(network.host_addresses())
     source = resolving.result()
-    host.store.add_facts(request.run_id, **source.facts)
+    host.store.add_facts(request.run_id, storage_account=group.storage_account.name, **source.facts)
     shape = decide_shape(
         template.properties.vm_profile,
         generation=source.generation,
@@ -76,10 +60,42 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         directory=directory,
         source=source,
         shape=shape,
-        copies={copied.script.path: copied.file for copied in copying.result()},
+        copies=copying.result(),
         network=virtual_network.decide(addresses.result(), is_windows=False, allowances=request.allowances),
         tell=tell,
     )
+
+
+def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
+    """The group that the submission made, else a new one."""
+    if request.submission is not None:
+        host.store.use_staging_group(request.submission.group.name, run_id=request.run_id)
+        return replace(request.submission.group, run_id=request.run_id)
+    return staging_resource_group.create(
+        host.settings.staging,
+        host.store,
+        name=staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id),
+        run_id=request.run_id,
+        tags=staging_resource_group.group_tags(
+            template_name=request.template_name,
+            resource_group=request.resource_group,
+            managed_resource_tags=request.template.properties.managed_resource_tags,
+        ),
+    )
+
+
+async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) -> Mapping[str, Path]:
+    """The scripts' copies, by the place in the template that names them."""
+    if request.submission is not None:
+        return request.submission.copies
+    scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in request.template.scripts]
+    copied = await copy_scripts(
+        scripts,
+        group.storage_account,
+        local_files=request.local_files,
+        notice=lambda text: tell(Notice(text, is_warning=True)),
+    )
+    return {copy.script.path: copy.file for copy in copied}
 
 
 def check_buildable(template: ImageTemplate) -> None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 class RunState(StrEnum):
     """What a run is doing as a whole."""
 
+    QUEUED = "Queued"
     RUNNING = "Running"
     CANCELING = "Canceling"
     SUCCEEDED = "Succeeded"

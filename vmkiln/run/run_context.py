@@ -21,9 +21,18 @@ Tell = Callable[[RunEvent], None]
 
 
 @dataclass(frozen=True)
+class Submission:
+    """What was made when an image template was submitted: its staging resource group, and the scripts' copies."""
+
+    group: StagingResourceGroup
+    copies: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """What was asked for: the template with its name and resource group, and what the command line allows.
 
+    A template that the service keeps has an id, and what its submission made.
     `mask` takes secrets out of whatever is told, logged or kept.
     """
 
@@ -35,6 +44,8 @@ class RunRequest:
     local_files: LocalFiles
     allowances: tuple[Allowance, ...] = ()
     mask: SecretMask = NO_SECRETS
+    template_id: str = ""
+    submission: Submission | None = None
 
 
 @dataclass(frozen=True)

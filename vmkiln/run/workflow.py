@@ -6,7 +6,7 @@ on is interrupted, the clean-up runs, and the run ends Canceled.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import OnError
 
+Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 VIRTUAL_NETWORKS = "Microsoft.Network/virtualNetworks"
 NETWORK_SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
 TIMEOUT_MESSAGE = (
@@ -39,8 +40,8 @@ TIMEOUT_MESSAGE = (
 )
 
 
-async def execute(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str, Any]:
-    """Run a template to its end; returns the run's summary.
+async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: Phases | None = None) -> dict[str, Any]:
+    """Run a template to its end; returns the run's summary. `phases` may stand in for what needs virtual machines.
 
     Raises: what made the run fail, after everything temporary is gone; `RunCanceled` when it was cancelled. A cancel
     that comes when nothing is left to interrupt changes nothing.
@@ -51,15 +52,15 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str,
 
     with run_directory.locked(host.settings.runs, request.run_id):
         _accept(host, request)
-        return await _to_the_end(host, request, tell_masked)
+        return await _to_the_end(host, request, tell_masked, phases or _phases)
 
 
-async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell) -> dict[str, Any]:
+async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: Phases) -> dict[str, Any]:
     timeout_seconds = request.template.build_timeout_seconds
     try:
         try:
             async with asyncio.timeout(timeout_seconds) as deadline:
-                message = await _phases(host, request, tell)
+                message = await phases(host, request, tell)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -119,7 +120,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
         "packer_version": host.container_image.packer_version,
         "container_image": host.container_image.digest,
     }
-    host.store.add_run(
+    is_started = host.store.start_run(
         RunRow(
             run_id=request.run_id,
             template_name=request.template_name,
@@ -133,8 +134,11 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
             facts=facts,
             started=utc_now(),
             ended=None,
+            template_id=request.template_id.lower(),
         )
     )
+    if not is_started:
+        raise RunCanceled("the run was cancelled while it waited")
 
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:

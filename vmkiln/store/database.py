@@ -80,13 +80,37 @@ class Store:
             raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
         return _run(rows[0])
 
-    def start_run(self, row: RunRow) -> None:
-        """Record that a run starts: one that was queued, or a new one."""
+    def queue_run(self, row: RunRow) -> bool:
+        """Record a run that waits; false (and nothing changed) when one of its template waits or goes on."""
+        going_on = sa.and_(runs.c.template_id == row.template_id, runs.c.ended.is_(None))
         with self._engine.begin() as connection:
-            queued = sa.and_(runs.c.run_id == row.run_id, runs.c.state == "Queued")
-            values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
-            if connection.execute(runs.update().where(queued).values(**values)).rowcount == 0:
+            if connection.execute(sa.select(runs.c.run_id).where(going_on).limit(1)).first() is not None:
+                return False
+            connection.execute(runs.insert().values(**vars(row)))
+        return True
+
+    def start_run(self, row: RunRow) -> bool:
+        """Record that a run starts: one that was queued, or a new one; false when it was cancelled while it waited."""
+        with self._engine.begin() as connection:
+            same = runs.c.run_id == row.run_id
+            known = connection.execute(sa.select(runs.c.state, runs.c.facts).where(same)).first()
+            if known is None:
                 connection.execute(runs.insert().values(**vars(row)))
+                return True
+            if known.state != "Queued":
+                return False
+            values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
+            values["facts"] = {**known.facts, **row.facts}
+            connection.execute(runs.update().where(same).values(**values))
+            return True
+
+    def last_runs(self, template_ids: Sequence[str]) -> dict[str, RunRow]:
+        """The newest run of each of these image templates (ids in lower case) that ever ran."""
+        newest = sa.select(runs.c.template_id, sa.func.max(runs.c.started).label("started"))
+        newest = newest.where(runs.c.template_id.in_(template_ids)).group_by(runs.c.template_id)
+        last = newest.subquery()
+        same = sa.and_(runs.c.template_id == last.c.template_id, runs.c.started == last.c.started)
+        return {row["template_id"]: _run(row) for row in self._rows(sa.select(runs).join(last, same))}
 
     def runs_by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
         """The runs with exactly these ids."""
@@ -98,6 +122,10 @@ class Store:
         query = sa.select(runs).where(runs.c.template_id == template_id.lower())
         return [_run(row) for row in self._rows(query.order_by(runs.c.started.desc()).limit(limit))]
 
+    def forget_template(self, template_id: str) -> None:
+        """Part a deleted template (id in lower case) from its runs, which stay on record."""
+        self._change(runs.update().where(runs.c.template_id == template_id).values(template_id=""))
+
     def list_runs(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
         """Runs, the newest first; only those in `states`, when any are given."""
         query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
@@ -105,13 +133,18 @@ class Store:
 
     def move_run(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
         """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
-        ended = self._clock() if state not in {"Running", "Canceling"} else None
+        ended = self._clock() if state not in {"Queued", "Running", "Canceling"} else None
         change = (
             runs.update()
             .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
             .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
         )
         return self._change(change) == 1
+
+    def ask_to_cancel(self, run_id: str) -> bool:
+        """Record that a run that goes on is to end Canceled; false when it does not go on."""
+        going_on = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running")
+        return self._change(runs.update().where(going_on).values(state="Canceling")) == 1
 
     def add_facts(self, run_id: str, **facts: Any) -> None:
         """Add to what was decided for a run."""

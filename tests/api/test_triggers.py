@@ -1,0 +1,123 @@
+"""Triggers: a template runs when its source has a new version, and not again and again when that fails."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+
+from vmkiln.store.rows import ImageRow
+
+TRIGGER = f"{TEMPLATE}/triggers/source"
+DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/base"
+KIND = {"properties": {"kind": "SourceImage"}}
+
+
+def publish(service: Service, version: str) -> None:
+    store = service.parts.store
+    image = ImageRow(
+        artifact_id=f"{DEFINITION}/versions/{version}",
+        kind="SharedImage",
+        path=Path("/nonexistent"),
+        format="qcow2",
+        digest="0" * 64,
+        size_bytes=1,
+        virtual_size_bytes=1,
+        generation=1,
+        os_type="Linux",
+        source_version="",
+        run_id="",
+        tags={},
+        detail={},
+        created=store.now(),
+    )
+    store.add_image_version(image, definition_id=DEFINITION)
+
+
+def template(*commands: str, **properties: Any) -> dict[str, Any]:
+    source = {"type": "SharedImageVersion", "imageVersionId": f"{DEFINITION}/versions/latest"}
+    return a_template(*commands, source=source, **properties)
+
+
+@pytest.fixture
+def live(living: Service) -> Service:
+    add_group(living)
+    publish(living, "1.0.0")
+    return living
+
+
+def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
+    provisioned(live, TEMPLATE, template())
+    response = live.put(TRIGGER, KIND)
+    assert response.status_code == 201
+    status = response.json()["properties"]["status"]
+    assert (status["code"], status["message"]) == ("Healthy", "Trigger is active.")
+    assert "lastRunStatus" not in live.get(TEMPLATE).json()["properties"]
+    publish(live, "1.0.1")
+    assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
+    runs = live.parts.store.runs_of_template(TEMPLATE)
+    assert [run.facts["reason"] for run in runs] == ["trigger source"]
+
+
+def test_after_several_failures_only_a_run_by_hand_helps(live: Service) -> None:
+    provisioned(live, TEMPLATE, template("fail"))
+    live.put(TRIGGER, KIND)
+    for number in range(1, 4):
+        publish(live, f"1.0.{number}")
+        wait_for(lambda count=number: len(live.parts.store.runs_of_template(TEMPLATE)) == count)
+        ended_run(live, TEMPLATE)
+    status = live.get(TRIGGER).json()["properties"]["status"]
+    assert status["code"] == "Suspended"
+    publish(live, "1.0.9")
+    before = live.parts.store.runs_of_template(TEMPLATE)
+    later = before[0].started + timedelta(seconds=1)
+    wait_for(lambda: live.parts.now() > later)
+    assert len(live.parts.store.runs_of_template(TEMPLATE)) == len(before)
+
+
+def test_a_trigger_is_read_listed_and_deleted(live: Service) -> None:
+    provisioned(live, TEMPLATE, template())
+    live.put(TRIGGER, KIND)
+    assert live.put(TRIGGER, KIND).status_code == 200
+    assert [item["name"] for item in live.get(f"{TEMPLATE}/triggers").json()["value"]] == ["source"]
+    second = live.put(f"{TEMPLATE}/triggers/second", KIND)
+    assert (second.status_code, code_of(second)) == (409, "Conflict")
+    deleted = live.request("DELETE", TRIGGER)
+    assert deleted.status_code == 202
+    assert live.get(deleted.headers["Location"], api_version=None).status_code in {204, 404}
+    assert live.get(TRIGGER).status_code == 404
+    assert live.request("DELETE", TRIGGER).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "changes", "word"),
+    [
+        ({"properties": {}}, {}, "Missing field kind"),
+        ({"properties": {"kind": "Other"}}, {}, "Other"),
+        ({**KIND, "location": "eastus"}, {}, "westus2"),
+        (KIND, {"source": {"type": "SharedImageVersion", "imageVersionId": f"{DEFINITION}/versions/1.0.0"}}, "latest"),
+        (
+            KIND,
+            {"distribute": [{"type": "SharedImage", "runOutputName": "o", "galleryImageId": DEFINITION}]},
+            "another image definition",
+        ),
+    ],
+)
+def test_what_a_trigger_cannot_watch_is_refused(
+    live: Service, body: dict[str, Any], changes: dict[str, Any], word: str
+) -> None:
+    provisioned(live, TEMPLATE, {**template(), "properties": {**template()["properties"], **changes}})
+    response = live.put(TRIGGER, body)
+    assert (response.status_code, code_of(response)) == (400, "ValidationFailed")
+    assert word in response.text
+
+
+def test_triggers_are_of_no_version_before_they_existed(service: Service) -> None:
+    response = service.get(TRIGGER, api_version="2021-10-01")
+    assert (response.status_code, code_of(response)) == (400, "InvalidApiVersionParameter")
+
+
+def test_the_provider_lists_its_operations(service: Service) -> None:
+    found = service.get("/providers/Microsoft.VirtualMachineImages/operations").json()["value"]
+    assert "Microsoft.VirtualMachineImages/imageTemplates/run/action" in [item["name"] for item in found]

@@ -1,0 +1,72 @@
+"""Builds without virtual machines, for tests of the service: the run's own state machine, with stand-in phases.
+
+What a template asks for decides how its run goes: an inline command `fail` fails it, `wait` keeps it going until it
+is cancelled; every distribute target gets an output.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from vmkiln.errors import CustomizationFailed
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import ContainerImage
+from vmkiln.run import run_directory, workflow
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.run import Phase
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.settings import Settings
+from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.store.database import Store
+from vmkiln.store.rows import RunOutputRow
+from vmkiln.template.customizers.shell import ShellCustomizer
+
+PHASE_SECONDS = 0.05
+
+
+def stub_host(settings: Settings, store: Store) -> BuildHost:
+    """A machine that has nothing but a store."""
+    nothing = Path("/nonexistent")
+    image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
+    return BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 4096, None)
+
+
+def stub_build(settings: Settings, store: Store) -> Callable[[RunRequest, Tell], Awaitable[object]]:
+    """What `ImageBuilder` calls for each run."""
+    host = stub_host(settings, store)
+
+    async def build(request: RunRequest, tell: Tell) -> object:
+        return await workflow.execute(host, request, tell, phases=_phases)
+
+    return build
+
+
+async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
+    store, run_id = host.store, request.run_id
+    with run_directory.held(host.settings.runs, run_id):
+        try:
+            store.begin_phase(run_id, Phase.BUILDING)
+            assert request.submission is not None
+            store.use_staging_group(request.submission.group.name, run_id=run_id)
+            group = replace(request.submission.group, run_id=run_id)
+            store.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
+            await asyncio.sleep(PHASE_SECONDS)
+            store.begin_phase(run_id, Phase.CUSTOMIZING)
+            with CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log:
+                for step in request.template.properties.customize:
+                    for line in step.inline if isinstance(step, ShellCustomizer) else ():
+                        log.write(line, kind="OUT")
+                        if line == "wait":
+                            await asyncio.Event().wait()
+                        if line == "fail":
+                            raise CustomizationFailed("a customizer failed: exit status 1")
+            await asyncio.sleep(PHASE_SECONDS)
+            store.begin_phase(run_id, Phase.DISTRIBUTING)
+            for target in request.template.properties.distribute:
+                artifact = getattr(target, "image_id", "") or getattr(target, "gallery_image_id", "")
+                store.put_run_output(RunOutputRow(run_id, target.run_output_name, artifact, "", "Succeeded", ""))
+            await asyncio.sleep(PHASE_SECONDS)
+        finally:
+            store.begin_phase(run_id, Phase.CLEANING_UP)
+    return ""

@@ -1,0 +1,194 @@
+"""What the service does by itself: provision and delete image templates, run what waits, watch sources.
+
+What is to be done is read from the store, so nothing is forgotten when the service ends; calls from outside only say
+that there is something to look at. Runs start in the order they came, as many at once as the machine has room for.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from vmkiln.errors import VmkilnError
+from vmkiln.run import provisioning, watching
+from vmkiln.run.kept_template import request_of, template_of
+from vmkiln.run.run import RunState, new_run_id
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.run_event import Notice, RunEvent
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
+from vmkiln.template.image_template import OnOff
+
+Build = Callable[[RunRequest, Tell], Awaitable[object]]
+PROVISION, DELETE, RUN = "provision", "delete", "run"
+LOOK_SECONDS = 5.0
+WATCH_SECONDS = 60.0
+log = logging.getLogger(__name__)
+
+
+def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
+    """A run of a kept template, waiting. `reason` says who asked: request, autoRun or a trigger's name."""
+    return RunRow(
+        run_id=run_id,
+        template_name=row.name,
+        resource_group=row.resource_group,
+        template={"properties": dict(row.properties)},
+        state=RunState.QUEUED,
+        sub_state="",
+        message="",
+        error_code="",
+        staging_group=row.state.get("staging_group", ""),
+        facts={"reason": reason},
+        started=utc_now(),
+        ended=None,
+        template_id=row.key,
+    )
+
+
+class ImageBuilder:
+    """The service's own work. `build` runs one request to its end; `most_runs` go on at once.
+
+    `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        build: Build,
+        *,
+        most_runs: int = 1,
+        watch_seconds: float = WATCH_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._build = build
+        self._most_runs = most_runs
+        self._watch_seconds = watch_seconds
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def submitted(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """An image template was recorded and is to be provisioned."""
+        self._look()
+
+    def queued(self, run_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """A run was recorded and waits."""
+        self._look()
+
+    def deleting(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """An image template, with its staging resource group, is to go."""
+        self._look()
+
+    def cancel(self, run_id: str) -> None:
+        """A run is to end Canceled; one that is not going on here is left to the store."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the service is ending, and its runs too
+                self._loop.call_soon_threadsafe(self._cancel, f"{RUN}:{run_id}")
+
+    def _cancel(self, name: str) -> None:
+        if task := self._tasks.get(name):
+            task.cancel()
+
+    def _look(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def serve(self) -> None:
+        """Do what is to be done, until cancelled; runs that go on then are cancelled and cleaned up."""
+        self._loop = asyncio.get_running_loop()
+        watch = asyncio.create_task(self._watch())
+        try:
+            while True:
+                self._wake.clear()
+                await self._take()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+        finally:
+            watch.cancel()
+            tasks = [*self._tasks.values(), watch]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take(self) -> None:
+        for operation in await asyncio.to_thread(self._store.operations.open_ones):
+            if operation.kind == PROVISION:
+                self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
+            elif operation.kind == DELETE:
+                self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
+        waiting = await asyncio.to_thread(self._store.list_runs, limit=None, states=[RunState.QUEUED])
+        for run in reversed(waiting):
+            going_on = sum(name.startswith(f"{RUN}:") for name in self._tasks)
+            if going_on < self._most_runs:
+                self._start(f"{RUN}:{run.run_id}", self._run(run))
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._tasks:
+            work.close()
+            return
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(lambda _done: self._ended(name))
+
+    def _ended(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s failed", name, exc_info=error)
+        self._wake.set()
+
+    async def _provision(self, operation: OperationRow) -> None:
+        error = await provisioning.provision(self._settings, self._store, operation.resource_id)
+        row = self._store.resources.get(operation.resource_id)
+        if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
+            self._store.queue_run(queued_run(row, run_id=new_run_id(), reason="autoRun"))
+        self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
+
+    async def _delete(self, operation: OperationRow) -> None:
+        await asyncio.to_thread(provisioning.delete, self._settings, self._store, operation.resource_id)
+        self._store.operations.end(operation.operation_id)
+
+    async def _run(self, run: RunRow) -> None:
+        def tell(event: RunEvent) -> None:
+            if isinstance(event, Notice):
+                level = logging.WARNING if event.is_warning else logging.INFO
+                log.log(level, "%s (run %s)", event.text, run.run_id)
+
+        error: BaseException | None = None
+        try:
+            row = self._store.resources.get(run.template_id)
+            if row is None:
+                raise VmkilnError("the image template was deleted while its run waited")
+            await self._build(request_of(self._settings, self._store, row, run_id=run.run_id), tell)
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+            self._end(run, RunState.CANCELED, "the run was cancelled", "Canceled")
+            raise
+        except VmkilnError as failure:
+            error = failure
+            log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure)
+        except Exception as failure:
+            error = failure
+            log.exception("the run %s of %s failed", run.run_id, run.template_name)
+        finally:
+            if error is not None:  # what the run itself has recorded stays
+                self._end(run, RunState.FAILED, str(error), getattr(error, "code", "InternalError"))
+
+    def _end(self, run: RunRow, state: RunState, message: str, code: str) -> None:
+        expected = [RunState.QUEUED, RunState.RUNNING, RunState.CANCELING]
+        self._store.move_run(run.run_id, expected=expected, state=state, message=message, code=code)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            try:
+                started = await asyncio.to_thread(watching.look_at_sources, self._settings, self._store, queued_run)
+            except VmkilnError as error:
+                log.warning("watching the sources of image templates failed: %s", error)
+                continue
+            if started:
+                self._wake.set()
