@@ -1,0 +1,110 @@
+"""The HTTPS listener: TLS always, an address that is checked, a graceful end."""
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from vmkiln.errors import InputError
+from vmkiln.listener import Address, bound, is_loopback, parse_address, serve
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8443", Address("127.0.0.1", 8443)),
+        ("[::1]:0", Address("::1", 0)),
+        ("9000", Address("127.0.0.1", 9000)),
+        (":9000", Address("127.0.0.1", 9000)),
+        ("example.org:443", Address("example.org", 443)),
+    ],
+)
+def test_addresses_are_read(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "host:http", "1:99999", "host:-1"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--listen"):
+        parse_address(text)
+
+
+def test_loopback_is_told_from_the_rest() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.org")))
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with (
+        bound(Address("127.0.0.1", 0)) as first,
+        pytest.raises(InputError, match="cannot listen"),
+        bound(Address("127.0.0.1", first.getsockname()[1])),
+    ):
+        pass
+
+
+def a_certificate(directory: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "certificate.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    return files
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("hello")(scope, receive, send)
+
+
+async def test_it_answers_over_tls_only_and_ends_when_cancelled(tmp_path: Path) -> None:
+    certificate, key = a_certificate(tmp_path)
+    ready = asyncio.Event()
+
+    async def on_ready() -> None:
+        ready.set()
+
+    with bound(Address("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        serving = asyncio.create_task(serve(hello, listening, certificate=certificate, key=key, on_ready=on_ready))
+        await asyncio.wait_for(ready.wait(), 10)
+        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=certificate)) as client:
+            assert (await client.get(f"https://127.0.0.1:{port}/")).text == "hello"
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.HTTPError):
+                await client.get(f"http://127.0.0.1:{port}/")
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 20)
+
+
+async def test_a_certificate_without_its_key_is_said(tmp_path: Path) -> None:
+    certificate, key = a_certificate(tmp_path)
+    key.write_text("not a key")
+
+    async def on_ready() -> None:
+        raise AssertionError
+
+    with bound(Address("127.0.0.1", 0)) as listening, pytest.raises(InputError, match="cannot be used"):
+        await serve(hello, listening, certificate=certificate, key=key, on_ready=on_ready)

@@ -1,0 +1,122 @@
+"""The HTTPS listener: one address, TLS always, ended gracefully.
+
+Source: uvicorn's documentation of `Config` and `Server`.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vmkiln.errors import InputError
+
+DEFAULT = "127.0.0.1:8443"
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 10
+MOST_CONNECTIONS = 1000
+MOST_HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: a name or address, and a port (0: any that is free)."""
+
+    host: str
+    port: int
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[ADDRESS]:PORT` or `PORT` alone, which means loopback. Raises: `InputError`."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"--listen: `{text}` has no port from 0 to 65535", hint=f"such as {DEFAULT} or [::1]:8443")
+    return Address(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; pure."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+@contextlib.contextmanager
+def bound(address: Address) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises: `InputError` when that is not possible."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listening = socket.create_server((address.host, address.port), family=family, backlog=256)
+    except OSError as error:
+        where = f"{address.host}:{address.port}"
+        raise InputError(
+            f"cannot listen on {where}: {error.strerror or error}", hint="choose another with --listen HOST:PORT"
+        ) from error
+    with listening:
+        yield listening
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its own handling of signals, which the command line has."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_ready.set()
+
+
+async def serve(
+    application: ASGIApp,
+    listening: socket.socket,
+    *,
+    certificate: Path,
+    key: Path,
+    on_ready: Callable[[], Awaitable[None]],
+) -> None:
+    """Answer requests until cancelled; those that are being answered then have `GRACE_SECONDS` to end."""
+    config = uvicorn.Config(
+        application,
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        http="h11",
+        ws="none",
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"the certificate {certificate} and its key cannot be used: {error}") from error
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    ready = asyncio.create_task(server.is_ready.wait())
+    try:
+        await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            await on_ready()
+        await asyncio.shield(serving)
+    finally:
+        ready.cancel()
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=GRACE_SECONDS + 5)

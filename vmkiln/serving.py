@@ -1,0 +1,110 @@
+"""The Image Builder service of this machine: the API over the store, and the work it does by itself.
+
+One service at a time works in a state directory; it holds a lock there.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from vmkiln.api.application import application
+from vmkiln.api.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.api.route import Access, Answer, Parts
+from vmkiln.errors import InputError
+from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.run_event import Notice
+from vmkiln.run.workflow import execute
+from vmkiln.service import available_memory_mib, prepared_host
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+
+RUN_CPUS = 2
+RUN_MEMORY_MIB = 3072  # a small build VM, its container group, QEMU itself
+BACKGROUND_THREADS = 8
+
+
+def room_for_runs(cpus: int, memory_mib: int) -> int:
+    """How many runs a machine has room for at once, at least one; pure."""
+    return max(1, min(cpus // RUN_CPUS, memory_mib // RUN_MEMORY_MIB))
+
+
+def real_build(settings: Settings, store: Store) -> Build:
+    """Builds in virtual machines on this host."""
+
+    async def build(request: RunRequest, tell: Tell) -> object:
+        def progress(text: str) -> None:
+            tell(Notice(text))
+
+        async with prepared_host(settings, store, progress) as host:
+            return await execute(host, request, tell)
+
+    return build
+
+
+@contextlib.contextmanager
+def only_service(settings: Settings) -> Iterator[None]:
+    """The lock of the one service of a state directory. Raises: `InputError` when another holds it."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = settings.home / "service.lock"
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def background_threads() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Runs functions in threads of their own; waits for them at the end."""
+    with ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background") as pool:
+
+        def submit(function: Callable[[], None]) -> None:
+            pool.submit(function)
+
+        yield submit
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, store: Store, access: Access, *, build: Build, watch_seconds: float = WATCH_SECONDS
+) -> AsyncIterator[ASGIApp]:
+    """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
+    most_runs = room_for_runs(os.cpu_count() or 1, available_memory_mib())
+    builder = ImageBuilder(settings, store, build, most_runs=most_runs, watch_seconds=watch_seconds)
+    dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+    with background_threads() as background:
+
+        def dispatch(method: str, path: str, **options: object) -> Answer:
+            return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
+
+        parts = Parts(settings, store, access, builder, dispatch, background)
+        working = asyncio.create_task(builder.serve())
+        try:
+            yield application(parts, dispatcher)
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
+
+
+def remember_endpoint(settings: Settings, url: str) -> Path:
+    """Record where the service is reached, for the commands of this machine that talk to it."""
+    path = settings.home / "service" / "endpoint"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(f"{url}\n")
+    temporary.chmod(0o600)
+    return temporary.replace(path)
