@@ -257,6 +257,20 @@ def test_a_list_comes_in_pages(service: Service) -> None:
     assert (len(names), len(set(names)), pages) == (205, 205, 3)
 
 
+def test_a_role_in_one_group_shows_what_is_in_that_group(service: Service) -> None:
+    add_group(service)
+    add_group(service, name="rg2")
+    for number in range(102):
+        service.put(TEMPLATE.replace("/web", f"/hidden{number:03}"), a_template())
+    service.put(TEMPLATE.replace("/rg1/", "/rg2/"), a_template())
+    service.access.roles["part"] = [("Reader", GROUP.replace("rg1", "rg2"))]
+    path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.VirtualMachineImages/imageTemplates"
+    found = service.get(path, token="part").json()
+    assert [item["id"].split("/")[4] for item in found["value"]] == ["rg2"]
+    assert "nextLink" not in found
+    assert service.get(path, token="stranger").status_code == 403
+
+
 @pytest.mark.parametrize(
     ("method", "suffix", "token", "status"),
     [

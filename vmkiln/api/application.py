@@ -33,7 +33,8 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
         web = WebRequest(scope, receive)
         headers = {name.lower(): value for name, value in web.headers.items()}
         try:
-            content = await asyncio.wait_for(_content(web), BODY_SECONDS)
+            async with asyncio.timeout(BODY_SECONDS):
+                content = await _content(web)
         except ClientDisconnect:
             return
         except TimeoutError:

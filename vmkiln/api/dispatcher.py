@@ -162,16 +162,16 @@ def resource_id_of(match: Match) -> str:
     return match.path.rpartition("/")[0] if is_action else match.path
 
 
-def action_name(match: Match) -> str:
+def action_name(route: Route) -> str:
     """What a route does, in Azure's words: `Microsoft.Compute/images/read`, `.../imageTemplates/run/action`; pure."""
-    parts = match.route.path.strip("/").split("/")
+    parts = route.path.strip("/").split("/")
     words = [part for part in parts if not part.startswith("{")]
     if "providers" in words:
         words = words[len(words) - 1 - words[::-1].index("providers") + 1 :]
     else:
         words = ["Microsoft.Resources", *words]
     verb = {Permission.READ: "read", Permission.WRITE: "write", Permission.DELETE: "delete"}.get(
-        match.route.permission, "action"
+        route.permission, "action"
     )
     return "/".join([*words, verb])
 
@@ -182,13 +182,18 @@ def _check_allowed(parts: Parts, match: Match, caller: Caller) -> None:
         return
     scope = resource_id_of(match)
     if not parts.access.may(caller, permission, scope):
-        raise ArmError(
-            403,
-            "AuthorizationFailed",
-            f"The client '{caller.name}' with object id '{caller.object_id}' does not have authorization to perform "
-            f"action '{action_name(match)}' over scope '{scope}' or the scope is invalid. If access was recently "
-            "granted, please refresh your credentials.",
-        )
+        raise forbidden(caller, match.route, scope)
+
+
+def forbidden(caller: Caller, route: Route, scope: str) -> ArmError:
+    """The refusal of what a caller's roles do not allow; the same whether the scope exists or not."""
+    return ArmError(
+        403,
+        "AuthorizationFailed",
+        f"The client '{caller.name}' with object id '{caller.object_id}' does not have authorization to perform "
+        f"action '{action_name(route)}' over scope '{scope}' or the scope is invalid. If access was recently "
+        "granted, please refresh your credentials.",
+    )
 
 
 def _is_unwrapped(match: Match | None, version: str) -> bool:

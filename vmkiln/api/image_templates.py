@@ -10,7 +10,7 @@ from typing import Any
 
 from vmkiln.api import operations
 from vmkiln.api.arm import template_error
-from vmkiln.api.listing import page
+from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.references import check_references
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
 from vmkiln.api.template_body import derived_principal, etag_of, template_body
@@ -123,9 +123,12 @@ def _list(call: Call, rows: Sequence[ResourceRow]) -> Answer:
 
 def list_in_subscription(call: Call) -> Answer:
     """GET all of a subscription, as far as the caller may read them."""
-    table, after = call.parts.store.resources, call.query.get("$skiptoken", "")
-    rows = table.list(type=TYPE, subscription_id=call.names["subscriptionId"], after=after, limit=101)
-    return _list(call, rows)
+    table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
+
+    def fetch(after: str) -> list[ResourceRow]:
+        return table.list(type=TYPE, subscription_id=subscription_id, after=after, limit=PAGE + 1)
+
+    return _list(call, readable(call, fetch))
 
 
 def list_in_group(call: Call) -> Answer:
@@ -136,7 +139,7 @@ def list_in_group(call: Call) -> Answer:
         subscription_id=call.names["subscriptionId"],
         resource_group=call.names["resourceGroupName"],
         after=call.query.get("$skiptoken", ""),
-        limit=101,
+        limit=PAGE + 1,
     )
     return _list(call, rows)
 
@@ -321,7 +324,7 @@ ROUTES = (
         "GET",
         f"/subscriptions/{{subscriptionId}}/{PROVIDER}",
         "VirtualMachineImageTemplates_List",
-        Permission.READ,
+        Permission.ANY,  # what of it the caller sees, the handler decides
         list_in_subscription,
         api_versions=API_VERSIONS,
     ),

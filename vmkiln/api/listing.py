@@ -4,10 +4,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from vmkiln.api.route import Answer, Call
+from vmkiln.api.dispatcher import forbidden
+from vmkiln.api.route import Answer, Call, Permission
 from vmkiln.store.rows import ResourceRow
 
 PAGE = 100
+Fetch = Callable[[str], list[ResourceRow]]
+
+
+def readable(call: Call, fetch: Fetch) -> list[ResourceRow]:
+    """A page of a subscription's rows, and one more, that the caller may read.
+
+    Who has a role in a resource group only sees what is in there; who has none in the subscription is refused.
+    `fetch` gives rows behind an id. Raises: `ArmError` 403.
+    """
+    scope = f"/subscriptions/{call.names['subscriptionId']}"
+    after = call.query.get("$skiptoken", "")
+    if call.may(Permission.READ, scope):
+        return fetch(after)
+    subscriptions = call.parts.access.subscriptions(call.caller)
+    if subscriptions is not None and call.names["subscriptionId"].lower() not in subscriptions:
+        raise forbidden(call.caller, call.route, scope)
+    found: list[ResourceRow] = []
+    while len(found) <= PAGE and (rows := fetch(after)):
+        found += [row for row in rows if call.may(Permission.READ, row.id)]
+        after = rows[-1].key
+    return found
 
 
 def page(call: Call, rows: Sequence[ResourceRow], bodies: Callable[[Sequence[ResourceRow]], list[Any]]) -> Answer:

@@ -107,7 +107,8 @@ class ImageBuilder:
                 self._wake.clear()
                 await self._take()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
+                        await self._wake.wait()
         finally:
             watch.cancel()
             tasks = [*self._tasks.values(), watch]
