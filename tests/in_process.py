@@ -1,6 +1,7 @@
 """The service in this process: requests go through the real application, without a socket; builds are stood in for."""
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import httpx
 
 from vmkiln.api.application import application
 from vmkiln.api.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.issuer import Issuer, issuer_of, new_key
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Answer, Caller, Parts, Permission
 from vmkiln.errors import ArmError
@@ -125,6 +127,12 @@ class Service:
         return self.request("PUT", path, body, **options)
 
 
+@functools.cache
+def an_issuer() -> Issuer:
+    """An issuer of tokens; its key takes a while to make."""
+    return issuer_of("99999999-9999-9999-9999-999999999999", new_key())
+
+
 def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
     """A service with this store and this work."""
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
@@ -135,7 +143,7 @@ def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)
 
-    parts = Parts(Settings(home), store, access, work, dispatch, background)
+    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer())
     return Service(parts, access, work, application(parts, dispatcher))
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from vmkiln.api.application import application
 from vmkiln.api.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.issuer import Issuer
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
@@ -80,7 +81,13 @@ def background_threads() -> Iterator[Callable[[Callable[[], None]], None]]:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, store: Store, access: Access, *, build: Build, watch_seconds: float = WATCH_SECONDS
+    settings: Settings,
+    store: Store,
+    access: Access,
+    *,
+    issuer: Issuer,
+    build: Build,
+    watch_seconds: float = WATCH_SECONDS,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
     most_runs = room_for_runs(os.cpu_count() or 1, available_memory_mib())
@@ -91,7 +98,7 @@ async def running(
         def dispatch(method: str, path: str, **options: object) -> Answer:
             return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-        parts = Parts(settings, store, access, builder, dispatch, background)
+        parts = Parts(settings, store, access, builder, dispatch, background, issuer)
         working = asyncio.create_task(builder.serve())
         try:
             yield application(parts, dispatcher)

@@ -5,16 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.errors import InputError
+
 
 @dataclass(frozen=True)
 class Settings:
     """Where state lives; everything vmkiln writes is under `home`.
 
     The state directory is `$VMKILN_HOME`, else `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln`
-    (XDG Base Directory Specification).
+    (XDG Base Directory Specification). `oidc` is the issuer and the audience of tokens that somebody else issues, such
+    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE).
     """
 
     home: Path
+    oidc: tuple[str, str] | None = None
 
     @property
     def database(self) -> Path:
@@ -54,10 +58,14 @@ class Settings:
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
     """Settings as the environment gives them; pure."""
+    issuer, audience = environment.get("VMKILN_OIDC_ISSUER", ""), environment.get("VMKILN_OIDC_AUDIENCE", "")
+    if bool(issuer) != bool(audience):
+        raise InputError("VMKILN_OIDC_ISSUER and VMKILN_OIDC_AUDIENCE go together; one of them is not set")
+    oidc = (issuer, audience) if issuer else None
     if home := environment.get("VMKILN_HOME"):
-        return Settings(home=Path(home).absolute())
+        return Settings(home=Path(home).absolute(), oidc=oidc)
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
-    return Settings(home=Path(state).absolute() / "vmkiln")
+    return Settings(home=Path(state).absolute() / "vmkiln", oidc=oidc)
 
 
 def read_settings() -> Settings:

@@ -3,7 +3,7 @@
 Routes, authorisation, the OpenAPI document and the tests of coverage all follow from it.
 """
 
-from vmkiln.api import image_templates, operations, runs, triggers
+from vmkiln.api import image_templates, operations, runs, token_endpoint, triggers
 from vmkiln.api.route import Route
 
 ALL_ROUTES: tuple[Route, ...] = (
@@ -11,4 +11,5 @@ ALL_ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *triggers.ROUTES,
     *operations.ROUTES,
+    *token_endpoint.ROUTES,
 )

@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
+from vmkiln.api.failures import Failures
+from vmkiln.api.issuer import Issuer
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 
@@ -112,6 +114,8 @@ class Parts:
     work: Work
     dispatch: Dispatch
     background: Callable[[Callable[[], None]], None]
+    issuer: Issuer
+    failures: Failures = field(default_factory=Failures)
 
     def now(self) -> datetime:
         """The time now (UTC)."""

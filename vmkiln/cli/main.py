@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import build, doctor, image, run, staging
+from vmkiln.cli import az_setup, build, doctor, image, principal, run, serve, staging
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -45,6 +45,10 @@ app.add_typer(run.app, name="run")
 app.add_typer(staging.app, name="staging")
 app.add_typer(image.app, name="image")
 app.command("prepare")(image.prepare)
+app.command("serve")(serve.serve_command)
+app.command("az-setup")(az_setup.az_setup)
+app.add_typer(principal.app, name="principal")
+app.add_typer(principal.role_app, name="role")
 app.command("doctor")(doctor.doctor)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
 from vmkiln.store.operation_table import OperationTable
+from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.resource_table import ResourceTable
 from vmkiln.store.rows import (
     ImageDefinitionRow,
@@ -55,6 +56,7 @@ class Store:
         self._clock = clock
         self.resources = ResourceTable(engine, clock)
         self.operations = OperationTable(engine, clock)
+        self.principals = PrincipalTable(engine, clock)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""

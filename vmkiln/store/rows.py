@@ -158,3 +158,25 @@ class OperationRow:
     error: Mapping[str, Any]
     started: datetime
     ended: datetime | None
+
+
+@dataclass(frozen=True)
+class PrincipalRow:
+    """A service principal: the id it logs in with, the id roles are assigned to, and its name."""
+
+    app_id: str
+    object_id: str
+    display_name: str
+    created: datetime
+    is_disabled: bool
+
+
+@dataclass(frozen=True)
+class RoleAssignmentRow:
+    """A role (Reader, Contributor, Owner) of a principal in a scope: `/`, a subscription or a resource group."""
+
+    assignment_id: str
+    object_id: str
+    role: str
+    scope: str
+    created: datetime

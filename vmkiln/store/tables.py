@@ -129,3 +129,38 @@ operations = sa.Table(
     sa.Column("started", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended", sa.DateTime(timezone=True)),
 )
+principals = sa.Table(
+    "vmkiln_principal",
+    metadata,
+    sa.Column("app_id", sa.String(36), primary_key=True),
+    sa.Column("object_id", sa.String(36), nullable=False, unique=True),
+    sa.Column("display_name", sa.String(260), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("is_disabled", sa.Boolean, nullable=False),
+)
+client_secrets = sa.Table(
+    "vmkiln_client_secret",
+    metadata,
+    sa.Column("secret_id", sa.String(36), primary_key=True),
+    sa.Column("app_id", sa.ForeignKey("vmkiln_principal.app_id"), nullable=False, index=True),
+    sa.Column("salt", sa.String(32), nullable=False),
+    sa.Column("hash", sa.String(128), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+)
+access_tokens = sa.Table(
+    "vmkiln_access_token",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("object_id", sa.String(260), nullable=False, index=True),
+    sa.Column("name", sa.String(260), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+)
+role_assignments = sa.Table(
+    "vmkiln_role_assignment",
+    metadata,
+    sa.Column("assignment_id", sa.String(36), primary_key=True),
+    sa.Column("object_id", sa.String(260), nullable=False, index=True),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("scope", sa.String(600), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+)

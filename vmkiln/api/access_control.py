@@ -1,0 +1,103 @@
+"""Who calls, proven by a token, and what their roles allow.
+
+A Reader may read. A Contributor may also write, delete and act. An Owner may also give roles away.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import jwt
+
+from vmkiln.api.issuer import Issuer
+from vmkiln.api.outside_issuer import OutsideIssuer
+from vmkiln.api.route import Caller, Permission
+from vmkiln.errors import ArmError
+from vmkiln.store.database import Store
+from vmkiln.store.principal_table import TOKEN_PREFIX
+
+READER, CONTRIBUTOR, OWNER = "Reader", "Contributor", "Owner"
+ALLOWED: Mapping[str, frozenset[Permission]] = {
+    READER: frozenset({Permission.READ}),
+    CONTRIBUTOR: frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION}),
+    OWNER: frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.ASSIGN}),
+}
+# what SDKs ask tokens for when nobody told them where the service is
+AZURE_AUDIENCES = frozenset({"https://management.azure.com", "https://management.core.windows.net"})
+
+
+def covers(scope: str, resource_id: str) -> bool:
+    """Whether a scope contains a resource, whatever the case; pure."""
+    wanted = "/" + resource_id.strip("/").lower() + "/"
+    return wanted.startswith("/" + f"{scope.strip('/').lower()}/".lstrip("/"))
+
+
+def allows(roles: Iterable[tuple[str, str]], permission: Permission, resource_id: str) -> bool:
+    """Whether any of these roles, each with its scope, allows it; pure."""
+    return any(permission in ALLOWED.get(role, frozenset()) and covers(scope, resource_id) for role, scope in roles)
+
+
+class AccessControl:
+    """The service's own principals and tokens, and those of an outside issuer when there is one."""
+
+    def __init__(self, store: Store, issuer: Issuer, outside: OutsideIssuer | None = None) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._outside = outside
+
+    def authenticate(self, headers: Mapping[str, str], *, base_url: str) -> Caller:
+        """The caller a bearer token proves. Raises: `ArmError` 401."""
+        kind, _, token = headers.get("authorization", "").strip().partition(" ")
+        if kind.lower() != "bearer" or not token:
+            message = "Authentication failed. The 'Authorization' header is missing."
+            raise self._refusal("AuthenticationFailed", message, base_url)
+        if token.startswith(TOKEN_PREFIX):
+            principal = self._store.principals.of_token(token)
+            if principal is None or principal.is_disabled:
+                raise self._refusal("InvalidAuthenticationToken", "The access token is invalid.", base_url)
+            return Caller(principal.object_id, principal.display_name)
+        try:
+            return self._of_token(token, base_url, self._store.now())
+        except jwt.ExpiredSignatureError:
+            message = "The access token expiry UTC time is earlier than current UTC time."
+            raise self._refusal("ExpiredAuthenticationToken", message, base_url) from None
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
+            raise self._refusal("InvalidAuthenticationToken", "The access token is invalid.", base_url) from None
+
+    def _of_token(self, token: str, base_url: str, now: datetime) -> Caller:
+        unproven = jwt.decode(token, options={"verify_signature": False})
+        if self._outside is not None and unproven.get("iss") == self._outside.issuer:
+            claims = self._outside.claims(token)
+            object_id = str(claims.get("oid") or claims["sub"])
+            name = str(claims.get("preferred_username") or claims.get("name") or claims.get("appid") or object_id)
+            return Caller(object_id, name, is_service_principal=claims.get("idtyp") == "app")
+        claims = self._issuer.claims(token, now=now)
+        audience = str(claims["aud"]).rstrip("/").lower()
+        if audience not in AZURE_AUDIENCES | {base_url.lower()}:
+            raise jwt.InvalidAudienceError("the token is for another service")
+        principal = self._store.principals.find_object(str(claims["oid"]))
+        if principal is None or principal.is_disabled:
+            raise jwt.InvalidTokenError("the principal was removed")
+        return Caller(principal.object_id, principal.display_name)
+
+    def _refusal(self, code: str, message: str, base_url: str) -> ArmError:
+        challenge = (
+            f'Bearer authorization_uri="{base_url}/{self._issuer.tenant_id}", error="invalid_token", '
+            f'error_description="{message}"'
+        )
+        return ArmError(401, code, message, headers={"WWW-Authenticate": challenge})
+
+    def _roles(self, caller: Caller) -> list[tuple[str, str]]:
+        return [(row.role, row.scope) for row in self._store.principals.roles_of(caller.object_id)]
+
+    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:
+        """Whether the caller's roles allow it in that scope."""
+        return caller.is_local or allows(self._roles(caller), permission, resource_id)
+
+    def subscriptions(self, caller: Caller) -> frozenset[str] | None:
+        """The subscriptions the caller has a role in, or in a part of; None means all."""
+        if caller.is_local:
+            return None
+        scopes = [scope.strip("/").lower().split("/") for _, scope in self._roles(caller)]
+        if any(scope == [""] for scope in scopes):
+            return None
+        return frozenset(scope[1] for scope in scopes if len(scope) > 1 and scope[0] == "subscriptions")

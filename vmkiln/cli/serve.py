@@ -1,0 +1,81 @@
+"""`vmkiln serve`: the Image Builder service on this machine."""
+
+import asyncio
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmkiln.api.access_control import AccessControl
+from vmkiln.api.first_start import ensure_owner, service_directory
+from vmkiln.api.issuer import ensure_issuer
+from vmkiln.api.outside_issuer import OutsideIssuer
+from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names
+from vmkiln.cli.interrupts import run_to_end
+from vmkiln.errors import InputError
+from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
+from vmkiln.service import opened_store
+from vmkiln.serving import only_service, real_build, remember_endpoint, running
+from vmkiln.settings import Settings, read_settings
+from vmkiln.store.database import utc_now
+
+
+def say(text: str) -> None:
+    """What the service tells goes to standard error."""
+    typer.echo(text, err=True)
+
+
+def serve_command(
+    listen: Annotated[str, typer.Option(help="Where to listen: HOST:PORT; port 0 is any free one.")] = DEFAULT,
+    data: Annotated[
+        Path | None, typer.Option(help="The state directory; $VMKILN_HOME when left out.", file_okay=False)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="A certificate (PEM, with its chain) instead of our own.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of --tls-cert (PEM).")] = None,
+) -> None:
+    """Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up."""
+    if os.getuid() == 0:
+        raise InputError("the service runs as an ordinary user, never as root", hint="run it as yourself")
+    if (tls_cert is None) != (tls_key is None):
+        raise InputError("--tls-cert and --tls-key go together")
+    settings = read_settings()
+    if data:
+        settings = replace(settings, home=data.absolute())
+    address = parse_address(listen)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    own = TlsFiles(tls_cert, tls_cert, tls_key) if tls_cert and tls_key else None
+    try:
+        run_to_end(_serve(settings, address, own))
+    except KeyboardInterrupt:
+        say("the service has ended")
+
+
+async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None) -> None:
+    with only_service(settings), opened_store(settings, say) as store, bound(address) as listening:
+        directory = service_directory(settings.home)
+        tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
+        issuer = ensure_issuer(directory)
+        outside = OutsideIssuer(*settings.oidc) if settings.oidc else None
+        access = AccessControl(store, issuer, outside)
+        ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
+        host = "localhost" if is_loopback(address.host) or address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104
+        url = f"https://{host}:{listening.getsockname()[1]}"
+
+        async def on_ready() -> None:
+            remember_endpoint(settings, url)
+            say(f"serving {url} (state in {settings.home})")
+            if not is_loopback(address.host):
+                say("warning: other machines can reach this address")
+            if given_tls is None:
+                say(f"clients trust it with {tls.authority}")
+            say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
+
+        async with running(settings, store, access, issuer=issuer, build=real_build(settings, store)) as application:
+            await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
+            await asyncio.sleep(0)

@@ -1,0 +1,162 @@
+"""Who may call the service: service principals with their secrets, tokens, and the roles assigned to them.
+
+Secrets and tokens are not kept, only what they can be recognised by: of a secret a scrypt hash with a salt of its own
+(RFC 7914), of a token, which is 256 random bits, its SHA-256.
+"""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
+from vmkiln.store.sqlite_engine import READS
+from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
+
+SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+TOKEN_PREFIX = "vmk_"  # noqa: S105 (the beginning of every token, no token)
+_NO_SALT = b"\x00" * 16
+
+
+def new_secret() -> str:
+    """A client secret of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def _hashed(secret: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(secret.encode(), salt=salt, **SCRYPT)
+
+
+class PrincipalTable:
+    """Queries and changes. `clock` gives the time in UTC."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READS: True})
+        self._clock = clock
+
+    def create(self, display_name: str) -> tuple[PrincipalRow, str]:
+        """A new service principal, and its first secret, which is told this once."""
+        row = PrincipalRow(str(uuid.uuid4()), str(uuid.uuid4()), display_name, self._clock(), is_disabled=False)
+        with self._engine.begin() as connection:
+            connection.execute(principals.insert().values(**vars(row)))
+        return row, self.add_secret(row.app_id)
+
+    def add_secret(self, app_id: str) -> str:
+        """Another secret of a principal; the ones before stay good."""
+        secret, salt = new_secret(), secrets.token_bytes(16)
+        values = {"secret_id": str(uuid.uuid4()), "app_id": app_id, "salt": salt.hex()}
+        with self._engine.begin() as connection:
+            insert = client_secrets.insert().values(**values, hash=_hashed(secret, salt).hex(), created=self._clock())
+            connection.execute(insert)
+        return secret
+
+    def remove_secrets(self, app_id: str) -> None:
+        """Take all secrets of a principal away."""
+        with self._engine.begin() as connection:
+            connection.execute(client_secrets.delete().where(client_secrets.c.app_id == app_id))
+
+    def find(self, app_id: str) -> PrincipalRow | None:
+        """The principal of this application id, or none."""
+        return self._principal(principals.c.app_id == app_id.lower())
+
+    def find_object(self, object_id: str) -> PrincipalRow | None:
+        """The principal of this object id, or none."""
+        return self._principal(principals.c.object_id == object_id.lower())
+
+    def list(self) -> list[PrincipalRow]:
+        """Every principal by its name."""
+        with self._reading.connect() as connection:
+            query = sa.select(principals).order_by(principals.c.display_name, principals.c.app_id)
+            return [_principal(dict(row)) for row in connection.execute(query).mappings()]
+
+    def remove(self, app_id: str) -> bool:
+        """Remove a principal with its secrets, tokens and roles; false when there is none."""
+        found = self.find(app_id)
+        if found is None:
+            return False
+        with self._engine.begin() as connection:
+            connection.execute(client_secrets.delete().where(client_secrets.c.app_id == found.app_id))
+            connection.execute(access_tokens.delete().where(access_tokens.c.object_id == found.object_id))
+            connection.execute(role_assignments.delete().where(role_assignments.c.object_id == found.object_id))
+            connection.execute(principals.delete().where(principals.c.app_id == found.app_id))
+        return True
+
+    def check_secret(self, app_id: str, secret: str) -> bool:
+        """Whether it is one of the principal's secrets; takes as long for a principal that does not exist."""
+        with self._reading.connect() as connection:
+            query = sa.select(client_secrets.c.salt, client_secrets.c.hash)
+            rows = connection.execute(query.where(client_secrets.c.app_id == app_id.lower())).all()
+        matches = [hmac.compare_digest(_hashed(secret, bytes.fromhex(row.salt)).hex(), row.hash) for row in rows]
+        if not rows:
+            _hashed(secret, _NO_SALT)
+        return any(matches)
+
+    def add_token(self, object_id: str, name: str) -> str:
+        """A token that speaks for a principal until it is removed; told this once."""
+        token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        values = {"hash": _token_hash(token), "object_id": object_id, "name": name, "created": self._clock()}
+        with self._engine.begin() as connection:
+            connection.execute(access_tokens.insert().values(**values))
+        return token
+
+    def of_token(self, token: str) -> PrincipalRow | None:
+        """The principal a token speaks for, or none."""
+        with self._reading.connect() as connection:
+            query = sa.select(access_tokens.c.object_id).where(access_tokens.c.hash == _token_hash(token))
+            object_id = connection.execute(query).scalar()
+        return None if object_id is None else self.find_object(object_id)
+
+    def assign(self, object_id: str, role: str, scope: str, *, assignment_id: str = "") -> RoleAssignmentRow:
+        """Give a principal a role in a scope; the same one once more changes nothing."""
+        scope = "/" + scope.strip("/")
+        for existing in self.roles_of(object_id):
+            if (existing.role, existing.scope.lower()) == (role, scope.lower()):
+                return existing
+        row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, self._clock())
+        with self._engine.begin() as connection:
+            connection.execute(role_assignments.insert().values(**vars(row)))
+        return row
+
+    def unassign(self, assignment_id: str) -> bool:
+        """Take a role away; false when there is no such assignment."""
+        with self._engine.begin() as connection:
+            same = role_assignments.c.assignment_id == assignment_id.lower()
+            return connection.execute(role_assignments.delete().where(same)).rowcount == 1
+
+    def roles_of(self, object_id: str) -> Sequence[RoleAssignmentRow]:
+        """The roles of a principal."""
+        return self._roles(role_assignments.c.object_id == object_id.lower())
+
+    def list_roles(self) -> Sequence[RoleAssignmentRow]:
+        """Every assignment."""
+        return self._roles(sa.true())
+
+    def _roles(self, condition: sa.ColumnElement[bool]) -> Sequence[RoleAssignmentRow]:
+        with self._reading.connect() as connection:
+            query = sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [RoleAssignmentRow(**{**row, "created": _aware(row["created"])}) for row in rows]
+
+    def _principal(self, condition: sa.ColumnElement[bool]) -> PrincipalRow | None:
+        with self._reading.connect() as connection:
+            found = connection.execute(sa.select(principals).where(condition)).mappings().first()
+        return None if found is None else _principal(dict(found))
+
+
+def _token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _principal(row: dict[str, Any]) -> PrincipalRow:
+    return PrincipalRow(**{**row, "created": _aware(row["created"])})
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
