@@ -143,7 +143,7 @@ def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)
 
-    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer())
+    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer(), ALL_ROUTES)
     return Service(parts, access, work, application(parts, dispatcher))
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from vmkiln.api.application import application
 from vmkiln.api.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.issuer import Issuer
+from vmkiln.api.resource_groups import end_interrupted
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
@@ -93,12 +94,13 @@ async def running(
     most_runs = room_for_runs(os.cpu_count() or 1, available_memory_mib())
     builder = ImageBuilder(settings, store, build, most_runs=most_runs, watch_seconds=watch_seconds)
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+    end_interrupted(store)
     with background_threads() as background:
 
         def dispatch(method: str, path: str, **options: object) -> Answer:
             return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-        parts = Parts(settings, store, access, builder, dispatch, background, issuer)
+        parts = Parts(settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES)
         working = asyncio.create_task(builder.serve())
         try:
             yield application(parts, dispatcher)

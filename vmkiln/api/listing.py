@@ -12,23 +12,28 @@ PAGE = 100
 Fetch = Callable[[str], list[ResourceRow]]
 
 
-def readable(call: Call, fetch: Fetch) -> list[ResourceRow]:
+def _everything(_row: ResourceRow) -> bool:
+    return True
+
+
+def readable(call: Call, fetch: Fetch, *, keep: Callable[[ResourceRow], bool] = _everything) -> list[ResourceRow]:
     """A page of a subscription's rows, and one more, that the caller may read.
 
     Who has a role in a resource group only sees what is in there; who has none in the subscription is refused.
-    `fetch` gives rows behind an id. Raises: `ArmError` 403.
+    `fetch` gives rows behind an id; `keep` chooses among them. Raises: `ArmError` 403.
     """
     scope = f"/subscriptions/{call.names['subscriptionId']}"
     after = call.query.get("$skiptoken", "")
-    if call.may(Permission.READ, scope):
-        return fetch(after)
+    sees_all = call.may(Permission.READ, scope)
     subscriptions = call.parts.access.subscriptions(call.caller)
-    if subscriptions is not None and call.names["subscriptionId"].lower() not in subscriptions:
+    if not sees_all and subscriptions is not None and call.names["subscriptionId"].lower() not in subscriptions:
         raise forbidden(call.caller, call.route, scope)
     found: list[ResourceRow] = []
     while len(found) <= PAGE and (rows := fetch(after)):
-        found += [row for row in rows if call.may(Permission.READ, row.id)]
+        found += [row for row in rows if keep(row) and (sees_all or call.may(Permission.READ, row.id))]
         after = rows[-1].key
+        if len(rows) <= PAGE:
+            break
     return found
 
 
@@ -39,5 +44,7 @@ def page(call: Call, rows: Sequence[ResourceRow], bodies: Callable[[Sequence[Res
     if len(rows) > PAGE:
         token = quote(chosen[-1].key, safe="")
         path = quote(call.resource_id, safe="/")
-        answer["nextLink"] = f"{call.base_url}{path}?api-version={call.api_version}&$skipToken={token}"
+        asked = {name: call.query[name] for name in ("$filter", "$expand") if name in call.query}
+        more = "".join(f"&{name}={quote(value, safe='')}" for name, value in asked.items())
+        answer["nextLink"] = f"{call.base_url}{path}?api-version={call.api_version}{more}&$skipToken={token}"
     return Answer(200, answer)

@@ -3,7 +3,16 @@
 Routes, authorisation, the OpenAPI document and the tests of coverage all follow from it.
 """
 
-from vmkiln.api import image_templates, operations, runs, token_endpoint, triggers
+from vmkiln.api import (
+    image_templates,
+    operations,
+    providers,
+    resource_groups,
+    runs,
+    subscriptions,
+    token_endpoint,
+    triggers,
+)
 from vmkiln.api.route import Route
 
 ALL_ROUTES: tuple[Route, ...] = (
@@ -11,5 +20,8 @@ ALL_ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *triggers.ROUTES,
     *operations.ROUTES,
+    *subscriptions.ROUTES,
+    *resource_groups.ROUTES,
+    *providers.ROUTES,
     *token_endpoint.ROUTES,
 )

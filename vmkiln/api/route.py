@@ -3,7 +3,7 @@
 Handlers are plain functions from a call to an answer, run in threads; they raise `ArmError` for what is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -115,6 +115,7 @@ class Parts:
     dispatch: Dispatch
     background: Callable[[Callable[[], None]], None]
     issuer: Issuer
+    routes: Sequence["Route"]
     failures: Failures = field(default_factory=Failures)
 
     def now(self) -> datetime:

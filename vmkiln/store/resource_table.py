@@ -1,7 +1,7 @@
 """ARM resources: one row each, found by id without regard to case; every change gives it a new etag."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +54,13 @@ class ResourceTable:
         """Forget a resource; false when there is none."""
         with self._engine.begin() as connection:
             return connection.execute(resources.delete().where(resources.c.key == resource_id.lower())).rowcount == 1
+
+    def subscriptions(self) -> Sequence[str]:
+        """The subscriptions (lower case) that hold anything."""
+        with self._reading.connect() as connection:
+            return [
+                str(item) for item in connection.execute(sa.select(resources.c.subscription_id).distinct()).scalars()
+            ]
 
     def list(
         self,

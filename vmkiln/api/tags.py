@@ -1,0 +1,54 @@
+"""Tags, locations and names, checked alike for every kind of resource. Source: Azure's limits for tags and names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vmkiln.errors import ArmError, Mistake
+
+MOST_TAGS = 50
+MOST_NAME_LETTERS = 512
+MOST_VALUE_LETTERS = 256
+
+
+def tag_mistakes(tags: Any) -> list[Mistake]:
+    """What is wrong with the `tags` of a body."""
+    if tags is None:
+        return []
+    if not isinstance(tags, dict):
+        return [Mistake("tags", "must be an object")]
+    found = []
+    if len(tags) > MOST_TAGS:
+        found.append(Mistake("tags", f"has {len(tags)} tags; at most {MOST_TAGS} are allowed"))
+    for name, value in tags.items():
+        if not name.strip() or len(name) > MOST_NAME_LETTERS or re.search(r"[<>%&\\?/]", name):
+            found.append(
+                Mistake("tags", f"`{name[:60]}` is not a name of a tag: allowed are 1-512 letters, not <>%&\\?/")
+            )
+        if not isinstance(value, str) or len(value) > MOST_VALUE_LETTERS:
+            found.append(Mistake(f"tags.{name[:60]}", f"must be a string of at most {MOST_VALUE_LETTERS} letters"))
+    return found
+
+
+def refuse(mistakes: list[Mistake], *, code: str = "InvalidRequestContent") -> None:
+    """Raises: `ArmError` 400 with every mistake, when there is one."""
+    if not mistakes:
+        return
+    details = [{"code": code, "message": str(mistake), "target": mistake.path} for mistake in mistakes]
+    text = "The request content was invalid: " + "; ".join(str(mistake) for mistake in mistakes)
+    raise ArmError(400, code, text, target=mistakes[0].path, details=details)
+
+
+def plain_location(text: str) -> str:
+    """A location as ARM compares it: `West US 2` and `westus2` are one."""
+    return text.replace(" ", "").lower()
+
+
+def location_mistakes(body: Mapping[str, Any]) -> list[Mistake]:
+    """What is wrong with the `location` of a body."""
+    location = body.get("location")
+    if location is None:
+        return [Mistake("location", "is required")]
+    if not isinstance(location, str) or not re.fullmatch(r"[A-Za-z0-9 _-]{1,60}", location):
+        return [Mistake("location", "must be the name of a location, such as `local` or `westus2`")]
+    return []
