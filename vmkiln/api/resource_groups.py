@@ -11,6 +11,7 @@ from typing import Any
 
 from vmkiln.api import operations
 from vmkiln.api.arm import accepted_headers
+from vmkiln.api.compute_images import as_resource, stored_images
 from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.resource_filter import parse_filter
 from vmkiln.api.route import LOCAL_OPERATOR, Answer, Body, Call, Permission, Route
@@ -164,8 +165,13 @@ def list_resources(call: Call) -> Answer:
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
     expand = call.query.get("$expand", "")
 
+    scope = group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
+    images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
+
     def fetch(after: str) -> list[ResourceRow]:
-        return table.list(subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1)
+        rows = table.list(subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1)
+        rows += [image for image in images if image.key > after]
+        return sorted(rows, key=lambda row: row.key)[: PAGE + 1]
 
     rows = readable(call, fetch, keep=lambda row: _top_level(row) and wanted(row, {}))
     return page(call, rows, lambda chosen: [resource_body(row, expand) for row in chosen])
@@ -201,7 +207,8 @@ def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
 
 def _inside(call: Call, group: ResourceRow) -> Sequence[ResourceRow]:
     rows = call.parts.store.resources.list(subscription_id=group.subscription_id, resource_group=group.name)
-    return [row for row in rows if row.key != group.key]
+    images = [as_resource(image) for image in stored_images(call.parts.store, group.id)]
+    return [*images, *(row for row in rows if row.key != group.key)]
 
 
 def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None:

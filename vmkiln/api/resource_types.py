@@ -4,14 +4,18 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 """
 
 from vmkiln.api import (
+    compute_images,
     image_templates,
+    managed_identities,
     operations,
     providers,
     resource_groups,
+    role_assignments,
     runs,
     subscriptions,
     token_endpoint,
     triggers,
+    virtual_networks,
 )
 from vmkiln.api.route import Route
 
@@ -23,5 +27,9 @@ ALL_ROUTES: tuple[Route, ...] = (
     *subscriptions.ROUTES,
     *resource_groups.ROUTES,
     *providers.ROUTES,
+    *compute_images.ROUTES,
+    *managed_identities.ROUTES,
+    *virtual_networks.ROUTES,
+    *role_assignments.ROUTES,
     *token_endpoint.ROUTES,
 )

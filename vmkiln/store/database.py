@@ -26,20 +26,18 @@ from vmkiln.store.rows import (
     StagingGroupRow,
     StagingResourceRow,
 )
+from vmkiln.store.schema import prepare
 from vmkiln.store.sqlite_engine import READS, make_engine
 from vmkiln.store.tables import (
     image_definitions,
     images,
-    metadata,
     phases,
+    resources,
     run_outputs,
     runs,
-    schema_version,
     staging_groups,
     staging_resources,
 )
-
-SCHEMA_VERSION = 2
 
 
 def utc_now() -> datetime:
@@ -274,6 +272,18 @@ class Store:
         query = sa.select(image_definitions).where(image_definitions.c.key == definition_id.lower())
         return next((_definition(row) for row in self._rows(query)), None)
 
+    def define_image(self, definition_id: str, *, os_type: str, generation: int) -> None:
+        """Record what the versions of an image definition are to be, in place of what was recorded."""
+        key = definition_id.lower()
+        with self._engine.begin() as connection:
+            connection.execute(image_definitions.delete().where(image_definitions.c.key == key))
+            kind = {"os_type": os_type, "generation": generation, "created": self._clock()}
+            connection.execute(image_definitions.insert().values(key=key, definition_id=definition_id, **kind))
+
+    def undefine_image(self, definition_id: str) -> None:
+        """Forget an image definition (id in lower case) that has no versions; content when it is not there."""
+        self._change(image_definitions.delete().where(image_definitions.c.key == definition_id))
+
     def list_image_definitions(self) -> list[ImageDefinitionRow]:
         """Image definitions by their id."""
         return [_definition(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))]
@@ -306,7 +316,9 @@ class Store:
         with self._engine.begin() as connection:
             connection.execute(images.delete().where(images.c.key == key))
             left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
-            if definition and version and connection.execute(left.limit(1)).first() is None:
+            kept = sa.select(resources.c.key).where(resources.c.key == definition)
+            is_last = connection.execute(left.limit(1)).first() is None
+            if definition and version and is_last and connection.execute(kept).first() is None:
                 connection.execute(image_definitions.delete().where(image_definitions.c.key == definition))
 
     def put_run_output(self, row: RunOutputRow) -> None:
@@ -361,33 +373,9 @@ def opened(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Iterator[S
     engine = make_engine(path)
     store = Store(engine, clock)
     try:
-        _prepare(engine, path)
+        prepare(engine, path)
         yield store
     except sa.exc.DatabaseError as error:
         raise VmkilnError(f"the database {path} cannot be used: {error.orig}") from error
     finally:
         store.close()
-
-
-def _upgrade(connection: Connection) -> None:
-    """Bring the tables of schema 1 up to date: runs did not know their image template yet."""
-    if not sa.inspect(connection).has_table(schema_version.name):
-        return
-    if connection.execute(sa.select(schema_version.c.version)).scalar() != 1:
-        return
-    column = sa.schema.CreateColumn(runs.c.template_id).compile(connection.engine)
-    connection.execute(sa.text(f"ALTER TABLE {runs.name} ADD COLUMN {column}"))
-    for index in runs.indexes:
-        index.create(connection)
-    connection.execute(schema_version.update().values(version=2))
-
-
-def _prepare(engine: Engine, path: Path) -> None:
-    with engine.begin() as connection:
-        _upgrade(connection)
-        metadata.create_all(connection)
-        version = connection.execute(sa.select(schema_version.c.version)).scalar()
-        if version is None:
-            connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-        elif version > SCHEMA_VERSION:
-            raise VmkilnError(f"{path} was written by a newer vmkiln (schema {version})", hint="upgrade vmkiln")

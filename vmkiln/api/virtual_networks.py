@@ -1,0 +1,331 @@
+"""Microsoft.Network: virtual networks with subnets, network security groups with rules; all that vnetConfig may name.
+
+A subnet can be put by itself or with its network; it is one and the same. Public addresses are refused: none is ever
+made. Source: the ARM reference of Microsoft.Network; Azure keeps five addresses of a subnet to itself.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from vmkiln.api.kept_resources import GROUP_PATH, Kind, routes_of
+from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.api.tags import refuse
+from vmkiln.errors import ArmError, InputError, Mistake
+from vmkiln.run.kept_template import TYPE as IMAGE_TEMPLATE
+from vmkiln.store.rows import ResourceRow
+from vmkiln.template.resource_id import parse_resource_id
+
+LARGEST_PREFIX = 29  # with five addresses reserved, a /29 has three left
+DEFAULT_RULES = (
+    ("AllowVnetInBound", 65000, "Inbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
+    ("AllowAzureLoadBalancerInBound", 65001, "Inbound", "Allow", "AzureLoadBalancer", "*"),
+    ("DenyAllInBound", 65500, "Inbound", "Deny", "*", "*"),
+    ("AllowVnetOutBound", 65000, "Outbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
+    ("AllowInternetOutBound", 65001, "Outbound", "Allow", "*", "Internet"),
+    ("DenyAllOutBound", 65500, "Outbound", "Deny", "*", "*"),
+)
+PROTOCOLS = {"*", "tcp", "udp", "icmp", "esp", "ah"}
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+
+
+def _network(text: Any, path: str) -> tuple[ipaddress.IPv4Network | None, list[Mistake]]:
+    try:
+        if not isinstance(text, str):
+            raise ValueError
+        return ipaddress.IPv4Network(text), []
+    except ValueError:
+        shown = str(text)[:60]
+        return None, [Mistake(path, f"`{shown}` is not an IPv4 network", "such as 10.1.0.0/16, without host bits")]
+
+
+def prefixes_of(subnet: Mapping[str, Any]) -> list[Any]:
+    """The address prefixes of a subnet's properties; pure."""
+    many = subnet.get("addressPrefixes")
+    if isinstance(many, list) and many:
+        return many
+    return [subnet["addressPrefix"]] if subnet.get("addressPrefix") is not None else []
+
+
+def network_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mistake]:
+    """What is wrong with a virtual network: spaces, subnets outside them or over one another, unknown groups."""
+    space = properties.get("addressSpace")
+    given = space.get("addressPrefixes") if isinstance(space, dict) else None
+    if not isinstance(given, list) or not given:
+        return [Mistake("properties.addressSpace.addressPrefixes", "is required", 'such as ["10.1.0.0/16"]')]
+    mistakes: list[Mistake] = []
+    spaces = []
+    for index, text in enumerate(given):
+        network, wrong = _network(text, f"properties.addressSpace.addressPrefixes[{index}]")
+        mistakes += wrong
+        spaces += [network] if network else []
+    subnets = properties.get("subnets") or []
+    if not isinstance(subnets, list):
+        return [*mistakes, Mistake("properties.subnets", "must be an array")]
+    seen: list[tuple[str, ipaddress.IPv4Network]] = []
+    for index, subnet in enumerate(subnets):
+        mistakes += _subnet_mistakes(call, subnet, f"properties.subnets[{index}]", spaces, seen)
+    return mistakes
+
+
+def _subnet_mistakes(
+    call: Call,
+    subnet: Any,
+    path: str,
+    spaces: list[ipaddress.IPv4Network],
+    seen: list[tuple[str, ipaddress.IPv4Network]],
+) -> Iterator[Mistake]:
+    if not isinstance(subnet, dict) or not isinstance(subnet.get("properties"), dict):
+        yield Mistake(path, "must be an object with name and properties")
+        return
+    name, properties = subnet.get("name"), subnet["properties"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        yield Mistake(f"{path}.name", "is not a name of a subnet")
+        return
+    if any(other.lower() == name.lower() for other, _ in seen):
+        yield Mistake(f"{path}.name", f"`{name}` is given twice")
+    prefixes = prefixes_of(properties)
+    if len(prefixes) != 1:
+        yield Mistake(f"{path}.properties.addressPrefix", "is required; a subnet has one IPv4 prefix here")
+        return
+    network, wrong = _network(prefixes[0], f"{path}.properties.addressPrefix")
+    yield from wrong
+    if network is None:
+        return
+    if network.prefixlen > LARGEST_PREFIX:
+        yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` is too small: at most /{LARGEST_PREFIX}")
+    if not any(network.subnet_of(space) for space in spaces):
+        yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` lies outside the address space")
+    for other, taken in seen:
+        if network.overlaps(taken):
+            yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` overlaps the subnet {other}, {taken}")
+    seen.append((name, network))
+    for member in ("networkSecurityGroup",):
+        reference = properties.get(member)
+        if reference is not None:
+            yield from _reference_mistakes(call, reference, f"{path}.properties.{member}")
+
+
+def _reference_mistakes(call: Call, reference: Any, path: str) -> Iterator[Mistake]:
+    text = reference.get("id") if isinstance(reference, dict) else None
+    try:
+        found = parse_resource_id(text if isinstance(text, str) else "")
+    except InputError as error:
+        yield Mistake(f"{path}.id", error.message)
+        return
+    if not found.is_a(SECURITY_GROUP.type):
+        yield Mistake(f"{path}.id", f"is the id of a {found.type}, not of a network security group")
+    elif not call.may(Permission.ACTION, str(found)):
+        raise ArmError(403, "LinkedAuthorizationFailed", f"you may not use '{found}' ({path}.id), or it does not exist")
+    elif call.parts.store.resources.get(str(found)) is None:
+        yield Mistake(f"{path}.id", f"`{found}` does not exist")
+
+
+def _filled_network(_call: Call, properties: Mapping[str, Any], existing: ResourceRow | None) -> dict[str, Any]:
+    kept = {name: value for name, value in properties.items() if name != "provisioningState"}
+    if "subnets" not in kept and existing is not None:
+        kept["subnets"] = existing.properties.get("subnets", [])
+    names = {"name", "properties"}
+    subnets = kept.get("subnets") or []
+    kept["subnets"] = [{key: value for key, value in subnet.items() if key in names} for subnet in subnets]
+    return kept
+
+
+def _shown_network(_call: Call, row: ResourceRow) -> dict[str, Any]:
+    subnets = [_subnet_body(row, subnet) for subnet in row.properties.get("subnets", [])]
+    return {**row.properties, "subnets": subnets, "enableDdosProtection": False, "virtualNetworkPeerings": []}
+
+
+def _subnet_body(network: ResourceRow, subnet: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"{network.id}/subnets/{subnet['name']}",
+        "name": subnet["name"],
+        "type": "Microsoft.Network/virtualNetworks/subnets",
+        "properties": {
+            "privateEndpointNetworkPolicies": "Disabled",
+            **subnet["properties"],
+            "provisioningState": "Succeeded",
+        },
+    }
+
+
+def _check_unused(call: Call, row: ResourceRow, *, subnet: str = "") -> None:
+    """No image template names the network, or the subnet. Raises: `ArmError` 409."""
+    prefix = f"{row.key}/subnets/{subnet.lower()}"
+    for template in call.parts.store.resources.list(type=IMAGE_TEMPLATE, subscription_id=row.subscription_id):
+        config = (template.properties.get("vmProfile") or {}).get("vnetConfig") or {}
+        for member in ("subnetId", "containerInstanceSubnetId"):
+            used = str(config.get(member, "")).lower()
+            if used and (used == prefix if subnet else used.startswith(prefix)):
+                code = "InUseSubnetCannotBeDeleted"
+                raise ArmError(
+                    409, code, f"the image template '{template.name}' uses {config[member]}", target=template.id
+                )
+
+
+NETWORK = Kind(
+    "Microsoft.Network/virtualNetworks",
+    ("virtualNetworkName",),
+    "VirtualNetworks",
+    mistakes=network_mistakes,
+    filled=_filled_network,
+    shown=_shown_network,
+    before_delete=_check_unused,
+)
+
+
+def _rule_mistakes(rules: Any) -> Iterator[Mistake]:
+    if not isinstance(rules, list):
+        yield Mistake("properties.securityRules", "must be an array")
+        return
+    seen: set[tuple[str, int]] = set()
+    for index, rule in enumerate(rules):
+        path = f"properties.securityRules[{index}]"
+        values = rule.get("properties") if isinstance(rule, dict) else None
+        if not isinstance(values, dict) or not isinstance(rule.get("name"), str):
+            yield Mistake(path, "must be an object with name and properties")
+            continue
+        for member, allowed in (
+            ("direction", {"inbound", "outbound"}),
+            ("access", {"allow", "deny"}),
+            ("protocol", PROTOCOLS),
+        ):
+            if str(values.get(member, "")).lower() not in allowed:
+                yield Mistake(
+                    f"{path}.properties.{member}", "is not allowed", f"allowed are {', '.join(sorted(allowed))}"
+                )
+        priority = values.get("priority")
+        if isinstance(priority, bool) or not isinstance(priority, int) or not 100 <= priority <= 4096:
+            yield Mistake(f"{path}.properties.priority", "must be a whole number from 100 to 4096")
+        elif (key := (str(values.get("direction")).lower(), priority)) in seen:
+            yield Mistake(f"{path}.properties.priority", f"{priority} is taken by another rule of that direction")
+        else:
+            seen.add(key)
+
+
+def _group_mistakes(_call: Call, properties: Mapping[str, Any]) -> list[Mistake]:
+    return list(_rule_mistakes(properties.get("securityRules") or []))
+
+
+def _shown_group(_call: Call, row: ResourceRow) -> dict[str, Any]:
+    kind = "Microsoft.Network/networkSecurityGroups"
+    own = [
+        {**rule, "id": f"{row.id}/securityRules/{rule['name']}", "type": f"{kind}/securityRules"}
+        for rule in row.properties.get("securityRules") or []
+    ]
+    defaults = [
+        {
+            "id": f"{row.id}/defaultSecurityRules/{name}",
+            "name": name,
+            "type": f"{kind}/defaultSecurityRules",
+            "properties": {
+                "priority": priority,
+                "direction": direction,
+                "access": access,
+                "protocol": "*",
+                "sourceAddressPrefix": source,
+                "destinationAddressPrefix": destination,
+                "sourcePortRange": "*",
+                "destinationPortRange": "*",
+                "provisioningState": "Succeeded",
+            },
+        }
+        for name, priority, direction, access, source, destination in DEFAULT_RULES
+    ]
+    return {**row.properties, "securityRules": own, "defaultSecurityRules": defaults}
+
+
+def _check_no_subnet(call: Call, row: ResourceRow) -> None:
+    for network in call.parts.store.resources.list(type=NETWORK.type, subscription_id=row.subscription_id):
+        for subnet in network.properties.get("subnets", []):
+            used = subnet["properties"].get("networkSecurityGroup") or {}
+            if str(used.get("id", "")).lower() == row.key:
+                message = f"the subnet '{subnet['name']}' of '{network.name}' uses it"
+                raise ArmError(409, "InUseNetworkSecurityGroupCannotBeDeleted", message)
+
+
+SECURITY_GROUP = Kind(
+    "Microsoft.Network/networkSecurityGroups",
+    ("networkSecurityGroupName",),
+    "NetworkSecurityGroups",
+    mistakes=_group_mistakes,
+    shown=_shown_group,
+    before_delete=_check_no_subnet,
+)
+SUBNETS = f"{NETWORK.path}/subnets"
+SUBNET = f"{SUBNETS}/{{subnetName}}"
+
+
+def _of_subnet(call: Call) -> tuple[ResourceRow, list[dict[str, Any]], str]:
+    network_id = call.resource_id.partition("/subnets")[0]
+    row = call.parts.store.resources.get(network_id)
+    if row is None or row.type != NETWORK.type:
+        raise ArmError(404, "ParentResourceNotFound", f"The virtual network '{network_id}' was not found.")
+    return row, list(row.properties.get("subnets", [])), call.names.get("subnetName", "")
+
+
+def list_subnets(call: Call) -> Answer:
+    """GET the subnets of a network."""
+    row, subnets, _ = _of_subnet(call)
+    return Answer(200, {"value": [_subnet_body(row, subnet) for subnet in subnets]})
+
+
+def get_subnet(call: Call) -> Answer:
+    """GET one subnet."""
+    row, subnets, name = _of_subnet(call)
+    for subnet in subnets:
+        if subnet["name"].lower() == name.lower():
+            return Answer(200, _subnet_body(row, subnet))
+    raise ArmError(404, "ResourceNotFound", f"The subnet '{name}' of '{row.name}' was not found.")
+
+
+def put_subnet(call: Call) -> Answer:
+    """PUT one subnet into its network."""
+    row, subnets, name = _of_subnet(call)
+    others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
+    made = {"name": name, "properties": call.body.get("properties")}
+    whole = {**row.properties, "subnets": [*others, made]}
+    refuse(network_mistakes(call, whole), code="NetcfgInvalidSubnet")
+    row = call.parts.store.resources.change(row.id, lambda old: replace(old, properties=whole)) or row
+    return Answer(200 if len(others) < len(subnets) else 201, _subnet_body(row, made))
+
+
+def delete_subnet(call: Call) -> Answer:
+    """DELETE one subnet; 204 when there is none."""
+    row, subnets, name = _of_subnet(call)
+    others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
+    if len(others) == len(subnets):
+        return Answer(204)
+    _check_unused(call, row, subnet=name)
+    whole = {**row.properties, "subnets": others}
+    call.parts.store.resources.change(row.id, lambda old: replace(old, properties=whole))
+    return Answer(200)
+
+
+def refuse_public(call: Call) -> Answer:
+    """PUT of anything that would give a public address."""
+    message = "vmkiln never makes a public IP address: builds reach out, and nothing reaches in"
+    raise ArmError(400, "PublicIPAddressNotSupported", message, target=call.resource_id)
+
+
+ROUTES = (
+    *routes_of(NETWORK),
+    *routes_of(SECURITY_GROUP),
+    Route("GET", SUBNETS, "Subnets_List", Permission.READ, list_subnets),
+    Route("GET", SUBNET, "Subnets_Get", Permission.READ, get_subnet),
+    Route("PUT", SUBNET, "Subnets_CreateOrUpdate", Permission.WRITE, put_subnet, Body.JSON),
+    Route("DELETE", SUBNET, "Subnets_Delete", Permission.DELETE, delete_subnet),
+    *(
+        Route(
+            "PUT",
+            f"{GROUP_PATH}/Microsoft.Network/{name}/{{name}}",
+            f"{name}_CreateOrUpdate",
+            Permission.WRITE,
+            refuse_public,
+            Body.JSON,
+        )
+        for name in ("publicIPAddresses", "natGateways", "publicIPPrefixes")
+    ),
+)
