@@ -13,10 +13,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from vmkiln.api import deployments, resource_groups
 from vmkiln.api.application import application
 from vmkiln.api.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.issuer import Issuer
-from vmkiln.api.resource_groups import end_interrupted
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
@@ -94,7 +94,8 @@ async def running(
     most_runs = room_for_runs(os.cpu_count() or 1, available_memory_mib())
     builder = ImageBuilder(settings, store, build, most_runs=most_runs, watch_seconds=watch_seconds)
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
-    end_interrupted(store)
+    resource_groups.end_interrupted(store)
+    deployments.end_interrupted(store)
     with background_threads() as background:
 
         def dispatch(method: str, path: str, **options: object) -> Answer:

@@ -18,7 +18,7 @@ def old_database(path: Path, version: int) -> Path:
         "INSERT INTO vmkiln_run VALUES ('r1','web','rg','{}','Succeeded','','','','','{}','2026-01-01 00:00:00',NULL)"
     )
     connection.execute("CREATE TABLE vmkiln_schema_version (version INTEGER PRIMARY KEY)")
-    connection.execute(f"INSERT INTO vmkiln_schema_version VALUES ({version})")
+    connection.execute("INSERT INTO vmkiln_schema_version VALUES (?)", (version,))
     connection.commit()
     connection.close()
     return path

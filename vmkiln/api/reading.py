@@ -107,7 +107,7 @@ def _strict(content: bytes) -> Any:
 
 def _lenient(content: bytes) -> Any:
     try:
-        return read_json(content.decode("utf-8-sig"), file_name="the request content")
+        return read_json(content.decode("utf-8-sig"), file_name="the request content", bare_names=True)
     except (RecursionError, UnicodeDecodeError):
         raise ArmError(400, "InvalidRequestContent", "The request content could not be read.") from None
     except TemplateInvalid as error:

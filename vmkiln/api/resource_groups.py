@@ -153,7 +153,8 @@ def resource_body(row: ResourceRow, expand: str = "") -> dict[str, Any]:
 
 
 def _top_level(row: ResourceRow) -> bool:
-    return row.type.lower() != RESOURCE_GROUP.lower() and len(row.type.split("/")) == 2
+    hidden = {RESOURCE_GROUP.lower(), "microsoft.resources/deployments"}
+    return bool(row.resource_group) and row.type.lower() not in hidden and len(row.type.split("/")) == 2
 
 
 def list_resources(call: Call) -> Answer:

@@ -5,6 +5,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 
 from vmkiln.api import (
     compute_images,
+    deployments,
     image_templates,
     managed_identities,
     operations,
@@ -27,6 +28,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *subscriptions.ROUTES,
     *resource_groups.ROUTES,
     *providers.ROUTES,
+    *deployments.ROUTES,
     *compute_images.ROUTES,
     *managed_identities.ROUTES,
     *virtual_networks.ROUTES,

@@ -39,7 +39,11 @@ class Effort:
 
 @dataclass(frozen=True)
 class Scope:
-    """What names mean at one place. The functions given here raise TemplateInvalid for a name that does not exist."""
+    """What names mean at one place. The functions given here raise TemplateInvalid for a name that does not exist.
+
+    `runtime` answers the functions that ask for the state of resources (name in lower case, arguments, path); without
+    it they are refused.
+    """
 
     context: DeploymentContext
     parameter: Callable[[str, str], Any]
@@ -48,6 +52,7 @@ class Scope:
     copy_indexes: Mapping[str, int] = field(default_factory=dict)
     lambda_variables: Mapping[str, Any] = field(default_factory=dict)
     effort: Effort = field(default_factory=Effort)
+    runtime: "Callable[[str, list[Any], str], Any] | None" = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,8 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
     """The result of a function that needs only its arguments and the context. Raises TemplateInvalid."""
     name = function.lower()
     if name in {runtime.lower() for runtime in RUNTIME_FUNCTIONS} or name.startswith("list"):
+        if scope.runtime is not None:
+            return scope.runtime(name, arguments, path)
         message = f"{function}() asks for the state of resources in Azure, which a local build does not have"
         raise _refused(path, message, "put a parameter with a value in its place")
     try:

@@ -22,20 +22,23 @@ _WORDS = {"true": True, "false": False, "null": None}
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def read_json(text: str, *, file_name: str) -> Any:
+def read_json(text: str, *, file_name: str, bare_names: bool = False) -> Any:
     """The value that `text` holds: dict, list, str, int, float, bool or None.
+
+    With `bare_names`, members' names may stand without quotes, as az writes one of them.
 
     Raises TemplateInvalid with one mistake, whose path is `<file name>:<line>:<column>`.
     """
-    return _Reader(text, file_name).document()
+    return _Reader(text, file_name, bare_names=bare_names).document()
 
 
 class _Reader:
     """One pass over one text; `_at` is how far it has come."""
 
-    def __init__(self, text: str, file_name: str) -> None:
+    def __init__(self, text: str, file_name: str, *, bare_names: bool) -> None:
         self._text = text
         self._file_name = file_name
+        self._bare_names = bare_names
         self._at = 0
 
     def document(self) -> Any:
@@ -75,9 +78,13 @@ class _Reader:
         self._at += 1
         while not self._closed_by("}", opened):
             key_at = self._at
-            if not self._text.startswith('"', self._at):
+            bare = _WORD.match(self._text, self._at) if self._bare_names else None
+            if bare is None and not self._text.startswith('"', self._at):
                 raise self._refusal("expected a member name in double quotes, or `}`")
-            key = self._string()
+            if bare is not None:
+                key, self._at = bare[0], bare.end()
+            else:
+                key = self._string()
             self._skip_space()
             if not self._text.startswith(":", self._at):
                 raise self._refusal(

@@ -1,0 +1,294 @@
+"""Deployments: what az sends, what is made in which order, what is refused before anything is made."""
+
+import json
+from typing import Any
+
+import pytest
+from in_process import (
+    GROUP,
+    OTHER_SUBSCRIPTION,
+    SUBSCRIPTION,
+    TEMPLATE,
+    Service,
+    a_template,
+    add_group,
+    code_of,
+    wait_for,
+)
+
+DEPLOYMENT = f"{GROUP}/providers/Microsoft.Resources/deployments/d1"
+IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+IDENTITY = {"type": IDENTITIES, "apiVersion": "2023-01-31", "location": "[resourceGroup().location]"}
+
+
+@pytest.fixture
+def live(living: Service) -> Service:
+    add_group(living)
+    return living
+
+
+def body(*resources: dict[str, Any], **template: Any) -> dict[str, Any]:
+    parameters = template.pop("given", {})
+    mode = template.pop("mode", "Incremental")
+    whole = {"$schema": "x", "contentVersion": "1.0.0.0", "resources": list(resources), **template}
+    return {"properties": {"mode": mode, "parameters": parameters, "template": whole}}
+
+
+def deployed(service: Service, content: dict[str, Any], path: str = DEPLOYMENT, **options: Any) -> dict[str, Any]:
+    response = service.put(path, content, **options)
+    assert response.status_code in {200, 201}, response.text
+    url = response.headers["Azure-AsyncOperation"]
+    wait_for(lambda: service.get(url, api_version=None).json()["status"] not in {"Running", "Accepted"})
+    return dict(service.get(path).json()["properties"])
+
+
+def the_image_template(name: str = "web", **changes: Any) -> dict[str, Any]:
+    kind = {"type": "Microsoft.VirtualMachineImages/imageTemplates", "apiVersion": "2024-02-01", "name": name}
+    return {**kind, **a_template(), **changes}
+
+
+def test_a_template_with_its_identity_is_deployed_in_order(live: Service) -> None:
+    content = body(
+        the_image_template(
+            name="[parameters('name')]",
+            dependsOn=["[resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', variables('identity'))]"],
+            identity={
+                "type": "UserAssigned",
+                "userAssignedIdentities": {f"[resourceId('{IDENTITIES}', variables('identity'))]": {}},
+            },
+            tags={"principal": f"[reference(resourceId('{IDENTITIES}', variables('identity'))).principalId]"},
+        ),
+        {**IDENTITY, "name": "[variables('identity')]"},
+        parameters={"name": {"type": "string"}, "secret": {"type": "securestring", "defaultValue": "hunter22"}},
+        variables={"identity": "[concat(parameters('name'), '-identity')]"},
+        outputs={
+            "id": {"type": "string", "value": "[resourceId('Microsoft.VirtualMachineImages/imageTemplates', 'web')]"},
+            "state": {"type": "string", "value": "[reference('web').provisioningState]"},
+            "hidden": {"type": "securestring", "value": "[parameters('secret')]"},
+        },
+        given={"name": {"value": "web"}},
+    )
+    found = deployed(live, content)
+    assert found["provisioningState"] == "Succeeded", found
+    assert found["outputs"]["id"] == {"type": "String", "value": TEMPLATE}
+    assert found["outputs"]["state"]["value"] == "Succeeded"
+    assert [item["id"].rsplit("/", 1)[-1] for item in found["outputResources"]] == ["web-identity", "web"]
+    kept = live.get(TEMPLATE).json()
+    identity = live.get(f"{GROUP}/providers/{IDENTITIES}/web-identity").json()
+    assert kept["tags"]["principal"] == identity["properties"]["principalId"]
+    assert "hunter22" not in json.dumps(live.get(DEPLOYMENT).json())
+    for path in (DEPLOYMENT, f"{GROUP}/deployments/d1"):
+        listed = live.get(f"{path}/operations").json()["value"]
+        assert {item["properties"]["provisioningState"] for item in listed} == {"Succeeded"}
+    again = deployed(live, content)
+    assert again["provisioningState"] == "Succeeded"
+
+
+def test_azs_own_spelling_of_a_request_is_read(live: Service) -> None:
+    text = """{"properties": {"parameters": {"name": {"value": "one"}}, "mode": "Incremental", template:{
+      // a comment
+      "$schema": "x", /* another */
+      "parameters": {"name": {"type": "string"}},
+      "resources": [{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31",
+        "name": "[parameters('name')]", "location": "westus2", "tags": {"text": "two
+lines"},}],
+    }}}"""
+    response = live.request("POST", f"{DEPLOYMENT}/validate", content=text.encode())
+    assert response.status_code == 200, response.text
+    assert response.json()["properties"]["validatedResources"] == [{"id": f"{GROUP}/providers/{IDENTITIES}/one"}]
+    assert live.request("PUT", DEPLOYMENT, content=text.encode()).status_code == 201
+
+
+def test_symbolic_names_loops_conditions_and_nested_deployments(live: Service) -> None:
+    nested = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "inner",
+        "properties": {
+            "mode": "Incremental",
+            "expressionEvaluationOptions": {"scope": "inner"},
+            "parameters": {"name": {"value": "[format('{0}-nested', parameters('prefix'))]"}},
+            "template": {
+                "parameters": {"name": {"type": "string"}},
+                "resources": [{**IDENTITY, "name": "[parameters('name')]"}],
+                "outputs": {"name": {"type": "string", "value": "[parameters('name')]"}},
+            },
+        },
+        "dependsOn": ["many"],
+    }
+    content = body(
+        languageVersion="2.0",
+        parameters={"prefix": {"type": "string", "defaultValue": "loop"}},
+        resources={
+            "many": {
+                **IDENTITY,
+                "copy": {"name": "many", "count": 3},
+                "name": "[format('{0}-{1}', parameters('prefix'), copyIndex())]",
+            },
+            "left": {**IDENTITY, "condition": False, "name": "left-out"},
+            "inner": nested,
+            "last": {**IDENTITY, "name": "the-last", "tags": {"from": "[reference('inner').outputs.name.value]"}},
+        },
+        outputs={
+            "names": {
+                "type": "array",
+                "copy": {"count": 3, "input": "[format('{0}-{1}', parameters('prefix'), copyIndex())]"},
+            },
+            "nested": {"type": "string", "value": "[reference('inner').outputs.name.value]"},
+        },
+    )
+    found = deployed(live, content)
+    assert found["provisioningState"] == "Succeeded", found
+    assert found["outputs"]["names"]["value"] == ["loop-0", "loop-1", "loop-2"]
+    assert found["outputs"]["nested"]["value"] == "loop-nested"
+    names = [item["name"] for item in live.get(f"{GROUP}/providers/{IDENTITIES}").json()["value"]]
+    assert sorted(names) == ["loop-0", "loop-1", "loop-2", "loop-nested", "the-last"]
+    assert live.get(f"{GROUP}/providers/{IDENTITIES}/the-last").json()["tags"] == {"from": "loop-nested"}
+
+
+def test_a_nested_deployment_sees_its_parents_parameters_unless_told_otherwise(live: Service) -> None:
+    nested = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "outer",
+        "properties": {
+            "mode": "Incremental",
+            "template": {"resources": [{**IDENTITY, "name": "[parameters('name')]"}]},
+        },
+    }
+    parameters = {"name": {"type": "string", "defaultValue": "from-parent"}}
+    assert deployed(live, body(nested, parameters=parameters))["provisioningState"] == "Succeeded"
+    assert live.get(f"{GROUP}/providers/{IDENTITIES}/from-parent").status_code == 200
+
+
+def test_child_resources_wait_for_their_parent(live: Service) -> None:
+    gallery = {
+        "type": "Microsoft.Compute/galleries",
+        "apiVersion": "2023-07-03",
+        "name": "golden",
+        "location": "westus2",
+        "resources": [
+            {
+                "type": "images",
+                "apiVersion": "2023-07-03",
+                "name": "debian",
+                "location": "westus2",
+                "properties": {
+                    "osType": "Linux",
+                    "osState": "Generalized",
+                    "identifier": {"publisher": "p", "offer": "o", "sku": "s"},
+                },
+            }
+        ],
+    }
+    assert deployed(live, body(gallery))["provisioningState"] == "Succeeded"
+    path = f"{GROUP}/providers/Microsoft.Compute/galleries/golden/images/debian"
+    assert live.get(path).json()["properties"]["osType"] == "Linux"
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (body({**IDENTITY, "name": "[parameters('none')]"}), "none"),
+        (body({**IDENTITY, "name": "x", "dependsOn": ["nowhere"]}), "nowhere"),
+        (body({"type": "Microsoft.Nothing/things", "apiVersion": "2020-01-01", "name": "x"}), "Microsoft.Nothing"),
+        (body({**IDENTITY, "name": "x"}, parameters={"needed": {"type": "int"}}), "needed"),
+        (body(the_image_template(properties={"source": {"type": "Nonsense"}})), "Nonsense"),
+        (body({**IDENTITY, "name": "x"}, {**IDENTITY, "name": "X"}), "also made"),
+        ({"properties": {"mode": "Incremental", "templateLink": {"uri": "https://example.org"}}}, "template"),
+        ({"properties": {"mode": "Sideways", "template": {"resources": []}}}, "mode"),
+        ({}, "properties"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_made(service: Service, content: dict[str, Any], word: str) -> None:
+    add_group(service)
+    for method, path in (("POST", f"{DEPLOYMENT}/validate"), ("PUT", DEPLOYMENT)):
+        response = service.request(method, path, content)
+        assert response.status_code == 400, response.text
+        assert word in response.json()["error"]["message"]
+    assert service.get(f"{GROUP}/resources").json()["value"] == []
+
+
+def test_resources_that_wait_for_one_another_are_told(live: Service) -> None:
+    one = {**IDENTITY, "name": "one", "tags": {"a": "[reference('two').clientId]"}}
+    two = {**IDENTITY, "name": "two", "tags": {"a": "[reference('one').clientId]"}}
+    found = deployed(live, body(one, two))
+    assert found["provisioningState"] == "Failed"
+    assert "Circular dependency" in found["error"]["message"]
+
+
+def test_a_resource_that_fails_is_named(live: Service) -> None:
+    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/none"
+    target = {"type": "SharedImage", "runOutputName": "o", "galleryImageId": gallery}
+    template = the_image_template(properties={**a_template()["properties"], "distribute": [target]})
+    found = deployed(live, body(template))
+    assert (found["provisioningState"], found["error"]["code"]) == ("Failed", "DeploymentFailed")
+    assert found["error"]["details"][0]["details"][0]["code"] == "BadSharedImageDistribute"
+
+
+def test_a_deployment_can_do_no_more_than_its_caller(service: Service) -> None:
+    add_group(service)
+    other = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "elsewhere",
+        "subscriptionId": OTHER_SUBSCRIPTION,
+        "resourceGroup": "theirs",
+        "properties": {"mode": "Incremental", "template": {"resources": [{**IDENTITY, "name": "spy"}]}},
+    }
+    response = service.put(DEPLOYMENT, body(other), token="contributor")
+    assert response.status_code == 403
+    assert service.put(DEPLOYMENT, body({**IDENTITY, "name": "x"}), token="reader").status_code == 403
+    group = f"/subscriptions/{OTHER_SUBSCRIPTION}/resourceGroups/g"
+    read = body(
+        {
+            **IDENTITY,
+            "name": "mine",
+            "tags": {"t": f"[reference('{group}', '2024-11-01', 'Full').location]"},
+        }
+    )
+    add_group(service, subscription=OTHER_SUBSCRIPTION, name="g")
+    assert service.put(DEPLOYMENT, read, token="contributor").status_code == 201
+    assert service.get(DEPLOYMENT).json()["properties"]["provisioningState"] == "Failed"
+
+
+def test_what_if_tells_what_would_change(live: Service) -> None:
+    deployed(live, body({**IDENTITY, "name": "same"}, {**IDENTITY, "name": "other", "tags": {"a": "b"}}))
+    content = body(
+        {**IDENTITY, "name": "same"}, {**IDENTITY, "name": "other", "tags": {"a": "c"}}, {**IDENTITY, "name": "new"}
+    )
+    found = live.request("POST", f"{DEPLOYMENT}/whatIf", content).json()
+    assert found["status"] == "Succeeded"
+    kinds = {item["resourceId"].rsplit("/", 1)[-1]: item["changeType"] for item in found["properties"]["changes"]}
+    assert kinds == {"same": "NoChange", "other": "Modify", "new": "Create"}
+    assert live.get(f"{GROUP}/providers/{IDENTITIES}/new").status_code == 404
+
+
+def test_mode_complete_deletes_what_the_template_lacks(live: Service) -> None:
+    deployed(live, body({**IDENTITY, "name": "old"}, {**IDENTITY, "name": "kept"}))
+    deployed(live, body({**IDENTITY, "name": "kept"}, mode="Complete"))
+    names = [item["name"] for item in live.get(f"{GROUP}/providers/{IDENTITIES}").json()["value"]]
+    assert names == ["kept"]
+
+
+def test_a_deployment_is_listed_and_its_record_deleted(live: Service) -> None:
+    deployed(live, body({**IDENTITY, "name": "one"}))
+    listed = live.get(f"{GROUP}/providers/Microsoft.Resources/deployments/").json()["value"]
+    assert [item["name"] for item in listed] == ["d1"]
+    assert live.request("HEAD", DEPLOYMENT).status_code == 204
+    assert live.request("DELETE", DEPLOYMENT).status_code == 204
+    assert code_of(live.get(DEPLOYMENT)) == "DeploymentNotFound"
+    assert live.get(f"{GROUP}/providers/{IDENTITIES}/one").status_code == 200
+
+
+def test_a_subscription_deployment_makes_groups(live: Service) -> None:
+    path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Resources/deployments/s1"
+    group = {
+        "type": "Microsoft.Resources/resourceGroups",
+        "apiVersion": "2022-09-01",
+        "name": "made",
+        "location": "westus2",
+    }
+    found = deployed(live, {"location": "westus2", **body(group)}, path=path)
+    assert found["provisioningState"] == "Succeeded", found
+    assert live.request("HEAD", f"/subscriptions/{SUBSCRIPTION}/resourcegroups/made").status_code == 204

@@ -1,0 +1,188 @@
+"""Reads a deployment from a request, and finds what is wrong with it before anything is made."""
+
+import hashlib
+import json
+from typing import Any
+
+from vmkiln.api.providers import provider_bodies
+from vmkiln.api.route import Call, Permission
+from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE, group_id
+from vmkiln.template.checked_template import check_image_template
+from vmkiln.template.deployment_context import DeploymentContext
+from vmkiln.template.deployment_parameters import GivenParameter
+from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource, waits_for
+from vmkiln.template.deployment_template import NESTED
+
+DEPLOYMENT = "Microsoft.Resources/deployments"
+
+
+def scope_of(call: Call) -> str:
+    """The subscription or resource group of a call."""
+    found = f"/subscriptions/{call.names['subscriptionId']}"
+    if group := call.names.get("resourceGroupName"):
+        found += f"/resourceGroups/{group}"
+    return found
+
+
+def deployment_id_of(call: Call) -> str:
+    """The id of the deployment of a call."""
+    return f"{scope_of(call)}/providers/{DEPLOYMENT}/{call.names['deploymentName']}"
+
+
+def location_of(call: Call) -> str:
+    """The location deployments run in: the group's, or for a subscription the body's. Raises: `ArmError` 404, 400."""
+    group = call.names.get("resourceGroupName")
+    if not group:
+        location = call.body.get("location") if isinstance(call.body, dict) else ""
+        if call.body is not None and not isinstance(location, str):
+            raise ArmError(400, "InvalidRequestContent", "`location` must be a string", target="location")
+        return location or "local"
+    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], group))
+    if row is None or row.type != RESOURCE_GROUP:
+        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+    return row.location
+
+
+def invalid(error: TemplateInvalid) -> ArmError:
+    """Every mistake of a deployment as one InvalidTemplate error with details."""
+    text = "; ".join(str(mistake) for mistake in error.mistakes)
+    details = [{"code": "InvalidTemplate", "message": str(m), "target": m.path} for m in error.mistakes]
+    return ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{text}'", details=details)
+
+
+def plan_of(call: Call) -> DeploymentPlan:
+    """The deployment that a request's body describes. Raises: `ArmError` with every mistake of its declarations."""
+    location = location_of(call)
+    properties = call.body.get("properties")
+    if not isinstance(properties, dict):
+        raise ArmError(
+            400, "InvalidRequestContent", "`properties` is required and must be an object", target="properties"
+        )
+    template = properties.get("template")
+    if not isinstance(template, dict):
+        linked = "templateLink" in properties or "template" not in properties
+        hint = "templates are not fetched: put the template itself into the request" if linked else None
+        message = "`properties.template` is required and must be an object"
+        raise ArmError(400, "InvalidRequestContent", message, target="properties.template", hint=hint)
+    mode = properties.get("mode", "Incremental")
+    if mode not in {"Incremental", "Complete"}:
+        raise ArmError(
+            400, "InvalidRequestContent", "`properties.mode` is Incremental or Complete", target="properties.mode"
+        )
+    context = DeploymentContext(
+        subscription_id=call.names["subscriptionId"],
+        resource_group=call.names.get("resourceGroupName", ""),
+        location=location,
+        tenant_id=call.parts.issuer.tenant_id,
+        template_name=call.names["deploymentName"],
+    )
+    try:
+        plan = DeploymentPlan(template, _given(properties.get("parameters")), context)
+        check(call, plan)
+    except TemplateInvalid as error:
+        raise invalid(error) from None
+    except RecursionError:
+        raise ArmError(400, "InvalidTemplate", "expressions are nested too deeply") from None
+    return plan
+
+
+def _given(parameters: Any) -> dict[str, GivenParameter]:
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise TemplateInvalid([Mistake("parameters", "must be an object")])
+    if isinstance(parameters.get("parameters"), dict) and "$schema" in parameters:
+        parameters = parameters["parameters"]
+    found, mistakes = {}, []
+    for name, entry in parameters.items():
+        if isinstance(entry, dict) and "value" in entry:
+            found[name.lower()] = GivenParameter(name, entry["value"], False)
+        elif isinstance(entry, dict) and "reference" in entry:
+            mistakes.append(
+                Mistake(f"parameters.{name}", "is read from a key vault, and there is none here", "give its value")
+            )
+        else:
+            mistakes.append(Mistake(f"parameters.{name}", 'must have the form {"value": ...}'))
+    if mistakes:
+        raise TemplateInvalid(mistakes)
+    return found
+
+
+def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
+    """Everything that can be known before anything is made. Raises: `TemplateInvalid`, `ArmError`."""
+    resources = plan.planned()
+    served = provider_bodies(call.parts.routes)
+    mistakes: list[Mistake] = []
+    for resource in resources:
+        _, unknown = waits_for(resource, resources)
+        mistakes += [
+            Mistake(f"{resource.path}.dependsOn", f"The resource '{item}' is not defined in the template")
+            for item in unknown
+        ]
+        if not resource.is_wanted or resource.is_existing:
+            continue
+        namespace, _, type_name = resource.type.lower().partition("/")
+        types = {name.lower() for name in served.get(namespace, {"types": {}})["types"]}
+        if resource.type.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
+            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is not served here"))
+        elif not call.may(Permission.WRITE, resource.id):
+            message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
+            raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
+        if resource.type.lower() == TYPE.lower():
+            mistakes += _image_template_mistakes(plan, resource)
+    if mistakes:
+        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
+    return resources
+
+
+def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong with an image template, unless it waits for the state of other resources."""
+
+    def unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
+        raise NotReady(resource.key)
+
+    try:
+        check_image_template(plan.body(resource, unknown), api_version=resource.api_version.lower())
+    except NotReady:
+        return []
+    except TemplateInvalid as error:
+        is_placed = [mistake.path.startswith(resource.path) for mistake in error.mistakes]
+        return [
+            mistake if placed else Mistake(f"{resource.path}.{mistake.path}", mistake.message, mistake.hint)
+            for mistake, placed in zip(error.mistakes, is_placed, strict=True)
+        ]
+    return []
+
+
+def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedResource]) -> dict[str, Any]:
+    """The members of `properties` that are known from the start."""
+    template = json.dumps(call.body["properties"]["template"], sort_keys=True)
+    by_key = {item.key: item for item in resources}
+    providers: dict[str, set[str]] = {}
+    for item in resources:
+        namespace, _, type_name = item.type.partition("/")
+        providers.setdefault(namespace, set()).add(type_name)
+    return {
+        "templateHash": str(int(hashlib.sha256(template.encode()).hexdigest()[:16], 16)),
+        "parameters": plan.parameter_values(),
+        "mode": call.body["properties"].get("mode", "Incremental"),
+        "correlationId": call.request_id,
+        "providers": [
+            {"namespace": name, "resourceTypes": [{"resourceType": item} for item in sorted(types)]}
+            for name, types in sorted(providers.items())
+        ],
+        "dependencies": [
+            {
+                "dependsOn": [
+                    {"id": by_key[key].id, "resourceType": by_key[key].type, "resourceName": by_key[key].name}
+                    for key in sorted(waits_for(item, resources)[0])
+                ],
+                "id": item.id,
+                "resourceType": item.type,
+                "resourceName": item.name,
+            }
+            for item in resources
+            if waits_for(item, resources)[0]
+        ],
+    }
