@@ -5,7 +5,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,25 @@ class RecordedWork:
 
     def deleting(self, template_id: str, operation_id: str) -> None:
         self.asked.append(("deleting", template_id, operation_id))
+
+
+@dataclass
+class InstantWork(RecordedWork):
+    """Provisions and deletes image templates at once; runs wait for ever."""
+
+    store: Store | None = None
+
+    def submitted(self, template_id: str, operation_id: str) -> None:
+        assert self.store is not None
+        done = {"provisioningState": "Succeeded"}
+        self.store.resources.change(template_id, lambda row: replace(row, properties={**row.properties, **done}))
+        self.store.operations.end(operation_id)
+
+    def deleting(self, template_id: str, operation_id: str) -> None:
+        assert self.store is not None
+        self.store.resources.delete(template_id)
+        self.store.forget_template(template_id.lower())
+        self.store.operations.end(operation_id)
 
 
 @dataclass

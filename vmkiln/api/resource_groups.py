@@ -229,7 +229,8 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
             )
             call.parts.store.operations.end(operation.operation_id, status="Failed", error=problem)
             return
-        time.sleep(LOOK_SECONDS)
+        if _inside(call, group):
+            time.sleep(LOOK_SECONDS)
     call.parts.store.resources.delete(group.id)
     call.parts.store.operations.end(operation.operation_id)
 

@@ -128,7 +128,8 @@ def put_assignment(call: Call) -> Answer:
         role = guid  # kept, and without any rights
     table, wanted = call.parts.store.principals, call.names["roleAssignmentName"].lower()
     existing = next((row for row in table.list_roles() if row.assignment_id == wanted), None)
-    if existing is not None and (existing.object_id, existing.role) != (object_id.lower(), role):
+    same = (object_id.lower(), role, _scope(call).lower())
+    if existing is not None and (existing.object_id, existing.role, existing.scope.lower()) != same:
         raise ArmError(409, "RoleAssignmentUpdateNotPermitted", "a role assignment cannot be changed")
     row = table.assign(object_id, role, _scope(call), assignment_id=wanted)
     if row.assignment_id != wanted:
