@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ from unittest import mock
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace, network
 from vmkiln.host.network_namespace import Allowance, Network, Segment, firewall
+from vmkiln.host.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
+from vmkiln.staging.topology import Placement, placement_of
+from vmkiln.staging.user_network import virtual_networks_of
+from vmkiln.template.vm_profile import VirtualNetworkConfig
 
 NODE = Path(__file__).with_name("node.py")
 TCP_PORTS = [22, 53, 80, 5986, 8080]
@@ -148,11 +152,18 @@ class World:
         allowances: list[tuple[str, int]] | None = None,
         pasta: dict[str, str | None] | None = None,
         sysctls: dict[str, str] | None = None,
+        user: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings."""
+        """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings.
+
+        `user` has the ARM `bodies` of a user's network and the `vnet_config` that names its subnets.
+        """
         (self.directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
         allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
-        decided = virtual_network.decide(await network.host_addresses(), is_windows=False, allowances=allowed).network
+        placement = _placement(user) if user else None
+        decided = virtual_network.decide(
+            await network.host_addresses(), is_windows=False, allowances=allowed, placement=placement
+        ).network
         stack = contextlib.AsyncExitStack()
         try:
             inside = await stack.enter_async_context(namespace.opened(use_subordinate_ids=False))
@@ -175,6 +186,8 @@ class World:
             "forbidden": [str(item) for item in decided.forbidden],
             "sysctls": network.sysctl_values(),
             "supervisor": inside.process_id,
+            "guests": {"container": str(decided.near.guest), "build": str(decided.far.guest)},
+            "endpoint": str(decided.endpoint.address) if decided.endpoint else None,
         }
 
     async def do_close_run(self, name: str) -> None:
@@ -207,6 +220,23 @@ class World:
         cable = await run.stack.enter_async_context(node(f"router {name}", "inside", str(run.inside.process_id)))
         self.nodes[f"router {name}"] = cable
 
+    async def do_firewall_for(self, name: str, user: dict[str, Any]) -> str:
+        """What the firewall of an open run would be with other rules of the user, right or wrong."""
+        config = VirtualNetworkConfig.model_validate(user["vnet_config"])
+        networks = virtual_networks_of(user["bodies"])
+        placed = Placement(
+            found := next(iter(networks.values())),
+            found.subnets[0],
+            found.subnet(config.container_instance_subnet_id or ""),
+        )
+        decided = virtual_network.decide(await network.host_addresses(), is_windows=False, placement=placed).network
+        assert decided.near == self.runs[name].network.near
+        return firewall(decided)
+
+    async def do_rules(self, name: str) -> list[dict[str, Any]]:
+        """The rules in force in a run, as vmkiln reads them."""
+        return [asdict(rule) for rule in await rules_in_force(self.runs[name].inside)]
+
     async def do_on_host(self, arguments: list[str], stdin: str = "") -> str:
         """Run a program on the host; what it printed."""
         return (await command.run(arguments, timeout_seconds=20, stdin=stdin.encode())).text
@@ -218,6 +248,11 @@ class World:
             return {"id": number, "answer": await getattr(self, f"do_{do}")(**request)}
         except (RuntimeError, VmkilnError) as error:
             return {"id": number, "error": f"{do}: {error} {getattr(error, 'output', '')}"}
+
+
+def _placement(user: dict[str, Any]) -> Placement | None:
+    config = VirtualNetworkConfig.model_validate(user["vnet_config"])
+    return placement_of(config, virtual_networks_of(user["bodies"]), service_port=22)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from vmkiln.run.building import check_buildable
 from vmkiln.run.image_builder import RUN, queued_run
 from vmkiln.run.kept_template import SUCCEEDED, template_of
 from vmkiln.run.run import RunState, new_run_id
+from vmkiln.run.user_networks import virtual_networks_for
 from vmkiln.template.api_version import API_VERSIONS
 
 TRIES = 5
@@ -23,7 +24,8 @@ def run(call: Call) -> Answer:
     if row.properties.get("provisioningState") != SUCCEEDED:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
-        check_buildable(template_of(row))
+        template = template_of(row)
+        check_buildable(template, virtual_networks_for(call.parts.store, template))
     except InputError as error:
         raise ArmError(400, "UnsupportedTemplate", error.message, hint=error.hint) from None
     waiting = queued_run(row, run_id=new_run_id(), reason="request")

@@ -22,6 +22,8 @@ from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.topology import placement_of, placement_problems
+from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.image_template import ImageTemplate, OnOff
 from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
@@ -34,7 +36,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     scripts.
     """
     template = request.template
-    check_buildable(template)
+    check_buildable(template, request.virtual_networks)
     group = _group(host, request)
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
@@ -61,7 +63,16 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         source=source,
         shape=shape,
         copies=copying.result(),
-        network=virtual_network.decide(addresses.result(), is_windows=False, allowances=request.allowances),
+        network=virtual_network.decide(
+            addresses.result(),
+            is_windows=False,
+            allowances=request.allowances,
+            placement=placement_of(
+                template.properties.vm_profile.vnet_config,
+                request.virtual_networks,
+                service_port=virtual_network.SSH_PORT,
+            ),
+        ),
         tell=tell,
     )
 
@@ -98,14 +109,20 @@ async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) 
     return {copy.script.path: copy.file for copy in copied}
 
 
-def check_buildable(template: ImageTemplate) -> None:
-    """Refuse what a build cannot do yet, all at once, before anything is made. Raises: `InputError`."""
+def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork] | None = None) -> None:
+    """Refuse what a build cannot do, all at once, before anything is made; `virtual_networks` are the user's own.
+
+    Raises: `InputError`.
+    """
     properties = template.properties
     problems = []
     if template.os_type is OsType.WINDOWS:
         problems.append("the source is a Windows image, and vmkiln builds Linux images so far")
-    if properties.vm_profile.vnet_config.subnet_id:
-        problems.append("vmProfile.vnetConfig names a virtual network of yours, and every run has its own so far")
+    problems += placement_problems(
+        properties.vm_profile.vnet_config,
+        virtual_networks or {},
+        service_port=virtual_network.service_port(is_windows=template.os_type is OsType.WINDOWS),
+    )
     if properties.optimize.workload.state is OnOff.ENABLED or properties.optimize.vm_boot.state is OnOff.ENABLED:
         problems.append("optimize is enabled, and no optimization is done so far")
     if any(disk.size_gb for disk in properties.additional_data_disks):

@@ -8,6 +8,7 @@ from typing import Any
 
 from vmkiln.run.run_context import RunRequest
 from vmkiln.run.submitting import NO_LOCAL_FILES, submission
+from vmkiln.run.user_networks import virtual_networks_for
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
@@ -44,17 +45,19 @@ def given_properties(template: ImageTemplate) -> dict[str, Any]:
 
 def request_of(settings: Settings, store: Store, row: ResourceRow, *, run_id: str) -> RunRequest:
     """What a run of this template is asked to do. Raises: `InputError` when what its submission made is gone."""
+    template = template_of(row)
     return RunRequest(
         run_id=run_id,
         template_name=row.name,
         resource_group=row.resource_group,
-        template=template_of(row),
+        template=template,
         resolved=body_of(row),
         local_files=NO_LOCAL_FILES,
         template_id=row.key,
         submission=submission(
             settings, store, group_name=row.state["staging_group"], blobs=row.state.get("copies") or {}
         ),
+        virtual_networks=virtual_networks_for(store, template),
     )
 
 

@@ -14,11 +14,13 @@ from vmkiln.run import customizing, validating
 from vmkiln.run.building import check_buildable
 from vmkiln.run.packer_phase import CONTAINER_GROUPS, DISKS, NETWORK_INTERFACES, VIRTUAL_MACHINES
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
-from vmkiln.run.workflow import NETWORK_SECURITY_GROUPS, VIRTUAL_NETWORKS
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, group_name, group_tags
+from vmkiln.staging.topology import placement_of
+from vmkiln.staging.user_network import UserVirtualNetwork
+from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
@@ -34,15 +36,14 @@ async def plan_of(
     settings: Settings,
     local_files: LocalFiles,
     allowances: Sequence[Allowance],
+    virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
 ) -> dict[str, Any]:
     """The plan as plain data. Raises: `ImageNotFound` for a source that the catalogue lacks."""
     template = resolved.image_template
-    is_windows = template.os_type is OsType.WINDOWS
-    net = virtual_network.decide(await network.host_addresses(), is_windows=is_windows, allowances=allowances)
     name = group_name(resource_group, resolved.name, GUID)
     problems = []
     try:
-        check_buildable(template)
+        check_buildable(template, virtual_networks)
     except InputError as error:
         problems.append(error.message)
     problems += [
@@ -51,6 +52,7 @@ async def plan_of(
         if not item.uri.lower().startswith(("http://", "https://")) and not local_files.is_allowed
     ]
     source, generation = _source(template, settings)
+    net = await _network(template, virtual_networks or {}, allowances)
     plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
@@ -66,9 +68,10 @@ async def plan_of(
                 resource_group=resource_group,
                 managed_resource_tags=template.properties.managed_resource_tags,
             ),
-            "resources": _resources(template),
+            "resources": _resources(template, net),
         },
-        "network": virtual_network.allowances_text(net),
+        "topology": net.topology if net else "unknown",
+        "network": _sentences(net),
         "packer": _packer(template),
         "distribute": [target.model_dump(mode="json") for target in template.properties.distribute],
     }
@@ -99,14 +102,33 @@ def _build_vm(template: ImageTemplate, generation: int) -> dict[str, Any]:
     return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": size.memory_mib, "os_disk_gb": disk or "source"}
 
 
-def _resources(template: ImageTemplate) -> list[dict[str, str]]:
+async def _network(
+    template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork], allowances: Sequence[Allowance]
+) -> VirtualNetwork | None:
+    """The network of the build; None when the template's subnets cannot be used, for which the plan says why."""
+    is_windows = template.os_type is OsType.WINDOWS
+    port = virtual_network.service_port(is_windows=is_windows)
+    try:
+        placement = placement_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
+    except InputError:
+        return None
+    addresses = await network.host_addresses()
+    return virtual_network.decide(addresses, is_windows=is_windows, allowances=allowances, placement=placement)
+
+
+def _sentences(net: VirtualNetwork | None) -> list[str]:
+    if net is None:
+        return ["the subnets that the template names cannot be used"]
+    return [virtual_network.topology_text(net), *virtual_network.allowances_text(net)]
+
+
+def _resources(template: ImageTemplate, net: VirtualNetwork | None) -> list[dict[str, str]]:
     properties = template.properties
     names = [] if properties.validation.source_validation_only else [customizing.VM_NAME]
     names += [validating.VM_NAME] if properties.validation.in_vm_validations else []
     resources = [
         {"type": STORAGE_ACCOUNT, "name": "<24 letters and digits>", "lives": "until it is deleted"},
-        {"type": VIRTUAL_NETWORKS, "name": "vnet", "lives": "for the build"},
-        {"type": NETWORK_SECURITY_GROUPS, "name": "nsg", "lives": "for the build"},
+        *({"type": kind, "name": name, "lives": "for the build"} for kind, name, _ in _network_resources(net)),
     ]
     for name in names:
         resources += [
@@ -116,6 +138,10 @@ def _resources(template: ImageTemplate) -> list[dict[str, str]]:
             {"type": CONTAINER_GROUPS, "name": "vmimagebuilder-build-container-<guid>", "lives": "for its phase"},
         ]
     return resources
+
+
+def _network_resources(net: VirtualNetwork | None) -> list[tuple[str, str, dict[str, Any]]]:
+    return virtual_network.resources_of(net) if net else []
 
 
 def _packer(template: ImageTemplate) -> dict[str, Any]:

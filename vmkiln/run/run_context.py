@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmkiln.host.namespace import Namespace
@@ -14,6 +14,7 @@ from vmkiln.run.vm_shape import VmShape
 from vmkiln.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.image_template import ImageTemplate
 
@@ -33,6 +34,7 @@ class RunRequest:
     """What was asked for: the template with its name and resource group, and what the command line allows.
 
     A template that the service keeps has an id, and what its submission made.
+    `virtual_networks` are those of the user that the template may name, by their id in lower case.
     `mask` takes secrets out of whatever is told, logged or kept.
     """
 
@@ -46,6 +48,7 @@ class RunRequest:
     mask: SecretMask = NO_SECRETS
     template_id: str = ""
     submission: Submission | None = None
+    virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

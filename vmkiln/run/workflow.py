@@ -17,7 +17,7 @@ from vmkiln.errors import (
     ValidationFailed,
     VmkilnError,
 )
-from vmkiln.host import namespace, network
+from vmkiln.host import namespace, network, network_rules
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.run import building, cleaning_up, customizing, distributing, run_directory, validating
@@ -28,13 +28,12 @@ from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepS
 from vmkiln.run.run_summary import summary_of
 from vmkiln.secret_mask import SecretMask
 from vmkiln.staging.staging_resource_group import resource
+from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import OnError
 
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
-VIRTUAL_NETWORKS = "Microsoft.Network/virtualNetworks"
-NETWORK_SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
 TIMEOUT_MESSAGE = (
     "Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'"
 )
@@ -157,21 +156,20 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
 @contextlib.asynccontextmanager
 async def _entered(staged: Staged) -> AsyncIterator[Entered]:
     """The run's namespaces and network, recorded in the staging resource group while they exist."""
-    store, group, subnets = staged.host.store, staged.group, staged.network
-    detail = {
-        "subnets": {
-            subnet.name: str(subnet.prefix) for subnet in (subnets.container_group_subnet, subnets.build_vm_subnet)
-        }
-    }
+    store, group, run_id = staged.host.store, staged.group, staged.request.run_id
+    store.add_facts(run_id, topology=staged.network.topology)
     async with contextlib.AsyncExitStack() as stack:
-        for type_, name in ((VIRTUAL_NETWORKS, "vnet"), (NETWORK_SECURITY_GROUPS, "nsg")):
+        for type_, name, detail in resources_of(staged.network):
             stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
         inside = await stack.enter_async_context(namespace.opened())
         await bind_run_directory(inside, staged.directory)
-        lost = await stack.enter_async_context(network.joined(inside, subnets.network))
+        lost = await stack.enter_async_context(network.joined(inside, staged.network.network))
+        file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
+        facts = {"run_id": run_id, "topology": staged.network.topology}
+        await stack.enter_async_context(network_rules.kept(inside, file, facts=facts))
         yield Entered(staged, inside, lost)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
-        staged.host.store.add_facts(staged.request.run_id, packets=network.counters(ruleset.text))
+        store.add_facts(run_id, packets=network.counters(ruleset.text))
 
 
 async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:

@@ -58,7 +58,7 @@ def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Ma
     subnet = network.container_group_subnet
     options = (
         f"{KERNEL_OPTIONS} vmkiln.address={subnet.address_with_prefix} vmkiln.gateway={subnet.router} "
-        f"vmkiln.target={network.build_vm_subnet.address}:{network.service_port} vmkiln.relay={RELAY_PORT}"
+        f"vmkiln.target={network.target}:{network.service_port} vmkiln.relay={RELAY_PORT}"
     )
     return Machine(
         name=name,

@@ -2,18 +2,30 @@
 
 The container group's subnet may open connections to the build VM's port 22 (5986 for Windows), and the answers come
 back; the build VM may open connections to the Internet, never to the host, other runs, private or link-local ranges.
-Every run has a network of its own, so all of them use the same addresses.
+Every run has a network of its own, so all of them use the same addresses; a user's subnets keep the user's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
 
-from vmkiln.host.network_namespace import Allowance, Egress, Network, Segment, forbidden_networks
+from vmkiln.host.network_namespace import (
+    NO_USER_RULES,
+    Allowance,
+    Egress,
+    Network,
+    PrivateEndpoint,
+    Segment,
+    UserRules,
+    forbidden_networks,
+)
+from vmkiln.staging.topology import Placement, Topology, own_block, taken_by
+from vmkiln.staging.user_network import INBOUND, OUTBOUND, packet_rules
 
-ADDRESS_SPACE = "10.0.0.0/16"
 SSH_PORT = 22
 WINRM_PORT = 5986
+NETWORK = "Microsoft.Network"
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,22 @@ class VirtualNetwork:
     container_group_subnet: Subnet
     build_vm_subnet: Subnet
     service_port: int
-    dns: IPv4Address
+    egress: Egress
     forbidden: tuple[IPv4Network, ...]
     allowances: tuple[Allowance, ...]
+    topology: Topology = Topology.OWN
+    endpoint: PrivateEndpoint | None = None
+    user_rules: UserRules = NO_USER_RULES
+
+    @property
+    def dns(self) -> IPv4Address:
+        """Who answers names."""
+        return self.egress.dns
+
+    @property
+    def target(self) -> IPv4Address:
+        """Where the container group finds the build VM's service port."""
+        return self.endpoint.address if self.endpoint else self.build_vm_subnet.address
 
     @property
     def network(self) -> Network:
@@ -50,10 +75,12 @@ class VirtualNetwork:
         return Network(
             near=_segment("container", self.container_group_subnet),
             far=_segment("build", self.build_vm_subnet),
-            egress=Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), self.dns),
+            egress=self.egress,
             service_port=self.service_port,
             forbidden=self.forbidden,
             allowances=self.allowances,
+            endpoint=self.endpoint,
+            user_rules=self.user_rules,
         )
 
 
@@ -63,37 +90,135 @@ def _segment(bridge: str, subnet: Subnet) -> Segment:
 
 
 def decide(
-    host_addresses: Sequence[IPv4Interface], *, is_windows: bool, allowances: Sequence[Allowance] = ()
+    host_addresses: Sequence[IPv4Interface],
+    *,
+    is_windows: bool,
+    allowances: Sequence[Allowance] = (),
+    placement: Placement | None = None,
 ) -> VirtualNetwork:
-    """The network for a run on a host with these addresses; pure."""
+    """The network for a run on a host with these addresses, in the user's subnets if there are any; pure."""
+    first, second, third, _ = own_block(placement).subnets(new_prefix=24)
+    group, build = _subnet("container-group", first, "tap-container"), _subnet("build-vm", second, "tap-build")
+    topology, endpoint = Topology.OWN, None
+    if placement:
+        subnet = placement.build_vm_subnet
+        build = _subnet(subnet.name, subnet.prefix, "tap-build", address=placement.build_vm)
+        if placement.container_group_subnet:
+            topology = Topology.USER_SUBNETS
+            group = _subnet(
+                placement.container_group_subnet.name, placement.container_group_subnet.prefix, "tap-container"
+            )
+        else:
+            topology = Topology.PRIVATE_ENDPOINT
+            endpoint = PrivateEndpoint("endpoint", IPv4Interface((second[1], 24)), second[4], placement.proxy)
     return VirtualNetwork(
-        container_group_subnet=_subnet("container-group", 0, "tap-container"),
-        build_vm_subnet=_subnet("build-vm", 1, "tap-build"),
-        service_port=WINRM_PORT if is_windows else SSH_PORT,
-        dns=IPv4Address("10.0.2.53"),
-        forbidden=forbidden_networks(host_addresses),
+        container_group_subnet=group,
+        build_vm_subnet=build,
+        service_port=service_port(is_windows=is_windows),
+        egress=Egress(IPv4Interface((third[2], 24)), third[1], third[53]),
+        forbidden=forbidden_networks(host_addresses, more=taken_by(placement) if placement else ()),
         allowances=tuple(allowances),
+        topology=topology,
+        endpoint=endpoint,
+        user_rules=_user_rules(placement) if placement else NO_USER_RULES,
     )
 
 
-def _subnet(name: str, number: int, tap: str) -> Subnet:
-    prefix = IPv4Network(f"10.0.{number}.0/24")
+def service_port(*, is_windows: bool) -> int:
+    """The port that Packer logs in at."""
+    return WINRM_PORT if is_windows else SSH_PORT
+
+
+def _user_rules(placement: Placement) -> UserRules:
+    network, build = placement.network, placement.build_vm_subnet
+    # behind a private endpoint the connection to the build VM begins at the proxy, in the build VM's own subnet
+    origin = placement.container_group_subnet or build
+    return UserRules(
+        leaving=packet_rules(network, origin, OUTBOUND),
+        arriving=packet_rules(network, build, INBOUND),
+        outbound=packet_rules(network, build, OUTBOUND),
+    )
+
+
+def _subnet(name: str, prefix: IPv4Network, tap: str, *, address: IPv4Address | None = None) -> Subnet:
     # Azure gives the first usable address of a subnet as .4 (the first four and the last are reserved)
-    return Subnet(name, prefix, prefix[1], prefix[4], f"02:00:0a:00:{number:02x}:04", tap)
+    own = address or prefix[4]
+    mac = ":".join(f"{byte:02x}" for byte in (2, 0, *own.packed))
+    return Subnet(name, prefix, prefix[1], own, mac, tap)
+
+
+def resources_of(network: VirtualNetwork) -> list[tuple[str, str, dict[str, Any]]]:
+    """What of the network is made in the staging resource group, as (type, name, detail); pure.
+
+    Nothing when both VMs stand in the user's subnets. Source: aib-reference.md, section 4.3.
+    """
+    if network.topology is Topology.USER_SUBNETS:
+        return []
+    group = network.container_group_subnet
+    if (endpoint := network.endpoint) is None:
+        subnets = {item.name: str(item.prefix) for item in (group, network.build_vm_subnet)}
+        return [(f"{NETWORK}/{kind}", name, {"subnets": subnets}) for kind, name in OWN_NETWORK]
+    subnets = {group.name: str(group.prefix), "private-endpoint": str(endpoint.router.network)}
+    theirs = network.build_vm_subnet
+    # the load balancer and the NAT of the private link service take the two addresses before the proxy's
+    balancer, translation = endpoint.proxy - 2, endpoint.proxy - 1
+    detail: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        *((kind, name, {"subnets": subnets}) for kind, name in OWN_NETWORK),
+        ("loadBalancers", "aiblb", {"address": str(balancer), "subnet": theirs.name, "isInternal": True}),
+        ("privateLinkServices", "aibpls", {"address": str(translation), "subnet": theirs.name}),
+        ("networkInterfaces", "aibpls.nic", {"address": str(translation), "subnet": theirs.name}),
+        ("privateEndpoints", "aibpe", {"address": str(endpoint.address), "port": network.service_port}),
+        ("networkInterfaces", "aibpe.nic", {"address": str(endpoint.address), "subnet": "private-endpoint"}),
+    )
+    return [(f"{NETWORK}/{kind}", name, facts) for kind, name, facts in detail]
+
+
+OWN_NETWORK = (("virtualNetworks", "vnet"), ("networkSecurityGroups", "nsg"))
 
 
 def allowances_text(network: VirtualNetwork) -> list[str]:
     """What may pass, as sentences for the plan and the portal."""
     build, container = network.build_vm_subnet, network.container_group_subnet
-    sentences = [
-        f"{container.name} ({container.address}) -> {build.name} ({build.address}): TCP port {network.service_port}",
-        f"{build.name} -> names: DNS at {network.dns} (answered by the host's resolver)",
-    ]
+    port = f"TCP port {network.service_port}"
+    if network.endpoint:
+        sentences = [
+            f"{container.name} ({container.address}) -> private endpoint ({network.endpoint.address}): {port}",
+            f"private endpoint -> {build.name} ({build.address}): {port}, from {network.endpoint.proxy}",
+        ]
+    else:
+        sentences = [f"{container.name} ({container.address}) -> {build.name} ({build.address}): {port}"]
+    sentences.append(f"{build.name} -> names: DNS at {network.dns} (answered by the host's resolver)")
     sentences += [
         f"{build.name} -> {item.network}: TCP {f'port {item.port}' if item.port else 'any port'} (allowed by setting)"
         for item in network.allowances
     ]
     denied = ", ".join(str(item) for item in network.forbidden)
     sentences.append(f"{build.name} -> Internet: any, except {denied}")
+    if names := _rule_names(network.user_rules):
+        sentences.append(f"of all that, only what your network security groups let through: {'; '.join(names)}")
     sentences.append("everything else, in every direction: dropped and counted; no public IP address; no IPv6")
     return sentences
+
+
+def _rule_names(rules: UserRules) -> list[str]:
+    """The user's rules by name, each once, in their order, with what they say."""
+    parts = (*rules.leaving, *rules.arriving, *rules.outbound)
+    return list(dict.fromkeys(f"{rule.name} ({'allow' if rule.is_allowed else 'deny'})" for rule in parts))
+
+
+def topology_text(network: VirtualNetwork) -> str:
+    """Where the two VMs stand, as a sentence."""
+    build, container = network.build_vm_subnet, network.container_group_subnet
+    match network.topology:
+        case Topology.OWN:
+            return "topology: a virtual network of the build's own, with a subnet for each of the two VMs"
+        case Topology.PRIVATE_ENDPOINT:
+            return (
+                f"topology: the build VM in your subnet {build.name} ({build.prefix}), the container group in a "
+                "virtual network of the build's own with a private endpoint between them"
+            )
+        case Topology.USER_SUBNETS:
+            return (
+                f"topology: the build VM in your subnet {build.name} ({build.prefix}), the container group in your "
+                f"subnet {container.name} ({container.prefix}); no network is made"
+            )
