@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface
 from vmkiln.host.network_namespace import Egress, firewall, pasta_arguments, sysctl_values
 from vmkiln.staging.virtual_network import decide
 
-VERDICT = re.compile(r"\b(accept|drop|reject|masquerade)\b")
+VERDICT = re.compile(r"\b(accept|drop|reject|masquerade|jump|dnat|snat|return)\b")
 ELEMENTS = re.compile(r"elements = \{ (.*) \}")
 
 

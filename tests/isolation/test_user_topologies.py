@@ -26,11 +26,14 @@ TOPOLOGIES = {"private endpoint": PRIVATE_ENDPOINT, "user subnets": USER_SUBNETS
 @contextmanager
 def opened(world: World, vnet_config: dict[str, str], **rules: Any) -> Iterator[dict[str, Any]]:
     """The run while the block lasts."""
-    yield world.ask("open_run", name=RUN, user={"bodies": bodies(**rules), "vnet_config": vnet_config})
-    world.ask("close_run", name=RUN)
+    facts = world.ask("open_run", name=RUN, user={"bodies": bodies(**rules), "vnet_config": vnet_config})
+    try:
+        yield facts
+    finally:
+        world.ask("close_run", name=RUN)
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+@pytest.fixture(params=TOPOLOGIES)
 def run(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """A run in each topology, with the user's groups allowing everything."""
     allowed = {"build_rules": ALLOW_ALL, "container_rules": ALLOW_ALL}
@@ -82,7 +85,7 @@ def test_names_are_answered_whatever_the_users_rules_say(world: World) -> None:
     nothing = [rule("nothing", 100, "Outbound", "Deny", destinationAddressPrefix="Internet")]
     with opened(world, USER_SUBNETS, build_rules=nothing) as facts:
         names = next(
-            line.split("ip daddr ")[1].split()[0] for line in facts["firewall"].splitlines() if "names" in line
+            line.split("ip daddr ")[1].split()[0] for line in facts["firewall"].splitlines() if '"names"' in line
         )
         found = world.probe([Probe(BUILD, "udp", names, 53), Probe(BUILD, "tcp", PUBLIC, 80)], seconds=2)
         assert list(found.values()) == ["open internet", "silent"]
@@ -104,11 +107,13 @@ def test_a_rule_of_the_user_denies_what_it_names_and_only_that(world: World) -> 
 
 def test_the_rules_of_the_user_are_asked_on_the_way_to_the_build_vm(world: World) -> None:
     """Taken away one by one: what the firewall lets through without them, it does not with them."""
+    no_ssh = {"destinationPortRange": "22"}
+    no_proxy = {"sourceAddressPrefix": "10.0.2.6"}
     cases: list[tuple[dict[str, str], dict[str, Any], str]] = [
-        (USER_SUBNETS, {"container_rules": [rule("no", 100, "Outbound", "Deny", destinationPortRange="22")]}, "leaving"),
-        (USER_SUBNETS, {"build_rules": [rule("no", 100, "Inbound", "Deny", destinationPortRange="22")]}, "arriving"),
+        (USER_SUBNETS, {"container_rules": [rule("no", 100, "Outbound", "Deny", **no_ssh)]}, "leaving"),
+        (USER_SUBNETS, {"build_rules": [rule("no", 100, "Inbound", "Deny", **no_ssh)]}, "arriving"),
         # what stands behind the endpoint sees the proxy
-        (PRIVATE_ENDPOINT, {"build_rules": [rule("no", 100, "Inbound", "Deny", sourceAddressPrefix="10.0.2.6")]}, "arriving"),
+        (PRIVATE_ENDPOINT, {"build_rules": [rule("no", 100, "Inbound", "Deny", **no_proxy)]}, "arriving"),
     ]  # fmt: skip
     for vnet_config, rules, name in cases:
         with opened(world, vnet_config) as facts:  # such rules are refused beforehand; here they come later
@@ -153,7 +158,7 @@ def test_only_the_endpoint_leads_to_the_build_vm(world: World) -> None:
 
 
 def test_the_build_vm_sees_the_proxy_and_without_it_the_container_group(world: World) -> None:
-    with opened(world, PRIVATE_ENDPOINT) as facts:
+    with opened(world, PRIVATE_ENDPOINT, build_rules=ALLOW_ALL) as facts:
         probe = Probe(CONTAINER, "tcp", facts["endpoint"], 22)
         seen = []
         for text in (facts["firewall"], without(facts["firewall"], ["proxy"])):
@@ -162,6 +167,14 @@ def test_the_build_vm_sees_the_proxy_and_without_it_the_container_group(world: W
             world.probe([probe], seconds=2)
             seen.append({line.split()[2] for line in world.arrived(BUILD) if line.startswith("tcp S ")})
         assert seen == [{"10.0.2.6"}, {facts["guests"]["container"]}]
+
+
+def test_whoever_is_not_the_proxy_is_denied_by_azures_default_rules(world: World) -> None:
+    with opened(world, PRIVATE_ENDPOINT) as facts:
+        probe = Probe(CONTAINER, "tcp", facts["endpoint"], 22)
+        assert world.probe([probe]) == {probe: f"open {BUILD}"}
+        world.inside(RUN, "nft", "-f", "-", stdin="flush ruleset\n" + without(facts["firewall"], ["proxy"]))
+        assert world.probe([probe], seconds=2) == {probe: "silent"}
 
 
 def test_a_build_vm_that_pretends_to_be_the_proxy_or_a_neighbour_is_not_heard(world: World) -> None:

@@ -20,6 +20,8 @@ def rule(name: str, priority: int, direction: str, access: str, **properties: An
         "destinationAddressPrefix": "*",
         "destinationPortRange": "*",
     }
+    for given in properties:  # given in the plural: then not in the singular
+        every.pop(given.removesuffix("es") if given.endswith("Prefixes") else given.removesuffix("s"), None)
     own = {"priority": priority, "direction": direction, "access": access}
     return {"name": name, "properties": {**every, **own, **properties}}
 

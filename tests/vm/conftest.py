@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vmkiln.run.workflow import execute
 from vmkiln.service import opened_store, prepared_host
 from vmkiln.settings import Settings, read_settings
 from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.template.template_file import read_image_template
 
 VMKILN = [sys.executable, "-m", "vmkiln"]
@@ -108,7 +109,12 @@ Watcher = Callable[[RunEvent, "asyncio.Task[Any]"], None]
 def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
     """Runs a template in this process; a watcher sees each event and may cancel the run's task."""
 
-    def run(body: dict[str, Any], *, watcher: Watcher | None = None) -> Told:
+    def run(
+        body: dict[str, Any],
+        *,
+        watcher: Watcher | None = None,
+        virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
+    ) -> Told:
         told = Told(run_id=new_run_id())
         resolved = read_image_template(json.dumps(body), file_name="test.json")
         request = RunRequest(
@@ -119,6 +125,7 @@ def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
             resolved=resolved.resolved,
             local_files=LocalFiles(tmp_path, is_allowed=True),
             mask=resolved.mask,
+            virtual_networks=virtual_networks or {},
         )
 
         async def work() -> dict[str, Any]:

@@ -198,7 +198,7 @@ def built(
     lines = output.splitlines()
     assert process.returncode == 0, "\n".join(lines[-40:])
     summary = json.loads(lines[-1])
-    account = next((prepared.staging / summary["staging_group"]).iterdir())
+    account = next(item for item in (prepared.staging / summary["staging_group"]).iterdir() if item.is_dir())
     log = (account / "packerlogs" / summary["run_id"] / "customization.log").read_bytes()
     left = differences(before, snapshot(prepared.home))
     return Built(summary, lines, log, left, before.listeners, seen, reached)

@@ -18,9 +18,11 @@ from vmkiln.cli.template_options import (
     ResourceGroupOption,
     SubscriptionOption,
     TemplateArgument,
+    VirtualNetworksOption,
     local_files,
     read_allowances,
     read_template,
+    read_virtual_networks,
 )
 from vmkiln.cli.waterfall import waterfall
 from vmkiln.run.building import check_buildable
@@ -40,11 +42,13 @@ def build(
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
     allow_local_files: LocalFilesOption = False,
     allow_egress: AllowEgressOption = None,
+    virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it."""
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
-    check_buildable(resolved.image_template)
+    networks = read_virtual_networks(virtual_networks)
+    check_buildable(resolved.image_template, networks)
     request = RunRequest(
         run_id=new_run_id(),
         template_name=resolved.name,
@@ -54,6 +58,7 @@ def build(
         local_files=local_files(template, is_allowed=allow_local_files),
         allowances=read_allowances(allow_egress),
         mask=resolved.mask,
+        virtual_networks=networks,
     )
     with _view(as_json=as_json) as view:
         for warning in resolved.warnings:
@@ -121,6 +126,7 @@ def plan(
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
     allow_local_files: LocalFilesOption = False,
     allow_egress: AllowEgressOption = None,
+    virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a build would do: template, staging resources, network, Packer template. Starts nothing."""
@@ -133,6 +139,7 @@ def plan(
             settings=read_settings(),
             local_files=files,
             allowances=read_allowances(allow_egress),
+            virtual_networks=read_virtual_networks(virtual_networks),
         )
     )
     if as_json:

@@ -1,16 +1,18 @@
 """What `validate`, `plan` and `build` share: the template argument, its parameters, where it is read from."""
 
+import json
 import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vmkiln.errors import InputError
 from vmkiln.host.network_namespace import Allowance
 from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.user_network import UserVirtualNetwork, virtual_networks_of
 from vmkiln.template.deployment_context import DeploymentContext
 from vmkiln.template.deployment_parameters import ParameterFile
 from vmkiln.template.template_file import ResolvedTemplate, read_image_template
@@ -37,6 +39,15 @@ AllowEgressOption = Annotated[
         "--allow-egress",
         metavar="NETWORK[:PORT]",
         help="Let the build VM reach this private network (CIDR) over TCP; may be given more than once.",
+    ),
+]
+VirtualNetworksOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--virtual-networks",
+        metavar="FILE",
+        help="JSON of the virtual networks and network security groups that the template's vnetConfig needs, as "
+        "`az network vnet show` and `az network nsg show` print them; may be given more than once.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -69,6 +80,24 @@ def _read(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtualNetwork]:
+    """The user's virtual networks in these files, each one resource, an array of them, or an object with `value`.
+
+    Raises: `InputError` for what cannot be read.
+    """
+    bodies: list[Any] = []
+    for path in files or ():
+        try:
+            content = json.loads(_read(path))
+        except json.JSONDecodeError as error:
+            raise InputError(f"--virtual-networks: {path} is not JSON: {error}") from error
+        listed = content.get("value", [content]) if isinstance(content, dict) else content
+        bodies += listed if isinstance(listed, list) else [listed]
+    if wrong := [body for body in bodies if not isinstance(body, dict)]:
+        raise InputError(f"--virtual-networks: `{str(wrong[0])[:60]}` is no resource")
+    return virtual_networks_of(bodies)
 
 
 def local_files(template: Path, *, is_allowed: bool) -> LocalFiles:

@@ -151,7 +151,9 @@ def _address(text: str) -> IPv4Network | IPv6Network | None:
 
 
 def virtual_networks_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, UserVirtualNetwork]:
-    """The virtual networks among ARM resource bodies, by their id in lower case; each body has `id` and `properties`.
+    """The virtual networks among ARM resource bodies, by their id in lower case.
+
+    Each body has `id` and `properties`, or the properties flat, as az prints them.
 
     Raises: `InputError` with everything in them that cannot be understood.
     """
@@ -177,11 +179,11 @@ def _is_a(type_: str, resource_id: str) -> bool:
 def _network(
     body: Mapping[str, Any], groups: Mapping[str, tuple[SecurityRule, ...]], problems: list[str]
 ) -> UserVirtualNetwork:
-    vnet_id, properties = str(body["id"]), body.get("properties") or {}
+    vnet_id, properties = str(body["id"]), _properties(body)
     space = _prefixes((properties.get("addressSpace") or {}).get("addressPrefixes"))
     subnets = []
     for item in properties.get("subnets") or ():
-        subnet_id, inner = f"{vnet_id}/subnets/{item.get('name')}", item.get("properties") or {}
+        subnet_id, inner = f"{vnet_id}/subnets/{item.get('name')}", _properties(item)
         prefixes = _prefixes(inner.get("addressPrefixes") or [inner.get("addressPrefix")])
         group_id = str((inner.get("networkSecurityGroup") or {}).get("id") or "")
         if not prefixes:
@@ -195,7 +197,7 @@ def _network(
                 prefix=prefixes[0],
                 rules=groups.get(group_id.lower(), ()),
                 delegations=tuple(
-                    str((delegation.get("properties") or {}).get("serviceName") or delegation.get("serviceName") or "")
+                    str(_properties(delegation).get("serviceName") or "")
                     for delegation in inner.get("delegations") or ()
                 ),
                 has_private_link_service_policies=str(inner.get("privateLinkServiceNetworkPolicies")).lower()
@@ -205,6 +207,12 @@ def _network(
     return UserVirtualNetwork(vnet_id, space or tuple(item.prefix for item in subnets), tuple(subnets))
 
 
+def _properties(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `properties` of an ARM body; az prints them flat."""
+    found = item.get("properties")
+    return found if isinstance(found, Mapping) else item
+
+
 def _prefixes(texts: Any) -> tuple[IPv4Network, ...]:
     found = [_address(str(text)) for text in texts or ()]
     return tuple(item for item in found if isinstance(item, IPv4Network))
@@ -212,9 +220,9 @@ def _prefixes(texts: Any) -> tuple[IPv4Network, ...]:
 
 def _rules(body: Mapping[str, Any], problems: list[str]) -> tuple[SecurityRule, ...]:
     own = []
-    for item in (body.get("properties") or {}).get("securityRules") or ():
+    for item in _properties(body).get("securityRules") or ():
         try:
-            own.append(_rule(str(item.get("name")), item.get("properties") or {}))
+            own.append(_rule(str(item.get("name")), _properties(item)))
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"`{body['id']}`, rule `{item.get('name')}`: {error}")
     return (*sorted(own, key=lambda rule: rule.priority), *DEFAULT_RULES)

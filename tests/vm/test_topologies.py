@@ -1,0 +1,101 @@
+"""Real builds in subnets of a user's own: whom the build VM sees, what is made meanwhile, what the kernel counted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Told, a_template, shell
+
+from vmkiln.host.network_rules import FILE_NAME, read_kept
+from vmkiln.run.run_event import LogLine, RunEvent
+from vmkiln.service import opened_store
+from vmkiln.settings import Settings
+from vmkiln.staging.user_network import virtual_networks_of
+
+pytestmark = pytest.mark.vm
+
+GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/net/providers/Microsoft.Network"
+NETWORK = f"{GROUP}/virtualNetworks/corp"
+NO_TELNET = {
+    "priority": 300,
+    "direction": "Outbound",
+    "access": "Deny",
+    "protocol": "Tcp",
+    "sourceAddressPrefix": "*",
+    "sourcePortRange": "*",
+    "destinationAddressPrefix": "Internet",
+    "destinationPortRange": "23",
+}
+BODIES: list[dict[str, Any]] = [
+    {
+        "id": f"{GROUP}/networkSecurityGroups/nsg",
+        "properties": {"securityRules": [{"name": "no-telnet", "properties": NO_TELNET}]},
+    },
+    {
+        "id": NETWORK,
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["172.16.0.0/16"]},
+            "subnets": [
+                {
+                    "name": "images",
+                    "properties": {
+                        "addressPrefix": "172.16.8.0/24",
+                        "networkSecurityGroup": {"id": f"{GROUP}/networkSecurityGroups/nsg"},
+                        "privateLinkServiceNetworkPolicies": "Disabled",
+                    },
+                },
+                {
+                    "name": "aci",
+                    "properties": {
+                        "addressPrefix": "172.16.9.0/24",
+                        "delegations": [{"properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}],
+                    },
+                },
+            ],
+        },
+    },
+]
+LOOK = 'echo "seen ${SSH_CONNECTION%% *}"; echo "own $(hostname -I)"'
+PRIVATE_LINK = {"privateEndpoints", "privateLinkServices", "loadBalancers"}
+
+
+@pytest.mark.parametrize(
+    ("vnet_config", "expected"),
+    [
+        ({"subnetId": "images"}, ("172.16.8.6", "172.16.8.7", {"virtualNetworks", *PRIVATE_LINK})),
+        ({"subnetId": "images", "containerInstanceSubnetId": "aci"}, ("172.16.9.4", "172.16.8.4", set())),
+    ],
+    ids=["private endpoint", "user subnets"],
+)
+@pytest.mark.usefixtures("world")
+def test_a_build_in_a_users_network(
+    prepared: Settings,
+    run_template: Callable[..., Told],
+    vnet_config: dict[str, str],
+    expected: tuple[str, str, set[str]],
+) -> None:
+    seen, own, made = expected
+    config = {name: f"{NETWORK}/subnets/{subnet}" for name, subnet in vnet_config.items()}
+    kept: list[dict[str, Any]] = []
+
+    def look(event: RunEvent, _task: Any) -> None:
+        if isinstance(event, LogLine) and event.text.endswith(f"own {own} "):
+            kept.extend(filter(None, (read_kept(file) for file in prepared.staging.glob(f"*/{FILE_NAME}"))))
+
+    body = a_template(shell(LOOK), vmProfile={"vnetConfig": config})
+    told = run_template(body, watcher=look, virtual_networks=virtual_networks_of(BODIES))
+    assert told.error is None
+    text = "\n".join(told.log)
+    assert f"seen {seen}" in text
+    assert f"own {own}" in text
+    with opened_store(prepared, print) as store:
+        run = store.run(told.run_id)
+        types = {item.type.rpartition("/")[2] for item in store.list_resources(run.staging_group)}
+    assert types & {"virtualNetworks", *PRIVATE_LINK} == made
+    assert "publicIPAddresses" not in types
+    last = read_kept(prepared.staging / run.staging_group / FILE_NAME)
+    assert last is not None
+    packets = {item["comment"]: item["packets"] for item in last["rules"]}
+    assert packets["Inbound 65000 AllowVnetInBound"] >= 1
+    assert packets["near guest to far guest"] >= 1
+    assert any(item["run_id"] == told.run_id for item in kept), "the rules were there to see while the run lived"
