@@ -5,9 +5,11 @@ is cancelled; every distribute target gets an output.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vmkiln.errors import CustomizationFailed
 from vmkiln.host.qemu import Accelerator
@@ -18,6 +20,7 @@ from vmkiln.run.run import Phase
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.settings import Settings
 from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.staging_resource_group import StagingResourceGroup, resource
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.customizers.shell import ShellCustomizer
@@ -42,6 +45,28 @@ def stub_build(settings: Settings, store: Store) -> Callable[[RunRequest, Tell],
     return build
 
 
+@contextlib.contextmanager
+def _made(store: Store, group: StagingResourceGroup) -> Iterator[None]:
+    """What a build makes, recorded while it is there; nothing of it is real."""
+    subnets = {"container-group": "10.0.0.0/24", "build-vm": "10.0.1.0/24"}
+    entries: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("Microsoft.Network/virtualNetworks", "vnet", {"subnets": subnets}),
+        ("Microsoft.Network/networkSecurityGroups", "nsg", {}),
+        ("Microsoft.Compute/disks", "build-vm-os-disk", {}),
+        ("Microsoft.Network/networkInterfaces", "build-vm-nic", {"address": "10.0.1.4", "mac": "02:00:00:00:00:01"}),
+        ("Microsoft.Compute/virtualMachines", "build-vm", {"vmSize": "Standard_D1_v2"}),
+        (
+            "Microsoft.ContainerInstance/containerGroups",
+            f"vmimagebuilder-build-container-{group.run_id[:10]}",
+            {"containers": ["packer"], "memoryMiB": 384},
+        ),
+    )
+    with contextlib.ExitStack() as stack:
+        for kind, name, detail in entries:
+            store.resource_exists(stack.enter_context(resource(group, store, type=kind, name=name, detail=detail)))
+        yield
+
+
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     store, run_id = host.store, request.run_id
     with run_directory.held(host.settings.runs, run_id):
@@ -53,7 +78,10 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             store.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
             await asyncio.sleep(PHASE_SECONDS)
             store.begin_phase(run_id, Phase.CUSTOMIZING)
-            with CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log:
+            with (
+                _made(store, group),
+                CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log,
+            ):
                 for step in request.template.properties.customize:
                     for line in step.inline if isinstance(step, ShellCustomizer) else ():
                         log.write(line, kind="OUT")

@@ -66,7 +66,7 @@ def plan_of(call: Call) -> DeploymentPlan:
         message = "`properties.template` is required and must be an object"
         raise ArmError(400, "InvalidRequestContent", message, target="properties.template", hint=hint)
     mode = properties.get("mode", "Incremental")
-    if mode not in {"Incremental", "Complete"}:
+    if mode not in ("Incremental", "Complete"):
         raise ArmError(
             400, "InvalidRequestContent", "`properties.mode` is Incremental or Complete", target="properties.mode"
         )

@@ -14,6 +14,7 @@ from vmkiln.api.arm import WRAPPED_SINCE, as_arm_error, error_answer
 from vmkiln.api.reading import api_version_of, check_plain, path_segments, query_values, read_body
 from vmkiln.api.route import NOBODY, Answer, Body, Call, Caller, Parts, Permission, Route
 from vmkiln.errors import ArmError
+from vmkiln.template.api_version import API_VERSIONS
 
 IMAGE_BUILDER = "microsoft.virtualmachineimages"
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -198,7 +199,7 @@ def forbidden(caller: Caller, route: Route, scope: str) -> ArmError:
 
 def _is_unwrapped(match: Match | None, version: str) -> bool:
     is_ours = match is not None and IMAGE_BUILDER in match.route.path.lower()
-    return is_ours and bool(version) and version < WRAPPED_SINCE
+    return is_ours and version in API_VERSIONS and version < WRAPPED_SINCE
 
 
 def _trace_headers(request: Request, request_id: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from vmkiln.api.compute_images import as_resource, stored_images
 from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.resource_filter import parse_filter
 from vmkiln.api.route import LOCAL_OPERATOR, Answer, Body, Call, Permission, Route
+from vmkiln.api.staging_resources import live_resources
 from vmkiln.api.tags import location_mistakes, plain_location, refuse, tag_mistakes
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE, group_id
@@ -168,6 +169,7 @@ def list_resources(call: Call) -> Answer:
 
     scope = group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
     images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
+    images += live_resources(call, find(call)) if group else []
 
     def fetch(after: str) -> list[ResourceRow]:
         rows = table.list(subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1)

@@ -12,6 +12,7 @@ from typing import Any
 
 from vmkiln.api.kept_resources import GROUP_PATH, Kind, routes_of
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.api.staging_resources import both_lists, first_found
 from vmkiln.api.tags import refuse
 from vmkiln.errors import ArmError, InputError, Mistake
 from vmkiln.run.kept_template import TYPE as IMAGE_TEMPLATE
@@ -310,9 +311,22 @@ def refuse_public(call: Call) -> Answer:
     raise ArmError(400, "PublicIPAddressNotSupported", message, target=call.resource_id)
 
 
+def _with_builds(kind: Kind) -> list[Route]:
+    """The routes of a kind, whose reads also find what builds made."""
+    found = []
+    for route in routes_of(kind):
+        handler = route.handler
+        if route.operation.endswith("_Get"):
+            handler = first_found(handler, kind.type)
+        elif route.operation.endswith("_List"):
+            handler = both_lists(handler, kind.type)
+        found.append(replace(route, handler=handler))
+    return found
+
+
 ROUTES = (
-    *routes_of(NETWORK),
-    *routes_of(SECURITY_GROUP),
+    *_with_builds(NETWORK),
+    *_with_builds(SECURITY_GROUP),
     Route("GET", SUBNETS, "Subnets_List", Permission.READ, list_subnets),
     Route("GET", SUBNET, "Subnets_Get", Permission.READ, get_subnet),
     Route("PUT", SUBNET, "Subnets_CreateOrUpdate", Permission.WRITE, put_subnet, Body.JSON),

@@ -1,0 +1,57 @@
+"""The OpenAPI document is whole, and requests made from it are answered as it says."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from in_process import InstantWork, RecordedWork, Service, TestAccess, add_group, started
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+
+from vmkiln.api.openapi import document
+from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.store.database import opened
+
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
+SCHEMA = schemathesis.openapi.from_dict(document(ALL_ROUTES, url="https://localhost:8443"))
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Any]:
+    """A service with a resource group, whose own work is done at once."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as directory, opened(Path(directory) / "vmkiln.sqlite") as store:
+        access = TestAccess({"owner": [("Owner", "/")]})
+        service = started(store, Path(directory), access, InstantWork(store=store))
+        add_group(service)
+        yield service.app
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_requests_of_the_document_are_answered_as_it_says(case: Any, app: Any) -> None:
+    case.headers = {**(case.headers or {}), "Authorization": "Bearer owner"}
+    response = case.call(app=app)
+    case.validate_response(response, checks=CHECKS)
+
+
+def test_every_route_is_in_the_document(service: Service) -> None:
+    found = service.get("/openapi.json", token=None, api_version=None).json()
+    listed = {(path, method.upper()) for path, item in found["paths"].items() for method in item}
+    assert listed == {(route.path, route.method) for route in ALL_ROUTES}
+    names = [route.operation for route in ALL_ROUTES]
+    assert len(names) == len(set(names))
+    assert json.dumps(found)
+    assert isinstance(service.work, RecordedWork)

@@ -1,0 +1,58 @@
+"""A template's staging resource group can be looked at while a build lives, and after."""
+
+import pytest
+from in_process import TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+
+
+@pytest.fixture
+def staging(living: Service) -> str:
+    """The id of the staging group of a template whose build goes on until it is cancelled."""
+    add_group(living)
+    found = provisioned(living, TEMPLATE, a_template("echo one", "wait"))
+    living.request("POST", f"{TEMPLATE}/run")
+    wait_for(lambda: living.get(TEMPLATE).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
+    return str(found["properties"]["exactStagingResourceGroup"])
+
+
+def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: Service, staging: str) -> None:
+    types = {item["type"] for item in living.get(f"{staging}/resources").json()["value"]}
+    assert {"Microsoft.ContainerInstance/containerGroups", "Microsoft.Compute/virtualMachines"} <= types
+    path = f"{staging}/providers/Microsoft.ContainerInstance/containerGroups"
+    groups = living.get(path).json()["value"]
+    assert len(groups) == 1
+    group = groups[0]
+    container = group["properties"]["containers"][0]
+    assert container["properties"]["instanceView"]["currentState"]["state"] == "Running"
+    assert "ipAddress" not in group["properties"]
+    logs = f"{group['id']}/containers/{container['name']}/logs"
+    wait_for(lambda: "echo one" in living.get(logs).json()["content"])
+    assert living.get(f"{logs}?tail=1").json()["content"].count("\n") == 1
+    machine = living.get(f"{staging}/providers/Microsoft.Compute/virtualMachines").json()["value"][0]
+    assert machine["properties"]["instanceView"]["statuses"][0]["code"] == "PowerState/running"
+    interface = living.get(f"{staging}/providers/Microsoft.Network/networkInterfaces").json()["value"][0]
+    assert "publicIPAddress" not in str(interface)
+    network = f"{staging}/providers/Microsoft.Network/virtualNetworks"
+    assert living.get(network).json()["value"][0]["properties"]["subnets"]
+    assert living.get(f"{network}/vnet").json()["name"] == "vnet"
+    rules = living.get(f"{staging}/providers/Microsoft.Network/networkSecurityGroups/nsg").json()["properties"]
+    assert isinstance(rules["securityRules"], list)
+    living.request("POST", f"{TEMPLATE}/cancel")
+    ended_run(living, TEMPLATE)
+    assert living.get(f"{staging}/resources").json()["value"] == []
+    after = living.get(group["id"]).json()["properties"]
+    assert after["containers"][0]["properties"]["instanceView"]["currentState"]["state"] == "Terminated"
+    assert "echo one" in living.get(logs).json()["content"]
+
+
+def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None:
+    path = f"{staging}/providers/Microsoft.ContainerInstance/containerGroups"
+    group = living.get(path).json()["value"][0]["id"]
+    for method, suffix in (("DELETE", ""), ("PUT", ""), ("POST", "/stop"), ("POST", "/containers/packer/exec")):
+        response = living.request(method, group + suffix, {} if method == "PUT" else None)
+        assert (response.status_code, code_of(response)) == (409, "OperationNotAllowed")
+    assert living.get(group, token="stranger").status_code == 403
+    assert living.get(f"{path}/none").status_code == 404
+    assert living.get(f"{group}/containers/packer/logs?tail=x").status_code == 400
+    subscription = staging.partition("/resourceGroups")[0]
+    every = living.get(f"{subscription}/providers/Microsoft.ContainerInstance/containerGroups").json()["value"]
+    assert [item["id"] for item in every] == [group]

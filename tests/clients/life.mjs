@@ -1,0 +1,44 @@
+// The life of an image template with the Azure SDK for JavaScript; ends with an error when anything is not as it should be.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const require = createRequire(`${process.env.CLIENTS}/package.json`);
+const load = async (name) => import(pathToFileURL(require.resolve(name)).href);
+const { ImageBuilderClient } = await load("@azure/arm-imagebuilder");
+const { ClientSecretCredential } = await load("@azure/identity");
+const { SERVICE_URL: url, TENANT: tenant, APP_ID: app, APP_SECRET: secret, SUBSCRIPTION: subscription } = process.env;
+
+const credential = new ClientSecretCredential(tenant, app, secret, { authorityHost: url, disableInstanceDiscovery: true });
+const client = new ImageBuilderClient(credential, subscription, {
+  endpoint: url,
+  credentials: { scopes: [`${url}/.default`] },
+});
+const templates = client.virtualMachineImageTemplates;
+const body = {
+  location: "westus2",
+  identity: { type: "None" },
+  source: { type: "PlatformImage", publisher: "Debian", offer: "debian-12", sku: "12", version: "latest" },
+  customize: [{ type: "Shell", name: "first", inline: ["true"] }],
+  distribute: [
+    {
+      type: "ManagedImage",
+      runOutputName: "out",
+      imageId: `/subscriptions/${subscription}/resourceGroups/rg1/providers/Microsoft.Compute/images/js`,
+      location: "westus2",
+    },
+  ],
+};
+const made = await templates.createOrUpdate("rg1", "js", body);
+assert.equal(made.provisioningState, "Succeeded");
+await templates.run("rg1", "js");
+assert.equal((await templates.get("rg1", "js")).lastRunStatus.runState, "Succeeded");
+const names = [];
+for await (const item of templates.listByResourceGroup("rg1")) names.push(item.name);
+assert.ok(names.includes("js"));
+const outputs = [];
+for await (const item of templates.listRunOutputs("rg1", "js")) outputs.push(item.name);
+assert.deepEqual(outputs, ["out"]);
+await templates.delete("rg1", "js");
+await assert.rejects(templates.get("rg1", "js"), (error) => error.statusCode === 404);
+console.log("done");

@@ -1,0 +1,213 @@
+"""The real az against the service: what people type works, and what goes wrong is told."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import wait_for
+from real_clients import SUBSCRIPTION, Az, Login
+
+SHELL = {"type": "Shell", "name": "first", "inline": ["echo hello"]}
+SOURCE = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12", "version": "latest"}
+
+
+def template(group_id: str, *commands: str) -> dict[str, Any]:
+    target = {
+        "type": "ManagedImage",
+        "runOutputName": "out",
+        "imageId": f"{group_id}/providers/Microsoft.Compute/images/web",
+        "location": "westus2",
+    }
+    properties = {"source": SOURCE, "customize": [{**SHELL, "inline": list(commands)}], "distribute": [target]}
+    return {"location": "westus2", "identity": {"type": "None"}, "properties": properties}
+
+
+def in_file(directory: Path, content: Any) -> str:
+    path = directory / "content.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def ended(az: Az, name: str) -> dict[str, Any]:
+    for _ in range(100):
+        status = az("image", "builder", "show", "-g", "rg1", "-n", name)["lastRunStatus"]
+        if status and not str(status["endTime"]).startswith("0001"):
+            return dict(status)
+        time.sleep(0.2)
+    raise AssertionError("the run did not end")
+
+
+def test_the_whole_life_of_a_template(az: Az, group_id: str, tmp_path: Path) -> None:
+    file = in_file(tmp_path, template(group_id, "echo hello"))
+    made = az("image", "builder", "create", "-g", "rg1", "-n", "web", "--image-template", file)
+    assert made["provisioningState"] == "Succeeded"
+    assert [item["name"] for item in az("image", "builder", "list", "-g", "rg1")] == ["web"]
+    az("image", "builder", "run", "-g", "rg1", "-n", "web")
+    assert ended(az, "web")["runState"] == "Succeeded"
+    query = "lastRunStatus.runState=='Succeeded'"
+    az("image", "builder", "wait", "-g", "rg1", "-n", "web", "--custom", query, "--interval", "1", "--timeout", "30")
+    assert [item["name"] for item in az("image", "builder", "show-runs", "-g", "rg1", "-n", "web")] == ["out"]
+    trigger = ("-g", "rg1", "--image-template-name", "web")
+    az("image", "builder", "trigger", "create", *trigger, "-n", "source", "--kind", "SourceImage")
+    listed = az("image", "builder", "trigger", "list", *trigger)
+    assert [item["status"]["code"] for item in listed] == ["Healthy"]
+    az("image", "builder", "trigger", "delete", *trigger, "-n", "source", "--yes")
+    identity = az("identity", "create", "-g", "rg1", "-n", "builder")["id"]
+    az("image", "builder", "identity", "assign", "-g", "rg1", "-n", "web", "--user-assigned", identity)
+    shown = az("image", "builder", "identity", "show", "-g", "rg1", "-n", "web")
+    assert shown["type"] == "UserAssigned"
+    az("image", "builder", "identity", "remove", "-g", "rg1", "-n", "web", "--user-assigned", identity, "--yes")
+    az("image", "builder", "delete", "-g", "rg1", "-n", "web")
+    missing = az.run("image", "builder", "show", "-g", "rg1", "-n", "web")
+    assert missing.returncode == 3
+    assert "ResourceNotFound" in missing.stderr
+
+
+def test_a_template_made_of_arguments_step_by_step(az: Az, group_id: str) -> None:
+    where = ("-g", "rg1", "-n", "steps")
+    image = f"{group_id}/providers/Microsoft.Compute/images/steps=westus2"
+    identity = az("identity", "create", "-g", "rg1", "-n", "stepper")["id"]
+    az(
+        "image", "builder", "create", *where, "-i", "Debian:debian-12:12:latest", "--defer",
+        "--managed-image-destinations", image, "--identity", identity,
+    )  # fmt: skip
+    add = ("image", "builder", "customizer", "add", *where, "--defer")
+    az(*add, "--customizer-name", "shell", "--type", "shell", "--inline-script", "echo one", "echo two")
+    az("image", "builder", "validator", "add", *where, "--defer")
+    az("image", "builder", "error-handler", "add", *where, "--defer", "--on-customizer-error", "cleanup")
+    made = az("image", "builder", "update", *where)
+    assert made["provisioningState"] == "Succeeded"
+    assert made["customize"][0]["inline"] == ["echo one", "echo two"]
+    az("image", "builder", "delete", *where)
+
+
+def test_a_run_is_cancelled_and_a_failed_one_told(az: Az, group_id: str, tmp_path: Path) -> None:
+    for name, command in (("slow", "wait"), ("bad", "fail")):
+        file = in_file(tmp_path, template(group_id, command))
+        az("image", "builder", "create", "-g", "rg1", "-n", name, "--image-template", file)
+    az("image", "builder", "run", "-g", "rg1", "-n", "slow", "--no-wait")
+    shown = az("image", "builder", "show", "-g", "rg1", "-n", "slow")
+    staging = shown["exactStagingResourceGroup"].rpartition("/")[2]
+    containers = wait_for(lambda: az("container", "list", "-g", staging))
+    assert containers[0]["containers"][0]["instanceView"]["currentState"]["state"] == "Running"
+    kinds = {item["type"] for item in az("resource", "list", "-g", staging)}
+    assert "Microsoft.Compute/virtualMachines" in kinds
+    where = ("-g", staging, "-n", containers[0]["name"])
+    assert "wait" in az.run("container", "logs", *where).stdout
+    follow = az.start("container", "logs", *where, "--follow")
+    refused = az.run("image", "builder", "delete", "-g", "rg1", "-n", "slow")
+    assert refused.returncode != 0
+    assert "OperationNotAllowed" in refused.stderr
+    az("image", "builder", "cancel", "-g", "rg1", "-n", "slow")
+    assert ended(az, "slow")["runState"] == "Canceled"
+    followed, _ = follow.communicate(timeout=90)
+    assert follow.returncode == 0
+    assert "wait" in followed
+    failed = az.run("image", "builder", "run", "-g", "rg1", "-n", "bad")
+    assert failed.returncode != 0
+    assert "PackerBuildFailed" in failed.stderr
+    assert "customization.log" in ended(az, "bad")["message"]
+    for name in ("slow", "bad"):
+        az("image", "builder", "delete", "-g", "rg1", "-n", name)
+
+
+def test_mistakes_are_printed_and_nothing_is_made(az: Az, group_id: str, tmp_path: Path) -> None:
+    wrong = template(group_id, "true")
+    wrong["properties"]["buildTimeoutInMinutes"] = 3
+    file = in_file(tmp_path, wrong)
+    done = az.run("image", "builder", "create", "-g", "rg1", "-n", "wrong", "--image-template", file)
+    assert done.returncode != 0
+    assert "ValidationFailed" in done.stderr
+    assert "buildTimeoutInMinutes" in done.stderr
+
+
+def test_a_deployment(az: Az, group_id: str, tmp_path: Path) -> None:
+    resource = {
+        "type": "Microsoft.VirtualMachineImages/imageTemplates",
+        "apiVersion": "2024-02-01",
+        "name": "[parameters('name')]",
+        **template(group_id, "true"),
+        "tags": {"made": "by a deployment"},
+    }
+    output = {"type": "string", "value": "[reference(parameters('name')).provisioningState]"}
+    content = {
+        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "parameters": {"name": {"type": "string"}},
+        "resources": [resource],
+        "outputs": {"state": output},
+    }
+    path = tmp_path / "azuredeploy.json"
+    path.write_text("// a comment, as people have them\n" + json.dumps(content, indent=2))
+    group = ("deployment", "group")
+    options = ("-g", "rg1", "-n", "d1", "-f", str(path), "-p", "name=deployed")
+    assert az(*group, "validate", *options)["properties"]["provisioningState"] == "Succeeded"
+    changes = az(*group, "what-if", *options, "--no-pretty-print")["changes"]
+    assert [item["changeType"] for item in changes] == ["Create"]
+    made = az(*group, "create", *options)
+    assert made["properties"]["outputs"]["state"]["value"] == "Succeeded"
+    assert az(*group, "show", "-g", "rg1", "-n", "d1")["name"] == "d1"
+    listed = az("deployment", "operation", "group", "list", "-g", "rg1", "-n", "d1")
+    assert {item["properties"]["provisioningState"] for item in listed} == {"Succeeded"}
+    resource_type = "Microsoft.VirtualMachineImages/imageTemplates"
+    found = az("resource", "list", "-g", "rg1", "--resource-type", resource_type)
+    assert "deployed" in [item["name"] for item in found]
+    by_type = ("-g", "rg1", "-n", "deployed", "--resource-type", resource_type)
+    assert az("resource", "show", *by_type)["tags"] == {"made": "by a deployment"}
+    az("resource", "tag", "--tags", "a=b", "--ids", f"{group_id}/providers/{resource_type}/deployed")
+    az("resource", "invoke-action", *by_type, "--action", "Run")
+    assert ended(az, "deployed")["runState"] == "Succeeded"
+    az("resource", "delete", *by_type)
+    broken = az.run(*group, "create", "-g", "rg1", "-n", "d2", "-f", str(path))
+    assert broken.returncode != 0
+
+
+def test_galleries_networks_and_roles(az: Az) -> None:
+    az("sig", "create", "-g", "rg1", "--gallery-name", "golden")
+    definition = ("-g", "rg1", "--gallery-name", "golden", "--gallery-image-definition", "debian")
+    az(
+        "sig", "image-definition", "create", *definition, "--publisher", "p", "--offer", "o", "--sku", "s",
+        "--os-type", "Linux",
+    )  # fmt: skip
+    assert az("sig", "image-version", "list", *definition) == []
+    az(
+        "network", "vnet", "create", "-g", "rg1", "-n", "net", "--address-prefixes", "10.1.0.0/16",
+        "--subnet-name", "build", "--subnet-prefixes", "10.1.1.0/24",
+    )  # fmt: skip
+    subnets = az("network", "vnet", "subnet", "list", "-g", "rg1", "--vnet-name", "net")
+    assert [item["addressPrefix"] for item in subnets] == ["10.1.1.0/24"]
+    assert az("image", "list", "-g", "rg1") == []
+    assert az("provider", "show", "-n", "Microsoft.VirtualMachineImages")["registrationState"] == "Registered"
+    assert [item["name"] for item in az("group", "list")] == ["rg1"]
+    roles = az("role", "definition", "list", "--name", "Contributor")
+    assert [item["roleName"] for item in roles] == ["Contributor"]
+
+
+def test_the_documented_way_without_az_setup(login: Login, tmp_path: Path, az: Az) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(login.authority.read_bytes())
+    plain = Az({**az.environment, "AZURE_CONFIG_DIR": str(tmp_path / "azure"), "REQUESTS_CA_BUNDLE": str(bundle)})
+    for arguments in (
+        ("cloud", "register", "-n", "here", "--endpoint-resource-manager", login.url),
+        ("cloud", "set", "-n", "here"),
+        ("config", "set", "core.instance_discovery=false"),
+    ):
+        assert plain.run(*arguments).returncode == 0
+    secret = ("-u", login.app_id, "-p", login.secret, "--tenant", login.tenant)
+    accounts = plain("login", "--service-principal", *secret)
+    assert SUBSCRIPTION in [item["id"] for item in accounts]
+    assert "rg1" in [item["name"] for item in plain("group", "list")]
+
+
+@pytest.mark.parametrize("secret", ["wrong", ""])
+def test_a_wrong_secret_is_told(login: Login, az: Az, tmp_path: Path, secret: str) -> None:
+    own = tmp_path / "azure"
+    environment = {**az.environment, "AZURE_CONFIG_DIR": str(own)}
+    plain = Az(environment)
+    plain.run("cloud", "register", "-n", "here", "--endpoint-resource-manager", login.url)
+    plain.run("cloud", "set", "-n", "here")
+    plain.run("config", "set", "core.instance_discovery=false")
+    done = plain.run("login", "--service-principal", "-u", login.app_id, "-p", secret, "--tenant", login.tenant)
+    assert done.returncode != 0

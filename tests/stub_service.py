@@ -1,0 +1,55 @@
+"""A service for tests of clients, as a process of its own: everything is real but the virtual machines.
+
+    python -m stub_service HOME
+
+Prints its URL when it is ready, and ends on SIGTERM.
+"""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from stub_build import stub_build
+
+from vmkiln.api.access_control import AccessControl
+from vmkiln.api.first_start import ensure_owner, service_directory
+from vmkiln.api.issuer import ensure_issuer
+from vmkiln.api.tls import ensure_tls, listen_names
+from vmkiln.listener import Address, bound, serve
+from vmkiln.service import opened_store
+from vmkiln.serving import only_service, remember_endpoint, running
+from vmkiln.settings import Settings
+from vmkiln.store.database import utc_now
+
+
+async def main(settings: Settings) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with (
+        only_service(settings),
+        opened_store(settings, lambda _text: None) as store,
+        bound(Address("127.0.0.1", 0)) as listening,
+    ):
+        directory = service_directory(settings.home)
+        tls = ensure_tls(directory / "tls", listen_names("127.0.0.1"), now=utc_now())
+        issuer = ensure_issuer(directory)
+        ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
+        url = f"https://localhost:{listening.getsockname()[1]}"
+
+        async def on_ready() -> None:
+            remember_endpoint(settings, url)
+            sys.stdout.write(url + "\n")
+            sys.stdout.flush()
+
+        access = AccessControl(store, issuer)
+        async with running(settings, store, access, issuer=issuer, build=stub_build(settings, store)) as application:
+            await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(Settings(Path(sys.argv[1]))))
+    except asyncio.CancelledError:
+        sys.exit(0)
