@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_a_port_that_is_taken_is_said() -> None:
         bound(Address("127.0.0.1", first.getsockname()[1])),
     ):
         pass
+
+
+def test_small_answers_are_not_held_back() -> None:
+    with bound(Address("127.0.0.1", 0)) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only where it sees this
 
 
 def a_certificate(directory: Path) -> tuple[Path, Path]:

@@ -158,10 +158,11 @@ def security_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, An
 
 
 def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
-    text = str(rule.get("text", ""))
+    text = str(rule.get("expression", ""))
     verdict = "Allow" if " accept" in f" {text}" or not text else "Deny"
     return {
         "name": str(rule.get("comment") or f"rule-{index}"),
+        "chain": str(rule.get("chain", "")),
         "properties": {
             "description": text,
             "priority": 100 + index,
@@ -173,6 +174,7 @@ def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
             "sourcePortRange": "*",
             "destinationPortRange": "*",
             "packetCount": int(rule.get("packets") or 0),
+            "byteCount": int(rule.get("bytes") or 0),
             "provisioningState": "Succeeded",
         },
     }

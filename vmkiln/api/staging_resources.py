@@ -5,6 +5,7 @@ Everything here is read: a build's resources are the build's own. A container gr
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vmkiln.api.kept_resources import GROUP_PATH
 from vmkiln.api.route import Answer, Body, Call, Handler, Permission, Route
 from vmkiln.api.staging_bodies import CONTAINER_GROUPS, as_resource, body
 from vmkiln.errors import ArmError
+from vmkiln.host.network_rules import FILE_NAME, read_kept
 from vmkiln.run.kept_template import RESOURCE_GROUP, group_id
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
@@ -20,7 +22,7 @@ from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResou
 ONLY_HERE = (CONTAINER_GROUPS, "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks",
              "Microsoft.Network/networkInterfaces", "Microsoft.Network/privateEndpoints",
              "Microsoft.Network/privateLinkServices", "Microsoft.Network/loadBalancers")  # fmt: skip
-SHARED = ("Microsoft.Network/virtualNetworks", "Microsoft.Network/networkSecurityGroups")
+SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
 MOST_LOG_BYTES = 4 * 1024 * 1024
 FILES = {False: "customization.log", True: "validation.log"}
 
@@ -73,15 +75,24 @@ def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
     raise ArmError(404, "ResourceNotFound", message)
 
 
+def _whole(call: Call, group: ResourceRow, item: StagingResourceRow) -> dict[str, Any]:
+    """The whole resource; of a network security group, the rules as the kernel had them last."""
+    if item.type == SECURITY_GROUPS and (staging := staging_group(call, group)) is not None:
+        kept = read_kept(call.parts.settings.staging / staging.name / FILE_NAME) or {}
+        if kept.get("run_id") == item.run_id:
+            item = replace(item, detail={**item.detail, "rules": kept["rules"]})
+    return body(item, group, _run_of(call, item))
+
+
 def get(type_name: str, call: Call) -> Answer:
     """GET one."""
     group, item = find(call, type_name)
-    return Answer(200, body(item, group, _run_of(call, item)))
+    return Answer(200, _whole(call, group, item))
 
 
 def _of_groups(call: Call, groups: list[ResourceRow], type_name: str) -> list[dict[str, Any]]:
     return [
-        body(item, group, _run_of(call, item))
+        _whole(call, group, item)
         for group in groups
         for item in build_resources(call, group)
         if item.type.lower() == type_name.lower()
@@ -144,7 +155,7 @@ def container_logs(call: Call) -> Answer:
 def instance_view(call: Call) -> Answer:
     """GET a VM's instanceView."""
     group, item = find(call, "Microsoft.Compute/virtualMachines")
-    return Answer(200, body(item, group, _run_of(call, item))["properties"]["instanceView"])
+    return Answer(200, _whole(call, group, item)["properties"]["instanceView"])
 
 
 def first_found(own: Handler, type_name: str) -> Handler:

@@ -71,6 +71,11 @@ class Store:
         with self._engine.begin() as connection:
             connection.execute(runs.insert().values(**vars(row)))
 
+    def add_runs(self, rows: Sequence[RunRow]) -> None:
+        """Record many runs in one transaction."""
+        with self._engine.begin() as connection:
+            connection.execute(runs.insert(), [vars(row) for row in rows])
+
     def run(self, run_id: str) -> RunRow:
         """The run whose id is, or begins with, `run_id`. Raises: `InputError` when there is none or more than one."""
         query = sa.select(runs).where(runs.c.run_id.startswith(run_id, autoescape=True)).limit(2)

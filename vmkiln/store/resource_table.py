@@ -35,6 +35,13 @@ class ResourceTable:
                 return None
             return self._insert(connection, row)
 
+    def insert_many(self, rows: Sequence[ResourceRow]) -> None:
+        """Record many new resources in one transaction. Raises: `sqlalchemy.exc.IntegrityError` when one exists."""
+        now = self._clock()
+        values = [_columns(row) | {"created": now, "changed": now, "etag": str(uuid.uuid4())} for row in rows]
+        with self._engine.begin() as connection:
+            connection.execute(resources.insert(), values)
+
     def put(self, row: ResourceRow) -> ResourceRow:
         """Record a resource, in place of the one of that id; that one's id, birth and maker stay."""
         with self._engine.begin() as connection:
