@@ -38,7 +38,8 @@ def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: Service, 
     assert isinstance(rules["securityRules"], list)
     living.request("POST", f"{TEMPLATE}/cancel")
     ended_run(living, TEMPLATE)
-    assert living.get(f"{staging}/resources").json()["value"] == []
+    left = [item["type"] for item in living.get(f"{staging}/resources").json()["value"]]
+    assert left == ["Microsoft.Storage/storageAccounts"]
     after = living.get(group["id"]).json()["properties"]
     assert after["containers"][0]["properties"]["instanceView"]["currentState"]["state"] == "Terminated"
     assert "echo one" in living.get(logs).json()["content"]
@@ -56,3 +57,27 @@ def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None
     subscription = staging.partition("/resourceGroups")[0]
     every = living.get(f"{subscription}/providers/Microsoft.ContainerInstance/containerGroups").json()["value"]
     assert [item["id"] for item in every] == [group]
+
+
+def test_the_log_lies_where_a_failed_runs_message_says(living: Service) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("echo one", "fail"))
+    living.request("POST", f"{TEMPLATE}/run")
+    message = ended_run(living, TEMPLATE)["message"]
+    log = message.partition("are at location ")[2].partition(" ")[0].rstrip(".")
+    found = living.get(log)
+    assert found.status_code == 200
+    assert "PACKER OUT echo one" in found.text
+    assert found.headers["content-type"].startswith("text/plain")
+    assert living.get(log, token="stranger").status_code == 403
+    assert living.get(log.replace("customization", "other")).status_code == 404
+    account = log.partition("/blobServices")[0]
+    assert living.get(account).json()["properties"]["allowSharedKeyAccess"] is False
+    listed = living.get(account.rpartition("/")[0]).json()["value"]
+    assert [item["id"] for item in listed] == [account]
+    containers = living.get(f"{account}/blobServices/default/containers").json()["value"]
+    assert [item["name"] for item in containers] == ["packerlogs"]
+    blobs = living.get(f"{account}/blobServices/default/containers/packerlogs").json()["value"]
+    assert blobs[0]["name"].endswith("/customization.log")
+    assert code_of(living.request("POST", f"{account}/listKeys")) == "KeyBasedAuthenticationNotPermitted"
+    assert code_of(living.request("DELETE", account)) == "OperationNotAllowed"

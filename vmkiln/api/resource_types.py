@@ -15,6 +15,7 @@ from vmkiln.api import (
     role_assignments,
     runs,
     staging_resources,
+    storage_accounts,
     subscriptions,
     token_endpoint,
     triggers,
@@ -36,6 +37,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *virtual_networks.ROUTES,
     *role_assignments.ROUTES,
     *staging_resources.ROUTES,
+    *storage_accounts.ROUTES,
     *token_endpoint.ROUTES,
     *openapi.ROUTES,
 )

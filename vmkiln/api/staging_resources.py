@@ -49,8 +49,10 @@ def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
 
 
 def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
-    """The resources of a group that exist now, for lists of resources: an ended build's are gone."""
-    return [as_resource(item, group) for item in build_resources(call, group) if item.deleted is None]
+    """The resources of a group that exist now, for lists of resources: an ended build's are gone, its account stays."""
+    staging = staging_group(call, group)
+    recorded = call.parts.store.list_resources(staging.name) if staging else []
+    return [as_resource(item, group) for item in recorded if item.deleted is None]
 
 
 def _group(call: Call) -> ResourceRow:

@@ -1,0 +1,156 @@
+"""The storage account of a staging resource group: what it holds, and its logs, served by ourselves.
+
+A log's address is the one that a failed run's message names, so `az rest --url` fetches it. Nothing here is written.
+Source: aib-reference.md, sections 3.10 and 3.13.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from vmkiln.api.kept_resources import GROUP_PATH
+from vmkiln.api.operations import time_text
+from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.api.staging_resources import refuse_change, staging_group
+from vmkiln.errors import ArmError
+from vmkiln.run.kept_template import RESOURCE_GROUP, group_id
+from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
+from vmkiln.staging.storage_account import LOGS, StorageAccount
+from vmkiln.store.rows import ResourceRow, StagingGroupRow
+
+ALL = f"{GROUP_PATH}/{STORAGE_ACCOUNT}"
+ONE = f"{ALL}/{{accountName}}"
+IN_SUBSCRIPTION = f"/subscriptions/{{subscriptionId}}/providers/{STORAGE_ACCOUNT}"
+CONTAINERS = f"{ONE}/blobServices/default/containers"
+CONTAINER = f"{CONTAINERS}/{{containerName}}"
+BLOB = f"{CONTAINER}/{{folderName}}/{{blobName}}"
+MOST_BLOB_BYTES = 512 * 1024 * 1024
+
+
+def _id(group: ResourceRow, name: str) -> str:
+    return f"{group.id}/providers/{STORAGE_ACCOUNT}/{name}"
+
+
+def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> dict[str, Any]:
+    """A storage account as clients see it."""
+    account_id = _id(group, staging.storage_account)
+    return {
+        "id": account_id,
+        "name": staging.storage_account,
+        "type": STORAGE_ACCOUNT,
+        "location": group.location,
+        "tags": dict(group.tags),
+        "kind": "StorageV2",
+        "sku": {"name": "Standard_LRS", "tier": "Standard"},
+        "properties": {
+            "provisioningState": "Succeeded",
+            "creationTime": time_text(staging.created),
+            "primaryLocation": group.location,
+            "statusOfPrimary": "available",
+            "allowBlobPublicAccess": False,
+            "allowSharedKeyAccess": False,
+            "supportsHttpsTrafficOnly": True,
+            "logs": f"{call.base_url}{account_id}/blobServices/default/containers/{LOGS}",
+        },
+    }
+
+
+def _group(call: Call) -> ResourceRow:
+    name = call.names["resourceGroupName"]
+    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
+    if row is None:
+        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+    return row
+
+
+def _found(call: Call) -> tuple[ResourceRow, StagingGroupRow]:
+    group = _group(call)
+    staging = staging_group(call, group)
+    if staging is None or staging.storage_account != call.names["accountName"].lower():
+        message = f"The Resource '{STORAGE_ACCOUNT}/{call.names['accountName']}' was not found."
+        raise ArmError(404, "ResourceNotFound", message)
+    return group, staging
+
+
+def get(call: Call) -> Answer:
+    """GET one."""
+    group, staging = _found(call)
+    return Answer(200, account_body(call, group, staging))
+
+
+def _bodies(call: Call, groups: list[ResourceRow]) -> Answer:
+    found = [(group, staging_group(call, group)) for group in groups if group.state.get("staging_group")]
+    return Answer(200, {"value": [account_body(call, group, staging) for group, staging in found if staging]})
+
+
+def list_in_group(call: Call) -> Answer:
+    """GET the accounts of a group: one, when it is a staging resource group."""
+    return _bodies(call, [_group(call)])
+
+
+def list_in_subscription(call: Call) -> Answer:
+    """GET the accounts of a subscription, as far as the caller may read them."""
+    groups = call.parts.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
+    return _bodies(call, [group for group in groups if call.may(Permission.READ, group.id)])
+
+
+def list_keys(call: Call) -> Answer:
+    """POST listKeys: there are none; what the account holds is read with the caller's own login."""
+    _found(call)
+    message = "the account has no keys: its logs are read with your own login"
+    raise ArmError(409, "KeyBasedAuthenticationNotPermitted", message, hint="GET its blobServices/default/containers")
+
+
+def _account(call: Call) -> StorageAccount:
+    _, staging = _found(call)
+    return storage_account_of(call.parts.settings.staging, staging)
+
+
+def list_containers(call: Call) -> Answer:
+    """GET the containers: packerlogs, scripts, vhds, as far as there is something in them."""
+    account = _account(call)
+    names = sorted({blob.partition("/")[0] for blob in account.blobs()})
+    return Answer(200, {"value": [{"id": f"{call.resource_id}/{name}", "name": name} for name in names]})
+
+
+def list_blobs(call: Call) -> Answer:
+    """GET the blobs of a container: name and size in bytes."""
+    account, container = _account(call), call.names["containerName"]
+    value = [
+        {
+            "id": f"{call.resource_id}/{name.partition('/')[2]}",
+            "name": name.partition("/")[2],
+            "size": _size(account, name),
+        }
+        for name in account.blobs()
+        if name.partition("/")[0].lower() == container.lower()
+    ]
+    return Answer(200, {"value": value})
+
+
+def _size(account: StorageAccount, name: str) -> int:
+    return (account.directory / name).stat().st_size
+
+
+def get_log(call: Call) -> Answer:
+    """GET a log, whole, as text; one that is being written, as far as it is."""
+    account, names = _account(call), call.names
+    wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
+    if names["containerName"].lower() != LOGS or wanted not in account.blobs():
+        raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
+    path: Path = account.directory / wanted
+    if path.stat().st_size > MOST_BLOB_BYTES:
+        raise ArmError(409, "BlobTooLarge", f"the log has {path.stat().st_size} bytes: read it on the machine, {path}")
+    return Answer(200, path.read_bytes(), {"Content-Type": "text/plain; charset=utf-8"})
+
+
+ROUTES = (
+    Route("GET", ALL, "StorageAccounts_ListByResourceGroup", Permission.READ, list_in_group),
+    Route("GET", IN_SUBSCRIPTION, "StorageAccounts_List", Permission.READ, list_in_subscription),
+    Route("GET", ONE, "StorageAccounts_GetProperties", Permission.READ, get),
+    Route("PUT", ONE, "StorageAccounts_Create", Permission.WRITE, refuse_change, Body.OPTIONAL_JSON),
+    Route("DELETE", ONE, "StorageAccounts_Delete", Permission.DELETE, refuse_change),
+    Route("POST", f"{ONE}/listKeys", "StorageAccounts_ListKeys", Permission.ACTION, list_keys, Body.OPTIONAL_JSON),
+    Route("GET", CONTAINERS, "BlobContainers_List", Permission.READ, list_containers),
+    Route("GET", CONTAINER, "BlobContainers_ListBlobs", Permission.READ, list_blobs),
+    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False),
+)
