@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -30,7 +30,7 @@ from vmkiln.store.database import Store
 
 RUN_CPUS = 2
 RUN_MEMORY_MIB = 3072  # a small build VM, its container group, QEMU itself
-BACKGROUND_THREADS = 8
+BACKGROUND_THREADS = 32
 
 
 def room_for_runs(cpus: int, memory_mib: int) -> int:
@@ -69,15 +69,21 @@ def only_service(settings: Settings) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def background_threads() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Runs functions in threads of their own; waits for them at the end."""
-    with ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="background") as pool:
+def background_threads() -> Callable[[Callable[[], None]], None]:
+    """Runs functions in threads of their own, some at once, the others after them.
 
-        def submit(function: Callable[[], None]) -> None:
-            pool.submit(function)
+    The end of the service does not wait for them: what they leave undone is ended by the next start, and said so.
+    """
+    room = threading.BoundedSemaphore(BACKGROUND_THREADS)
 
-        yield submit
+    def submit(function: Callable[[], None]) -> None:
+        def work() -> None:
+            with room:
+                function()
+
+        threading.Thread(target=work, name="background", daemon=True).start()
+
+    return submit
 
 
 @contextlib.asynccontextmanager
@@ -96,18 +102,17 @@ async def running(
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
     resource_groups.end_interrupted(store)
     deployments.end_interrupted(store)
-    with background_threads() as background:
 
-        def dispatch(method: str, path: str, **options: object) -> Answer:
-            return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
+    def dispatch(method: str, path: str, **options: object) -> Answer:
+        return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-        parts = Parts(settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES)
-        working = asyncio.create_task(builder.serve())
-        try:
-            yield application(parts, dispatcher)
-        finally:
-            working.cancel()
-            await asyncio.wait([working])
+    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES)
+    working = asyncio.create_task(builder.serve())
+    try:
+        yield application(parts, dispatcher)
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
 
 
 def remember_endpoint(settings: Settings, url: str) -> Path:

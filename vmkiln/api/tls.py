@@ -58,7 +58,7 @@ def ensure_tls(directory: Path, names: Sequence[str], *, now: datetime.datetime)
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

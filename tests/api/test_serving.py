@@ -1,0 +1,84 @@
+"""The service as a whole: one for each state directory, ended without waiting for what can be asked for again."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from in_process import TestAccess, an_issuer
+from stub_build import stub_build
+
+from vmkiln.errors import InputError
+from vmkiln.serving import background_threads, only_service, remember_endpoint, room_for_runs, running
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened
+from vmkiln.store.rows import ResourceRow
+
+
+def test_a_state_directory_has_one_service(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    with only_service(settings), pytest.raises(InputError, match="another"), only_service(settings):
+        pass
+    with only_service(settings):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory_mib", "runs"), [(1, 1000, 1), (2, 8000, 1), (4, 8000, 2), (64, 8000, 2), (64, 64_000, 20)]
+)
+def test_as_many_runs_as_the_machine_has_room_for(cpus: int, memory_mib: int, runs: int) -> None:
+    assert room_for_runs(cpus, memory_mib) == runs
+
+
+def test_background_work_does_not_hold_up_the_end() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(20)
+
+    background_threads()(work)
+    assert started.wait(10)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "background")
+    release.set()
+
+
+def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    place = "/subscriptions/s/resourceGroups/g"
+    deployment = f"{place}/providers/Microsoft.Resources/deployments/d"
+    with opened(settings.database) as store:
+        common = {"subscription_id": "s", "resource_group": "g"}
+        undone = {"provisioningState": "Running"}
+        kind = "Microsoft.Resources/deployments"
+        store.resources.put(ResourceRow(id=deployment, type=kind, name="d", properties=undone, **common))
+        going = {"provisioningState": "Deleting"}
+        group = ResourceRow(id=place, type="Microsoft.Resources/resourceGroups", name="g", properties=going, **common)
+        store.resources.put(group)
+        operation = store.operations.begin(
+            "delete resource group", subscription_id="s", location="local", resource_id=place
+        )
+
+        async def look() -> int:
+            access = TestAccess({"owner": [("Owner", "/")]})
+            build = stub_build(settings, store)
+            async with running(settings, store, access, issuer=an_issuer(), build=build) as application:
+                transport = httpx.ASGITransport(application)
+                async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as client:
+                    return (await client.get("/healthz")).status_code
+
+        assert asyncio.run(look()) == 200
+        ended = store.resources.get(deployment)
+        assert ended is not None
+        assert ended.properties["error"]["code"] == "DeploymentInterrupted"
+        assert store.operations.get(operation.operation_id).status == "Failed"  # type: ignore[union-attr]
+        kept = store.resources.get(place)
+        assert kept is not None
+        assert kept.properties["provisioningState"] == "Succeeded"
+
+
+def test_the_endpoint_is_remembered_for_this_machines_commands(tmp_path: Path) -> None:
+    path = remember_endpoint(Settings(tmp_path), "https://localhost:1")
+    assert path.read_text() == "https://localhost:1\n"
+    assert path.stat().st_mode & 0o777 == 0o600
