@@ -17,6 +17,9 @@ def staging(living: Service) -> str:
 def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: Service, staging: str) -> None:
     types = {item["type"] for item in living.get(f"{staging}/resources").json()["value"]}
     assert {"Microsoft.ContainerInstance/containerGroups", "Microsoft.Compute/virtualMachines"} <= types
+    subscription, _, name = staging.partition("/resourceGroups/")
+    named = living.get(f"{subscription}/resources?$filter=resourceGroup eq '{name}'").json()["value"]
+    assert {item["type"] for item in named} == types
     path = f"{staging}/providers/Microsoft.ContainerInstance/containerGroups"
     groups = living.get(path).json()["value"]
     assert len(groups) == 1

@@ -63,6 +63,12 @@ def parse_filter(text: str) -> Filter:
     return lets_through
 
 
+def group_named(text: str) -> str:
+    """The resource group a filter asks for; '' when it asks for none; pure."""
+    found = re.search(r"resourceGroup\s+eq\s+'([^']*)'", text, re.IGNORECASE)
+    return found[1] if found else ""
+
+
 def _term(text: str, position: int) -> tuple[tuple[str, str, str], int]:
     if found := _COMPARISON.match(text, position):
         name, how, value = found[1].lower(), found[2], found[3]

@@ -13,7 +13,7 @@ from vmkiln.api import operations
 from vmkiln.api.arm import accepted_headers
 from vmkiln.api.compute_images import as_resource, stored_images
 from vmkiln.api.listing import PAGE, page, readable
-from vmkiln.api.resource_filter import parse_filter
+from vmkiln.api.resource_filter import group_named, parse_filter
 from vmkiln.api.route import LOCAL_OPERATOR, Answer, Body, Call, Permission, Route
 from vmkiln.api.staging_resources import live_resources
 from vmkiln.api.tags import location_mistakes, plain_location, refuse, tag_mistakes
@@ -169,7 +169,7 @@ def list_resources(call: Call) -> Answer:
 
     scope = group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
     images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
-    images += live_resources(call, find(call)) if group else []
+    images += _of_builds(call, group or group_named(call.query.get("$filter", "")))
 
     def fetch(after: str) -> list[ResourceRow]:
         rows = table.list(subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1)
@@ -178,6 +178,12 @@ def list_resources(call: Call) -> Answer:
 
     rows = readable(call, fetch, keep=lambda row: _top_level(row) and wanted(row, {}))
     return page(call, rows, lambda chosen: [resource_body(row, expand) for row in chosen])
+
+
+def _of_builds(call: Call, group: str) -> list[ResourceRow]:
+    """What builds made in a group; it has to be named, for there is one for every image template."""
+    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], group)) if group else None
+    return live_resources(call, row) if row else []
 
 
 def delete(call: Call) -> Answer:
