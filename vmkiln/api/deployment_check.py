@@ -4,10 +4,11 @@ import hashlib
 import json
 from typing import Any
 
+from vmkiln.api.groups import group_of
 from vmkiln.api.providers import provider_bodies
 from vmkiln.api.route import Call, Permission
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
-from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE, group_id
+from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.deployment_context import DeploymentContext
 from vmkiln.template.deployment_parameters import GivenParameter
@@ -38,10 +39,7 @@ def location_of(call: Call) -> str:
         if call.body is not None and not isinstance(location, str):
             raise ArmError(400, "InvalidRequestContent", "`location` must be a string", target="location")
         return location or "local"
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], group))
-    if row is None or row.type != RESOURCE_GROUP:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
-    return row.location
+    return group_of(call).location
 
 
 def invalid(error: TemplateInvalid) -> ArmError:

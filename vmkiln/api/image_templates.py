@@ -10,6 +10,7 @@ from typing import Any
 
 from vmkiln.api import operations
 from vmkiln.api.arm import template_error
+from vmkiln.api.groups import group_of
 from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.references import check_references
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
@@ -20,12 +21,10 @@ from vmkiln.run.kept_template import (
     CREATING,
     DELETING,
     FAILED,
-    RESOURCE_GROUP,
     SUCCEEDED,
     TYPE,
     body_of,
     given_properties,
-    group_id,
 )
 from vmkiln.run.run import RunState
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
@@ -133,7 +132,7 @@ def list_in_subscription(call: Call) -> Answer:
 
 def list_in_group(call: Call) -> Answer:
     """GET all of a resource group."""
-    check_group(call)
+    group_of(call)
     rows = call.parts.store.resources.list(
         type=TYPE,
         subscription_id=call.names["subscriptionId"],
@@ -142,15 +141,6 @@ def list_in_group(call: Call) -> Answer:
         limit=PAGE + 1,
     )
     return _list(call, rows)
-
-
-def check_group(call: Call) -> ResourceRow:
-    """The resource group of a call's path. Raises: `ArmError` 404."""
-    name = call.names["resourceGroupName"]
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
-    if row is None or row.type != RESOURCE_GROUP:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-    return row
 
 
 def checked(call: Call, body: dict[str, Any]) -> ImageTemplate:
@@ -180,7 +170,7 @@ def _check_envelope(call: Call, body: dict[str, Any]) -> None:
 def put(call: Call) -> Answer:
     """PUT: a new template; of an existing one only tags and identity may differ, all else is a conflict."""
     check_name(call.names["imageTemplateName"], "image template name")
-    group = check_group(call)
+    group = group_of(call)
     _check_envelope(call, call.body)
     template = checked(call, call.body)
     check_references(call, template)

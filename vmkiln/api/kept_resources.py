@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from vmkiln.api.groups import group_of
 from vmkiln.api.image_templates import check_etag
 from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
@@ -91,10 +92,7 @@ def find(kind: Kind, call: Call) -> ResourceRow:
 
 def _check_above(kind: Kind, call: Call) -> ResourceRow:
     """The resource group and, for a nested kind, the parent exist. Raises: `ArmError` 404."""
-    name = call.names["resourceGroupName"]
-    group = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
-    if group is None:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+    group = group_of(call)
     if len(kind.names) > 1:
         parent = call.resource_id.rsplit("/", 2)[0]
         if call.parts.store.resources.get(parent) is None:

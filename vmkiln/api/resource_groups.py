@@ -12,6 +12,7 @@ from typing import Any
 from vmkiln.api import operations
 from vmkiln.api.arm import accepted_headers
 from vmkiln.api.compute_images import as_resource, stored_images
+from vmkiln.api.groups import group_of
 from vmkiln.api.listing import PAGE, page, readable
 from vmkiln.api.resource_filter import group_named, parse_filter
 from vmkiln.api.route import LOCAL_OPERATOR, Answer, Body, Call, Permission, Route
@@ -45,15 +46,6 @@ def group_body(row: ResourceRow) -> dict[str, Any]:
     if managed_by := row.properties.get("managedBy"):
         body["managedBy"] = managed_by
     return body
-
-
-def find(call: Call) -> ResourceRow:
-    """The resource group of a call's path. Raises: `ArmError` 404."""
-    name = call.names["resourceGroupName"]
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
-    if row is None:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-    return row
 
 
 def put(call: Call) -> Answer:
@@ -107,7 +99,7 @@ def _tagged(call: Call, row: ResourceRow, tags: Any) -> ResourceRow:
 
 def patch(call: Call) -> Answer:
     """PATCH: tags."""
-    row = find(call)
+    row = group_of(call)
     _refuse_going(row)
     unknown = [Mistake(name, "cannot be changed") for name in call.body if name not in {"tags", "name", "properties"}]
     refuse([*unknown, *tag_mistakes(call.body.get("tags"))])
@@ -116,7 +108,7 @@ def patch(call: Call) -> Answer:
 
 def get(call: Call) -> Answer:
     """GET one."""
-    return Answer(200, group_body(find(call)))
+    return Answer(200, group_body(group_of(call)))
 
 
 def exists(call: Call) -> Answer:
@@ -162,7 +154,7 @@ def list_resources(call: Call) -> Answer:
     """GET the resources of a subscription or of a group, as far as the filter lets them through."""
     group = call.names.get("resourceGroupName", "")
     if group:
-        find(call)
+        group_of(call)
     wanted = parse_filter(call.query.get("$filter", ""))
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
     expand = call.query.get("$expand", "")
@@ -188,7 +180,7 @@ def _of_builds(call: Call, group: str) -> list[ResourceRow]:
 
 def delete(call: Call) -> Answer:
     """DELETE: the group with all that is in it; refused while an image template of it is being run."""
-    row = find(call)
+    row = group_of(call)
     inside = _inside(call, row)
     for template in (item for item in inside if item.type.lower() == TYPE.lower()):
         run = call.parts.store.last_runs([template.key]).get(template.key)

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vmkiln.api.groups import group_of
 from vmkiln.api.kept_resources import GROUP_PATH
 from vmkiln.api.route import Answer, Body, Call, Handler, Permission, Route
 from vmkiln.api.staging_bodies import CONTAINER_GROUPS, as_resource, body
 from vmkiln.errors import ArmError
 from vmkiln.host.network_rules import FILE_NAME, read_kept
-from vmkiln.run.kept_template import RESOURCE_GROUP, group_id
+from vmkiln.run.kept_template import RESOURCE_GROUP
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
 
@@ -55,21 +56,13 @@ def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
     return [as_resource(item, group) for item in recorded if item.deleted is None]
 
 
-def _group(call: Call) -> ResourceRow:
-    name = call.names["resourceGroupName"]
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
-    if row is None:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-    return row
-
-
 def _run_of(call: Call, item: StagingResourceRow) -> RunRow | None:
     return call.parts.store.runs_by_id([item.run_id]).get(item.run_id)
 
 
 def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
     """The group and the resource of a call's path. Raises: `ArmError` 404."""
-    group, wanted = _group(call), call.names["name"].lower()
+    group, wanted = group_of(call), call.names["name"].lower()
     for item in build_resources(call, group):
         if (item.type.lower(), item.name.lower()) == (type_name.lower(), wanted):
             return group, item
@@ -103,7 +96,7 @@ def _of_groups(call: Call, groups: list[ResourceRow], type_name: str) -> list[di
 
 def list_in_group(type_name: str, call: Call) -> Answer:
     """GET all of a type in a group, those of ended builds too."""
-    return Answer(200, {"value": _of_groups(call, [_group(call)], type_name)})
+    return Answer(200, {"value": _of_groups(call, [group_of(call)], type_name)})
 
 
 def list_in_subscription(type_name: str, call: Call) -> Answer:
@@ -181,7 +174,7 @@ def both_lists(own: Handler, type_name: str) -> Handler:
     def handler(call: Call) -> Answer:
         answer = own(call)
         if "resourceGroupName" in call.names and "$skiptoken" not in call.query:
-            answer.body["value"] += _of_groups(call, [_group(call)], type_name)
+            answer.body["value"] += _of_groups(call, [group_of(call)], type_name)
         return answer
 
     return handler

@@ -7,12 +7,13 @@ Source: aib-reference.md, sections 3.10 and 3.13.
 from pathlib import Path
 from typing import Any
 
+from vmkiln.api.groups import group_of
 from vmkiln.api.kept_resources import GROUP_PATH
 from vmkiln.api.operations import time_text
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
 from vmkiln.api.staging_resources import refuse_change, staging_group
 from vmkiln.errors import ArmError
-from vmkiln.run.kept_template import RESOURCE_GROUP, group_id
+from vmkiln.run.kept_template import RESOURCE_GROUP
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
 from vmkiln.staging.storage_account import LOGS, StorageAccount
 from vmkiln.store.rows import ResourceRow, StagingGroupRow
@@ -54,16 +55,8 @@ def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> di
     }
 
 
-def _group(call: Call) -> ResourceRow:
-    name = call.names["resourceGroupName"]
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
-    if row is None:
-        raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-    return row
-
-
 def _found(call: Call) -> tuple[ResourceRow, StagingGroupRow]:
-    group = _group(call)
+    group = group_of(call)
     staging = staging_group(call, group)
     if staging is None or staging.storage_account != call.names["accountName"].lower():
         message = f"The Resource '{STORAGE_ACCOUNT}/{call.names['accountName']}' was not found."
@@ -84,7 +77,7 @@ def _bodies(call: Call, groups: list[ResourceRow]) -> Answer:
 
 def list_in_group(call: Call) -> Answer:
     """GET the accounts of a group: one, when it is a staging resource group."""
-    return _bodies(call, [_group(call)])
+    return _bodies(call, [group_of(call)])
 
 
 def list_in_subscription(call: Call) -> Answer:
