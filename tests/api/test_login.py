@@ -142,6 +142,21 @@ def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: Service) -> N
     assert log_in(real, app_id, secret).status_code == 200
 
 
+def test_other_spellings_of_an_application_id_give_no_more_guesses(real: Service) -> None:
+    app_id, _ = a_principal(real)
+    spellings = [app_id.upper(), app_id] * 11
+    answers = [log_in(real, spelling, f"guess {number}") for number, spelling in enumerate(spellings)]
+    assert answers[-1].status_code == 429
+
+
+def test_the_outside_issuer_cannot_speak_for_a_principal_of_ours(real: Service, outside: Outside) -> None:
+    app_id, _ = a_principal(real)
+    principal = real.parts.store.principals.find(app_id)
+    assert principal is not None
+    for claims in ({"oid": principal.object_id}, {"oid": None, "sub": principal.object_id.upper()}):
+        assert may_list(real, outside.token(**claims)) == 401
+
+
 def test_a_token_for_another_service_is_refused(real: Service) -> None:
     app_id, secret = a_principal(real)
     body = log_in(real, app_id, secret, scope="https://storage.azure.com/.default").json()

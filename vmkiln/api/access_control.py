@@ -68,6 +68,8 @@ class AccessControl:
         if self._outside is not None and unproven.get("iss") == self._outside.issuer:
             claims = self._outside.claims(token)
             object_id = str(claims.get("oid") or claims["sub"])
+            if self._store.principals.find_object(object_id) is not None:
+                raise jwt.InvalidTokenError("the outside issuer names a principal of ours")
             name = str(claims.get("preferred_username") or claims.get("name") or claims.get("appid") or object_id)
             return Caller(object_id, name, is_service_principal=claims.get("idtyp") == "app")
         claims = self._issuer.claims(token, now=now)

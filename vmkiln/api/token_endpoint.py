@@ -131,7 +131,7 @@ def token(call: Call) -> Answer:
         return _refused(400, "unauthorized_client", 700016, text)
     if not is_right or principal.is_disabled:
         answer = _refused(401, "invalid_client", 7000215, f"Invalid client secret provided for app '{app_id}'.")
-        if parts.failures.count(app_id) <= MOST_FAILURES:
+        if parts.failures.count(principal.app_id) <= MOST_FAILURES:
             return answer
         held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
         return Answer(429, answer.body, held_up)

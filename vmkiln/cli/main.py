@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import az_setup, build, doctor, image, principal, run, serve, staging
+from vmkiln.cli import az_setup, build, doctor, image, login, principal, run, serve, staging
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -47,6 +47,10 @@ app.add_typer(image.app, name="image")
 app.command("prepare")(image.prepare)
 app.command("serve")(serve.serve_command)
 app.command("az-setup")(az_setup.az_setup)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
+app.add_typer(login.context_app, name="context")
+app.command("rest")(login.rest)
 app.add_typer(principal.app, name="principal")
 app.add_typer(principal.role_app, name="role")
 app.command("doctor")(doctor.doctor)

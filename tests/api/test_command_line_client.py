@@ -1,0 +1,295 @@
+"""The command line as a client: of a service over TLS, and of the same application in its own process."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from in_process import SUBSCRIPTION
+from stub_build import stub_build
+from typer.testing import CliRunner, Result
+
+from vmkiln.api.access_control import AccessControl
+from vmkiln.api.first_start import ensure_owner, service_directory
+from vmkiln.api.issuer import ensure_issuer
+from vmkiln.api.tls import ensure_tls
+from vmkiln.cli.arm_client import ArmClient, refusal, seconds_of
+from vmkiln.cli.login import service_url
+from vmkiln.cli.main import app
+from vmkiln.errors import ArmError, InputError, VmkilnError
+from vmkiln.listener import Address, bound, serve
+from vmkiln.serving import only_service, remember_endpoint, running
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened, utc_now
+
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1"
+SUBSCRIPTIONS = ("rest", "get", "/subscriptions", "--api-version", "2022-12-01")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A service that listens: its URL, its authority, and a principal with Reader of one subscription."""
+
+    url: str
+    authority: Path
+    app_id: str
+    secret: str
+    token: str
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folders; gives the state directory."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def listening(user: Path) -> Iterator[Listening]:
+    """A service of this state directory, over TLS on a port of its own."""
+    settings = Settings(user)
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+    directory = service_directory(user)
+    issuer = ensure_issuer(directory)
+    tls = ensure_tls(directory / "tls", ["localhost", "127.0.0.1"], now=utc_now())
+    with only_service(settings), opened(settings.database) as store, bound(Address("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        ensure_owner(store, user, tenant_id=issuer.tenant_id)
+        remember_endpoint(settings, url)
+        reader, secret = store.principals.create("reader")
+        store.principals.assign(reader.object_id, "Reader", f"/subscriptions/{SUBSCRIPTION}")
+        token = store.principals.add_token(reader.object_id, "laptop")
+
+        async def on_ready() -> None:
+            ready.set()
+
+        async def main() -> None:
+            access = AccessControl(store, issuer)
+            build = stub_build(settings, store)
+            async with running(settings, store, access, issuer=issuer, build=build) as application:
+                await serve(application, listener, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
+
+        task = loop.create_task(main())
+
+        def run() -> None:
+            loop.run_until_complete(asyncio.wait([task]))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert ready.wait(20)
+        try:
+            yield Listening(url, tls.authority, reader.app_id, secret, token)
+        finally:
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(20)
+            assert not thread.is_alive()
+            loop.close()
+
+
+def vmkiln(*arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(app, list(arguments), input=typed)
+
+
+def error_of(result: Result) -> VmkilnError:
+    assert isinstance(result.exception, VmkilnError), result.output
+    return result.exception
+
+
+def kept(user: Path) -> Path:
+    return user.parent / "config" / "vmkiln" / "contexts.json"
+
+
+def log_in(service: Listening, *, typed: str | None = None) -> Result:
+    options = ("--ca-file", str(service.authority), "--app-id", service.app_id, "--secret-stdin")
+    return vmkiln("login", service.url, *options, typed=service.secret + "\n" if typed is None else typed)
+
+
+def test_after_a_login_requests_go_to_that_service_with_that_principals_roles(listening: Listening) -> None:
+    assert log_in(listening).exit_code == 0
+    shown = vmkiln(*SUBSCRIPTIONS)
+    assert shown.exit_code == 0, shown.exception
+    assert [item["subscriptionId"] for item in json.loads(shown.stdout)["value"]] == [SUBSCRIPTION]
+    refused = error_of(vmkiln("rest", "PUT", GROUP, "--body", "-", typed='{"location": "westus2"}'))
+    assert "AuthorizationFailed" in refused.message
+
+
+def test_a_token_logs_in_too(listening: Listening) -> None:
+    options = ("--ca-file", str(listening.authority), "--token-stdin", "--name", "here")
+    assert vmkiln("login", listening.url, *options, typed=listening.token).exit_code == 0
+    assert json.loads(vmkiln("context", "show").stdout) == {
+        "name": "here", "url": listening.url, "login": "token", "appId": "", "inUse": True,
+    }  # fmt: skip
+    assert SUBSCRIPTION in vmkiln(*SUBSCRIPTIONS).stdout
+
+
+def test_the_service_of_this_machine_needs_no_secret_to_be_typed(listening: Listening) -> None:
+    assert vmkiln("login").exit_code == 0
+    assert json.loads(vmkiln("context", "show").stdout)["url"] == listening.url
+    made = vmkiln("rest", "PUT", GROUP, "--body", "-", typed='{"location": "westus2"}')
+    assert made.exit_code == 0, made.exception
+
+
+def test_without_a_context_the_service_that_runs_here_is_asked(listening: Listening, user: Path) -> None:
+    assert listening.url.startswith("https://127.0.0.1:")
+    assert vmkiln("rest", "PUT", GROUP, "--body", "-", typed='{"location": "westus2"}').exit_code == 0
+    with opened(user / "vmkiln.sqlite") as store:
+        row = store.resources.get(GROUP)
+    assert row is not None
+    assert row.created_by == "owner"
+
+
+def test_a_refused_login_is_not_kept(listening: Listening, user: Path) -> None:
+    assert "AADSTS7000215" in error_of(log_in(listening, typed="guess")).message
+    assert not kept(user).exists()
+
+
+def test_a_service_whose_authority_is_unknown_gets_no_secret(listening: Listening, user: Path) -> None:
+    options = ("--app-id", listening.app_id, "--secret-stdin")
+    error = error_of(vmkiln("login", listening.url, *options, typed=listening.secret))
+    assert "CERTIFICATE_VERIFY_FAILED" in error.message
+    assert not kept(user).exists()
+
+
+def test_what_was_typed_is_never_shown(listening: Listening) -> None:
+    shown = log_in(listening).output + vmkiln("context", "list").output + vmkiln("context", "show").output
+    shown += vmkiln("context", "list", "--json").output
+    assert listening.app_id in shown  # the search finds what is there
+    assert listening.secret not in shown
+
+
+def test_after_a_logout_its_secret_is_gone(listening: Listening, user: Path) -> None:
+    log_in(listening)
+    assert listening.secret in kept(user).read_text()
+    assert vmkiln("logout").exit_code == 0
+    assert listening.secret not in kept(user).read_text()
+    assert "no context is in use" in error_of(vmkiln("logout")).message
+
+
+def test_contexts_are_switched_by_name(listening: Listening) -> None:
+    log_in(listening)
+    assert vmkiln("context", "use", "--local").exit_code == 0
+    assert vmkiln("context", "list").stdout.startswith("  127.0.0.1")
+    assert vmkiln("context", "use", "127.0.0.1").exit_code == 0
+    assert vmkiln("context", "list").stdout.startswith("* 127.0.0.1")
+    for wrong in (["use", "other"], ["use"], ["use", "127.0.0.1", "--local"]):
+        assert isinstance(error_of(vmkiln("context", *wrong)), InputError)
+
+
+def test_every_mistake_of_a_login_is_named_at_once(user: Path) -> None:
+    error = error_of(vmkiln("login", "http://host", "--secret-stdin", "--ca-file", str(user / "none.pem")))
+    assert isinstance(error, InputError)
+    for part in ("--app-id", "https://HOST:PORT", "--ca-file"):
+        assert part in error.message
+
+
+@pytest.mark.parametrize("text", ["", "host", "http://host", "https://", "https://a:b@host", "https://host/x",
+                                  "https://host?x", "https://host:port", "file:///x"])  # fmt: skip
+def test_what_is_no_address_of_a_service_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        service_url(text)
+
+
+def test_addresses_are_kept_in_their_plain_form() -> None:
+    assert service_url("https://HOST:443/") == "https://host"
+    assert service_url("https://[::1]:8443") == "https://[::1]:8443"
+
+
+def test_without_a_service_the_same_application_answers_in_this_process(user: Path) -> None:
+    made = vmkiln("rest", "PUT", GROUP, "--body", "-", typed='{"location": "westus2", "tags": {"a": "b"}}')
+    assert made.exit_code == 0, made.exception
+    again = json.loads(vmkiln("rest", "GET", GROUP).stdout)
+    assert (again["id"], again["tags"]) == (GROUP, {"a": "b"})
+    missing = error_of(vmkiln("rest", "GET", GROUP + "x"))
+    assert isinstance(missing, ArmError)
+    assert (missing.status, missing.code) == (404, "ResourceGroupNotFound")
+    deleted = vmkiln("rest", "DELETE", GROUP)
+    assert deleted.exit_code == 0, deleted.exception
+    assert error_of(vmkiln("rest", "GET", GROUP)).exit_code == 1
+
+
+def asked(handler: httpx.MockTransport, path: str) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=handler) as web:
+            client = ArmClient(web, "https://here:1", "the-token")
+            return await client.finished(await client.request("GET", path))
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("path", ["https://elsewhere/x", "https://here:11/x", "https://here:1@elsewhere/", "x", ""])
+def test_a_token_goes_to_its_own_service_only(path: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"asked {request.url}")
+
+    with pytest.raises(InputError):
+        asked(httpx.MockTransport(handler), path)
+
+
+@pytest.mark.parametrize("path", ["//elsewhere/x", "/@elsewhere", "/\\elsewhere"])
+def test_odd_paths_stay_with_their_service(path: str) -> None:
+    hosts: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(200, json={})
+
+    asked(httpx.MockTransport(handler), path)
+    assert hosts == ["here"]
+
+
+def test_redirects_are_not_followed() -> None:
+    hosts: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(307, headers={"location": "https://elsewhere/"})
+
+    with pytest.raises(VmkilnError, match="wants us to go elsewhere"):
+        asked(httpx.MockTransport(handler), "/x")
+    assert hosts == ["here"]
+
+
+@pytest.mark.parametrize(("end", "is_good"), [("Succeeded", True), ("Failed", False), ("Canceled", False)])
+def test_operations_are_waited_for_and_their_failure_is_told(end: str, is_good: bool) -> None:
+    states = ["InProgress", end]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/x":
+            headers = {"azure-asyncoperation": "https://here:1/operation", "retry-after": "0"}
+            return httpx.Response(202, headers=headers)
+        error = {} if end == "Succeeded" else {"error": {"code": "Broken", "message": "it broke"}}
+        return httpx.Response(200, json={"status": states.pop(0), **error}, headers={"retry-after": "0"})
+
+    if is_good:
+        assert asked(httpx.MockTransport(handler), "/x").json()["status"] == end
+    else:
+        with pytest.raises(ArmError, match="it broke"):
+            asked(httpx.MockTransport(handler), "/x")
+    assert states == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"error": {"code": "Conflict", "message": "m"}}', "Conflict"),
+        (b'{"code": "Conflict", "message": "m"}', "Conflict"),
+        (b'{"error": "invalid_client", "error_description": "d"}', "invalid_client"),
+        (b"<html>", "UnexpectedAnswer"),
+        (b"[1]", "UnexpectedAnswer"),
+    ],
+)
+def test_refusals_are_read_in_every_shape(body: bytes, code: str) -> None:
+    assert refusal(httpx.Response(409, content=body)).code == code
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0", 0), ("9999", 30), ("soon", 1), ("-1", 1), ("", 1)])
+def test_pauses_are_those_that_were_asked_for_within_reason(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds

@@ -1,0 +1,190 @@
+"""Requests of the command line: to the service of a context, else to the same application in this process.
+
+A token goes to the context's own address only, over TLS that is always verified; redirects are not followed.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+
+from vmkiln.api.first_start import owner_file, read_credentials, service_directory
+from vmkiln.api.issuer import ensure_issuer
+from vmkiln.api.route import LOCAL_OPERATOR, Caller, Permission
+from vmkiln.cli.contexts import Context
+from vmkiln.cli.run import say
+from vmkiln.errors import ArmError, InputError, VmkilnError
+from vmkiln.service import opened_store
+from vmkiln.serving import only_service, real_build, running
+from vmkiln.settings import Settings
+
+EMBEDDED = "https://localhost"
+AUDIENCE = "https://management.azure.com"  # what every service takes, under whatever name it is reached
+REQUEST_SECONDS = 120.0
+GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
+MOST_PAUSE_SECONDS = 30.0
+
+
+class OperatorAccess:
+    """Access of whoever may read the state directory: the operator of this machine, who may do everything."""
+
+    def authenticate(self, headers: Mapping[str, str], *, base_url: str) -> Caller:  # noqa: ARG002
+        """The operator."""
+        return LOCAL_OPERATOR
+
+    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
+
+    def subscriptions(self, caller: Caller) -> frozenset[str] | None:  # noqa: ARG002
+        """All."""
+        return None
+
+
+class ArmClient:
+    """Asks one service. `base` is its URL without a slash at its end."""
+
+    def __init__(self, web: httpx.AsyncClient, base: str, token: str = "") -> None:
+        self._web = web
+        self._base = base
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def request(self, method: str, path: str, *, api_version: str = "", body: Any = None) -> httpx.Response:
+        """The answer to one request. `path` begins with `/`, or is a URL of this service.
+
+        Raises: `ArmError` for an answer of 400 and above; `VmkilnError` when there is none.
+        """
+        if path.startswith(f"{self._base}/"):
+            path = path.removeprefix(self._base)
+        if not path.startswith("/"):
+            raise InputError(f"`{path}` is no path of {self._base}", hint="write it from its first `/`")
+        if api_version and "api-version=" not in path:
+            path += ("&" if "?" in path else "?") + f"api-version={api_version}"
+        try:
+            found = await self._web.request(method, self._base + path, json=body, headers=self._headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise VmkilnError(f"{method} {self._base}{path}: {error or type(error).__name__}") from error
+        if found.is_redirect:
+            raise VmkilnError(f"{self._base} wants us to go elsewhere, to {found.headers.get('location', '')[:200]}")
+        if found.status_code >= 400:
+            raise refusal(found)
+        return found
+
+    async def finished(self, first: httpx.Response) -> httpx.Response:
+        """The end of an asynchronous operation: the answer itself when it is none.
+
+        Raises: `ArmError` when the operation failed or was cancelled.
+        """
+        url = first.headers.get("azure-asyncoperation", "")
+        if not url:
+            return first
+        pause = first
+        while True:
+            await asyncio.sleep(seconds_of(pause.headers.get("retry-after", "1")))
+            pause = await self.request("GET", url)
+            status = str(pause.json().get("status", ""))
+            if status.lower() == "succeeded":
+                return pause
+            if status.lower() not in GOING_ON:
+                error = pause.json().get("error") or {}
+                text = str(error.get("message") or f"the operation ended {status}")
+                raise ArmError(409, str(error.get("code") or status), text)
+
+
+def seconds_of(retry_after: str) -> float:
+    """How long to wait, from a Retry-After header; pure."""
+    return min(float(retry_after), MOST_PAUSE_SECONDS) if retry_after.isdecimal() else 1.0
+
+
+def refusal(answer: httpx.Response) -> ArmError:
+    """What an answer of 400 and above says, in the shapes of ARM and of OAuth; pure."""
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    found = found if isinstance(found, dict) else {}
+    inner = found.get("error", found)
+    if isinstance(inner, dict) and inner.get("code"):
+        return ArmError(answer.status_code, str(inner["code"]), f"{inner['code']}: {inner.get('message', '')}")
+    if isinstance(inner, str):
+        return ArmError(answer.status_code, inner, str(found.get("error_description") or inner))
+    return ArmError(answer.status_code, "UnexpectedAnswer", f"the service answered {answer.status_code}")
+
+
+def trust(authority: str) -> ssl.SSLContext:
+    """Trust in the system's authorities, and in one more (PEM). Raises: `InputError` when that is none."""
+    found = ssl.create_default_context()
+    if authority:
+        try:
+            found.load_verify_locations(cadata=authority)
+        except (ssl.SSLError, ValueError) as error:
+            raise InputError("the authority is not a certificate in PEM") from error
+    return found
+
+
+async def _token(web: httpx.AsyncClient, context: Context) -> str:
+    if context.token:
+        return context.token
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": context.app_id,
+        "client_secret": context.secret,
+        "scope": f"{AUDIENCE}/.default",
+    }
+    url = f"{context.url}/common/oauth2/v2.0/token"
+    try:
+        found = await web.post(url, data=form)
+    except httpx.HTTPError as error:
+        raise VmkilnError(f"logging in at {context.url}: {error or type(error).__name__}") from error
+    if found.status_code != 200:
+        raise refusal(found)
+    return str(found.json()["access_token"])
+
+
+def of_this_machine(settings: Settings) -> Context:
+    """The service that was started in this state directory, as its owner. Raises: `InputError` without one."""
+    directory = service_directory(settings.home)
+    owner = read_credentials(owner_file(settings.home))
+    try:
+        url = (directory / "endpoint").read_text().strip()
+    except FileNotFoundError:
+        raise InputError("no service was started here yet", hint="`vmkiln serve`, or name its URL") from None
+    authority = directory / "tls" / "ca.pem"
+    text = authority.read_text() if authority.exists() else ""
+    return Context(url, authority=text, app_id=owner.app_id, secret=owner.secret)
+
+
+@contextlib.asynccontextmanager
+async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
+    """A client of a context's service, logged in. Raises: `ArmError` when the login is refused."""
+    async with httpx.AsyncClient(verify=trust(context.authority), timeout=REQUEST_SECONDS) as web:
+        yield ArmClient(web, context.url, await _token(web, context))
+
+
+@contextlib.asynccontextmanager
+async def opened_client(settings: Settings, context: Context | None) -> AsyncIterator[ArmClient]:
+    """A client of the context's service.
+
+    Without a context: of the service that serves this state directory, as its owner; when none does, of the same
+    application in this process, which cancels what still goes on when the block ends.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if context is None:
+            try:
+                stack.enter_context(only_service(settings))
+            except InputError:
+                context = of_this_machine(settings)
+        if context is not None:
+            yield await stack.enter_async_context(remote_client(context))
+            return
+        store = stack.enter_context(opened_store(settings, say))
+        issuer = ensure_issuer(service_directory(settings.home))
+        build = real_build(settings, store)
+        served = running(settings, store, OperatorAccess(), issuer=issuer, build=build)
+        application = await stack.enter_async_context(served)
+        transport = httpx.ASGITransport(application)
+        web = await stack.enter_async_context(httpx.AsyncClient(transport=transport, timeout=REQUEST_SECONDS))
+        yield ArmClient(web, EMBEDDED)
