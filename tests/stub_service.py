@@ -15,7 +15,7 @@ from stub_build import stub_build
 from vmkiln.api.access_control import AccessControl
 from vmkiln.api.first_start import ensure_owner, service_directory
 from vmkiln.api.issuer import ensure_issuer
-from vmkiln.api.tls import ensure_tls, listen_names
+from vmkiln.api.tls import ensure_tls, listen_names, names_of
 from vmkiln.listener import Address, bound, serve
 from vmkiln.service import opened_store
 from vmkiln.serving import only_service, remember_endpoint, running
@@ -43,7 +43,7 @@ async def main(settings: Settings) -> None:
             sys.stdout.write(url + "\n")
             sys.stdout.flush()
 
-        access = AccessControl(store, issuer)
+        access = AccessControl(store, issuer, names=names_of(tls.certificate))
         async with running(settings, store, access, issuer=issuer, build=stub_build(settings, store)) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
 

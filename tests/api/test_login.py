@@ -17,6 +17,7 @@ from in_process import BASE, SUBSCRIPTION, RecordedWork, Service, an_issuer, cod
 from vmkiln.api.access_control import AccessControl
 from vmkiln.api.issuer import issuer_of, new_key
 from vmkiln.api.outside_issuer import OutsideIssuer
+from vmkiln.errors import ArmError
 from vmkiln.store.database import opened
 
 TENANT = an_issuer().tenant_id
@@ -163,6 +164,29 @@ def test_a_token_for_another_service_is_refused(real: Service) -> None:
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
     assert claims["aud"] == "https://storage.azure.com"
     assert may_list(real, body["access_token"]) == 401
+
+
+def test_the_names_of_the_certificate_are_the_services_own(real: Service) -> None:
+    names = ("build.example.org", "*.images.example.org")
+    control = AccessControl(real.parts.store, an_issuer(), names=names)
+    app_id, secret = a_principal(real)
+    for host, is_own in (("build", True), ("x.images", True), ("x.y.images", False), ("images", False)):
+        scope = f"https://{host}.example.org/.default"
+        token = log_in(real, app_id, secret, scope=scope).json()["access_token"]
+        headers = {"authorization": f"Bearer {token}"}
+        if is_own:
+            assert control.authenticate(headers, base_url=BASE).name == "ci"
+        else:
+            with pytest.raises(ArmError):
+                control.authenticate(headers, base_url=BASE)
+
+
+def test_a_forged_host_header_does_not_make_a_token_fit(real: Service) -> None:
+    app_id, secret = a_principal(real)
+    body = log_in(real, app_id, secret, scope="https://storage.azure.com/.default").json()
+    forged = {"Host": "storage.azure.com", "Authorization": f"Bearer {body['access_token']}"}
+    response = real.request("GET", SUBSCRIPTIONS.format(SUBSCRIPTION), token=None, headers=forged)
+    assert response.status_code == 401
 
 
 def test_the_audience_that_sdks_take_by_default_is_accepted(real: Service) -> None:

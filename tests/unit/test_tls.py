@@ -5,10 +5,12 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names
+from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names, names_of
+from vmkiln.errors import InputError
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 NAMES = ("localhost", "127.0.0.1", "build.example.org")
@@ -63,6 +65,13 @@ def test_two_that_start_at_once_get_the_same(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(made, range(8)))) == 1
+
+
+def test_the_names_of_a_certificate_are_read_back(tmp_path: Path) -> None:
+    files = ensure_tls(tmp_path, NAMES, now=NOW)
+    assert names_of(files.certificate) == set(NAMES)
+    with pytest.raises(InputError, match="cannot be used"):
+        names_of(files.key)
 
 
 def test_names_are_loopback_and_the_address_listened_on() -> None:

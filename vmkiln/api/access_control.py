@@ -3,8 +3,9 @@
 A Reader may read. A Contributor may also write, delete and act. An Owner may also give roles away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import jwt
 
@@ -15,6 +16,7 @@ from vmkiln.errors import ArmError
 from vmkiln.store.database import Store
 from vmkiln.store.principal_table import TOKEN_PREFIX
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 READER, CONTRIBUTOR, OWNER = "Reader", "Contributor", "Owner"
 ALLOWED: Mapping[str, frozenset[Permission]] = {
     READER: frozenset({Permission.READ}),
@@ -39,7 +41,16 @@ def allows(roles: Iterable[tuple[str, str]], permission: Permission, resource_id
 class AccessControl:
     """The service's own principals and tokens, and those of an outside issuer when there is one."""
 
-    def __init__(self, store: Store, issuer: Issuer, outside: OutsideIssuer | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        issuer: Issuer,
+        outside: OutsideIssuer | None = None,
+        *,
+        names: Collection[str] = LOOPBACK_NAMES,
+    ) -> None:
+        """`names` are the host names and addresses that the service's certificate is for."""
+        self._names = frozenset(name.lower() for name in names)
         self._store = store
         self._issuer = issuer
         self._outside = outside
@@ -56,14 +67,14 @@ class AccessControl:
                 raise self._refusal("InvalidAuthenticationToken", "The access token is invalid.", base_url)
             return Caller(principal.object_id, principal.display_name)
         try:
-            return self._of_token(token, base_url, self._store.now())
+            return self._of_token(token, self._store.now())
         except jwt.ExpiredSignatureError:
             message = "The access token expiry UTC time is earlier than current UTC time."
             raise self._refusal("ExpiredAuthenticationToken", message, base_url) from None
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             raise self._refusal("InvalidAuthenticationToken", "The access token is invalid.", base_url) from None
 
-    def _of_token(self, token: str, base_url: str, now: datetime) -> Caller:
+    def _of_token(self, token: str, now: datetime) -> Caller:
         unproven = jwt.decode(token, options={"verify_signature": False})
         if self._outside is not None and unproven.get("iss") == self._outside.issuer:
             claims = self._outside.claims(token)
@@ -74,12 +85,17 @@ class AccessControl:
             return Caller(object_id, name, is_service_principal=claims.get("idtyp") == "app")
         claims = self._issuer.claims(token, now=now)
         audience = str(claims["aud"]).rstrip("/").lower()
-        if audience not in AZURE_AUDIENCES | {base_url.lower()}:
+        # never by the Host header: whoever replays a token chooses that
+        if audience not in AZURE_AUDIENCES and not self._is_own(urlsplit(audience).hostname or ""):
             raise jwt.InvalidAudienceError("the token is for another service")
         principal = self._store.principals.find_object(str(claims["oid"]))
         if principal is None or principal.is_disabled:
             raise jwt.InvalidTokenError("the principal was removed")
         return Caller(principal.object_id, principal.display_name)
+
+    def _is_own(self, host: str) -> bool:
+        wildcard = "*." + host.partition(".")[2]
+        return host in self._names or ("." in host and wildcard in self._names)
 
     def _refusal(self, code: str, message: str, base_url: str) -> ArmError:
         challenge = (

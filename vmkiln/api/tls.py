@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vmkiln.errors import InputError
+
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397  # what clients accept at most
 RENEW_DAYS = 30
@@ -168,3 +170,14 @@ def _is_good(files: TlsFiles, names: Sequence[str], now: datetime.datetime) -> b
             and {_general_name(name) for name in names} <= set(alternative)
         )
     return False
+
+
+def names_of(certificate_file: Path) -> frozenset[str]:
+    """The host names and addresses that a certificate (PEM) is for. Raises: `InputError` when it cannot be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise InputError(f"the certificate {certificate_file} cannot be used: {error}") from error
+    addresses = (str(item) for item in names.get_values_for_type(x509.IPAddress))
+    return frozenset((*names.get_values_for_type(x509.DNSName), *addresses))

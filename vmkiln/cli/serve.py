@@ -13,7 +13,7 @@ from vmkiln.api.access_control import AccessControl
 from vmkiln.api.first_start import ensure_owner, service_directory
 from vmkiln.api.issuer import ensure_issuer
 from vmkiln.api.outside_issuer import OutsideIssuer
-from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names
+from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names, names_of
 from vmkiln.cli.interrupts import run_to_end
 from vmkiln.errors import InputError
 from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
@@ -62,7 +62,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
         issuer = ensure_issuer(directory)
         outside = OutsideIssuer(*settings.oidc) if settings.oidc else None
-        access = AccessControl(store, issuer, outside)
+        access = AccessControl(store, issuer, outside, names=names_of(tls.certificate))
         ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
         host = "localhost" if is_loopback(address.host) or address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104
         url = f"https://{host}:{listening.getsockname()[1]}"
