@@ -85,13 +85,14 @@ def _claim_group(store: Store, row: ResourceRow, template: ImageTemplate) -> dic
     """
     if "staging_group" in row.state:
         return {name: row.state[name] for name in ("staging_group", "staging_group_id", "staging_tags", "is_own_group")}
-    guid = str(uuid.uuid4())
+    # the same one when this is repeated after a crash, another one for the next template of that name
+    guid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{row.key} {row.created}"))
     name = group_name(row.resource_group, row.name, guid)
     wanted = template.properties.staging_resource_group
     managed = template.properties.managed_resource_tags
     where = wanted or group_id(row.subscription_id, name)
     existing = store.resources.get(where)
-    is_own = existing is None
+    is_own = existing is None or existing.properties.get("managedBy") == row.id
     tags = staging_tags(row, is_own=is_own, managed=managed)
     found: dict[str, Any] = {
         "staging_group": name,
@@ -116,6 +117,8 @@ def _claim_group(store: Store, row: ResourceRow, template: ImageTemplate) -> dic
                 changed_by=row.created_by,
             )
         )
+        return found
+    if is_own:
         return found
     _check_brought_group(store, existing, row)
     store.resources.change(
