@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmkiln.errors import InputError
@@ -14,11 +14,13 @@ class Settings:
 
     The state directory is `$VMKILN_HOME`, else `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln`
     (XDG Base Directory Specification). `oidc` is the issuer and the audience of tokens that somebody else issues, such
-    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE).
+    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE). `blob_connection_string` names an Azure storage account for
+    logs, scripts and VHDs, in place of the service's own blob server ($VMKILN_BLOB_CONNECTION_STRING).
     """
 
     home: Path
     oidc: tuple[str, str] | None = None
+    blob_connection_string: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
@@ -46,6 +48,21 @@ class Settings:
         return self.home / "staging"
 
     @property
+    def blobs(self) -> Path:
+        """The blob server's data, and the keys of the storage accounts."""
+        return self.home / "blobs"
+
+    @property
+    def blob_endpoint(self) -> Path:
+        """Where the blob server is reached, while it is up."""
+        return self.blobs / "endpoint.json"
+
+    @property
+    def azurite(self) -> Path:
+        """Where `vmkiln storage install` puts the blob server."""
+        return self.home / "azurite"
+
+    @property
     def runs(self) -> Path:
         """One folder for each live run: disks, sockets, keys; empty when nothing runs."""
         return self.home / "runs"
@@ -62,10 +79,11 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     if bool(issuer) != bool(audience):
         raise InputError("VMKILN_OIDC_ISSUER and VMKILN_OIDC_AUDIENCE go together; one of them is not set")
     oidc = (issuer, audience) if issuer else None
+    blobs = environment.get("VMKILN_BLOB_CONNECTION_STRING", "")
     if home := environment.get("VMKILN_HOME"):
-        return Settings(home=Path(home).absolute(), oidc=oidc)
+        return Settings(Path(home).absolute(), oidc, blobs)
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
-    return Settings(home=Path(state).absolute() / "vmkiln", oidc=oidc)
+    return Settings(Path(state).absolute() / "vmkiln", oidc, blobs)
 
 
 def read_settings() -> Settings:

@@ -1,0 +1,93 @@
+"""The keys of storage accounts: two random ones each, in a file that only the service's user can read.
+
+The blob server reads the same file, so an account is there as soon as it has keys, and gone as soon as it has none.
+
+*Leaves behind:* the file. *Undone by:* `forget`. *Safe to repeat:* yes.
+Source: Azure's account keys are 64 random bytes in base64, `key1` and `key2`, so that one can be replaced in use.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+KEY_BYTES = 64
+NAMES = ("key1", "key2")
+Keys = tuple[str, str]
+
+
+def new_key() -> str:
+    """64 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+@dataclass(frozen=True)
+class AccountKeys:
+    """The keys in a file `{"account": ["first key", "second key"]}` of mode 0600; changed under a lock, whole."""
+
+    file: Path
+
+    def all(self) -> dict[str, Keys]:
+        """The keys of every account; none without the file."""
+        try:
+            found = json.loads(self.file.read_text())
+        except FileNotFoundError:
+            return {}
+        return {name: (keys[0], keys[1]) for name, keys in found.items()}
+
+    def of(self, account: str) -> Keys:
+        """An account's keys, made when it has none."""
+        found = self.all().get(account)
+        return found if found is not None else self.ensure([account])[account]
+
+    def ensure(self, accounts: Sequence[str]) -> dict[str, Keys]:
+        """Give keys to the accounts that have none; returns the keys of all accounts."""
+        with self._locked():
+            found = self.all()
+            missing = [account for account in accounts if account not in found]
+            if missing or not self.file.exists():
+                found |= {account: (new_key(), new_key()) for account in missing}
+                self._write(found)
+        return found
+
+    def renew(self, account: str, name: str) -> Keys:
+        """Replace `key1` or `key2` of an account; the old one is worth nothing from then on."""
+        with self._locked():
+            found = self.all()
+            first, second = found.get(account) or (new_key(), new_key())
+            found[account] = (new_key(), second) if name == NAMES[0] else (first, new_key())
+            self._write(found)
+        return found[account]
+
+    def forget(self, accounts: Sequence[str]) -> None:
+        """Take the keys of accounts away; content when they have none."""
+        with self._locked():
+            found = self.all()
+            left = {name: keys for name, keys in found.items() if name not in accounts}
+            if left != found:
+                self._write(left)
+
+    def _write(self, accounts: dict[str, Keys]) -> None:
+        temporary = self.file.with_suffix(".part")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(accounts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.file)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Where the blobs of storage accounts are served right now, as the service last wrote it down.
+
+*Leaves behind:* a small file. *Undone by:* writing none. *Safe to repeat:* yes.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class BlobService(StrEnum):
+    """Who serves the blobs: our own Azurite, one account for each staging group; or one account from outside."""
+
+    AZURITE = "azurite"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class BlobEndpoint:
+    """Who serves, and its URL without a slash at the end."""
+
+    service: BlobService
+    url: str
+
+    def of_account(self, account: str) -> str:
+        """The address of one storage account, path-style: names such as `<account>.localhost` do not resolve."""
+        return f"{self.url}/{account}/"
+
+
+def write_endpoint(file: Path, endpoint: BlobEndpoint | None) -> None:
+    """Write down where the blobs are, or (none) that nobody serves them."""
+    if endpoint is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = file.with_suffix(".part")
+    temporary.write_text(json.dumps({"service": endpoint.service, "url": endpoint.url}))
+    temporary.replace(file)
+
+
+def read_endpoint(file: Path) -> BlobEndpoint | None:
+    """Where the blobs are; none when nobody serves them."""
+    try:
+        found = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    return BlobEndpoint(BlobService(found["service"]), found["url"])

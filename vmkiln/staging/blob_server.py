@@ -1,0 +1,188 @@
+"""Azurite, the blob server of the storage accounts: found, started, watched, and started again when it ends.
+
+It listens on loopback only and asks for an account's key. It dies with the service.
+
+*Leaves behind:* its data folder, which holds copies of what the staging folders hold. *Undone by:* leaving the block.
+*Safe to repeat:* yes, on the same folder.
+Source: clients.md, section 6 (options, start-up, memory); Azurite's own `--help`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.errors import HostUnfit, VmkilnError
+from vmkiln.host import command
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "azurite-blob"
+LOOPBACK = "127.0.0.1"
+MOST_HEAP_MIB = 256  # it is at 115 MiB when idle, at 185 MiB after a large page blob
+START_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+STEADY_SECONDS = 60.0
+LISTENS = b"successfully listens on"
+PACKAGE = Path(__file__).parent / "azurite"
+ACCOUNTS_SCRIPT = PACKAGE / "accounts.cjs"
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """The installed blob server: the node that runs it, and its main script."""
+
+    node: Path
+    main: Path
+
+
+@dataclass(frozen=True)
+class BlobPlace:
+    """Where the blob server keeps its things: its data, the accounts' keys, the port it had last."""
+
+    directory: Path
+
+    @property
+    def data(self) -> Path:
+        """Azurite's own folder."""
+        return self.directory / "data"
+
+    @property
+    def keys(self) -> Path:
+        """The accounts' keys (see `account_keys.py`)."""
+        return self.directory / "accounts.json"
+
+    @property
+    def port(self) -> Path:
+        """The port it had last, so that a connection string stays good after a restart."""
+        return self.directory / "port"
+
+
+def find_azurite(install_directory: Path, *, search_path: str | None = None) -> Azurite | None:
+    """Azurite as `vmkiln storage install` put it into a folder, else from PATH; none when it or node is missing."""
+    node = shutil.which("node", path=search_path)
+    ours = install_directory / "node_modules" / ".bin" / PROGRAM
+    found = str(ours) if ours.exists() else shutil.which(PROGRAM, path=search_path)
+    if node is None or found is None:
+        return None
+    return Azurite(Path(node), Path(found).resolve())
+
+
+def arguments(azurite: Azurite, place: BlobPlace, port: int) -> list[str | Path]:
+    """The command line; pure."""
+    return [
+        azurite.node,
+        f"--max-old-space-size={MOST_HEAP_MIB}",
+        "--require",
+        ACCOUNTS_SCRIPT,
+        azurite.main,
+        "--blobHost",
+        LOOPBACK,
+        "--blobPort",
+        str(port),
+        "--location",
+        place.data,
+        "--silent",
+        "--disableTelemetry",
+        "--skipApiVersionCheck",
+    ]
+
+
+def environment(azurite: Azurite, place: BlobPlace) -> Mapping[str, str]:
+    """What it is told by its environment: nothing of ours but where the accounts are; pure."""
+    return {"PATH": str(azurite.node.parent), "HOME": str(place.directory), "VMKILN_ACCOUNTS": str(place.keys)}
+
+
+def next_pause(pause_seconds: float, *, lived_seconds: float) -> float:
+    """How long to wait before the next start; pure."""
+    if lived_seconds >= STEADY_SECONDS:
+        return FIRST_PAUSE_SECONDS
+    return min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` when it is free on loopback, else another one."""
+    for port in (wanted, 0):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((LOOPBACK, port))
+            return int(trial.getsockname()[1])
+    raise HostUnfit(f"no port is free on {LOOPBACK}")
+
+
+def last_port(place: BlobPlace) -> int:
+    """The port it had last; 0 when it has had none."""
+    try:
+        return int(place.port.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+async def supervise(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> None:
+    """Keep the blob server up until cancelled.
+
+    `on_change` gets its URL each time it is ready, and '' each time it has ended.
+    """
+    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    loop = asyncio.get_running_loop()
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        began = loop.time()
+        try:
+            reason = await _live_once(azurite, place, on_change)
+        except (VmkilnError, OSError) as error:
+            reason = str(error)
+        finally:
+            on_change("")
+        logger.warning("the blob server ended and is started again in %g s: %s", pause, reason)
+        await asyncio.sleep(pause)
+        pause = next_pause(pause, lived_seconds=loop.time() - began)
+
+
+async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> str:
+    """One life of the blob server; returns why it ended."""
+    port = free_port(last_port(place))
+    async with command.start(
+        arguments(azurite, place, port),
+        stdout=command.PIPE,
+        stderr=command.PIPE,
+        environment=environment(azurite, place),
+        directory=place.data,
+    ) as process:
+        assert process.stdout is not None  # both asked for just above
+        assert process.stderr is not None
+        errors = asyncio.create_task(_tail(process.stderr))
+        try:
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    is_up = await _listens(process.stdout)
+            except TimeoutError:
+                return f"it did not listen within {START_SECONDS:g} s"
+            if is_up:
+                place.port.write_text(f"{port}\n")
+                on_change(f"http://{LOOPBACK}:{port}")
+                await _tail(process.stdout)
+            status = await process.wait()
+            return f"exit status {status}: {(await errors).strip()[-500:]}"
+        finally:
+            errors.cancel()
+
+
+async def _listens(output: asyncio.StreamReader) -> bool:
+    """Whether it says that it listens: its own word, for a connection could be to another's program."""
+    while line := await output.readline():
+        if LISTENS in line:
+            return True
+    return False
+
+
+async def _tail(output: asyncio.StreamReader) -> str:
+    tail = b""
+    while chunk := await output.read(4096):
+        tail = (tail + chunk)[-4096:]
+    return tail.decode(errors="replace")
