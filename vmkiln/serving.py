@@ -20,12 +20,14 @@ from vmkiln.api.issuer import Issuer
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
+from vmkiln.run.blob_storage import BlobStorage, external_service
 from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
 from vmkiln.service import available_memory_mib, prepared_host
 from vmkiln.settings import Settings
+from vmkiln.staging.blob_server import find_azurite
 from vmkiln.store.database import Store
 
 RUN_CPUS = 2
@@ -107,12 +109,16 @@ async def running(
         return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
     parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES)
-    working = asyncio.create_task(builder.serve())
+    connection = settings.blob_connection_string
+    external = external_service(connection) if connection else None
+    blobs = BlobStorage(settings, store, find_azurite(settings.azurite), external)
+    working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
     try:
         yield application(parts, dispatcher)
     finally:
-        working.cancel()
-        await asyncio.wait([working])
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
 
 
 def remember_endpoint(settings: Settings, url: str) -> Path:

@@ -14,8 +14,8 @@ class Settings:
 
     The state directory is `$VMKILN_HOME`, else `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln`
     (XDG Base Directory Specification). `oidc` is the issuer and the audience of tokens that somebody else issues, such
-    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE). `blob_connection_string` names an Azure storage account for
-    logs, scripts and VHDs, in place of the service's own blob server ($VMKILN_BLOB_CONNECTION_STRING).
+    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE). `blob_connection_string` names an Azure storage account
+    for logs, scripts and VHDs, in place of the service's own blob server ($VMKILN_BLOB_CONNECTION_STRING).
     """
 
     home: Path

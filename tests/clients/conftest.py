@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_clients import SUBSCRIPTION, Az, Login, az_of, login_of
+from real_clients import CLIENTS, SUBSCRIPTION, Az, Login, az_of, login_of
 
 TESTS = Path(__file__).parents[1]
 
@@ -21,7 +21,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def login(home: Path) -> Iterator[Login]:
     """A running service."""
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    azurite = CLIENTS / "node_modules/.bin"
+    assert (azurite / "azurite-blob").exists(), f"{azurite} has no Azurite: `script/test-clients` installs it"
+    path = f"{azurite}:{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": path}
     command = [sys.executable, "-m", "stub_service", str(home)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

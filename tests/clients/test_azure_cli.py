@@ -9,6 +9,7 @@ import pytest
 from in_process import wait_for
 from real_clients import SUBSCRIPTION, Az, Login
 
+TEMPLATES = "Microsoft.VirtualMachineImages/imageTemplates"
 SHELL = {"type": "Shell", "name": "first", "inline": ["echo hello"]}
 SOURCE = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12", "version": "latest"}
 
@@ -211,3 +212,31 @@ def test_a_wrong_secret_is_told(login: Login, az: Az, tmp_path: Path, secret: st
     plain.run("config", "set", "core.instance_discovery=false")
     done = plain.run("login", "--service-principal", "-u", login.app_id, "-p", secret, "--tenant", login.tenant)
     assert done.returncode != 0
+
+
+def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group_id: str, tmp_path: Path) -> None:
+    file = in_file(tmp_path, template(group_id, "echo downloaded"))
+    az("image", "builder", "create", "-g", "rg1", "-n", "logged", "--image-template", file)
+    az("image", "builder", "run", "-g", "rg1", "-n", "logged")
+    assert ended(az, "logged")["runState"] == "Succeeded"
+    shown = az("resource", "show", "--ids", f"{group_id}/providers/{TEMPLATES}/logged", "--api-version", "2025-10-01")
+    group = shown["properties"]["exactStagingResourceGroup"].rpartition("/")[2]
+    account = az("storage", "account", "list", "-g", group)[0]["name"]
+    keys = az("storage", "account", "keys", "list", "-g", group, "-n", account)
+    assert [key["keyName"] for key in keys] == ["key1", "key2"]
+    found = az("storage", "account", "show-connection-string", "-g", group, "-n", account)["connectionString"]
+    connection = ("--connection-string", found)
+
+    def logs() -> list[str]:
+        done = az.run("storage", "blob", "list", "-c", "packerlogs", *connection, "-o", "json")
+        return [blob["name"] for blob in json.loads(done.stdout)] if done.returncode == 0 else []
+
+    name = wait_for(logs)[0]
+    assert name.endswith("/customization.log")
+    target = tmp_path / "customization.log"
+    az("storage", "blob", "download", "-c", "packerlogs", "-n", name, "-f", str(target), *connection)
+    assert "PACKER OUT echo downloaded" in target.read_text()
+    az("storage", "account", "keys", "renew", "-g", group, "-n", account, "--key", "primary")
+    refused = az.run("storage", "blob", "list", "-c", "packerlogs", *connection)
+    assert refused.returncode != 0
+    assert "AuthorizationFailure" in refused.stderr + refused.stdout or "Authentication" in refused.stderr

@@ -1,11 +1,13 @@
-"""The storage account of a staging resource group: what it holds, and its logs, served by ourselves.
+"""The storage account of a staging resource group: its blob endpoint and keys, what it holds, and its logs.
 
-A log's address is the one that a failed run's message names, so `az rest --url` fetches it. Nothing here is written.
-Source: aib-reference.md, sections 3.10 and 3.13.
+The blob server answers Azure's Blob protocol; without one, logs are read here with the caller's own login. A log's
+address is the one that a failed run's message names, so `az rest --url` fetches it.
+Source: aib-reference.md, sections 3.10 and 3.13; clients.md, section 3, number 15 (why endpoints are path-style).
 """
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from vmkiln.api.groups import group_of
 from vmkiln.api.kept_resources import GROUP_PATH
@@ -14,6 +16,9 @@ from vmkiln.api.route import Answer, Body, Call, Permission, Route
 from vmkiln.api.staging_resources import refuse_change, staging_group
 from vmkiln.errors import ArmError
 from vmkiln.run.kept_template import RESOURCE_GROUP
+from vmkiln.staging.account_keys import NAMES, AccountKeys, Keys
+from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
+from vmkiln.staging.blob_server import BlobPlace
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
 from vmkiln.staging.storage_account import LOGS, StorageAccount
 from vmkiln.store.rows import ResourceRow, StagingGroupRow
@@ -24,6 +29,7 @@ IN_SUBSCRIPTION = f"/subscriptions/{{subscriptionId}}/providers/{STORAGE_ACCOUNT
 CONTAINERS = f"{ONE}/blobServices/default/containers"
 CONTAINER = f"{CONTAINERS}/{{containerName}}"
 BLOB = f"{CONTAINER}/{{folderName}}/{{blobName}}"
+NO_STORE = {"Cache-Control": "no-store"}
 MOST_BLOB_BYTES = 512 * 1024 * 1024
 
 
@@ -31,9 +37,23 @@ def _id(group: ResourceRow, name: str) -> str:
     return f"{group.id}/providers/{STORAGE_ACCOUNT}/{name}"
 
 
+def blob_endpoint(call: Call) -> BlobEndpoint | None:
+    """Where the caller finds blobs; none when nobody serves them, or only to this machine and the caller is elsewhere.
+
+    Who asks for this service under a name of this machine's own is taken to be on it.
+    """
+    endpoint = read_endpoint(call.parts.settings.blob_endpoint)
+    if endpoint is None or endpoint.service is BlobService.EXTERNAL:
+        return endpoint
+    host = urlsplit(call.base_url).hostname or ""
+    return endpoint if host in {"localhost", "::1"} or host.startswith("127.") else None
+
+
 def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> dict[str, Any]:
     """A storage account as clients see it."""
     account_id = _id(group, staging.storage_account)
+    endpoint = blob_endpoint(call)
+    blobs = {} if endpoint is None else {"primaryEndpoints": {"blob": endpoint.of_account(staging.storage_account)}}
     return {
         "id": account_id,
         "name": staging.storage_account,
@@ -48,8 +68,9 @@ def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> di
             "primaryLocation": group.location,
             "statusOfPrimary": "available",
             "allowBlobPublicAccess": False,
-            "allowSharedKeyAccess": False,
-            "supportsHttpsTrafficOnly": True,
+            "allowSharedKeyAccess": endpoint is not None and endpoint.service is BlobService.AZURITE,
+            "supportsHttpsTrafficOnly": endpoint is None or endpoint.url.startswith("https:"),
+            **blobs,
             "logs": f"{call.base_url}{account_id}/blobServices/default/containers/{LOGS}",
         },
     }
@@ -86,11 +107,37 @@ def list_in_subscription(call: Call) -> Answer:
     return _bodies(call, [group for group in groups if call.may(Permission.READ, group.id)])
 
 
+def _keys(call: Call) -> AccountKeys:
+    """The keys, when there is somebody to show them to. Raises: `ArmError` 409."""
+    endpoint = blob_endpoint(call)
+    if endpoint is None or endpoint.service is not BlobService.AZURITE:
+        message = "the account has no keys: its logs are read with your own login"
+        hint = "GET its blobServices/default/containers; `vmkiln storage install` adds a blob server"
+        raise ArmError(409, "KeyBasedAuthenticationNotPermitted", message, hint=hint)
+    return AccountKeys(BlobPlace(call.parts.settings.blobs).keys)
+
+
+def _keys_body(keys: Keys) -> dict[str, Any]:
+    return {
+        "keys": [
+            {"keyName": name, "value": value, "permissions": "FULL"} for name, value in zip(NAMES, keys, strict=True)
+        ]
+    }
+
+
 def list_keys(call: Call) -> Answer:
-    """POST listKeys: there are none; what the account holds is read with the caller's own login."""
-    _found(call)
-    message = "the account has no keys: its logs are read with your own login"
-    raise ArmError(409, "KeyBasedAuthenticationNotPermitted", message, hint="GET its blobServices/default/containers")
+    """POST listKeys: both keys, for whoever may act on the account; never for its readers."""
+    _, staging = _found(call)
+    return Answer(200, _keys_body(_keys(call).of(staging.storage_account)), NO_STORE)
+
+
+def regenerate_key(call: Call) -> Answer:
+    """POST regenerateKey: a new `key1` or `key2`."""
+    _, staging = _found(call)
+    name = call.body.get("keyName")
+    if name not in NAMES:
+        raise ArmError(400, "InvalidValuesForRequestParameters", "`keyName` must be key1 or key2", target="keyName")
+    return Answer(200, _keys_body(_keys(call).renew(staging.storage_account, name)), NO_STORE)
 
 
 def _account(call: Call) -> StorageAccount:
@@ -143,6 +190,9 @@ ROUTES = (
     Route("PUT", ONE, "StorageAccounts_Create", Permission.WRITE, refuse_change, Body.OPTIONAL_JSON),
     Route("DELETE", ONE, "StorageAccounts_Delete", Permission.DELETE, refuse_change),
     Route("POST", f"{ONE}/listKeys", "StorageAccounts_ListKeys", Permission.ACTION, list_keys, Body.OPTIONAL_JSON),
+    Route(
+        "POST", f"{ONE}/regenerateKey", "StorageAccounts_RegenerateKey", Permission.ACTION, regenerate_key, Body.JSON
+    ),
     Route("GET", CONTAINERS, "BlobContainers_List", Permission.READ, list_containers),
     Route("GET", CONTAINER, "BlobContainers_ListBlobs", Permission.READ, list_blobs),
     Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False),

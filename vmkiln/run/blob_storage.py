@@ -71,7 +71,9 @@ class BlobStorage:
         if self.external is not None:
             self._changed(BlobEndpoint(BlobService.EXTERNAL, str(self.external.url).rstrip("/")))
             await self._together(self._send_logs(), self._send_the_rest())
-        elif self.azurite is not None:
+        elif self.azurite is None:
+            logger.info("Azurite is not installed, so logs are read over the service only (`vmkiln storage install`)")
+        else:
             self.keys.ensure([])
             server = supervise(self.azurite, BlobPlace(self.settings.blobs), self._server_changed)
             await self._together(server, self._send_logs(), self._send_the_rest())
@@ -150,7 +152,8 @@ class BlobStorage:
     def _publish(self, uploader: Uploader, groups: Iterable[str]) -> None:
         for group in sorted(groups):
             account = account_of(self.settings, group)
-            uploader.publish(account, self.destination(account.name))
+            if account.directory.is_dir():
+                uploader.publish(account, self.destination(account.name))
 
     def _withdraw_deleted(self) -> None:
         """Take away what belonged to groups that are gone."""

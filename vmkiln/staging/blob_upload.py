@@ -63,8 +63,6 @@ class Uploader:
 
     def publish(self, account: StorageAccount, destination: Destination) -> None:
         """Send what is new in an account. Raises: `AzureError` when the blob service refuses or is away."""
-        if not account.directory.is_dir():
-            return
         for blob in account.blobs():
             container, _, _ = blob.partition("/")
             if "/" not in blob or is_unfinished(blob) or (container == LOGS) is not self.is_for_logs:

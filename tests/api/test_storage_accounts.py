@@ -1,0 +1,104 @@
+"""Storage accounts while a blob server is up: a path-style endpoint, and keys for those who may act on the account."""
+
+import json
+
+import pytest
+from in_process import SUBSCRIPTION, Service, code_of
+
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
+from vmkiln.staging.storage_account import account_name
+from vmkiln.store.rows import ResourceRow
+
+GROUP = "IT_rg1_web_1"
+NAME = account_name(GROUP)
+ACCOUNT = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Storage/storageAccounts/{NAME}"
+URL = "http://127.0.0.1:10000"
+
+
+@pytest.fixture
+def account(service: Service) -> str:
+    """The id of the storage account of a staging resource group."""
+    store, settings = service.parts.store, service.parts.settings
+    staging_resource_group.create(settings.staging, store, name=GROUP, run_id="", tags={})
+    store.resources.put(
+        ResourceRow(
+            id=ACCOUNT.partition("/providers/")[0],
+            type="Microsoft.Resources/resourceGroups",
+            name=GROUP,
+            subscription_id=SUBSCRIPTION,
+            resource_group=GROUP,
+            location="westus2",
+            state={"staging_group": GROUP},
+        )
+    )
+    return ACCOUNT
+
+
+def serve_blobs(service: Service, kind: BlobService = BlobService.AZURITE, url: str = URL) -> None:
+    write_endpoint(service.parts.settings.blob_endpoint, BlobEndpoint(kind, url))
+
+
+def keys_of(service: Service, account: str, action: str = "listKeys", body: object = None, **options: str) -> list[str]:
+    response = service.request("POST", f"{account}/{action}?$expand=kerb", body, **options)
+    assert response.status_code == 200, response.text
+    assert response.headers["cache-control"] == "no-store"
+    assert [key["keyName"] for key in response.json()["keys"]] == ["key1", "key2"]
+    return [key["value"] for key in response.json()["keys"]]
+
+
+def test_the_endpoint_is_path_style_and_the_keys_are_those_of_the_blob_server(service: Service, account: str) -> None:
+    serve_blobs(service)
+    properties = service.get(account).json()["properties"]
+    assert properties["primaryEndpoints"] == {"blob": f"{URL}/{NAME}/"}
+    assert properties["allowSharedKeyAccess"] is True
+    assert properties["supportsHttpsTrafficOnly"] is False
+    keys = keys_of(service, account)
+    assert json.loads((service.parts.settings.blobs / "accounts.json").read_text()) == {NAME: keys}
+    assert keys_of(service, account, token="contributor") == keys
+
+
+def test_readers_and_strangers_never_see_a_key(service: Service, account: str) -> None:
+    serve_blobs(service)
+    for token in ("reader", "stranger"):
+        for action, body in (("listKeys", None), ("regenerateKey", {"keyName": "key1"})):
+            response = service.request("POST", f"{account}/{action}", body, token=token)
+            assert (response.status_code, code_of(response)) == (403, "AuthorizationFailed")
+    keys = keys_of(service, account)
+    shown = service.get(account, token="reader").text
+    assert not any(key in shown for key in keys)
+
+
+def test_a_key_is_renewed_by_name(service: Service, account: str) -> None:
+    serve_blobs(service)
+    before = keys_of(service, account)
+    after = keys_of(service, account, "regenerateKey", {"keyName": "key1"})
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    assert keys_of(service, account) == after
+    refused = service.request("POST", f"{account}/regenerateKey", {"keyName": ["key1"]})
+    assert (refused.status_code, code_of(refused)) == (400, "InvalidValuesForRequestParameters")
+
+
+def test_without_a_blob_server_there_is_no_endpoint_and_no_key(service: Service, account: str) -> None:
+    properties = service.get(account).json()["properties"]
+    assert "primaryEndpoints" not in properties
+    assert properties["allowSharedKeyAccess"] is False
+    assert code_of(service.request("POST", f"{account}/listKeys")) == "KeyBasedAuthenticationNotPermitted"
+
+
+def test_a_caller_on_another_machine_is_not_sent_to_this_ones_loopback(service: Service, account: str) -> None:
+    serve_blobs(service)
+    elsewhere = f"https://build.example:8443{account}"
+    assert "primaryEndpoints" not in service.get(elsewhere).json()["properties"]
+    refused = service.request("POST", f"{elsewhere}/listKeys")
+    assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
+
+
+def test_the_key_of_an_account_from_outside_is_not_handed_out(service: Service, account: str) -> None:
+    serve_blobs(service, BlobService.EXTERNAL, "https://logs.blob.core.windows.net")
+    properties = service.get(account).json()["properties"]
+    assert properties["primaryEndpoints"] == {"blob": f"https://logs.blob.core.windows.net/{NAME}/"}
+    assert properties["supportsHttpsTrafficOnly"] is True
+    refused = service.request("POST", f"{account}/listKeys")
+    assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"

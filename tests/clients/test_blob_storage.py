@@ -1,0 +1,225 @@
+"""The blobs of storage accounts, served by the real Azurite and read with Azure's own library."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobServiceClient, BlobType
+from real_clients import CLIENTS
+
+from vmkiln.run import blob_storage
+from vmkiln.run.blob_storage import BlobStorage, external_service
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.blob_endpoint import read_endpoint
+from vmkiln.staging.blob_server import Azurite, find_azurite
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.store.database import Store, opened
+
+LOG = "packerlogs/run1/customization.log"
+SECONDS = 60
+
+
+@pytest.fixture
+def azurite() -> Azurite:
+    found = find_azurite(CLIENTS)
+    assert found is not None, f"there is no Azurite in {CLIENTS}: `script/test-clients` installs it"
+    return found
+
+
+@dataclass
+class Place:
+    """A state directory with a store, and what keeps its blobs."""
+
+    settings: Settings
+    store: Store
+    storage: BlobStorage
+
+    def group(self, name: str) -> StagingResourceGroup:
+        return staging_resource_group.create(self.settings.staging, self.store, name=name, run_id="", tags={})
+
+    def client(self, account: str, *, key: str = "") -> BlobServiceClient:
+        endpoint = read_endpoint(self.settings.blob_endpoint)
+        assert endpoint is not None
+        credential = {"account_name": account, "account_key": key or self.storage.keys.of(account)[1]}
+        return BlobServiceClient(endpoint.of_account(account), credential=credential, retry_total=0)
+
+    def content(self, account: str, blob: str) -> bytes | None:
+        """A blob's bytes; none when it cannot be read (yet)."""
+        container, _, name = blob.partition("/")
+        if read_endpoint(self.settings.blob_endpoint) is None:
+            return None
+        with self.client(account) as client, contextlib.suppress(HttpResponseError, OSError):
+            return bytes(client.get_blob_client(container, name).download_blob().readall())
+        return None
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    async with asyncio.timeout(SECONDS):
+        while not (found := await asyncio.to_thread(condition)):
+            await asyncio.sleep(0.05)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def served(storage: BlobStorage) -> AsyncIterator[None]:
+    task = asyncio.create_task(storage.serve())
+    try:
+        await until(lambda: task.done() or read_endpoint(storage.settings.blob_endpoint))
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def place(tmp_path: Path, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    monkeypatch.setattr(blob_storage, "LOGS_SECONDS", 0.1)
+    settings = Settings(tmp_path)
+    with opened(settings.database) as store:
+        yield Place(settings, store, BlobStorage(settings, store, azurite, look_seconds=0.1))
+
+
+def server_pid(home: Path) -> int:
+    """The process of the blob server that works in a state directory."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+                if "--blobPort" in words and str(home / "blobs/data") in words:
+                    return int(folder.name)
+    return 0
+
+
+async def test_logs_scripts_and_vhds_are_read_as_they_are(place: Place) -> None:
+    account = place.group("IT_one").storage_account
+    account.blob(LOG).write_bytes(b"first\n")
+    account.blob("scripts/0000-a.sh").write_bytes(b"echo \xff")
+    with account.blob("vhds/out.vhd").open("wb") as disk:
+        disk.write(b"begin")
+        disk.seek(20 * 1024**2 + 1024)
+        disk.write(b"end" + bytes(509))
+    account.blob("vhds/next.part").write_bytes(b"half")
+    async with served(place.storage):
+        for blob in (LOG, "scripts/0000-a.sh", "vhds/out.vhd"):
+            wanted = (account.directory / blob).read_bytes()
+            await until(lambda blob=blob, wanted=wanted: place.content(account.name, blob) == wanted)
+        with place.client(account.name) as client:
+            containers = sorted(item.name for item in client.list_containers())
+            assert containers == ["packerlogs", "scripts", "vhds"]
+            vhds = list(client.get_container_client("vhds").list_blobs())
+            assert [(item.name, item.blob_type) for item in vhds] == [("out.vhd", BlobType.PAGEBLOB)]
+
+
+async def test_a_log_grows_while_its_run_goes_on(place: Place) -> None:
+    account = place.group("IT_one").storage_account
+    path = account.blob(LOG)
+    path.write_bytes(b"line 0\n")
+    place.storage._live_groups = lambda: {"IT_one"}  # type: ignore[method-assign]
+    async with served(place.storage):
+        for number in range(1, 4):
+            await until(lambda: place.content(account.name, LOG) == path.read_bytes())
+            with path.open("ab") as log:
+                log.write(f"line {number}\n".encode())
+        await until(lambda: place.content(account.name, LOG) == path.read_bytes())
+
+
+async def test_each_group_has_an_account_of_its_own_as_soon_as_it_is_there(place: Place) -> None:
+    first = place.group("IT_one").storage_account
+    first.blob(LOG).write_bytes(b"first\n")
+    async with served(place.storage):
+        await until(lambda: place.content(first.name, LOG))
+        pid = server_pid(place.settings.home)
+        second = place.group("IT_two").storage_account
+        second.blob(LOG).write_bytes(b"second\n")
+        assert await until(lambda: place.content(second.name, LOG)) == b"second\n"
+        assert server_pid(place.settings.home) == pid, "nobody is cut off for a new account"
+        wrong = place.client(second.name, key=place.storage.keys.of(first.name)[0])
+        with wrong, pytest.raises(HttpResponseError) as refused:
+            await asyncio.to_thread(lambda: list(wrong.list_containers()))
+        assert refused.value.status_code == 403
+        well_known = place.client("devstoreaccount1", key=place.storage.keys.of(first.name)[0])
+        with well_known, pytest.raises(HttpResponseError) as unknown:
+            await asyncio.to_thread(lambda: list(well_known.list_containers()))
+        assert unknown.value.status_code in {403, 404}
+
+
+async def test_a_killed_server_comes_back_where_it_was(place: Place) -> None:
+    account = place.group("IT_one").storage_account
+    path = account.blob(LOG)
+    path.write_bytes(b"before\n")
+    async with served(place.storage):
+        await until(lambda: place.content(account.name, LOG))
+        endpoint, key = read_endpoint(place.settings.blob_endpoint), place.storage.keys.of(account.name)
+        pid = server_pid(place.settings.home)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: server_pid(place.settings.home) not in {0, pid})
+        with path.open("ab") as log:
+            log.write(b"after\n")
+        place.storage._live_groups = lambda: {"IT_one"}  # type: ignore[method-assign]
+        await until(lambda: place.content(account.name, LOG) == b"before\nafter\n")
+        assert read_endpoint(place.settings.blob_endpoint) == endpoint
+        assert place.storage.keys.of(account.name) == key
+    assert server_pid(place.settings.home) == 0
+    assert read_endpoint(place.settings.blob_endpoint) is None
+
+
+async def test_what_a_crash_left_out_is_sent_at_the_next_start(place: Place, azurite: Azurite) -> None:
+    account = place.group("IT_one").storage_account
+    path = account.blob(LOG)
+    path.write_bytes(b"one\n")
+    disk = account.blob("vhds/out.vhd")
+    disk.write_bytes(b"x" * 1024)
+    async with served(place.storage):
+        await until(lambda: place.content(account.name, "vhds/out.vhd") and place.content(account.name, LOG))
+        with place.client(account.name) as client:
+            half = client.get_blob_client("vhds", "out.vhd")
+            half.create_page_blob(1024)  # as an upload that was cut off leaves it
+    path.write_bytes(b"one\ntwo\n")
+    again = BlobStorage(place.settings, place.store, azurite, look_seconds=0.1)
+    async with served(again):
+        await until(lambda: place.content(account.name, LOG) == b"one\ntwo\n")
+        await until(lambda: place.content(account.name, "vhds/out.vhd") == b"x" * 1024)
+
+
+async def test_a_deleted_group_takes_its_account_along(place: Place) -> None:
+    group, other = place.group("IT_one"), place.group("IT_two")
+    for account in (group.storage_account, other.storage_account):
+        account.blob(LOG).write_bytes(b"text\n")
+    async with served(place.storage):
+        await until(lambda: place.content(group.storage_account.name, LOG))
+        key = place.storage.keys.of(group.storage_account.name)[0]
+        row = next(row for row in place.store.list_staging_groups() if row.name == "IT_one")
+        staging_resource_group.delete(place.settings.staging, place.store, row)
+        await until(lambda: group.storage_account.name not in place.storage.keys.all())
+        with place.client(group.storage_account.name, key=key) as client, pytest.raises(HttpResponseError):
+            await asyncio.to_thread(lambda: list(client.list_containers()))
+        assert place.content(other.storage_account.name, LOG) == b"text\n"
+
+
+async def test_blobs_go_to_an_account_from_outside_when_one_is_set(place: Place, tmp_path: Path) -> None:
+    async with served(place.storage):
+        outside = place.group("IT_outside").storage_account.name
+        key = place.storage.keys.of(outside)[0]
+        endpoint = read_endpoint(place.settings.blob_endpoint)
+        assert endpoint is not None
+        text = f"AccountName={outside};AccountKey={key};BlobEndpoint={endpoint.of_account(outside)}"
+        settings = Settings(tmp_path / "other")
+        settings.home.mkdir()
+        with opened(settings.database) as store, external_service(text) as service:
+            other = Place(settings, store, BlobStorage(settings, store, None, service, look_seconds=0.1))
+            account = other.group("IT_one").storage_account
+            account.blob(LOG).write_bytes(b"kept elsewhere\n")
+            async with served(other.storage):
+                blob = f"{account.name}/{LOG}"
+                assert await until(lambda: place.content(outside, blob)) == b"kept elsewhere\n"
+                staging_resource_group.delete(settings.staging, store, store.list_staging_groups()[0])
+                await until(lambda: place.content(outside, blob) is None)
