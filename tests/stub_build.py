@@ -24,6 +24,7 @@ from vmkiln.staging.staging_resource_group import StagingResourceGroup, resource
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.customizers.shell import ShellCustomizer
+from vmkiln.template.distribute_target import VhdTarget
 
 PHASE_SECONDS = 0.05
 
@@ -93,7 +94,12 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             store.begin_phase(run_id, Phase.DISTRIBUTING)
             for target in request.template.properties.distribute:
                 artifact = getattr(target, "image_id", "") or getattr(target, "gallery_image_id", "")
-                store.put_run_output(RunOutputRow(run_id, target.run_output_name, artifact, "", "Succeeded", ""))
+                uri = ""
+                if isinstance(target, VhdTarget):
+                    file = group.storage_account.blob(f"vhds/{target.run_output_name}.vhd")
+                    file.write_bytes(bytes(1024))
+                    uri = file.as_uri()
+                store.put_run_output(RunOutputRow(run_id, target.run_output_name, artifact, uri, "Succeeded", ""))
             await asyncio.sleep(PHASE_SECONDS)
         finally:
             store.begin_phase(run_id, Phase.CLEANING_UP)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from in_process import SUBSCRIPTION, Service, code_of
+from in_process import SUBSCRIPTION, Service, a_template, add_group, code_of, ended_run, provisioned
 
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
@@ -102,3 +102,21 @@ def test_the_key_of_an_account_from_outside_is_not_handed_out(service: Service, 
     assert properties["supportsHttpsTrafficOnly"] is True
     refused = service.request("POST", f"{account}/listKeys")
     assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
+
+
+def test_a_vhd_is_told_by_its_blobs_url(living: Service) -> None:
+    path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.VirtualMachineImages"
+    template = f"{path}/imageTemplates/vhd"
+    add_group(living)
+    provisioned(living, template, a_template("true", distribute=[{"type": "VHD", "runOutputName": "disk"}]))
+    assert living.request("POST", f"{template}/run").status_code == 202
+    assert ended_run(living, template)["runState"] == "Succeeded"
+    [output] = living.get(f"{template}/runOutputs").json()["value"]
+    local = output["properties"]["artifactUri"]
+    assert local.startswith("file:///")
+    serve_blobs(living)
+    found = living.get(f"{template}/runOutputs/disk").json()["properties"]["artifactUri"]
+    assert found.startswith(f"{URL}/")
+    account, container, name = found.removeprefix(f"{URL}/").split("/")
+    assert (account, container, name) == tuple(local.rsplit("/", 3)[1:])
+    assert (container, name) == ("vhds", "disk.vhd")

@@ -63,7 +63,7 @@ class Place:
 
 async def until(condition: Callable[[], Any]) -> Any:
     async with asyncio.timeout(SECONDS):
-        while not (found := await asyncio.to_thread(condition)):
+        while not (found := await asyncio.to_thread(condition)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return found
 

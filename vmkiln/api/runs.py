@@ -3,9 +3,12 @@
 Source: aib-reference.md, sections 1, 1.1, 2.7 and 3.9.
 """
 
+from dataclasses import replace
+
 from vmkiln.api import operations
 from vmkiln.api.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.api.storage_accounts import blob_endpoint
 from vmkiln.api.template_body import run_output_body
 from vmkiln.errors import ArmError, InputError
 from vmkiln.run.building import check_buildable
@@ -13,6 +16,7 @@ from vmkiln.run.image_builder import RUN, queued_run
 from vmkiln.run.kept_template import SUCCEEDED, template_of
 from vmkiln.run.run import RunState, new_run_id
 from vmkiln.run.user_networks import virtual_networks_for
+from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.api_version import API_VERSIONS
 
 TRIES = 5
@@ -57,12 +61,22 @@ def cancel(call: Call) -> Answer:
     raise ArmError(409, "Conflict", "the run changes its state all the time; try again")
 
 
+def _at_a_url(call: Call, output: RunOutputRow) -> RunOutputRow:
+    """A VHD in a storage account is told by its blob's URL, as Azure does, when the caller can reach blobs."""
+    endpoint = blob_endpoint(call)
+    prefix = f"{call.parts.settings.staging.as_uri()}/"
+    if endpoint is None or not output.artifact_uri.startswith(prefix):
+        return output
+    _, _, blob = output.artifact_uri.removeprefix(prefix).partition("/")  # the group, and what is in it
+    return replace(output, artifact_uri=f"{endpoint.url}/{blob}")
+
+
 def list_run_outputs(call: Call) -> Answer:
     """GET the outputs of the last run."""
     row = find(call)
     last = last_run_of(call, row)
     outputs = call.parts.store.list_run_outputs(last.run_id) if last else []
-    return Answer(200, {"value": [run_output_body(row.id, output) for output in outputs]})
+    return Answer(200, {"value": [run_output_body(row.id, _at_a_url(call, output)) for output in outputs]})
 
 
 def get_run_output(call: Call) -> Answer:
@@ -72,7 +86,7 @@ def get_run_output(call: Call) -> Answer:
     wanted = call.names["runOutputName"]
     for output in call.parts.store.list_run_outputs(last.run_id) if last else []:
         if output.name.lower() == wanted.lower():
-            return Answer(200, run_output_body(row.id, output))
+            return Answer(200, run_output_body(row.id, _at_a_url(call, output)))
     raise ArmError(404, "ResourceNotFound", f"The run output '{wanted}' of '{row.name}' was not found.")
 
 
