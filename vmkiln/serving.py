@@ -20,6 +20,7 @@ from vmkiln.api.issuer import Issuer
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
+from vmkiln.portal.application import with_portal
 from vmkiln.run.blob_storage import BlobStorage, external_service
 from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
@@ -114,7 +115,7 @@ async def running(
     blobs = BlobStorage(settings, store, find_azurite(settings.azurite), external)
     working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
     try:
-        yield application(parts, dispatcher)
+        yield with_portal(application(parts, dispatcher))
     finally:
         for task in working:
             task.cancel()

@@ -10,6 +10,7 @@ from vmkiln.api import (
     managed_identities,
     openapi,
     operations,
+    past_runs,
     providers,
     resource_groups,
     role_assignments,
@@ -26,6 +27,7 @@ from vmkiln.api.route import Route
 ALL_ROUTES: tuple[Route, ...] = (
     *image_templates.ROUTES,
     *runs.ROUTES,
+    *past_runs.ROUTES,
     *triggers.ROUTES,
     *operations.ROUTES,
     *subscriptions.ROUTES,

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from vmkiln.cli.harmless_text import harmless
+from vmkiln.harmless_text import harmless
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from vmkiln.cli.build import print_summary
-from vmkiln.cli.harmless_text import harmless
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
+from vmkiln.harmless_text import harmless
 from vmkiln.run.run import TERMINAL_STATES
 from vmkiln.run.run_summary import summary_of
 from vmkiln.service import opened_store

@@ -1,4 +1,4 @@
-"""Text that a guest wrote, made harmless for a terminal: it can show itself, and nothing else.
+"""Text that a guest wrote, made harmless for a terminal or a page: it can show itself, and nothing else.
 
 Control characters, escape sequences, signs that turn the direction of writing, and bytes that are no text are shown,
 not obeyed. Colours are left out. Of texts that were written over each other with carriage returns, the last is kept.

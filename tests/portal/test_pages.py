@@ -1,0 +1,217 @@
+"""The pages: they show what the API answers, in text that nothing obeys, to whom the API would show it."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from conftest import Browser
+from in_process import (
+    BASE,
+    GROUP,
+    SUBSCRIPTION,
+    TEMPLATE,
+    Service,
+    a_template,
+    add_group,
+    ended_run,
+    provisioned,
+    wait_for,
+)
+
+from vmkiln.portal.session import COOKIE
+
+HOSTILE = [
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "</pre></main><iframe src=//evil.example>",
+    "\x1b]52;c;aGk=\x07\x1b]8;;https://evil.example\x07link\x1b]8;;\x07",
+    "before\rafter \u202etxt.exe \x00\x08",
+    "\u2066\u2067 C1: \x9b31m\x9d0;title\x9c",
+    "{{ 7 * 7 }} {% include 'x' %} &lt;b&gt;",
+]
+
+
+class Elements(HTMLParser):
+    """What a browser would make of a page: its elements, and the text in its <pre>."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.log = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        if self.names and self.names[-1] == "pre":
+            self.log += data
+
+
+def run_page(living: Service, *commands: str) -> str:
+    """The address of the page of an ended run with these commands."""
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template(*commands))
+    living.request("POST", f"{TEMPLATE}/run")
+    ended_run(living, TEMPLATE)
+    runs = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    return f"/portal{runs[0]['id']}"
+
+
+def test_a_visitor_without_a_login_is_sent_to_it(browser: Browser) -> None:
+    for token in ("", "nobody"):
+        browser.token = token
+        for path in ("/portal/", "/portal/new", "/portal/groups", f"/portal{TEMPLATE}", f"/portal{GROUP}"):
+            answer = browser.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/portal/login")
+    assert browser.get("/portal/login").status_code == 200
+    assert browser.get("/portal/none").status_code == 404
+
+
+def test_a_browser_that_asks_for_the_root_gets_the_portal_and_clients_the_api(browser: Browser) -> None:
+    answer = browser.get("/", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/portal/")
+    assert browser.get("/portal").headers["location"] == "/portal/"
+    assert browser.get("/", headers={"Accept": "application/json"}).headers["content-type"].startswith("application/j")
+
+
+def test_a_token_is_a_session_that_scripts_and_other_sites_cannot_use(browser: Browser) -> None:
+    browser.token = ""
+    wrong = browser.send("/portal/login", token="nobody")
+    assert wrong.status_code == 401
+    assert "AuthenticationFailed" in wrong.text
+    assert "set-cookie" not in wrong.headers
+    right = browser.send("/portal/login", token="owner")
+    assert (right.status_code, right.headers["location"]) == (303, "/portal/")
+    cookie = right.headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=owner;")
+    assert all(word in cookie for word in ("HttpOnly", "Secure", "SameSite=strict", "Path=/", "Max-Age="))
+    out = browser.send("/portal/logout")
+    assert f'{COOKIE}=""' in out.headers["set-cookie"]
+
+
+def test_a_template_is_made_run_and_deleted(browser: Browser, living: Service) -> None:
+    body = json.dumps(a_template("echo made by the portal"))
+    made = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=body)
+    assert made.headers["location"].lower() == f"/portal{TEMPLATE}".lower(), made.text
+    wait_for(lambda: living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded")
+    assert ">web</a>" in browser.get("/portal/").text
+    assert browser.send(f"/portal{TEMPLATE}", action="run").status_code == 303
+    assert ended_run(living, TEMPLATE)["runState"] == "Succeeded"
+    page = browser.get(f"/portal{TEMPLATE}").text
+    assert "Succeeded" in page
+    assert browser.send(f"/portal{TEMPLATE}", action="explode").status_code == 400
+    assert browser.send(f"/portal{TEMPLATE}", action="cancel").status_code == 409
+    assert browser.send(f"/portal{TEMPLATE}", action="delete").headers["location"] == "/portal/"
+    wait_for(lambda: living.get(TEMPLATE).status_code == 404)
+
+
+def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Browser, living: Service) -> None:
+    add_group(living)
+    wrong = json.dumps(a_template(source={"type": "PlatformImage"}, buildTimeoutInMinutes=-1, mine="kept <b>"))
+    answer = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=wrong)
+    assert answer.status_code == 400
+    assert "publisher" in answer.text
+    assert "buildTimeoutInMinutes" in answer.text
+    assert "kept &lt;b&gt;" in answer.text
+    answer = browser.send("/portal/new", subscription="x", group="a/b", name="", body="{")
+    assert answer.status_code == 400
+    assert answer.text.count("<li>") == 4
+    assert living.get(f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates").json()["value"] == []
+
+
+def test_a_request_of_another_site_changes_nothing(browser: Browser, living: Service) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": BASE, "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "null"},
+        {},
+    ):
+        browser.headers = headers
+        answer = browser.send(f"/portal{TEMPLATE}", action="delete")
+        assert (answer.status_code, "ForeignRequest" in answer.text) == (403, True), headers
+        assert browser.send("/portal/login", token="owner").status_code == 403
+    assert living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_what_a_visitor_may_not_see_is_not_shown(browser: Browser, living: Service) -> None:
+    address = run_page(living, "echo secret-of-the-owner")
+    assert "secret-of-the-owner" in browser.get(address).text
+    browser.token = "reader"
+    assert browser.get(address).status_code == 200
+    assert browser.send(f"/portal{TEMPLATE}", action="run").status_code == 403
+    browser.token = "stranger"
+    for path in (address, f"{address}/log", f"{address}/follow", f"/portal{TEMPLATE}", f"/portal{GROUP}"):
+        answer = browser.get(path)
+        assert answer.status_code == 403, path
+        assert "secret-of-the-owner" not in answer.text
+    assert "web" not in browser.get("/portal/").text
+
+
+def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Browser, living: Service) -> None:
+    address = run_page(living, "echo plain")
+    harmless = Elements(browser.get(address).text)
+    [log] = living.parts.settings.staging.glob("*/*/packerlogs/*/customization.log")
+    with log.open("ab") as file:
+        file.write("".join(f"{line}\n" for line in HOSTILE).encode() + b"no text: \xff\xfe\n")
+    page = browser.get(address)
+    shown = Elements(page.text)
+    assert sorted(set(shown.names) - set(harmless.names)) == []
+    assert shown.names.count("script") == harmless.names.count("script")
+    assert not any(name.startswith("on") for name, _ in shown.attributes)
+    assert "<script>alert(1)</script>" in shown.log, "the probe is in the log"
+    assert "{{ 7 * 7 }}" in shown.log
+    assert not set(page.text) & {*"\x1b\x07\x00\x08\r\x9b\x9c\x9d\u202e\u2066\u2067"}
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    raw = browser.get(f"{page.url.path}/log")
+    assert raw.headers["content-type"].startswith("text/plain")
+    assert raw.headers["content-disposition"].startswith("attachment;")
+    assert HOSTILE[0] in raw.text
+
+
+def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Browser, living: Service) -> None:
+    address = run_page(living, "echo one", "echo <two>")
+    answer = browser.get(f"{address}/follow")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [event for event in answer.text.split("\n\n") if event.startswith("id:")]
+    lines = [line for event in events for line in json.loads(event.partition("data: ")[2])]
+    assert any(line.endswith("echo one") for line in lines)
+    assert any(line.endswith("echo <two>") for line in lines)
+    assert answer.text.endswith("event: end\ndata: {}\n\n")
+    last = events[-1].partition("id: ")[2].partition("\n")[0]
+    assert "data: [" not in browser.get(f"{address}/follow", headers={"Last-Event-ID": last}).text
+
+
+def test_a_run_shows_where_its_time_went(browser: Browser, living: Service) -> None:
+    page = browser.get(run_page(living, "echo one")).text
+    for phase in ("Building", "Customizing", "Distributing"):
+        assert f'aria-label="{phase}"' in page
+    assert "PACKER OUT echo one" in page
+
+
+@pytest.mark.parametrize("name", ["providers/Microsoft.Storage/storageAccounts", "resources"])
+def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
+    browser: Browser, living: Service, name: str
+) -> None:
+    add_group(living)
+    found = provisioned(living, TEMPLATE, a_template("echo one", "wait"))
+    living.request("POST", f"{TEMPLATE}/run")
+    wait_for(lambda: living.get(TEMPLATE).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
+    staging = str(found["properties"]["exactStagingResourceGroup"])
+    page = browser.get(f"/portal{staging}").text
+    assert "10.0.0.0/24" in page
+    assert "build-vm 10.0.1.4" in page
+    for item in living.get(f"{staging}/{name}").json()["value"]:
+        assert f'href="/portal{item["id"]}"' in page
+        assert browser.get(f"/portal{item['id']}").status_code == 200
+    live = browser.get(f"/portal{living.get(f'{TEMPLATE}/providers/Vmkiln.Builds/runs').json()['value'][0]['id']}")
+    assert "/follow" in live.text
+    living.request("POST", f"{TEMPLATE}/cancel")
+    ended_run(living, TEMPLATE)

@@ -1,0 +1,64 @@
+"""Fixtures of a service in this process, for the tests of the API and of the portal."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, TestAccess, started
+from stub_build import stub_build
+
+from vmkiln.run.image_builder import ImageBuilder
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened
+
+
+@pytest.fixture
+def access() -> TestAccess:
+    """`owner`, `contributor` and `reader` of SUBSCRIPTION, `stranger` owns the other one, `root` owns all."""
+    here, there = f"/subscriptions/{SUBSCRIPTION}", f"/subscriptions/{OTHER_SUBSCRIPTION}"
+    return TestAccess(
+        {
+            "owner": [("Owner", here)],
+            "contributor": [("Contributor", here)],
+            "reader": [("Reader", here)],
+            "stranger": [("Owner", there)],
+            "root": [("Owner", "/")],
+        }
+    )
+
+
+@pytest.fixture
+def service(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
+    """A service whose own work is only recorded."""
+    with opened(tmp_path / "vmkiln.sqlite") as store:
+        yield started(store, tmp_path, access, RecordedWork())
+
+
+@pytest.fixture
+def living(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
+    """A service that does its own work, with builds that need no virtual machines."""
+    with opened(tmp_path / "vmkiln.sqlite") as store:
+        settings = Settings(tmp_path)
+        builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
+        ready, loop = threading.Event(), asyncio.new_event_loop()
+
+        async def serve() -> None:
+            serving = asyncio.create_task(builder.serve())
+            loop.call_soon(ready.set)
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+        task = loop.create_task(serve())
+        thread = threading.Thread(target=loop.run_until_complete, args=[task])
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield started(store, tmp_path, access, builder)
+        finally:
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(20)
+            assert not thread.is_alive()
+            loop.close()

@@ -1,0 +1,1 @@
+"""The portal: pages that show what the API answers, and nothing else."""

@@ -1,0 +1,67 @@
+"""The portal's way to the API: ordinary requests with the visitor's own token, answered in this process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from vmkiln.errors import ArmError
+
+IMAGE_BUILDER_VERSION = "2025-10-01"
+OTHER_VERSION = "2024-03-01"
+MOST_PAGES = 50
+
+
+def api_version_of(path: str) -> str:
+    """The api-version to ask with; pure."""
+    return IMAGE_BUILDER_VERSION if "/microsoft.virtualmachineimages/" in path.lower() else OTHER_VERSION
+
+
+@dataclass(frozen=True)
+class ApiClient:
+    """Asks the API as one visitor. `base_url` is where the visitor reaches the service; `token` proves who they are."""
+
+    api: ASGIApp
+    base_url: str
+    token: str
+
+    async def ask(
+        self, method: str, path: str, *, body: Any = None, form: Mapping[str, str] | None = None, **query: str
+    ) -> Any:
+        """The JSON of an answer; None when there is none. Raises: `ArmError` for what the API refuses."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        asked = {"api-version": api_version_of(path), **query}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url=self.base_url) as http:
+            answer = await http.request(method, path, params=asked, json=body, data=form, headers=headers)
+        found = answer.json() if answer.content else None
+        if answer.status_code >= 400:
+            raise refusal(answer.status_code, found)
+        return found
+
+    async def every(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """All items of a list, page after page."""
+        found: list[dict[str, Any]] = []
+        asked: dict[str, Any] = dict(query)
+        for _ in range(MOST_PAGES):
+            answer = await self.ask("GET", path, **asked)
+            found += answer["value"]
+            following = httpx.URL(answer.get("nextLink") or "")
+            if not following.query:
+                break
+            asked = {name: value for name, value in following.params.items() if name != "api-version"}
+        return found
+
+
+def refusal(status: int, body: Any) -> ArmError:
+    """An answer's error as the error it was; pure."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict):
+        message, details = str(error.get("message", "")), error.get("details") or ()
+        return ArmError(status, str(error.get("code", "")), message, details=details)
+    if isinstance(error, str):  # OAuth's shape (RFC 6749, section 5.2)
+        return ArmError(status, error, str(body.get("error_description", "")))
+    if isinstance(body, dict) and "message" in body:  # the oldest api-versions do not wrap errors
+        return ArmError(status, str(body.get("code", "")), str(body["message"]))
+    return ArmError(status, str(status), "the request was refused")

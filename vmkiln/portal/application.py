@@ -1,0 +1,84 @@
+"""The portal in front of the API: pages below /portal, everything else goes through untouched.
+
+A page's address is /portal and the ARM id of what it shows, so an id from a message or from az can be pasted.
+"""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vmkiln.errors import ArmError
+from vmkiln.portal import login_pages, resource_pages, run_pages, template_pages
+from vmkiln.portal.rendering import HEADERS
+from vmkiln.portal.visit import PREFIX, Page, Visit, error_page, go_to, visited
+
+STATIC = Path(__file__).parent / "static"
+SUBSCRIPTION = f"{PREFIX}/subscriptions/{{subscription}}"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/{{group}}"
+TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/{{name}}"
+RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
+
+
+class _Static(StaticFiles):
+    def file_response(self, *arguments: object, **options: object) -> Response:
+        response = super().file_response(*arguments, **options)  # type: ignore[arg-type]
+        response.headers.update(HEADERS | {"Cache-Control": "max-age=3600"})
+        return response
+
+
+async def _not_found(visit: Visit) -> Response:
+    error = ArmError(404, "NotFound", f"There is no page for '{visit.id[:200] or '/'}'.")
+    return error_page(error, is_inside=bool(visit.api.token))
+
+
+def portal(api: ASGIApp) -> ASGIApp:
+    """The pages, reading and changing things through `api`."""
+
+    def at(path: str, show: Page, method: str = "GET", *, is_public: bool = False) -> Route:
+        return Route(path, visited(api, show, is_public=is_public), methods=[method])
+
+    return Starlette(
+        routes=[
+            at(f"{PREFIX}/", template_pages.home),
+            at(f"{PREFIX}/login", login_pages.login_form, is_public=True),
+            at(f"{PREFIX}/login", login_pages.login, "POST", is_public=True),
+            at(f"{PREFIX}/logout", login_pages.logout, "POST", is_public=True),
+            at(f"{PREFIX}/new", template_pages.new),
+            at(f"{PREFIX}/new", template_pages.create, "POST"),
+            at(f"{PREFIX}/groups", resource_pages.resource_groups),
+            Mount(f"{PREFIX}/static", _Static(directory=STATIC)),
+            at(GROUP, resource_pages.resource_group),
+            at(TEMPLATE, template_pages.template),
+            at(TEMPLATE, template_pages.act, "POST"),
+            at(RUN, run_pages.run),
+            at(f"{RUN}/log", run_pages.raw_log),
+            at(f"{RUN}/follow", run_pages.follow),
+            at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
+            at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),
+        ]
+    )
+
+
+def _accepted(scope: Scope) -> str:
+    return Request(scope).headers.get("accept", "") if scope["type"] == "http" else ""
+
+
+def with_portal(api: ASGIApp) -> ASGIApp:
+    """The API with the portal in front; a browser that asks for / is sent to the portal."""
+    pages = portal(api)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        is_page = scope["type"] == "http" and (path == PREFIX or path.startswith(f"{PREFIX}/"))
+        wants_page = path == PREFIX or (path == "/" and "text/html" in _accepted(scope))
+        if scope["type"] == "http" and scope["method"] == "GET" and wants_page:
+            await go_to(f"{PREFIX}/")(scope, receive, send)
+            return
+        await (pages if is_page else api)(scope, receive, send)
+
+    return answer

@@ -1,0 +1,85 @@
+"""Pages from templates: everything that is filled in is text, never markup, and never obeyed by the browser."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.responses import HTMLResponse
+
+from vmkiln.harmless_text import harmless
+from vmkiln.portal.waterfall import moment
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+}
+END_OF_TIME = "0001-01-01"  # how Azure writes that something has not ended
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people read them."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def when(text: str | None) -> str:
+    """A time of the API as people read it (UTC)."""
+    found = None if not text or text.startswith(END_OF_TIME) else moment(text)
+    return "" if found is None else f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def lasted(start: str | None, end: str | None) -> str:
+    """How long something took, or has taken so far."""
+    begun, ended = moment(start), None if not end or end.startswith(END_OF_TIME) else moment(end)
+    return "" if begun is None else duration(((ended or datetime.now(UTC)) - begun).total_seconds())
+
+
+def short_name(resource_id: str) -> str:
+    """The last name of an ARM id."""
+    return resource_id.rstrip("/").rpartition("/")[2]
+
+
+def pretty(value: Any) -> str:
+    """JSON as people read it."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def plain(text: Any) -> str:
+    """Text of several lines without its power over what shows it."""
+    return "\n".join(harmless(line) for line in str(text).split("\n"))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("vmkiln.portal", "pages"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
+    )
+    environment.filters |= {"duration": duration, "when": when, "short_name": short_name, "pretty": pretty}
+    environment.globals |= {"lasted": lasted}
+    return environment
+
+
+ENVIRONMENT = _environment()
+
+
+def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page of `pages/`, filled in."""
+    return HTMLResponse(ENVIRONMENT.get_template(name).render(**values), status_code=status, headers=HEADERS)

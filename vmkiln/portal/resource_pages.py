@@ -1,0 +1,64 @@
+"""Resource groups and everything in them, staging resource groups with the picture of their network."""
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+
+from vmkiln.errors import ArmError
+from vmkiln.portal.network_picture import network_picture
+from vmkiln.portal.rendering import page
+from vmkiln.portal.template_pages import subscriptions_of
+from vmkiln.portal.visit import Visit
+
+PICTURED = ("virtualNetworks", "networkInterfaces", "networkSecurityGroups", "privateEndpoints")
+CONTAINER_GROUPS = "providers/Microsoft.ContainerInstance/containerGroups"
+REFRESH_SECONDS = 5
+
+
+async def resource_groups(visit: Visit) -> Response:
+    """Every resource group that the visitor may read."""
+    subscriptions = await subscriptions_of(visit)
+    lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/resourceGroups") for each in subscriptions))
+    groups = sorted((group for found in lists for group in found), key=lambda group: str(group["name"]).lower())
+    return page("groups.html", title="Resource groups", groups=groups)
+
+
+async def resource_group(visit: Visit) -> Response:
+    """One group: what is in it, and of a build's what was; the network, the rules and what they counted."""
+    group, present = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"))
+    pictured = [item for found in await asyncio.gather(*_lists(visit)) for item in found]
+    is_live = any(str(item["type"]).endswith("/containerGroups") for item in present)
+    return page(
+        "group.html",
+        title=group["name"],
+        group=group,
+        resources=present,
+        picture=network_picture(pictured) if _is_staging(group) else None,
+        is_live=is_live,
+        refresh_seconds=REFRESH_SECONDS if is_live else 0,
+    )
+
+
+def _is_staging(group: dict[str, Any]) -> bool:
+    return str(group["name"]).startswith("IT_") or "createdby" in {name.lower() for name in group.get("tags") or {}}
+
+
+def _lists(visit: Visit) -> list[Any]:
+    paths = [f"providers/Microsoft.Network/{kind}" for kind in PICTURED]
+    return [_found(visit, f"{visit.id}/{path}") for path in (*paths, CONTAINER_GROUPS)]
+
+
+async def _found(visit: Visit, path: str) -> list[dict[str, Any]]:
+    try:
+        return await visit.api.every(path)
+    except ArmError as error:
+        if error.status == 404:
+            return []
+        raise
+
+
+async def resource(visit: Visit) -> Response:
+    """Any resource, as the API answers it."""
+    found = await visit.api.ask("GET", visit.id)
+    return page("resource.html", title=visit.id.rpartition("/")[2], resource=found, id=visit.id)

@@ -1,0 +1,150 @@
+"""Image templates: the list, one of them, a new one, and what can be done with them."""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+from starlette.responses import Response
+
+from vmkiln.errors import ArmError
+from vmkiln.portal.rendering import page
+from vmkiln.portal.visit import PREFIX, Visit, go_to
+
+TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
+RUNS = "providers/Vmkiln.Builds/runs"
+ACTIONS = {"run", "cancel"}
+LIVE = {"Running", "Canceling", "Queued"}
+GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+EXAMPLE = {
+    "location": "westus2",
+    "identity": {"type": "None"},
+    "properties": {
+        "source": {
+            "type": "PlatformImage",
+            "publisher": "Debian",
+            "offer": "debian-12",
+            "sku": "12",
+            "version": "latest",
+        },
+        "customize": [{"type": "Shell", "name": "hello", "inline": ["echo hello | sudo tee /etc/hello"]}],
+        "distribute": [
+            {
+                "type": "ManagedImage",
+                "runOutputName": "image",
+                "imageId": "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Compute/images/NAME",
+                "location": "westus2",
+            }
+        ],
+    },
+}
+
+
+async def subscriptions_of(visit: Visit) -> list[str]:
+    """The subscriptions that the visitor has a role in."""
+    return [str(item["subscriptionId"]) for item in await visit.api.every("/subscriptions")]
+
+
+async def home(visit: Visit) -> Response:
+    """Every template that the visitor may read."""
+    subscriptions = await subscriptions_of(visit)
+    lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/{TYPE}") for each in subscriptions))
+    templates = sorted((item for found in lists for item in found), key=lambda item: str(item["name"]).lower())
+    live = any(is_live(item) for item in templates)
+    return page("home.html", title="Image templates", templates=templates, refresh_seconds=5 if live else 0)
+
+
+def is_live(template: dict[str, Any]) -> bool:
+    """Whether something goes on with a template."""
+    properties = template["properties"]
+    state = (properties.get("lastRunStatus") or {}).get("runState")
+    return state in LIVE or properties.get("provisioningState") in {"Creating", "Updating", "Deleting"}
+
+
+async def template(visit: Visit) -> Response:
+    """One template, its runs, its outputs and triggers."""
+    found, runs, outputs, triggers = await asyncio.gather(
+        visit.api.ask("GET", visit.id),
+        visit.api.every(f"{visit.id}/{RUNS}"),
+        visit.api.every(f"{visit.id}/runOutputs"),
+        visit.api.every(f"{visit.id}/triggers"),
+    )
+    return page(
+        "template.html",
+        title=found["name"],
+        template=found,
+        runs=runs,
+        outputs=outputs,
+        triggers=triggers,
+        is_running=any(run["properties"]["runState"] in LIVE for run in runs),
+        refresh_seconds=3 if is_live(found) else 0,
+    )
+
+
+async def act(visit: Visit) -> Response:
+    """Run, cancel or delete a template."""
+    form = await visit.form()
+    action = form.get("action", "")
+    if action in ACTIONS:
+        await visit.api.ask("POST", f"{visit.id}/{action}")
+        return go_to(f"{PREFIX}{visit.id}")
+    if action == "delete":
+        await visit.api.ask("DELETE", visit.id)
+        return go_to(f"{PREFIX}/")
+    raise ArmError(400, "InvalidParameter", "the action must be run, cancel or delete", target="action")
+
+
+async def new(visit: Visit) -> Response:
+    """The form for a new template."""
+    subscriptions = await subscriptions_of(visit)
+    values = {"subscription": (subscriptions or [""])[0], "group": "images", "name": "", "body": ""}
+    values["body"] = json.dumps(EXAMPLE, indent=2)
+    return page("new.html", title="New image template", values=values, subscriptions=subscriptions, error=None)
+
+
+async def create(visit: Visit) -> Response:
+    """Create what the form says; every mistake is shown beside what was written, and nothing of it is lost."""
+    values = {"subscription": "", "group": "", "name": "", "body": "", **await visit.form()}
+    try:
+        return go_to(f"{PREFIX}{await _created(visit, values)}")
+    except ArmError as error:
+        if error.status == 401:
+            raise
+        subscriptions = await subscriptions_of(visit)
+        title = "New image template"
+        return page(
+            "new.html", status=error.status, title=title, values=values, subscriptions=subscriptions, error=error
+        )
+
+
+async def _created(visit: Visit, values: dict[str, str]) -> str:
+    details = [
+        {"code": "InvalidParameter", "target": name, "message": text}
+        for name, is_right, text in (
+            ("subscription", bool(GUID.fullmatch(values["subscription"])), "the subscription must be a GUID"),
+            ("group", bool(re.fullmatch(r"[\w.()-]{1,90}", values["group"])), "the resource group needs a name"),
+            ("name", bool(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", values["name"])), "the template needs a name"),
+        )
+        if not is_right
+    ]
+    body: Any = None
+    try:
+        body = json.loads(values["body"])
+    except ValueError as error:
+        details.append({"code": "InvalidJson", "target": "body", "message": f"the template is no JSON: {error}"})
+    if details:
+        raise ArmError(400, "InvalidParameter", "The form has mistakes.", details=details)
+    group = f"/subscriptions/{values['subscription']}/resourceGroups/{values['group']}"
+    await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
+    template_id = f"{group}/{TYPE}/{values['name']}"
+    await visit.api.ask("PUT", template_id, body=body)
+    return template_id
+
+
+async def _ensure_group(visit: Visit, group: str, location: str) -> None:
+    try:
+        await visit.api.ask("GET", group)
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        await visit.api.ask("PUT", group, body={"location": location})
