@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from azure.identity import ClientSecretCredential
+from azure.mgmt.imagebuilder import ImageBuilderClient
+
 CLIENTS = Path(os.environ.get("VMKILN_TEST_CLIENTS") or Path.home() / ".cache/vmkiln-test-clients")
 AZ_SECONDS = 120
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -75,3 +78,35 @@ def az_of(home: Path, directory: Path) -> Az:
     command = [sys.executable, "-m", "vmkiln", "az-setup", "--dir", str(directory), "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return Az({**environment, **json.loads(done.stdout), "AZURE_CORE_COLLECT_TELEMETRY": "no"})
+
+
+def python_sdk(login: Login) -> ImageBuilderClient:
+    """The Azure SDK for Python, logged in."""
+    trust: dict[str, Any] = {"connection_verify": str(login.authority)}
+    credential = ClientSecretCredential(
+        login.tenant, login.app_id, login.secret, authority=login.url, disable_instance_discovery=True, **trust
+    )
+    scopes = [f"{login.url}/.default"]
+    return ImageBuilderClient(
+        credential, SUBSCRIPTION, base_url=login.url, credential_scopes=scopes, polling_interval=1, **trust
+    )
+
+
+def javascript(login: Login, *, group: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """The life of an image template in a resource group, by the Azure SDK for JavaScript; it prints `done`."""
+    assert (CLIENTS / "node_modules").is_dir(), f"{CLIENTS} is not complete: `script/test-clients` fills it"
+    environment = {
+        **os.environ,
+        "NODE_EXTRA_CA_CERTS": str(login.authority),
+        "CLIENTS": str(CLIENTS),
+        "SERVICE_URL": login.url,
+        "TENANT": login.tenant,
+        "APP_ID": login.app_id,
+        "APP_SECRET": login.secret,
+        "SUBSCRIPTION": SUBSCRIPTION,
+        "GROUP": group,
+    }
+    program = Path(__file__).parent / "clients/life.mjs"
+    return subprocess.run(
+        ["node", program], env=environment, capture_output=True, text=True, timeout=seconds, check=False
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from in_process import SUBSCRIPTION
+from in_process import SUBSCRIPTION, a_template
 from stub_build import stub_build
 from typer.testing import CliRunner, Result
 
@@ -17,6 +17,7 @@ from vmkiln.api.access_control import AccessControl
 from vmkiln.api.first_start import ensure_owner, service_directory
 from vmkiln.api.issuer import ensure_issuer
 from vmkiln.api.tls import ensure_tls
+from vmkiln.cli import arm_client
 from vmkiln.cli.arm_client import ArmClient, refusal, seconds_of
 from vmkiln.cli.login import service_url
 from vmkiln.cli.main import app
@@ -293,3 +294,55 @@ def test_refusals_are_read_in_every_shape(body: bytes, code: str) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0", 0), ("9999", 30), ("soon", 1), ("-1", 1), ("", 1)])
 def test_pauses_are_those_that_were_asked_for_within_reason(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
+
+
+@pytest.fixture
+def stubbed(user: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The application in this process, with builds that need no virtual machines; gives a template's file."""
+    monkeypatch.setattr(arm_client, "real_build", stub_build)
+    file = user.parent / "web.json"
+    file.write_text(json.dumps(a_template("echo \x1b]0;title\x07 hello")))
+    return file
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_the_life_of_a_template(stubbed: Path, request: pytest.FixtureRequest, is_remote: bool) -> None:
+    if is_remote:
+        request.getfixturevalue("listening")
+    where = ("-g", "rg1", "--subscription", SUBSCRIPTION)
+    made = vmkiln("template", "create", "web", str(stubbed), *where)
+    assert made.exit_code == 0, made.exception
+    assert json.loads(made.stdout)["properties"]["provisioningState"] == "Succeeded"
+    ran = vmkiln("template", "run", "web", *where)
+    assert ran.exit_code == 0, ran.exception
+    assert "PACKER OUT echo \\x1b]0;title\\x07 hello" in ran.stdout, "followed, and harmless"
+    assert json.loads(vmkiln("template", "show", "web", *where).stdout)["name"] == "web"
+    assert "web" in vmkiln("template", "list", "--subscription", SUBSCRIPTION).stdout
+    assert "hello" in vmkiln("template", "logs", "web", *where).stdout
+    assert "hello" in vmkiln("template", "logs", "web", "-f", *where).stdout
+    assert error_of(vmkiln("template", "cancel", "web", *where)).code == "OperationNotAllowed"
+    refused = vmkiln("template", "run", "web", "--no-wait", *where)
+    assert (refused.exit_code == 0) is is_remote
+    if is_remote:
+        assert vmkiln("template", "logs", "web", "-f", *where).exit_code == 0
+    deleted = vmkiln("template", "delete", "web", *where)
+    assert deleted.exit_code == 0, deleted.exception
+    assert error_of(vmkiln("template", "show", "web", *where)).code == "ResourceNotFound"
+
+
+def test_a_run_that_fails_is_told_by_the_exit_code(stubbed: Path) -> None:
+    where = ("-g", "rg1", "--subscription", SUBSCRIPTION)
+    stubbed.write_text(json.dumps(a_template("fail")))
+    assert vmkiln("template", "create", "web", str(stubbed), *where).exit_code == 0
+    failed = vmkiln("template", "run", "web", "--json", *where)
+    assert error_of(failed).exit_code == 1
+    assert json.loads(failed.stdout)["properties"]["runState"] == "Failed"
+
+
+def test_mistakes_of_a_template_are_named_before_anything_is_asked(stubbed: Path) -> None:
+    stubbed.write_text(json.dumps(a_template(source={"type": "PlatformImage"}, mine=1)))
+    error = error_of(vmkiln("template", "create", "web", str(stubbed), "-g", "rg1", "--subscription", SUBSCRIPTION))
+    assert error.exit_code == 2
+    assert "publisher" in str(error)
+    assert "sku" in str(error)
+    assert json.loads(vmkiln("rest", "GET", f"/subscriptions/{SUBSCRIPTION}/resourceGroups").stdout)["value"] == []

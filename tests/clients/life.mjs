@@ -7,7 +7,7 @@ const require = createRequire(`${process.env.CLIENTS}/package.json`);
 const load = async (name) => import(pathToFileURL(require.resolve(name)).href);
 const { ImageBuilderClient } = await load("@azure/arm-imagebuilder");
 const { ClientSecretCredential } = await load("@azure/identity");
-const { SERVICE_URL: url, TENANT: tenant, APP_ID: app, APP_SECRET: secret, SUBSCRIPTION: subscription } = process.env;
+const { SERVICE_URL: url, TENANT: tenant, APP_ID: app, APP_SECRET: secret, SUBSCRIPTION: subscription, GROUP: group } = process.env;
 
 const credential = new ClientSecretCredential(tenant, app, secret, { authorityHost: url, disableInstanceDiscovery: true });
 const client = new ImageBuilderClient(credential, subscription, {
@@ -24,21 +24,21 @@ const body = {
     {
       type: "ManagedImage",
       runOutputName: "out",
-      imageId: `/subscriptions/${subscription}/resourceGroups/rg1/providers/Microsoft.Compute/images/js`,
+      imageId: `/subscriptions/${subscription}/resourceGroups/${group}/providers/Microsoft.Compute/images/js`,
       location: "westus2",
     },
   ],
 };
-const made = await templates.createOrUpdate("rg1", "js", body);
+const made = await templates.createOrUpdate(group, "js", body);
 assert.equal(made.provisioningState, "Succeeded");
-await templates.run("rg1", "js");
-assert.equal((await templates.get("rg1", "js")).lastRunStatus.runState, "Succeeded");
+await templates.run(group, "js");
+assert.equal((await templates.get(group, "js")).lastRunStatus.runState, "Succeeded");
 const names = [];
-for await (const item of templates.listByResourceGroup("rg1")) names.push(item.name);
+for await (const item of templates.listByResourceGroup(group)) names.push(item.name);
 assert.ok(names.includes("js"));
 const outputs = [];
-for await (const item of templates.listRunOutputs("rg1", "js")) outputs.push(item.name);
+for await (const item of templates.listRunOutputs(group, "js")) outputs.push(item.name);
 assert.deepEqual(outputs, ["out"]);
-await templates.delete("rg1", "js");
-await assert.rejects(templates.get("rg1", "js"), (error) => error.statusCode === 404);
+await templates.delete(group, "js");
+await assert.rejects(templates.get(group, "js"), (error) => error.statusCode === 404);
 console.log("done");

@@ -1,25 +1,15 @@
 """The Azure SDK for Python against the service."""
 
-from typing import Any
-
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.identity import ClientSecretCredential
 from azure.mgmt.imagebuilder import ImageBuilderClient
-from real_clients import SUBSCRIPTION, Az, Login
+from real_clients import Az, Login, python_sdk
 from test_azure_cli import template
 
 
 @pytest.fixture
 def client(login: Login, az: Az) -> ImageBuilderClient:
-    trust: dict[str, Any] = {"connection_verify": str(login.authority)}
-    credential = ClientSecretCredential(
-        login.tenant, login.app_id, login.secret, authority=login.url, disable_instance_discovery=True, **trust
-    )
-    scopes = [f"{login.url}/.default"]
-    return ImageBuilderClient(
-        credential, SUBSCRIPTION, base_url=login.url, credential_scopes=scopes, polling_interval=1, **trust
-    )
+    return python_sdk(login)
 
 
 def test_the_life_of_a_template(client: ImageBuilderClient, group_id: str) -> None:

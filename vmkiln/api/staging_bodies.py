@@ -180,9 +180,56 @@ def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def anything(_item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
-    """`properties` of a resource about which no more is known."""
-    return {"provisioningState": "Succeeded"}
+def load_balancer(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the internal load balancer before the build VM: a private address and no other."""
+    address = {
+        "privateIPAddress": item.detail.get("address", ""),
+        "privateIPAllocationMethod": "Static",
+        "privateIPAddressVersion": "IPv4",
+        "subnet": {"id": item.detail.get("subnet", "")},
+    }
+    return {
+        "provisioningState": "Succeeded",
+        "frontendIPConfigurations": [{"name": "frontend", "properties": address}],
+        "backendAddressPools": [{"name": "build-vm", "properties": {"provisioningState": "Succeeded"}}],
+        "loadBalancingRules": [],
+        "inboundNatRules": [],
+    }
+
+
+def private_link_service(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the private link service: it translates addresses into the build VM's subnet."""
+    address = {
+        "privateIPAddress": item.detail.get("address", ""),
+        "privateIPAllocationMethod": "Static",
+        "primary": True,
+        "subnet": {"id": item.detail.get("subnet", "")},
+    }
+    return {
+        "provisioningState": "Succeeded",
+        "ipConfigurations": [{"name": "translation", "properties": address}],
+        "loadBalancerFrontendIpConfigurations": [{"id": "loadBalancers/aiblb/frontendIPConfigurations/frontend"}],
+        "visibility": {"subscriptions": []},
+        "autoApproval": {"subscriptions": []},
+        "enableProxyProtocol": False,
+    }
+
+
+def private_endpoint(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the private endpoint: the one address and port the container group reaches."""
+    state = {"status": "Approved" if item.deleted is None else "Disconnected", "description": "", "actionsRequired": ""}
+    connection = {"privateLinkServiceId": "privateLinkServices/aibpls", "privateLinkServiceConnectionState": state}
+    return {
+        "provisioningState": "Succeeded",
+        "privateLinkServiceConnections": [{"name": "aibpls", "properties": connection}],
+        "manualPrivateLinkServiceConnections": [],
+        "networkInterfaces": [{"id": "networkInterfaces/aibpe.nic"}],
+        "ipConfigurations": [
+            {"name": "endpoint", "properties": {"privateIPAddress": item.detail.get("address", ""), "groupId": ""}}
+        ],
+        "customDnsConfigs": [],
+        "port": item.detail.get("port"),
+    }
 
 
 PROPERTIES: Mapping[str, Callable[[StagingResourceRow, RunRow | None], dict[str, Any]]] = {
@@ -192,10 +239,15 @@ PROPERTIES: Mapping[str, Callable[[StagingResourceRow, RunRow | None], dict[str,
     "Microsoft.Network/networkInterfaces": network_interface,
     "Microsoft.Network/virtualNetworks": virtual_network,
     "Microsoft.Network/networkSecurityGroups": security_group,
-    "Microsoft.Network/privateEndpoints": anything,
-    "Microsoft.Network/privateLinkServices": anything,
-    "Microsoft.Network/loadBalancers": anything,
+    "Microsoft.Network/privateEndpoints": private_endpoint,
+    "Microsoft.Network/privateLinkServices": private_link_service,
+    "Microsoft.Network/loadBalancers": load_balancer,
 }
+
+
+def _properties(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    known = PROPERTIES.get(item.type)
+    return known(item, run) if known else {"provisioningState": "Succeeded"}
 
 
 def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
@@ -225,5 +277,5 @@ def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> di
         "type": row.type,
         "location": row.location,
         "tags": dict(row.tags),
-        "properties": PROPERTIES.get(item.type, anything)(item, run),
+        "properties": _properties(item, run),
     }

@@ -13,6 +13,7 @@ from vmkiln.api.failures import FAILURES_SECONDS, MOST_FAILURES
 from vmkiln.api.issuer import TOKEN_SECONDS
 from vmkiln.api.operations import time_text
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.images.catalogue import DownloadEntry, read_catalogue
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 ADFS = "adfs"
@@ -43,6 +44,16 @@ def metadata(call: Call) -> Answer:
         "suffixes": {"storage": "blob.localhost", "acrLoginServer": "", "keyVaultDns": ""},
     }
     return Answer(200, [cloud] if call.api_version and call.api_version < "2022-09-01" else cloud)
+
+
+def image_aliases(call: Call) -> Answer:
+    """GET /vmkiln/aliases.json: short names of the catalogue's platform images, as `az vm image list` reads them."""
+    aliases: dict[str, dict[str, Any]] = {}
+    for entry in read_catalogue(call.parts.settings.catalogue).entries.values():
+        kind = entry.os_type if isinstance(entry, DownloadEntry) else "Linux"
+        urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
+        aliases.setdefault(kind, {})[f"{entry.offer}-{entry.sku}"] = urn
+    return Answer(200, {"outputs": {"aliases": {"type": "object", "value": aliases}}})
 
 
 def _place(call: Call) -> str:
@@ -166,6 +177,7 @@ def _public(method: str, path: str, operation: str, handler: Any, body: Body = B
 
 ROUTES = (
     _public("GET", "/metadata/endpoints", "Metadata_ListEndpoints", metadata),
+    _public("GET", "/vmkiln/aliases.json", "Metadata_ListImageAliases", image_aliases),
     _public("GET", "/healthz", "Health_Get", health),
     _public("GET", "/{tenant}/.well-known/openid-configuration", "OpenId_Get", openid_configuration),
     _public("GET", "/{tenant}/v2.0/.well-known/openid-configuration", "OpenIdV2_Get", openid_configuration),

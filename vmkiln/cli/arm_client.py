@@ -52,6 +52,11 @@ class ArmClient:
         self._base = base
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the service is this process, and ends with it."""
+        return self._base == EMBEDDED
+
     async def request(self, method: str, path: str, *, api_version: str = "", body: Any = None) -> httpx.Response:
         """The answer to one request. `path` begins with `/`, or is a URL of this service.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import az_setup, build, doctor, image, login, principal, run, serve, staging, storage
+from vmkiln.cli import az_setup, build, doctor, image, login, principal, run, serve, staging, storage, template
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -44,6 +44,7 @@ app.command("validate")(build.validate)
 app.add_typer(run.app, name="run")
 app.add_typer(staging.app, name="staging")
 app.add_typer(storage.app, name="storage")
+app.add_typer(template.app, name="template")
 app.add_typer(image.app, name="image")
 app.command("prepare")(image.prepare)
 app.command("serve")(serve.serve_command)

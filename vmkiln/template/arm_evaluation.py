@@ -17,7 +17,7 @@ from vmkiln.template.part import member_path
 
 MAXIMUM_NESTING = 120  # of values and calls in one another, variables and user functions included
 MAXIMUM_STEPS = 500_000
-RUNTIME_FUNCTIONS = {"reference", "references", "pickzones", "environment", "toLogicalZone", "deployer"}
+RUNTIME_FUNCTIONS = {"reference", "references", "pickzones", "environment", "tologicalzone", "deployer"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _access(target: Any, key: Any, is_safe: bool, path: str) -> Any:
 
 def _call(call: Call, scope: Scope, path: str) -> Any:
     name = call.function.lower()
-    special = _SPECIAL.get(name)
+    special = SPECIAL_FUNCTIONS.get(name)
     if special:
         low, high, function = special
         if not low <= len(call.arguments) <= high:
@@ -182,7 +182,7 @@ def _call(call: Call, scope: Scope, path: str) -> Any:
 def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> Any:
     """The result of a function that needs only its arguments and the context. Raises TemplateInvalid."""
     name = function.lower()
-    if name in {runtime.lower() for runtime in RUNTIME_FUNCTIONS} or name.startswith("list"):
+    if name in RUNTIME_FUNCTIONS or name.startswith("list"):
         if scope.runtime is not None:
             return scope.runtime(name, arguments, path)
         message = f"{function}() asks for the state of resources in Azure, which a local build does not have"
@@ -194,7 +194,7 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
             return call_function(name, arguments)
     except (ValueError, OverflowError) as error:
         raise _refused(path, f"{function}(): {error}") from None
-    near = near_functions(name, [*FUNCTIONS, *RESOURCE_FUNCTIONS, *_SPECIAL])
+    near = near_functions(name, [*FUNCTIONS, *RESOURCE_FUNCTIONS, *SPECIAL_FUNCTIONS])
     raise _refused(path, f"the function `{function}` is not known", f"did you mean {near}?" if near else None)
 
 
@@ -357,7 +357,7 @@ def _refused(path: str, message: str, hint: str | None = None) -> TemplateInvali
 
 
 _ANY = 1000
-_SPECIAL: dict[str, tuple[int, int, Callable[[Call, Scope, str], Any]]] = {
+SPECIAL_FUNCTIONS: dict[str, tuple[int, int, Callable[[Call, Scope, str], Any]]] = {
     "if": (3, 3, _if),
     "and": (2, _ANY, _and_or),
     "or": (2, _ANY, _and_or),
