@@ -1,6 +1,7 @@
 """The pages: they show what the API answers, in text that nothing obeys, to whom the API would show it."""
 
 import json
+import random
 from html.parser import HTMLParser
 
 import pytest
@@ -215,3 +216,43 @@ def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
     assert "/follow" in live.text
     living.request("POST", f"{TEMPLATE}/cancel")
     ended_run(living, TEMPLATE)
+
+
+def test_no_address_or_form_ends_in_an_error_of_ours(browser: Browser, living: Service) -> None:
+    address = run_page(living, "echo one")
+    message = living.get(TEMPLATE).json()["properties"]["exactStagingResourceGroup"]
+    account = living.get(f"{message}/resources").json()["value"][0]["id"]
+    log = f"{account}/blobServices/default/containers/packerlogs/{address[-36:]}/customization.log"
+    assert "PACKER OUT echo one" in browser.get(f"/portal{log}").text
+    pieces = [
+        "..",
+        "%00",
+        "%2f",
+        "a b",
+        "%ff",
+        "\u00e9",
+        "x" * 3000,
+        "?",
+        "#",
+        "'",
+        '"',
+        "<b>",
+        "{{1}}",
+        "providers",
+        "runs",
+    ]
+    chosen = random.Random(1)  # noqa: S311
+    addresses = [address, f"/portal{TEMPLATE}", f"/portal{GROUP}", "/portal", "/portal/subscriptions", "/portal/static"]
+    statuses = set()
+    for _ in range(1500):
+        parts = chosen.choice(addresses).split("/")
+        for _ in range(chosen.randint(1, 3)):
+            parts.insert(chosen.randint(2, len(parts)), chosen.choice(pieces))
+        method = chosen.choice(["GET", "GET", "POST", "PUT", "HEAD"])
+        body = chosen.choice([b"", b"action=run&x=%ff", b"\xff\xfe", b"a=1&" * 30, b"{}"])
+        answer = browser.request(
+            method, "/".join(parts).replace("#", "%23"), content=body if method == "POST" else None
+        )
+        statuses.add(answer.status_code)
+        assert answer.status_code < 500, (method, parts, answer.text[-300:])
+    assert {200, 404} <= statuses, "the requests were not all the same"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from starlette.types import ASGIApp
@@ -30,12 +31,16 @@ class ApiClient:
     async def ask(
         self, method: str, path: str, *, body: Any = None, form: Mapping[str, str] | None = None, **query: str
     ) -> Any:
-        """The JSON of an answer; None when there is none. Raises: `ArmError` for what the API refuses."""
+        """The JSON of an answer, or its text; None when there is none. Raises: `ArmError` for what the API refuses."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         asked = {"api-version": api_version_of(path), **query}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url=self.base_url) as http:
-            answer = await http.request(method, path, params=asked, json=body, data=form, headers=headers)
-        found = answer.json() if answer.content else None
+            try:
+                answer = await http.request(method, quoted(path), params=asked, json=body, data=form, headers=headers)
+            except httpx.InvalidURL as error:
+                raise ArmError(400, "InvalidUri", f"the address cannot be asked for: {error}") from error
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        found: Any = None if not answer.content else answer.json() if is_json else answer.text
         if answer.status_code >= 400:
             raise refusal(answer.status_code, found)
         return found
@@ -52,6 +57,12 @@ class ApiClient:
                 break
             asked = {name: value for name, value in following.params.items() if name != "api-version"}
         return found
+
+
+def quoted(path: str) -> str:
+    """A path (perhaps with a query) that can be sent as it is; pure."""
+    plain, mark, query = path.partition("?")
+    return quote(plain, safe="/:@!$&'()*+,;=~-._") + mark + query
 
 
 def refusal(status: int, body: Any) -> ArmError:

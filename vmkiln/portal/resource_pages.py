@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from vmkiln.errors import ArmError
 from vmkiln.portal.network_picture import network_picture
-from vmkiln.portal.rendering import page
+from vmkiln.portal.rendering import page, pretty
 from vmkiln.portal.template_pages import subscriptions_of
 from vmkiln.portal.visit import Visit
 
@@ -61,4 +61,5 @@ async def _found(visit: Visit, path: str) -> list[dict[str, Any]]:
 async def resource(visit: Visit) -> Response:
     """Any resource, as the API answers it."""
     found = await visit.api.ask("GET", visit.id)
-    return page("resource.html", title=visit.id.rpartition("/")[2], resource=found, id=visit.id)
+    text = found if isinstance(found, str) else pretty(found)
+    return page("resource.html", title=visit.id.rpartition("/")[2], text=text, id=visit.id)
