@@ -40,8 +40,15 @@ def service(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
 @pytest.fixture
 def living(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
     """A service that does its own work, with builds that need no virtual machines."""
-    with opened(tmp_path / "vmkiln.sqlite") as store:
-        settings = Settings(tmp_path)
+    with living_service(tmp_path, access, tmp_path / "vmkiln.sqlite") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterator[Service]:
+    """Such a service, with its database in a place."""
+    with opened(place) as store:
+        settings = Settings(home)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
         ready, loop = threading.Event(), asyncio.new_event_loop()
 
@@ -56,7 +63,7 @@ def living(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
         thread.start()
         assert ready.wait(10)
         try:
-            yield started(store, tmp_path, access, builder)
+            yield started(store, home, access, builder)
         finally:
             loop.call_soon_threadsafe(task.cancel)
             thread.join(20)

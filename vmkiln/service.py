@@ -26,7 +26,7 @@ MIB = 1024**2
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
     """The database, after what dead runs left behind was cleaned up."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with database.opened(settings.database) as store:
+    with database.opened(settings.database_place) as store:
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
 

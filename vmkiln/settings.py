@@ -16,11 +16,18 @@ class Settings:
     (XDG Base Directory Specification). `oidc` is the issuer and the audience of tokens that somebody else issues, such
     as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE). `blob_connection_string` names an Azure storage account
     for logs, scripts and VHDs, in place of the service's own blob server ($VMKILN_BLOB_CONNECTION_STRING).
+    `database_url` names a PostgreSQL database in place of the SQLite file ($VMKILN_DATABASE_URL).
     """
 
     home: Path
     oidc: tuple[str, str] | None = None
     blob_connection_string: str = field(default="", repr=False)
+    database_url: str = field(default="", repr=False)
+
+    @property
+    def database_place(self) -> Path | str:
+        """Where the database is: PostgreSQL's URL when one is set, else SQLite's file."""
+        return self.database_url or self.database
 
     @property
     def database(self) -> Path:
@@ -80,10 +87,11 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         raise InputError("VMKILN_OIDC_ISSUER and VMKILN_OIDC_AUDIENCE go together; one of them is not set")
     oidc = (issuer, audience) if issuer else None
     blobs = environment.get("VMKILN_BLOB_CONNECTION_STRING", "")
+    database = environment.get("VMKILN_DATABASE_URL", "")
     if home := environment.get("VMKILN_HOME"):
-        return Settings(Path(home).absolute(), oidc, blobs)
+        return Settings(Path(home).absolute(), oidc, blobs, database)
     state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
-    return Settings(Path(state).absolute() / "vmkiln", oidc, blobs)
+    return Settings(Path(state).absolute() / "vmkiln", oidc, blobs, database)
 
 
 def read_settings() -> Settings:

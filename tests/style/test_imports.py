@@ -20,6 +20,8 @@ LAYERS = [  # a module may import a lower line, or its own package
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_HERE = {
+    "alembic": {"store"},
+    "psycopg": {"store"},
     "subprocess": {"host/command.py"},
     "sqlite3": {"store"},
     "sqlalchemy": {"store"},

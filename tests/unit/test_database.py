@@ -1,6 +1,7 @@
 """The database."""
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,13 +9,30 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgresql import Cluster, cluster
 from publishing import warm_processes
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.store import engine
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, RunRow
 
+Place = Path | str
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty database of each kind."""
+    if request.param == "SQLite":
+        return tmp_path / "db"
+    return str(request.getfixturevalue("server").new_database())
 
 
 def a_run(run_id: str = "11111111-0000") -> RunRow:
@@ -31,15 +49,15 @@ def test_the_file_is_private(tmp_path: Path) -> None:
         assert (tmp_path / "state" / "db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_run_survives_reopening(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_run_survives_reopening(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
-    with opened(tmp_path / "db") as store:
+    with opened(place) as store:
         assert store.run("11111111-0000") == a_run()
 
 
-def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_run_is_found_by_the_beginning_of_its_id(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run("aa-1"))
         store.add_run(a_run("ab-1"))
         assert store.run("aa").run_id == "aa-1"
@@ -48,8 +66,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
                 store.run(text)
 
 
-def test_only_one_process_ends_a_run(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_only_one_process_ends_a_run(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         assert store.move_run("11111111-0000", expected=["Running"], state="Succeeded")
         assert not store.move_run("11111111-0000", expected=["Running"], state="Failed")
@@ -57,8 +75,8 @@ def test_only_one_process_ends_a_run(tmp_path: Path) -> None:
         assert store.run("11").ended is not None
 
 
-def test_phases_follow_each_other_without_a_gap(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_phases_follow_each_other_without_a_gap(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         store.begin_phase("11111111-0000", "Building")
         store.begin_phase("11111111-0000", "Customizing")
@@ -70,8 +88,8 @@ def test_phases_follow_each_other_without_a_gap(tmp_path: Path) -> None:
         assert store.list_phases("11111111-0000")[1].ended is not None
 
 
-def test_a_resource_is_recorded_before_it_exists_and_after_it_is_gone(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_resource_is_recorded_before_it_exists_and_after_it_is_gone(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         store.add_staging_group("IT_a", run_id="11111111-0000", storage_account="s", tags={})
         number = store.add_resource("IT_a", run_id="11111111-0000", type="t", name="n", detail={})
@@ -83,8 +101,8 @@ def test_a_resource_is_recorded_before_it_exists_and_after_it_is_gone(tmp_path: 
         assert states == ["creating", "exists", "deleted"]
 
 
-def test_a_deleted_group_leaves_no_resource(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_deleted_group_leaves_no_resource(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         store.add_staging_group("IT_a", run_id="11111111-0000", storage_account="s", tags={})
         store.add_resource("IT_a", run_id="11111111-0000", type="t", name="n", detail={})
@@ -93,16 +111,16 @@ def test_a_deleted_group_leaves_no_resource(tmp_path: Path) -> None:
         assert store.list_resources("IT_a")[0].state == "deleted"
 
 
-def test_image_ids_do_not_tell_upper_from_lower_case(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_image_ids_do_not_tell_upper_from_lower_case(place: Place) -> None:
+    with opened(place) as store:
         store.add_image(an_image("/Images/X"))
         assert store.image("/images/x") == an_image("/Images/X")
         with pytest.raises(ImageConflict):
             store.add_image(an_image("/IMAGES/x"))
 
 
-def test_replacing_an_image_gives_the_old_one_back(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_replacing_an_image_gives_the_old_one_back(place: Place) -> None:
+    with opened(place) as store:
         assert store.replace_image(an_image(digest="a" * 64)) is None
         old = store.replace_image(an_image(digest="b" * 64))
         assert old is not None
@@ -110,25 +128,25 @@ def test_replacing_an_image_gives_the_old_one_back(tmp_path: Path) -> None:
         assert [image.digest for image in store.list_images()] == ["b" * 64]
 
 
-def test_a_run_output_is_recorded_once(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_run_output_is_recorded_once(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         store.put_run_output(RunOutputRow("11111111-0000", "out", "", "", "Creating", ""))
         store.put_run_output(RunOutputRow("11111111-0000", "out", "/x", "", "Succeeded", ""))
         assert [row.state for row in store.list_run_outputs("11111111-0000")] == ["Succeeded"]
 
 
-def _add_facts(path: Path, name: str) -> None:
+def _add_facts(path: Place, name: str) -> None:
     with opened(path) as store:
         for number in range(10):
             store.add_facts("11111111-0000", **{f"{name}{number}": number})
 
 
-def test_processes_do_not_lose_each_others_changes(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_processes_do_not_lose_each_others_changes(place: Place) -> None:
+    with opened(place) as store:
         store.add_run(a_run())
         context = warm_processes()
-        workers = [context.Process(target=_add_facts, args=(tmp_path / "db", name)) for name in ("a", "b")]
+        workers = [context.Process(target=_add_facts, args=(place, name)) for name in ("a", "b")]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -136,7 +154,7 @@ def test_processes_do_not_lose_each_others_changes(tmp_path: Path) -> None:
         assert len(store.run("11").facts) == 20
 
 
-def _begin_then_end(path: Path, gate: Any, wins: Any) -> None:
+def _begin_then_end(path: Place, gate: Any, wins: Any) -> None:
     gate.wait()
     with opened(path) as store:
         if store.move_run("11111111-0000", expected=["Running"], state="Canceled"):
@@ -144,12 +162,12 @@ def _begin_then_end(path: Path, gate: Any, wins: Any) -> None:
                 wins.value += 1
 
 
-def test_of_many_processes_that_open_a_new_database_and_end_a_run_one_wins(tmp_path: Path) -> None:
+def test_of_many_processes_that_open_a_new_database_and_end_a_run_one_wins(place: Place) -> None:
     context = warm_processes()
     gate, wins = context.Barrier(6), context.Value("i", 0)
-    with opened(tmp_path / "db") as store:
+    with opened(place) as store:
         store.add_run(a_run())
-    workers = [context.Process(target=_begin_then_end, args=(tmp_path / "db", gate, wins)) for _ in range(6)]
+    workers = [context.Process(target=_begin_then_end, args=(place, gate, wins)) for _ in range(6)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -158,7 +176,7 @@ def test_of_many_processes_that_open_a_new_database_and_end_a_run_one_wins(tmp_p
     assert wins.value == 1
 
 
-def _open_new(path: Path, gate: Any) -> None:
+def _open_new(path: Place, gate: Any) -> None:
     gate.wait()
     with opened(path) as store:
         assert store.list_runs() == []
@@ -191,8 +209,8 @@ def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
         assert store.run("11").state == "Failed"
 
 
-def test_times_are_by_the_clock_that_was_handed_in(tmp_path: Path) -> None:
-    with opened(tmp_path / "db", clock=lambda: NOW) as store:
+def test_times_are_by_the_clock_that_was_handed_in(place: Place) -> None:
+    with opened(place, clock=lambda: NOW) as store:
         store.add_run(a_run())
         store.begin_phase("11111111-0000", "Building")
         store.move_run("11111111-0000", expected=["Running"], state="Succeeded")
@@ -217,9 +235,9 @@ def a_version(version: str, *, generation: int = 1) -> ImageRow:
     return replace(an_image(f"/galleries/G/images/D/versions/{version}"), generation=generation)
 
 
-def test_an_image_definition_lasts_from_its_first_version_to_its_last(tmp_path: Path) -> None:
+def test_an_image_definition_lasts_from_its_first_version_to_its_last(place: Place) -> None:
     definition = "/galleries/G/images/D"
-    with opened(tmp_path / "db", clock=lambda: NOW) as store:
+    with opened(place, clock=lambda: NOW) as store:
         assert store.image_definition(definition) is None
         store.add_image_version(a_version("1.0.0"), definition_id=definition)
         store.add_image_version(a_version("1.0.1"), definition_id=definition.lower())
@@ -234,8 +252,8 @@ def test_an_image_definition_lasts_from_its_first_version_to_its_last(tmp_path: 
         assert store.list_image_definitions() == []
 
 
-def test_a_refused_version_leaves_no_definition(tmp_path: Path) -> None:
-    with opened(tmp_path / "db") as store:
+def test_a_refused_version_leaves_no_definition(place: Place) -> None:
+    with opened(place) as store:
         store.add_image(an_image("/x"))
         with pytest.raises(ImageConflict):
             store.add_image_version(an_image("/x"), definition_id="/galleries/G/images/D")
@@ -247,7 +265,7 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         pass
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'db'}")
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE vmkiln_schema_version SET version = 99")
+        connection.exec_driver_sql("UPDATE vmkiln_revision SET version_num = '9999'")
     engine.dispose()
     with pytest.raises(VmkilnError, match="newer"), opened(tmp_path / "db"):
         pass
@@ -257,3 +275,34 @@ def test_a_damaged_database_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"not a database" * 1000)
     with pytest.raises(VmkilnError, match="cannot be used"), opened(tmp_path / "db"):
         pass
+
+
+def test_a_url_that_is_none_is_refused_without_its_password() -> None:
+    for url in ("mysql://u:hidden@h/d", "hidden", "postgresql+asyncpg://u:hidden@h/d"):
+        with pytest.raises(InputError) as refused, opened(url):
+            pass
+        assert "hidden" not in str(refused.value)
+
+
+def test_a_database_that_is_away_is_named_without_its_password() -> None:
+    with pytest.raises(VmkilnError, match="cannot be used") as refused, opened("postgresql://u:hidden@127.0.0.1:1/d"):
+        pass
+    assert "hidden" not in str(refused.value)
+
+
+def test_postgresql_ends_a_transaction_whose_process_stands_still(
+    server: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "IDLE_SECONDS", 1)
+    url = server.new_database()
+    frozen = engine.make_engine(url)
+    with opened(url) as store:
+        store.add_run(a_run())
+        connection = frozen.connect()
+        connection.begin()  # it holds the write lock now, and does nothing
+        store.add_facts("11111111-0000", waited=True)
+        with pytest.raises(sa.exc.OperationalError, match="idle-in-transaction"):
+            connection.exec_driver_sql("SELECT 1")
+        connection.invalidate()
+        frozen.dispose()
+        assert store.run("11").facts == {"waited": True}

@@ -1,12 +1,23 @@
 """The database of an older vmkiln is brought up to date."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from postgresql import cluster
 
 from vmkiln.errors import VmkilnError
 from vmkiln.store.database import opened
+from vmkiln.store.engine import make_engine
+from vmkiln.store.schema import HEAD, REVISIONS, VERSION_TABLE, prepare
+from vmkiln.store.tables import metadata
 
 RUN = "CREATE TABLE vmkiln_run (run_id VARCHAR(36) PRIMARY KEY, template_name VARCHAR(64) NOT NULL, resource_group VARCHAR(90) NOT NULL, template JSON NOT NULL, state VARCHAR(20) NOT NULL, sub_state VARCHAR(20) NOT NULL, message TEXT NOT NULL, error_code VARCHAR(64) NOT NULL, staging_group VARCHAR(120) NOT NULL, facts JSON NOT NULL, started DATETIME NOT NULL, ended DATETIME)"  # noqa: E501
 
@@ -35,3 +46,40 @@ def test_runs_of_the_first_schema_are_kept(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VmkilnError, match="newer"), opened(old_database(tmp_path / "vmkiln.sqlite", 99)):
         pass
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """An empty database of each kind."""
+    if request.param == "SQLite":
+        yield make_engine(tmp_path / "db")
+        return
+    with cluster() as server:
+        engine = make_engine(server.new_database())
+        yield engine
+        engine.dispose()
+
+
+def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "vmkiln.store:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [HEAD]
+    assert tuple(revision.revision for revision in reversed(list(scripts.walk_revisions()))) == REVISIONS
+    for revision in REVISIONS:
+        with database.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    prepare(database, "the database")
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_new_database_has_the_tables_of_today_at_once(database: sa.Engine) -> None:
+    for _ in range(2):
+        prepare(database, "the database")
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert context.get_current_revision() == HEAD
+        assert compare_metadata(context, metadata) == []

@@ -1,4 +1,4 @@
-"""The database: what was asked for, what is being done, what came out. SQLite; the tables also fit PostgreSQL.
+"""The database: what was asked for, what is being done, what came out; in SQLite or PostgreSQL.
 
 Every change is one short transaction, durable when the call returns. Rows come out as frozen values, times are UTC.
 The state of a run moves only from an expected state to another, so two processes cannot both end it.
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.store.engine import READS, make_engine
 from vmkiln.store.operation_table import OperationTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.resource_table import ResourceTable
@@ -27,7 +28,6 @@ from vmkiln.store.rows import (
     StagingResourceRow,
 )
 from vmkiln.store.schema import prepare
-from vmkiln.store.sqlite_engine import READS, make_engine
 from vmkiln.store.tables import (
     image_definitions,
     images,
@@ -370,17 +370,19 @@ def _image(row: dict[str, Any] | RowMapping) -> ImageRow:
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Store]:
-    """The database at `path`, made when it is missing (mode 0600); `clock` gives the time in UTC.
+def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Store]:
+    """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
-    Raises: `VmkilnError` when it was written by a newer vmkiln, or is damaged.
+    `clock` gives the time in UTC. Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away;
+    `InputError` for a URL that is none.
     """
-    engine = make_engine(path)
+    engine = make_engine(place)
+    name = engine.url.render_as_string(hide_password=True) if isinstance(place, str) else str(place)
     store = Store(engine, clock)
     try:
-        prepare(engine, path)
+        prepare(engine, name)
         yield store
     except sa.exc.DatabaseError as error:
-        raise VmkilnError(f"the database {path} cannot be used: {error.orig}") from error
+        raise VmkilnError(f"the database {name} cannot be used: {error.orig}") from error
     finally:
         store.close()

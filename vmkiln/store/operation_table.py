@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from vmkiln.store.engine import READS
 from vmkiln.store.rows import OperationRow
-from vmkiln.store.sqlite_engine import READS
 from vmkiln.store.tables import operations
 
 IN_PROGRESS = "InProgress"

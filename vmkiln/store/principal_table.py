@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from vmkiln.store.engine import READS
 from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
-from vmkiln.store.sqlite_engine import READS
 from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
 
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from vmkiln.store.engine import READS
 from vmkiln.store.rows import ResourceRow
-from vmkiln.store.sqlite_engine import READS
 from vmkiln.store.tables import resources
 
 OURS = ("key", "parent")

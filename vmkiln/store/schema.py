@@ -1,36 +1,70 @@
-"""The database's schema: made when it is missing, brought up to date when it is older, refused when it is newer."""
+"""The database's schema: made when it is missing, brought up to date when it is older, refused when it is newer.
 
-from pathlib import Path
+A new database gets its tables at once and the newest revision's name; an older one is taken through the revisions in
+`migrations/`. A test holds that both end in the same tables.
+Source: Alembic's cookbook, "Building an Up to Date Database from Scratch".
+"""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import VmkilnError
-from vmkiln.store.tables import metadata, runs, schema_version
+from vmkiln.store.engine import READS
+from vmkiln.store.tables import metadata
 
-SCHEMA_VERSION = 2
+HEAD = "0002"
+REVISIONS = ("0001", "0002")
+VERSION_TABLE = "vmkiln_revision"
+FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2
+_revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
+_first_version = sa.table(FIRST_VERSION_TABLE, sa.column("version", sa.Integer))
+
+
+def prepare(engine: Engine, name: str) -> None:
+    """Make or upgrade the tables; `name` is how the database is called in an error.
+
+    Raises: `VmkilnError` when a newer vmkiln wrote them.
+    """
+    with engine.execution_options(**{READS: True}).connect() as reading:
+        if _current(reading) == HEAD:
+            return
+    with engine.begin() as connection:
+        current = _current(connection)  # another process may have been faster
+        if current == HEAD:
+            return
+        if current and current not in REVISIONS:
+            raise VmkilnError(f"{name} was written by a newer vmkiln (schema {current})", hint="upgrade vmkiln")
+        if current:
+            _upgrade(connection)
+        else:
+            metadata.create_all(connection)
+            _stamp(connection, HEAD)
+
+
+def _current(connection: Connection) -> str:
+    """The revision of a database; '' of an empty one."""
+    tables = sa.inspect(connection)
+    if tables.has_table(VERSION_TABLE):
+        return str(connection.execute(sa.select(_revision.c.version_num)).scalar() or "")
+    if tables.has_table(FIRST_VERSION_TABLE):
+        return f"{connection.execute(sa.select(_first_version.c.version)).scalar() or 1:04}"
+    return ""
+
+
+def _stamp(connection: Connection, revision: str) -> None:
+    table = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+    table.create(connection, checkfirst=True)
+    connection.execute(table.insert().values(version_num=revision))
 
 
 def _upgrade(connection: Connection) -> None:
-    """Bring the tables of schema 1 up to date: runs did not know their image template yet."""
-    if not sa.inspect(connection).has_table(schema_version.name):
-        return
-    if connection.execute(sa.select(schema_version.c.version)).scalar() != 1:
-        return
-    column = sa.schema.CreateColumn(runs.c.template_id).compile(connection.engine)
-    connection.execute(sa.text(f"ALTER TABLE {runs.name} ADD COLUMN {column}"))
-    for index in runs.indexes:
-        index.create(connection)
-    connection.execute(schema_version.update().values(version=2))
+    from alembic import command  # noqa: PLC0415 (a quarter of a second, and nearly never needed)
+    from alembic.config import Config  # noqa: PLC0415
 
-
-def prepare(engine: Engine, path: Path) -> None:
-    """Make or upgrade the tables. Raises: `VmkilnError` when a newer vmkiln wrote them."""
-    with engine.begin() as connection:
-        _upgrade(connection)
-        metadata.create_all(connection)
-        version = connection.execute(sa.select(schema_version.c.version)).scalar()
-        if version is None:
-            connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-        elif version > SCHEMA_VERSION:
-            raise VmkilnError(f"{path} was written by a newer vmkiln (schema {version})", hint="upgrade vmkiln")
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        _stamp(connection, _current(connection))
+        connection.execute(sa.text(f"DROP TABLE {FIRST_VERSION_TABLE}"))
+    config = Config()
+    config.set_main_option("script_location", "vmkiln.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

@@ -1,9 +1,8 @@
-"""The tables of the database; one MetaData, so that migrations can take it over."""
+"""The tables of the database as they are now; `migrations/` has the way there."""
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
-schema_version = sa.Table("vmkiln_schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
 runs = sa.Table(
     "vmkiln_run",
     metadata,
