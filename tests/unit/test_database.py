@@ -301,7 +301,7 @@ def test_postgresql_ends_a_transaction_whose_process_stands_still(
         connection = frozen.connect()
         connection.begin()  # it holds the write lock now, and does nothing
         store.add_facts("11111111-0000", waited=True)
-        with pytest.raises(sa.exc.OperationalError, match="idle-in-transaction"):
+        with pytest.raises(sa.exc.DatabaseError, match="idle-in-transaction"):
             connection.exec_driver_sql("SELECT 1")
         connection.invalidate()
         frozen.dispose()
