@@ -17,6 +17,8 @@ from vmkiln.api.issuer import Issuer, issuer_of, new_key
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Answer, Caller, Parts, Permission
 from vmkiln.errors import ArmError
+from vmkiln.run.admission import NOTHING, Place, Room
+from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
@@ -74,6 +76,16 @@ class RecordedWork:
 
     def queued(self, run_id: str) -> None:
         self.asked.append(("queued", run_id))
+
+    def queue(self) -> list[Place]:
+        return []
+
+    def room(self) -> tuple[Room, Room]:
+        return Room(4, 8192, 100_000), NOTHING
+
+    @property
+    def tally(self) -> Tally:
+        return Tally()
 
     def cancel(self, run_id: str) -> None:
         self.asked.append(("cancel", run_id))
@@ -224,17 +236,23 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
 def provisioned(service: Service, path: str, body: Any, **options: Any) -> dict[str, Any]:
     """PUT a template and wait until it is provisioned; gives it as it is then."""
     response = service.put(path, body, **options)
+    reading = {name: value for name, value in options.items() if name == "token"}
     assert response.status_code == 201, response.text
     return dict(
-        wait_for(lambda: (found := service.get(path).json())["properties"]["provisioningState"] != "Creating" and found)
+        wait_for(
+            lambda: (
+                (found := service.get(path, **reading).json())["properties"]["provisioningState"] != "Creating"
+                and found
+            )
+        )
     )
 
 
-def ended_run(service: Service, path: str) -> dict[str, Any]:
+def ended_run(service: Service, path: str, **options: Any) -> dict[str, Any]:
     """Wait until a template's last run has ended; gives its status."""
 
     def ended() -> Any:
-        status = service.get(path).json()["properties"].get("lastRunStatus")
+        status = service.get(path, **options).json()["properties"].get("lastRunStatus")
         return status if status and not status["endTime"].startswith("0001") else None
 
     return dict(wait_for(ended))

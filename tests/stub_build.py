@@ -78,11 +78,11 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             group = replace(request.submission.group, run_id=run_id)
             store.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
             await asyncio.sleep(PHASE_SECONDS)
-            store.begin_phase(run_id, Phase.CUSTOMIZING)
             with (
                 _made(store, group),
                 CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log,
             ):
+                store.begin_phase(run_id, Phase.CUSTOMIZING)
                 for step in request.template.properties.customize:
                     for line in step.inline if isinstance(step, ShellCustomizer) else ():
                         log.write(line, kind="OUT")

@@ -13,6 +13,7 @@ from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.run import cleaning_up
+from vmkiln.run.admission import Room
 from vmkiln.run.build_host import BuildHost
 from vmkiln.settings import Settings
 from vmkiln.store import database
@@ -20,6 +21,7 @@ from vmkiln.store.database import Store
 
 LEAST_FREE_BYTES = 4 * 1024**3
 MIB = 1024**2
+SPARED_MIB = 512
 
 
 @contextlib.contextmanager
@@ -37,6 +39,25 @@ def available_memory_mib() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) // 1024
     return 1024
+
+
+def own_guests_memory_mib(proc: Path = Path("/proc")) -> int:
+    """Memory that this user's QEMU processes have taken so far, in MiB (proc(5), VmRSS)."""
+    total = 0
+    for folder in proc.iterdir():
+        if not folder.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if folder.stat().st_uid == os.getuid() and (folder / "comm").read_text().startswith("qemu-system"):
+                lines = (folder / "status").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return total // 1024
+
+
+def host_capacity(settings: Settings) -> Room:
+    """What this machine has for runs, those that go on included; some memory is left to everything else."""
+    memory_mib = max(0, available_memory_mib() + own_guests_memory_mib() - SPARED_MIB)
+    return Room(os.cpu_count() or 1, memory_mib, cleaning_up.free_bytes(settings) // MIB)
 
 
 @contextlib.asynccontextmanager

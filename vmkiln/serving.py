@@ -26,19 +26,12 @@ from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
-from vmkiln.service import available_memory_mib, prepared_host
+from vmkiln.service import host_capacity, prepared_host
 from vmkiln.settings import Settings
 from vmkiln.staging.blob_server import find_azurite
 from vmkiln.store.database import Store
 
-RUN_CPUS = 2
-RUN_MEMORY_MIB = 3072  # a small build VM, its container group, QEMU itself
 BACKGROUND_THREADS = 32
-
-
-def room_for_runs(cpus: int, memory_mib: int) -> int:
-    """How many runs a machine has room for at once, at least one; pure."""
-    return max(1, min(cpus // RUN_CPUS, memory_mib // RUN_MEMORY_MIB))
 
 
 def real_build(settings: Settings, store: Store) -> Build:
@@ -100,8 +93,9 @@ async def running(
     watch_seconds: float = WATCH_SECONDS,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
-    most_runs = room_for_runs(os.cpu_count() or 1, available_memory_mib())
-    builder = ImageBuilder(settings, store, build, most_runs=most_runs, watch_seconds=watch_seconds)
+    builder = ImageBuilder(
+        settings, store, build, capacity=lambda: host_capacity(settings), watch_seconds=watch_seconds
+    )
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
     resource_groups.end_interrupted(store)
     deployments.end_interrupted(store)

@@ -10,7 +10,7 @@ from in_process import TestAccess, an_issuer
 from stub_build import stub_build
 
 from vmkiln.errors import InputError
-from vmkiln.serving import background_threads, only_service, remember_endpoint, room_for_runs, running
+from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ResourceRow
@@ -22,13 +22,6 @@ def test_a_state_directory_has_one_service(tmp_path: Path) -> None:
         pass
     with only_service(settings):
         pass
-
-
-@pytest.mark.parametrize(
-    ("cpus", "memory_mib", "runs"), [(1, 1000, 1), (2, 8000, 1), (4, 8000, 2), (64, 8000, 2), (64, 64_000, 20)]
-)
-def test_as_many_runs_as_the_machine_has_room_for(cpus: int, memory_mib: int, runs: int) -> None:
-    assert room_for_runs(cpus, memory_mib) == runs
 
 
 def test_background_work_does_not_hold_up_the_end() -> None:

@@ -14,6 +14,7 @@ from vmkiln.api.route import Answer, Call, Permission, Route
 from vmkiln.api.storage_accounts import MOST_BLOB_BYTES
 from vmkiln.api.template_body import run_message
 from vmkiln.errors import ArmError
+from vmkiln.run.run import RunState
 from vmkiln.staging.customization_log import lines_from
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS
@@ -51,8 +52,17 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
                 for output in call.parts.store.list_run_outputs(run.run_id)
             ],
             "facts": run.facts,
+            **_queue_body(call, run),
         },
     }
+
+
+def _queue_body(call: Call, run: RunRow) -> dict[str, Any]:
+    """Where a waiting run stands, and why it waits."""
+    if run.state != RunState.QUEUED:
+        return {}
+    place = next((place for place in call.parts.work.queue() if place.run_id == run.run_id), None)
+    return {"queue": {"position": place.position, "reason": place.reason}} if place else {}
 
 
 def list_runs(call: Call) -> Answer:

@@ -8,6 +8,7 @@ from vmkiln.api import (
     deployments,
     image_templates,
     managed_identities,
+    metrics,
     openapi,
     operations,
     past_runs,
@@ -42,4 +43,5 @@ ALL_ROUTES: tuple[Route, ...] = (
     *storage_accounts.ROUTES,
     *token_endpoint.ROUTES,
     *openapi.ROUTES,
+    *metrics.ROUTES,
 )

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from vmkiln.api.failures import Failures
 from vmkiln.api.issuer import Issuer
+from vmkiln.run.admission import Place, Room
+from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 
@@ -88,6 +90,16 @@ class Work(Protocol):
     def deleting(self, template_id: str, operation_id: str) -> None:
         """An image template, with its staging resource group, is to go."""
 
+    def queue(self) -> Sequence[Place]:
+        """The runs that wait, each with its place and why it waits."""
+
+    def room(self) -> tuple[Room, Room]:
+        """What this machine has for runs, and what of it is promised to runs that go on."""
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen since the start."""
+
 
 class Dispatch(Protocol):
     """A request from inside, answered like one from outside: same routes, same checks."""
@@ -156,7 +168,7 @@ class Route:
     """One row of the surface.
 
     `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
-    it knows (none: any); `tags` group it in the OpenAPI document.
+    it knows (none: any); `is_text` says that it answers with text instead of JSON.
     """
 
     method: str
@@ -167,3 +179,4 @@ class Route:
     body: Body = Body.NONE
     api_versions: tuple[str, ...] = ()
     needs_api_version: bool = True
+    is_text: bool = False

@@ -195,5 +195,5 @@ ROUTES = (
     ),
     Route("GET", CONTAINERS, "BlobContainers_List", Permission.READ, list_containers),
     Route("GET", CONTAINER, "BlobContainers_ListBlobs", Permission.READ, list_blobs),
-    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False),
+    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, is_text=True),
 )

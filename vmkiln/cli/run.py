@@ -12,9 +12,11 @@ from vmkiln.cli.build import print_summary
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless
-from vmkiln.run.run import TERMINAL_STATES
+from vmkiln.run.admission import Place
+from vmkiln.run.run import TERMINAL_STATES, RunState
+from vmkiln.run.run_queue import queue_of
 from vmkiln.run.run_summary import summary_of
-from vmkiln.service import opened_store
+from vmkiln.service import host_capacity, opened_store
 from vmkiln.settings import read_settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.customization_log import lines_from
@@ -48,14 +50,30 @@ def list_(
     """List runs, the newest first."""
     with opened_store(read_settings(), say) as store:
         rows = store.list_runs(limit=limit)
+        waits = any(row.state == RunState.QUEUED for row in rows)
+        queue = {place.run_id: place for place in _queue(store)} if waits else {}
         if as_json:
-            typer.echo(json.dumps([summary_of(store, row.run_id) for row in rows]))
+            found = [summary_of(store, row.run_id) for row in rows]
+            for summary in found:
+                if place := queue.get(summary["run_id"]):
+                    summary["queue"] = {"position": place.position, "reason": place.reason}
+            typer.echo(json.dumps(found))
             return
         for row in rows:
             seconds = f"{(row.ended - row.started).total_seconds():.0f} s" if row.ended else row.sub_state
             typer.echo(
                 f"{row.run_id[:8]}  {row.started:%Y-%m-%d %H:%M:%S}  {row.state:<18} {seconds:>12}  {row.template_name}"
+                + _waiting_text(queue.get(row.run_id))
             )
+
+
+def _queue(store: Store) -> list[Place]:
+    settings = read_settings()
+    return queue_of(settings, store, host_capacity(settings))
+
+
+def _waiting_text(place: Place | None) -> str:
+    return f"  (place {place.position}: {place.reason or 'starts when the service looks'})" if place else ""
 
 
 @app.command()

@@ -70,6 +70,11 @@ def _end_lost(store: Store, row: RunRow) -> None:
             store.resource_deleted(resource.number)
 
 
+def remains(settings: Settings) -> int:
+    """How many folders of dead runs are still there: what could not be deleted."""
+    return len(run_directory.abandoned(settings.runs))
+
+
 def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
     """What is recorded as still there beside the storage account: empty after every build that was not aborted."""
     return [

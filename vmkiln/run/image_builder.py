@@ -1,7 +1,7 @@
 """What the service does by itself: provision and delete image templates, run what waits, watch sources.
 
 What is to be done is read from the store, so nothing is forgotten when the service ends; calls from outside only say
-that there is something to look at. Runs start in the order they came, as many at once as the machine has room for.
+that there is something to look at. Runs start as far as the machine has room, in turn between subscriptions.
 """
 
 import asyncio
@@ -11,11 +11,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from vmkiln.errors import VmkilnError
-from vmkiln.run import provisioning, watching
+from vmkiln.run import cleaning_up, provisioning, watching
+from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.kept_template import request_of, template_of
 from vmkiln.run.run import RunState, new_run_id
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
+from vmkiln.run.run_queue import GOING_ON, need_of_queued, promised_to, queue_of
+from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
@@ -25,6 +28,8 @@ Build = Callable[[RunRequest, Tell], Awaitable[object]]
 PROVISION, DELETE, RUN = "provision", "delete", "run"
 LOOK_SECONDS = 5.0
 WATCH_SECONDS = 60.0
+JANITOR_SECONDS = 60.0
+ONE_AT_A_TIME = Room(2, 1024**2, 1024**3)  # every run takes at least two CPUs
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +53,7 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
 
 
 class ImageBuilder:
-    """The service's own work. `build` runs one request to its end; `most_runs` go on at once.
+    """The service's own work. `build` runs one request to its end; `capacity` says what the machine has for runs.
 
     `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
     """
@@ -59,17 +64,34 @@ class ImageBuilder:
         store: Store,
         build: Build,
         *,
-        most_runs: int = 1,
+        capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME,
         watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._settings = settings
         self._store = store
         self._build = build
-        self._most_runs = most_runs
+        self._capacity = capacity
+        self._starting: dict[str, Room] = {}
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tally = Tally()
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen since the start."""
+        return self._tally
+
+    def queue(self) -> list[Place]:
+        """The runs that wait, each with its place and why it waits."""
+        return queue_of(self._settings, self._store, self._capacity(), starting=self._starting.copy())
+
+    def room(self) -> tuple[Room, Room]:
+        """What this machine has for runs, and what of it is promised to runs that go on."""
+        capacity = self._capacity()
+        going_on = self._store.list_runs(limit=None, states=GOING_ON)
+        return capacity, sum((promised_to(run).capped(capacity) for run in going_on), NOTHING)
 
     def submitted(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
         """An image template was recorded and is to be provisioned."""
@@ -101,7 +123,7 @@ class ImageBuilder:
     async def serve(self) -> None:
         """Do what is to be done, until cancelled; runs that go on then are cancelled and cleaned up."""
         self._loop = asyncio.get_running_loop()
-        watch = asyncio.create_task(self._watch())
+        rounds = [asyncio.create_task(self._watch()), asyncio.create_task(self._janitor())]
         try:
             while True:
                 self._wake.clear()
@@ -110,8 +132,7 @@ class ImageBuilder:
                     async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
                         await self._wake.wait()
         finally:
-            watch.cancel()
-            tasks = [*self._tasks.values(), watch]
+            tasks = [*self._tasks.values(), *rounds]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -122,11 +143,17 @@ class ImageBuilder:
                 self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
             elif operation.kind == DELETE:
                 self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
-        waiting = await asyncio.to_thread(self._store.list_runs, limit=None, states=[RunState.QUEUED])
-        for run in reversed(waiting):
-            going_on = sum(name.startswith(f"{RUN}:") for name in self._tasks)
-            if going_on < self._most_runs:
-                self._start(f"{RUN}:{run.run_id}", self._run(run))
+        for place in await asyncio.to_thread(self.queue):
+            if not place.reason:
+                await self._let_in(place.run_id)
+
+    async def _let_in(self, run_id: str) -> None:
+        run = self._store.runs_by_id([run_id]).get(run_id)
+        if run is None or run.state != RunState.QUEUED or f"{RUN}:{run_id}" in self._tasks:
+            return
+        need = await asyncio.to_thread(need_of_queued, self._settings, self._store, run)
+        self._starting[run_id] = need.capped(self._capacity())
+        self._start(f"{RUN}:{run_id}", self._run(run))
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._tasks:
@@ -138,6 +165,7 @@ class ImageBuilder:
 
     def _ended(self, name: str) -> None:
         task = self._tasks.pop(name)
+        self._starting.pop(name.removeprefix(f"{RUN}:"), None)
         if not task.cancelled() and (error := task.exception()):
             log.error("%s failed", name, exc_info=error)
         self._wake.set()
@@ -178,6 +206,8 @@ class ImageBuilder:
         finally:
             if error is not None:  # what the run itself has recorded stays
                 self._end(run, RunState.FAILED, str(error), getattr(error, "code", "InternalError"))
+            ended = self._store.runs_by_id([run.run_id]).get(run.run_id, run)
+            self._tally.count(ended, self._store.list_phases(run.run_id))
 
     def _end(self, run: RunRow, state: RunState, message: str, code: str) -> None:
         expected = [RunState.QUEUED, RunState.RUNNING, RunState.CANCELING]
@@ -193,3 +223,18 @@ class ImageBuilder:
                 continue
             if started:
                 self._wake.set()
+
+    async def _janitor(self) -> None:
+        """Clean up after the dead, again and again: what their processes could not."""
+        while True:
+            await asyncio.sleep(JANITOR_SECONDS)
+            told: list[str] = []
+            try:
+                await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
+                left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+            except (VmkilnError, OSError) as error:
+                log.warning("cleaning up failed, which is tried again: %s", error)
+                left = 1
+            for text in told:
+                log.warning("%s", text)
+            self._tally.looked(cleaned_up=len(told), leftovers=left)

@@ -25,6 +25,7 @@ from vmkiln.run.build_host import BuildHost
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_queue import need_facts, need_of
 from vmkiln.run.run_summary import summary_of
 from vmkiln.secret_mask import SecretMask
 from vmkiln.staging.staging_resource_group import resource
@@ -118,6 +119,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
         "accelerator_reason": host.accelerator_reason,
         "packer_version": host.container_image.packer_version,
         "container_image": host.container_image.digest,
+        **need_facts(need_of(host.settings, host.store, request.template)),
     }
     is_started = host.store.start_run(
         RunRow(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vmkiln.store import sqlite_engine
+from vmkiln.store import engine
 
 
 class Contended:
@@ -30,9 +30,9 @@ def journal_mode(connection: sqlite3.Connection) -> Any:
 
 def test_the_switch_to_wal_waits_for_others_that_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(sqlite_engine.time, "sleep", waits.append)
+    monkeypatch.setattr(engine.time, "sleep", waits.append)
     real = sqlite3.connect(tmp_path / "db")
-    sqlite_engine._use_write_ahead_log(Contended(real, refusals=3, code=sqlite3.SQLITE_BUSY_RECOVERY))
+    engine._use_write_ahead_log(Contended(real, refusals=3, code=sqlite3.SQLITE_BUSY_RECOVERY))
     assert journal_mode(real) == "wal"
     assert len(waits) == 3
     real.close()
@@ -41,13 +41,13 @@ def test_the_switch_to_wal_waits_for_others_that_switch(tmp_path: Path, monkeypa
 def test_another_error_is_not_waited_for(tmp_path: Path) -> None:
     real = sqlite3.connect(tmp_path / "db")
     with pytest.raises(sqlite3.OperationalError, match="refused"):
-        sqlite_engine._use_write_ahead_log(Contended(real, refusals=1, code=sqlite3.SQLITE_IOERR))
+        engine._use_write_ahead_log(Contended(real, refusals=1, code=sqlite3.SQLITE_IOERR))
     real.close()
 
 
 def test_the_wait_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
     real = sqlite3.connect(tmp_path / "db")
     with pytest.raises(sqlite3.OperationalError, match="refused"):
-        sqlite_engine._use_write_ahead_log(Contended(real, refusals=10**6))
+        engine._use_write_ahead_log(Contended(real, refusals=10**6))
     real.close()

@@ -1,0 +1,104 @@
+"""Runs that wait: where they stand, why, and what Prometheus hears of it."""
+
+from pathlib import Path
+
+import pytest
+from in_process import (
+    OTHER_SUBSCRIPTION,
+    SUBSCRIPTION,
+    Service,
+    a_template,
+    add_group,
+    ended_run,
+    provisioned,
+    wait_for,
+)
+from typer.testing import CliRunner
+
+from vmkiln.cli.main import app
+from vmkiln.run import image_builder
+
+
+def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
+    group = f"/subscriptions/{subscription}/resourceGroups/rg1"
+    return f"{group}/providers/Microsoft.VirtualMachineImages/imageTemplates/{name}"
+
+
+def queued(service: Service, name: str, *commands: str, subscription: str = SUBSCRIPTION) -> str:
+    """Make a template and ask for its run."""
+    path = template_id(name, subscription)
+    image = f"{path.partition('/providers/')[0]}/providers/Microsoft.Compute/images/{name}"
+    target = {"type": "ManagedImage", "runOutputName": "out", "imageId": image, "location": "westus2"}
+    provisioned(service, path, a_template(*commands, distribute=[target]), token="root")
+    assert service.request("POST", f"{path}/run", token="root").status_code == 202
+    return path
+
+
+def place(service: Service, path: str) -> dict[str, object]:
+    runs = service.get(f"{path}/providers/Vmkiln.Builds/runs", token="root").json()["value"]
+    return dict(runs[0]["properties"].get("queue", {}))
+
+
+def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
+    living: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_group(living)
+    add_group(living, OTHER_SUBSCRIPTION)
+    first = queued(living, "first", "wait")
+    wait_for(lambda: living.get(first).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
+    second, third = queued(living, "second"), queued(living, "third")
+    other = queued(living, "other", subscription=OTHER_SUBSCRIPTION)
+    assert place(living, other)["position"] == 1, "its subscription has nothing going on"
+    assert "CPUs (0 free)" in str(place(living, other)["reason"])
+    assert place(living, second) == {"position": 2, "reason": "waits behind 1 other"}
+    assert place(living, third) == {"position": 3, "reason": "waits behind 2 others"}
+    monkeypatch.setenv("VMKILN_HOME", str(living.parts.settings.home))
+    listed = CliRunner().invoke(app, ["run", "list"]).stdout
+    assert "(place 1: " in listed
+    assert "(place 3: " in listed
+    living.request("POST", f"{first}/cancel")
+    for path in (other, second, third):
+        assert ended_run(living, path, token="root")["runState"] == "Succeeded"
+    starts = [living.parts.store.runs_of_template(path.lower())[0].started for path in (other, second, third)]
+    assert starts == sorted(starts)
+
+
+def test_prometheus_reads_queue_capacity_phases_and_failures(living: Service) -> None:
+    add_group(living)
+    failed = queued(living, "failed", "fail")
+    ended_run(living, failed)
+    waits = queued(living, "waits", "wait")
+    wait_for(lambda: living.get(waits).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
+    queued(living, "behind")
+    text = living.get("/metrics", token="root").text
+    for line in (
+        'vmkiln_runs{state="Running"} 1.0',
+        'vmkiln_runs{state="Queued"} 1.0',
+        'vmkiln_runs_ended_total{code="PackerBuildFailed",state="Failed"} 1.0',
+        'vmkiln_phase_seconds_count{phase="Customizing"} 1.0',
+        "vmkiln_capacity_cpus 2.0",
+        "vmkiln_promised_cpus 2.0",
+        "vmkiln_leftovers 0.0",
+    ):
+        assert line in text, text
+    assert "vmkiln_queue_oldest_seconds 0.0\n" not in text
+    living.request("POST", f"{waits}/cancel")
+
+
+def test_only_who_may_read_the_whole_service_reads_its_metrics(living: Service) -> None:
+    assert living.get("/metrics", token=None).status_code == 401
+    for token in ("owner", "reader", "stranger"):
+        assert living.get("/metrics", token=token).status_code == 403
+    assert living.get("/metrics", token="root").headers["content-type"].startswith("text/plain; version=1.0.0")
+
+
+def test_what_a_dead_run_left_is_cleaned_up_while_the_service_goes_on(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_builder, "JANITOR_SECONDS", 0.05)
+    living: Service = request.getfixturevalue("living")
+    left: Path = living.parts.settings.runs / "00000000-dead"
+    left.mkdir(parents=True)
+    (left / "overlay.qcow2").write_bytes(b"x" * 1000)
+    wait_for(lambda: not left.exists())
+    wait_for(lambda: "vmkiln_cleaned_up_total 1.0" in living.get("/metrics", token="root").text)

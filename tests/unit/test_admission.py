@@ -1,0 +1,90 @@
+"""Which waiting runs may start."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmkiln.run.admission import NOTHING, Room, Turns, Waiting, in_turn, places
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SMALL = Room(2, 4096, 4096)
+HOST = Room(8, 32_768, 100_000)
+
+
+def waiting(name: str, *, subscription: str = "a", second: int = 0, need: Room = SMALL) -> Waiting:
+    return Waiting(name, subscription, START + timedelta(seconds=second), need)
+
+
+def test_first_come_is_first_served_within_a_subscription() -> None:
+    runs = [waiting("late", second=2), waiting("early", second=1)]
+    assert [item.run_id for item in in_turn(runs, Turns())] == ["early", "late"]
+
+
+def test_subscriptions_take_turns_however_many_runs_one_has() -> None:
+    many = [waiting(f"a{number}", second=number) for number in range(4)]
+    few = [waiting("b0", subscription="b", second=10), waiting("b1", subscription="b", second=11)]
+    assert [item.run_id for item in in_turn([*many, *few], Turns())] == ["a0", "b0", "a1", "b1", "a2", "a3"]
+    assert [item.run_id for item in in_turn([*many, *few], Turns({"a": 2}))] == ["b0", "b1", "a0", "a1", "a2", "a3"]
+
+
+def test_with_room_for_one_at_a_time_subscriptions_still_take_turns() -> None:
+    runs = [waiting(f"a{number}", second=number) for number in range(3)]
+    runs.append(waiting("b0", subscription="b", second=10))
+    served: dict[str, datetime] = {"a": START}
+    order = []
+    for second in range(4):
+        first = in_turn(runs, Turns({}, served))[0]
+        order.append(first.run_id)
+        runs.remove(first)
+        served[first.subscription] = START + timedelta(seconds=second + 1)
+    assert order == ["b0", "a0", "a1", "a2"]
+
+
+def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -> None:
+    runs = [waiting(str(number), second=number) for number in range(6)]
+    found = places(runs, Turns(), capacity=HOST, promised=SMALL)
+    assert [place.reason for place in found] == [
+        "", "", "", "waits for 2 CPUs (0 free)", "waits behind 4 others", "waits behind 5 others",
+    ]  # fmt: skip
+    assert [place.position for place in found] == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None:
+    large = waiting("large", need=Room(8, 30_000, 200_000))
+    small = waiting("small", second=1)
+    found = places([large, small], Turns({"a": 1}), capacity=HOST, promised=SMALL)
+    assert found[0].reason == (
+        "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 200000 MiB of disk (95904 free)"
+    )
+    assert found[1].reason == "waits behind 1 other"
+
+
+def test_a_run_larger_than_the_machine_gets_all_of_it_when_it_is_idle() -> None:
+    huge = waiting("huge", need=Room(64, 999_999, 4096))
+    assert places([huge], Turns(), capacity=HOST, promised=NOTHING)[0].reason == ""
+    assert places([huge], Turns({"b": 1}), capacity=HOST, promised=SMALL)[0].reason != ""
+
+
+rooms = st.builds(Room, st.integers(1, 12), st.integers(1, 40_000), st.integers(1, 120_000))
+runs = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), rooms), max_size=30)
+
+
+@given(runs, rooms, st.dictionaries(st.sampled_from("abc"), st.integers(0, 5)))
+def test_nothing_is_promised_twice_and_nobody_is_lost(
+    items: list[tuple[str, int, Room]], capacity: Room, going_on: dict[str, int]
+) -> None:
+    queue = [
+        waiting(str(number), subscription=name, second=second, need=need)
+        for number, (name, second, need) in enumerate(items)
+    ]
+    found = places(queue, Turns(going_on), capacity=capacity, promised=NOTHING)
+    assert Counter(place.run_id for place in found) == Counter(item.run_id for item in queue)
+    needs = {item.run_id: item.need.capped(capacity) for item in queue}
+    let_in = [place for place in found if not place.reason]
+    assert not sum((needs[place.run_id] for place in let_in), NOTHING).missing(capacity)
+    assert found[: len(let_in)] == let_in, "who is let in stands before all others"
+    for name in "abc":
+        mine = [place.run_id for place in found if queue[int(place.run_id)].subscription == name]
+        assert mine == sorted(mine, key=lambda run: (queue[int(run)].queued, run))
