@@ -1,7 +1,7 @@
 """Builds without virtual machines, for tests of the service: the run's own state machine, with stand-in phases.
 
 What a template asks for decides how its run goes: an inline command `fail` fails it, `wait` keeps it going until it
-is cancelled; every distribute target gets an output.
+is cancelled, `publish` distributes a small disk for real; otherwise every distribute target gets an output.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from vmkiln.errors import CustomizationFailed
-from vmkiln.host.qemu import Accelerator
+from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
-from vmkiln.run import run_directory, workflow
+from vmkiln.run import distributing, run_directory, workflow
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.run import Phase
 from vmkiln.run.run_context import RunRequest, Tell
@@ -68,9 +69,26 @@ def _made(store: Store, group: StagingResourceGroup) -> Iterator[None]:
         yield
 
 
+async def _publish(
+    host: BuildHost, request: RunRequest, group: StagingResourceGroup, directory: Path, tell: Tell
+) -> None:
+    disk = directory / "disk.raw"
+    disk.write_bytes(request.run_id.encode().ljust(1024 * 1024, b"\0"))
+    staged: Any = SimpleNamespace(
+        host=host,
+        request=request,
+        group=group,
+        directory=directory,
+        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="1.2.3"),
+        shape=SimpleNamespace(disk_bytes=1024 * 1024),
+        tell=tell,
+    )
+    await distributing.distribute(staged, Disk(disk, "raw"))
+
+
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     store, run_id = host.store, request.run_id
-    with run_directory.held(host.settings.runs, run_id):
+    with run_directory.held(host.settings.runs, run_id) as directory:
         try:
             store.begin_phase(run_id, Phase.BUILDING)
             assert request.submission is not None
@@ -92,6 +110,10 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                             raise CustomizationFailed("a customizer failed: exit status 1")
             await asyncio.sleep(PHASE_SECONDS)
             store.begin_phase(run_id, Phase.DISTRIBUTING)
+            steps = request.template.properties.customize
+            if any("publish" in step.inline for step in steps if isinstance(step, ShellCustomizer)):
+                await _publish(host, request, group, directory, tell)
+                return ""
             for target in request.template.properties.distribute:
                 artifact = getattr(target, "image_id", "") or getattr(target, "gallery_image_id", "")
                 uri = ""

@@ -15,6 +15,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── DistributionFailed       a distribute target could not be written
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
 │   └── VirtualMachineLost       a VM ended when it should have been running
+│       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
 ├── RunCanceled                  the user cancelled the run (exit code 130)
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
@@ -154,6 +155,12 @@ class VirtualMachineLost(RunFailed):
     """A VM ended when it should have been running."""
 
     code = "BuildVmTerminated"
+
+
+class GuestPanicked(VirtualMachineLost):
+    """The kernel of a VM panicked."""
+
+    code = "GuestPanicked"
 
 
 class ArmError(VmkilnError):

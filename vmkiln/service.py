@@ -12,7 +12,7 @@ from vmkiln.host.firmware import find_firmware
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
-from vmkiln.run import cleaning_up
+from vmkiln.run import ballast, cleaning_up
 from vmkiln.run.admission import Room
 from vmkiln.run.build_host import BuildHost
 from vmkiln.settings import Settings
@@ -28,6 +28,7 @@ SPARED_MIB = 512
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
     """The database, after what dead runs left behind was cleaned up."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ballast.thrown_off_when_low(settings.home)
     with database.opened(settings.database_place) as store:
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
@@ -77,6 +78,7 @@ async def prepared_host(settings: Settings, store: Store, progress: Callable[[st
             f"only {free // MIB} MiB are free under {settings.home}; a build needs {LEAST_FREE_BYTES // MIB}",
             hint="make room, or set VMKILN_HOME to a folder on another disk",
         )
+    ballast.kept(settings.home)
     packer = await find_packer()
     image = await obtain_container_image(
         settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress

@@ -13,8 +13,12 @@ SMALL = Room(2, 4096, 4096)
 HOST = Room(8, 32_768, 100_000)
 
 
-def waiting(name: str, *, subscription: str = "a", second: int = 0, need: Room = SMALL) -> Waiting:
-    return Waiting(name, subscription, START + timedelta(seconds=second), need)
+def waiting(name: str, *, subscription: str = "a", second: int = 0) -> Waiting:
+    return Waiting(name, subscription, START + timedelta(seconds=second))
+
+
+def small(_run_id: str) -> Room:
+    return SMALL
 
 
 def test_first_come_is_first_served_within_a_subscription() -> None:
@@ -44,7 +48,7 @@ def test_with_room_for_one_at_a_time_subscriptions_still_take_turns() -> None:
 
 def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -> None:
     runs = [waiting(str(number), second=number) for number in range(6)]
-    found = places(runs, Turns(), capacity=HOST, promised=SMALL)
+    found = places(runs, Turns(), need_of=small, capacity=HOST, promised=SMALL)
     assert [place.reason for place in found] == [
         "", "", "", "waits for 2 CPUs (0 free)", "waits behind 4 others", "waits behind 5 others",
     ]  # fmt: skip
@@ -52,9 +56,9 @@ def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -
 
 
 def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None:
-    large = waiting("large", need=Room(8, 30_000, 200_000))
-    small = waiting("small", second=1)
-    found = places([large, small], Turns({"a": 1}), capacity=HOST, promised=SMALL)
+    needs = {"large": Room(8, 30_000, 200_000), "small": SMALL}
+    queue = [waiting("large"), waiting("small", second=1)]
+    found = places(queue, Turns({"a": 1}), need_of=needs.__getitem__, capacity=HOST, promised=SMALL)
     assert found[0].reason == (
         "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 200000 MiB of disk (95904 free)"
     )
@@ -62,9 +66,12 @@ def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None
 
 
 def test_a_run_larger_than_the_machine_gets_all_of_it_when_it_is_idle() -> None:
-    huge = waiting("huge", need=Room(64, 999_999, 4096))
-    assert places([huge], Turns(), capacity=HOST, promised=NOTHING)[0].reason == ""
-    assert places([huge], Turns({"b": 1}), capacity=HOST, promised=SMALL)[0].reason != ""
+    def huge(_run_id: str) -> Room:
+        return Room(64, 999_999, 4096)
+
+    queue = [waiting("huge")]
+    assert places(queue, Turns(), need_of=huge, capacity=HOST, promised=NOTHING)[0].reason == ""
+    assert places(queue, Turns({"b": 1}), need_of=huge, capacity=HOST, promised=SMALL)[0].reason != ""
 
 
 rooms = st.builds(Room, st.integers(1, 12), st.integers(1, 40_000), st.integers(1, 120_000))
@@ -75,13 +82,10 @@ runs = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), rooms), ma
 def test_nothing_is_promised_twice_and_nobody_is_lost(
     items: list[tuple[str, int, Room]], capacity: Room, going_on: dict[str, int]
 ) -> None:
-    queue = [
-        waiting(str(number), subscription=name, second=second, need=need)
-        for number, (name, second, need) in enumerate(items)
-    ]
-    found = places(queue, Turns(going_on), capacity=capacity, promised=NOTHING)
+    queue = [waiting(str(number), subscription=item[0], second=item[1]) for number, item in enumerate(items)]
+    needs = {str(number): item[2].capped(capacity) for number, item in enumerate(items)}
+    found = places(queue, Turns(going_on), need_of=needs.__getitem__, capacity=capacity, promised=NOTHING)
     assert Counter(place.run_id for place in found) == Counter(item.run_id for item in queue)
-    needs = {item.run_id: item.need.capped(capacity) for item in queue}
     let_in = [place for place in found if not place.reason]
     assert not sum((needs[place.run_id] for place in let_in), NOTHING).missing(capacity)
     assert found[: len(let_in)] == let_in, "who is let in stands before all others"

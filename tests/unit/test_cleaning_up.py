@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.run import run_directory
-from vmkiln.run.cleaning_up import end_leftovers, leftovers
+from vmkiln.run.cleaning_up import MOST_ATTEMPTS, end_leftovers, leftovers
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_summary import summary_of
 from vmkiln.settings import Settings
@@ -14,6 +14,7 @@ from vmkiln.staging import staging_resource_group
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
+from vmkiln.store.tables import runs
 
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
 
@@ -30,9 +31,11 @@ def store(settings: Settings) -> Iterator[Store]:
         yield store
 
 
-def a_run(store: Store, settings: Settings, *, state: RunState = RunState.RUNNING) -> StagingResourceGroup:
+def a_run(
+    store: Store, settings: Settings, *, state: RunState = RunState.RUNNING, template_id: str = ""
+) -> StagingResourceGroup:
     """A recorded run in its Customizing phase, with a staging resource group that has a VM."""
-    store.add_run(RunRow(RUN_ID, "web", "rg", {}, state, "", "", "", "", {}, utc_now(), None))
+    store.add_run(RunRow(RUN_ID, "web", "rg", {}, state, "", "", "", "", {}, utc_now(), None, template_id))
     store.begin_phase(RUN_ID, Phase.CUSTOMIZING)
     group = staging_resource_group.create(settings.staging, store, name="IT_rg_web_x", run_id=RUN_ID, tags={})
     number = store.add_resource(
@@ -42,8 +45,12 @@ def a_run(store: Store, settings: Settings, *, state: RunState = RunState.RUNNIN
     return group
 
 
-@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.CANCELING])
-def test_a_run_whose_process_died_ends_with_its_resources(settings: Settings, store: Store, state: RunState) -> None:
+@pytest.mark.parametrize(
+    ("state", "end"), [(RunState.RUNNING, ("Failed", "RunLost")), (RunState.CANCELING, ("Canceled", "Canceled"))]
+)
+def test_a_run_whose_process_died_ends_with_its_resources(
+    settings: Settings, store: Store, state: RunState, end: tuple[str, str]
+) -> None:
     group = a_run(store, settings, state=state)
     (settings.runs / RUN_ID).mkdir(parents=True)
     (settings.runs / RUN_ID / "overlay.qcow2").write_text("x")
@@ -52,12 +59,26 @@ def test_a_run_whose_process_died_ends_with_its_resources(settings: Settings, st
     told: list[str] = []
     end_leftovers(settings, store, told.append)
     summary = summary_of(store, RUN_ID)
-    assert (summary["state"], summary["error_code"]) == ("Failed", "RunLost")
+    assert (summary["state"], summary["error_code"]) == end
     assert summary["phases"][0]["seconds"] is not None
     assert leftovers(store, group) == []
     assert list(settings.runs.iterdir()) == []
     assert told == [f"cleaning up after run {RUN_ID}, whose process died"]
     assert group.storage_account.directory.is_dir()
+
+
+def test_a_run_of_a_kept_template_starts_anew_but_not_for_ever(settings: Settings, store: Store) -> None:
+    group = a_run(store, settings, template_id="/subscriptions/s/templates/t")
+    told: list[str] = []
+    for attempt in range(2, MOST_ATTEMPTS + 1):
+        end_leftovers(settings, store, told.append)
+        waiting = store.run(RUN_ID)
+        assert (waiting.state, waiting.facts["attempt"], waiting.ended) == (RunState.QUEUED, attempt, None)
+        assert leftovers(store, group) == []
+        store._change(runs.update().values(state=RunState.RUNNING))
+    end_leftovers(settings, store, told.append)
+    assert (store.run(RUN_ID).state, store.run(RUN_ID).error_code) == (RunState.FAILED, "RunLost")
+    assert told == [f"run {RUN_ID[:8]} of web waits again: its process died"] * (MOST_ATTEMPTS - 1)
 
 
 def test_a_live_run_is_left_alone_with_and_without_its_folder(settings: Settings, store: Store) -> None:

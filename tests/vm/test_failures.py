@@ -19,6 +19,7 @@ from empty_world import differences, snapshot
 from vmkiln.errors import (
     CustomizationFailed,
     DownloadFailed,
+    GuestPanicked,
     RunCanceled,
     RunTimedOut,
     ValidationFailed,
@@ -246,6 +247,22 @@ def test_a_build_vm_that_dies_ends_the_run_within_seconds(prepared: Settings, ru
     assert isinstance(told.error, VirtualMachineLost)
     assert time.monotonic() - died[0] < 5
     assert recorded(prepared, told) == ("Failed", "BuildVmTerminated")
+
+
+def test_a_kernel_panic_ends_the_run_within_seconds_and_is_named(prepared: Settings, run_template: RunTemplate) -> None:
+    panicked: list[float] = []
+
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        if isinstance(event, LogLine) and "about to panic" in event.text:
+            panicked.append(time.monotonic())
+
+    script = "echo about to panic; sync; echo c | sudo tee /proc/sysrq-trigger; sleep 600"
+    told = run_template(a_template(shell(script)), watcher=watch)
+    assert panicked, "the step was reached"
+    assert isinstance(told.error, GuestPanicked)
+    assert time.monotonic() - panicked[0] < 10
+    assert "sysrq" in str(told.error.hint), "the end of the console is told"
+    assert recorded(prepared, told) == ("Failed", "GuestPanicked")
 
 
 def _command_line(entry: Path) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import EventListener, QMPClient
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host.namespace import Ended, Namespace
@@ -34,6 +34,12 @@ class VirtualMachine:
     ended: "asyncio.Future[Ended]"
     control: QMPClient
     console: bytearray
+    panics: EventListener
+
+    @property
+    def has_panicked(self) -> bool:
+        """Whether the guest's kernel said that it panicked (pvpanic); QEMU ends then."""
+        return not self.panics.empty()
 
     async def press_power_button(self) -> None:
         """Ask the guest to power off (ACPI)."""
@@ -79,6 +85,8 @@ async def running(
         await control.start_server(control_path)
         stack.callback(_unlink, Path(control_path))
         stack.push_async_callback(_disconnect, control)
+        panics = EventListener(("GUEST_PANICKED", "GUEST_CRASHLOADED"))
+        control.register_listener(panics)
         ended = await stack.enter_async_context(namespace.start(machine.name, arguments(machine)))
         connecting = asyncio.create_task(control.accept())
         stack.callback(connecting.cancel)
@@ -88,7 +96,7 @@ async def running(
             await asyncio.wait([ended], timeout=1)
             reason = ended.result().output.strip() if ended.done() else f"no answer within {CONNECT_SECONDS} s"
             raise VmkilnError(f"QEMU for {machine.name} did not start: {reason}")
-        yield VirtualMachine(machine.name, ended, control, console)
+        yield VirtualMachine(machine.name, ended, control, console, panics)
 
 
 async def _disconnect(control: QMPClient) -> None:

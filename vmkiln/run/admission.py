@@ -5,7 +5,7 @@ the front is waited for: smaller ones do not pass it, so a large run always gets
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -42,12 +42,11 @@ NOTHING = Room(0, 0, 0)
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that waits, since when, for whom, and what it needs."""
+    """A run that waits, for whom, and since when."""
 
     run_id: str
     subscription: str
     queued: datetime
-    need: Room
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,18 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
     return ordered
 
 
-def places(waiting: Sequence[Waiting], turns: Turns, *, capacity: Room, promised: Room) -> list[Place]:
+def places(
+    waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Room], capacity: Room, promised: Room
+) -> list[Place]:
     """Every waiting run's place; those at the front without a reason fit all at once.
 
-    `promised` is what the runs that go on have.
+    `promised` is what the runs that go on have; `need_of` is asked for the runs at the front only.
     """
     found: list[Place] = []
     front = ""
     for position, item in enumerate(in_turn(waiting, turns), start=1):
         if not front:
-            need = item.need.capped(capacity)
+            need = need_of(item.run_id).capped(capacity)
             free = Room(
                 capacity.cpus - promised.cpus,
                 capacity.memory_mib - promised.memory_mib,

@@ -26,6 +26,7 @@ from vmkiln.store.rows import RunRow
 
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
+MOST_ATTEMPTS = 10  # of one run, when what dies is not the run's own fault
 UNENDED = (RunState.RUNNING, RunState.CANCELING)
 
 
@@ -54,20 +55,25 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         with contextlib.suppress(VmkilnError):
             run_directory.remove(directory)
     for row in unended:
-        if not run_directory.is_live(settings.runs, row.run_id):
-            _end_lost(store, row)
+        if not run_directory.is_live(settings.runs, row.run_id) and _end_lost(store, row):
+            tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
     run_directory.forget_locks(settings.runs)
     reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
 
 
-def _end_lost(store: Store, row: RunRow) -> None:
-    message = "the process of this run died before the run ended"
-    if not store.move_run(row.run_id, expected=UNENDED, state=RunState.FAILED, message=message, code="RunLost"):
-        return  # it ended by itself meanwhile
+def _end_lost(store: Store, row: RunRow) -> bool:
+    """End a run whose process died: one of a kept template starts anew, unless it was to be cancelled."""
+    message, code, state = "the process of this run died before the run ended", "RunLost", RunState.FAILED
+    if row.state == RunState.CANCELING:
+        message, code, state = "the run was cancelled", "Canceled", RunState.CANCELED
+    is_requeued = store.requeue_run(row.run_id, most_attempts=MOST_ATTEMPTS)
+    if not is_requeued and not store.move_run(row.run_id, expected=UNENDED, state=state, message=message, code=code):
+        return False  # it ended by itself meanwhile
     store.end_phase(row.run_id)
     for resource in store.list_resources(row.staging_group):
-        if resource.state != "deleted" and resource.type != STORAGE_ACCOUNT:
+        if resource.run_id == row.run_id and resource.state != "deleted" and resource.type != STORAGE_ACCOUNT:
             store.resource_deleted(resource.number)
+    return is_requeued
 
 
 def remains(settings: Settings) -> int:

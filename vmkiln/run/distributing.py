@@ -1,10 +1,11 @@
 """Distributing: the disk is flattened once and published to each target; each target has its own run output.
 
 *Leaves behind:* the images. *Undone by:* `vmkiln image delete`; a target that failed or was cancelled leaves nothing.
-*Safe to repeat:* under another run's id.
+*Safe to repeat:* yes: what an earlier attempt of the run published is found and not published twice.
 Source: AIB reference 2.5, 2.7 and 3.6.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -50,27 +51,62 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     Raises: `DistributionFailed` naming each target that failed, when all did; with some it is told by the outputs.
     """
     targets = staged.request.template.properties.distribute
-    run_id = staged.request.run_id
+    run_id, store = staged.request.run_id, staged.host.store
+    done = {row.name: row for row in store.list_run_outputs(run_id) if row.state == "Succeeded"}
     for target in targets:
-        staged.host.store.put_run_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
-    facts = await flatten(staged, disk)
+        if target.run_output_name not in done:
+            store.put_run_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
+    facts = _published_before(staged) or await flatten(staged, disk)
     outputs = []
     for target in targets:
         name = target.run_output_name
+        if name in done:
+            outputs.append(done[name])
+            continue
         try:
-            artifact = await _publish(staged, facts, target)
+            artifact = _version_before(staged, target, outputs, done.values()) or await _publish(staged, facts, target)
             row = RunOutputRow(run_id, name, artifact.artifact_id, artifact.artifact_uri, "Succeeded", "")
             staged.tell(Notice(f"{name}: {artifact.artifact_id or artifact.artifact_uri}"))
         except (VmkilnError, OSError) as error:
             row = RunOutputRow(run_id, name, "", "", "Failed", str(error))
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
-        staged.host.store.put_run_output(row)
+        store.put_run_output(row)
         outputs.append(row)
     failed = [row for row in outputs if row.state == "Failed"]
     if len(failed) == len(outputs) and failed:
         text = "; ".join(f"{row.name}: {row.message}" for row in failed)
         raise DistributionFailed(f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}")
     return outputs
+
+
+def _published_before(staged: Staged) -> ImageFacts | None:
+    """What an earlier attempt of this run has published already; every target then gets the very same image."""
+    for image in staged.host.store.images_of_run(staged.request.run_id):
+        if image.format == "qcow2" and image.path.exists():
+            return ImageFacts(
+                flat=image.path,
+                digest=image.digest,
+                virtual_size_bytes=image.virtual_size_bytes,
+                generation=image.generation,
+                os_type=image.os_type,
+                source_version=image.source_version,
+                run_id=image.run_id,
+            )
+    return None
+
+
+def _version_before(
+    staged: Staged, target: DistributeTarget, outputs: Iterable[RunOutputRow], done: Iterable[RunOutputRow]
+) -> Artifact | None:
+    """The gallery version that an earlier attempt published for this target, and died before it was recorded."""
+    if not isinstance(target, SharedImageTarget):
+        return None
+    taken = {row.artifact_id.lower() for row in (*outputs, *done)}
+    prefix = f"{gallery.split_id(target.gallery_image_id)[0]}/versions/".lower()
+    for image in staged.host.store.images_of_run(staged.request.run_id):
+        if image.key.startswith(prefix) and image.key not in taken:
+            return Artifact(image.artifact_id, "", image.path)
+    return None
 
 
 async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) -> Artifact:

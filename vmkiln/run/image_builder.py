@@ -7,14 +7,16 @@ that there is something to look at. Runs start as far as the machine has room, i
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from vmkiln.errors import VmkilnError
-from vmkiln.run import cleaning_up, provisioning, watching
+from vmkiln.errors import RunCanceled, VmkilnError
+from vmkiln.run import ballast, cleaning_up, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.kept_template import request_of, template_of
-from vmkiln.run.run import RunState, new_run_id
+from vmkiln.run.run import RunState
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
 from vmkiln.run.run_queue import GOING_ON, need_of_queued, promised_to, queue_of
@@ -26,6 +28,8 @@ from vmkiln.template.image_template import OnOff
 
 Build = Callable[[RunRequest, Tell], Awaitable[object]]
 PROVISION, DELETE, RUN = "provision", "delete", "run"
+AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace of their ids (RFC 9562, version 5)
+FRONT = 50  # more waiting runs of a subscription than may start in one look
 LOOK_SECONDS = 5.0
 WATCH_SECONDS = 60.0
 JANITOR_SECONDS = 60.0
@@ -77,6 +81,7 @@ class ImageBuilder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tally = Tally()
+        self._is_stopping = False
 
     @property
     def tally(self) -> Tally:
@@ -86,6 +91,12 @@ class ImageBuilder:
     def queue(self) -> list[Place]:
         """The runs that wait, each with its place and why it waits."""
         return queue_of(self._settings, self._store, self._capacity(), starting=self._starting.copy())
+
+    def _front(self) -> list[Place]:
+        starting = self._starting.copy()
+        return queue_of(
+            self._settings, self._store, self._capacity(), starting=starting, per_subscription=len(starting) + FRONT
+        )
 
     def room(self) -> tuple[Room, Room]:
         """What this machine has for runs, and what of it is promised to runs that go on."""
@@ -121,7 +132,7 @@ class ImageBuilder:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
     async def serve(self) -> None:
-        """Do what is to be done, until cancelled; runs that go on then are cancelled and cleaned up."""
+        """Do what is to be done, until cancelled; runs that go on then are cleaned up, and start anew next time."""
         self._loop = asyncio.get_running_loop()
         rounds = [asyncio.create_task(self._watch()), asyncio.create_task(self._janitor())]
         try:
@@ -132,6 +143,7 @@ class ImageBuilder:
                     async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
                         await self._wake.wait()
         finally:
+            self._is_stopping = True
             tasks = [*self._tasks.values(), *rounds]
             for task in tasks:
                 task.cancel()
@@ -143,7 +155,7 @@ class ImageBuilder:
                 self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
             elif operation.kind == DELETE:
                 self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
-        for place in await asyncio.to_thread(self.queue):
+        for place in await asyncio.to_thread(self._front):
             if not place.reason:
                 await self._let_in(place.run_id)
 
@@ -174,7 +186,9 @@ class ImageBuilder:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id)
         row = self._store.resources.get(operation.resource_id)
         if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
-            self._store.queue_run(queued_run(row, run_id=new_run_id(), reason="autoRun"))
+            run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
+            if not self._store.runs_by_id([run_id]):
+                self._store.queue_run(queued_run(row, run_id=run_id, reason="autoRun"))
         self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
 
     async def _delete(self, operation: OperationRow) -> None:
@@ -192,22 +206,32 @@ class ImageBuilder:
             row = self._store.resources.get(run.template_id)
             if row is None:
                 raise VmkilnError("the image template was deleted while its run waited")
-            await self._build(request_of(self._settings, self._store, row, run_id=run.run_id), tell)
+            request = request_of(self._settings, self._store, row, run_id=run.run_id)
+            await self._build(replace(request, is_stopping=lambda: self._is_stopping), tell)
         except asyncio.CancelledError as cancelled:
             error = cancelled
-            self._end(run, RunState.CANCELED, "the run was cancelled", "Canceled")
             raise
         except VmkilnError as failure:
             error = failure
-            log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure)
+            if not self._is_stopping:
+                log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure)
         except Exception as failure:
             error = failure
             log.exception("the run %s of %s failed", run.run_id, run.template_name)
         finally:
-            if error is not None:  # what the run itself has recorded stays
-                self._end(run, RunState.FAILED, str(error), getattr(error, "code", "InternalError"))
+            if error is not None:
+                self._ended_early(run, error)
             ended = self._store.runs_by_id([run.run_id]).get(run.run_id, run)
-            self._tally.count(ended, self._store.list_phases(run.run_id))
+            if ended.ended is not None:
+                self._tally.count(ended, self._store.list_phases(run.run_id))
+
+    def _ended_early(self, run: RunRow, error: BaseException) -> None:
+        """Record why a run ended; what the run has recorded itself stays, and one that waits again goes on waiting."""
+        if isinstance(error, asyncio.CancelledError):
+            if not self._is_stopping:
+                self._end(run, RunState.CANCELED, "the run was cancelled", "Canceled")
+        elif not (self._is_stopping and isinstance(error, RunCanceled)):
+            self._end(run, RunState.FAILED, str(error), getattr(error, "code", "InternalError"))
 
     def _end(self, run: RunRow, state: RunState, message: str, code: str) -> None:
         expected = [RunState.QUEUED, RunState.RUNNING, RunState.CANCELING]
@@ -229,9 +253,11 @@ class ImageBuilder:
         while True:
             await asyncio.sleep(JANITOR_SECONDS)
             told: list[str] = []
+            ballast.thrown_off_when_low(self._settings.home)
             try:
                 await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
                 left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+                ballast.kept(self._settings.home)
             except (VmkilnError, OSError) as error:
                 log.warning("cleaning up failed, which is tried again: %s", error)
                 left = 1

@@ -60,35 +60,52 @@ def promised_to(run: RunRow) -> Room:
     return Room(**known) if known else UNKNOWN
 
 
-def subscription_of(run: RunRow) -> str:
-    """The subscription of a run; '' for one that came from a file."""
-    return run.template_id.split("/")[2] if run.template_id.startswith("/subscriptions/") else ""
+def subscription_of(template_id: str) -> str:
+    """The subscription of a run's template; '' for a run that came from a file."""
+    return template_id.split("/")[2] if template_id.startswith("/subscriptions/") else ""
 
 
 def queue_of(
-    settings: Settings, store: Store, capacity: Room, *, starting: Mapping[str, Room] | None = None
+    settings: Settings,
+    store: Store,
+    capacity: Room,
+    *,
+    starting: Mapping[str, Room] | None = None,
+    per_subscription: int | None = None,
 ) -> list[Place]:
-    """The queue now. `starting` are runs that were let in and are not recorded as going on yet."""
+    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
+
+    `starting` are runs that were let in and are not recorded as going on yet.
+    """
     let_in = dict(starting or {})
-    rows = store.list_runs(limit=None, states=[RunState.QUEUED, *GOING_ON])
     going_on: Counter[str] = Counter()
     promised = NOTHING
+    recorded = store.list_runs(limit=None, states=GOING_ON)
+    for run in recorded:
+        going_on[subscription_of(run.template_id)] += 1
+        promised += let_in.get(run.run_id) or promised_to(run).capped(capacity)
+    known = {run.run_id for run in recorded}
     waiting: list[Waiting] = []
-    for run in rows:
-        if run.state != RunState.QUEUED or run.run_id in let_in:
-            going_on[subscription_of(run)] += 1
-            promised += let_in.get(run.run_id) or promised_to(run).capped(capacity)
-        else:
-            waiting.append(Waiting(run.run_id, subscription_of(run), run.started, need_of_queued(settings, store, run)))
-    return places(waiting, Turns(going_on, _last_starts(store)), capacity=capacity, promised=promised)
+    for item in store.queue.waiting(per_subscription=per_subscription):
+        subscription = subscription_of(item.template_id)
+        if item.run_id not in let_in:
+            waiting.append(Waiting(item.run_id, subscription, item.started))
+        elif item.run_id not in known:
+            going_on[subscription] += 1
+            promised += let_in[item.run_id]
+    turns = Turns(going_on, _last_starts(store))
+
+    def need(run_id: str) -> Room:
+        return need_of_queued(settings, store, store.runs_by_id([run_id])[run_id])
+
+    return places(waiting, turns, need_of=need, capacity=capacity, promised=promised)
 
 
 def _last_starts(store: Store) -> dict[str, datetime]:
     """When each subscription's last run started, as far back as fairness looks."""
     found: dict[str, datetime] = {}
-    for run in store.list_runs(limit=REMEMBERED_RUNS):  # the newest first
-        if run.state != RunState.QUEUED:
-            found.setdefault(subscription_of(run), run.started)
+    for item in store.queue.last_starts(limit=REMEMBERED_RUNS):  # the newest first
+        found.setdefault(subscription_of(item.template_id), item.started)
     return found
 
 

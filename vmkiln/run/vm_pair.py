@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import VirtualMachineLost
+from vmkiln.errors import GuestPanicked, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
@@ -82,6 +82,11 @@ async def _packer_done(
             await asyncio.wait([packer], timeout=REPORT_SECONDS)
         if not packer.done():
             ended = vm.ended.result()
+            if vm.has_panicked:
+                raise GuestPanicked(
+                    f"the kernel of the {vm.name} panicked while Packer was working on it",
+                    hint="the end of its console:\n" + vm.last_console_lines(),
+                )
             raise VirtualMachineLost(
                 f"the {vm.name} ended (status {ended.status}) while Packer was working on it"
                 + (f": {ended.output.strip()}" if ended.output.strip() else ""),

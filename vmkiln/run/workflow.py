@@ -20,7 +20,7 @@ from vmkiln.errors import (
 from vmkiln.host import namespace, network, network_rules
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
-from vmkiln.run import building, cleaning_up, customizing, distributing, run_directory, validating
+from vmkiln.run import ballast, building, cleaning_up, customizing, distributing, run_directory, validating
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
@@ -67,6 +67,8 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
             minutes = timeout_seconds // 60
             raise RunTimedOut(TIMEOUT_MESSAGE, hint=f"buildTimeoutInMinutes is {minutes}") from error
     except asyncio.CancelledError as error:
+        if request.is_stopping() and host.store.requeue_run(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
+            raise RunCanceled("the service ends; the run starts anew with the next one") from error
         canceled = RunCanceled("the run was cancelled")
         _end(host, request, tell, RunState.CANCELED, canceled)
         raise canceled from error
@@ -152,6 +154,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                 disk, validation_error = await _build(entered)
             return await _distribute(staged, disk, validation_error)
         finally:
+            ballast.thrown_off_when_low(host.settings.home)
             _begin(host, request, tell, Phase.CLEANING_UP)
 
 

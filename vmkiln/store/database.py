@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
 from vmkiln.store.engine import READS, make_engine
 from vmkiln.store.operation_table import OperationTable
 from vmkiln.store.principal_table import PrincipalTable
+from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceTable
+from vmkiln.store.row_reading import aware, definition_row, image_row, maybe_aware, run_row
 from vmkiln.store.rows import (
     ImageDefinitionRow,
     ImageRow,
@@ -55,6 +57,7 @@ class Store:
         self.resources = ResourceTable(engine, clock)
         self.operations = OperationTable(engine, clock)
         self.principals = PrincipalTable(engine, clock)
+        self.queue = QueueTable(engine)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
@@ -83,7 +86,7 @@ class Store:
         if len(rows) != 1 or not run_id:
             problem = "no run has" if not rows else "more than one run has"
             raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
-        return _run(rows[0])
+        return run_row(rows[0])
 
     def queue_run(self, row: RunRow) -> bool:
         """Record a run that waits; false (and nothing changed) when one of its template waits or goes on."""
@@ -115,17 +118,17 @@ class Store:
         newest = newest.where(runs.c.template_id.in_(template_ids)).group_by(runs.c.template_id)
         last = newest.subquery()
         same = sa.and_(runs.c.template_id == last.c.template_id, runs.c.started == last.c.started)
-        return {row["template_id"]: _run(row) for row in self._rows(sa.select(runs).join(last, same))}
+        return {row["template_id"]: run_row(row) for row in self._rows(sa.select(runs).join(last, same))}
 
     def runs_by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
         """The runs with exactly these ids."""
         rows = self._rows(sa.select(runs).where(runs.c.run_id.in_(run_ids)))
-        return {row["run_id"]: _run(row) for row in rows}
+        return {row["run_id"]: run_row(row) for row in rows}
 
     def runs_of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
         """The runs of an image template, the newest first."""
         query = sa.select(runs).where(runs.c.template_id == template_id.lower())
-        return [_run(row) for row in self._rows(query.order_by(runs.c.started.desc()).limit(limit))]
+        return [run_row(row) for row in self._rows(query.order_by(runs.c.started.desc()).limit(limit))]
 
     def forget_template(self, template_id: str) -> None:
         """Part a deleted template (id in lower case) from its runs, which stay on record."""
@@ -134,7 +137,7 @@ class Store:
     def list_runs(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
         """Runs, the newest first; only those in `states`, when any are given."""
         query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
-        return [_run(row) for row in self._rows(query.where(runs.c.state.in_(states)) if states else query)]
+        return [run_row(row) for row in self._rows(query.where(runs.c.state.in_(states)) if states else query)]
 
     def move_run(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
         """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
@@ -145,6 +148,19 @@ class Store:
             .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
         )
         return self._change(change) == 1
+
+    def requeue_run(self, run_id: str, *, most_attempts: int) -> bool:
+        """Let a run that was interrupted start anew; false when it does not go on, or was begun often enough."""
+        with self._engine.begin() as connection:
+            same = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running", runs.c.template_id != "")
+            facts = connection.execute(sa.select(runs.c.facts).where(same)).scalar()
+            attempt = 1 + int((facts or {}).get("attempt", 1))
+            if facts is None or attempt > most_attempts:
+                return False
+            values = {"state": "Queued", "sub_state": "", "facts": {**facts, "attempt": attempt}}
+            connection.execute(runs.update().where(same).values(**values))
+            self._end_phase(connection, run_id)
+            return True
 
     def ask_to_cancel(self, run_id: str) -> bool:
         """Record that a run that goes on is to end Canceled; false when it does not go on."""
@@ -178,7 +194,7 @@ class Store:
     def list_phases(self, run_id: str) -> list[PhaseRow]:
         """A run's phases in order."""
         query = sa.select(phases).where(phases.c.run_id == run_id).order_by(phases.c.number)
-        return [PhaseRow(row["name"], _aware(row["started"]), _maybe_aware(row["ended"])) for row in self._rows(query)]
+        return [PhaseRow(row["name"], aware(row["started"]), maybe_aware(row["ended"])) for row in self._rows(query)]
 
     # staging resource groups
 
@@ -199,7 +215,7 @@ class Store:
         if not with_deleted:
             query = query.where(staging_groups.c.deleted.is_(None))
         return [
-            StagingGroupRow(**{**row, "created": _aware(row["created"]), "deleted": _maybe_aware(row["deleted"])})
+            StagingGroupRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
             for row in self._rows(query)
         ]
 
@@ -233,7 +249,7 @@ class Store:
         """A group's resources in the order they were made, deleted ones too."""
         query = sa.select(staging_resources).where(staging_resources.c.group_name == group)
         return [
-            StagingResourceRow(**{**row, "created": _aware(row["created"]), "deleted": _maybe_aware(row["deleted"])})
+            StagingResourceRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
             for row in self._rows(query.order_by(staging_resources.c.number))
         ]
 
@@ -275,7 +291,7 @@ class Store:
     def image_definition(self, definition_id: str) -> ImageDefinitionRow | None:
         """The image definition of this ARM id, or none."""
         query = sa.select(image_definitions).where(image_definitions.c.key == definition_id.lower())
-        return next((_definition(row) for row in self._rows(query)), None)
+        return next((definition_row(row) for row in self._rows(query)), None)
 
     def define_image(self, definition_id: str, *, os_type: str, generation: int) -> None:
         """Record what the versions of an image definition are to be, in place of what was recorded."""
@@ -291,7 +307,9 @@ class Store:
 
     def list_image_definitions(self) -> list[ImageDefinitionRow]:
         """Image definitions by their id."""
-        return [_definition(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))]
+        return [
+            definition_row(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))
+        ]
 
     def replace_image(self, image: ImageRow) -> ImageRow | None:
         """Record an image in place of one of the same id; returns the one it replaced."""
@@ -300,19 +318,23 @@ class Store:
             found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
             connection.execute(images.delete().where(images.c.key == image.key))
             connection.execute(images.insert().values(**values))
-        return _image(found) if found else None
+        return image_row(found) if found else None
 
     def image(self, artifact_id: str) -> ImageRow | None:
         """The image of this ARM id, or none."""
         rows = self._rows(sa.select(images).where(images.c.key == artifact_id.lower()))
-        return _image(rows[0]) if rows else None
+        return image_row(rows[0]) if rows else None
 
     def list_images(self, *, prefix: str = "") -> list[ImageRow]:
         """Images whose ARM id begins with `prefix`, the newest first."""
         query = sa.select(images).order_by(images.c.created.desc(), images.c.key)
         if prefix:
             query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
-        return [_image(row) for row in self._rows(query)]
+        return [image_row(row) for row in self._rows(query)]
+
+    def images_of_run(self, run_id: str) -> list[ImageRow]:
+        """What a run has published."""
+        return [image_row(row) for row in self._rows(sa.select(images).where(images.c.run_id == run_id))]
 
     def remove_image(self, artifact_id: str) -> None:
         """Forget an image, and with its last version an image definition; content when it is not there."""
@@ -345,28 +367,6 @@ class Store:
     def _change(self, statement: sa.Update | sa.Delete) -> int:
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount
-
-
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _maybe_aware(value: datetime | None) -> datetime | None:
-    return None if value is None else _aware(value)
-
-
-def _run(row: dict[str, Any]) -> RunRow:
-    return RunRow(**{**row, "started": _aware(row["started"]), "ended": _maybe_aware(row["ended"])})
-
-
-def _definition(row: dict[str, Any]) -> ImageDefinitionRow:
-    values = {name: value for name, value in row.items() if name != "key"}
-    return ImageDefinitionRow(**{**values, "created": _aware(row["created"])})
-
-
-def _image(row: dict[str, Any] | RowMapping) -> ImageRow:
-    values = {name: value for name, value in dict(row).items() if name != "key"}
-    return ImageRow(**{**values, "path": Path(row["path"]), "created": _aware(row["created"])})
 
 
 @contextlib.contextmanager

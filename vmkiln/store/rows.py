@@ -30,6 +30,15 @@ class RunRow:
 
 
 @dataclass(frozen=True)
+class RunMoment:
+    """As much of a run as the queue looks at: when it began to wait, or was started."""
+
+    run_id: str
+    template_id: str
+    started: datetime
+
+
+@dataclass(frozen=True)
 class PhaseRow:
     """One phase of a run."""
 

@@ -19,6 +19,8 @@ runs = sa.Table(
     sa.Column("started", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended", sa.DateTime(timezone=True)),
     sa.Column("template_id", sa.String(600), nullable=False, default="", server_default="", index=True),
+    sa.Index("vmkiln_run_by_state", "state", "started"),
+    sa.Index("vmkiln_run_by_start", "started"),
 )
 phases = sa.Table(
     "vmkiln_phase",
