@@ -19,6 +19,7 @@ from vmkiln.errors import InputError
 DEFAULT = "127.0.0.1:8443"
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 10
+IDLE_GRACE_SECONDS = 0.5
 MOST_CONNECTIONS = 1000
 BACKLOG = 256
 MOST_HEADER_BYTES = 64 * 1024
@@ -80,6 +81,19 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.is_ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does; clients that only keep a connection open are not waited for.
+
+        asyncio closes TLS politely, and an idle client does not answer until it wants something again.
+        """
+        ending = asyncio.create_task(super().shutdown(sockets))
+        await asyncio.wait([ending], timeout=IDLE_GRACE_SECONDS)
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                connection.transport.abort()
+        await ending
 
 
 async def serve(

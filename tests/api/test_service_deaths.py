@@ -17,6 +17,7 @@ import httpx
 import pytest
 from in_process import SUBSCRIPTION, a_template, wait_for
 
+from vmkiln.listener import GRACE_SECONDS
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 
@@ -171,3 +172,10 @@ def test_a_service_that_ends_hands_its_runs_to_the_next_one(service: KilledServi
     answer = service.web.post(f"{service.url}{template}/cancel", params={"api-version": "2024-02-01"})
     assert answer.status_code == 204
     wait_for(lambda: store.run(run.run_id).state == "Canceled")
+
+
+def test_a_client_that_keeps_its_connection_does_not_hold_up_the_end(service: KilledService) -> None:
+    service.put(GROUP, {"location": "westus2"})  # the connection stays open behind it
+    begin = time.monotonic()
+    service.kill(signal.SIGTERM)
+    assert time.monotonic() - begin < GRACE_SECONDS / 2

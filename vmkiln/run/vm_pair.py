@@ -85,7 +85,7 @@ async def _packer_done(
             if vm.has_panicked:
                 raise GuestPanicked(
                     f"the kernel of the {vm.name} panicked while Packer was working on it",
-                    hint="the end of its console:\n" + vm.last_console_lines(),
+                    hint="the end of its console:\n" + vm.last_console_lines(60),
                 )
             raise VirtualMachineLost(
                 f"the {vm.name} ended (status {ended.status}) while Packer was working on it"
