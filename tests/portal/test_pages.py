@@ -5,7 +5,6 @@ import random
 from html.parser import HTMLParser
 
 import pytest
-from conftest import Browser
 from in_process import (
     BASE,
     GROUP,
@@ -18,6 +17,7 @@ from in_process import (
     provisioned,
     wait_for,
 )
+from page_visitor import Visitor
 
 from vmkiln.portal.session import COOKIE
 
@@ -60,7 +60,7 @@ def run_page(living: Service, *commands: str) -> str:
     return f"/portal{runs[0]['id']}"
 
 
-def test_a_visitor_without_a_login_is_sent_to_it(browser: Browser) -> None:
+def test_a_visitor_without_a_login_is_sent_to_it(browser: Visitor) -> None:
     for token in ("", "nobody"):
         browser.token = token
         for path in ("/portal/", "/portal/new", "/portal/groups", f"/portal{TEMPLATE}", f"/portal{GROUP}"):
@@ -70,14 +70,14 @@ def test_a_visitor_without_a_login_is_sent_to_it(browser: Browser) -> None:
     assert browser.get("/portal/none").status_code == 404
 
 
-def test_a_browser_that_asks_for_the_root_gets_the_portal_and_clients_the_api(browser: Browser) -> None:
+def test_a_browser_that_asks_for_the_root_gets_the_portal_and_clients_the_api(browser: Visitor) -> None:
     answer = browser.get("/", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/portal/")
     assert browser.get("/portal").headers["location"] == "/portal/"
     assert browser.get("/", headers={"Accept": "application/json"}).headers["content-type"].startswith("application/j")
 
 
-def test_a_token_is_a_session_that_scripts_and_other_sites_cannot_use(browser: Browser) -> None:
+def test_a_token_is_a_session_that_scripts_and_other_sites_cannot_use(browser: Visitor) -> None:
     browser.token = ""
     wrong = browser.send("/portal/login", token="nobody")
     assert wrong.status_code == 401
@@ -92,7 +92,7 @@ def test_a_token_is_a_session_that_scripts_and_other_sites_cannot_use(browser: B
     assert f'{COOKIE}=""' in out.headers["set-cookie"]
 
 
-def test_a_template_is_made_run_and_deleted(browser: Browser, living: Service) -> None:
+def test_a_template_is_made_run_and_deleted(browser: Visitor, living: Service) -> None:
     body = json.dumps(a_template("echo made by the portal"))
     made = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=body)
     assert made.headers["location"].lower() == f"/portal{TEMPLATE}".lower(), made.text
@@ -108,7 +108,7 @@ def test_a_template_is_made_run_and_deleted(browser: Browser, living: Service) -
     wait_for(lambda: living.get(TEMPLATE).status_code == 404)
 
 
-def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Browser, living: Service) -> None:
+def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Visitor, living: Service) -> None:
     add_group(living)
     wrong = json.dumps(a_template(source={"type": "PlatformImage"}, buildTimeoutInMinutes=-1, mine="kept <b>"))
     answer = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=wrong)
@@ -122,7 +122,7 @@ def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Browser, li
     assert living.get(f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates").json()["value"] == []
 
 
-def test_a_request_of_another_site_changes_nothing(browser: Browser, living: Service) -> None:
+def test_a_request_of_another_site_changes_nothing(browser: Visitor, living: Service) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template())
     for headers in (
@@ -139,7 +139,7 @@ def test_a_request_of_another_site_changes_nothing(browser: Browser, living: Ser
     assert living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_what_a_visitor_may_not_see_is_not_shown(browser: Browser, living: Service) -> None:
+def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: Service) -> None:
     address = run_page(living, "echo secret-of-the-owner")
     assert "secret-of-the-owner" in browser.get(address).text
     browser.token = "reader"
@@ -153,7 +153,7 @@ def test_what_a_visitor_may_not_see_is_not_shown(browser: Browser, living: Servi
     assert "web" not in browser.get("/portal/").text
 
 
-def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Browser, living: Service) -> None:
+def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, living: Service) -> None:
     address = run_page(living, "echo plain")
     harmless = Elements(browser.get(address).text)
     [log] = living.parts.settings.staging.glob("*/*/packerlogs/*/customization.log")
@@ -177,7 +177,7 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Browser, 
     assert HOSTILE[0] in raw.text
 
 
-def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Browser, living: Service) -> None:
+def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, living: Service) -> None:
     address = run_page(living, "echo one", "echo <two>")
     answer = browser.get(f"{address}/follow")
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -190,7 +190,7 @@ def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Browser, li
     assert "data: [" not in browser.get(f"{address}/follow", headers={"Last-Event-ID": last}).text
 
 
-def test_a_run_shows_where_its_time_went(browser: Browser, living: Service) -> None:
+def test_a_run_shows_where_its_time_went(browser: Visitor, living: Service) -> None:
     page = browser.get(run_page(living, "echo one")).text
     for phase in ("Building", "Customizing", "Distributing"):
         assert f'aria-label="{phase}"' in page
@@ -199,7 +199,7 @@ def test_a_run_shows_where_its_time_went(browser: Browser, living: Service) -> N
 
 @pytest.mark.parametrize("name", ["providers/Microsoft.Storage/storageAccounts", "resources"])
 def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
-    browser: Browser, living: Service, name: str
+    browser: Visitor, living: Service, name: str
 ) -> None:
     add_group(living)
     found = provisioned(living, TEMPLATE, a_template("echo one", "wait"))
@@ -218,7 +218,7 @@ def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
     ended_run(living, TEMPLATE)
 
 
-def test_no_address_or_form_ends_in_an_error_of_ours(browser: Browser, living: Service) -> None:
+def test_no_address_or_form_ends_in_an_error_of_ours(browser: Visitor, living: Service) -> None:
     address = run_page(living, "echo one")
     message = living.get(TEMPLATE).json()["properties"]["exactStagingResourceGroup"]
     account = living.get(f"{message}/resources").json()["value"][0]["id"]

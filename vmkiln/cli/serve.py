@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pythonjsonlogger.json import JsonFormatter
 
 from vmkiln.api.access_control import AccessControl
 from vmkiln.api.first_start import ensure_owner, service_directory
@@ -21,6 +23,25 @@ from vmkiln.service import opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import Settings, read_settings
 from vmkiln.store.database import utc_now
+
+
+class LogFormat(StrEnum):
+    """How the service writes its log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def set_up_logging(log_format: LogFormat) -> None:
+    """The service's log on standard error; a JSON line has time, level, logger, message, and what was added to it."""
+    handler = logging.StreamHandler()
+    if log_format is LogFormat.JSON:
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=names))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def say(text: str) -> None:
@@ -37,6 +58,9 @@ def serve_command(
         Path | None, typer.Option("--tls-cert", help="A certificate (PEM, with its chain) instead of our own.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of --tls-cert (PEM).")] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines for people, or one JSON object a line.")
+    ] = LogFormat.TEXT,
 ) -> None:
     """Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up."""
     if os.getuid() == 0:
@@ -47,8 +71,7 @@ def serve_command(
     if data:
         settings = replace(settings, home=data.absolute())
     address = parse_address(listen)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logging(log_format)
     own = TlsFiles(tls_cert, tls_cert, tls_key) if tls_cert and tls_key else None
     try:
         run_to_end(_serve(settings, address, own))

@@ -56,6 +56,11 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
     )
 
 
+def _extra(run: RunRow) -> dict[str, Any]:
+    """What a line of the log says of its run, for machines."""
+    return {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.facts.get("attempt", 1)}
+
+
 class ImageBuilder:
     """The service's own work. `build` runs one request to its end; `capacity` says what the machine has for runs.
 
@@ -199,7 +204,7 @@ class ImageBuilder:
         def tell(event: RunEvent) -> None:
             if isinstance(event, Notice):
                 level = logging.WARNING if event.is_warning else logging.INFO
-                log.log(level, "%s (run %s)", event.text, run.run_id)
+                log.log(level, "%s (run %s)", event.text, run.run_id, extra=_extra(run))
 
         error: BaseException | None = None
         try:
@@ -214,10 +219,10 @@ class ImageBuilder:
         except VmkilnError as failure:
             error = failure
             if not self._is_stopping:
-                log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure)
+                log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure, extra=_extra(run))
         except Exception as failure:
             error = failure
-            log.exception("the run %s of %s failed", run.run_id, run.template_name)
+            log.exception("the run %s of %s failed", run.run_id, run.template_name, extra=_extra(run))
         finally:
             if error is not None:
                 self._ended_early(run, error)

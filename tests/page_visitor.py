@@ -1,0 +1,37 @@
+"""Asks for the portal's pages as a browser would, without one."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from in_process import BASE
+from starlette.types import ASGIApp
+
+from vmkiln.portal.session import COOKIE
+
+
+@dataclass
+class Visitor:
+    """Asks for pages as a browser would, cookie and all, without a socket."""
+
+    app: ASGIApp
+    token: str = "owner"
+    headers: dict[str, str] = field(default_factory=lambda: {"Origin": BASE, "Sec-Fetch-Site": "same-origin"})
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            cookies = {COOKIE: self.token} if self.token else {}
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=BASE, headers=self.headers, cookies=cookies
+            ) as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def send(self, path: str, **fields: str) -> httpx.Response:
+        return self.request("POST", path, data=fields)
