@@ -30,6 +30,7 @@ from vmkiln.service import host_capacity, prepared_host
 from vmkiln.settings import Settings
 from vmkiln.staging.blob_server import find_azurite
 from vmkiln.store.database import Store
+from vmkiln.tracing import Export
 
 BACKGROUND_THREADS = 32
 
@@ -91,10 +92,16 @@ async def running(
     issuer: Issuer,
     build: Build,
     watch_seconds: float = WATCH_SECONDS,
+    export: Export = lambda _trace: None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
     builder = ImageBuilder(
-        settings, store, build, capacity=lambda: host_capacity(settings), watch_seconds=watch_seconds
+        settings,
+        store,
+        build,
+        capacity=lambda: host_capacity(settings),
+        watch_seconds=watch_seconds,
+        on_trace=export,
     )
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
     resource_groups.end_interrupted(store)

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2] / "vmkiln"
 LAYERS = [  # a module may import a lower line, or its own package
     {"cli"},
     {"serving", "listener"},
+    {"tracing"},
     {"service"},
     {"api", "portal"},
     {"run"},
@@ -28,6 +29,7 @@ ONLY_HERE = {
     "sqlalchemy": {"store"},
     "rich": {"cli"},
     "jinja2": {"portal"},
+    "opentelemetry": {"tracing.py"},
     "starlette": {"api", "portal", "listener.py", "serving.py"},
     "typer": {"cli"},
     "uvicorn": {"listener.py"},

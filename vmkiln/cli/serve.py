@@ -23,6 +23,7 @@ from vmkiln.service import opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import Settings, read_settings
 from vmkiln.store.database import utc_now
+from vmkiln.tracing import exported
 
 
 class LogFormat(StrEnum):
@@ -80,7 +81,12 @@ def serve_command(
 
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None) -> None:
-    with only_service(settings), opened_store(settings, say) as store, bound(address) as listening:
+    with (
+        exported(os.environ) as export,
+        only_service(settings),
+        opened_store(settings, say) as store,
+        bound(address) as listening,
+    ):
         directory = service_directory(settings.home)
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
         issuer = ensure_issuer(directory)
@@ -99,6 +105,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say(f"clients trust it with {tls.authority}")
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
-        async with running(settings, store, access, issuer=issuer, build=real_build(settings, store)) as application:
+        build = real_build(settings, store)
+        async with running(settings, store, access, issuer=issuer, build=build, export=export) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from vmkiln.run.run import RunState
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
 from vmkiln.run.run_queue import GOING_ON, need_of_queued, promised_to, queue_of
+from vmkiln.run.run_trace import Span, StepClock, trace_of
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
@@ -62,7 +63,8 @@ def _extra(run: RunRow) -> dict[str, Any]:
 
 
 class ImageBuilder:
-    """The service's own work. `build` runs one request to its end; `capacity` says what the machine has for runs.
+    """The service's own work. `build` runs one request to its end; `capacity` says what the machine has for runs;
+    `on_trace` gets the trace of each run that ended.
 
     `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
     """
@@ -75,11 +77,13 @@ class ImageBuilder:
         *,
         capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME,
         watch_seconds: float = WATCH_SECONDS,
+        on_trace: Callable[[Span], None] = lambda _trace: None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._build = build
         self._capacity = capacity
+        self._on_trace = on_trace
         self._starting: dict[str, Room] = {}
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
@@ -201,7 +205,10 @@ class ImageBuilder:
         self._store.operations.end(operation.operation_id)
 
     async def _run(self, run: RunRow) -> None:
+        clock = StepClock(utc_now)
+
         def tell(event: RunEvent) -> None:
+            clock.tell(event)
             if isinstance(event, Notice):
                 level = logging.WARNING if event.is_warning else logging.INFO
                 log.log(level, "%s (run %s)", event.text, run.run_id, extra=_extra(run))
@@ -228,7 +235,10 @@ class ImageBuilder:
                 self._ended_early(run, error)
             ended = self._store.runs_by_id([run.run_id]).get(run.run_id, run)
             if ended.ended is not None:
-                self._tally.count(ended, self._store.list_phases(run.run_id))
+                phases = self._store.list_phases(run.run_id)
+                self._tally.count(ended, phases)
+                if trace := trace_of(ended, phases, clock.steps):
+                    self._on_trace(trace)
 
     def _ended_early(self, run: RunRow, error: BaseException) -> None:
         """Record why a run ended; what the run has recorded itself stays, and one that waits again goes on waiting."""
