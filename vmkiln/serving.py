@@ -103,6 +103,7 @@ async def running(
         watch_seconds=watch_seconds,
         on_trace=export,
     )
+    builder.take_up()
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
     resource_groups.end_interrupted(store)
     deployments.end_interrupted(store)

@@ -2,14 +2,16 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-from in_process import TestAccess, an_issuer
+from in_process import TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
 from vmkiln.errors import InputError
+from vmkiln.run.kept_template import TYPE
 from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
@@ -75,3 +77,27 @@ def test_the_endpoint_is_remembered_for_this_machines_commands(tmp_path: Path) -
     path = remember_endpoint(Settings(tmp_path), "https://localhost:1")
     assert path.read_text() == "https://localhost:1\n"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("state", "kind"), [("Creating", "provision"), ("Deleting", "delete")])
+async def test_a_template_that_waits_without_an_operation_gets_one(
+    tmp_path: Path, access: TestAccess, state: str, kind: str
+) -> None:
+    settings = Settings(tmp_path)
+    group = "/subscriptions/s/resourceGroups/g"
+    template = f"{group}/providers/{TYPE}/web"
+    common = {"subscription_id": "s", "resource_group": "g", "location": "westus2"}
+    properties = {**a_template()["properties"], "provisioningState": state}
+    with opened(settings.database) as store:
+        row = ResourceRow(
+            id=template, type=TYPE, name="web", properties=properties, identity={"type": "None"}, **common
+        )
+        store.resources.put(replace(row, state={"api_version": "2024-02-01"}))
+        store.resources.put(replace(row, id=f"{template}2", name="web2", properties={"provisioningState": "Succeeded"}))
+        async with running(settings, store, access, issuer=an_issuer(), build=stub_build(settings, store)):
+            async with asyncio.timeout(20):
+                while store.operations.open_ones():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        found = store.resources.get(template)
+        assert (found is None) if kind == "delete" else (found and found.properties["provisioningState"] != "Creating")
+        assert store.resources.get(f"{template}2") is not None

@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.errors import RunCanceled, VmkilnError
 from vmkiln.run import ballast, cleaning_up, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
-from vmkiln.run.kept_template import request_of, template_of
+from vmkiln.run.kept_template import CREATING, DELETING, TYPE, request_of, template_of
 from vmkiln.run.run import RunState
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
@@ -139,6 +139,21 @@ class ImageBuilder:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wake.set)
+
+    def take_up(self) -> None:
+        """Take up what an earlier service left between two writes: a template that waits, and no word of what for.
+
+        To be called before requests are answered.
+        """
+        kinds = {CREATING: PROVISION, DELETING: DELETE}
+        for row in self._store.resources.in_provisioning_state(TYPE, kinds):
+            if not self._store.operations.open_ones(row.id):
+                self._store.operations.begin(
+                    kinds[row.properties["provisioningState"]],
+                    subscription_id=row.subscription_id,
+                    location="local",
+                    resource_id=row.id,
+                )
 
     async def serve(self) -> None:
         """Do what is to be done, until cancelled; runs that go on then are cleaned up, and start anew next time."""

@@ -1,7 +1,7 @@
 """ARM resources: one row each, found by id without regard to case; every change gives it a new etag."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,6 +96,13 @@ class ResourceTable:
             query = query.where(resources.c.key > after)
         with self._reading.connect() as connection:
             return [_row(found) for found in connection.execute(query).mappings()]
+
+    def in_provisioning_state(self, type: str, states: Collection[str]) -> Sequence[ResourceRow]:  # noqa: A002
+        """Resources of a type whose `provisioningState` is one of these."""
+        state = resources.c.properties["provisioningState"].as_string()
+        query = sa.select(resources).where(resources.c.type == type.lower(), state.in_(states))
+        with self._reading.connect() as connection:
+            return [_row(found) for found in connection.execute(query.order_by(resources.c.key)).mappings()]
 
     def _insert(self, connection: Connection, row: ResourceRow) -> ResourceRow:
         now = self._clock()
