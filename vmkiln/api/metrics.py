@@ -12,10 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
 from vmkiln.api.route import Answer, Call, Parts, Permission, Route
-from vmkiln.run.run import RunState
+from vmkiln.run.run import GOING_ON, RunState
 
 MIB = 1024**2
-NOT_ENDED = (RunState.QUEUED, RunState.RUNNING, RunState.CANCELING)
 
 
 class _Collector:
@@ -27,13 +26,14 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         store, work = self._parts.store, self._parts.work
         yield _info()
-        runs = store.list_runs(limit=None, states=NOT_ENDED)
+        waiting = store.queue.waiting()  # the oldest first
+        going_on = store.list_runs(limit=None, states=GOING_ON)
         states = GaugeMetricFamily("vmkiln_runs", "Runs that have not ended, by state.", labels=["state"])
-        for name in NOT_ENDED:
-            states.add_metric([name], sum(run.state == name for run in runs))
+        states.add_metric([RunState.QUEUED], len(waiting))
+        for name in GOING_ON:
+            states.add_metric([name], sum(run.state == name for run in going_on))
         yield states
-        oldest = [run.started for run in runs if run.state == RunState.QUEUED]
-        waited = (self._parts.now() - min(oldest)).total_seconds() if oldest else 0
+        waited = (self._parts.now() - waiting[0].started).total_seconds() if waiting else 0
         yield GaugeMetricFamily("vmkiln_queue_oldest_seconds", "How long the oldest waiting run has waited.", waited)
         yield from self._room()
         tally = work.tally

@@ -102,7 +102,7 @@ def get_log(call: Call) -> Answer:
     if kind not in FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(FILES)}", target="kind")
     position, lines = _position(call.query), list[str]()
-    staging = next((row for row in call.parts.store.list_staging_groups() if row.name == run.staging_group), None)
+    staging = call.parts.store.staging_group(run.staging_group)
     if staging is not None:
         account = storage_account_of(call.parts.settings.staging, staging)
         path = account.directory / LOGS / run.run_id / FILES[kind]

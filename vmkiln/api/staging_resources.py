@@ -33,7 +33,7 @@ def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
     name = group.state.get("staging_group")
     if not name:
         return None
-    return next((row for row in call.parts.store.list_staging_groups() if row.name == name), None)
+    return call.parts.store.staging_group(name)
 
 
 def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:

@@ -42,6 +42,10 @@ class Contexts:
         """The context in use, or none."""
         return self.find(self.current) if self.current else None
 
+    def chosen(self, name: str) -> Context | None:
+        """The context of this name, or with '' the one in use. Raises: `InputError`."""
+        return self.find(name) if name else self.in_use
+
     def used(self, name: str) -> "Contexts":
         """The same, with another one in use; '' for none. Raises: `InputError`."""
         if name:

@@ -161,8 +161,7 @@ def rest(
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""
     if method.upper() not in METHODS:
         raise InputError(f"`{method}` is not a method", hint=f"allowed are {', '.join(METHODS)}")
-    contexts = read_contexts(contexts_file(os.environ))
-    chosen = contexts.find(context) if context else contexts.in_use
+    chosen = read_contexts(contexts_file(os.environ)).chosen(context)
     content = None if body is None else _json_of(body)
     answer = run_to_end(_ask(read_settings(), chosen, method.upper(), path, content, api_version))
     if answer.content:

@@ -43,8 +43,7 @@ Work = Callable[[ArmClient, str], Awaitable[Any]]
 
 def _do(work: Work, *, subscription: str, context: str) -> Any:
     """Do something as a client of the context's service, with the id of the subscription."""
-    contexts = read_contexts(contexts_file(os.environ))
-    chosen = contexts.find(context) if context else contexts.in_use
+    chosen = read_contexts(contexts_file(os.environ)).chosen(context)
 
     async def all_of_it() -> Any:
         async with opened_client(read_settings(), chosen) as client:

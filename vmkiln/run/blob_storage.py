@@ -18,7 +18,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from vmkiln.errors import InputError
-from vmkiln.run.run import RunState
+from vmkiln.run.run import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.account_keys import AccountKeys
 from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 LOGS_SECONDS = 1.5  # an append blob takes 50,000 appends: 20 hours of these
 LOOK_SECONDS = 20.0
-GOING_ON = (RunState.RUNNING, RunState.CANCELING)
 FEW_RETRIES: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 60, "initial_backoff": 1}
 
 

@@ -17,7 +17,7 @@ from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import reconcile
 from vmkiln.run import run_directory
-from vmkiln.run.run import RunState
+from vmkiln.run.run import GOING_ON, RunState
 from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
@@ -27,7 +27,6 @@ from vmkiln.store.rows import RunRow
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
 MOST_ATTEMPTS = 10  # of one run, when what dies is not the run's own fault
-UNENDED = (RunState.RUNNING, RunState.CANCELING)
 
 
 async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
@@ -49,7 +48,7 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
     Their processes are gone already (the kernel ended them). What is left are files and rows.
     """
     # looked at before the locks: a run holds its lock from before it is recorded until its end is
-    unended = store.list_runs(limit=None, states=UNENDED)
+    unended = store.list_runs(limit=None, states=GOING_ON)
     for directory in run_directory.abandoned(settings.runs):
         tell(f"cleaning up after run {directory.name}, whose process died")
         with contextlib.suppress(VmkilnError):
@@ -67,7 +66,7 @@ def _end_lost(store: Store, row: RunRow) -> bool:
     if row.state == RunState.CANCELING:
         message, code, state = "the run was cancelled", "Canceled", RunState.CANCELED
     is_requeued = store.requeue_run(row.run_id, most_attempts=MOST_ATTEMPTS)
-    if not is_requeued and not store.move_run(row.run_id, expected=UNENDED, state=state, message=message, code=code):
+    if not is_requeued and not store.move_run(row.run_id, expected=GOING_ON, state=state, message=message, code=code):
         return False  # it ended by itself meanwhile
     store.end_phase(row.run_id)
     for resource in store.list_resources(row.staging_group):

@@ -16,10 +16,10 @@ from vmkiln.errors import RunCanceled, VmkilnError
 from vmkiln.run import ballast, cleaning_up, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.kept_template import CREATING, DELETING, TYPE, request_of, template_of
-from vmkiln.run.run import RunState
+from vmkiln.run.run import GOING_ON, RunState
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
-from vmkiln.run.run_queue import GOING_ON, need_of_queued, promised_to, queue_of
+from vmkiln.run.run_queue import need_of_queued, promised_to, queue_of
 from vmkiln.run.run_trace import Span, StepClock, trace_of
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
@@ -146,8 +146,9 @@ class ImageBuilder:
         To be called before requests are answered.
         """
         kinds = {CREATING: PROVISION, DELETING: DELETE}
+        has_one = {operation.resource_id.lower() for operation in self._store.operations.open_ones()}
         for row in self._store.resources.in_provisioning_state(TYPE, kinds):
-            if not self._store.operations.open_ones(row.id):
+            if row.key not in has_one:
                 self._store.operations.begin(
                     kinds[row.properties["provisioningState"]],
                     subscription_id=row.subscription_id,

@@ -21,6 +21,7 @@ class RunState(StrEnum):
     CANCELED = "Canceled"
 
 
+GOING_ON = (RunState.RUNNING, RunState.CANCELING)
 TERMINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIALLY_SUCCEEDED, RunState.FAILED, RunState.CANCELED})
 
 

@@ -10,7 +10,7 @@ from vmkiln.errors import InputError, VmkilnError
 from vmkiln.images.catalogue import read_catalogue
 from vmkiln.run.admission import NOTHING, Place, Room, Turns, Waiting, places
 from vmkiln.run.kept_template import template_of
-from vmkiln.run.run import RunState
+from vmkiln.run.run import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
@@ -19,7 +19,6 @@ from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.template.vm_size import build_vm_size
 
-GOING_ON = (RunState.RUNNING, RunState.CANCELING)
 CONTAINER_GROUP_CPUS = 1
 QEMU_MIB = 128  # what a QEMU needs beside its guest's memory, measured
 RUN_DISK_MIB = 4096  # overlays and the flattened image of a small build

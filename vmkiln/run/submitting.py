@@ -36,11 +36,10 @@ class Unfit(InputError):
 
 def open_group(settings: Settings, store: Store, *, name: str, tags: Mapping[str, str]) -> StagingResourceGroup:
     """The staging resource group of this name, made when it is missing."""
-    for row in store.list_staging_groups():
-        if row.name == name:
-            account = staging_resource_group.storage_account_of(settings.staging, row)
-            account.create()
-            return StagingResourceGroup(name, row.tags, account, run_id="")
+    if (row := store.staging_group(name)) is not None:
+        account = staging_resource_group.storage_account_of(settings.staging, row)
+        account.create()
+        return StagingResourceGroup(name, row.tags, account, run_id="")
     return staging_resource_group.create(settings.staging, store, name=name, run_id="", tags=tags)
 
 
@@ -64,7 +63,7 @@ async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -
 
 def submission(settings: Settings, store: Store, *, group_name: str, blobs: Mapping[str, str]) -> Submission:
     """What was made when the template was submitted. Raises: `InputError` when its staging resource group is gone."""
-    group = next((row for row in store.list_staging_groups() if row.name == group_name), None)
+    group = store.staging_group(group_name)
     if group is None:
         raise InputError(
             f"the staging resource group {group_name} is gone", hint="delete the template and make it anew"

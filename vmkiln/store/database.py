@@ -19,7 +19,7 @@ from vmkiln.store.operation_table import OperationTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceTable
-from vmkiln.store.row_reading import aware, definition_row, image_row, maybe_aware, run_row
+from vmkiln.store.row_reading import aware, definition_row, image_row, maybe_aware, run_row, staging_group_row
 from vmkiln.store.rows import (
     ImageDefinitionRow,
     ImageRow,
@@ -214,10 +214,13 @@ class Store:
         query = sa.select(staging_groups).order_by(staging_groups.c.created.desc())
         if not with_deleted:
             query = query.where(staging_groups.c.deleted.is_(None))
-        return [
-            StagingGroupRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
-            for row in self._rows(query)
-        ]
+        return [staging_group_row(row) for row in self._rows(query)]
+
+    def staging_group(self, name: str) -> StagingGroupRow | None:
+        """The staging resource group of exactly this name; none when there is none, or it was deleted."""
+        query = sa.select(staging_groups).where(staging_groups.c.name == name, staging_groups.c.deleted.is_(None))
+        rows = self._rows(query)
+        return staging_group_row(rows[0]) if rows else None
 
     def staging_group_deleted(self, name: str) -> None:
         """Record that a group and all in it are gone."""

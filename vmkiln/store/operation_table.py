@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from vmkiln.store.engine import READS
+from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations
 
@@ -67,8 +68,4 @@ class OperationTable:
 
 
 def _row(found: dict[str, Any]) -> OperationRow:
-    return OperationRow(**{**found, "started": _aware(found["started"]), "ended": _aware(found["ended"])})
-
-
-def _aware(value: datetime | None) -> datetime | None:
-    return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+    return OperationRow(**{**found, "started": aware(found["started"]), "ended": maybe_aware(found["ended"])})

@@ -9,13 +9,14 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from vmkiln.store.engine import READS
+from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
 from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
 
@@ -142,7 +143,7 @@ class PrincipalTable:
         with self._reading.connect() as connection:
             query = sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [RoleAssignmentRow(**{**row, "created": _aware(row["created"])}) for row in rows]
+        return [RoleAssignmentRow(**{**row, "created": aware(row["created"])}) for row in rows]
 
     def _principal(self, condition: sa.ColumnElement[bool]) -> PrincipalRow | None:
         with self._reading.connect() as connection:
@@ -155,8 +156,4 @@ def _token_hash(token: str) -> str:
 
 
 def _principal(row: dict[str, Any]) -> PrincipalRow:
-    return PrincipalRow(**{**row, "created": _aware(row["created"])})
-
-
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return PrincipalRow(**{**row, "created": aware(row["created"])})

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.store.engine import READS
+from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import ResourceRow
 from vmkiln.store.tables import resources
 
@@ -149,9 +150,5 @@ def _row(found: Mapping[Any, Any]) -> ResourceRow:
     values = {name: value for name, value in found.items() if name not in OURS}
     state = dict(values["state"])
     spelled = {"type": state.pop("type"), "resource_group": state.pop("resource_group")}
-    times = {name: _aware(values[name]) for name in ("created", "changed")}
+    times = {name: aware(values[name]) for name in ("created", "changed")}
     return ResourceRow(**{**values, **spelled, **times, "state": state})
-
-
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)

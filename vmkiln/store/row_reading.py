@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
-from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunRow
+from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunRow, StagingGroupRow
 
 
 def aware(value: datetime) -> datetime:
@@ -22,6 +22,11 @@ def maybe_aware(value: datetime | None) -> datetime | None:
 def run_row(row: dict[str, Any]) -> RunRow:
     """A run."""
     return RunRow(**{**row, "started": aware(row["started"]), "ended": maybe_aware(row["ended"])})
+
+
+def staging_group_row(row: dict[str, Any]) -> StagingGroupRow:
+    """A staging resource group."""
+    return StagingGroupRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
 
 
 def definition_row(row: dict[str, Any]) -> ImageDefinitionRow:
