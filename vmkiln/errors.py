@@ -17,6 +17,9 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
+├── DatabaseAway                 the database cannot be used now: it is away, locked for long, or its disk is full
+├── RunTakenOver                 a run was given to another host; nothing more is written for it here
+├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
 ├── RunCanceled                  the user cancelled the run (exit code 130)
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
 """
@@ -187,6 +190,25 @@ class ArmError(VmkilnError):
         self.target = target
         self.details = tuple(details)
         self.headers = dict(headers or {})
+
+
+class DatabaseAway(VmkilnError):
+    """The database cannot be used now: it is away, locked for long, or its disk is full."""
+
+    code = "DatabaseAway"
+
+
+class RunTakenOver(VmkilnError):
+    """A run was given to another host, for this one's lease had run out; nothing more is written for it here."""
+
+    code = "RunTakenOver"
+
+
+class LeaseLost(VmkilnError):
+    """This host could not renew its lease in time; its builds were ended, for others may have taken them over."""
+
+    code = "LeaseLost"
+    exit_code = 3
 
 
 class RunCanceled(VmkilnError):

@@ -21,8 +21,9 @@ from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.errors import InputError
 from vmkiln.portal.application import with_portal
+from vmkiln.run.attempt import Build
 from vmkiln.run.blob_storage import BlobStorage, external_service
-from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
+from vmkiln.run.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute

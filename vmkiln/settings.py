@@ -35,6 +35,11 @@ class Settings:
         return self.home / "vmkiln.sqlite"
 
     @property
+    def engine_place(self) -> Path | str:
+        """Where the durable engine keeps its steps: in the same PostgreSQL database, else in an SQLite file."""
+        return self.database_url or self.home / "engine.sqlite"
+
+    @property
     def image_cache(self) -> Path:
         """Source images, content-addressed and read-only."""
         return self.home / "cache" / "images"

@@ -16,7 +16,7 @@ from in_process import (
 from typer.testing import CliRunner
 
 from vmkiln.cli.main import app
-from vmkiln.run import image_builder
+from vmkiln.run import hosting
 
 
 def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
@@ -95,7 +95,7 @@ def test_only_who_may_read_the_whole_service_reads_its_metrics(living: Service) 
 def test_what_a_dead_run_left_is_cleaned_up_while_the_service_goes_on(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_builder, "JANITOR_SECONDS", 0.05)
+    monkeypatch.setattr(hosting, "JANITOR_SECONDS", 0.05)
     living: Service = request.getfixturevalue("living")
     left: Path = living.parts.settings.runs / "00000000-dead"
     left.mkdir(parents=True)

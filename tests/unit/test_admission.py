@@ -6,19 +6,21 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmkiln.run.admission import NOTHING, Room, Turns, Waiting, in_turn, places
+from vmkiln.run.admission import NOTHING, Host, Need, Place, Room, Turns, Waiting, in_turn, places
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = Room(2, 4096, 4096)
-HOST = Room(8, 32_768, 100_000)
+ROOM = Room(8, 32_768, 100_000)
+IDLE = Host("boot", "kiln", ROOM)
+BUSY = Host("boot", "kiln", ROOM, promised=SMALL)
 
 
 def waiting(name: str, *, subscription: str = "a", second: int = 0) -> Waiting:
     return Waiting(name, subscription, START + timedelta(seconds=second))
 
 
-def small(_run_id: str) -> Room:
-    return SMALL
+def small(_run_id: str) -> Need:
+    return Need(SMALL)
 
 
 def test_first_come_is_first_served_within_a_subscription() -> None:
@@ -48,7 +50,7 @@ def test_with_room_for_one_at_a_time_subscriptions_still_take_turns() -> None:
 
 def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -> None:
     runs = [waiting(str(number), second=number) for number in range(6)]
-    found = places(runs, Turns(), need_of=small, capacity=HOST, promised=SMALL)
+    found = places(runs, Turns(), need_of=small, hosts=[BUSY])
     assert [place.reason for place in found] == [
         "", "", "", "waits for 2 CPUs (0 free)", "waits behind 4 others", "waits behind 5 others",
     ]  # fmt: skip
@@ -56,9 +58,9 @@ def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -
 
 
 def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None:
-    needs = {"large": Room(8, 30_000, 200_000), "small": SMALL}
+    needs = {"large": Need(Room(8, 30_000, 200_000)), "small": Need(SMALL)}
     queue = [waiting("large"), waiting("small", second=1)]
-    found = places(queue, Turns({"a": 1}), need_of=needs.__getitem__, capacity=HOST, promised=SMALL)
+    found = places(queue, Turns({"a": 1}), need_of=needs.__getitem__, hosts=[BUSY])
     assert found[0].reason == (
         "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 200000 MiB of disk (95904 free)"
     )
@@ -66,12 +68,12 @@ def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None
 
 
 def test_a_run_larger_than_the_machine_gets_all_of_it_when_it_is_idle() -> None:
-    def huge(_run_id: str) -> Room:
-        return Room(64, 999_999, 4096)
+    def huge(_run_id: str) -> Need:
+        return Need(Room(64, 999_999, 4096))
 
     queue = [waiting("huge")]
-    assert places(queue, Turns(), need_of=huge, capacity=HOST, promised=NOTHING)[0].reason == ""
-    assert places(queue, Turns({"b": 1}), need_of=huge, capacity=HOST, promised=SMALL)[0].reason != ""
+    assert places(queue, Turns(), need_of=huge, hosts=[IDLE])[0].reason == ""
+    assert places(queue, Turns({"b": 1}), need_of=huge, hosts=[BUSY])[0].reason != ""
 
 
 rooms = st.builds(Room, st.integers(1, 12), st.integers(1, 40_000), st.integers(1, 120_000))
@@ -84,7 +86,7 @@ def test_nothing_is_promised_twice_and_nobody_is_lost(
 ) -> None:
     queue = [waiting(str(number), subscription=item[0], second=item[1]) for number, item in enumerate(items)]
     needs = {str(number): item[2].capped(capacity) for number, item in enumerate(items)}
-    found = places(queue, Turns(going_on), need_of=needs.__getitem__, capacity=capacity, promised=NOTHING)
+    found = places(queue, Turns(going_on), need_of=lambda run: Need(needs[run]), hosts=[Host("b", "h", capacity)])
     assert Counter(place.run_id for place in found) == Counter(item.run_id for item in queue)
     let_in = [place for place in found if not place.reason]
     assert not sum((needs[place.run_id] for place in let_in), NOTHING).missing(capacity)
@@ -92,3 +94,69 @@ def test_nothing_is_promised_twice_and_nobody_is_lost(
     for name in "abc":
         mine = [place.run_id for place in found if queue[int(place.run_id)].subscription == name]
         assert mine == sorted(mine, key=lambda run: (queue[int(run)].queued, run))
+
+
+def placed(found: list[Place]) -> dict[str, str]:
+    """The host of each run that may start, or why it waits."""
+    return {place.run_id: place.boot or place.reason for place in found}
+
+
+def test_runs_are_spread_over_hosts_and_the_stronger_isolation_is_taken_first() -> None:
+    hosts = [
+        Host("e", "emulated", Room(8, 32_768, 100_000), isolation_level="emulated"),
+        Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware"),
+    ]
+    queue = [waiting(str(number), second=number) for number in range(7)]
+    found = placed(places(queue, Turns(), need_of=small, hosts=hosts))
+    assert list(found.values())[:6] == ["k", "k", "e", "e", "e", "e"]
+    assert found["6"] == "waits for 2 CPUs (0 free) on kvm or another host"
+
+
+def test_regions_architectures_and_isolation_levels_are_honoured() -> None:
+    hosts = [
+        Host("w", "west", ROOM, region="westus2", architecture="x64", isolation_level="emulated"),
+        Host("a", "arm", ROOM, architecture="Arm64", isolation_level="hardware"),
+    ]
+    needs = {
+        "west": Need(SMALL, region="westus2", architecture="x64"),
+        "east": Need(SMALL, region="eastus"),
+        "arm": Need(SMALL, architecture="Arm64"),
+        "mars": Need(SMALL, region="mars", architecture="x64"),
+        "hard": Need(SMALL, isolation_level="hardware", architecture="x64"),
+        "any": Need(SMALL),
+    }
+    queue = [waiting(name, second=number) for number, name in enumerate(needs)]
+    found = placed(places(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    assert (found["west"], found["east"], found["arm"]) == ("w", "a", "a")
+    assert found["mars"] == (
+        "waits for a host that suits it: west lacks the region mars, arm lacks the architecture x64"
+    )
+    assert found["hard"].startswith("waits for a host that suits it: west lacks the isolation level hardware")
+    assert found["any"] in {"w", "a"}, "who waits for a host that is not there holds up nobody"
+
+
+def test_a_large_run_holds_only_the_hosts_that_could_take_it() -> None:
+    hosts = [Host("w", "west", ROOM, promised=SMALL, region="westus2"), Host("e", "east", ROOM, region="eastus")]
+    needs = {
+        "large": Need(Room(8, 1024, 1024), region="westus2"),
+        "behind": Need(SMALL, region="westus2"),
+        "elsewhere": Need(SMALL, region="eastus"),
+    }
+    queue = [waiting(name, second=number) for number, name in enumerate(needs)]
+    found = placed(places(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    assert found["large"].startswith("waits for 8 CPUs (6 free)")
+    assert found["behind"] == "waits behind 1 other for the same hosts"
+    assert found["elsewhere"] == "e"
+
+
+def test_a_draining_host_gets_nothing_new() -> None:
+    draining = Host("d", "draining", ROOM, is_draining=True)
+    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[draining])
+    assert place.reason == "waits for a host that is not draining"
+    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[draining, IDLE])
+    assert place.boot == IDLE.boot
+
+
+def test_without_a_host_a_run_says_that_it_waits_for_one() -> None:
+    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[])
+    assert place.reason == "waits for a host: no service or worker is at work"

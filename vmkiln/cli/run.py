@@ -16,7 +16,7 @@ from vmkiln.run.admission import Place
 from vmkiln.run.run import TERMINAL_STATES, RunState
 from vmkiln.run.run_queue import queue_of
 from vmkiln.run.run_summary import summary_of
-from vmkiln.service import host_capacity, opened_store
+from vmkiln.service import opened_store
 from vmkiln.settings import read_settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.customization_log import lines_from
@@ -70,7 +70,7 @@ def list_(
 
 def _queue(store: Store) -> list[Place]:
     settings = read_settings()
-    return queue_of(settings, store, host_capacity(settings))
+    return queue_of(settings, store)
 
 
 def _waiting_text(place: Place | None) -> str:

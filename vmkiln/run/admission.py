@@ -1,18 +1,19 @@
-"""Which waiting runs may start: as far as the machine has room, in turn between subscriptions, first come first served.
+"""Which waiting runs may start, and on which host: as far as there is room, in turn between subscriptions.
 
-A machine's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
-the front is waited for: smaller ones do not pass it, so a large run always gets its turn. Pure.
+A host's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
+the front is waited for: smaller ones do not pass it on any host that could take it, so a large run always gets its
+turn. Of several hosts with room the one with the stronger isolation is taken, then the emptiest. Pure.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 
 @dataclass(frozen=True)
 class Room:
-    """CPUs, memory (MiB) and disk (MiB): what a machine has, or what a run needs of it."""
+    """CPUs, memory (MiB) and disk (MiB): what a host has, or what a run needs of it."""
 
     cpus: int
     memory_mib: int
@@ -22,7 +23,7 @@ class Room:
         return Room(self.cpus + other.cpus, self.memory_mib + other.memory_mib, self.disk_mib + other.disk_mib)
 
     def capped(self, most: "Room") -> "Room":
-        """The same need on a machine that has only `most` CPUs and memory: the build VM is made smaller there."""
+        """The same need on a host that has only `most` CPUs and memory: the build VM is made smaller there."""
         return Room(min(self.cpus, most.cpus), min(self.memory_mib, most.memory_mib), self.disk_mib)
 
     def missing(self, free: "Room") -> str:
@@ -50,12 +51,60 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do)."""
+
+    room: Room
+    region: str = ""
+    architecture: str = ""
+    isolation_level: str = ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as placement sees it: what it has, what of it is promised, and what it is.
+
+    One without a region takes runs of every region.
+    """
+
+    boot: str
+    name: str
+    capacity: Room
+    promised: Room = NOTHING
+    region: str = ""
+    architecture: str = ""
+    isolation_level: str = ""
+    is_draining: bool = False
+
+    @property
+    def free(self) -> Room:
+        """What is not promised; below 0 where the machine has less than it had."""
+        has, given = self.capacity, self.promised
+        return Room(has.cpus - given.cpus, has.memory_mib - given.memory_mib, has.disk_mib - given.disk_mib)
+
+    def unsuited(self, need: Need) -> str:
+        """Why this host can never take such a run, in words; '' when it can."""
+        if need.region and self.region and need.region != self.region:
+            return f"the region {need.region}"
+        if need.architecture and self.architecture and need.architecture != self.architecture:
+            return f"the architecture {need.architecture}"
+        if need.isolation_level and need.isolation_level != self.isolation_level:
+            return f"the isolation level {need.isolation_level}"
+        return ""
+
+
+@dataclass(frozen=True)
 class Place:
-    """A waiting run's place in the queue (1 is the front), and why it waits; '' when it may start now."""
+    """A waiting run's place in the queue (1 is the front), and why it waits.
+
+    With no reason it may start now on the host of `boot`, which keeps `room` for it.
+    """
 
     run_id: str
     position: int
     reason: str
+    boot: str = ""
+    room: Room = NOTHING
 
 
 @dataclass(frozen=True)
@@ -87,30 +136,50 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
 
 
 def places(
-    waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Room], capacity: Room, promised: Room
+    waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Need], hosts: Sequence[Host]
 ) -> list[Place]:
-    """Every waiting run's place; those at the front without a reason fit all at once.
+    """Every waiting run's place; those without a reason fit all at once. `need_of` is asked only for who may be next.
 
-    `promised` is what the runs that go on have; `need_of` is asked for the runs at the front only.
+    A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """
     found: list[Place] = []
-    front = ""
+    open_to: dict[str, Host] = {host.boot: host for host in hosts if not host.is_draining}
+    held = 0
     for position, item in enumerate(in_turn(waiting, turns), start=1):
-        if not front:
-            need = need_of(item.run_id).capped(capacity)
-            free = Room(
-                capacity.cpus - promised.cpus,
-                capacity.memory_mib - promised.memory_mib,
-                capacity.disk_mib - promised.disk_mib,
-            )
-            missing = need.missing(free)
-            if not missing:
-                promised += need
-                found.append(Place(item.run_id, position, ""))
-                continue
-            front = item.run_id
-            found.append(Place(item.run_id, position, f"waits for {missing}"))
+        if held and not open_to:
+            others = position - 1
+            found.append(Place(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}"))
             continue
-        others = position - 1
-        found.append(Place(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}"))
+        need = need_of(item.run_id)
+        suited = [host for host in open_to.values() if not host.unsuited(need)]
+        roomy = [host for host in suited if not need.room.capped(host.capacity).missing(host.free)]
+        if roomy:
+            best = min(roomy, key=_preference)
+            room = need.room.capped(best.capacity)
+            open_to[best.boot] = replace(best, promised=best.promised + room)
+            found.append(Place(item.run_id, position, "", best.boot, room))
+            continue
+        found.append(Place(item.run_id, position, _reason(need, suited, hosts, behind=held)))
+        for host in suited:
+            del open_to[host.boot]
+        held += 1
     return found
+
+
+def _preference(host: Host) -> tuple[bool, int, int, str]:
+    return (host.isolation_level != "hardware", -host.free.cpus, -host.free.memory_mib, host.name)
+
+
+def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int) -> str:
+    if suited:
+        emptiest = min(suited, key=_preference)
+        text = need.room.capped(emptiest.capacity).missing(emptiest.free)
+        return f"waits for {text}" if len(hosts) == 1 else f"waits for {text} on {emptiest.name} or another host"
+    if not hosts:
+        return "waits for a host: no service or worker is at work"
+    if all(lacks := [host.unsuited(need) for host in hosts]):
+        told = (f"{host.name} lacks {text}" for host, text in zip(hosts, lacks, strict=True))
+        return f"waits for a host that suits it: {', '.join(told)}"
+    if all(host.is_draining or host.unsuited(need) for host in hosts):
+        return "waits for a host that is not draining"
+    return f"waits behind {behind} other{'s' if behind > 1 else ''} for the same hosts"

@@ -17,12 +17,12 @@ from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import reconcile
 from vmkiln.run import run_directory
+from vmkiln.run.host_identity import host_id
 from vmkiln.run.run import GOING_ON, RunState
 from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
 from vmkiln.store.database import Store
-from vmkiln.store.rows import RunRow
 
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
@@ -43,36 +43,25 @@ async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
 
 
 def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None]) -> None:
-    """Clean up after runs whose process died, by `kill -9` or a pulled plug; every command does this when it starts.
+    """Clean up after runs of this host whose process died, by `kill -9` or a pulled plug; every command does this.
 
-    Their processes are gone already (the kernel ended them). What is left are files and rows.
+    Their processes are gone already (the kernel ended them). What is left are files and rows. Runs of other hosts, and
+    runs that this one has a place for and did not begin, are not judged here (`run/hosting.py`).
     """
     # looked at before the locks: a run holds its lock from before it is recorded until its end is
-    unended = store.list_runs(limit=None, states=GOING_ON)
+    here = host_id(settings)
+    unended = [run for run in store.list_runs(limit=None, states=GOING_ON) if run.facts.get("host_id", here) == here]
     for directory in run_directory.abandoned(settings.runs):
         tell(f"cleaning up after run {directory.name}, whose process died")
         with contextlib.suppress(VmkilnError):
             run_directory.remove(directory)
     for row in unended:
-        if not run_directory.is_live(settings.runs, row.run_id) and _end_lost(store, row):
+        if run_directory.is_live(settings.runs, row.run_id):
+            continue
+        if store.end_lost_run(row, most_attempts=MOST_ATTEMPTS) == RunState.QUEUED:
             tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
     run_directory.forget_locks(settings.runs)
     reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
-
-
-def _end_lost(store: Store, row: RunRow) -> bool:
-    """End a run whose process died: one of a kept template starts anew, unless it was to be cancelled."""
-    message, code, state = "the process of this run died before the run ended", "RunLost", RunState.FAILED
-    if row.state == RunState.CANCELING:
-        message, code, state = "the run was cancelled", "Canceled", RunState.CANCELED
-    is_requeued = store.requeue_run(row.run_id, most_attempts=MOST_ATTEMPTS)
-    if not is_requeued and not store.move_run(row.run_id, expected=GOING_ON, state=state, message=message, code=code):
-        return False  # it ended by itself meanwhile
-    store.end_phase(row.run_id)
-    for resource in store.list_resources(row.staging_group):
-        if resource.run_id == row.run_id and resource.state != "deleted" and resource.type != STORAGE_ACCOUNT:
-            store.resource_deleted(resource.number)
-    return is_requeued
 
 
 def remains(settings: Settings) -> int:

@@ -1,20 +1,21 @@
-"""The queue of runs as it is recorded: who waits, what each needs, what the runs that go on were promised."""
+"""The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from vmkiln.errors import InputError, VmkilnError
+from vmkiln.images import gallery
 from vmkiln.images.catalogue import read_catalogue
-from vmkiln.run.admission import NOTHING, Place, Room, Turns, Waiting, places
+from vmkiln.run.admission import NOTHING, Host, Need, Place, Room, Turns, Waiting, places
 from vmkiln.run.kept_template import template_of
 from vmkiln.run.run import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import HostRow, ReservationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.template.vm_size import build_vm_size
@@ -25,6 +26,8 @@ RUN_DISK_MIB = 4096  # overlays and the flattened image of a small build
 OTHER_GENERATION = 2  # its default VM size is the larger one
 REMEMBERED_RUNS = 500
 UNKNOWN = Room(2, 4096, RUN_DISK_MIB)
+ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
+ANYWHERE = ("", "local", "global")
 
 
 def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
@@ -48,6 +51,27 @@ def _generation(settings: Settings, store: Store, template: ImageTemplate) -> in
     return image.generation if image else OTHER_GENERATION
 
 
+def normalized(region: str) -> str:
+    """A region as it is compared: `West US 2` is `westus2`; pure."""
+    return region.replace(" ", "").lower()
+
+
+def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
+    template = template_of(row)
+    region = normalized(row.location)
+    source = template.properties.source
+    architecture = ""
+    if isinstance(source, SharedImageVersionSource):
+        definition = store.resources.get(gallery.split_id(source.image_version_id)[0])
+        architecture = str(definition.properties.get("architecture", "")) if definition else ""
+    return Need(
+        need_of(settings, store, template),
+        region="" if region in ANYWHERE else region,
+        architecture=architecture,
+        isolation_level=row.tags.get(ISOLATION_TAG, ""),
+    )
+
+
 def need_facts(need: Room) -> dict[str, Any]:
     """A need as it is recorded with its run."""
     return {"need": asdict(need)}
@@ -64,40 +88,69 @@ def subscription_of(template_id: str) -> str:
     return template_id.split("/")[2] if template_id.startswith("/subscriptions/") else ""
 
 
-def queue_of(
-    settings: Settings,
-    store: Store,
-    capacity: Room,
-    *,
-    starting: Mapping[str, Room] | None = None,
-    per_subscription: int | None = None,
-) -> list[Place]:
-    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
+def capacity_of(host: HostRow) -> Room:
+    """What a host has for runs, those that go on included."""
+    return Room(host.cpus, host.memory_mib, host.disk_mib)
 
-    `starting` are runs that were let in and are not recorded as going on yet.
-    """
-    let_in = dict(starting or {})
+
+def kept_by(rows: Iterable[ReservationRow]) -> Room:
+    """The room of reservations, all together."""
+    return sum((Room(row.cpus, row.memory_mib, row.disk_mib) for row in rows), NOTHING)
+
+
+def host_of(row: HostRow, *, promised: Room) -> Host:
+    """A host as placement sees it."""
+    return Host(
+        boot=row.boot,
+        name=row.name,
+        capacity=capacity_of(row),
+        promised=promised,
+        region=normalized(row.region),
+        architecture=row.architecture,
+        isolation_level=row.isolation_level,
+        is_draining=row.is_draining,
+    )
+
+
+def hosts_now(store: Store) -> list[Host]:
+    """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there."""
+    kept = store.hosts.reservations()
+    with_host = {row.run_id for row in kept}
+    others = [run for run in store.list_runs(limit=None, states=GOING_ON) if run.run_id not in with_host]
+    found = []
+    for row in store.hosts.live():
+        capacity = capacity_of(row)
+        promised = kept_by(item for item in kept if item.boot == row.boot)
+        mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
+        promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
+        found.append(host_of(row, promised=promised))
+    return found
+
+
+def queue_of(settings: Settings, store: Store, *, per_subscription: int | None = None) -> list[Place]:
+    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start."""
     going_on: Counter[str] = Counter()
-    promised = NOTHING
-    recorded = store.list_runs(limit=None, states=GOING_ON)
-    for run in recorded:
-        going_on[subscription_of(run.template_id)] += 1
-        promised += let_in.get(run.run_id) or promised_to(run).capped(capacity)
-    known = {run.run_id for run in recorded}
-    waiting: list[Waiting] = []
-    for item in store.queue.waiting(per_subscription=per_subscription):
-        subscription = subscription_of(item.template_id)
-        if item.run_id not in let_in:
-            waiting.append(Waiting(item.run_id, subscription, item.started))
-        elif item.run_id not in known:
-            going_on[subscription] += 1
-            promised += let_in[item.run_id]
+    with_host = store.hosts.placed()
+    going_on.update(subscription_of(run.template_id) for run in with_host)
+    known = {run.run_id for run in with_host}
+    for run in store.list_runs(limit=None, states=GOING_ON):
+        if run.run_id not in known:
+            going_on[subscription_of(run.template_id)] += 1
+    waiting = [
+        Waiting(item.run_id, subscription_of(item.template_id), item.started)
+        for item in store.queue.waiting(per_subscription=per_subscription)
+    ]
     turns = Turns(going_on, _last_starts(store))
 
-    def need(run_id: str) -> Room:
+    def need(run_id: str) -> Need:
         return need_of_queued(settings, store, store.runs_by_id([run_id])[run_id])
 
-    return places(waiting, turns, need_of=need, capacity=capacity, promised=promised)
+    return places(waiting, turns, need_of=need, hosts=hosts_now(store))
+
+
+def fits(host: HostRow, wanted: Sequence[ReservationRow]) -> bool:
+    """Whether a host has room for all that it would keep; a run that gets all of a small host is alone there. Pure."""
+    return not kept_by(wanted).missing(capacity_of(host)) or len(wanted) == 1
 
 
 def _last_starts(store: Store) -> dict[str, datetime]:
@@ -108,12 +161,12 @@ def _last_starts(store: Store) -> dict[str, datetime]:
     return found
 
 
-def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Room:
+def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:
     """What a waiting run needs; one whose template is gone ends as soon as it is let in, and needs little."""
     row = store.resources.get(run.template_id)
     if row is None:
-        return Room(0, 0, 0)
+        return Need(NOTHING)
     try:
-        return need_of(settings, store, template_of(row))
+        return _host_need(settings, store, row)
     except (InputError, VmkilnError):
-        return Room(0, 0, 0)  # it cannot be built, which is said when it starts
+        return Need(NOTHING)  # it cannot be built, which is said when it starts

@@ -7,6 +7,7 @@ on is interrupted, the clean-up runs, and the run ends Canceled.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.run import ballast, building, cleaning_up, customizing, distributing, run_directory, validating
 from vmkiln.run.build_host import BuildHost
+from vmkiln.run.host_identity import host_id
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
@@ -50,6 +52,8 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
     def tell_masked(event: RunEvent) -> None:
         tell(_masked_event(event, request.mask))
 
+    if request.boot:
+        host = replace(host, store=host.store.fenced(request.run_id, boot=request.boot))
     with run_directory.locked(host.settings.runs, request.run_id):
         _accept(host, request)
         return await _to_the_end(host, request, tell_masked, phases or _phases)
@@ -121,6 +125,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
         "accelerator_reason": host.accelerator_reason,
         "packer_version": host.container_image.packer_version,
         "container_image": host.container_image.digest,
+        "host_id": host_id(host.settings),
         **need_facts(need_of(host.settings, host.store, request.template)),
     }
     is_started = host.store.start_run(

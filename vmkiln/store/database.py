@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
-from vmkiln.store.engine import READS, make_engine
+from vmkiln.store.engine import READS, fenced, make_engine
+from vmkiln.store.host_table import HostTable, end_lost
 from vmkiln.store.operation_table import OperationTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
@@ -34,6 +35,7 @@ from vmkiln.store.tables import (
     image_definitions,
     images,
     phases,
+    reservations,
     resources,
     run_outputs,
     runs,
@@ -58,10 +60,15 @@ class Store:
         self.operations = OperationTable(engine, clock)
         self.principals = PrincipalTable(engine, clock)
         self.queue = QueueTable(engine)
+        self.hosts = HostTable(engine, clock)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
         return self._clock()
+
+    def fenced(self, run_id: str, *, boot: str) -> "Store":
+        """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
+        return Store(fenced(self._engine, run_id, boot=boot), self._clock)
 
     def close(self) -> None:
         """Close every connection."""
@@ -161,6 +168,24 @@ class Store:
             connection.execute(runs.update().where(same).values(**values))
             self._end_phase(connection, run_id)
             return True
+
+    def end_lost_run(self, row: RunRow, *, most_attempts: int) -> str:
+        """What becomes of a run whose process died (`host_table.end_lost`), with the room that was kept for it.
+
+        `row` is the run as it was seen: nothing changes, and '' is returned, when it goes on as another attempt now.
+        """
+        run_id = row.run_id
+        with self._engine.begin() as connection:
+            facts = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar()
+            if any((facts or {}).get(name) != row.facts.get(name) for name in ("attempt", "host_id")):
+                return ""
+            connection.execute(reservations.delete().where(reservations.c.run_id == run_id))
+            return end_lost(connection, run_id, most_attempts=most_attempts, now=self._clock())
+
+    def runs_ended_since(self, moment: datetime) -> list[RunRow]:
+        """Runs that ended after a moment, the first one first."""
+        query = sa.select(runs).where(runs.c.ended > moment).order_by(runs.c.ended)
+        return [run_row(row) for row in self._rows(query)]
 
     def ask_to_cancel(self, run_id: str) -> bool:
         """Record that a run that goes on is to end Canceled; false when it does not go on."""

@@ -12,14 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.errors import InputError
+from vmkiln.errors import DatabaseAway, InputError, RunTakenOver
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
 READS = "vmkiln_reads"  # the execution option of an engine whose transactions do not write
+FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the boot of the host that must have it
+PATIENCE_SECONDS = 10.0  # how long a connection is tried for while PostgreSQL restarts
+CONNECT_AGAIN_SECONDS = 0.25
+AWAY = ("refused", "starting up", "shutting down", "closed the connection", "No such file")  # what libpq says then
 WRITE_LOCK = 0x766D6B696C6E  # any number, as long as it is always the same
 IDLE_SECONDS = 10
 POOL_SIZE = 16
@@ -28,8 +33,20 @@ SCHEMES = ("postgresql", "postgres", DRIVER)
 
 
 def make_engine(place: Path | str) -> Engine:
-    """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL."""
-    return _postgresql(place) if isinstance(place, str) else _sqlite(place)
+    """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL.
+
+    What is done with it raises `DatabaseAway` when the database cannot be used.
+    """
+    engine = _postgresql(place) if isinstance(place, str) else _sqlite(place)
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _tell(context: sa.ExceptionContext) -> None:
+        found = context.sqlalchemy_exception
+        if isinstance(found, sa.exc.OperationalError | sa.exc.InterfaceError):
+            name = place.name if isinstance(place, Path) else engine.url.render_as_string(hide_password=True)
+            raise DatabaseAway(f"the database {name} cannot be used: {found.orig}") from context.original_exception
+
+    return engine
 
 
 def database_url(text: str) -> sa.URL:
@@ -57,12 +74,43 @@ def _postgresql(text: str) -> Engine:
         hide_parameters=True,
     )
 
+    @sa.event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return psycopg.connect(*arguments, **options)
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline or not any(text in str(error) for text in AWAY):
+                    raise
+            time.sleep(CONNECT_AGAIN_SECONDS)
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if not connection.get_execution_options().get(READS, False):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+            _check_fence(connection)
 
     return engine
+
+
+def fenced(engine: Engine, run_id: str, *, boot: str) -> Engine:
+    """The same engine for what a host does for a run: it writes only while that host has the run.
+
+    Its transactions raise `RunTakenOver` otherwise, when they begin. So a host that stood still, and whose runs were
+    given to others meanwhile, can change nothing when it wakes up.
+    """
+    return engine.execution_options(**{FENCE: (run_id, boot)})
+
+
+def _check_fence(connection: Connection) -> None:
+    fence = connection.get_execution_options().get(FENCE)
+    if fence is None:
+        return
+    mine = "SELECT 1 FROM vmkiln_reservation WHERE run_id = :run_id AND boot = :boot"
+    if connection.execute(sa.text(mine), {"run_id": fence[0], "boot": fence[1]}).first() is None:
+        connection.exec_driver_sql("ROLLBACK")
+        raise RunTakenOver(f"the run {fence[0]} was given to another host", hint="this host's lease had run out")
 
 
 def _sqlite(path: Path) -> Engine:
@@ -81,6 +129,8 @@ def _sqlite(path: Path) -> Engine:
     def _begin(connection: Connection) -> None:
         reads = connection.get_execution_options().get(READS, False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        if not reads:
+            _check_fence(connection)
 
     return engine
 

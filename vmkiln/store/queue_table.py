@@ -6,7 +6,7 @@ from sqlalchemy.engine import Engine
 from vmkiln.store.engine import READS
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import RunMoment
-from vmkiln.store.tables import runs
+from vmkiln.store.tables import reservations, runs
 
 MOMENT = (runs.c.run_id, runs.c.template_id, runs.c.started)
 SUBSCRIPTION_PART = (16, 36)  # of a template's id: what comes after `/subscriptions/`, a GUID
@@ -19,10 +19,11 @@ class QueueTable:
         self._reading = engine.execution_options(**{READS: True})
 
     def waiting(self, *, per_subscription: int | None = None) -> list[RunMoment]:
-        """Runs that wait, oldest first; with `per_subscription`, that many of each at most."""
+        """Runs that wait and have no host yet, oldest first; with `per_subscription`, that many of each at most."""
         mine = sa.func.substr(runs.c.template_id, *SUBSCRIPTION_PART)
         place = sa.func.row_number().over(partition_by=mine, order_by=(runs.c.started, runs.c.run_id))
-        numbered = sa.select(*MOMENT, place.label("place")).where(runs.c.state == "Queued").subquery()
+        waits = sa.and_(runs.c.state == "Queued", runs.c.run_id.not_in(sa.select(reservations.c.run_id)))
+        numbered = sa.select(*MOMENT, place.label("place")).where(waits).subquery()
         query = sa.select(numbered.c.run_id, numbered.c.template_id, numbered.c.started)
         if per_subscription is not None:
             query = query.where(numbered.c.place <= per_subscription)

@@ -39,6 +39,53 @@ class RunMoment:
 
 
 @dataclass(frozen=True)
+class HostRow:
+    """A build host since it last started (`boot`): what it has, and how long its lease lasts.
+
+    `host_id` is its state directory's, and stays over restarts. Memory and disk in MiB; times in seconds since 1970,
+    by the database's clock. `architecture` is x64 or Arm64, `isolation_level` hardware, emulated or '' (not known yet).
+    """
+
+    boot: str
+    host_id: str
+    name: str
+    architecture: str
+    isolation_level: str
+    region: str
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    is_draining: bool = False
+    is_dead: bool = False
+    started: float = 0.0
+    lease_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReservationRow:
+    """Room that a host keeps for one attempt of a run. Memory and disk in MiB; `placed` in seconds since 1970."""
+
+    run_id: str
+    attempt: int
+    boot: str
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    placed: float
+
+
+@dataclass(frozen=True)
+class PlacedRun:
+    """A run that a host keeps room for, with its state."""
+
+    run_id: str
+    attempt: int
+    boot: str
+    state: str
+    template_id: str
+
+
+@dataclass(frozen=True)
 class PhaseRow:
     """One phase of a run."""
 

@@ -21,6 +21,35 @@ runs = sa.Table(
     sa.Column("template_id", sa.String(600), nullable=False, default="", server_default="", index=True),
     sa.Index("vmkiln_run_by_state", "state", "started"),
     sa.Index("vmkiln_run_by_start", "started"),
+    sa.Index("vmkiln_run_by_end", "ended"),
+)
+hosts = sa.Table(
+    "vmkiln_host",
+    metadata,
+    sa.Column("boot", sa.String(36), primary_key=True),
+    sa.Column("host_id", sa.String(36), nullable=False, index=True),
+    sa.Column("name", sa.String(120), nullable=False),
+    sa.Column("architecture", sa.String(20), nullable=False),
+    sa.Column("isolation_level", sa.String(20), nullable=False),
+    sa.Column("region", sa.String(100), nullable=False),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.BigInteger, nullable=False),
+    sa.Column("disk_mib", sa.BigInteger, nullable=False),
+    sa.Column("is_draining", sa.Boolean, nullable=False),
+    sa.Column("is_dead", sa.Boolean, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False),
+)
+reservations = sa.Table(
+    "vmkiln_reservation",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("vmkiln_run.run_id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("boot", sa.ForeignKey("vmkiln_host.boot"), nullable=False, index=True),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.BigInteger, nullable=False),
+    sa.Column("disk_mib", sa.BigInteger, nullable=False),
+    sa.Column("placed", sa.Float, nullable=False),
 )
 phases = sa.Table(
     "vmkiln_phase",

@@ -1,0 +1,154 @@
+"""Attempts of runs as durable workflows: the one place that knows DBOS.
+
+An attempt is a workflow whose id is made of its run and number, so the same attempt is begun once, however often and
+by whomever it is asked for. Its steps are on record: what was begun, what was built, what was settled; settling is
+repeated until the database takes it. An attempt is bound to its host and never resumed elsewhere, for its disks are
+there only: what a dead host leaves is fenced (here, and by `store/engine.py`), and a new attempt starts clean.
+
+DBOS is one per process, and so is this. It has threads and an event loop of its own; the work is done on the loop of
+whoever opened it.
+Source: DBOS, "Workflows", "Steps", "Configuration"; why DBOS: docs/decisions/0011-the-queue.md.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import VmkilnError
+
+APPLICATION = "vmkiln"
+VERSION = "1"  # of what the steps mean; never the version of vmkiln, or an upgrade would strand what is on record
+WORKFLOW = "attempt"
+SETTLE: Any = {
+    "name": "settle",
+    "retries_allowed": True,
+    "max_attempts": 12,
+    "interval_seconds": 0.5,
+    "backoff_rate": 1.5,
+}
+KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it began
+FORGOTTEN_AT_ONCE = 500
+POLL_SECONDS = 0.5  # of what DBOS looks for by itself; nobody waits for it, but its end does
+Work = Callable[[str, int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The attempts of this process. `dbos` is DBOS itself, `attempt` the workflow it knows."""
+
+    dbos: Any
+    attempt: Any
+
+    async def begin(self, run_id: str, attempt: int) -> None:
+        """Begin an attempt on this host; one that was begun before, here or elsewhere, is left alone."""
+        await asyncio.to_thread(self._begin, run_id, attempt)
+
+    def _begin(self, run_id: str, attempt: int) -> None:
+        from dbos import SetWorkflowID  # noqa: PLC0415
+
+        with SetWorkflowID(workflow_id(run_id, attempt)):
+            self.dbos.start_workflow(self.attempt, run_id, attempt)
+
+    async def fence(self, run_id: str, attempt: int) -> None:
+        """Keep an attempt of a dead host from going on, if it ever wakes up."""
+        await asyncio.to_thread(self.dbos.cancel_workflow, workflow_id(run_id, attempt))
+
+    async def forget(self, *, now: float | None = None) -> int:
+        """Forget attempts that began long ago; returns how many. `now` is in seconds since 1970."""
+        before = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now or time.time()) - KEPT_SECONDS))
+        old = await asyncio.to_thread(
+            self.dbos.list_workflows,
+            name=WORKFLOW,
+            end_time=before,
+            status=["SUCCESS", "ERROR", "CANCELLED"],
+            limit=FORGOTTEN_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        )
+        ids = [workflow.workflow_id for workflow in old]
+        if ids:
+            await asyncio.to_thread(self.dbos.delete_workflows, ids)
+        return len(ids)
+
+    async def steps(self, run_id: str, attempt: int) -> list[str]:
+        """The names of an attempt's steps that are on record, in order."""
+        found = await asyncio.to_thread(self.dbos.list_workflow_steps, workflow_id(run_id, attempt))
+        return [str(step["function_name"]) for step in found]
+
+
+def workflow_id(run_id: str, attempt: int) -> str:
+    """What an attempt is called; pure."""
+    return f"{run_id}-a{attempt}"
+
+
+@contextlib.asynccontextmanager
+async def opened(place: Path | str, *, boot: str, build: Work, settle: Work) -> AsyncIterator[Attempts]:
+    """The durable engine, while the block lasts: in an SQLite file, or in the PostgreSQL database of a URL.
+
+    `build` and then `settle` do the work of an attempt, on the event loop of whoever opens this.
+    To be left when no attempt goes on any more. Raises: `VmkilnError` when its database is away.
+    """
+    loop = asyncio.get_running_loop()
+    # in a thread, where DBOS sees no event loop, so that it does not take over ours
+    launching = asyncio.ensure_future(asyncio.to_thread(_launched, place, boot, build, settle, loop))
+    try:
+        attempts = await asyncio.shield(launching)
+    except asyncio.CancelledError:
+        await asyncio.wait([launching])
+        if not launching.cancelled() and launching.exception() is None:
+            await asyncio.to_thread(launching.result().dbos.destroy, destroy_registry=True)
+        raise
+    try:
+        yield attempts
+    finally:
+        await asyncio.to_thread(attempts.dbos.destroy, destroy_registry=True)
+
+
+def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asyncio.AbstractEventLoop) -> Attempts:
+    from dbos import DBOS, DBOSConfig  # noqa: PLC0415 (half a second, and commands that only look need none of it)
+    from dbos._serialization import DBOSPortableJSONSerializer  # noqa: PLC0415
+
+    # what DBOS tells goes the way of our own log
+    logger = logging.getLogger("dbos")
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = True
+    config: DBOSConfig = {
+        "name": APPLICATION,
+        "system_database_url": place if isinstance(place, str) else f"sqlite:///{place}",
+        "application_version": VERSION,
+        "executor_id": boot,
+        "serializer": DBOSPortableJSONSerializer(),  # the default unpickles what it reads from the database
+        "log_level": "ERROR",
+        "enable_otlp": False,
+        "use_listen_notify": False,
+        "sys_db_pool_size": 4,
+        "notification_listener_polling_interval_sec": POLL_SECONDS,
+        "scheduler_polling_interval_sec": POLL_SECONDS,
+    }
+    DBOS(config=config)
+
+    async def attempt(run_id: str, number: int) -> None:
+        await DBOS.run_step_async({"name": "build"}, _on, loop, build, run_id, number)
+        await DBOS.run_step_async(SETTLE, _on, loop, settle, run_id, number)
+
+    try:
+        workflow = DBOS.workflow(name=WORKFLOW)(attempt)
+        DBOS.launch()
+    except Exception as error:
+        DBOS.destroy(destroy_registry=True)
+        raise VmkilnError(f"the durable engine cannot start: {error}") from error
+    return Attempts(DBOS, workflow)
+
+
+async def _on(loop: asyncio.AbstractEventLoop, work: Work, run_id: str, attempt: int) -> None:
+    """Do something on another event loop, and wait for it."""
+
+    async def whole() -> None:
+        await work(run_id, attempt)
+
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(whole(), loop))

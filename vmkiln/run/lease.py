@@ -1,0 +1,76 @@
+"""A host's lease: renewed in the background, and the host's end when that was not possible for too long.
+
+The database gives a host up when its lease has run out, by its own clock. The host itself counts by its own steady
+clock and ends earlier, so that it never works on what another host has taken over; what it would still write is fenced
+besides (`store/engine.py`). Both threads go on while the event loop waits for the database.
+Source: clock_gettime(2), CLOCK_MONOTONIC: it goes on while a process is stopped (SIGSTOP), not while a machine sleeps.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 4  # in the time a lease lasts
+WAIT_FRACTION = 0.75  # of that time without a renewal, and the host ends
+AGAIN_SECONDS = 0.5
+Lost = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How long a lease lasts, and how it is renewed: `renew` says whether the host still has it.
+
+    `is_alone` is a host whose database no other host reaches: nobody can take its runs, so it waits as long as it must.
+    """
+
+    seconds: float
+    renew: Callable[[], bool]
+    on_lost: Lost
+    is_alone: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease until the block is left."""
+        is_over = threading.Event()
+        renewed = [self.clock()]
+        threads = [
+            threading.Thread(target=self._renew, args=(is_over, renewed), name="lease", daemon=True),
+            threading.Thread(target=self._watch, args=(is_over, renewed), name="lease-watch", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join(self.seconds)
+
+    def _renew(self, is_over: threading.Event, renewed: list[float]) -> None:
+        pause = self.seconds / RENEWALS
+        while not is_over.wait(pause):
+            asked = self.clock()  # the lease lasts from when the database was asked, at the latest
+            try:
+                is_ours = self.renew()
+            except Exception as error:
+                log.warning("the lease could not be renewed, which is tried again: %s", error)
+                pause = min(AGAIN_SECONDS, self.seconds / RENEWALS)
+                continue
+            if not is_ours and not is_over.is_set():
+                self.on_lost("this host was given up for dead: its lease had run out")
+                return
+            renewed[0] = asked
+            pause = self.seconds / RENEWALS
+
+    def _watch(self, is_over: threading.Event, renewed: list[float]) -> None:
+        most = self.seconds * WAIT_FRACTION
+        while not is_over.wait(min(AGAIN_SECONDS, most / 4)):
+            if not self.is_alone and self.clock() - renewed[0] > most:
+                self.on_lost(f"the lease could not be renewed for {most:.0f} s")
+                return

@@ -1,0 +1,241 @@
+"""Hosts with their leases, the room they keep for runs, and what becomes of the runs of a host that died.
+
+A host is alive as long as its lease lasts by the database's own clock, so no two clocks are compared. Whoever finds a
+lease that ran out marks the host dead, for ever: it may come back only as another boot. A run is given to one host at a
+time: its reservation says to which, and without it nothing of the run can be written (`engine.fenced`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from vmkiln.errors import InputError
+from vmkiln.store.engine import READS
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
+from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
+
+DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
+KEPT_SECONDS = 86_400.0  # how long a dead boot without runs can still be looked at
+LOST = "the process of this run died before the run ended"
+
+
+class HostTable:
+    """Hosts and reservations. `clock` gives the time in UTC, for what users see."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READS: True})
+        self._clock = clock
+
+    def now(self) -> float:
+        """The database's time, in seconds since 1970."""
+        with self._reading.connect() as connection:
+            return _now(connection)
+
+    # leases
+
+    def register(self, host: HostRow, *, lease_seconds: float) -> HostRow:
+        """Record a host that starts: its earlier boots are dead from now on, and it drains if it did before.
+
+        Raises: `InputError` when another live host has its name.
+        """
+        with self._engine.begin() as connection:
+            now = _now(connection)
+            same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, _is_alive(now))
+            if connection.execute(sa.select(hosts.c.boot).where(same_name)).first() is not None:
+                raise InputError(
+                    f"another host named {host.name} is at work in this database",
+                    hint="give this one its own name (`--name`), or wait until the other one's lease has run out",
+                )
+            earlier = hosts.c.host_id == host.host_id
+            newest = sa.select(hosts.c.is_draining).where(earlier).order_by(hosts.c.started.desc()).limit(1)
+            is_draining = bool(connection.execute(newest).scalar())
+            connection.execute(hosts.update().where(earlier).values(is_dead=True))
+            _forget_old(connection, now)
+            row = replace(host, is_draining=is_draining, started=now, lease_until=now + lease_seconds)
+            connection.execute(hosts.insert().values(**vars(row)))
+        return row
+
+    def renew(self, boot: str, *, lease_seconds: float) -> bool:
+        """Make a host's lease last from now; false when it was given up for dead."""
+        with self._engine.begin() as connection:
+            mine = sa.and_(hosts.c.boot == boot, hosts.c.is_dead.is_(False))
+            values = {"lease_until": _now(connection) + lease_seconds}
+            return connection.execute(hosts.update().where(mine).values(**values)).rowcount == 1
+
+    def describe(self, boot: str, **values: str | int) -> None:
+        """Record what a host has now: CPUs, memory and disk (MiB), isolation level."""
+        if unknown := set(values) - set(DESCRIBED):
+            raise TypeError(f"a host has no {unknown}")
+        with self._engine.begin() as connection:
+            connection.execute(hosts.update().where(hosts.c.boot == boot).values(**values))
+
+    def leave(self, boot: str) -> None:
+        """Record that a host ends: it gets no runs any more, and what it still has is given to others."""
+        with self._engine.begin() as connection:
+            connection.execute(hosts.update().where(hosts.c.boot == boot).values(is_dead=True))
+
+    def give_up(self, *, besides: str) -> list[HostRow]:
+        """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them."""
+        with self._reading.connect() as connection:
+            if not self._hosts(connection, _has_run_out(_now(connection), besides)):
+                return []
+        with self._engine.begin() as connection:
+            lapsed = _has_run_out(_now(connection), besides)
+            found = self._hosts(connection, lapsed)
+            connection.execute(hosts.update().where(lapsed).values(is_dead=True))
+        return found
+
+    def drain(self, name: str, *, is_draining: bool) -> None:
+        """Let a host finish what it has and give it nothing new, or take that back. Raises: `InputError`."""
+        with self._engine.begin() as connection:
+            newest = sa.select(hosts.c.boot).where(hosts.c.name == name).order_by(hosts.c.started.desc()).limit(1)
+            boot = connection.execute(newest).scalar()
+            if boot is None:
+                raise InputError(f"there is no host named {name}", hint="`vmkiln host list` shows them")
+            connection.execute(hosts.update().where(hosts.c.boot == boot).values(is_draining=is_draining))
+
+    def live(self) -> list[HostRow]:
+        """Hosts whose lease lasts, by name."""
+        with self._reading.connect() as connection:
+            return self._hosts(connection, _is_alive(_now(connection)))
+
+    def all(self) -> list[HostRow]:
+        """The newest boot of every host, dead ones too, by name."""
+        with self._reading.connect() as connection:
+            rows = self._hosts(connection, sa.true())
+        newest: dict[str, HostRow] = {}
+        for row in sorted(rows, key=lambda row: row.started):
+            newest[row.host_id] = row
+        return sorted(newest.values(), key=lambda row: row.name)
+
+    # reservations
+
+    def reservations(self) -> list[ReservationRow]:
+        """All room that is kept."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(sa.select(reservations)).mappings()
+            return [ReservationRow(**row) for row in rows]
+
+    def placed(self, *, boot: str | None = None) -> list[PlacedRun]:
+        """The runs that a host, or any host, keeps room for."""
+        query = sa.select(
+            reservations.c.run_id, reservations.c.attempt, reservations.c.boot, runs.c.state, runs.c.template_id
+        ).join(runs, runs.c.run_id == reservations.c.run_id)
+        if boot is not None:
+            query = query.where(reservations.c.boot == boot)
+        with self._reading.connect() as connection:
+            return [PlacedRun(**row) for row in connection.execute(query).mappings()]
+
+    def orphans(self) -> list[PlacedRun]:
+        """The runs that dead hosts keep room for."""
+        dead = set(self._dead_boots())
+        return [run for run in self.placed() if run.boot in dead]
+
+    def _dead_boots(self) -> list[str]:
+        with self._reading.connect() as connection:
+            return list(connection.execute(sa.select(hosts.c.boot).where(hosts.c.is_dead)).scalars())
+
+    def reserve(
+        self, rows: Sequence[ReservationRow], *, fits: Callable[[HostRow, Sequence[ReservationRow]], bool]
+    ) -> list[str]:
+        """Keep room for runs that wait; those that were taken, ended or cancelled meanwhile are left out.
+
+        `fits` judges a host and all that it would then keep, inside the transaction, so that no two processes give the
+        same room away. Returns the ids of the runs that got their room.
+        """
+        taken = []
+        with self._engine.begin() as connection:
+            now = _now(connection)
+            alive = {row.boot: row for row in self._hosts(connection, _is_alive(now))}
+            kept = [ReservationRow(**row) for row in connection.execute(sa.select(reservations)).mappings()]
+            known = {row.run_id for row in kept}
+            for row in rows:
+                waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == "Queued")
+                host = alive.get(row.boot)
+                if host is None or host.is_draining or row.run_id in known or connection.execute(waits).first() is None:
+                    continue
+                placed = replace(row, placed=now)
+                wanted = [*(other for other in kept if other.boot == row.boot), placed]
+                if not fits(host, wanted):
+                    continue
+                connection.execute(reservations.insert().values(**vars(placed)))
+                kept.append(placed)
+                known.add(row.run_id)
+                taken.append(row.run_id)
+        return taken
+
+    def release(self, run_id: str, *, boot: str) -> bool:
+        """Give back the room of a run that ended or waits again; false when that host had none for it."""
+        with self._engine.begin() as connection:
+            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.boot == boot)
+            return connection.execute(reservations.delete().where(mine)).rowcount == 1
+
+    def take_from(self, run_id: str, *, boot: str, most_attempts: int) -> str:
+        """Take a run from a host that lost it, in one step with what becomes of it; returns its state then.
+
+        One that was to be cancelled is Canceled, one that was begun often enough has Failed, any other waits again.
+        Returns '' when the host did not have it any more.
+        """
+        with self._engine.begin() as connection:
+            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.boot == boot)
+            if connection.execute(reservations.delete().where(mine)).rowcount != 1:
+                return ""
+            return end_lost(connection, run_id, most_attempts=most_attempts, now=self._clock())
+
+    def _hosts(self, connection: Connection, where: "sa.ColumnElement[bool]") -> list[HostRow]:
+        rows = connection.execute(sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)).mappings()
+        return [HostRow(**row) for row in rows]
+
+
+def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: datetime) -> str:
+    """What becomes of a run whose process died, inside a transaction; returns its state then ('' when it had ended)."""
+    same = runs.c.run_id == run_id
+    found = connection.execute(
+        sa.select(runs.c.state, runs.c.facts, runs.c.template_id, runs.c.ended).where(same)
+    ).first()
+    if found is None or found.ended is not None:
+        return ""
+    attempt = 1 + int((found.facts or {}).get("attempt", 1))
+    values: dict[str, object] = {"sub_state": ""}
+    if found.state == "Canceling":
+        values |= {"state": "Canceled", "message": "the run was cancelled", "error_code": "Canceled", "ended": now}
+    elif found.template_id and attempt <= most_attempts:
+        values |= {"state": "Queued", "facts": {**found.facts, "attempt": attempt}}
+    else:
+        values |= {"state": "Failed", "message": LOST, "error_code": "RunLost", "ended": now}
+    connection.execute(runs.update().where(same).values(**values))
+    current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
+    connection.execute(phases.update().where(current).values(ended=now))
+    there = sa.and_(
+        staging_resources.c.run_id == run_id,
+        staging_resources.c.state != "deleted",
+        staging_resources.c.type != "Microsoft.Storage/storageAccounts",
+    )
+    connection.execute(staging_resources.update().where(there).values(state="deleted", deleted=now))
+    return str(values["state"])
+
+
+def _now(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970, moving on inside a transaction."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
+    return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())
+
+
+def _is_alive(now: float) -> "sa.ColumnElement[bool]":
+    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= now)
+
+
+def _has_run_out(now: float, besides: str) -> "sa.ColumnElement[bool]":
+    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.boot != besides)
+
+
+def _forget_old(connection: Connection, now: float) -> None:
+    """Forget boots that died long ago and keep no room."""
+    kept = sa.select(reservations.c.boot)
+    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < now - KEPT_SECONDS, hosts.c.boot.not_in(kept))
+    connection.execute(hosts.delete().where(old))
