@@ -101,3 +101,12 @@ async def prepared_host(settings: Settings, store: Store, progress: Callable[[st
         memory_mib=available_memory_mib(),
         firmware=find_firmware(),
     )
+
+
+async def isolation_level_of(settings: Settings, store: Store, progress: Callable[[str], None]) -> str:
+    """What this machine can promise, `hardware` or `emulated`; makes what every build needs, if it is missing.
+
+    Raises: as `prepared_host`.
+    """
+    async with prepared_host(settings, store, progress) as host:
+        return host.isolation_level

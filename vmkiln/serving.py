@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -23,6 +23,7 @@ from vmkiln.errors import InputError
 from vmkiln.portal.application import with_portal
 from vmkiln.run.attempt import Build
 from vmkiln.run.blob_storage import BlobStorage, external_service
+from vmkiln.run.host_identity import HostIdentity
 from vmkiln.run.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
@@ -94,6 +95,8 @@ async def running(
     build: Build,
     watch_seconds: float = WATCH_SECONDS,
     export: Export = lambda _trace: None,
+    identity: HostIdentity | None = None,
+    isolation_level: Callable[[], Awaitable[str]] | None = None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
     builder = ImageBuilder(
@@ -103,6 +106,8 @@ async def running(
         capacity=lambda: host_capacity(settings),
         watch_seconds=watch_seconds,
         on_trace=export,
+        identity=identity,
+        isolation_level=isolation_level,
     )
     builder.take_up()
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))

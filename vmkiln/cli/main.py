@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import az_setup, build, doctor, image, login, principal, run, serve, staging, storage, template
+from vmkiln.cli import (
+    az_setup,
+    build,
+    doctor,
+    host,
+    image,
+    login,
+    principal,
+    run,
+    serve,
+    staging,
+    storage,
+    template,
+    worker,
+)
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
@@ -48,6 +62,8 @@ app.add_typer(template.app, name="template")
 app.add_typer(image.app, name="image")
 app.command("prepare")(image.prepare)
 app.command("serve")(serve.serve_command)
+app.command("worker")(worker.worker)
+app.add_typer(host.app, name="host")
 app.command("az-setup")(az_setup.az_setup)
 app.command("login")(login.login)
 app.command("logout")(login.logout)

@@ -16,14 +16,18 @@ from vmkiln.api.first_start import ensure_owner, service_directory
 from vmkiln.api.issuer import ensure_issuer
 from vmkiln.api.outside_issuer import OutsideIssuer
 from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names, names_of
+from vmkiln.cli.host_options import LeaseOption, NameOption, RegionOption, identity_of
 from vmkiln.cli.interrupts import run_to_end
 from vmkiln.errors import InputError
 from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
-from vmkiln.service import opened_store
+from vmkiln.run.host_identity import LEASE_SECONDS, HostIdentity
+from vmkiln.service import isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import Settings, read_settings
 from vmkiln.store.database import utc_now
 from vmkiln.tracing import exported
+
+log = logging.getLogger(__name__)
 
 
 class LogFormat(StrEnum):
@@ -62,6 +66,12 @@ def serve_command(
     log_format: Annotated[
         LogFormat, typer.Option(help="Lines for people, or one JSON object a line.")
     ] = LogFormat.TEXT,
+    builds: Annotated[
+        bool, typer.Option("--builds/--no-builds", help="Whether this machine builds, too, or only a fleet's workers.")
+    ] = True,
+    name: NameOption = "",
+    region: RegionOption = "",
+    lease_seconds: LeaseOption = LEASE_SECONDS,
 ) -> None:
     """Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up."""
     if os.getuid() == 0:
@@ -73,14 +83,20 @@ def serve_command(
         settings = replace(settings, home=data.absolute())
     address = parse_address(listen)
     set_up_logging(log_format)
+    if not builds and not settings.database_url:
+        raise InputError(
+            "--no-builds leaves the building to workers, and they need a database that they can reach",
+            hint="set VMKILN_DATABASE_URL=postgresql://...",
+        )
+    identity = identity_of(name, region, lease_seconds=lease_seconds, takes_runs=builds)
     own = TlsFiles(tls_cert, tls_cert, tls_key) if tls_cert and tls_key else None
     try:
-        run_to_end(_serve(settings, address, own))
+        run_to_end(_serve(settings, address, own, identity))
     except KeyboardInterrupt:
         say("the service has ended")
 
 
-async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None) -> None:
+async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
     with (
         exported(os.environ) as export,
         only_service(settings),
@@ -106,6 +122,20 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
         build = real_build(settings, store)
-        async with running(settings, store, access, issuer=issuer, build=build, export=export) as application:
+
+        async def find_level() -> str:
+            return await isolation_level_of(settings, store, log.info)
+
+        async with running(
+            settings,
+            store,
+            access,
+            issuer=issuer,
+            build=build,
+            export=export,
+            identity=identity,
+            # once this machine was made ready; a first start does not wait for that
+            isolation_level=find_level if settings.container_image.is_dir() else None,
+        ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

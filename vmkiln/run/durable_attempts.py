@@ -34,6 +34,8 @@ SETTLE: Any = {
 KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it began
 FORGOTTEN_AT_ONCE = 500
 POLL_SECONDS = 0.5  # of what DBOS looks for by itself; nobody waits for it, but its end does
+MOST_AT_ONCE = 512
+END_SECONDS = 10.0
 Work = Callable[[str, int], Awaitable[None]]
 
 
@@ -43,6 +45,7 @@ class Attempts:
 
     dbos: Any
     attempt: Any
+    boot: str
 
     async def begin(self, run_id: str, attempt: int) -> None:
         """Begin an attempt on this host; one that was begun before, here or elsewhere, is left alone."""
@@ -75,6 +78,20 @@ class Attempts:
             await asyncio.to_thread(self.dbos.delete_workflows, ids)
         return len(ids)
 
+    async def closed(self) -> None:
+        """End the engine, when what goes on here has come to its recorded end; or without it, when that takes long."""
+        deadline = time.monotonic() + END_SECONDS
+        with contextlib.suppress(Exception):  # its database may be away; then there is nothing to wait for
+            while await asyncio.to_thread(self._going_on) and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.dbos.destroy, destroy_registry=True)
+
+    def _going_on(self) -> bool:
+        mine = self.dbos.list_workflows(
+            status="PENDING", executor_id=self.boot, limit=1, load_input=False, load_output=False
+        )
+        return bool(mine)
+
     async def steps(self, run_id: str, attempt: int) -> list[str]:
         """The names of an attempt's steps that are on record, in order."""
         found = await asyncio.to_thread(self.dbos.list_workflow_steps, workflow_id(run_id, attempt))
@@ -101,12 +118,12 @@ async def opened(place: Path | str, *, boot: str, build: Work, settle: Work) -> 
     except asyncio.CancelledError:
         await asyncio.wait([launching])
         if not launching.cancelled() and launching.exception() is None:
-            await asyncio.to_thread(launching.result().dbos.destroy, destroy_registry=True)
+            await launching.result().closed()
         raise
     try:
         yield attempts
     finally:
-        await asyncio.to_thread(attempts.dbos.destroy, destroy_registry=True)
+        await attempts.closed()
 
 
 def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asyncio.AbstractEventLoop) -> Attempts:
@@ -127,14 +144,15 @@ def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asy
         "enable_otlp": False,
         "use_listen_notify": False,
         "sys_db_pool_size": 4,
+        "max_executor_threads": MOST_AT_ONCE,  # an attempt that goes on waits in a thread
         "notification_listener_polling_interval_sec": POLL_SECONDS,
         "scheduler_polling_interval_sec": POLL_SECONDS,
     }
     DBOS(config=config)
 
-    async def attempt(run_id: str, number: int) -> None:
-        await DBOS.run_step_async({"name": "build"}, _on, loop, build, run_id, number)
-        await DBOS.run_step_async(SETTLE, _on, loop, settle, run_id, number)
+    def attempt(run_id: str, number: int) -> None:
+        DBOS.run_step({"name": "build"}, _on, loop, build, run_id, number)
+        DBOS.run_step(SETTLE, _on, loop, settle, run_id, number)
 
     try:
         workflow = DBOS.workflow(name=WORKFLOW)(attempt)
@@ -142,13 +160,13 @@ def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asy
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise VmkilnError(f"the durable engine cannot start: {error}") from error
-    return Attempts(DBOS, workflow)
+    return Attempts(DBOS, workflow, boot)
 
 
-async def _on(loop: asyncio.AbstractEventLoop, work: Work, run_id: str, attempt: int) -> None:
-    """Do something on another event loop, and wait for it."""
+def _on(loop: asyncio.AbstractEventLoop, work: Work, run_id: str, attempt: int) -> None:
+    """Do something on an event loop, and wait for it in this thread."""
 
     async def whole() -> None:
         await work(run_id, attempt)
 
-    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(whole(), loop))
+    asyncio.run_coroutine_threadsafe(whole(), loop).result()

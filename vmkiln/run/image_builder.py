@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -72,10 +72,13 @@ class ImageBuilder:
         watch_seconds: float = WATCH_SECONDS,
         on_trace: Callable[[Span], None] = lambda _trace: None,
         identity: HostIdentity | None = None,
+        isolation_level: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._host = Hosting(settings, store, HostWork(build, capacity, on_trace=on_trace), identity or HostIdentity())
+        self._host = Hosting(
+            settings, store, HostWork(build, capacity, isolation_level, on_trace), identity or HostIdentity()
+        )
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
