@@ -9,6 +9,9 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
+├── SharedStorageFailed          the object store that hosts share refused, or is away
+│   └── ObjectMissing            it has no such object
+├── RunSuperseded                a newer attempt of the run goes on, or the run has ended: this one records nothing
 ├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
 │   ├── CustomizationFailed      a customizer ended with an error
 │   ├── ValidationFailed         an in-VM validation ended with an error
@@ -119,6 +122,22 @@ class ImageConflict(VmkilnError):
     """A target image version exists already, or is of another kind."""
 
     code = "Conflict"
+
+
+class SharedStorageFailed(VmkilnError):
+    """The object store that hosts share refused, or is away."""
+
+    code = "SharedStorageFailed"
+
+
+class ObjectMissing(SharedStorageFailed):
+    """The object store has no such object."""
+
+
+class RunSuperseded(VmkilnError):
+    """A newer attempt of the run goes on, or the run has ended: this attempt may record nothing any more."""
+
+    code = "RunSuperseded"
 
 
 class RunFailed(VmkilnError):

@@ -25,6 +25,7 @@ from vmkiln.run.blob_storage import BlobStorage, external_service
 from vmkiln.run.image_builder import WATCH_SECONDS, Build, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.workflow import execute
 from vmkiln.service import host_capacity, prepared_host
 from vmkiln.settings import Settings
@@ -35,14 +36,14 @@ from vmkiln.tracing import Export
 BACKGROUND_THREADS = 32
 
 
-def real_build(settings: Settings, store: Store) -> Build:
+def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None = None) -> Build:
     """Builds in virtual machines on this host."""
 
     async def build(request: RunRequest, tell: Tell) -> object:
         def progress(text: str) -> None:
             tell(Notice(text))
 
-        async with prepared_host(settings, store, progress) as host:
+        async with prepared_host(settings, store, progress, shared=shared) as host:
             return await execute(host, request, tell)
 
     return build
@@ -93,6 +94,7 @@ async def running(
     build: Build,
     watch_seconds: float = WATCH_SECONDS,
     export: Export = lambda _trace: None,
+    shared: SharedStorage | None = None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
     builder = ImageBuilder(
@@ -102,6 +104,7 @@ async def running(
         capacity=lambda: host_capacity(settings),
         watch_seconds=watch_seconds,
         on_trace=export,
+        shared=shared,
     )
     builder.take_up()
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
@@ -111,11 +114,13 @@ async def running(
     def dispatch(method: str, path: str, **options: object) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES)
+    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES, shared=shared)
     connection = settings.blob_connection_string
     external = external_service(connection) if connection else None
     blobs = BlobStorage(settings, store, find_azurite(settings.azurite), external)
     working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
+    if shared is not None:
+        working.append(asyncio.create_task(shared.follow()))
     try:
         yield with_portal(application(parts, dispatcher))
     finally:

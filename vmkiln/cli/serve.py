@@ -19,6 +19,7 @@ from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names, names_of
 from vmkiln.cli.interrupts import run_to_end
 from vmkiln.errors import InputError
 from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
+from vmkiln.run.shared_storage import shared_storage
 from vmkiln.service import opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import Settings, read_settings
@@ -105,7 +106,10 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say(f"clients trust it with {tls.authority}")
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
-        build = real_build(settings, store)
-        async with running(settings, store, access, issuer=issuer, build=build, export=export) as application:
+        shared = shared_storage(settings, store)
+        build = real_build(settings, store, shared=shared)
+        async with running(
+            settings, store, access, issuer=issuer, build=build, export=export, shared=shared
+        ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

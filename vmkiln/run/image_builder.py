@@ -6,13 +6,14 @@ that there is something to look at. Runs start as far as the machine has room, i
 
 import asyncio
 import contextlib
+import functools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from vmkiln.errors import RunCanceled, VmkilnError
+from vmkiln.errors import RunCanceled, RunSuperseded, VmkilnError
 from vmkiln.run import ballast, cleaning_up, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.kept_template import CREATING, DELETING, TYPE, request_of, template_of
@@ -21,6 +22,7 @@ from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
 from vmkiln.run.run_queue import need_of_queued, promised_to, queue_of
 from vmkiln.run.run_trace import Span, StepClock, trace_of
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
@@ -64,7 +66,7 @@ def _extra(run: RunRow) -> dict[str, Any]:
 
 class ImageBuilder:
     """The service's own work. `build` runs one request to its end; `capacity` says what the machine has for runs;
-    `on_trace` gets the trace of each run that ended.
+    `on_trace` gets the trace of each run that ended; `shared` is what a fleet's hosts share.
 
     `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
     """
@@ -78,12 +80,14 @@ class ImageBuilder:
         capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME,
         watch_seconds: float = WATCH_SECONDS,
         on_trace: Callable[[Span], None] = lambda _trace: None,
+        shared: SharedStorage | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._build = build
         self._capacity = capacity
         self._on_trace = on_trace
+        self._shared = shared
         self._starting: dict[str, Room] = {}
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
@@ -208,7 +212,7 @@ class ImageBuilder:
         self._wake.set()
 
     async def _provision(self, operation: OperationRow) -> None:
-        error = await provisioning.provision(self._settings, self._store, operation.resource_id)
+        error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)
         row = self._store.resources.get(operation.resource_id)
         if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
@@ -217,7 +221,8 @@ class ImageBuilder:
         self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
 
     async def _delete(self, operation: OperationRow) -> None:
-        await asyncio.to_thread(provisioning.delete, self._settings, self._store, operation.resource_id)
+        delete = functools.partial(provisioning.delete, shared=self._shared)
+        await asyncio.to_thread(delete, self._settings, self._store, operation.resource_id)
         self._store.operations.end(operation.operation_id)
 
     async def _run(self, run: RunRow) -> None:
@@ -234,8 +239,11 @@ class ImageBuilder:
             row = self._store.resources.get(run.template_id)
             if row is None:
                 raise VmkilnError("the image template was deleted while its run waited")
+            if self._shared is not None:
+                await asyncio.to_thread(self._shared.pull, row.state["staging_group"])
             request = request_of(self._settings, self._store, row, run_id=run.run_id)
-            await self._build(replace(request, is_stopping=lambda: self._is_stopping), tell)
+            attempt = int(run.facts.get("attempt", 1))
+            await self._build(replace(request, attempt=attempt, is_stopping=lambda: self._is_stopping), tell)
         except asyncio.CancelledError as cancelled:
             error = cancelled
             raise
@@ -258,6 +266,8 @@ class ImageBuilder:
 
     def _ended_early(self, run: RunRow, error: BaseException) -> None:
         """Record why a run ended; what the run has recorded itself stays, and one that waits again goes on waiting."""
+        if isinstance(error, RunSuperseded):
+            return
         if isinstance(error, asyncio.CancelledError):
             if not self._is_stopping:
                 self._end(run, RunState.CANCELED, "the run was cancelled", "Canceled")
@@ -288,6 +298,8 @@ class ImageBuilder:
             try:
                 await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
                 left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+                if self._shared is not None:
+                    await asyncio.to_thread(self._shared.reconcile)
                 ballast.kept(self._settings.home)
             except (VmkilnError, OSError) as error:
                 log.warning("cleaning up failed, which is tried again: %s", error)
