@@ -174,9 +174,8 @@ class ObjectStore:
                 for chunk in listed
                 for item in chunk
             ]
-        return sorted(
-            (item for item in found if with_unfinished or not _is_unfinished(item.key)), key=lambda item: item.key
-        )
+        wanted = [item for item in found if item.key > after and (with_unfinished or not _is_unfinished(item.key))]
+        return sorted(wanted, key=lambda item: item.key)  # not every store begins behind `after`, or sorts
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders right below a folder. Raises: `SharedStorageFailed`."""
