@@ -1,8 +1,9 @@
 """A service and another host of its fleet: two state directories, one database, one shared directory."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from stub_build import stub_build
 
 from vmkiln.images.image_store import sha256_of
 from vmkiln.run import shared_storage
-from vmkiln.run.image_builder import ImageBuilder
+from vmkiln.run.image_builder import ImageBuilder, queued_run
 from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
@@ -119,3 +120,18 @@ def test_deleting_a_template_deletes_its_shared_files(fleet: Fleet, tmp_path: Pa
     service.request("DELETE", TEMPLATE)
     wait_for(lambda: service.get(TEMPLATE).status_code == 404)
     assert list((tmp_path / "shared/staging").rglob("*/customization.log")) == []
+
+
+def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
+    service, store = fleet.service, fleet.service.parts.store
+    provisioned(service, TEMPLATE, a_template("publish"))
+    row = store.resources.get(TEMPLATE)
+    assert row is not None
+    run = queued_run(row, run_id=str(uuid.uuid4()), reason="request")
+    assert store.queue_run(replace(run, facts={**run.facts, "attempt": 2}))
+    service.work.queued(run.run_id)
+    assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
+    image = store.image(IMAGE)
+    assert image is not None
+    assert image.detail["object"] == f"images/{run.run_id}/0002/{image.digest}.qcow2"
+    assert image.path.parent.name.endswith(f"-{run.run_id[:8]}-2")

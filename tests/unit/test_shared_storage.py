@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from publishing import IMAGE_ID, RUN_ID, VHD_ID, a_flat_disk
+from stub_build import stub_host
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, RunSuperseded, SharedStorageFailed
 from vmkiln.images import managed_image, vhd_image
 from vmkiln.images.image_store import Artifact, ImageFacts, reconcile, sha256_of, verified
 from vmkiln.run import run_directory, shared_storage
+from vmkiln.run.building import resolve_source
 from vmkiln.run.run import RunState
 from vmkiln.run.shared_storage import DATABASE_MARK, SharedStorage
 from vmkiln.settings import Settings
@@ -27,6 +29,7 @@ from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.object_store import ObjectStore, open_object_store
 from vmkiln.store.rows import ImageRow, RunRow
+from vmkiln.template.source import ManagedImageSource
 
 GROUP = "IT_rg_web_0a"
 SECONDS = 20
@@ -166,6 +169,18 @@ async def test_what_one_host_published_another_has_once_and_whole(fleet: Fleet, 
     assert fleet.a.objects.fetched == []
     reconcile(fleet.b.settings.image_store, fleet.b.store)
     assert image.path.is_file(), "a host's own clean-up leaves what it fetched"
+
+
+async def test_a_run_starts_from_an_image_that_another_host_made(fleet: Fleet, tmp_path: Path) -> None:
+    facts = a_flat_disk(tmp_path / "a")
+    fleet.a.publish(facts)
+    host = replace(stub_host(fleet.b.settings, fleet.b.store), shared=fleet.b.shared)
+    source = ManagedImageSource.model_validate({"type": "ManagedImage", "imageId": IMAGE_ID})
+    workplace = tmp_path / "run"
+    workplace.mkdir()
+    found = await resolve_source(host, source, workplace, progress=print)
+    assert found.path == workplace / "source.qcow2"
+    assert sha256_of(found.path) == facts.digest
 
 
 def test_two_runs_at_once_on_a_host_fetch_an_image_once(fleet: Fleet, tmp_path: Path) -> None:
