@@ -18,6 +18,7 @@ from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Answer, Caller, Parts, Permission
 from vmkiln.errors import ArmError
 from vmkiln.run.admission import NOTHING, Place, Room
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
@@ -164,7 +165,7 @@ def an_issuer() -> Issuer:
     return issuer_of("99999999-9999-9999-9999-999999999999", new_key())
 
 
-def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
+def started(store: Store, home: Path, access: TestAccess, work: Any, *, shared: SharedStorage | None = None) -> Service:
     """A service with this store and this work."""
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 
@@ -174,7 +175,7 @@ def started(store: Store, home: Path, access: TestAccess, work: Any) -> Service:
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)
 
-    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer(), ALL_ROUTES)
+    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer(), ALL_ROUTES, shared=shared)
     return Service(parts, access, work, application(parts, dispatcher))
 
 

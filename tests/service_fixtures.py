@@ -50,22 +50,29 @@ def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterato
     with opened(place) as store:
         settings = Settings(home)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
-        ready, loop = threading.Event(), asyncio.new_event_loop()
-
-        async def serve() -> None:
-            serving = asyncio.create_task(builder.serve())
-            loop.call_soon(ready.set)
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
-
-        task = loop.create_task(serve())
-        thread = threading.Thread(target=loop.run_until_complete, args=[task])
-        thread.start()
-        assert ready.wait(10)
-        try:
+        with working(builder):
             yield started(store, home, access, builder)
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(20)
-            assert not thread.is_alive()
-            loop.close()
+
+
+@contextlib.contextmanager
+def working(builder: ImageBuilder) -> Iterator[None]:
+    """Let it do its work in a thread while the block lasts."""
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+
+    async def serve() -> None:
+        serving = asyncio.create_task(builder.serve())
+        loop.call_soon(ready.set)
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+    task = loop.create_task(serve())
+    thread = threading.Thread(target=loop.run_until_complete, args=[task])
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(20)
+        assert not thread.is_alive()
+        loop.close()

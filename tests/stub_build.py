@@ -19,6 +19,7 @@ from vmkiln.run import distributing, run_directory, workflow
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.run import Phase
 from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.settings import Settings
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.staging_resource_group import StagingResourceGroup, resource
@@ -37,9 +38,11 @@ def stub_host(settings: Settings, store: Store) -> BuildHost:
     return BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 4096, None)
 
 
-def stub_build(settings: Settings, store: Store) -> Callable[[RunRequest, Tell], Awaitable[object]]:
+def stub_build(
+    settings: Settings, store: Store, *, shared: SharedStorage | None = None
+) -> Callable[[RunRequest, Tell], Awaitable[object]]:
     """What `ImageBuilder` calls for each run."""
-    host = stub_host(settings, store)
+    host = replace(stub_host(settings, store), shared=shared)
 
     async def build(request: RunRequest, tell: Tell) -> object:
         return await workflow.execute(host, request, tell, phases=_phases)

@@ -9,6 +9,8 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
+├── SharedStorageFailed          the object store that hosts share refused, or is away
+│   └── ObjectMissing            it has no such object
 ├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
 │   ├── CustomizationFailed      a customizer ended with an error
 │   ├── ValidationFailed         an in-VM validation ended with an error
@@ -18,7 +20,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
 ├── DatabaseAway                 the database cannot be used now: it is away, locked for long, or its disk is full
-├── RunTakenOver                 a run was given to another host; nothing more is written for it here
+├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
 ├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
 ├── RunCanceled                  the user cancelled the run (exit code 130)
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
@@ -124,6 +126,16 @@ class ImageConflict(VmkilnError):
     code = "Conflict"
 
 
+class SharedStorageFailed(VmkilnError):
+    """The object store that hosts share refused, or is away."""
+
+    code = "SharedStorageFailed"
+
+
+class ObjectMissing(SharedStorageFailed):
+    """The object store has no such object."""
+
+
 class RunFailed(VmkilnError):
     """A run ended Failed; says in which phase and why."""
 
@@ -199,7 +211,8 @@ class DatabaseAway(VmkilnError):
 
 
 class RunTakenOver(VmkilnError):
-    """A run was given to another host, for this one's lease had run out; nothing more is written for it here."""
+    """A run was given to another host, for this one's lease had run out, or is another attempt's; nothing more is
+    written for it here."""
 
     code = "RunTakenOver"
 

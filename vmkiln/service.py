@@ -15,6 +15,7 @@ from vmkiln.packer.packer_program import find_packer
 from vmkiln.run import ballast, cleaning_up
 from vmkiln.run.admission import Room
 from vmkiln.run.build_host import BuildHost
+from vmkiln.run.shared_storage import SharedStorage, shared_storage
 from vmkiln.settings import Settings
 from vmkiln.store import database
 from vmkiln.store.database import Store
@@ -29,7 +30,7 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
     """The database, after what dead runs left behind was cleaned up."""
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     ballast.thrown_off_when_low(settings.home)
-    with database.opened(settings.database_place) as store:
+    with database.opened(settings.database_place, home=settings.home) as store:
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
 
@@ -62,8 +63,10 @@ def host_capacity(settings: Settings) -> Room:
 
 
 @contextlib.asynccontextmanager
-async def prepared_host(settings: Settings, store: Store, progress: Callable[[str], None]) -> AsyncIterator[BuildHost]:
-    """This machine, ready to build: container image made, accelerator judged.
+async def prepared_host(
+    settings: Settings, store: Store, progress: Callable[[str], None], *, shared: SharedStorage | None = None
+) -> AsyncIterator[BuildHost]:
+    """This machine, ready to build: container image made, accelerator judged; `shared` is opened when not given.
 
     Raises: `InputError` as root, `HostUnfit` for what is missing.
     """
@@ -100,6 +103,7 @@ async def prepared_host(settings: Settings, store: Store, progress: Callable[[st
         cpus=os.cpu_count() or 1,
         memory_mib=available_memory_mib(),
         firmware=find_firmware(),
+        shared=shared or shared_storage(settings, store),
     )
 
 

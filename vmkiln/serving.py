@@ -27,6 +27,7 @@ from vmkiln.run.host_identity import HostIdentity
 from vmkiln.run.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.workflow import execute
 from vmkiln.service import host_capacity, prepared_host
 from vmkiln.settings import Settings
@@ -37,14 +38,14 @@ from vmkiln.tracing import Export
 BACKGROUND_THREADS = 32
 
 
-def real_build(settings: Settings, store: Store) -> Build:
+def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None = None) -> Build:
     """Builds in virtual machines on this host."""
 
     async def build(request: RunRequest, tell: Tell) -> object:
         def progress(text: str) -> None:
             tell(Notice(text))
 
-        async with prepared_host(settings, store, progress) as host:
+        async with prepared_host(settings, store, progress, shared=shared) as host:
             return await execute(host, request, tell)
 
     return build
@@ -97,6 +98,7 @@ async def running(
     export: Export = lambda _trace: None,
     identity: HostIdentity | None = None,
     isolation_level: Callable[[], Awaitable[str]] | None = None,
+    shared: SharedStorage | None = None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
     builder = ImageBuilder(
@@ -108,6 +110,7 @@ async def running(
         on_trace=export,
         identity=identity,
         isolation_level=isolation_level,
+        shared=shared,
     )
     builder.take_up()
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
@@ -117,11 +120,13 @@ async def running(
     def dispatch(method: str, path: str, **options: object) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES)
+    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES, shared=shared)
     connection = settings.blob_connection_string
     external = external_service(connection) if connection else None
     blobs = BlobStorage(settings, store, find_azurite(settings.azurite), external)
     working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
+    if shared is not None:
+        working.append(asyncio.create_task(shared.follow()))
     try:
         yield with_portal(application(parts, dispatcher))
     finally:

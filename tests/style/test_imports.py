@@ -23,6 +23,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ONLY_HERE = {
     "alembic": {"store"},
     "dbos": {"run/durable_attempts.py"},
+    "obstore": {"store/object_store.py"},
     "prometheus_client": {"api"},
     "psycopg": {"store"},
     "subprocess": {"host/command.py"},

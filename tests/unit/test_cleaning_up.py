@@ -102,7 +102,7 @@ def test_a_run_that_ended_stays_as_it_ended(settings: Settings, store: Store) ->
 
 def test_an_image_being_published_by_a_live_run_is_left_alone(settings: Settings, store: Store) -> None:
     settings.image_store.mkdir()
-    temporary = settings.image_store / f".web-{RUN_ID[:8]}"
+    temporary = settings.image_store / f".publishing-web-0a1b2c3d4e5f-{RUN_ID[:8]}-1"
     temporary.mkdir()
     with run_directory.locked(settings.runs, RUN_ID):
         end_leftovers(settings, store, print)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from postgresql import Cluster, cluster
 from publishing import warm_processes
 
-from vmkiln.errors import ImageConflict, InputError, VmkilnError
+from vmkiln.errors import ImageConflict, InputError, RunTakenOver, VmkilnError
 from vmkiln.store import engine
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, RunRow
@@ -306,3 +306,76 @@ def test_postgresql_ends_a_transaction_whose_process_stands_still(
         connection.invalidate()
         frozen.dispose()
         assert store.run("11").facts == {"waited": True}
+
+
+def recorded(place: Place, query: str) -> list[str]:
+    """What stands in the database, as it stands there."""
+    made = engine.make_engine(place)
+    with made.connect() as connection:
+        found = [str(item) for item in connection.execute(sa.text(query)).scalars()]
+    made.dispose()
+    return found
+
+
+def test_paths_in_the_state_directory_are_good_on_every_host_and_when_it_moves(place: Place, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there b"
+    inside, outside = here / "images/x/disk.qcow2", Path("/elsewhere/x.qcow2")
+    vhd = here / "staging/IT_(a)/account/vhds/x y.vhd"
+    with opened(place, home=here) as store:
+        store.add_run(a_run())
+        store.add_image(replace(an_image("/one"), path=inside))
+        store.replace_image(replace(an_image("/two"), path=outside))
+        store.put_run_output(RunOutputRow("11111111-0000", "vhd", "", vhd.as_uri(), "Succeeded", ""))
+        store.put_run_output(RunOutputRow("11111111-0000", "image", "/one", "", "Succeeded", ""))
+        assert {image.path for image in store.list_images()} == {inside, outside}
+    assert sorted(recorded(place, "SELECT path FROM vmkiln_image")) == ["/elsewhere/x.qcow2", "images/x/disk.qcow2"]
+    with opened(place, home=there) as store:
+        image = store.image("/one")
+        assert image is not None
+        assert image.path == there / "images/x/disk.qcow2"
+        assert [row.path for row in store.images_of_run("r")] == [image.path, outside]
+        uris = [row.artifact_uri for row in store.list_run_outputs("11111111-0000")]
+        assert uris == ["", (there / "staging/IT_(a)/account/vhds/x y.vhd").as_uri()]
+        moved = store.replace_image(image)
+        assert moved == image
+
+
+def test_paths_that_an_older_version_recorded_are_read_as_they_are(place: Place, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    old = home / "images/x/disk.qcow2"
+    with opened(place) as store:
+        store.add_run(a_run())
+        store.add_image(replace(an_image(), path=Path("/images/y.qcow2")))
+    made = engine.make_engine(place)
+    with made.begin() as connection:
+        connection.execute(sa.text("UPDATE vmkiln_image SET path = :path"), {"path": str(old)})
+        connection.execute(
+            sa.text("INSERT INTO vmkiln_run_output VALUES ('11111111-0000', 'vhd', '', :uri, 'Succeeded', '')"),
+            {"uri": old.as_uri()},
+        )
+    made.dispose()
+    with opened(place, home=home) as store:
+        assert store.list_images()[0].path == old
+        assert store.list_run_outputs("11111111-0000")[0].artifact_uri == old.as_uri()
+
+
+@pytest.mark.parametrize("record", ["add_image", "add_image_version", "replace_image"])
+def test_an_attempt_that_lost_its_run_records_no_image(place: Place, record: str) -> None:
+    def recording(attempt: int | None, name: str) -> None:
+        more = {"definition_id": "/def"} if record == "add_image_version" else {}
+        getattr(store, record)(replace(an_image(name), run_id="11111111-0000"), attempt=attempt, **more)
+
+    with opened(place) as store:
+        recording(1, "/of-a-run-that-is-not-recorded")
+        store.add_run(replace(a_run(), template_id="/t"))
+        recording(1, "/first")
+        assert store.requeue_run("11111111-0000", most_attempts=5)
+        with pytest.raises(RunTakenOver):
+            recording(1, "/thawed")
+        recording(2, "/second")
+        store.move_run("11111111-0000", expected=["Queued"], state="Canceled")
+        with pytest.raises(RunTakenOver):
+            recording(2, "/late")
+        recording(None, "/by-hand")
+        names = {image.artifact_id for image in store.list_images()}
+        assert names == {"/of-a-run-that-is-not-recorded", "/first", "/second", "/by-hand"}

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
-from vmkiln.host.qemu import Disk
+from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing
+from vmkiln.run.build_host import BuildHost
 from vmkiln.run.distributing import distribute
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount
@@ -28,6 +30,9 @@ GALLERY = {
 MANAGED = {"type": "ManagedImage", "runOutputName": "managed", "imageId": IMAGE_ID, "location": "westeurope"}
 VHD = {"type": "VHD", "runOutputName": "vhd"}
 SOURCE = {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s", "version": "latest"}
+
+
+NO_IMAGE = ContainerImage(Path("/none"), Path("/none"), Path("/none"), "digest", "1.6.6")
 
 
 class Died(BaseException):
@@ -61,8 +66,8 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
     settings, live = Settings(tmp_path), tmp_path / "live"
     live.mkdir()
     return SimpleNamespace(
-        request=SimpleNamespace(run_id=RUN_ID, template=template),
-        host=SimpleNamespace(store=store, settings=settings),
+        request=SimpleNamespace(run_id=RUN_ID, template=template, attempt=1),
+        host=BuildHost(settings, store, Accelerator.TCG, "a stand-in", NO_IMAGE, 2, 4096, None),
         group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
         directory=live,
         source=SimpleNamespace(generation=1, os_type="Linux", exact_version="12.1.0"),

@@ -55,7 +55,13 @@ def test_a_file_name_made_from_user_input_is_harmless(text: str) -> None:
 
 def test_different_ids_get_different_places_and_case_does_not_matter(tmp_path: Path) -> None:
     assert place_for(tmp_path, "/a/x", "r") == place_for(tmp_path, "/A/X", "r")
-    assert len({place_for(tmp_path, name, run) for name in ("/a/x", "/b/x") for run in ("r1", "r2")}) == 4
+    places = [
+        place_for(tmp_path, name, run, attempt=attempt)
+        for name in ("/a/x", "/b/x")
+        for run in ("r1", "r2")
+        for attempt in (1, 2)
+    ]
+    assert len(set(places)) == 8
 
 
 def test_publishing_copies_no_byte(store: Store, tmp_path: Path) -> None:
@@ -163,14 +169,14 @@ def test_what_no_record_names_is_removed_and_what_is_recorded_stays(store: Store
     images = tmp_path / "images"
     assert reconcile(images, store) == []
     kept = to_managed_image(tmp_path, store, a_flat_disk(tmp_path)).path
-    (images / ".publishing-web-aaaa-dead0000").mkdir()
-    (images / "web-aaaa-dead0000").mkdir()
-    (images / "web-aaaa-dead0000" / "disk.qcow2").write_bytes(b"x")
+    (images / ".publishing-web-aaaa-dead0000-1").mkdir()
+    (images / "web-aaaa-dead0000-1").mkdir()
+    (images / "web-aaaa-dead0000-1" / "disk.qcow2").write_bytes(b"x")
     (images / "stray").write_bytes(b"x")
-    (images / "web-aaaa-beef0000").mkdir()
+    (images / "web-aaaa-beef0000-2").mkdir()
     removed = reconcile(images, store, live_run_ids=lambda: ["beef0000-1-2-3"])
-    assert removed == [".publishing-web-aaaa-dead0000", "stray", "web-aaaa-dead0000"]
-    assert {path.name for path in images.iterdir()} == {kept.parent.name, "web-aaaa-beef0000"}
+    assert removed == [".publishing-web-aaaa-dead0000-1", "stray", "web-aaaa-dead0000-1"]
+    assert {path.name for path in images.iterdir()} == {kept.parent.name, "web-aaaa-beef0000-2"}
 
 
 def test_a_link_out_of_the_store_is_removed_and_not_followed(store: Store, tmp_path: Path) -> None:

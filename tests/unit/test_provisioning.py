@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vmkiln.errors import SharedStorageFailed
 from vmkiln.run import provisioning
 from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE
 from vmkiln.settings import Settings
@@ -89,3 +91,24 @@ def test_a_deleted_template_leaves_nothing_behind(store: Store, tmp_path: Path) 
     assert not list(settings.staging.iterdir())
     assert not store.list_staging_groups()
     assert [row.id for row in store.resources.list()] == [PLACE]
+
+
+def test_scripts_are_on_every_host_before_a_template_is_said_to_be_ready(store: Store, tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Shared:
+        def push_submission(self, group: str) -> None:
+            row = store.resources.get(TEMPLATE)
+            assert row is not None
+            seen.append((group, row.properties["provisioningState"]))
+            if len(seen) == 1:
+                raise SharedStorageFailed("the store is away")
+
+    shared: Any = Shared()
+    failed = asyncio.run(provisioning.provision(Settings(tmp_path), store, TEMPLATE, shared=shared))
+    assert failed == {"code": "Other", "message": "the store is away"}
+    store.resources.change(
+        TEMPLATE, lambda row: replace(row, properties={**row.properties, "provisioningState": "Creating"})
+    )
+    assert asyncio.run(provisioning.provision(Settings(tmp_path), store, TEMPLATE, shared=shared)) == {}
+    assert seen == [(groups(store)[0], "Creating")] * 2

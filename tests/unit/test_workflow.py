@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from vmkiln.errors import CustomizationFailed, InputError, RunCanceled, RunTimedOut, ValidationFailed, VmkilnError
+from vmkiln.errors import (
+    CustomizationFailed,
+    InputError,
+    RunCanceled,
+    RunTakenOver,
+    RunTimedOut,
+    ValidationFailed,
+    VmkilnError,
+)
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, run_directory, validating, workflow
@@ -235,3 +243,26 @@ def test_secrets_are_neither_told_nor_kept(flow: Flow, monkeypatch: pytest.Monke
     run = flow.host.store.run(RUN_ID)
     assert "hunter22" not in repr(run)
     assert "echo ***" in repr(run.template)
+
+
+def test_what_a_run_wrote_is_shared_before_it_is_recorded_as_ended(flow: Flow) -> None:
+    seen: list[tuple[str, int, str]] = []
+
+    class Shared:
+        @contextlib.asynccontextmanager
+        async def mirrored(self, *, run_id: str, attempt: int) -> AsyncIterator[None]:
+            yield
+            seen.append((run_id, attempt, flow.host.store.run(run_id).state))
+
+    flow.host = replace(flow.host, shared=Shared())  # type: ignore[arg-type]
+    flow.request = replace(flow.request, attempt=3)
+    flow.run()
+    assert seen == [(RUN_ID, 3, "Running")]
+    assert flow.state()[0] == "Succeeded"
+
+
+def test_an_attempt_that_lost_its_run_does_not_end_it(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributing, "distribute", failing(RunTakenOver("a newer attempt goes on")))
+    with pytest.raises(RunTakenOver):
+        flow.run()
+    assert flow.state()[0] == "Running"

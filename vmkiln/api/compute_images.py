@@ -267,6 +267,8 @@ def delete_image(call: Call) -> Answer:
     if image is None:
         return Answer(204)
     remove(image, call.parts.store)
+    if call.parts.shared is not None:
+        call.parts.shared.delete_image(image)
     return Answer(200)
 
 

@@ -102,14 +102,16 @@ def get_log(call: Call) -> Answer:
     if kind not in FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(FILES)}", target="kind")
     position, lines = _position(call.query), list[str]()
-    staging = call.parts.store.staging_group(run.staging_group)
+    staging, is_whole = call.parts.store.staging_group(run.staging_group), True
     if staging is not None:
         account = storage_account_of(call.parts.settings.staging, staging)
         path = account.directory / LOGS / run.run_id / FILES[kind]
+        if call.parts.shared is not None:
+            is_whole = call.parts.shared.pull_log(staging.name, run.run_id)
         for line, after in islice(lines_from(path, position), MOST_LINES):
             lines.append(line.decode(errors="replace").removesuffix("\n"))
             position = after
-    is_complete = run.ended is not None and len(lines) < MOST_LINES
+    is_complete = run.ended is not None and is_whole and len(lines) < MOST_LINES
     return Answer(200, {"lines": lines, "position": position, "isComplete": is_complete})
 
 

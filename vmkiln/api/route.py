@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from vmkiln.api.failures import Failures
 from vmkiln.api.issuer import Issuer
 from vmkiln.run.admission import Place, Room
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
@@ -118,7 +119,10 @@ class Dispatch(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What handlers work with. `background` runs a function in a thread of its own, after the answer."""
+    """What handlers work with. `background` runs a function in a thread of its own, after the answer.
+
+    `shared` is what the hosts of a fleet share.
+    """
 
     settings: Settings
     store: Store
@@ -129,6 +133,7 @@ class Parts:
     issuer: Issuer
     routes: Sequence["Route"]
     failures: Failures = field(default_factory=Failures)
+    shared: SharedStorage | None = None
 
     def now(self) -> datetime:
         """The time now (UTC)."""

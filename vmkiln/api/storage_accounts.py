@@ -173,7 +173,10 @@ def _size(account: StorageAccount, name: str) -> int:
 
 def get_log(call: Call) -> Answer:
     """GET a log, whole, as text; one that is being written, as far as it is."""
-    account, names = _account(call), call.names
+    (_, staging), names = _found(call), call.names
+    account = storage_account_of(call.parts.settings.staging, staging)
+    if call.parts.shared is not None:
+        call.parts.shared.pull_log(staging.name, names["folderName"].lower())
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")

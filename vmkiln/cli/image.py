@@ -19,6 +19,7 @@ from vmkiln.images.catalogue import read_catalogue
 from vmkiln.images.image_cache import cached_images
 from vmkiln.images.image_export import FORMATS, export_image
 from vmkiln.images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.run.shared_storage import shared_storage
 from vmkiln.service import opened_store, prepared_host
 from vmkiln.settings import read_settings
 from vmkiln.store.database import Store
@@ -40,6 +41,12 @@ def find_image(store: Store, text: str) -> ImageRow:
     if len(rows) > 1:
         raise InputError(f"more than one image ends with `{text}`", hint="give the whole id")
     return rows[0]
+
+
+def _here(store: Store, row: ImageRow) -> ImageRow:
+    """The image with its file on this machine, which another host of a fleet may have made."""
+    shared = shared_storage(read_settings(), store)
+    return row if shared is None else shared.images.fetch(row)
 
 
 def _as_data(row: ImageRow) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def export(
 ) -> None:
     """Write an image to a file as qcow2, raw or fixed VHD."""
     with opened_store(read_settings(), say) as store:
-        row = find_image(store, image)
+        row = _here(store, find_image(store, image))
 
     def progress(chunk: bytes) -> None:
         if sys.stderr.isatty():
@@ -122,7 +129,7 @@ def boot(
 ) -> None:
     """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
     with opened_store(read_settings(), say) as store:
-        row = find_image(store, image)
+        row = _here(store, find_image(store, image))
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(row.path, disk_format, generation=row.generation, memory_mib=memory)
 
@@ -154,6 +161,8 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         if not yes:
             typer.confirm(f"delete {row.artifact_id}?", abort=True)
         image_store.remove(row, store)
+        if (shared := shared_storage(read_settings(), store)) is not None:
+            shared.delete_image(row)
     typer.echo(f"deleted {row.artifact_id}")
 
 

@@ -21,6 +21,7 @@ from vmkiln.cli.interrupts import run_to_end
 from vmkiln.errors import InputError
 from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
 from vmkiln.run.host_identity import LEASE_SECONDS, HostIdentity
+from vmkiln.run.shared_storage import shared_storage
 from vmkiln.service import isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import Settings, read_settings
@@ -121,7 +122,8 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say(f"clients trust it with {tls.authority}")
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
-        build = real_build(settings, store)
+        shared = shared_storage(settings, store)
+        build = real_build(settings, store, shared=shared)
 
         async def find_level() -> str:
             return await isolation_level_of(settings, store, log.info)
@@ -136,6 +138,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             identity=identity,
             # once this machine was made ready; a first start does not wait for that
             isolation_level=find_level if settings.container_image.is_dir() else None,
+            shared=shared,
         ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from vmkiln.cli.run import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.run.cleaning_up import KEPT_DISK, VIRTUAL_MACHINES
+from vmkiln.run.shared_storage import shared_storage
 from vmkiln.service import opened_store
 from vmkiln.settings import read_settings
 from vmkiln.staging import staging_resource_group
@@ -115,4 +116,6 @@ def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         for image in vhds:
             store.remove_image(image.artifact_id)
         staging_resource_group.delete(read_settings().staging, store, row)
+        if (shared := shared_storage(read_settings(), store)) is not None:
+            shared.delete_group(row.name)
     typer.echo(f"deleted {row.name}")

@@ -15,9 +15,10 @@ from vmkiln.errors import InputError
 from vmkiln.run.attempt import HostWork
 from vmkiln.run.host_identity import LEASE_SECONDS, HostIdentity
 from vmkiln.run.hosting import Hosting
+from vmkiln.run.shared_storage import shared_storage
 from vmkiln.service import host_capacity, isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build
-from vmkiln.settings import Settings, read_settings
+from vmkiln.settings import Settings, checked_object_store, read_settings
 from vmkiln.tracing import exported
 
 
@@ -47,7 +48,7 @@ def worker(
         settings,
         home=data.absolute() if data else settings.home,
         database_url=database_url or settings.database_url,
-        object_store=object_store or settings.object_store,
+        object_store=checked_object_store(object_store) or settings.object_store,
     )
     if not settings.database_url:
         raise InputError(
@@ -67,11 +68,13 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
         only_service(settings),
         opened_store(settings, say) as store,
     ):
+        shared = shared_storage(settings, store)
         work = HostWork(
-            real_build(settings, store),
+            real_build(settings, store, shared=shared),
             capacity=lambda: host_capacity(settings),
             isolation_level=lambda: isolation_level_of(settings, store, say),
             on_trace=export,
+            shared=shared,
         )
         say(f"{identity.name} takes runs (state in {settings.home})")
         await Hosting(settings, store, work, identity).serve()

@@ -127,7 +127,7 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
 def publish(store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget) -> Artifact:
     """Publish the flattened disk as a new version, with a replica (a link, no copy) for each region.
 
-    Raises: `ImageConflict` when an explicit version exists or the definition is of another kind.
+    Raises: `ImageConflict` when an explicit version exists or the definition is of another kind; `RunTakenOver`.
     """
     definition, explicit = split_id(target.gallery_image_id)
     for _ in range(ATTEMPTS):
@@ -152,7 +152,7 @@ def _number(store: Store, definition: str, facts: ImageFacts, target: GalleryTar
 def _publish_as(
     image_id: str, store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget
 ) -> Artifact:
-    place = place_for(store_directory, image_id, facts.run_id)
+    place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
     with removed_on_error(place):
         store.add_image_version(
@@ -173,10 +173,12 @@ def _publish_as(
                     "exclude_from_latest": target.exclude_from_latest,
                     "replication_mode": target.replication_mode,
                     "regions": [vars(region) for region in target.regions],
+                    **facts.shared_detail,
                 },
                 created=store.now(),
             ),
             definition_id=split_id(image_id)[0],
+            attempt=facts.attempt,
         )
     return Artifact(image_id, "", place / DISK)
 

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe
 from vmkiln.store.database import Store
@@ -25,14 +25,19 @@ from vmkiln.store.rows import ImageRow
 
 TEMPORARY = ".publishing-"
 RUN_ID_LETTERS = 8
+SHARED_OBJECT = "object"  # the detail of an image that names it
 BLOCK_BYTES = 4 * 1024 * 1024
+_PLACE = re.compile(rf".*-([^-]{{{RUN_ID_LETTERS}}})-\d+")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image's content whatever it is published as. Sizes in bytes; SHA-256 of the qcow2 file."""
+    """What is known of an image's content whatever it is published as. Sizes in bytes; SHA-256 of the qcow2 file.
+
+    `attempt` is the run's attempt that made it; `shared_object` is the object that the hosts of a fleet get it from.
+    """
 
     flat: Path
     digest: str
@@ -41,6 +46,18 @@ class ImageFacts:
     os_type: str
     source_version: str
     run_id: str
+    attempt: int = 1
+    shared_object: str = ""
+
+    @property
+    def shared_detail(self) -> dict[str, Any]:
+        """What an image's record says of where other hosts get it."""
+        return shared_detail(self.shared_object)
+
+
+def shared_detail(shared_object: str) -> dict[str, Any]:
+    """What an image's record says of the object that other hosts get it from; nothing when there is none."""
+    return {SHARED_OBJECT: shared_object} if shared_object else {}
 
 
 @dataclass(frozen=True)
@@ -63,10 +80,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def place_for(store_directory: Path, artifact_id: str, run_id: str) -> Path:
-    """The folder for an image: unique to the image's id and the run that made it."""
+def place_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt: int = 1) -> Path:
+    """The folder for an image: unique to the image's id and the attempt of the run that made it."""
     key = hashlib.sha256(artifact_id.lower().encode()).hexdigest()[:12]
-    return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:RUN_ID_LETTERS]}"
+    return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:RUN_ID_LETTERS]}-{attempt}"
 
 
 def publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
@@ -203,15 +220,21 @@ def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[],
         return []
     # in this order: what gets its name later is not ours to judge, and a run that is over has recorded what it made
     entries = sorted(store_directory.iterdir())
-    live = tuple(f"-{run_id[:RUN_ID_LETTERS]}" for run_id in live_run_ids())
+    live = {run_id[:RUN_ID_LETTERS] for run_id in live_run_ids()}
     known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
-    leftovers = [entry for entry in entries if entry.name not in known and not entry.name.endswith(live)]
+    leftovers = [entry for entry in entries if entry.name not in known and _run_of(entry.name) not in live]
     for entry in leftovers:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
     return [entry.name for entry in leftovers]
+
+
+def _run_of(name: str) -> str:
+    """The beginning of the id of the run that published under this name, as `place_for` put it."""
+    found = _PLACE.fullmatch(name)
+    return found[1] if found else ""
 
 
 def _inside(store: Store, store_directory: Path) -> list[ImageRow]:

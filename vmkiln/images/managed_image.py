@@ -36,12 +36,12 @@ def publish(
 
     Finds what the same run has published before and is content.
 
-    Raises: `ImageConflict` when there is one in another location (AIB reference 2.5).
+    Raises: `ImageConflict` when there is one in another location (AIB reference 2.5); `RunTakenOver`.
     """
     check_fits(store, image_id, location=location)
-    place = place_for(store_directory, image_id, facts.run_id)
+    place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     existing = store.image(image_id)
-    if existing is not None and existing.path == place / DISK and existing.digest == facts.digest:
+    if existing is not None and existing.run_id == facts.run_id and existing.digest == facts.digest:
         return Artifact(image_id, "", existing.path)
     publish_linked(facts.flat, place, [DISK])
     with removed_on_error(place):
@@ -59,9 +59,10 @@ def publish(
                 source_version=facts.source_version,
                 run_id=facts.run_id,
                 tags=dict(tags),
-                detail={"location": location},
+                detail={"location": location, **facts.shared_detail},
                 created=store.now(),
-            )
+            ),
+            attempt=facts.attempt,
         )
     if replaced is not None and replaced.path.parent != place:
         shutil.rmtree(replaced.path.parent, ignore_errors=True)

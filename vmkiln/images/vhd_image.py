@@ -1,7 +1,7 @@
 """VHD targets: a fixed VHD file in the storage account, or at the address the template names."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import (
     RUN_ID_LETTERS,
+    SHARED_OBJECT,
     TEMPORARY,
     Artifact,
     ImageFacts,
     link_or_copy,
     removed_on_error,
     sealed,
+    shared_detail,
     sync,
     to_the_end,
 )
@@ -24,6 +26,12 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 KIND = "VHD"
+Share = Callable[[Path, str], str]
+
+
+def shared_by_none(_file: Path, _digest: str) -> str:
+    """There is one host."""
+    return ""
 
 
 def add_footer(raw: Path, *, created: datetime) -> int:
@@ -45,17 +53,24 @@ def read_vhd(file: Path) -> Footer:
 
 
 async def publish(
-    file: Path, store: Store, facts: ImageFacts, *, artifact_id: str, tags: Mapping[str, str]
+    file: Path,
+    store: Store,
+    facts: ImageFacts,
+    *,
+    artifact_id: str,
+    tags: Mapping[str, str],
+    share: Share = shared_by_none,
 ) -> Artifact:
     """Write the disk as a fixed VHD to `file`, whole or not at all; its virtual size is rounded up to whole MiB.
 
     Until it is whole it is beside the flattened disk, in the folder of the run, and ends with it. Finds what the same
-    run has published before and is content.
+    run has published before and is content. `share` gives the finished file, with its SHA-256, to the other hosts and
+    returns the object they get it from.
 
-    Raises: `ImageConflict` when another run's VHD is there.
+    Raises: `ImageConflict` when another run's VHD is there; `RunTakenOver`.
     """
     existing = store.image(artifact_id)
-    if existing is not None and existing.run_id == facts.run_id and existing.path == file and file.is_file():
+    if existing is not None and existing.run_id == facts.run_id and existing.path == file and _is_there(existing):
         return Artifact("", file.as_uri(), file)
     temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
     temporary.unlink(missing_ok=True)  # an earlier attempt's, which may be sealed already
@@ -65,6 +80,7 @@ async def publish(
         size = add_footer(temporary, created=created)
         digest = await sealed(temporary)
         read_vhd(temporary)
+        shared_object = await to_the_end(share, temporary, digest)
         image = ImageRow(
             artifact_id=artifact_id,
             kind=KIND,
@@ -78,16 +94,21 @@ async def publish(
             source_version=facts.source_version,
             run_id=facts.run_id,
             tags=dict(tags),
-            detail={},
+            detail=shared_detail(shared_object),
             created=created,
         )
-        await to_the_end(_name_and_record, temporary, image, store)
+        await to_the_end(_name_and_record, temporary, image, store, attempt=facts.attempt)
     finally:
         temporary.unlink(missing_ok=True)
     return Artifact("", file.as_uri(), file)
 
 
-def _name_and_record(temporary: Path, image: ImageRow, store: Store) -> None:
+def _is_there(image: ImageRow) -> bool:
+    """Whether a recorded VHD can be had: here, or from the object that the hosts share."""
+    return image.path.is_file() or bool(image.detail.get(SHARED_OBJECT))
+
+
+def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt: int) -> None:
     """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
     image.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if store.image(image.artifact_id) is None:
@@ -98,4 +119,4 @@ def _name_and_record(temporary: Path, image: ImageRow, store: Store) -> None:
         raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
     with removed_on_error(image.path):
         sync(image.path.parent)
-        store.add_image(image)
+        store.add_image(image, attempt=attempt)

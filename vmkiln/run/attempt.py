@@ -14,6 +14,7 @@ from vmkiln.run.run import GOING_ON, RunState
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
 from vmkiln.run.run_trace import Span, StepClock, trace_of
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
@@ -35,7 +36,7 @@ class HostWork:
     """What a host works with: `build` runs one request to its end, `capacity` says what the machine has for runs.
 
     `isolation_level` makes the machine ready and finds out what it can promise; `on_trace` gets the trace of each run
-    that ended here; `on_lost` ends the process when its lease is lost.
+    that ended here; `on_lost` ends the process when its lease is lost; `shared` is what a fleet's hosts share.
     """
 
     build: Build
@@ -43,6 +44,7 @@ class HostWork:
     isolation_level: Callable[[], Awaitable[str]] | None = None
     on_trace: Callable[[Span], None] = lambda _trace: None
     on_lost: Callable[[str], None] = end_process
+    shared: SharedStorage | None = None
 
 
 async def attempt_run(
@@ -53,7 +55,8 @@ async def attempt_run(
     It writes only while the host of `boot` has it. Raises: nothing but the cancel it got.
     """
     clock = StepClock(utc_now)
-    extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.facts.get("attempt", 1)}
+    attempt = int(run.facts.get("attempt", 1))
+    extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": attempt}
 
     def tell(event: RunEvent) -> None:
         clock.tell(event)
@@ -66,8 +69,10 @@ async def attempt_run(
         row = store.resources.get(run.template_id)
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
+        if work.shared is not None:
+            await asyncio.to_thread(work.shared.pull, row.state["staging_group"])
         request = request_of(settings, store, row, run_id=run.run_id)
-        await work.build(replace(request, boot=boot, is_stopping=is_stopping), tell)
+        await work.build(replace(request, attempt=attempt, boot=boot, is_stopping=is_stopping), tell)
     except asyncio.CancelledError as cancelled:
         error = cancelled
         raise

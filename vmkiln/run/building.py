@@ -162,10 +162,10 @@ async def resolve_source(
             found = host.store.image(image_id)
             if found is None or found.kind != managed_image.KIND:
                 raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
-            return _from_store(await held(found, directory), version=found.source_version)
+            return _from_store(await held(await host.here(found), directory), version=found.source_version)
         case SharedImageVersionSource(image_version_id=version_id):
             found = gallery.find_version(host.store, version_id)
-            return _from_store(await held(found, directory), version=found.artifact_id)
+            return _from_store(await held(await host.here(found), directory), version=found.artifact_id)
         case _:
             raise InputError(
                 f"properties.source: a source of type {source.type} cannot be built here",

@@ -5,16 +5,19 @@
 Source: AIB reference 2.5, 2.7 and 3.6.
 """
 
+import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vmkiln.errors import DistributionFailed, VmkilnError
+from vmkiln.errors import DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import Artifact, ImageFacts, safe_name, sealed, to_the_end
+from vmkiln.images.image_store import SHARED_OBJECT, Artifact, ImageFacts, safe_name, sealed, to_the_end
+from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.staging.storage_account import VHDS
@@ -42,7 +45,34 @@ async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
         os_type=staged.source.os_type,
         source_version=staged.source.exact_version,
         run_id=staged.request.run_id,
+        attempt=staged.request.attempt,
     )
+
+
+async def shared(staged: Staged, facts: ImageFacts) -> ImageFacts:
+    """The flattened disk, given to the other hosts of a fleet before anything is recorded of it.
+
+    Raises: `SharedStorageFailed`.
+    """
+    targets = staged.request.template.properties.distribute
+    if facts.shared_object or all(isinstance(target, VhdTarget) for target in targets):
+        return facts  # a VHD is given to them as a VHD
+    share = sharing(staged, "qcow2")
+    return replace(facts, shared_object=await to_the_end(share, facts.flat, facts.digest))
+
+
+def sharing(staged: Staged, file_format: str) -> Share:
+    """How a finished file with its SHA-256 gets to the other hosts; returns the object to be recorded, or ''."""
+    request, storage = staged.request, staged.host.shared
+    if storage is None:
+        return shared_by_none
+
+    def share(file: Path, digest: str) -> str:
+        return storage.images.share(
+            file, run_id=request.run_id, attempt=request.attempt, digest=digest, file_format=file_format
+        )
+
+    return share
 
 
 async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
@@ -56,7 +86,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     for target in targets:
         if target.run_output_name not in done:
             store.put_run_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
-    facts = _published_before(staged) or await flatten(staged, disk)
+    facts = await shared(staged, await _published_before(staged) or await flatten(staged, disk))
     outputs = []
     for target in targets:
         name = target.run_output_name
@@ -67,6 +97,8 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             artifact = _version_before(staged, target, outputs, done.values()) or await _publish(staged, facts, target)
             row = RunOutputRow(run_id, name, artifact.artifact_id, artifact.artifact_uri, "Succeeded", "")
             staged.tell(Notice(f"{name}: {artifact.artifact_id or artifact.artifact_uri}"))
+        except RunTakenOver:
+            raise
         except (VmkilnError, OSError) as error:
             row = RunOutputRow(run_id, name, "", "", "Failed", str(error))
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
@@ -79,10 +111,14 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     return outputs
 
 
-def _published_before(staged: Staged) -> ImageFacts | None:
+async def _published_before(staged: Staged) -> ImageFacts | None:
     """What an earlier attempt of this run has published already; every target then gets the very same image."""
     for image in staged.host.store.images_of_run(staged.request.run_id):
-        if image.format == "qcow2" and image.path.exists():
+        if image.format != "qcow2":
+            continue
+        with contextlib.suppress(ImageNotFound, ImageUnsafe):  # then it is made anew
+            await staged.host.here(image)
+        if image.path.exists():
             return ImageFacts(
                 flat=image.path,
                 digest=image.digest,
@@ -91,6 +127,8 @@ def _published_before(staged: Staged) -> ImageFacts | None:
                 os_type=image.os_type,
                 source_version=image.source_version,
                 run_id=image.run_id,
+                attempt=staged.request.attempt,
+                shared_object=str(image.detail.get(SHARED_OBJECT, "")),
             )
     return None
 
@@ -127,7 +165,9 @@ async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) 
         case VhdTarget():
             file = vhd_file(staged, target)
             artifact_id = f"/staging/{staged.group.name}/vhds/{file.name}"
-            return await vhd_image.publish(file, store, facts, artifact_id=artifact_id, tags=target.artifact_tags)
+            return await vhd_image.publish(
+                file, store, facts, artifact_id=artifact_id, tags=target.artifact_tags, share=sharing(staged, "vhd")
+            )
 
 
 def _gallery_target(target: SharedImageTarget) -> GalleryTarget:

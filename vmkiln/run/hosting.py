@@ -317,6 +317,8 @@ class Hosting:
                 ballast.thrown_off_when_low(self._settings.home)
                 await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
                 left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+                if self._work.shared is not None:
+                    await asyncio.to_thread(self._work.shared.reconcile)
                 ballast.kept(self._settings.home)
                 if self._attempts is not None:
                     await self._attempts.forget()

@@ -6,6 +6,7 @@ that there is something to look at. Runs start as far as the machine has room, i
 
 import asyncio
 import contextlib
+import functools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,7 @@ from vmkiln.run.kept_template import CREATING, DELETING, TYPE, template_of
 from vmkiln.run.run import RunState
 from vmkiln.run.run_queue import hosts_now, queue_of
 from vmkiln.run.run_trace import Span
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
@@ -57,7 +59,7 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
 
 class ImageBuilder:
     """The service's own work, and that of its host. `build` runs one request to its end; `capacity` says what the
-    machine has for runs; `on_trace` gets the trace of each run that ended here.
+    machine has for runs; `on_trace` gets the trace of each run that ended here; `shared` is what a fleet's hosts share.
 
     `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
     """
@@ -73,12 +75,13 @@ class ImageBuilder:
         on_trace: Callable[[Span], None] = lambda _trace: None,
         identity: HostIdentity | None = None,
         isolation_level: Callable[[], Awaitable[str]] | None = None,
+        shared: SharedStorage | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._host = Hosting(
-            settings, store, HostWork(build, capacity, isolation_level, on_trace), identity or HostIdentity()
-        )
+        self._shared = shared
+        work = HostWork(build, capacity, isolation_level, on_trace, shared=shared)
+        self._host = Hosting(settings, store, work, identity or HostIdentity())
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -193,7 +196,7 @@ class ImageBuilder:
         self._wake.set()
 
     async def _provision(self, operation: OperationRow) -> None:
-        error = await provisioning.provision(self._settings, self._store, operation.resource_id)
+        error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)
         row = self._store.resources.get(operation.resource_id)
         if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
@@ -203,7 +206,8 @@ class ImageBuilder:
         self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
 
     async def _delete(self, operation: OperationRow) -> None:
-        await asyncio.to_thread(provisioning.delete, self._settings, self._store, operation.resource_id)
+        delete = functools.partial(provisioning.delete, shared=self._shared)
+        await asyncio.to_thread(delete, self._settings, self._store, operation.resource_id)
         self._store.operations.end(operation.operation_id)
 
     async def _watch(self) -> None:

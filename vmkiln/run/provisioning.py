@@ -23,6 +23,7 @@ from vmkiln.run.kept_template import (
     staging_tags,
     template_of,
 )
+from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.submitting import Unfit
 from vmkiln.settings import Settings
 from vmkiln.staging.staging_resource_group import group_name
@@ -36,8 +37,13 @@ OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGr
 DEFINITION = "Microsoft.Compute/galleries/images"
 
 
-async def provision(settings: Settings, store: Store, template_id: str) -> dict[str, Any]:
-    """Make a recorded template ready to run; gives the error when that fails, and an empty one otherwise."""
+async def provision(
+    settings: Settings, store: Store, template_id: str, *, shared: SharedStorage | None = None
+) -> dict[str, Any]:
+    """Make a recorded template ready to run, on every host of a fleet when its `shared` storage is given.
+
+    Gives the error when that fails, and an empty one otherwise.
+    """
     row = store.resources.get(template_id)
     if row is None:
         return {"code": "ResourceNotFound", "message": "the image template was deleted"}
@@ -51,6 +57,8 @@ async def provision(settings: Settings, store: Store, template_id: str) -> dict[
         check_targets(store, template)
         version = await asyncio.to_thread(submitting.exact_version, settings, store, template)
         copies = await submitting.copied_scripts(template, group)
+        if shared is not None:
+            await asyncio.to_thread(shared.push_submission, group.name)
     except VmkilnError as error:
         code = error.code if isinstance(error, Unfit) else "Other"
         text = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -163,13 +171,15 @@ def check_targets(store: Store, template: ImageTemplate) -> None:
         raise Unfit(code, "; ".join(problems))
 
 
-def delete(settings: Settings, store: Store, template_id: str) -> None:
+def delete(settings: Settings, store: Store, template_id: str, *, shared: SharedStorage | None = None) -> None:
     """Delete a template with its triggers and all that its staging resource group holds; content when it is gone."""
     row = store.resources.get(template_id)
     if row is None:
         return
     if name := row.state.get("staging_group"):
         submitting.withdraw(settings, store, [name])
+        if shared is not None:
+            shared.delete_group(name)
         if row.state["is_own_group"]:
             store.resources.delete(row.state["staging_group_id"])
         else:

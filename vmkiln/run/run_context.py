@@ -35,6 +35,7 @@ class RunRequest:
 
     A template that the service keeps has an id, and what its submission made.
     `virtual_networks` are those of the user that the template may name, by their id in lower case.
+    `attempt` counts how often the run was begun; it is read once, when an attempt begins.
     `is_stopping` says whether the service ends, so that an interrupted run starts anew with the next one.
     `boot` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
     `mask` takes secrets out of whatever is told, logged or kept.
@@ -49,6 +50,7 @@ class RunRequest:
     allowances: tuple[Allowance, ...] = ()
     mask: SecretMask = NO_SECRETS
     template_id: str = ""
+    attempt: int = 1
     submission: Submission | None = None
     virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
     is_stopping: Callable[[], bool] = lambda: False

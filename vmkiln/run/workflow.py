@@ -7,6 +7,7 @@ on is interrupted, the clean-up runs, and the run ends Canceled.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from vmkiln.errors import (
     CustomizationFailed,
     RunCanceled,
+    RunTakenOver,
     RunTimedOut,
     ValidationFailed,
     VmkilnError,
@@ -63,13 +65,15 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     timeout_seconds = request.template.build_timeout_seconds
     try:
         try:
-            async with asyncio.timeout(timeout_seconds) as deadline:
+            async with _shared(host, request), asyncio.timeout(timeout_seconds) as deadline:
                 message = await phases(host, request, tell)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             minutes = timeout_seconds // 60
             raise RunTimedOut(TIMEOUT_MESSAGE, hint=f"buildTimeoutInMinutes is {minutes}") from error
+    except RunTakenOver:
+        raise  # the run's end is for the attempt that has it now
     except asyncio.CancelledError as error:
         if request.is_stopping() and host.store.requeue_run(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
             raise RunCanceled("the service ends; the run starts anew with the next one") from error
@@ -86,6 +90,13 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     await _late_cancel_passed()
     state = RunState.PARTIALLY_SUCCEEDED if message else RunState.SUCCEEDED
     return _end(host, request, tell, state, None, message=message)
+
+
+def _shared(host: BuildHost, request: RunRequest) -> AbstractAsyncContextManager[None]:
+    """What the run writes is shared with the other hosts, up to its last line, before it is recorded as ended."""
+    if host.shared is None:
+        return contextlib.nullcontext()
+    return host.shared.mirrored(run_id=request.run_id, attempt=request.attempt)
 
 
 async def _late_cancel_passed() -> None:

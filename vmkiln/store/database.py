@@ -13,31 +13,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.errors import ImageConflict, InputError, VmkilnError
-from vmkiln.store.engine import READS, fenced, make_engine
+from vmkiln.errors import InputError, VmkilnError
+from vmkiln.store.engine import fenced, make_engine
 from vmkiln.store.host_table import HostTable, end_lost
+from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceTable
-from vmkiln.store.row_reading import aware, definition_row, image_row, maybe_aware, run_row, staging_group_row
+from vmkiln.store.row_reading import aware, maybe_aware, run_row, staging_group_row
 from vmkiln.store.rows import (
-    ImageDefinitionRow,
-    ImageRow,
     PhaseRow,
-    RunOutputRow,
     RunRow,
     StagingGroupRow,
     StagingResourceRow,
 )
 from vmkiln.store.schema import prepare
 from vmkiln.store.tables import (
-    image_definitions,
-    images,
     phases,
     reservations,
-    resources,
-    run_outputs,
     runs,
     staging_groups,
     staging_resources,
@@ -49,13 +43,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store:
-    """Queries and changes; one per process. `clock` gives the time in UTC."""
+class Store(ImageTable):
+    """Queries and changes; one per process. `clock` gives the time in UTC.
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._reading = engine.execution_options(**{READS: True})
-        self._clock = clock
+    `home` is the state directory: what is recorded of files in it is good on every host, and when it moves.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now, *, home: Path | None = None) -> None:
+        super().__init__(engine, clock, home=home)
         self.resources = ResourceTable(engine, clock)
         self.operations = OperationTable(engine, clock)
         self.principals = PrincipalTable(engine, clock)
@@ -68,7 +63,7 @@ class Store:
 
     def fenced(self, run_id: str, *, boot: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
-        return Store(fenced(self._engine, run_id, boot=boot), self._clock)
+        return Store(fenced(self._engine, run_id, boot=boot), self._clock, home=self._home)
 
     def close(self) -> None:
         """Close every connection."""
@@ -281,132 +276,17 @@ class Store:
             for row in self._rows(query.order_by(staging_resources.c.number))
         ]
 
-    # images and run outputs
-
-    def add_image(self, image: ImageRow) -> None:
-        """Record a published image. Raises: `ImageConflict` when one of that id exists."""
-        values = {**vars(image), "key": image.key, "path": str(image.path)}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(images.insert().values(**values))
-        except sa.exc.IntegrityError as error:
-            raise ImageConflict(f"the image {image.artifact_id} exists already") from error
-
-    def add_image_version(self, image: ImageRow, *, definition_id: str) -> None:
-        """Record a gallery image version; the first one of an image definition records that too.
-
-        Raises: `ImageConflict` when a version of that id exists, or the definition is of another kind.
-        """
-        values = {**vars(image), "key": image.key, "path": str(image.path)}
-        key = definition_id.lower()
-        with self._engine.begin() as connection:
-            query = sa.select(image_definitions).where(image_definitions.c.key == key)
-            found = connection.execute(query).mappings().first()
-            if found is None:
-                kind = {"os_type": image.os_type, "generation": image.generation, "created": self._clock()}
-                insert = image_definitions.insert().values(key=key, definition_id=definition_id, **kind)
-                connection.execute(insert)
-            elif (found["os_type"], found["generation"]) != (image.os_type, image.generation):
-                raise ImageConflict(
-                    f"the image definition {definition_id} is {found['os_type']} generation {found['generation']}, "
-                    f"but this image is {image.os_type} generation {image.generation}"
-                )
-            try:
-                connection.execute(images.insert().values(**values))
-            except sa.exc.IntegrityError as error:
-                raise ImageConflict(f"the image version {image.artifact_id} exists already") from error
-
-    def image_definition(self, definition_id: str) -> ImageDefinitionRow | None:
-        """The image definition of this ARM id, or none."""
-        query = sa.select(image_definitions).where(image_definitions.c.key == definition_id.lower())
-        return next((definition_row(row) for row in self._rows(query)), None)
-
-    def define_image(self, definition_id: str, *, os_type: str, generation: int) -> None:
-        """Record what the versions of an image definition are to be, in place of what was recorded."""
-        key = definition_id.lower()
-        with self._engine.begin() as connection:
-            connection.execute(image_definitions.delete().where(image_definitions.c.key == key))
-            kind = {"os_type": os_type, "generation": generation, "created": self._clock()}
-            connection.execute(image_definitions.insert().values(key=key, definition_id=definition_id, **kind))
-
-    def undefine_image(self, definition_id: str) -> None:
-        """Forget an image definition (id in lower case) that has no versions; content when it is not there."""
-        self._change(image_definitions.delete().where(image_definitions.c.key == definition_id))
-
-    def list_image_definitions(self) -> list[ImageDefinitionRow]:
-        """Image definitions by their id."""
-        return [
-            definition_row(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))
-        ]
-
-    def replace_image(self, image: ImageRow) -> ImageRow | None:
-        """Record an image in place of one of the same id; returns the one it replaced."""
-        values = {**vars(image), "key": image.key, "path": str(image.path)}
-        with self._engine.begin() as connection:
-            found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
-            connection.execute(images.delete().where(images.c.key == image.key))
-            connection.execute(images.insert().values(**values))
-        return image_row(found) if found else None
-
-    def image(self, artifact_id: str) -> ImageRow | None:
-        """The image of this ARM id, or none."""
-        rows = self._rows(sa.select(images).where(images.c.key == artifact_id.lower()))
-        return image_row(rows[0]) if rows else None
-
-    def list_images(self, *, prefix: str = "") -> list[ImageRow]:
-        """Images whose ARM id begins with `prefix`, the newest first."""
-        query = sa.select(images).order_by(images.c.created.desc(), images.c.key)
-        if prefix:
-            query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
-        return [image_row(row) for row in self._rows(query)]
-
-    def images_of_run(self, run_id: str) -> list[ImageRow]:
-        """What a run has published."""
-        return [image_row(row) for row in self._rows(sa.select(images).where(images.c.run_id == run_id))]
-
-    def remove_image(self, artifact_id: str) -> None:
-        """Forget an image, and with its last version an image definition; content when it is not there."""
-        key = artifact_id.lower()
-        definition, _, version = key.rpartition("/versions/")
-        with self._engine.begin() as connection:
-            connection.execute(images.delete().where(images.c.key == key))
-            left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
-            kept = sa.select(resources.c.key).where(resources.c.key == definition)
-            is_last = connection.execute(left.limit(1)).first() is None
-            if definition and version and is_last and connection.execute(kept).first() is None:
-                connection.execute(image_definitions.delete().where(image_definitions.c.key == definition))
-
-    def put_run_output(self, row: RunOutputRow) -> None:
-        """Record what a distribute target came to, in place of what was recorded before."""
-        with self._engine.begin() as connection:
-            same = sa.and_(run_outputs.c.run_id == row.run_id, run_outputs.c.name == row.name)
-            connection.execute(run_outputs.delete().where(same))
-            connection.execute(run_outputs.insert().values(**vars(row)))
-
-    def list_run_outputs(self, run_id: str) -> list[RunOutputRow]:
-        """A run's outputs by name."""
-        query = sa.select(run_outputs).where(run_outputs.c.run_id == run_id).order_by(run_outputs.c.name)
-        return [RunOutputRow(**row) for row in self._rows(query)]
-
-    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        with self._reading.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def _change(self, statement: sa.Update | sa.Delete) -> int:
-        with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount
-
 
 @contextlib.contextmanager
-def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Store]:
+def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now, home: Path | None = None) -> Iterator[Store]:
     """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
-    `clock` gives the time in UTC. Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away;
-    `InputError` for a URL that is none.
+    `clock` gives the time in UTC; `home` is the state directory (SQLite: where the file is, unless it is given).
+    Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
     engine = make_engine(place)
     name = engine.url.render_as_string(hide_password=True) if isinstance(place, str) else str(place)
-    store = Store(engine, clock)
+    store = Store(engine, clock, home=home or (place.parent.absolute() if isinstance(place, Path) else None))
     try:
         prepare(engine, name)
         yield store

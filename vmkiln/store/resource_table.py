@@ -67,7 +67,10 @@ class ResourceTable:
         """The subscriptions (lower case) that hold anything."""
         with self._reading.connect() as connection:
             return [
-                str(item) for item in connection.execute(sa.select(resources.c.subscription_id).distinct()).scalars()
+                str(item)
+                for item in connection.execute(
+                    sa.select(resources.c.subscription_id).where(resources.c.subscription_id != "").distinct()
+                ).scalars()
             ]
 
     def list(
