@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTINGS = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=60")
+SETTINGS = ("-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=60")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Cluster:
     directory: Path
     programs: Path
     as_user: tuple[str, ...]
+    listen: str = ""
 
     def url(self, database: str) -> str:
         return f"postgresql://vmkiln@/{database}?host={self.directory}"
@@ -36,7 +37,10 @@ class Cluster:
 
     def control(self, *words: str) -> None:
         """pg_ctl: start, stop, restart."""
-        log, options = self.directory / "log", " ".join((*SETTINGS, "-k", str(self.directory)))
+        log, options = (
+            self.directory / "log",
+            " ".join((*SETTINGS, "-k", str(self.directory), "-h", f"'{self.listen}'")),
+        )
         command = [
             *self.as_user,
             self.programs / "pg_ctl",
@@ -59,18 +63,24 @@ def programs() -> Path:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A server while the block lasts. It refuses to run as root; then Debian's user `postgres` runs it."""
+def cluster(*, listen: str = "", network: str = "") -> Iterator[Cluster]:
+    """A server while the block lasts. It refuses to run as root; then Debian's user `postgres` runs it.
+
+    With an address to `listen` on, it also serves TCP, to a `network`.
+    """
     directory = Path(tempfile.mkdtemp(prefix="vmkiln-pg-"))  # short: a socket's path has at most 107 bytes
     as_user: tuple[str, ...] = ()
     if os.geteuid() == 0:
         shutil.chown(directory, "postgres")
         directory.chmod(0o755)
         as_user = ("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--")
-    made = Cluster(directory, programs(), as_user)
+    made = Cluster(directory, programs(), as_user, listen)
     try:
         init = [*as_user, made.programs / "initdb", "-D", directory / "data", "-U", "vmkiln", "-A", "trust", "-N"]
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
+        if network:
+            with (directory / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
         made.control("start")
         try:
             yield made

@@ -48,7 +48,7 @@ def living(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
 def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterator[Service]:
     """Such a service, with its database in a place."""
     with opened(place) as store:
-        settings = Settings(home)
+        settings = Settings(home, database_url=place if isinstance(place, str) else "")
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
         with working(builder):
             yield started(store, home, access, builder)

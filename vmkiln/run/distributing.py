@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vmkiln.errors import DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
+from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
@@ -97,7 +97,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             artifact = _version_before(staged, target, outputs, done.values()) or await _publish(staged, facts, target)
             row = RunOutputRow(run_id, name, artifact.artifact_id, artifact.artifact_uri, "Succeeded", "")
             staged.tell(Notice(f"{name}: {artifact.artifact_id or artifact.artifact_uri}"))
-        except RunTakenOver:
+        except (RunTakenOver, DatabaseAway):
             raise
         except (VmkilnError, OSError) as error:
             row = RunOutputRow(run_id, name, "", "", "Failed", str(error))

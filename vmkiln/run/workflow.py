@@ -14,6 +14,7 @@ from typing import Any
 
 from vmkiln.errors import (
     CustomizationFailed,
+    DatabaseAway,
     RunCanceled,
     RunTakenOver,
     RunTimedOut,
@@ -38,6 +39,8 @@ from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import OnError
 
+# another attempt has the run, or nobody could say that it ended: then it is begun anew
+NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
     "Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'"
@@ -72,8 +75,8 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
                 raise
             minutes = timeout_seconds // 60
             raise RunTimedOut(TIMEOUT_MESSAGE, hint=f"buildTimeoutInMinutes is {minutes}") from error
-    except RunTakenOver:
-        raise  # the run's end is for the attempt that has it now
+    except NOT_OURS_TO_END:
+        raise
     except asyncio.CancelledError as error:
         if request.is_stopping() and host.store.requeue_run(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
             raise RunCanceled("the service ends; the run starts anew with the next one") from error
@@ -82,6 +85,8 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         raise canceled from error
     except BaseExceptionGroup as group:
         cause = _masked_error(_first_of(group), request.mask)
+        if isinstance(cause, NOT_OURS_TO_END):
+            raise cause from group
         _end(host, request, tell, RunState.FAILED, cause)
         raise cause from group
     except Exception as error:

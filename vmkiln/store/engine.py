@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+import sqlalchemy.orm
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import DatabaseAway, InputError, RunTakenOver
@@ -24,7 +25,15 @@ READS = "vmkiln_reads"  # the execution option of an engine whose transactions d
 FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the boot of the host that must have it
 PATIENCE_SECONDS = 10.0  # how long a connection is tried for while PostgreSQL restarts
 CONNECT_AGAIN_SECONDS = 0.25
-AWAY = ("refused", "starting up", "shutting down", "closed the connection", "No such file")  # what libpq says then
+AWAY = (  # what libpq says of a server that may be back in a moment
+    "refused",
+    "starting up",
+    "shutting down",
+    "closed the connection",
+    "reset by peer",
+    "timeout expired",
+    "No such file",
+)
 WRITE_LOCK = 0x766D6B696C6E  # any number, as long as it is always the same
 IDLE_SECONDS = 10
 POOL_SIZE = 16

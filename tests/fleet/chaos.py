@@ -1,0 +1,228 @@
+"""Runs go through a fleet while its hosts are killed, frozen, cut off, and its database is restarted.
+
+    unshare --user --map-current-user --keep-caps --net --mount \\
+        python tests/fleet/chaos.py DIRECTORY [RUNS] [ROUNDS] [SEED]
+
+Prints what was seen as JSON, and the table of docs/fleet-chaos.md on standard error.
+"""
+
+import json
+import random
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fleet.small_fleet import CPUS, LEASE_SECONDS, BuildHost, Fleet, small_fleet
+
+from vmkiln.errors import VmkilnError
+from vmkiln.run.image_builder import queued_run
+from vmkiln.run.shared_storage import shared_storage
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.store.database import Store, opened
+from vmkiln.store.rows import ResourceRow
+
+SUBSCRIPTIONS = [str(uuid.UUID(int=number)) for number in range(1, 4)]
+GALLERY = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/d"
+PROPERTIES = {
+    "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12", "version": "latest"},
+    "customize": [{"type": "Shell", "name": "publish", "inline": ["publish"]}],
+    "distribute": [
+        {"type": "SharedImage", "runOutputName": "out", "galleryImageId": GALLERY, "replicationRegions": ["westus2"]}
+    ],
+    "provisioningState": "Succeeded",
+}
+FAULTS = ("kill -9", "frozen", "cut off", "database restarted")
+LONG = 1.7 * LEASE_SECONDS  # longer than a lease
+MOST_TAKE_OVER_SECONDS = 30.0
+MOST_SECONDS = 240.0
+
+
+@dataclass
+class Seen:
+    """What was watched: how much room hosts kept at most, and how long each fault's runs took to find another host."""
+
+    most_cpus: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    faults: list[tuple[str, int, float]] = field(default_factory=list)
+
+
+def fill(settings: Settings, store: Store, count: int) -> list[str]:
+    """Templates of three subscriptions with a run each that waits; gives the runs' ids."""
+    staging_resource_group.create(settings.staging, store, name="IT_fleet", run_id="", tags={})
+    shared = shared_storage(settings, store)
+    assert shared is not None
+    shared.push_submission("IT_fleet")
+    store.define_image(GALLERY, os_type="Linux", generation=1)
+    rows = []
+    for number in range(count):
+        subscription = SUBSCRIPTIONS[number % len(SUBSCRIPTIONS)]
+        path = f"/subscriptions/{subscription}/resourceGroups/rg/providers/Microsoft.VirtualMachineImages"
+        rows.append(
+            ResourceRow(
+                id=f"{path}/imageTemplates/t{number}",
+                type="Microsoft.VirtualMachineImages/imageTemplates",
+                name=f"t{number}",
+                subscription_id=subscription,
+                resource_group="rg",
+                location="local",
+                identity={"type": "None"},
+                properties=PROPERTIES,
+                state={"api_version": "2025-10-01", "staging_group": "IT_fleet"},
+            )
+        )
+    store.resources.insert_many(rows)
+    begin = datetime.now(UTC) - timedelta(hours=1)
+    runs = [queued_run(row, run_id=str(uuid.uuid4()), reason="request") for row in rows]
+    store.add_runs([type(run)(**{**vars(run), "started": begin + timedelta(seconds=n)}) for n, run in enumerate(runs)])
+    return [run.run_id for run in runs]
+
+
+def watch(fleet: Fleet, store: Store, seen: Seen, is_over: threading.Event) -> None:
+    """Start hosts again that ended, and sum up what each keeps, until it is over."""
+    while not is_over.wait(0.1):
+        for host in fleet.hosts:
+            host.again_if_ended()
+        try:
+            kept: Counter[str] = Counter()
+            for row in store.hosts.reservations():
+                kept[row.boot] += row.cpus
+        except VmkilnError:
+            continue  # the database is being restarted
+        for boot, cpus in kept.items():
+            seen.most_cpus[boot] = max(seen.most_cpus[boot], cpus)
+
+
+def boot_of(store: Store, host: BuildHost) -> str:
+    return next((row.boot for row in store.hosts.all() if row.name == host.name), "")
+
+
+def busiest(fleet: Fleet, store: Store) -> BuildHost:
+    """The host that has the most runs, waiting a little for one that has any."""
+    deadline = time.monotonic() + 10
+    while True:
+        kept = Counter(row.boot for row in store.hosts.reservations())
+        found = max(fleet.hosts, key=lambda host: kept[boot_of(store, host)])
+        if kept[boot_of(store, found)] or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+def strike(fleet: Fleet, store: Store, fault: str, host: BuildHost) -> tuple[int, float]:
+    """One fault; returns how many runs it met, and after how many seconds none of them was that host's any more."""
+    boot = boot_of(store, host)
+    met = {placed.run_id for placed in store.hosts.placed(boot=boot)}
+    begin = time.monotonic()
+    match fault:
+        case "kill -9":
+            host.send(signal.SIGKILL)
+        case "frozen":
+            host.send(signal.SIGSTOP)
+        case "cut off":
+            host.cut_off(True)
+        case _:
+            fleet.server.control("-m", "immediate", "restart")
+            return len(met), time.monotonic() - begin
+    taken = 0.0
+    while (elapsed := time.monotonic() - begin) < LONG or (met and not taken and elapsed < MOST_TAKE_OVER_SECONDS):
+        time.sleep(0.05)
+        if not taken and not {placed.run_id for placed in store.hosts.placed(boot=boot)} & met:
+            taken = time.monotonic() - begin
+    if fault == "frozen":
+        host.send(signal.SIGCONT)
+    if fault == "cut off":
+        host.cut_off(False)
+    return len(met), taken or float("inf")
+
+
+def concurrency(journal: Path) -> dict[str, int]:
+    """How many builds each boot went through at once, at most, by its own word."""
+    now: dict[str, set[str]] = defaultdict(set)
+    most: dict[str, int] = defaultdict(int)
+    for line in journal.read_text().splitlines():
+        _, what, boot, run_id, attempt = line.split()
+        (now[boot].add if what == "begin" else now[boot].discard)(f"{run_id}-{attempt}")
+        most[boot] = max(most[boot], len(now[boot]))
+    return dict(most)
+
+
+def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds: int, seed: int) -> dict[str, Any]:
+    """The whole of it; returns what was seen."""
+    chosen = random.Random(seed)  # noqa: S311
+    ids = fill(settings, store, count)
+    seen, is_over = Seen(), threading.Event()
+    watching = threading.Thread(target=watch, args=(fleet, store, seen, is_over))
+    watching.start()
+    begin = time.monotonic()
+    while not fleet.journal.exists():
+        time.sleep(0.1)
+    order = [fault for fault in FAULTS for _ in range(rounds)]
+    chosen.shuffle(order)
+    for fault in order:
+        time.sleep(chosen.uniform(0.5, 2.0))
+        seen.faults.append((fault, *strike(fleet, store, fault, busiest(fleet, store))))
+    while any(run.ended is None for run in store.runs_by_id(ids).values()) and time.monotonic() - begin < MOST_SECONDS:
+        time.sleep(0.2)
+    seconds = time.monotonic() - begin
+    is_over.set()
+    watching.join()
+    runs = store.runs_by_id(ids)
+    images = store.list_images(prefix=f"{GALLERY}/versions/")
+    shared = shared_storage(settings, store)
+    assert shared is not None
+    shared.reconcile()
+    objects = [path for path in (fleet.directory / "shared" / "images").rglob("*") if path.is_file()]
+    return {
+        "runs": count,
+        "seconds": seconds,
+        "states": Counter(run.state for run in runs.values()),
+        "attempts": Counter(int(run.facts.get("attempt", 1)) for run in runs.values()),
+        "messages": sorted({run.message for run in runs.values() if run.message}),
+        "images": Counter(Counter(image.run_id for image in images).values()),
+        "strangers": sorted({image.run_id for image in images} - set(ids)),
+        "outputs": Counter(len(store.list_run_outputs(run_id)) for run_id in ids),
+        "objects": len(objects),
+        "most_cpus": max(seen.most_cpus.values()),
+        "most_at_once": max(concurrency(fleet.journal).values()),
+        "room_for": CPUS // 2,
+        "kept_at_the_end": len(store.hosts.reservations()),
+        "boots": len(seen.most_cpus),
+        "exits": Counter(str(end) for host in fleet.hosts for end in host.ends),
+        "lease_seconds": LEASE_SECONDS,
+        "faults": seen.faults,
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The table of docs/fleet-chaos.md."""
+    lines = ["| fault | times | runs it met | taken over after, at most |", "|---|---|---|---|"]
+    for fault in FAULTS:
+        mine = [item for item in found["faults"] if item[0] == fault]
+        after = "they go on" if fault == FAULTS[-1] else f"{max(item[2] for item in mine):.1f} s"
+        lines.append(f"| {fault} | {len(mine)} | {sum(item[1] for item in mine)} | {after} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 20261127
+    with small_fleet(directory) as fleet:
+        settings = Settings(directory / "home", database_url=fleet.url, object_store=(directory / "shared").as_uri())
+        with opened(fleet.url, home=settings.home) as store:
+            found = chaos(fleet, settings, store, count, rounds=rounds, seed=seed)
+    found["left"] = [str(path) for host in fleet.hosts for path in (host.home / "runs").glob("*")]
+    sys.stderr.write(table(found) + "\n")
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

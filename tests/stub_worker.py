@@ -1,0 +1,66 @@
+"""A build host of a fleet as a process of its own: everything is real but the virtual machines.
+
+    python -m stub_worker HOME NAME
+
+The environment names the database and the object store; STUB_CPUS is what it has, LEASE_SECONDS how long its lease
+lasts. Each build writes a line to STUB_JOURNAL when it begins and when it ends. Ends on SIGTERM.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import stub_build
+
+from vmkiln.run.admission import Room
+from vmkiln.run.attempt import HostWork
+from vmkiln.run.host_identity import HostIdentity
+from vmkiln.run.hosting import Hosting
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.shared_storage import shared_storage
+from vmkiln.service import opened_store
+from vmkiln.serving import only_service
+from vmkiln.settings import Settings, read_settings
+
+
+def note(request: RunRequest, what: str) -> None:
+    """One line of the journal, written whole: when, what, whose, which attempt of which run."""
+    line = f"{time.monotonic()} {what} {request.boot} {request.run_id} {request.attempt}\n"
+    descriptor = os.open(os.environ["STUB_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+async def main(settings: Settings, name: str) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with only_service(settings), opened_store(settings, lambda _text: None) as store:
+        shared = shared_storage(settings, store)
+        build = stub_build.stub_build(settings, store, shared=shared)
+
+        async def noted(request: RunRequest, tell: Tell) -> object:
+            note(request, "begin")
+            try:
+                return await build(request, tell)
+            finally:
+                note(request, "end")
+
+        room = Room(int(os.environ["STUB_CPUS"]), 1024**2, 1024**3)
+        work = HostWork(noted, capacity=lambda: room, shared=shared)
+        identity = HostIdentity(name=name, lease_seconds=float(os.environ["LEASE_SECONDS"]))
+        await Hosting(settings, store, work, identity).serve()
+
+
+if __name__ == "__main__":
+    stub_build.PHASE_SECONDS = float(os.environ.get("PHASE_SECONDS", "0.05"))
+    try:
+        asyncio.run(main(replace(read_settings(), home=Path(sys.argv[1])), sys.argv[2]))
+    except asyncio.CancelledError:
+        sys.exit(0)
