@@ -24,6 +24,7 @@ from stub_build import stub_build
 
 from vmkiln.images.image_store import sha256_of
 from vmkiln.run import shared_storage
+from vmkiln.run.blob_storage import account_of
 from vmkiln.run.image_builder import ImageBuilder, queued_run
 from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.settings import Settings
@@ -135,3 +136,17 @@ def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
     assert image is not None
     assert image.detail["object"] == f"images/{run.run_id}/0002/{image.digest}.qcow2"
     assert image.path.parent.name.endswith(f"-{run.run_id[:8]}-2")
+
+
+def test_scripts_that_the_service_copied_are_on_the_host_before_its_run_starts(fleet: Fleet) -> None:
+    service, shared = fleet.service, fleet.service.parts.shared
+    provisioned(service, TEMPLATE, a_template("text"))
+    blob = {"copies": {"properties.customize[0].scriptUri": "scripts/0000-a.sh"}}
+    row = service.parts.store.resources.change(TEMPLATE, lambda old: replace(old, state={**old.state, **blob}))
+    assert row is not None
+    assert shared is not None
+    account = account_of(service.parts.settings, row.state["staging_group"])
+    account.blob("scripts/0000-a.sh").write_bytes(b"echo a")
+    shared.push_submission(row.state["staging_group"])
+    service.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
