@@ -54,6 +54,12 @@ def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None
     for method, suffix in (("DELETE", ""), ("PUT", ""), ("POST", "/stop"), ("POST", "/containers/packer/exec")):
         response = living.request(method, group + suffix, {} if method == "PUT" else None)
         assert (response.status_code, code_of(response)) == (409, "OperationNotAllowed")
+    for action in ("exec", "attach"):
+        told = living.request("POST", f"{group}/containers/packer/{action}", {"command": "sh"}).json()["error"][
+            "message"
+        ]
+        assert "az container logs --follow" in told
+        assert living.request("POST", f"{path}/none/containers/packer/{action}").status_code == 404
     assert living.get(group, token="stranger").status_code == 403
     assert living.get(f"{path}/none").status_code == 404
     assert living.get(f"{group}/containers/packer/logs?tail=x").status_code == 400
