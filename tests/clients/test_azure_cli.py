@@ -76,11 +76,15 @@ def test_a_template_made_of_arguments_step_by_step(az: Az, group_id: str) -> Non
     )  # fmt: skip
     add = ("image", "builder", "customizer", "add", *where, "--defer")
     az(*add, "--customizer-name", "shell", "--type", "shell", "--inline-script", "echo one", "echo two")
+    az(*add, "--customizer-name", "gone", "--type", "shell", "--inline-script", "false")
+    az("image", "builder", "customizer", "remove", *where, "--defer", "--customizer-name", "gone")
+    az("image", "builder", "output", "add", *where, "--defer", "--is-vhd", "--output-name", "disk")
     az("image", "builder", "validator", "add", *where, "--defer")
     az("image", "builder", "error-handler", "add", *where, "--defer", "--on-customizer-error", "cleanup")
     made = az("image", "builder", "update", *where)
     assert made["provisioningState"] == "Succeeded"
-    assert made["customize"][0]["inline"] == ["echo one", "echo two"]
+    assert [item["inline"] for item in made["customize"]] == [["echo one", "echo two"]]
+    assert sorted(item["type"] for item in made["distribute"]) == ["ManagedImage", "VHD"]
     az("image", "builder", "delete", *where)
 
 
