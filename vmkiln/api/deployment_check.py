@@ -135,7 +135,8 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         if resource.type.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
             mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is not served here"))
         elif resource.type.lower() in BY_BUILDS:
-            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is made by builds only", BOOT_HINT))
+            hint = BOOT_HINT if type_name == "virtualmachines" else None
+            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is made by builds only", hint))
         elif not call.may(Permission.WRITE, resource.id):
             message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
