@@ -1,7 +1,8 @@
 """Builds without virtual machines, for tests of the service: the run's own state machine, with stand-in phases.
 
-What a template asks for decides how its run goes: an inline command `fail` fails it, `wait` keeps it going until it
-is cancelled, `publish` distributes a small disk for real; otherwise every distribute target gets an output.
+What a template asks for decides how its run goes: an inline command `fail` fails it, `fail while FILE` does as long as
+there is that file, `wait` keeps it going until it is cancelled, `publish` distributes a small disk for real; otherwise
+every distribute target gets an output.
 """
 
 import asyncio
@@ -109,7 +110,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                         log.write(line, kind="OUT")
                         if line == "wait":
                             await asyncio.Event().wait()
-                        if line == "fail":
+                        if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
                             raise CustomizationFailed("a customizer failed: exit status 1")
             await asyncio.sleep(PHASE_SECONDS)
             store.begin_phase(run_id, Phase.DISTRIBUTING)

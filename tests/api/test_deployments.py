@@ -18,6 +18,7 @@ from in_process import (
 
 DEPLOYMENT = f"{GROUP}/providers/Microsoft.Resources/deployments/d1"
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+MACHINES = "Microsoft.Compute/virtualMachines"
 IDENTITY = {"type": IDENTITIES, "apiVersion": "2023-01-31", "location": "[resourceGroup().location]"}
 
 
@@ -32,6 +33,11 @@ def body(*resources: dict[str, Any], **template: Any) -> dict[str, Any]:
     mode = template.pop("mode", "Incremental")
     whole = {"$schema": "x", "contentVersion": "1.0.0.0", "resources": list(resources), **template}
     return {"properties": {"mode": mode, "parameters": parameters, "template": whole}}
+
+
+def nested(properties: dict[str, Any]) -> dict[str, Any]:
+    kind = {"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "inner"}
+    return {**kind, "properties": {"mode": "Incremental", **properties}}
 
 
 def deployed(service: Service, content: dict[str, Any], path: str = DEPLOYMENT, **options: Any) -> dict[str, Any]:
@@ -195,7 +201,13 @@ def test_child_resources_wait_for_their_parent(live: Service) -> None:
         (body({**IDENTITY, "name": "x"}, parameters={"needed": {"type": "int"}}), "needed"),
         (body(the_image_template(properties={"source": {"type": "Nonsense"}})), "Nonsense"),
         (body({**IDENTITY, "name": "x"}, {**IDENTITY, "name": "X"}), "also made"),
-        ({"properties": {"mode": "Incremental", "templateLink": {"uri": "https://example.org"}}}, "template"),
+        ({"properties": {"mode": "Incremental", "templateLink": {"uri": "https://example.org"}}}, "are not fetched"),
+        (body(nested({"templateLink": {"uri": "https://example.org"}})), "a linked deployment is not fetched"),
+        (
+            body(nested({"template": {"resources": [{**IDENTITY, "name": "x", "dependsOn": ["nowhere"]}]}})),
+            "resources[0].properties.template.resources[0].dependsOn",
+        ),
+        (body({"type": MACHINES, "apiVersion": "2024-07-01", "name": "x"}), "vmkiln image boot"),
         ({"properties": {"mode": "Sideways", "template": {"resources": []}}}, "mode"),
         ({}, "properties"),
     ],
@@ -264,9 +276,16 @@ def test_what_if_tells_what_would_change(live: Service) -> None:
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/new").status_code == 404
 
 
-def test_mode_complete_deletes_what_the_template_lacks(live: Service) -> None:
+def test_what_if_of_a_nested_deployment_tells_what_it_would_make(live: Service) -> None:
+    content = body(nested({"template": {"resources": [{**IDENTITY, "name": "inside"}]}}))
+    found = live.request("POST", f"{DEPLOYMENT}/whatIf", content).json()["properties"]["changes"]
+    assert [(item["resourceId"].rsplit("/", 1)[-1], item["changeType"]) for item in found] == [("inside", "Create")]
+
+
+@pytest.mark.parametrize("mode", ["Complete", "complete"])
+def test_mode_complete_deletes_what_the_template_lacks(live: Service, mode: str) -> None:
     deployed(live, body({**IDENTITY, "name": "old"}, {**IDENTITY, "name": "kept"}))
-    deployed(live, body({**IDENTITY, "name": "kept"}, mode="Complete"))
+    deployed(live, body({**IDENTITY, "name": "kept"}, mode=mode))
     names = [item["name"] for item in live.get(f"{GROUP}/providers/{IDENTITIES}").json()["value"]]
     assert names == ["kept"]
 

@@ -230,7 +230,26 @@ def test_identities_are_merged_without_regard_to_case(live: Service) -> None:
 
     assert uuid.UUID(change({one: {}})["userAssignedIdentities"][one]["principalId"])
     assert list(change({one.lower(): {}})["userAssignedIdentities"]) == [one]
-    assert change({one.upper(): None}) == {"type": "None"}
+    both = {"identity": {"type": "UserAssigned", "userAssignedIdentities": {f"{one}2": {}}}}
+    refused = live.request("PATCH", TEMPLATE, both)
+    assert (refused.status_code, code_of(refused)) == (400, "ValidationFailed")
+    assert "at most one" in refused.text
+    swapped = change({one: None, f"{one}2": {}})
+    assert list(swapped["userAssignedIdentities"]) == [f"{one}2"]
+    assert change({f"{one}2".upper(): None}) == {"type": "None"}
+
+
+def test_managed_resource_tags_stand_on_what_the_service_makes(live: Service) -> None:
+    found = provisioned(live, TEMPLATE, a_template(managedResourceTags={"team": "db"}))
+    group = live.get(found["properties"]["exactStagingResourceGroup"], api_version="2024-11-01").json()
+    assert group["tags"] == {
+        "team": "db",
+        "createdBy": "AzureVMImageBuilder",
+        "imageTemplateName": "web",
+        "imageTemplateResourceGroupName": "rg1",
+    }
+    accounts = live.get(f"{group['id']}/providers/Microsoft.Storage/storageAccounts").json()["value"]
+    assert [item["tags"].get("team") for item in accounts] == ["db"]
 
 
 def test_etags_guard_against_lost_updates(live: Service) -> None:

@@ -1,6 +1,10 @@
 """The service as a whole: one for each state directory, ended without waiting for what can be asked for again."""
 
 import asyncio
+import os
+import ssl
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +14,12 @@ import pytest
 from in_process import TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
+from vmkiln.api.tls import ensure_tls
 from vmkiln.errors import InputError
 from vmkiln.run.kept_template import TYPE
 from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
-from vmkiln.store.database import opened
+from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import ResourceRow
 
 
@@ -71,6 +76,30 @@ def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
         kept = store.resources.get(place)
         assert kept is not None
         assert kept.properties["provisioningState"] == "Succeeded"
+
+
+def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Path) -> None:
+    own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1"], now=utc_now())
+    home = tmp_path / "state"
+    command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(home)]
+    command += ["--tls-cert", str(own.certificate), "--tls-key", str(own.key)]
+    environment = {**os.environ, "VMKILN_HOME": str(tmp_path / "other")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = next(line for line in process.stderr if line.startswith("serving "))
+            url = said.split()[1]
+            trusted = ssl.create_default_context(cafile=str(own.authority))
+            with httpx.Client(verify=trusted, base_url=url) as client:
+                assert client.get("/healthz").status_code == 200
+                assert client.get("/subscriptions?api-version=2022-12-01").status_code == 401
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert url.startswith("https://localhost:")
+    assert str(home) in said
+    assert not (tmp_path / "other").exists()
+    assert not (home / "service/tls").exists()
 
 
 def test_the_endpoint_is_remembered_for_this_machines_commands(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ Source: aib-reference.md, sections 1.3 and 2. `since` is the api-version that br
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, InstantWork, Service, TestAccess, add_group, code_of, started
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InstantWork, Service, TestAccess, add_group, code_of, started
 
 from vmkiln.store.database import opened
+from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.api_version import API_VERSIONS
 
 STABLE = [version for version in API_VERSIONS if not version.endswith("-preview")]
@@ -262,6 +263,76 @@ def test_run_and_cancel_have_the_documented_codes_and_headers(kept: Service, ver
     assert (error if version < "2021-10-01" else error["error"])["code"] == "OperationNotAllowed"
     assert kept.request("POST", f"{TEMPLATE}/cancel", api_version=version).status_code == 204
     assert kept.request("DELETE", TEMPLATE, api_version=version).status_code == 202
+
+
+RESOURCE = {"id", "name", "type", "properties"}
+
+
+def one_of(kept: Service, path: str, version: str, members: set[str]) -> dict[str, Any]:
+    """The only item of a list, which has these members and is answered alike by its own address."""
+    found = kept.get(path, api_version=version).json()
+    assert len(found["value"]) == 1
+    item: dict[str, Any] = found["value"][0]
+    assert members <= set(item)
+    alone = kept.get(item["id"], api_version=version)
+    assert (alone.status_code, alone.json()) == (200, item)
+    return item
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: Service, version: str) -> None:
+    identity = {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
+    properties = {"source": LINUX, "customize": [SHELL], "distribute": [MANAGED]}
+    assert kept.put(TEMPLATE, {"location": "westus", "identity": identity, "properties": properties}).status_code == 201
+    for where in (f"/subscriptions/{SUBSCRIPTION}", GROUP):
+        one_of(
+            kept, f"{where}/providers/Microsoft.VirtualMachineImages/imageTemplates", version, {*RESOURCE, "location"}
+        )
+    kept.request("POST", f"{TEMPLATE}/run", api_version=version)
+    store = kept.parts.store
+    run_id = store.runs_of_template(TEMPLATE)[0].run_id
+    store.put_run_output(RunOutputRow(run_id, "managed", IMAGE, "", "Succeeded", ""))
+    output = one_of(kept, f"{TEMPLATE}/runOutputs", version, RESOURCE)
+    assert output["type"] == "Microsoft.VirtualMachineImages/imageTemplates/runOutputs"
+    assert output["properties"] == {"artifactId": IMAGE, "provisioningState": "Succeeded"}
+    assert kept.request("POST", f"{TEMPLATE}/cancel", api_version=version).status_code == 204
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("2020-02-14", {"identity": {"type": "None"}}),
+        ("2023-07-01", {"properties": {"distribute": [MANAGED, VHD]}}),
+        ("2024-02-01", {"properties": {"vmProfile": {"vmSize": "Standard_D2s_v3", "osDiskSizeGB": 127}}}),
+    ]
+    for since, change in changes:
+        response = kept.request("PATCH", TEMPLATE, change, api_version=version)
+        assert response.status_code == (200 if version >= since else 400), response.text
+        if response.status_code == 200:
+            check_same(change, response.json(), "")
+    assert kept.request("DELETE", TEMPLATE, api_version=version).status_code == 202
+
+
+@pytest.mark.parametrize("version", [version for version in STABLE if version >= "2022-07-01"])
+def test_triggers_have_the_documented_codes_and_shape(kept: Service, version: str) -> None:
+    source = {**LINUX, "publisher": "Debian", "offer": "debian-12", "sku": "12"}
+    properties = {"source": source, "customize": [SHELL], "distribute": [MANAGED]}
+    kept.put(TEMPLATE, {"location": "westus", "identity": {"type": "None"}, "properties": properties})
+    path = f"{TEMPLATE}/triggers/source"
+    made = kept.put(path, {"properties": {"kind": "SourceImage"}}, api_version=version)
+    assert made.status_code == 201
+    assert "Azure-AsyncOperation" in made.headers
+    trigger = one_of(kept, f"{TEMPLATE}/triggers", version, {*RESOURCE, "systemData"})
+    assert trigger["type"] == "Microsoft.VirtualMachineImages/imageTemplates/triggers"
+    assert trigger["properties"]["kind"] == "SourceImage"
+    assert set(trigger["properties"]["status"]) == {"code", "message", "time"}
+    gone = kept.request("DELETE", path, api_version=version)
+    assert (gone.status_code, "Location" in gone.headers) == (202, True)
+    assert kept.request("DELETE", path, api_version=version).status_code == 204
+    assert kept.request("DELETE", TEMPLATE, api_version=version).status_code == 202
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_the_operations_of_the_provider_have_the_documented_shape(kept: Service, version: str) -> None:
+    found = kept.get("/providers/Microsoft.VirtualMachineImages/operations", api_version=version).json()["value"]
+    assert all({"name", "display", "isDataAction"} <= set(item) for item in found)
+    assert all({"provider", "resource", "operation", "description"} == set(item["display"]) for item in found)
 
 
 @pytest.mark.parametrize("version", [version for version in STABLE if version >= "2024-02-01"])

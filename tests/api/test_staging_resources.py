@@ -1,7 +1,11 @@
 """A template's staging resource group can be looked at while a build lives, and after."""
 
+import json
+
 import pytest
 from in_process import TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+
+from vmkiln.host.network_rules import FILE_NAME
 
 
 @pytest.fixture
@@ -54,12 +58,37 @@ def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None
     for method, suffix in (("DELETE", ""), ("PUT", ""), ("POST", "/stop"), ("POST", "/containers/packer/exec")):
         response = living.request(method, group + suffix, {} if method == "PUT" else None)
         assert (response.status_code, code_of(response)) == (409, "OperationNotAllowed")
+    for action in ("exec", "attach"):
+        told = living.request("POST", f"{group}/containers/packer/{action}", {"command": "sh"}).json()["error"][
+            "message"
+        ]
+        assert "az container logs --follow" in told
+        assert living.request("POST", f"{path}/none/containers/packer/{action}").status_code == 404
     assert living.get(group, token="stranger").status_code == 403
     assert living.get(f"{path}/none").status_code == 404
     assert living.get(f"{group}/containers/packer/logs?tail=x").status_code == 400
     subscription = staging.partition("/resourceGroups")[0]
     every = living.get(f"{subscription}/providers/Microsoft.ContainerInstance/containerGroups").json()["value"]
     assert [item["id"] for item in every] == [group]
+
+
+def test_the_rules_in_force_are_told_with_their_packets(living: Service, staging: str) -> None:
+    run_id = living.parts.store.runs_of_template(TEMPLATE)[0].run_id
+    directory = living.parts.settings.staging / staging.rpartition("/")[2]
+    rule = {
+        "chain": "forward",
+        "comment": "far guest to the Internet",
+        "expression": "accept",
+        "packets": 7,
+        "bytes": 420,
+    }
+    path = f"{staging}/providers/Microsoft.Network/networkSecurityGroups/nsg"
+    (directory / FILE_NAME).write_text(json.dumps({"run_id": "another", "rules": [rule]}))
+    assert living.get(path).json()["properties"]["securityRules"] == []
+    (directory / FILE_NAME).write_text(json.dumps({"run_id": run_id, "rules": [rule]}))
+    told = living.get(path).json()["properties"]["securityRules"]
+    assert [(item["name"], item["properties"]["packetCount"]) for item in told] == [("far guest to the Internet", 7)]
+    living.request("POST", f"{TEMPLATE}/cancel")
 
 
 def test_the_log_lies_where_a_failed_runs_message_says(living: Service) -> None:

@@ -1,5 +1,6 @@
 """Triggers: a template runs when its source has a new version, and not again and again when that fails."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
+from vmkiln.run.watching import is_new
 from vmkiln.store.rows import ImageRow
 
 TRIGGER = f"{TEMPLATE}/triggers/source"
@@ -60,8 +62,52 @@ def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
 
 
-def test_after_several_failures_only_a_run_by_hand_helps(live: Service) -> None:
-    provisioned(live, TEMPLATE, template("fail"))
+def catalogue(version: str) -> str:
+    url = f"https://example.org/{version}.qcow2"
+    members = {"publisher": "Acme", "offer": "linux", "sku": "1", "recipe": "download", "format": "qcow2", "url": url}
+    more = {"release": "1", "checksum_url": "SHA512SUMS", "signature": "none"}
+    lines = [f'{name} = "{value}"' for name, value in {**members, **more}.items()]
+    return "\n".join(["[[image]]", "generation = 1", *lines, ""])
+
+
+def test_a_new_platform_image_in_the_catalogue_runs_the_template(live: Service) -> None:
+    place = live.parts.settings.catalogue
+    place.write_text(catalogue("1"))
+    source = {"type": "PlatformImage", "publisher": "Acme", "offer": "linux", "sku": "1", "version": "latest"}
+    provisioned(live, TEMPLATE, a_template(source=source))
+    assert live.put(TRIGGER, KIND).status_code == 201
+    place.unlink()  # there is no such image for a while, which is no new version
+    time.sleep(0.3)
+    place.write_text(catalogue("1"))
+    time.sleep(0.3)
+    assert live.parts.store.runs_of_template(TEMPLATE) == []
+    place.write_text(catalogue("2"))
+    assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
+    runs = live.parts.store.runs_of_template(TEMPLATE)
+    assert [run.facts["reason"] for run in runs] == ["trigger source"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "last_built", "is_it"),
+    [
+        ({"version": "1", "recipe": "a"}, {"version": "1", "recipe": "a"}, "", False),
+        ({"version": "1", "recipe": "a"}, {"version": "2", "recipe": "a"}, "", True),
+        ({"version": "1", "recipe": "a"}, {"version": "1", "recipe": "b"}, "1", True),
+        ({"version": "1", "recipe": "a"}, {"version": "2", "recipe": "a"}, "2", False),
+        ({"version": "1", "recipe": "a"}, {"version": "", "recipe": "a"}, "", False),
+        ({"version": "", "recipe": "a"}, {"version": "1", "recipe": "a"}, "1", False),
+    ],
+)
+def test_a_version_is_new_when_no_run_had_it(
+    before: dict[str, str], now: dict[str, str], last_built: str, is_it: bool
+) -> None:
+    assert is_new(before, now, last_built=last_built) is is_it
+
+
+def test_after_several_failures_only_a_run_by_hand_helps(live: Service, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    provisioned(live, TEMPLATE, template(f"fail while {broken}"))
     live.put(TRIGGER, KIND)
     for number in range(1, 4):
         publish(live, f"1.0.{number}")
@@ -74,6 +120,14 @@ def test_after_several_failures_only_a_run_by_hand_helps(live: Service) -> None:
     later = before[0].started + timedelta(seconds=1)
     wait_for(lambda: live.parts.now() > later)
     assert len(live.parts.store.runs_of_template(TEMPLATE)) == len(before)
+    broken.unlink()
+    assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
+    assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
+    assert live.get(TRIGGER).json()["properties"]["status"]["code"] == "Healthy"
+    publish(live, "1.1.0")
+    wait_for(lambda: len(live.parts.store.runs_of_template(TEMPLATE)) > len(before) + 1)
+    assert live.parts.store.runs_of_template(TEMPLATE)[0].facts["reason"] == "trigger source"
+    ended_run(live, TEMPLATE)
 
 
 def test_a_trigger_is_read_listed_and_deleted(live: Service) -> None:

@@ -76,11 +76,15 @@ def test_a_template_made_of_arguments_step_by_step(az: Az, group_id: str) -> Non
     )  # fmt: skip
     add = ("image", "builder", "customizer", "add", *where, "--defer")
     az(*add, "--customizer-name", "shell", "--type", "shell", "--inline-script", "echo one", "echo two")
+    az(*add, "--customizer-name", "gone", "--type", "shell", "--inline-script", "false")
+    az("image", "builder", "customizer", "remove", *where, "--defer", "--customizer-name", "gone")
+    az("image", "builder", "output", "add", *where, "--defer", "--is-vhd", "--output-name", "disk")
     az("image", "builder", "validator", "add", *where, "--defer")
     az("image", "builder", "error-handler", "add", *where, "--defer", "--on-customizer-error", "cleanup")
     made = az("image", "builder", "update", *where)
     assert made["provisioningState"] == "Succeeded"
-    assert made["customize"][0]["inline"] == ["echo one", "echo two"]
+    assert [item["inline"] for item in made["customize"]] == [["echo one", "echo two"]]
+    assert sorted(item["type"] for item in made["distribute"]) == ["ManagedImage", "VHD"]
     az("image", "builder", "delete", *where)
 
 
@@ -98,6 +102,10 @@ def test_a_run_is_cancelled_and_a_failed_one_told(az: Az, group_id: str, tmp_pat
     where = ("-g", staging, "-n", containers[0]["name"])
     assert "wait" in az.run("container", "logs", *where).stdout
     follow = az.start("container", "logs", *where, "--follow")
+    attach = az.start("container", "attach", *where)
+    entered = az.run("container", "exec", *where, "--exec-command", "/bin/sh")
+    assert entered.returncode != 0
+    assert "az container logs --follow" in entered.stderr
     refused = az.run("image", "builder", "delete", "-g", "rg1", "-n", "slow")
     assert refused.returncode != 0
     assert "OperationNotAllowed" in refused.stderr
@@ -106,6 +114,11 @@ def test_a_run_is_cancelled_and_a_failed_one_told(az: Az, group_id: str, tmp_pat
     followed, _ = follow.communicate(timeout=90)
     assert follow.returncode == 0
     assert "wait" in followed
+    attached, _ = attach.communicate(timeout=90)
+    assert attach.returncode == 0
+    assert "Container 'packer' is in state 'Running'" in attached
+    assert "Started container packer" in attached
+    assert "wait" in attached.partition("Start streaming logs:")[2]
     failed = az.run("image", "builder", "run", "-g", "rg1", "-n", "bad")
     assert failed.returncode != 0
     assert "PackerBuildFailed" in failed.stderr
@@ -147,6 +160,9 @@ def test_a_deployment(az: Az, group_id: str, tmp_path: Path) -> None:
     assert az(*group, "validate", *options)["properties"]["provisioningState"] == "Succeeded"
     changes = az(*group, "what-if", *options, "--no-pretty-print")["changes"]
     assert [item["changeType"] for item in changes] == ["Create"]
+    shown = az.run(*group, "what-if", *options).stdout
+    assert "+ Microsoft.VirtualMachineImages/imageTemplates/deployed [2024-02-01]" in shown
+    assert "Resource changes: 1 to create." in shown
     made = az(*group, "create", *options)
     assert made["properties"]["outputs"]["state"]["value"] == "Succeeded"
     assert az(*group, "show", "-g", "rg1", "-n", "d1")["name"] == "d1"
@@ -163,6 +179,12 @@ def test_a_deployment(az: Az, group_id: str, tmp_path: Path) -> None:
     az("resource", "delete", *by_type)
     broken = az.run(*group, "create", "-g", "rg1", "-n", "d2", "-f", str(path))
     assert broken.returncode != 0
+    link = {"mode": "Incremental", "templateLink": {"uri": "https://example.org/linked.json"}}
+    linked = {"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "l", "properties": link}
+    path.write_text(json.dumps({**content, "parameters": {}, "resources": [linked], "outputs": {}}))
+    refused = az.run(*group, "create", "-g", "rg1", "-n", "d3", "-f", str(path))
+    assert refused.returncode != 0
+    assert "a linked deployment is not fetched" in refused.stderr
 
 
 def test_galleries_networks_and_roles(az: Az) -> None:

@@ -1,6 +1,7 @@
 """The command: errors become messages and exit codes."""
 
 import pytest
+from typer.testing import CliRunner
 
 from vmkiln.cli import main
 from vmkiln.errors import HostUnfit, InputError, RunCanceled, RunFailed, VmkilnError
@@ -62,6 +63,17 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("vmkiln ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands(shell: str) -> None:
+    environment = {
+        "_VMKILN_COMPLETE": f"complete_{shell}", "COMP_WORDS": "vmkiln az-", "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "vmkiln az-", "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
+    done = CliRunner().invoke(main.app, [], prog_name="vmkiln", env=environment)
+    assert "az-setup" in done.output
+    assert "serve" not in done.output.split()
 
 
 def test_system_programs_are_found_after_the_users_own() -> None:

@@ -158,7 +158,7 @@ def test_a_timeout_says_so(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(customizing, "customize", forever)
     monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", 0.05)
-    with pytest.raises(RunTimedOut):
+    with pytest.raises(RunTimedOut, match="Timeout waiting for microservice to complete: 'context deadline exceeded'"):
         flow.run()
     assert flow.state() == ("Failed", "BuildTimeout")
 

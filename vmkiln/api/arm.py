@@ -11,8 +11,10 @@ from vmkiln.api.route import Answer
 from vmkiln.errors import ArmError, HostUnfit, ImageConflict, ImageNotFound, InputError, TemplateInvalid, VmkilnError
 
 log = logging.getLogger(__name__)
+VALIDATION_FAILED, NOT_SUPPORTED = "ValidationFailed", "CustomizerNotSupportedForImage"
 WRAPPED_SINCE = "2021-10-01"  # before it, Microsoft.VirtualMachineImages answered errors without the member `error`
-REVIEW = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields requirements in the Image Builder Template."  # noqa: E501
+REVIEW = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields {} in the Image Builder Template."
+REQUIREMENTS = REVIEW.format("requirements")
 
 
 def error_body(error: ArmError) -> dict[str, Any]:
@@ -61,10 +63,25 @@ def template_error(error: TemplateInvalid, *, api_version: str = "", kind: str =
         _mistake_text(mistake.path, str(mistake.message), mistake.hint, api_version, kind) for mistake in error.mistakes
     ]
     details = [
-        {"code": "ValidationFailed", "message": text, "target": mistake.path}
+        {"code": _mistake_code(str(mistake.message)), "message": text, "target": mistake.path}
         for text, mistake in zip(texts, error.mistakes, strict=True)
     ]
-    return ArmError(400, "ValidationFailed", "\n".join(texts), details=details)
+    codes = {detail["code"] for detail in details}
+    code = codes.pop() if len(codes) == 1 else VALIDATION_FAILED
+    return ArmError(400, code, "\n".join(texts), details=details)
+
+
+def _mistake_code(message: str) -> str:
+    return NOT_SUPPORTED if message.startswith(f"{NOT_SUPPORTED}: ") else VALIDATION_FAILED
+
+
+def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -> str:
+    fields = "".join(f" struct field {part[:1].upper()}{part[1:]}:" for part in parent.split(".") if part)
+    return (
+        f"Unmarshalling entity encountered error: unmarshalling type *{version}{kind}:{fields} "
+        f'unknown field "{name}"{more}. There is an issue with the syntax with the JSON template you are '
+        f"submitting. {REQUIREMENTS}"
+    )
 
 
 def _mistake_text(path: str, message: str, hint: str | None, api_version: str, kind: str) -> str:
@@ -73,14 +90,15 @@ def _mistake_text(path: str, message: str, hint: str | None, api_version: str, k
     more = f" ({hint})" if hint else ""
     if message == "is not a known member":
         version = f"v{api_version.replace('-', '_')}." if api_version else ""
-        return (
-            f"Unmarshalling entity encountered error: unmarshalling type *{version}{kind}: {where}: "
-            f'unknown field "{name}"{more}. There is an issue with the syntax with the JSON template you are '
-            f"submitting. {REVIEW}"
-        )
+        return _unmarshalling(parent, name, more, version, kind)
     if message == "is required":
-        return f"Validation failed: '{where}': Missing field {name}{more}. {REVIEW}"
-    return f"Validation failed: '{where}': Field '{name}' has a bad value: {message}{more}. {REVIEW}"
+        return f"Validation failed: '{where}': Missing field {name}{more}. {REVIEW.format('required')}"
+    if message.startswith(f"{NOT_SUPPORTED}: "):
+        told = message.removeprefix(f"{NOT_SUPPORTED}: ")
+        return f"{told}. Check the customizers referenced in the Image Builder Template: '{where}'{more}."
+    if message.startswith("Distribute target with Runoutput name"):
+        return f"Validation failed: {message}"
+    return f"Validation failed: '{where}': Field '{name}' has a bad value: {message}{more}. {REQUIREMENTS}"
 
 
 def accepted_headers(url: str, *, location: str = "", retry_after_seconds: int = 1) -> Mapping[str, str]:

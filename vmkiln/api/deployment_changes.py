@@ -5,7 +5,7 @@ from typing import Any
 
 from vmkiln.api.deployment_run import DeploymentRun
 from vmkiln.api.route import Call
-from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.errors import TemplateInvalid
 from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.template.deployment_template import NESTED
 
@@ -22,10 +22,10 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
             try:
                 child = plan.child(item, run.runtime)
                 found += changes_of(call, child, DeploymentRun(child, run.tools), is_complete=False)
-            except (NotReady, TemplateInvalid):
-                found.append(
-                    {"resourceId": item.id, "changeType": "Unsupported", "unsupportedReason": "needs other resources"}
-                )
+            except NotReady:
+                found.append(_unsupported(item, "needs other resources"))
+            except TemplateInvalid as error:
+                found.append(_unsupported(item, str(error.mistakes[0])))
             continue
         found.append(_change(call, plan, run, item))
     if is_complete and "resourceGroupName" in call.names:
@@ -42,6 +42,10 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
     return found
 
 
+def _unsupported(item: PlannedResource, reason: str) -> dict[str, Any]:
+    return {"resourceId": item.id, "changeType": "Unsupported", "unsupportedReason": reason}
+
+
 def _change(call: Call, plan: DeploymentPlan, run: DeploymentRun, item: PlannedResource) -> dict[str, Any]:
     head = {"id": item.id, "type": item.type, "name": item.name.rsplit("/", 1)[-1], "apiVersion": item.api_version}
     before = call.parts.dispatch("GET", item.id, caller=call.caller, query={"api-version": item.api_version})
@@ -50,8 +54,7 @@ def _change(call: Call, plan: DeploymentPlan, run: DeploymentRun, item: PlannedR
     except NotReady as error:
         after = {**head, "properties": f"(known when {error.key} is there)"}
     except TemplateInvalid as error:
-        mistake: Mistake = error.mistakes[0]
-        return {"resourceId": item.id, "changeType": "Unsupported", "unsupportedReason": str(mistake)}
+        return _unsupported(item, str(error.mistakes[0]))
     if before.status >= 400 or not isinstance(before.body, dict):
         return {"resourceId": item.id, "changeType": "Create", "after": after}
     was = {name: value for name, value in before.body.items() if name not in OURS} | {"id": item.id}

@@ -7,6 +7,7 @@ from typing import Any
 from vmkiln.api.groups import group_of
 from vmkiln.api.providers import provider_bodies
 from vmkiln.api.route import Call, Permission
+from vmkiln.api.staging_resources import ONLY_HERE
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE
 from vmkiln.template.checked_template import check_image_template
@@ -16,6 +17,8 @@ from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedRes
 from vmkiln.template.deployment_template import NESTED
 
 DEPLOYMENT = "Microsoft.Resources/deployments"
+BY_BUILDS = {name.lower() for name in ONLY_HERE}
+BOOT_HINT = "`vmkiln image boot` starts a virtual machine from an image"
 
 
 def scope_of(call: Call) -> str:
@@ -49,6 +52,16 @@ def invalid(error: TemplateInvalid) -> ArmError:
     return ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{text}'", details=details)
 
 
+def mode_of(call: Call) -> str:
+    """Incremental or Complete, in any case. Raises: `ArmError` for anything else."""
+    given = call.body["properties"].get("mode") or "Incremental"
+    for mode in ("Incremental", "Complete"):
+        if isinstance(given, str) and given.lower() == mode.lower():
+            return mode
+    message = "`properties.mode` is Incremental or Complete"
+    raise ArmError(400, "InvalidRequestContent", message, target="properties.mode")
+
+
 def plan_of(call: Call) -> DeploymentPlan:
     """The deployment that a request's body describes. Raises: `ArmError` with every mistake of its declarations."""
     location = location_of(call)
@@ -63,11 +76,7 @@ def plan_of(call: Call) -> DeploymentPlan:
         hint = "templates are not fetched: put the template itself into the request" if linked else None
         message = "`properties.template` is required and must be an object"
         raise ArmError(400, "InvalidRequestContent", message, target="properties.template", hint=hint)
-    mode = properties.get("mode", "Incremental")
-    if mode not in ("Incremental", "Complete"):
-        raise ArmError(
-            400, "InvalidRequestContent", "`properties.mode` is Incremental or Complete", target="properties.mode"
-        )
+    mode_of(call)
     context = DeploymentContext(
         subscription_id=call.names["subscriptionId"],
         resource_group=call.names.get("resourceGroupName", ""),
@@ -112,6 +121,7 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     resources = plan.planned()
     served = provider_bodies(call.parts.routes)
     mistakes: list[Mistake] = []
+    nested: set[str] = set()
     for resource in resources:
         _, unknown = waits_for(resource, resources)
         mistakes += [
@@ -124,32 +134,60 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         types = {name.lower() for name in served.get(namespace, {"types": {}})["types"]}
         if resource.type.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
             mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is not served here"))
+        elif resource.type.lower() in BY_BUILDS:
+            hint = BOOT_HINT if type_name == "virtualmachines" else None
+            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is made by builds only", hint))
         elif not call.may(Permission.WRITE, resource.id):
             message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
         if resource.type.lower() == TYPE.lower():
             mistakes += _image_template_mistakes(plan, resource)
+        elif resource.type.lower() == NESTED and resource.path not in nested:
+            nested.add(resource.path)  # instances of a loop are alike
+            mistakes += _nested_mistakes(call, plan, resource)
     if mistakes:
         raise TemplateInvalid(list(dict.fromkeys(mistakes)))
     return resources
 
 
-def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
-    """What is wrong with an image template, unless it waits for the state of other resources."""
+def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
+    raise NotReady("another resource")
 
-    def unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
-        raise NotReady(resource.key)
 
+def _nested_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong in a nested deployment, unless it waits for the state of other resources."""
+    inside = f"{resource.path}.properties.template"
     try:
-        check_image_template(plan.body(resource, unknown), api_version=resource.api_version.lower())
+        child = plan.child(resource, _unknown)
     except NotReady:
         return []
     except TemplateInvalid as error:
-        is_placed = [mistake.path.startswith(resource.path) for mistake in error.mistakes]
-        return [
-            mistake if placed else Mistake(f"{resource.path}.{mistake.path}", mistake.message, mistake.hint)
-            for mistake, placed in zip(error.mistakes, is_placed, strict=True)
-        ]
+        return _placed(error, inside, own=f"{resource.path}.properties")
+    try:
+        check(call, child)
+    except TemplateInvalid as error:
+        return _placed(error, inside)
+    return []
+
+
+def _placed(error: TemplateInvalid, inside: str, *, own: str = "") -> list[Mistake]:
+    """The mistakes with their paths from the root of the template; those that begin with `own` have them; pure."""
+    return [
+        mistake
+        if own and mistake.path.startswith(own)
+        else Mistake(f"{inside}.{mistake.path}", mistake.message, mistake.hint)
+        for mistake in error.mistakes
+    ]
+
+
+def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong with an image template, unless it waits for the state of other resources."""
+    try:
+        check_image_template(plan.body(resource, _unknown), api_version=resource.api_version.lower())
+    except NotReady:
+        return []
+    except TemplateInvalid as error:
+        return _placed(error, resource.path, own=resource.path)
     return []
 
 
@@ -164,7 +202,7 @@ def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedRe
     return {
         "templateHash": str(int(hashlib.sha256(template.encode()).hexdigest()[:16], 16)),
         "parameters": plan.parameter_values(),
-        "mode": call.body["properties"].get("mode", "Incremental"),
+        "mode": mode_of(call),
         "correlationId": call.request_id,
         "providers": [
             {"namespace": name, "resourceTypes": [{"resourceType": item} for item in sorted(types)]}

@@ -20,6 +20,7 @@ from vmkiln.api.deployment_check import (
     invalid,
     known_properties,
     location_of,
+    mode_of,
     plan_of,
     scope_of,
 )
@@ -69,8 +70,7 @@ def what_if(call: Call) -> Answer:
     """POST whatIf: what would change."""
     plan = plan_of(call)
     run = DeploymentRun(plan, _tools(call, lambda _done: None))
-    mode = call.body["properties"].get("mode", "Incremental")
-    changes = changes_of(call, plan, run, is_complete=mode == "Complete")
+    changes = changes_of(call, plan, run, is_complete=mode_of(call) == "Complete")
     return Answer(200, {"status": "Succeeded", "properties": {"correlationId": call.request_id, "changes": changes}})
 
 
@@ -134,7 +134,7 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
     properties: dict[str, Any]
     try:
         outputs, made = DeploymentRun(plan, _tools(call, record, deployment_id)).carry_out()
-        if call.body["properties"].get("mode") == "Complete":
+        if mode_of(call) == "Complete":
             _delete_others(call, plan)
         properties = {
             "provisioningState": "Succeeded",

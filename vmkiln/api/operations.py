@@ -9,6 +9,7 @@ from typing import Any
 
 from vmkiln.api.arm import accepted_headers
 from vmkiln.api.route import Answer, Call, Permission, Route
+from vmkiln.api.run_message import run_message
 from vmkiln.errors import ArmError
 from vmkiln.run.run import RunState
 from vmkiln.store.operation_table import IN_PROGRESS
@@ -68,7 +69,11 @@ def current(call: Call, operation: OperationRow) -> OperationRow:
     status = "Failed" if run is None else STATUS_OF_RUN.get(run.state, IN_PROGRESS)
     error: dict[str, Any] = {}
     if status == "Failed":
-        error = {"code": run.error_code, "message": run.message} if run else {"code": "RunLost", "message": "gone"}
+        error = {"code": "RunLost", "message": "gone"}
+        if run is not None:
+            template = call.parts.store.resources.get(operation.resource_id)
+            group_id = str(template.properties.get("exactStagingResourceGroup") or "") if template else ""
+            error = {"code": run.error_code, "message": run_message(run, staging_group_id=group_id)}
     if status == "Canceled":
         error = {"code": "Canceled", "message": "The run was canceled."}
     ended = run.ended if run else operation.ended

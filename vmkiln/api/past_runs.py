@@ -11,8 +11,8 @@ from typing import Any
 from vmkiln.api.image_templates import ONE, find
 from vmkiln.api.operations import time_text
 from vmkiln.api.route import Answer, Call, Permission, Route
+from vmkiln.api.run_message import run_message
 from vmkiln.api.storage_accounts import MOST_BLOB_BYTES
-from vmkiln.api.template_body import run_message
 from vmkiln.errors import ArmError
 from vmkiln.run.run import RunState
 from vmkiln.staging.customization_log import lines_from

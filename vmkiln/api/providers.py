@@ -13,11 +13,12 @@ from vmkiln.template.api_version import API_VERSIONS
 
 ONE = "/subscriptions/{subscriptionId}/providers/{resourceProviderNamespace}"
 ANY_VERSIONS = ("2025-08-01", "2025-04-01", "2024-11-01", "2024-07-01", "2024-03-03", "2023-09-01", "2021-07-01")
+REGISTERED = ("Microsoft.KeyVault",)  # registered by az's quickstarts of Image Builder; nothing of it is served
 
 
 def provider_bodies(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
     """Every provider by its namespace in lower case, with the types that can be read; pure."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {name.lower(): {"namespace": name, "types": {}} for name in REGISTERED}
     for route in routes:
         _, marker, rest = route.path.rpartition("/providers/")
         parts = rest.split("/")

@@ -1,112 +1,43 @@
-"""Microsoft.Authorization: the roles there are, and who has them where; the same ones that requests are judged by.
+"""Microsoft.Authorization/roleAssignments: who has which role where; the same ones that requests are judged by.
 
-Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure's built-in roles. Roles of one's own
-can be kept, so that tutorials go through, but give no rights.
+Source: the ARM reference of Microsoft.Authorization.
 """
 
 import re
 from typing import Any
 
-from vmkiln.api.access_control import CONTRIBUTOR, OWNER, READER
+from vmkiln.api.managed_identities import IDENTITY
 from vmkiln.api.operations import time_text
+from vmkiln.api.role_definitions import BUILT_IN, GUID, SCOPES, definition_id, kept, scope_of
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
 from vmkiln.errors import ArmError
-from vmkiln.store.rows import ResourceRow, RoleAssignmentRow
+from vmkiln.store.rows import RoleAssignmentRow
 
-BUILT_IN = {
-    OWNER: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
-    CONTRIBUTOR: "b24988ac-6180-42a0-ab88-20f7382dd24c",
-    READER: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
-}
-DEFINITION_TYPE = "Microsoft.Authorization/roleDefinitions"
-ASSIGNMENT_TYPE = "Microsoft.Authorization/roleAssignments"
-SUBSCRIPTION = "/subscriptions/{subscriptionId}"
-GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
-RESOURCE = f"{GROUP}/providers/{{provider}}/{{type}}/{{name}}"
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-def _scope(call: Call) -> str:
-    return re.split("/providers/microsoft.authorization", call.resource_id, flags=re.IGNORECASE)[0]
-
-
-def _definition(scope: str, name: str, guid: str) -> dict[str, Any]:
-    actions = {OWNER: ["*"], CONTRIBUTOR: ["*"], READER: ["*/read"]}[name]
-    not_actions = ["Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write"] if name == CONTRIBUTOR else []
-    return {
-        "id": f"{scope}/providers/{DEFINITION_TYPE}/{guid}",
-        "name": guid,
-        "type": DEFINITION_TYPE,
-        "properties": {
-            "roleName": name,
-            "type": "BuiltInRole",
-            "description": "",
-            "assignableScopes": ["/"],
-            "permissions": [{"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []}],
-        },
-    }
-
-
-def list_definitions(call: Call) -> Answer:
-    """GET the roles; `$filter=roleName eq 'X'` chooses."""
-    scope = _scope(call)
-    found = [_definition(scope, name, guid) for name, guid in BUILT_IN.items()]
-    found += [
-        {"id": row.id, "name": row.name, "type": DEFINITION_TYPE, "properties": dict(row.properties)}
-        for row in call.parts.store.resources.list(type=DEFINITION_TYPE, subscription_id=call.names["subscriptionId"])
-    ]
-    if wanted := re.search(r"roleName eq '([^']*)'", call.query.get("$filter", ""), re.IGNORECASE):
-        found = [item for item in found if str(item["properties"].get("roleName")).lower() == wanted[1].lower()]
-    return Answer(200, {"value": found})
-
-
-def get_definition(call: Call) -> Answer:
-    """GET one role."""
-    for item in list_definitions(call).body["value"]:
-        if item["name"].lower() == call.names["roleDefinitionId"].lower():
-            return Answer(200, item)
-    message = f"The role definition '{call.names['roleDefinitionId']}' was not found."
-    raise ArmError(404, "RoleDefinitionDoesNotExist", message)
-
-
-def put_definition(call: Call) -> Answer:
-    """PUT a role of one's own: kept, and without any rights."""
-    name = call.names["roleDefinitionId"]
-    properties = call.body.get("properties")
-    if not _GUID.fullmatch(name) or name.lower() in BUILT_IN.values() or not isinstance(properties, dict):
-        raise ArmError(400, "InvalidRoleDefinition", "a role definition needs a new GUID as its name, and properties")
-    kept = {name: value for name, value in properties.items() if name != "type"} | {"type": "CustomRole"}
-    row = call.parts.store.resources.put(
-        ResourceRow(
-            id=call.resource_id,
-            type=DEFINITION_TYPE,
-            name=name,
-            subscription_id=call.names["subscriptionId"],
-            resource_group="",
-            properties=kept,
-            created_by=call.caller.name,
-            changed_by=call.caller.name,
-        )
-    )
-    return Answer(201, {"id": row.id, "name": name, "type": DEFINITION_TYPE, "properties": kept})
+TYPE = "Microsoft.Authorization/roleAssignments"
 
 
 def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
     scope = "" if row.scope == "/" else row.scope
     guid = BUILT_IN.get(row.role, row.role)
-    principal = call.parts.store.principals.find_object(row.object_id)
+    is_known = call.parts.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
     return {
-        "id": f"{scope}/providers/{ASSIGNMENT_TYPE}/{row.assignment_id}",
+        "id": f"{scope}/providers/{TYPE}/{row.assignment_id}",
         "name": row.assignment_id,
-        "type": ASSIGNMENT_TYPE,
+        "type": TYPE,
         "properties": {
-            "roleDefinitionId": f"{SUBSCRIPTION.format(**call.names)}/providers/{DEFINITION_TYPE}/{guid}",
+            "roleDefinitionId": definition_id(call, guid),
             "principalId": row.object_id,
-            "principalType": "ServicePrincipal" if principal else "Unknown",
+            "principalType": "ServicePrincipal" if is_known else "Unknown",
             "scope": row.scope,
             "createdOn": time_text(row.created),
         },
     }
+
+
+def _identities(call: Call) -> set[str]:
+    """The principal ids of the subscription's managed identities."""
+    rows = call.parts.store.resources.list(type=IDENTITY.type, subscription_id=call.names["subscriptionId"])
+    return {str(row.properties["principalId"]) for row in rows}
 
 
 def put_assignment(call: Call) -> Answer:
@@ -116,22 +47,21 @@ def put_assignment(call: Call) -> Answer:
     role_id, object_id = properties.get("roleDefinitionId"), properties.get("principalId")
     if not isinstance(role_id, str) or not isinstance(object_id, str) or not object_id or len(object_id) > 260:
         raise ArmError(400, "BadRequest", "properties.roleDefinitionId and properties.principalId are required")
-    if not _GUID.fullmatch(call.names["roleAssignmentName"]):
+    if not GUID.fullmatch(call.names["roleAssignmentName"]):
         raise ArmError(400, "InvalidRoleAssignmentId", "the name of a role assignment is a GUID")
     guid = role_id.rsplit("/", 1)[-1].lower()
     names = {value: name for name, value in BUILT_IN.items()}
     role = names.get(guid, "")
     if not role:
-        own = f"{SUBSCRIPTION.format(**call.names)}/providers/{DEFINITION_TYPE}/{guid}"
-        if call.parts.store.resources.get(own) is None:
+        if kept(call, guid) is None:
             raise ArmError(400, "RoleDefinitionDoesNotExist", f"The role definition '{guid[:80]}' does not exist.")
         role = guid  # kept, and without any rights
     table, wanted = call.parts.store.principals, call.names["roleAssignmentName"].lower()
     existing = next((row for row in table.list_roles() if row.assignment_id == wanted), None)
-    same = (object_id.lower(), role, _scope(call).lower())
+    same = (object_id.lower(), role, scope_of(call).lower())
     if existing is not None and (existing.object_id, existing.role, existing.scope.lower()) != same:
         raise ArmError(409, "RoleAssignmentUpdateNotPermitted", "a role assignment cannot be changed")
-    row = table.assign(object_id, role, _scope(call), assignment_id=wanted)
+    row = table.assign(object_id, role, scope_of(call), assignment_id=wanted)
     if row.assignment_id != wanted:
         message = f"The role assignment already exists. The ID of the existing role assignment is {row.assignment_id}."
         raise ArmError(409, "RoleAssignmentExists", message)
@@ -139,7 +69,7 @@ def put_assignment(call: Call) -> Answer:
 
 
 def _find(call: Call) -> RoleAssignmentRow | None:
-    scope = _scope(call).lower()
+    scope = scope_of(call).lower()
     for row in call.parts.store.principals.list_roles():
         if row.assignment_id == call.names["roleAssignmentName"].lower() and row.scope.lower() == scope:
             return row
@@ -167,7 +97,7 @@ def delete_assignment(call: Call) -> Answer:
 
 def list_assignments(call: Call) -> Answer:
     """GET the assignments in a scope and above it; `$filter` with principalId or assignedTo chooses."""
-    scope = _scope(call).lower().rstrip("/")
+    scope = scope_of(call).lower().rstrip("/")
     rows = [
         row
         for row in call.parts.store.principals.list_roles()
@@ -181,56 +111,10 @@ def list_assignments(call: Call) -> Answer:
     return Answer(200, {"value": [_assignment(call, row) for row in rows]})
 
 
-def graph_principals(call: Call) -> Answer:
-    """GET Microsoft Graph's service principals, as far as az asks: those whose appId or name the filter gives."""
-    text = call.query.get("$filter", "")
-    wanted = {value.lower() for value in re.findall(r"'([^']*)'", text)}
-    value = [
-        {
-            "id": row.object_id,
-            "appId": row.app_id,
-            "displayName": row.display_name,
-            "servicePrincipalNames": [row.app_id],
-        }
-        for row in call.parts.store.principals.list()
-        if wanted & {row.app_id, row.object_id, row.display_name.lower()}
-    ]
-    return Answer(200, {"value": value})
-
-
 def _routes() -> list[Route]:
-    found = [
-        Route(
-            "GET",
-            "/v1.0/servicePrincipals",
-            "Graph_ListServicePrincipals",
-            Permission.ANY,
-            graph_principals,
-            needs_api_version=False,
-        )
-    ]
-    definitions = f"{SUBSCRIPTION}/providers/{DEFINITION_TYPE}"
-    found += [
-        Route("GET", definitions, "RoleDefinitions_List", Permission.READ, list_definitions),
-        Route("GET", f"{definitions}/{{roleDefinitionId}}", "RoleDefinitions_Get", Permission.READ, get_definition),
-        Route(
-            "PUT",
-            f"{definitions}/{{roleDefinitionId}}",
-            "RoleDefinitions_CreateOrUpdate",
-            Permission.ASSIGN,
-            put_definition,
-            Body.JSON,
-        ),
-        Route(
-            "GET",
-            f"{GROUP}/providers/{DEFINITION_TYPE}",
-            "RoleDefinitions_ListForGroup",
-            Permission.READ,
-            list_definitions,
-        ),
-    ]
-    for suffix, scope in (("Subscription", SUBSCRIPTION), ("Group", GROUP), ("Resource", RESOURCE)):
-        assignments = f"{scope}/providers/{ASSIGNMENT_TYPE}"
+    found = []
+    for suffix, scope in SCOPES:
+        assignments = f"{scope}/providers/{TYPE}"
         one = f"{assignments}/{{roleAssignmentName}}"
         found += [
             Route("GET", assignments, f"RoleAssignments_ListFor{suffix}", Permission.READ, list_assignments),

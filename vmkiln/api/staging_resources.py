@@ -112,6 +112,14 @@ def refuse_change(call: Call) -> Answer:
     raise ArmError(409, "OperationNotAllowed", message, hint="cancel the run to end it")
 
 
+def refuse_entry(call: Call) -> Answer:
+    """POST exec or attach: nobody gets into a build's container. az's own `attach` reads the log, and works."""
+    find(call, CONTAINER_GROUPS)
+    message = f"nothing can be started in or typed into '{call.resource_id}': a build runs by itself"
+    hint = "`az container logs --follow` and `az container attach` show what its container prints"
+    raise ArmError(409, "OperationNotAllowed", message, hint=hint)
+
+
 def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path | None:
     """The log that a container group writes; None before there is one."""
     staging = staging_group(call, group)
@@ -217,7 +225,7 @@ def _routes() -> list[Route]:
                 f"{group}/{action}",
                 f"ContainerGroups_{name}",
                 Permission.ACTION,
-                refuse_change,
+                refuse_entry if name in {"Exec", "Attach"} else refuse_change,
                 Body.OPTIONAL_JSON,
             )
         )

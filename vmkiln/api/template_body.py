@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmkiln.api.operations import time_text
+from vmkiln.api.run_message import run_message
 from vmkiln.run.kept_template import TRIGGER_TYPE, TYPE
 from vmkiln.run.run import Phase, RunState
 from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
@@ -88,23 +89,6 @@ def run_status(run: RunRow, *, staging_group_id: str = "") -> dict[str, Any]:
         status["runSubState"] = sub_state
     status["message"] = run_message(run, staging_group_id=staging_group_id)
     return status
-
-
-def run_message(run: RunRow, *, staging_group_id: str = "") -> str:
-    """What is told of a run: nothing on success, where the log is when Packer failed."""
-    if run.state == RunState.CANCELING:
-        return "Canceling image build"
-    if run.error_code == "PackerBuildFailed" and staging_group_id:
-        log = (
-            f"{staging_group_id}/providers/Microsoft.Storage/storageAccounts/{run.facts.get('storage_account', '')}"
-            f"/blobServices/default/containers/packerlogs/{run.run_id}/customization.log"
-        )
-        return (
-            f"{run.message}. During the image build a failure has occurred. Packer build logs are at location {log}. "
-            "Please navigate to this location using portal or other tools to download logs for identifying which "
-            f"build/customization step failed. Use this operationId {run.run_id} to search packer logs."
-        )
-    return run.message
 
 
 def run_output_body(template_id: str, output: RunOutputRow) -> dict[str, Any]:

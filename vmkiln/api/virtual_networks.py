@@ -177,7 +177,8 @@ NETWORK = Kind(
 )
 
 
-def _rule_mistakes(rules: Any) -> Iterator[Mistake]:
+def rule_mistakes(rules: Any) -> Iterator[Mistake]:
+    """What is wrong with the rules of a network security group; pure."""
     if not isinstance(rules, list):
         yield Mistake("properties.securityRules", "must be an array")
         return
@@ -207,7 +208,7 @@ def _rule_mistakes(rules: Any) -> Iterator[Mistake]:
 
 
 def _group_mistakes(_call: Call, properties: Mapping[str, Any]) -> list[Mistake]:
-    return list(_rule_mistakes(properties.get("securityRules") or []))
+    return list(rule_mistakes(properties.get("securityRules") or []))
 
 
 def _shown_group(_call: Call, row: ResourceRow) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Source: aib-reference.md, sections 3.1, 3.8 and 3.10.
 """
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,7 @@ from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTar
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
 
+log = logging.getLogger(__name__)
 OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGroupName")
 DEFINITION = "Microsoft.Compute/galleries/images"
 
@@ -62,15 +64,23 @@ async def provision(
     except VmkilnError as error:
         code = error.code if isinstance(error, Unfit) else "Other"
         text = f"{error.message} ({error.hint})" if error.hint else error.message
-        told = {"provisioningErrorCode": code, "message": text}
-        _finish(store, template_id, {"provisioningState": FAILED, "provisioningError": told}, {})
-        return {"code": code, "message": text}
+        return _failed(store, template_id, code, text)
+    except Exception:
+        log.exception("provisioning %s failed", template_id)
+        return _failed(store, template_id, "ServerError", "An internal error occurred; the service's log has more.")
     properties: dict[str, Any] = {
         "provisioningState": SUCCEEDED,
         "exactStagingResourceGroup": staging["staging_group_id"],
     }
     _finish(store, template_id, properties, {"copies": copies}, exact_version=version)
     return {}
+
+
+def _failed(store: Store, template_id: str, code: str, message: str) -> dict[str, Any]:
+    """Record why a template cannot be run."""
+    told = {"provisioningErrorCode": code, "message": message}
+    _finish(store, template_id, {"provisioningState": FAILED, "provisioningError": told}, {})
+    return {"code": code, "message": message}
 
 
 def _finish(

@@ -1,6 +1,7 @@
 """From the body of an image template to an ImageTemplate, or to every mistake in it at once.
 
-Source of the rules: aib-reference.md, sections 2, 3.2 (a Linux image takes no Windows customizers) and 3.7.
+Source of the rules: aib-reference.md, sections 2 (at most one identity), 3.2 (a Linux image takes no Windows
+customizers) and 3.7.
 """
 
 import json
@@ -100,7 +101,11 @@ def _path(location: tuple[int | str, ...], body: Any) -> str:
 
 
 def _mistakes_between_parts(body: Mapping[str, Any], preview: bool) -> Iterator[Mistake]:
-    properties = body.get("properties")
+    identity, properties = body.get("identity"), body.get("properties")
+    assigned = identity.get("userAssignedIdentities") if isinstance(identity, dict) else None
+    if isinstance(assigned, dict) and len(assigned) > 1:
+        message = f"has {len(assigned)} identities; an image template has at most one"
+        yield Mistake("identity.userAssignedIdentities", message)
     if not isinstance(properties, dict):
         return
     source = properties.get("source")
