@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, TestAccess, started
+from loop_thread import in_a_thread
 from stub_build import stub_build
 
 from vmkiln.run.image_builder import ImageBuilder
@@ -50,22 +50,10 @@ def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterato
     with opened(place) as store:
         settings = Settings(home)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
-        ready, loop = threading.Event(), asyncio.new_event_loop()
 
-        async def serve() -> None:
-            serving = asyncio.create_task(builder.serve())
-            loop.call_soon(ready.set)
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
+        async def serve(is_ready: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_soon(is_ready)
+            await builder.serve()
 
-        task = loop.create_task(serve())
-        thread = threading.Thread(target=loop.run_until_complete, args=[task])
-        thread.start()
-        assert ready.wait(10)
-        try:
+        with in_a_thread(serve):
             yield started(store, home, access, builder)
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(20)
-            assert not thread.is_alive()
-            loop.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from open_files import open_files
 from postgresql import Cluster, cluster
 from publishing import warm_processes
 
@@ -207,6 +208,16 @@ def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
         writer.execute("COMMIT")
         writer.close()
         assert store.run("11").state == "Failed"
+
+
+def test_what_a_thread_uses_while_the_store_closes_is_closed_afterwards(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        used = store._engine.connect()
+        used.exec_driver_sql("SELECT 1")
+    used.close()
+    with pytest.raises(InputError):  # a thread that comes later still
+        store.run("11")
+    assert [name for name in open_files() if name.startswith(str(tmp_path))] == []
 
 
 def test_times_are_by_the_clock_that_was_handed_in(place: Place) -> None:

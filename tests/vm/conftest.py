@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from empty_world import World, differences, snapshot
+from empty_world import World, differences, first_snapshot, snapshot
 
 from vmkiln.run.run import new_run_id
 from vmkiln.run.run_context import RunRequest
@@ -55,7 +55,7 @@ def prepared(settings: Settings) -> Settings:
 @pytest.fixture
 def world(prepared: Settings) -> Iterator[None]:
     """After the test, exactly what was there before is there again."""
-    before: World = snapshot(prepared.home)
+    before: World = first_snapshot(prepared.home)
     yield
     left = differences(before, snapshot(prepared.home))
     assert not left, "\n".join(left)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import VMKILN, Told, a_template, shell
-from empty_world import differences, snapshot
+from empty_world import differences, first_snapshot, snapshot
 
 from vmkiln.errors import (
     CustomizationFailed,
@@ -294,7 +294,7 @@ def test_ctrl_c_cancels_and_says_so(prepared: Settings, tmp_path: Path) -> None:
 
 
 def test_after_kill_9_no_process_is_left_and_the_next_command_cleans_up(prepared: Settings, tmp_path: Path) -> None:
-    before = snapshot(prepared.home)
+    before = first_snapshot(prepared.home)
     process = start_build(tmp_path)
     process.kill()
     process.communicate()

@@ -1,8 +1,7 @@
 """The service builds for real: an image template over the API, to a managed image that is there."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from in_process import (
     started,
     wait_for,
 )
+from loop_thread import in_a_thread
 
 from vmkiln.run.image_builder import ImageBuilder
 from vmkiln.service import opened_store
@@ -35,23 +35,15 @@ def service(prepared: Settings, world: None) -> Iterator[Service]:
     with opened_store(prepared, lambda _text: None) as store:
         builder = ImageBuilder(prepared, store, real_build(prepared, store))
         access = TestAccess({"owner": [("Owner", GROUP.rpartition("/resourceGroups")[0])]})
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(builder.serve())
-        thread = threading.Thread(target=_until_cancelled, args=[loop, task])
-        thread.start()
-        service = started(store, prepared.home, access, builder)
-        add_group(service)
-        try:
+
+        async def serve(is_ready: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_soon(is_ready)
+            await builder.serve()
+
+        with in_a_thread(serve, seconds=120):
+            service = started(store, prepared.home, access, builder)
+            add_group(service)
             yield service
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(120)
-            assert not thread.is_alive()
-            loop.close()
-
-
-def _until_cancelled(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
-    loop.run_until_complete(asyncio.wait([task]))
 
 
 def _status(service: Service) -> dict[str, Any]:

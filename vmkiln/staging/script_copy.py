@@ -165,6 +165,11 @@ async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, 
     return digest.hexdigest(), size
 
 
+def _carefully(path: str, flags: int) -> int:
+    """Open no symbolic link, and do not wait for who writes into a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[str, int]:
     if not local_files.is_allowed:
         raise DownloadFailed(
@@ -175,8 +180,7 @@ def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[st
     if not source.is_relative_to(local_files.directory.resolve()):
         raise DownloadFailed(f"{script.path}: `{script.uri}` lies outside the template's folder")
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as opened, file.open("wb") as target:
+        with open(source, "rb", opener=_carefully) as opened, file.open("wb") as target:
             if not source.is_file():
                 raise DownloadFailed(f"{script.path}: `{script.uri}` is not a regular file")
             digest, size = hashlib.sha256(), 0

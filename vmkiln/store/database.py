@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
 from vmkiln.store.engine import READS, make_engine
@@ -64,7 +65,8 @@ class Store:
         return self._clock()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that a thread still uses is closed when that gives it back."""
+        sa.event.listen(self._engine, "checkin", _close_it)
         self._engine.dispose()
 
     # runs
@@ -370,6 +372,11 @@ class Store:
     def _change(self, statement: sa.Update | sa.Delete) -> int:
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount
+
+
+def _close_it(_connection: Any, record: ConnectionPoolEntry) -> None:
+    """Instead of keeping a connection for the next who asks."""
+    record.invalidate()
 
 
 @contextlib.contextmanager
