@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 OURS_NOT = ("/dev/", "/proc/", "/sys/")
@@ -11,12 +12,19 @@ KEPT_FOR_EVER = "/dev/shm/pym-"  # what multiprocessing shares with processes: m
 
 def open_files() -> Counter[str]:
     """Their names; one that is open twice counts twice."""
-    found: Counter[str] = Counter()
+    return Counter(filter(_is_a_file, _names()))
+
+
+def descriptors(*, but: Path | None = None) -> Counter[str]:
+    """Everything that is held open, by its kind or name; without the database `but`, of which a pool holds some."""
+    kinds = (name.partition("[")[0] for name in _names())
+    return Counter(kind for kind in kinds if but is None or not kind.startswith(str(but)))
+
+
+def _names() -> Iterator[str]:
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own, and those that threads close
-            name = str(entry.readlink())
-            found[name] += _is_a_file(name)
-    return +found
+            yield str(entry.readlink())
 
 
 def _is_a_file(name: str) -> bool:

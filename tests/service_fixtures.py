@@ -17,6 +17,11 @@ from vmkiln.store.database import opened
 
 @pytest.fixture
 def access() -> TestAccess:
+    """Roles that a test may change."""
+    return some_access()
+
+
+def some_access() -> TestAccess:
     """`owner`, `contributor` and `reader` of SUBSCRIPTION, `stranger` owns the other one, `root` owns all."""
     here, there = f"/subscriptions/{SUBSCRIPTION}", f"/subscriptions/{OTHER_SUBSCRIPTION}"
     return TestAccess(

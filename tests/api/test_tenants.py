@@ -1,20 +1,36 @@
 """Two tenants: whatever route and whatever id, the one learns nothing of the other's, not even that it is there."""
 
+from collections.abc import Iterator
+
 import pytest
-from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InstantWork, Service, a_template, add_group
+from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InstantWork, Service, a_template, add_group, started
+from service_fixtures import some_access
 
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Body, Permission, Route
+from vmkiln.store.database import opened
 
 VALUES = {"resourceGroupName": "rg1", "imageTemplateName": "web", "location": "local", "tenant": "t"}
 IN_SUBSCRIPTION = [route for route in ALL_ROUTES if "{subscriptionId}" in route.path]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A subscription with something of many kinds in it, and the stranger's own; one for all tests of this file."""
+    home = tmp_path_factory.mktemp("service")
+    with opened(home / "vmkiln.sqlite") as store:
+        yield filled_with_much(started(store, home, some_access(), InstantWork(store=store)))
+
+
 @pytest.fixture
-def filled(service: Service) -> Service:
-    """A subscription with something of many kinds in it, and the stranger's own."""
-    service.parts.work.__class__ = InstantWork
-    service.parts.work.store = service.parts.store  # type: ignore[attr-defined]
+def filled(shared: Service) -> Iterator[Service]:
+    """The shared service; after the test, everything in it is as it was, for nothing here may change anything."""
+    before = shared.parts.store.resources.list()
+    yield shared
+    assert shared.parts.store.resources.list() == before
+
+
+def filled_with_much(service: Service) -> Service:
     add_group(service)
     add_group(service, subscription=OTHER_SUBSCRIPTION)
     service.put(f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/web", a_template())
@@ -62,10 +78,8 @@ def test_every_route_needs_a_login(filled: Service, route: Route) -> None:
 )
 def test_a_reader_changes_nothing(filled: Service, route: Route) -> None:
     body = None if route.body is Body.NONE else a_template()
-    before = [(row.key, row.etag) for row in filled.parts.store.resources.list()]
     response = filled.request(route.method, path_of(route, SUBSCRIPTION, "one"), body, token="reader")
     assert response.status_code == 403
-    assert [(row.key, row.etag) for row in filled.parts.store.resources.list()] == before
 
 
 def test_lists_hold_nothing_of_the_other_tenant(filled: Service) -> None:

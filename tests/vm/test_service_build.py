@@ -1,14 +1,12 @@
-"""The service builds for real: an image template over the API, to a managed image that is there."""
+"""A real build of the service is cancelled. `test_clients_build.py` has those that come to their end."""
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from in_process import (
     GROUP,
-    IMAGE,
     TEMPLATE,
     Service,
     TestAccess,
@@ -58,28 +56,6 @@ def _ended(service: Service) -> dict[str, Any] | None:
 def _delete(service: Service) -> None:
     assert service.request("DELETE", TEMPLATE).status_code == 202
     wait_for(lambda: service.get(TEMPLATE).status_code == 404)
-
-
-def test_an_image_is_built_twice_from_one_template_and_all_goes_with_it(service: Service) -> None:
-    provisioned(service, TEMPLATE, a_template("echo built >/tmp/x", "echo in the log"))
-    for _ in range(2):
-        assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
-        status = wait_for(lambda: _ended(service), seconds=BUILD_SECONDS)
-        assert (status["runState"], status["message"]) == ("Succeeded", "")
-    outputs = service.get(f"{TEMPLATE}/runOutputs").json()["value"]
-    assert outputs[0]["properties"]["artifactId"] == IMAGE
-    store = service.parts.store
-    image = store.image(IMAGE)
-    assert image is not None
-    assert Path(image.path).is_file()
-    runs = store.runs_of_template(TEMPLATE)
-    assert len({run.staging_group for run in runs}) == 1
-    group = next(row for row in store.list_staging_groups() if row.name == runs[0].staging_group)
-    logs = service.parts.settings.staging / group.name / group.storage_account / "packerlogs"
-    for run in runs:
-        assert "in the log" in (logs / run.run_id / "customization.log").read_text(errors="replace")
-    _delete(service)
-    assert not (service.parts.settings.staging / group.name).exists()
 
 
 def test_a_cancelled_build_leaves_nothing(service: Service) -> None:
