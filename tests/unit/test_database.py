@@ -317,3 +317,12 @@ def test_postgresql_ends_a_transaction_whose_process_stands_still(
         connection.invalidate()
         frozen.dispose()
         assert store.run("11").facts == {"waited": True}
+
+
+def test_a_run_is_no_operation_that_is_open(place: Place) -> None:
+    with opened(place) as store:
+        common = {"subscription_id": "s", "location": "local", "resource_id": "/t"}
+        opened_one = store.operations.begin("provision", **common)
+        store.operations.begin("run", run_id="11111111-0000", **common)
+        assert store.operations.open_ones() == [opened_one]
+        assert store.operations.open_ones("/T") == [opened_one]
