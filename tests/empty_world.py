@@ -5,6 +5,7 @@ namespaces. `tests/isolation/test_empty_world.py` leaves one of each behind to s
 """
 
 import contextlib
+import gc
 import getpass
 import os
 import subprocess
@@ -38,6 +39,12 @@ class World:
     runs: frozenset[str]
     unfinished_files: frozenset[str]
     temporary_files: frozenset[str]
+
+
+def first_snapshot(home: Path) -> World:
+    """The world now, to be compared with later: without what only this process's garbage still holds."""
+    gc.collect()
+    return snapshot(home)
 
 
 def snapshot(home: Path, *, user_id: int | None = None) -> World:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, TestAccess, started
+from loop_thread import in_a_thread
 from stub_build import stub_build
 
 from vmkiln.run.image_builder import ImageBuilder
@@ -17,6 +17,11 @@ from vmkiln.store.database import opened
 
 @pytest.fixture
 def access() -> TestAccess:
+    """Roles that a test may change."""
+    return some_access()
+
+
+def some_access() -> TestAccess:
     """`owner`, `contributor` and `reader` of SUBSCRIPTION, `stranger` owns the other one, `root` owns all."""
     here, there = f"/subscriptions/{SUBSCRIPTION}", f"/subscriptions/{OTHER_SUBSCRIPTION}"
     return TestAccess(
@@ -57,22 +62,10 @@ def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterato
 @contextlib.contextmanager
 def working(builder: ImageBuilder) -> Iterator[None]:
     """Let it do its work in a thread while the block lasts."""
-    ready, loop = threading.Event(), asyncio.new_event_loop()
 
-    async def serve() -> None:
-        serving = asyncio.create_task(builder.serve())
-        loop.call_soon(ready.set)
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+    async def serve(is_ready: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(is_ready)
+        await builder.serve()
 
-    task = loop.create_task(serve())
-    thread = threading.Thread(target=loop.run_until_complete, args=[task])
-    thread.start()
-    assert ready.wait(10)
-    try:
+    with in_a_thread(serve):
         yield
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join(20)
-        assert not thread.is_alive()
-        loop.close()

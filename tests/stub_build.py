@@ -1,8 +1,8 @@
 """Builds without virtual machines, for tests of the service: the run's own state machine, with stand-in phases.
 
 What a template asks for decides how its run goes: an inline command `fail` fails it, `fail while FILE` does as long as
-there is that file, `wait` keeps it going until it is cancelled, `publish` distributes a small disk for real; otherwise
-every distribute target gets an output.
+there is that file, `wait` keeps it going until it is cancelled, `crash` raises what is no error of ours, `flood` fills
+the log, `publish` distributes a small disk for real; otherwise every distribute target gets an output.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.distribute_target import VhdTarget
 
 PHASE_SECONDS = 0.05
+FLOOD_LINES = 5000
 
 
 def stub_host(settings: Settings, store: Store) -> BuildHost:
@@ -112,6 +113,11 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                             await asyncio.Event().wait()
                         if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
                             raise CustomizationFailed("a customizer failed: exit status 1")
+                        if line == "crash":
+                            raise RuntimeError("a mistake of ours")
+                        if line == "flood":
+                            for number in range(FLOOD_LINES):
+                                log.write(f"line {number} of many", kind="OUT")
             await asyncio.sleep(PHASE_SECONDS)
             store.begin_phase(run_id, Phase.DISTRIBUTING)
             steps = request.template.properties.customize

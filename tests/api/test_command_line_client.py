@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from in_process import SUBSCRIPTION, a_template
+from loop_thread import in_a_thread
 from stub_build import stub_build
 from typer.testing import CliRunner, Result
 
@@ -57,7 +57,6 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def listening(user: Path) -> Iterator[Listening]:
     """A service of this state directory, over TLS on a port of its own."""
     settings = Settings(user)
-    loop, ready = asyncio.new_event_loop(), threading.Event()
     directory = service_directory(user)
     issuer = ensure_issuer(directory)
     tls = ensure_tls(directory / "tls", ["localhost", "127.0.0.1"], now=utc_now())
@@ -69,30 +68,17 @@ def listening(user: Path) -> Iterator[Listening]:
         store.principals.assign(reader.object_id, "Reader", f"/subscriptions/{SUBSCRIPTION}")
         token = store.principals.add_token(reader.object_id, "laptop")
 
-        async def on_ready() -> None:
-            ready.set()
+        async def main(is_ready: Callable[[], None]) -> None:
+            async def on_ready() -> None:
+                is_ready()
 
-        async def main() -> None:
             access = AccessControl(store, issuer)
             build = stub_build(settings, store)
             async with running(settings, store, access, issuer=issuer, build=build) as application:
                 await serve(application, listener, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
 
-        task = loop.create_task(main())
-
-        def run() -> None:
-            loop.run_until_complete(asyncio.wait([task]))
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        assert ready.wait(20)
-        try:
+        with in_a_thread(main):
             yield Listening(url, tls.authority, reader.app_id, secret, token)
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(20)
-            assert not thread.is_alive()
-            loop.close()
 
 
 def vmkiln(*arguments: str, typed: str = "") -> Result:

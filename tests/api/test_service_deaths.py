@@ -126,7 +126,7 @@ def test_a_hundred_runs_end_once_each_though_the_service_is_killed_ten_times(
     client.start()
     chosen = random.Random(20261124)  # noqa: S311
     for _ in range(KILLS):
-        time.sleep(chosen.uniform(0.8, 2.5))
+        time.sleep(chosen.uniform(0.3, 1.2))
         service.kill()
         service.start()
     client.join(SECONDS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from open_files import open_files
 from postgresql import Cluster, cluster
 from publishing import warm_processes
 
@@ -209,6 +210,16 @@ def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
         assert store.run("11").state == "Failed"
 
 
+def test_what_a_thread_uses_while_the_store_closes_is_closed_afterwards(tmp_path: Path) -> None:
+    with opened(tmp_path / "db") as store:
+        used = store._engine.connect()
+        used.exec_driver_sql("SELECT 1")
+    used.close()
+    with pytest.raises(InputError):  # a thread that comes later still
+        store.run("11")
+    assert [name for name in open_files() if name.startswith(str(tmp_path))] == []
+
+
 def test_times_are_by_the_clock_that_was_handed_in(place: Place) -> None:
     with opened(place, clock=lambda: NOW) as store:
         store.add_run(a_run())
@@ -379,3 +390,12 @@ def test_an_attempt_that_lost_its_run_records_no_image(place: Place, record: str
         recording(None, "/by-hand")
         names = {image.artifact_id for image in store.list_images()}
         assert names == {"/of-a-run-that-is-not-recorded", "/first", "/second", "/by-hand"}
+
+
+def test_a_run_is_no_operation_that_is_open(place: Place) -> None:
+    with opened(place) as store:
+        common = {"subscription_id": "s", "location": "local", "resource_id": "/t"}
+        opened_one = store.operations.begin("provision", **common)
+        store.operations.begin("run", run_id="11111111-0000", **common)
+        assert store.operations.open_ones() == [opened_one]
+        assert store.operations.open_ones("/T") == [opened_one]

@@ -1,5 +1,6 @@
 """The database of an older vmkiln is brought up to date."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,13 +52,11 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """An empty database of each kind."""
-    if request.param == "SQLite":
-        yield make_engine(tmp_path / "db")
-        return
-    with cluster() as server:
-        engine = make_engine(server.new_database())
+    with contextlib.ExitStack() as stack:
+        is_file = request.param == "SQLite"
+        engine = make_engine(tmp_path / "db" if is_file else stack.enter_context(cluster()).new_database())
+        stack.callback(engine.dispose)
         yield engine
-        engine.dispose()
 
 
 def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: sa.Engine) -> None:

@@ -4,6 +4,7 @@ The platform image is made once and kept in the state directory of the tests.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from empty_world import World, differences, snapshot
+from empty_world import World, differences, first_snapshot, snapshot
 
 from vmkiln.run.run import new_run_id
 from vmkiln.run.run_context import RunRequest
@@ -55,7 +56,14 @@ def prepared(settings: Settings) -> Settings:
 @pytest.fixture
 def world(prepared: Settings) -> Iterator[None]:
     """After the test, exactly what was there before is there again."""
-    before: World = snapshot(prepared.home)
+    with unchanged_world(prepared):
+        yield
+
+
+@contextlib.contextmanager
+def unchanged_world(prepared: Settings) -> Iterator[None]:
+    """After the block, exactly what was there before is there again."""
+    before: World = first_snapshot(prepared.home)
     yield
     left = differences(before, snapshot(prepared.home))
     assert not left, "\n".join(left)
@@ -107,6 +115,11 @@ Watcher = Callable[[RunEvent, "asyncio.Task[Any]"], None]
 
 @pytest.fixture
 def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
+    """Runs a template whose local files lie in `tmp_path`."""
+    return runner(prepared, tmp_path)
+
+
+def runner(prepared: Settings, files: Path) -> Callable[..., Told]:
     """Runs a template in this process; a watcher sees each event and may cancel the run's task."""
 
     def run(
@@ -123,7 +136,7 @@ def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
             resource_group="tests",
             template=resolved.image_template,
             resolved=resolved.resolved,
-            local_files=LocalFiles(tmp_path, is_allowed=True),
+            local_files=LocalFiles(files, is_allowed=True),
             mask=resolved.mask,
             virtual_networks=virtual_networks or {},
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import IMAGES, PLATFORM_IMAGE, VMKILN
-from empty_world import differences, snapshot
+from empty_world import differences, first_snapshot, snapshot
 
 from vmkiln.host.disk_image import graph
 from vmkiln.host.qemu import Accelerator, Disk, cpu_model
@@ -177,7 +177,7 @@ def built(
     }
     path = tmp_path_factory.mktemp("template") / "everything.json"
     path.write_text(json.dumps(template))
-    before = snapshot(prepared.home)
+    before = first_snapshot(prepared.home)
     seen: set[str] = set()
     reached: set[str] = set()
     process = subprocess.Popen([*VMKILN, "build", "--json", str(path)], stdout=subprocess.PIPE, text=True)

@@ -1,15 +1,12 @@
-"""The service builds for real: an image template over the API, to a managed image that is there."""
+"""A real build of the service is cancelled. `test_clients_build.py` has those that come to their end."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from in_process import (
     GROUP,
-    IMAGE,
     TEMPLATE,
     Service,
     TestAccess,
@@ -19,6 +16,7 @@ from in_process import (
     started,
     wait_for,
 )
+from loop_thread import in_a_thread
 
 from vmkiln.run.image_builder import ImageBuilder
 from vmkiln.service import opened_store
@@ -35,23 +33,15 @@ def service(prepared: Settings, world: None) -> Iterator[Service]:
     with opened_store(prepared, lambda _text: None) as store:
         builder = ImageBuilder(prepared, store, real_build(prepared, store))
         access = TestAccess({"owner": [("Owner", GROUP.rpartition("/resourceGroups")[0])]})
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(builder.serve())
-        thread = threading.Thread(target=_until_cancelled, args=[loop, task])
-        thread.start()
-        service = started(store, prepared.home, access, builder)
-        add_group(service)
-        try:
+
+        async def serve(is_ready: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_soon(is_ready)
+            await builder.serve()
+
+        with in_a_thread(serve, seconds=120):
+            service = started(store, prepared.home, access, builder)
+            add_group(service)
             yield service
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(120)
-            assert not thread.is_alive()
-            loop.close()
-
-
-def _until_cancelled(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
-    loop.run_until_complete(asyncio.wait([task]))
 
 
 def _status(service: Service) -> dict[str, Any]:
@@ -66,28 +56,6 @@ def _ended(service: Service) -> dict[str, Any] | None:
 def _delete(service: Service) -> None:
     assert service.request("DELETE", TEMPLATE).status_code == 202
     wait_for(lambda: service.get(TEMPLATE).status_code == 404)
-
-
-def test_an_image_is_built_twice_from_one_template_and_all_goes_with_it(service: Service) -> None:
-    provisioned(service, TEMPLATE, a_template("echo built >/tmp/x", "echo in the log"))
-    for _ in range(2):
-        assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
-        status = wait_for(lambda: _ended(service), seconds=BUILD_SECONDS)
-        assert (status["runState"], status["message"]) == ("Succeeded", "")
-    outputs = service.get(f"{TEMPLATE}/runOutputs").json()["value"]
-    assert outputs[0]["properties"]["artifactId"] == IMAGE
-    store = service.parts.store
-    image = store.image(IMAGE)
-    assert image is not None
-    assert Path(image.path).is_file()
-    runs = store.runs_of_template(TEMPLATE)
-    assert len({run.staging_group for run in runs}) == 1
-    group = next(row for row in store.list_staging_groups() if row.name == runs[0].staging_group)
-    logs = service.parts.settings.staging / group.name / group.storage_account / "packerlogs"
-    for run in runs:
-        assert "in the log" in (logs / run.run_id / "customization.log").read_text(errors="replace")
-    _delete(service)
-    assert not (service.parts.settings.staging / group.name).exists()
 
 
 def test_a_cancelled_build_leaves_nothing(service: Service) -> None:

@@ -4,6 +4,7 @@ Built-in entries and the user's own, in the same TOML; a user's entry of the sam
 """
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,9 +101,15 @@ class Catalogue:
 
 def read_catalogue(user_file: Path) -> Catalogue:
     """The built-in catalogue with the user's additions. Raises: `InputError` naming every mistake in the user's."""
-    built_in = parse_catalogue(resources.files("vmkiln.images").joinpath("catalogue.toml").read_text(), name="built-in")
     own = parse_catalogue(user_file.read_text(), name=str(user_file)) if user_file.exists() else []
-    return Catalogue({_key(entry): entry for entry in (*built_in, *own)})
+    return Catalogue({_key(entry): entry for entry in (*_built_in(), *own)})
+
+
+@functools.cache
+def _built_in() -> tuple[CatalogueEntry, ...]:
+    """What came with the program, which does not change while it runs."""
+    text = resources.files("vmkiln.images").joinpath("catalogue.toml").read_text()
+    return tuple(parse_catalogue(text, name="built-in"))
 
 
 def _key(entry: CatalogueEntry) -> tuple[str, str, str]:

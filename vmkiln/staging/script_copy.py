@@ -62,6 +62,8 @@ async def copy_scripts(
 
     Raises: `DownloadFailed` naming every script that could not be copied and why, after all were tried.
     """
+    if not scripts:
+        return ()  # a client reads every certificate of the machine, which takes a while
     limits = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits) as client:
         copies = [
@@ -165,6 +167,11 @@ async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, 
     return digest.hexdigest(), size
 
 
+def _carefully(path: str, flags: int) -> int:
+    """Open no symbolic link, and do not wait for who writes into a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[str, int]:
     if not local_files.is_allowed:
         raise DownloadFailed(
@@ -175,8 +182,7 @@ def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[st
     if not source.is_relative_to(local_files.directory.resolve()):
         raise DownloadFailed(f"{script.path}: `{script.uri}` lies outside the template's folder")
     try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as opened, file.open("wb") as target:
+        with open(source, "rb", opener=_carefully) as opened, file.open("wb") as target:
             if not source.is_file():
                 raise DownloadFailed(f"{script.path}: `{script.uri}` is not a regular file")
             digest, size = hashlib.sha256(), 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.store.engine import fenced, make_engine
@@ -66,7 +67,8 @@ class Store(ImageTable):
         return Store(fenced(self._engine, run_id, boot=boot), self._clock, home=self._home)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that a thread still uses is closed when that gives it back."""
+        sa.event.listen(self._engine, "checkin", _close_it)
         self._engine.dispose()
 
     # runs
@@ -275,6 +277,11 @@ class Store(ImageTable):
             StagingResourceRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
             for row in self._rows(query.order_by(staging_resources.c.number))
         ]
+
+
+def _close_it(_connection: Any, record: ConnectionPoolEntry) -> None:
+    """Instead of keeping a connection for the next who asks."""
+    record.invalidate()
 
 
 @contextlib.contextmanager

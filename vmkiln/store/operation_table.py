@@ -57,8 +57,11 @@ class OperationTable:
         return rows[0] if rows else None
 
     def open_ones(self, resource_id: str = "") -> list[OperationRow]:
-        """Operations in progress, the oldest first; of one resource, when one is given."""
-        rows = self._list(operations.c.status == IN_PROGRESS)
+        """Operations in progress, the oldest first; of one resource, when one is given.
+
+        Without those that a run stands for: how it goes is said by the run, and stays so when it has ended.
+        """
+        rows = self._list(sa.and_(operations.c.status == IN_PROGRESS, operations.c.run_id == ""))
         return [row for row in rows if not resource_id or row.resource_id.lower() == resource_id.lower()]
 
     def _list(self, condition: sa.ColumnElement[bool]) -> list[OperationRow]:

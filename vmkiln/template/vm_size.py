@@ -5,7 +5,8 @@ aib-reference.md, section 2.6.
 """
 
 import difflib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from vmkiln.errors import InputError
@@ -224,9 +225,15 @@ def all_vm_sizes() -> Iterator[VmSize]:
                 yield VmSize(pattern.format(count), count, int(count * gib_each * 1024))
 
 
+@functools.cache
+def _by_name() -> Mapping[str, VmSize]:
+    """Every size by its name in lower case; hundreds, and always the same."""
+    return {size.name.lower(): size for size in all_vm_sizes()}
+
+
 def find_vm_size(name: str) -> VmSize:
     """The size of that name, whatever its case. Raises InputError that suggests the nearest names."""
-    by_name = {size.name.lower(): size for size in all_vm_sizes()}
+    by_name = _by_name()
     found = by_name.get(name.lower())
     if found:
         return found
