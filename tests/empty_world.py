@@ -66,7 +66,7 @@ def snapshot(home: Path, *, user_id: int | None = None) -> World:
         network_namespaces=_names(Path("/run/netns")),
         control_groups=frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/*vmkiln*")),
         loop_devices=frozenset(path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")),
-        shared_memory=_names(Path("/dev/shm")),
+        shared_memory=frozenset(path.name for path in Path("/dev/shm").iterdir() if _is_ours(path, ids)),
         system_v_ipc=frozenset(
             f"{kind} {' '.join(line.split()[:2])}"
             for kind in ("shm", "sem", "msg")

@@ -27,7 +27,7 @@ from in_process import BASE, GROUP, SUBSCRIPTION, TestAccess, a_template, an_iss
 from open_files import descriptors
 
 from vmkiln import serving
-from vmkiln.run import image_builder
+from vmkiln.run import hosting
 from vmkiln.run.admission import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.settings import Settings
@@ -225,7 +225,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
     monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", property(seconds))
     monkeypatch.setattr(stub_build, "PHASE_SECONDS", 0)
     monkeypatch.setattr(serving, "host_capacity", lambda _settings: ROOM)
-    monkeypatch.setattr(image_builder, "JANITOR_SECONDS", 0.5)
+    monkeypatch.setattr(hosting, "JANITOR_SECONDS", 0.5)
 
 
 def make_gallery(store: Store) -> None:
