@@ -4,6 +4,8 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
 │   └── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
+├── StorageFailed                a file or the database could not be written or read
+│   └── StorageFull              because the disk is full
 ├── CommandFailed                a program ended with an error or ran past its limit
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
@@ -74,6 +76,18 @@ class HostUnfit(VmkilnError):
 
     code = "HostUnfit"
     exit_code = 3
+
+
+class StorageFailed(VmkilnError):
+    """A file or the database could not be written or read; nothing is there that was not told to be."""
+
+    code = "StorageFailed"
+
+
+class StorageFull(StorageFailed):
+    """The disk is full."""
+
+    code = "InsufficientStorage"
 
 
 class CommandFailed(VmkilnError):

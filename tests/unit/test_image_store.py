@@ -11,7 +11,7 @@ import publishing
 import pytest
 from publishing import MIB, PUBLISHERS, a_flat_disk, publish_until, to_gallery, to_managed_image, warm_processes
 
-from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe
+from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
 from vmkiln.images.image_store import (
     copy_sparse,
     held,
@@ -219,7 +219,7 @@ def test_an_image_that_cannot_be_recorded_leaves_no_file(store: Store, tmp_path:
     for name in ("add_image", "add_image_version", "replace_image"):
         setattr(store, name, failing)
     for publish in PUBLISHERS.values():
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StorageFull, match="No space"):
             publish(tmp_path, store, facts)
     assert names_in(tmp_path / "images") == names_in(tmp_path / "vhds") == set()
     assert names_in(facts.flat.parent) == {"disk.raw", "flat.qcow2"}

@@ -1,10 +1,12 @@
 """VHD targets: a fixed VHD file in the storage account, or at the address the template names."""
 
+import contextlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
@@ -16,7 +18,6 @@ from vmkiln.images.image_store import (
     link_or_copy,
     removed_on_error,
     sealed,
-    sync,
     to_the_end,
 )
 from vmkiln.images.vhd import FOOTER_BYTES, Footer, aligned, check_uploadable, footer
@@ -52,8 +53,13 @@ async def publish(
     Until it is whole it is beside the flattened disk, in the folder of the run, and ends with it. Finds what the same
     run has published before and is content.
 
-    Raises: `ImageConflict` when another run's VHD is there.
+    Raises: `ImageConflict` when another run's VHD is there; `StorageFailed` when it cannot be written.
     """
+    with reported(f"publishing {file.name}"):
+        return await _publish(file, store, facts, artifact_id, tags)
+
+
+async def _publish(file: Path, store: Store, facts: ImageFacts, artifact_id: str, tags: Mapping[str, str]) -> Artifact:
     existing = store.image(artifact_id)
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and file.is_file():
         return Artifact("", file.as_uri(), file)
@@ -83,19 +89,20 @@ async def publish(
         )
         await to_the_end(_name_and_record, temporary, image, store)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it ends with the run's folder all the same
+            temporary.unlink(missing_ok=True)
     return Artifact("", file.as_uri(), file)
 
 
 def _name_and_record(temporary: Path, image: ImageRow, store: Store) -> None:
     """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
-    image.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(image.path.parent)
     if store.image(image.artifact_id) is None:
         image.path.unlink(missing_ok=True)  # of an earlier attempt that died before it was recorded
     try:
         link_or_copy(temporary, image.path)
     except FileExistsError as error:
         raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
-    with removed_on_error(image.path):
+    with removed_on_error(image.path, store):
         sync(image.path.parent)
         store.add_image(image)

@@ -29,7 +29,7 @@ from vmkiln.store.rows import (
     StagingGroupRow,
     StagingResourceRow,
 )
-from vmkiln.store.schema import prepare
+from vmkiln.store.schema import prepare, settle
 from vmkiln.store.tables import (
     image_definitions,
     images,
@@ -62,6 +62,10 @@ class Store:
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
         return self._clock()
+
+    def settle(self) -> None:
+        """Make sure that a commit which failed stays undone. Raises: `StorageFailed` when that cannot be."""
+        settle(self._engine)
 
     def close(self) -> None:
         """Close every connection."""

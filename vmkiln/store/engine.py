@@ -15,13 +15,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.errors import InputError
+from vmkiln.durable_file import make_folder
+from vmkiln.errors import InputError, StorageFailed, StorageFull
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
 READS = "vmkiln_reads"  # the execution option of an engine whose transactions do not write
 WRITE_LOCK = 0x766D6B696C6E  # any number, as long as it is always the same
 IDLE_SECONDS = 10
+DISK_FULL = "53100"
 POOL_SIZE = 16
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
@@ -57,6 +59,8 @@ def _postgresql(text: str) -> Engine:
         hide_parameters=True,
     )
 
+    _report_in_our_words(engine, engine.url.render_as_string(hide_password=True))
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if not connection.get_execution_options().get(READS, False):
@@ -65,10 +69,29 @@ def _postgresql(text: str) -> Engine:
     return engine
 
 
+def _report_in_our_words(engine: Engine, name: str) -> None:
+    """Tell what keeps the database from working (a full or broken disk, a server that is away) as an error of ours."""
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _report(context: sa.engine.ExceptionContext) -> None:
+        cause = context.original_exception
+        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
+            kind = StorageFull if is_full(cause) else StorageFailed
+            raise kind(f"the database {name} cannot be used: {cause}") from cause
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a database says that its disk is full; pure. Source: sqlite.org, "Result Codes"; PostgreSQL, 53100."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    is_sqlite = code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+    return is_sqlite or getattr(error, "sqlstate", None) == DISK_FULL
+
+
 def _sqlite(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
+    _report_in_our_words(engine, str(path))
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
