@@ -40,19 +40,27 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make a folder, with those above it, and wait until its way is on disk; content when it exists.
 
     The whole way is waited for, as far as its folders are this user's: whoever made them may have died before that.
+
+    Raises: `StorageFailed` when it cannot be made.
     """
-    path.mkdir(parents=True, exist_ok=True, mode=mode)
-    for above in path.parents:
-        if above.stat().st_uid != os.getuid():
-            break
-        sync(above)
+    with reported(f"making the folder {path}"):
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        for above in path.parents:
+            if above.stat().st_uid != os.getuid():
+                break
+            sync(above)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write a file, whole or not at all, on disk when the call returns; what was there is replaced.
 
-    Raises: `FileExistsError` when another process is just writing it.
+    Raises: `StorageFailed` when it cannot be written, also because another process is just writing it.
     """
+    with reported(f"writing {path}"):
+        _write_whole(path, content, mode)
+
+
+def _write_whole(path: Path, content: bytes, mode: int) -> None:
     temporary = path.with_name(f".{path.name}{PART}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.durable_file import PART, make_folder, reported, sync, write_whole
-from vmkiln.errors import ImageUnsafe
+from vmkiln.errors import ImageUnsafe, StorageFailed
 from vmkiln.images.image_store import removed_on_error, seal, sha256_of
 
 RECORD = "record.json"
@@ -94,8 +94,7 @@ def add(directory: Path, file: Path, **facts: Any) -> SourceImage:
         digest = sha256_of(file)
         image = SourceImage(path=directory / digest / f"disk.{facts['format']}", digest=digest, **facts)
         _put(directory, file, image)
-    with contextlib.suppress(OSError):  # it is then just looked at once more
-        _remember_check(image.path)
+    _remember_check(image.path)
     return image
 
 
@@ -145,8 +144,7 @@ def _is_intact(image: SourceImage) -> bool:
             return False
     except OSError:
         return False
-    with contextlib.suppress(OSError):  # it is then just read once more
-        _remember_check(image.path)
+    _remember_check(image.path)
     return True
 
 
@@ -164,7 +162,7 @@ def _state(path: Path) -> list[int]:
 
 
 def _remember_check(path: Path) -> None:
-    with contextlib.suppress(FileExistsError):  # another process is writing the same down
+    with contextlib.suppress(StorageFailed, OSError):  # the file is then just read once more
         write_whole(path.parent / CHECKED, json.dumps(_state(path)).encode(), mode=0o644)
 
 

@@ -35,11 +35,12 @@ class AccountKeys:
     file: Path
 
     def all(self) -> dict[str, Keys]:
-        """The keys of every account; none without the file."""
-        try:
-            found = json.loads(self.file.read_text())
-        except FileNotFoundError:
-            return {}
+        """The keys of every account; none without the file. Raises: `StorageFailed` when it cannot be read."""
+        with reported(f"reading {self.file}"):
+            try:
+                found = json.loads(self.file.read_text())
+            except FileNotFoundError:
+                return {}
         return {name: (keys[0], keys[1]) for name, keys in found.items()}
 
     def of(self, account: str) -> Keys:
@@ -75,13 +76,13 @@ class AccountKeys:
                 self._write(left)
 
     def _write(self, accounts: dict[str, Keys]) -> None:
-        with reported("writing the keys of storage accounts"):
-            write_whole(self.file, json.dumps(accounts).encode())
+        write_whole(self.file, json.dumps(accounts).encode())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         make_folder(self.file.parent)
-        descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with reported("locking the keys of storage accounts"):
+            descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from vmkiln.durable_file import reported, sync
 from vmkiln.errors import ImageConflict, InputError, VmkilnError
 from vmkiln.store.engine import READS, make_engine
 from vmkiln.store.operation_table import OperationTable
@@ -388,6 +389,9 @@ def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now) -> Ite
     store = Store(engine, clock)
     try:
         prepare(engine, name)
+        if isinstance(place, Path):
+            with reported(f"opening the database {name}"):
+                sync(place.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed
         yield store
     except sa.exc.DatabaseError as error:
         raise VmkilnError(f"the database {name} cannot be used: {error.orig}") from error

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.durable_file import make_folder
+from vmkiln.durable_file import make_folder, reported
 from vmkiln.errors import InputError, StorageFailed, StorageFull
 
 BUSY_SECONDS = 30
@@ -89,7 +89,8 @@ def is_full(error: BaseException) -> bool:
 
 def _sqlite(path: Path) -> Engine:
     make_folder(path.parent)
-    path.touch(mode=0o600)
+    with reported(f"making the database {path}"):
+        path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
     _report_in_our_words(engine, str(path))
 
