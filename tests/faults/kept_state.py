@@ -21,6 +21,7 @@ from vmkiln.images import gallery, image_cache, image_store, managed_image, vhd_
 from vmkiln.images.image_store import TEMPORARY, ImageFacts, sha256_of
 from vmkiln.service import opened_store
 from vmkiln.settings import Settings
+from vmkiln.staging import account_keys
 from vmkiln.staging.account_keys import AccountKeys
 from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, read_endpoint, write_endpoint
 from vmkiln.store.database import Store, opened
@@ -31,6 +32,7 @@ OLDER_RUN = "ffffffff-1111-0000-0000-000000000000"
 DEAD_RUN = "dead0000-1111-0000-0000-000000000000"
 VHD_GROUP = "IT_rg_web_1"
 DEFINITION, OTHER = f"{COMPUTE}/galleries/G/images/E", f"{COMPUTE}/galleries/g/images/d"
+OLD_KEY, NEW_KEY = "b2xk", "bmV3"
 GONE_PROCESS = 4194305  # more than any process id can be
 FLAT_BYTES = 40 * 1024
 TEMPORARY_NAMES = (TEMPORARY, image_cache.ADDING, image_cache.REMOVING)
@@ -66,14 +68,23 @@ def an_image(image_id: str) -> ImageRow:
 # homes
 
 
-def with_images(home: Path) -> None:
-    """An older managed image and an older version are published, and a run is about to publish."""
+def with_older_images(home: Path) -> None:
+    """An older managed image and an older version are published."""
     with opened(Settings(home).database, clock=lambda: NOW) as store:
         older = facts_in(home, OLDER_RUN)
         publishing.to_managed_image(home, store, older)
         publishing.to_gallery(home, store, older)
     shutil.rmtree(home / "runs")
+
+
+def with_images(home: Path) -> None:
+    """The same, and a run is about to publish."""
+    with_older_images(home)
     facts_in(home)
+
+
+def with_nothing(home: Path) -> None:
+    """A home that is new."""
 
 
 def empty(home: Path) -> None:
@@ -134,7 +145,7 @@ def publish_vhd(home: Path, store: Store) -> None:
 
 async def _copied(disk: Disk, target: Path, *, target_format: str) -> None:
     """In place of qemu-img, which has calls of its own."""
-    shutil.copyfile(disk.path, target)
+    target.write_bytes(disk.path.read_bytes())
 
 
 async def _in_this_thread(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
@@ -179,9 +190,14 @@ def remove_from_cache(home: Path, store: Store) -> None:
 
 
 def keep_keys(home: Path, store: Store) -> None:
-    keys = AccountKeys(Settings(home).blobs / "accounts.json")
-    keys.ensure(["one", "two"])
-    keys.renew("one", "key1")
+    keys, real = AccountKeys(Settings(home).blobs / "accounts.json"), account_keys.new_key
+    account_keys.new_key = lambda: OLD_KEY
+    try:
+        keys.ensure(["one", "two"])
+        account_keys.new_key = lambda: NEW_KEY
+        keys.renew("one", "key1")
+    finally:
+        account_keys.new_key = real
     write_endpoint(Settings(home).blob_endpoint, BlobEndpoint(BlobService.AZURITE, "http://127.0.0.1:1"))
 
 
@@ -312,7 +328,10 @@ def _cache_has_one(home: Path, store: Store) -> bool:
 
 def _has_keys(home: Path, store: Store) -> bool:
     keys = AccountKeys(Settings(home).blobs / "accounts.json").all()
-    return bool(keys) and read_endpoint(Settings(home).blob_endpoint) is not None
+    return (
+        keys == {"one": (NEW_KEY, OLD_KEY), "two": (OLD_KEY, OLD_KEY)}
+        and read_endpoint(Settings(home).blob_endpoint) is not None
+    )
 
 
 def with_a_cached_image(home: Path) -> None:
@@ -325,11 +344,16 @@ CASES = {
     "the first managed image": Case(empty, publish_managed_image, _has(managed_image.KIND)),
     "a version": Case(with_images, publish_version, _has(gallery.KIND)),
     "a VHD": Case(with_images, publish_vhd, _has(vhd_image.KIND)),
-    "a VHD on another file system": Case(empty, publish_vhd_elsewhere, _has(vhd_image.KIND)),
+    "a VHD on another file system": Case(with_images, publish_vhd_elsewhere, _has(vhd_image.KIND)),
     "an image's end": Case(with_images, remove_image, _has_no_managed_image),
     "a cached image": Case(with_images, add_to_cache, _cache_has_one, needs_store=False),
     "a cached image's end": Case(with_a_cached_image, remove_from_cache, needs_store=False),
     "keys": Case(empty, keep_keys, _has_keys, needs_store=False),
     "cleaning up": Case(with_leftovers, clean_up, needs_store=False),
 }
-PUBLISHING = tuple(CASES)[:5]
+# the disk that is published is made here, too
+AT_POWER_LOSS = {
+    name: replace(case, home={with_images: with_older_images, empty: with_nothing}[case.home])
+    for name, case in CASES.items()
+    if case.home in {with_images, empty}
+}

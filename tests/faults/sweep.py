@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kept_state import CASES, COMMITS, NOW, Case, rows_in, torn, torn_beside, with_runs
-from syscall_faults import Act, Outcome, Point, failing_at, killed_at, points_of, recorded
+from kept_state import AT_POWER_LOSS, CASES, COMMITS, NOW, Case, rows_in, torn, torn_beside, with_runs
+from power_loss import CALLS as MORE_CALLS
+from power_loss import Disk, Operation, Tree, choices, fingerprint, operations_in, write_tree
+from syscall_faults import DONE_MARK, Act, Outcome, Point, failing_at, killed_at, points_of, recorded
 
 from vmkiln.run.cleaning_up import end_leftovers
 from vmkiln.service import opened_store
@@ -19,6 +21,7 @@ from vmkiln.store.database import opened
 
 KILL = "KILL"
 AT_ONCE = 2  # processes; the machine's CPUs are shared with the other tests' own
+MOST_STATES = 50  # of a case, and before and after it was done each; of more, every second or third
 SLICE = 20  # points of one task
 WARM = ["pytest", "kept_state", "vmkiln.service", "alembic.command", "sqlalchemy.dialects.sqlite"]
 
@@ -77,23 +80,53 @@ def try_points(task: tuple[Path, str, Sequence[Point], str]) -> list[Tried]:
     for point in points:
         place.restore()
         outcome = killed_at(point, place.act) if fault == KILL else failing_at(point, place.act, error=fault)
-        try:
-            problem = place.problem(outcome)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-        found.append(Tried(name, point, fault, outcome, problem))
+        found.append(Tried(name, point, fault, outcome, place.problem_or_error(outcome)))
     shutil.rmtree(folder)
     return found
+
+
+def power_losses(task: tuple[Path, str]) -> list[Tried]:
+    """A case of `AT_POWER_LOSS`: every state that the power may leave behind after each of its operations."""
+    folder, name = task
+    place = _Place(folder, name, AT_POWER_LOSS[name])
+    operations = operations_in(
+        recorded(place.act, folder / "trace", options=["-xx", "-s", "200000"], calls=MORE_CALLS), done_mark=DONE_MARK
+    )
+    place.restore()
+    found = []
+    for point, is_done, tree in _states(Disk(place.home), operations):
+        shutil.rmtree(place.home)
+        place.home.mkdir()
+        write_tree(tree, place.home)
+        outcome = Outcome(is_killed=True, is_done=is_done, error="", is_ours=False)
+        found.append(Tried(name, point, "power loss", outcome, place.problem_or_error(outcome)))
+    return found
+
+
+def _states(disk: Disk, operations: Sequence[Operation]) -> list[tuple[Point, bool, Tree]]:
+    """Different states, each with the operation that was the last and whether the work had said that it was done."""
+    is_done = False
+    found: dict[tuple[str, bool], tuple[Point, bool, Tree]] = {}
+    for number, operation in enumerate(operations):
+        disk.apply(operation)
+        is_done = is_done or operation.kind == "done"
+        for choice in choices(number):
+            tree = disk.after_power_loss(choice)
+            point = Point(operation.kind, number, operation.path)
+            found.setdefault((fingerprint(tree), is_done), (point, is_done, tree))
+    done = [state for state in found.values() if state[1]]
+    before = [state for state in found.values() if not state[1]]
+    return [*before[:: 1 + len(before) // MOST_STATES], *done[:: 1 + len(done) // MOST_STATES]]
 
 
 class _Place:
     """A home of one case, and how it was at first."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, case: Case | None = None) -> None:
         self.home, self.first = folder / "home", folder / "first"
         self.name = name
         self.home.mkdir(parents=True, mode=0o700)
-        self.case = CASES.get(name)
+        self.case = case or CASES.get(name)
         (self.case.home if self.case else with_runs)(self.home)
         shutil.copytree(self.home, self.first)
         self.act: Act = self.case.act(self.home) if self.case else self._commit
@@ -115,6 +148,13 @@ class _Place:
             gate()
             COMMITS[self.name](store)
             done()
+
+    def problem_or_error(self, outcome: Outcome) -> str:
+        """What is wrong now; '' when nothing is."""
+        try:
+            return self.problem(outcome)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
 
     def problem(self, outcome: Outcome) -> str:
         """What is wrong now; '' when nothing is."""

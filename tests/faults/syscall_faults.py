@@ -69,10 +69,10 @@ def points_of(trace: str) -> tuple[list[Point], list[Point]]:
     return before, after
 
 
-def recorded(act: Act, trace: Path, *, options: Sequence[str] = ()) -> str:
-    """What strace writes down of the work when nothing is in its way."""
-    calls = ",".join((*CHANGING, DONE_MARK))
-    outcome = _traced(act, ["-o", str(trace), "-e", f"trace={calls}", "-y", *options], ends_at_once=False)
+def recorded(act: Act, trace: Path, *, options: Sequence[str] = (), calls: Sequence[str] = ()) -> str:
+    """What strace writes down of the work when nothing is in its way; `calls` beside those that change something."""
+    shown = ",".join((*CHANGING, DONE_MARK, *calls))
+    outcome = _traced(act, ["-o", str(trace), "-e", f"trace={shown}", "-y", *options], ends_at_once=False)
     assert outcome == Outcome(is_killed=False, is_done=True, error="", is_ours=False), outcome
     return trace.read_text()
 
