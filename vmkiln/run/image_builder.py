@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from vmkiln.errors import RunCanceled, VmkilnError
+from vmkiln.errors import RunCanceled, StorageFailed, VmkilnError
 from vmkiln.run import ballast, cleaning_up, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.kept_template import CREATING, DELETING, TYPE, request_of, template_of
@@ -163,7 +163,12 @@ class ImageBuilder:
         try:
             while True:
                 self._wake.clear()
-                await self._take()
+                ballast.thrown_off_when_low(self._settings.home)
+                try:
+                    await self._take()
+                except StorageFailed as error:
+                    self._storage_failed(error)
+                    await asyncio.sleep(LOOK_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
                         await self._wake.wait()
@@ -203,9 +208,18 @@ class ImageBuilder:
     def _ended(self, name: str) -> None:
         task = self._tasks.pop(name)
         self._starting.pop(name.removeprefix(f"{RUN}:"), None)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StorageFailed):
+            self._storage_failed(error)
+            return  # the next look takes it up again; at once it would only fail again
+        if error:
             log.error("%s failed", name, exc_info=error)
         self._wake.set()
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        """Make what room there is, and go on: what could not be recorded is taken up again."""
+        is_thrown_off = ballast.thrown_off_when_low(self._settings.home)
+        log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id)
@@ -284,7 +298,6 @@ class ImageBuilder:
         while True:
             await asyncio.sleep(JANITOR_SECONDS)
             told: list[str] = []
-            ballast.thrown_off_when_low(self._settings.home)
             try:
                 await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
                 left = await asyncio.to_thread(cleaning_up.remains, self._settings)
