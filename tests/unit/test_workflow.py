@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from vmkiln.errors import CustomizationFailed, InputError, RunCanceled, RunTimedOut, ValidationFailed, VmkilnError
+from vmkiln.errors import (
+    CustomizationFailed,
+    InputError,
+    RunCanceled,
+    RunTimedOut,
+    StorageFull,
+    ValidationFailed,
+    VmkilnError,
+)
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, run_directory, validating, workflow
@@ -126,6 +136,14 @@ def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.Mon
         flow.run()
     assert flow.state() == ("Failed", "PackerBuildFailed")
     assert flow.phases == [Phase.BUILDING, Phase.CUSTOMIZING, Phase.CLEANING_UP]
+
+
+def test_a_run_that_meets_a_full_disk_ends_with_that_as_its_reason(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(customizing, "customize", failing(full))
+    with pytest.raises(StorageFull, match="the run failed: No space left on device"):
+        flow.run()
+    assert flow.state() == ("Failed", "InsufficientStorage")
 
 
 def test_of_a_group_of_errors_ours_is_told(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
