@@ -4,6 +4,9 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
 │   └── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
+├── StorageFailed                a file or the database could not be written or read
+│   ├── StorageFull              because the disk is full
+│   └── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
 ├── CommandFailed                a program ended with an error or ran past its limit
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
@@ -19,7 +22,6 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
-├── DatabaseAway                 the database cannot be used now: it is away, locked for long, or its disk is full
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
 ├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
 ├── RunCanceled                  the user cancelled the run (exit code 130)
@@ -79,6 +81,24 @@ class HostUnfit(VmkilnError):
 
     code = "HostUnfit"
     exit_code = 3
+
+
+class StorageFailed(VmkilnError):
+    """A file or the database could not be written or read; nothing is there that was not told to be."""
+
+    code = "StorageFailed"
+
+
+class StorageFull(StorageFailed):
+    """The disk is full."""
+
+    code = "InsufficientStorage"
+
+
+class DatabaseAway(StorageFailed):
+    """The database cannot be used now: its server is away, it is locked for long, or its disk fails."""
+
+    code = "DatabaseAway"
 
 
 class CommandFailed(VmkilnError):
@@ -202,12 +222,6 @@ class ArmError(VmkilnError):
         self.target = target
         self.details = tuple(details)
         self.headers = dict(headers or {})
-
-
-class DatabaseAway(VmkilnError):
-    """The database cannot be used now: it is away, locked for long, or its disk is full."""
-
-    code = "DatabaseAway"
 
 
 class RunTakenOver(VmkilnError):

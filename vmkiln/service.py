@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit, InputError
 from vmkiln.host.accelerator import choose_accelerator
 from vmkiln.host.firmware import find_firmware
@@ -28,7 +29,7 @@ SPARED_MIB = 512
 @contextlib.contextmanager
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
     """The database, after what dead runs left behind was cleaned up."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.home)
     ballast.thrown_off_when_low(settings.home)
     with database.opened(settings.database_place, home=settings.home) as store:
         cleaning_up.end_leftovers(settings, store, tell)

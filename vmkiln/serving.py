@@ -19,6 +19,7 @@ from vmkiln.api.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.issuer import Issuer
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.route import Access, Answer, Parts
+from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 from vmkiln.portal.application import with_portal
 from vmkiln.run.attempt import Build
@@ -54,7 +55,7 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
 @contextlib.contextmanager
 def only_service(settings: Settings) -> Iterator[None]:
     """The lock of the one service of a state directory. Raises: `InputError` when another holds it."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.home)
     path = settings.home / "service.lock"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -138,8 +139,6 @@ async def running(
 def remember_endpoint(settings: Settings, url: str) -> Path:
     """Record where the service is reached, for the commands of this machine that talk to it."""
     path = settings.home / "service" / "endpoint"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(f"{url}\n")
-    temporary.chmod(0o600)
-    return temporary.replace(path)
+    make_folder(path.parent)
+    write_whole(path, f"{url}\n".encode())
+    return path

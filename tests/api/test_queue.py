@@ -6,9 +6,11 @@ import pytest
 from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
+    TEMPLATE,
     Service,
     a_template,
     add_group,
+    code_of,
     ended_run,
     provisioned,
     wait_for,
@@ -16,7 +18,8 @@ from in_process import (
 from typer.testing import CliRunner
 
 from vmkiln.cli.main import app
-from vmkiln.run import hosting
+from vmkiln.errors import StorageFull
+from vmkiln.run import hosting, image_builder
 
 
 def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
@@ -102,3 +105,31 @@ def test_what_a_dead_run_left_is_cleaned_up_while_the_service_goes_on(
     (left / "overlay.qcow2").write_bytes(b"x" * 1000)
     wait_for(lambda: not left.exists())
     wait_for(lambda: "vmkiln_cleaned_up_total 1.0" in living.get("/metrics", token="root").text)
+
+
+def test_a_full_disk_does_not_end_the_service(living: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_group(living)
+    operations, failures = living.parts.store.operations, [StorageFull("the disk is full")] * 2
+    real = operations.open_ones
+
+    def full_at_first(*arguments: str) -> object:
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(image_builder, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(operations, "open_ones", full_at_first)
+    path = queued(living, "goes-on")
+    assert ended_run(living, path)["runState"] == "Succeeded"
+    assert failures == []
+
+
+def test_a_request_on_a_full_disk_may_be_sent_again(living: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> None:
+        raise StorageFull("the disk is full")
+
+    add_group(living)
+    monkeypatch.setattr(living.parts.store.resources, "insert", full)
+    refused = living.put(TEMPLATE, a_template())
+    assert (refused.status_code, code_of(refused)) == (503, "InsufficientStorage")
+    assert int(refused.headers["Retry-After"]) > 0

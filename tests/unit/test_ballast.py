@@ -84,3 +84,12 @@ def test_it_is_really_there_and_only_with_plenty_of_room(tmp_path: Path, monkeyp
     assert thrown_off_when_low(tmp_path)
     assert not thrown_off_when_low(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_taken_on_board_only_in_part_is_thrown_off_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ballast.part").write_bytes(b"x")
+    monkeypatch.setattr(ballast, "LOW_BYTES", 10**18)
+    assert thrown_off_when_low(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,10 @@
 """The stored log: what is in it, what is left out, and how it is followed."""
 
+import errno
+import io
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -81,3 +85,43 @@ def test_an_overlong_line_comes_in_parts(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_yet_has_no_lines(tmp_path: Path) -> None:
     assert list(lines_from(tmp_path / "log", 0)) == []
+
+
+class FullFile(io.FileIO):
+    """A file on a disk that takes so many bytes more."""
+
+    room = 10**9
+
+    def write(self, content: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(content[: self.room])
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [0, 7, 20, 30])
+def test_on_a_full_disk_the_build_goes_on_and_the_log_is_whole_when_there_is_room_again(
+    tmp_path: Path, room: int
+) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "r") as log:
+        log._file.close()
+        log._file = file = FullFile(path, "a")
+        log.write("first")
+        file.room = room
+        log.write("second")
+        log.write("third")
+        file.room = 10**9
+    lines = "".join(f"[r] PACKER OUT {text}\n" for text in ("first", "second", "third", LAST_LINE))
+    assert path.read_text() == lines
+    assert log.dropped_bytes == 0
+
+
+def test_what_a_full_disk_did_not_take_is_counted(tmp_path: Path) -> None:
+    with CustomizationLog(tmp_path / "customization.log", "r") as log:
+        log._file.close()
+        log._file = file = FullFile(tmp_path / "customization.log", "a")
+        file.room = 5
+        log.write("first")
+    assert log.dropped_bytes == len("[r] PACKER OUT first\n") - 5

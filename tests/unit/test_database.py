@@ -13,8 +13,8 @@ from open_files import open_files
 from postgresql import Cluster, cluster
 from publishing import warm_processes
 
-from vmkiln.errors import ImageConflict, InputError, RunTakenOver, VmkilnError
-from vmkiln.store import engine
+from vmkiln.errors import ImageConflict, InputError, RunTakenOver, StorageFailed, VmkilnError
+from vmkiln.store import database, engine
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, RunRow
 
@@ -285,6 +285,15 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_database_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"not a database" * 1000)
     with pytest.raises(VmkilnError, match="cannot be used"), opened(tmp_path / "db"):
+        pass
+
+
+def test_a_database_whose_folder_cannot_be_synced_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(database, "sync", broken)
+    with pytest.raises(StorageFailed, match="Input/output error"), opened(tmp_path / "db"):
         pass
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.errors import ImageUnsafe
+from vmkiln.errors import ImageUnsafe, StorageFull
 from vmkiln.images import image_cache
 from vmkiln.images.image_cache import SourceImage, add, alone, cached_images, checked, remove, remove_leftovers
 
@@ -132,12 +132,30 @@ def test_an_image_can_be_removed_twice(tmp_path: Path) -> None:
 
 def test_leftovers_of_killed_processes_are_removed_and_images_stay(tmp_path: Path) -> None:
     image = put(tmp_path)
-    for name in (".adding-2", ".corrupt-3", ".removing-4"):
+    living = f".adding-2-{os.getpid()}"
+    for name in (".adding-2-4194305", ".corrupt-3", ".removing-4-4194305", living):
         (tmp_path / name).mkdir()
+    (image.path.parent / ".checked.json.part").write_text("[")
     (tmp_path / ".part-x").write_bytes(b"to go on from")
     assert len(remove_leftovers(tmp_path)) == 3
     assert cached_images(tmp_path) == [image]
-    assert (tmp_path / ".part-x").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {".corrupt-3", living, ".part-x", image.digest}
+
+
+@pytest.mark.parametrize("text", ["", "[1", "{}"])
+async def test_a_check_that_was_not_written_down_to_its_end_is_done_again(tmp_path: Path, text: str) -> None:
+    image = put(tmp_path)
+    (image.path.parent / "checked.json").write_text(text)
+    assert await checked(image) == image
+
+
+def test_an_image_whose_record_is_damaged_is_put_there_again(tmp_path: Path) -> None:
+    damaged = put(tmp_path)
+    (damaged.path.parent / "record.json").chmod(0o644)
+    (damaged.path.parent / "record.json").write_text("{")
+    assert cached_images(tmp_path) == []
+    again = put(tmp_path)
+    assert cached_images(tmp_path) == [again]
 
 
 def test_an_image_that_cannot_be_added_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +163,7 @@ def test_an_image_that_cannot_be_added_leaves_nothing(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(image_cache, "sync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFull, match="No space"):
         put(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == []
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from vmkiln.errors import (
     RunCanceled,
     RunTakenOver,
     RunTimedOut,
+    StorageFull,
     ValidationFailed,
     VmkilnError,
 )
@@ -134,6 +137,14 @@ def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.Mon
         flow.run()
     assert flow.state() == ("Failed", "PackerBuildFailed")
     assert flow.phases == [Phase.BUILDING, Phase.CUSTOMIZING, Phase.CLEANING_UP]
+
+
+def test_a_run_that_meets_a_full_disk_ends_with_that_as_its_reason(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(customizing, "customize", failing(full))
+    with pytest.raises(StorageFull, match="the run failed: No space left on device"):
+        flow.run()
+    assert flow.state() == ("Failed", "InsufficientStorage")
 
 
 def test_of_a_group_of_errors_ours_is_told(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmkiln.api.route import Answer
-from vmkiln.errors import ArmError, HostUnfit, ImageConflict, ImageNotFound, InputError, TemplateInvalid, VmkilnError
+from vmkiln.errors import (
+    ArmError,
+    HostUnfit,
+    ImageConflict,
+    ImageNotFound,
+    InputError,
+    StorageFailed,
+    StorageFull,
+    TemplateInvalid,
+    VmkilnError,
+)
 
 log = logging.getLogger(__name__)
 VALIDATION_FAILED, NOT_SUPPORTED = "ValidationFailed", "CustomizerNotSupportedForImage"
+RETRY_SECONDS = 30  # a full disk is looked at once a minute
 WRAPPED_SINCE = "2021-10-01"  # before it, Microsoft.VirtualMachineImages answered errors without the member `error`
 REVIEW = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields {} in the Image Builder Template."
 REQUIREMENTS = REVIEW.format("requirements")
@@ -50,6 +61,11 @@ def as_arm_error(error: Exception, *, request_id: str) -> ArmError:
             return ArmError(400, "InvalidRequestContent", error.message, hint=error.hint)
         case HostUnfit():
             return ArmError(409, "HostUnfit", error.message, hint=error.hint)
+        case StorageFailed():
+            log.error("request %s failed: %s", request_id, error)
+            wait = {"Retry-After": str(RETRY_SECONDS)}
+            code = "InsufficientStorage" if isinstance(error, StorageFull) else "ServiceUnavailable"
+            return ArmError(503, code, error.message, hint=error.hint, headers=wait)
         case VmkilnError():
             log.error("request %s failed: %s", request_id, error)
             return ArmError(500, "InternalServerError", error.message, hint=error.hint)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.api.access_control import OWNER
-from vmkiln.api.tls import write_private
+from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 from vmkiln.store.database import Store
 
@@ -41,12 +41,12 @@ def ensure_owner(store: Store, home: Path, *, tenant_id: str) -> Credentials:
         found = read_credentials(path)
         if store.principals.find(found.app_id) is not None:
             return found
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     principal, secret = store.principals.create("owner")
     store.principals.assign(principal.object_id, OWNER, "/")
     made = Credentials(tenant_id, principal.app_id, secret)
     content = {"tenant": made.tenant_id, "appId": made.app_id, "password": made.secret}
-    write_private(path, json.dumps(content, indent=2).encode() + b"\n")
+    write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
     return made
 
 

@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vmkiln.api.tls import write_private
+from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.store.rows import PrincipalRow
 
 ALGORITHM = "RS256"
@@ -120,10 +120,10 @@ def issuer_of(tenant_id: str, key_text: bytes) -> Issuer:
 
 def ensure_issuer(directory: Path) -> Issuer:
     """The issuer kept in `directory`, made when it is missing. One service at a time asks."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(directory)
     key_file, tenant_file = directory / "signing-key.pem", directory / "tenant"
     if not key_file.exists():
-        write_private(key_file, new_key())
+        write_whole(key_file, new_key())
     if not tenant_file.exists():
-        write_private(tenant_file, f"{uuid.uuid4()}\n".encode())
+        write_whole(tenant_file, f"{uuid.uuid4()}\n".encode())
     return issuer_of(tenant_file.read_text().strip(), key_file.read_bytes())

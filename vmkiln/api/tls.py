@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 
 AUTHORITY_DAYS = 3650
@@ -47,7 +48,7 @@ def listen_names(host: str) -> tuple[str, ...]:
 
 def ensure_tls(directory: Path, names: Sequence[str], *, now: datetime.datetime) -> TlsFiles:
     """The files in `directory`, made or renewed as far as needed; two processes may ask at once."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(directory)
     files = TlsFiles(directory / "ca.pem", directory / "server.pem", directory / "server-key.pem")
     authority_key = directory / "ca-key.pem"
     with _locked(directory):
@@ -66,18 +67,6 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _key_text(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -118,8 +107,8 @@ def _make_authority(authority: Path, key_file: Path, now: datetime.datetime) -> 
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private(key_file, _key_text(key))
-    write_private(authority, certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(key_file, _key_text(key))
+    write_whole(authority, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -150,8 +139,8 @@ def _make_certificate(files: TlsFiles, authority_key: Path, names: Sequence[str]
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
         .sign(signing, hashes.SHA256())
     )
-    write_private(files.key, _key_text(key))
-    write_private(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(files.key, _key_text(key))
+    write_whole(files.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _is_good(files: TlsFiles, names: Sequence[str], now: datetime.datetime) -> bool:

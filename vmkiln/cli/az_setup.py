@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.api.first_start import DEFAULT_SUBSCRIPTION, Credentials, owner_file, read_credentials, service_directory
-from vmkiln.api.tls import write_private
 from vmkiln.cli.template_options import JsonOption
+from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
 from vmkiln.settings import read_settings
 
@@ -44,9 +44,9 @@ def az_setup(
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     target.chmod(0o700)
     for name, text in files(url, login, cloud_name=cloud_name, subscription_id=subscription).items():
-        write_private(target / name, text.encode())
+        write_whole(target / name, text.encode())
     bundle = target / "ca-bundle.pem"
-    write_private(bundle, _bundle(service_directory(settings.home) / "tls" / "ca.pem"))
+    write_whole(bundle, _bundle(service_directory(settings.home) / "tls" / "ca.pem"))
     exports = {"AZURE_CONFIG_DIR": str(target), "REQUESTS_CA_BUNDLE": str(bundle)}
     if as_json:
         typer.echo(json.dumps(exports))

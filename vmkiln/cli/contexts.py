@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from vmkiln.api.tls import write_private
+from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
 
 
@@ -88,4 +88,4 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
         "current": contexts.current,
         "contexts": {name: asdict(context) for name, context in contexts.known.items()},
     }
-    write_private(path, json.dumps(content, indent=2).encode() + b"\n")
+    write_whole(path, json.dumps(content, indent=2).encode() + b"\n")

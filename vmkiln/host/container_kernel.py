@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host.command import run
 
@@ -242,6 +243,7 @@ def _publish(directory: Path, prepared: Path, image: Package, release: str) -> C
     digest = file_digest(prepared / "vmlinuz")
     if destination.exists() and not _same_kernel(destination, digest, release):
         shutil.rmtree(destination, ignore_errors=True)
+    sync_all(prepared)
     with contextlib.suppress(OSError):  # another call was here first, with the same package
         prepared.rename(destination)
     if not _same_kernel(destination, digest, release):
@@ -262,6 +264,8 @@ def _publish(directory: Path, prepared: Path, image: Package, release: str) -> C
     descriptor, name = tempfile.mkstemp(prefix=".kernel-", dir=directory)
     with os.fdopen(descriptor, "w") as file:
         json.dump(record, file, indent=2)
+    sync(Path(name))
+    sync(directory)
     Path(name).replace(directory / RECORD)
     return kernel
 

@@ -87,7 +87,7 @@ def read_kept(file: Path) -> dict[str, Any] | None:
     """What `kept` wrote last: its facts, `time` and `rules` (a list of objects); None when there is no such file."""
     try:
         found: dict[str, Any] = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # the latter: the power failed while it was written
         return None
     return found
 

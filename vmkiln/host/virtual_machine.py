@@ -35,11 +35,21 @@ class VirtualMachine:
     control: QMPClient
     console: bytearray
     panics: EventListener
+    disk_errors: EventListener
 
     @property
     def has_panicked(self) -> bool:
         """Whether the guest's kernel said that it panicked (pvpanic); QEMU ends then."""
         return not self.panics.empty()
+
+    async def stopped_by_full_disk(self) -> None:
+        """Return when QEMU stopped the VM because this host had no room for what it wrote.
+
+        It does so rather than let the guest go on without what it has written (`werror=enospc`, its default).
+        """
+        data: Any = {}
+        while data.get("action") != "stop":
+            data = (await self.disk_errors.get())["data"]
 
     async def press_power_button(self) -> None:
         """Ask the guest to power off (ACPI)."""
@@ -87,6 +97,8 @@ async def running(
         stack.push_async_callback(_disconnect, control)
         panics = EventListener(("GUEST_PANICKED", "GUEST_CRASHLOADED"))
         control.register_listener(panics)
+        disk_errors = EventListener("BLOCK_IO_ERROR")
+        control.register_listener(disk_errors)
         ended = await stack.enter_async_context(namespace.start(machine.name, arguments(machine)))
         connecting = asyncio.create_task(control.accept())
         stack.callback(connecting.cancel)
@@ -96,7 +108,7 @@ async def running(
             await asyncio.wait([ended], timeout=1)
             reason = ended.result().output.strip() if ended.done() else f"no answer within {CONNECT_SECONDS} s"
             raise VmkilnError(f"QEMU for {machine.name} did not start: {reason}")
-        yield VirtualMachine(machine.name, ended, control, console, panics)
+        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors)
 
 
 async def _disconnect(control: QMPClient) -> None:

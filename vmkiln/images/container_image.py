@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from vmkiln.durable_file import sync, sync_all
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
@@ -140,7 +141,9 @@ async def _make(
         for path in workplace.iterdir():
             path.chmod(0o444)
         if not place.exists():
+            await asyncio.to_thread(sync_all, workplace)
             workplace.rename(place)
+            sync(place.parent)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
 

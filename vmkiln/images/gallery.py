@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict, ImageNotFound
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
@@ -154,7 +155,7 @@ def _publish_as(
 ) -> Artifact:
     place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
-    with removed_on_error(place):
+    with reported(f"recording {image_id}"), removed_on_error(place, store):
         store.add_image_version(
             ImageRow(
                 artifact_id=image_id,

@@ -24,13 +24,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import ImageUnsafe
-from vmkiln.images.image_store import seal, sha256_of, sync
+from vmkiln.durable_file import PART, make_folder, reported, sync, write_whole
+from vmkiln.errors import ImageUnsafe, StorageFailed
+from vmkiln.images.image_store import removed_on_error, seal, sha256_of
 
 RECORD = "record.json"
 CHECKED = "checked.json"
 CORRUPT = ".corrupt-"
-TEMPORARY = (".adding-", ".removing-", CORRUPT)
+ADDING, REMOVING = ".adding-", ".removing-"
 LOCK_PAUSE_SECONDS = 0.2
 
 
@@ -70,6 +71,13 @@ def cached_images(directory: Path) -> list[SourceImage]:
     return sorted(found, key=lambda image: image.created, reverse=True)
 
 
+def _is_recorded(place: Path) -> bool:
+    try:
+        return _read(place / RECORD).path.is_file()
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+
+
 def _read(record: Path) -> SourceImage:
     values = json.loads(record.read_text())
     path = record.parent / values.pop("file")
@@ -77,27 +85,37 @@ def _read(record: Path) -> SourceImage:
 
 
 def add(directory: Path, file: Path, **facts: Any) -> SourceImage:
-    """Move a finished image file into the cache; blocks while it is hashed. `facts` are SourceImage's other fields."""
-    digest = sha256_of(file)
-    place = directory / digest
-    image = SourceImage(path=place / f"disk.{facts['format']}", digest=digest, **facts)
-    temporary = directory / f".adding-{digest[:16]}-{os.getpid()}"
-    temporary.mkdir(mode=0o700)
-    try:
+    """Move a finished image file into the cache; blocks while it is hashed. `facts` are SourceImage's other fields.
+
+    Raises: `StorageFailed` when it cannot be written.
+    """
+    with reported(f"taking {facts['name']} into the cache"):
         seal(file)
+        digest = sha256_of(file)
+        image = SourceImage(path=directory / digest / f"disk.{facts['format']}", digest=digest, **facts)
+        _put(directory, file, image)
+    _remember_check(image.path)
+    return image
+
+
+def _put(directory: Path, file: Path, image: SourceImage) -> None:
+    place = image.path.parent
+    make_folder(directory)
+    temporary = directory / f"{ADDING}{image.digest[:16]}-{os.getpid()}"
+    try:
+        temporary.mkdir(mode=0o700)
         file.rename(temporary / image.path.name)
         record = {name: value for name, value in asdict(image).items() if name != "path"}
         record |= {"file": image.path.name, "created": image.created.isoformat()}
-        (temporary / RECORD).write_text(json.dumps(record, indent=1))
-        sync(temporary / RECORD)
-        sync(temporary)
+        write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o644)
+        if place.exists() and not _is_recorded(place):
+            shutil.rmtree(place)
         if not place.exists():
             temporary.rename(place)
-            sync(directory)
-            _remember_check(image.path)
+            with removed_on_error(place):
+                sync(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return image
 
 
 async def checked(image: SourceImage) -> SourceImage:
@@ -120,15 +138,22 @@ async def checked(image: SourceImage) -> SourceImage:
 def _is_intact(image: SourceImage) -> bool:
     try:
         state = _state(image.path)
-        marker = image.path.parent / CHECKED
-        if marker.exists() and json.loads(marker.read_text()) == state:
+        if _last_check(image.path) == state:
             return True
         if sha256_of(image.path) != image.digest:
             return False
-    except (OSError, ValueError):
+    except OSError:
         return False
     _remember_check(image.path)
     return True
+
+
+def _last_check(path: Path) -> object:
+    """The state of the file when it was last checked; None when that is not known, or was not written to its end."""
+    try:
+        return json.loads((path.parent / CHECKED).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _state(path: Path) -> list[int]:
@@ -137,29 +162,32 @@ def _state(path: Path) -> list[int]:
 
 
 def _remember_check(path: Path) -> None:
-    marker = path.parent / CHECKED
-    temporary = marker.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(_state(path)))
-    temporary.rename(marker)
+    with contextlib.suppress(StorageFailed, OSError):  # the file is then just read once more
+        write_whole(path.parent / CHECKED, json.dumps(_state(path)).encode(), mode=0o644)
 
 
 def remove(image: SourceImage) -> None:
     """Delete an image from the cache; finds nothing and is content. A VM that has the file open keeps it."""
-    temporary = image.path.parent.with_name(f".removing-{image.digest[:16]}-{os.getpid()}")
+    temporary = image.path.parent.with_name(f"{REMOVING}{image.digest[:16]}-{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         image.path.parent.rename(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(directory: Path) -> list[Path]:
-    """Delete what a killed process left half made, and what was set aside; returns what was deleted.
-
-    Call it only while nothing is made or fetched, for instance inside `alone`.
-    """
-    found = [entry for prefix in TEMPORARY for entry in sorted(directory.glob(f"{prefix}*"))]
+    """Delete what processes that are gone left half made; returns what was deleted. What was set aside stays."""
+    entries = [entry for prefix in (ADDING, REMOVING) for entry in sorted(directory.glob(f"{prefix}*"))]
+    found = [entry for entry in entries if not _lives(entry.name.rpartition("-")[2])]
     for entry in found:
         shutil.rmtree(entry, ignore_errors=True)
+    for part in sorted(directory.glob(f"*/.{CHECKED}{PART}")):
+        part.unlink(missing_ok=True)  # whoever is writing it now does without
+        found.append(part)
     return found
+
+
+def _lives(process_id: str) -> bool:
+    return process_id.isdecimal() and Path("/proc", process_id).exists()
 
 
 @contextlib.asynccontextmanager

@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_store import copy_sparse, sync, to_the_end, verified
+from vmkiln.images.image_store import copy_sparse, to_the_end, verified
 from vmkiln.images.vhd_image import add_footer, read_vhd
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import ImageRow
@@ -36,7 +37,7 @@ async def export_image(
     """Write the image to `target`, whole or not at all.
 
     Raises: `InputError` when the file is there and may not be overwritten, or no format is known; `ImageUnsafe` when
-    the stored image was changed.
+    the stored image was changed; `StorageFailed` when it cannot be written.
     """
     name = format_for(target, target_format)
     if target.is_dir():
@@ -47,12 +48,14 @@ async def export_image(
         raise InputError(f"there is no folder {target.parent}")
     await verified(image)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        await _write(image, temporary, name, progress)
-        await asyncio.to_thread(sync, temporary)
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with reported(f"writing {target}"):
+        try:
+            await _write(image, temporary, name, progress)
+            await asyncio.to_thread(sync, temporary)
+            temporary.rename(target)
+            sync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[bytes], None] | None) -> None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe
+from vmkiln.durable_file import make_folder, reported, sync
+from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
@@ -91,12 +92,18 @@ def publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
 
     The names are hard links: no byte is copied, unless the place is on another file system.
 
-    Raises: `ImageConflict` when the place is taken.
+    Raises: `ImageConflict` when the place is taken; `StorageFailed` when it cannot be written.
     """
+    with reported(f"publishing {place.name}"):
+        _publish_linked(flat, place, names)
+
+
+def _publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
     temporary = place.with_name(TEMPORARY + place.name)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True, mode=0o700)
+    make_folder(place.parent)
     try:
+        temporary.mkdir(mode=0o700)
         source = flat
         for name in names:
             target = temporary / name
@@ -111,10 +118,11 @@ def publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
             if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise ImageConflict(f"this run has published {place.name} already") from error
             raise
-        sync(place.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    with removed_on_error(place):
+        sync(place.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -161,15 +169,6 @@ def copy_sparse(source: Path, target: Path) -> None:
                 position += len(chunk)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on disk (fsync(2))."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def seal(path: Path) -> None:
     """Make a finished file read-only and wait until it is on disk."""
     path.chmod(0o444)
@@ -199,16 +198,35 @@ async def to_the_end(function: Callable[P, R], /, *arguments: P.args, **named: P
 
 
 @contextlib.contextmanager
-def removed_on_error(place: Path) -> Iterator[None]:
-    """Delete a published folder or file when recording it fails."""
+def removed_on_error(place: Path, store: Store | None = None) -> Iterator[None]:
+    """Delete a published folder or file when recording it in `store` fails.
+
+    A commit that failed may still be found on disk after a crash. So a later commit comes first, which ends that; when
+    there can be none, the files are left to `reconcile`.
+    """
     try:
         yield
-    except BaseException:
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
+    except BaseException as error:
+        if store is None or not isinstance(error, StorageFailed) or _is_settled(store):
+            with contextlib.suppress(OSError):
+                _delete(place)
         raise
+
+
+def _is_settled(store: Store) -> bool:
+    try:
+        store.settle()
+    except StorageFailed:
+        return False
+    return True
+
+
+def _delete(place: Path) -> None:
+    """Delete a folder or file; finds nothing and is content, and follows no link."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[], Iterable[str]] = tuple) -> list[str]:
@@ -223,11 +241,10 @@ def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[],
     live = {run_id[:RUN_ID_LETTERS] for run_id in live_run_ids()}
     known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
     leftovers = [entry for entry in entries if entry.name not in known and _run_of(entry.name) not in live]
+    if leftovers:
+        store.settle()  # no record of them can come back
     for entry in leftovers:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+        _delete(entry)
     return [entry.name for entry in leftovers]
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
@@ -44,7 +45,7 @@ def publish(
     if existing is not None and existing.run_id == facts.run_id and existing.digest == facts.digest:
         return Artifact(image_id, "", existing.path)
     publish_linked(facts.flat, place, [DISK])
-    with removed_on_error(place):
+    with reported(f"recording {image_id}"), removed_on_error(place, store):
         replaced = store.replace_image(
             ImageRow(
                 artifact_id=image_id,

@@ -1,10 +1,12 @@
 """VHD targets: a fixed VHD file in the storage account, or at the address the template names."""
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
@@ -18,7 +20,6 @@ from vmkiln.images.image_store import (
     removed_on_error,
     sealed,
     shared_detail,
-    sync,
     to_the_end,
 )
 from vmkiln.images.vhd import FOOTER_BYTES, Footer, aligned, check_uploadable, footer
@@ -67,8 +68,15 @@ async def publish(
     run has published before and is content. `share` gives the finished file, with its SHA-256, to the other hosts and
     returns the object they get it from.
 
-    Raises: `ImageConflict` when another run's VHD is there; `RunTakenOver`.
+    Raises: `ImageConflict` when another run's VHD is there; `StorageFailed` when it cannot be written; `RunTakenOver`.
     """
+    with reported(f"publishing {file.name}"):
+        return await _publish(file, store, facts, artifact_id=artifact_id, tags=tags, share=share)
+
+
+async def _publish(
+    file: Path, store: Store, facts: ImageFacts, *, artifact_id: str, tags: Mapping[str, str], share: Share
+) -> Artifact:
     existing = store.image(artifact_id)
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and _is_there(existing):
         return Artifact("", file.as_uri(), file)
@@ -99,7 +107,8 @@ async def publish(
         )
         await to_the_end(_name_and_record, temporary, image, store, attempt=facts.attempt)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it ends with the run's folder all the same
+            temporary.unlink(missing_ok=True)
     return Artifact("", file.as_uri(), file)
 
 
@@ -110,13 +119,13 @@ def _is_there(image: ImageRow) -> bool:
 
 def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt: int) -> None:
     """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
-    image.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(image.path.parent)
     if store.image(image.artifact_id) is None:
         image.path.unlink(missing_ok=True)  # of an earlier attempt that died before it was recorded
     try:
         link_or_copy(temporary, image.path)
     except FileExistsError as error:
         raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
-    with removed_on_error(image.path):
+    with removed_on_error(image.path, store):
         sync(image.path.parent)
         store.add_image(image, attempt=attempt)

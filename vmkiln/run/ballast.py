@@ -13,6 +13,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 NAME = "ballast"
+PART = "ballast.part"
 BALLAST_BYTES = 64 * 1024**2
 LOW_BYTES = 8 * 1024**2  # less than this, and a commit or a deletion may fail
 PLENTY_BYTES = 1024**3
@@ -23,7 +24,7 @@ def kept(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
     path = home / NAME
     if path.exists() or shutil.disk_usage(home).free < plenty_bytes:
         return
-    temporary = path.with_suffix(".part")
+    temporary = home / PART
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
@@ -37,8 +38,15 @@ def kept(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
 def thrown_off_when_low(home: Path) -> bool:
     """Throw the ballast off when the disk is as good as full; says whether it was."""
     with contextlib.suppress(OSError):
-        if shutil.disk_usage(home).free < LOW_BYTES and (home / NAME).exists():
-            (home / NAME).unlink()
-            log.error("the disk of %s is full: the ballast was thrown off, so that clean-up can work", home)
-            return True
+        if shutil.disk_usage(home).free < LOW_BYTES:
+            return _thrown_off(home)
     return False
+
+
+def _thrown_off(home: Path) -> bool:
+    aboard = [path for path in (home / NAME, home / PART) if path.exists()]
+    for path in aboard:
+        path.unlink(missing_ok=True)
+    if aboard:
+        log.error("the disk of %s is full: the ballast was thrown off, so that clean-up can work", home)
+    return bool(aboard)

@@ -17,7 +17,7 @@ from typing import Any
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, StorageFailed
 from vmkiln.run.run import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.account_keys import AccountKeys
@@ -133,7 +133,7 @@ class BlobStorage:
                 active, last_problem = live, ""
             except StoppedError:
                 return
-            except (AzureError, OSError, ValueError) as error:
+            except (AzureError, OSError, StorageFailed, ValueError) as error:
                 if str(error) != last_problem:
                     logger.warning("blobs could not be sent, which is tried again: %s", error)
                 last_problem = str(error)

@@ -8,13 +8,16 @@ With errorHandling `abort` the build VM is kept: its disk moves into the staging
 `vmkiln staging boot` starts it and `vmkiln staging delete` ends it.
 """
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable
 
+from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import VmkilnError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
+from vmkiln.images import image_cache, vhd_image
 from vmkiln.images.image_store import reconcile
 from vmkiln.run import run_directory
 from vmkiln.run.host_identity import host_id
@@ -22,6 +25,7 @@ from vmkiln.run.run import GOING_ON, RunState
 from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
+from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
 
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
@@ -34,7 +38,10 @@ async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
     place = staged.host.settings.staging / staged.group.name
     temporary = place / f".{KEPT_DISK}"
     await convert(disk, temporary, target_format="qcow2")
-    kept = temporary.rename(place / KEPT_DISK)
+    with reported(f"keeping the disk of the {vm_name}"):
+        await asyncio.to_thread(sync, temporary)
+        kept = temporary.rename(place / KEPT_DISK)
+        sync(place)
     detail = {"path": str(kept), "state": "Stopped", "generation": staged.source.generation}
     number = staged.host.store.add_resource(
         staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINES, name=f"{vm_name}-kept", detail=detail
@@ -62,6 +69,24 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
             tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
     run_directory.forget_locks(settings.runs)
     reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
+    _end_lost_vhds(settings, store)
+    image_cache.remove_leftovers(settings.image_cache)
+
+
+def _end_lost_vhds(settings: Settings, store: Store) -> None:
+    """Delete the VHDs that no record names: their run died between giving them their name and recording them."""
+    # in this order: what gets its name later is not looked at, and a run that is over has recorded what it made
+    vhds = sorted(settings.staging.glob(f"*/*/{VHDS}/*"))
+    if not vhds:
+        return
+    live = store.runs_by_id(run_directory.live_runs(settings.runs)).values()
+    groups = {run.staging_group for run in live}
+    recorded = {image.path for image in store.list_images() if image.kind == vhd_image.KIND}
+    lost = [path for path in vhds if path not in recorded and path.relative_to(settings.staging).parts[0] not in groups]
+    if lost:
+        store.settle()  # no record of them can come back
+    for path in lost:
+        path.unlink(missing_ok=True)
 
 
 def remains(settings: Settings) -> int:
@@ -80,5 +105,5 @@ def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
 
 def free_bytes(settings: Settings) -> int:
     """Free bytes where state lies."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.home)
     return shutil.disk_usage(settings.home).free

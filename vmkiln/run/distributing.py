@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vmkiln.durable_file import reported
 from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
 from vmkiln.host.disk_image import convert
 from vmkiln.host.qemu import Disk
@@ -35,8 +36,9 @@ from vmkiln.template.distribute_target import (
 async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
     """Write the disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
     flat = staged.directory / "flat.qcow2"
-    await convert(disk, flat, target_format="qcow2")
-    digest = await sealed(flat)
+    with reported("flattening the disk"):
+        await convert(disk, flat, target_format="qcow2")
+        digest = await sealed(flat)
     return ImageFacts(
         flat=flat,
         digest=digest,

@@ -170,6 +170,7 @@ class Hosting:
             try:
                 await self._round()
             except (VmkilnError, OSError) as error:
+                ballast.thrown_off_when_low(self._settings.home)
                 log.warning("looking for runs failed, which is tried again: %s", error)
                 await asyncio.sleep(TICK_SECONDS)
             with contextlib.suppress(TimeoutError):
@@ -183,6 +184,7 @@ class Hosting:
         if time.monotonic() - self._seen.looked < LOOK_SECONDS:
             return
         self._seen.looked = time.monotonic()
+        ballast.thrown_off_when_low(self._settings.home)
         if await asyncio.to_thread(self._place):
             self._wake.set()
 
@@ -314,7 +316,6 @@ class Hosting:
             await asyncio.sleep(JANITOR_SECONDS)
             told: list[str] = []
             try:
-                ballast.thrown_off_when_low(self._settings.home)
                 await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
                 left = await asyncio.to_thread(cleaning_up.remains, self._settings)
                 if self._work.shared is not None:

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from vmkiln.errors import VmkilnError
-from vmkiln.run import provisioning, watching
+from vmkiln.errors import StorageFailed, VmkilnError
+from vmkiln.run import ballast, provisioning, watching
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.attempt import ONE_AT_A_TIME, Build, HostWork
 from vmkiln.run.host_identity import HostIdentity
@@ -168,8 +168,9 @@ class ImageBuilder:
             self._wake.clear()
             try:
                 await self._take()
-            except VmkilnError as error:
-                log.warning("looking for what is to be done failed, which is tried again: %s", error)
+            except StorageFailed as error:
+                self._storage_failed(error)
+                await asyncio.sleep(LOOK_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
                     await self._wake.wait()
@@ -191,9 +192,18 @@ class ImageBuilder:
 
     def _ended(self, name: str) -> None:
         task = self._tasks.pop(name)
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StorageFailed):
+            self._storage_failed(error)
+            return  # the next look takes it up again; at once it would only fail again
+        if error:
             log.error("%s failed", name, exc_info=error)
         self._wake.set()
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        """Make what room there is, and go on: what could not be recorded is taken up again."""
+        is_thrown_off = ballast.thrown_off_when_low(self._settings.home)
+        log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import GuestPanicked, VirtualMachineLost
+from vmkiln.errors import GuestPanicked, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
@@ -53,7 +53,8 @@ async def work(
 
     `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
 
-    Raises: `VirtualMachineLost` within seconds when either VM or the egress leg ends too early.
+    Raises: `VirtualMachineLost` within seconds when either VM or the egress leg ends too early; `StorageFull` when
+    this host has no room for what the VM writes.
     """
     async with contextlib.AsyncExitStack() as stack:
         group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
@@ -72,9 +73,12 @@ async def _packer_done(
     may_power_off: Callable[[], bool],
 ) -> int:
     packer = asyncio.create_task(finished(instance))
+    stopped = asyncio.create_task(vm.stopped_by_full_disk())
     try:
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost]
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            raise StorageFull(f"the disk of this host is full: the {vm.name} cannot go on", hint="make room")
         if not packer.done() and egress_lost.done():
             raise VirtualMachineLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
         if not packer.done() and may_power_off():
@@ -95,6 +99,7 @@ async def _packer_done(
         return packer.result()
     finally:
         packer.cancel()
+        stopped.cancel()
 
 
 async def _powered_off(vm: VirtualMachine, *, asked: bool) -> None:

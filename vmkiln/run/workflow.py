@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.durable_file import FULL, storage_error
 from vmkiln.errors import (
     CustomizationFailed,
     DatabaseAway,
@@ -90,7 +91,10 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         _end(host, request, tell, RunState.FAILED, cause)
         raise cause from group
     except Exception as error:
-        _end(host, request, tell, RunState.FAILED, _masked_error(error, request.mask))
+        cause = storage_error("the run", error) if isinstance(error, OSError) and error.errno in FULL else error
+        _end(host, request, tell, RunState.FAILED, _masked_error(cause, request.mask))
+        if cause is not error:
+            raise cause from error
         raise
     await _late_cancel_passed()
     state = RunState.PARTIALLY_SUCCEEDED if message else RunState.SUCCEEDED

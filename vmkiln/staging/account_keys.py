@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder, reported, write_whole
+
 KEY_BYTES = 64
 NAMES = ("key1", "key2")
 Keys = tuple[str, str]
@@ -33,11 +35,12 @@ class AccountKeys:
     file: Path
 
     def all(self) -> dict[str, Keys]:
-        """The keys of every account; none without the file."""
-        try:
-            found = json.loads(self.file.read_text())
-        except FileNotFoundError:
-            return {}
+        """The keys of every account; none without the file. Raises: `StorageFailed` when it cannot be read."""
+        with reported(f"reading {self.file}"):
+            try:
+                found = json.loads(self.file.read_text())
+            except FileNotFoundError:
+                return {}
         return {name: (keys[0], keys[1]) for name, keys in found.items()}
 
     def of(self, account: str) -> Keys:
@@ -73,19 +76,13 @@ class AccountKeys:
                 self._write(left)
 
     def _write(self, accounts: dict[str, Keys]) -> None:
-        temporary = self.file.with_suffix(".part")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(accounts, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.file)
+        write_whole(self.file, json.dumps(accounts).encode())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        make_folder(self.file.parent)
+        with reported("locking the keys of storage accounts"):
+            descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder, write_whole
+
 
 class BlobService(StrEnum):
     """Who serves the blobs: our own Azurite, one account for each staging group; or one account from outside."""
@@ -33,10 +35,8 @@ def write_endpoint(file: Path, endpoint: BlobEndpoint | None) -> None:
     if endpoint is None:
         file.unlink(missing_ok=True)
         return
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = file.with_suffix(".part")
-    temporary.write_text(json.dumps({"service": endpoint.service, "url": endpoint.url}))
-    temporary.replace(file)
+    make_folder(file.parent)
+    write_whole(file, json.dumps({"service": endpoint.service, "url": endpoint.url}).encode())
 
 
 def read_endpoint(file: Path) -> BlobEndpoint | None:

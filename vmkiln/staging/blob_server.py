@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import write_whole
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
 
@@ -164,7 +165,7 @@ async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[st
             except TimeoutError:
                 return f"it did not listen within {START_SECONDS:g} s"
             if is_up:
-                place.port.write_text(f"{port}\n")
+                write_whole(place.port, f"{port}\n".encode())
                 on_change(f"http://{LOOPBACK}:{port}")
                 await _tail(process.stdout)
             status = await process.wait()

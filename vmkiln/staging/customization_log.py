@@ -2,7 +2,7 @@
 
 Each line is `[<run id>] PACKER OUT <text>`, as Azure writes it; the guest's bytes are stored as they came.
 The size is limited. When the limit is near, lines are held back: of those, the newest are written when the log is
-sealed, for that is where a failure stands, and the ones between are dropped and counted.
+sealed, for that is where a failure stands, and the ones between are dropped and counted. A full disk is such a limit.
 
 *Leaves behind:* the log. *Undone by:* deleting the storage account. *Safe to repeat:* appends.
 Source: AIB reference 3.13.
@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+
+from vmkiln.durable_file import FULL
 
 MOST_BYTES = 256 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024
@@ -39,15 +41,28 @@ class CustomizationLog:
         """Append one line (without its line end); surrogate escapes become the bytes they stand for."""
         line = self._line(text, kind)
         if not self._tail and len(line) <= self._room:
-            self._file.write(line)
-            self._room -= len(line)
-            return
+            written = self._written(line)
+            self._room -= written
+            if written == len(line):
+                return
+            line = line[written:]  # the disk is full: from here on lines are held back, as when the limit is near
         self._tail.append(line)
         self._tail_room -= len(line)
         while self._tail_room < 0:
             oldest = self._tail.popleft()
             self._tail_room += len(oldest)
             self.dropped_bytes += len(oldest)
+
+    def _written(self, line: bytes) -> int:
+        """How many bytes of a line went to the file; fewer than it has only when the disk is full."""
+        done = 0
+        try:
+            while done < len(line):
+                done += self._file.write(line[done:])
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        return done
 
     def _line(self, text: str, kind: str) -> bytes:
         return f"[{self.run_id}] PACKER {kind} {text}\n".encode(errors="surrogateescape")
@@ -61,10 +76,10 @@ class CustomizationLog:
         with self._file:
             if self.dropped_bytes:
                 note = f"{self.dropped_bytes} bytes were dropped here: the log reached its limit"
-                self._file.write(self._line(note, "ERR"))
+                self._written(self._line(note, "ERR"))
             for line in self._tail:
-                self._file.write(line)
-            self._file.write(self._line(LAST_LINE, "OUT"))
+                self.dropped_bytes += len(line) - self._written(line)
+            self._written(self._line(LAST_LINE, "OUT"))
             os.fsync(self._file.fileno())
 
 

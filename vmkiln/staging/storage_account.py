@@ -12,6 +12,7 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder
 from vmkiln.errors import InputError
 
 LOGS = "packerlogs"
@@ -40,7 +41,7 @@ class StorageAccount:
 
     def create(self) -> None:
         """Make the account's folder; content when it exists."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.directory)
 
     def blob(self, name: str) -> Path:
         """The file of a blob such as `packerlogs/<id>/customization.log`; its folder is made.
@@ -50,7 +51,7 @@ class StorageAccount:
         if not _BLOB.fullmatch(name):
             raise InputError(f"`{name}` is not a blob name")
         path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         return path
 
     def blobs(self) -> list[str]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.store.engine import fenced, make_engine
 from vmkiln.store.host_table import HostTable, end_lost
@@ -29,7 +30,7 @@ from vmkiln.store.rows import (
     StagingGroupRow,
     StagingResourceRow,
 )
-from vmkiln.store.schema import prepare
+from vmkiln.store.schema import prepare, settle
 from vmkiln.store.tables import (
     phases,
     reservations,
@@ -65,6 +66,10 @@ class Store(ImageTable):
     def fenced(self, run_id: str, *, boot: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
         return Store(fenced(self._engine, run_id, boot=boot), self._clock, home=self._home)
+
+    def settle(self) -> None:
+        """Make sure that a commit which failed stays undone. Raises: `StorageFailed` when that cannot be."""
+        settle(self._engine)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
@@ -296,6 +301,9 @@ def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now, home: 
     store = Store(engine, clock, home=home or (place.parent.absolute() if isinstance(place, Path) else None))
     try:
         prepare(engine, name)
+        if isinstance(place, Path):
+            with reported(f"opening the database {name}"):
+                sync(place.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed
         yield store
     except sa.exc.DatabaseError as error:
         raise VmkilnError(f"the database {name} cannot be used: {error.orig}") from error

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.errors import DatabaseAway, InputError, RunTakenOver
+from vmkiln.durable_file import make_folder, reported
+from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
@@ -36,6 +37,7 @@ AWAY = (  # what libpq says of a server that may be back in a moment
 )
 WRITE_LOCK = 0x766D6B696C6E  # any number, as long as it is always the same
 IDLE_SECONDS = 10
+DISK_FULL = "53100"
 POOL_SIZE = 16
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
@@ -46,16 +48,7 @@ def make_engine(place: Path | str) -> Engine:
 
     What is done with it raises `DatabaseAway` when the database cannot be used.
     """
-    engine = _postgresql(place) if isinstance(place, str) else _sqlite(place)
-
-    @sa.event.listens_for(engine, "handle_error")
-    def _tell(context: sa.ExceptionContext) -> None:
-        found = context.sqlalchemy_exception
-        if isinstance(found, sa.exc.OperationalError | sa.exc.InterfaceError):
-            name = place.name if isinstance(place, Path) else engine.url.render_as_string(hide_password=True)
-            raise DatabaseAway(f"the database {name} cannot be used: {found.orig}") from context.original_exception
-
-    return engine
+    return _postgresql(place) if isinstance(place, str) else _sqlite(place)
 
 
 def database_url(text: str) -> sa.URL:
@@ -82,6 +75,8 @@ def _postgresql(text: str) -> Engine:
         pool_size=POOL_SIZE,
         hide_parameters=True,
     )
+
+    _report_in_our_words(engine, engine.url.render_as_string(hide_password=True))
 
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -122,10 +117,30 @@ def _check_fence(connection: Connection) -> None:
         raise RunTakenOver(f"the run {fence[0]} was given to another host", hint="this host's lease had run out")
 
 
+def _report_in_our_words(engine: Engine, name: str) -> None:
+    """Tell what keeps the database from working (a full or broken disk, a server that is away) as an error of ours."""
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _report(context: sa.engine.ExceptionContext) -> None:
+        cause = context.original_exception
+        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
+            kind = StorageFull if is_full(cause) else DatabaseAway
+            raise kind(f"the database {name} cannot be used: {cause}") from cause
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a database says that its disk is full; pure. Source: sqlite.org, "Result Codes"; PostgreSQL, 53100."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    is_sqlite = code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+    return is_sqlite or getattr(error, "sqlstate", None) == DISK_FULL
+
+
 def _sqlite(path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
+    make_folder(path.parent)
+    with reported(f"making the database {path}"):
+        path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
+    _report_in_our_words(engine, str(path))
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -1,21 +1,16 @@
-"""What the tests of publishing share: a flattened disk, targets, and a process that dies in the middle."""
+"""What the tests of publishing share: a flattened disk, targets, and processes that start quickly."""
 
 import asyncio
 import hashlib
 import multiprocessing
 import multiprocessing.context
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import Artifact, ImageFacts, seal
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store
 
 MIB = 1024 * 1024
 COMPUTE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute"
@@ -74,34 +69,3 @@ def warm_processes() -> multiprocessing.context.ForkServerContext:
 
 
 PUBLISHERS = {"managed image": to_managed_image, "gallery": to_gallery, "vhd": to_vhd}
-# audit events of Python, each raised before the change, and two of our own
-CHANGES = {"os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir", "os.chmod", "fsync", "record"}
-
-
-def publish_until(directory: Path, kind: str, facts: ImageFacts, *, step: int) -> None:
-    """Publish, with SIGKILL to this process before its next change to a file or the database after `step` of them."""
-    count = 0
-
-    def may_die(event: str, _arguments: object = ()) -> None:
-        nonlocal count
-        if event in CHANGES:
-            count += 1
-            if count > step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            may_die(name)
-            result = function(*arguments, **named)
-            may_die(name)
-            return result
-
-        return call
-
-    with opened(directory / "db") as store:
-        for name in ("add_image", "add_image_version", "replace_image"):
-            setattr(store, name, watched("record", getattr(store, name)))
-        os.fsync = watched("fsync", os.fsync)
-        sys.addaudithook(may_die)
-        PUBLISHERS[kind](directory, store, facts)
-    os._exit(0)  # no clean-up of the interpreter may count as a step

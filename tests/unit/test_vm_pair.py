@@ -1,0 +1,54 @@
+"""What ends Packer's work before Packer does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from qemu.qmp import EventListener
+
+from vmkiln.errors import StorageFull
+from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run import vm_pair
+
+
+@pytest.fixture
+async def working(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Future[int]":
+    """Packer's exit status, which is still to come."""
+    status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def finished(_instance: object) -> int:
+        return await status
+
+    monkeypatch.setattr(vm_pair, "finished", finished)
+    return status
+
+
+def a_vm(errors: EventListener) -> VirtualMachine:
+    control: Any = None
+    ended = asyncio.get_running_loop().create_future()
+    return VirtualMachine("build-vm", ended, control, bytearray(), EventListener(), errors)
+
+
+async def tell(errors: EventListener, action: str) -> None:
+    await errors.put({"event": "BLOCK_IO_ERROR", "data": {"device": "", "action": action, "nospace": action == "stop"}})
+
+
+async def packer_done(vm: VirtualMachine) -> int:
+    instance: Any = None
+    lost = asyncio.get_running_loop().create_future()
+    async with asyncio.timeout(10):
+        return await vm_pair._packer_done(instance, vm, lost, lambda: False)
+
+
+async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "asyncio.Future[int]") -> None:
+    errors = EventListener()
+    await tell(errors, "stop")
+    with pytest.raises(StorageFull, match="the disk of this host is full: the build-vm cannot go on"):
+        await packer_done(a_vm(errors))
+
+
+async def test_an_error_that_the_guest_was_told_of_is_the_guests(working: "asyncio.Future[int]") -> None:
+    errors = EventListener()
+    await tell(errors, "report")
+    asyncio.get_running_loop().call_later(0.1, working.set_result, 7)
+    assert await packer_done(a_vm(errors)) == 7

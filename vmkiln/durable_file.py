@@ -1,0 +1,92 @@
+"""Files and folders that are still there, and whole, after the power fails.
+
+A file's content is on disk after fsync of the file; its name is after fsync of the folder that has the name, and that
+folder's own name after fsync of the folder above it. A rename is one step, and what it replaced is there until then.
+Source: fsync(2), rename(2).
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmkiln.errors import StorageFailed, StorageFull
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+PART = ".part"
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on disk (fsync(2)). A failure is final: what was to be written may be lost."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(folder: Path) -> None:
+    """Wait until a folder and everything in it is on disk; symbolic links are not followed."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = Path(place, name)
+            if not path.is_symlink():
+                sync(path)
+        sync(Path(place))
+
+
+def make_folder(path: Path, *, mode: int = 0o700) -> None:
+    """Make a folder, with those above it, and wait until its way is on disk; content when it exists.
+
+    The whole way is waited for, as far as its folders are this user's: whoever made them may have died before that.
+
+    Raises: `StorageFailed` when it cannot be made.
+    """
+    with reported(f"making the folder {path}"):
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        for above in path.parents:
+            if above.stat().st_uid != os.getuid():
+                break
+            sync(above)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write a file, whole or not at all, on disk when the call returns; what was there is replaced.
+
+    Raises: `StorageFailed` when it cannot be written, also because another process is just writing it.
+    """
+    with reported(f"writing {path}"):
+        _write_whole(path, content, mode)
+
+
+def _write_whole(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}{PART}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def storage_error(doing: str, error: OSError) -> StorageFailed:
+    """What the system said while something was written, as an error of ours."""
+    kind = StorageFull if error.errno in FULL else StorageFailed
+    return kind(f"{doing} failed: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def reported(doing: str) -> Iterator[None]:
+    """Tell what the system says as an error of ours. Raises: `StorageFull` for a full disk, else `StorageFailed`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(doing, error) from error
