@@ -7,6 +7,7 @@ looks for every second, and is taken from a host that died by whoever notices.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import uuid
@@ -211,7 +212,8 @@ class Hosting:
     def _place(self) -> int:
         """Give waiting runs their hosts; returns how many are this one's."""
         self._describe()
-        queue = queue_of(self._settings, self._store, per_subscription=FRONT)
+        here = self.room_here()
+        queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here)
         places = [place for place in queue if not place.reason]
         if not places:
             return 0
@@ -229,8 +231,12 @@ class Hosting:
             for place in places
             if place.run_id in runs
         ]
-        taken = set(self._store.hosts.reserve(rows, fits=fits))
+        taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, here=here)))
         return sum(row.run_id in taken and row.boot == self._boot for row in rows)
+
+    def room_here(self) -> dict[str, Room]:
+        """What this machine has at this moment, by the boot of its host."""
+        return {self._boot: self._work.capacity()}
 
     def _describe(self) -> None:
         """Tell what this machine has now, when that is not what was told a moment ago."""

@@ -102,7 +102,7 @@ class ImageBuilder:
 
     def queue(self) -> list[Place]:
         """The runs that wait for a host, each with its place and why it waits."""
-        return queue_of(self._settings, self._store)
+        return queue_of(self._settings, self._store, here=self._host.room_here())
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""

@@ -1,9 +1,10 @@
 """The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from vmkiln.errors import InputError, VmkilnError
@@ -25,6 +26,7 @@ QEMU_MIB = 128  # what a QEMU needs beside its guest's memory, measured
 RUN_DISK_MIB = 4096  # overlays and the flattened image of a small build
 OTHER_GENERATION = 2  # its default VM size is the larger one
 REMEMBERED_RUNS = 500
+NOWHERE: Mapping[str, Room] = MappingProxyType({})
 UNKNOWN = Room(2, 4096, RUN_DISK_MIB)
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
@@ -112,23 +114,31 @@ def host_of(row: HostRow, *, promised: Room) -> Host:
     )
 
 
-def hosts_now(store: Store) -> list[Host]:
-    """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there."""
+def hosts_now(store: Store, *, here: Mapping[str, Room] = NOWHERE) -> list[Host]:
+    """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there.
+
+    `here` has what the host of a boot has at this moment, which may be less than what it told when its disk had room.
+    """
     kept = store.hosts.reservations()
     with_host = {row.run_id for row in kept}
     others = [run for run in store.list_runs(limit=None, states=GOING_ON) if run.run_id not in with_host]
     found = []
     for row in store.hosts.live():
-        capacity = capacity_of(row)
+        capacity = here.get(row.boot) or capacity_of(row)
         promised = kept_by(item for item in kept if item.boot == row.boot)
         mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
         promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
-        found.append(host_of(row, promised=promised))
+        found.append(replace(host_of(row, promised=promised), capacity=capacity))
     return found
 
 
-def queue_of(settings: Settings, store: Store, *, per_subscription: int | None = None) -> list[Place]:
-    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start."""
+def queue_of(
+    settings: Settings, store: Store, *, per_subscription: int | None = None, here: Mapping[str, Room] = NOWHERE
+) -> list[Place]:
+    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
+
+    `here` is as in `hosts_now`.
+    """
     going_on: Counter[str] = Counter()
     with_host = store.hosts.placed()
     going_on.update(subscription_of(run.template_id) for run in with_host)
@@ -145,12 +155,12 @@ def queue_of(settings: Settings, store: Store, *, per_subscription: int | None =
     def need(run_id: str) -> Need:
         return need_of_queued(settings, store, store.runs_by_id([run_id])[run_id])
 
-    return places(waiting, turns, need_of=need, hosts=hosts_now(store))
+    return places(waiting, turns, need_of=need, hosts=hosts_now(store, here=here))
 
 
-def fits(host: HostRow, wanted: Sequence[ReservationRow]) -> bool:
-    """Whether a host has room for all that it would keep; a run that gets all of a small host is alone there. Pure."""
-    return not kept_by(wanted).missing(capacity_of(host)) or len(wanted) == 1
+def fits(host: HostRow, wanted: Sequence[ReservationRow], *, here: Mapping[str, Room] = NOWHERE) -> bool:
+    """Whether a host has room for all that it would keep; pure. `here` is as in `hosts_now`."""
+    return not kept_by(wanted).missing(here.get(host.boot) or capacity_of(host))
 
 
 def _last_starts(store: Store) -> dict[str, datetime]:
