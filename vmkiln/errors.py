@@ -14,7 +14,10 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── ValidationFailed         an in-VM validation ended with an error
 │   ├── DistributionFailed       a distribute target could not be written
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
+│   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
+│   ├── EgressLost               the build VM's way to the Internet ended
 │   └── VirtualMachineLost       a VM ended when it should have been running
+│       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
 ├── RunCanceled                  the user cancelled the run (exit code 130)
@@ -151,10 +154,28 @@ class RunTimedOut(RunFailed):
     code = "BuildTimeout"
 
 
+class NamespaceLost(RunFailed):
+    """What holds the run's namespaces ended, and all that ran inside with it."""
+
+    code = "NamespaceTerminated"
+
+
+class EgressLost(RunFailed):
+    """The build VM's way to the Internet ended."""
+
+    code = "EgressTerminated"
+
+
 class VirtualMachineLost(RunFailed):
     """A VM ended when it should have been running."""
 
     code = "BuildVmTerminated"
+
+
+class ContainerGroupLost(VirtualMachineLost):
+    """The container group ended before Packer did."""
+
+    code = "ContainerGroupTerminated"
 
 
 class GuestPanicked(VirtualMachineLost):

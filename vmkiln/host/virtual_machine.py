@@ -14,7 +14,7 @@ from typing import Any
 
 from qemu.qmp import EventListener, QMPClient
 
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import VirtualMachineLost
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Machine, arguments
 
@@ -64,7 +64,7 @@ async def running(
 
     Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory.
 
-    Raises: `VmkilnError` when QEMU does not start, with what it printed.
+    Raises: `VirtualMachineLost` when QEMU does not start, with what it printed.
     """
     console = bytearray()
 
@@ -94,8 +94,10 @@ async def running(
         await asyncio.wait(either, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done() or connecting.exception() is not None:
             await asyncio.wait([ended], timeout=1)
-            reason = ended.result().output.strip() if ended.done() else f"no answer within {CONNECT_SECONDS} s"
-            raise VmkilnError(f"QEMU for {machine.name} did not start: {reason}")
+            reason = f"no answer within {CONNECT_SECONDS} s"
+            if ended.done():
+                reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
+            raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
         yield VirtualMachine(machine.name, ended, control, console, panics)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import GuestPanicked, VirtualMachineLost
-from vmkiln.host.namespace import Namespace
+from vmkiln.errors import EgressLost, GuestPanicked, NamespaceLost, VirtualMachineLost
+from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
 from vmkiln.staging.container_group import ContainerInstance, finished, started
@@ -53,16 +53,25 @@ async def work(
 
     `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
 
-    Raises: `VirtualMachineLost` within seconds when either VM or the egress leg ends too early.
+    Raises: within seconds, `VirtualMachineLost` when either VM ends too early or otherwise than by powering off,
+    `EgressLost` when the egress leg ends, `NamespaceLost` when all of them do.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
-        instance = await stack.enter_async_context(group)
-        vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
-        exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
-        if power_off and exit_status == 0 and not vm.ended.done():
-            await _powered_off(vm, asked=may_power_off())
-        return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
+            instance = await stack.enter_async_context(group)
+            vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
+            exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
+            if power_off and exit_status == 0:
+                if not vm.ended.done():
+                    await _powered_off(vm, asked=may_power_off())
+                if not _ended_well(vm):
+                    raise _lost(vm, "while it powered off")
+            return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+    except (VirtualMachineLost, EgressLost) as error:
+        if namespace.is_lost:
+            raise NamespaceLost(f"{LOST}, and everything inside with it") from error
+        raise
 
 
 async def _packer_done(
@@ -76,25 +85,37 @@ async def _packer_done(
         waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not packer.done() and egress_lost.done():
-            raise VirtualMachineLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
+            raise EgressLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
+        if vm.ended.done() and not _ended_well(vm):
+            # also when Packer is content: it takes the end of the connection for the power-off it asked for
+            raise _lost(vm, "while Packer was working on it")
         if not packer.done() and may_power_off():
             # the VM was told to power off by the last step; Packer's own end is still on its way
             await asyncio.wait([packer], timeout=REPORT_SECONDS)
         if not packer.done():
-            ended = vm.ended.result()
-            if vm.has_panicked:
-                raise GuestPanicked(
-                    f"the kernel of the {vm.name} panicked while Packer was working on it",
-                    hint="the end of its console:\n" + vm.last_console_lines(60),
-                )
-            raise VirtualMachineLost(
-                f"the {vm.name} ended (status {ended.status}) while Packer was working on it"
-                + (f": {ended.output.strip()}" if ended.output.strip() else ""),
-                hint="the end of its console:\n" + vm.last_console_lines(),
-            )
+            raise _lost(vm, "while Packer was working on it")
         return packer.result()
     finally:
         packer.cancel()
+
+
+def _ended_well(vm: VirtualMachine) -> bool:
+    """Whether an ended VM powered itself off: neither was QEMU killed, nor did the guest's kernel panic."""
+    return vm.ended.result().status == 0 and not vm.has_panicked
+
+
+def _lost(vm: VirtualMachine, moment: str) -> VirtualMachineLost:
+    ended = vm.ended.result()
+    if vm.has_panicked:
+        return GuestPanicked(
+            f"the kernel of the {vm.name} panicked {moment}",
+            hint="the end of its console:\n" + vm.last_console_lines(60),
+        )
+    return VirtualMachineLost(
+        f"the {vm.name} ended (status {ended.status}) {moment}"
+        + (f": {ended.output.strip()}" if ended.output.strip() else ""),
+        hint="the end of its console:\n" + vm.last_console_lines(),
+    )
 
 
 async def _powered_off(vm: VirtualMachine, *, asked: bool) -> None:
