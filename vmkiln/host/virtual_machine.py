@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import EventListener, QMPClient
+from qemu.qmp import EventListener, QMPClient, QMPError
 
 from vmkiln.errors import VirtualMachineLost
 from vmkiln.host.namespace import Ended, Namespace
@@ -82,8 +82,11 @@ async def running(
         for name, reader in readers.items():
             await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader))
         control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
-        await control.start_server(control_path)
         stack.callback(_unlink, Path(control_path))
+        try:
+            await control.start_server(control_path)
+        except QMPError as error:
+            raise VirtualMachineLost(f"QEMU for {machine.name} could not be controlled: {error}") from error
         stack.push_async_callback(_disconnect, control)
         panics = EventListener(("GUEST_PANICKED", "GUEST_CRASHLOADED"))
         control.register_listener(panics)

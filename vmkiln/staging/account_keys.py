@@ -76,11 +76,15 @@ class AccountKeys:
         temporary = self.file.with_suffix(".part")
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(accounts, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.file)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(accounts, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.file)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

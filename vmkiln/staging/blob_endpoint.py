@@ -30,11 +30,12 @@ class BlobEndpoint:
 
 def write_endpoint(file: Path, endpoint: BlobEndpoint | None) -> None:
     """Write down where the blobs are, or (none) that nobody serves them."""
+    temporary = file.with_suffix(".part")
     if endpoint is None:
         file.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = file.with_suffix(".part")
     temporary.write_text(json.dumps({"service": endpoint.service, "url": endpoint.url}))
     temporary.replace(file)
 
