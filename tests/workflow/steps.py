@@ -126,17 +126,15 @@ def forget_unmade(place: Place) -> None:
 
 
 def remove_image(place: Place, artifact_id: str) -> None:
-    """What `vmkiln image delete` does, and the clean-up of every start."""
+    """What `vmkiln image delete` does; a publication that failed has removed its files itself."""
     for image in place.store.list_images(prefix=artifact_id):
         image_store.remove(image, place.store)
     for definition in place.store.list_image_definitions():
         place.store.undefine_image(definition.definition_id)
-    image_store.reconcile(place.settings.image_store, place.store)
 
 
 def remove_vhd(place: Place) -> None:
     remove_image(place, VHD_ID)
-    (place.folder / "web.vhd").unlink(missing_ok=True)
 
 
 @contextlib.asynccontextmanager

@@ -67,8 +67,7 @@ def steps_in(path: Path) -> Iterator[str]:
         yield where
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            decorators = {ast.unparse(item) for item in node.decorator_list}
-            if decorators & {"contextlib.contextmanager", "contextlib.asynccontextmanager"}:
+            if any(ast.unparse(item).endswith("contextmanager") for item in node.decorator_list):
                 yield f"{where}:{node.name}"
         elif isinstance(node, ast.ClassDef) and any(
             isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and item.name in {"__exit__", "__aexit__"}
