@@ -16,6 +16,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
+│   ├── LogLost                  what a VM says could not be read or kept any more
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
@@ -164,6 +165,12 @@ class EgressLost(RunFailed):
     """The build VM's way to the Internet ended."""
 
     code = "EgressTerminated"
+
+
+class LogLost(RunFailed):
+    """What a VM says could not be read or kept any more."""
+
+    code = "LogCollectorTerminated"
 
 
 class VirtualMachineLost(RunFailed):

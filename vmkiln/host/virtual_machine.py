@@ -28,13 +28,17 @@ Reader = Callable[[bytes], Awaitable[None] | None]
 
 @dataclass
 class VirtualMachine:
-    """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console."""
+    """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console.
+
+    `unheard` ends, with the error, when a reader of what the VM sends failed.
+    """
 
     name: str
     ended: "asyncio.Future[Ended]"
     control: QMPClient
     console: bytearray
     panics: EventListener
+    unheard: "asyncio.Future[Exception]"
 
     @property
     def has_panicked(self) -> bool:
@@ -76,11 +80,12 @@ async def running(
     for channel in machine.channels:
         readers[channel.socket.name] = channels[channel.name]
     control = QMPClient(machine.name)
+    unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
         descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, descriptor)
         for name, reader in readers.items():
-            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader))
+            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader, unheard))
         control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
         stack.callback(_unlink, Path(control_path))
         try:
@@ -101,7 +106,7 @@ async def running(
             if ended.done():
                 reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
             raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
-        yield VirtualMachine(machine.name, ended, control, console, panics)
+        yield VirtualMachine(machine.name, ended, control, console, panics, unheard)
 
 
 async def _disconnect(control: QMPClient) -> None:
@@ -111,7 +116,7 @@ async def _disconnect(control: QMPClient) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(path: str, reader: Reader) -> AsyncIterator[None]:
+async def _listening(path: str, reader: Reader, unheard: "asyncio.Future[Exception]") -> AsyncIterator[None]:
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -125,6 +130,9 @@ async def _listening(path: str, reader: Reader) -> AsyncIterator[None]:
                     await result
         except ConnectionResetError:
             pass
+        except Exception as error:
+            if not unheard.done():
+                unheard.set_result(error)
         finally:
             connections.discard(task)
             writer.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import EgressLost, GuestPanicked, NamespaceLost, VirtualMachineLost
+from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, VirtualMachineLost
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
@@ -54,7 +54,8 @@ async def work(
     `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
 
     Raises: within seconds, `VirtualMachineLost` when either VM ends too early or otherwise than by powering off,
-    `EgressLost` when the egress leg ends, `NamespaceLost` when all of them do.
+    `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept, `NamespaceLost` when the
+    namespaces end.
     """
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -82,8 +83,13 @@ async def _packer_done(
 ) -> int:
     packer = asyncio.create_task(finished(instance))
     try:
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost]
+        unheard = (instance.machine.unheard, vm.unheard)
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, *unheard]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for failure in unheard:
+            if failure.done():
+                error = failure.result()
+                raise LogLost(f"the log could not be kept: {error}") from error
         if not packer.done() and egress_lost.done():
             raise EgressLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
         if vm.ended.done() and not _ended_well(vm):
