@@ -1,7 +1,7 @@
 """What exists on this machine that a build might leave behind: compared as sets before and after.
 
-An ordinary user sees its own processes with what they hold, and all links, listeners, mounts and loop devices of its
-namespaces. `tests/isolation/test_empty_world.py` leaves one of each behind to see that it is found.
+An ordinary user sees its own processes with what they hold, its listeners, its shared memory, and all links, mounts and
+loop devices of its namespaces. `tests/isolation/test_empty_world.py` leaves one of each behind to see that it is found.
 """
 
 import contextlib
@@ -60,18 +60,13 @@ def snapshot(home: Path, *, user_id: int | None = None) -> World:
         routes=_lines("ip", "route", "show", "table", "all"),
         rules=_lines("ip", "rule"),
         mounts=_mounts([Path("/proc/self"), *own]),
-        # the protocol and the local address; the columns between them move
-        listeners=frozenset(" ".join((line.split()[0], line.split()[4])) for line in _lines("ss", "-Hltun")),
+        listeners=frozenset(_listeners(ids)),
         unix_sockets=_unix_sockets(own),
         network_namespaces=_names(Path("/run/netns")),
         control_groups=frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/*vmkiln*")),
         loop_devices=frozenset(path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")),
         shared_memory=frozenset(path.name for path in Path("/dev/shm").iterdir() if _is_ours(path, ids)),
-        system_v_ipc=frozenset(
-            f"{kind} {' '.join(line.split()[:2])}"
-            for kind in ("shm", "sem", "msg")
-            for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
-        ),
+        system_v_ipc=frozenset(_system_v_ipc(ids)),
         runs=_names(home / "runs"),
         unfinished_files=frozenset(
             str(path) for path in home.rglob(".*") if not path.name.startswith(".lock-")
@@ -106,6 +101,26 @@ def _is_ours(path: Path, ids: Collection[int]) -> bool:
         return path.lstat().st_uid in ids and not path.name.startswith("pytest-")
     except FileNotFoundError:
         return False
+
+
+def _listeners(ids: Collection[int]) -> Iterator[str]:
+    """The user's listeners: protocol and local address; the columns between them move (ss(8); no uid means 0)."""
+    for line in _lines("ss", "-Hltune"):
+        words = line.split()
+        owner = next((word.removeprefix("uid:") for word in words if word.startswith("uid:")), "0")
+        if int(owner) in ids:
+            yield f"{words[0]} {words[4]}"
+
+
+def _system_v_ipc(ids: Collection[int]) -> Iterator[str]:
+    """The user's System V objects: kind, key and id; the file's first line names its columns."""
+    for kind in ("shm", "sem", "msg"):
+        header, *lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
+        owner = header.split().index("uid")
+        for line in lines:
+            words = line.split()
+            if int(words[owner]) in ids:
+                yield f"{kind} {words[0]} {words[1]}"
 
 
 def _subordinate_ids() -> range:

@@ -19,7 +19,11 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── ValidationFailed         an in-VM validation ended with an error
 │   ├── DistributionFailed       a distribute target could not be written
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
+│   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
+│   ├── EgressLost               the build VM's way to the Internet ended
+│   ├── LogLost                  what a VM says could not be read or kept any more
 │   └── VirtualMachineLost       a VM ended when it should have been running
+│       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
@@ -186,10 +190,34 @@ class RunTimedOut(RunFailed):
     code = "BuildTimeout"
 
 
+class NamespaceLost(RunFailed):
+    """What holds the run's namespaces ended, and all that ran inside with it."""
+
+    code = "NamespaceTerminated"
+
+
+class EgressLost(RunFailed):
+    """The build VM's way to the Internet ended."""
+
+    code = "EgressTerminated"
+
+
+class LogLost(RunFailed):
+    """What a VM says could not be read or kept any more."""
+
+    code = "LogCollectorTerminated"
+
+
 class VirtualMachineLost(RunFailed):
     """A VM ended when it should have been running."""
 
     code = "BuildVmTerminated"
+
+
+class ContainerGroupLost(VirtualMachineLost):
+    """The container group ended before Packer did."""
+
+    code = "ContainerGroupTerminated"
 
 
 class GuestPanicked(VirtualMachineLost):

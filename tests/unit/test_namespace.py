@@ -1,8 +1,15 @@
-"""Which ids a run's user namespace gets."""
+"""Which ids a run's user namespace gets, and how its supervisor is talked to."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
 
 import pytest
 
-from vmkiln.host.namespace import IdRange, id_map_arguments, subordinate_range
+from vmkiln.errors import NamespaceLost
+from vmkiln.host.namespace import LOST, Ended, IdRange, Namespace, id_map_arguments, subordinate_range
 
 
 @pytest.mark.parametrize(
@@ -28,3 +35,51 @@ def test_id_zero_inside_is_the_user_outside() -> None:
 
 def test_without_a_range_only_the_user_is_mapped() -> None:
     assert id_map_arguments("newgidmap", 42, own_id=5, subordinate=None) == ["newgidmap", "42", "0", "5", "1"]
+
+
+@contextlib.asynccontextmanager
+async def a_supervisor() -> AsyncIterator[tuple[Namespace, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A namespace, and the supervisor's end of its socket."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    asked, answers = await asyncio.open_connection(sock=theirs)
+    namespace = Namespace(1, reader, writer)
+    listening = asyncio.create_task(namespace.listen())
+    async with asyncio.timeout(10):
+        yield namespace, asked, answers
+    listening.cancel()
+    answers.close()
+    writer.close()
+
+
+def answered(request: bytes) -> bytes:
+    return json.dumps({"id": json.loads(request)["id"], "status": 0, "stdout": "", "stderr": ""}).encode() + b"\n"
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_keeps_no_other_from_being_heard() -> None:
+    async with a_supervisor() as (namespace, asked, answers):
+        cancelled = asyncio.create_task(namespace.run(["nft", "list", "ruleset"]))
+        late = answered(await asked.readline())
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        next_one = asyncio.create_task(namespace.run(["true"]))
+        answers.write(late + answered(await asked.readline()))
+        assert (await next_one).exit_status == 0
+
+
+@pytest.mark.parametrize("last_word", [b"", b"not JSON\n"])
+async def test_whoever_waits_is_told_when_the_supervisor_is_lost(last_word: bytes) -> None:
+    async with a_supervisor() as (namespace, asked, answers):
+        waiting = asyncio.create_task(namespace.run(["true"]))
+        program: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        namespace._programs["vm"] = program
+        await asked.readline()
+        assert not namespace.is_lost
+        answers.write(last_word)
+        answers.close()
+        with pytest.raises(NamespaceLost):
+            await waiting
+        assert await program == Ended(-9, LOST)
+        assert namespace.is_lost
+        with pytest.raises(NamespaceLost):
+            await namespace.run(["true"])

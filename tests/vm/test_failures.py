@@ -18,6 +18,7 @@ from conftest import VMKILN, Told, a_template, runner, shell, unchanged_world
 from empty_world import differences, first_snapshot, snapshot
 
 from vmkiln.errors import (
+    CommandFailed,
     CustomizationFailed,
     DownloadFailed,
     GuestPanicked,
@@ -257,17 +258,72 @@ def test_a_build_vm_that_dies_ends_the_run_within_seconds(prepared: Settings, ru
     died: list[float] = []
 
     def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
-        if isinstance(event, LogLine) and "Waiting for SSH" in event.text:
-            for entry in Path("/proc").iterdir():
-                if entry.name.isdigit() and b"\0build-vm\0" in _command_line(entry):
-                    died.append(time.monotonic())
-                    os.kill(int(entry.name), signal.SIGKILL)
+        if isinstance(event, LogLine) and "Waiting for SSH" in event.text and kill_own(b"\0build-vm\0"):
+            died.append(time.monotonic())
 
     told = run_template(a_template(shell("true")), watcher=watch)
     assert died, "the build VM's process was found"
     assert isinstance(told.error, VirtualMachineLost)
     assert time.monotonic() - died[0] < 5
     assert recorded(prepared, told) == ("Failed", "BuildVmTerminated")
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        (b"\0container-build-vm\0", "ContainerGroupTerminated"),
+        (b"pasta\0--foreground\0", "EgressTerminated"),
+        (b"\0vmkiln.host.supervisor\0", "NamespaceTerminated"),
+    ],
+    ids=["container group", "pasta", "supervisor"],
+)
+def test_whatever_else_dies_ends_the_run_within_seconds_too(
+    prepared: Settings, run_template: RunTemplate, part: bytes, code: str
+) -> None:
+    died: list[float] = []
+
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        if isinstance(event, LogLine) and "Waiting for SSH" in event.text and not died:
+            kill_own(part)
+            died.append(time.monotonic())
+
+    told = run_template(a_template(shell("true")), watcher=watch)
+    assert died, "Packer waited for the build VM"
+    assert time.monotonic() - died[0] < 5
+    assert recorded(prepared, told) == ("Failed", code)
+
+
+@pytest.mark.usefixtures("customizing_is_instant")
+def test_a_qemu_img_that_dies_while_distributing_ends_the_run_and_no_image_is_there(
+    prepared: Settings, run_template: RunTemplate
+) -> None:
+    died: list[float] = []
+
+    def look() -> None:
+        if kill_own(b"qemu-img\0convert\0"):
+            died.append(time.monotonic())
+        else:
+            asyncio.get_running_loop().call_later(0.01, look)
+
+    def watch(event: RunEvent, task: "asyncio.Task[Any]") -> None:
+        if isinstance(event, PhaseStarted) and event.phase is Phase.DISTRIBUTING:
+            look()
+
+    told = run_template(a_template(shell("true"), name="torn"), watcher=watch)
+    assert died, "the process was found"
+    assert isinstance(told.error, CommandFailed)
+    assert "qemu-img exited with status -9" in told.error.message
+    assert recorded(prepared, told) == ("Failed", "CommandFailed")
+    assert images_of(prepared, told) == []
+
+
+def kill_own(part: bytes) -> bool:
+    """SIGKILL to the processes of this user that have `part` in their command line; whether there was one."""
+    found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and part in _command_line(entry)]
+    own = [entry for entry in found if entry.stat().st_uid == os.getuid()]
+    for entry in own:
+        os.kill(int(entry.name), signal.SIGKILL)
+    return bool(own)
 
 
 def test_a_kernel_panic_ends_the_run_within_seconds_and_is_named(prepared: Settings, run_template: RunTemplate) -> None:

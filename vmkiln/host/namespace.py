@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
+from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
 
 START_SECONDS = 20
+LOST = "the supervisor of the run's namespaces ended"
 
 
 @dataclass(frozen=True)
@@ -79,25 +80,34 @@ class Namespace:
         """The user namespace, as a path another program can join."""
         return Path(f"/proc/{self.process_id}/ns/user")
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the supervisor, and with it everything inside, has ended."""
+        return self._closed
+
     async def listen(self) -> None:
         """Read answers until the supervisor is gone; then everything that waits is told so."""
-        while line := await self._reader.readline():
-            message = json.loads(line)
-            if "ended" in message:
-                future = self._programs.pop(message["ended"], None)
-                if future is not None and not future.done():
-                    future.set_result(Ended(message["status"], message["output"]))
-            elif "id" in message:
-                waiting = self._waiting.pop(message["id"])
-                if not waiting.done():
-                    waiting.set_result(message)
-        self._closed = True
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_result({"error": "the supervisor of the run's namespaces ended"})
-        for program in self._programs.values():
-            if not program.done():
-                program.set_result(Ended(-9, "the supervisor of the run's namespaces ended"))
+        try:
+            while line := await self._reader.readline():
+                self._hear(json.loads(line))
+        finally:
+            self._closed = True
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_result({"error": LOST})
+            for program in self._programs.values():
+                if not program.done():
+                    program.set_result(Ended(-9, LOST))
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "ended" in message:
+            program = self._programs.pop(message["ended"], None)
+            if program is not None and not program.done():
+                program.set_result(Ended(message["status"], message["output"]))
+        elif "id" in message:
+            waiting = self._waiting.pop(message["id"], None)  # none when who asked was cancelled meanwhile
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
 
     async def run(
         self, arguments: Sequence[str | Path], *, stdin: bytes = b"", timeout_seconds: float = 20
@@ -131,7 +141,7 @@ class Namespace:
 
     async def _ask(self, **request: Any) -> dict[str, Any]:
         if self._closed:
-            raise VmkilnError("the supervisor of the run's namespaces ended")
+            raise NamespaceLost(LOST)
         self._next_id += 1
         number = self._next_id
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -141,6 +151,8 @@ class Namespace:
             answer = await asyncio.shield(future)
         finally:
             self._waiting.pop(number, None)
+        if answer.get("error") == LOST:
+            raise NamespaceLost(LOST)
         if "error" in answer:
             raise VmkilnError(f"inside the run's namespaces: {answer['error']}")
         return answer

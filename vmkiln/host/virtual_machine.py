@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import EventListener, QMPClient
+from qemu.qmp import EventListener, QMPClient, QMPError
 
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import VirtualMachineLost
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Machine, arguments
 
@@ -28,7 +28,10 @@ Reader = Callable[[bytes], Awaitable[None] | None]
 
 @dataclass
 class VirtualMachine:
-    """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console."""
+    """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console.
+
+    `unheard` ends, with the error, when a reader of what the VM sends failed.
+    """
 
     name: str
     ended: "asyncio.Future[Ended]"
@@ -36,6 +39,7 @@ class VirtualMachine:
     console: bytearray
     panics: EventListener
     disk_errors: EventListener
+    unheard: "asyncio.Future[Exception]"
 
     @property
     def has_panicked(self) -> bool:
@@ -74,7 +78,7 @@ async def running(
 
     Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory.
 
-    Raises: `VmkilnError` when QEMU does not start, with what it printed.
+    Raises: `VirtualMachineLost` when QEMU does not start, with what it printed.
     """
     console = bytearray()
 
@@ -86,14 +90,18 @@ async def running(
     for channel in machine.channels:
         readers[channel.socket.name] = channels[channel.name]
     control = QMPClient(machine.name)
+    unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
         descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, descriptor)
         for name, reader in readers.items():
-            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader))
+            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader, unheard))
         control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
-        await control.start_server(control_path)
         stack.callback(_unlink, Path(control_path))
+        try:
+            await control.start_server(control_path)
+        except QMPError as error:
+            raise VirtualMachineLost(f"QEMU for {machine.name} could not be controlled: {error}") from error
         stack.push_async_callback(_disconnect, control)
         panics = EventListener(("GUEST_PANICKED", "GUEST_CRASHLOADED"))
         control.register_listener(panics)
@@ -106,9 +114,11 @@ async def running(
         await asyncio.wait(either, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done() or connecting.exception() is not None:
             await asyncio.wait([ended], timeout=1)
-            reason = ended.result().output.strip() if ended.done() else f"no answer within {CONNECT_SECONDS} s"
-            raise VmkilnError(f"QEMU for {machine.name} did not start: {reason}")
-        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors)
+            reason = f"no answer within {CONNECT_SECONDS} s"
+            if ended.done():
+                reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
+            raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
+        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard)
 
 
 async def _disconnect(control: QMPClient) -> None:
@@ -118,7 +128,7 @@ async def _disconnect(control: QMPClient) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(path: str, reader: Reader) -> AsyncIterator[None]:
+async def _listening(path: str, reader: Reader, unheard: "asyncio.Future[Exception]") -> AsyncIterator[None]:
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,6 +142,9 @@ async def _listening(path: str, reader: Reader) -> AsyncIterator[None]:
                     await result
         except ConnectionResetError:
             pass
+        except Exception as error:
+            if not unheard.done():
+                unheard.set_result(error)
         finally:
             connections.discard(task)
             writer.close()

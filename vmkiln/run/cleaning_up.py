@@ -89,6 +89,13 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
         path.unlink(missing_ok=True)
 
 
+def forget_unmade(store: Store, run_id: str) -> None:
+    """Record what a run meant to make, and never did, as gone: a database may fail in having recorded it."""
+    for resource in store.list_resources(store.run(run_id).staging_group):
+        if resource.run_id == run_id and resource.state == "creating" and resource.type != STORAGE_ACCOUNT:
+            store.resource_deleted(resource.number)
+
+
 def remains(settings: Settings) -> int:
     """How many folders of dead runs are still there: what could not be deleted."""
     return len(run_directory.abandoned(settings.runs))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import GuestPanicked, StorageFull, VirtualMachineLost
-from vmkiln.host.namespace import Namespace
+from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, StorageFull, VirtualMachineLost
+from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
 from vmkiln.staging.container_group import ContainerInstance, finished, started
@@ -53,17 +53,26 @@ async def work(
 
     `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
 
-    Raises: `VirtualMachineLost` within seconds when either VM or the egress leg ends too early; `StorageFull` when
-    this host has no room for what the VM writes.
+    Raises: within seconds, `VirtualMachineLost` when either VM ends too early or otherwise than by powering off,
+    `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept, `NamespaceLost` when the
+    namespaces end; `StorageFull` when this host has no room for what the VM writes.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
-        instance = await stack.enter_async_context(group)
-        vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
-        exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
-        if power_off and exit_status == 0 and not vm.ended.done():
-            await _powered_off(vm, asked=may_power_off())
-        return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
+            instance = await stack.enter_async_context(group)
+            vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
+            exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
+            if power_off and exit_status == 0:
+                if not vm.ended.done():
+                    await _powered_off(vm, asked=may_power_off())
+                if not _ended_well(vm):
+                    raise _lost(vm, "while it powered off")
+            return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+    except (VirtualMachineLost, EgressLost) as error:
+        if namespace.is_lost:
+            raise NamespaceLost(f"{LOST}, and everything inside with it") from error
+        raise
 
 
 async def _packer_done(
@@ -75,31 +84,48 @@ async def _packer_done(
     packer = asyncio.create_task(finished(instance))
     stopped = asyncio.create_task(vm.stopped_by_full_disk())
     try:
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped]
+        unheard = (instance.machine.unheard, vm.unheard)
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, *unheard]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for failure in unheard:
+            if failure.done():
+                error = failure.result()
+                raise LogLost(f"the log could not be kept: {error}") from error
         if stopped.done():
             raise StorageFull(f"the disk of this host is full: the {vm.name} cannot go on", hint="make room")
         if not packer.done() and egress_lost.done():
-            raise VirtualMachineLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
+            raise EgressLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
+        if vm.ended.done() and not _ended_well(vm):
+            # also when Packer is content: it takes the end of the connection for the power-off it asked for
+            raise _lost(vm, "while Packer was working on it")
         if not packer.done() and may_power_off():
             # the VM was told to power off by the last step; Packer's own end is still on its way
             await asyncio.wait([packer], timeout=REPORT_SECONDS)
         if not packer.done():
-            ended = vm.ended.result()
-            if vm.has_panicked:
-                raise GuestPanicked(
-                    f"the kernel of the {vm.name} panicked while Packer was working on it",
-                    hint="the end of its console:\n" + vm.last_console_lines(60),
-                )
-            raise VirtualMachineLost(
-                f"the {vm.name} ended (status {ended.status}) while Packer was working on it"
-                + (f": {ended.output.strip()}" if ended.output.strip() else ""),
-                hint="the end of its console:\n" + vm.last_console_lines(),
-            )
+            raise _lost(vm, "while Packer was working on it")
         return packer.result()
     finally:
         packer.cancel()
         stopped.cancel()
+
+
+def _ended_well(vm: VirtualMachine) -> bool:
+    """Whether an ended VM powered itself off: neither was QEMU killed, nor did the guest's kernel panic."""
+    return vm.ended.result().status == 0 and not vm.has_panicked
+
+
+def _lost(vm: VirtualMachine, moment: str) -> VirtualMachineLost:
+    ended = vm.ended.result()
+    if vm.has_panicked:
+        return GuestPanicked(
+            f"the kernel of the {vm.name} panicked {moment}",
+            hint="the end of its console:\n" + vm.last_console_lines(60),
+        )
+    return VirtualMachineLost(
+        f"the {vm.name} ended (status {ended.status}) {moment}"
+        + (f": {ended.output.strip()}" if ended.output.strip() else ""),
+        hint="the end of its console:\n" + vm.last_console_lines(),
+    )
 
 
 async def _powered_off(vm: VirtualMachine, *, asked: bool) -> None:

@@ -180,6 +180,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             return await _distribute(staged, disk, validation_error)
         finally:
             ballast.thrown_off_when_low(host.settings.home)
+            cleaning_up.forget_unmade(host.store, request.run_id)
             _begin(host, request, tell, Phase.CLEANING_UP)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import VirtualMachineLost
+from vmkiln.errors import ContainerGroupLost, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
 from vmkiln.host.virtual_machine import INSIDE, VirtualMachine, running
@@ -86,7 +86,10 @@ def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Ma
 async def started(
     namespace: Namespace, machine: Machine, *, directory: Path, on_output: Callable[[bytes], None]
 ) -> AsyncIterator[ContainerInstance]:
-    """A running container group; `on_output` gets what Packer prints, raw and in order."""
+    """A running container group; `on_output` gets what Packer prints, raw and in order.
+
+    Raises: `ContainerGroupLost` when its VM does not start.
+    """
     loop = asyncio.get_running_loop()
     exit_status: asyncio.Future[int] = loop.create_future()
     has_started = asyncio.Event()
@@ -111,13 +114,19 @@ async def started(
                     exit_status.set_result(int(number))
 
     channels = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
-    async with running(namespace, machine, directory=directory, channels=channels) as virtual_machine:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            virtual_machine = await stack.enter_async_context(
+                running(namespace, machine, directory=directory, channels=channels)
+            )
+        except VirtualMachineLost as error:
+            raise ContainerGroupLost(error.message) from error
         instance = ContainerInstance(virtual_machine, exit_status, has_started, peak)
         yield instance
 
 
 async def finished(instance: ContainerInstance) -> int:
-    """Packer's exit status. Raises: `VirtualMachineLost` when the container group ends without reporting one."""
+    """Packer's exit status. Raises: `ContainerGroupLost` when the container group ends without reporting one."""
     either: list[asyncio.Future[Any]] = [instance.exit_status, instance.machine.ended]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not instance.exit_status.done():
@@ -126,7 +135,7 @@ async def finished(instance: ContainerInstance) -> int:
             async with asyncio.timeout(1):
                 return await asyncio.shield(instance.exit_status)
         ended = instance.machine.ended.result()
-        raise VirtualMachineLost(
+        raise ContainerGroupLost(
             f"the container group ended while Packer was running (status {ended.status}): "
             f"{ended.output.strip() or instance.machine.last_console_lines(5)}"
         )

@@ -1,0 +1,231 @@
+"""SIGKILL to each process of a run in each phase of it; the guests of the two virtual machines are stood in for.
+
+In each phase one run for each process that lives then is held there, with one more beside them; each loses its
+process, all at once. A run says why it ended, within seconds; one whose own process died waits again and starts anew.
+The run beside them goes on as if nothing had happened, and exactly what was there before is there in the end.
+"""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from empty_world import differences, snapshot
+from stand_ins.build_process import CUSTOMIZERS, DEFINITION_ID, RUNNERS, image_id
+from stand_ins.builds import PARENT, Build, Builds, opened_builds, processes_of, wait_until
+
+from vmkiln.images.image_store import sha256_of
+from vmkiln.run.cleaning_up import leftovers
+from vmkiln.service import opened_store
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.storage_account import VHDS, StorageAccount
+from vmkiln.store.database import Store
+from vmkiln.store.rows import RunRow
+
+ENDS_SECONDS = 5.0
+HELD_SECONDS = 60.0
+CANCEL, BESIDE, RUNNER = "cancel", "beside", "service"
+NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta")
+GUESTS = (*NAMESPACES, "container group", "build VM", "packer")
+PROCESSES = {
+    RUNNER: "the service, or the command that builds",
+    "supervisor": "process 1 of the run's pid namespace",
+    PARENT: "the process that made the run's namespaces",
+    "pasta": "the egress leg",
+    "container group": "QEMU of the container group",
+    "build VM": "QEMU of the build VM; in P11 of the validation VM",
+    "packer": "Packer in the container group",
+    "qemu-img": "writes and flattens disks",
+    "nft": "loads and reads firewall rules",
+    "log collector": "none of its own: the service collects the log",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A phase of a run: its number, what has been reached, where the stand-ins hold it, and the processes there.
+
+    `packer_waits`: Packer is who waits there, and stays waiting; else whoever waits goes on after the kill.
+    """
+
+    number: str
+    reached: str
+    where: str
+    living: tuple[str, ...]
+    packer_waits: bool = False
+
+
+MOMENTS = (
+    Moment("P1", "accepted", "accepted", (RUNNER,)),
+    Moment("P2", "validated", "validated", (RUNNER,)),
+    Moment("P3", "source copied", "source copied", (RUNNER,)),
+    Moment("P4", "the overlay is being made", "overlay", (*NAMESPACES, "qemu-img")),
+    Moment("P5", "the network namespace is up", "network", (*NAMESPACES, "nft")),
+    Moment("P6", "the container group is up, QEMU of the build VM starts", "BVM up", GUESTS),
+    Moment("P7", "the build VM is up, Packer waits for ssh", "ssh", GUESTS, packer_waits=True),
+    Moment("P8", "ssh is up", "connected", GUESTS, packer_waits=True),
+    Moment("P9", "customizing, second step", "build-vm 1", GUESTS, packer_waits=True),
+    Moment("P10", "generalising", f"build-vm {CUSTOMIZERS}", GUESTS, packer_waits=True),
+    Moment("P11", "validating", "validation-vm 0", GUESTS, packer_waits=True),
+    Moment("P12", "converting", "converting", (RUNNER, "qemu-img")),
+    Moment("P13", "distributing, second target of three", "distributing", (RUNNER, "qemu-img")),
+    Moment("P14", "cleaning", "cleaning", (RUNNER,)),
+)
+
+
+def expected_end(moment: Moment, victim: str) -> tuple[str, str, str]:
+    """State, error code, and a part of the message, of a run that lost `victim`."""
+    match victim:
+        case "supervisor" | "supervisor's parent":
+            return "Failed", "NamespaceTerminated", "the supervisor of the run's namespaces ended"
+        case "pasta":
+            return "Failed", "EgressTerminated", "pasta ended with status -9"
+        case "container group":
+            return "Failed", "ContainerGroupTerminated", "the container group ended"
+        case "build VM":
+            return "Failed", "BuildVmTerminated", "(status -9)"
+        case "packer" if moment.number == "P11":
+            return "Failed", "ValidationFailed", "Packer exited with 137"
+        case "packer":
+            return "Failed", "PackerBuildFailed", "Packer exited with 137"
+        case "qemu-img" if moment.number == "P13":
+            return "PartiallySucceeded", "", "vhd: qemu-img exited with status -9"
+        case "qemu-img" | "nft":
+            return "Failed", "CommandFailed", f"{victim} exited with status -9"
+        case "cancel" if moment.number == "P14":
+            return "Succeeded", "", ""
+        case "cancel":
+            return "Canceled", "Canceled", "the run was cancelled"
+        case "beside":
+            return "Succeeded", "", ""
+    raise AssertionError(victim)
+
+
+def table() -> str:
+    """The table of docs/kills.md: a row for each process, a column for each phase; pure."""
+    lines = ["| process | " + " | ".join(moment.number for moment in MOMENTS) + " |"]
+    lines.append("|---" * (len(MOMENTS) + 1) + "|")
+    for name, meaning in PROCESSES.items():
+        ends = (_cell(moment, name) if name in moment.living else "" for moment in MOMENTS)
+        lines.append(f"| {name}: {meaning} | " + " | ".join(ends) + " |")
+    return "\n".join(lines)
+
+
+def _cell(moment: Moment, victim: str) -> str:
+    return "starts anew" if victim == RUNNER else "`" + " ".join(expected_end(moment, victim)[:2]).strip() + "`"
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+    with opened_builds(tmp_path_factory.mktemp("kills")) as found:
+        yield found
+
+
+def test_the_table_of_kills_is_what_is_tried() -> None:
+    """A process that is missing in a phase does not live in it, which each phase's test finds to be so."""
+    text = (Path(__file__).parents[2] / "docs/kills.md").read_text()
+    assert table() in text
+    for moment in MOMENTS:
+        assert f"- {moment.number}: {moment.reached}\n" in text
+    assert len(MOMENTS) == 14
+    assert {name for moment in MOMENTS for name in moment.living} == {*PROCESSES} - {"log collector"}
+
+
+@pytest.mark.parametrize("runner", sorted(RUNNERS))
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: f"{moment.number}-{moment.where}")
+def test_a_run_that_loses_a_process_says_so_and_leaves_nothing(builds: Builds, moment: Moment, runner: str) -> None:
+    home = builds.settings.home
+    before = snapshot(home)
+    losing = {victim: started(builds, moment, runner, victim) for victim in (*moment.living, CANCEL, BESIDE)}
+    wait_until(lambda: all(build.is_held() for build in losing.values()), seconds=HELD_SECONDS, what="being held")
+    living = {victim: living_in(build, moment) for victim, build in losing.items()}
+    assert {victim: set(found) for victim, found in living.items()} == {victim: set(moment.living) for victim in losing}
+
+    begin = time.monotonic()
+    for victim in moment.living:
+        os.kill(living[victim][victim], signal.SIGKILL)
+    os.kill(losing[CANCEL].process_id, signal.SIGINT)
+    for victim, build in losing.items():
+        if victim not in {RUNNER, BESIDE} and not moment.packer_waits:
+            build.let_go()
+    for victim, build in losing.items():
+        if victim != BESIDE:
+            left = max(0.0, begin + ENDS_SECONDS - time.monotonic())
+            assert build.has_ended(seconds=left), f"{victim}: {builds.said(build)}"
+    losing[BESIDE].let_go()
+    assert losing[BESIDE].has_ended(seconds=HELD_SECONDS)
+    deadline = time.monotonic() + ENDS_SECONDS
+    while left_behind := alive(builds, before):
+        assert time.monotonic() < deadline, "\n".join(left_behind)
+        time.sleep(0.1)
+
+    with opened_store(builds.settings, print):
+        pass  # what every start does: cleaning up after the dead
+    assert differences(before, snapshot(home)) == []
+    with opened_store(builds.settings, print) as store:
+        for victim, build in losing.items():
+            check_end(builds, store, moment, victim, store.run(build.run_id))
+        check_images(builds, store)
+        again = losing[RUNNER].run_id
+        assert builds.start(again, runner=runner, is_kept=True).has_ended(seconds=HELD_SECONDS)
+        run = store.run(again)
+        assert (run.state, run.message, run.facts["attempt"]) == ("Succeeded", "", 2)
+        check_images(builds, store)
+    assert differences(before, snapshot(home)) == []
+
+
+def started(builds: Builds, moment: Moment, runner: str, victim: str) -> Build:
+    return builds.start(str(uuid.uuid4()), runner=runner, moment=moment.where, is_kept=victim == RUNNER)
+
+
+def living_in(build: Build, moment: Moment) -> dict[str, int]:
+    """The processes of a held run; the rules are read every two seconds, which is not the one that is held."""
+    found = processes_of(build, runner=RUNNER)
+    if "nft" not in moment.living:
+        found.pop("nft", None)
+    return found
+
+
+def alive(builds: Builds, before: object) -> list[str]:
+    """What the kernel has not ended yet of what began after `before`."""
+    found = differences(before, snapshot(builds.settings.home))  # type: ignore[arg-type]
+    return [item for item in found if not item.startswith(("runs:", "unfinished_files:"))]
+
+
+def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: RunRow) -> None:
+    """The run says what it lost, and what it made is there or not there."""
+    if victim == RUNNER:
+        assert (run.state, run.ended, run.facts["attempt"]) == ("Queued", None, 2)
+    else:
+        state, code, text = expected_end(moment, victim)
+        assert (run.state, run.error_code) == (state, code), f"{victim}: {run.message}"
+        assert text in run.message, victim
+        assert run.ended is not None
+        outputs = [row.name for row in store.list_run_outputs(run.run_id) if row.state == "Succeeded"]
+        wanted = {"Succeeded": ["gallery", "managed", "vhd"], "PartiallySucceeded": ["gallery", "managed"]}
+        if victim != CANCEL or state == "Succeeded":
+            assert sorted(outputs) == wanted.get(state, []), victim
+            assert len(store.images_of_run(run.run_id)) == len(outputs), victim
+    group = store.staging_group(run.staging_group)
+    if group is not None:
+        account = StorageAccount(group.storage_account, builds.settings.staging / group.name / group.storage_account)
+        assert leftovers(store, StagingResourceGroup(group.name, group.tags, account, run.run_id)) == [], victim
+
+
+def check_images(builds: Builds, store: Store) -> None:
+    """Every image is whole, no file of one is there without its record, and none is there twice."""
+    images = store.list_images()
+    assert [image.artifact_id for image in images if sha256_of(image.path) != image.digest] == []
+    places = {path.name for path in builds.settings.image_store.iterdir()}
+    assert places == {image.path.parent.name for image in images if image.kind != "VHD"}
+    vhds = set(builds.settings.staging.glob(f"*/*/{VHDS}/*"))
+    assert vhds == {image.path for image in images if image.kind == "VHD"}
+    for run_id in {image.run_id for image in images if image.run_id != "source--"}:
+        found = sorted(image.kind for image in store.images_of_run(run_id))
+        assert found == sorted(set(found)), f"run {run_id} published twice"
+        assert store.image(image_id(run_id)) is not None
+    assert all(image.artifact_id.startswith(DEFINITION_ID) for image in images if image.kind == "SharedImageVersion")

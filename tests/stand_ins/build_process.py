@@ -1,0 +1,177 @@
+"""Starts processes that each do one run, with nothing stood in for but the guests of the two virtual machines.
+
+    python -m stand_ins.build_process HOME
+
+Reads requests as JSON lines: `{"run_id", "moment", "is_kept"}`; answers each with the process's id. All slow modules
+are loaded once, so that many processes can be started, and can die, in a second. `moment` says where the run is held
+(see guest.py); a run that is kept belongs to an image template of the service, and waits again when its process dies.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmkiln.host import command
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import ContainerImage
+from vmkiln.run import building
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.resolved_source import ResolvedSource
+from vmkiln.run.run import Phase, RunState
+from vmkiln.run.run_context import RunRequest, Submission
+from vmkiln.run.run_event import PhaseStarted, RunEvent
+from vmkiln.run.submitting import open_group
+from vmkiln.run.workflow import execute
+from vmkiln.settings import Settings
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import RunRow
+from vmkiln.template.template_file import read_image_template
+
+COMPUTE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute"
+SOURCE_ID = f"{COMPUTE}/images/source"
+DEFINITION_ID = f"{COMPUTE}/galleries/g/images/d"
+CUSTOMIZERS = 3
+STEPS = {"build-vm": ["shell"] * CUSTOMIZERS + ["deprovision"], "validation-vm": ["shell"]}
+MOMENT_OF_PHASE = {Phase.BUILDING: "accepted", Phase.CLEANING_UP: "cleaning"}
+
+
+def image_id(run_id: str) -> str:
+    """The managed image that a run distributes to."""
+    return f"{COMPUTE}/images/made-{run_id}"
+
+
+def template_text(run_id: str) -> str:
+    """A template with all of it: customizers, a validation, a target of each kind."""
+    shell = {"type": "Shell", "inline": ["true"]}
+    targets = [
+        {"type": "ManagedImage", "runOutputName": "managed", "imageId": image_id(run_id), "location": "local"},
+        {"type": "VHD", "runOutputName": "vhd"},
+        {
+            "type": "SharedImage",
+            "runOutputName": "gallery",
+            "galleryImageId": DEFINITION_ID,
+            "replicationRegions": ["local"],
+        },
+    ]
+    properties = {
+        "source": {"type": "ManagedImage", "imageId": SOURCE_ID},
+        "customize": [{**shell, "name": f"step {number}"} for number in range(CUSTOMIZERS)],
+        "validate": {"inVMValidations": [{**shell, "name": "check"}]},
+        "distribute": targets,
+    }
+    return json.dumps({"location": "local", "identity": {"type": "None"}, "properties": properties})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    run_id: str
+    moment: str
+    is_kept: bool
+
+
+def hold(asked: Asked, directory: Path, moment: str) -> None:
+    """Wait here when the run is to be held at this moment."""
+    if asked.moment == moment:
+        (directory / "reached").write_text(moment)
+        with (directory / "gate").open() as gate:
+            gate.readline()
+
+
+def _prepare(asked: Asked, directory: Path) -> None:
+    """What the stand-ins look for in the run's folder."""
+    os.mkfifo(directory / "gate")
+    (directory / "hold").write_text(asked.moment + "\n")
+    for vm, steps in STEPS.items():
+        (directory / f"steps-{vm}").write_text("\n".join(steps))
+
+
+def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
+    template = read_image_template(template_text(asked.run_id), file_name="stand-in.json")
+    request = RunRequest(
+        run_id=asked.run_id,
+        template_name="stand-in",
+        resource_group="rg",
+        template=template.image_template,
+        resolved=template.resolved,
+        local_files=LocalFiles(settings.home, is_allowed=False),
+    )
+    if not asked.is_kept:
+        return request
+    template_id = f"/subscriptions/s/resourcegroups/rg/templates/{asked.run_id}"
+    group = open_group(settings, store, name=f"IT_rg_kept_{asked.run_id}", tags={})
+    if asked.run_id not in store.runs_by_id([asked.run_id]):
+        row = RunRow(asked.run_id, "stand-in", "rg", {}, RunState.QUEUED, "", "", "", "", {}, utc_now(), None)
+        store.queue_run(RunRow(**{**vars(row), "template_id": template_id}))
+    return RunRequest(**{**vars(request), "template_id": template_id, "submission": Submission(group, {})})
+
+
+def run_in_service(settings: Settings, asked: Asked) -> None:
+    """The run as the service does it."""
+    directory = settings.runs / asked.run_id
+    resolve = building.resolve_source
+
+    async def resolve_source(host: BuildHost, *arguments: object, **named: object) -> ResolvedSource:
+        hold(asked, directory, "validated")
+        source: ResolvedSource = await resolve(host, *arguments, **named)  # type: ignore[arg-type]
+        hold(asked, directory, "source copied")
+        return source
+
+    def tell(event: RunEvent) -> None:
+        if isinstance(event, PhaseStarted):
+            if event.phase is Phase.BUILDING:
+                _prepare(asked, directory)
+            hold(asked, directory, MOMENT_OF_PHASE.get(event.phase, "-"))
+
+    building.resolve_source = resolve_source
+    nothing = settings.home / "container-group"
+    image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
+    with opened(settings.database_place) as store:
+        host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
+        asyncio.run(execute(host, _request(settings, store, asked), tell))
+
+
+RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_service}
+
+
+def _child(settings: Settings, runner: str, asked: Asked) -> None:
+    command.die_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    log = os.open(settings.home / f"{asked.run_id}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    status = 0
+    try:
+        RUNNERS[runner](settings, asked)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        status = 1
+    os._exit(status)
+
+
+def main() -> None:
+    """Start a process for each request until there are no more."""
+    settings = Settings(Path(sys.argv[1]))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for their ends
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        request = json.loads(line)
+        runner = request.pop("runner")
+        process_id = os.fork()
+        if process_id == 0:
+            _child(settings, runner, Asked(**request))
+        sys.stdout.write(f"{process_id}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Stands in for QEMU and its guest: opens the sockets that QEMU opens, answers QMP, and plays Packer or a Linux.
+
+    python -I -S guest.py -name NAME ...QEMU's arguments...      a virtual machine
+    python -I -S guest.py packer VM                               Packer, in the container group's one
+
+It runs where QEMU would: in the run's namespaces, without a capability. The two guests meet in the run's folder in
+place of the network: `<vm>.power` is the VM's power button. Where the run's folder has a file `hold` that names a
+moment, whoever comes to it writes `reached` and waits for somebody to open the pipe `gate`.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+
+PR_SET_PDEATHSIG = 1
+FOLDER = "/run/vmkiln"
+GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}
+
+
+def hold(moment: str, folder: str = FOLDER) -> None:
+    """Wait here, when the run is to be held at this moment."""
+    try:
+        with open(f"{folder}/hold") as file:  # noqa: PTH123 (no pathlib: it takes as long as all the rest)
+            wanted = file.readline().rstrip()
+    except FileNotFoundError:
+        return
+    if wanted == moment:
+        with open(f"{folder}/reached", "w") as file:  # noqa: PTH123
+            file.write(moment)
+        with open(f"{folder}/gate") as gate:  # noqa: PTH123
+            gate.readline()
+
+
+def connected(path: str) -> socket.socket:
+    plug = socket.socket(socket.AF_UNIX)
+    plug.connect(path)
+    return plug
+
+
+def sockets_of(arguments: list[str]) -> dict[str, socket.socket]:
+    """Every socket that the arguments name, connected: `console`, `channel0`, ..."""
+    found = {}
+    for text in arguments:
+        if text.startswith("socket,id="):
+            fields = dict(part.partition("=")[::2] for part in text.split(",")[1:])
+            found[fields["id"]] = connected(fields["path"])
+    return found
+
+
+class Monitor:
+    """The QMP side of the machine."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        address = arguments[arguments.index("-qmp") + 1]
+        self.plug = connected(address.removeprefix("unix:").partition(",")[0])
+        self._pending = b""
+        self.say(GREETING)
+
+    def say(self, message: object) -> None:
+        self.plug.sendall(json.dumps(message).encode() + b"\n")
+
+    def asked(self) -> list[str]:
+        """The commands that came, each answered; the machine ends when its other side is gone."""
+        chunk = self.plug.recv(65536)
+        if not chunk:
+            sys.exit(1)
+        self._pending += chunk
+        found = []
+        while self._pending:
+            try:
+                request, end = json.JSONDecoder().raw_decode(self._pending.decode())  # one need not end its line
+            except ValueError:
+                break
+            self._pending = self._pending[end:].lstrip()
+            self.say({"return": {}, **({"id": request["id"]} if "id" in request else {})})
+            found.append(request["execute"])
+        return found
+
+    def wait_until_read(self) -> None:
+        """Wait until the other side has read what was said (unix(7), SIOCOUTQ); a guest that boots takes longer."""
+        while fcntl.ioctl(self.plug, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+            time.sleep(0.01)
+        time.sleep(0.05)
+
+
+def build_vm(name: str, arguments: list[str]) -> None:
+    """A VM that runs until somebody presses its power button."""
+    hold("BVM up" if name == "build-vm" else "-")
+    sockets = sockets_of(arguments)
+    monitor = Monitor(arguments)
+    monitor.asked()  # for its capabilities: from here on it is controlled
+    power = f"{FOLDER}/{name}.power"
+    os.mkfifo(power)
+    button = os.open(power, os.O_RDWR)
+    sockets["console"].sendall(f"{name} login: ".encode())
+    while True:
+        ready, _, _ = select.select([monitor.plug, button], [], [])
+        if button in ready or "system_powerdown" in monitor.asked():
+            monitor.wait_until_read()
+            return
+
+
+def container_group(name: str, arguments: list[str]) -> None:
+    """A VM whose one program is Packer; it ends with that."""
+    sockets = sockets_of(arguments)
+    monitor = Monitor(arguments)
+    vm = name.removeprefix("container-")
+    sockets["console"].sendall(b"starting Packer\n")
+    sockets["channel1"].sendall(b"started\n")
+    packer = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, "packer", vm],
+        stdin=subprocess.DEVNULL,
+        stdout=sockets["channel0"],
+        stderr=subprocess.DEVNULL,
+    )
+    ended = os.pidfd_open(packer.pid)
+    while ended not in select.select([monitor.plug, ended], [], [])[0]:
+        monitor.asked()
+    status = packer.wait()
+    sockets["channel1"].sendall(f"peak 1234\nexited {status if status >= 0 else 128 - status}\n".encode())
+
+
+def packer(vm: str) -> None:
+    """What Packer says as it works through the steps of a VM."""
+
+    def say(text: str, kind: str = "say") -> None:
+        record = f"{int(time.time())},,ui,{kind},{text.replace(',', '%!(PACKER_COMMA)')}\n"
+        os.write(1, record.encode())
+
+    customizes = vm == "build-vm"
+    say("==> null: Waiting for SSH to become available...")
+    hold("ssh" if customizes else "-")
+    while not os.path.exists(f"{FOLDER}/{vm}.power"):  # noqa: PTH110
+        time.sleep(0.01)
+    say("==> null: Connected to SSH!")
+    hold("connected" if customizes else "-")
+    with open(f"{FOLDER}/steps-{vm}") as file:  # noqa: PTH123
+        steps = file.read().split()
+    for index, step in enumerate(steps):
+        say(f"==> null: Provisioning with shell script: /aib/packerInput/{index:04}-{step}.sh")
+        say(f"    null: step {index} of {vm}", kind="message")
+        hold(f"{vm} {index}")
+    if customizes:
+        with open(f"{FOLDER}/{vm}.power", "w") as button:  # noqa: PTH123
+            button.write("off")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "packer":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # it is inside the container group
+        packer(arguments[1])
+        return
+    name = arguments[arguments.index("-name") + 1]
+    (container_group if name.startswith("container-") else build_vm)(name, arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,185 @@
+"""Every step of a run: failed at each thing it changes, undone twice, done twice; a clean slate after each.
+
+`steps.py` has the steps. They are looked up in the code, so that one without its trial here is found.
+"""
+
+import ast
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stand_ins.builds import put_programs
+from workflow.effects import Broken, Effects, watching
+from workflow.steps import STEPS, Place, Step, a_place, keys_of
+
+from vmkiln.errors import VmkilnError
+from vmkiln.store.database import Store, opened
+
+ROOT = Path(__file__).parents[2]
+MOST_EFFECTS = 80
+# what makes something and is tried elsewhere, and where
+ELSEWHERE = {
+    "host/virtual_machine.py:_listening": "part of host/virtual_machine.py:running",
+    "host/virtual_machine.py": "part of host/virtual_machine.py:running",
+    "host/network.py:_egress": "part of host/network.py:joined",
+    "host/network.py": "part of host/network.py:joined",
+    "host/network_rules.py": "part of host/network_rules.py:kept",
+    "images/image_store.py": "part of images/managed_image.py",
+    "images/image_store.py:removed_on_error": "part of images/managed_image.py",
+    "images/making_folder.py": "part of images/making_folder.py:opened",
+    "run/run_directory.py": "part of run/run_directory.py:held",
+    "staging/customization_log.py": "part of staging/customization_log.py:CustomizationLog",
+    "staging/container_group.py": "part of staging/container_group.py:started",
+    "staging/build_vm.py": "part of host/virtual_machine.py:running",
+    "staging/account_keys.py:_locked": "part of staging/account_keys.py",
+    "run/building.py": "part of staging/staging_resource_group.py",
+    "run/submitting.py": "part of staging/staging_resource_group.py",
+    "run/vm_pair.py": "part of staging/container_group.py:started",
+    "run/validating.py": "part of run/customizing.py",
+    "run/distributing.py": "tests/unit/test_distributing.py",
+    "run/provisioning.py": "tests/api/test_image_templates.py",
+    "run/ballast.py": "tests/unit/test_ballast.py",
+    "run/blob_storage.py": "tests/unit/test_blob_upload.py",
+    "staging/blob_upload.py": "tests/unit/test_blob_upload.py",
+    "staging/blob_server.py": "tests/unit/test_blob_server.py",
+    "staging/blob_server_install.py": "tests/unit/test_blob_server.py",
+    "images/image_download.py": "tests/unit/test_image_download.py",
+    "images/image_download.py:connected": "tests/unit/test_image_download.py",
+    "images/image_download.py:_told": "tests/unit/test_image_download.py",
+    "images/image_cache.py": "tests/unit/test_image_cache.py",
+    "images/image_cache.py:alone": "tests/unit/test_image_cache.py",
+    "images/platform_image.py": "tests/unit/test_platform_image.py",
+    "images/debian_recipe.py": "tests/unit/test_debian_recipe.py",
+    "images/container_image.py": "tests/unit/test_container_image.py",
+}
+
+
+def steps_in(path: Path) -> Iterator[str]:
+    """A module that says what it leaves behind, each context manager, and each class that is one."""
+    where = str(path.relative_to(ROOT / "vmkiln"))
+    tree = ast.parse(path.read_text())
+    if "*Leaves behind:*" in (ast.get_docstring(tree) or ""):
+        yield where
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if any(ast.unparse(item).endswith("contextmanager") for item in node.decorator_list):
+                yield f"{where}:{node.name}"
+        elif isinstance(node, ast.ClassDef) and any(
+            isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and item.name in {"__exit__", "__aexit__"}
+            for item in node.body
+        ):
+            yield f"{where}:{node.name}"
+
+
+def test_every_step_of_the_code_is_tried() -> None:
+    code = {
+        step
+        for folder in ("run", "staging", "images", "host")
+        for path in (ROOT / "vmkiln" / folder).rglob("*.py")
+        for step in steps_in(path)
+    }
+    tried = {step.code for step in STEPS}
+    modules = {name for name in tried if ":" not in name}
+    assert code - tried - set(ELSEWHERE) == set(), "steps that nobody tries"
+    assert set(ELSEWHERE) - code == set(), "no such steps any more"
+    assert tried - code - modules == set(), "no such steps any more"
+    assert all((ROOT / "vmkiln" / name).is_file() for name in modules)
+    for name, where in ELSEWHERE.items():
+        part = where.removeprefix("part of ")
+        assert part in tried if part != where else (ROOT / where).is_file(), name
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for QEMU is first on PATH."""
+    programs = put_programs(tmp_path / "programs")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "script.sh").write_text("true\n")
+    with opened(home / "vmkiln.sqlite") as store:
+        yield a_place(home, store)
+
+
+def slate(place: Place) -> set[str]:
+    """What is there: files, rows of the store, processes below this one."""
+    store: Store = place.store
+    home = place.settings.home
+    files = {str(path.relative_to(home)) for path in home.rglob("*") if not path.is_dir()}
+    files |= {str(path.relative_to(home)) for path in (*home.glob("runs/*"), *home.glob(".*"))}
+    files |= {f"keys of {account}" for account in keys_of(place).all()}
+    rows = {f"group {row.name}" for row in store.list_staging_groups()}
+    rows |= {f"image {row.artifact_id}" for row in store.list_images()}
+    rows |= {f"definition {row.definition_id}" for row in store.list_image_definitions()}
+    rows |= {
+        f"{row.type} {row.state}"
+        for group in store.list_staging_groups()
+        for row in store.list_resources(group.name)
+        if row.state != "deleted"
+    }
+    return {name for name in files if not re.match(r"vmkiln\.sqlite", name)} | rows | processes()
+
+
+def processes() -> set[str]:
+    command = ["ps", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = (line.split(None, 2) for line in listed.stdout.splitlines())
+    return {item[2] for item in words if not item[1].startswith("Z") and not item[2].startswith("ps ")}
+
+
+async def do(step: Step, place: Place, effects: Effects) -> set[str]:
+    """Do the step with its changes counted, and undo it; gives what was there meanwhile."""
+    async with contextlib.AsyncExitStack() as stack:
+        with effects.counted():
+            await stack.enter_async_context(step.done(place))
+        return slate(place)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.code)
+def test_a_step_done_twice_and_undone_twice_leaves_a_clean_slate(step: Step, place: Place) -> None:
+    before = slate(place)
+    for _ in range(2):
+        there = asyncio.run(do(step, place, Effects()))
+        assert there > before, "the step makes something"
+        assert slate(place) == before
+        step.again(place)
+        assert slate(place) == before
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.code)
+def test_a_step_that_fails_at_whatever_it_changes_leaves_a_clean_slate(step: Step, place: Place) -> None:
+    before = slate(place)
+    for number in range(0, MOST_EFFECTS, step.every):
+        effects = Effects(number)
+        with watching(effects):
+            try:
+                asyncio.run(do(step, place, effects))
+            except (Broken, VmkilnError):
+                assert len(effects.seen) == number + 1, "it is what was broken off that fails"
+        step.again(place)
+        assert slate(place) == before, f"failed at change {number}: {effects.seen[-1:]}"
+        if len(effects.seen) <= number:  # there were no more changes
+            assert effects.seen, "the step changes something"
+            return
+    raise AssertionError(f"more than {MOST_EFFECTS} changes")
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.code)
+def test_a_failure_just_after_a_step_leaves_a_clean_slate(step: Step, place: Place) -> None:
+    async def fail() -> None:
+        async with step.done(place):
+            raise ValueError("just after")
+
+    before = slate(place)
+    with pytest.raises(ValueError, match="just after"):
+        asyncio.run(fail())
+    assert slate(place) == before
