@@ -73,7 +73,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     _current[0].happens(event)
 
 
-sys.addaudithook(_audit)  # there is no way to take one away
+@functools.cache
+def _hooked() -> None:
+    sys.addaudithook(_audit)  # there is no way to take one away
 
 
 def _watched(effects: Effects, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,6 +103,7 @@ def _watched(effects: Effects, name: str, function: Callable[..., Any]) -> Calla
 @contextlib.contextmanager
 def watching(effects: Effects) -> Iterator[None]:
     """Watch this process's changes."""
+    _hooked()
     with pytest.MonkeyPatch.context() as patch:
         for name in WRITES:
             patch.setattr(Store, name, _watched(effects, name, getattr(Store, name)))
