@@ -65,7 +65,12 @@ def _write_whole(path: Path, content: bytes, mode: int) -> None:
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        try:
+            file = os.fdopen(descriptor, "wb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -32,7 +32,7 @@ CANCEL, BESIDE, RUNNER = "cancel", "beside", "service"
 NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta")
 GUESTS = (*NAMESPACES, "container group", "build VM", "packer")
 PROCESSES = {
-    RUNNER: "the service, or the command that builds",
+    RUNNER: "the service, a worker, or the command that builds",
     "supervisor": "process 1 of the run's pid namespace",
     PARENT: "the process that made the run's namespaces",
     "pasta": "the egress leg",

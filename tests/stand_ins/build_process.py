@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,13 @@ from vmkiln.run.resolved_source import ResolvedSource
 from vmkiln.run.run import Phase, RunState
 from vmkiln.run.run_context import RunRequest, Submission
 from vmkiln.run.run_event import PhaseStarted, RunEvent
+from vmkiln.run.run_queue import fits
 from vmkiln.run.submitting import open_group
 from vmkiln.run.workflow import execute
 from vmkiln.settings import Settings
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import HostRow, ReservationRow, RunRow
 from vmkiln.template.template_file import read_image_template
 
 COMPUTE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute"
@@ -110,11 +112,17 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
     if asked.run_id not in store.runs_by_id([asked.run_id]):
         row = RunRow(asked.run_id, "stand-in", "rg", {}, RunState.QUEUED, "", "", "", "", {}, utc_now(), None)
         store.queue_run(RunRow(**{**vars(row), "template_id": template_id}))
-    return RunRequest(**{**vars(request), "template_id": template_id, "submission": Submission(group, {})})
+    attempt = int(store.run(asked.run_id).facts.get("attempt", 1))
+    boot = str(uuid.uuid4())
+    host = HostRow(boot, asked.run_id, asked.run_id, "x64", "emulated", "", 2, 8192, 8192)
+    store.hosts.register(host, lease_seconds=600)
+    assert store.hosts.reserve([ReservationRow(asked.run_id, attempt, boot, 1, 1, 1, 0.0)], fits=fits) == [asked.run_id]
+    kept = {"template_id": template_id, "submission": Submission(group, {}), "attempt": attempt, "boot": boot}
+    return RunRequest(**{**vars(request), **kept})
 
 
 def run_in_service(settings: Settings, asked: Asked) -> None:
-    """The run as the service does it."""
+    """The run as the service, or a worker, does it: with room kept for it, and writing only while it has the run."""
     directory = settings.runs / asked.run_id
     resolve = building.resolve_source
 
@@ -135,7 +143,9 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
     image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
     with opened(settings.database_place) as store:
         host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
-        asyncio.run(execute(host, _request(settings, store, asked), tell))
+        request = _request(settings, store, asked)
+        asyncio.run(execute(host, request, tell))
+        store.hosts.release(asked.run_id, boot=request.boot)
 
 
 RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_service}

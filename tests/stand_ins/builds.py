@@ -37,7 +37,10 @@ class Build:
 
     def has_ended(self, *, seconds: float = 0) -> bool:
         """Whether its process has ended, or does so within `seconds`."""
-        return bool(select.select([self.process], [], [], seconds)[0])
+        has_ended = bool(select.select([self.process], [], [], seconds)[0])
+        while has_ended and self.gates:
+            os.close(self.gates.pop())
+        return has_ended
 
     def is_held(self) -> bool:
         """Whether the run has come to the moment it is held at."""

@@ -1,6 +1,7 @@
 """What ends Packer's work before Packer does."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,8 +26,10 @@ async def working(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Future[int]":
 
 def a_vm(errors: EventListener) -> VirtualMachine:
     control: Any = None
-    ended = asyncio.get_running_loop().create_future()
-    return VirtualMachine("build-vm", ended, control, bytearray(), EventListener(), errors)
+    loop = asyncio.get_running_loop()
+    return VirtualMachine(
+        "build-vm", loop.create_future(), control, bytearray(), EventListener(), errors, loop.create_future()
+    )
 
 
 async def tell(errors: EventListener, action: str) -> None:
@@ -34,7 +37,7 @@ async def tell(errors: EventListener, action: str) -> None:
 
 
 async def packer_done(vm: VirtualMachine) -> int:
-    instance: Any = None
+    instance: Any = SimpleNamespace(machine=a_vm(EventListener()))
     lost = asyncio.get_running_loop().create_future()
     async with asyncio.timeout(10):
         return await vm_pair._packer_done(instance, vm, lost, lambda: False)

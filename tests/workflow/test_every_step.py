@@ -56,6 +56,15 @@ ELSEWHERE = {
     "images/platform_image.py": "tests/unit/test_platform_image.py",
     "images/debian_recipe.py": "tests/unit/test_debian_recipe.py",
     "images/container_image.py": "tests/unit/test_container_image.py",
+    "run/durable_attempts.py:opened": "tests/unit/test_durable_attempts.py",
+    "run/host_identity.py": "tests/unit/test_host_identity.py",
+    "run/lease.py:kept": "tests/unit/test_lease.py",
+    "run/sent_run.py": "tests/unit/test_shared_storage.py",
+    "run/shared_images.py": "tests/unit/test_shared_storage.py",
+    "run/shared_images.py:alone": "tests/unit/test_shared_storage.py",
+    "run/shared_storage.py": "tests/unit/test_shared_storage.py",
+    "run/shared_storage.py:mirrored": "tests/unit/test_shared_storage.py",
+    "staging/log_pieces.py": "tests/unit/test_shared_storage.py",
 }
 
 

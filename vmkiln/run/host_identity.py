@@ -3,13 +3,12 @@
 *Leaves behind:* the file `host-id` (mode 0600). *Undone by:* deleting it, when nothing runs. *Safe to repeat:* yes.
 """
 
-import os
 import platform
 import socket
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from vmkiln.durable_file import make_folder, sync, write_whole
 from vmkiln.settings import Settings
 
 ARCHITECTURES = {"x86_64": "x64", "aarch64": "Arm64"}  # the kernel's words, and Azure's
@@ -23,24 +22,17 @@ def host_id(settings: Settings) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         pass
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.home)
     temporary = path.with_name(f".host-id-{uuid.uuid4()}")
     try:
-        _write(temporary, str(uuid.uuid4()))
+        write_whole(temporary, str(uuid.uuid4()).encode())
         path.hardlink_to(temporary)  # the first one wins, whole
     except FileExistsError:
         pass
     finally:
         temporary.unlink(missing_ok=True)
+    sync(settings.home)
     return path.read_text().strip()
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
 
 
 @dataclass(frozen=True)
