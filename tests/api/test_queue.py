@@ -82,6 +82,8 @@ def test_prometheus_reads_queue_capacity_phases_and_failures(living: Service) ->
         "vmkiln_capacity_cpus 2.0",
         "vmkiln_promised_cpus 2.0",
         "vmkiln_leftovers 0.0",
+        'vmkiln_hosts{state="Ready"} 1.0',
+        'vmkiln_hosts{state="Dead"} 0.0',
     ):
         assert line in text, text
     assert "vmkiln_queue_oldest_seconds 0.0\n" not in text

@@ -36,6 +36,12 @@ class _Collector:
         waited = (self._parts.now() - waiting[0].started).total_seconds() if waiting else 0
         yield GaugeMetricFamily("vmkiln_queue_oldest_seconds", "How long the oldest waiting run has waited.", waited)
         yield from self._room()
+        hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])
+        now = store.hosts.now()
+        known = [host.state_at(now) for host in store.hosts.all()]
+        for how in ("Ready", "Draining", "Dead"):
+            hosts.add_metric([how], known.count(how))
+        yield hosts
         tally = work.tally
         ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
         for labels, count in sorted(tally.ended.items()):
@@ -55,7 +61,7 @@ class _Collector:
             ("memory_bytes", "Memory in bytes", capacity.memory_mib * MIB, promised.memory_mib * MIB),
             ("disk_bytes", "Disk in bytes", capacity.disk_mib * MIB, promised.disk_mib * MIB),
         ):
-            yield GaugeMetricFamily(f"vmkiln_capacity_{name}", f"{text} for runs on this machine.", has)
+            yield GaugeMetricFamily(f"vmkiln_capacity_{name}", f"{text} that the live hosts have for runs.", has)
             yield GaugeMetricFamily(f"vmkiln_promised_{name}", f"{text} promised to runs that go on.", given)
 
 

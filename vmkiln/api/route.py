@@ -95,7 +95,7 @@ class Work(Protocol):
         """The runs that wait, each with its place and why it waits."""
 
     def room(self) -> tuple[Room, Room]:
-        """What this machine has for runs, and what of it is promised to runs that go on."""
+        """What the live hosts have for runs, and what of it is promised to runs that go on."""
 
     @property
     def tally(self) -> Tally:

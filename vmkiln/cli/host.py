@@ -20,13 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what 
 NameArgument = Annotated[str, typer.Argument(help="The host's name.")]
 
 
-def state_of(host: HostRow, *, now: float) -> str:
-    """How a host is, in a word; `now` is the database's time, in seconds since 1970. Pure."""
-    if host.is_dead or host.lease_until < now:
-        return "Dead"
-    return "Draining" if host.is_draining else "Ready"
-
-
 def _found(store: Store, name: str) -> HostRow:
     for host in store.hosts.all():
         if host.name == name:
@@ -36,7 +29,7 @@ def _found(store: Store, name: str) -> HostRow:
 
 def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
     runs = [placed.run_id for placed in store.hosts.placed(boot=host.boot)]
-    return {"state": state_of(host, now=now), **asdict(host), "runs": runs}
+    return {"state": host.state_at(now), **asdict(host), "runs": runs}
 
 
 @app.command("list")
@@ -82,7 +75,7 @@ def drain(
         say(f"{name} gets no new runs")
         while wait and (count := len(store.hosts.placed(boot=_found(store, name).boot))):
             host = _found(store, name)
-            if state_of(host, now=store.hosts.now()) == "Dead":
+            if host.state_at(store.hosts.now()) == "Dead":
                 raise VmkilnError(f"{name} died with {count} runs, which other hosts take over")
             say(f"{count} run{'' if count == 1 else 's'} left")
             time.sleep(WAIT_SECONDS)

@@ -35,6 +35,7 @@ LOOK_SECONDS = 5.0
 JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
 SETTLE_SECONDS = 15.0
+BEGIN_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,7 @@ class _Seen:
     looked: float = float("-inf")
     described: float = float("-inf")
     room: Room | None = None
-    begun: set[tuple[str, int]] = field(default_factory=set)
+    begun: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class Hosting:
@@ -200,12 +201,16 @@ class Hosting:
         elif placed.state in TERMINAL_STATES:
             await asyncio.to_thread(self._store.hosts.release, placed.run_id, boot=self._boot)
         elif placed.state == RunState.QUEUED and key not in self._seen.begun:
-            self._seen.begun.add(key)
+            self._seen.begun[key] = time.monotonic()
             try:
                 await (await self._durable()).begin(*key)
             except BaseException:
-                self._seen.begun.discard(key)
+                self._seen.begun.pop(key, None)
                 raise
+        elif placed.state == RunState.QUEUED and key not in self._open:
+            if time.monotonic() - self._seen.begun[key] > BEGIN_SECONDS:
+                # the engine knows this attempt from before, as after a restored back-up: another number is another one
+                await asyncio.to_thread(self._take, placed)
         elif placed.state in GOING_ON and key not in self._open:
             await asyncio.to_thread(self._take, placed)  # its end could not be recorded
 
@@ -284,12 +289,13 @@ class Hosting:
             if not self._is_stopping:
                 raise
         self._open.discard((run_id, attempt))
-        self._seen.begun.discard((run_id, attempt))
+        self._seen.begun.pop((run_id, attempt), None)
         self._wake.set()
 
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs_by_id([run_id]).get(run_id)
-        if run is not None and run.state in GOING_ON and (run_id, attempt) in self._open:
+        is_lost = run is not None and run.ended is None and int(run.facts.get("attempt", 1)) == attempt
+        if run is not None and is_lost and (run_id, attempt) in self._open:
             self._take(PlacedRun(run_id, attempt, self._boot, run.state, run.template_id))
             return
         self._store.hosts.release(run_id, boot=self._boot)

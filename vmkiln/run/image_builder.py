@@ -27,7 +27,7 @@ from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.tally import Tally
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, utc_now
-from vmkiln.store.rows import HostRow, OperationRow, ResourceRow, RunRow
+from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import OnOff
 
 PROVISION, DELETE, RUN = "provision", "delete", "run"
@@ -108,10 +108,6 @@ class ImageBuilder:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""
         hosts = hosts_now(self._store)
         return sum((host.capacity for host in hosts), NOTHING), sum((host.promised for host in hosts), NOTHING)
-
-    def hosts(self) -> list[HostRow]:
-        """Every host that is known, dead ones too."""
-        return self._store.hosts.all()
 
     def submitted(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
         """An image template was recorded and is to be provisioned."""

@@ -60,6 +60,12 @@ class HostRow:
     started: float = 0.0
     lease_until: float = 0.0
 
+    def state_at(self, now: float) -> str:
+        """Ready, Draining or Dead; `now` is the database's time, in seconds since 1970."""
+        if self.is_dead or self.lease_until < now:
+            return "Dead"
+        return "Draining" if self.is_draining else "Ready"
+
 
 @dataclass(frozen=True)
 class ReservationRow:
