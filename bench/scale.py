@@ -1,15 +1,20 @@
-"""What the queue costs: runs per minute, and CPU per run, with stand-ins for virtual machines that take no time.
+"""What the queue and the durable engine cost, with stand-ins for virtual machines that take no time.
 
-    python bench/scale.py [--runs N] [--waiting N ...] [--at-once N ...]
+    python bench/scale.py [--runs N] [--waiting N ...] [--workers N ...] [--fleet-runs N]
 
-For each number of waiting runs and of runs at once, N runs go through the whole of the service's own work: let in,
-recorded, begun, every phase, ended. Ends with status 1 when a run costs more than 150 ms of CPU, or when a queue of
-10,000 makes a run more than three times as expensive as a queue of 100.
+First one service: for each number of waiting runs, N runs go through the whole of its own work (let in, recorded,
+begun, every phase, settled, ended), several at once. Then a fleet: runs per minute through 1, 2, 4 and 8 workers,
+each a process of its own, with one PostgreSQL.
+
+Ends with status 1 when a run costs more than 150 ms of CPU, or when a queue of 10,000 makes a run more than three
+times as expensive as a queue of 100.
 """
 
 import argparse
 import asyncio
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +31,11 @@ from vmkiln.store.rows import ResourceRow
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import stub_build
+from postgresql import cluster
+
+ROOT = Path(__file__).parents[1]
+WORKER_CPUS = 8  # room for four runs
+TICKS = os.sysconf("SC_CLK_TCK")
 
 MOST_CPU_MS = 150.0
 MOST_GROWTH = 3.0
@@ -38,11 +48,12 @@ PROPERTIES = {
 }
 
 
-def fill(settings: Settings, store: Store, waiting: int) -> None:
+def fill(settings: Settings, store: Store, waiting: int, *, first: int = 0) -> None:
     """Templates of five subscriptions, each with a run that waits; all share a staging resource group."""
-    staging_resource_group.create(settings.staging, store, name="IT_bench", run_id="", tags={})
+    if not first:
+        staging_resource_group.create(settings.staging, store, name="IT_bench", run_id="", tags={})
     rows = []
-    for number in range(waiting):
+    for number in range(first, first + waiting):
         subscription = SUBSCRIPTIONS[number % len(SUBSCRIPTIONS)]
         group = f"/subscriptions/{subscription}/resourceGroups/bench"
         rows.append(
@@ -90,12 +101,62 @@ def measure(waiting: int, at_once: int, wanted: int) -> tuple[float, float]:
             return 60 * wanted / (time.monotonic() - begin), 1000 * (time.process_time() - cpu) / wanted
 
 
+def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    """What a process has used so far (proc(5), utime and stime)."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def until_ended(store: Store, wanted: int) -> None:
+    """Wait until so many runs have ended."""
+    while len(store.runs_ended_since(datetime.fromtimestamp(0, UTC))) < wanted:
+        time.sleep(0.05)
+
+
+def fleet(workers: int, runs: int) -> tuple[float, float]:
+    """Runs per minute through so many workers, and their CPU per run in ms; the first runs warm them up."""
+    warm = 4 * workers
+    with cluster() as server, tempfile.TemporaryDirectory(prefix="vmkiln-bench-") as directory:
+        home = Path(directory)
+        (home / "shared").mkdir()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
+            "VMKILN_DATABASE_URL": server.new_database(),
+            "VMKILN_OBJECT_STORE": (home / "shared").as_uri(),
+            "STUB_CPUS": str(WORKER_CPUS),
+            "STUB_JOURNAL": str(home / "journal"),
+            "LEASE_SECONDS": "60",
+            "PHASE_SECONDS": "0",
+        }
+        settings = Settings(home / "service", object_store=environment["VMKILN_OBJECT_STORE"])
+        with opened(environment["VMKILN_DATABASE_URL"], home=settings.home) as store:
+            fill(settings, store, warm)
+            commands = [[sys.executable, "-m", "stub_worker", str(home / f"w{n}"), f"w{n}"] for n in range(workers)]
+            processes = [subprocess.Popen(command, env=environment) for command in commands]
+            try:
+                until_ended(store, warm)
+                begin, cpu = time.monotonic(), sum(map(cpu_seconds, processes))
+                fill(settings, store, runs, first=warm)
+                until_ended(store, warm + runs)
+                seconds = time.monotonic() - begin
+                cpu = sum(map(cpu_seconds, processes)) - cpu
+            finally:
+                for process in processes:
+                    process.terminate()
+                for process in processes:
+                    process.wait(60)
+    return 60 * runs / seconds, 1000 * cpu / runs
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100, help="runs that go through each time")
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 1000, 10_000], help="runs that wait at first")
-    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8], help="runs that go on at once")
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 8], help="runs that go on at once")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8], help="workers of the fleet")
+    parser.add_argument("--fleet-runs", type=int, default=200, help="runs that go through the fleet each time")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     stub_build.PHASE_SECONDS = 0.0
@@ -109,6 +170,11 @@ def main() -> None:
     least, most = min(options.waiting), max(options.waiting)
     growth = max(found[most, at_once] / found[least, at_once] for at_once in options.at_once)
     print(f"from {least} to {most} waiting runs, the CPU of a run grows {growth:.1f}-fold at most")
+    print(f"\n{'workers':>8} {'runs/min':>9} {'CPU ms/run':>11}", flush=True)
+    for workers in options.workers:
+        per_minute, cpu = fleet(workers, options.fleet_runs)
+        found[0, workers] = cpu
+        print(f"{workers:>8} {per_minute:>9.0f} {cpu:>11.1f}", flush=True)
     sys.exit(1 if max(found.values()) > MOST_CPU_MS or growth > MOST_GROWTH else 0)
 
 

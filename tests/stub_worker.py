@@ -6,9 +6,7 @@ The environment names the database and the object store; STUB_CPUS is what it ha
 lasts. Each build writes a line to STUB_JOURNAL when it begins and when it ends. Ends on SIGTERM.
 """
 
-import asyncio
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import stub_build
 
+from vmkiln.cli.interrupts import host_to_end
 from vmkiln.run.admission import Room
 from vmkiln.run.attempt import HostWork
 from vmkiln.run.host_identity import HostIdentity
@@ -38,9 +37,6 @@ def note(request: RunRequest, what: str) -> None:
 
 
 async def main(settings: Settings, name: str) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with only_service(settings), opened_store(settings, lambda _text: None) as store:
         shared = shared_storage(settings, store)
         build = stub_build.stub_build(settings, store, shared=shared)
@@ -60,7 +56,4 @@ async def main(settings: Settings, name: str) -> None:
 
 if __name__ == "__main__":
     stub_build.PHASE_SECONDS = float(os.environ.get("PHASE_SECONDS", "0.05"))
-    try:
-        asyncio.run(main(replace(read_settings(), home=Path(sys.argv[1])), sys.argv[2]))
-    except asyncio.CancelledError:
-        sys.exit(0)
+    host_to_end(main(replace(read_settings(), home=Path(sys.argv[1])), sys.argv[2]), ended="ended")

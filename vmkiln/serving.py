@@ -101,7 +101,10 @@ async def running(
     isolation_level: Callable[[], Awaitable[str]] | None = None,
     shared: SharedStorage | None = None,
 ) -> AsyncIterator[ASGIApp]:
-    """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled."""
+    """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled.
+
+    Raises: `InputError` when another live host has this one's name.
+    """
     builder = ImageBuilder(
         settings,
         store,
@@ -128,9 +131,14 @@ async def running(
     working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
     if shared is not None:
         working.append(asyncio.create_task(shared.follow()))
+    at_work = asyncio.create_task(builder.at_work())
     try:
+        await asyncio.wait([working[0], at_work], return_when=asyncio.FIRST_COMPLETED)
+        if working[0].done():
+            working[0].result()  # why it cannot work, such as a name that another host has
         yield with_portal(application(parts, dispatcher))
     finally:
+        at_work.cancel()
         for task in working:
             task.cancel()
         await asyncio.wait(working)

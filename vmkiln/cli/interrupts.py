@@ -1,13 +1,28 @@
 """Ctrl-C and SIGTERM: the first cancels what is going on and lets it clean up; later ones are told to wait."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import typer
 
+from vmkiln.run import durable_attempts
+
 Result = TypeVar("Result")
+
+
+def host_to_end(work: Coroutine[Any, Any, object], *, ended: str) -> None:
+    """Run a service or a worker until a signal ends it, and tell that it has `ended`."""
+    try:
+        run_to_end(work)
+    except KeyboardInterrupt:
+        typer.echo(ended, err=True)
+    if durable_attempts.is_stuck():
+        sys.stderr.flush()
+        os._exit(0)  # its database is away: nothing more can be recorded, and nothing of its builds is left
 
 
 def run_to_end(work: Coroutine[Any, Any, Result]) -> Result:

@@ -17,7 +17,7 @@ from vmkiln.api.issuer import ensure_issuer
 from vmkiln.api.outside_issuer import OutsideIssuer
 from vmkiln.api.tls import TlsFiles, ensure_tls, listen_names, names_of
 from vmkiln.cli.host_options import LeaseOption, NameOption, RegionOption, identity_of
-from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.interrupts import host_to_end
 from vmkiln.errors import InputError
 from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
 from vmkiln.run.host_identity import LEASE_SECONDS, HostIdentity
@@ -91,10 +91,7 @@ def serve_command(
         )
     identity = identity_of(name, region, lease_seconds=lease_seconds, takes_runs=builds)
     own = TlsFiles(tls_cert, tls_cert, tls_key) if tls_cert and tls_key else None
-    try:
-        run_to_end(_serve(settings, address, own, identity))
-    except KeyboardInterrupt:
-        say("the service has ended")
+    host_to_end(_serve(settings, address, own, identity), ended="the service has ended")
 
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:

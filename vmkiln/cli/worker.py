@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vmkiln.cli.host_options import LeaseOption, NameOption, RegionOption, identity_of
-from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.interrupts import host_to_end
 from vmkiln.cli.run import say
 from vmkiln.cli.serve import LogFormat, set_up_logging
 from vmkiln.errors import InputError
@@ -56,10 +56,8 @@ def worker(
             hint="set VMKILN_DATABASE_URL=postgresql://..., or run `vmkiln serve`, which builds on one machine alone",
         )
     set_up_logging(log_format)
-    try:
-        run_to_end(_work(settings, identity_of(name, region, lease_seconds=lease_seconds)))
-    except KeyboardInterrupt:
-        say("the worker has ended")
+    identity = identity_of(name, region, lease_seconds=lease_seconds)
+    host_to_end(_work(settings, identity), ended="the worker has ended")
 
 
 async def _work(settings: Settings, identity: HostIdentity) -> None:

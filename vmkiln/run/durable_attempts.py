@@ -13,6 +13,7 @@ Source: DBOS, "Workflows", "Steps", "Configuration"; why DBOS: docs/decisions/00
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it b
 FORGOTTEN_AT_ONCE = 500
 POLL_SECONDS = 0.5  # of what DBOS looks for by itself; nobody waits for it, but its end does
 MOST_AT_ONCE = 512
-END_SECONDS = 10.0
+END_SECONDS = 5.0
+THREADS = "dbos-executor-"
 Work = Callable[[str, int], Awaitable[None]]
 
 
@@ -80,11 +82,15 @@ class Attempts:
 
     async def closed(self) -> None:
         """End the engine, when what goes on here has come to its recorded end; or without it, when that takes long."""
-        deadline = time.monotonic() + END_SECONDS
+        ending = asyncio.create_task(asyncio.to_thread(self._end))
+        await asyncio.wait([ending], timeout=END_SECONDS)  # DBOS itself waits for its database for ever
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + END_SECONDS / 2
         with contextlib.suppress(Exception):  # its database may be away; then there is nothing to wait for
-            while await asyncio.to_thread(self._going_on) and time.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        await asyncio.to_thread(self.dbos.destroy, destroy_registry=True)
+            while self._going_on() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        self.dbos.destroy(destroy_registry=True)
 
     def _going_on(self) -> bool:
         mine = self.dbos.list_workflows(
@@ -96,6 +102,11 @@ class Attempts:
         """The names of an attempt's steps that are on record, in order."""
         found = await asyncio.to_thread(self.dbos.list_workflow_steps, workflow_id(run_id, attempt))
         return [str(step["function_name"]) for step in found]
+
+
+def is_stuck() -> bool:
+    """Whether threads of the engine still wait for a database that is away; they would keep the process for ever."""
+    return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
 
 
 def workflow_id(run_id: str, attempt: int) -> str:

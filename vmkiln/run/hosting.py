@@ -34,7 +34,7 @@ TICK_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 5.0
 BEGIN_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,12 @@ class _Seen:
     described: float = float("-inf")
     room: Room | None = None
     begun: dict[tuple[str, int], float] = field(default_factory=dict)
+
+
+def _tell_failed(doing: str, error: Exception) -> None:
+    """Log what failed and is tried again; with where it was, when it is no error that we know of."""
+    known = isinstance(error, VmkilnError | OSError)
+    log.warning("%s failed, which is tried again: %s", doing, error, exc_info=None if known else error)
 
 
 class Hosting:
@@ -68,6 +74,7 @@ class Hosting:
         self._engine_lock = asyncio.Lock()
         self._attempts: Attempts | None = None
         self._is_stopping = False
+        self.is_at_work = asyncio.Event()
         self.tally = Tally()
 
     @property
@@ -107,6 +114,7 @@ class Hosting:
                 await asyncio.to_thread(self._register)
                 stack.enter_context(self._lease().kept())
                 stack.push_async_callback(self._leave)
+            self.is_at_work.set()
             rounds = [self._rounds(), self._succession(), self._janitor(), self._find_isolation_level()]
             tasks = [asyncio.create_task(work) for work in rounds]
             try:
@@ -171,9 +179,9 @@ class Hosting:
             self._wake.clear()
             try:
                 await self._round()
-            except (VmkilnError, OSError) as error:
+            except Exception as error:
                 ballast.thrown_off_when_low(self._settings.home)
-                log.warning("looking for runs failed, which is tried again: %s", error)
+                _tell_failed("looking for runs", error)
                 await asyncio.sleep(TICK_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
@@ -314,12 +322,11 @@ class Hosting:
                 for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._boot):
                     log.warning("the host %s is given up for dead: its lease has run out", host.name)
                 for placed in await asyncio.to_thread(self._store.hosts.orphans):
-                    if placed.state == RunState.QUEUED or placed.state in GOING_ON:
-                        await (await self._durable()).fence(placed.run_id, placed.attempt)
+                    await (await self._durable()).fence(placed.run_id, placed.attempt)
                     await asyncio.to_thread(self._take, placed)
                     self._wake.set()
-            except (VmkilnError, OSError) as error:
-                log.warning("looking after other hosts failed, which is tried again: %s", error)
+            except Exception as error:
+                _tell_failed("looking after other hosts", error)
             await asyncio.sleep(min(LOOK_SECONDS, self._identity.lease_seconds / 4))
 
     async def _janitor(self) -> None:
@@ -335,8 +342,8 @@ class Hosting:
                 ballast.kept(self._settings.home)
                 if self._attempts is not None:
                     await self._attempts.forget()
-            except (VmkilnError, OSError) as error:
-                log.warning("cleaning up failed, which is tried again: %s", error)
+            except Exception as error:
+                _tell_failed("cleaning up", error)
                 left = 1
             for text in told:
                 log.warning("%s", text)

@@ -159,6 +159,10 @@ class ImageBuilder:
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def at_work(self) -> None:
+        """Returns when this machine's host has its lease, or only serves."""
+        await self._host.is_at_work.wait()
+
     async def _look_round(self) -> None:
         while True:
             self._wake.clear()

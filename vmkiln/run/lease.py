@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 RENEWALS = 4  # in the time a lease lasts
 WAIT_FRACTION = 0.75  # of that time without a renewal, and the host ends
 AGAIN_SECONDS = 0.5
+END_SECONDS = 5.0  # what a renewal that is on its way is waited for
 Lost = Callable[[str], None]
 
 
@@ -50,7 +51,7 @@ class Lease:
         finally:
             is_over.set()
             for thread in threads:
-                thread.join(self.seconds)
+                thread.join(END_SECONDS)
 
     def _renew(self, is_over: threading.Event, renewed: list[float]) -> None:
         pause = self.seconds / RENEWALS

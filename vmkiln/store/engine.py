@@ -24,7 +24,8 @@ BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
 READS = "vmkiln_reads"  # the execution option of an engine whose transactions do not write
 FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the boot of the host that must have it
-PATIENCE_SECONDS = 10.0  # how long a connection is tried for while PostgreSQL restarts
+PATIENCE_SECONDS = 10.0  # how long PostgreSQL is waited for when it goes away, as it does when it restarts
+CONNECT_SECONDS = 10
 CONNECT_AGAIN_SECONDS = 0.25
 AWAY = (  # what libpq says of a server that may be back in a moment
     "refused",
@@ -69,7 +70,7 @@ def _postgresql(text: str) -> Engine:
     timeouts = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c lock_timeout={BUSY_SECONDS}s -c timezone=UTC"
     engine = sa.create_engine(
         database_url(text),
-        connect_args={"options": timeouts, "connect_timeout": BUSY_SECONDS, "application_name": "vmkiln"},
+        connect_args={"options": timeouts, "connect_timeout": CONNECT_SECONDS, "application_name": "vmkiln"},
         json_serializer=json.dumps,
         pool_pre_ping=True,
         pool_size=POOL_SIZE,
@@ -78,15 +79,22 @@ def _postgresql(text: str) -> Engine:
 
     _report_in_our_words(engine, engine.url.render_as_string(hide_password=True))
 
+    outage: list[float] = []  # when it began, while there is one
+
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Wait for a server that restarts, but once in an outage and not with every query of it."""
         while True:
             try:
-                return psycopg.connect(*arguments, **options)
+                connection = psycopg.connect(*arguments, **options)
             except psycopg.OperationalError as error:
-                if time.monotonic() > deadline or not any(text in str(error) for text in AWAY):
+                now = time.monotonic()
+                outage[:] = outage[:1] or [now]
+                if now - outage[0] > PATIENCE_SECONDS or not any(text in str(error) for text in AWAY):
                     raise
+            else:
+                outage.clear()
+                return connection
             time.sleep(CONNECT_AGAIN_SECONDS)
 
     @sa.event.listens_for(engine, "begin")
@@ -123,6 +131,8 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
     @sa.event.listens_for(engine, "handle_error")
     def _report(context: sa.engine.ExceptionContext) -> None:
         cause = context.original_exception
+        if context.is_pre_ping:
+            return  # the pool finds out that a connection is dead, and makes a new one
         if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
             kind = StorageFull if is_full(cause) else DatabaseAway
             raise kind(f"the database {name} cannot be used: {cause}") from cause
