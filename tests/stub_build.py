@@ -93,7 +93,7 @@ async def _publish(
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     store, run_id = host.store, request.run_id
-    with run_directory.held(host.settings.runs, run_id) as directory:
+    with run_directory.held(host.settings.runs, run_id, attempt=request.attempt) as directory:
         try:
             store.begin_phase(run_id, Phase.BUILDING)
             assert request.submission is not None

@@ -20,7 +20,7 @@ from pathlib import Path
 from vmkiln.host import command
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import ContainerImage
-from vmkiln.run import building
+from vmkiln.run import building, run_directory
 from vmkiln.run.build_host import BuildHost
 from vmkiln.run.resolved_source import ResolvedSource
 from vmkiln.run.run import Phase, RunState
@@ -123,20 +123,23 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
 
 def run_in_service(settings: Settings, asked: Asked) -> None:
     """The run as the service, or a worker, does it: with room kept for it, and writing only while it has the run."""
-    directory = settings.runs / asked.run_id
+    attempt = 1
     resolve = building.resolve_source
 
+    def folder() -> Path:
+        return run_directory.folder_of(settings.runs, asked.run_id, attempt=attempt)
+
     async def resolve_source(host: BuildHost, *arguments: object, **named: object) -> ResolvedSource:
-        hold(asked, directory, "validated")
+        hold(asked, folder(), "validated")
         source: ResolvedSource = await resolve(host, *arguments, **named)  # type: ignore[arg-type]
-        hold(asked, directory, "source copied")
+        hold(asked, folder(), "source copied")
         return source
 
     def tell(event: RunEvent) -> None:
         if isinstance(event, PhaseStarted):
             if event.phase is Phase.BUILDING:
-                _prepare(asked, directory)
-            hold(asked, directory, MOMENT_OF_PHASE.get(event.phase, "-"))
+                _prepare(asked, folder())
+            hold(asked, folder(), MOMENT_OF_PHASE.get(event.phase, "-"))
 
     building.resolve_source = resolve_source
     nothing = settings.home / "container-group"
@@ -144,6 +147,7 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
     with opened(settings.database_place) as store:
         host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
         request = _request(settings, store, asked)
+        attempt = request.attempt
         asyncio.run(execute(host, request, tell))
         store.hosts.release(asked.run_id, boot=request.boot)
 

@@ -95,3 +95,14 @@ def test_looking_from_several_places_does_not_make_a_dead_run_live(tmp_path: Pat
 def test_removing_nothing_is_content(tmp_path: Path) -> None:
     remove(tmp_path / "never")
     forget_locks(tmp_path / "never")
+
+
+def test_what_an_earlier_attempt_left_is_in_no_later_ones_way(tmp_path: Path) -> None:
+    left = run_directory.folder_of(tmp_path, "r")
+    left.mkdir()
+    with run_directory.locked(tmp_path, "r"):
+        with run_directory.held(tmp_path, "r", attempt=2) as directory:
+            assert directory.name == "r.2"
+            assert run_directory.abandoned(tmp_path) == [], "the run is live"
+        assert not directory.exists()
+    assert run_directory.abandoned(tmp_path) == [left]

@@ -68,13 +68,18 @@ def live_runs(runs: Path) -> list[str]:
     return [path.stem for path in sorted(runs.glob(f"*{LOCK_SUFFIX}")) if _is_held(path)]
 
 
+def folder_of(runs: Path, run_id: str, *, attempt: int = 1) -> Path:
+    """The folder of one attempt of a run; pure."""
+    return runs / (run_id if attempt == 1 else f"{run_id}.{attempt}")
+
+
 @contextlib.contextmanager
-def held(runs: Path, run_id: str) -> Iterator[Path]:
-    """A new folder for a run whose lock is held, mode 0700; deleted when the block is left.
+def held(runs: Path, run_id: str, *, attempt: int = 1) -> Iterator[Path]:
+    """A new folder for an attempt of a run whose lock is held, mode 0700; deleted when the block is left.
 
     Raises: `CleanUpFailed` when something in it could not be deleted.
     """
-    directory = runs / run_id
+    directory = folder_of(runs, run_id, attempt=attempt)
     directory.mkdir(mode=0o700)
     try:
         yield directory
@@ -94,9 +99,8 @@ def abandoned(runs: Path) -> list[Path]:
     """Folders of runs whose process is gone."""
     if not runs.is_dir():
         return []
-    return [
-        directory for directory in sorted(runs.iterdir()) if directory.is_dir() and not is_live(runs, directory.name)
-    ]
+    folders = [directory for directory in sorted(runs.iterdir()) if directory.is_dir()]
+    return [directory for directory in folders if not is_live(runs, directory.name.partition(".")[0])]
 
 
 def forget_locks(runs: Path) -> None:

@@ -171,7 +171,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     """Every phase in order; returns why the run is only partly successful ('' when it is wholly)."""
-    with run_directory.held(host.settings.runs, request.run_id) as directory:
+    with run_directory.held(host.settings.runs, request.run_id, attempt=request.attempt) as directory:
         try:
             _begin(host, request, tell, Phase.BUILDING)
             staged = await building.stage(host, request, directory, tell)
