@@ -139,17 +139,18 @@ def queue_of(
 
     `here` is as in `hosts_now`.
     """
-    going_on: Counter[str] = Counter()
-    with_host = store.hosts.placed()
-    going_on.update(subscription_of(run.template_id) for run in with_host)
-    known = {run.run_id for run in with_host}
-    for run in store.list_runs(limit=None, states=GOING_ON):
-        if run.run_id not in known:
-            going_on[subscription_of(run.template_id)] += 1
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
         for item in store.queue.waiting(per_subscription=per_subscription)
     ]
+    if not waiting:
+        return []
+    with_host = store.hosts.placed()
+    going_on = Counter(subscription_of(run.template_id) for run in with_host)
+    known = {run.run_id for run in with_host}
+    for run in store.list_runs(limit=None, states=GOING_ON):
+        if run.run_id not in known:
+            going_on[subscription_of(run.template_id)] += 1
     turns = Turns(going_on, _last_starts(store))
 
     def need(run_id: str) -> Need:
