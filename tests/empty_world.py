@@ -103,6 +103,11 @@ def _is_ours(path: Path, ids: Collection[int]) -> bool:
         return False
 
 
+def own_listeners() -> frozenset[str]:
+    """The listeners of whoever asks, and of its subordinate ids."""
+    return frozenset(_listeners({os.getuid(), *_subordinate_ids()}))
+
+
 def _listeners(ids: Collection[int]) -> Iterator[str]:
     """The user's listeners: protocol and local address; the columns between them move (ss(8); no uid means 0)."""
     for line in _lines("ss", "-Hltune"):

@@ -1,12 +1,14 @@
 """The files that this process holds open: databases, folders, logs; no pipes, sockets and devices."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 OURS_NOT = ("/dev/", "/proc/", "/sys/")
 IN_MEMORY = "/dev/shm/"
+UNNAMED = re.compile(r"/tmp/#\d+ \(deleted\)")  # open(2), O_TMPFILE: nothing of ours is; moto keeps parts of objects so
 KEPT_FOR_EVER = "/dev/shm/pym-"  # what multiprocessing shares with processes: mapped as long as this one lives
 
 
@@ -29,4 +31,6 @@ def _names() -> Iterator[str]:
 
 def _is_a_file(name: str) -> bool:
     is_in_memory = name.startswith(IN_MEMORY) and not name.startswith(KEPT_FOR_EVER)
+    if UNNAMED.fullmatch(name):
+        return False
     return name.startswith("/") and (is_in_memory or not name.startswith(OURS_NOT))

@@ -29,6 +29,7 @@ from open_files import descriptors
 from vmkiln import serving
 from vmkiln.run import hosting
 from vmkiln.run.admission import Room
+from vmkiln.run.durable_attempts import THREADS
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
@@ -168,9 +169,9 @@ def hold_the_write_lock(database: Path, seconds: float) -> None:
 
 
 def threads_of_their_own() -> Counter[str]:
-    """Threads by name; none of the pools that answer requests and do what blocks, which grow and shrink."""
+    """Threads by name; none of the pools that answer requests, do what blocks and wait for builds, which grow."""
     names = [thread.name for thread in threading.enumerate()]
-    return Counter(name for name in names if not name.startswith(("asyncio_", "AnyIO worker thread")))
+    return Counter(name for name in names if not name.startswith(("asyncio_", "AnyIO worker thread", THREADS)))
 
 
 class MallocInfo(ctypes.Structure):
