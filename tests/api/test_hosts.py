@@ -171,6 +171,9 @@ def test_a_drained_host_starts_nothing_until_it_is_taken_back(accepted: Path, ac
     [
         (["worker"], "a worker needs the database of its fleet"),
         (["serve", "--no-builds"], "need a database that they can reach"),
+        (["worker", "--database-url", "postgresql://u:secret@x/y"], "could read it in the process list"),
+        (["worker", "--database-url", "postgresql://x/y?password=secret"], "could read it in the process list"),
+        (["worker", "--database-url", "postgresql://[x/y"], "--database-url is no URL"),
         (["worker", "--database-url", "postgresql://x/y", "--object-store", "ftp://x"], "VMKILN_OBJECT_STORE"),
     ],
 )
@@ -182,4 +185,5 @@ def test_what_a_host_needs_is_said_before_anything_starts(
     monkeypatch.setattr("os.getuid", lambda: 1000)
     done = CliRunner().invoke(app, words)
     assert message in str(done.exception)
+    assert "secret" not in str(done.exception)
     assert not (tmp_path / "home").exists()

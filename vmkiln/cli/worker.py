@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -20,6 +21,14 @@ from vmkiln.service import host_capacity, isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build
 from vmkiln.settings import Settings, checked_object_store, read_settings
 from vmkiln.tracing import exported
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL has a password; pure. Raises: `InputError`, without what it says, when it is none."""
+    try:
+        return bool(urlsplit(url).password) or "password=" in url
+    except ValueError as error:
+        raise InputError("--database-url is no URL", hint="postgresql://USER@HOST/DATABASE") from error
 
 
 def worker(
@@ -43,6 +52,11 @@ def worker(
     """Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host."""
     if os.getuid() == 0:
         raise InputError("a worker runs as an ordinary user, never as root", hint="run it as yourself")
+    if has_password(database_url):
+        raise InputError(
+            "--database-url has a password, and every user of this machine could read it in the process list",
+            hint="put the URL into the environment: VMKILN_DATABASE_URL",
+        )
     settings = read_settings()
     settings = replace(
         settings,

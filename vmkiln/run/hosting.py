@@ -302,8 +302,7 @@ class Hosting:
 
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs_by_id([run_id]).get(run_id)
-        is_lost = run is not None and run.ended is None and int(run.facts.get("attempt", 1)) == attempt
-        if run is not None and is_lost and (run_id, attempt) in self._open:
+        if run is not None and run.ended is None and int(run.facts.get("attempt", 1)) == attempt:
             self._take(PlacedRun(run_id, attempt, self._boot, run.state, run.template_id))
             return
         self._store.hosts.release(run_id, boot=self._boot)
