@@ -72,6 +72,8 @@ async def attempt_run(
         if work.shared is not None:
             await asyncio.to_thread(work.shared.pull, row.state["staging_group"])
         request = request_of(settings, store, row, run_id=run.run_id)
+        if request.submission is not None:  # made where the template was submitted, which may be another host
+            request.submission.group.storage_account.create()
         await work.build(replace(request, attempt=attempt, boot=boot, is_stopping=is_stopping), tell)
     except asyncio.CancelledError as cancelled:
         error = cancelled
