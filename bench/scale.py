@@ -19,19 +19,19 @@ import sys
 import tempfile
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vmkiln.run.admission import Room
-from vmkiln.run.image_builder import ImageBuilder, queued_run
+from vmkiln.run.image_builder import ImageBuilder
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
-from vmkiln.store.rows import ResourceRow
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import stub_build
 from postgresql import cluster
+from waiting_runs import add_waiting_runs
 
 ROOT = Path(__file__).parents[1]
 WORKER_CPUS = 8  # room for four runs
@@ -52,28 +52,13 @@ def fill(settings: Settings, store: Store, waiting: int, *, first: int = 0) -> N
     """Templates of five subscriptions, each with a run that waits; all share a staging resource group."""
     if not first:
         staging_resource_group.create(settings.staging, store, name="IT_bench", run_id="", tags={})
-    rows = []
-    for number in range(first, first + waiting):
-        subscription = SUBSCRIPTIONS[number % len(SUBSCRIPTIONS)]
-        group = f"/subscriptions/{subscription}/resourceGroups/bench"
-        rows.append(
-            ResourceRow(
-                id=f"{group}/providers/Microsoft.VirtualMachineImages/imageTemplates/t{number:06}",
-                type="Microsoft.VirtualMachineImages/imageTemplates",
-                name=f"t{number:06}",
-                subscription_id=subscription,
-                resource_group="bench",
-                location="local",
-                identity={"type": "None"},
-                properties=PROPERTIES,
-                state={"api_version": "2025-10-01", "staging_group": "IT_bench", "blobs": {}},
-            )
-        )
-    store.resources.insert_many(rows)
-    begin = datetime.now(UTC) - timedelta(days=1)
-    runs = [queued_run(row, run_id=str(uuid.uuid4()), reason="request") for row in rows]
-    store.add_runs(
-        [type(run)(**{**vars(run), "started": begin + timedelta(seconds=index)}) for index, run in enumerate(runs)]
+    add_waiting_runs(
+        store,
+        range(first, first + waiting),
+        subscriptions=SUBSCRIPTIONS,
+        properties=PROPERTIES,
+        resource_group="bench",
+        staging_group="IT_bench",
     )
 
 

@@ -15,20 +15,18 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fleet.small_fleet import CPUS, LEASE_SECONDS, BuildHost, Fleet, small_fleet
+from waiting_runs import add_waiting_runs
 
 from vmkiln.errors import VmkilnError
-from vmkiln.run.image_builder import queued_run
 from vmkiln.run.shared_storage import shared_storage
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
-from vmkiln.store.rows import ResourceRow
 
 SUBSCRIPTIONS = [str(uuid.UUID(int=number)) for number in range(1, 4)]
 GALLERY = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/d"
@@ -61,28 +59,14 @@ def fill(settings: Settings, store: Store, count: int) -> list[str]:
     assert shared is not None
     shared.push_submission("IT_fleet")
     store.define_image(GALLERY, os_type="Linux", generation=1)
-    rows = []
-    for number in range(count):
-        subscription = SUBSCRIPTIONS[number % len(SUBSCRIPTIONS)]
-        path = f"/subscriptions/{subscription}/resourceGroups/rg/providers/Microsoft.VirtualMachineImages"
-        rows.append(
-            ResourceRow(
-                id=f"{path}/imageTemplates/t{number}",
-                type="Microsoft.VirtualMachineImages/imageTemplates",
-                name=f"t{number}",
-                subscription_id=subscription,
-                resource_group="rg",
-                location="local",
-                identity={"type": "None"},
-                properties=PROPERTIES,
-                state={"api_version": "2025-10-01", "staging_group": "IT_fleet"},
-            )
-        )
-    store.resources.insert_many(rows)
-    begin = datetime.now(UTC) - timedelta(hours=1)
-    runs = [queued_run(row, run_id=str(uuid.uuid4()), reason="request") for row in rows]
-    store.add_runs([type(run)(**{**vars(run), "started": begin + timedelta(seconds=n)}) for n, run in enumerate(runs)])
-    return [run.run_id for run in runs]
+    return add_waiting_runs(
+        store,
+        range(count),
+        subscriptions=SUBSCRIPTIONS,
+        properties=PROPERTIES,
+        resource_group="rg",
+        staging_group="IT_fleet",
+    )
 
 
 def watch(fleet: Fleet, store: Store, seen: Seen, is_over: threading.Event) -> None:

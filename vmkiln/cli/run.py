@@ -64,7 +64,7 @@ def list_(
             typer.echo(
                 f"{row.run_id[:8]}  {row.started:%Y-%m-%d %H:%M:%S}  {row.state:<18} {seconds:>12}  {row.template_name}"
                 + _waiting_text(queue.get(row.run_id))
-                + (f"  (attempt {attempt})" if (attempt := row.facts.get("attempt", 1)) > 1 else "")
+                + (f"  (attempt {attempt})" if (attempt := row.attempt) > 1 else "")
             )
 
 

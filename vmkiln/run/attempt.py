@@ -55,8 +55,7 @@ async def attempt_run(
     It writes only while the host of `boot` has it. Raises: nothing but the cancel it got.
     """
     clock = StepClock(utc_now)
-    attempt = int(run.facts.get("attempt", 1))
-    extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": attempt}
+    extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
 
     def tell(event: RunEvent) -> None:
         clock.tell(event)
@@ -74,7 +73,7 @@ async def attempt_run(
         request = request_of(settings, store, row, run_id=run.run_id)
         if request.submission is not None:  # made where the template was submitted, which may be another host
             request.submission.group.storage_account.create()
-        await work.build(replace(request, attempt=attempt, boot=boot, is_stopping=is_stopping), tell)
+        await work.build(replace(request, attempt=run.attempt, boot=boot, is_stopping=is_stopping), tell)
     except asyncio.CancelledError as cancelled:
         error = cancelled
         raise

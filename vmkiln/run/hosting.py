@@ -77,11 +77,6 @@ class Hosting:
         self.is_at_work = asyncio.Event()
         self.tally = Tally()
 
-    @property
-    def boot(self) -> str:
-        """This start of this host."""
-        return self._boot
-
     def wake(self) -> None:
         """There may be something to do."""
         self._call(self._wake.set)
@@ -224,8 +219,8 @@ class Hosting:
 
     def _place(self) -> int:
         """Give waiting runs their hosts; returns how many are this one's."""
-        self._describe()
         here = self.room_here()
+        self._describe(here[self._boot])
         queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here)
         places = [place for place in queue if not place.reason]
         if not places:
@@ -234,7 +229,7 @@ class Hosting:
         rows = [
             ReservationRow(
                 run_id=place.run_id,
-                attempt=int(runs[place.run_id].facts.get("attempt", 1)),
+                attempt=runs[place.run_id].attempt,
                 boot=place.boot,
                 cpus=place.room.cpus,
                 memory_mib=place.room.memory_mib,
@@ -251,11 +246,10 @@ class Hosting:
         """What this machine has at this moment, by the boot of its host."""
         return {self._boot: self._work.capacity()}
 
-    def _describe(self) -> None:
+    def _describe(self, room: Room) -> None:
         """Tell what this machine has now, when that is not what was told a moment ago."""
         if not self._identity.takes_runs or time.monotonic() - self._seen.described < DESCRIBE_SECONDS:
             return
-        room = self._work.capacity()
         self._seen.described = time.monotonic()
         if room != self._seen.room:
             self._store.hosts.describe(self._boot, cpus=room.cpus, memory_mib=room.memory_mib, disk_mib=room.disk_mib)
@@ -302,7 +296,7 @@ class Hosting:
 
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs_by_id([run_id]).get(run_id)
-        if run is not None and run.ended is None and int(run.facts.get("attempt", 1)) == attempt:
+        if run is not None and run.ended is None and run.attempt == attempt:
             self._take(PlacedRun(run_id, attempt, self._boot, run.state, run.template_id))
             return
         self._store.hosts.release(run_id, boot=self._boot)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,7 @@ from vmkiln.run.run import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
-from vmkiln.store.rows import HostRow, ReservationRow, ResourceRow, RunRow
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.template.vm_size import build_vm_size
@@ -100,12 +100,12 @@ def kept_by(rows: Iterable[ReservationRow]) -> Room:
     return sum((Room(row.cpus, row.memory_mib, row.disk_mib) for row in rows), NOTHING)
 
 
-def host_of(row: HostRow, *, promised: Room) -> Host:
+def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
     """A host as placement sees it."""
     return Host(
         boot=row.boot,
         name=row.name,
-        capacity=capacity_of(row),
+        capacity=capacity,
         promised=promised,
         region=normalized(row.region),
         architecture=row.architecture,
@@ -120,15 +120,25 @@ def hosts_now(store: Store, *, here: Mapping[str, Room] = NOWHERE) -> list[Host]
     `here` has what the host of a boot has at this moment, which may be less than what it told when its disk had room.
     """
     kept = store.hosts.reservations()
+    return _hosts(store, kept, _without_host(store, kept), here)
+
+
+def _without_host(store: Store, kept: Iterable[ReservationRow | PlacedRun]) -> list[RunRow]:
+    """The runs that go on without room kept for them: those of `vmkiln build`."""
     with_host = {row.run_id for row in kept}
-    others = [run for run in store.list_runs(limit=None, states=GOING_ON) if run.run_id not in with_host]
+    return [run for run in store.list_runs(limit=None, states=GOING_ON) if run.run_id not in with_host]
+
+
+def _hosts(
+    store: Store, kept: Sequence[ReservationRow], others: Sequence[RunRow], here: Mapping[str, Room]
+) -> list[Host]:
     found = []
     for row in store.hosts.live():
         capacity = here.get(row.boot) or capacity_of(row)
         promised = kept_by(item for item in kept if item.boot == row.boot)
         mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
         promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
-        found.append(replace(host_of(row, promised=promised), capacity=capacity))
+        found.append(host_of(row, capacity=capacity, promised=promised))
     return found
 
 
@@ -145,18 +155,16 @@ def queue_of(
     ]
     if not waiting:
         return []
-    with_host = store.hosts.placed()
-    going_on = Counter(subscription_of(run.template_id) for run in with_host)
-    known = {run.run_id for run in with_host}
-    for run in store.list_runs(limit=None, states=GOING_ON):
-        if run.run_id not in known:
-            going_on[subscription_of(run.template_id)] += 1
+    placed = store.hosts.placed()
+    others = _without_host(store, placed)
+    template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
+    going_on = Counter(map(subscription_of, template_ids))
     turns = Turns(going_on, _last_starts(store))
 
     def need(run_id: str) -> Need:
         return need_of_queued(settings, store, store.runs_by_id([run_id])[run_id])
 
-    return places(waiting, turns, need_of=need, hosts=hosts_now(store, here=here))
+    return places(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, here))
 
 
 def fits(host: HostRow, wanted: Sequence[ReservationRow], *, here: Mapping[str, Room] = NOWHERE) -> bool:

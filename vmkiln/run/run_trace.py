@@ -67,7 +67,7 @@ def trace_of(run: RunRow, phases: Sequence[PhaseRow], steps: Sequence[StepStart]
         "vmkiln.run_id": run.run_id,
         "vmkiln.template": run.template_id or run.template_name,
         "vmkiln.state": str(run.state),
-        "vmkiln.attempt": int(run.facts.get("attempt", 1)),
+        "vmkiln.attempt": run.attempt,
     }
     if run.error_code:
         attributes["vmkiln.error_code"] = run.error_code

@@ -29,6 +29,7 @@ from vmkiln.store.rows import (
     RunRow,
     StagingGroupRow,
     StagingResourceRow,
+    attempt_of,
 )
 from vmkiln.store.schema import prepare, settle
 from vmkiln.store.tables import (
@@ -163,7 +164,7 @@ class Store(ImageTable):
         with self._engine.begin() as connection:
             same = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running", runs.c.template_id != "")
             facts = connection.execute(sa.select(runs.c.facts).where(same)).scalar()
-            attempt = 1 + int((facts or {}).get("attempt", 1))
+            attempt = 1 + attempt_of(facts)
             if facts is None or attempt > most_attempts:
                 return False
             values = {"state": "Queued", "sub_state": "", "facts": {**facts, "attempt": attempt}}

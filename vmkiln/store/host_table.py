@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import InputError
 from vmkiln.store.engine import READS
-from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
 DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
@@ -122,22 +122,18 @@ class HostTable:
 
     def placed(self, *, boot: str | None = None) -> list[PlacedRun]:
         """The runs that a host, or any host, keeps room for."""
-        query = sa.select(
-            reservations.c.run_id, reservations.c.attempt, reservations.c.boot, runs.c.state, runs.c.template_id
-        ).join(runs, runs.c.run_id == reservations.c.run_id)
-        if boot is not None:
-            query = query.where(reservations.c.boot == boot)
-        with self._reading.connect() as connection:
-            return [PlacedRun(**row) for row in connection.execute(query).mappings()]
+        return self._placed(sa.true() if boot is None else reservations.c.boot == boot)
 
     def orphans(self) -> list[PlacedRun]:
         """The runs that dead hosts keep room for."""
-        dead = set(self._dead_boots())
-        return [run for run in self.placed() if run.boot in dead]
+        return self._placed(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
 
-    def _dead_boots(self) -> list[str]:
+    def _placed(self, where: "sa.ColumnElement[bool]") -> list[PlacedRun]:
+        kept = reservations.c
+        query = sa.select(kept.run_id, kept.attempt, kept.boot, runs.c.state, runs.c.template_id).where(where)
+        query = query.join(runs, runs.c.run_id == kept.run_id)
         with self._reading.connect() as connection:
-            return list(connection.execute(sa.select(hosts.c.boot).where(hosts.c.is_dead)).scalars())
+            return [PlacedRun(**row) for row in connection.execute(query).mappings()]
 
     def reserve(
         self, rows: Sequence[ReservationRow], *, fits: Callable[[HostRow, Sequence[ReservationRow]], bool]
@@ -199,7 +195,7 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
     ).first()
     if found is None or found.ended is not None:
         return ""
-    attempt = 1 + int((found.facts or {}).get("attempt", 1))
+    attempt = 1 + attempt_of(found.facts)
     values: dict[str, object] = {"sub_state": ""}
     if found.state == "Canceling":
         values |= {"state": "Canceled", "message": "the run was cancelled", "error_code": "Canceled", "ended": now}

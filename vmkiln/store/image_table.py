@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine, RowMapping
 from vmkiln.errors import ImageConflict, RunTakenOver, VmkilnError
 from vmkiln.store.engine import READS
 from vmkiln.store.row_reading import definition_row, image_row
-from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow
+from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
 from vmkiln.store.tables import image_definitions, images, resources, run_outputs, runs
 
 
@@ -148,7 +148,7 @@ class ImageTable:
         if attempt is None:
             return
         run = connection.execute(sa.select(runs.c.facts, runs.c.ended).where(runs.c.run_id == run_id)).first()
-        if run is not None and (run.ended is not None or int(run.facts.get("attempt", 1)) != attempt):
+        if run is not None and (run.ended is not None or attempt_of(run.facts) != attempt):
             raise RunTakenOver(f"attempt {attempt} of the run {run_id} was given up; it records nothing any more")
 
     def _image_values(self, image: ImageRow) -> dict[str, Any]:

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
+def attempt_of(facts: Mapping[str, Any] | None) -> int:
+    """How often a run was begun, by what was decided for it."""
+    return int((facts or {}).get("attempt", 1))
+
+
 @dataclass(frozen=True)
 class RunRow:
     """A run as stored; `facts` has what was decided for it (exact source version, isolation level, peak memory).
@@ -27,6 +32,11 @@ class RunRow:
     started: datetime
     ended: datetime | None
     template_id: str = ""
+
+    @property
+    def attempt(self) -> int:
+        """How often it was begun; 1 before it was."""
+        return attempt_of(self.facts)
 
 
 @dataclass(frozen=True)
