@@ -253,7 +253,7 @@ def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group
         done = az.run("storage", "blob", "list", "-c", "packerlogs", *connection, "-o", "json")
         return [blob["name"] for blob in json.loads(done.stdout)] if done.returncode == 0 else []
 
-    name = wait_for(logs)[0]
+    name = wait_for(logs, seconds=60)[0]
     assert name.endswith("/customization.log")
     target = tmp_path / "customization.log"
     az("storage", "blob", "download", "-c", "packerlogs", "-n", name, "-f", str(target), *connection)

@@ -21,7 +21,8 @@ from vmkiln.staging import staging_resource_group
 from vmkiln.staging.blob_endpoint import read_endpoint
 from vmkiln.staging.blob_server import Azurite, find_azurite
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import RunRow
 
 LOG = "packerlogs/run1/customization.log"
 SECONDS = 60
@@ -123,13 +124,26 @@ async def test_a_log_grows_while_its_run_goes_on(place: Place) -> None:
     account = place.group("IT_one").storage_account
     path = account.blob(LOG)
     path.write_bytes(b"line 0\n")
-    place.storage._live_groups = lambda: {"IT_one"}  # type: ignore[method-assign]
+    place.storage._groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
     async with served(place.storage):
         for number in range(1, 4):
             await until(lambda: place.content(account.name, LOG) == path.read_bytes())
             with path.open("ab") as log:
                 log.write(f"line {number}\n".encode())
         await until(lambda: place.content(account.name, LOG) == path.read_bytes())
+
+
+async def test_the_log_of_a_run_that_began_and_ended_between_two_passes_is_sent(place: Place) -> None:
+    account = place.group("IT_one").storage_account
+    place.storage.look_seconds = 3600
+    account.blob(LOG).write_bytes(b"begun\n")
+    async with served(place.storage):
+        await until(lambda: place.content(account.name, LOG) == b"begun\n")  # so the group is known
+        account.blob(LOG).write_bytes(b"begun\nended\n")
+        run = RunRow("run1", "short", "rg1", {}, "Running", "", "", "", "IT_one", {}, utc_now(), None)
+        place.store.add_run(run)
+        assert place.store.move_run("run1", expected=["Running"], state="Failed")
+        await until(lambda: place.content(account.name, LOG) == b"begun\nended\n")
 
 
 async def test_each_group_has_an_account_of_its_own_as_soon_as_it_is_there(place: Place) -> None:
@@ -164,7 +178,7 @@ async def test_a_killed_server_comes_back_where_it_was(place: Place) -> None:
         await until(lambda: server_pid(place.settings.home) not in {0, pid})
         with path.open("ab") as log:
             log.write(b"after\n")
-        place.storage._live_groups = lambda: {"IT_one"}  # type: ignore[method-assign]
+        place.storage._groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
         await until(lambda: place.content(account.name, LOG) == b"before\nafter\n")
         assert read_endpoint(place.settings.blob_endpoint) == endpoint
         assert place.storage.keys.of(account.name) == key

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -25,12 +26,13 @@ from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoi
 from vmkiln.staging.blob_server import Azurite, BlobPlace, supervise
 from vmkiln.staging.blob_upload import Destination, StoppedError, Uploader, withdraw
 from vmkiln.staging.storage_account import StorageAccount, account_name
-from vmkiln.store.database import Store
+from vmkiln.store.database import Store, utc_now
 
 logger = logging.getLogger(__name__)
 
 LOGS_SECONDS = 1.5  # an append blob takes 50,000 appends: 20 hours of these
 LOOK_SECONDS = 20.0
+RECENT = timedelta(seconds=10)  # how long after a run's end its log may still grow, clocks of a fleet included
 FEW_RETRIES: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 60, "initial_backoff": 1}
 
 
@@ -113,16 +115,19 @@ class BlobStorage:
         await self._passes(Uploader(is_for_logs=False, stop=self._stop), self._withdraw_deleted)
 
     async def _passes(self, uploader: Uploader, look_around: Callable[[], None]) -> None:
-        """Send what is new, again and again: of all groups at first, then of new ones and those with runs."""
+        """Send what is new, again and again: of all groups at first, then of new ones and those with runs.
+
+        A run may begin and end between two passes, so those that ended since the last one count too.
+        """
         loop = asyncio.get_running_loop()
         known: set[str] = set()
-        active: set[str] = set()
+        since = utc_now()
         next_look, last_problem = 0.0, ""
         while True:
             await self._is_up.wait()
             try:
-                live = await asyncio.to_thread(self._live_groups)
-                groups = live | active  # one more time after a run's end: what it wrote last
+                began = utc_now()
+                groups = await asyncio.to_thread(self._groups_with_runs, since - RECENT)
                 if loop.time() >= next_look:
                     names = await asyncio.to_thread(self._group_names)
                     groups |= names - known
@@ -130,7 +135,7 @@ class BlobStorage:
                 await asyncio.to_thread(self._publish, uploader, groups)
                 if loop.time() >= next_look:
                     known, next_look = names, loop.time() + self.look_seconds
-                active, last_problem = live, ""
+                since, last_problem = began, ""
             except StoppedError:
                 return
             except (AzureError, OSError, StorageFailed, ValueError) as error:
@@ -141,8 +146,9 @@ class BlobStorage:
                 known, next_look = set(), 0.0
             await asyncio.sleep(LOGS_SECONDS)
 
-    def _live_groups(self) -> set[str]:
-        runs = self.store.list_runs(limit=None, states=GOING_ON)
+    def _groups_with_runs(self, since: datetime) -> set[str]:
+        """The groups of the runs that go on, and of those that ended after a moment."""
+        runs = [*self.store.list_runs(limit=None, states=GOING_ON), *self.store.runs_ended_since(since)]
         return {run.staging_group for run in runs if run.staging_group}
 
     def _group_names(self) -> set[str]:
