@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTINGS = ("-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=60")
+SETTINGS = ("-c", "fsync=off", "-c", "shared_buffers=16MB")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vmkiln.errors import InputError, RunTakenOver
 from vmkiln.run.run_queue import fits
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
+from vmkiln.store.tables import reservations
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TEMPLATE = "/subscriptions/s/resourcegroups/rg/providers/microsoft.virtualmachineimages/imagetemplates/web"
@@ -178,6 +180,22 @@ def writes(store: Store) -> Sequence[tuple[str, object]]:
         ("requeue_run", lambda: store.requeue_run("r1", most_attempts=10)),
         ("add_resource", lambda: store.add_resource("g", run_id="r1", type="t", name="n", detail={})),
     ]
+
+
+def test_a_host_that_loses_a_run_while_it_waits_to_write_writes_nothing(store: Store) -> None:
+    """What was decided while it waited for the write lock counts, and not what it saw before."""
+    register(store, "a")
+    a_run(store, "r1")
+    reserve(store, "r1", boot="a-boot")
+    mine = store.fenced("r1", boot="a-boot")
+    with ThreadPoolExecutor(1) as pool:
+        with store._engine.begin() as connection:
+            writing = pool.submit(mine.begin_phase, "r1", "Building")
+            assert not wait([writing], timeout=0.5).done, "it waits for the one who writes"
+            connection.execute(reservations.delete())
+        with pytest.raises(RunTakenOver):
+            writing.result(30)
+    assert store.list_phases("r1") == []
 
 
 def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from conftest import unchanged_world
 from in_process import wait_for
 from real_clients import CLIENTS, SUBSCRIPTION, Az, az_of, javascript, login_of, python_sdk
@@ -130,24 +131,31 @@ def test_az_builds_an_image_and_follows_the_log(az: Az, built: Built, tmp_path: 
     assert [item["type"] for item in left] == ["Microsoft.Storage/storageAccounts"]
 
 
-def test_the_python_sdk_builds_the_template_again_and_all_goes_with_it(
+def test_the_python_sdk_cancels_the_next_build_and_all_goes_with_the_template(
     az: Az, built: Built, prepared: Settings
 ) -> None:
     url = (prepared.home / "service/endpoint").read_text().strip()
     templates = python_sdk(login_of(prepared.home, url)).virtual_machine_image_templates
-    templates.begin_run(GROUP, "web").result()
-    assert templates.get(GROUP, "web").properties.last_run_status.run_state == "Succeeded"
+    running = templates.begin_run(GROUP, "web")
+
+    def sub_state() -> str:
+        return str(templates.get(GROUP, "web").properties.last_run_status.run_sub_state)
+
+    wait_for(lambda: sub_state() == "Customizing", seconds=BUILD_SECONDS)
+    templates.begin_cancel(GROUP, "web").result()
+    with pytest.raises(HttpResponseError, match="canceled"):
+        running.result()
+    assert templates.get(GROUP, "web").properties.last_run_status.run_state == "Canceled"
     with opened(prepared.database_place) as store:
         image = store.image(image_id("web"))
         assert image is not None
         assert image.path.is_file()
         runs = [run for run in store.list_runs() if run.template_id.endswith(f"/{GROUP}/{TEMPLATES}/web".lower())]
-        assert [run.state for run in runs] == ["Succeeded", "Succeeded"]
-        assert image.run_id == runs[0].run_id, "the second run's image is in the place of the first one's"
+        assert [run.state for run in runs] == ["Canceled", "Succeeded"]
+        assert image.run_id == runs[1].run_id, "the cancelled run left the first one's image as it was"
         [group] = [row for row in store.list_staging_groups() if row.name in {run.staging_group for run in runs}]
     logs = prepared.staging / group.name / group.storage_account / "packerlogs"
-    for run in runs:
-        assert "a line of the log" in (logs / run.run_id / "customization.log").read_text(errors="replace")
+    assert "a line of the log" in (logs / runs[1].run_id / "customization.log").read_text(errors="replace")
     templates.begin_delete(GROUP, "web").result()
     assert not (prepared.staging / group.name).exists()
     assert az("resource", "list", "-g", GROUP, "--resource-type", TEMPLATES.removeprefix("providers/")) == []

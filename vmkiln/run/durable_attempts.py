@@ -34,7 +34,8 @@ SETTLE: Any = {
 }
 KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it began
 FORGOTTEN_AT_ONCE = 500
-POLL_SECONDS = 0.5  # of what DBOS looks for by itself; nobody waits for it, but its end does
+POLL_SECONDS = 0.5  # of messages between workflows; nobody waits for one, but DBOS's end does
+SCHEDULE_SECONDS = 60.0  # of workflows by the clock, of which there are none
 MOST_AT_ONCE = 512
 END_SECONDS = 5.0
 THREADS = "dbos-executor-"
@@ -154,10 +155,10 @@ def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asy
         "log_level": "ERROR",
         "enable_otlp": False,
         "use_listen_notify": False,
-        "sys_db_pool_size": 4,
+        "sys_db_pool_size": 3,
         "max_executor_threads": MOST_AT_ONCE,  # an attempt that goes on waits in a thread
         "notification_listener_polling_interval_sec": POLL_SECONDS,
-        "scheduler_polling_interval_sec": POLL_SECONDS,
+        "scheduler_polling_interval_sec": SCHEDULE_SECONDS,
     }
     DBOS(config=config)
 

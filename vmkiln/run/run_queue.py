@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -159,7 +158,7 @@ def queue_of(
     others = _without_host(store, placed)
     template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
     going_on = Counter(map(subscription_of, template_ids))
-    turns = Turns(going_on, _last_starts(store))
+    turns = Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS))
 
     def need(run_id: str) -> Need:
         return need_of_queued(settings, store, store.runs_by_id([run_id])[run_id])
@@ -170,14 +169,6 @@ def queue_of(
 def fits(host: HostRow, wanted: Sequence[ReservationRow], *, here: Mapping[str, Room] = NOWHERE) -> bool:
     """Whether a host has room for all that it would keep; pure. `here` is as in `hosts_now`."""
     return not kept_by(wanted).missing(here.get(host.boot) or capacity_of(host))
-
-
-def _last_starts(store: Store) -> dict[str, datetime]:
-    """When each subscription's last run started, as far back as fairness looks."""
-    found: dict[str, datetime] = {}
-    for item in store.queue.last_starts(limit=REMEMBERED_RUNS):  # the newest first
-        found.setdefault(subscription_of(item.template_id), item.started)
-    return found
 
 
 def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:

@@ -17,6 +17,18 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.store.engine import fenced, make_engine
+from vmkiln.store.frequent_statements import (
+    FACTS,
+    NEW_FACTS,
+    PHASE_BEGUN,
+    PHASE_COUNT,
+    PHASE_ENDED,
+    RESOURCE_ADDED,
+    RESOURCE_DELETED,
+    RESOURCE_EXISTS,
+    RUN_IN_PHASE,
+    RUNS_BY_ID,
+)
 from vmkiln.store.host_table import HostTable, end_lost
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable
@@ -132,7 +144,7 @@ class Store(ImageTable):
 
     def runs_by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
         """The runs with exactly these ids."""
-        rows = self._rows(sa.select(runs).where(runs.c.run_id.in_(run_ids)))
+        rows = self._rows(RUNS_BY_ID, {"run_ids": list(run_ids)})
         return {row["run_id"]: run_row(row) for row in rows}
 
     def runs_of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
@@ -198,17 +210,17 @@ class Store(ImageTable):
     def add_facts(self, run_id: str, **facts: Any) -> None:
         """Add to what was decided for a run."""
         with self._engine.begin() as connection:
-            known = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar_one()
-            connection.execute(runs.update().where(runs.c.run_id == run_id).values(facts={**known, **facts}))
+            known = connection.execute(FACTS, {"of_run": run_id}).scalar_one()
+            connection.execute(NEW_FACTS, {"of_run": run_id, "new_facts": {**known, **facts}})
 
     def begin_phase(self, run_id: str, name: str) -> None:
         """End the current phase and begin the next one."""
         with self._engine.begin() as connection:
             self._end_phase(connection, run_id)
-            count = sa.select(sa.func.count()).select_from(phases).where(phases.c.run_id == run_id)
-            number = connection.execute(count).scalar_one()
-            connection.execute(phases.insert().values(run_id=run_id, number=number, name=name, started=self._clock()))
-            connection.execute(runs.update().where(runs.c.run_id == run_id).values(sub_state=name))
+            number = connection.execute(PHASE_COUNT, {"of_run": run_id}).scalar_one()
+            begun: dict[str, Any] = {"run_id": run_id, "number": number, "name": name, "started": self._clock()}
+            connection.execute(PHASE_BEGUN, begun)
+            connection.execute(RUN_IN_PHASE, {"of_run": run_id, "phase": name})
 
     def end_phase(self, run_id: str) -> None:
         """End the current phase; content when there is none."""
@@ -216,8 +228,7 @@ class Store(ImageTable):
             self._end_phase(connection, run_id)
 
     def _end_phase(self, connection: Connection, run_id: str) -> None:
-        current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
-        connection.execute(phases.update().where(current).values(ended=self._clock()))
+        connection.execute(PHASE_ENDED, {"of_run": run_id, "now": self._clock()})
 
     def list_phases(self, run_id: str) -> list[PhaseRow]:
         """A run's phases in order."""
@@ -260,21 +271,20 @@ class Store(ImageTable):
 
     def add_resource(self, group: str, *, run_id: str, type: str, name: str, detail: dict[str, Any]) -> int:  # noqa: A002
         """Record the intent to make a resource; returns its number."""
-        values = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
+        values: dict[str, Any] = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
         with self._engine.begin() as connection:
-            insert = staging_resources.insert().values(**values, state="creating", created=self._clock())
-            key = connection.execute(insert).inserted_primary_key
+            values |= {"state": "creating", "created": self._clock()}
+            key = connection.execute(RESOURCE_ADDED, values).inserted_primary_key
         assert key is not None  # the table numbers its rows
         return int(key[0])
 
     def resource_exists(self, number: int) -> None:
         """Record that a resource was made."""
-        self._change(staging_resources.update().where(staging_resources.c.number == number).values(state="exists"))
+        self._change(RESOURCE_EXISTS, {"of_number": number})
 
     def resource_deleted(self, number: int) -> None:
         """Record that a resource is gone."""
-        change = staging_resources.update().where(staging_resources.c.number == number)
-        self._change(change.values(state="deleted", deleted=self._clock()))
+        self._change(RESOURCE_DELETED, {"of_number": number, "now": self._clock()})
 
     def list_resources(self, group: str) -> list[StagingResourceRow]:
         """A group's resources in the order they were made, deleted ones too."""

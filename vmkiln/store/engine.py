@@ -35,11 +35,20 @@ AWAY = (  # what libpq says of a server that may be back in a moment
     "reset by peer",
     "timeout expired",
     "No such file",
+    "too many clients",
+    "connection slots are reserved",
 )
-WRITE_LOCK = 0x766D6B696C6E  # any number, as long as it is always the same
+WRITE_LOCK = f"pg_advisory_xact_lock({0x766D6B696C6E})"  # any number, as long as it is always the same
+HAS_THE_RUN = "SELECT 1 FROM vmkiln_reservation WHERE run_id = ? AND boot = ?"
+# In one statement what was deleted while it waited for the lock would still be seen, if the row were only read: it is
+# locked too, and to lock a row is to find out whether it is still there (PostgreSQL, "Read Committed Isolation Level").
+LOCK_AND_HAS_THE_RUN = (
+    f"WITH waited AS MATERIALIZED (SELECT {WRITE_LOCK}) SELECT 1 FROM vmkiln_reservation AS kept, waited "  # noqa: S608
+    "WHERE kept.run_id = %s AND kept.boot = %s FOR KEY SHARE OF kept"
+)
 IDLE_SECONDS = 10
 DISK_FULL = "53100"
-POOL_SIZE = 16
+POOL_SIZE = 5  # of one process; writers queue anyway, and a server takes 100 connections of all hosts by default
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
 
@@ -74,6 +83,8 @@ def _postgresql(text: str) -> Engine:
         json_serializer=json.dumps,
         pool_pre_ping=True,
         pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=2 * BUSY_SECONDS,
         hide_parameters=True,
     )
 
@@ -99,11 +110,25 @@ def _postgresql(text: str) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get(READS, False):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
-            _check_fence(connection)
+        options = connection.get_execution_options()
+        reads = options.get(READS, False)
+        if FENCE in options and not reads:
+            _check_fence(connection, LOCK_AND_HAS_THE_RUN, options[FENCE])
+        elif not reads:
+            connection.exec_driver_sql(f"SELECT {WRITE_LOCK}")
 
     return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine for what only reads: it waits for no writer.
+
+    In PostgreSQL there is no transaction either, for each query sees what was committed when it began in any case.
+    """
+    options: dict[str, Any] = {READS: True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "AUTOCOMMIT"
+    return engine.execution_options(**options)
 
 
 def fenced(engine: Engine, run_id: str, *, boot: str) -> Engine:
@@ -115,12 +140,8 @@ def fenced(engine: Engine, run_id: str, *, boot: str) -> Engine:
     return engine.execution_options(**{FENCE: (run_id, boot)})
 
 
-def _check_fence(connection: Connection) -> None:
-    fence = connection.get_execution_options().get(FENCE)
-    if fence is None:
-        return
-    mine = "SELECT 1 FROM vmkiln_reservation WHERE run_id = :run_id AND boot = :boot"
-    if connection.execute(sa.text(mine), {"run_id": fence[0], "boot": fence[1]}).first() is None:
+def _check_fence(connection: Connection, query: str, fence: tuple[str, str]) -> None:
+    if connection.exec_driver_sql(query, fence).first() is None:
         connection.exec_driver_sql("ROLLBACK")
         raise RunTakenOver(f"the run {fence[0]} was given to another host", hint="this host's lease had run out")
 
@@ -161,10 +182,11 @@ def _sqlite(path: Path) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(READS, False)
+        options = connection.get_execution_options()
+        reads = options.get(READS, False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-        if not reads:
-            _check_fence(connection)
+        if FENCE in options and not reads:
+            _check_fence(connection, HAS_THE_RUN, options[FENCE])
 
     return engine
 

@@ -8,12 +8,14 @@ time: its reservation says to which, and without it nothing of the run can be wr
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import InputError
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
+from vmkiln.store.frequent_statements import PLACED, PLACED_ON
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
@@ -21,13 +23,15 @@ DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memor
 KEPT_SECONDS = 86_400.0  # how long a dead boot without runs can still be looked at
 LOST = "the process of this run died before the run ended"
 
+ORPHANED = PLACED.where(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
+
 
 class HostTable:
     """Hosts and reservations. `clock` gives the time in UTC, for what users see."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READS: True})
+        self._reading = reading(engine)
         self._clock = clock
 
     def now(self) -> float:
@@ -122,18 +126,15 @@ class HostTable:
 
     def placed(self, *, boot: str | None = None) -> list[PlacedRun]:
         """The runs that a host, or any host, keeps room for."""
-        return self._placed(sa.true() if boot is None else reservations.c.boot == boot)
+        return self._placed(PLACED) if boot is None else self._placed(PLACED_ON, of_boot=boot)
 
     def orphans(self) -> list[PlacedRun]:
         """The runs that dead hosts keep room for."""
-        return self._placed(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
+        return self._placed(ORPHANED)
 
-    def _placed(self, where: "sa.ColumnElement[bool]") -> list[PlacedRun]:
-        kept = reservations.c
-        query = sa.select(kept.run_id, kept.attempt, kept.boot, runs.c.state, runs.c.template_id).where(where)
-        query = query.join(runs, runs.c.run_id == kept.run_id)
+    def _placed(self, query: "sa.Select[Any]", **values: str) -> list[PlacedRun]:
         with self._reading.connect() as connection:
-            return [PlacedRun(**row) for row in connection.execute(query).mappings()]
+            return [PlacedRun(**row) for row in connection.execute(query, values).mappings()]
 
     def reserve(
         self, rows: Sequence[ReservationRow], *, fits: Callable[[HostRow, Sequence[ReservationRow]], bool]

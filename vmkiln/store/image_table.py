@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.errors import ImageConflict, RunTakenOver, VmkilnError
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
 from vmkiln.store.tables import image_definitions, images, resources, run_outputs, runs
@@ -26,7 +26,7 @@ class ImageTable:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], *, home: Path | None) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READS: True})
+        self._reading = reading(engine)
         self._clock = clock
         self._home = home
 
@@ -172,10 +172,10 @@ class ImageTable:
     def _uri(self, recorded: str) -> str:
         return f"{self._home.as_uri()}/{recorded}" if self._home and recorded and ":" not in recorded else recorded
 
-    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    def _rows(self, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         with self._reading.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in connection.execute(query, values).mappings()]
 
-    def _change(self, statement: sa.Update | sa.Delete) -> int:
+    def _change(self, statement: sa.Update | sa.Delete, values: Mapping[str, Any] | None = None) -> int:
         with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount
+            return connection.execute(statement, values).rowcount

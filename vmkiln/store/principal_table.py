@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
 from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
@@ -39,7 +39,7 @@ class PrincipalTable:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READS: True})
+        self._reading = reading(engine)
         self._clock = clock
 
     def create(self, display_name: str) -> tuple[PrincipalRow, str]:

@@ -1,40 +1,92 @@
 """Runs that wait, and when others started: as little of them as the queue needs to look at, for it looks often."""
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import RunMoment
-from vmkiln.store.tables import reservations, runs
+from vmkiln.store.tables import SUBSCRIPTION_OF_RUN, SUBSCRIPTION_PART, reservations, runs
 
+A_FEW = 4  # fronts of subscriptions: when no more wait, one query gets them all
 MOMENT = (runs.c.run_id, runs.c.template_id, runs.c.started)
-SUBSCRIPTION_PART = (16, 36)  # of a template's id: what comes after `/subscriptions/`, a GUID
+# written as the index has it, else neither database uses that
+SUBSCRIPTION: sa.ColumnElement[str] = sa.literal_column(SUBSCRIPTION_OF_RUN, sa.String)
+WAITING = sa.select(*MOMENT).where(runs.c.state == "Queued", runs.c.run_id.not_in(sa.select(reservations.c.run_id)))
+WAITING = WAITING.order_by(runs.c.started, runs.c.run_id)
+OLDEST = WAITING.limit(sa.bindparam("most"))
+FIRST = sa.select(sa.func.min(SUBSCRIPTION)).where(runs.c.state == "Queued")
+NEXT = FIRST.where(sa.bindparam("after") < SUBSCRIPTION)
+FRONT = WAITING.where(sa.bindparam("subscription") == SUBSCRIPTION).limit(sa.bindparam("most"))
+
+
+STARTED = ("Running", "Canceling", "Succeeded", "PartiallySucceeded", "Failed", "Canceled")
+_newest = [
+    sa.select(SUBSCRIPTION.label("subscription"), runs.c.started)
+    .where(runs.c.state == state)  # each by the index, so that those that wait are not looked at
+    .order_by(runs.c.started.desc())
+    .limit(sa.bindparam("most"))
+    .subquery()
+    for state in STARTED
+]
+_union = sa.union_all(*(sa.select(part) for part in _newest)).subquery()
+_last = sa.select(_union).order_by(_union.c.started.desc()).limit(sa.bindparam("most")).subquery()
+LAST_STARTS = sa.select(_last.c.subscription, sa.func.max(_last.c.started)).group_by(_last.c.subscription)
 
 
 class QueueTable:
     """The waiting runs among all runs."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reading = engine.execution_options(**{READS: True})
+        self._reading = reading(engine)
 
     def waiting(self, *, per_subscription: int | None = None) -> list[RunMoment]:
-        """Runs that wait and have no host yet, oldest first; with `per_subscription`, that many of each at most."""
-        mine = sa.func.substr(runs.c.template_id, *SUBSCRIPTION_PART)
-        place = sa.func.row_number().over(partition_by=mine, order_by=(runs.c.started, runs.c.run_id))
-        waits = sa.and_(runs.c.state == "Queued", runs.c.run_id.not_in(sa.select(reservations.c.run_id)))
-        numbered = sa.select(*MOMENT, place.label("place")).where(waits).subquery()
-        query = sa.select(numbered.c.run_id, numbered.c.template_id, numbered.c.started)
-        if per_subscription is not None:
-            query = query.where(numbered.c.place <= per_subscription)
-        return self._moments(query.order_by(numbered.c.started, numbered.c.run_id))
+        """Runs that wait and have no host yet, oldest first; with `per_subscription`, that many of each at most.
 
-    def last_starts(self, *, limit: int) -> list[RunMoment]:
-        """The runs that were started last, the newest first."""
-        query = sa.select(*MOMENT).where(runs.c.state != "Queued")
-        return self._moments(query.order_by(runs.c.started.desc()).limit(limit))
-
-    def _moments(self, query: "sa.Select[tuple[str, str, object]]") -> list[RunMoment]:
+        The front takes no longer when thousands wait behind it.
+        """
+        if per_subscription is None:
+            return self._moments(WAITING)
         with self._reading.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return [RunMoment(**{**row, "started": aware(row["started"])}) for row in rows]
+            oldest = connection.execute(OLDEST, {"most": A_FEW * per_subscription}).mappings().all()
+            if len(oldest) < A_FEW * per_subscription:
+                return _front(map(_moment, oldest), per_subscription)
+            found: list[RunMoment] = []
+            subscription = connection.execute(FIRST).scalar()
+            while subscription is not None:
+                values = {"subscription": subscription, "most": per_subscription}
+                found += map(_moment, connection.execute(FRONT, values).mappings())
+                subscription = connection.execute(NEXT, {"after": subscription}).scalar()
+        return sorted(found, key=lambda item: (item.started, item.run_id))
+
+    def last_starts(self, *, limit: int) -> dict[str, datetime]:
+        """When each subscription's last run was started, among so many runs that were started last."""
+        with self._reading.connect() as connection:
+            return {
+                subscription: aware(started)
+                for subscription, started in connection.execute(LAST_STARTS, {"most": limit})
+            }
+
+    def _moments(self, query: "sa.Select[tuple[str, str, datetime]]") -> list[RunMoment]:
+        with self._reading.connect() as connection:
+            return [_moment(row) for row in connection.execute(query).mappings()]
+
+
+def _moment(row: sa.RowMapping) -> RunMoment:
+    return RunMoment(run_id=row["run_id"], template_id=row["template_id"], started=aware(row["started"]))
+
+
+def _front(waiting: Iterable[RunMoment], per_subscription: int) -> list[RunMoment]:
+    """That many of each subscription at most; pure."""
+    counted: Counter[str] = Counter()
+    found = []
+    for item in waiting:
+        subscription = item.template_id[slice(*SUBSCRIPTION_PART)]
+        counted[subscription] += 1
+        if counted[subscription] <= per_subscription:
+            found.append(item)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import ResourceRow
 from vmkiln.store.tables import resources
@@ -21,7 +21,7 @@ class ResourceTable:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
-        self._reading = engine.execution_options(**{READS: True})
+        self._reading = reading(engine)
         self._clock = clock
 
     def get(self, resource_id: str) -> ResourceRow | None:

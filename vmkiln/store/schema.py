@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import VmkilnError
-from vmkiln.store.engine import READS
+from vmkiln.store.engine import reading
 from vmkiln.store.tables import metadata
 
-HEAD = "0004"
-REVISIONS = ("0001", "0002", "0003", "0004")
+HEAD = "0005"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 VERSION_TABLE = "vmkiln_revision"
 FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2
 _revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
@@ -25,8 +25,8 @@ def prepare(engine: Engine, name: str) -> None:
 
     Raises: `VmkilnError` when a newer vmkiln wrote them.
     """
-    with engine.execution_options(**{READS: True}).connect() as reading:
-        if _current(reading) == HEAD:
+    with reading(engine).connect() as connection:
+        if _current(connection) == HEAD:
             return
     with engine.begin() as connection:
         current = _current(connection)  # another process may have been faster

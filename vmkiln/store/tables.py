@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+SUBSCRIPTION_OF_RUN = "substr(template_id, 16, 36)"  # what comes after `/subscriptions/`: a GUID
+SUBSCRIPTION_PART = (15, 51)  # the same, as Python counts
 runs = sa.Table(
     "vmkiln_run",
     metadata,
@@ -22,6 +24,7 @@ runs = sa.Table(
     sa.Index("vmkiln_run_by_state", "state", "started"),
     sa.Index("vmkiln_run_by_start", "started"),
     sa.Index("vmkiln_run_by_end", "ended"),
+    sa.Index("vmkiln_run_by_turn", "state", sa.text(SUBSCRIPTION_OF_RUN), "started", "run_id"),
 )
 hosts = sa.Table(
     "vmkiln_host",
