@@ -87,7 +87,7 @@ def hold(asked: Asked, directory: Path, moment: str) -> None:
             gate.readline()
 
 
-def _prepare(asked: Asked, directory: Path) -> None:
+def prepare_stand_ins(asked: Asked, directory: Path) -> None:
     """What the stand-ins look for in the run's folder."""
     os.mkfifo(directory / "gate")
     (directory / "hold").write_text(asked.moment + "\n")
@@ -138,7 +138,7 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
     def tell(event: RunEvent) -> None:
         if isinstance(event, PhaseStarted):
             if event.phase is Phase.BUILDING:
-                _prepare(asked, folder())
+                prepare_stand_ins(asked, folder())
             hold(asked, folder(), MOMENT_OF_PHASE.get(event.phase, "-"))
 
     building.resolve_source = resolve_source

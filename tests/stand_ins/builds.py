@@ -61,6 +61,7 @@ class Builds:
 
     settings: Settings
     server: "subprocess.Popen[str]"
+    environment: dict[str, str]
     started: list[Build] = field(default_factory=list)
 
     def start(self, run_id: str, *, runner: str, moment: str = "", is_kept: bool = False) -> Build:
@@ -120,7 +121,7 @@ def opened_builds(folder: Path) -> Iterator[Builds]:
     )
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
-    builds = Builds(settings, server)
+    builds = Builds(settings, server, environment)
     try:
         yield builds
     finally:

@@ -1,0 +1,87 @@
+"""A worker as a process of its own, with nothing stood in for but the guests of its virtual machines.
+
+    python -m stand_ins.worker_process HOME
+
+It does all runs that wait, at once. `HOME/moments.json` says at which moment (see guest.py) the first attempt of a run
+is held, and for ever. Ends on SIGTERM.
+"""
+
+import asyncio
+import contextvars
+import json
+import sys
+from pathlib import Path
+
+from stand_ins.build_process import MOMENT_OF_PHASE, Asked, hold, prepare_stand_ins
+
+from vmkiln.cli.interrupts import host_to_end
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import ContainerImage
+from vmkiln.run import building, run_directory
+from vmkiln.run.admission import Room
+from vmkiln.run.attempt import HostWork
+from vmkiln.run.build_host import BuildHost
+from vmkiln.run.host_identity import HostIdentity
+from vmkiln.run.hosting import Hosting
+from vmkiln.run.resolved_source import ResolvedSource
+from vmkiln.run.run import Phase
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.run_event import PhaseStarted, RunEvent
+from vmkiln.run.workflow import execute
+from vmkiln.service import opened_store
+from vmkiln.settings import Settings
+
+ROOM = Room(256, 1024**2, 1024**3)
+RUN: contextvars.ContextVar[tuple[Asked, Path]] = contextvars.ContextVar("run")
+
+
+def reached_file(settings: Settings, run_id: str) -> Path:
+    """What says that a run is accepted: its folder is not there yet."""
+    return settings.home / f"{run_id}.reached"
+
+
+def hold_while_resolving() -> None:
+    """Let every run wait before and after its source is resolved, where it is to."""
+    resolve = building.resolve_source
+
+    async def resolve_source(host: BuildHost, *arguments: object, **named: object) -> ResolvedSource:
+        await asyncio.to_thread(hold, *RUN.get(), "validated")
+        source: ResolvedSource = await resolve(host, *arguments, **named)  # type: ignore[arg-type]
+        await asyncio.to_thread(hold, *RUN.get(), "source copied")
+        return source
+
+    building.resolve_source = resolve_source
+
+
+async def main(settings: Settings) -> None:
+    moments = json.loads((settings.home / "moments.json").read_text())
+    nothing = settings.home / "container-group"
+    image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
+    with opened_store(settings, print) as store:
+        host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
+
+        async def build(request: RunRequest, tell: Tell) -> object:
+            moment = moments.get(request.run_id, "") if request.attempt == 1 else ""
+            folder = run_directory.folder_of(settings.runs, request.run_id, attempt=request.attempt)
+            asked = Asked(request.run_id, moment, is_kept=True)
+            RUN.set((asked, folder))
+            if moment == "accepted":
+                reached_file(settings, request.run_id).touch()
+                await asyncio.Event().wait()
+
+            def held(event: RunEvent) -> None:
+                tell(event)
+                if isinstance(event, PhaseStarted) and event.phase is Phase.BUILDING:
+                    prepare_stand_ins(asked, folder)
+                if isinstance(event, PhaseStarted):
+                    hold(asked, folder, MOMENT_OF_PHASE.get(event.phase, "-"))  # with all the others of this worker
+
+            return await execute(host, request, held)
+
+        hold_while_resolving()
+        work = HostWork(build, capacity=lambda: ROOM)
+        await Hosting(settings, store, work, HostIdentity(name="kiln")).serve()
+
+
+if __name__ == "__main__":
+    host_to_end(main(Settings(Path(sys.argv[1]))), ended="ended")
