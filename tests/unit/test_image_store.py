@@ -4,13 +4,14 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from publishing import MIB, PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, warm_processes
 
-from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
+from vmkiln.errors import DatabaseAway, ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
 from vmkiln.images.image_store import (
     copy_sparse,
     held,
@@ -226,6 +227,28 @@ def test_an_image_that_cannot_be_recorded_leaves_no_file(store: Store, tmp_path:
             publish(tmp_path, store, facts)
     assert names_in(tmp_path / "images") == names_in(tmp_path / "vhds") == set()
     assert names_in(facts.flat.parent) == {"disk.raw", "flat.qcow2"}
+
+
+def test_an_image_that_was_recorded_though_the_answer_was_lost_keeps_its_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = a_flat_disk(tmp_path)
+
+    def lost(record: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*arguments: Any, **named: Any) -> Any:
+            record(*arguments, **named)
+            raise DatabaseAway("server closed the connection unexpectedly")
+
+        return recorded
+
+    for name in ("add_image", "add_image_version", "replace_image"):
+        monkeypatch.setattr(store, name, lost(getattr(store, name)))
+    for publish in PUBLISHERS.values():
+        with pytest.raises(DatabaseAway):
+            publish(tmp_path, store, facts)
+    images = store.list_images()
+    assert len(images) == len(PUBLISHERS)
+    assert all(image.path.is_file() for image in images)
 
 
 def publish_versions(directory: Path, run_id: str, count: int) -> None:

@@ -201,24 +201,25 @@ async def to_the_end(function: Callable[P, R], /, *arguments: P.args, **named: P
 def removed_on_error(place: Path, store: Store | None = None) -> Iterator[None]:
     """Delete a published folder or file when recording it in `store` fails.
 
-    A commit that failed may still be found on disk after a crash. So a later commit comes first, which ends that; when
-    there can be none, the files are left to `reconcile`.
+    A commit that failed may still be found on disk after a crash. So a later commit comes first, which ends that. And
+    one may have succeeded although its answer was lost with the server; then the files stay. When the database cannot
+    be asked, they are left to `reconcile`.
     """
     try:
         yield
     except BaseException as error:
-        if store is None or not isinstance(error, StorageFailed) or _is_settled(store):
+        if store is None or not isinstance(error, StorageFailed) or _is_unrecorded(store, place):
             with contextlib.suppress(OSError):
                 _delete(place)
         raise
 
 
-def _is_settled(store: Store) -> bool:
+def _is_unrecorded(store: Store, place: Path) -> bool:
     try:
         store.settle()
+        return not any(image.path.is_relative_to(place) for image in store.list_images())
     except StorageFailed:
         return False
-    return True
 
 
 def _delete(place: Path) -> None:
