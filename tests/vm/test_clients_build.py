@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,10 +139,13 @@ def test_the_python_sdk_cancels_the_next_build_and_all_goes_with_the_template(
     templates = python_sdk(login_of(prepared.home, url)).virtual_machine_image_templates
     running = templates.begin_run(GROUP, "web")
 
-    def sub_state() -> str:
-        return str(templates.get(GROUP, "web").properties.last_run_status.run_sub_state)
+    def is_customizing() -> bool:
+        status = templates.get(GROUP, "web").properties.last_run_status
+        assert status.run_state == "Running"
+        time.sleep(1)
+        return bool(status.run_sub_state == "Customizing")
 
-    wait_for(lambda: sub_state() == "Customizing", seconds=BUILD_SECONDS)
+    wait_for(is_customizing, seconds=BUILD_SECONDS)
     templates.begin_cancel(GROUP, "web").result()
     with pytest.raises(HttpResponseError, match="canceled"):
         running.result()
