@@ -142,6 +142,7 @@ def built(
                         "sudo install -m 0644 /tmp/payload /etc/payload # installed from the inline script",
                         "echo '{{ .Vars }} ${HOME:-} \"quoted\"' | sudo tee /etc/inline > /dev/null",
                         "df --output=size -B1 / | tail -n 1 | sed 's/^/root-size /'",
+                        "sudo update-grub  # from here on it boots by the menu that it wrote itself",
                     ],
                 },
             ],
@@ -372,6 +373,10 @@ echo "ANSWER names $(grep -c build-vm /etc/hosts /etc/hostname | tr '\\n' ' ')"
 echo "ANSWER hello $(hello)"
 echo "ANSWER payload $(sha256sum /etc/payload | cut -d' ' -f1)"
 echo "ANSWER inline $(cat /etc/inline)"
+echo "ANSWER firmware $(if [ -d /sys/firmware/efi ]; then echo UEFI; else echo BIOS; fi)"
+echo "ANSWER own-menu $(grep -c 'BEGIN /etc/grub.d/10_linux' /boot/grub/grub.cfg)"
+echo "ANSWER failed-units $(systemctl --failed --plain --no-legend | wc -l)"
+echo "ANSWER timers $(systemctl is-enabled apt-daily.timer)"
 echo "ANSWER seed $(ls /var/lib/cloud/seed 2> /dev/null | wc -l)"
 echo "ANSWER end"
 } > /dev/ttyS0 2>&1
@@ -419,6 +424,8 @@ def test_the_image_boots_by_itself_as_a_new_machine(answers: dict[str, str], bui
     assert re.fullmatch(r"[0-9a-f]{32}", answers["machine-id"])
     assert answers["machine-id"] != identity[1]
     assert int(answers["host-keys"].split()[0]) >= 1
+    assert (answers["firmware"], answers["own-menu"]) == ("BIOS", "1")
+    assert (answers["failed-units"], answers["timers"]) == ("0", "enabled")
 
 
 def test_the_image_has_no_trace_of_the_build_user(answers: dict[str, str]) -> None:
