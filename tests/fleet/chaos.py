@@ -52,16 +52,20 @@ class Seen:
     faults: list[tuple[str, int, float]] = field(default_factory=list)
 
 
-def fill(settings: Settings, store: Store, count: int) -> list[str]:
-    """Templates of three subscriptions with a run each that waits; gives the runs' ids."""
+def prepare(settings: Settings, store: Store) -> None:
+    """What all templates share: a staging resource group, and an image definition."""
     staging_resource_group.create(settings.staging, store, name="IT_fleet", run_id="", tags={})
     shared = shared_storage(settings, store)
     assert shared is not None
     shared.push_submission("IT_fleet")
     store.define_image(GALLERY, os_type="Linux", generation=1)
+
+
+def fill(store: Store, numbers: range) -> list[str]:
+    """Templates of three subscriptions with a run each that waits; gives the runs' ids."""
     return add_waiting_runs(
         store,
-        range(count),
+        numbers,
         subscriptions=SUBSCRIPTIONS,
         properties=PROPERTIES,
         resource_group="rg",
@@ -140,17 +144,19 @@ def concurrency(journal: Path) -> dict[str, int]:
 def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds: int, seed: int) -> dict[str, Any]:
     """The whole of it; returns what was seen."""
     chosen = random.Random(seed)  # noqa: S311
-    ids = fill(settings, store, count)
+    prepare(settings, store)
     seen, is_over = Seen(), threading.Event()
     watching = threading.Thread(target=watch, args=(fleet, store, seen, is_over))
     watching.start()
     begin = time.monotonic()
-    while not fleet.journal.exists():
-        time.sleep(0.1)
     order = [fault for fault in FAULTS for _ in range(rounds)]
     chosen.shuffle(order)
-    for fault in order:
-        time.sleep(chosen.uniform(0.5, 2.0))
+    ids: list[str] = []
+    for number, fault in enumerate(order):  # each fault meets runs, however fast they are
+        ids += fill(store, range(count * number // len(order), count * (number + 1) // len(order)))
+        while not fleet.journal.exists():
+            time.sleep(0.1)
+        time.sleep(chosen.uniform(0.5, 1.5))
         seen.faults.append((fault, *strike(fleet, store, fault, busiest(fleet, store))))
     while any(run.ended is None for run in store.runs_by_id(ids).values()) and time.monotonic() - begin < MOST_SECONDS:
         time.sleep(0.2)
