@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from vmkiln.host.heap import keep_in_one_arena
 from vmkiln.run import durable_attempts
 
 Result = TypeVar("Result")
@@ -16,6 +17,7 @@ Result = TypeVar("Result")
 
 def host_to_end(work: Coroutine[Any, Any, object], *, ended: str) -> None:
     """Run a service or a worker until a signal ends it, and tell that it has `ended`."""
+    keep_in_one_arena()
     try:
         run_to_end(work)
     except KeyboardInterrupt:
