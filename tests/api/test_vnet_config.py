@@ -1,5 +1,6 @@
 """Runs in a user's virtual network, as the API keeps it: what would not work is refused at POST run, field by field."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -85,3 +86,27 @@ def test_a_run_in_a_network_that_is_gone_is_refused(living: Service) -> None:
     response = living.request("POST", f"{TEMPLATE}/run")
     assert response.status_code == 400
     assert "vnetConfig.subnetId: the virtual network of" in response.json()["error"]["message"]
+
+
+def test_subnets_that_are_put_and_deleted_at_once_do_not_undo_each_other(living: Service) -> None:
+    add_group(living)
+    put_network(living, rules=[], aci=DELEGATED)
+
+    def put(number: int) -> int:
+        body = {"properties": {"addressPrefix": f"10.9.{number}.0/24"}}
+        return int(living.put(f"{NETWORK}/subnets/s{number}", body, api_version="2024-05-01").status_code)
+
+    def delete(number: int) -> int:
+        path = f"{NETWORK}/subnets/s{number}"
+        return int(living.request("DELETE", path, api_version="2024-05-01").status_code)
+
+    def names() -> set[str]:
+        response = living.get(f"{NETWORK}/subnets", api_version="2024-05-01")
+        return {subnet["name"] for subnet in response.json()["value"]}
+
+    numbers = range(10, 26)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(put, numbers)) == {201}
+        assert names() == {"build", "aci", *(f"s{number}" for number in numbers)}
+        assert set(pool.map(delete, numbers)) == {200}
+    assert names() == {"build", "aci"}

@@ -285,25 +285,39 @@ def get_subnet(call: Call) -> Answer:
 
 def put_subnet(call: Call) -> Answer:
     """PUT one subnet into its network."""
-    row, subnets, name = _of_subnet(call)
-    others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
-    made = {"name": name, "properties": call.body.get("properties")}
-    whole = {**row.properties, "subnets": [*others, made]}
-    refuse(network_mistakes(call, whole), code="NetcfgInvalidSubnet")
-    row = call.parts.store.resources.change(row.id, lambda old: replace(old, properties=whole)) or row
-    return Answer(200 if len(others) < len(subnets) else 201, _subnet_body(row, made))
+    made = {"name": call.names["subnetName"], "properties": call.body.get("properties")}
+    while True:
+        row, subnets, name = _of_subnet(call)
+        others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
+        whole = {**row.properties, "subnets": [*others, made]}
+        refuse(network_mistakes(call, whole), code="NetcfgInvalidSubnet")
+        if _is_changed(call, row, whole):
+            return Answer(200 if len(others) < len(subnets) else 201, _subnet_body(row, made))
 
 
 def delete_subnet(call: Call) -> Answer:
     """DELETE one subnet; 204 when there is none."""
-    row, subnets, name = _of_subnet(call)
-    others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
-    if len(others) == len(subnets):
-        return Answer(204)
-    _check_unused(call, row, subnet=name)
-    whole = {**row.properties, "subnets": others}
-    call.parts.store.resources.change(row.id, lambda old: replace(old, properties=whole))
-    return Answer(200)
+    while True:
+        row, subnets, name = _of_subnet(call)
+        others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
+        if len(others) == len(subnets):
+            return Answer(204)
+        _check_unused(call, row, subnet=name)
+        if _is_changed(call, row, {**row.properties, "subnets": others}):
+            return Answer(200)
+
+
+def _is_changed(call: Call, row: ResourceRow, properties: dict[str, Any]) -> bool:
+    """Record a network's new properties; false when somebody changed it since `row` was read."""
+    is_same = False
+
+    def changed(old: ResourceRow) -> ResourceRow:
+        nonlocal is_same
+        is_same = old.properties == row.properties
+        return replace(old, properties=properties) if is_same else old
+
+    call.parts.store.resources.change(row.id, changed)
+    return is_same
 
 
 def refuse_public(call: Call) -> Answer:
