@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.errors import ImageConflict, ImageNotFound, InputError
 from vmkiln.host import network
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import held
@@ -24,7 +24,9 @@ from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.topology import placement_of, placement_problems
 from vmkiln.staging.user_network import UserVirtualNetwork
+from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.template.distribute_target import SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate, OnOff
 from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
 
@@ -32,8 +34,8 @@ from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSour
 async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
     """Make everything ready that both Packer phases need.
 
-    Raises: `InputError` for what cannot be built, `ImageNotFound`/`ImageUnsafe` for the source, `DownloadFailed` for
-    scripts.
+    Raises: `InputError` for what cannot be built, `ImageNotFound`/`ImageUnsafe` for the source, `ImageConflict` for
+    image definitions of another kind, `DownloadFailed` for scripts.
     """
     template = request.template
     check_buildable(template, request.virtual_networks)
@@ -45,6 +47,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         copying = tasks.create_task(_copies(request, group, tell))
         addresses = tasks.create_task(network.host_addresses())
     source = resolving.result()
+    check_definitions(host.store, template, source)
     host.store.add_facts(request.run_id, storage_account=group.storage_account.name, **source.facts)
     shape = decide_shape(
         template.properties.vm_profile,
@@ -130,6 +133,23 @@ def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, User
     if problems:
         text = "; ".join(problems)
         raise InputError(f"this template cannot be built here: {text}", hint="`vmkiln plan` shows it all the same")
+
+
+def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSource) -> None:
+    """Refuse image definitions that images of this source do not fit, before a VM starts. Raises: `ImageConflict`."""
+    problems = []
+    for index, target in enumerate(template.properties.distribute):
+        if isinstance(target, SharedImageTarget):
+            definition = store.image_definition(gallery.split_id(target.gallery_image_id)[0])
+            kind = (source.os_type, source.generation)
+            if definition is not None and (definition.os_type, definition.generation) != kind:
+                problems.append(
+                    f"properties.distribute[{index}].galleryImageId: the image definition is "
+                    f"{definition.os_type} generation {definition.generation}, but the source is "
+                    f"{source.os_type} generation {source.generation}"
+                )
+    if problems:
+        raise ImageConflict("; ".join(problems), hint="name an image definition of the source's kind, or make one")
 
 
 async def resolve_source(
