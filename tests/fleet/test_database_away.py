@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from fleet.chaos import fill
+from fleet.chaos import fill, prepare
 from in_process import wait_for
 from postgresql import cluster
 
@@ -34,7 +34,8 @@ def test_a_worker_ends_though_its_database_is_away(tmp_path: Path) -> None:
             "PHASE_SECONDS": "60",
         }
         with opened(url, home=tmp_path / "service") as store:
-            fill(Settings(tmp_path / "service", database_url=url, object_store=objects), store, 2)
+            prepare(Settings(tmp_path / "service", database_url=url, object_store=objects), store)
+            fill(store, range(2))
             command = [sys.executable, "-m", "stub_worker", str(tmp_path / "worker"), "kiln"]
             worker = subprocess.Popen(command, env=environment)
             try:

@@ -392,6 +392,9 @@ def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathF
         "users": [{"name": "tester", "lock_passwd": True}],
         "write_files": [{"path": "/run/questions", "content": QUESTIONS, "permissions": "0755"}],
         "runcmd": ["sh /run/questions"],
+        # what a new machine does besides takes half a minute when emulated, and is not asked for
+        "cloud_config_modules": ["runcmd"],
+        "cloud_final_modules": ["scripts-user"],
     }
     (folder / "user-data").write_text("#cloud-config\n" + json.dumps(user_data))
     (folder / "meta-data").write_text(json.dumps({"instance-id": "second-life", "local-hostname": "newcomer"}))
