@@ -10,7 +10,15 @@ mount -t devtmpfs dev /dev
 while read -r module; do insmod "/lib/modules/$module"; done < /lib/modules/order
 
 value_of() { for word in $(cat /proc/cmdline); do case "$word" in "$1="*) echo "${word#*=}" ;; esac; done; }
-port_of() { for port in /sys/class/virtio-ports/*; do [ "$(cat "$port/name")" = "$1" ] && echo "/dev/${port##*/}"; done; }
+# the driver's ports come one by one, some time after the driver
+port_of() {
+    for _ in $(seq 300); do
+        for port in /sys/class/virtio-ports/*; do
+            [ "$(cat "$port/name" 2> /dev/null)" = "$1" ] && echo "/dev/${port##*/}" && return
+        done
+        sleep 0.1
+    done
+}
 
 log=$(port_of packerizercontainer.log)
 events=$(port_of packerizercontainer.events)
