@@ -467,6 +467,15 @@ def test_a_deleted_group_goes_from_the_store_and_from_every_host(fleet: Fleet) -
     assert not (fleet.b.settings.staging / GROUP).exists()
 
 
+def test_a_group_on_a_host_that_the_database_never_knew_stays(fleet: Fleet) -> None:
+    """As on a machine that built for another database before."""
+    other = fleet.b.settings.staging / "IT_before"
+    other.mkdir(parents=True)
+    (other / "customization.log").write_text("kept")
+    assert fleet.b.shared.reconcile() == []
+    assert (other / "customization.log").read_text() == "kept"
+
+
 def test_deleting_a_group_deletes_its_objects_and_no_others(fleet: Fleet) -> None:
     other = f"{GROUP}1"
     staging_resource_group.create(fleet.a.settings.staging, fleet.a.store, name=other, run_id="", tags={})

@@ -257,12 +257,14 @@ class SharedStorage:
         self._check_database()
         stored = set(self._objects.folders(STAGING))
         here = {path.name for path in self._settings.staging.iterdir()} if self._settings.staging.is_dir() else set()
-        known = {row.name for row in self._store.list_staging_groups()}  # after them: it is recorded before it is made
+        groups = self._store.list_staging_groups(with_deleted=True)  # after them: it is recorded before it is made
+        known = {row.name for row in groups if row.deleted is None}
+        gone = here & {row.name for row in groups} - known  # what this database never knew may be another one's
         for group in stored - known:
             self._delete_folder(group)
-        for group in here - known:
+        for group in gone:
             shutil.rmtree(self._settings.staging / group, ignore_errors=True)
-        return [*(f"{STAGING}/{group}" for group in sorted((stored | here) - known)), *self.images.reconcile()]
+        return [*(f"{STAGING}/{group}" for group in sorted((stored - known) | gone)), *self.images.reconcile()]
 
     def _check_database(self) -> None:
         """Refuse to judge the objects of another database, as with settings that belong to two fleets."""
