@@ -15,7 +15,7 @@ from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict, ImageNotFound
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ImageRow
+from vmkiln.store.rows import ImageDefinitionRow, ImageRow
 
 KIND = "SharedImageVersion"
 DISK = "disk.qcow2"
@@ -108,6 +108,12 @@ def find_version(store: Store, version_id: str) -> ImageRow:
     return image
 
 
+def of_another_kind(store: Store, definition_id: str, *, os_type: str, generation: int) -> ImageDefinitionRow | None:
+    """The image definition, when it is recorded and such an image does not fit it."""
+    found = store.image_definition(definition_id)
+    return found if found is not None and (found.os_type, found.generation) != (os_type, generation) else None
+
+
 def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation: int) -> None:
     """Refuse early what could not be published. Raises: `ImageConflict`."""
     definition, explicit = split_id(gallery_image_id)
@@ -117,8 +123,7 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
         raise ImageConflict(f"`{explicit}` is not a version to publish as", hint="such as 1.2.3")
     if explicit and store.image(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
-    existing = store.image_definition(definition)
-    if existing is not None and (existing.os_type, existing.generation) != (os_type, generation):
+    if existing := of_another_kind(store, definition, os_type=os_type, generation=generation):
         raise ImageConflict(
             f"the image definition {definition} is {existing.os_type} generation {existing.generation}, "
             f"but this image is {os_type} generation {generation}"

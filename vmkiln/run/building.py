@@ -140,9 +140,9 @@ def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSou
     problems = []
     for index, target in enumerate(template.properties.distribute):
         if isinstance(target, SharedImageTarget):
-            definition = store.image_definition(gallery.split_id(target.gallery_image_id)[0])
-            kind = (source.os_type, source.generation)
-            if definition is not None and (definition.os_type, definition.generation) != kind:
+            name, _ = gallery.split_id(target.gallery_image_id)
+            definition = gallery.of_another_kind(store, name, os_type=source.os_type, generation=source.generation)
+            if definition is not None:
                 problems.append(
                     f"properties.distribute[{index}].galleryImageId: the image definition is "
                     f"{definition.os_type} generation {definition.generation}, but the source is "

@@ -257,9 +257,10 @@ class SharedStorage:
         self._check_database()
         stored = set(self._objects.folders(STAGING))
         here = {path.name for path in self._settings.staging.iterdir()} if self._settings.staging.is_dir() else set()
-        groups = self._store.list_staging_groups(with_deleted=True)  # after them: it is recorded before it is made
-        known = {row.name for row in groups if row.deleted is None}
-        gone = here & {row.name for row in groups} - known  # what this database never knew may be another one's
+        known = {row.name for row in self._store.list_staging_groups()}  # after them: it is recorded before it is made
+        gone = here - known
+        if gone:  # what this database never knew may be another one's
+            gone &= {row.name for row in self._store.list_staging_groups(with_deleted=True)}
         for group in stored - known:
             self._delete_folder(group)
         for group in gone:
