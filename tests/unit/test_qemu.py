@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from vmkiln.host.qemu import (
+    EMULATED_CPU,
     Accelerator,
     Channel,
     DirectKernel,
@@ -99,3 +100,9 @@ def test_channels_connect_to_sockets_we_listen_on() -> None:
 
 def test_kvm_uses_the_hosts_processor() -> None:
     assert option("-cpu", a_machine(accelerator=Accelerator.KVM)) == ["host"]
+
+
+def test_erms_and_fsrm_are_never_parted() -> None:
+    switches = EMULATED_CPU.split(",")
+    assert ("erms=off" in switches) == ("fsrm=off" in switches), "Linux before 6.4 hangs with fsrm but no erms"
+    assert [switch for switch in switches if switch.startswith(("erms", "fsrm"))] == ["erms=off", "fsrm=off"]
