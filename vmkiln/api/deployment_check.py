@@ -13,7 +13,7 @@ from vmkiln.run.kept_template import RESOURCE_GROUP, TYPE
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.deployment_context import DeploymentContext
 from vmkiln.template.deployment_parameters import GivenParameter
-from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource, waits_for
+from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.template.deployment_template import NESTED
 
 DEPLOYMENT = "Microsoft.Resources/deployments"
@@ -123,10 +123,9 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     mistakes: list[Mistake] = []
     nested: set[str] = set()
     for resource in resources:
-        _, unknown = waits_for(resource, resources)
         mistakes += [
             Mistake(f"{resource.path}.dependsOn", f"The resource '{item}' is not defined in the template")
-            for item in unknown
+            for item in resource.unknown
         ]
         if not resource.is_wanted or resource.is_existing:
             continue
@@ -212,13 +211,13 @@ def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedRe
             {
                 "dependsOn": [
                     {"id": by_key[key].id, "resourceType": by_key[key].type, "resourceName": by_key[key].name}
-                    for key in sorted(waits_for(item, resources)[0])
+                    for key in sorted(item.waits_for)
                 ],
                 "id": item.id,
                 "resourceType": item.type,
                 "resourceName": item.name,
             }
             for item in resources
-            if waits_for(item, resources)[0]
+            if item.waits_for
         ],
     }

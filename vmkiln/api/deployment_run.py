@@ -11,7 +11,7 @@ from typing import Any
 
 from vmkiln.api.route import Answer, Caller, Dispatch
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
-from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource, waits_for
+from vmkiln.template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.template.deployment_template import NESTED
 
 WAIT_SECONDS = 4 * 3600.0
@@ -68,7 +68,7 @@ class DeploymentRun:
         """Make everything; gives the outputs and the ids of what was made. Raises: `ArmError`, `TemplateInvalid`."""
         pending = [item for item in self._resources if item.is_wanted and not item.is_existing]
         finished = {item.key for item in self._resources if item not in pending}
-        waits = {item.key: waits_for(item, self._resources)[0] for item in pending}
+        waits = {item.key: set(item.waits_for) for item in pending}
         made: list[str] = []
         failures: list[Mapping[str, Any]] = []
         while pending:

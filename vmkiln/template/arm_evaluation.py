@@ -146,12 +146,19 @@ def evaluate(expression: Expression, scope: Scope, path: str) -> Any:
 def with_nesting(scope: Scope, path: str) -> None:
     """Counts one step deeper. Raises TemplateInvalid when it is one too many."""
     scope.effort.nesting += 1
-    scope.effort.steps += 1
-    if scope.effort.nesting > MAXIMUM_NESTING:
+    try:
+        if scope.effort.nesting > MAXIMUM_NESTING:
+            raise _refused(path, f"values and variables are nested deeper than {MAXIMUM_NESTING} levels")
+        count_steps(scope, 1, path)
+    except TemplateInvalid:
         scope.effort.nesting -= 1
-        raise _refused(path, f"values and variables are nested deeper than {MAXIMUM_NESTING} levels")
+        raise
+
+
+def count_steps(scope: Scope, steps: int, path: str) -> None:
+    """Counts work of so many steps. Raises TemplateInvalid when it is more than one template may cost."""
+    scope.effort.steps += steps
     if scope.effort.steps > MAXIMUM_STEPS:
-        scope.effort.nesting -= 1
         raise _refused(path, f"the template takes more than {MAXIMUM_STEPS} steps to evaluate")
 
 

@@ -5,12 +5,12 @@ for it may ask for the state of other resources. Pure: what is asked for is answ
 Source: the ARM template syntax page; "Define the order"; "Resource iteration"; languageVersion 2.0 (symbolic names).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
-from vmkiln.template.arm_evaluation import Scope, copied, evaluate_value
+from vmkiln.template.arm_evaluation import Scope, copied, count_steps, evaluate_value
 from vmkiln.template.arm_values import member
 from vmkiln.template.deployment_parameters import GivenParameter
 from vmkiln.template.deployment_template import NESTED, Deployment
@@ -36,7 +36,8 @@ class PlannedResource:
     """One resource to be made, or only to be looked at (`is_existing`), or left out because of its condition.
 
     `key` is its symbolic name, or its id in lower case; `loop` the name of the copy loop it is of; `depends_on` what
-    it says it waits for: ids, names, symbolic names or names of loops.
+    it says it waits for: ids, names, symbolic names or names of loops. `waits_for` has the keys of the resources these
+    mean, its own left out; `unknown` has those that mean no resource of the template.
     """
 
     key: str
@@ -51,6 +52,8 @@ class PlannedResource:
     is_wanted: bool
     raw: Mapping[str, Any]
     scope: Scope
+    waits_for: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = ()
 
 
 class DeploymentPlan(Deployment):
@@ -59,6 +62,7 @@ class DeploymentPlan(Deployment):
     def __init__(self, document: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
         super().__init__(document, *arguments, **named)
         self._document = document
+        self._planned: list[PlannedResource] | None = None
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -77,7 +81,12 @@ class DeploymentPlan(Deployment):
         return found
 
     def planned(self) -> list[PlannedResource]:
-        """Every resource, those left out too. Raises TemplateInvalid with every mistake."""
+        """Every resource, those left out too; worked out once. Raises TemplateInvalid with every mistake."""
+        if self._planned is None:
+            self._planned = with_dependencies(self._every_resource())
+        return list(self._planned)
+
+    def _every_resource(self) -> list[PlannedResource]:
         self.check_given()
         found: list[PlannedResource] = []
         mistakes: list[Mistake] = []
@@ -291,20 +300,36 @@ def _entries(resources: Any, path: str = "resources") -> Iterator[tuple[str, str
         yield where, key if isinstance(key, str) else "", item
 
 
-def waits_for(resource: PlannedResource, others: list[PlannedResource]) -> tuple[set[str], list[str]]:
-    """The keys of the resources that must be there first, and what is waited for but not in the template; pure."""
-    keys: set[str] = set()
-    unknown = []
-    for text in resource.depends_on:
-        wanted = text.lower().strip("/")
-        found = {
-            other.key
-            for other in others
-            if wanted
-            in (other.key.lower().strip("/"), other.loop.lower(), other.id.lower().strip("/"), other.name.lower())
-            or wanted == f"{other.type}/{other.name}".lower()
-        }
-        keys |= found - {resource.key}
-        if not found:
-            unknown.append(text)
-    return keys, unknown
+def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResource]:
+    """The resources, each with what it waits for; pure. Raises TemplateInvalid when there is too much of it.
+
+    One dictionary answers all names. Every name and every resource it means counts as a step of the evaluation, for
+    800 resources that each name a loop of 800 make 640,000 edges of a few hundred bytes of template.
+    """
+    keys_of: dict[str, set[str]] = {}
+    for resource in resources:
+        for name in _names_of(resource):
+            keys_of.setdefault(name, set()).add(resource.key)
+    found = []
+    for resource in resources:
+        keys: set[str] = set()
+        unknown = []
+        count_steps(resource.scope, len(resource.depends_on), member_path(resource.path, "dependsOn"))
+        for text in dict.fromkeys(resource.depends_on):
+            meant = keys_of.get(_plain(text), set())
+            count_steps(resource.scope, len(meant), member_path(resource.path, "dependsOn"))
+            keys |= meant
+            if not meant:
+                unknown.append(text)
+        found.append(replace(resource, waits_for=frozenset(keys - {resource.key}), unknown=tuple(unknown)))
+    return found
+
+
+def _names_of(resource: PlannedResource) -> set[str]:
+    """Everything a `dependsOn` may call a resource by, as `_plain` has it."""
+    typed = f"{resource.type}/{resource.name}".lower()
+    return {_plain(resource.key), resource.loop.lower(), _plain(resource.id), resource.name.lower(), typed}
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip("/")
