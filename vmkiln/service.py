@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit, InputError
+from vmkiln.host import capacity
 from vmkiln.host.accelerator import choose_accelerator
 from vmkiln.host.firmware import find_firmware
 from vmkiln.host.qemu import Accelerator
@@ -36,31 +37,10 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
         yield store
 
 
-def available_memory_mib() -> int:
-    """Memory that new processes can have, in MiB (proc(5), MemAvailable)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    return 1024
-
-
-def own_guests_memory_mib(proc: Path = Path("/proc")) -> int:
-    """Memory that this user's QEMU processes have taken so far, in MiB (proc(5), VmRSS)."""
-    total = 0
-    for folder in proc.iterdir():
-        if not folder.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            if folder.stat().st_uid == os.getuid() and (folder / "comm").read_text().startswith("qemu-system"):
-                lines = (folder / "status").read_text().splitlines()
-                total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-    return total // 1024
-
-
 def host_capacity(settings: Settings) -> Room:
-    """What this machine has for runs, those that go on included; some memory is left to everything else."""
-    memory_mib = max(0, available_memory_mib() + own_guests_memory_mib() - SPARED_MIB)
-    return Room(os.cpu_count() or 1, memory_mib, cleaning_up.free_bytes(settings) // MIB)
+    """What this machine, or its control group, has for runs, those that go on included; some memory is left."""
+    memory_mib = max(0, capacity.memory_bytes_with_guests() // MIB - SPARED_MIB)
+    return Room(capacity.cpu_count(), memory_mib, cleaning_up.free_bytes(settings) // MIB)
 
 
 @contextlib.asynccontextmanager
@@ -101,8 +81,8 @@ async def prepared_host(
         accelerator=verdict.accelerator,
         accelerator_reason=verdict.reason,
         container_image=image,
-        cpus=os.cpu_count() or 1,
-        memory_mib=available_memory_mib(),
+        cpus=capacity.cpu_count(),
+        memory_mib=capacity.available_memory_bytes() // MIB,
         firmware=find_firmware(),
         shared=shared or shared_storage(settings, store),
     )

@@ -6,16 +6,11 @@ import pytest
 
 from vmkiln.host import examination
 from vmkiln.host.accelerator import Verdict
-from vmkiln.host.examination import Examination, available_memory, emulation_finding
+from vmkiln.host.examination import Examination, emulation_finding
 from vmkiln.host.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
 
 TCG = Verdict(Accelerator.TCG, "/dev/kvm does not exist")
-
-
-def test_available_memory_is_in_bytes() -> None:
-    assert available_memory("MemTotal: 100 kB\nMemAvailable:   2048 kB\n") == 2 * 1024**2
-    assert available_memory("") == 0
 
 
 def test_emulation_that_boots_is_a_warning_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from vmkiln.errors import VmkilnError
-from vmkiln.host import command, fitness, namespace, network
+from vmkiln.host import capacity, command, fitness, namespace, network
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, KVM, Verdict, boots, choose_accelerator
 from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.firmware import find_firmware
@@ -105,16 +105,8 @@ def _files_and_amounts(state: Path) -> list[Finding]:
     findings.append(fitness.firmware_finding(find_firmware()))
     place = next(path for path in (state, *state.parents) if path.exists())
     findings.append(fitness.disk_finding(shutil.disk_usage(place).free, state))
-    findings.append(fitness.memory_finding(available_memory(_text(Path("/proc/meminfo")))))
+    findings.append(fitness.memory_finding(capacity.available_memory_bytes()))
     return findings
-
-
-def available_memory(meminfo: str) -> int:
-    """MemAvailable in bytes, from the text of /proc/meminfo; 0 when it is not there."""
-    for line in meminfo.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _text(path: Path) -> str:
