@@ -1,0 +1,94 @@
+"""The words of every error: kinds with their codes, messages and hints as the code has them, and how one is shown."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+import vmkiln
+from vmkiln.cli.main import report
+from vmkiln.errors import CommandFailed, Mistake, TemplateInvalid, VmkilnError
+
+ROOT = Path(vmkiln.__file__).parent
+
+
+def kinds() -> list[type[VmkilnError]]:
+    """Every kind of error of the product, in the order of their names."""
+    for module in pkgutil.walk_packages([str(ROOT)], "vmkiln."):
+        if "__main__" not in module.name and ".migrations." not in module.name:
+            importlib.import_module(module.name)
+    found = {VmkilnError}
+    while more := {kind for known in found for kind in known.__subclasses__()} - found:
+        found |= more
+    return sorted((kind for kind in found if kind.__module__.startswith("vmkiln.")), key=lambda kind: kind.__name__)
+
+
+KINDS = kinds()
+NAMES = {kind.__name__ for kind in KINDS} | {"Mistake"}
+
+
+def words_of(node: ast.expr) -> str | None:
+    """The text that an argument has, with `{…}` where something is filled in; nothing for what is no text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(words_of(part) or f"{{{filled_in(part)}}}" for part in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            sides = [words_of(side) for side in (left, right)]
+            if any(sides):
+                return "".join(
+                    words or f"{{{ast.unparse(side)}}}" for words, side in zip(sides, (left, right), strict=True)
+                )
+        case ast.IfExp(body=body, orelse=other) if words_of(body) or words_of(other):
+            return f"{words_of(body) or ast.unparse(body)} | {words_of(other) or ast.unparse(other)}"
+    return None
+
+
+def filled_in(part: ast.expr) -> str:
+    return ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ast.unparse(part)
+
+
+def raised(path: Path) -> Iterator[str]:
+    """Each error that a module makes, as its texts stand there."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name in NAMES:
+                texts = [words for argument in node.args if (words := words_of(argument))]
+                texts += [f"{keyword.arg}: {words}" for keyword in node.keywords if (words := words_of(keyword.value))]
+                if texts:
+                    yield "\n    ".join([name, *texts])
+
+
+def test_every_kind_of_error_keeps_its_code(snapshot: SnapshotAssertion) -> None:
+    lines = [f"{kind.__name__}: {kind.code}, exit code {kind.exit_code}" for kind in KINDS]
+    assert all(inspect.getdoc(kind) for kind in KINDS)
+    assert "\n".join(lines) == snapshot
+
+
+def test_every_message_and_hint_reads_as_it_did(snapshot: SnapshotAssertion) -> None:
+    found = sorted({text for path in ROOT.rglob("*.py") for text in raised(path)})
+    assert len(found) > 300
+    assert "\n".join(found) == snapshot
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        VmkilnError("a thing went wrong", hint="do another thing"),
+        TemplateInvalid([Mistake("properties.source", "is missing"), Mistake("location", "is empty", "give a region")]),
+        CommandFailed(["qemu-img", "info"], exit_status=1, output="no such file", reason="ended with exit status 1"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_is_printed_with_its_hint(
+    error: VmkilnError, snapshot: SnapshotAssertion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = report(error)
+    assert f"{capsys.readouterr().err}exit code {status}" == snapshot
