@@ -37,7 +37,7 @@ def test_a_missing_program_names_its_package() -> None:
 
 
 def test_a_missing_packer_says_where_to_get_it() -> None:
-    assert "https://" in (fitness.program_finding(PACKER, path=None, printed="").remedy or "")
+    assert "`--packer PATH` gives it yours" in (fitness.program_finding(PACKER, path=None, printed="").remedy or "")
 
 
 @pytest.mark.parametrize(

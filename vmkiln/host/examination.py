@@ -26,7 +26,6 @@ from vmkiln.host.network_namespace import Egress, Network, Segment, forbidden_ne
 from vmkiln.host.qemu import Accelerator
 from vmkiln.host.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 
-QUERY_SECONDS = 15.0
 NETWORK_SECONDS = 60.0
 TUN = Path("/dev/net/tun")
 SYSCTLS = (
@@ -83,7 +82,7 @@ async def _program(program: RequiredProgram) -> Finding:
         environment = {**os.environ, "LC_ALL": "C", "CHECKPOINT_DISABLE": "1"}
         try:
             completed = await command.run(
-                [path, *program.version], timeout_seconds=QUERY_SECONDS, check=False, environment=environment
+                [path, *program.version], timeout_seconds=program.limit_seconds, check=False, environment=environment
             )
             printed = (completed.stdout + b"\n" + completed.stderr).decode(errors="replace")
         except VmkilnError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from vmkiln.host import packer_version
 from vmkiln.host.container_kernel import ContainerKernel
 from vmkiln.host.firmware import FirmwareFiles
 from vmkiln.host.namespace import subordinate_range
@@ -16,15 +17,12 @@ from vmkiln.host.required_programs import RequiredProgram
 
 GIB = 1024**3
 PYTHON_MINIMUM = (3, 11)
-PACKER_MINIMUM = (1, 6, 6)
-PACKER_LAST_FREE = (1, 9)  # Packer's LICENSE: MPL-2.0 until 1.9, Business Source License 1.1 from 1.10 on
 SUBORDINATE_IDS_MINIMUM = 65536  # mmdebstrap(1), "unshare" mode
 DISK_MINIMUM_BYTES, DISK_COMFORT_BYTES = 4 * GIB, 15 * GIB
 MEMORY_MINIMUM_BYTES, MEMORY_COMFORT_BYTES = 2 * GIB, 5 * GIB
 BOOTSTRAP = "run `script/bootstrap`"
 PACKER_SOURCE = (
-    "run `script/bootstrap`; where the distribution has no package `packer`, download it from "
-    "https://developer.hashicorp.com/packer/install and put it on PATH"
+    f"{BOOTSTRAP}, which fetches it where the distribution has no package `packer` (`--packer PATH` gives it yours)"
 )
 
 
@@ -66,19 +64,18 @@ def program_finding(program: RequiredProgram, *, path: str | None, printed: str)
     version = version_in(printed)
     found = f"{path} {version}" if version else path
     if name == "packer":
-        return _packer_finding(found, version)
+        return _packer_finding(path, packer_version.parse_version(printed))
     return Finding(name, Status.OK, found)
 
 
-def _packer_finding(found: str, version: str | None) -> Finding:
+def _packer_finding(path: str, version: packer_version.Version | None) -> Finding:
     if version is None:
-        return Finding("packer", Status.FAILED, f"{found} does not tell its version", "replace it: " + PACKER_SOURCE)
-    numbers = tuple(int(part) for part in version.split("."))
-    if numbers < PACKER_MINIMUM:
-        minimum = ".".join(map(str, PACKER_MINIMUM))
-        return Finding("packer", Status.FAILED, found, f"install {minimum} or newer: {PACKER_SOURCE}")
-    licence = "MPL-2.0" if numbers[:2] <= PACKER_LAST_FREE else "Business Source License 1.1, see its terms"
-    return Finding("packer", Status.OK, f"{found} ({licence})")
+        found = f"{path} is not HashiCorp's Packer, for it does not tell its version"
+        return Finding("packer", Status.FAILED, found, f"remove it, then {PACKER_SOURCE}")
+    found = f"{path} {packer_version.shown(version)}"
+    if obstacle := packer_version.obstacle(version):
+        return Finding("packer", Status.FAILED, f"{found} {obstacle}", f"remove it, then {PACKER_SOURCE}")
+    return Finding("packer", Status.OK, f"{found} ({packer_version.licence(version)})")
 
 
 def python_finding(version: tuple[int, ...]) -> Finding:

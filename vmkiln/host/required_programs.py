@@ -2,21 +2,27 @@
 
 from dataclasses import dataclass
 
+from vmkiln.host.packer_version import VERSION_SECONDS
+
 
 @dataclass(frozen=True)
 class RequiredProgram:
-    """A program a build needs: any one of `names`; `version` is asked with these arguments (none: it cannot say)."""
+    """A program a build needs: any one of `names`; `version` is asked with these arguments (none: it cannot say).
+
+    It has `limit_seconds` for the answer.
+    """
 
     names: tuple[str, ...]
     package: str
     purpose: str
     version: tuple[str, ...] | None = ("--version",)
+    limit_seconds: float = 15.0
 
 
 REQUIRED_PROGRAMS = (
     RequiredProgram(("qemu-system-x86_64",), "qemu-system-x86", "runs the virtual machines"),
     RequiredProgram(("qemu-img",), "qemu-utils", "makes and converts disk images"),
-    RequiredProgram(("packer",), "packer", "customizes and validates", ("version",)),
+    RequiredProgram(("packer",), "packer", "customizes and validates", ("version",), VERSION_SECONDS),
     RequiredProgram(("pasta",), "passt", "gives a build its way out to the Internet"),
     RequiredProgram(("nft",), "nftables", "firewall between the virtual machines"),
     RequiredProgram(("ip",), "iproute2", "bridges and links of a build", ("-V",)),
