@@ -1,6 +1,5 @@
 """The cache of source images: what is in it is what was put there, and only one process at a time makes one."""
 
-import asyncio
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ import pytest
 
 from vmkiln.errors import ImageUnsafe, StorageFull
 from vmkiln.images import image_cache
-from vmkiln.images.image_cache import SourceImage, add, alone, cached_images, checked, remove, remove_leftovers
+from vmkiln.images.image_cache import SourceImage, add, cached_images, checked, remove, remove_leftovers
 
 CREATED = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -166,41 +165,3 @@ def test_an_image_that_cannot_be_added_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(StorageFull, match="No space"):
         put(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == []
-
-
-async def test_only_one_at_a_time_makes_an_image_of_a_name(tmp_path: Path) -> None:
-    order: list[str] = []
-    entered = asyncio.Event()
-
-    async def first() -> None:
-        async with alone(tmp_path, "a:b:c", waiting=lambda: None):
-            entered.set()
-            await asyncio.sleep(0.3)
-            order.append("first is done")
-
-    async def second() -> None:
-        await entered.wait()
-        async with alone(tmp_path, "a:b:c", waiting=lambda: order.append("second waits")):
-            order.append("second")
-
-    await asyncio.gather(first(), second())
-    assert order == ["second waits", "first is done", "second"]
-
-
-async def test_images_of_different_names_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    def must_not_wait() -> None:
-        raise AssertionError("waited")
-
-    async with alone(tmp_path, "a", waiting=must_not_wait), alone(tmp_path, "b", waiting=must_not_wait):
-        pass
-
-
-async def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
-    def must_not_wait() -> None:
-        raise AssertionError("waited")
-
-    with pytest.raises(ValueError, match="x"):
-        async with alone(tmp_path, "a", waiting=must_not_wait):
-            raise ValueError("x")
-    async with alone(tmp_path, "a", waiting=must_not_wait):
-        pass

@@ -24,6 +24,7 @@ from pathlib import Path
 from vmkiln.durable_file import sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host.command import run
+from vmkiln.locks import alone
 
 RECORD = "kernel.json"
 META_PACKAGES = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-generic", "linux-image-amd64")
@@ -123,9 +124,23 @@ async def obtain_kernel(directory: Path, *, progress: Callable[[str], None], ref
     """
     if not refresh and (kernel := await asyncio.to_thread(find_kernel, directory)):
         return kernel
-    depmod = _depmod()
-    workplace = await asyncio.to_thread(_make_workplace, directory)
+    has_waited = False
+
+    def tell_waiting() -> None:
+        nonlocal has_waited
+        has_waited = True
+        progress("waiting for another process that is fetching the kernel")
+
+    async with alone(directory, RECORD, waiting=tell_waiting):
+        if (has_waited or not refresh) and (kernel := await asyncio.to_thread(find_kernel, directory)):
+            return kernel
+        return await _fetched(directory, _depmod(), progress=progress)
+
+
+async def _fetched(directory: Path, depmod: str, *, progress: Callable[[str], None]) -> ContainerKernel:
+    workplace = directory / ".obtaining"
     try:
+        await asyncio.to_thread(_make_workplace, workplace)
         try:
             image = await _download(workplace, private=None, progress=progress)
         except (HostUnfit, CommandFailed) as first:
@@ -137,12 +152,11 @@ async def obtain_kernel(directory: Path, *, progress: Callable[[str], None], ref
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True))
 
 
-def _make_workplace(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=".obtaining-", dir=directory))
+def _make_workplace(workplace: Path) -> None:
+    """Make it empty: whoever was killed at this left something in it."""
+    shutil.rmtree(workplace, ignore_errors=True)
     for folder in ("apt/lists/partial", "apt/cache/archives/partial", "downloads", "unpacked"):
         (workplace / folder).mkdir(parents=True)
-    return workplace
 
 
 async def _download_with_own_lists(
@@ -244,7 +258,7 @@ def _publish(directory: Path, prepared: Path, image: Package, release: str) -> C
     if destination.exists() and not _same_kernel(destination, digest, release):
         shutil.rmtree(destination, ignore_errors=True)
     sync_all(prepared)
-    with contextlib.suppress(OSError):  # another call was here first, with the same package
+    if not destination.exists():
         prepared.rename(destination)
     if not _same_kernel(destination, digest, release):
         raise VmkilnError(f"the kernel could not be placed at {destination}", hint="remove that folder and try again")

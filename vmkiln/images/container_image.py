@@ -12,7 +12,6 @@ import json
 import lzma
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +23,7 @@ from vmkiln.host import command
 from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.ext4_image import make_ext4
 from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+from vmkiln.locks import alone
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")
 
@@ -92,11 +92,16 @@ async def obtain_container_image(
     programs = {"packer": packer, "perl": Path(perl)}
     digest = await asyncio.to_thread(_digest, [kernel.digest.encode(), init, relay], [*programs.values(), busybox])
     place = directory / digest
-    if not (place / "record.json").exists():
-        progress(f"making the container image with Packer {packer_version}")
-        initramfs = await _initramfs(kernel, busybox=busybox, init=init)
-        record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
-        await _make(place, kernel.vmlinuz, initramfs=initramfs, programs=programs, relay=relay, record=record)
+
+    def tell_waiting() -> None:
+        progress("waiting for another process that is making the container image")
+
+    async with alone(directory, digest, waiting=tell_waiting):
+        if not (place / "record.json").exists():
+            progress(f"making the container image with Packer {packer_version}")
+            initramfs = await _initramfs(kernel, busybox=busybox, init=init)
+            record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
+            await _make(place, kernel.vmlinuz, initramfs=initramfs, programs=programs, relay=relay, record=record)
     record = json.loads((place / "record.json").read_text())
     return ContainerImage(
         place / "vmlinuz", place / "initramfs", place / "disk.ext4", digest, packer_version=record["packer_version"]
@@ -132,18 +137,21 @@ async def _make(
     relay: bytes,
     record: Mapping[str, str],
 ) -> None:
-    workplace = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+    """Make the image's folder. Only one at a time may; what an earlier one that was killed left is thrown away."""
+    workplace = place.parent / f".making-{place.name[:16]}"
+    await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
     try:
+        workplace.mkdir(mode=0o700)
         (workplace / "initramfs").write_bytes(initramfs)
         await asyncio.to_thread(shutil.copyfile, vmlinuz, workplace / "vmlinuz")
         await _packer_disk(workplace, programs, relay)
         (workplace / "record.json").write_text(json.dumps(record))
         for path in workplace.iterdir():
             path.chmod(0o444)
-        if not place.exists():
-            await asyncio.to_thread(sync_all, workplace)
-            workplace.rename(place)
-            sync(place.parent)
+        await asyncio.to_thread(sync_all, workplace)
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)  # one without a record
+        workplace.rename(place)
+        sync(place.parent)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
 

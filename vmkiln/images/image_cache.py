@@ -13,12 +13,11 @@ to hash, copy and check them takes the half GiB that is used and not the whole v
 
 import asyncio
 import contextlib
-import fcntl
-import hashlib
+import errno
 import json
 import os
+import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +31,6 @@ RECORD = "record.json"
 CHECKED = "checked.json"
 CORRUPT = ".corrupt-"
 ADDING, REMOVING = ".adding-", ".removing-"
-LOCK_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ def add(directory: Path, file: Path, **facts: Any) -> SourceImage:
 def _put(directory: Path, file: Path, image: SourceImage) -> None:
     place = image.path.parent
     make_folder(directory)
-    temporary = directory / f"{ADDING}{image.digest[:16]}-{os.getpid()}"
+    # two names may have the same bytes, and be added at once: by threads of this process, or by others
+    temporary = directory / f"{ADDING}{image.digest[:16]}-{secrets.token_hex(4)}-{os.getpid()}"
     try:
         temporary.mkdir(mode=0o700)
         file.rename(temporary / image.path.name)
@@ -110,12 +109,22 @@ def _put(directory: Path, file: Path, image: SourceImage) -> None:
         write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o644)
         if place.exists() and not _is_recorded(place):
             shutil.rmtree(place)
-        if not place.exists():
-            temporary.rename(place)
+        if not place.exists() and _moved(temporary, place):
             with removed_on_error(place):
                 sync(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _moved(temporary: Path, place: Path) -> bool:
+    """Give a finished folder its name; false when another process was faster."""
+    try:
+        temporary.rename(place)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not _is_recorded(place):
+            raise
+        return False
+    return True
 
 
 async def checked(image: SourceImage) -> SourceImage:
@@ -188,30 +197,3 @@ def remove_leftovers(directory: Path) -> list[Path]:
 
 def _lives(process_id: str) -> bool:
     return process_id.isdecimal() and Path("/proc", process_id).exists()
-
-
-@contextlib.asynccontextmanager
-async def alone(directory: Path, name: str, *, waiting: Callable[[], None]) -> AsyncIterator[None]:
-    """Only one process at a time makes or fetches the image of this name; others wait here.
-
-    `waiting` is called once when there is another.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waiting()
-                waiting = _nothing
-                await asyncio.sleep(LOCK_PAUSE_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _nothing() -> None:
-    pass

@@ -22,9 +22,10 @@ from vmkiln.host.qemu import Disk
 from vmkiln.images import making_folder
 from vmkiln.images.catalogue import CatalogueEntry, DebianEntry, DownloadEntry, read_catalogue
 from vmkiln.images.debian_recipe import DebianRecipe, make_image, recipe_digest
-from vmkiln.images.image_cache import SourceImage, add, alone, cached_images, checked
+from vmkiln.images.image_cache import SourceImage, add, cached_images, checked
 from vmkiln.images.image_download import FetchedImage, Patience, fetch_image
 from vmkiln.images.image_header import inspect_image
+from vmkiln.locks import alone
 
 MOST_AGE_DAYS = 30
 KEYRINGS = "keyrings"
