@@ -16,7 +16,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"staging", "packer", "images"},
     {"template", "host", "store"},
     {"settings"},
-    {"durable_file", "secret_mask", "harmless_text"},
+    {"durable_file", "secret_mask", "harmless_text", "locks"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
