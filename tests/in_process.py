@@ -15,7 +15,7 @@ from vmkiln.api.application import application
 from vmkiln.api.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.issuer import Issuer, issuer_of, new_key
 from vmkiln.api.resource_types import ALL_ROUTES
-from vmkiln.api.route import Answer, Caller, Parts, Permission
+from vmkiln.api.route import Answer, Caller, Parts, Permission, Rights
 from vmkiln.errors import ArmError
 from vmkiln.run.admission import NOTHING, Place, Room
 from vmkiln.run.shared_storage import SharedStorage
@@ -50,20 +50,9 @@ class TestAccess:
             )
         return Caller(token, token)
 
-    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:
-        if caller.is_local:
-            return True
-        wanted = resource_id.lower().rstrip("/") + "/"
-        return any(
-            permission in ALLOWED[role] and wanted.startswith(scope.lower().rstrip("/") + "/")
-            for role, scope in self.roles.get(caller.object_id, [])
-        )
-
-    def subscriptions(self, caller: Caller) -> frozenset[str] | None:
-        scopes = [scope.strip("/").lower().split("/") for _, scope in self.roles.get(caller.object_id, [])]
-        if any(scope == [""] for scope in scopes):
-            return None
-        return frozenset(scope[1] for scope in scopes if len(scope) > 1)
+    def rights(self, caller: Caller) -> Rights:
+        roles = self.roles.get(caller.object_id, [])
+        return Rights(tuple((frozenset(ALLOWED[role]), scope) for role, scope in roles), is_local=caller.is_local)
 
 
 @dataclass

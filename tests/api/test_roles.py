@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, Service, add_group, code_of
 
-from vmkiln.api.access_control import allows
+from vmkiln.api.access_control import rights_of
 from vmkiln.api.route import Permission
 
 AUTHORIZATION = "providers/Microsoft.Authorization"
@@ -55,8 +55,8 @@ def test_a_role_of_ones_own_is_made_assigned_and_deleted(filled: Service) -> Non
 
 @pytest.mark.parametrize("permission", Permission)
 def test_a_role_of_ones_own_gives_no_rights(permission: Permission) -> None:
-    assert not allows([(GUID, GROUP)], permission, GROUP)
-    assert allows([("Owner", GROUP)], permission, GROUP) or permission in {Permission.NONE, Permission.ANY}
+    assert not rights_of([(GUID, GROUP)]).may(permission, GROUP)
+    assert rights_of([("Owner", GROUP)]).may(permission, GROUP) or permission in {Permission.NONE, Permission.ANY}
 
 
 def test_a_role_is_seen_from_its_scopes_and_changed_by_their_owners_only(filled: Service) -> None:

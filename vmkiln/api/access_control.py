@@ -11,7 +11,7 @@ import jwt
 
 from vmkiln.api.issuer import Issuer
 from vmkiln.api.outside_issuer import OutsideIssuer
-from vmkiln.api.route import Caller, Permission
+from vmkiln.api.route import Caller, Permission, Rights
 from vmkiln.errors import ArmError
 from vmkiln.store.database import Store
 from vmkiln.store.principal_table import TOKEN_PREFIX
@@ -27,15 +27,9 @@ ALLOWED: Mapping[str, frozenset[Permission]] = {
 AZURE_AUDIENCES = frozenset({"https://management.azure.com", "https://management.core.windows.net"})
 
 
-def covers(scope: str, resource_id: str) -> bool:
-    """Whether a scope contains a resource, whatever the case; pure."""
-    wanted = "/" + resource_id.strip("/").lower() + "/"
-    return wanted.startswith("/" + f"{scope.strip('/').lower()}/".lstrip("/"))
-
-
-def allows(roles: Iterable[tuple[str, str]], permission: Permission, resource_id: str) -> bool:
-    """Whether any of these roles, each with its scope, allows it; pure."""
-    return any(permission in ALLOWED.get(role, frozenset()) and covers(scope, resource_id) for role, scope in roles)
+def rights_of(roles: Iterable[tuple[str, str]]) -> Rights:
+    """What these roles allow, each with its scope; pure."""
+    return Rights(tuple((ALLOWED.get(role, frozenset()), scope) for role, scope in roles))
 
 
 class AccessControl:
@@ -104,18 +98,8 @@ class AccessControl:
         )
         return ArmError(401, code, message, headers={"WWW-Authenticate": challenge})
 
-    def _roles(self, caller: Caller) -> list[tuple[str, str]]:
-        return [(row.role, row.scope) for row in self._store.principals.roles_of(caller.object_id)]
-
-    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:
-        """Whether the caller's roles allow it in that scope."""
-        return caller.is_local or allows(self._roles(caller), permission, resource_id)
-
-    def subscriptions(self, caller: Caller) -> frozenset[str] | None:
-        """The subscriptions the caller has a role in, or in a part of; None means all."""
+    def rights(self, caller: Caller) -> Rights:
+        """What the caller's roles allow now: one statement."""
         if caller.is_local:
-            return None
-        scopes = [scope.strip("/").lower().split("/") for _, scope in self._roles(caller)]
-        if any(scope == [""] for scope in scopes):
-            return None
-        return frozenset(scope[1] for scope in scopes if len(scope) > 1 and scope[0] == "subscriptions")
+            return Rights(is_local=True)
+        return rights_of((row.role, row.scope) for row in self._store.principals.roles_of(caller.object_id))

@@ -4,7 +4,7 @@ Images and versions are the files of the image store: what a run published is th
 Source: the ARM reference of Microsoft.Compute; aib-reference.md, section 3.6.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -231,7 +231,7 @@ def list_images(call: Call) -> Answer:
 
 
 def _page(call: Call, images: Mapping[str, ImageRow], body: Any) -> Answer:
-    def fetch(after: str) -> list[ResourceRow]:
+    def fetch(after: str, _scopes: Collection[str] | None) -> list[ResourceRow]:
         return [as_resource(images[key]) for key in sorted(images) if key > after][: PAGE + 1]
 
     return page(call, readable(call, fetch), lambda rows: [body(images[row.key]) for row in rows])

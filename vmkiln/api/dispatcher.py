@@ -12,7 +12,7 @@ from typing import Any
 
 from vmkiln.api.arm import WRAPPED_SINCE, as_arm_error, error_answer
 from vmkiln.api.reading import api_version_of, check_plain, path_segments, query_values, read_body
-from vmkiln.api.route import NOBODY, Answer, Body, Call, Caller, Parts, Permission, Route
+from vmkiln.api.route import NOBODY, Answer, Body, Call, Caller, Parts, Permission, Rights, Route
 from vmkiln.errors import ArmError
 from vmkiln.template.api_version import API_VERSIONS
 
@@ -95,7 +95,8 @@ class Dispatcher:
             if route.permission is not Permission.NONE:
                 caller = parts.access.authenticate(request.headers, base_url=request.base_url)
             query = query_values(request.raw_query)
-            _check_allowed(parts, match, caller)
+            rights = parts.access.rights(caller) if route.permission is not Permission.NONE else Rights()
+            _check_allowed(rights, match, caller)
             version = query.get("api-version", "")
             call = Call(
                 route=route,
@@ -109,6 +110,7 @@ class Dispatcher:
                 base_url=request.base_url,
                 request_id=request_id,
                 parts=parts,
+                rights=rights,
             )
             answer = route.handler(call)
         except Exception as error:
@@ -132,7 +134,8 @@ class Dispatcher:
         request_id = str(uuid.uuid4())
         try:
             match = self.table.match(method, path_segments(path.encode()))
-            _check_allowed(parts, match, caller)
+            rights = parts.access.rights(caller)
+            _check_allowed(rights, match, caller)
             if body is not None:
                 check_plain(body)
             parameters = {name.lower(): value for name, value in (query or {}).items()}
@@ -151,6 +154,7 @@ class Dispatcher:
                 base_url=base_url,
                 request_id=request_id,
                 parts=parts,
+                rights=rights,
             )
             return route.handler(call)
         except Exception as error:
@@ -177,12 +181,12 @@ def action_name(route: Route) -> str:
     return "/".join([*words, verb])
 
 
-def _check_allowed(parts: Parts, match: Match, caller: Caller) -> None:
+def _check_allowed(rights: Rights, match: Match, caller: Caller) -> None:
     permission = match.route.permission
     if permission in {Permission.NONE, Permission.ANY}:
         return
     scope = resource_id_of(match)
-    if not parts.access.may(caller, permission, scope):
+    if not rights.may(permission, scope):
         raise forbidden(caller, match.route, scope)
 
 

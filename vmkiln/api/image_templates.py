@@ -4,7 +4,7 @@ Source: aib-reference.md, sections 1, 2.9, 3.1, 3.8 and 3.9.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -124,8 +124,8 @@ def list_in_subscription(call: Call) -> Answer:
     """GET all of a subscription, as far as the caller may read them."""
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
 
-    def fetch(after: str) -> list[ResourceRow]:
-        return table.list(type=TYPE, subscription_id=subscription_id, after=after, limit=PAGE + 1)
+    def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
+        return table.list(type=TYPE, subscription_id=subscription_id, after=after, limit=PAGE + 1, scopes=scopes)
 
     return _list(call, readable(call, fetch))
 

@@ -4,7 +4,7 @@ What a kind adds: which bodies are right, what the service fills in, and what st
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -174,7 +174,7 @@ def list_all(kind: Kind, call: Call) -> Answer:
     if "resourceGroupName" in names:
         _check_above_list(kind, call)
 
-    def fetch(after: str) -> list[ResourceRow]:
+    def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
         return call.parts.store.resources.list(
             type=kind.type,
             subscription_id=names["subscriptionId"],
@@ -182,6 +182,7 @@ def list_all(kind: Kind, call: Call) -> Answer:
             parent=parent,
             after=after,
             limit=PAGE + 1,
+            scopes=scopes,
         )
 
     return page(call, readable(call, fetch), lambda rows: [body_of(kind, call, row) for row in rows])

@@ -5,7 +5,7 @@ Source: the ARM reference of resource groups; az's requests.
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -122,8 +122,10 @@ def list_groups(call: Call) -> Answer:
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
     wanted = parse_filter(call.query.get("$filter", ""))
 
-    def fetch(after: str) -> list[ResourceRow]:
-        return table.list(type=RESOURCE_GROUP, subscription_id=subscription_id, after=after, limit=PAGE + 1)
+    def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
+        return table.list(
+            type=RESOURCE_GROUP, subscription_id=subscription_id, after=after, limit=PAGE + 1, scopes=scopes
+        )
 
     rows = readable(call, fetch, keep=lambda row: wanted(row, {}))
     return page(call, rows, lambda chosen: [group_body(row) for row in chosen])
@@ -163,8 +165,10 @@ def list_resources(call: Call) -> Answer:
     images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
     images += _of_builds(call, group or group_named(call.query.get("$filter", "")))
 
-    def fetch(after: str) -> list[ResourceRow]:
-        rows = table.list(subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1)
+    def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
+        rows = table.list(
+            subscription_id=subscription_id, resource_group=group, after=after, limit=PAGE + 1, scopes=scopes
+        )
         rows += [image for image in images if image.key > after]
         return sorted(rows, key=lambda row: row.key)[: PAGE + 1]
 

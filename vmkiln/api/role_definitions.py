@@ -9,9 +9,9 @@ Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure
 import re
 from typing import Any, TypeGuard
 
-from vmkiln.api.access_control import CONTRIBUTOR, OWNER, READER, covers
+from vmkiln.api.access_control import CONTRIBUTOR, OWNER, READER
 from vmkiln.api.dispatcher import forbidden
-from vmkiln.api.route import Answer, Body, Call, Permission, Route
+from vmkiln.api.route import Answer, Body, Call, Permission, Route, covers
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 

@@ -43,7 +43,7 @@ LOCATIONS = {
 
 def known_subscriptions(call: Call) -> list[str]:
     """The subscriptions a caller has a role in; who has one everywhere sees all that hold anything."""
-    own = call.parts.access.subscriptions(call.caller)
+    own = call.rights.subscriptions
     if own is not None:
         return sorted(own)
     return sorted({DEFAULT_SUBSCRIPTION, *call.parts.store.resources.subscriptions()})
@@ -73,7 +73,7 @@ def list_subscriptions(call: Call) -> Answer:
 
 def _check_seen(call: Call) -> str:
     subscription_id = call.names["subscriptionId"].lower()
-    own = call.parts.access.subscriptions(call.caller)
+    own = call.rights.subscriptions
     if own is not None and subscription_id not in own:
         message = f"The subscription '{call.names['subscriptionId']}' could not be found."
         raise ArmError(404, "SubscriptionNotFound", message)

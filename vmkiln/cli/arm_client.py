@@ -13,7 +13,7 @@ import httpx
 
 from vmkiln.api.first_start import owner_file, read_credentials, service_directory
 from vmkiln.api.issuer import ensure_issuer
-from vmkiln.api.route import LOCAL_OPERATOR, Caller, Permission
+from vmkiln.api.route import LOCAL_OPERATOR, Caller, Rights
 from vmkiln.cli.contexts import Context
 from vmkiln.cli.run import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
@@ -35,13 +35,9 @@ class OperatorAccess:
         """The operator."""
         return LOCAL_OPERATOR
 
-    def may(self, caller: Caller, permission: Permission, resource_id: str) -> bool:  # noqa: ARG002
-        """Yes."""
-        return True
-
-    def subscriptions(self, caller: Caller) -> frozenset[str] | None:  # noqa: ARG002
+    def rights(self, caller: Caller) -> Rights:  # noqa: ARG002
         """All."""
-        return None
+        return Rights(is_local=True)
 
 
 class ArmClient:

@@ -82,8 +82,11 @@ class ResourceTable:
         parent: str = "",
         after: str = "",
         limit: int | None = None,
+        scopes: Collection[str] | None = None,
     ) -> list[ResourceRow]:
         """Resources by id: of a type, subscription, group or parent, as far as given.
+
+        `scopes` (lower case) are ids of resource groups, of which everything is given, or of single resources.
 
         `after` and `limit` page: the id (lower case) of the last one seen, and how many at most.
         """
@@ -96,6 +99,10 @@ class ResourceTable:
         ):
             if value:
                 query = query.where(column == value.lower())
+        if scopes is not None:
+            groups = {scope.split("/")[4] for scope in scopes if scope.count("/") == 4}
+            within = sa.or_(resources.c.resource_group.in_(groups), resources.c.key.in_(scopes))
+            query = query.where(within)
         if after:
             query = query.where(resources.c.key > after)
         with self._reading.connect() as connection:
