@@ -68,6 +68,13 @@ class Mistake:
         return f"{text} ({self.hint})" if self.hint else text
 
 
+@dataclass(frozen=True)
+class CodedMistake(Mistake):
+    """A mistake for which Azure has an error code of its own."""
+
+    code: str = ""
+
+
 class TemplateInvalid(InputError):
     """One or more mistakes in an image template; `mistakes` has them all."""
 

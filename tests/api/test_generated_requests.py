@@ -95,7 +95,16 @@ GOOD_BODIES: tuple[Any, ...] = (
             "securityRules": [
                 {
                     "name": "r",
-                    "properties": {"direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 100},
+                    "properties": {
+                        "direction": "Inbound",
+                        "access": "Allow",
+                        "protocol": "Tcp",
+                        "priority": 100,
+                        "sourceAddressPrefix": "*",
+                        "destinationAddressPrefix": "Internet",
+                        "sourcePortRange": "*",
+                        "destinationPortRange": "22",
+                    },
                 }
             ],
             "osType": "Linux",

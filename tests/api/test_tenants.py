@@ -69,7 +69,9 @@ def fill(service: Service) -> Filled:
     here = {"location": "westus2"}
     identifier = {"publisher": "p", "offer": "o", "sku": "s"}
     definition = {"osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V1", "identifier": identifier}
-    rule = {"direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 100}
+    ends = {"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*"}
+    rule = {"direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 100, **ends}
+    rule["destinationPortRange"] = "22"
     subnet = {"name": "build", "properties": {"addressPrefix": "10.0.1.0/24"}}
     network = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": [subnet]}
     authorization = "providers/Microsoft.Authorization"

@@ -29,7 +29,7 @@ def kinds() -> list[type[VmkilnError]]:
 
 
 KINDS = kinds()
-NAMES = {kind.__name__ for kind in KINDS} | {"Mistake"}
+NAMES = {kind.__name__ for kind in KINDS} | {"Mistake", "CodedMistake"}
 
 
 def words_of(node: ast.expr) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 
 from vmkiln.errors import InputError
 from vmkiln.host.network_namespace import firewall, ip_batch
+from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule
 from vmkiln.staging.topology import (
     DELEGATION,
     Placement,
@@ -17,13 +18,7 @@ from vmkiln.staging.topology import (
     placement_problems,
     topology_of,
 )
-from vmkiln.staging.user_network import (
-    DEFAULT_RULES,
-    Direction,
-    SecurityRule,
-    UserSubnet,
-    UserVirtualNetwork,
-)
+from vmkiln.staging.user_network import UserSubnet, UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork, allowances_text, decide, resources_of, topology_text
 from vmkiln.template.vm_profile import VirtualNetworkConfig
 

@@ -8,14 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
-from vmkiln.staging.user_network import (
-    INBOUND,
-    OUTBOUND,
-    UserVirtualNetwork,
-    outside,
-    packet_rules,
-    virtual_networks_of,
-)
+from vmkiln.staging.security_rule import INBOUND, OUTBOUND
+from vmkiln.staging.user_network import UserVirtualNetwork, outside, packet_rules, virtual_networks_of
 
 PROVIDER = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
 NETWORK, GROUP = f"{PROVIDER}/virtualNetworks/v", f"{PROVIDER}/networkSecurityGroups/n"
@@ -152,7 +146,11 @@ def test_the_internet_is_exactly_what_is_outside(texts: list[str]) -> None:
 def test_everything_that_cannot_be_read_is_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         a_network({"access": "Maybe"}, {"destinationPortRange": "70000"}, {"sourceAddressPrefix": None})
-    for words in ("`r0`: access is `maybe`", "`r1`: `70000` is not a range", "`r2`: sourceAddressPrefix is missing"):
+    for words in (
+        "`r0`: properties.access: is not allowed",
+        "`r1`: properties.destinationPortRange: `70000` is not a range",
+        "`r2`: properties.sourceAddressPrefix: a rule needs sourceAddressPrefix",
+    ):
         assert words in caught.value.message
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.errors import ArmError, Mistake
+from vmkiln.errors import ArmError, CodedMistake, Mistake
 
 MOST_TAGS = 50
 MOST_NAME_LETTERS = 512
@@ -31,12 +31,16 @@ def tag_mistakes(tags: Any) -> list[Mistake]:
 
 
 def refuse(mistakes: list[Mistake], *, code: str = "InvalidRequestContent") -> None:
-    """Raises: `ArmError` 400 with every mistake, when there is one."""
+    """Raises: `ArmError` 400 with every mistake, when there is one; `code` is for those without one of their own."""
     if not mistakes:
         return
-    details = [{"code": code, "message": str(mistake), "target": mistake.path} for mistake in mistakes]
+    codes = [(isinstance(mistake, CodedMistake) and mistake.code) or code for mistake in mistakes]
+    details = [
+        {"code": own, "message": str(mistake), "target": mistake.path}
+        for own, mistake in zip(codes, mistakes, strict=True)
+    ]
     text = "The request content was invalid: " + "; ".join(str(mistake) for mistake in mistakes)
-    raise ArmError(400, code, text, target=mistakes[0].path, details=details)
+    raise ArmError(400, codes[0], text, target=mistakes[0].path, details=details)
 
 
 def plain_location(text: str) -> str:

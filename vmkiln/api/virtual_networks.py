@@ -14,32 +14,25 @@ from vmkiln.api.kept_resources import GROUP_PATH, Kind, routes_of
 from vmkiln.api.route import Answer, Body, Call, Permission, Route
 from vmkiln.api.staging_resources import both_lists, first_found
 from vmkiln.api.tags import refuse
-from vmkiln.errors import ArmError, InputError, Mistake
+from vmkiln.errors import ArmError, CodedMistake, InputError, Mistake
 from vmkiln.run.kept_template import TYPE as IMAGE_TEMPLATE
+from vmkiln.staging.security_rule import CONFLICT, DEFAULT_RULES, default_rule_body, read_rule
+from vmkiln.staging.user_network import ipv4_prefix
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.resource_id import parse_resource_id
 
+MOST_RULES = 1000  # Azure's limit for a network security group
+WRONG_PREFIX, WRONG_SUBNET = "InvalidAddressPrefixFormat", "NetcfgInvalidSubnet"
 LARGEST_PREFIX = 29  # with five addresses reserved, a /29 has three left
-DEFAULT_RULES = (
-    ("AllowVnetInBound", 65000, "Inbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
-    ("AllowAzureLoadBalancerInBound", 65001, "Inbound", "Allow", "AzureLoadBalancer", "*"),
-    ("DenyAllInBound", 65500, "Inbound", "Deny", "*", "*"),
-    ("AllowVnetOutBound", 65000, "Outbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
-    ("AllowInternetOutBound", 65001, "Outbound", "Allow", "*", "Internet"),
-    ("DenyAllOutBound", 65500, "Outbound", "Deny", "*", "*"),
-)
-PROTOCOLS = {"*", "tcp", "udp", "icmp", "esp", "ah"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
 def _network(text: Any, path: str) -> tuple[ipaddress.IPv4Network | None, list[Mistake]]:
-    try:
-        if not isinstance(text, str):
-            raise ValueError
-        return ipaddress.IPv4Network(text), []
-    except ValueError:
-        shown = str(text)[:60]
-        return None, [Mistake(path, f"`{shown}` is not an IPv4 network", "such as 10.1.0.0/16, without host bits")]
+    found = ipv4_prefix(text)
+    if found is not None:
+        return found, []
+    hint = "such as 10.1.0.0/16, without host bits"
+    return None, [CodedMistake(path, f"`{str(text)[:60]}` is not an IPv4 network", hint, WRONG_PREFIX)]
 
 
 def prefixes_of(subnet: Mapping[str, Any]) -> list[Any]:
@@ -98,15 +91,28 @@ def _subnet_mistakes(
     if network.prefixlen > LARGEST_PREFIX:
         yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` is too small: at most /{LARGEST_PREFIX}")
     if not any(network.subnet_of(space) for space in spaces):
-        yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` lies outside the address space")
+        message = f"`{network}` lies outside the address space"
+        yield CodedMistake(f"{path}.properties.addressPrefix", message, code=WRONG_SUBNET)
     for other, taken in seen:
         if network.overlaps(taken):
-            yield Mistake(f"{path}.properties.addressPrefix", f"`{network}` overlaps the subnet {other}, {taken}")
+            message = f"`{network}` overlaps the subnet {other}, {taken}"
+            yield CodedMistake(f"{path}.properties.addressPrefix", message, code=WRONG_SUBNET)
     seen.append((name, network))
-    for member in ("networkSecurityGroup",):
-        reference = properties.get(member)
-        if reference is not None:
-            yield from _reference_mistakes(call, reference, f"{path}.properties.{member}")
+    yield from _delegation_mistakes(properties.get("delegations"), f"{path}.properties.delegations")
+    reference = properties.get("networkSecurityGroup")
+    if reference is not None:
+        yield from _reference_mistakes(call, reference, f"{path}.properties.networkSecurityGroup")
+
+
+def _delegation_mistakes(delegations: Any, path: str) -> Iterator[Mistake]:
+    if delegations is not None and not isinstance(delegations, list):
+        yield Mistake(path, "must be an array")
+        return
+    for index, delegation in enumerate(delegations or ()):
+        values = delegation.get("properties") if isinstance(delegation, dict) else None
+        if not isinstance(values, dict) or not isinstance(values.get("serviceName"), str):
+            hint = "such as Microsoft.ContainerInstance/containerGroups"
+            yield Mistake(f"{path}[{index}].properties.serviceName", "must be the name of a service", hint)
 
 
 def _reference_mistakes(call: Call, reference: Any, path: str) -> Iterator[Mistake]:
@@ -182,29 +188,26 @@ def rule_mistakes(rules: Any) -> Iterator[Mistake]:
     if not isinstance(rules, list):
         yield Mistake("properties.securityRules", "must be an array")
         return
-    seen: set[tuple[str, int]] = set()
-    for index, rule in enumerate(rules):
+    if len(rules) > MOST_RULES:
+        yield Mistake("properties.securityRules", f"has {len(rules)} rules; at most {MOST_RULES} are allowed")
+        return
+    seen: dict[tuple[str, int], str] = {}
+    for index, item in enumerate(rules):
         path = f"properties.securityRules[{index}]"
-        values = rule.get("properties") if isinstance(rule, dict) else None
-        if not isinstance(values, dict) or not isinstance(rule.get("name"), str):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
             yield Mistake(path, "must be an object with name and properties")
             continue
-        for member, allowed in (
-            ("direction", {"inbound", "outbound"}),
-            ("access", {"allow", "deny"}),
-            ("protocol", PROTOCOLS),
-        ):
-            if str(values.get(member, "")).lower() not in allowed:
-                yield Mistake(
-                    f"{path}.properties.{member}", "is not allowed", f"allowed are {', '.join(sorted(allowed))}"
-                )
-        priority = values.get("priority")
-        if isinstance(priority, bool) or not isinstance(priority, int) or not 100 <= priority <= 4096:
-            yield Mistake(f"{path}.properties.priority", "must be a whole number from 100 to 4096")
-        elif (key := (str(values.get("direction")).lower(), priority)) in seen:
-            yield Mistake(f"{path}.properties.priority", f"{priority} is taken by another rule of that direction")
-        else:
-            seen.add(key)
+        if not NAME.fullmatch(name):
+            yield Mistake(f"{path}.name", f"`{name[:100]}` is not a name of a rule")
+        rule, mistakes = read_rule(name, item.get("properties"), f"{path}.properties")
+        yield from mistakes
+        if rule is None:
+            continue
+        other = seen.setdefault((rule.direction, rule.priority), name)
+        if other != name:
+            message = f"{rule.priority} is taken by the rule {other} of that direction"
+            yield CodedMistake(f"{path}.properties.priority", message, code=CONFLICT)
 
 
 def _group_mistakes(_call: Call, properties: Mapping[str, Any]) -> list[Mistake]:
@@ -219,22 +222,12 @@ def _shown_group(_call: Call, row: ResourceRow) -> dict[str, Any]:
     ]
     defaults = [
         {
-            "id": f"{row.id}/defaultSecurityRules/{name}",
-            "name": name,
+            "id": f"{row.id}/defaultSecurityRules/{rule.name}",
+            "name": rule.name,
             "type": f"{kind}/defaultSecurityRules",
-            "properties": {
-                "priority": priority,
-                "direction": direction,
-                "access": access,
-                "protocol": "*",
-                "sourceAddressPrefix": source,
-                "destinationAddressPrefix": destination,
-                "sourcePortRange": "*",
-                "destinationPortRange": "*",
-                "provisioningState": "Succeeded",
-            },
+            "properties": default_rule_body(rule),
         }
-        for name, priority, direction, access, source, destination in DEFAULT_RULES
+        for rule in DEFAULT_RULES
     ]
     return {**row.properties, "securityRules": own, "defaultSecurityRules": defaults}
 

@@ -11,15 +11,8 @@ from ipaddress import IPv4Address, IPv4Network
 from vmkiln.errors import InputError
 from vmkiln.host.network_namespace import FORBIDDEN_NETWORKS
 from vmkiln.host.packet_rule import Connection, deciding_rule
-from vmkiln.staging.user_network import (
-    INBOUND,
-    LOAD_BALANCER,
-    OUTBOUND,
-    Direction,
-    UserSubnet,
-    UserVirtualNetwork,
-    packet_rules,
-)
+from vmkiln.staging.security_rule import INBOUND, OUTBOUND, Direction
+from vmkiln.staging.user_network import LOAD_BALANCER, UserSubnet, UserVirtualNetwork, packet_rules
 from vmkiln.template.vm_profile import VirtualNetworkConfig
 
 DELEGATION = "Microsoft.ContainerInstance/containerGroups"

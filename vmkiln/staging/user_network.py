@@ -7,40 +7,17 @@ Sources: the ARM reference of Microsoft.Network; Azure's documentation of networ
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, collapse_addresses
 from typing import Any
 
 from vmkiln.errors import InputError
 from vmkiln.host.packet_rule import EVERYWHERE, PacketRule
+from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule, address, read_rule
 
 VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"
 SECURITY_GROUP = "Microsoft.Network/networkSecurityGroups"
 LOAD_BALANCER = IPv4Network("168.63.129.16/32")  # the address that Azure's load balancer probes from
 IN_VIRTUAL_NETWORK, FROM_LOAD_BALANCER, INTERNET = "virtualnetwork", "azureloadbalancer", "internet"
-PROTOCOLS = {"*": "", "tcp": "tcp", "udp": "udp", "icmp": "icmp", "esp": "esp", "ah": "ah"}
-
-
-class Direction(StrEnum):
-    """Which way a rule looks."""
-
-    INBOUND = "Inbound"
-    OUTBOUND = "Outbound"
-
-
-@dataclass(frozen=True)
-class SecurityRule:
-    """One rule of a network security group. Addresses are CIDR texts, `*` or service tags; a range is first, last."""
-
-    name: str
-    priority: int
-    direction: Direction
-    is_allowed: bool
-    protocol: str
-    sources: tuple[str, ...]
-    source_ports: tuple[tuple[int, int], ...]
-    destinations: tuple[str, ...]
-    destination_ports: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -70,22 +47,6 @@ class UserVirtualNetwork:
     def subnet(self, subnet_id: str) -> UserSubnet | None:
         """The subnet of this id, whatever the case."""
         return next((item for item in self.subnets if item.subnet_id.lower() == subnet_id.lower()), None)
-
-
-def _default(name: str, priority: int, direction: Direction, *, allow: bool, source: str, target: str) -> SecurityRule:
-    every = ((0, 65535),)
-    return SecurityRule(name, priority, direction, allow, "", (source,), every, (target,), every)
-
-
-INBOUND, OUTBOUND = Direction.INBOUND, Direction.OUTBOUND
-DEFAULT_RULES = (
-    _default("AllowVnetInBound", 65000, INBOUND, allow=True, source="VirtualNetwork", target="VirtualNetwork"),
-    _default("AllowAzureLoadBalancerInBound", 65001, INBOUND, allow=True, source="AzureLoadBalancer", target="*"),
-    _default("DenyAllInBound", 65500, INBOUND, allow=False, source="*", target="*"),
-    _default("AllowVnetOutBound", 65000, OUTBOUND, allow=True, source="VirtualNetwork", target="VirtualNetwork"),
-    _default("AllowInternetOutBound", 65001, OUTBOUND, allow=True, source="*", target="Internet"),
-    _default("DenyAllOutBound", 65500, OUTBOUND, allow=False, source="*", target="*"),
-)
 
 
 def packet_rules(network: UserVirtualNetwork, subnet: UserSubnet, direction: Direction) -> tuple[PacketRule, ...]:
@@ -119,8 +80,8 @@ def _networks(network: UserVirtualNetwork, rule: SecurityRule, texts: Iterable[s
                 found.append(LOAD_BALANCER)
             case tag if tag == INTERNET:
                 found += outside(network.address_space)
-            case _ if (address := _address(text)) is not None:
-                found += [address] if isinstance(address, IPv4Network) else []
+            case _ if (found_address := address(text)) is not None:
+                found += [found_address] if isinstance(found_address, IPv4Network) else []
             case _ if not rule.is_allowed:
                 found += outside(network.address_space)
     return tuple(collapse_addresses(found))
@@ -143,9 +104,10 @@ def _without(network: IPv4Network, taken: IPv4Network) -> Iterator[IPv4Network]:
         yield network
 
 
-def _address(text: str) -> IPv4Network | IPv6Network | None:
+def ipv4_prefix(text: Any) -> IPv4Network | None:
+    """An IPv4 network of an address space or a subnet; none for anything else, also with bits of a host."""
     try:
-        return ip_network(text, strict=False)
+        return IPv4Network(text) if isinstance(text, str) and "/" in text else None
     except ValueError:
         return None
 
@@ -207,59 +169,24 @@ def _network(
     return UserVirtualNetwork(vnet_id, space or tuple(item.prefix for item in subnets), tuple(subnets))
 
 
-def _properties(item: Mapping[str, Any]) -> Mapping[str, Any]:
+def _properties(item: Any) -> Mapping[str, Any]:
     """The `properties` of an ARM body; az prints them flat."""
+    if not isinstance(item, Mapping):
+        return {}
     found = item.get("properties")
     return found if isinstance(found, Mapping) else item
 
 
 def _prefixes(texts: Any) -> tuple[IPv4Network, ...]:
-    found = [_address(str(text)) for text in texts or ()]
-    return tuple(item for item in found if isinstance(item, IPv4Network))
+    found = [ipv4_prefix(text) for text in texts or ()]
+    return tuple(item for item in found if item is not None)
 
 
 def _rules(body: Mapping[str, Any], problems: list[str]) -> tuple[SecurityRule, ...]:
     own = []
-    for item in _properties(body).get("securityRules") or ():
-        try:
-            own.append(_rule(str(item.get("name")), _properties(item)))
-        except (KeyError, TypeError, ValueError) as error:
-            problems.append(f"`{body['id']}`, rule `{item.get('name')}`: {error}")
+    for index, item in enumerate(_properties(body).get("securityRules") or ()):
+        name = str(item.get("name") if isinstance(item, Mapping) else index)
+        rule, mistakes = read_rule(name, _properties(item), "properties")
+        own += [rule] if rule else []
+        problems += [f"`{body['id']}`, rule `{name}`: {mistake}" for mistake in mistakes]
     return (*sorted(own, key=lambda rule: rule.priority), *DEFAULT_RULES)
-
-
-def _rule(name: str, properties: Mapping[str, Any]) -> SecurityRule:
-    access = str(properties["access"]).lower()
-    if access not in {"allow", "deny"}:
-        raise ValueError(f"access is `{access}`, and may be Allow or Deny")
-    return SecurityRule(
-        name=name,
-        priority=int(properties["priority"]),
-        direction=Direction(str(properties["direction"]).capitalize()),
-        is_allowed=access == "allow",
-        protocol=PROTOCOLS[str(properties["protocol"]).lower()],
-        sources=_many(properties, "sourceAddressPrefix", "sourceApplicationSecurityGroups"),
-        source_ports=tuple(_port_range(text) for text in _many(properties, "sourcePortRange")),
-        destinations=_many(properties, "destinationAddressPrefix", "destinationApplicationSecurityGroups"),
-        destination_ports=tuple(_port_range(text) for text in _many(properties, "destinationPortRange")),
-    )
-
-
-def _many(properties: Mapping[str, Any], one: str, groups: str = "") -> tuple[str, ...]:
-    """The values of `one` and of its plural; the ids of application security groups, which no VM here is in."""
-    plural = properties.get(f"{one}es" if one.endswith("x") else f"{one}s") or ()
-    single = [properties[one]] if properties.get(one) else []
-    members = [str(group.get("id")) for group in properties.get(groups) or ()]
-    if not (single or plural or members):
-        raise ValueError(f"{one} is missing")
-    return tuple(str(text) for text in (*single, *plural, *members))
-
-
-def _port_range(text: str) -> tuple[int, int]:
-    if text == "*":
-        return 0, 65535
-    first, _, last = text.partition("-")
-    found = int(first), int(last or first)
-    if not 0 <= found[0] <= found[1] <= 65535:
-        raise ValueError(f"`{text}` is not a range of ports")
-    return found

@@ -20,8 +20,9 @@ from vmkiln.host.network_namespace import (
     UserRules,
     forbidden_networks,
 )
+from vmkiln.staging.security_rule import INBOUND, OUTBOUND
 from vmkiln.staging.topology import Placement, Topology, own_block, taken_by
-from vmkiln.staging.user_network import INBOUND, OUTBOUND, packet_rules
+from vmkiln.staging.user_network import packet_rules
 
 SSH_PORT = 22
 WINRM_PORT = 5986
