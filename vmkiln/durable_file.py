@@ -44,7 +44,9 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
     Raises: `StorageFailed` when it cannot be made.
     """
     with reported(f"making the folder {path}"):
-        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+        for folder in reversed(missing):  # `parents=True` would give those above the mode that the umask leaves
+            folder.mkdir(exist_ok=True, mode=mode)
         for above in path.parents:
             if above.stat().st_uid != os.getuid():
                 break

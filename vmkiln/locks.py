@@ -11,6 +11,8 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder
+
 PAUSE_SECONDS = 0.2
 
 
@@ -25,7 +27,7 @@ async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _no
     The folder is made. `waiting` is called once when there is another. The wait ends with the holder, whose own
     commands and downloads all have time limits.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     lock = directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

@@ -14,6 +14,7 @@ from vmkiln.host.firmware import find_firmware
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
+from vmkiln.private_folder import make_private
 from vmkiln.run import ballast, cleaning_up
 from vmkiln.run.admission import Room
 from vmkiln.run.build_host import BuildHost
@@ -31,6 +32,7 @@ SPARED_MIB = 512
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
     """The database, after what dead runs left behind was cleaned up."""
     make_folder(settings.home)
+    make_private(settings.home, tell)
     ballast.thrown_off_when_low(settings.home)
     with database.opened(settings.database_place, home=settings.home) as store:
         cleaning_up.end_leftovers(settings, store, tell)

@@ -6,6 +6,7 @@ One service at a time works in a state directory; it holds a lock there.
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,6 +23,7 @@ from vmkiln.api.route import Access, Answer, Parts
 from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 from vmkiln.portal.application import with_portal
+from vmkiln.private_folder import make_private
 from vmkiln.run.attempt import Build
 from vmkiln.run.blob_storage import BlobStorage, external_service
 from vmkiln.run.host_identity import HostIdentity
@@ -37,6 +39,7 @@ from vmkiln.store.database import Store
 from vmkiln.tracing import Export
 
 BACKGROUND_THREADS = 32
+log = logging.getLogger(__name__)
 
 
 def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None = None) -> Build:
@@ -54,7 +57,10 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
 
 @contextlib.contextmanager
 def only_service(settings: Settings) -> Iterator[None]:
-    """The lock of the one service of a state directory. Raises: `InputError` when another holds it."""
+    """The lock of the one service of a state directory, which is made its owner's alone.
+
+    Raises: `InputError` when another holds it.
+    """
     make_folder(settings.home)
     path = settings.home / "service.lock"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -65,6 +71,7 @@ def only_service(settings: Settings) -> Iterator[None]:
             raise InputError(
                 f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
             ) from None
+        make_private(settings.home, log.warning, is_thorough=True)
         yield
     finally:
         os.close(descriptor)

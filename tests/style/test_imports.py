@@ -16,7 +16,8 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"staging", "packer", "images"},
     {"template", "host", "store"},
     {"settings"},
-    {"durable_file", "secret_mask", "harmless_text", "locks"},
+    {"locks"},
+    {"durable_file", "secret_mask", "harmless_text", "private_folder"},
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -34,7 +34,7 @@ def test_an_image_lies_under_the_digest_of_its_content_and_is_read_only(tmp_path
     image = put(tmp_path)
     assert image.path == tmp_path / hashlib.sha256(b"disk").hexdigest() / "disk.qcow2"
     assert image.path.read_bytes() == b"disk"
-    assert image.path.stat().st_mode & 0o777 == 0o444
+    assert image.path.stat().st_mode & 0o777 == 0o400
 
 
 def test_what_was_put_there_is_found_again_newest_first(tmp_path: Path) -> None:

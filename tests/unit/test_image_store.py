@@ -73,7 +73,7 @@ async def test_sealing_makes_a_file_read_only_and_gives_its_digest(tmp_path: Pat
     file = tmp_path / "f"
     file.write_bytes(b"abc")
     assert await sealed(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert file.stat().st_mode & 0o777 == 0o444
+    assert file.stat().st_mode & 0o777 == 0o400
 
 
 def test_a_place_that_is_taken_is_not_replaced(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_where_no_link_can_be_made_the_file_is_copied_whole(tmp_path: Path, monk
     monkeypatch.setattr(Path, "hardlink_to", refused_across)
     link_or_copy(source, target)
     assert target.read_bytes() == b"content"
-    assert target.stat().st_mode & 0o777 == 0o444
+    assert target.stat().st_mode & 0o777 == 0o400
     with pytest.raises(FileExistsError):
         link_or_copy(source, target)
     assert names_in(tmp_path) == {"source", "target"}

@@ -23,7 +23,7 @@ async def test_the_image_is_a_whole_qcow2_file_that_nobody_may_write(store: Stor
     artifact = to_managed_image(tmp_path, store, facts)
     assert (artifact.artifact_id, artifact.artifact_uri) == (IMAGE_ID, "")
     assert artifact.path.is_relative_to(tmp_path / "images")
-    assert artifact.path.stat().st_mode & 0o777 == 0o444
+    assert artifact.path.stat().st_mode & 0o777 == 0o400
     disk = Disk(artifact.path, "qcow2")
     assert await is_sound(disk)
     assert await virtual_size(disk) == 7 * MIB // 2

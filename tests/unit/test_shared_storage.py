@@ -161,7 +161,7 @@ async def test_what_one_host_published_another_has_once_and_whole(fleet: Fleet, 
         await verified(image)
     assert fleet.b.shared.images.fetch(image) == image
     assert await verified(image) == image
-    assert image.path.stat().st_mode & 0o777 == 0o444
+    assert image.path.stat().st_mode & 0o777 == 0o400
     fleet.b.restart()
     fleet.b.shared.images.fetch(image)
     fleet.a.shared.images.fetch(fleet.a.image())

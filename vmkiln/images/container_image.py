@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from vmkiln.durable_file import sync, sync_all
+from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
@@ -80,7 +80,7 @@ async def obtain_container_image(
 
     Raises: `HostUnfit` when busybox is missing or not static, Perl is missing, or the kernel cannot be had.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     kernel = await obtain_kernel(directory / "kernel", progress=progress)
     busybox = await _static_busybox()
     perl = shutil.which("perl")
@@ -147,7 +147,7 @@ async def _make(
         await _packer_disk(workplace, programs, relay)
         (workplace / "record.json").write_text(json.dumps(record))
         for path in workplace.iterdir():
-            path.chmod(0o444)
+            path.chmod(0o400)
         await asyncio.to_thread(sync_all, workplace)
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)  # one without a record
         workplace.rename(place)

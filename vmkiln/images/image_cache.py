@@ -106,7 +106,7 @@ def _put(directory: Path, file: Path, image: SourceImage) -> None:
         file.rename(temporary / image.path.name)
         record = {name: value for name, value in asdict(image).items() if name != "path"}
         record |= {"file": image.path.name, "created": image.created.isoformat()}
-        write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o644)
+        write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o600)
         if place.exists() and not _is_recorded(place):
             shutil.rmtree(place)
         if not place.exists() and _moved(temporary, place):
@@ -172,7 +172,7 @@ def _state(path: Path) -> list[int]:
 
 def _remember_check(path: Path) -> None:
     with contextlib.suppress(StorageFailed, OSError):  # the file is then just read once more
-        write_whole(path.parent / CHECKED, json.dumps(_state(path)).encode(), mode=0o644)
+        write_whole(path.parent / CHECKED, json.dumps(_state(path)).encode(), mode=0o600)
 
 
 def remove(image: SourceImage) -> None:

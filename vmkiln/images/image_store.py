@@ -107,7 +107,7 @@ def _publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
         source = flat
         for name in names:
             target = temporary / name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             link_or_copy(source, target)
             source = target
         for folder in {temporary, *(path.parent for path in temporary.rglob("*"))}:
@@ -170,8 +170,8 @@ def copy_sparse(source: Path, target: Path) -> None:
 
 
 def seal(path: Path) -> None:
-    """Make a finished file read-only and wait until it is on disk."""
-    path.chmod(0o444)
+    """Make a finished file read-only, its owner's alone, and wait until it is on disk."""
+    path.chmod(0o400)
     sync(path)
 
 

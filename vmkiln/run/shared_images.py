@@ -86,7 +86,7 @@ class SharedImages:
             if image.path.is_file():
                 return image
             try:
-                self._objects.get_file(key, image.path, digest=image.digest, mode=0o444)
+                self._objects.get_file(key, image.path, digest=image.digest, mode=0o400)
             except ObjectMissing as error:
                 raise ImageNotFound(f"the object of the image {image.artifact_id} is gone: {key}") from error
             except ImageUnsafe:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vmkiln.durable_file import FULL
+from vmkiln.private_folder import private_file
 
 MOST_BYTES = 256 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024
@@ -32,7 +33,7 @@ class CustomizationLog:
         self.path = path
         self.run_id = run_id
         self.dropped_bytes = 0
-        self._file = path.open("ab", buffering=0)
+        self._file = private_file(path, "ab", buffering=0)
         self._room = most_bytes - tail_bytes - self._file.tell()
         self._tail: deque[bytes] = deque()
         self._tail_room = tail_bytes

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.private_folder import private_file
 from vmkiln.store.object_store import ObjectStore, StoredObject
 
 PIECE_BYTES = 1024**2
@@ -83,7 +84,7 @@ class FollowedLog:
 
     def _append(self, file: Path, here: int, pieces: Sequence[StoredObject]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with file.open("ab", buffering=0) as target:
+        with private_file(file, "ab", buffering=0) as target:
             for piece in pieces:
                 position = here - place_of(piece.key)[1] * PIECE_BYTES
                 if position < 0:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from vmkiln.errors import DownloadFailed
+from vmkiln.private_folder import private_file
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
 
 ATTEMPTS = 5
@@ -153,7 +154,7 @@ async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, 
     try:
         async with client.stream("GET", uri) as response:
             response.raise_for_status()
-            with temporary.open("wb") as target:
+            with private_file(temporary, "wb") as target:
                 async for chunk in response.aiter_bytes(CHUNK_BYTES):
                     size += len(chunk)
                     if size > MOST_BYTES:
@@ -182,7 +183,7 @@ def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[st
     if not source.is_relative_to(local_files.directory.resolve()):
         raise DownloadFailed(f"{script.path}: `{script.uri}` lies outside the template's folder")
     try:
-        with open(source, "rb", opener=_carefully) as opened, file.open("wb") as target:
+        with open(source, "rb", opener=_carefully) as opened, private_file(file, "wb") as target:
             if not source.is_file():
                 raise DownloadFailed(f"{script.path}: `{script.uri}` is not a regular file")
             digest, size = hashlib.sha256(), 0
