@@ -19,6 +19,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── ValidationFailed         an in-VM validation ended with an error
 │   ├── DistributionFailed       a distribute target could not be written
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
+│   ├── LoginTimedOut            Packer could not log in to a VM in the time that a VM has for booting
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
 │   ├── LogLost                  what a VM says could not be read or kept any more
@@ -195,6 +196,12 @@ class RunTimedOut(RunFailed):
     """buildTimeoutInMinutes was reached."""
 
     code = "BuildTimeout"
+
+
+class LoginTimedOut(RunFailed):
+    """Packer could not log in to a VM in the time that a VM has for booting."""
+
+    code = "LoginTimeout"
 
 
 class NamespaceLost(RunFailed):

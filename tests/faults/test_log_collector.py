@@ -12,6 +12,7 @@ from workflow.steps import a_machine, a_network
 from vmkiln.errors import LogLost
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.qemu import Accelerator
+from vmkiln.run.login_wait import LoginWait
 from vmkiln.run.vm_pair import VmPair, work
 from vmkiln.staging import container_group
 
@@ -38,6 +39,7 @@ async def test_a_log_that_cannot_be_written_ends_the_run_with_a_named_cause(
         vm=a_machine("build-vm"),
         directory=folder,
         on_output=write,
+        login=LoginWait(asyncio.Event(), print),
     )
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with namespace.opened() as inside, asyncio.timeout(30):

@@ -10,6 +10,7 @@ from qemu.qmp import EventListener
 from vmkiln.errors import StorageFull
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.run import vm_pair
+from vmkiln.run.login_wait import LoginWait
 
 
 @pytest.fixture
@@ -37,10 +38,10 @@ async def tell(errors: EventListener, action: str) -> None:
 
 
 async def packer_done(vm: VirtualMachine) -> int:
-    instance: Any = SimpleNamespace(machine=a_vm(EventListener()))
+    instance: Any = SimpleNamespace(machine=a_vm(EventListener()), started=asyncio.Event())
     lost = asyncio.get_running_loop().create_future()
     async with asyncio.timeout(10):
-        return await vm_pair._packer_done(instance, vm, lost, lambda: False)
+        return await vm_pair._packer_done(instance, vm, lost, lambda: False, LoginWait(asyncio.Event(), print))
 
 
 async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "asyncio.Future[int]") -> None:

@@ -174,6 +174,22 @@ def test_a_timeout_says_so(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     assert flow.state() == ("Failed", "BuildTimeout")
 
 
+def test_the_hint_of_a_timeout_has_the_end_of_the_console(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(_entered: Any) -> Disk:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            error.add_note("the end of the console of build-vm:\nRun /init")  # as vm_pair.work does
+            raise
+        raise AssertionError
+
+    monkeypatch.setattr(customizing, "customize", forever)
+    monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", 0.05)
+    with pytest.raises(RunTimedOut) as caught:
+        flow.run()
+    assert caught.value.hint == "buildTimeoutInMinutes is 0.0\nthe end of the console of build-vm:\nRun /init"
+
+
 def test_a_timeout_of_something_else_is_not_taken_for_the_builds(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(customizing, "customize", failing(TimeoutError("a socket")))
     with pytest.raises(TimeoutError):

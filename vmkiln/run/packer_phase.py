@@ -19,9 +19,10 @@ from vmkiln.host.iso_image import make_iso
 from vmkiln.host.qemu import Disk, Firmware
 from vmkiln.packer.packer_output import BuildError, Connected, Line, PackerOutput, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
+from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run import Phase
 from vmkiln.run.run_context import Entered, Staged
-from vmkiln.run.run_event import LogLine, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, work
 from vmkiln.staging import build_vm, cloud_init_seed, container_group
 from vmkiln.staging.customization_log import CustomizationLog
@@ -32,6 +33,7 @@ from vmkiln.staging.storage_account import LOGS
 CONTAINER_GROUPS = "Microsoft.ContainerInstance/containerGroups"
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 DISKS = "Microsoft.Compute/disks"
+LATER_SECONDS = 60
 NETWORK_INTERFACES = "Microsoft.Network/networkInterfaces"
 
 
@@ -70,15 +72,18 @@ class PhaseResult:
 
 
 def connection(staged: Staged, private_key: str) -> Connection:
-    """How Packer logs in, for as long as the whole build may take."""
-    timeout = staged.request.template.build_timeout_seconds
+    """How Packer logs in; it gives up a little later than `login_wait.py`, which knows what the console says."""
+    timeout = min(LOGIN_SECONDS + LATER_SECONDS, staged.request.template.build_timeout_seconds)
     return Connection(
         container_group.RELAY_PORT, cloud_init_seed.USER, private_key, timeout, cloud_init_seed.SCRIPT_FOLDER
     )
 
 
 async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
-    """Do the phase's work. Raises: `VirtualMachineLost` when a VM ends too early."""
+    """Do the phase's work.
+
+    Raises: `VirtualMachineLost` when a VM ends too early, `LoginTimedOut` when Packer cannot log in.
+    """
     staged = entered.staged
     login = new_key(cloud_init_seed.KEY_COMMENT)
     seed = staged.directory / f"{work_order.vm_name}-seed.iso"
@@ -123,6 +128,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
             vm=build_vm.describe(vm, staged.network),
             directory=staged.directory,
             on_output=lambda chunk: _tell(staged, work_order, log, progress, output.feed(chunk)),
+            login=LoginWait(progress.is_connected, lambda text: staged.tell(Notice(text, is_warning=True))),
         )
         outcome = await work(
             entered.namespace,

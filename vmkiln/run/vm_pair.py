@@ -7,7 +7,7 @@ Used for customizing and for validating. The two VMs start together; the contain
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, Sto
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine, running
+from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
 REPORT_SECONDS = 20
@@ -24,12 +25,13 @@ POWER_OFF_SECONDS = 90
 
 @dataclass(frozen=True)
 class VmPair:
-    """The two machines, the run's folder their sockets are in, and what reads Packer's output."""
+    """The two machines, the run's folder with their sockets, what reads Packer's output, the wait for its login."""
 
     container_group: Machine
     vm: Machine
     directory: Path
     on_output: Callable[[bytes], None]
+    login: LoginWait
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,17 @@ async def work(
 
     Raises: within seconds, `VirtualMachineLost` when either VM ends too early or otherwise than by powering off,
     `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept, `NamespaceLost` when the
-    namespaces end; `StorageFull` when this host has no room for what the VM writes.
+    namespaces end; `StorageFull` when this host has no room for what the VM writes; `LoginTimedOut` when Packer has
+    not logged in at the limit. A cancel leaves with the end of the consoles as a note, for a time-out to show.
     """
     try:
         async with contextlib.AsyncExitStack() as stack:
             group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
             instance = await stack.enter_async_context(group)
             vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
-            exit_status = await _packer_done(instance, vm, egress_lost, may_power_off)
+            exit_status = await _noting(
+                instance, vm, _packer_done(instance, vm, egress_lost, may_power_off, pair.login)
+            )
             if power_off and exit_status == 0:
                 if not vm.ended.done():
                     await _powered_off(vm, asked=may_power_off())
@@ -80,13 +85,18 @@ async def _packer_done(
     vm: VirtualMachine,
     egress_lost: "asyncio.Future[str]",
     may_power_off: Callable[[], bool],
+    login: LoginWait,
 ) -> int:
     packer = asyncio.create_task(finished(instance))
     stopped = asyncio.create_task(vm.stopped_by_full_disk())
+    logging_in = asyncio.create_task(logged_in(instance, vm, login))
     try:
         unheard = (instance.machine.unheard, vm.unheard)
         waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, *unheard]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waiting, logging_in], return_when=asyncio.FIRST_COMPLETED)
+        if not any(future.done() for future in waiting):
+            logging_in.result()  # it raises when Packer did not log in
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for failure in unheard:
             if failure.done():
                 error = failure.result()
@@ -105,8 +115,17 @@ async def _packer_done(
             raise _lost(vm, "while Packer was working on it")
         return packer.result()
     finally:
-        packer.cancel()
-        stopped.cancel()
+        for task in (packer, stopped, logging_in):
+            task.cancel()
+        await asyncio.gather(packer, stopped, logging_in, return_exceptions=True)
+
+
+async def _noting(instance: ContainerInstance, vm: VirtualMachine, work: Awaitable[int]) -> int:
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        error.add_note(console_ends(instance, vm))
+        raise
 
 
 def _ended_well(vm: VirtualMachine) -> bool:

@@ -74,8 +74,11 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            minutes = timeout_seconds // 60
-            raise RunTimedOut(TIMEOUT_MESSAGE, hint=f"buildTimeoutInMinutes is {minutes}") from error
+            # what was interrupted may have left a note: the end of the consoles
+            interrupted = error.__cause__ or error.__context__  # the latter before Python 3.12
+            notes = getattr(interrupted, "__notes__", ())
+            hint = "\n".join([f"buildTimeoutInMinutes is {timeout_seconds // 60}", *notes])
+            raise RunTimedOut(TIMEOUT_MESSAGE, hint=hint) from error
     except NOT_OURS_TO_END:
         raise
     except asyncio.CancelledError as error:

@@ -1,0 +1,103 @@
+"""The time until Packer has logged in to a VM: what the VM's console says meanwhile, and a limit of its own.
+
+A guest that hangs while it boots is silent for ever. The user then sees what it said last, and the run ends long before
+`buildTimeoutInMinutes`, which is for the customizers.
+Source of the limit: the customization.log of Azure Image Builder ("Waiting for SSH ... up to timeout: 20m0s").
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmkiln.errors import LoginTimedOut
+from vmkiln.harmless_text import harmless
+from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.staging.container_group import ContainerInstance
+
+LOGIN_SECONDS = 20 * 60
+SILENCE_SECONDS = 60
+LOOK_SECONDS = 1.0
+CONSOLE_LINES = 20
+
+
+@dataclass(frozen=True)
+class LoginWait:
+    """What is waited for: `is_connected` is set when Packer has logged in; `tell` gets a sentence for the user."""
+
+    is_connected: asyncio.Event
+    tell: Callable[[str], None]
+    limit_seconds: float = LOGIN_SECONDS
+    silence_seconds: float = SILENCE_SECONDS
+
+
+async def logged_in(instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait) -> None:
+    """Return when Packer has logged in. After each while of silence the console's last line is told.
+
+    The while doubles with each time, until the console says something new.
+
+    Raises: `LoginTimedOut` at the limit, with the end of the console.
+    """
+    loop = asyncio.get_running_loop()
+    began = changed = loop.time()
+    patience, seen = wait.silence_seconds, _Seen.of(instance, vm)
+    while not wait.is_connected.is_set():
+        try:
+            async with asyncio.timeout(min(LOOK_SECONDS, wait.silence_seconds)):
+                await wait.is_connected.wait()
+        except TimeoutError:
+            now = loop.time()
+            if now - began >= wait.limit_seconds:
+                raise _timed_out(instance, vm, wait.limit_seconds) from None
+            if (latest := _Seen.of(instance, vm)) != seen:
+                seen, changed, patience = latest, now, wait.silence_seconds
+            elif now - changed >= patience:
+                wait.tell(silence(instance, vm, round(now - changed)))
+                patience *= 2
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the two VMs have said so far, and whether Packer runs."""
+
+    vm: bytes
+    container_group: bytes
+    is_started: bool
+
+    @classmethod
+    def of(cls, instance: ContainerInstance, vm: VirtualMachine) -> "_Seen":
+        return cls(bytes(vm.console), bytes(instance.machine.console), instance.started.is_set())
+
+
+def silence(instance: ContainerInstance, vm: VirtualMachine, seconds: int) -> str:
+    """What is waited for, for the user; with the last line of the console of the VM that keeps the others waiting."""
+    machine = vm if instance.started.is_set() else instance.machine
+    waiting = f"Packer waits to log in to the {vm.name}" if machine is vm else "Packer has not started yet"
+    line = last_line(machine.console)
+    said = f"the last line of its console is `{line}`" if line else "its console has said nothing"
+    return f"{waiting}; {machine.name} has been silent for {seconds} s: {said}"
+
+
+def last_line(console: bytes | bytearray) -> str:
+    """The last line of a console that has something to read, made harmless."""
+    lines = (harmless(line).strip() for line in reversed(bytes(console).decode(errors="replace").splitlines()))
+    return next((line[:200] for line in lines if line), "")
+
+
+def console_end(vm: VirtualMachine) -> str:
+    """The end of a VM's console, for a hint."""
+    lines = [harmless(line) for line in vm.last_console_lines(CONSOLE_LINES).splitlines()]
+    return f"the end of the console of {vm.name}:\n" + ("\n".join(lines) or "(nothing)")
+
+
+def console_ends(instance: ContainerInstance, vm: VirtualMachine) -> str:
+    """The consoles that a time-out has to show: the VM's, and the container group's while Packer does not run."""
+    return console_end(vm) if instance.started.is_set() else f"{console_end(instance.machine)}\n{console_end(vm)}"
+
+
+def _timed_out(instance: ContainerInstance, vm: VirtualMachine, limit_seconds: float) -> LoginTimedOut:
+    limit = f"{round(limit_seconds / 60, 3):g} minutes"
+    if instance.started.is_set():
+        text = f"Packer could not log in to the {vm.name} within {limit}"
+    else:
+        text = f"Packer did not start in its container group within {limit}"
+    return LoginTimedOut(text, hint=console_ends(instance, vm))
