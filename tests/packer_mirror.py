@@ -10,7 +10,9 @@ import hashlib
 import io
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import zipfile
@@ -152,6 +154,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the key and the file `mirror` go")
     parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the key goes too
     version = version_of(given.program)
     with signing() as signer, serving(given.port) as mirror:
         mirror.files |= release_files(signer, version, given.program.read_bytes())
