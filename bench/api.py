@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from vmkiln.api.first_start import DEFAULT_SUBSCRIPTION, owner_file, read_credentials
+from vmkiln.api.identity.first_start import DEFAULT_SUBSCRIPTION, owner_file, read_credentials
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow, RunRow
 
@@ -58,7 +58,7 @@ def fill(store: Store, templates: int, runs: int) -> None:
     ]
     store.resources.put(group)
     store.resources.insert_many(rows)
-    store.add_runs(
+    store.runs.add_many(
         [
             RunRow(
                 run_id=str(uuid.uuid4()),

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from vmkiln.run.admission import Room
-from vmkiln.run.image_builder import ImageBuilder
+from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.run.room import Room
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened

@@ -11,16 +11,18 @@ from typing import Any
 
 import httpx
 
-from vmkiln.api.application import application
-from vmkiln.api.dispatcher import Dispatcher, RouteTable
-from vmkiln.api.issuer import Issuer, issuer_of, new_key
+from vmkiln.api.identity.caller import Caller, Permission, Rights
+from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
+from vmkiln.api.protocol.application import application
+from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
-from vmkiln.api.route import Answer, Caller, Parts, Permission, Rights
 from vmkiln.errors import ArmError
-from vmkiln.run.admission import NOTHING, Place, Room
-from vmkiln.run.shared_storage import SharedStorage
-from vmkiln.run.tally import Tally
+from vmkiln.fleet.admission import Place
+from vmkiln.fleet.tally import Tally
+from vmkiln.run.room import NOTHING, Room
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
 
@@ -99,7 +101,7 @@ class InstantWork(RecordedWork):
     def deleting(self, template_id: str, operation_id: str) -> None:
         assert self.store is not None
         self.store.resources.delete(template_id)
-        self.store.forget_template(template_id.lower())
+        self.store.runs.forget_template(template_id.lower())
         self.store.operations.end(operation_id)
 
 

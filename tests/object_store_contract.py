@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import ImageUnsafe, ObjectMissing, SharedStorageFailed
-from vmkiln.store import object_store
-from vmkiln.store.object_store import ObjectStore
+from vmkiln.sharing import object_store
+from vmkiln.sharing.object_store import ObjectStore
 
 MIB = 1024**2
 GROUP = "staging/IT_rg_web(1)_0a.b"

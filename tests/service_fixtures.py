@@ -10,7 +10,7 @@ from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, 
 from loop_thread import in_a_thread
 from stub_build import stub_build
 
-from vmkiln.run.image_builder import ImageBuilder
+from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 

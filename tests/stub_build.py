@@ -16,12 +16,12 @@ from typing import Any
 from vmkiln.errors import CustomizationFailed
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
-from vmkiln.run import distributing, run_directory, workflow
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.run import Phase
-from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.run.shared_storage import SharedStorage
+from vmkiln.run import distributing, workflow
+from vmkiln.run.run_context import BuildHost, RunRequest, Tell
+from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
+from vmkiln.staging import run_directory
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.staging_resource_group import StagingResourceGroup, resource
 from vmkiln.store.database import Store
@@ -70,7 +70,9 @@ def _made(store: Store, group: StagingResourceGroup) -> Iterator[None]:
     )
     with contextlib.ExitStack() as stack:
         for kind, name, detail in entries:
-            store.resource_exists(stack.enter_context(resource(group, store, type=kind, name=name, detail=detail)))
+            store.staging.resource_exists(
+                stack.enter_context(resource(group, store, type=kind, name=name, detail=detail))
+            )
         yield
 
 
@@ -95,17 +97,17 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     store, run_id = host.store, request.run_id
     with run_directory.held(host.settings.runs, run_id, attempt=request.attempt) as directory:
         try:
-            store.begin_phase(run_id, Phase.BUILDING)
+            store.runs.begin_phase(run_id, Phase.BUILDING)
             assert request.submission is not None
-            store.use_staging_group(request.submission.group.name, run_id=run_id)
+            store.staging.use_group(request.submission.group.name, run_id=run_id)
             group = replace(request.submission.group, run_id=run_id)
-            store.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
+            store.runs.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
             await asyncio.sleep(PHASE_SECONDS)
             with (
                 _made(store, group),
                 CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log,
             ):
-                store.begin_phase(run_id, Phase.CUSTOMIZING)
+                store.runs.begin_phase(run_id, Phase.CUSTOMIZING)
                 for step in request.template.properties.customize:
                     for line in step.inline if isinstance(step, ShellCustomizer) else ():
                         log.write(line, kind="OUT")
@@ -119,7 +121,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                             for number in range(FLOOD_LINES):
                                 log.write(f"line {number} of many", kind="OUT")
             await asyncio.sleep(PHASE_SECONDS)
-            store.begin_phase(run_id, Phase.DISTRIBUTING)
+            store.runs.begin_phase(run_id, Phase.DISTRIBUTING)
             steps = request.template.properties.customize
             if any("publish" in step.inline for step in steps if isinstance(step, ShellCustomizer)):
                 await _publish(host, request, group, directory, tell)
@@ -131,8 +133,8 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                     file = group.storage_account.blob(f"vhds/{target.run_output_name}.vhd")
                     file.write_bytes(bytes(1024))
                     uri = file.as_uri()
-                store.put_run_output(RunOutputRow(run_id, target.run_output_name, artifact, uri, "Succeeded", ""))
+                store.images.put_output(RunOutputRow(run_id, target.run_output_name, artifact, uri, "Succeeded", ""))
             await asyncio.sleep(PHASE_SECONDS)
         finally:
-            store.begin_phase(run_id, Phase.CLEANING_UP)
+            store.runs.begin_phase(run_id, Phase.CLEANING_UP)
     return ""

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from stub_build import stub_build
 
-from vmkiln import serving
-from vmkiln.api.access_control import AccessControl
-from vmkiln.api.first_start import ensure_owner, service_directory
-from vmkiln.api.issuer import ensure_issuer
-from vmkiln.api.tls import ensure_tls, listen_names, names_of
+from vmkiln import preparation
+from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.first_start import ensure_owner, service_directory
+from vmkiln.api.identity.issuer import ensure_issuer
+from vmkiln.api.identity.tls import ensure_tls, listen_names, names_of
 from vmkiln.listener import Address, bound, serve
-from vmkiln.run.admission import Room
-from vmkiln.service import opened_store
+from vmkiln.preparation import opened_store
+from vmkiln.run.room import Room
 from vmkiln.serving import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import utc_now
@@ -53,7 +53,7 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     if cpus := os.environ.get("STUB_CPUS"):
-        serving.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
+        preparation.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
     try:
         asyncio.run(main(Settings(Path(sys.argv[1]))))
     except asyncio.CancelledError:

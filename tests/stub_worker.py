@@ -15,15 +15,15 @@ from pathlib import Path
 import stub_build
 
 from vmkiln.cli.interrupts import host_to_end
-from vmkiln.run.admission import Room
-from vmkiln.run.attempt import HostWork
-from vmkiln.run.host_identity import HostIdentity
-from vmkiln.run.hosting import Hosting
+from vmkiln.fleet.attempt import HostWork
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.hosting import Hosting
+from vmkiln.preparation import opened_store
+from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.run.shared_storage import shared_storage
-from vmkiln.service import opened_store
 from vmkiln.serving import only_service
 from vmkiln.settings import Settings, read_settings
+from vmkiln.sharing.shared_storage import shared_storage
 
 
 def note(request: RunRequest, what: str) -> None:

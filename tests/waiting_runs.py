@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vmkiln.run.image_builder import queued_run
+from vmkiln.fleet.image_builder import queued_run
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
 
@@ -43,5 +43,7 @@ def add_waiting_runs(
     store.resources.insert_many(rows)
     begin = datetime.now(UTC) - WAITED
     runs = [queued_run(row, run_id=str(uuid.uuid4()), reason="request") for row in rows]
-    store.add_runs([type(run)(**{**vars(run), "started": begin + timedelta(seconds=n)}) for n, run in enumerate(runs)])
+    store.runs.add_many(
+        [type(run)(**{**vars(run), "started": begin + timedelta(seconds=n)}) for n, run in enumerate(runs)]
+    )
     return [run.run_id for run in runs]

@@ -14,27 +14,28 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from vmkiln.api import deployments, resource_groups
-from vmkiln.api.application import application
-from vmkiln.api.dispatcher import Dispatcher, RouteTable
-from vmkiln.api.issuer import Issuer
+from vmkiln.api.identity.caller import Access
+from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.protocol.application import application
+from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
-from vmkiln.api.route import Access, Answer, Parts
+from vmkiln.api.resources import deployments, resource_groups
+from vmkiln.blobs.blob_server import find_azurite
+from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
+from vmkiln.fleet.attempt import Build
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.portal.application import with_portal
+from vmkiln.preparation import host_capacity, prepared_host
 from vmkiln.private_folder import make_private
-from vmkiln.run.attempt import Build
-from vmkiln.run.blob_storage import BlobStorage, external_service
-from vmkiln.run.host_identity import HostIdentity
-from vmkiln.run.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
-from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.run.workflow import execute
-from vmkiln.service import host_capacity, prepared_host
 from vmkiln.settings import Settings
-from vmkiln.staging.blob_server import find_azurite
+from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
 from vmkiln.tracing import Export
 

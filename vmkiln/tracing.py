@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from vmkiln.errors import InputError
-from vmkiln.run.run_trace import Span
+from vmkiln.fleet.run_trace import Span
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

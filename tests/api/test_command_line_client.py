@@ -13,13 +13,13 @@ from loop_thread import in_a_thread
 from stub_build import stub_build
 from typer.testing import CliRunner, Result
 
-from vmkiln.api.access_control import AccessControl
-from vmkiln.api.first_start import ensure_owner, service_directory
-from vmkiln.api.issuer import ensure_issuer
-from vmkiln.api.tls import ensure_tls
+from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.first_start import ensure_owner, service_directory
+from vmkiln.api.identity.issuer import ensure_issuer
+from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.cli import arm_client
 from vmkiln.cli.arm_client import ArmClient, refusal, seconds_of
-from vmkiln.cli.login import service_url
+from vmkiln.cli.commands.login import service_url
 from vmkiln.cli.main import app
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.listener import Address, bound, serve

@@ -6,7 +6,7 @@ import pytest
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
 from vmkiln.errors import HostUnfit
-from vmkiln.run import submitting
+from vmkiln.provisioning import submitting
 from vmkiln.staging import script_copy
 
 GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/none"
@@ -156,7 +156,7 @@ def test_a_failed_run_tells_where_its_log_is_in_its_status_and_its_operation(liv
     error = live.get(url, api_version=None).json()["error"]
     assert error == {"code": "PackerBuildFailed", "message": message}
     group = template["properties"]["exactStagingResourceGroup"]
-    run_id = live.parts.store.runs_of_template(TEMPLATE)[0].run_id
+    run_id = live.parts.store.runs.of_template(TEMPLATE)[0].run_id
     told = message.partition("During the image build a failure has occurred. ")[2]
     assert told.startswith(f"Packer build logs are at location {group}/providers/Microsoft.Storage/storageAccounts/")
     assert told.endswith(
@@ -186,8 +186,8 @@ def test_a_second_cancel_is_refused_in_azures_words(live: Service) -> None:
     provisioned(live, TEMPLATE, a_template("wait"))
     live.request("POST", f"{TEMPLATE}/run")
     wait_for(lambda: live.get(TEMPLATE).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
-    run_id = live.parts.store.runs_of_template(TEMPLATE)[0].run_id
-    assert live.parts.store.ask_to_cancel(run_id)
+    run_id = live.parts.store.runs.of_template(TEMPLATE)[0].run_id
+    assert live.parts.store.runs.ask_to_cancel(run_id)
     status = live.get(TEMPLATE).json()["properties"]["lastRunStatus"]
     assert (status["runState"], status["message"]) == ("Canceling", "Canceling image build")
     second = live.request("POST", f"{TEMPLATE}/cancel")

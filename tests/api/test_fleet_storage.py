@@ -22,14 +22,14 @@ from in_process import (
 from service_fixtures import working
 from stub_build import stub_build
 
+from vmkiln.blobs.blob_storage import account_of
+from vmkiln.fleet.image_builder import ImageBuilder, queued_run
 from vmkiln.images.image_store import sha256_of
-from vmkiln.run import shared_storage
-from vmkiln.run.blob_storage import account_of
-from vmkiln.run.image_builder import ImageBuilder, queued_run
-from vmkiln.run.shared_storage import SharedStorage
 from vmkiln.settings import Settings
+from vmkiln.sharing import shared_storage
+from vmkiln.sharing.object_store import open_object_store
+from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import opened
-from vmkiln.store.object_store import open_object_store
 
 RUNS = f"{TEMPLATE}/providers/Vmkiln.Builds/runs"
 
@@ -101,7 +101,7 @@ def test_an_image_of_another_host_is_had_here_and_deleted_everywhere(fleet: Flee
     provisioned(service, TEMPLATE, a_template("publish"))
     service.request("POST", f"{TEMPLATE}/run")
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-    image = service.parts.store.image(IMAGE)
+    image = service.parts.store.images.find(IMAGE)
     assert image is not None
     assert service.parts.shared is not None
     service.parts.shared.images.fetch(image)
@@ -129,10 +129,10 @@ def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
     row = store.resources.get(TEMPLATE)
     assert row is not None
     run = queued_run(row, run_id=str(uuid.uuid4()), reason="request")
-    assert store.queue_run(replace(run, facts={**run.facts, "attempt": 2}))
+    assert store.runs.queue(replace(run, facts={**run.facts, "attempt": 2}))
     service.work.queued(run.run_id)
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-    image = store.image(IMAGE)
+    image = store.images.find(IMAGE)
     assert image is not None
     assert image.detail["object"] == f"images/{run.run_id}/0002/{image.digest}.qcow2"
     assert image.path.parent.name.endswith(f"-{run.run_id[:8]}-2")

@@ -25,10 +25,10 @@ from in_process import (
     started,
 )
 
-from vmkiln.api import resource_groups
-from vmkiln.api.dispatcher import Dispatcher, Request, RouteTable
+from vmkiln.api.protocol.dispatcher import Dispatcher, Request, RouteTable
+from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
-from vmkiln.api.route import Body, Route
+from vmkiln.api.resources import resource_groups
 from vmkiln.store.database import opened
 
 REQUESTS = 50_000

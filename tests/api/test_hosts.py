@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from vmkiln.cli.main import app
 from vmkiln.errors import DatabaseAway
-from vmkiln.run import hosting
-from vmkiln.run.host_identity import HostIdentity
-from vmkiln.run.image_builder import ImageBuilder
+from vmkiln.fleet import hosting
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.fleet.run_queue import fits
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.run.run_queue import fits
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
@@ -34,7 +34,7 @@ def fake_host(store: Store, name: str, *, lease_seconds: float) -> str:
 
 def with_host(store: Store, boot: str) -> RunRow:
     """The template's run, which waits, given to a host."""
-    [run] = store.runs_of_template(TEMPLATE)
+    [run] = store.runs.of_template(TEMPLATE)
     assert store.hosts.reserve([ReservationRow(run.run_id, 1, boot, 2, 1, 1, 0.0)], fits=fits) == [run.run_id]
     return run
 
@@ -78,7 +78,7 @@ def test_the_runs_of_a_dead_host_are_taken_over(accepted: Path, access: TestAcce
         run = with_host(store, fake_host(store, "dies", lease_seconds=0.5))
     with a_service(accepted, access, identity=HostIdentity(name="heir", lease_seconds=2)) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-        ended = service.parts.store.run(run.run_id)
+        ended = service.parts.store.runs.find(run.run_id)
         assert ended.facts["attempt"] == 2
         wait_for(lambda: service.parts.store.hosts.reservations() == [])
 
@@ -90,23 +90,23 @@ def test_a_run_is_left_to_a_host_that_lives(accepted: Path, access: TestAccess) 
         time.sleep(2)
         store = service.parts.store
         assert [placed.boot for placed in store.hosts.placed()] == [boot]
-        assert store.run(run.run_id).facts.get("attempt", 1) == 1
+        assert store.runs.find(run.run_id).facts.get("attempt", 1) == 1
 
 
 def test_a_run_that_its_host_was_to_cancel_is_canceled_by_the_heir(accepted: Path, access: TestAccess) -> None:
     with opened(accepted / "vmkiln.sqlite") as store:
         run = with_host(store, fake_host(store, "dies", lease_seconds=0.5))
-        store.move_run(run.run_id, expected=["Queued"], state="Running")
-        store.add_facts(run.run_id, host_id="dies-id")
-        assert store.ask_to_cancel(run.run_id)
+        store.runs.move(run.run_id, expected=["Queued"], state="Running")
+        store.runs.add_facts(run.run_id, host_id="dies-id")
+        assert store.runs.ask_to_cancel(run.run_id)
     with a_service(accepted, access, identity=HostIdentity(name="heir", lease_seconds=2)) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Canceled"
 
 
 def test_a_run_whose_database_was_away_is_begun_anew(accepted: Path, access: TestAccess) -> None:
     with a_service(accepted, access, away=2) as service:
-        wait_for(lambda: service.parts.store.runs_of_template(TEMPLATE)[0].ended, seconds=30)
-        [run] = service.parts.store.runs_of_template(TEMPLATE)
+        wait_for(lambda: service.parts.store.runs.of_template(TEMPLATE)[0].ended, seconds=30)
+        [run] = service.parts.store.runs.of_template(TEMPLATE)
         assert run.state == "Succeeded"
 
 
@@ -117,12 +117,12 @@ def test_an_attempt_that_the_engine_knows_from_before_gets_another_number(
     monkeypatch.setattr(hosting, "BEGIN_SECONDS", 0.3)
     with a_service(accepted, access) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-        [run] = service.parts.store.runs_of_template(TEMPLATE)
+        [run] = service.parts.store.runs.of_template(TEMPLATE)
     with opened(accepted / "vmkiln.sqlite") as store:
-        store.move_run(run.run_id, expected=["Succeeded"], state="Queued")
+        store.runs.move(run.run_id, expected=["Succeeded"], state="Queued")
     with a_service(accepted, access) as service:
-        wait_for(lambda: service.parts.store.run(run.run_id).state == "Succeeded", seconds=20)
-        assert service.parts.store.run(run.run_id).facts["attempt"] == 2
+        wait_for(lambda: service.parts.store.runs.find(run.run_id).state == "Succeeded", seconds=20)
+        assert service.parts.store.runs.find(run.run_id).facts["attempt"] == 2
 
 
 def test_hosts_are_listed_drained_and_taken_back(

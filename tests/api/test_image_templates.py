@@ -56,7 +56,7 @@ def test_a_template_is_created_read_listed_and_deleted(live: Service, api_versio
     wait_for(lambda: live.get(deleted.headers["Location"], api_version=None).status_code == 204)
     assert live.get(TEMPLATE).status_code == 404
     assert live.request("DELETE", TEMPLATE).status_code == 204
-    assert not live.parts.store.list_staging_groups()
+    assert not live.parts.store.staging.list_groups()
 
 
 def test_a_run_ends_with_its_output(live: Service) -> None:

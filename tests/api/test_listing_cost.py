@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from in_process import BASE, GROUP, SUBSCRIPTION, InstantWork, Service, TestAccess, an_issuer, started
 
-from vmkiln.api.access_control import AccessControl
-from vmkiln.api.listing import MOST_SCOPES, container_of
-from vmkiln.api.route import Permission, Rights
+from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.caller import Permission, Rights
+from vmkiln.api.protocol.listing import MOST_SCOPES, container_of
 from vmkiln.store import database
 from vmkiln.store.rows import ResourceRow
 

@@ -14,9 +14,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from in_process import BASE, SUBSCRIPTION, RecordedWork, Service, an_issuer, code_of, started
 
-from vmkiln.api.access_control import AccessControl
-from vmkiln.api.issuer import issuer_of, new_key
-from vmkiln.api.outside_issuer import OutsideIssuer
+from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.issuer import issuer_of, new_key
+from vmkiln.api.identity.outside_issuer import OutsideIssuer
 from vmkiln.errors import ArmError
 from vmkiln.store.database import opened
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from vmkiln.cli.main import app
 from vmkiln.errors import StorageFull
-from vmkiln.run import hosting, image_builder
+from vmkiln.fleet import hosting, image_builder
 
 
 def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
@@ -62,7 +62,7 @@ def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
     living.request("POST", f"{first}/cancel")
     for path in (other, second, third):
         assert ended_run(living, path, token="root")["runState"] == "Succeeded"
-    starts = [living.parts.store.runs_of_template(path.lower())[0].started for path in (other, second, third)]
+    starts = [living.parts.store.runs.of_template(path.lower())[0].started for path in (other, second, third)]
     assert starts == sorted(starts)
 
 

@@ -66,7 +66,7 @@ def test_a_group_goes_with_all_that_is_in_it_but_not_while_a_build_runs(living: 
     assert living.request("DELETE", LOWER).status_code == 202
     wait_for(lambda: living.get(LOWER).status_code == 404)
     assert living.get(staging).status_code == 404
-    assert not living.parts.store.list_staging_groups()
+    assert not living.parts.store.staging.list_groups()
 
 
 def names(service: Service, query: str, path: str = f"/subscriptions/{SUBSCRIPTION}/resources") -> list[str]:

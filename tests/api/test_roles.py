@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, Service, add_group, code_of
 
-from vmkiln.api.access_control import rights_of
-from vmkiln.api.route import Permission
+from vmkiln.api.identity.access_control import rights_of
+from vmkiln.api.identity.caller import Permission
 
 AUTHORIZATION = "providers/Microsoft.Authorization"
 OTHER_GROUP = GROUP.replace("rg1", "rg2")

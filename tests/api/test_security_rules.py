@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, provisioned, wait_for
 
-from vmkiln.api.virtual_networks import rule_mistakes
+from vmkiln.api.network.virtual_networks import rule_mistakes
 from vmkiln.staging.security_rule import Direction
 from vmkiln.staging.user_network import packet_rules, virtual_networks_of
 

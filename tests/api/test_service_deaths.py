@@ -133,23 +133,25 @@ def test_a_hundred_runs_end_once_each_though_the_service_is_killed_ten_times(
     assert not client.is_alive()
 
     def all_ended() -> bool:
-        runs = store.list_runs(limit=None)
+        runs = store.runs.list(limit=None)
         return len(runs) >= RUNS and all(run.ended for run in runs) and not store.operations.open_ones()
 
     wait_for(all_ended, seconds=SECONDS)
-    runs = store.list_runs(limit=None)
+    runs = store.runs.list(limit=None)
     assert Counter((run.state, run.error_code) for run in runs) == {("Succeeded", ""): RUNS}
     assert len({run.template_id for run in runs}) == RUNS, "none was lost and none doubled"
     attempts = Counter(int(run.facts.get("attempt", 1)) for run in runs)
     assert max(attempts) > 1, "the kills met runs"
-    images = store.list_images(prefix=f"{GALLERY}/images/d/versions/")
+    images = store.images.list(prefix=f"{GALLERY}/images/d/versions/")
     assert Counter(image.run_id for image in images) == Counter(run.run_id for run in runs)
     numbers = sorted(int(image.key.rsplit(".", 1)[1]) for image in images)
     assert numbers == list(range(RUNS)), "no version was published for nothing"
     for run in runs:
-        assert [output.state for output in store.list_run_outputs(run.run_id)] == ["Succeeded"]
+        assert [output.state for output in store.images.outputs_of(run.run_id)] == ["Succeeded"]
         assert all(
-            item.state == "deleted" for item in store.list_resources(run.staging_group) if "torage" not in item.type
+            item.state == "deleted"
+            for item in store.staging.resources_of(run.staging_group)
+            if "torage" not in item.type
         )
     service.kill(signal.SIGTERM)
     settings = Settings(service.home)
@@ -162,16 +164,16 @@ def test_a_service_that_ends_hands_its_runs_to_the_next_one(service: KilledServi
     service.put(GROUP, {"location": "westus2"})
     template = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/waits"
     service.put(template, a_template("wait", autoRun={"state": "Enabled"}))
-    wait_for(lambda: any(run.sub_state == "Customizing" for run in store.list_runs()))
+    wait_for(lambda: any(run.sub_state == "Customizing" for run in store.runs.list()))
     service.kill(signal.SIGTERM)
-    [run] = store.list_runs()
+    [run] = store.runs.list()
     assert (run.state, run.ended, run.facts["attempt"]) == ("Queued", None, 2)
     assert list(Settings(service.home).runs.iterdir()) == []
     service.start()
-    wait_for(lambda: store.run(run.run_id).sub_state == "Customizing")
+    wait_for(lambda: store.runs.find(run.run_id).sub_state == "Customizing")
     answer = service.web.post(f"{service.url}{template}/cancel", params={"api-version": "2024-02-01"})
     assert answer.status_code == 204
-    wait_for(lambda: store.run(run.run_id).state == "Canceled")
+    wait_for(lambda: store.runs.find(run.run_id).state == "Canceled")
 
 
 def test_a_client_that_keeps_its_connection_does_not_hold_up_the_end(service: KilledService) -> None:

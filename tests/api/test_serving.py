@@ -14,9 +14,9 @@ import pytest
 from in_process import TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
-from vmkiln.api.tls import ensure_tls
+from vmkiln.api.identity.tls import ensure_tls
+from vmkiln.azure_names import TYPE
 from vmkiln.errors import InputError
-from vmkiln.run.kept_template import TYPE
 from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now

@@ -290,8 +290,8 @@ def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: Service, 
         )
     kept.request("POST", f"{TEMPLATE}/run", api_version=version)
     store = kept.parts.store
-    run_id = store.runs_of_template(TEMPLATE)[0].run_id
-    store.put_run_output(RunOutputRow(run_id, "managed", IMAGE, "", "Succeeded", ""))
+    run_id = store.runs.of_template(TEMPLATE)[0].run_id
+    store.images.put_output(RunOutputRow(run_id, "managed", IMAGE, "", "Succeeded", ""))
     output = one_of(kept, f"{TEMPLATE}/runOutputs", version, RESOURCE)
     assert output["type"] == "Microsoft.VirtualMachineImages/imageTemplates/runOutputs"
     assert output["properties"] == {"artifactId": IMAGE, "provisioningState": "Succeeded"}

@@ -5,7 +5,7 @@ import json
 import pytest
 from in_process import TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
-from vmkiln.host.network_rules import FILE_NAME
+from vmkiln.host.network.network_rules import FILE_NAME
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None
 
 
 def test_the_rules_in_force_are_told_with_their_packets(living: Service, staging: str) -> None:
-    run_id = living.parts.store.runs_of_template(TEMPLATE)[0].run_id
+    run_id = living.parts.store.runs.of_template(TEMPLATE)[0].run_id
     directory = living.parts.settings.staging / staging.rpartition("/")[2]
     rule = {
         "chain": "forward",

@@ -5,8 +5,8 @@ import json
 import pytest
 from in_process import SUBSCRIPTION, Service, a_template, add_group, code_of, ended_run, provisioned
 
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.staging import staging_resource_group
-from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.staging.storage_account import account_name
 from vmkiln.store.rows import ResourceRow
 

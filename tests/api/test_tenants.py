@@ -25,8 +25,9 @@ from in_process import (
 )
 from service_fixtures import living_service
 
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
-from vmkiln.api.route import Body, Permission, Route
 
 IN_SUBSCRIPTION = [route for route in ALL_ROUTES if "{subscriptionId}" in route.path]
 OF_A_GROUP = [
@@ -104,7 +105,7 @@ def fill(service: Service) -> Filled:
     service.put(f"{TEMPLATE}/triggers/own-trigger", {"properties": {"kind": "SourceImage"}})
     run = service.request("POST", f"{TEMPLATE}/run")
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-    run_id = service.parts.store.runs_of_template(TEMPLATE)[0].run_id
+    run_id = service.parts.store.runs.of_template(TEMPLATE)[0].run_id
     staging = template["properties"]["exactStagingResourceGroup"]
     wait_for(lambda: service.get(f"{staging}/resources").json()["value"])
     account = service.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["name"]

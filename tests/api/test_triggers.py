@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
-from vmkiln.run.watching import is_new
+from vmkiln.provisioning.watching import is_new
 from vmkiln.store.rows import ImageRow
 
 TRIGGER = f"{TEMPLATE}/triggers/source"
@@ -34,7 +34,7 @@ def publish(service: Service, version: str) -> None:
         detail={},
         created=store.now(),
     )
-    store.add_image_version(image, definition_id=DEFINITION)
+    store.images.add_version(image, definition_id=DEFINITION)
 
 
 def template(*commands: str, **properties: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
     assert "lastRunStatus" not in live.get(TEMPLATE).json()["properties"]
     publish(live, "1.0.1")
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
-    runs = live.parts.store.runs_of_template(TEMPLATE)
+    runs = live.parts.store.runs.of_template(TEMPLATE)
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
 
 
@@ -80,10 +80,10 @@ def test_a_new_platform_image_in_the_catalogue_runs_the_template(live: Service) 
     time.sleep(0.3)
     place.write_text(catalogue("1"))
     time.sleep(0.3)
-    assert live.parts.store.runs_of_template(TEMPLATE) == []
+    assert live.parts.store.runs.of_template(TEMPLATE) == []
     place.write_text(catalogue("2"))
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
-    runs = live.parts.store.runs_of_template(TEMPLATE)
+    runs = live.parts.store.runs.of_template(TEMPLATE)
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
 
 
@@ -111,22 +111,22 @@ def test_after_several_failures_only_a_run_by_hand_helps(live: Service, tmp_path
     live.put(TRIGGER, KIND)
     for number in range(1, 4):
         publish(live, f"1.0.{number}")
-        wait_for(lambda count=number: len(live.parts.store.runs_of_template(TEMPLATE)) == count)
+        wait_for(lambda count=number: len(live.parts.store.runs.of_template(TEMPLATE)) == count)
         ended_run(live, TEMPLATE)
     status = live.get(TRIGGER).json()["properties"]["status"]
     assert status["code"] == "Suspended"
     publish(live, "1.0.9")
-    before = live.parts.store.runs_of_template(TEMPLATE)
+    before = live.parts.store.runs.of_template(TEMPLATE)
     later = before[0].started + timedelta(seconds=1)
     wait_for(lambda: live.parts.now() > later)
-    assert len(live.parts.store.runs_of_template(TEMPLATE)) == len(before)
+    assert len(live.parts.store.runs.of_template(TEMPLATE)) == len(before)
     broken.unlink()
     assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
     assert live.get(TRIGGER).json()["properties"]["status"]["code"] == "Healthy"
     publish(live, "1.1.0")
-    wait_for(lambda: len(live.parts.store.runs_of_template(TEMPLATE)) > len(before) + 1)
-    assert live.parts.store.runs_of_template(TEMPLATE)[0].facts["reason"] == "trigger source"
+    wait_for(lambda: len(live.parts.store.runs.of_template(TEMPLATE)) > len(before) + 1)
+    assert live.parts.store.runs.of_template(TEMPLATE)[0].facts["reason"] == "trigger source"
     ended_run(live, TEMPLATE)
 
 

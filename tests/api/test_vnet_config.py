@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, provisioned
 
-from vmkiln.run.kept_template import request_of
+from vmkiln.provisioning.stored_template import request_of
 
 NETWORK = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/corp"
 RULES = f"{GROUP}/providers/Microsoft.Network/networkSecurityGroups/rules"

@@ -14,12 +14,12 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient, BlobType
 from real_clients import CLIENTS
 
-from vmkiln.run import blob_storage
-from vmkiln.run.blob_storage import BlobStorage, external_service
+from vmkiln.blobs import blob_storage
+from vmkiln.blobs.blob_endpoint import read_endpoint
+from vmkiln.blobs.blob_server import Azurite, find_azurite
+from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
-from vmkiln.staging.blob_endpoint import read_endpoint
-from vmkiln.staging.blob_server import Azurite, find_azurite
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
@@ -141,8 +141,8 @@ async def test_the_log_of_a_run_that_began_and_ended_between_two_passes_is_sent(
         await until(lambda: place.content(account.name, LOG) == b"begun\n")  # so the group is known
         account.blob(LOG).write_bytes(b"begun\nended\n")
         run = RunRow("run1", "short", "rg1", {}, "Running", "", "", "", "IT_one", {}, utc_now(), None)
-        place.store.add_run(run)
-        assert place.store.move_run("run1", expected=["Running"], state="Failed")
+        place.store.runs.add(run)
+        assert place.store.runs.move("run1", expected=["Running"], state="Failed")
         await until(lambda: place.content(account.name, LOG) == b"begun\nended\n")
 
 
@@ -211,7 +211,7 @@ async def test_a_deleted_group_takes_its_account_along(place: Place) -> None:
     async with served(place.storage):
         await until(lambda: place.content(group.storage_account.name, LOG))
         key = place.storage.keys.of(group.storage_account.name)[0]
-        row = next(row for row in place.store.list_staging_groups() if row.name == "IT_one")
+        row = next(row for row in place.store.staging.list_groups() if row.name == "IT_one")
         staging_resource_group.delete(place.settings.staging, place.store, row)
         await until(lambda: group.storage_account.name not in place.storage.keys.all())
         with place.client(group.storage_account.name, key=key) as client, pytest.raises(HttpResponseError):
@@ -235,5 +235,5 @@ async def test_blobs_go_to_an_account_from_outside_when_one_is_set(place: Place,
             async with served(other.storage):
                 blob = f"{account.name}/{LOG}"
                 assert await until(lambda: place.content(outside, blob)) == b"kept elsewhere\n"
-                staging_resource_group.delete(settings.staging, store, store.list_staging_groups()[0])
+                staging_resource_group.delete(settings.staging, store, store.staging.list_groups()[0])
                 await until(lambda: place.content(outside, blob) is None)

@@ -11,11 +11,11 @@ from azure.storage.blob import BlobServiceClient
 from object_store_contract import ObjectStoreContract
 from real_clients import CLIENTS
 
+from vmkiln.blobs.account_keys import AccountKeys
+from vmkiln.blobs.blob_server import BlobPlace, find_azurite, supervise
 from vmkiln.errors import SharedStorageFailed
-from vmkiln.staging.account_keys import AccountKeys
-from vmkiln.staging.blob_server import BlobPlace, find_azurite, supervise
-from vmkiln.store import object_store
-from vmkiln.store.object_store import AZURE_CONNECTION, ObjectStore, open_object_store
+from vmkiln.sharing import object_store
+from vmkiln.sharing.object_store import AZURE_CONNECTION, ObjectStore, open_object_store
 
 SECONDS = 60
 ACCOUNT = "fleet"

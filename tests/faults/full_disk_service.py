@@ -15,14 +15,16 @@ from kept_state import a_run
 from stub_build import stub_host
 
 from vmkiln.errors import StorageFailed
-from vmkiln.run import ballast, image_builder, run_directory, run_queue, workflow
-from vmkiln.run.admission import Room
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.image_builder import ImageBuilder
-from vmkiln.run.run import Phase
-from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.service import opened_store
+from vmkiln.fleet import image_builder, run_queue
+from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.host import reserve_file
+from vmkiln.preparation import opened_store
+from vmkiln.run import workflow
+from vmkiln.run.room import Room
+from vmkiln.run.run_context import BuildHost, RunRequest, Tell
+from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
 from vmkiln.store.database import Store
 
 MIB = 1024**2
@@ -48,7 +50,7 @@ def fill(home: Path, *, left_bytes: int) -> None:
 def commit(store: Store, name: str) -> str:
     """Commit a megabyte; says whether that could be done."""
     try:
-        store.add_runs([a_run(f"{name}-{number}", "Failed") for number in range(2000)])
+        store.runs.add_many([a_run(f"{name}-{number}", "Failed") for number in range(2000)])
     except StorageFailed as error:
         return type(error).__name__
     return "done"
@@ -68,7 +70,7 @@ class Builds:
     async def _phases(self, host: BuildHost, request: RunRequest, _tell: Tell) -> str:
         with run_directory.held(host.settings.runs, request.run_id) as directory:
             try:
-                host.store.begin_phase(request.run_id, Phase.BUILDING)
+                host.store.runs.begin_phase(request.run_id, Phase.BUILDING)
                 if not self.began.is_set():
                     self.began.set()
                     await asyncio.to_thread(self.may_write.wait, 60)
@@ -77,8 +79,8 @@ class Builds:
                             file.write(bytes(MIB))
                 return ""
             finally:
-                ballast.thrown_off_when_low(host.settings.home)
-                host.store.begin_phase(request.run_id, Phase.CLEANING_UP)
+                reserve_file.thrown_off_when_low(host.settings.home)
+                host.store.runs.begin_phase(request.run_id, Phase.CLEANING_UP)
 
 
 def serving(builder: ImageBuilder, ready: threading.Event, end: threading.Event) -> None:
@@ -111,24 +113,24 @@ def work(settings: Settings, store: Store) -> None:
         assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
         assert builds.began.wait(20)
 
-        low, ballast.LOW_BYTES = ballast.LOW_BYTES, -1  # nobody looks
+        low, reserve_file.LOW_BYTES = reserve_file.LOW_BYTES, -1  # nobody looks
         fill(home, left_bytes=0)
         say(f"a commit without ballast: {commit(store, 'a')}")
-        ballast.LOW_BYTES = low
-        wait_for(lambda: not (home / ballast.NAME).exists())
+        reserve_file.LOW_BYTES = low
+        wait_for(lambda: not (home / reserve_file.NAME).exists())
         say(f"a commit after it was thrown off: {commit(store, 'b')}")
 
         builds.may_write.set()
-        first = store.runs_of_template(TEMPLATE.lower())[0].run_id
-        run = wait_for(lambda: (found := store.run(first)).ended and found, seconds=30)
+        first = store.runs.of_template(TEMPLATE.lower())[0].run_id
+        run = wait_for(lambda: (found := store.runs.find(first)).ended and found, seconds=30)
         say(f"the run that goes on: {run.state} {run.error_code}")
         fill(home, left_bytes=MIB - 1)
         assert service.request("POST", f"{SECOND}/run").status_code == 202
         place = wait_for(lambda: next(iter(builder.queue()), None))
-        second = store.run(place.run_id)
+        second = store.runs.find(place.run_id)
         say(f"the run that waits: {second.state}, {place.reason}")
         (home / "filler").unlink()
-        run = wait_for(lambda: (found := store.run(second.run_id)).ended and found, seconds=30)
+        run = wait_for(lambda: (found := store.runs.find(second.run_id)).ended and found, seconds=30)
         say(f"with room again: {run.state}")
         wait_for(lambda: not list(settings.runs.iterdir()))
         say("nothing left in runs")
@@ -143,6 +145,6 @@ if __name__ == "__main__":
     run_queue.RUN_DISK_MIB = 10
     here = Settings(Path(sys.argv[1]))
     with opened_store(here, lambda _text: None) as opened:
-        ballast.kept(here.home, plenty_bytes=0)
-        assert (here.home / ballast.NAME).exists()
+        reserve_file.kept(here.home, plenty_bytes=0)
+        assert (here.home / reserve_file.NAME).exists()
         work(here, opened)

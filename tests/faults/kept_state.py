@@ -16,14 +16,15 @@ import publishing
 from publishing import COMPUTE, IMAGE_ID, RUN_ID, a_gallery_target
 from syscall_faults import Act
 
+from vmkiln.blobs import account_keys
+from vmkiln.blobs.account_keys import AccountKeys
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint, write_endpoint
 from vmkiln.host.qemu import Disk
-from vmkiln.images import gallery, image_cache, image_store, managed_image, vhd_image
+from vmkiln.images import gallery, image_store, managed_image, vhd_image
 from vmkiln.images.image_store import TEMPORARY, ImageFacts, sha256_of
-from vmkiln.service import opened_store
+from vmkiln.platform_images import image_cache
+from vmkiln.preparation import opened_store
 from vmkiln.settings import Settings
-from vmkiln.staging import account_keys
-from vmkiln.staging.account_keys import AccountKeys
-from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, read_endpoint, write_endpoint
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ImageRow, RunOutputRow, RunRow
 
@@ -95,12 +96,12 @@ def empty(home: Path) -> None:
 def with_runs(home: Path) -> None:
     """A database with a run that waits and one that goes on."""
     with opened(Settings(home).database, clock=lambda: NOW) as store:
-        store.add_run(a_run("aaaa1111", "Queued"))
-        store.add_run(a_run("bbbb1111", "Running"))
-        store.add_staging_group(VHD_GROUP, run_id="bbbb1111", storage_account="account", tags={})
-        store.add_resource(VHD_GROUP, run_id="bbbb1111", type="t", name="n", detail={})
-        store.begin_phase("bbbb1111", "Building")
-        store.add_image_version(an_image(f"{OTHER}/versions/1.0.0"), definition_id=OTHER)
+        store.runs.add(a_run("aaaa1111", "Queued"))
+        store.runs.add(a_run("bbbb1111", "Running"))
+        store.staging.add_group(VHD_GROUP, run_id="bbbb1111", storage_account="account", tags={})
+        store.staging.add_resource(VHD_GROUP, run_id="bbbb1111", type="t", name="n", detail={})
+        store.runs.begin_phase("bbbb1111", "Building")
+        store.images.add_version(an_image(f"{OTHER}/versions/1.0.0"), definition_id=OTHER)
 
 
 def with_leftovers(home: Path) -> None:
@@ -119,7 +120,7 @@ def with_leftovers(home: Path) -> None:
         (folder / "disk.qcow2").write_bytes(b"x" * 5000)
     (runs / f"{DEAD_RUN}.lock").touch()
     with opened(Settings(home).database, clock=lambda: NOW) as store:
-        store.add_run(a_run(DEAD_RUN, "Running"))
+        store.runs.add(a_run(DEAD_RUN, "Running"))
 
 
 # deeds
@@ -169,7 +170,7 @@ def publish_vhd_elsewhere(home: Path, store: Store) -> None:
 
 
 def remove_image(home: Path, store: Store) -> None:
-    for image in store.list_images():
+    for image in store.images.list():
         if image.kind == managed_image.KIND:
             image_store.remove(image, store)
 
@@ -207,19 +208,19 @@ def clean_up(home: Path, store: Store) -> None:
 
 
 COMMITS: dict[str, Callable[[Store], object]] = {
-    "queue_run": lambda store: store.queue_run(a_run("cccc1111", "Queued")),
-    "start_run": lambda store: store.start_run(replace(a_run("aaaa1111", "Running"), facts={"isolation": "x"})),
-    "requeue_run": lambda store: store.requeue_run("bbbb1111", most_attempts=9),
-    "move_run": lambda store: store.move_run("bbbb1111", expected=["Running"], state="Failed", message="m" * 9000),
-    "begin_phase": lambda store: store.begin_phase("bbbb1111", "Customizing"),
-    "put_run_output": lambda store: store.put_run_output(RunOutputRow("bbbb1111", "o", "i", "u", "Succeeded", "")),
-    "add_image_version": lambda store: store.add_image_version(
+    "queue_run": lambda store: store.runs.queue(a_run("cccc1111", "Queued")),
+    "start_run": lambda store: store.runs.start(replace(a_run("aaaa1111", "Running"), facts={"isolation": "x"})),
+    "requeue_run": lambda store: store.runs.requeue("bbbb1111", most_attempts=9),
+    "move_run": lambda store: store.runs.move("bbbb1111", expected=["Running"], state="Failed", message="m" * 9000),
+    "begin_phase": lambda store: store.runs.begin_phase("bbbb1111", "Customizing"),
+    "put_run_output": lambda store: store.images.put_output(RunOutputRow("bbbb1111", "o", "i", "u", "Succeeded", "")),
+    "add_image_version": lambda store: store.images.add_version(
         an_image(f"{DEFINITION}/versions/1.0.0"), definition_id=DEFINITION
     ),
-    "replace_image": lambda store: store.replace_image(an_image(IMAGE_ID)),
-    "remove_image": lambda store: store.remove_image(store.list_images()[0].artifact_id),
-    "staging_group_deleted": lambda store: store.staging_group_deleted(VHD_GROUP),
-    "add_runs": lambda store: store.add_runs([a_run(f"{number:04}aaaa", "Queued") for number in range(60)]),
+    "replace_image": lambda store: store.images.replace(an_image(IMAGE_ID)),
+    "remove_image": lambda store: store.images.remove(store.images.list()[0].artifact_id),
+    "staging_group_deleted": lambda store: store.staging.group_deleted(VHD_GROUP),
+    "add_runs": lambda store: store.runs.add_many([a_run(f"{number:04}aaaa", "Queued") for number in range(60)]),
 }
 
 
@@ -229,7 +230,7 @@ COMMITS: dict[str, Callable[[Store], object]] = {
 def torn(home: Path, store: Store) -> list[str]:
     """What is not as it must be once recovery is over; nothing when all is well."""
     problems = []
-    images = store.list_images()
+    images = store.images.list()
     for image in images:
         if not image.path.is_file():
             problems.append(f"{image.artifact_id} is recorded and has no file")
@@ -313,7 +314,7 @@ class Case:
 
 def _has(kind: str, run_id: str = RUN_ID) -> Callable[[Path, Store], bool]:
     def has(home: Path, store: Store) -> bool:
-        return any(image.kind == kind and image.run_id == run_id for image in store.list_images())
+        return any(image.kind == kind and image.run_id == run_id for image in store.images.list())
 
     return has
 

@@ -28,11 +28,11 @@ from empty_world import differences, first_snapshot, snapshot
 from in_process import BASE, GROUP, SUBSCRIPTION, TestAccess, a_template, an_issuer
 from open_files import descriptors
 
-from vmkiln import serving
+from vmkiln import preparation
+from vmkiln.fleet import hosting
+from vmkiln.fleet.durable_attempts import THREADS
 from vmkiln.host.heap import keep_in_one_arena
-from vmkiln.run import hosting
-from vmkiln.run.admission import Room
-from vmkiln.run.durable_attempts import THREADS
+from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
@@ -135,8 +135,8 @@ class Soak:
             await asyncio.sleep(moment)
             asked = await self.ask("POST", f"{path}/cancel")
             assert asked.status_code == 204 or "wait" not in trouble.commands, asked.text
-        [run] = self.store.runs_of_template(path.lower())
-        run = await self.until(lambda: (found := self.store.run(run.run_id)).ended and found)
+        [run] = self.store.runs.of_template(path.lower())
+        run = await self.until(lambda: (found := self.store.runs.find(run.run_id)).ended and found)
         outcome = f"{run.state} {run.error_code}".strip()
         assert outcome in trouble.outcomes, f"{number} {name}: {outcome} {run.message}"
         self.outcomes[name, outcome] += 1
@@ -200,7 +200,7 @@ def hurry() -> None:
 
     ImageTemplate.build_timeout_seconds = property(seconds)  # type: ignore[assignment, method-assign]
     stub_build.PHASE_SECONDS = 0
-    serving.host_capacity = lambda _settings: ROOM
+    preparation.host_capacity = lambda _settings: ROOM
     hosting.JANITOR_SECONDS = 0.5
 
 
@@ -214,7 +214,7 @@ def make_gallery(store: Store) -> None:
         where = {"subscription_id": SUBSCRIPTION, "resource_group": "rg1", "location": "westus2"}
         properties = {"provisioningState": "Succeeded"}
         store.resources.put(ResourceRow(id=key, type=kind, name=key.rpartition("/")[2], properties=properties, **where))
-    store.define_image(f"{GALLERY}/images/d", os_type="Linux", generation=1)
+    store.images.define(f"{GALLERY}/images/d", os_type="Linux", generation=1)
 
 
 async def soaked(settings: Settings, store: Store) -> tuple[Counter[tuple[str, str]], dict[str, Any]]:
@@ -227,7 +227,7 @@ async def soaked(settings: Settings, store: Store) -> tuple[Counter[tuple[str, s
         return await real(request, tell)
 
     access = TestAccess({"owner": [("Owner", "/")]})
-    async with serving.running(settings, store, access, issuer=an_issuer(), build=build) as application:
+    async with preparation.running(settings, store, access, issuer=an_issuer(), build=build) as application:
         transport = httpx.ASGITransport(application)
         headers = {"Authorization": "Bearer owner"}
         async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as web:
@@ -238,7 +238,7 @@ async def soaked(settings: Settings, store: Store) -> tuple[Counter[tuple[str, s
             last = held(settings)
             metrics = (await soak.ask("GET", "/metrics")).text
             assert (await soak.ask("DELETE", f"{SAME_VERSION['galleryImageId']}")).status_code in {200, 202}
-            await soak.until(lambda: not store.list_images())
+            await soak.until(lambda: not store.images.list())
     return soak.outcomes, {"first": first, "last": last, "metrics": metrics.splitlines()}
 
 
@@ -257,7 +257,7 @@ def all_of_it(settings: Settings) -> dict[str, Any]:
         left += [thread.name for thread in threading.enumerate()][threads:]
         left += sorted({row.key for row in store.resources.list()} - kept)
         left += [str(operation) for operation in store.operations.open_ones()]
-        runs = store.list_runs(limit=None)
+        runs = store.runs.list(limit=None)
         ended = Counter(row[0] for row in ledger.execute("SELECT run_id FROM ended"))
         changed = ledger.execute("SELECT * FROM changed_after_its_end").fetchall()
         ledger.close()

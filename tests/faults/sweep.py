@@ -14,8 +14,8 @@ from power_loss import CALLS as MORE_CALLS
 from power_loss import Disk, Operation, Tree, choices, fingerprint, operations_in, write_tree
 from syscall_faults import DONE_MARK, Act, Outcome, Point, failing_at, killed_at, points_of, recorded
 
+from vmkiln.preparation import opened_store
 from vmkiln.run.cleaning_up import end_leftovers
-from vmkiln.service import opened_store
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 
@@ -23,7 +23,7 @@ KILL = "KILL"
 AT_ONCE = 2  # processes; the machine's CPUs are shared with the other tests' own
 MOST_STATES = 50  # of a case, and before and after it was done each; of more, every second or third
 SLICE = 20  # points of one task
-WARM = ["pytest", "kept_state", "vmkiln.service", "alembic.command", "sqlalchemy.dialects.sqlite"]
+WARM = ["pytest", "kept_state", "vmkiln.preparation", "alembic.command", "sqlalchemy.dialects.sqlite"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class _Place:
 
     def _commit(self, gate: Callable[[], None], done: Callable[[], None]) -> None:
         with opened(Settings(self.home).database, clock=lambda: NOW) as store:
-            store.list_runs()
+            store.runs.list()
             gate()
             COMMITS[self.name](store)
             done()

@@ -17,8 +17,8 @@ from stand_ins.builds import Builds, opened_builds, wait_until
 from stand_ins.worker_process import reached_file
 from test_kill_every_process import ENDS_SECONDS, MOMENTS, Moment, alive, check_images
 
-from vmkiln.run.image_builder import queued_run
-from vmkiln.run.run import TERMINAL_STATES
+from vmkiln.fleet.image_builder import queued_run
+from vmkiln.run_state import TERMINAL_STATES
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
@@ -64,7 +64,7 @@ def queue(builds: Builds, store: Store, run_id: str) -> None:
         state={"api_version": "2025-10-01", "staging_group": group},
     )
     store.resources.put(row)
-    assert store.queue_run(queued_run(row, run_id=run_id, reason="request"))
+    assert store.runs.queue(queued_run(row, run_id=run_id, reason="request"))
 
 
 def is_held(builds: Builds, run_id: str) -> bool:
@@ -94,9 +94,9 @@ def test_a_worker_that_dies_with_a_run_in_every_phase_loses_none_and_publishes_n
     wait_until(lambda: not alive(builds, before), seconds=ENDS_SECONDS, what="the end of all that it started")
     with worker(builds) as living:
         with opened(settings.database_place) as store:
-            assert {run.run_id for run in store.list_runs(limit=None)} == {*runs}
+            assert {run.run_id for run in store.runs.list(limit=None)} == {*runs}
             wait_until(
-                lambda: all(run.state in TERMINAL_STATES for run in store.list_runs(limit=None)),
+                lambda: all(run.state in TERMINAL_STATES for run in store.runs.list(limit=None)),
                 seconds=ALL_END_SECONDS,
                 what="the end of all runs",
             )
@@ -104,6 +104,6 @@ def test_a_worker_that_dies_with_a_run_in_every_phase_loses_none_and_publishes_n
         assert living.wait(30) == 0, said(builds)
     assert differences(before, snapshot(settings.home)) == []
     with opened(settings.database_place) as store:
-        ends = {runs[run.run_id].number: (run.state, run.attempt) for run in store.list_runs(limit=None)}
+        ends = {runs[run.run_id].number: (run.state, run.attempt) for run in store.runs.list(limit=None)}
         assert ends == {moment.number: ("Succeeded", 2) for moment in MOMENTS}
         check_images(builds, store)

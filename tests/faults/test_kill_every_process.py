@@ -19,8 +19,8 @@ from stand_ins.build_process import CUSTOMIZERS, DEFINITION_ID, RUNNERS, image_i
 from stand_ins.builds import PARENT, Build, Builds, opened_builds, processes_of, wait_until
 
 from vmkiln.images.image_store import sha256_of
+from vmkiln.preparation import opened_store
 from vmkiln.run.cleaning_up import leftovers
-from vmkiln.service import opened_store
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS, StorageAccount
 from vmkiln.store.database import Store
@@ -168,11 +168,11 @@ def test_a_run_that_loses_a_process_says_so_and_leaves_nothing(builds: Builds, m
     assert differences(before, snapshot(home)) == []
     with opened_store(builds.settings, print) as store:
         for victim, build in losing.items():
-            check_end(builds, store, moment, victim, store.run(build.run_id))
+            check_end(builds, store, moment, victim, store.runs.find(build.run_id))
         check_images(builds, store)
         again = losing[RUNNER].run_id
         assert builds.start(again, runner=runner, is_kept=True).has_ended(seconds=HELD_SECONDS)
-        run = store.run(again)
+        run = store.runs.find(again)
         assert (run.state, run.message, run.facts["attempt"]) == ("Succeeded", "", 2)
         check_images(builds, store)
     assert differences(before, snapshot(home)) == []
@@ -205,12 +205,12 @@ def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: Ru
         assert (run.state, run.error_code) == (state, code), f"{victim}: {run.message}"
         assert text in run.message, victim
         assert run.ended is not None
-        outputs = [row.name for row in store.list_run_outputs(run.run_id) if row.state == "Succeeded"]
+        outputs = [row.name for row in store.images.outputs_of(run.run_id) if row.state == "Succeeded"]
         wanted = {"Succeeded": ["gallery", "managed", "vhd"], "PartiallySucceeded": ["gallery", "managed"]}
         if victim != CANCEL or state == "Succeeded":
             assert sorted(outputs) == wanted.get(state, []), victim
-            assert len(store.images_of_run(run.run_id)) == len(outputs), victim
-    group = store.staging_group(run.staging_group)
+            assert len(store.images.of_run(run.run_id)) == len(outputs), victim
+    group = store.staging.group(run.staging_group)
     if group is not None:
         account = StorageAccount(group.storage_account, builds.settings.staging / group.name / group.storage_account)
         assert leftovers(store, StagingResourceGroup(group.name, group.tags, account, run.run_id)) == [], victim
@@ -218,14 +218,14 @@ def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: Ru
 
 def check_images(builds: Builds, store: Store) -> None:
     """Every image is whole, no file of one is there without its record, and none is there twice."""
-    images = store.list_images()
+    images = store.images.list()
     assert [image.artifact_id for image in images if sha256_of(image.path) != image.digest] == []
     places = {path.name for path in builds.settings.image_store.iterdir()}
     assert places == {image.path.parent.name for image in images if image.kind != "VHD"}
     vhds = set(builds.settings.staging.glob(f"*/*/{VHDS}/*"))
     assert vhds == {image.path for image in images if image.kind == "VHD"}
     for run_id in {image.run_id for image in images if image.run_id != "source--"}:
-        found = sorted(image.kind for image in store.images_of_run(run_id))
+        found = sorted(image.kind for image in store.images.of_run(run_id))
         assert found == sorted(set(found)), f"run {run_id} published twice"
-        assert store.image(image_id(run_id)) is not None
+        assert store.images.find(image_id(run_id)) is not None
     assert all(image.artifact_id.startswith(DEFINITION_ID) for image in images if image.kind == "SharedImageVersion")

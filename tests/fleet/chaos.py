@@ -23,8 +23,8 @@ from fleet.small_fleet import CPUS, LEASE_SECONDS, BuildHost, Fleet, small_fleet
 from waiting_runs import add_waiting_runs
 
 from vmkiln.errors import VmkilnError
-from vmkiln.run.shared_storage import shared_storage
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
 
@@ -58,7 +58,7 @@ def prepare(settings: Settings, store: Store) -> None:
     shared = shared_storage(settings, store)
     assert shared is not None
     shared.push_submission("IT_fleet")
-    store.define_image(GALLERY, os_type="Linux", generation=1)
+    store.images.define(GALLERY, os_type="Linux", generation=1)
 
 
 def fill(store: Store, numbers: range) -> list[str]:
@@ -158,13 +158,13 @@ def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds:
             time.sleep(0.1)
         time.sleep(chosen.uniform(0.5, 1.5))
         seen.faults.append((fault, *strike(fleet, store, fault, busiest(fleet, store))))
-    while any(run.ended is None for run in store.runs_by_id(ids).values()) and time.monotonic() - begin < MOST_SECONDS:
+    while any(run.ended is None for run in store.runs.by_id(ids).values()) and time.monotonic() - begin < MOST_SECONDS:
         time.sleep(0.2)
     seconds = time.monotonic() - begin
     is_over.set()
     watching.join()
-    runs = store.runs_by_id(ids)
-    images = store.list_images(prefix=f"{GALLERY}/versions/")
+    runs = store.runs.by_id(ids)
+    images = store.images.list(prefix=f"{GALLERY}/versions/")
     shared = shared_storage(settings, store)
     assert shared is not None
     shared.reconcile()
@@ -177,7 +177,7 @@ def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds:
         "messages": sorted({run.message for run in runs.values() if run.message}),
         "images": Counter(Counter(image.run_id for image in images).values()),
         "strangers": sorted({image.run_id for image in images} - set(ids)),
-        "outputs": Counter(len(store.list_run_outputs(run_id)) for run_id in ids),
+        "outputs": Counter(len(store.images.outputs_of(run_id)) for run_id in ids),
         "objects": len(objects),
         "most_cpus": max(seen.most_cpus.values()),
         "most_at_once": max(concurrency(fleet.journal).values()),

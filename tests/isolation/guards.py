@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Interface
 
-from vmkiln.host.network_namespace import Egress, firewall, pasta_arguments, sysctl_values
+from vmkiln.host.network.network_namespace import Egress, firewall, pasta_arguments, sysctl_values
 from vmkiln.staging.virtual_network import decide
 
 VERDICT = re.compile(r"\b(accept|drop|reject|masquerade|jump|dnat|snat|return)\b")

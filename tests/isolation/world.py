@@ -19,9 +19,10 @@ from typing import Any
 from unittest import mock
 
 from vmkiln.errors import VmkilnError
-from vmkiln.host import command, namespace, network
-from vmkiln.host.network_namespace import Allowance, Network, Segment, firewall
-from vmkiln.host.network_rules import rules_in_force
+from vmkiln.host import command, namespace
+from vmkiln.host.network import network_setup
+from vmkiln.host.network.network_namespace import Allowance, Network, Segment, firewall
+from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
 from vmkiln.staging.topology import Placement, placement_of
 from vmkiln.staging.user_network import virtual_networks_of
@@ -162,13 +163,13 @@ class World:
         allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
         placement = _placement(user) if user else None
         decided = virtual_network.decide(
-            await network.host_addresses(), is_windows=False, allowances=allowed, placement=placement
+            await network_setup.host_addresses(), is_windows=False, allowances=allowed, placement=placement
         ).network
         stack = contextlib.AsyncExitStack()
         try:
             inside = await stack.enter_async_context(namespace.opened(use_subordinate_ids=False))
             with _loosened(pasta or {}, sysctls or {}):
-                lost = await stack.enter_async_context(network.joined(inside, decided))
+                lost = await stack.enter_async_context(network_setup.joined(inside, decided))
             for kind, segment in (("build", decided.far), ("container", decided.near)):
                 cable = await stack.enter_async_context(
                     node(f"{kind} {name}", "tap", str(inside.process_id), segment.tap)
@@ -184,7 +185,7 @@ class World:
         return {
             "firewall": firewall(decided),
             "forbidden": [str(item) for item in decided.forbidden],
-            "sysctls": network.sysctl_values(),
+            "sysctls": network_setup.sysctl_values(),
             "supervisor": inside.process_id,
             "guests": {"container": str(decided.near.guest), "build": str(decided.far.guest)},
             "endpoint": str(decided.endpoint.address) if decided.endpoint else None,
@@ -229,7 +230,9 @@ class World:
             found.subnets[0],
             found.subnet(config.container_instance_subnet_id or ""),
         )
-        decided = virtual_network.decide(await network.host_addresses(), is_windows=False, placement=placed).network
+        decided = virtual_network.decide(
+            await network_setup.host_addresses(), is_windows=False, placement=placed
+        ).network
         assert decided.near == self.runs[name].network.near
         return firewall(decided)
 
@@ -258,7 +261,7 @@ def _placement(user: dict[str, Any]) -> Placement | None:
 @contextlib.contextmanager
 def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
     """The same run with some guards taken away."""
-    tight_arguments, tight_values = network.pasta_arguments, network.sysctl_values
+    tight_arguments, tight_values = network_setup.pasta_arguments, network_setup.sysctl_values
 
     def arguments(*args: Any, **kwargs: Any) -> list[str]:
         words = tight_arguments(*args, **kwargs)
@@ -272,8 +275,8 @@ def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
 
     values = {**tight_values(), **sysctls}
     with (
-        mock.patch.object(network, "pasta_arguments", arguments),
-        mock.patch.object(network, "sysctl_values", return_value=values),
+        mock.patch.object(network_setup, "pasta_arguments", arguments),
+        mock.patch.object(network_setup, "sysctl_values", return_value=values),
     ):
         yield
 

@@ -17,19 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import ContainerImage
-from vmkiln.run import building, run_directory
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.resolved_source import ResolvedSource
-from vmkiln.run.run import Phase, RunState
-from vmkiln.run.run_context import RunRequest, Submission
+from vmkiln.provisioning.submitting import open_group
+from vmkiln.run import building
+from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Submission
 from vmkiln.run.run_event import PhaseStarted, RunEvent
-from vmkiln.run.run_queue import fits
-from vmkiln.run.submitting import open_group
 from vmkiln.run.workflow import execute
+from vmkiln.run_state import Phase, RunState
 from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
@@ -109,10 +108,10 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
         return request
     template_id = f"/subscriptions/s/resourcegroups/rg/templates/{asked.run_id}"
     group = open_group(settings, store, name=f"IT_rg_kept_{asked.run_id}", tags={})
-    if asked.run_id not in store.runs_by_id([asked.run_id]):
+    if asked.run_id not in store.runs.by_id([asked.run_id]):
         row = RunRow(asked.run_id, "stand-in", "rg", {}, RunState.QUEUED, "", "", "", "", {}, utc_now(), None)
-        store.queue_run(RunRow(**{**vars(row), "template_id": template_id}))
-    attempt = int(store.run(asked.run_id).facts.get("attempt", 1))
+        store.runs.queue(RunRow(**{**vars(row), "template_id": template_id}))
+    attempt = int(store.runs.find(asked.run_id).facts.get("attempt", 1))
     boot = str(uuid.uuid4())
     host = HostRow(boot, asked.run_id, asked.run_id, "x64", "emulated", "", 2, 8192, 8192)
     store.hosts.register(host, lease_seconds=600)

@@ -15,21 +15,20 @@ from pathlib import Path
 from stand_ins.build_process import MOMENT_OF_PHASE, Asked, hold, prepare_stand_ins
 
 from vmkiln.cli.interrupts import host_to_end
+from vmkiln.fleet.attempt import HostWork
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.hosting import Hosting
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import ContainerImage
-from vmkiln.run import building, run_directory
-from vmkiln.run.admission import Room
-from vmkiln.run.attempt import HostWork
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.host_identity import HostIdentity
-from vmkiln.run.hosting import Hosting
-from vmkiln.run.resolved_source import ResolvedSource
-from vmkiln.run.run import Phase
-from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.preparation import opened_store
+from vmkiln.run import building
+from vmkiln.run.room import Room
+from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Tell
 from vmkiln.run.run_event import PhaseStarted, RunEvent
 from vmkiln.run.workflow import execute
-from vmkiln.service import opened_store
+from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
 
 ROOM = Room(256, 1024**2, 1024**3)
 RUN: contextvars.ContextVar[tuple[Asked, Path]] = contextvars.ContextVar("run")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from vmkiln.arm_template.evaluation import SPECIAL_FUNCTIONS
+from vmkiln.arm_template.functions import FUNCTIONS
+from vmkiln.arm_template.resource_functions import RESOURCE_FUNCTIONS
 from vmkiln.cli.main import app
-from vmkiln.template.arm_evaluation import SPECIAL_FUNCTIONS
-from vmkiln.template.arm_functions import FUNCTIONS
-from vmkiln.template.arm_resource_functions import RESOURCE_FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
 

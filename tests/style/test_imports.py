@@ -1,6 +1,8 @@
 """Imports point one way: from the doors down to the errors."""
 
 import ast
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,21 +12,36 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"cli"},
     {"serving", "listener"},
     {"tracing"},
-    {"service"},
+    {"preparation"},
     {"api", "portal"},
+    {"fleet", "blobs"},
+    {"provisioning"},
     {"run"},
+    {"sharing"},
+    {"platform_images"},
     {"staging", "packer", "images"},
-    {"template", "host", "store"},
+    {"template"},
+    {"arm_template", "host", "store"},
     {"settings"},
     {"locks"},
-    {"durable_file", "secret_mask", "harmless_text", "private_folder"},
+    {"azure_names", "durable_file", "harmless_text", "private_folder", "run_state", "secret_mask"},
     {"errors"},
 ]
+LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Azure provider above
+    {"resource_types"},
+    {"resources"},
+    {"virtual_machine_images"},
+    {"authorization", "compute", "entra", "network", "storage"},
+    {"managed_identity", "staging"},
+    {"protocol"},
+    {"identity"},
+]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+RANK_IN_API = {name: rank for rank, names in enumerate(LAYERS_OF_API) for name in names}
 ONLY_HERE = {
     "alembic": {"store"},
-    "dbos": {"run/durable_attempts.py"},
-    "obstore": {"store/object_store.py"},
+    "dbos": {"fleet/durable_attempts.py"},
+    "obstore": {"sharing/object_store.py"},
     "prometheus_client": {"api"},
     "psycopg": {"store"},
     "subprocess": {"host/command.py"},
@@ -37,6 +54,7 @@ ONLY_HERE = {
     "typer": {"cli"},
     "uvicorn": {"listener.py"},
 }
+MOST_FILES = 16  # in a folder; more, and it has two errands
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.stem not in {"__init__", "__main__"}]
 
 
@@ -60,6 +78,9 @@ def test_imports_point_down(path: Path) -> None:
         if package == ROOT.name:
             there = rest.split(".")[0]
             assert there == here or RANK[there] > RANK[here], f"{where} must not import {name}"
+            if here == there == "api":
+                room, other = where.parts[1].removesuffix(".py"), rest.split(".")[1]
+                assert room == other or RANK_IN_API[other] > RANK_IN_API[room], f"{where} must not import {name}"
         elif package in ONLY_HERE:
             allowed = ONLY_HERE[package]
             assert str(where) in allowed or here in allowed, f"only {sorted(allowed)} may import {package}"
@@ -68,3 +89,34 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_under_400_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in MODULES}), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_folder_has_one_errand(folder: Path) -> None:
+    assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_FILES
+
+
+def test_no_two_modules_import_each_other() -> None:
+    below = {name_of(path): {name for name in imported_by(path) if name.startswith(ROOT.name)} for path in MODULES}
+    edges = {module: {known(name, below) for name in names} - {module, ""} for module, names in below.items()}
+    graph = TopologicalSorter(edges)
+    graph.prepare()  # raises CycleError with the modules of a circle
+
+
+def test_each_unit_test_lies_where_its_module_does() -> None:
+    """`tests/unit/` mirrors the package: what tries `run/workflow.py` is in `tests/unit/run/`."""
+    folders = {path.parent.relative_to(ROOT) for path in MODULES}
+    tests = (ROOT.parent / "tests/unit").rglob("test_*.py")
+    lost = {path for path in tests if path.parent.relative_to(ROOT.parent / "tests/unit") not in folders}
+    assert not lost
+
+
+def name_of(path: Path) -> str:
+    return ".".join((ROOT.name, *path.relative_to(ROOT).with_suffix("").parts))
+
+
+def known(name: str, modules: Mapping[str, object]) -> str:
+    """The module that an imported name is, or comes from; '' for a package."""
+    return name if name in modules else name.rpartition(".")[0] if name.rpartition(".")[0] in modules else ""

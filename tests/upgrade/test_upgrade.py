@@ -23,16 +23,16 @@ from upgrade.make_state import TEMPLATES
 from upgrade.older_state import OlderState, lost, put_back
 
 from vmkiln import serving
-from vmkiln.api.access_control import AccessControl
-from vmkiln.api.first_start import ensure_owner, service_directory
-from vmkiln.api.issuer import ensure_issuer
+from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.first_start import ensure_owner, service_directory
+from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.main import app
 from vmkiln.images.image_header import inspect_image
 from vmkiln.images.image_store import verified
 from vmkiln.images.vhd import check_uploadable
-from vmkiln.run.admission import Room
+from vmkiln.preparation import opened_store
+from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.service import opened_store
 from vmkiln.serving import only_service, running
 from vmkiln.store.database import Store
 
@@ -119,14 +119,14 @@ async def _visit(life: Life, web: httpx.AsyncClient, store: Store) -> None:
     web.headers["Authorization"] = f"Bearer {token}"
 
     await _until(lambda: {request.run_id for request in life.begun} == _unended(life.state))
-    await _until(lambda: store.run(life.state.runs["secure"]).ended is not None)
-    await _until(lambda: store.run(life.state.runs["going"]).sub_state == "Customizing")
+    await _until(lambda: store.runs.find(life.state.runs["secure"]).ended is not None)
+    await _until(lambda: store.runs.find(life.state.runs["going"]).sub_state == "Customizing")
     if (life.state.name) == STATES[0]:
         for told in life.state.said("answers"):
             answer = await web.get(told["path"], params={"api-version": told["version"]})
             life.answers.append((told, answer.json()))
     assert (await web.post(f"{TEMPLATES}/going/cancel", params=asked)).status_code in {202, 204}
-    await _until(lambda: store.run(life.state.runs["going"]).ended is not None)
+    await _until(lambda: store.runs.find(life.state.runs["going"]).ended is not None)
     for name, run_id in life.state.runs.items():
         path = f"{TEMPLATES}/{name}/providers/Vmkiln.Builds/runs"
         life.logs[name] = (await web.get(f"{path}/{run_id}/log", params=asked)).json()["lines"]
@@ -206,7 +206,7 @@ def test_whoever_could_log_in_still_can(life: Life) -> None:
 
 async def test_images_are_found_whole_and_of_a_known_format(state: OlderState) -> None:
     with opened_store(state.settings, lambda _text: None) as store:
-        images = store.list_images()
+        images = store.images.list()
         assert sorted(image.kind for image in images) == ["ManagedImage", "SharedImageVersion", "VHD"]
         for image in images:
             await verified(image)

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from empty_world import World, differences, first_snapshot, snapshot
 
-from vmkiln.run.run import new_run_id
+from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.run.run_context import RunRequest
 from vmkiln.run.run_event import LogLine, RunEvent
 from vmkiln.run.workflow import execute
-from vmkiln.service import opened_store, prepared_host
+from vmkiln.run_state import new_run_id
 from vmkiln.settings import Settings, read_settings
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.user_network import UserVirtualNetwork

@@ -19,7 +19,7 @@ import pytest
 from conftest import IMAGES, PLATFORM_IMAGE, VMKILN
 from empty_world import differences, first_snapshot, own_listeners, snapshot
 
-from vmkiln.host.disk_image import graph
+from vmkiln.host.disk.disk_image import graph
 from vmkiln.host.qemu import Accelerator, Disk, cpu_model
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
 from vmkiln.settings import Settings

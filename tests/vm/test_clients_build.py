@@ -151,13 +151,13 @@ def test_the_python_sdk_cancels_the_next_build_and_all_goes_with_the_template(
         running.result()
     assert templates.get(GROUP, "web").properties.last_run_status.run_state == "Canceled"
     with opened(prepared.database_place) as store:
-        image = store.image(image_id("web"))
+        image = store.images.find(image_id("web"))
         assert image is not None
         assert image.path.is_file()
-        runs = [run for run in store.list_runs() if run.template_id.endswith(f"/{GROUP}/{TEMPLATES}/web".lower())]
+        runs = [run for run in store.runs.list() if run.template_id.endswith(f"/{GROUP}/{TEMPLATES}/web".lower())]
         assert [run.state for run in runs] == ["Canceled", "Succeeded"]
         assert image.run_id == runs[1].run_id, "the cancelled run left the first one's image as it was"
-        [group] = [row for row in store.list_staging_groups() if row.name in {run.staging_group for run in runs}]
+        [group] = [row for row in store.staging.list_groups() if row.name in {run.staging_group for run in runs}]
     logs = prepared.staging / group.name / group.storage_account / "packerlogs"
     assert "a line of the log" in (logs / runs[1].run_id / "customization.log").read_text(errors="replace")
     templates.begin_delete(GROUP, "web").result()

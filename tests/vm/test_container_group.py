@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host import namespace, network
-from vmkiln.host.ext4_image import make_ext4
-from vmkiln.host.initramfs import EXECUTABLE, Entry, archive
+from vmkiln.host import namespace
+from vmkiln.host.disk.ext4_image import make_ext4
+from vmkiln.host.disk.initramfs import EXECUTABLE, Entry, archive
+from vmkiln.host.network import network_setup
 from vmkiln.host.virtual_machine import bind_run_directory
-from vmkiln.service import opened_store, prepared_host
+from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, virtual_network
 
@@ -101,9 +102,9 @@ def probe_from_inside(prepared: Settings, directory: Path, *, lan: str, port: in
                     input_disk=directory / "input.ext4",
                     accelerator=host.accelerator,
                 )
-                net = virtual_network.decide(await network.host_addresses(), is_windows=False)
+                net = virtual_network.decide(await network_setup.host_addresses(), is_windows=False)
                 machine = replace(container_group.describe(group, net, name="container-group"))
-                async with namespace.opened() as inside, network.joined(inside, net.network):
+                async with namespace.opened() as inside, network_setup.joined(inside, net.network):
                     await bind_run_directory(inside, directory)
                     for command in stand_in_commands(net):
                         await inside.run(command.split())

@@ -27,13 +27,13 @@ from vmkiln.errors import (
     ValidationFailed,
     VirtualMachineLost,
 )
-from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
+from vmkiln.preparation import opened_store
 from vmkiln.run import customizing
-from vmkiln.run.run import Phase
 from vmkiln.run.run_context import Entered
 from vmkiln.run.run_event import LogLine, PhaseStarted, RunEvent
-from vmkiln.service import opened_store
+from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.template.image_template import ImageTemplate
 
@@ -46,14 +46,14 @@ VALIDATE_SOURCE_ONLY = {"sourceValidationOnly": True, "inVMValidations": [shell(
 def recorded(prepared: Settings, told: Told) -> tuple[str, str]:
     """State and error code of a run, as the database has them."""
     with opened_store(prepared, print) as store:
-        run = store.run(told.run_id)
-        assert store.list_images(prefix="/nothing") == []
+        run = store.runs.find(told.run_id)
+        assert store.images.list(prefix="/nothing") == []
         return run.state, run.error_code
 
 
 def images_of(prepared: Settings, told: Told) -> list[str]:
     with opened_store(prepared, print) as store:
-        return [image.artifact_id for image in store.list_images() if image.run_id == told.run_id]
+        return [image.artifact_id for image in store.images.list() if image.run_id == told.run_id]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def test_a_failing_validation_keeps_the_image_from_being_distributed(
     assert images_of(prepared, told) == []
     # abort keeps the VM: its disk is in the staging resource group until that is deleted
     with opened_store(prepared, print) as store:
-        group = store.run(told.run_id).staging_group
+        group = store.runs.find(told.run_id).staging_group
     assert (prepared.staging / group / "kept-vm.qcow2").is_file()
     subprocess.run([*VMKILN, "staging", "delete", "--yes", group], check=True, capture_output=True)
     assert not (prepared.staging / group).exists()
@@ -367,7 +367,7 @@ def test_ctrl_c_cancels_and_says_so(prepared: Settings, tmp_path: Path) -> None:
     process.communicate(timeout=30)
     assert process.returncode == 130
     with opened_store(prepared, print) as store:
-        assert store.list_runs(limit=1)[0].state == "Canceled"
+        assert store.runs.list(limit=1)[0].state == "Canceled"
 
 
 def test_after_kill_9_no_process_is_left_and_the_next_command_cleans_up(prepared: Settings, tmp_path: Path) -> None:

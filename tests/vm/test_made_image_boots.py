@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host.disk_image import create_overlay
-from vmkiln.host.firmware import find_firmware
-from vmkiln.host.iso_image import make_iso
+from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.disk.firmware import find_firmware
+from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Accelerator, Disk, block_node, cpu_model
-from vmkiln.images import making_folder
-from vmkiln.images.debian_recipe import DebianRecipe, make_image
-from vmkiln.images.image_cache import SourceImage
 from vmkiln.images.image_header import inspect_image
-from vmkiln.images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.platform_images import making_folder
+from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image
+from vmkiln.platform_images.image_cache import SourceImage
+from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, virtual_network
 from vmkiln.staging.login_key import new_key

@@ -18,8 +18,8 @@ from in_process import (
 )
 from loop_thread import in_a_thread
 
-from vmkiln.run.image_builder import ImageBuilder
-from vmkiln.service import opened_store
+from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.preparation import opened_store
 from vmkiln.serving import real_build
 from vmkiln.settings import Settings
 

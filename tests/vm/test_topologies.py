@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from conftest import Told, a_template, shell
 
-from vmkiln.host.network_rules import FILE_NAME, read_kept
+from vmkiln.host.network.network_rules import FILE_NAME, read_kept
+from vmkiln.preparation import opened_store
 from vmkiln.run.run_event import LogLine, RunEvent
-from vmkiln.service import opened_store
 from vmkiln.settings import Settings
 from vmkiln.staging.user_network import virtual_networks_of
 
@@ -89,8 +89,8 @@ def test_a_build_in_a_users_network(
     assert f"seen {seen}" in text
     assert f"own {own}" in text
     with opened_store(prepared, print) as store:
-        run = store.run(told.run_id)
-        types = {item.type.rpartition("/")[2] for item in store.list_resources(run.staging_group)}
+        run = store.runs.find(told.run_id)
+        types = {item.type.rpartition("/")[2] for item in store.staging.resources_of(run.staging_group)}
     assert types & {"virtualNetworks", *PRIVATE_LINK} == made
     assert "publicIPAddresses" not in types
     last = read_kept(prepared.staging / run.staging_group / FILE_NAME)

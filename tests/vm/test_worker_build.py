@@ -14,12 +14,12 @@ from in_process import GROUP, TEMPLATE, Service, TestAccess, a_template, add_gro
 from loop_thread import in_a_thread
 from postgresql import cluster
 
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.images.image_store import sha256_of
-from vmkiln.run.host_identity import HostIdentity
-from vmkiln.run.image_builder import ImageBuilder
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.run.shared_storage import shared_storage
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.store.database import opened
 
 pytestmark = pytest.mark.vm
@@ -71,17 +71,17 @@ def test_a_worker_builds_what_the_service_accepted(fleet: Service) -> None:
         return lines
 
     wait_for(lambda: any("built by a worker" in line for line in log()), seconds=BUILD_SECONDS)
-    [run] = store.runs_of_template(TEMPLATE)
+    [run] = store.runs.of_template(TEMPLATE)
     assert run.ended is None, "its log is followed while it goes on, on the other host"
 
     def ended() -> dict[str, Any] | None:
-        found = store.run(run.run_id)
+        found = store.runs.find(run.run_id)
         return None if found.ended is None else {"state": found.state, "message": found.message}
 
     assert wait_for(ended, seconds=BUILD_SECONDS) == {"state": "Succeeded", "message": ""}
     [host] = store.hosts.live()
-    assert (host.name, host.isolation_level) == ("kiln", store.run(run.run_id).facts["isolation_level"])
-    [image] = store.images_of_run(run.run_id)
+    assert (host.name, host.isolation_level) == ("kiln", store.runs.find(run.run_id).facts["isolation_level"])
+    [image] = store.images.of_run(run.run_id)
     assert not image.path.exists(), "it is on the worker, and in the store that all share"
     assert fleet.parts.shared is not None
     fetched = fleet.parts.shared.images.fetch(image)

@@ -16,17 +16,18 @@ from typing import Any
 import pytest
 
 from vmkiln.host.namespace import Namespace
-from vmkiln.store.database import Store
+from vmkiln.store.image_table import ImageTable
+from vmkiln.store.staging_table import StagingTable
 
 AUDITED = {"os.mkdir", "os.link", "os.rename", "os.chmod", "os.truncate", "subprocess.Popen", "socket.bind", "open"}
 WRITES = (
-    "add_image",
-    "add_image_version",
-    "add_resource",
-    "add_staging_group",
-    "put_run_output",
-    "replace_image",
-    "resource_exists",
+    (ImageTable, "add"),
+    (ImageTable, "add_version"),
+    (ImageTable, "put_output"),
+    (ImageTable, "replace"),
+    (StagingTable, "add_group"),
+    (StagingTable, "add_resource"),
+    (StagingTable, "resource_exists"),
 )
 
 
@@ -105,8 +106,8 @@ def watching(effects: Effects) -> Iterator[None]:
     """Watch this process's changes."""
     _hooked()
     with pytest.MonkeyPatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(Store, name, _watched(effects, name, getattr(Store, name)))
+        for table, name in WRITES:
+            patch.setattr(table, name, _watched(effects, f"{table.__name__}.{name}", getattr(table, name)))
         patch.setattr(Namespace, "_ask", _watched(effects, "ask", Namespace._ask))
         _current[:] = [effects]
         try:

@@ -10,19 +10,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from vmkiln.host import command, namespace, network, network_rules, virtual_machine
-from vmkiln.host.disk_image import create_overlay
-from vmkiln.host.ext4_image import make_ext4
-from vmkiln.host.iso_image import make_iso
+from vmkiln.blobs import account_keys
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
+from vmkiln.host import command, namespace, virtual_machine
+from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.disk.ext4_image import make_ext4
+from vmkiln.host.disk.iso_image import make_iso
+from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.qemu import Accelerator, Disk, Machine
-from vmkiln.images import gallery, image_store, making_folder, managed_image, vhd_image
+from vmkiln.images import gallery, image_store, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import ImageFacts, seal, sha256_of
-from vmkiln.run import cleaning_up, packer_phase, run_directory, submitting, workflow
+from vmkiln.platform_images import making_folder
+from vmkiln.provisioning import submitting
+from vmkiln.run import cleaning_up, packer_phase, workflow
 from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
-from vmkiln.staging import account_keys, container_group, script_copy, staging_resource_group, virtual_network
-from vmkiln.staging.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
+from vmkiln.staging import container_group, run_directory, script_copy, staging_resource_group, virtual_network
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, utc_now
@@ -54,7 +58,7 @@ class Place:
 
 def a_place(folder: Path, store: Store) -> Place:
     settings = Settings(folder)
-    store.add_run(RunRow(RUN_ID, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+    store.runs.add(RunRow(RUN_ID, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
     group = staging_resource_group.create(settings.staging, store, name=GROUP, run_id=RUN_ID, tags={})
     settings.image_store.mkdir()
     settings.blobs.mkdir()
@@ -111,13 +115,13 @@ def a_network() -> Any:
 
 def open_group(place: Place) -> StagingResourceGroup:
     """A group of a new name, as every run and every template has; twice, as after a crash."""
-    name = f"IT_other_{len(place.store.list_staging_groups(with_deleted=True))}"
+    name = f"IT_other_{len(place.store.staging.list_groups(with_deleted=True))}"
     submitting.open_group(place.settings, place.store, name=name, tags={})
     return submitting.open_group(place.settings, place.store, name=name, tags={})
 
 
 def remove_groups(place: Place) -> None:
-    names = [row.name for row in place.store.list_staging_groups() if row.name != GROUP]
+    names = [row.name for row in place.store.staging.list_groups() if row.name != GROUP]
     submitting.withdraw(place.settings, place.store, names)
 
 
@@ -127,10 +131,10 @@ def forget_unmade(place: Place) -> None:
 
 def remove_image(place: Place, artifact_id: str) -> None:
     """What `vmkiln image delete` does; a publication that failed has removed its files itself."""
-    for image in place.store.list_images(prefix=artifact_id):
+    for image in place.store.images.list(prefix=artifact_id):
         image_store.remove(image, place.store)
-    for definition in place.store.list_image_definitions():
-        place.store.undefine_image(definition.definition_id)
+    for definition in place.store.images.definitions():
+        place.store.images.undefine(definition.definition_id)
 
 
 def remove_vhd(place: Place) -> None:
@@ -139,7 +143,7 @@ def remove_vhd(place: Place) -> None:
 
 @contextlib.asynccontextmanager
 async def entered_network(place: Place) -> AsyncIterator[object]:
-    async with namespace.opened() as inside, network.joined(inside, a_network().network) as lost:
+    async with namespace.opened() as inside, network_setup.joined(inside, a_network().network) as lost:
         yield lost
 
 
@@ -318,12 +322,12 @@ def a_resource(place: Place) -> Any:
 ENDPOINT = BlobEndpoint(BlobService.AZURITE, "http://127.0.0.1:1")
 STEPS = (
     Step(
-        "run/run_directory.py:locked",
+        "staging/run_directory.py:locked",
         blocking(lambda place: run_directory.locked(place.settings.runs, "other")),
         lambda place: run_directory.forget_locks(place.settings.runs),
     ),
     Step(
-        "run/run_directory.py:held",
+        "staging/run_directory.py:held",
         blocking(lambda place: run_directory.held(place.settings.runs, "other")),
         lambda place: run_directory.remove(place.settings.runs / "other"),
     ),
@@ -333,28 +337,28 @@ STEPS = (
     Step("host/namespace.py:opened", lambda _place: namespace.opened()),
     Step("host/namespace.py:start", program_inside),
     Step("host/command.py:start", lambda _place: command.start(["sleep", "60"])),
-    Step("host/network.py:joined", entered_network),
-    Step("host/network_rules.py:kept", kept_rules),
+    Step("host/network/network_setup.py:joined", entered_network),
+    Step("host/network/network_rules.py:kept", kept_rules),
     Step("host/virtual_machine.py:running", machine_running),
     Step("run/workflow.py:_entered", whole_network, forget_unmade, every=4),
     Step("staging/container_group.py:started", group_started),
     Step("run/customizing.py", partial(in_folder, overlay, "build-vm.qcow2"), remove_folder),
-    Step("host/iso_image.py", partial(in_folder, seed, "seed.iso"), remove_folder),
-    Step("host/ext4_image.py", partial(in_folder, input_disk, "input.ext4"), remove_folder),
+    Step("host/disk/iso_image.py", partial(in_folder, seed, "seed.iso"), remove_folder),
+    Step("host/disk/ext4_image.py", partial(in_folder, input_disk, "input.ext4"), remove_folder),
     Step("staging/storage_account.py", undone_by(a_blob, remove_blobs), remove_blobs),
-    Step("images/making_folder.py:opened", lambda place: making_folder.opened(place.settings.home)),
+    Step("platform_images/making_folder.py:opened", lambda place: making_folder.opened(place.settings.home)),
     Step("images/managed_image.py", published(to_managed, IMAGE_ID), lambda place: remove_image(place, IMAGE_ID)),
     Step("images/gallery.py", published(to_gallery, DEFINITION_ID), lambda place: remove_image(place, DEFINITION_ID)),
     Step("images/vhd_image.py", undone_by(to_vhd, remove_vhd), remove_vhd),
     Step("staging/customization_log.py:CustomizationLog", blocking(open_log), remove_blobs),
     Step("staging/script_copy.py", undone_by(copy_script, remove_blobs), remove_blobs),
     Step(
-        "staging/account_keys.py",
+        "blobs/account_keys.py",
         undone_by(give_keys, lambda place: keys_of(place).forget(["account"])),
         lambda place: keys_of(place).forget(["account"]),
     ),
     Step(
-        "staging/blob_endpoint.py",
+        "blobs/blob_endpoint.py",
         undone_by(
             lambda place: write_endpoint(place.settings.blob_endpoint, ENDPOINT),
             lambda place: write_endpoint(place.settings.blob_endpoint, None),

@@ -22,49 +22,52 @@ from vmkiln.store.database import Store, opened
 
 ROOT = Path(__file__).parents[2]
 MOST_EFFECTS = 80
+STEPS_IN = ("blobs", "fleet", "host", "images", "platform_images", "provisioning", "run", "sharing", "staging")
 # what makes something and is tried elsewhere, and where
 ELSEWHERE = {
     "host/virtual_machine.py:_listening": "part of host/virtual_machine.py:running",
     "host/virtual_machine.py": "part of host/virtual_machine.py:running",
-    "host/network.py:_egress": "part of host/network.py:joined",
-    "host/network.py": "part of host/network.py:joined",
-    "host/network_rules.py": "part of host/network_rules.py:kept",
+    "host/network/network_setup.py:_egress": "part of host/network/network_setup.py:joined",
+    "host/network/network_setup.py": "part of host/network/network_setup.py:joined",
+    "host/network/network_rules.py": "part of host/network/network_rules.py:kept",
     "images/image_store.py": "part of images/managed_image.py",
     "images/image_store.py:removed_on_error": "part of images/managed_image.py",
-    "images/making_folder.py": "part of images/making_folder.py:opened",
-    "run/run_directory.py": "part of run/run_directory.py:held",
+    "platform_images/making_folder.py": "part of platform_images/making_folder.py:opened",
+    "staging/run_directory.py": "part of staging/run_directory.py:held",
     "staging/customization_log.py": "part of staging/customization_log.py:CustomizationLog",
     "staging/container_group.py": "part of staging/container_group.py:started",
     "staging/build_vm.py": "part of host/virtual_machine.py:running",
-    "staging/account_keys.py:_locked": "part of staging/account_keys.py",
+    "blobs/account_keys.py:_locked": "part of blobs/account_keys.py",
     "run/building.py": "part of staging/staging_resource_group.py",
-    "run/submitting.py": "part of staging/staging_resource_group.py",
+    "provisioning/submitting.py": "part of staging/staging_resource_group.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/validating.py": "part of run/customizing.py",
-    "run/distributing.py": "tests/unit/test_distributing.py",
-    "run/provisioning.py": "tests/api/test_image_templates.py",
-    "run/ballast.py": "tests/unit/test_ballast.py",
-    "run/blob_storage.py": "tests/unit/test_blob_upload.py",
-    "staging/blob_upload.py": "tests/unit/test_blob_upload.py",
-    "staging/blob_server.py": "tests/unit/test_blob_server.py",
-    "staging/blob_server_install.py": "tests/unit/test_blob_server.py",
-    "images/image_download.py": "tests/unit/test_image_download.py",
-    "images/image_download.py:connected": "tests/unit/test_image_download.py",
-    "images/image_download.py:_told": "tests/unit/test_image_download.py",
-    "images/image_cache.py": "tests/unit/test_image_cache.py",
-    "images/image_cache.py:alone": "tests/unit/test_image_cache.py",
-    "images/platform_image.py": "tests/unit/test_platform_image.py",
-    "images/debian_recipe.py": "tests/unit/test_debian_recipe.py",
-    "images/container_image.py": "tests/unit/test_container_image.py",
-    "run/durable_attempts.py:opened": "tests/unit/test_durable_attempts.py",
-    "run/host_identity.py": "tests/unit/test_host_identity.py",
-    "run/lease.py:kept": "tests/unit/test_lease.py",
-    "run/sent_run.py": "tests/unit/test_shared_storage.py",
-    "run/shared_images.py": "tests/unit/test_shared_storage.py",
-    "run/shared_images.py:alone": "tests/unit/test_shared_storage.py",
-    "run/shared_storage.py": "tests/unit/test_shared_storage.py",
-    "run/shared_storage.py:mirrored": "tests/unit/test_shared_storage.py",
-    "staging/log_pieces.py": "tests/unit/test_shared_storage.py",
+    "run/distributing.py": "tests/unit/run/test_distributing.py",
+    "provisioning/provisioning.py": "tests/api/test_image_templates.py",
+    "host/reserve_file.py": "tests/unit/host/test_reserve_file.py",
+    "blobs/blob_storage.py": "tests/unit/blobs/test_blob_upload.py",
+    "blobs/blob_upload.py": "tests/unit/blobs/test_blob_upload.py",
+    "blobs/blob_server.py": "tests/unit/blobs/test_blob_server.py",
+    "blobs/blob_server_install.py": "tests/unit/blobs/test_blob_server.py",
+    "platform_images/image_download.py": "tests/unit/platform_images/test_image_download.py",
+    "platform_images/image_download.py:connected": "tests/unit/platform_images/test_image_download.py",
+    "platform_images/image_download.py:_told": "tests/unit/platform_images/test_image_download.py",
+    "platform_images/image_cache.py": "tests/unit/platform_images/test_image_cache.py",
+    "platform_images/platform_image.py": "tests/unit/platform_images/test_platform_image.py",
+    "platform_images/debian_recipe.py": "tests/unit/platform_images/test_debian_recipe.py",
+    "images/container_image.py": "tests/unit/images/test_container_image.py",
+    "fleet/durable_attempts.py:opened": "tests/unit/fleet/test_durable_attempts.py",
+    "host/host_id.py": "tests/unit/host/test_host_id.py",
+    "fleet/lease.py:kept": "tests/unit/fleet/test_lease.py",
+    "sharing/sent_run.py": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/shared_images.py": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/shared_images.py:alone": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/shared_storage.py": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/shared_storage.py:mirrored": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/object_store.py": "tests/unit/sharing/test_object_store.py",
+    "sharing/object_store.py:_doing": "tests/unit/sharing/test_object_store.py",
+    "sharing/object_store.py:_named": "tests/unit/sharing/test_object_store.py",
+    "sharing/log_pieces.py": "tests/unit/sharing/test_shared_storage.py",
 }
 
 
@@ -86,12 +89,7 @@ def steps_in(path: Path) -> Iterator[str]:
 
 
 def test_every_step_of_the_code_is_tried() -> None:
-    code = {
-        step
-        for folder in ("run", "staging", "images", "host")
-        for path in (ROOT / "vmkiln" / folder).rglob("*.py")
-        for step in steps_in(path)
-    }
+    code = {step for folder in STEPS_IN for path in (ROOT / "vmkiln" / folder).rglob("*.py") for step in steps_in(path)}
     tried = {step.code for step in STEPS}
     modules = {name for name in tried if ":" not in name}
     assert code - tried - set(ELSEWHERE) == set(), "steps that nobody tries"
@@ -126,13 +124,13 @@ def slate(place: Place) -> set[str]:
     files = {str(path.relative_to(home)) for path in home.rglob("*") if not path.is_dir()}
     files |= {str(path.relative_to(home)) for path in (*home.glob("runs/*"), *home.glob(".*"))}
     files |= {f"keys of {account}" for account in keys_of(place).all()}
-    rows = {f"group {row.name}" for row in store.list_staging_groups()}
-    rows |= {f"image {row.artifact_id}" for row in store.list_images()}
-    rows |= {f"definition {row.definition_id}" for row in store.list_image_definitions()}
+    rows = {f"group {row.name}" for row in store.staging.list_groups()}
+    rows |= {f"image {row.artifact_id}" for row in store.images.list()}
+    rows |= {f"definition {row.definition_id}" for row in store.images.definitions()}
     rows |= {
         f"{row.type} {row.state}"
-        for group in store.list_staging_groups()
-        for row in store.list_resources(group.name)
+        for group in store.staging.list_groups()
+        for row in store.staging.resources_of(group.name)
         if row.state != "deleted"
     }
     return {name for name in files if not re.match(r"vmkiln\.sqlite", name)} | rows | processes()

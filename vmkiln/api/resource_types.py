@@ -3,30 +3,17 @@
 Routes, authorisation, the OpenAPI document and the tests of coverage all follow from it.
 """
 
-from vmkiln.api import (
-    compute_images,
-    deployments,
-    directory,
-    image_templates,
-    managed_identities,
-    metrics,
-    openapi,
-    operations,
-    past_runs,
-    providers,
-    resource_groups,
-    role_assignments,
-    role_definitions,
-    runs,
-    security_rules,
-    staging_resources,
-    storage_accounts,
-    subscriptions,
-    token_endpoint,
-    triggers,
-    virtual_networks,
-)
-from vmkiln.api.route import Route
+from vmkiln.api.authorization import role_assignments, role_definitions
+from vmkiln.api.compute import compute_images
+from vmkiln.api.entra import directory, token_endpoint
+from vmkiln.api.managed_identity import managed_identities
+from vmkiln.api.network import security_rules, virtual_networks
+from vmkiln.api.protocol import metrics, openapi, operations
+from vmkiln.api.protocol.route import Route
+from vmkiln.api.resources import deployments, providers, resource_groups, subscriptions
+from vmkiln.api.staging import staging_resources
+from vmkiln.api.storage import storage_accounts
+from vmkiln.api.virtual_machine_images import image_templates, past_runs, runs, triggers
 
 ALL_ROUTES: tuple[Route, ...] = (
     *image_templates.ROUTES,

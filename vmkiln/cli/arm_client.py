@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
-from vmkiln.api.first_start import owner_file, read_credentials, service_directory
-from vmkiln.api.issuer import ensure_issuer
-from vmkiln.api.route import LOCAL_OPERATOR, Caller, Rights
+from vmkiln.api.identity.caller import LOCAL_OPERATOR, Caller, Rights
+from vmkiln.api.identity.first_start import owner_file, read_credentials, service_directory
+from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.contexts import Context
-from vmkiln.cli.run import say
+from vmkiln.cli.output import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
-from vmkiln.service import opened_store
+from vmkiln.preparation import opened_store
 from vmkiln.serving import only_service, real_build, running
 from vmkiln.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.run.host_identity import HostIdentity
+from vmkiln.fleet.host_identity import HostIdentity
 
 NameOption = Annotated[str, typer.Option(help="What this host is called in the fleet; its host name when left out.")]
 RegionOption = Annotated[str, typer.Option(help="Takes only templates of this location; any when left out.")]

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import typer
 
+from vmkiln.fleet import durable_attempts
 from vmkiln.host.heap import keep_in_one_arena
-from vmkiln.run import durable_attempts
 
 Result = TypeVar("Result")
 

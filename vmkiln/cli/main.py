@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli import (
+from vmkiln.cli.commands import (
     az_setup,
     build,
     doctor,

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.arm_template.deployment_parameters import ParameterFile
 from vmkiln.errors import InputError
-from vmkiln.host.network_namespace import Allowance
+from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.user_network import UserVirtualNetwork, virtual_networks_of
-from vmkiln.template.deployment_context import DeploymentContext
-from vmkiln.template.deployment_parameters import ParameterFile
 from vmkiln.template.template_file import ResolvedTemplate, read_image_template
 
 TemplateArgument = Annotated[

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit
 from vmkiln.host.command import run, start
-from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
+from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
 from vmkiln.host.qemu import SANDBOX, Accelerator, cpu_model
 
 PROBE_SECONDS = 10.0

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from vmkiln.host import command
-from vmkiln.host.disk_image import create_overlay
-from vmkiln.host.firmware import FirmwareFiles
+from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments, cpu_model
 
 

@@ -16,13 +16,14 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from vmkiln.errors import VmkilnError
-from vmkiln.host import capacity, command, fitness, namespace, network
+from vmkiln.host import capacity, command, fitness, namespace
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, KVM, Verdict, boots, choose_accelerator
-from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
-from vmkiln.host.firmware import find_firmware
+from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
+from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.fitness import BOOTSTRAP, Finding, Status
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network_namespace import Egress, Network, Segment, forbidden_networks
+from vmkiln.host.network import network_setup
+from vmkiln.host.network.network_namespace import Egress, Network, Segment, forbidden_networks
 from vmkiln.host.qemu import Accelerator
 from vmkiln.host.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 
@@ -169,9 +170,9 @@ async def _way_out() -> Finding:
     egress = Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), IPv4Address("10.0.2.53"))
     try:
         async with asyncio.timeout(NETWORK_SECONDS):
-            forbidden = forbidden_networks(await network.host_addresses())
+            forbidden = forbidden_networks(await network_setup.host_addresses())
             described = Network(near, far, egress, service_port=22, forbidden=forbidden)
-            async with namespace.opened() as opened, network.joined(opened, described):
+            async with namespace.opened() as opened, network_setup.joined(opened, described):
                 return Finding("way out", Status.OK, "pasta gives a namespace its way out")
     except (VmkilnError, TimeoutError) as error:
         remedy = f"{BOOTSTRAP} (package passt); this host needs a default route of its own"

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from vmkiln.host import packer_version
-from vmkiln.host.container_kernel import ContainerKernel
-from vmkiln.host.firmware import FirmwareFiles
+from vmkiln.host.disk.container_kernel import ContainerKernel
+from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.namespace import subordinate_range
 from vmkiln.host.required_programs import RequiredProgram
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
-from vmkiln.host.container_kernel import ContainerKernel, obtain_kernel
-from vmkiln.host.ext4_image import make_ext4
-from vmkiln.host.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
+from vmkiln.host.disk.ext4_image import make_ext4
+from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
 from vmkiln.locks import alone
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")

@@ -86,7 +86,7 @@ def source_version(exact_version: str) -> Version:
 def versions_of(store: Store, definition_id: str) -> list[tuple[Version, ImageRow]]:
     """A definition's versions with their numbers, unordered."""
     prefix = f"{definition_id}/versions/"
-    rows = [(parse_version(image.key[len(prefix) :]), image) for image in store.list_images(prefix=prefix)]
+    rows = [(parse_version(image.key[len(prefix) :]), image) for image in store.images.list(prefix=prefix)]
     return [(version, image) for version, image in rows if version is not None]
 
 
@@ -102,7 +102,7 @@ def find_version(store: Store, version_id: str) -> ImageRow:
         if usable:
             return max(usable, key=lambda item: item[0])[1]
         raise ImageNotFound(f"the image definition {definition} has no version to be latest")
-    image = store.image(version_id)
+    image = store.images.find(version_id)
     if image is None or image.kind != KIND:
         raise ImageNotFound(f"there is no image version {version_id}", hint="`vmkiln image list` shows them")
     return image
@@ -110,7 +110,7 @@ def find_version(store: Store, version_id: str) -> ImageRow:
 
 def of_another_kind(store: Store, definition_id: str, *, os_type: str, generation: int) -> ImageDefinitionRow | None:
     """The image definition, when it is recorded and such an image does not fit it."""
-    found = store.image_definition(definition_id)
+    found = store.images.definition(definition_id)
     return found if found is not None and (found.os_type, found.generation) != (os_type, generation) else None
 
 
@@ -121,7 +121,7 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
         raise ImageConflict(f"`{gallery_image_id}` is not the id of an image definition or version")
     if explicit and parse_version(explicit) is None:
         raise ImageConflict(f"`{explicit}` is not a version to publish as", hint="such as 1.2.3")
-    if explicit and store.image(f"{definition}/versions/{explicit}") is not None:
+    if explicit and store.images.find(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
     if existing := of_another_kind(store, definition, os_type=os_type, generation=generation):
         raise ImageConflict(
@@ -161,7 +161,7 @@ def _publish_as(
     place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
     with reported(f"recording {image_id}"), removed_on_error(place, store):
-        store.add_image_version(
+        store.images.add_version(
             ImageRow(
                 artifact_id=image_id,
                 kind=KIND,

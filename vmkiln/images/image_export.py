@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError
-from vmkiln.host.disk_image import convert
+from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import copy_sparse, to_the_end, verified
 from vmkiln.images.vhd_image import add_footer, read_vhd

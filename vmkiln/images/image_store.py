@@ -217,7 +217,7 @@ def removed_on_error(place: Path, store: Store | None = None) -> Iterator[None]:
 def _is_unrecorded(store: Store, place: Path) -> bool:
     try:
         store.settle()
-        return not any(image.path.is_relative_to(place) for image in store.list_images())
+        return not any(image.path.is_relative_to(place) for image in store.images.list())
     except StorageFailed:
         return False
 
@@ -256,7 +256,7 @@ def _run_of(name: str) -> str:
 
 
 def _inside(store: Store, store_directory: Path) -> list[ImageRow]:
-    return [image for image in store.list_images() if image.path.is_relative_to(store_directory)]
+    return [image for image in store.images.list() if image.path.is_relative_to(store_directory)]
 
 
 async def verified(image: ImageRow) -> ImageRow:
@@ -288,7 +288,7 @@ async def held(image: ImageRow, directory: Path) -> ImageRow:
 
 def remove(image: ImageRow, store: Store) -> None:
     """Delete an image: its record first, then its files."""
-    store.remove_image(image.artifact_id)
+    store.images.remove(image.artifact_id)
     if image.kind == "VHD":
         image.path.unlink(missing_ok=True)
     else:

@@ -16,7 +16,7 @@ DISK = "disk.qcow2"
 
 def check_fits(store: Store, image_id: str, *, location: str) -> None:
     """Refuse early what could not be published: an existing image stays where it is. Raises: `ImageConflict`."""
-    existing = store.image(image_id)
+    existing = store.images.find(image_id)
     where = str(existing.detail.get("location", "")) if existing is not None else ""
     if where and _plain(where) != _plain(location):
         raise ImageConflict(
@@ -41,12 +41,12 @@ def publish(
     """
     check_fits(store, image_id, location=location)
     place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
-    existing = store.image(image_id)
+    existing = store.images.find(image_id)
     if existing is not None and existing.run_id == facts.run_id and existing.digest == facts.digest:
         return Artifact(image_id, "", existing.path)
     publish_linked(facts.flat, place, [DISK])
     with reported(f"recording {image_id}"), removed_on_error(place, store):
-        replaced = store.replace_image(
+        replaced = store.images.replace(
             ImageRow(
                 artifact_id=image_id,
                 kind=KIND,

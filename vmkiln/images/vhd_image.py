@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict
-from vmkiln.host.disk_image import convert
+from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import (
     RUN_ID_LETTERS,
@@ -77,7 +77,7 @@ async def publish(
 async def _publish(
     file: Path, store: Store, facts: ImageFacts, *, artifact_id: str, tags: Mapping[str, str], share: Share
 ) -> Artifact:
-    existing = store.image(artifact_id)
+    existing = store.images.find(artifact_id)
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and _is_there(existing):
         return Artifact("", file.as_uri(), file)
     temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
@@ -120,7 +120,7 @@ def _is_there(image: ImageRow) -> bool:
 def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt: int) -> None:
     """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
     make_folder(image.path.parent)
-    if store.image(image.artifact_id) is None:
+    if store.images.find(image.artifact_id) is None:
         image.path.unlink(missing_ok=True)  # of an earlier attempt that died before it was recorded
     try:
         link_or_copy(temporary, image.path)
@@ -128,4 +128,4 @@ def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt:
         raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
     with removed_on_error(image.path, store):
         sync(image.path.parent)
-        store.add_image(image, attempt=attempt)
+        store.images.add(image, attempt=attempt)

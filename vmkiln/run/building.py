@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.errors import ImageConflict, ImageNotFound, InputError
-from vmkiln.host import network
+from vmkiln.host.network import network_setup
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import held
-from vmkiln.images.platform_image import PlatformImageReference, obtain_platform_image
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.resolved_source import ResolvedSource
-from vmkiln.run.run_context import RunRequest, Staged, Tell
+from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import staging_resource_group, virtual_network
@@ -45,10 +43,10 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
         )
         copying = tasks.create_task(_copies(request, group, tell))
-        addresses = tasks.create_task(network.host_addresses())
+        addresses = tasks.create_task(network_setup.host_addresses())
     source = resolving.result()
     check_definitions(host.store, template, source)
-    host.store.add_facts(request.run_id, storage_account=group.storage_account.name, **source.facts)
+    host.store.runs.add_facts(request.run_id, storage_account=group.storage_account.name, **source.facts)
     shape = decide_shape(
         template.properties.vm_profile,
         generation=source.generation,
@@ -83,7 +81,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
 def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
     """The group that the submission made, else a new one."""
     if request.submission is not None:
-        host.store.use_staging_group(request.submission.group.name, run_id=request.run_id)
+        host.store.staging.use_group(request.submission.group.name, run_id=request.run_id)
         return replace(request.submission.group, run_id=request.run_id)
     return staging_resource_group.create(
         host.settings.staging,
@@ -179,7 +177,7 @@ async def resolve_source(
                 origin=image.origin,
             )
         case ManagedImageSource(image_id=image_id):
-            found = host.store.image(image_id)
+            found = host.store.images.find(image_id)
             if found is None or found.kind != managed_image.KIND:
                 raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
             return _from_store(await held(await host.here(found), directory), version=found.source_version)

@@ -15,15 +15,16 @@ from collections.abc import Callable
 
 from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import VmkilnError
-from vmkiln.host.disk_image import convert
+from vmkiln.host.disk.disk_image import convert
+from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Disk
-from vmkiln.images import image_cache, vhd_image
+from vmkiln.images import vhd_image
 from vmkiln.images.image_store import reconcile
-from vmkiln.run import run_directory
-from vmkiln.run.host_identity import host_id
-from vmkiln.run.run import GOING_ON, RunState
+from vmkiln.platform_images import image_cache
 from vmkiln.run.run_context import Staged
+from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
@@ -43,21 +44,21 @@ async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
         kept = temporary.rename(place / KEPT_DISK)
         sync(place)
     detail = {"path": str(kept), "state": "Stopped", "generation": staged.source.generation}
-    number = staged.host.store.add_resource(
+    number = staged.host.store.staging.add_resource(
         staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINES, name=f"{vm_name}-kept", detail=detail
     )
-    staged.host.store.resource_exists(number)
+    staged.host.store.staging.resource_exists(number)
 
 
 def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None]) -> None:
     """Clean up after runs of this host whose process died, by `kill -9` or a pulled plug; every command does this.
 
     Their processes are gone already (the kernel ended them). What is left are files and rows. Runs of other hosts, and
-    runs that this one has a place for and did not begin, are not judged here (`run/hosting.py`).
+    runs that this one has a place for and did not begin, are not judged here (`fleet/hosting.py`).
     """
     # looked at before the locks: a run holds its lock from before it is recorded until its end is
     here = host_id(settings)
-    unended = [run for run in store.list_runs(limit=None, states=GOING_ON) if run.facts.get("host_id", here) == here]
+    unended = [run for run in store.runs.list(limit=None, states=GOING_ON) if run.facts.get("host_id", here) == here]
     for directory in run_directory.abandoned(settings.runs):
         tell(f"cleaning up after run {directory.name}, whose process died")
         with contextlib.suppress(VmkilnError):
@@ -65,7 +66,7 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
     for row in unended:
         if run_directory.is_live(settings.runs, row.run_id):
             continue
-        if store.end_lost_run(row, most_attempts=MOST_ATTEMPTS) == RunState.QUEUED:
+        if store.runs.end_lost(row, most_attempts=MOST_ATTEMPTS) == RunState.QUEUED:
             tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
     run_directory.forget_locks(settings.runs)
     reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
@@ -79,9 +80,9 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
     vhds = sorted(settings.staging.glob(f"*/*/{VHDS}/*"))
     if not vhds:
         return
-    live = store.runs_by_id(run_directory.live_runs(settings.runs)).values()
+    live = store.runs.by_id(run_directory.live_runs(settings.runs)).values()
     groups = {run.staging_group for run in live}
-    recorded = {image.path for image in store.list_images() if image.kind == vhd_image.KIND}
+    recorded = {image.path for image in store.images.list() if image.kind == vhd_image.KIND}
     lost = [path for path in vhds if path not in recorded and path.relative_to(settings.staging).parts[0] not in groups]
     if lost:
         store.settle()  # no record of them can come back
@@ -91,9 +92,9 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
 
 def forget_unmade(store: Store, run_id: str) -> None:
     """Record what a run meant to make, and never did, as gone: a database may fail in having recorded it."""
-    for resource in store.list_resources(store.run(run_id).staging_group):
+    for resource in store.staging.resources_of(store.runs.find(run_id).staging_group):
         if resource.run_id == run_id and resource.state == "creating" and resource.type != STORAGE_ACCOUNT:
-            store.resource_deleted(resource.number)
+            store.staging.resource_deleted(resource.number)
 
 
 def remains(settings: Settings) -> int:
@@ -105,7 +106,7 @@ def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
     """What is recorded as still there beside the storage account: empty after every build that was not aborted."""
     return [
         f"{resource.type}/{resource.name}"
-        for resource in store.list_resources(group.name)
+        for resource in store.staging.resources_of(group.name)
         if resource.state != "deleted" and resource.type != STORAGE_ACCOUNT
     ]
 

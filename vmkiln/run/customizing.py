@@ -6,13 +6,13 @@ from a new overlay.
 """
 
 from vmkiln.errors import CustomizationFailed
-from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.packer.packer_template import Deprovision, Step
 from vmkiln.run.packer_phase import PackerPhase, carry_out
-from vmkiln.run.run import Phase
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
+from vmkiln.run_state import Phase
 from vmkiln.staging.storage_account import LOGS
 
 VM_NAME = "build-vm"

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from vmkiln.durable_file import reported
 from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
-from vmkiln.host.disk_image import convert
+from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
@@ -84,10 +84,10 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     """
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
-    done = {row.name: row for row in store.list_run_outputs(run_id) if row.state == "Succeeded"}
+    done = {row.name: row for row in store.images.outputs_of(run_id) if row.state == "Succeeded"}
     for target in targets:
         if target.run_output_name not in done:
-            store.put_run_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
+            store.images.put_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
     facts = await shared(staged, await _published_before(staged) or await flatten(staged, disk))
     outputs = []
     for target in targets:
@@ -104,7 +104,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
         except (VmkilnError, OSError) as error:
             row = RunOutputRow(run_id, name, "", "", "Failed", str(error))
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
-        store.put_run_output(row)
+        store.images.put_output(row)
         outputs.append(row)
     failed = [row for row in outputs if row.state == "Failed"]
     if len(failed) == len(outputs) and failed:
@@ -115,7 +115,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
 
 async def _published_before(staged: Staged) -> ImageFacts | None:
     """What an earlier attempt of this run has published already; every target then gets the very same image."""
-    for image in staged.host.store.images_of_run(staged.request.run_id):
+    for image in staged.host.store.images.of_run(staged.request.run_id):
         if image.format != "qcow2":
             continue
         with contextlib.suppress(ImageNotFound, ImageUnsafe):  # then it is made anew
@@ -143,7 +143,7 @@ def _version_before(
         return None
     taken = {row.artifact_id.lower() for row in (*outputs, *done)}
     prefix = f"{gallery.split_id(target.gallery_image_id)[0]}/versions/".lower()
-    for image in staged.host.store.images_of_run(staged.request.run_id):
+    for image in staged.host.store.images.of_run(staged.request.run_id):
         if image.key.startswith(prefix) and image.key not in taken:
             return Artifact(image.artifact_id, "", image.path)
     return None

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.ext4_image import make_ext4
-from vmkiln.host.iso_image import make_iso
+from vmkiln.host.disk.ext4_image import make_ext4
+from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Disk, Firmware
 from vmkiln.packer.packer_output import BuildError, Connected, Line, PackerOutput, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
-from vmkiln.run.run import Phase
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, work
+from vmkiln.run_state import Phase
 from vmkiln.staging import build_vm, cloud_init_seed, container_group
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
@@ -139,7 +139,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
         )
         _tell(staged, work_order, log, progress, output.finish())
     peak = {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib}
-    staged.host.store.add_facts(staged.request.run_id, **peak)
+    staged.host.store.runs.add_facts(staged.request.run_id, **peak)
     reached = work_order.steps[progress.step] if 0 <= progress.step < len(work_order.steps) else None
     return PhaseResult(outcome, reached, progress.error)
 
@@ -167,7 +167,7 @@ def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase
     )
     for type_, name, detail in entries:
         number = stack.enter_context(resource(staged.group, staged.host.store, type=type_, name=name, detail=detail))
-        staged.host.store.resource_exists(number)
+        staged.host.store.staging.resource_exists(number)
 
 
 def _tell(

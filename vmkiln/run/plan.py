@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import ImageNotFound, InputError
-from vmkiln.host import network
-from vmkiln.host.network_namespace import Allowance
-from vmkiln.images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.host.network import network_setup
+from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
+from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
 from vmkiln.run import customizing, validating
 from vmkiln.run.building import check_buildable
 from vmkiln.run.packer_phase import CONTAINER_GROUPS, DISKS, NETWORK_INTERFACES, VIRTUAL_MACHINES
@@ -112,7 +112,7 @@ async def _network(
         placement = placement_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
     except InputError:
         return None
-    addresses = await network.host_addresses()
+    addresses = await network_setup.host_addresses()
     return virtual_network.decide(addresses, is_windows=is_windows, allowances=allowances, placement=placement)
 
 

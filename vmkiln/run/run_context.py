@@ -4,21 +4,79 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network_namespace import Allowance
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.resolved_source import ResolvedSource
+from vmkiln.host.network.network_namespace import Allowance
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import ContainerImage
 from vmkiln.run.run_event import RunEvent
 from vmkiln.run.vm_shape import VmShape
 from vmkiln.secret_mask import NO_SECRETS, SecretMask
+from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ImageRow
 from vmkiln.template.image_template import ImageTemplate
 
 Tell = Callable[[RunEvent], None]
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """A verified disk image and what is known of it. `virtual_size_bytes` is what a guest sees."""
+
+    path: Path
+    format: str
+    digest: str
+    exact_version: str
+    generation: int
+    os_type: str
+    virtual_size_bytes: int
+    origin: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run records of its source."""
+        return {
+            "source_exact_version": self.exact_version,
+            "source_digest": self.digest,
+            "source_origin": self.origin,
+            "generation": self.generation,
+            "os_type": self.os_type,
+        }
+
+
+@dataclass(frozen=True)
+class BuildHost:
+    """This machine: its state, its accelerator with the reason, its CPUs and memory (MiB), its UEFI firmware.
+
+    `shared` is what it shares with the other hosts of a fleet; none when there is one host.
+    """
+
+    settings: Settings
+    store: Store
+    accelerator: Accelerator
+    accelerator_reason: str
+    container_image: ContainerImage
+    cpus: int
+    memory_mib: int
+    firmware: FirmwareFiles | None
+    shared: SharedStorage | None = None
+
+    @property
+    def isolation_level(self) -> str:
+        """`hardware` when KVM runs the guests, else `emulated`; never claimed better than it is."""
+        return "hardware" if self.accelerator is Accelerator.KVM else "emulated"
+
+    async def here(self, image: ImageRow) -> ImageRow:
+        """A recorded image with its file on this machine. Raises: as `SharedImages.fetch`."""
+        return image if self.shared is None else await asyncio.to_thread(self.shared.images.fetch, image)
 
 
 @dataclass(frozen=True)

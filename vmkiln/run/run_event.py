@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run import Phase, RunState
+from vmkiln.run_state import Phase, RunState
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def _text(moment: datetime | None) -> str | None:
 
 def summary_of(store: Store, run_id: str) -> dict[str, Any]:
     """A run with its phases, outputs and facts."""
-    run = store.run(run_id)
+    run = store.runs.find(run_id)
     return {
         "run_id": run.run_id,
         "template": run.template_name,
@@ -31,7 +31,7 @@ def summary_of(store: Store, run_id: str) -> dict[str, Any]:
                 "ended": _text(phase.ended),
                 "seconds": round((phase.ended - phase.started).total_seconds(), 3) if phase.ended else None,
             }
-            for phase in store.list_phases(run.run_id)
+            for phase in store.runs.phases_of(run.run_id)
         ],
         "outputs": [
             {
@@ -41,7 +41,7 @@ def summary_of(store: Store, run_id: str) -> dict[str, Any]:
                 "artifact_uri": row.artifact_uri or None,
                 "message": row.message,
             }
-            for row in store.list_run_outputs(run.run_id)
+            for row in store.images.outputs_of(run.run_id)
         ],
         "container_group_peak_kib": run.facts.get("build-vm_container_peak_kib"),
         "facts": run.facts,

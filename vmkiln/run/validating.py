@@ -5,12 +5,12 @@ Source: AIB reference 3.4.
 """
 
 from vmkiln.errors import ValidationFailed
-from vmkiln.host.disk_image import create_overlay
+from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.run.packer_phase import PackerPhase, carry_out
-from vmkiln.run.run import Phase
 from vmkiln.run.run_context import Entered
 from vmkiln.run.steps import VALIDATIONS, packer_steps
+from vmkiln.run_state import Phase
 
 VM_NAME = "validation-vm"
 LOG_NAME = "validation.log"

@@ -22,18 +22,19 @@ from vmkiln.errors import (
     ValidationFailed,
     VmkilnError,
 )
-from vmkiln.host import namespace, network, network_rules
+from vmkiln.host import namespace, reserve_file
+from vmkiln.host.host_id import host_id
+from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
-from vmkiln.run import ballast, building, cleaning_up, customizing, distributing, run_directory, validating
-from vmkiln.run.build_host import BuildHost
-from vmkiln.run.host_identity import host_id
-from vmkiln.run.run import Phase, RunState
-from vmkiln.run.run_context import Entered, RunRequest, Staged, Tell
+from vmkiln.run import building, cleaning_up, customizing, distributing, validating
+from vmkiln.run.room import need_facts, need_of
+from vmkiln.run.run_context import BuildHost, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
-from vmkiln.run.run_queue import need_facts, need_of
 from vmkiln.run.run_summary import summary_of
+from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
+from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import resource
 from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import utc_now
@@ -82,7 +83,7 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     except NOT_OURS_TO_END:
         raise
     except asyncio.CancelledError as error:
-        if request.is_stopping() and host.store.requeue_run(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
+        if request.is_stopping() and host.store.runs.requeue(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
             raise RunCanceled("the service ends; the run starts anew with the next one") from error
         canceled = RunCanceled("the run was cancelled")
         _end(host, request, tell, RunState.CANCELED, canceled)
@@ -151,7 +152,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
         "host_id": host_id(host.settings),
         **need_facts(need_of(host.settings, host.store, request.template)),
     }
-    is_started = host.store.start_run(
+    is_started = host.store.runs.start(
         RunRow(
             run_id=request.run_id,
             template_name=request.template_name,
@@ -182,7 +183,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                 disk, validation_error = await _build(entered)
             return await _distribute(staged, disk, validation_error)
         finally:
-            ballast.thrown_off_when_low(host.settings.home)
+            reserve_file.thrown_off_when_low(host.settings.home)
             cleaning_up.forget_unmade(host.store, request.run_id)
             _begin(host, request, tell, Phase.CLEANING_UP)
 
@@ -191,19 +192,19 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
 async def _entered(staged: Staged) -> AsyncIterator[Entered]:
     """The run's namespaces and network, recorded in the staging resource group while they exist."""
     store, group, run_id = staged.host.store, staged.group, staged.request.run_id
-    store.add_facts(run_id, topology=staged.network.topology)
+    store.runs.add_facts(run_id, topology=staged.network.topology)
     async with contextlib.AsyncExitStack() as stack:
         for type_, name, detail in resources_of(staged.network):
             stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
         inside = await stack.enter_async_context(namespace.opened())
         await bind_run_directory(inside, staged.directory)
-        lost = await stack.enter_async_context(network.joined(inside, staged.network.network))
+        lost = await stack.enter_async_context(network_setup.joined(inside, staged.network.network))
         file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
         facts = {"run_id": run_id, "topology": staged.network.topology}
         await stack.enter_async_context(network_rules.kept(inside, file, facts=facts))
         yield Entered(staged, inside, lost)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
-        store.add_facts(run_id, packets=network.counters(ruleset.text))
+        store.runs.add_facts(run_id, packets=network_setup.counters(ruleset.text))
 
 
 async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
@@ -262,7 +263,7 @@ async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFa
 
 
 def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:
-    host.store.begin_phase(request.run_id, phase)
+    host.store.runs.begin_phase(request.run_id, phase)
     tell(PhaseStarted(phase, utc_now()))
 
 
@@ -277,9 +278,9 @@ def _end(
 ) -> dict[str, Any]:
     text = request.mask(message or (str(error) if error is not None else ""))
     code = getattr(error, "code", "InternalError") if error is not None else ""
-    host.store.end_phase(request.run_id)
+    host.store.runs.end_phase(request.run_id)
     expected = [RunState.RUNNING, RunState.CANCELING]
-    host.store.move_run(request.run_id, expected=expected, state=state, message=text, code=code)
+    host.store.runs.move(request.run_id, expected=expected, state=state, message=text, code=code)
     summary = summary_of(host.store, request.run_id)
     tell(RunEnded(state, text, summary))
     return summary

@@ -59,10 +59,10 @@ def group_tags(*, template_name: str, resource_group: str, managed_resource_tags
 def create(directory: Path, store: Store, *, name: str, run_id: str, tags: Mapping[str, str]) -> StagingResourceGroup:
     """Record the group and its storage account, then make them."""
     account = StorageAccount(account_name(name), directory / name / account_name(name))
-    store.add_staging_group(name, run_id=run_id, storage_account=account.name, tags=dict(tags))
-    number = store.add_resource(name, run_id=run_id, type=STORAGE_ACCOUNT, name=account.name, detail={})
+    store.staging.add_group(name, run_id=run_id, storage_account=account.name, tags=dict(tags))
+    number = store.staging.add_resource(name, run_id=run_id, type=STORAGE_ACCOUNT, name=account.name, detail={})
     account.create()
-    store.resource_exists(number)
+    store.staging.resource_exists(number)
     return StagingResourceGroup(name, tags, account, run_id)
 
 
@@ -79,11 +79,11 @@ def resource(
 
     It is recorded before it is made and after it is gone, also when the block ends with an error.
     """
-    number = store.add_resource(group.name, run_id=group.run_id, type=type, name=name, detail=dict(detail))
+    number = store.staging.add_resource(group.name, run_id=group.run_id, type=type, name=name, detail=dict(detail))
     try:
         yield number
     finally:
-        store.resource_deleted(number)
+        store.staging.resource_deleted(number)
 
 
 def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:
@@ -93,7 +93,7 @@ def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:
 
 def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupRow:
     """The group whose name is, or begins with, `name`. Raises: `InputError` when there is none or more than one."""
-    rows = [row for row in store.list_staging_groups(with_deleted=with_deleted) if row.name.startswith(name)]
+    rows = [row for row in store.staging.list_groups(with_deleted=with_deleted) if row.name.startswith(name)]
     exact = [row for row in rows if row.name == name]
     found = exact or rows
     if len(found) != 1 or not name:
@@ -105,4 +105,4 @@ def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupR
 def delete(directory: Path, store: Store, row: StagingGroupRow) -> None:
     """Delete a group with its storage account: logs, scripts, VHDs. Finds nothing and is content."""
     shutil.rmtree(directory / row.name, ignore_errors=True)
-    store.staging_group_deleted(row.name)
+    store.staging.group_deleted(row.name)

@@ -9,8 +9,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from vmkiln.errors import InputError
-from vmkiln.host.network_namespace import FORBIDDEN_NETWORKS
-from vmkiln.host.packet_rule import Connection, deciding_rule
+from vmkiln.host.network.network_namespace import FORBIDDEN_NETWORKS
+from vmkiln.host.network.packet_rule import Connection, deciding_rule
 from vmkiln.staging.security_rule import INBOUND, OUTBOUND, Direction
 from vmkiln.staging.user_network import LOAD_BALANCER, UserSubnet, UserVirtualNetwork, packet_rules
 from vmkiln.template.vm_profile import VirtualNetworkConfig

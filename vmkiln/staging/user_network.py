@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, collapse_addresses
 from typing import Any
 
 from vmkiln.errors import InputError
-from vmkiln.host.packet_rule import EVERYWHERE, PacketRule
+from vmkiln.host.network.packet_rule import EVERYWHERE, PacketRule
 from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule, address, read_rule
 
 VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from vmkiln.host.network_namespace import (
+from vmkiln.host.network.network_namespace import (
     NO_USER_RULES,
     Allowance,
     Egress,

@@ -5,45 +5,42 @@ absolute ones, of older versions or from elsewhere, are read as they are.
 What a run's attempt records of images is refused when the run is not that attempt's any more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy.engine import Connection, RowMapping
 
 from vmkiln.errors import ImageConflict, RunTakenOver, VmkilnError
-from vmkiln.store.engine import reading
+from vmkiln.store.connections import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
 from vmkiln.store.tables import image_definitions, images, resources, run_outputs, runs
 
 
 class ImageTable:
-    """Queries and changes. `clock` gives the time in UTC, `home` is the state directory."""
+    """Queries and changes. `home` is the state directory."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], *, home: Path | None) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
-        self._clock = clock
+    def __init__(self, connections: Connections, *, home: Path | None) -> None:
+        self._connections = connections
         self._home = home
 
-    def add_image(self, image: ImageRow, *, attempt: int | None = None) -> None:
+    def add(self, image: ImageRow, *, attempt: int | None = None) -> None:
         """Record a published image, by an attempt of its run when one is given.
 
         Raises: `ImageConflict` when one of that id exists, `RunTakenOver`.
         """
         values = self._image_values(image)
         try:
-            with self._engine.begin() as connection:
+            with self._connections.begin() as connection:
                 self._check_attempt(connection, image.run_id, attempt)
                 connection.execute(images.insert().values(**values))
         except sa.exc.IntegrityError as error:
             raise ImageConflict(f"the image {image.artifact_id} exists already") from error
 
-    def add_image_version(self, image: ImageRow, *, definition_id: str, attempt: int | None = None) -> None:
+    def add_version(self, image: ImageRow, *, definition_id: str, attempt: int | None = None) -> None:
         """Record a gallery image version; the first one of an image definition records that too.
 
         Raises: `ImageConflict` when a version of that id exists, or the definition is of another kind;
@@ -51,12 +48,12 @@ class ImageTable:
         """
         values = self._image_values(image)
         key = definition_id.lower()
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             self._check_attempt(connection, image.run_id, attempt)
             query = sa.select(image_definitions).where(image_definitions.c.key == key)
             found = connection.execute(query).mappings().first()
             if found is None:
-                kind = {"os_type": image.os_type, "generation": image.generation, "created": self._clock()}
+                kind = {"os_type": image.os_type, "generation": image.generation, "created": self._connections.now()}
                 insert = image_definitions.insert().values(key=key, definition_id=definition_id, **kind)
                 connection.execute(insert)
             elif (found["os_type"], found["generation"]) != (image.os_type, image.generation):
@@ -69,60 +66,54 @@ class ImageTable:
             except sa.exc.IntegrityError as error:
                 raise ImageConflict(f"the image version {image.artifact_id} exists already") from error
 
-    def image_definition(self, definition_id: str) -> ImageDefinitionRow | None:
+    def definition(self, definition_id: str) -> ImageDefinitionRow | None:
         """The image definition of this ARM id, or none."""
         query = sa.select(image_definitions).where(image_definitions.c.key == definition_id.lower())
-        return next((definition_row(row) for row in self._rows(query)), None)
+        return next((definition_row(row) for row in self._connections.rows(query)), None)
 
-    def define_image(self, definition_id: str, *, os_type: str, generation: int) -> None:
+    def define(self, definition_id: str, *, os_type: str, generation: int) -> None:
         """Record what the versions of an image definition are to be, in place of what was recorded."""
         key = definition_id.lower()
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(image_definitions.delete().where(image_definitions.c.key == key))
-            kind = {"os_type": os_type, "generation": generation, "created": self._clock()}
+            kind = {"os_type": os_type, "generation": generation, "created": self._connections.now()}
             connection.execute(image_definitions.insert().values(key=key, definition_id=definition_id, **kind))
 
-    def undefine_image(self, definition_id: str) -> None:
+    def undefine(self, definition_id: str) -> None:
         """Forget an image definition (id in lower case) that has no versions; content when it is not there."""
-        self._change(image_definitions.delete().where(image_definitions.c.key == definition_id))
+        self._connections.change(image_definitions.delete().where(image_definitions.c.key == definition_id))
 
-    def list_image_definitions(self) -> list[ImageDefinitionRow]:
+    def definitions(self) -> list[ImageDefinitionRow]:
         """Image definitions by their id."""
         return [
-            definition_row(row) for row in self._rows(sa.select(image_definitions).order_by(image_definitions.c.key))
+            definition_row(row)
+            for row in self._connections.rows(sa.select(image_definitions).order_by(image_definitions.c.key))
         ]
 
-    def replace_image(self, image: ImageRow, *, attempt: int | None = None) -> ImageRow | None:
+    def replace(self, image: ImageRow, *, attempt: int | None = None) -> ImageRow | None:
         """Record an image in place of one of the same id; returns the one it replaced. Raises: `RunTakenOver`."""
         values = self._image_values(image)
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             self._check_attempt(connection, image.run_id, attempt)
             found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
             connection.execute(images.delete().where(images.c.key == image.key))
             connection.execute(images.insert().values(**values))
         return self._image(found) if found else None
 
-    def image(self, artifact_id: str) -> ImageRow | None:
+    def find(self, artifact_id: str) -> ImageRow | None:
         """The image of this ARM id, or none."""
-        rows = self._rows(sa.select(images).where(images.c.key == artifact_id.lower()))
+        rows = self._connections.rows(sa.select(images).where(images.c.key == artifact_id.lower()))
         return self._image(rows[0]) if rows else None
 
-    def list_images(self, *, prefix: str = "") -> list[ImageRow]:
-        """Images whose ARM id begins with `prefix`, the newest first."""
-        query = sa.select(images).order_by(images.c.created.desc(), images.c.key)
-        if prefix:
-            query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
-        return [self._image(row) for row in self._rows(query)]
-
-    def images_of_run(self, run_id: str) -> list[ImageRow]:
+    def of_run(self, run_id: str) -> list[ImageRow]:
         """What a run has published."""
-        return [self._image(row) for row in self._rows(sa.select(images).where(images.c.run_id == run_id))]
+        return [self._image(row) for row in self._connections.rows(sa.select(images).where(images.c.run_id == run_id))]
 
-    def remove_image(self, artifact_id: str) -> None:
+    def remove(self, artifact_id: str) -> None:
         """Forget an image, and with its last version an image definition; content when it is not there."""
         key = artifact_id.lower()
         definition, _, version = key.rpartition("/versions/")
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(images.delete().where(images.c.key == key))
             left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
             kept = sa.select(resources.c.key).where(resources.c.key == definition)
@@ -130,18 +121,21 @@ class ImageTable:
             if definition and version and is_last and connection.execute(kept).first() is None:
                 connection.execute(image_definitions.delete().where(image_definitions.c.key == definition))
 
-    def put_run_output(self, row: RunOutputRow) -> None:
+    def put_output(self, row: RunOutputRow) -> None:
         """Record what a distribute target came to, in place of what was recorded before."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             same = sa.and_(run_outputs.c.run_id == row.run_id, run_outputs.c.name == row.name)
             connection.execute(run_outputs.delete().where(same))
             values = {**vars(row), "artifact_uri": self._recorded_uri(row.artifact_uri)}
             connection.execute(run_outputs.insert().values(**values))
 
-    def list_run_outputs(self, run_id: str) -> list[RunOutputRow]:
+    def outputs_of(self, run_id: str) -> list[RunOutputRow]:
         """A run's outputs by name."""
         query = sa.select(run_outputs).where(run_outputs.c.run_id == run_id).order_by(run_outputs.c.name)
-        return [RunOutputRow(**{**row, "artifact_uri": self._uri(row["artifact_uri"])}) for row in self._rows(query)]
+        return [
+            RunOutputRow(**{**row, "artifact_uri": self._uri(row["artifact_uri"])})
+            for row in self._connections.rows(query)
+        ]
 
     def _check_attempt(self, connection: Connection, run_id: str, attempt: int | None) -> None:
         """Refuse what an attempt records that lost its run, as one that stood still and goes on again."""
@@ -172,10 +166,9 @@ class ImageTable:
     def _uri(self, recorded: str) -> str:
         return f"{self._home.as_uri()}/{recorded}" if self._home and recorded and ":" not in recorded else recorded
 
-    def _rows(self, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        with self._reading.connect() as connection:
-            return [dict(row) for row in connection.execute(query, values).mappings()]
-
-    def _change(self, statement: sa.Update | sa.Delete, values: Mapping[str, Any] | None = None) -> int:
-        with self._engine.begin() as connection:
-            return connection.execute(statement, values).rowcount
+    def list(self, *, prefix: str = "") -> list[ImageRow]:
+        """Images whose ARM id begins with `prefix`, the newest first."""
+        query = sa.select(images).order_by(images.c.created.desc(), images.c.key)
+        if prefix:
+            query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
+        return [self._image(row) for row in self._connections.rows(query)]

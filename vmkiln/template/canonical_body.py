@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from enum import EnumType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
 from vmkiln.template.api_version import is_preview, is_strict
-from vmkiln.template.part import Part, member_path
+from vmkiln.template.part import Part
 
 
 @dataclass

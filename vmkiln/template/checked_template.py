@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import InputError, Mistake, TemplateInvalid
 from vmkiln.template.api_version import NEWEST, is_preview
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
-from vmkiln.template.part import member_path
 from vmkiln.template.source import OsType, os_type_of_platform_image
 from vmkiln.template.vm_size import find_vm_size
 

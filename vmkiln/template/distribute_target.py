@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
-from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, member_path, resource_id_of
+from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
 
 

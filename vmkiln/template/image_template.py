@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
 from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.powershell import PowerShellCustomizer
@@ -17,7 +18,7 @@ from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
 from vmkiln.template.distribute_target import DistributeTarget
-from vmkiln.template.part import NonEmpty, Part, ScriptAddress, Sha256Checksum, member_path, resource_id_of
+from vmkiln.template.part import NonEmpty, Part, ScriptAddress, Sha256Checksum, resource_id_of
 from vmkiln.template.source import OsType, PlatformImageSource, Source, os_type_of_platform_image
 from vmkiln.template.validation import Validation
 from vmkiln.template.vm_profile import Size, VmProfile

@@ -38,15 +38,6 @@ class Part(BaseModel):
         yield from ()
 
 
-def member_path(path: str, name: str | int) -> str:
-    """The path of a member or element below `path`: `a.b`, `a[0]` or `a['odd name']`."""
-    if isinstance(name, int):
-        return f"{path}[{name}]"
-    if not re.fullmatch(r"[\w$-]+", name):
-        return f"{path}['{name}']"
-    return f"{path}.{name}" if path else name
-
-
 def refusal(message: str, hint: str | None = None) -> PydanticCustomError:
     """A field's own mistake, kept apart from its hint until its path is known."""
     return PydanticCustomError("refused", "{message}", {"message": message, "hint": hint or ""})

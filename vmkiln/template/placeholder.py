@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.template.deployment_parameters import GivenParameter
+from vmkiln.arm_template.deployment_parameters import GivenParameter
 
 _PLACEHOLDER = re.compile(r"<([A-Za-z][\w.-]*)>")
 

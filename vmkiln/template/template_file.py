@@ -9,17 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
+from vmkiln.arm_template.deployment_template import (
+    IMAGE_TEMPLATE,
+    IMAGE_TEMPLATE_TYPES,
+    Deployment,
+    is_deployment_template,
+)
+from vmkiln.arm_template.expression import is_expression
+from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secret_mask import LEAST_LETTERS, NO_SECRETS, SecretMask
 from vmkiln.template.api_version import NEWEST, known_api_version
-from vmkiln.template.arm_expression import is_expression
-from vmkiln.template.arm_values import member
 from vmkiln.template.checked_template import check_image_template
-from vmkiln.template.deployment_context import DeploymentContext
-from vmkiln.template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
-from vmkiln.template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, Deployment, is_deployment_template
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.lenient_json import read_json
 from vmkiln.template.placeholder import fill_placeholders
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
-from vmkiln.template.part import IdentityId, Part, SubnetId, member_path
+from vmkiln.template.part import IdentityId, Part, SubnetId
 
 Size = Annotated[int, Field(ge=0)]
 

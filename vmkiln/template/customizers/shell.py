@@ -6,8 +6,9 @@ Source: aib-reference.md, sections 2.3 and 3.2.
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
-from vmkiln.template.part import Part, ScriptAddress, Sha256Checksum, member_path
+from vmkiln.template.part import Part, ScriptAddress, Sha256Checksum
 
 
 class Script(Part):

@@ -1,0 +1,114 @@
+"""`vmkiln run` and `vmkiln staging` on what the database and the storage account have."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vmkiln.cli import main
+from vmkiln.run_state import Phase, RunState
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.rows import RunOutputRow, RunRow
+
+RUN_ID = "0123abcd-0000-0000-0000-000000000000"
+GROUP = "IT_rg_web_x"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.fixture
+def recorded(home: Path) -> Settings:
+    """One run that succeeded, with its staging resource group and log."""
+    settings = Settings(home)
+    with opened(settings.database) as store:
+        store.runs.add(RunRow(RUN_ID, "web", "rg", {}, "Running", "", "", "", "", {"generation": 1}, utc_now(), None))
+        store.runs.begin_phase(RUN_ID, Phase.CUSTOMIZING)
+        group = staging_resource_group.create(settings.staging, store, name=GROUP, run_id=RUN_ID, tags={"team": "web"})
+        with CustomizationLog(group.storage_account.blob(f"{LOGS}/{RUN_ID}/customization.log"), RUN_ID) as log:
+            log.write("hello \x1b[2Jworld")
+        store.images.put_output(RunOutputRow(RUN_ID, "vhd", "/a/vhd", "", "Succeeded", ""))
+        store.runs.end_phase(RUN_ID)
+        store.runs.move(RUN_ID, expected=["Running"], state=RunState.SUCCEEDED)
+    return settings
+
+
+def vmkiln(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main.main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_runs_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("run", "list") == 0
+    assert RUN_ID[:8] in capsys.readouterr().out
+    assert vmkiln("run", "list", "--json") == 0
+    assert [item["run_id"] for item in json.loads(capsys.readouterr().out)] == [RUN_ID]
+    for which in (["--last"], [RUN_ID[:6]], []):
+        assert vmkiln("run", "show", *which) == 0
+        shown = capsys.readouterr().out
+        assert "Customizing" in shown
+        assert "vhd: Succeeded /a/vhd" in shown
+        assert "generation: 1" in shown
+
+
+@pytest.mark.usefixtures("recorded")
+def test_logs_are_shown_harmless_or_raw(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert vmkiln("run", "logs") == 0
+    assert b"\x1b" not in (shown := capfdbinary.readouterr().out)
+    assert b"world" in shown
+    assert vmkiln("run", "logs", "--raw", "-f") == 0
+    assert b"\x1b[2J" in capfdbinary.readouterr().out
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_log_that_is_not_there_is_said_to_be_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("run", "logs", "--validation") == 2
+    assert "validation.log" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("command", [["run", "show"], ["run", "logs"], ["staging", "show"]])
+def test_without_a_run_it_says_how_to_make_one(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln(*command) == 2
+    assert "vmkiln build" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("home")
+def test_lists_are_empty_at_first(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run", "list"], ["staging", "list"], ["image", "list"]):
+        assert vmkiln(*command, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_staging_group_is_shown_and_deleted(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("staging", "list") == 0
+    assert GROUP in capsys.readouterr().out
+    assert vmkiln("staging", "show", "--last") == 0
+    shown = capsys.readouterr().out
+    assert "tag team: web" in shown
+    assert f"blob packerlogs/{RUN_ID}/customization.log" in shown
+    assert "nothing temporary is left" in shown
+    assert vmkiln("staging", "delete", "--yes", "IT_rg") == 0
+    assert not (recorded.staging / GROUP).exists()
+    capsys.readouterr()
+    assert vmkiln("staging", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert vmkiln("staging", "list", "--all") == 0
+    assert "deleted" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_name_that_does_not_exist_is_an_error_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run", "show", "ffff"], ["staging", "show", "nothing"], ["staging", "boot", GROUP]):
+        assert vmkiln(*command) == 2
+        assert "hint:" in capsys.readouterr().err

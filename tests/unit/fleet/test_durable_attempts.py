@@ -1,0 +1,121 @@
+"""Attempts of runs as durable workflows, on the real engine."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from vmkiln.fleet import durable_attempts
+from vmkiln.fleet.durable_attempts import Attempts
+
+Work = Callable[[str, int], Awaitable[None]]
+
+
+async def nothing(_run_id: str, _attempt: int) -> None:
+    """No work."""
+
+
+@contextlib.asynccontextmanager
+async def an_engine(
+    tmp_path: Path, *, boot: str = "boot", build: Work = nothing, settle: Work = nothing
+) -> AsyncIterator[Attempts]:
+    async with durable_attempts.opened(tmp_path / "engine.sqlite", boot=boot, build=build, settle=settle) as found:
+        yield found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_an_attempt_is_begun_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    built: list[tuple[str, int]] = []
+    settled: list[tuple[str, int]] = []
+
+    async def build(run_id: str, attempt: int) -> None:
+        assert threading.current_thread() is threading.main_thread(), "the work is done on our own loop"
+        built.append((run_id, attempt))
+
+    async def settle(run_id: str, attempt: int) -> None:
+        settled.append((run_id, attempt))
+
+    async with an_engine(tmp_path, build=build, settle=settle) as attempts:
+        await asyncio.gather(*(attempts.begin("run", 1) for _ in range(5)))
+        await attempts.begin("run", 2)
+        await until(lambda: len(settled) == 2)
+        assert sorted(built) == sorted(settled) == [("run", 1), ("run", 2)]
+    async with an_engine(tmp_path, boot="next", build=build, settle=settle) as attempts:
+        await attempts.begin("run", 1)
+        assert await attempts.steps("run", 1) == ["build", "settle"]
+    assert len(built) == 2, "nor by the next start"
+
+
+async def test_settling_is_repeated_until_it_works(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    async def settle(_run_id: str, _attempt: int) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("the database is away")
+
+    async with an_engine(tmp_path, settle=settle) as attempts:
+        await attempts.begin("run", 1)
+        await until(lambda: len(tries) == 3)
+
+
+async def test_an_attempt_whose_process_died_is_not_resumed(tmp_path: Path) -> None:
+    """Its disks are gone with it: the run gets a new attempt, and the old one is fenced."""
+    built: list[str] = []
+    is_over = asyncio.Event()
+
+    async def hangs(run_id: str, _attempt: int) -> None:
+        built.append(run_id)
+        await is_over.wait()
+
+    async with an_engine(tmp_path, boot="dies", build=hangs) as attempts:
+        await attempts.begin("run", 1)
+        await until(lambda: built == ["run"])
+        attempts.dbos.destroy(destroy_registry=True)  # as if it had been killed: nothing is recorded any more
+        is_over.set()
+    async with an_engine(tmp_path, boot="next", build=hangs) as attempts:
+        await asyncio.sleep(0.5)
+        await attempts.fence("run", 1)
+        await attempts.begin("run", 1)
+        await attempts.begin("other", 1)
+        await until(lambda: "other" in built)
+    assert built == ["run", "other"]
+
+
+async def test_old_attempts_are_forgotten_and_new_ones_kept(tmp_path: Path) -> None:
+    settled: list[str] = []
+
+    async def settle(run_id: str, _attempt: int) -> None:
+        settled.append(run_id)
+
+    async with an_engine(tmp_path, settle=settle) as attempts:
+        await attempts.begin("run", 1)
+        await until(lambda: settled == ["run"])
+    async with an_engine(tmp_path) as attempts:
+        assert await attempts.forget() == 0
+        assert await attempts.forget(now=time.time() + durable_attempts.KEPT_SECONDS + 60) == 1
+        assert await attempts.steps("run", 1) == []
+
+
+async def test_a_start_that_is_cancelled_leaves_no_engine_behind(tmp_path: Path) -> None:
+    before = threading.active_count()
+    for pause in (0.0, 0.01, 0.05):
+        task = asyncio.create_task(_opened_for_ever(tmp_path))
+        await asyncio.sleep(pause)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with an_engine(tmp_path):
+        pass
+    await until(lambda: threading.active_count() <= before + 2)  # asyncio's own threads stay
+
+
+async def _opened_for_ever(tmp_path: Path) -> None:
+    async with an_engine(tmp_path):
+        await asyncio.Event().wait()

@@ -1,0 +1,61 @@
+"""How a disk is started with its console on the terminal; and small images made from folders."""
+
+from pathlib import Path
+
+import pytest
+
+from vmkiln.errors import HostUnfit
+from vmkiln.host.console_boot import boot_arguments
+from vmkiln.host.disk import iso_image
+from vmkiln.host.disk.ext4_image import BLOCK_BYTES, MARGIN_BYTES, make_ext4, size_for
+from vmkiln.host.qemu import Accelerator, Disk
+
+OVERLAY = Disk(Path("/w/overlay.qcow2"), "qcow2", backing=Disk(Path("/i/image.qcow2"), "qcow2"), is_boot=True)
+
+
+def test_a_booted_image_has_no_network_and_keeps_the_system_call_filter() -> None:
+    arguments = boot_arguments(OVERLAY, accelerator=Accelerator.TCG, memory_mib=1024, cpus=2, firmware=None)
+    assert "-nodefaults" in arguments
+    assert "-sandbox" in arguments
+    assert not any(text.startswith(("-netdev", "-nic")) or "pflash" in text for text in arguments)
+
+
+def test_a_generation_2_image_gets_its_firmware_read_only_with_variables_of_its_own() -> None:
+    files = (Path("/usr/share/code.fd"), Path("/w/variables.fd"))
+    arguments = boot_arguments(OVERLAY, accelerator=Accelerator.KVM, memory_mib=1024, cpus=2, firmware=files)
+    flash = [text for text in arguments if "pflash" in text]
+    assert flash == [
+        "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/code.fd",
+        "if=pflash,format=raw,unit=1,file=/w/variables.fd",
+    ]
+
+
+async def test_without_a_program_for_iso_images_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostUnfit) as caught:
+        await iso_image.make_iso(tmp_path / "seed.iso", {"a": "b"}, label="cidata")
+    assert "xorriso" in (caught.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_iso_image_holds_the_texts_under_its_label(tmp_path: Path) -> None:
+    await iso_image.make_iso(tmp_path / "seed.iso", {"user-data": "#cloud-config\nhello"}, label="cidata")
+    content = (tmp_path / "seed.iso").read_bytes()
+    assert content[32768 + 40 : 32768 + 46] == b"cidata"
+    assert b"#cloud-config\nhello" in content
+    assert [path.name for path in tmp_path.iterdir()] == ["seed.iso"]
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1] * 300, [5_000_000, 3]])
+async def test_an_ext4_image_has_room_for_every_file(tmp_path: Path, sizes: list[int]) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for index, size in enumerate(sizes):
+        (folder / f"{index:04}").write_bytes(b"x" * size)
+    assert size_for(folder) >= sum(sizes) + MARGIN_BYTES * 9 // 10
+    assert size_for(folder) % BLOCK_BYTES == 0
+    await make_ext4(tmp_path / "image.ext4", folder)
+    magic = (tmp_path / "image.ext4").read_bytes()[1024 + 56 : 1024 + 58]
+    assert magic == b"\x53\xef"

@@ -1,0 +1,98 @@
+"""The Debian recipe: what mmdebstrap is asked for, what the hook is told, how an image is dated."""
+
+import subprocess
+import uuid
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from vmkiln.errors import VmkilnError
+from vmkiln.platform_images.debian_recipe import (
+    DebianRecipe,
+    bootstrap_arguments,
+    environment_for,
+    esp_id,
+    newest_date,
+    recipe_digest,
+)
+
+ROOT_UUID = uuid.UUID("0123abcd-0000-4000-8000-000000000000")
+
+
+def arguments(recipe: DebianRecipe) -> list[str]:
+    return bootstrap_arguments(recipe, script="#!/bin/sh\nset -eu\n", tar=Path("/h/root.tar"))
+
+
+def included(recipe: DebianRecipe) -> set[str]:
+    (packages,) = (item for item in arguments(recipe) if item.startswith("--include="))
+    return set(packages.removeprefix("--include=").split(","))
+
+
+def test_no_root_is_needed() -> None:
+    assert "--mode=unshare" in arguments(DebianRecipe("bookworm", 1))
+
+
+@pytest.mark.parametrize(
+    ("generation", "has", "lacks"),
+    [(1, "grub-pc-bin", "shim-signed"), (2, "shim-signed", "grub-pc-bin")],
+)
+def test_each_generation_has_its_own_boot_loader(generation: int, has: str, lacks: str) -> None:
+    packages = included(DebianRecipe("bookworm", generation))
+    assert has in packages
+    assert lacks not in packages
+    assert {"cloud-init", "openssh-server", "linux-image-cloud-amd64"} <= packages
+
+
+def test_the_script_is_handed_over_as_text() -> None:
+    assert "--customize-hook=#!/bin/sh\nset -eu\n" in arguments(DebianRecipe("bookworm", 1))
+
+
+def test_packages_and_mirrors_of_an_entry_are_used() -> None:
+    recipe = DebianRecipe("bookworm", 1, ("waagent",), ("https://mirror.example/debian",))
+    assert "waagent" in included(recipe)
+    assert arguments(recipe)[-3:] == ["bookworm", "/h/root.tar", "https://mirror.example/debian"]
+
+
+def test_only_path_and_proxies_reach_the_new_system() -> None:
+    inherited = {"PATH": "/bin", "SECRET_TOKEN": "x", "https_proxy": "http://p:1", "LD_PRELOAD": "/evil.so"}
+    environment = environment_for(DebianRecipe("bookworm", 2), root_uuid=ROOT_UUID, inherited=inherited)
+    assert environment["PATH"] == "/bin"
+    assert environment["https_proxy"] == "http://p:1"
+    assert environment["VMKILN_GENERATION"] == "2"
+    assert not {"SECRET_TOKEN", "LD_PRELOAD"} & set(environment)
+
+
+def test_the_esp_is_named_as_the_system_will_see_it() -> None:
+    assert esp_id(ROOT_UUID) == "0123-ABCD"
+
+
+def test_an_image_is_as_new_as_the_newest_part_of_the_archive() -> None:
+    text = (
+        "Date: Sat, 21 Nov 2026 09:51:12 UTC\nDate: Sun, 22 Nov 2026 02:09:44 UTC\nDate: Fri, 1 May 2026 00:00:00 UTC\n"
+    )
+    assert newest_date(text) == datetime(2026, 11, 22, 2, 9, 44, tzinfo=UTC)
+
+
+def test_an_archive_without_a_date_is_an_error() -> None:
+    with pytest.raises(VmkilnError, match="no date"):
+        newest_date("Origin: Debian\n")
+
+
+def test_another_recipe_is_another_image() -> None:
+    recipes = [
+        DebianRecipe("bookworm", 1),
+        DebianRecipe("bookworm", 2),
+        DebianRecipe("trixie", 1),
+        DebianRecipe("bookworm", 1, ("vim",)),
+        DebianRecipe("bookworm", 1, (), ("https://mirror.example/debian",)),
+    ]
+    assert len({recipe_digest(recipe) for recipe in recipes}) == len(recipes)
+    assert recipe_digest(recipes[0]) == recipe_digest(DebianRecipe("bookworm", 1))
+
+
+def test_the_script_inside_is_clean() -> None:
+    with resources.as_file(resources.files("vmkiln.platform_images").joinpath("debian_customize.sh")) as script:
+        checked = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,47 @@
+"""What is refused before a build VM starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import ImageConflict
+from vmkiln.run.building import check_definitions
+from vmkiln.run.run_context import ResolvedSource
+from vmkiln.store.database import opened
+from vmkiln.template.template_file import read_image_template
+
+GALLERY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images"
+SOURCE = ResolvedSource(Path("disk.qcow2"), "qcow2", "digest", "12.1", 2, "Linux", 1024, "somewhere")
+
+
+def to_gallery(name: str) -> dict[str, Any]:
+    return {
+        "type": "SharedImage",
+        "runOutputName": name,
+        "galleryImageId": f"{GALLERY}/{name}",
+        "replicationRegions": ["local"],
+    }
+
+
+def test_every_image_definition_of_another_kind_is_named_and_the_others_are_not(tmp_path: Path) -> None:
+    source = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2"}
+    targets = [to_gallery(name) for name in ("fits", "old", "new", "other-os")]
+    properties = {"source": source, "distribute": [{"type": "VHD", "runOutputName": "vhd"}, *targets]}
+    body = {"location": "local", "identity": {"type": "None"}, "properties": properties}
+    template = read_image_template(json.dumps(body), file_name="t.json").image_template
+    with opened(tmp_path / "db") as store:
+        check_definitions(store, template, SOURCE)
+        store.images.define(f"{GALLERY}/fits", os_type="Linux", generation=2)
+        check_definitions(store, template, SOURCE)
+        store.images.define(f"{GALLERY}/old", os_type="Linux", generation=1)
+        store.images.define(f"{GALLERY}/other-os", os_type="Windows", generation=2)
+        with pytest.raises(ImageConflict) as refused:
+            check_definitions(store, template, SOURCE)
+    assert str(refused.value).split("; ") == [
+        "properties.distribute[2].galleryImageId: the image definition is Linux generation 1, "
+        "but the source is Linux generation 2",
+        "properties.distribute[4].galleryImageId: the image definition is Windows generation 2, "
+        "but the source is Linux generation 2",
+    ]

@@ -1,0 +1,295 @@
+"""The flow of a run around its phases; the phases themselves are stood in for."""
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import (
+    CustomizationFailed,
+    InputError,
+    RunCanceled,
+    RunTakenOver,
+    RunTimedOut,
+    StorageFull,
+    ValidationFailed,
+    VmkilnError,
+)
+from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.images.container_image import ContainerImage
+from vmkiln.run import building, customizing, distributing, validating, workflow
+from vmkiln.run.run_context import BuildHost, RunRequest, Staged
+from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent
+from vmkiln.run_state import Phase
+from vmkiln.secret_mask import SecretMask
+from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
+from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.store.database import opened
+from vmkiln.store.rows import RunOutputRow
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.template_file import read_image_template
+
+RUN_ID = "0123abcd-0000-0000-0000-000000000000"
+TEMPLATE = """{"location": "here", "identity": {"type": "None"}, "properties": {
+  "source": {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s", "version": "latest"},
+  "customize": [{"type": "Shell", "inline": ["echo hunter22"]}],
+  "validate": {"inVMValidations": [{"type": "Shell", "inline": ["true"]}]},
+  "distribute": [{"type": "VHD", "runOutputName": "vhd"}]}}"""
+
+
+class Flow:
+    """A host whose phases are stood in for; `told` has what the run told."""
+
+    def __init__(self, host: BuildHost, request: RunRequest) -> None:
+        self.host = host
+        self.request = request
+        self.told: list[RunEvent] = []
+        self.on_tell: Callable[[RunEvent], None] = lambda _event: None
+
+    def run(self) -> dict[str, Any]:
+        def tell(event: RunEvent) -> None:
+            self.told.append(event)
+            self.on_tell(event)
+
+        return asyncio.run(workflow.execute(self.host, self.request, tell))
+
+    @property
+    def phases(self) -> list[Phase]:
+        return [event.phase for event in self.told if isinstance(event, PhaseStarted)]
+
+    def state(self) -> tuple[str, str]:
+        run = self.host.store.runs.find(RUN_ID)
+        return run.state, run.error_code
+
+
+@pytest.fixture
+def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
+    resolved = read_image_template(TEMPLATE, file_name="web.json")
+    request = RunRequest(
+        RUN_ID, "web", "rg", resolved.image_template, resolved.resolved, LocalFiles(tmp_path, is_allowed=False)
+    )
+    image = ContainerImage(tmp_path / "kernel", tmp_path / "initramfs", tmp_path / "disk", "digest", "1.6.6")
+
+    async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Any) -> Any:
+        source = SimpleNamespace(path=tmp_path / "source.qcow2", format="qcow2")
+        return SimpleNamespace(host=host, request=request, directory=directory, tell=tell, source=source)
+
+    @contextlib.asynccontextmanager
+    async def entered(staged: Staged) -> AsyncIterator[Any]:
+        yield SimpleNamespace(staged=staged)
+
+    async def customize(_entered: Any) -> Disk:
+        return Disk(tmp_path / "build-vm.qcow2", "qcow2")
+
+    async def validate(_entered: Any, _disk: Disk) -> None:
+        pass
+
+    async def distribute(_staged: Any, _disk: Disk) -> list[RunOutputRow]:
+        return [RunOutputRow(RUN_ID, "vhd", "", "", "Succeeded", "")]
+
+    monkeypatch.setattr(building, "stage", stage)
+    monkeypatch.setattr(workflow, "_entered", entered)
+    monkeypatch.setattr(customizing, "customize", customize)
+    monkeypatch.setattr(validating, "validate", validate)
+    monkeypatch.setattr(distributing, "distribute", distribute)
+    settings = Settings(tmp_path / "home")
+    settings.home.mkdir()
+    with opened(settings.database) as store:
+        host = BuildHost(settings, store, Accelerator.TCG, "no KVM", image, 2, 4096, None)
+        yield Flow(host, request)
+        assert list(settings.runs.iterdir()) == [], "neither a folder nor a lock is left"
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    async def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_a_run_goes_through_its_phases_and_is_locked_until_its_end(flow: Flow) -> None:
+    live: list[bool] = []
+    flow.on_tell = lambda _event: live.append(run_directory.is_live(flow.host.settings.runs, RUN_ID))
+    summary = flow.run()
+    assert summary["state"] == "Succeeded"
+    assert flow.phases == [
+        Phase.BUILDING,
+        Phase.CUSTOMIZING,
+        Phase.VALIDATING,
+        Phase.DISTRIBUTING,
+        Phase.CLEANING_UP,
+    ]
+    assert isinstance(flow.told[-1], RunEnded)
+    assert all(live)
+
+
+def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(customizing, "customize", failing(CustomizationFailed("it broke")))
+    with pytest.raises(CustomizationFailed):
+        flow.run()
+    assert flow.state() == ("Failed", "PackerBuildFailed")
+    assert flow.phases == [Phase.BUILDING, Phase.CUSTOMIZING, Phase.CLEANING_UP]
+
+
+def test_a_run_that_meets_a_full_disk_ends_with_that_as_its_reason(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(customizing, "customize", failing(full))
+    with pytest.raises(StorageFull, match="the run failed: No space left on device"):
+        flow.run()
+    assert flow.state() == ("Failed", "InsufficientStorage")
+
+
+def test_of_a_group_of_errors_ours_is_told(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = ExceptionGroup("inner", [KeyError("x"), InputError("the cause")])
+    monkeypatch.setattr(building, "stage", failing(ExceptionGroup("outer", [OSError("y"), inner])))
+    with pytest.raises(InputError, match="the cause"):
+        flow.run()
+    assert flow.state() == ("Failed", "BadInput")
+
+
+def test_a_defect_of_ours_ends_the_run_too(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributing, "distribute", failing(KeyError("what")))
+    with pytest.raises(KeyError):
+        flow.run()
+    assert flow.state() == ("Failed", "InternalError")
+
+
+def test_a_timeout_says_so(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(_entered: Any) -> Disk:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(customizing, "customize", forever)
+    monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", 0.05)
+    with pytest.raises(RunTimedOut, match="Timeout waiting for microservice to complete: 'context deadline exceeded'"):
+        flow.run()
+    assert flow.state() == ("Failed", "BuildTimeout")
+
+
+def test_the_hint_of_a_timeout_has_the_end_of_the_console(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(_entered: Any) -> Disk:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            error.add_note("the end of the console of build-vm:\nRun /init")  # as vm_pair.work does
+            raise
+        raise AssertionError
+
+    monkeypatch.setattr(customizing, "customize", forever)
+    monkeypatch.setattr(ImageTemplate, "build_timeout_seconds", 0.05)
+    with pytest.raises(RunTimedOut) as caught:
+        flow.run()
+    assert caught.value.hint == "buildTimeoutInMinutes is 0.0\nthe end of the console of build-vm:\nRun /init"
+
+
+def test_a_timeout_of_something_else_is_not_taken_for_the_builds(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(customizing, "customize", failing(TimeoutError("a socket")))
+    with pytest.raises(TimeoutError):
+        flow.run()
+    assert flow.state() == ("Failed", "InternalError")
+
+
+def cancel_at(phase: Phase) -> Callable[[RunEvent], None]:
+    def on_tell(event: RunEvent) -> None:
+        task = asyncio.current_task()
+        if isinstance(event, PhaseStarted) and event.phase is phase and task is not None:
+            task.cancel()
+
+    return on_tell
+
+
+def test_a_cancel_cancels(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def customize(_entered: Any) -> Disk:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(customizing, "customize", customize)
+    flow.on_tell = cancel_at(Phase.CUSTOMIZING)
+    with pytest.raises(RunCanceled):
+        flow.run()
+    assert flow.state() == ("Canceled", "Canceled")
+
+
+def test_a_cancel_that_comes_when_all_is_published_changes_nothing(flow: Flow) -> None:
+    flow.on_tell = cancel_at(Phase.CLEANING_UP)
+    assert flow.run()["state"] == "Succeeded"
+    assert flow.state() == ("Succeeded", "")
+
+
+def test_a_failed_validation_can_be_distributed_and_fails_all_the_same(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validating, "validate", failing(ValidationFailed("not good")))
+    with pytest.raises(ValidationFailed):
+        flow.run()
+    assert Phase.DISTRIBUTING not in flow.phases
+    flow.told.clear()
+    asked = TEMPLATE.replace('"validate": {', '"validate": {"continueDistributeOnFailure": true, ')
+    resolved = read_image_template(asked, file_name="web.json")
+    other = "f" + RUN_ID[1:]
+    flow.request = replace(flow.request, run_id=other, template=resolved.image_template)
+    with pytest.raises(ValidationFailed):
+        flow.run()
+    assert Phase.DISTRIBUTING in flow.phases
+
+
+def test_a_target_that_failed_makes_the_run_partially_succeeded(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def distribute(_staged: Any, _disk: Disk) -> list[RunOutputRow]:
+        rows = [("a", "Succeeded", ""), ("b", "Failed", "no room")]
+        return [RunOutputRow(RUN_ID, name, "", "", state, message) for name, state, message in rows]
+
+    monkeypatch.setattr(distributing, "distribute", distribute)
+    summary = flow.run()
+    assert summary["state"] == "PartiallySucceeded"
+    assert summary["message"] == "Failed in distributing 1 images out of total 2: b: no room"
+
+
+def test_secrets_are_neither_told_nor_kept(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stage(_host: Any, _request: Any, _directory: Any, tell: Any) -> Any:
+        tell(Notice("trying hunter22"))
+        raise VmkilnError("hunter22 was refused", hint="not hunter22")
+
+    monkeypatch.setattr(building, "stage", stage)
+    flow.request = replace(flow.request, mask=SecretMask.of(["hunter22"]))
+    with pytest.raises(VmkilnError) as caught:
+        flow.run()
+    assert (caught.value.message, caught.value.hint, str(caught.value)) == (
+        "*** was refused",
+        "not ***",
+        "*** was refused",
+    )
+    assert "hunter22" not in repr(flow.told)
+    run = flow.host.store.runs.find(RUN_ID)
+    assert "hunter22" not in repr(run)
+    assert "echo ***" in repr(run.template)
+
+
+def test_what_a_run_wrote_is_shared_before_it_is_recorded_as_ended(flow: Flow) -> None:
+    seen: list[tuple[str, int, str]] = []
+
+    class Shared:
+        @contextlib.asynccontextmanager
+        async def mirrored(self, *, run_id: str, attempt: int) -> AsyncIterator[None]:
+            yield
+            seen.append((run_id, attempt, flow.host.store.runs.find(run_id).state))
+
+    flow.host = replace(flow.host, shared=Shared())  # type: ignore[arg-type]
+    flow.request = replace(flow.request, attempt=3)
+    flow.run()
+    assert seen == [(RUN_ID, 3, "Running")]
+    assert flow.state()[0] == "Succeeded"
+
+
+def test_an_attempt_that_lost_its_run_does_not_end_it(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributing, "distribute", failing(RunTakenOver("a newer attempt goes on")))
+    with pytest.raises(RunTakenOver):
+        flow.run()
+    assert flow.state()[0] == "Running"

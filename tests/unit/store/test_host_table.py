@@ -1,0 +1,229 @@
+"""Hosts, leases and reservations, in SQLite and in PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from postgresql import Cluster, cluster
+
+from vmkiln.errors import InputError, RunTakenOver
+from vmkiln.fleet.run_queue import fits
+from vmkiln.store.database import Store, opened
+from vmkiln.store.rows import HostRow, ReservationRow, RunRow
+from vmkiln.store.tables import reservations
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TEMPLATE = "/subscriptions/s/resourcegroups/rg/providers/microsoft.virtualmachineimages/imagetemplates/web"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    place = tmp_path / "db" if request.param == "SQLite" else request.getfixturevalue("server").new_database()
+    with opened(place) as found:
+        yield found
+
+
+def a_host(name: str, *, boot: str = "", cpus: int = 4) -> HostRow:
+    return HostRow(boot or f"{name}-boot", f"{name}-id", name, "x64", "emulated", "", cpus, 8192, 10_000)
+
+
+def register(store: Store, name: str, *, boot: str = "", lease_seconds: float = 60.0) -> HostRow:
+    return store.hosts.register(a_host(name, boot=boot), lease_seconds=lease_seconds)
+
+
+def a_run(store: Store, run_id: str, *, state: str = "Queued", template_id: str = TEMPLATE) -> None:
+    store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", "", "", "", {}, NOW, None, template_id))
+
+
+def reserve(store: Store, run_id: str, *, boot: str, cpus: int = 2, attempt: int = 1) -> list[str]:
+    return store.hosts.reserve([ReservationRow(run_id, attempt, boot, cpus, 1024, 1024, 0.0)], fits=fits)
+
+
+def test_a_lease_lasts_from_when_it_was_renewed_and_then_the_host_is_given_up(store: Store) -> None:
+    register(store, "a", lease_seconds=0.3)
+    register(store, "b")
+    assert [host.name for host in store.hosts.live()] == ["a", "b"]
+    assert store.hosts.renew("a-boot", lease_seconds=0.3)
+    assert store.hosts.give_up(besides="b-boot") == []
+    time.sleep(0.4)
+    assert [host.name for host in store.hosts.live()] == ["b"]
+    assert [host.name for host in store.hosts.give_up(besides="b-boot")] == ["a"]
+    assert not store.hosts.renew("a-boot", lease_seconds=60), "a dead host comes back only as another boot"
+    assert [host.is_dead for host in store.hosts.all()] == [True, False]
+
+
+def test_nobody_gives_itself_up(store: Store) -> None:
+    register(store, "a", lease_seconds=0.05)
+    time.sleep(0.1)
+    assert store.hosts.give_up(besides="a-boot") == []
+    assert store.hosts.renew("a-boot", lease_seconds=60)
+
+
+def test_a_host_that_starts_anew_gives_its_earlier_boot_up_at_once(store: Store) -> None:
+    register(store, "a", boot="first")
+    a_run(store, "r1")
+    assert reserve(store, "r1", boot="first") == ["r1"]
+    register(store, "a", boot="second")
+    assert [placed.run_id for placed in store.hosts.orphans()] == ["r1"]
+    assert [host.boot for host in store.hosts.all()] == ["second"]
+
+
+def test_a_name_is_one_live_hosts_only(store: Store) -> None:
+    register(store, "a", lease_seconds=0.2)
+    other = HostRow("x", "another-id", "a", "x64", "", "", 1, 1, 1)
+    with pytest.raises(InputError, match="another host named a") as raised:
+        store.hosts.register(other, lease_seconds=60)
+    assert raised.value.hint is not None
+    time.sleep(0.3)
+    store.hosts.register(other, lease_seconds=60)
+
+
+def test_a_drained_host_gets_nothing_new_and_stays_drained_when_it_starts_again(store: Store) -> None:
+    register(store, "a", boot="first")
+    store.hosts.drain("a", is_draining=True)
+    a_run(store, "r1")
+    assert reserve(store, "r1", boot="first") == []
+    assert register(store, "a", boot="second").is_draining
+    store.hosts.drain("a", is_draining=False)
+    assert reserve(store, "r1", boot="second") == ["r1"]
+    with pytest.raises(InputError, match="no host named z"):
+        store.hosts.drain("z", is_draining=True)
+
+
+def test_room_is_kept_once_however_many_ask_at_once(store: Store) -> None:
+    register(store, "a")
+    register(store, "b")
+    for number in range(12):
+        a_run(store, f"r{number}", template_id=f"{TEMPLATE}{number}")
+    got: list[str] = []
+    errors: list[BaseException] = []
+
+    def ask(boot: str) -> None:
+        try:
+            for number in range(12):
+                got.extend(reserve(store, f"r{number}", boot=boot))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask, args=[boot]) for boot in ("a-boot", "b-boot") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    kept = store.hosts.reservations()
+    assert sorted(got) == sorted(row.run_id for row in kept)
+    assert len(set(got)) == 4, "two hosts with room for two each"
+    assert {boot: sum(row.cpus for row in kept if row.boot == boot) for boot in ("a-boot", "b-boot")} == {
+        "a-boot": 4,
+        "b-boot": 4,
+    }
+
+
+def test_only_a_run_that_waits_is_given_to_a_live_host(store: Store) -> None:
+    register(store, "dead", lease_seconds=0.05)
+    register(store, "a")
+    time.sleep(0.1)
+    a_run(store, "cancelled", state="Canceled")
+    a_run(store, "waits")
+    assert reserve(store, "cancelled", boot="a-boot") == []
+    assert reserve(store, "waits", boot="dead-boot") == []
+    assert reserve(store, "waits", boot="a-boot") == ["waits"]
+    assert store.queue.waiting() == [], "it has its host"
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "end"),
+    [
+        ("Running", 10, "Queued"),
+        ("Queued", 10, "Queued"),
+        ("Canceling", 10, "Canceled"),
+        ("Running", 1, "Failed"),
+        ("Succeeded", 10, ""),
+    ],
+)
+def test_what_becomes_of_a_run_whose_host_died(store: Store, state: str, attempts: int, end: str) -> None:
+    register(store, "a")
+    a_run(store, "r1")
+    reserve(store, "r1", boot="a-boot")
+    store.runs.move("r1", expected=["Queued"], state=state)
+    store.runs.begin_phase("r1", "Customizing")
+    for again in (end, ""):
+        assert store.hosts.take_from("r1", boot="a-boot", most_attempts=attempts) == again
+    run = store.runs.find("r1")
+    assert run.state == (end or state)
+    assert store.hosts.reservations() == []
+    if end == "Queued":
+        assert run.facts["attempt"] == 2
+        assert [phase.ended is None for phase in store.runs.phases_of("r1")] == [False]
+    if end == "Failed":
+        assert run.error_code == "RunLost"
+
+
+def writes(store: Store) -> Sequence[tuple[str, object]]:
+    """Everything that a run's host may write of it."""
+    return [
+        ("move_run", lambda: store.runs.move("r1", expected=["Running"], state="Succeeded")),
+        ("begin_phase", lambda: store.runs.begin_phase("r1", "Customizing")),
+        ("end_phase", lambda: store.runs.end_phase("r1")),
+        ("add_facts", lambda: store.runs.add_facts("r1", a=1)),
+        ("requeue_run", lambda: store.runs.requeue("r1", most_attempts=10)),
+        ("add_resource", lambda: store.staging.add_resource("g", run_id="r1", type="t", name="n", detail={})),
+    ]
+
+
+def test_a_host_that_loses_a_run_while_it_waits_to_write_writes_nothing(store: Store) -> None:
+    """What was decided while it waited for the write lock counts, and not what it saw before."""
+    register(store, "a")
+    a_run(store, "r1")
+    reserve(store, "r1", boot="a-boot")
+    mine = store.fenced("r1", boot="a-boot")
+    with ThreadPoolExecutor(1) as pool:
+        with store._engine.begin() as connection:
+            writing = pool.submit(mine.runs.begin_phase, "r1", "Building")
+            assert not wait([writing], timeout=0.5).done, "it waits for the one who writes"
+            connection.execute(reservations.delete())
+        with pytest.raises(RunTakenOver):
+            writing.result(30)
+    assert store.runs.phases_of("r1") == []
+
+
+def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:
+    register(store, "a")
+    register(store, "b")
+    a_run(store, "r1")
+    reserve(store, "r1", boot="a-boot")
+    mine = store.fenced("r1", boot="a-boot")
+    store.staging.add_group("g", run_id="r1", storage_account="acc", tags={})
+    for _, write in writes(mine)[1:4]:
+        write()  # type: ignore[operator]
+    store.hosts.take_from("r1", boot="a-boot", most_attempts=10)
+    reserve(store, "r1", boot="b-boot", attempt=2)
+    before = (store.runs.find("r1"), store.runs.phases_of("r1"), store.staging.resources_of("g"))
+    for name, write in writes(mine):
+        with pytest.raises(RunTakenOver):
+            write()  # type: ignore[operator]
+        assert (store.runs.find("r1"), store.runs.phases_of("r1"), store.staging.resources_of("g")) == before, name
+    store.fenced("r1", boot="b-boot").runs.add_facts("r1", b=2)
+    assert store.runs.find("r1").facts["b"] == 2
+
+
+def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmkiln.store.host_table.KEPT_SECONDS", 0.0)
+    register(store, "a", boot="first", lease_seconds=0.01)
+    time.sleep(0.05)
+    register(store, "a", boot="second")
+    with pytest.raises(InputError):
+        store.hosts.drain("nobody", is_draining=True)
+    assert [host.boot for host in store.hosts.all()] == ["second"]
+    assert not store.hosts.renew("first", lease_seconds=1)

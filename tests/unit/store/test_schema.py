@@ -1,0 +1,89 @@
+"""The database of an older vmkiln is brought up to date."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from postgresql import cluster
+
+from vmkiln.errors import VmkilnError
+from vmkiln.store.database import opened
+from vmkiln.store.engine import make_engine
+from vmkiln.store.schema import HEAD, REVISIONS, VERSION_TABLE, prepare
+from vmkiln.store.tables import metadata
+
+# of an index on what a function gives SQLite tells only the name; PostgreSQL's is compared as a whole
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index"),
+    pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index"),
+]
+RUN = "CREATE TABLE vmkiln_run (run_id VARCHAR(36) PRIMARY KEY, template_name VARCHAR(64) NOT NULL, resource_group VARCHAR(90) NOT NULL, template JSON NOT NULL, state VARCHAR(20) NOT NULL, sub_state VARCHAR(20) NOT NULL, message TEXT NOT NULL, error_code VARCHAR(64) NOT NULL, staging_group VARCHAR(120) NOT NULL, facts JSON NOT NULL, started DATETIME NOT NULL, ended DATETIME)"  # noqa: E501
+
+
+def old_database(path: Path, version: int) -> Path:
+    connection = sqlite3.connect(path)
+    connection.execute(RUN)
+    connection.execute(
+        "INSERT INTO vmkiln_run VALUES ('r1','web','rg','{}','Succeeded','','','','','{}','2026-01-01 00:00:00',NULL)"
+    )
+    connection.execute("CREATE TABLE vmkiln_schema_version (version INTEGER PRIMARY KEY)")
+    connection.execute("INSERT INTO vmkiln_schema_version VALUES (?)", (version,))
+    connection.commit()
+    connection.close()
+    return path
+
+
+def test_runs_of_the_first_schema_are_kept(tmp_path: Path) -> None:
+    path = old_database(tmp_path / "vmkiln.sqlite", 1)
+    for _ in range(2):
+        with opened(path) as store:
+            assert store.runs.find("r1").template_id == ""
+            assert store.runs.of_template("/x") == []
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VmkilnError, match="newer"), opened(old_database(tmp_path / "vmkiln.sqlite", 99)):
+        pass
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """An empty database of each kind."""
+    with contextlib.ExitStack() as stack:
+        is_file = request.param == "SQLite"
+        engine = make_engine(tmp_path / "db" if is_file else stack.enter_context(cluster()).new_database())
+        stack.callback(engine.dispose)
+        yield engine
+
+
+def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "vmkiln.store:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [HEAD]
+    assert tuple(revision.revision for revision in reversed(list(scripts.walk_revisions()))) == REVISIONS
+    for revision in REVISIONS:
+        with database.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    prepare(database, "the database")
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_new_database_has_the_tables_of_today_at_once(database: sa.Engine) -> None:
+    for _ in range(2):
+        prepare(database, "the database")
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert context.get_current_revision() == HEAD
+        assert compare_metadata(context, metadata) == []

@@ -1,0 +1,129 @@
+"""Microsoft.Authorization/roleAssignments: who has which role where; the same ones that requests are judged by.
+
+Source: the ARM reference of Microsoft.Authorization.
+"""
+
+import re
+from typing import Any
+
+from vmkiln.api.authorization.role_definitions import BUILT_IN, GUID, SCOPES, definition_id, kept, scope_of
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.managed_identity.managed_identities import IDENTITY
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.errors import ArmError
+from vmkiln.store.rows import RoleAssignmentRow
+
+TYPE = "Microsoft.Authorization/roleAssignments"
+
+
+def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
+    scope = "" if row.scope == "/" else row.scope
+    guid = BUILT_IN.get(row.role, row.role)
+    is_known = call.parts.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
+    return {
+        "id": f"{scope}/providers/{TYPE}/{row.assignment_id}",
+        "name": row.assignment_id,
+        "type": TYPE,
+        "properties": {
+            "roleDefinitionId": definition_id(call, guid),
+            "principalId": row.object_id,
+            "principalType": "ServicePrincipal" if is_known else "Unknown",
+            "scope": row.scope,
+            "createdOn": time_text(row.created),
+        },
+    }
+
+
+def _identities(call: Call) -> set[str]:
+    """The principal ids of the subscription's managed identities."""
+    rows = call.parts.store.resources.list(type=IDENTITY.type, subscription_id=call.names["subscriptionId"])
+    return {str(row.properties["principalId"]) for row in rows}
+
+
+def put_assignment(call: Call) -> Answer:
+    """PUT: give a role. Only an owner of the scope may."""
+    properties = call.body.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    role_id, object_id = properties.get("roleDefinitionId"), properties.get("principalId")
+    if not isinstance(role_id, str) or not isinstance(object_id, str) or not object_id or len(object_id) > 260:
+        raise ArmError(400, "BadRequest", "properties.roleDefinitionId and properties.principalId are required")
+    if not GUID.fullmatch(call.names["roleAssignmentName"]):
+        raise ArmError(400, "InvalidRoleAssignmentId", "the name of a role assignment is a GUID")
+    guid = role_id.rsplit("/", 1)[-1].lower()
+    names = {value: name for name, value in BUILT_IN.items()}
+    role = names.get(guid, "")
+    if not role:
+        if kept(call, guid) is None:
+            raise ArmError(400, "RoleDefinitionDoesNotExist", f"The role definition '{guid[:80]}' does not exist.")
+        role = guid  # kept, and without any rights
+    table, wanted = call.parts.store.principals, call.names["roleAssignmentName"].lower()
+    existing = next((row for row in table.list_roles() if row.assignment_id == wanted), None)
+    same = (object_id.lower(), role, scope_of(call).lower())
+    if existing is not None and (existing.object_id, existing.role, existing.scope.lower()) != same:
+        raise ArmError(409, "RoleAssignmentUpdateNotPermitted", "a role assignment cannot be changed")
+    row = table.assign(object_id, role, scope_of(call), assignment_id=wanted)
+    if row.assignment_id != wanted:
+        message = f"The role assignment already exists. The ID of the existing role assignment is {row.assignment_id}."
+        raise ArmError(409, "RoleAssignmentExists", message)
+    return Answer(201, _assignment(call, row))
+
+
+def _find(call: Call) -> RoleAssignmentRow | None:
+    scope = scope_of(call).lower()
+    for row in call.parts.store.principals.list_roles():
+        if row.assignment_id == call.names["roleAssignmentName"].lower() and row.scope.lower() == scope:
+            return row
+    return None
+
+
+def get_assignment(call: Call) -> Answer:
+    """GET one."""
+    row = _find(call)
+    if row is None:
+        name = call.names["roleAssignmentName"]
+        raise ArmError(404, "RoleAssignmentNotFound", f"The role assignment '{name}' is not found.")
+    return Answer(200, _assignment(call, row))
+
+
+def delete_assignment(call: Call) -> Answer:
+    """DELETE: take a role away; 204 when there is none."""
+    row = _find(call)
+    if row is None:
+        return Answer(204)
+    body = _assignment(call, row)
+    call.parts.store.principals.unassign(row.assignment_id)
+    return Answer(200, body)
+
+
+def list_assignments(call: Call) -> Answer:
+    """GET the assignments in a scope and above it; `$filter` with principalId or assignedTo chooses."""
+    scope = scope_of(call).lower().rstrip("/")
+    rows = [
+        row
+        for row in call.parts.store.principals.list_roles()
+        if row.scope == "/"
+        or f"{scope}/".startswith(f"{row.scope.lower()}/")
+        or row.scope.lower().startswith(f"{scope}/")
+    ]
+    text = call.query.get("$filter", "")
+    if wanted := re.search(r"(?:principalId eq|assignedTo\()\s*'([^']*)'", text, re.IGNORECASE):
+        rows = [row for row in rows if row.object_id == wanted[1].lower()]
+    return Answer(200, {"value": [_assignment(call, row) for row in rows]})
+
+
+def _routes() -> list[Route]:
+    found = []
+    for suffix, scope in SCOPES:
+        assignments = f"{scope}/providers/{TYPE}"
+        one = f"{assignments}/{{roleAssignmentName}}"
+        found += [
+            Route("GET", assignments, f"RoleAssignments_ListFor{suffix}", Permission.READ, list_assignments),
+            Route("GET", one, f"RoleAssignments_GetFor{suffix}", Permission.READ, get_assignment),
+            Route("PUT", one, f"RoleAssignments_CreateFor{suffix}", Permission.ASSIGN, put_assignment, Body.JSON),
+            Route("DELETE", one, f"RoleAssignments_DeleteFor{suffix}", Permission.ASSIGN, delete_assignment),
+        ]
+    return found
+
+
+ROUTES = tuple(_routes())

@@ -1,0 +1,171 @@
+"""Microsoft.Authorization/roleDefinitions: the roles there are, and those of one's own.
+
+A role of one's own is kept, so that tutorials go through, and gives no rights: what a caller may do is decided by the
+three built-in roles only. It belongs to its `assignableScopes`: it is seen from there, and only who may assign roles in
+every one of them may make, change or delete it.
+Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure's built-in roles.
+"""
+
+import re
+from typing import Any, TypeGuard
+
+from vmkiln.api.identity.access_control import CONTRIBUTOR, OWNER, READER
+from vmkiln.api.identity.caller import Permission, covers
+from vmkiln.api.protocol.dispatcher import forbidden
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.errors import ArmError
+from vmkiln.store.rows import ResourceRow
+
+BUILT_IN = {
+    OWNER: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+    CONTRIBUTOR: "b24988ac-6180-42a0-ab88-20f7382dd24c",
+    READER: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
+}
+TYPE = "Microsoft.Authorization/roleDefinitions"
+SUBSCRIPTION = "/subscriptions/{subscriptionId}"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
+RESOURCE = f"{GROUP}/providers/{{provider}}/{{type}}/{{name}}"
+SCOPES = (("Subscription", SUBSCRIPTION), ("Group", GROUP), ("Resource", RESOURCE))
+GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def scope_of(call: Call) -> str:
+    """The scope in front of /providers/Microsoft.Authorization."""
+    return re.split("/providers/microsoft.authorization", call.resource_id, flags=re.IGNORECASE)[0]
+
+
+def definition_id(call: Call, guid: str) -> str:
+    """The id of a role, the same from every scope of the subscription."""
+    return f"{SUBSCRIPTION.format(**call.names)}/providers/{TYPE}/{guid}"
+
+
+def kept(call: Call, guid: str) -> ResourceRow | None:
+    """A role of one's own that is seen from the call's scope."""
+    row = call.parts.store.resources.get(definition_id(call, guid))
+    return row if row is not None and _is_seen(row, scope_of(call)) else None
+
+
+def _is_seen(row: ResourceRow, scope: str) -> bool:
+    """Whether a role can be assigned in a scope, above it or below it; pure."""
+    return any(covers(item, scope) or covers(scope, item) for item in _scopes(row))
+
+
+def _scopes(row: ResourceRow) -> list[str]:
+    """Where a role can be assigned; pure. One that does not say so belongs to its subscription."""
+    given = row.properties.get("assignableScopes")
+    return given if _are_scopes(given) else [f"/subscriptions/{row.subscription_id}"]
+
+
+def _are_scopes(given: Any) -> TypeGuard[list[str]]:
+    return isinstance(given, list) and bool(given) and all(isinstance(x, str) and x.startswith("/") for x in given)
+
+
+def _built_in(call: Call, name: str, guid: str) -> dict[str, Any]:
+    actions = {OWNER: ["*"], CONTRIBUTOR: ["*"], READER: ["*/read"]}[name]
+    not_actions = ["Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write"] if name == CONTRIBUTOR else []
+    return {
+        "id": definition_id(call, guid),
+        "name": guid,
+        "type": TYPE,
+        "properties": {
+            "roleName": name,
+            "type": "BuiltInRole",
+            "description": "",
+            "assignableScopes": ["/"],
+            "permissions": [{"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []}],
+        },
+    }
+
+
+def _body(row: ResourceRow) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "type": TYPE, "properties": dict(row.properties)}
+
+
+def list_definitions(call: Call) -> Answer:
+    """GET the roles; `$filter=roleName eq 'X'` chooses."""
+    scope = scope_of(call)
+    own = call.parts.store.resources.list(type=TYPE, subscription_id=call.names["subscriptionId"])
+    found = [_built_in(call, name, guid) for name, guid in BUILT_IN.items()]
+    found += [_body(row) for row in own if _is_seen(row, scope)]
+    if wanted := re.search(r"roleName eq '([^']*)'", call.query.get("$filter", ""), re.IGNORECASE):
+        found = [item for item in found if str(item["properties"].get("roleName")).lower() == wanted[1].lower()]
+    return Answer(200, {"value": found})
+
+
+def get(call: Call) -> Answer:
+    """GET one."""
+    guid = call.names["roleDefinitionId"]
+    for name, known in BUILT_IN.items():
+        if guid.lower() == known:
+            return Answer(200, _built_in(call, name, known))
+    row = kept(call, guid)
+    if row is None:
+        raise ArmError(404, "RoleDefinitionDoesNotExist", f"The role definition '{guid}' was not found.")
+    return Answer(200, _body(row))
+
+
+def _check_may_assign(call: Call, scopes: list[str]) -> None:
+    """Raises: `ArmError` 403 for a scope in which the caller may not assign roles."""
+    for scope in scopes:
+        if not call.may(Permission.ASSIGN, scope):
+            raise forbidden(call.caller, call.route, scope)
+
+
+def put(call: Call) -> Answer:
+    """PUT a role of one's own: kept, and without any rights."""
+    name, properties = call.names["roleDefinitionId"], call.body.get("properties")
+    if not GUID.fullmatch(name) or name.lower() in BUILT_IN.values() or not isinstance(properties, dict):
+        raise ArmError(400, "InvalidRoleDefinition", "a role definition needs a new GUID as its name, and properties")
+    scopes = properties.get("assignableScopes") or [scope_of(call)]
+    if not _are_scopes(scopes):
+        message = "`assignableScopes` must be a list of scopes, such as /subscriptions/ID/resourceGroups/NAME"
+        raise ArmError(400, "InvalidRoleDefinition", message, target="properties.assignableScopes")
+    existing = call.parts.store.resources.get(definition_id(call, name))
+    _check_may_assign(call, [*scopes, *(_scopes(existing) if existing else [])])
+    row = call.parts.store.resources.put(
+        ResourceRow(
+            id=definition_id(call, name),
+            type=TYPE,
+            name=name,
+            subscription_id=call.names["subscriptionId"],
+            resource_group="",
+            properties={**properties, "assignableScopes": scopes, "type": "CustomRole"},
+            created_by=call.caller.name,
+            changed_by=call.caller.name,
+        )
+    )
+    return Answer(201, _body(row))
+
+
+def delete(call: Call) -> Answer:
+    """DELETE a role of one's own that nobody has; 204 when there is none."""
+    guid = call.names["roleDefinitionId"].lower()
+    row = kept(call, guid)
+    if row is None:
+        return Answer(204)
+    _check_may_assign(call, _scopes(row))
+    if any(assignment.role == guid for assignment in call.parts.store.principals.list_roles()):
+        message = f"There are existing role assignments referencing role '{guid}'."
+        raise ArmError(409, "RoleDefinitionHasAssignments", message)
+    call.parts.store.resources.delete(row.id)
+    return Answer(200, _body(row))
+
+
+def _routes() -> list[Route]:
+    found = []
+    for suffix, scope in SCOPES:
+        every = f"{scope}/providers/{TYPE}"
+        one = f"{every}/{{roleDefinitionId}}"
+        found += [
+            Route("GET", every, f"RoleDefinitions_ListFor{suffix}", Permission.READ, list_definitions),
+            Route("GET", one, f"RoleDefinitions_GetFor{suffix}", Permission.READ, get),
+        ]
+        if scope != RESOURCE:
+            found += [
+                Route("PUT", one, f"RoleDefinitions_CreateFor{suffix}", Permission.ASSIGN, put, Body.JSON),
+                Route("DELETE", one, f"RoleDefinitions_DeleteFor{suffix}", Permission.ASSIGN, delete),
+            ]
+    return found
+
+
+ROUTES = tuple(_routes())

@@ -1,0 +1,190 @@
+"""How clients find the service and log in: cloud metadata, OpenID discovery, tokens for service principals.
+
+Source: clients as they are (az, the Azure SDKs, MSAL); RFC 6749, section 4.4; Microsoft's AADSTS error codes.
+"""
+
+import base64
+import binascii
+import uuid
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
+from vmkiln.api.identity.issuer import TOKEN_SECONDS
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+ADFS = "adfs"
+ANY_TENANT = {ADFS, "common", "organizations"}
+
+
+def metadata(call: Call) -> Answer:
+    """GET /metadata/endpoints: one cloud; older api-versions get a list of one."""
+    base = call.base_url
+    cloud: dict[str, Any] = {
+        "name": "vmkiln",
+        "portal": base,
+        "authentication": {
+            "loginEndpoint": base,
+            "audiences": [base],
+            "tenant": "common",
+            "identityProvider": "AAD",
+        },
+        "resourceManager": base,
+        "media": base,
+        "graph": base,
+        "graphAudience": base,
+        "microsoftGraphResourceId": base,
+        "gallery": base,
+        "vmImageAliasDoc": f"{base}/vmkiln/aliases.json",
+        "activeDirectoryDataLake": base,
+        "sqlManagement": base,
+        "suffixes": {"storage": "blob.localhost", "acrLoginServer": "", "keyVaultDns": ""},
+    }
+    return Answer(200, [cloud] if call.api_version and call.api_version < "2022-09-01" else cloud)
+
+
+def image_aliases(call: Call) -> Answer:
+    """GET /vmkiln/aliases.json: short names of the catalogue's platform images, as `az vm image list` reads them."""
+    aliases: dict[str, dict[str, Any]] = {}
+    for entry in read_catalogue(call.parts.settings.catalogue).entries.values():
+        kind = entry.os_type if isinstance(entry, DownloadEntry) else "Linux"
+        urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
+        aliases.setdefault(kind, {})[f"{entry.offer}-{entry.sku}"] = urn
+    return Answer(200, {"outputs": {"aliases": {"type": "object", "value": aliases}}})
+
+
+def _place(call: Call) -> str:
+    return f"{call.base_url}/{call.names['tenant']}"
+
+
+def openid_configuration(call: Call) -> Answer:
+    """GET the discovery document of a tenant."""
+    place = _place(call)
+    is_adfs = call.names["tenant"].lower() == ADFS
+    version = "" if is_adfs or "v2.0" not in call.route.path else "/v2.0"
+    return Answer(
+        200,
+        {
+            "issuer": call.parts.issuer.issuer,
+            "authorization_endpoint": f"{place}/oauth2{version}/authorize",
+            "token_endpoint": f"{place}/oauth2{version}/token",
+            "jwks_uri": f"{place}/discovery{version}/keys",
+            "response_types_supported": ["token"],
+            "grant_types_supported": ["client_credentials"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "tenant_region_scope": None,
+            "cloud_instance_name": urlsplit(call.base_url).netloc,
+        },
+    )
+
+
+def keys(call: Call) -> Answer:
+    """GET the public key as a JWK set."""
+    return Answer(200, call.parts.issuer.key_set())
+
+
+def _refused(status: int, error: str, code: int, text: str) -> Answer:
+    trace = str(uuid.uuid4())
+    body = {
+        "error": error,
+        "error_description": f"AADSTS{code}: {text} Trace ID: {trace}",
+        "error_codes": [code],
+        "trace_id": trace,
+        "correlation_id": trace,
+    }
+    return Answer(status, body, NO_STORE)
+
+
+def _credentials(call: Call) -> tuple[str, str]:
+    """The application id and secret: in the form, or in a Basic header (RFC 6749, section 2.3.1)."""
+    form = call.body
+    kind, _, encoded = call.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "basic" and "client_secret" not in form:
+        try:
+            name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return unquote(name), unquote(secret)
+    return form.get("client_id", ""), form.get("client_secret", "")
+
+
+def audience_of(form: dict[str, str]) -> str:
+    """What a token is for: the scope without its `/.default`, or the resource; '' when neither makes sense; pure."""
+    scope = form.get("scope", "").split(" ")[0]
+    if scope.endswith("/.default"):
+        return scope.removesuffix("/.default").rstrip("/")
+    return form.get("resource", "").rstrip("/")
+
+
+def token(call: Call) -> Answer:
+    """POST: a token for a service principal that shows its secret."""
+    parts, form = call.parts, call.body
+    tenant = call.names["tenant"].lower()
+    if tenant not in {*ANY_TENANT, parts.issuer.tenant_id}:
+        return _refused(400, "invalid_request", 90002, f"Tenant '{call.names['tenant'][:80]}' not found.")
+    grant = form.get("grant_type", "")
+    if grant != "client_credentials":
+        text = f"The app requested an unsupported grant type '{grant[:60]}': allowed is client_credentials."
+        return _refused(400, "unsupported_grant_type", 70003, text)
+    audience = audience_of(form)
+    if not audience or urlsplit(audience).scheme not in {"https", "api"}:
+        return _refused(400, "invalid_scope", 70011, "The provided value for scope is not valid: write URL/.default.")
+    app_id, secret = _credentials(call)
+    is_right = parts.store.principals.check_secret(app_id, secret)
+    principal = parts.store.principals.find(app_id)
+    if principal is None:
+        text = f"Application with identifier '{app_id[:80]}' was not found in the directory."
+        return _refused(400, "unauthorized_client", 700016, text)
+    if not is_right or principal.is_disabled:
+        answer = _refused(401, "invalid_client", 7000215, f"Invalid client secret provided for app '{app_id}'.")
+        if parts.failures.count(principal.app_id) <= MOST_FAILURES:
+            return answer
+        held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
+        return Answer(429, answer.body, held_up)
+    now = parts.now()
+    body = {
+        "token_type": "Bearer",
+        "expires_in": TOKEN_SECONDS,
+        "ext_expires_in": TOKEN_SECONDS,
+        "access_token": parts.issuer.token(principal, audience=audience, now=now),
+    }
+    if "resource" in form:
+        expires = int(now.timestamp()) + TOKEN_SECONDS
+        body |= {"expires_on": str(expires), "not_before": str(int(now.timestamp())), "resource": form["resource"]}
+    return Answer(200, body, NO_STORE)
+
+
+def tenants(call: Call) -> Answer:
+    """GET /tenants: the one tenant."""
+    tenant = call.parts.issuer.tenant_id
+    value = {"id": f"/tenants/{tenant}", "tenantId": tenant, "displayName": "vmkiln", "tenantCategory": "Home"}
+    return Answer(200, {"value": [value]})
+
+
+def health(call: Call) -> Answer:
+    """GET /healthz: the service answers, and its database too."""
+    return Answer(200, {"status": "ok", "time": time_text(call.parts.now())})
+
+
+def _public(method: str, path: str, operation: str, handler: Any, body: Body = Body.NONE) -> Route:
+    return Route(method, path, operation, Permission.NONE, handler, body, needs_api_version=False)
+
+
+ROUTES = (
+    _public("GET", "/metadata/endpoints", "Metadata_ListEndpoints", metadata),
+    _public("GET", "/vmkiln/aliases.json", "Metadata_ListImageAliases", image_aliases),
+    _public("GET", "/healthz", "Health_Get", health),
+    _public("GET", "/{tenant}/.well-known/openid-configuration", "OpenId_Get", openid_configuration),
+    _public("GET", "/{tenant}/v2.0/.well-known/openid-configuration", "OpenIdV2_Get", openid_configuration),
+    _public("GET", "/{tenant}/discovery/keys", "OpenId_Keys", keys),
+    _public("GET", "/{tenant}/discovery/v2.0/keys", "OpenIdV2_Keys", keys),
+    _public("POST", "/{tenant}/oauth2/token", "OAuth2_Token", token, Body.FORM),
+    _public("POST", "/{tenant}/oauth2/v2.0/token", "OAuth2V2_Token", token, Body.FORM),
+    Route("GET", "/tenants", "Tenants_List", Permission.ANY, tenants),
+)

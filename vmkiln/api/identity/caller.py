@@ -1,0 +1,80 @@
+"""Who calls, what a caller may be allowed, and who judges it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Permission(StrEnum):
+    """What a caller must be allowed to do in the scope of the path; `NONE` needs no login, `ANY` only a login."""
+
+    NONE = "none"
+    ANY = "any"
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+    ACTION = "action"
+    ASSIGN = "assign"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: the object id roles are assigned to, and a name for people. `is_local` is this machine's operator."""
+
+    object_id: str
+    name: str
+    is_service_principal: bool = True
+    is_local: bool = False
+
+
+LOCAL_OPERATOR = Caller("local", "local operator", is_service_principal=False, is_local=True)
+
+
+NOBODY = Caller("", "", is_service_principal=False)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a caller's roles allow, read once for each request: permissions, each set with the scope it holds in.
+
+    `is_local` allows everything.
+    """
+
+    roles: tuple[tuple[frozenset[Permission], str], ...] = ()
+    is_local: bool = False
+
+    def may(self, permission: Permission, resource_id: str) -> bool:
+        """Whether they allow it in that scope; the same for things that do not exist."""
+        return self.is_local or any(
+            permission in allowed and covers(scope, resource_id) for allowed, scope in self.roles
+        )
+
+    @property
+    def subscriptions(self) -> frozenset[str] | None:
+        """The subscriptions (lower case) there is a role in, or in a part of; None means all of them."""
+        scopes = [scope.strip("/").lower().split("/") for _, scope in self.roles]
+        if self.is_local or any(scope == [""] for scope in scopes):
+            return None
+        return frozenset(scope[1] for scope in scopes if len(scope) > 1 and scope[0] == "subscriptions")
+
+    def scopes_below(self, scope: str, permission: Permission) -> frozenset[str]:
+        """The scopes (lower case) below another one in which they allow it."""
+        found = ("/" + own.strip("/").lower() for allowed, own in self.roles if permission in allowed)
+        return frozenset(own for own in found if covers(scope, own))
+
+
+def covers(scope: str, resource_id: str) -> bool:
+    """Whether a scope contains a resource, whatever the case; pure."""
+    wanted = "/" + resource_id.strip("/").lower() + "/"
+    return wanted.startswith("/" + f"{scope.strip('/').lower()}/".lstrip("/"))
+
+
+class Access(Protocol):
+    """Who may do what."""
+
+    def authenticate(self, headers: Mapping[str, str], *, base_url: str) -> Caller:
+        """The caller that a request's headers (names in lower case) prove. Raises: `ArmError` (401)."""
+
+    def rights(self, caller: Caller) -> Rights:
+        """What the caller's roles allow at this moment."""

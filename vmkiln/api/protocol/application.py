@@ -1,0 +1,94 @@
+"""The ASGI application: reads requests within limits, answers them in threads."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as WebRequest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vmkiln.api.protocol.arm import error_answer
+from vmkiln.api.protocol.dispatcher import Dispatcher, Request
+from vmkiln.api.protocol.reading import MOST_BODY_BYTES
+from vmkiln.api.protocol.route import Answer, Parts
+from vmkiln.errors import ArmError
+
+BODY_SECONDS = 60
+ALWAYS = {
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
+    """The service as an ASGI application."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        web = WebRequest(scope, receive)
+        headers = {name.lower(): value for name, value in web.headers.items()}
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                content = await _content(web)
+        except ClientDisconnect:
+            return
+        except TimeoutError:
+            too_slow = ArmError(408, "RequestTimeout", f"the body did not arrive within {BODY_SECONDS} s")
+            found = error_answer(too_slow)
+        except ArmError as error:
+            found = error_answer(error)
+        else:
+            request = Request(
+                method=scope["method"].upper(),
+                raw_path=scope.get("raw_path") or scope["path"].encode(),
+                raw_query=scope["query_string"],
+                headers=headers,
+                content=content,
+                base_url=_base_url(web, headers),
+            )
+            found = await run_in_threadpool(dispatcher.answer, parts, request)
+        await _response(found)(scope, receive, send)
+
+    return answer
+
+
+async def _content(web: WebRequest) -> bytes:
+    length = web.headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > MOST_BODY_BYTES:
+        raise _too_large()
+    content = bytearray()
+    async for chunk in web.stream():
+        content += chunk
+        if len(content) > MOST_BODY_BYTES:
+            raise _too_large()
+    return bytes(content)
+
+
+def _too_large() -> ArmError:
+    return ArmError(413, "RequestEntityTooLarge", f"a request may have at most {MOST_BODY_BYTES} bytes")
+
+
+def _base_url(web: WebRequest, headers: Mapping[str, str]) -> str:
+    """Where this service is reached, as the client sees it: scheme and Host header."""
+    host = headers.get("host", "")
+    if not host or any(letter in host for letter in "/\\@?#% \t\"'<>"):
+        server = web.scope.get("server") or ("localhost", 443)
+        host = f"{server[0]}:{server[1]}"
+    return f"{web.scope.get('scheme', 'https')}://{host}"
+
+
+def _response(answer: Answer) -> Response:
+    headers = {**ALWAYS, **answer.headers}
+    body: Any = answer.body
+    if body is None:
+        return Response(status_code=answer.status, headers=headers)
+    if isinstance(body, bytes | str):
+        media_type = headers.pop("Content-Type", "text/plain; charset=utf-8")
+        return Response(body, status_code=answer.status, headers=headers, media_type=media_type)
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, status_code=answer.status, headers=headers, media_type="application/json; charset=utf-8")

@@ -1,0 +1,127 @@
+"""The protocol of Azure Resource Manager: the shape of errors, and which error of ours is which of ARM's.
+
+Source: aib-reference.md, section 1; the ARM resource provider contract.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from vmkiln.api.protocol.route import Answer
+from vmkiln.errors import (
+    ArmError,
+    HostUnfit,
+    ImageConflict,
+    ImageNotFound,
+    InputError,
+    StorageFailed,
+    StorageFull,
+    TemplateInvalid,
+    VmkilnError,
+)
+
+log = logging.getLogger(__name__)
+VALIDATION_FAILED, NOT_SUPPORTED = "ValidationFailed", "CustomizerNotSupportedForImage"
+RETRY_SECONDS = 30  # a full disk is looked at once a minute
+WRAPPED_SINCE = "2021-10-01"  # before it, Microsoft.VirtualMachineImages answered errors without the member `error`
+REVIEW = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields {} in the Image Builder Template."
+REQUIREMENTS = REVIEW.format("requirements")
+
+
+def error_body(error: ArmError) -> dict[str, Any]:
+    """The body of an error's answer: `{"error": {"code", "message", "target"?, "details"?}}`."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.hint:
+        content["message"] = f"{error.message} ({error.hint})"
+    if error.target:
+        content["target"] = error.target
+    if error.details:
+        content["details"] = list(error.details)
+    return {"error": content}
+
+
+def error_answer(error: ArmError, *, is_wrapped: bool = True) -> Answer:
+    """The answer to a request that was refused."""
+    body = error_body(error)
+    return Answer(error.status, body if is_wrapped else body["error"], error.headers)
+
+
+def as_arm_error(error: Exception, *, request_id: str) -> ArmError:
+    """The same error in ARM's words; one that nobody foresaw is logged and told without its text."""
+    match error:
+        case ArmError():
+            return error
+        case TemplateInvalid():
+            return template_error(error)
+        case ImageNotFound():
+            return ArmError(404, "NotFound", error.message, hint=error.hint)
+        case ImageConflict():
+            return ArmError(409, "Conflict", error.message, hint=error.hint)
+        case InputError():
+            return ArmError(400, "InvalidRequestContent", error.message, hint=error.hint)
+        case HostUnfit():
+            return ArmError(409, "HostUnfit", error.message, hint=error.hint)
+        case StorageFailed():
+            log.error("request %s failed: %s", request_id, error)
+            wait = {"Retry-After": str(RETRY_SECONDS)}
+            code = "InsufficientStorage" if isinstance(error, StorageFull) else "ServiceUnavailable"
+            return ArmError(503, code, error.message, hint=error.hint, headers=wait)
+        case VmkilnError():
+            log.error("request %s failed: %s", request_id, error)
+            return ArmError(500, "InternalServerError", error.message, hint=error.hint)
+    log.exception("request %s failed", request_id, exc_info=error)
+    return ArmError(500, "InternalServerError", f"An internal error occurred. The request id is {request_id}.")
+
+
+def template_error(error: TemplateInvalid, *, api_version: str = "", kind: str = "ImageTemplate") -> ArmError:
+    """Every mistake of a template as one ValidationFailed error with details."""
+    texts = [
+        _mistake_text(mistake.path, str(mistake.message), mistake.hint, api_version, kind) for mistake in error.mistakes
+    ]
+    details = [
+        {"code": _mistake_code(str(mistake.message)), "message": text, "target": mistake.path}
+        for text, mistake in zip(texts, error.mistakes, strict=True)
+    ]
+    codes = {detail["code"] for detail in details}
+    code = codes.pop() if len(codes) == 1 else VALIDATION_FAILED
+    return ArmError(400, code, "\n".join(texts), details=details)
+
+
+def _mistake_code(message: str) -> str:
+    return NOT_SUPPORTED if message.startswith(f"{NOT_SUPPORTED}: ") else VALIDATION_FAILED
+
+
+def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -> str:
+    fields = "".join(f" struct field {part[:1].upper()}{part[1:]}:" for part in parent.split(".") if part)
+    return (
+        f"Unmarshalling entity encountered error: unmarshalling type *{version}{kind}:{fields} "
+        f'unknown field "{name}"{more}. There is an issue with the syntax with the JSON template you are '
+        f"submitting. {REQUIREMENTS}"
+    )
+
+
+def _mistake_text(path: str, message: str, hint: str | None, api_version: str, kind: str) -> str:
+    parent, _, name = path.rpartition(".")
+    where = f"{kind}.{parent}" if parent else kind
+    more = f" ({hint})" if hint else ""
+    if message == "is not a known member":
+        version = f"v{api_version.replace('-', '_')}." if api_version else ""
+        return _unmarshalling(parent, name, more, version, kind)
+    if message == "is required":
+        return f"Validation failed: '{where}': Missing field {name}{more}. {REVIEW.format('required')}"
+    if message.startswith(f"{NOT_SUPPORTED}: "):
+        told = message.removeprefix(f"{NOT_SUPPORTED}: ")
+        return f"{told}. Check the customizers referenced in the Image Builder Template: '{where}'{more}."
+    if message.startswith("Distribute target with Runoutput name"):
+        return f"Validation failed: {message}"
+    return f"Validation failed: '{where}': Field '{name}' has a bad value: {message}{more}. {REQUIREMENTS}"
+
+
+def accepted_headers(url: str, *, location: str = "", retry_after_seconds: int = 1) -> Mapping[str, str]:
+    """The headers of an answer to an asynchronous request: where to ask, and when to ask again."""
+    headers = {"Retry-After": str(retry_after_seconds)}
+    if url:
+        headers["Azure-AsyncOperation"] = url
+    if location:
+        headers["Location"] = location
+    return headers

@@ -1,0 +1,220 @@
+"""From a request to its answer: match the path, know the caller, ask whether they may, read the body, call the handler.
+
+Paths match without regard to case. A request without a login learns nothing but that it needs one; what a caller may
+not see is refused alike whether it exists or not.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
+from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer
+from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
+from vmkiln.api.protocol.route import Answer, Body, Call, Parts, Route
+from vmkiln.errors import ArmError
+from vmkiln.template.api_version import API_VERSIONS
+
+IMAGE_BUILDER = "microsoft.virtualmachineimages"
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came: raw path and query, headers with names in lower case, the body's bytes."""
+
+    method: str
+    raw_path: bytes
+    raw_query: bytes
+    headers: Mapping[str, str]
+    content: bytes
+    base_url: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """A route that fits a path, with the placeholders' values, and the path in its plain form."""
+
+    route: Route
+    names: Mapping[str, str]
+    path: str
+
+
+class RouteTable:
+    """Every route, found by the number of segments, then by the segments."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_length: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
+        for route in routes:
+            pattern = tuple(part if part.startswith("{") else part.lower() for part in route.path.strip("/").split("/"))
+            pattern = () if pattern == ("",) else pattern
+            self._by_length.setdefault(len(pattern), []).append((pattern, route))
+        for rows in self._by_length.values():  # fixed words before placeholders
+            rows.sort(key=lambda row: [part.startswith("{") for part in row[0]])
+
+    def match(self, method: str, segments: tuple[str, ...]) -> Match:
+        """The route for a request. Raises: `ArmError` 404 or 405."""
+        folded = tuple(segment.lower() for segment in segments)
+        other_methods: set[str] = set()
+        for pattern, route in self._by_length.get(len(segments), []):
+            if all(part.startswith("{") or part == given for part, given in zip(pattern, folded, strict=True)):
+                if route.method == method:
+                    names = {
+                        part[1:-1]: given for part, given in zip(pattern, segments, strict=True) if part.startswith("{")
+                    }
+                    return Match(route, names, "/" + "/".join(segments))
+                other_methods.add(route.method)
+        if other_methods:
+            allowed = ", ".join(sorted(other_methods))
+            message = f"The requested resource does not support http method '{method[:20]}'."
+            raise ArmError(405, "UnsupportedHttpMethod", message, headers={"Allow": allowed})
+        text = "/" + "/".join(segments)
+        raise ArmError(404, "InvalidResourceType", f"The resource type of '{text[:200]}' is not served here.")
+
+
+class Dispatcher:
+    """Answers requests from outside and from inside."""
+
+    def __init__(self, table: RouteTable) -> None:
+        self.table = table
+
+    def answer(self, parts: Parts, request: Request) -> Answer:
+        """The answer to a request from outside; raises nothing."""
+        request_id = str(uuid.uuid4())
+        version = ""
+        match: Match | None = None
+        try:
+            try:
+                match = self.table.match(request.method, path_segments(request.raw_path))
+            except ArmError:
+                parts.access.authenticate(request.headers, base_url=request.base_url)
+                raise
+            route, caller = match.route, NOBODY
+            if route.permission is not Permission.NONE:
+                caller = parts.access.authenticate(request.headers, base_url=request.base_url)
+            query = query_values(request.raw_query)
+            rights = parts.access.rights(caller) if route.permission is not Permission.NONE else Rights()
+            _check_allowed(rights, match, caller)
+            version = query.get("api-version", "")
+            call = Call(
+                route=route,
+                names=match.names,
+                resource_id=resource_id_of(match),
+                query=query,
+                headers=request.headers,
+                body=read_body(request.content, route.body, request.headers),
+                api_version=api_version_of(query, route.api_versions, is_needed=route.needs_api_version),
+                caller=caller,
+                base_url=request.base_url,
+                request_id=request_id,
+                parts=parts,
+                rights=rights,
+            )
+            answer = route.handler(call)
+        except Exception as error:
+            answer = error_answer(
+                as_arm_error(error, request_id=request_id), is_wrapped=not _is_unwrapped(match, version)
+            )
+        return replace(answer, headers={**_trace_headers(request, request_id), **answer.headers})
+
+    def answer_inside(
+        self,
+        parts: Parts,
+        method: str,
+        path: str,
+        *,
+        caller: Caller,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        base_url: str = "",
+    ) -> Answer:
+        """The answer to a request of our own on behalf of a caller: same routes, same checks; raises nothing."""
+        request_id = str(uuid.uuid4())
+        try:
+            match = self.table.match(method, path_segments(path.encode()))
+            rights = parts.access.rights(caller)
+            _check_allowed(rights, match, caller)
+            if body is not None:
+                check_plain(body)
+            parameters = {name.lower(): value for name, value in (query or {}).items()}
+            route = match.route
+            if body is None and route.body in {Body.JSON, Body.LENIENT_JSON}:
+                raise ArmError(400, "InvalidRequestContent", "a JSON object is required")
+            call = Call(
+                route=route,
+                names=match.names,
+                resource_id=resource_id_of(match),
+                query=parameters,
+                headers={},
+                body=body,
+                api_version=api_version_of(parameters, route.api_versions, is_needed=route.needs_api_version),
+                caller=caller,
+                base_url=base_url,
+                request_id=request_id,
+                parts=parts,
+                rights=rights,
+            )
+            return route.handler(call)
+        except Exception as error:
+            return error_answer(as_arm_error(error, request_id=request_id))
+
+
+def resource_id_of(match: Match) -> str:
+    """The id of the resource a path is about: an action's last segment does not belong to it; pure."""
+    is_action = match.route.method == "POST" and not match.route.path.endswith("}")
+    return match.path.rpartition("/")[0] if is_action else match.path
+
+
+def action_name(route: Route) -> str:
+    """What a route does, in Azure's words: `Microsoft.Compute/images/read`, `.../imageTemplates/run/action`; pure."""
+    parts = route.path.strip("/").split("/")
+    words = [part for part in parts if not part.startswith("{")]
+    if "providers" in words:
+        words = words[len(words) - 1 - words[::-1].index("providers") + 1 :]
+    else:
+        words = ["Microsoft.Resources", *words]
+    verb = {Permission.READ: "read", Permission.WRITE: "write", Permission.DELETE: "delete"}.get(
+        route.permission, "action"
+    )
+    return "/".join([*words, verb])
+
+
+def _check_allowed(rights: Rights, match: Match, caller: Caller) -> None:
+    permission = match.route.permission
+    if permission in {Permission.NONE, Permission.ANY}:
+        return
+    scope = resource_id_of(match)
+    if not rights.may(permission, scope):
+        raise forbidden(caller, match.route, scope)
+
+
+def forbidden(caller: Caller, route: Route, scope: str) -> ArmError:
+    """The refusal of what a caller's roles do not allow; the same whether the scope exists or not."""
+    return ArmError(
+        403,
+        "AuthorizationFailed",
+        f"The client '{caller.name}' with object id '{caller.object_id}' does not have authorization to perform "
+        f"action '{action_name(route)}' over scope '{scope}' or the scope is invalid. If access was recently "
+        "granted, please refresh your credentials.",
+    )
+
+
+def _is_unwrapped(match: Match | None, version: str) -> bool:
+    is_ours = match is not None and IMAGE_BUILDER in match.route.path.lower()
+    return is_ours and version in API_VERSIONS and version < WRAPPED_SINCE
+
+
+def _trace_headers(request: Request, request_id: str) -> dict[str, str]:
+    correlation = request.headers.get("x-ms-correlation-request-id", "")
+    headers = {
+        "x-ms-request-id": request_id,
+        "x-ms-correlation-request-id": correlation if _GUID.fullmatch(correlation) else request_id,
+        "Cache-Control": "no-cache",
+    }
+    client = request.headers.get("x-ms-client-request-id", "")
+    if _GUID.fullmatch(client):
+        headers["x-ms-client-request-id"] = client
+    return headers

@@ -1,0 +1,68 @@
+"""Pages of a list: at most a hundred items, then a link to the next. Source: aib-reference.md, section 1 (paging)."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.dispatcher import forbidden
+from vmkiln.api.protocol.route import Answer, Call
+from vmkiln.store.rows import ResourceRow
+
+PAGE = 100
+MOST_SCOPES = 10_000  # in one statement: SQLite takes 32,766 values
+Fetch = Callable[[str, Collection[str] | None], list[ResourceRow]]
+
+
+def _everything(_row: ResourceRow) -> bool:
+    return True
+
+
+def readable(call: Call, fetch: Fetch, *, keep: Callable[[ResourceRow], bool] = _everything) -> list[ResourceRow]:
+    """A page of a list's rows, and one more, that the caller may read.
+
+    Who has a role in a resource group only sees what is in there; who has none in the subscription is refused.
+    `fetch` gives rows behind an id, and may leave out what is in none of the scopes it is given (None: give all), so
+    that a caller with one group costs no more than one with all; `keep` chooses among them. Raises: `ArmError` 403.
+    """
+    subscription = call.names["subscriptionId"]
+    scopes: Collection[str] | None = None
+    is_whole = call.may(Permission.READ, container_of(call.resource_id))
+    if not is_whole:
+        seen = call.rights.subscriptions
+        if seen is not None and subscription.lower() not in seen:
+            raise forbidden(call.caller, call.route, f"/subscriptions/{subscription}")
+        scopes = call.rights.scopes_below(f"/subscriptions/{subscription}", Permission.READ)
+        scopes = scopes if len(scopes) <= MOST_SCOPES else None
+    after = call.query.get("$skiptoken", "")
+    found: list[ResourceRow] = []
+    while len(found) <= PAGE and (rows := fetch(after, scopes)):
+        found += [row for row in rows if keep(row) and (is_whole or call.may(Permission.READ, row.id))]
+        after = rows[-1].key
+        if len(rows) <= PAGE:
+            break
+    return found
+
+
+def container_of(path: str) -> str:
+    """What the things of a list lie in: a subscription, a resource group or another resource; pure.
+
+    `/subscriptions/S/providers/Microsoft.X/things` lists what lies in the subscription.
+    """
+    above, has_provider, rest = path.rpartition("/providers/")
+    if not has_provider or rest.count("/") > 1:
+        return path.rpartition("/")[0]
+    return above
+
+
+def page(call: Call, rows: Sequence[ResourceRow], bodies: Callable[[Sequence[ResourceRow]], list[Any]]) -> Answer:
+    """One page of `rows`, which may hold one more than a page to tell that there is a next one."""
+    chosen = rows[:PAGE]
+    answer: dict[str, Any] = {"value": bodies(chosen)}
+    if len(rows) > PAGE:
+        token = quote(chosen[-1].key, safe="")
+        path = quote(call.resource_id, safe="/")
+        asked = {name: call.query[name] for name in ("$filter", "$expand") if name in call.query}
+        more = "".join(f"&{name}={quote(value, safe='')}" for name, value in asked.items())
+        answer["nextLink"] = f"{call.base_url}{path}?api-version={call.api_version}{more}&$skipToken={token}"
+    return Answer(200, answer)

@@ -1,0 +1,82 @@
+"""GET /metrics: queue, phases, capacity, failures and leftovers, as Prometheus reads them.
+
+A reader of the whole service (role Reader at `/`) may ask; Prometheus sends a token as `authorization`.
+Source: Prometheus, "Exposition formats" and "Metric and label naming".
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.route import Answer, Call, Parts, Route
+from vmkiln.run_state import GOING_ON, RunState
+
+MIB = 1024**2
+
+
+class _Collector:
+    """Reads everything when it is asked."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        store, work = self._parts.store, self._parts.work
+        yield _info()
+        waiting = store.queue.waiting()  # the oldest first
+        going_on = store.runs.list(limit=None, states=GOING_ON)
+        states = GaugeMetricFamily("vmkiln_runs", "Runs that have not ended, by state.", labels=["state"])
+        states.add_metric([RunState.QUEUED], len(waiting))
+        for name in GOING_ON:
+            states.add_metric([name], sum(run.state == name for run in going_on))
+        yield states
+        waited = (self._parts.now() - waiting[0].started).total_seconds() if waiting else 0
+        yield GaugeMetricFamily("vmkiln_queue_oldest_seconds", "How long the oldest waiting run has waited.", waited)
+        yield from self._room()
+        hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])
+        now = store.hosts.now()
+        known = [host.state_at(now) for host in store.hosts.all()]
+        for how in ("Ready", "Draining", "Dead"):
+            hosts.add_metric([how], known.count(how))
+        yield hosts
+        tally = work.tally
+        ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
+        for labels, count in sorted(tally.ended.items()):
+            ended.add_metric(list(labels), count)
+        yield ended
+        phases = SummaryMetricFamily("vmkiln_phase_seconds", "How long phases took.", labels=["phase"])
+        for phase, count in sorted(tally.phases.items()):
+            phases.add_metric([phase], count_value=count, sum_value=tally.phase_seconds[phase])
+        yield phases
+        yield CounterMetricFamily("vmkiln_cleaned_up", "Dead runs that were cleaned up after.", value=tally.cleaned_up)
+        yield GaugeMetricFamily("vmkiln_leftovers", "Things that could not be deleted; 0 is well.", tally.leftovers)
+
+    def _room(self) -> Iterator[Metric]:
+        capacity, promised = self._parts.work.room()
+        for name, text, has, given in (
+            ("cpus", "CPUs", capacity.cpus, promised.cpus),
+            ("memory_bytes", "Memory in bytes", capacity.memory_mib * MIB, promised.memory_mib * MIB),
+            ("disk_bytes", "Disk in bytes", capacity.disk_mib * MIB, promised.disk_mib * MIB),
+        ):
+            yield GaugeMetricFamily(f"vmkiln_capacity_{name}", f"{text} that the live hosts have for runs.", has)
+            yield GaugeMetricFamily(f"vmkiln_promised_{name}", f"{text} promised to runs that go on.", given)
+
+
+def _info() -> Metric:
+    info = GaugeMetricFamily("vmkiln_info", "The version that runs.", labels=["version"])
+    info.add_metric([version("vmkiln")], 1)
+    return info
+
+
+def metrics(call: Call) -> Answer:
+    """The numbers now."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(call.parts))
+    return Answer(200, generate_latest(registry), {"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
+
+
+ROUTES = (Route("GET", "/metrics", "Metrics_Get", Permission.READ, metrics, needs_api_version=False, is_text=True),)

@@ -1,0 +1,150 @@
+"""Reads what a request carries: path, query, body. Whatever is wrong is refused before anything is done.
+
+Source: RFC 3986 (percent-encoding), RFC 8259 (JSON).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from vmkiln.api.protocol.route import Body
+from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.errors import ArmError, TemplateInvalid
+
+MOST_BODY_BYTES = 4 * 1024**2
+MOST_DEPTH = 100
+MOST_SEGMENT_LETTERS = 260
+MOST_PARAMETERS = 64
+API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.-]{1,30})?", re.IGNORECASE)
+
+
+def path_segments(raw_path: bytes) -> tuple[str, ...]:
+    """The decoded segments of a path; doubled slashes and one at the end do not count.
+
+    Raises: `ArmError` for what cannot be a name.
+    """
+    found: list[str] = []
+    for raw in raw_path.split(b"/"):
+        if not raw:
+            continue
+        try:
+            text = unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            raise ArmError(400, "InvalidResourcePath", "the path is not UTF-8") from None
+        if text in {".", ".."} or re.search(r"[\x00-\x1f\x7f/\\]", text):
+            raise ArmError(400, "InvalidResourcePath", "the path holds a segment that cannot be a name")
+        if len(text) > MOST_SEGMENT_LETTERS:
+            message = f"the path holds a segment of {len(text)} letters; at most {MOST_SEGMENT_LETTERS} are allowed"
+            raise ArmError(400, "InvalidResourcePath", message)
+        found.append(text)
+    return tuple(found)
+
+
+def query_values(raw_query: bytes) -> dict[str, str]:
+    """The query's parameters, names in lower case; the first of a name counts. Raises: `ArmError`."""
+    try:
+        pairs = parse_qsl(
+            raw_query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
+        )
+    except ValueError:
+        raise ArmError(400, "InvalidQueryString", "the query is not well-formed") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found.setdefault(name.lower(), value)
+    return found
+
+
+def api_version_of(query: Mapping[str, str], known: tuple[str, ...], *, is_needed: bool) -> str:
+    """The api-version a request asks for. Raises: `ArmError` when it is missing or not known."""
+    text = query.get("api-version", "")
+    if not text:
+        if is_needed:
+            message = "The api-version query parameter (?api-version=) is required for all requests."
+            raise ArmError(400, "MissingApiVersionParameter", message)
+        return ""
+    if not API_VERSION.fullmatch(text):
+        raise ArmError(400, "InvalidApiVersionParameter", f"The api-version '{text[:60]}' is invalid.")
+    if known and text.lower() not in known:
+        message = f"The api-version '{text}' is invalid. The supported versions are '{','.join(known)}'."
+        raise ArmError(400, "InvalidApiVersionParameter", message)
+    return text.lower()
+
+
+def read_body(content: bytes, kind: Body, headers: Mapping[str, str]) -> Any:
+    """A request's body: None when there is none. Raises: `ArmError`."""
+    if kind is Body.NONE:
+        return None
+    if kind is Body.FORM:
+        try:
+            return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MOST_PARAMETERS))
+        except ValueError:
+            raise ArmError(400, "invalid_request", "the body is not a form") from None
+    if not content.strip():
+        if kind is Body.OPTIONAL_JSON:
+            return None
+        raise ArmError(400, "InvalidRequestContent", "The request content was invalid: a JSON object is required.")
+    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type not in {"application/json", "text/json", ""} and not media_type.endswith("+json"):
+        raise ArmError(415, "UnsupportedMediaType", f"The content media type '{media_type[:60]}' is not supported.")
+    body = _lenient(content) if kind is Body.LENIENT_JSON else _strict(content)
+    if not isinstance(body, dict):
+        raise ArmError(400, "InvalidRequestContent", "The request content was invalid: it must be a JSON object.")
+    check_plain(body)
+    return body
+
+
+def _strict(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_object)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        text = f"The request content was invalid and could not be deserialized: {error}"
+        raise ArmError(400, "InvalidRequestContent", text) from None
+
+
+def _lenient(content: bytes) -> Any:
+    try:
+        return read_json(content.decode("utf-8-sig"), file_name="the request content", bare_names=True)
+    except (RecursionError, UnicodeDecodeError):
+        raise ArmError(400, "InvalidRequestContent", "The request content could not be read.") from None
+    except TemplateInvalid as error:
+        raise ArmError(400, "InvalidRequestContent", error.message) from None
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the member `{twice[:60]}` is given twice")
+    return found
+
+
+def _too_deep() -> ArmError:
+    message = f"The request content was invalid: it is nested more than {MOST_DEPTH} levels deep."
+    return ArmError(400, "InvalidRequestContent", message)
+
+
+def check_plain(body: Any) -> None:
+    """Refuse what no database can hold and what is nested too deeply. Raises: `ArmError`."""
+    pending: list[tuple[Any, int]] = [(body, 1)]
+    while pending:
+        value, depth = pending.pop()
+        if depth > MOST_DEPTH:
+            raise _too_deep()
+        if isinstance(value, dict):
+            pending += [(name, depth) for name in value]
+            pending += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            pending += [(item, depth + 1) for item in value]
+        elif isinstance(value, str) and re.search(r"[\x00\ud800-\udfff]", value):
+            raise ArmError(400, "InvalidRequestContent", "The request content holds a character that is not allowed.")
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+            raise ArmError(400, "InvalidRequestContent", "The request content holds a number beyond 64 bits.")

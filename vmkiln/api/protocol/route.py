@@ -1,0 +1,151 @@
+"""What the service answers: a route is one row of its surface, a call is one request, an answer is what goes back.
+
+Handlers are plain functions from a call to an answer, run in threads; they raise `ArmError` for what is refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from vmkiln.api.identity.caller import Access, Caller, Permission, Rights
+from vmkiln.api.identity.failures import Failures
+from vmkiln.api.identity.issuer import Issuer
+from vmkiln.fleet.admission import Place
+from vmkiln.fleet.tally import Tally
+from vmkiln.run.room import Room
+from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
+from vmkiln.store.database import Store
+
+
+class Body(Enum):
+    """What a request may carry: nothing, a JSON object, a JSON object in az's loose spelling, a form."""
+
+    NONE = "none"
+    OPTIONAL_JSON = "optional JSON"
+    JSON = "JSON"
+    LENIENT_JSON = "lenient JSON"
+    FORM = "form"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: HTTP status, a JSON body (None: no body; bytes or str: as they are), and headers."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Work(Protocol):
+    """What the service does by itself, asked for from any thread."""
+
+    def submitted(self, template_id: str, operation_id: str) -> None:
+        """An image template was recorded and is to be provisioned."""
+
+    def queued(self, run_id: str) -> None:
+        """A run was recorded and waits."""
+
+    def cancel(self, run_id: str) -> None:
+        """A run, waiting or going on, is to end Canceled."""
+
+    def deleting(self, template_id: str, operation_id: str) -> None:
+        """An image template, with its staging resource group, is to go."""
+
+    def queue(self) -> Sequence[Place]:
+        """The runs that wait, each with its place and why it waits."""
+
+    def room(self) -> tuple[Room, Room]:
+        """What the live hosts have for runs, and what of it is promised to runs that go on."""
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen since the start."""
+
+
+class Dispatch(Protocol):
+    """A request from inside, answered like one from outside: same routes, same checks."""
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        caller: Caller,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        base_url: str = "",
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What handlers work with. `background` runs a function in a thread of its own, after the answer.
+
+    `shared` is what the hosts of a fleet share.
+    """
+
+    settings: Settings
+    store: Store
+    access: Access
+    work: Work
+    dispatch: Dispatch
+    background: Callable[[Callable[[], None]], None]
+    issuer: Issuer
+    routes: Sequence["Route"]
+    failures: Failures = field(default_factory=Failures)
+    shared: SharedStorage | None = None
+
+    def now(self) -> datetime:
+        """The time now (UTC)."""
+        return self.store.now()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: matched, authenticated, allowed and read.
+
+    `names` are the path's placeholders as the caller spelled them; `resource_id` is the path without doubled slashes
+    and without an action's last segment; `query` and `headers` have names in lower case.
+    """
+
+    route: "Route"
+    names: Mapping[str, str]
+    resource_id: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    api_version: str
+    caller: Caller
+    base_url: str
+    request_id: str
+    parts: Parts
+    rights: Rights
+
+    def may(self, permission: Permission, resource_id: str) -> bool:
+        """Whether the caller may do this to another resource, one that the body names."""
+        return self.rights.may(permission, resource_id)
+
+
+Handler = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the surface.
+
+    `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
+    it knows (none: any); `is_text` says that it answers with text instead of JSON.
+    """
+
+    method: str
+    path: str
+    operation: str
+    permission: Permission
+    handler: Handler
+    body: Body = Body.NONE
+    api_versions: tuple[str, ...] = ()
+    needs_api_version: bool = True
+    is_text: bool = False

@@ -1,0 +1,224 @@
+"""Reads a deployment from a request, and finds what is wrong with it before anything is made."""
+
+import hashlib
+import json
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.groups import group_of
+from vmkiln.api.protocol.route import Call
+from vmkiln.api.resources.providers import provider_bodies
+from vmkiln.api.staging.staging_resources import ONLY_HERE
+from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.arm_template.deployment_parameters import GivenParameter
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
+from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.azure_names import RESOURCE_GROUP, TYPE
+from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.template.checked_template import check_image_template
+
+DEPLOYMENT = "Microsoft.Resources/deployments"
+BY_BUILDS = {name.lower() for name in ONLY_HERE}
+BOOT_HINT = "`vmkiln image boot` starts a virtual machine from an image"
+
+
+def scope_of(call: Call) -> str:
+    """The subscription or resource group of a call."""
+    found = f"/subscriptions/{call.names['subscriptionId']}"
+    if group := call.names.get("resourceGroupName"):
+        found += f"/resourceGroups/{group}"
+    return found
+
+
+def deployment_id_of(call: Call) -> str:
+    """The id of the deployment of a call."""
+    return f"{scope_of(call)}/providers/{DEPLOYMENT}/{call.names['deploymentName']}"
+
+
+def location_of(call: Call) -> str:
+    """The location deployments run in: the group's, or for a subscription the body's. Raises: `ArmError` 404, 400."""
+    group = call.names.get("resourceGroupName")
+    if not group:
+        location = call.body.get("location") if isinstance(call.body, dict) else ""
+        if call.body is not None and not isinstance(location, str):
+            raise ArmError(400, "InvalidRequestContent", "`location` must be a string", target="location")
+        return location or "local"
+    return group_of(call).location
+
+
+def invalid(error: TemplateInvalid) -> ArmError:
+    """Every mistake of a deployment as one InvalidTemplate error with details."""
+    text = "; ".join(str(mistake) for mistake in error.mistakes)
+    details = [{"code": "InvalidTemplate", "message": str(m), "target": m.path} for m in error.mistakes]
+    return ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{text}'", details=details)
+
+
+def mode_of(call: Call) -> str:
+    """Incremental or Complete, in any case. Raises: `ArmError` for anything else."""
+    given = call.body["properties"].get("mode") or "Incremental"
+    for mode in ("Incremental", "Complete"):
+        if isinstance(given, str) and given.lower() == mode.lower():
+            return mode
+    message = "`properties.mode` is Incremental or Complete"
+    raise ArmError(400, "InvalidRequestContent", message, target="properties.mode")
+
+
+def plan_of(call: Call) -> DeploymentPlan:
+    """The deployment that a request's body describes. Raises: `ArmError` with every mistake of its declarations."""
+    location = location_of(call)
+    properties = call.body.get("properties")
+    if not isinstance(properties, dict):
+        raise ArmError(
+            400, "InvalidRequestContent", "`properties` is required and must be an object", target="properties"
+        )
+    template = properties.get("template")
+    if not isinstance(template, dict):
+        linked = "templateLink" in properties or "template" not in properties
+        hint = "templates are not fetched: put the template itself into the request" if linked else None
+        message = "`properties.template` is required and must be an object"
+        raise ArmError(400, "InvalidRequestContent", message, target="properties.template", hint=hint)
+    mode_of(call)
+    context = DeploymentContext(
+        subscription_id=call.names["subscriptionId"],
+        resource_group=call.names.get("resourceGroupName", ""),
+        location=location,
+        tenant_id=call.parts.issuer.tenant_id,
+        template_name=call.names["deploymentName"],
+    )
+    try:
+        plan = DeploymentPlan(template, _given(properties.get("parameters")), context)
+        check(call, plan)
+    except TemplateInvalid as error:
+        raise invalid(error) from None
+    except RecursionError:
+        raise ArmError(400, "InvalidTemplate", "expressions are nested too deeply") from None
+    return plan
+
+
+def _given(parameters: Any) -> dict[str, GivenParameter]:
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise TemplateInvalid([Mistake("parameters", "must be an object")])
+    if isinstance(parameters.get("parameters"), dict) and "$schema" in parameters:
+        parameters = parameters["parameters"]
+    found, mistakes = {}, []
+    for name, entry in parameters.items():
+        if isinstance(entry, dict) and "value" in entry:
+            found[name.lower()] = GivenParameter(name, entry["value"], False)
+        elif isinstance(entry, dict) and "reference" in entry:
+            mistakes.append(
+                Mistake(f"parameters.{name}", "is read from a key vault, and there is none here", "give its value")
+            )
+        else:
+            mistakes.append(Mistake(f"parameters.{name}", 'must have the form {"value": ...}'))
+    if mistakes:
+        raise TemplateInvalid(mistakes)
+    return found
+
+
+def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
+    """Everything that can be known before anything is made. Raises: `TemplateInvalid`, `ArmError`."""
+    resources = plan.planned()
+    served = provider_bodies(call.parts.routes)
+    mistakes: list[Mistake] = []
+    nested: set[str] = set()
+    for resource in resources:
+        mistakes += [
+            Mistake(f"{resource.path}.dependsOn", f"The resource '{item}' is not defined in the template")
+            for item in resource.unknown
+        ]
+        if not resource.is_wanted or resource.is_existing:
+            continue
+        namespace, _, type_name = resource.type.lower().partition("/")
+        types = {name.lower() for name in served.get(namespace, {"types": {}})["types"]}
+        if resource.type.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
+            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is not served here"))
+        elif resource.type.lower() in BY_BUILDS:
+            hint = BOOT_HINT if type_name == "virtualmachines" else None
+            mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is made by builds only", hint))
+        elif not call.may(Permission.WRITE, resource.id):
+            message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
+            raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
+        if resource.type.lower() == TYPE.lower():
+            mistakes += _image_template_mistakes(plan, resource)
+        elif resource.type.lower() == NESTED and resource.path not in nested:
+            nested.add(resource.path)  # instances of a loop are alike
+            mistakes += _nested_mistakes(call, plan, resource)
+    if mistakes:
+        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
+    return resources
+
+
+def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
+    raise NotReady("another resource")
+
+
+def _nested_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong in a nested deployment, unless it waits for the state of other resources."""
+    inside = f"{resource.path}.properties.template"
+    try:
+        child = plan.child(resource, _unknown)
+    except NotReady:
+        return []
+    except TemplateInvalid as error:
+        return _placed(error, inside, own=f"{resource.path}.properties")
+    try:
+        check(call, child)
+    except TemplateInvalid as error:
+        return _placed(error, inside)
+    return []
+
+
+def _placed(error: TemplateInvalid, inside: str, *, own: str = "") -> list[Mistake]:
+    """The mistakes with their paths from the root of the template; those that begin with `own` have them; pure."""
+    return [
+        mistake
+        if own and mistake.path.startswith(own)
+        else Mistake(f"{inside}.{mistake.path}", mistake.message, mistake.hint)
+        for mistake in error.mistakes
+    ]
+
+
+def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong with an image template, unless it waits for the state of other resources."""
+    try:
+        check_image_template(plan.body(resource, _unknown), api_version=resource.api_version.lower())
+    except NotReady:
+        return []
+    except TemplateInvalid as error:
+        return _placed(error, resource.path, own=resource.path)
+    return []
+
+
+def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedResource]) -> dict[str, Any]:
+    """The members of `properties` that are known from the start."""
+    template = json.dumps(call.body["properties"]["template"], sort_keys=True)
+    by_key = {item.key: item for item in resources}
+    providers: dict[str, set[str]] = {}
+    for item in resources:
+        namespace, _, type_name = item.type.partition("/")
+        providers.setdefault(namespace, set()).add(type_name)
+    return {
+        "templateHash": str(int(hashlib.sha256(template.encode()).hexdigest()[:16], 16)),
+        "parameters": plan.parameter_values(),
+        "mode": mode_of(call),
+        "correlationId": call.request_id,
+        "providers": [
+            {"namespace": name, "resourceTypes": [{"resourceType": item} for item in sorted(types)]}
+            for name, types in sorted(providers.items())
+        ],
+        "dependencies": [
+            {
+                "dependsOn": [
+                    {"id": by_key[key].id, "resourceType": by_key[key].type, "resourceName": by_key[key].name}
+                    for key in sorted(item.waits_for)
+                ],
+                "id": item.id,
+                "resourceType": item.type,
+                "resourceName": item.name,
+            }
+            for item in resources
+            if item.waits_for
+        ],
+    }

@@ -1,0 +1,235 @@
+"""Carries a deployment out: each resource is put when what it waits for is there, as its caller would put it.
+
+Resources go through the same routes as a client's, so what the caller may not do, a template of theirs cannot.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from vmkiln.api.identity.caller import Caller
+from vmkiln.api.protocol.route import Answer, Dispatch
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
+from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+
+WAIT_SECONDS = 4 * 3600.0
+LOOK_SECONDS = 0.1
+GOING_ON = {"creating", "updating", "running", "accepted", "deleting", "inprogress"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one resource: an operation of the deployment."""
+
+    id: str
+    type: str
+    state: str
+    started: datetime
+    ended: datetime
+    status_code: int
+    error: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How a deployment reaches the service: as whom, by which requests; `record` keeps each operation as it ends."""
+
+    dispatch: Dispatch
+    caller: Caller
+    now: Callable[[], datetime]
+    record: Callable[[Done], None]
+    is_cancelled: Callable[[], bool]
+    base_url: str = ""
+
+
+class DeploymentFailed(ArmError):
+    """A resource of the deployment could not be made; `details` say which and why."""
+
+    def __init__(self, details: list[Mapping[str, Any]]) -> None:
+        message = (
+            "At least one resource deployment operation failed. Please list deployment operations for details. "
+            "Please see https://aka.ms/arm-deployment-operations for usage details."
+        )
+        super().__init__(409, "DeploymentFailed", message, details=details)
+
+
+class DeploymentRun:
+    """One deployment being carried out."""
+
+    def __init__(self, plan: DeploymentPlan, tools: Tools) -> None:
+        self._plan = plan
+        self.tools = tools
+        self._resources = plan.planned()
+        self._answers: dict[str, Mapping[str, Any]] = {}
+
+    def carry_out(self) -> tuple[dict[str, Any], list[str]]:
+        """Make everything; gives the outputs and the ids of what was made. Raises: `ArmError`, `TemplateInvalid`."""
+        pending = [item for item in self._resources if item.is_wanted and not item.is_existing]
+        finished = {item.key for item in self._resources if item not in pending}
+        waits = {item.key: set(item.waits_for) for item in pending}
+        made: list[str] = []
+        failures: list[Mapping[str, Any]] = []
+        while pending:
+            moved = False
+            for resource in list(pending):
+                if self.tools.is_cancelled():
+                    raise ArmError(409, "DeploymentCanceled", "The deployment was canceled.")
+                if waits[resource.key] - finished:
+                    continue
+                try:
+                    error = self._make(resource)
+                except NotReady as not_ready:
+                    waits[resource.key].add(not_ready.key)
+                    continue
+                moved = True
+                pending.remove(resource)
+                if error:
+                    failures.append(error)
+                else:
+                    finished.add(resource.key)
+                    made.append(resource.id)
+            if not moved:
+                break
+        if failures:
+            raise DeploymentFailed(failures)
+        if pending:
+            names = ", ".join(item.name for item in pending)
+            message = f"Circular dependency detected: {names} wait for one another."
+            raise ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'")
+        return self._plan.outputs(self.runtime), made
+
+    def _make(self, resource: PlannedResource) -> Mapping[str, Any]:
+        started = self.tools.now()
+        try:
+            answer = self._nested(resource) if resource.type.lower() == NESTED else self._put(resource)
+            error: Mapping[str, Any] = _error_of(answer)
+            status = answer.status
+        except TemplateInvalid as problem:
+            error, status = {"code": "InvalidTemplate", "message": problem.message}, 400
+        except ArmError as problem:
+            error, status = {"code": problem.code, "message": problem.message}, problem.status
+        state = "Failed" if error else "Succeeded"
+        self.tools.record(Done(resource.id, resource.type, state, started, self.tools.now(), status, error))
+        return {**error, "target": resource.id} if error else {}
+
+    def _request(self, method: str, path: str, version: str, body: Any = None) -> Answer:
+        return self.tools.dispatch(
+            method,
+            path,
+            caller=self.tools.caller,
+            query={"api-version": version},
+            body=body,
+            base_url=self.tools.base_url,
+        )
+
+    def _put(self, resource: PlannedResource) -> Answer:
+        body = self._plan.body(resource, self.runtime)
+        return self._settled(resource, self._request("PUT", resource.id, resource.api_version, body))
+
+    def _nested(self, resource: PlannedResource) -> Answer:
+        """A deployment of its own, put with its expressions worked out as far as its scope says."""
+        child = self._plan.child(resource, self.runtime)
+        outputs, made = DeploymentRun(child, self.tools).carry_out()
+        properties = {
+            "provisioningState": "Succeeded",
+            "outputs": outputs,
+            "outputResources": [{"id": i} for i in made],
+        }
+        body = {"id": resource.id, "name": resource.name, "type": resource.type, "properties": properties}
+        self._answers[resource.key] = body
+        return Answer(200, body)
+
+    def _settled(self, resource: PlannedResource, answer: Answer) -> Answer:
+        """The answer when the resource is provisioned, or why it is not."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while answer.status < 400 and _state(answer) in GOING_ON:
+            if self.tools.is_cancelled():
+                raise ArmError(409, "DeploymentCanceled", "The deployment was canceled.")
+            if time.monotonic() > deadline:
+                raise ArmError(409, "DeploymentTimeout", f"'{resource.id}' was not provisioned in time")
+            time.sleep(LOOK_SECONDS)
+            answer = self._request("GET", resource.id, resource.api_version)
+        if answer.status < 400:
+            self._answers[resource.key] = answer.body if isinstance(answer.body, dict) else {}
+        return answer
+
+    def runtime(self, function: str, arguments: list[Any], path: str) -> Any:
+        """The functions that ask for the state of resources. Raises: `TemplateInvalid`, `NotReady`."""
+        if function == "environment":
+            return {"name": "vmkiln", "resourceManager": self.tools.base_url}
+        if function == "deployer":
+            return {"objectId": self.tools.caller.object_id, "userPrincipalName": self.tools.caller.name}
+        if not arguments or not isinstance(arguments[0], str):
+            raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
+        if function == "references":
+            chosen = [item for item in self._resources if item.loop.lower() == arguments[0].lower()]
+            is_full = arguments[1:2] == ["Full"]
+            return [self._state_of(item, path, is_full=is_full) for item in chosen if item.is_wanted]
+        if function == "reference":
+            is_full = any(str(item).lower() == "full" for item in arguments[1:])
+            found = self._found(arguments[0])
+            if found is not None:
+                return self._state_of(found, path, is_full=is_full)
+            version = str(arguments[1]) if len(arguments) > 1 and str(arguments[1])[:1].isdigit() else "2025-10-01"
+            return self._outside(arguments[0], version, path, is_full=is_full)
+        if function.startswith("list"):
+            return self._listed(function, arguments, path)
+        raise TemplateInvalid([Mistake(path, f"{function}() is not known here")])
+
+    def _found(self, text: str) -> PlannedResource | None:
+        wanted = text.lower().strip("/")
+        for item in self._resources:
+            if wanted in (item.key.lower().strip("/"), item.id.lower().strip("/"), item.name.lower()):
+                return item
+        return None
+
+    def _state_of(self, item: PlannedResource, path: str, *, is_full: bool) -> Any:
+        if not item.is_wanted:
+            raise TemplateInvalid([Mistake(path, f"`{item.name}` is left out, because of its condition")])
+        if item.is_existing:
+            return self._outside(item.id, item.api_version, path, is_full=is_full)
+        if item.key not in self._answers:
+            raise NotReady(item.key)
+        body = self._answers[item.key]
+        return dict(body) if is_full else body.get("properties", {})
+
+    def _outside(self, resource_id: str, version: str, path: str, *, is_full: bool) -> Any:
+        answer = self._request("GET", resource_id, version) if resource_id.startswith("/") else None
+        if answer is None or answer.status >= 400 or not isinstance(answer.body, dict):
+            raise TemplateInvalid([Mistake(path, f"the resource `{resource_id}` is not there, or may not be read")])
+        return answer.body if is_full else answer.body.get("properties", {})
+
+    def _listed(self, function: str, arguments: list[Any], path: str) -> Any:
+        found = self._found(arguments[0])
+        if found is not None and not found.is_existing and found.key not in self._answers:
+            raise NotReady(found.key)
+        resource_id = found.id if found else arguments[0]
+        version = str(arguments[1]) if len(arguments) > 1 else "2024-11-01"
+        answer = self._request("POST", f"{resource_id}/{function}", version)
+        if answer.status >= 400:
+            raise TemplateInvalid([Mistake(path, f"{function}(`{resource_id}`) is not there, or not allowed")])
+        return answer.body
+
+
+def _state(answer: Answer) -> str:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    properties = body.get("properties")
+    return str(properties.get("provisioningState", "")).lower() if isinstance(properties, dict) else ""
+
+
+def _error_of(answer: Answer) -> Mapping[str, Any]:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    if answer.status >= 400:
+        found: Mapping[str, Any] = body.get("error") or body or {"code": "Unknown", "message": "no reason was given"}
+        return found
+    if _state(answer) in {"failed", "canceled"}:
+        problem = body["properties"].get("provisioningError") or {}
+        return {
+            "code": "ResourceDeploymentFailure",
+            "message": "The resource operation completed with terminal provisioning state 'Failed'.",
+            "details": [{"code": problem.get("provisioningErrorCode", "Other"), "message": problem.get("message", "")}],
+        }
+    return {}

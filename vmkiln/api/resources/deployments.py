@@ -1,0 +1,314 @@
+"""Microsoft.Resources/deployments: validate, what-if, create, read, cancel, delete, and their operations.
+
+The template's text is not kept: it may hold secrets. Source: the ARM reference of deployments; az's requests.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.arm import accepted_headers, as_arm_error, error_body
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.resources.deployment_changes import changes_of
+from vmkiln.api.resources.deployment_check import (
+    DEPLOYMENT,
+    deployment_id_of,
+    invalid,
+    known_properties,
+    location_of,
+    mode_of,
+    plan_of,
+    scope_of,
+)
+from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools
+from vmkiln.arm_template.deployment_plan import DeploymentPlan
+from vmkiln.errors import ArmError, TemplateInvalid
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceRow
+
+SUBSCRIPTION = "/subscriptions/{subscriptionId}"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
+NAME = re.compile(r"[-\w._()]{1,64}")
+TERMINAL = {"Succeeded", "Failed", "Canceled"}
+
+
+def duration_text(started: datetime, ended: datetime) -> str:
+    """A time span as ISO 8601 has it, such as `PT2.5S`; pure."""
+    return f"PT{max(0.0, (ended - started).total_seconds()):.7f}".rstrip("0").rstrip(".") + "S"
+
+
+def deployment_body(row: ResourceRow) -> dict[str, Any]:
+    """A deployment as clients see it."""
+    body: dict[str, Any] = {"id": row.id, "name": row.name, "type": DEPLOYMENT, "properties": dict(row.properties)}
+    if not row.resource_group:
+        body["location"] = row.location
+    return body
+
+
+def validate(call: Call) -> Answer:
+    """POST validate: what would be made; every mistake, when there are any."""
+    plan = plan_of(call)
+    resources = plan.planned()
+    now = time_text(call.parts.now())
+    properties = {
+        **known_properties(call, plan, resources),
+        "provisioningState": "Succeeded",
+        "timestamp": now,
+        "duration": "PT0S",
+        "validatedResources": [{"id": item.id} for item in resources if item.is_wanted and not item.is_existing],
+    }
+    name = call.names["deploymentName"]
+    return Answer(200, {"id": deployment_id_of(call), "name": name, "type": DEPLOYMENT, "properties": properties})
+
+
+def what_if(call: Call) -> Answer:
+    """POST whatIf: what would change."""
+    plan = plan_of(call)
+    run = DeploymentRun(plan, _tools(call, lambda _done: None))
+    changes = changes_of(call, plan, run, is_complete=mode_of(call) == "Complete")
+    return Answer(200, {"status": "Succeeded", "properties": {"correlationId": call.request_id, "changes": changes}})
+
+
+def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
+    def is_cancelled() -> bool:
+        row = call.parts.store.resources.get(deployment_id) if deployment_id else None
+        return row is not None and bool(row.state.get("cancel"))
+
+    return Tools(call.parts.dispatch, call.caller, call.parts.now, record, is_cancelled, call.base_url)
+
+
+def put(call: Call) -> Answer:
+    """PUT: carry it out, in the background."""
+    name = call.names["deploymentName"]
+    if not NAME.fullmatch(name):
+        raise ArmError(400, "InvalidDeploymentName", f"'{name[:80]}' is not a name of a deployment", target="name")
+    location = location_of(call)
+    plan = plan_of(call)
+    deployment_id = deployment_id_of(call)
+    existing = call.parts.store.resources.get(deployment_id)
+    if existing is not None and existing.properties.get("provisioningState") not in TERMINAL:
+        message = f"Unable to edit or replace deployment '{name}': it is still active."
+        raise ArmError(409, "DeploymentActive", message)
+    operation_id = str(uuid.uuid4())
+    started = call.parts.now()
+    properties = {
+        **known_properties(call, plan, plan.planned()),
+        "provisioningState": "Running",
+        "timestamp": time_text(started),
+        "duration": "PT0S",
+    }
+    row = call.parts.store.resources.put(
+        ResourceRow(
+            id=deployment_id,
+            type=DEPLOYMENT,
+            name=name,
+            subscription_id=call.names["subscriptionId"],
+            resource_group=call.names.get("resourceGroupName", ""),
+            location=location,
+            properties=properties,
+            state={"operation_id": operation_id, "operations": []},
+            created_by=call.caller.name,
+            changed_by=call.caller.name,
+        )
+    )
+    call.parts.background(lambda: _carry_out(call, plan, deployment_id, started))
+    url = f"{call.base_url}{deployment_id}/operationStatuses/{operation_id}?api-version={call.api_version}"
+    return Answer(200 if existing else 201, deployment_body(row), accepted_headers(url))
+
+
+def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: datetime) -> None:
+    store = call.parts.store
+
+    def record(done: Done) -> None:
+        def added(row: ResourceRow) -> ResourceRow:
+            kept = [*row.state.get("operations", []), operation_body(deployment_id, done)]
+            return replace(row, state={**row.state, "operations": kept})
+
+        store.resources.change(deployment_id, added)
+
+    properties: dict[str, Any]
+    try:
+        outputs, made = DeploymentRun(plan, _tools(call, record, deployment_id)).carry_out()
+        if mode_of(call) == "Complete":
+            _delete_others(call, plan)
+        properties = {
+            "provisioningState": "Succeeded",
+            "outputs": outputs,
+            "outputResources": [{"id": item} for item in made],
+        }
+    except TemplateInvalid as error:
+        properties = {"provisioningState": "Failed", "error": error_body(invalid(error))["error"]}
+    except Exception as error:
+        problem = as_arm_error(error, request_id=call.request_id)
+        state = "Canceled" if problem.code == "DeploymentCanceled" else "Failed"
+        properties = {"provisioningState": state, "error": error_body(problem)["error"]}
+    ended = call.parts.now()
+    times = {"timestamp": time_text(ended), "duration": duration_text(started, ended)}
+    store.resources.change(
+        deployment_id, lambda row: replace(row, properties={**row.properties, **properties, **times})
+    )
+
+
+def _delete_others(call: Call, plan: DeploymentPlan) -> None:
+    """Mode Complete: what is in the group and not in the template goes."""
+    group = call.names.get("resourceGroupName")
+    if not group:
+        return
+    kept = {item.id.lower() for item in plan.planned() if item.is_wanted}
+    listed = call.parts.dispatch(
+        "GET", f"{scope_of(call)}/resources", caller=call.caller, query={"api-version": "2024-11-01"}
+    )
+    for item in listed.body["value"] if listed.status == 200 else []:
+        if item["id"].lower() not in kept:
+            version = (
+                "2025-10-01" if item["type"].lower().startswith("microsoft.virtualmachineimages") else "2024-11-01"
+            )
+            call.parts.dispatch("DELETE", item["id"], caller=call.caller, query={"api-version": version})
+
+
+def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:
+    """One operation of a deployment."""
+    operation_id = hashlib.sha256(done.id.lower().encode()).hexdigest()[:16].upper()
+    properties: dict[str, Any] = {
+        "provisioningOperation": "Create",
+        "provisioningState": done.state,
+        "timestamp": time_text(done.ended),
+        "duration": duration_text(done.started, done.ended),
+        "statusCode": {200: "OK", 201: "Created", 202: "Accepted"}.get(done.status_code, "BadRequest"),
+        "targetResource": {"id": done.id, "resourceType": done.type, "resourceName": done.id.rsplit("/", 1)[-1]},
+    }
+    if done.error:
+        properties["statusMessage"] = {"status": "Failed", "error": dict(done.error)}
+    return {"id": f"{deployment_id}/operations/{operation_id}", "operationId": operation_id, "properties": properties}
+
+
+def find(call: Call) -> ResourceRow:
+    """The deployment of a call's path. Raises: `ArmError` 404."""
+    row = call.parts.store.resources.get(deployment_id_of(call))
+    if row is None:
+        name = call.names["deploymentName"]
+        raise ArmError(404, "DeploymentNotFound", f"Deployment '{name}' could not be found.")
+    return row
+
+
+def get(call: Call) -> Answer:
+    """GET one."""
+    return Answer(200, deployment_body(find(call)))
+
+
+def exists(call: Call) -> Answer:
+    """HEAD: 204 or 404."""
+    return Answer(204 if call.parts.store.resources.get(deployment_id_of(call)) else 404)
+
+
+def list_deployments(call: Call) -> Answer:
+    """GET all of a group or subscription."""
+    group = call.names.get("resourceGroupName", "")
+    rows = call.parts.store.resources.list(
+        type=DEPLOYMENT, subscription_id=call.names["subscriptionId"], resource_group=group
+    )
+    return Answer(200, {"value": [deployment_body(row) for row in rows if group or not row.resource_group]})
+
+
+def operation_status(call: Call) -> Answer:
+    """GET how a deployment goes."""
+    row = find(call)
+    if row.state.get("operation_id") != call.names["operationId"].lower():
+        raise ArmError(404, "NotFound", f"The operation '{call.names['operationId']}' was not found.")
+    state = str(row.properties["provisioningState"])
+    body: dict[str, Any] = {"status": state}
+    if state in {"Failed", "Canceled"}:
+        body["error"] = row.properties.get("error", {})
+    return Answer(200, body, {} if state in TERMINAL else {"Retry-After": "1"})
+
+
+def list_operations(call: Call) -> Answer:
+    """GET what was done for a deployment, resource by resource."""
+    return Answer(200, {"value": list(find(call).state.get("operations", []))})
+
+
+def cancel(call: Call) -> Answer:
+    """POST cancel: what is being made is finished, nothing more is begun."""
+    row = find(call)
+    if row.properties["provisioningState"] in TERMINAL:
+        raise ArmError(409, "DeploymentCannotBeCancelled", f"Deployment '{row.name}' has ended already.")
+    call.parts.store.resources.change(row.id, lambda old: replace(old, state={**old.state, "cancel": True}))
+    return Answer(204)
+
+
+def delete(call: Call) -> Answer:
+    """DELETE the record of a deployment; what it made stays."""
+    row = call.parts.store.resources.get(deployment_id_of(call))
+    if row is None:
+        return Answer(204)
+    if row.properties["provisioningState"] not in TERMINAL:
+        raise ArmError(409, "DeploymentActive", f"Deployment '{row.name}' is still active: cancel it first.")
+    call.parts.store.resources.delete(row.id)
+    return Answer(204)
+
+
+def end_interrupted(store: Store) -> None:
+    """End the deployments that a service began and did not finish; they can be put again."""
+    error: Mapping[str, Any] = {
+        "code": "DeploymentInterrupted",
+        "message": "The service ended before the deployment did. Put it again: what is there already stays as it is.",
+    }
+    for row in store.resources.list(type=DEPLOYMENT):
+        if row.properties.get("provisioningState") not in TERMINAL:
+            ended = {"provisioningState": "Failed", "error": error}
+            store.resources.put(replace(row, properties={**row.properties, **ended}))
+
+
+def _routes() -> list[Route]:
+    found: list[Route] = []
+    for suffix, scope in (("", GROUP), ("AtSubscriptionScope", SUBSCRIPTION)):
+        every = f"{scope}/providers/{DEPLOYMENT}"
+        one = f"{every}/{{deploymentName}}"
+        found += [
+            Route("GET", every, f"Deployments_List{suffix}", Permission.READ, list_deployments),
+            Route("GET", one, f"Deployments_Get{suffix}", Permission.READ, get),
+            Route("HEAD", one, f"Deployments_CheckExistence{suffix}", Permission.READ, exists),
+            Route("PUT", one, f"Deployments_CreateOrUpdate{suffix}", Permission.WRITE, put, Body.LENIENT_JSON),
+            Route("DELETE", one, f"Deployments_Delete{suffix}", Permission.DELETE, delete),
+            Route(
+                "POST",
+                f"{one}/validate",
+                f"Deployments_Validate{suffix}",
+                Permission.WRITE,
+                validate,
+                Body.LENIENT_JSON,
+            ),
+            Route("POST", f"{one}/whatIf", f"Deployments_WhatIf{suffix}", Permission.WRITE, what_if, Body.LENIENT_JSON),
+            Route("POST", f"{one}/cancel", f"Deployments_Cancel{suffix}", Permission.WRITE, cancel, Body.OPTIONAL_JSON),
+            Route(
+                "GET",
+                f"{one}/operationStatuses/{{operationId}}",
+                f"Deployments_GetStatus{suffix}",
+                Permission.READ,
+                operation_status,
+            ),
+            Route(
+                "GET",
+                f"{one}/operations",
+                f"DeploymentOperations_ListByProvider{suffix}",
+                Permission.READ,
+                list_operations,
+            ),
+            Route(
+                "GET",
+                f"{scope}/deployments/{{deploymentName}}/operations",
+                f"DeploymentOperations_List{suffix}",
+                Permission.READ,
+                list_operations,
+            ),
+        ]
+    return found
+
+
+ROUTES = tuple(_routes())

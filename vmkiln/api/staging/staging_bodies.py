@@ -1,0 +1,281 @@
+"""What a build makes, as the resources it is in Azure's words; pure: from what was recorded to what clients see.
+
+Source: the ARM references of Microsoft.ContainerInstance, Compute, Network and Storage; aib-reference.md, section 4.2.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.store.rows import ResourceRow, RunRow, StagingResourceRow
+
+CONTAINER_GROUPS = "Microsoft.ContainerInstance/containerGroups"
+CONTAINER = "packer"
+MIB_PER_GB = 1024
+
+
+def _time(moment: datetime | None) -> str | None:
+    return time_text(moment)
+
+
+def container_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    """`properties` of a container group: one container, Packer, in a kernel of its own."""
+    is_alive = item.deleted is None
+    name = (item.detail.get("containers") or [CONTAINER])[0]
+    facts: Mapping[str, Any] = run.facts if run else {}
+    current: dict[str, Any] = {"state": "Running", "startTime": _time(item.created), "detailStatus": ""}
+    if not is_alive:
+        failed = run is not None and run.state == "Failed"
+        current = {
+            "state": "Terminated",
+            "startTime": _time(item.created),
+            "finishTime": _time(item.deleted),
+            "exitCode": 1 if failed else 0,
+            "detailStatus": "Error" if failed else "Completed",
+        }
+    events = [_event("Created", f"Created container {name}", item.created)]
+    events.append(_event("Started", f"Started container {name}", item.created))
+    if item.deleted is not None:
+        events.append(_event("Killing", f"Container {name} ended", item.deleted))
+    memory_mib = int(item.detail.get("memoryMiB") or MIB_PER_GB)
+    requests = {"cpu": 1.0, "memoryInGB": round(memory_mib / MIB_PER_GB, 2)}
+    container = {
+        "name": name,
+        "properties": {
+            "image": f"packer:{facts.get('packer_version', 'unknown')}",
+            "command": ["packer", "build"],
+            "ports": [],
+            "environmentVariables": [],
+            "resources": {"requests": requests},
+            "instanceView": {"restartCount": 0, "currentState": current, "events": events},
+        },
+    }
+    return {
+        "provisioningState": "Succeeded",
+        "sku": "Standard",
+        "osType": "Linux",
+        "restartPolicy": "Never",
+        "containers": [container],
+        "initContainers": [],
+        "instanceView": {"events": [], "state": "Running" if is_alive else "Stopped"},
+        "isolation": {"level": facts.get("isolation_level", ""), "ownKernel": True},
+    }
+
+
+def _event(name: str, message: str, moment: datetime) -> dict[str, Any]:
+    at = _time(moment)
+    return {"count": 1, "firstTimestamp": at, "lastTimestamp": at, "name": name, "message": message, "type": "Normal"}
+
+
+def virtual_machine(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    """`properties` of a build or validation VM."""
+    state = "running" if item.deleted is None and item.detail.get("state") != "Stopped" else "deallocated"
+    facts: Mapping[str, Any] = run.facts if run else {}
+    return {
+        "provisioningState": "Succeeded",
+        "hardwareProfile": {"vmSize": item.detail.get("vmSize", "")},
+        "storageProfile": {
+            "imageReference": {"exactVersion": facts.get("source_exact_version", "")},
+            "osDisk": {
+                "name": f"{item.name}-os-disk",
+                "osType": facts.get("os_type", "Linux"),
+                "createOption": "FromImage",
+            },
+            "dataDisks": [],
+        },
+        "networkProfile": {"networkInterfaces": [{"id": f"networkInterfaces/{item.name}-nic"}]},
+        "vmId": item.run_id,
+        "timeCreated": _time(item.created),
+        "instanceView": {
+            "statuses": [{"code": f"PowerState/{state}", "level": "Info", "displayStatus": f"VM {state}"}]
+        },
+    }
+
+
+def disk(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    """`properties` of a VM's disk: an overlay of the source image."""
+    facts: Mapping[str, Any] = run.facts if run else {}
+    return {
+        "provisioningState": "Succeeded",
+        "osType": facts.get("os_type", "Linux"),
+        "diskState": "Attached",
+        "hyperVGeneration": f"V{facts.get('generation', 1)}",
+        "creationData": {"createOption": "FromImage"},
+        "networkAccessPolicy": "DenyAll",
+        "publicNetworkAccess": "Disabled",
+        "timeCreated": _time(item.created),
+    }
+
+
+def network_interface(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of a network interface: one private address, never a public one."""
+    address = {
+        "name": "ipconfig",
+        "properties": {
+            "privateIPAddress": item.detail.get("address", ""),
+            "privateIPAllocationMethod": "Static",
+            "privateIPAddressVersion": "IPv4",
+            "primary": True,
+        },
+    }
+    mac = str(item.detail.get("mac", "")).replace(":", "-").upper()
+    return {
+        "provisioningState": "Succeeded",
+        "macAddress": mac,
+        "ipConfigurations": [address],
+        "enableIPForwarding": False,
+        "primary": True,
+    }
+
+
+def virtual_network(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the build's own virtual network."""
+    subnets = item.detail.get("subnets") or {}
+    return {
+        "provisioningState": "Succeeded",
+        "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+        "subnets": [
+            {"name": name, "properties": {"addressPrefix": prefix, "provisioningState": "Succeeded"}}
+            for name, prefix in subnets.items()
+        ],
+        "virtualNetworkPeerings": [],
+        "enableDdosProtection": False,
+    }
+
+
+def security_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the network security group: the rules as the kernel has them, each with its packets."""
+    rules = item.detail.get("rules") or [
+        {"comment": comment, "packets": packets}
+        for comment, packets in ((run.facts if run else {}).get("packets") or {}).items()
+    ]
+    return {
+        "provisioningState": "Succeeded",
+        "securityRules": [_rule(index, rule) for index, rule in enumerate(rules)],
+        "defaultSecurityRules": [],
+    }
+
+
+def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
+    text = str(rule.get("expression", ""))
+    verdict = "Allow" if " accept" in f" {text}" or not text else "Deny"
+    return {
+        "name": str(rule.get("comment") or f"rule-{index}"),
+        "chain": str(rule.get("chain", "")),
+        "properties": {
+            "description": text,
+            "priority": 100 + index,
+            "direction": "Outbound",
+            "access": verdict,
+            "protocol": "*",
+            "sourceAddressPrefix": "*",
+            "destinationAddressPrefix": "*",
+            "sourcePortRange": "*",
+            "destinationPortRange": "*",
+            "packetCount": int(rule.get("packets") or 0),
+            "byteCount": int(rule.get("bytes") or 0),
+            "provisioningState": "Succeeded",
+        },
+    }
+
+
+def load_balancer(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the internal load balancer before the build VM: a private address and no other."""
+    address = {
+        "privateIPAddress": item.detail.get("address", ""),
+        "privateIPAllocationMethod": "Static",
+        "privateIPAddressVersion": "IPv4",
+        "subnet": {"id": item.detail.get("subnet", "")},
+    }
+    return {
+        "provisioningState": "Succeeded",
+        "frontendIPConfigurations": [{"name": "frontend", "properties": address}],
+        "backendAddressPools": [{"name": "build-vm", "properties": {"provisioningState": "Succeeded"}}],
+        "loadBalancingRules": [],
+        "inboundNatRules": [],
+    }
+
+
+def private_link_service(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the private link service: it translates addresses into the build VM's subnet."""
+    address = {
+        "privateIPAddress": item.detail.get("address", ""),
+        "privateIPAllocationMethod": "Static",
+        "primary": True,
+        "subnet": {"id": item.detail.get("subnet", "")},
+    }
+    return {
+        "provisioningState": "Succeeded",
+        "ipConfigurations": [{"name": "translation", "properties": address}],
+        "loadBalancerFrontendIpConfigurations": [{"id": "loadBalancers/aiblb/frontendIPConfigurations/frontend"}],
+        "visibility": {"subscriptions": []},
+        "autoApproval": {"subscriptions": []},
+        "enableProxyProtocol": False,
+    }
+
+
+def private_endpoint(item: StagingResourceRow, _run: RunRow | None) -> dict[str, Any]:
+    """`properties` of the private endpoint: the one address and port the container group reaches."""
+    state = {"status": "Approved" if item.deleted is None else "Disconnected", "description": "", "actionsRequired": ""}
+    connection = {"privateLinkServiceId": "privateLinkServices/aibpls", "privateLinkServiceConnectionState": state}
+    return {
+        "provisioningState": "Succeeded",
+        "privateLinkServiceConnections": [{"name": "aibpls", "properties": connection}],
+        "manualPrivateLinkServiceConnections": [],
+        "networkInterfaces": [{"id": "networkInterfaces/aibpe.nic"}],
+        "ipConfigurations": [
+            {"name": "endpoint", "properties": {"privateIPAddress": item.detail.get("address", ""), "groupId": ""}}
+        ],
+        "customDnsConfigs": [],
+        "port": item.detail.get("port"),
+    }
+
+
+PROPERTIES: Mapping[str, Callable[[StagingResourceRow, RunRow | None], dict[str, Any]]] = {
+    CONTAINER_GROUPS: container_group,
+    "Microsoft.Compute/virtualMachines": virtual_machine,
+    "Microsoft.Compute/disks": disk,
+    "Microsoft.Network/networkInterfaces": network_interface,
+    "Microsoft.Network/virtualNetworks": virtual_network,
+    "Microsoft.Network/networkSecurityGroups": security_group,
+    "Microsoft.Network/privateEndpoints": private_endpoint,
+    "Microsoft.Network/privateLinkServices": private_link_service,
+    "Microsoft.Network/loadBalancers": load_balancer,
+}
+
+
+def _properties(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
+    known = PROPERTIES.get(item.type)
+    return known(item, run) if known else {"provisioningState": "Succeeded"}
+
+
+def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
+    """A build's resource as one of its staging resource group."""
+    return ResourceRow(
+        id=f"{group.id}/providers/{item.type}/{item.name}",
+        type=item.type,
+        name=item.name,
+        subscription_id=group.subscription_id,
+        resource_group=group.name,
+        location=group.location,
+        tags=group.tags,
+        properties={"provisioningState": "Succeeded"},
+        created=item.created,
+        changed=item.deleted or item.created,
+        created_by=group.created_by,
+        changed_by=group.created_by,
+    )
+
+
+def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> dict[str, Any]:
+    """The whole resource."""
+    row = as_resource(item, group)
+    return {
+        "id": row.id,
+        "name": row.name,
+        "type": row.type,
+        "location": row.location,
+        "tags": dict(row.tags),
+        "properties": _properties(item, run),
+    }

@@ -1,0 +1,235 @@
+"""The staging resource group of a template is an ordinary one: what a build makes can be looked at, and followed.
+
+Everything here is read: a build's resources are the build's own. A container group's log is the live log of Packer.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.groups import GROUP_PATH, group_of
+from vmkiln.api.protocol.route import Answer, Body, Call, Handler, Route
+from vmkiln.api.staging.staging_bodies import CONTAINER_GROUPS, as_resource, body
+from vmkiln.azure_names import RESOURCE_GROUP
+from vmkiln.errors import ArmError
+from vmkiln.host.network.network_rules import FILE_NAME, read_kept
+from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
+from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
+
+ONLY_HERE = (CONTAINER_GROUPS, "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks",
+             "Microsoft.Network/networkInterfaces", "Microsoft.Network/privateEndpoints",
+             "Microsoft.Network/privateLinkServices", "Microsoft.Network/loadBalancers")  # fmt: skip
+SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
+MOST_LOG_BYTES = 4 * 1024 * 1024
+FILES = {False: "customization.log", True: "validation.log"}
+
+
+def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
+    """What is recorded of a staging resource group; None for a group that is none."""
+    name = group.state.get("staging_group")
+    if not name:
+        return None
+    return call.parts.store.staging.group(name)
+
+
+def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
+    """What builds made in a group, the storage account aside; of one name only the newest."""
+    staging = staging_group(call, group)
+    if staging is None:
+        return []
+    newest = {
+        (item.type.lower(), item.name.lower()): item
+        for item in call.parts.store.staging.resources_of(staging.name)
+        if item.type != STORAGE_ACCOUNT
+    }
+    return list(newest.values())
+
+
+def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
+    """The resources of a group that exist now, for lists of resources: an ended build's are gone, its account stays."""
+    staging = staging_group(call, group)
+    recorded = call.parts.store.staging.resources_of(staging.name) if staging else []
+    return [as_resource(item, group) for item in recorded if item.deleted is None]
+
+
+def _run_of(call: Call, item: StagingResourceRow) -> RunRow | None:
+    return call.parts.store.runs.by_id([item.run_id]).get(item.run_id)
+
+
+def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
+    """The group and the resource of a call's path. Raises: `ArmError` 404."""
+    group, wanted = group_of(call), call.names["name"].lower()
+    for item in build_resources(call, group):
+        if (item.type.lower(), item.name.lower()) == (type_name.lower(), wanted):
+            return group, item
+    message = f"The Resource '{type_name}/{call.names['name']}' under resource group '{group.name}' was not found."
+    raise ArmError(404, "ResourceNotFound", message)
+
+
+def _whole(call: Call, group: ResourceRow, item: StagingResourceRow) -> dict[str, Any]:
+    """The whole resource; of a network security group, the rules as the kernel had them last."""
+    if item.type == SECURITY_GROUPS and (staging := staging_group(call, group)) is not None:
+        kept = read_kept(call.parts.settings.staging / staging.name / FILE_NAME) or {}
+        if kept.get("run_id") == item.run_id:
+            item = replace(item, detail={**item.detail, "rules": kept["rules"]})
+    return body(item, group, _run_of(call, item))
+
+
+def get(type_name: str, call: Call) -> Answer:
+    """GET one."""
+    group, item = find(call, type_name)
+    return Answer(200, _whole(call, group, item))
+
+
+def _of_groups(call: Call, groups: list[ResourceRow], type_name: str) -> list[dict[str, Any]]:
+    return [
+        _whole(call, group, item)
+        for group in groups
+        for item in build_resources(call, group)
+        if item.type.lower() == type_name.lower()
+    ]
+
+
+def list_in_group(type_name: str, call: Call) -> Answer:
+    """GET all of a type in a group, those of ended builds too."""
+    return Answer(200, {"value": _of_groups(call, [group_of(call)], type_name)})
+
+
+def list_in_subscription(type_name: str, call: Call) -> Answer:
+    """GET all of a type in a subscription, as far as the caller may read them."""
+    groups = call.parts.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
+    readable = [group for group in groups if group.state.get("staging_group") and call.may(Permission.READ, group.id)]
+    return Answer(200, {"value": _of_groups(call, readable, type_name)})
+
+
+def refuse_change(call: Call) -> Answer:
+    """PUT, DELETE and actions on what belongs to a build."""
+    message = f"'{call.resource_id}' belongs to a build; it is made and deleted by the run of its image template"
+    raise ArmError(409, "OperationNotAllowed", message, hint="cancel the run to end it")
+
+
+def refuse_entry(call: Call) -> Answer:
+    """POST exec or attach: nobody gets into a build's container. az's own `attach` reads the log, and works."""
+    find(call, CONTAINER_GROUPS)
+    message = f"nothing can be started in or typed into '{call.resource_id}': a build runs by itself"
+    hint = "`az container logs --follow` and `az container attach` show what its container prints"
+    raise ArmError(409, "OperationNotAllowed", message, hint=hint)
+
+
+def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path | None:
+    """The log that a container group writes; None before there is one."""
+    staging = staging_group(call, group)
+    if staging is None:
+        return None
+    account = storage_account_of(call.parts.settings.staging, staging)
+    containers = [other for other in build_resources(call, group) if other.type == CONTAINER_GROUPS]
+    of_run = sorted((other for other in containers if other.run_id == item.run_id), key=lambda other: other.number)
+    folder = account.directory / "packerlogs" / item.run_id
+    is_validation = len(of_run) > 1 and of_run[0] != item
+    path = folder / FILES[is_validation]
+    return path if path.is_file() else None
+
+
+def container_logs(call: Call) -> Answer:
+    """GET the whole log so far, or its last lines (`tail`); of a very long one the last 4 MiB."""
+    group, item = find(call, CONTAINER_GROUPS)
+    tail = call.query.get("tail", "")
+    if tail and (not tail.isdecimal() or len(tail) > 9):
+        raise ArmError(400, "InvalidParameter", "`tail` must be a number of lines", target="tail")
+    path = log_file(call, group, item)
+    text = ""
+    if path is not None:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - MOST_LOG_BYTES))
+            text = file.read(MOST_LOG_BYTES).decode(errors="replace")
+        if size > MOST_LOG_BYTES:
+            text = text.partition("\n")[2]
+    lines = text.splitlines(keepends=True)
+    if tail:
+        lines = lines[-int(tail) :] if int(tail) else []
+    return Answer(200, {"content": "".join(lines)})
+
+
+def instance_view(call: Call) -> Answer:
+    """GET a VM's instanceView."""
+    group, item = find(call, "Microsoft.Compute/virtualMachines")
+    return Answer(200, _whole(call, group, item)["properties"]["instanceView"])
+
+
+def first_found(own: Handler, type_name: str) -> Handler:
+    """What a user keeps under a path, else what a build made there."""
+
+    def handler(call: Call) -> Answer:
+        try:
+            return own(call)
+        except ArmError as error:
+            if error.status != 404:
+                raise
+            renamed = {**call.names, "name": call.resource_id.rsplit("/", 1)[-1]}
+            return get(type_name, _with_names(call, renamed))
+
+    return handler
+
+
+def both_lists(own: Handler, type_name: str) -> Handler:
+    """What users keep of a type in a group, and what builds made."""
+
+    def handler(call: Call) -> Answer:
+        answer = own(call)
+        if "resourceGroupName" in call.names and "$skiptoken" not in call.query:
+            answer.body["value"] += _of_groups(call, [group_of(call)], type_name)
+        return answer
+
+    return handler
+
+
+def _with_names(call: Call, names: dict[str, str]) -> Call:
+    return Call(**{**vars(call), "names": names})
+
+
+def _routes() -> list[Route]:
+    found: list[Route] = []
+    for type_name in ONLY_HERE:
+        stem = type_name.rpartition("/")[2]
+        stem = f"{stem[0].upper()}{stem[1:]}"
+        every = f"{GROUP_PATH}/{type_name}"
+        one = f"{every}/{{name}}"
+        everywhere = f"/subscriptions/{{subscriptionId}}/providers/{type_name}"
+        handlers: tuple[tuple[str, str, str, Permission, Callable[[Call], Answer], Body], ...] = (
+            ("GET", every, "ListByResourceGroup", Permission.READ, partial(list_in_group, type_name), Body.NONE),
+            ("GET", everywhere, "List", Permission.READ, partial(list_in_subscription, type_name), Body.NONE),
+            ("GET", one, "Get", Permission.READ, partial(get, type_name), Body.NONE),
+            ("PUT", one, "CreateOrUpdate", Permission.WRITE, refuse_change, Body.OPTIONAL_JSON),
+            ("DELETE", one, "Delete", Permission.DELETE, refuse_change, Body.NONE),
+        )
+        found += [Route(method, path, f"{stem}_{verb}", permission, handler, kind)
+                  for method, path, verb, permission, handler, kind in handlers]  # fmt: skip
+    group = f"{GROUP_PATH}/{CONTAINER_GROUPS}/{{name}}"
+    machine = f"{GROUP_PATH}/Microsoft.Compute/virtualMachines/{{name}}"
+    found += [
+        Route(
+            "GET", f"{group}/containers/{{containerName}}/logs", "Containers_ListLogs", Permission.READ, container_logs
+        ),
+        Route("GET", f"{machine}/instanceView", "VirtualMachines_InstanceView", Permission.READ, instance_view),
+    ]
+    for action in ("start", "stop", "restart", "containers/{containerName}/exec", "containers/{containerName}/attach"):
+        name = action.rpartition("/")[2].capitalize()
+        found.append(
+            Route(
+                "POST",
+                f"{group}/{action}",
+                f"ContainerGroups_{name}",
+                Permission.ACTION,
+                refuse_entry if name in {"Exec", "Attach"} else refuse_change,
+                Body.OPTIONAL_JSON,
+            )
+        )
+    return found
+
+
+ROUTES = tuple(_routes())

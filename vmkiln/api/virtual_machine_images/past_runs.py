@@ -1,0 +1,123 @@
+"""The runs of an image template, past and live, with their phases and logs: what Azure has no resource for.
+
+They hang below the template as `Vmkiln.Builds/runs`, an extension resource, so whoever may read the template may read
+them. A log is read in pieces, from a position in bytes on, so it can be followed.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.api.protocol.run_message import run_message
+from vmkiln.api.storage.storage_accounts import MOST_BLOB_BYTES
+from vmkiln.api.virtual_machine_images.image_templates import ONE, find
+from vmkiln.errors import ArmError
+from vmkiln.run_state import RunState
+from vmkiln.staging.customization_log import lines_from
+from vmkiln.staging.staging_resource_group import storage_account_of
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.rows import PhaseRow, ResourceRow, RunRow
+
+TYPE = "Vmkiln.Builds/runs"
+ALL = f"{ONE}/providers/{TYPE}"
+RUN = f"{ALL}/{{runId}}"
+MOST_RUNS = 100
+MOST_LINES = 2000
+FILES = {"customization": "customization.log", "validation": "validation.log"}
+
+
+def _phase_body(phase: PhaseRow) -> dict[str, Any]:
+    return {"name": phase.name, "startTime": time_text(phase.started), "endTime": time_text(phase.ended)}
+
+
+def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
+    """A run: its states, times, phases and what was decided for it."""
+    group_id = str(template.properties.get("exactStagingResourceGroup") or "")
+    return {
+        "id": f"{template.id}/providers/{TYPE}/{run.run_id}",
+        "name": run.run_id,
+        "type": TYPE,
+        "properties": {
+            "runState": str(run.state),
+            "runSubState": run.sub_state,
+            "startTime": time_text(run.started),
+            "endTime": time_text(run.ended),
+            "message": run_message(run, staging_group_id=group_id),
+            "errorCode": run.error_code,
+            "phases": [_phase_body(phase) for phase in call.parts.store.runs.phases_of(run.run_id)],
+            "outputs": [
+                {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
+                for output in call.parts.store.images.outputs_of(run.run_id)
+            ],
+            "facts": run.facts,
+            **_queue_body(call, run),
+        },
+    }
+
+
+def _queue_body(call: Call, run: RunRow) -> dict[str, Any]:
+    """Where a waiting run stands, and why it waits."""
+    if run.state != RunState.QUEUED:
+        return {}
+    place = next((place for place in call.parts.work.queue() if place.run_id == run.run_id), None)
+    return {"queue": {"position": place.position, "reason": place.reason}} if place else {}
+
+
+def list_runs(call: Call) -> Answer:
+    """GET the newest runs of a template."""
+    template = find(call)
+    rows = call.parts.store.runs.of_template(template.key, limit=MOST_RUNS)
+    return Answer(200, {"value": [run_body(call, template, run) for run in rows]})
+
+
+def _run(call: Call) -> tuple[ResourceRow, RunRow]:
+    template, wanted = find(call), call.names["runId"].lower()
+    run = call.parts.store.runs.by_id([wanted]).get(wanted)
+    if run is None or run.template_id != template.key:
+        raise ArmError(404, "ResourceNotFound", f"The run '{wanted}' of '{template.name}' was not found.")
+    return template, run
+
+
+def get_run(call: Call) -> Answer:
+    """GET one run."""
+    return Answer(200, run_body(call, *_run(call)))
+
+
+def _position(query: Mapping[str, str]) -> int:
+    text = query.get("position", "0")
+    if not text.isdecimal() or int(text[:20]) > MOST_BLOB_BYTES:
+        raise ArmError(400, "InvalidParameter", "`position` must be a number of bytes", target="position")
+    return int(text)
+
+
+def get_log(call: Call) -> Answer:
+    """GET whole lines of a run's log from `position` (bytes) on: {lines, position, isComplete}.
+
+    `isComplete` says that the run has ended and this is the end of its log; `kind` chooses customization or validation.
+    """
+    _, run = _run(call)
+    kind = call.query.get("kind", "customization")
+    if kind not in FILES:
+        raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(FILES)}", target="kind")
+    position, lines = _position(call.query), list[str]()
+    staging, is_whole = call.parts.store.staging.group(run.staging_group), True
+    if staging is not None:
+        account = storage_account_of(call.parts.settings.staging, staging)
+        path = account.directory / LOGS / run.run_id / FILES[kind]
+        if call.parts.shared is not None:
+            is_whole = call.parts.shared.pull_log(staging.name, run.run_id)
+        for line, after in islice(lines_from(path, position), MOST_LINES):
+            lines.append(line.decode(errors="replace").removesuffix("\n"))
+            position = after
+    is_complete = run.ended is not None and is_whole and len(lines) < MOST_LINES
+    return Answer(200, {"lines": lines, "position": position, "isComplete": is_complete})
+
+
+ROUTES = (
+    Route("GET", ALL, "Runs_List", Permission.READ, list_runs),
+    Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
+    Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
+)

@@ -1,0 +1,130 @@
+"""Running an image template, cancelling its run, and what the last run put out.
+
+Source: aib-reference.md, sections 1, 1.1, 2.7 and 3.9.
+"""
+
+from dataclasses import replace
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol import operations
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.storage.storage_accounts import blob_endpoint
+from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
+from vmkiln.api.virtual_machine_images.template_body import run_output_body
+from vmkiln.azure_names import SUCCEEDED
+from vmkiln.errors import ArmError, InputError
+from vmkiln.fleet.image_builder import RUN, queued_run
+from vmkiln.provisioning.stored_template import template_of
+from vmkiln.provisioning.user_networks import virtual_networks_for
+from vmkiln.run.building import check_buildable
+from vmkiln.run_state import RunState, new_run_id
+from vmkiln.store.rows import RunOutputRow
+from vmkiln.template.api_version import API_VERSIONS
+
+TRIES = 5
+
+
+def run(call: Call) -> Answer:
+    """POST run: queued at once, done later."""
+    row = find(call)
+    if row.properties.get("provisioningState") != SUCCEEDED:
+        raise not_allowed(row, last_run_of(call, row), "run/action")
+    try:
+        template = template_of(row)
+        check_buildable(template, virtual_networks_for(call.parts.store, template))
+    except InputError as error:
+        raise ArmError(400, "UnsupportedTemplate", error.message, hint=error.hint) from None
+    waiting = queued_run(row, run_id=new_run_id(), reason="request")
+    if not call.parts.store.runs.queue(waiting):
+        raise not_allowed(row, last_run_of(call, row), "run/action")
+    operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
+    call.parts.work.queued(waiting.run_id)
+    return Answer(202, None, operations.status_headers(call, operation))
+
+
+def cancel(call: Call) -> Answer:
+    """POST cancel: 204 at once; the run ends Canceled a little later."""
+    row = find(call)
+    for _ in range(TRIES):  # the run may change its state between our look and our word
+        going_on = last_run_of(call, row)
+        if going_on is None or going_on.ended is not None or going_on.state == RunState.CANCELING:
+            raise not_allowed(row, going_on, "cancel/action")
+        store = call.parts.store
+        if going_on.state == RunState.QUEUED:
+            message = "the run was cancelled while it waited"
+            is_done = store.runs.move(
+                going_on.run_id, expected=[RunState.QUEUED], state=RunState.CANCELED, message=message, code="Canceled"
+            )
+        else:
+            is_done = store.runs.ask_to_cancel(going_on.run_id)
+        if is_done:
+            call.parts.work.cancel(going_on.run_id)
+            return Answer(204)
+    raise ArmError(409, "Conflict", "the run changes its state all the time; try again")
+
+
+def _at_a_url(call: Call, output: RunOutputRow) -> RunOutputRow:
+    """A VHD in a storage account is told by its blob's URL, as Azure does, when the caller can reach blobs."""
+    endpoint = blob_endpoint(call)
+    prefix = f"{call.parts.settings.staging.as_uri()}/"
+    if endpoint is None or not output.artifact_uri.startswith(prefix):
+        return output
+    _, _, blob = output.artifact_uri.removeprefix(prefix).partition("/")  # the group, and what is in it
+    return replace(output, artifact_uri=f"{endpoint.url}/{blob}")
+
+
+def list_run_outputs(call: Call) -> Answer:
+    """GET the outputs of the last run."""
+    row = find(call)
+    last = last_run_of(call, row)
+    outputs = call.parts.store.images.outputs_of(last.run_id) if last else []
+    return Answer(200, {"value": [run_output_body(row.id, _at_a_url(call, output)) for output in outputs]})
+
+
+def get_run_output(call: Call) -> Answer:
+    """GET one output of the last run."""
+    row = find(call)
+    last = last_run_of(call, row)
+    wanted = call.names["runOutputName"]
+    for output in call.parts.store.images.outputs_of(last.run_id) if last else []:
+        if output.name.lower() == wanted.lower():
+            return Answer(200, run_output_body(row.id, _at_a_url(call, output)))
+    raise ArmError(404, "ResourceNotFound", f"The run output '{wanted}' of '{row.name}' was not found.")
+
+
+ROUTES = (
+    Route(
+        "POST",
+        f"{ONE}/run",
+        "VirtualMachineImageTemplates_Run",
+        Permission.ACTION,
+        run,
+        Body.OPTIONAL_JSON,
+        API_VERSIONS,
+    ),
+    Route(
+        "POST",
+        f"{ONE}/cancel",
+        "VirtualMachineImageTemplates_Cancel",
+        Permission.ACTION,
+        cancel,
+        Body.OPTIONAL_JSON,
+        API_VERSIONS,
+    ),
+    Route(
+        "GET",
+        f"{ONE}/runOutputs",
+        "VirtualMachineImageTemplates_ListRunOutputs",
+        Permission.READ,
+        list_run_outputs,
+        api_versions=API_VERSIONS,
+    ),
+    Route(
+        "GET",
+        f"{ONE}/runOutputs/{{runOutputName}}",
+        "VirtualMachineImageTemplates_GetRunOutput",
+        Permission.READ,
+        get_run_output,
+        api_versions=API_VERSIONS,
+    ),
+)

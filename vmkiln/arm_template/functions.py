@@ -1,0 +1,263 @@
+"""The ARM functions that need nothing but their arguments, as one table, and those on numbers, arrays and objects.
+
+Each takes the list of its argument values and gives a plain JSON value, or raises ValueError saying what is wrong.
+Source: the "ARM template functions" reference. Names are without regard to case.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from vmkiln.arm_template.plain_text import as_text
+from vmkiln.arm_template.text_functions import TEXT_FUNCTIONS
+from vmkiln.arm_template.values import (
+    MAXIMUM_ITEMS,
+    Arguments,
+    Function,
+    array_in,
+    joined,
+    kind_of,
+    member_of,
+    needs_bool,
+    needs_int,
+    needs_string,
+    same,
+)
+
+
+def near_functions(name: str, known: Iterable[str]) -> str:
+    """Names near to an unknown one, for a hint; empty if none is."""
+    return " or ".join(f"`{near}`" for near in difflib.get_close_matches(name, list(known), 2, 0.8))
+
+
+def call_function(name: str, arguments: Arguments) -> Any:
+    """The result of the function of that lower-case name in FUNCTIONS. Raises ValueError."""
+    low, high, function = FUNCTIONS[name]
+    if not low <= len(arguments) <= high:
+        wanted = f"{low}" if low == high else f"{low} or more" if high == _ANY else f"{low} to {high}"
+        raise ValueError(f"it takes {wanted} arguments, {len(arguments)} are given")
+    return function(arguments)
+
+
+def _concat(arguments: Arguments) -> Any:
+    if any(isinstance(argument, list) for argument in arguments):
+        if not all(isinstance(argument, list) for argument in arguments):
+            raise ValueError("arrays and strings cannot be joined with each other")
+        return _chained(arguments)
+    return joined([as_text(argument) for argument in arguments])
+
+
+def _first(arguments: Arguments) -> Any:
+    return _sequence(arguments[0])[0] if _sequence(arguments[0]) else _nothing(arguments[0])
+
+
+def _last(arguments: Arguments) -> Any:
+    return _sequence(arguments[0])[-1] if _sequence(arguments[0]) else _nothing(arguments[0])
+
+
+def _nothing(value: Any) -> Any:
+    return "" if isinstance(value, str) else None
+
+
+def _sequence(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError(f"expected a string or an array, not {kind_of(value)}")
+    return value
+
+
+def _take(arguments: Arguments) -> Any:
+    return _sequence(arguments[0])[: max(0, needs_int(arguments[1], "the count"))]
+
+
+def _skip(arguments: Arguments) -> Any:
+    return _sequence(arguments[0])[max(0, needs_int(arguments[1], "the count")) :]
+
+
+def _length(arguments: Arguments) -> int:
+    value = arguments[0]
+    if not isinstance(value, str | list | dict):
+        raise ValueError(f"expected a string, an array or an object, not {kind_of(value)}")
+    return len(value)
+
+
+def _empty(arguments: Arguments) -> bool:
+    return arguments[0] is None or _length(arguments) == 0
+
+
+def _contains(arguments: Arguments) -> bool:
+    where, what = arguments
+    if isinstance(where, str):
+        return as_text(what) in where
+    if isinstance(where, dict):
+        return member_of(where, as_text(what)) is not None
+    return any(same(item, what) for item in array_in(where))
+
+
+def _create_object(arguments: Arguments) -> dict[str, Any]:
+    if len(arguments) % 2:
+        raise ValueError("it takes names and values in turn")
+    return {needs_string(arguments[index], "a name"): arguments[index + 1] for index in range(0, len(arguments), 2)}
+
+
+def _union(arguments: Arguments) -> Any:
+    if all(isinstance(argument, dict) for argument in arguments):
+        merged: dict[str, Any] = {}
+        for argument in arguments:
+            merged = _merged(merged, argument)
+        return merged
+    found: list[Any] = []
+    for item in (item for argument in arguments for item in array_in(argument)):
+        if not any(same(item, other) for other in found):
+            found.append(item)
+    return found
+
+
+def _merged(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(left[key], item) if isinstance(item, dict) and isinstance(left.get(key), dict) else item
+        for key, item in right.items()
+    }
+    return {**left, **both}
+
+
+def _intersection(arguments: Arguments) -> Any:
+    first, *others = arguments
+    if all(isinstance(argument, dict) for argument in arguments):
+        return {
+            key: item for key, item in first.items() if all(key in other and same(other[key], item) for other in others)
+        }
+    kept = array_in(first)
+    return [item for item in kept if all(any(same(item, other) for other in array_in(array)) for array in others)]
+
+
+def _shallow_merge(arguments: Arguments) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for item in array_in(arguments[0]):
+        if not isinstance(item, dict):
+            raise ValueError("expected an array of objects")
+        merged |= item
+    return merged
+
+
+def _flatten(arguments: Arguments) -> list[Any]:
+    arrays = [array_in(item) for item in array_in(arguments[0])]
+    return _chained(arrays)
+
+
+def _range(arguments: Arguments) -> list[int]:
+    start, count = needs_int(arguments[0], "the start"), needs_int(arguments[1], "the count")
+    if not 0 <= count <= 10_000:
+        raise ValueError("the count must be from 0 to 10000")
+    return list(range(start, start + count))
+
+
+def _int(arguments: Arguments) -> int:
+    value = arguments[0]
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", value):
+        return int(value)
+    if isinstance(value, float):
+        return int(value)
+    return needs_int(value, "the argument")
+
+
+def _bool(arguments: Arguments) -> bool:
+    value = arguments[0]
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    return value != 0 if isinstance(value, int) else needs_bool(value, "the argument")
+
+
+def _compare(arguments: Arguments) -> int:
+    left, right = arguments
+    if isinstance(left, str) and isinstance(right, str):
+        return (left > right) - (left < right)
+    first, second = needs_int(left, "the first argument"), needs_int(right, "the second argument")
+    return (first > second) - (first < second)
+
+
+def _divided(arguments: Arguments, *, rest: bool = False) -> int:
+    left, right = _two_ints(arguments)
+    if right == 0:
+        raise ValueError("division by zero")
+    quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+    return left - quotient * right if rest else quotient
+
+
+def _chained(arrays: Sequence[list[Any]]) -> list[Any]:
+    if sum(len(array) for array in arrays) > MAXIMUM_ITEMS:
+        raise ValueError(f"the array would have more than {MAXIMUM_ITEMS} elements")
+    return [item for array in arrays for item in array]
+
+
+def _product(arguments: Arguments) -> int:
+    left, right = _two_ints(arguments)
+    if max(abs(left), abs(right)) >= 2**63:
+        raise ValueError("the number is too large")
+    return left * right
+
+
+def _two_ints(arguments: Arguments) -> tuple[int, int]:
+    return needs_int(arguments[0], "the first argument"), needs_int(arguments[1], "the second argument")
+
+
+def _extreme(choose: Callable[[list[int]], int]) -> Function:
+    def function(arguments: Arguments) -> int:
+        values = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list) else arguments
+        if not values:
+            raise ValueError("the array is empty")
+        return choose([needs_int(value, "every value") for value in values])
+
+    return function
+
+
+def _items(arguments: Arguments) -> list[dict[str, Any]]:
+    if not isinstance(arguments[0], dict):
+        raise ValueError(f"expected an object, not {kind_of(arguments[0])}")
+    return [{"key": key, "value": item} for key, item in sorted(arguments[0].items())]
+
+
+def _array(arguments: Arguments) -> list[Any]:
+    return arguments[0] if isinstance(arguments[0], list) else [arguments[0]]
+
+
+_ANY = 1000
+FUNCTIONS: dict[str, tuple[int, int, Function]] = TEXT_FUNCTIONS | {
+    "add": (2, 2, lambda given: sum(_two_ints(given))),
+    "array": (1, 1, _array),
+    "bool": (1, 1, _bool),
+    "concat": (1, _ANY, _concat),
+    "contains": (2, 2, _contains),
+    "createarray": (0, _ANY, list),
+    "createobject": (0, _ANY, _create_object),
+    "div": (2, 2, _divided),
+    "empty": (1, 1, _empty),
+    "equals": (2, 2, lambda given: same(given[0], given[1])),
+    "false": (0, 0, lambda _: False),
+    "first": (1, 1, _first),
+    "flatten": (1, 1, _flatten),
+    "greater": (2, 2, lambda given: _compare(given) > 0),
+    "greaterorequals": (2, 2, lambda given: _compare(given) >= 0),
+    "int": (1, 1, _int),
+    "intersection": (2, _ANY, _intersection),
+    "items": (1, 1, _items),
+    "last": (1, 1, _last),
+    "length": (1, 1, _length),
+    "less": (2, 2, lambda given: _compare(given) < 0),
+    "lessorequals": (2, 2, lambda given: _compare(given) <= 0),
+    "max": (1, _ANY, _extreme(max)),
+    "min": (1, _ANY, _extreme(min)),
+    "mod": (2, 2, lambda given: _divided(given, rest=True)),
+    "mul": (2, 2, _product),
+    "not": (1, 1, lambda given: not needs_bool(given[0], "the argument")),
+    "null": (0, 0, lambda _: None),
+    "objectkeys": (1, 1, lambda given: [item["key"] for item in _items(given)]),
+    "range": (2, 2, _range),
+    "shallowmerge": (1, 1, _shallow_merge),
+    "skip": (2, 2, _skip),
+    "sub": (2, 2, lambda given: _two_ints(given)[0] - _two_ints(given)[1]),
+    "take": (2, 2, _take),
+    "true": (0, 0, lambda _: True),
+    "union": (1, _ANY, _union),
+}

@@ -1,0 +1,159 @@
+"""The ARM functions on text.
+
+Source: the "String functions for ARM templates" reference.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, unquote, urljoin
+
+from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.plain_text import MAXIMUM_TEXT, as_text, json_text
+from vmkiln.arm_template.values import Arguments, Function, array_in, joined, kind_of, needs_int, needs_string, same
+from vmkiln.errors import TemplateInvalid
+
+_HOLE = re.compile(r"\{\{|\}\}|\{([0-9]+)(?:,(-?[0-9]{1,4}))?(?::([^{}]*))?\}|[{}]")
+
+
+def _format(arguments: Arguments) -> str:
+    pattern, *values = arguments
+    pieces, at = [], 0
+    text = needs_string(pattern, "the format")
+    for hole in _HOLE.finditer(text):
+        pieces.append(text[at : hole.start()])
+        at = hole.end()
+        if hole[0] in ("{{", "}}"):
+            pieces.append(hole[0][0])
+        elif hole[1] is None:
+            raise ValueError("a lone brace stands in the format; write it twice")
+        elif len(hole[1]) > 4 or int(hole[1]) >= len(values):
+            raise ValueError(f"the format asks for argument {{{hole[1]}}}, {len(values)} are given")
+        else:
+            shown = _formatted(values[int(hole[1])], hole[3] or "")
+            width = int(hole[2] or 0)
+            pieces.append(shown.rjust(width) if width >= 0 else shown.ljust(-width))
+    return joined([*pieces, text[at:]])
+
+
+def _formatted(value: Any, pattern: str) -> str:
+    if not pattern:
+        return as_text(value)
+    found = re.fullmatch(r"([dDxXnNfF])([0-9]{0,2})|(0+)", pattern)
+    if not found or isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"the format `{pattern}` is not supported for {kind_of(value)}")
+    digits = len(found[3] or "") or int(found[2] or 0)
+    match (found[1] or "d").lower():
+        case "x":
+            return f"{value:0{digits}{found[1]}}"
+        case "n" | "f":
+            return f"{value:{',' if found[1].lower() == 'n' else ''}.{int(found[2] or 2)}f}"
+    return f"-{-value:0{digits}}" if value < 0 else f"{value:0{digits}}"
+
+
+def _replace(arguments: Arguments) -> str:
+    text, old, new = (needs_string(argument, "every argument") for argument in arguments)
+    if not old:
+        raise ValueError("the text to look for is empty")
+    if len(text) + text.count(old) * (len(new) - len(old)) > MAXIMUM_TEXT:
+        raise ValueError(f"the text would be longer than {MAXIMUM_TEXT} characters")
+    return text.replace(old, new)
+
+
+def _substring(arguments: Arguments) -> str:
+    text, start = needs_string(arguments[0], "the text"), needs_int(arguments[1], "the start")
+    length = needs_int(arguments[2], "the length") if len(arguments) > 2 else len(text) - start
+    if start < 0 or length < 0 or start + length > len(text):
+        raise ValueError(f"the text has {len(text)} characters; {length} from {start} on are asked for")
+    return text[start : start + length]
+
+
+def _split(arguments: Arguments) -> list[str]:
+    text, marks = needs_string(arguments[0], "the text"), arguments[1]
+    marks = [needs_string(mark, "every delimiter") for mark in (marks if isinstance(marks, list) else [marks])]
+    marks = [re.escape(mark) for mark in marks if mark]
+    return re.split("|".join(sorted(marks, key=len, reverse=True)), text) if marks else [text]
+
+
+def _join(arguments: Arguments) -> str:
+    return joined([as_text(item) for item in array_in(arguments[0])], needs_string(arguments[1], "the delimiter"))
+
+
+def _index_of(arguments: Arguments, *, from_end: bool = False) -> int:
+    where, what = arguments
+    if isinstance(where, str):
+        folded, wanted = where.lower(), as_text(what).lower()
+        return folded.rfind(wanted) if from_end else folded.find(wanted)
+    places = [index for index, item in enumerate(array_in(where)) if same(item, what)]
+    return (places[-1] if from_end else places[0]) if places else -1
+
+
+def _pad_left(arguments: Arguments) -> str:
+    width = needs_int(arguments[1], "the width")
+    mark = needs_string(arguments[2], "the padding") if len(arguments) > 2 else " "
+    if not 0 <= width <= MAXIMUM_TEXT or len(mark) != 1:
+        raise ValueError("the width is out of range, or the padding is not one character")
+    return as_text(arguments[0]).rjust(width, mark)
+
+
+def _json(arguments: Arguments) -> Any:
+    text = needs_string(arguments[0], "the argument")
+    try:
+        return read_json(text, file_name="the text")
+    except TemplateInvalid as error:
+        raise ValueError(f"{error.mistakes[0].path}: {error.mistakes[0].message}") from None
+
+
+def _from_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        raise ValueError("the text is not base64 of UTF-8 text") from None
+
+
+def _data_uri(text: str) -> str:
+    return f"data:text/plain;charset=utf8;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _uri(arguments: Arguments) -> str:
+    base, relative = (needs_string(argument, "every argument") for argument in arguments)
+    return urljoin(base, relative)
+
+
+def _lower(value: Any) -> str:
+    return needs_string(value, "every argument").lower()
+
+
+def _string(value: Any) -> str:
+    return as_text(value) if value is None or isinstance(value, bool) else json_text(value)
+
+
+def _text(change: Callable[[str], Any]) -> Function:
+    return lambda arguments: change(needs_string(arguments[0], "the argument"))
+
+
+TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
+    "base64": (1, 1, _text(lambda text: base64.b64encode(text.encode()).decode())),
+    "base64tojson": (1, 1, _text(lambda text: _json([_from_base64(text)]))),
+    "base64tostring": (1, 1, _text(_from_base64)),
+    "datauri": (1, 1, _text(_data_uri)),
+    "endswith": (2, 2, lambda given: _lower(given[0]).endswith(_lower(given[1]))),
+    "format": (1, 1000, _format),
+    "indexof": (2, 2, _index_of),
+    "join": (2, 2, _join),
+    "json": (1, 1, _json),
+    "lastindexof": (2, 2, lambda given: _index_of(given, from_end=True)),
+    "padleft": (2, 3, _pad_left),
+    "replace": (3, 3, _replace),
+    "split": (2, 2, _split),
+    "startswith": (2, 2, lambda given: _lower(given[0]).startswith(_lower(given[1]))),
+    "string": (1, 1, lambda given: given[0] if isinstance(given[0], str) else _string(given[0])),
+    "substring": (2, 3, _substring),
+    "tolower": (1, 1, _text(str.lower)),
+    "toupper": (1, 1, _text(str.upper)),
+    "trim": (1, 1, _text(str.strip)),
+    "uri": (2, 2, _uri),
+    "uricomponent": (1, 1, _text(lambda text: quote(text, safe="-_.~"))),
+    "uricomponenttostring": (1, 1, _text(unquote)),
+}

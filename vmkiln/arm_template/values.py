@@ -1,0 +1,98 @@
+"""What ARM functions share: the kinds of value they ask for, members, equality, and limits on what they may make.
+
+All raise ValueError, which says what is wrong and not where: the place is added by arm_evaluation.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vmkiln.arm_template.plain_text import MAXIMUM_TEXT
+
+MAXIMUM_ITEMS = 100_000
+
+Arguments = Sequence[Any]
+Function = Callable[[Arguments], Any]
+
+
+def needs_string(value: Any, what: str) -> str:
+    """`value` if it is a string. Raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be a string, not {kind_of(value)}")
+    return value
+
+
+def needs_int(value: Any, what: str) -> int:
+    """`value` if it is a whole number. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{what} must be a whole number, not {kind_of(value)}")
+    return value
+
+
+def needs_bool(value: Any, what: str) -> bool:
+    """`value` if it is true or false. Raises ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} must be true or false, not {kind_of(value)}")
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for a message."""
+    names = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
+    return "null" if value is None else names.get(type(value), "an object" if isinstance(value, dict) else "a lambda")
+
+
+def member_of(value: Any, key: Any) -> tuple[Any] | None:
+    """The member or element of that key, in a tuple of one, or None; members go without regard to case."""
+    if isinstance(value, dict) and isinstance(key, str):
+        if key in value:
+            return (value[key],)
+        folded = key.lower()
+        return next(((item,) for name, item in value.items() if name.lower() == folded), None)
+    if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(value):
+        return (value[key],)
+    return None
+
+
+def member(body: Mapping[str, Any], name: str) -> Any:
+    """The member of that name, whatever its case; None if there is none."""
+    return next((value for key, value in body.items() if key.lower() == name.lower()), None)
+
+
+def index_value(value: Any, key: Any, is_safe: bool) -> Any:
+    """`value[key]`; null if `is_safe` and there is none. Raises ValueError."""
+    found = member_of(value, key)
+    if found:
+        return found[0]
+    if is_safe:
+        return None
+    if isinstance(value, list):
+        raise ValueError(f"the array has {len(value)} elements and none at {key!r}")
+    if isinstance(value, dict):
+        known = ", ".join(list(value)[:12]) or "none"
+        raise ValueError(f"the object has no member {key!r}; it has {known}")
+    raise ValueError(f"the member {key!r} is asked of {kind_of(value)}")
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values are equal: true is not 1, strings go with regard to case."""
+    if isinstance(left, bool) != isinstance(right, bool):
+        return False
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    return bool(left == right)
+
+
+def joined(texts: Sequence[str], between: str = "") -> str:
+    """The texts, one after the other. Raises ValueError if that would be too long."""
+    if sum(len(text) + len(between) for text in texts) > MAXIMUM_TEXT:
+        raise ValueError(f"the text would be longer than {MAXIMUM_TEXT} characters")
+    return between.join(texts)
+
+
+def array_in(value: Any) -> list[Any]:
+    """`value` if it is an array. Raises ValueError."""
+    if not isinstance(value, list):
+        raise ValueError(f"expected an array, not {kind_of(value)}")
+    return value

@@ -1,0 +1,89 @@
+"""`vmkiln host`: the build hosts of this machine's database, or of a fleet's."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError, VmkilnError
+from vmkiln.preparation import opened_store
+from vmkiln.settings import read_settings
+from vmkiln.store.database import Store
+from vmkiln.store.rows import HostRow
+
+WAIT_SECONDS = 1.0
+app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what they have, how one is taken out.")
+NameArgument = Annotated[str, typer.Argument(help="The host's name.")]
+
+
+def _found(store: Store, name: str) -> HostRow:
+    for host in store.hosts.all():
+        if host.name == name:
+            return host
+    raise InputError(f"there is no host named {name}", hint="`vmkiln host list` shows them")
+
+
+def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
+    runs = [placed.run_id for placed in store.hosts.placed(boot=host.boot)]
+    return {"state": host.state_at(now), **asdict(host), "runs": runs}
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List build hosts with what they have and how many runs they go through."""
+    with opened_store(read_settings(), say) as store:
+        now = store.hosts.now()
+        told = [_told(store, host, now=now) for host in store.hosts.all()]
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for host in told:
+        what = f"{host['cpus']} CPUs, {host['memory_mib']} MiB, {host['architecture']}"
+        where = f", {host['region']}" if host["region"] else ""
+        runs = host["runs"]
+        count = len(runs) if isinstance(runs, list) else 0
+        typer.echo(
+            f"{host['name']:<24} {host['state']:<9} {what}, {host['isolation_level'] or 'not tried yet'}{where}; "
+            f"{count} run{'' if count == 1 else 's'}"
+        )
+
+
+@app.command()
+def show(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Show a build host and the runs it has."""
+    with opened_store(read_settings(), say) as store:
+        told = _told(store, _found(store, name), now=store.hosts.now())
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for key, value in told.items():
+        typer.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def drain(
+    name: NameArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the runs it has are over.")] = False,
+) -> None:
+    """Give a host nothing new; what it has goes on. It stays so when it starts again, until `undrain`."""
+    with opened_store(read_settings(), say) as store:
+        store.hosts.drain(name, is_draining=True)
+        say(f"{name} gets no new runs")
+        while wait and (count := len(store.hosts.placed(boot=_found(store, name).boot))):
+            host = _found(store, name)
+            if host.state_at(store.hosts.now()) == "Dead":
+                raise VmkilnError(f"{name} died with {count} runs, which other hosts take over")
+            say(f"{count} run{'' if count == 1 else 's'} left")
+            time.sleep(WAIT_SECONDS)
+
+
+@app.command()
+def undrain(name: NameArgument) -> None:
+    """Let a host take runs again."""
+    with opened_store(read_settings(), say) as store:
+        store.hosts.drain(name, is_draining=False)
+    say(f"{name} takes runs again")

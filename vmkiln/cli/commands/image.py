@@ -1,0 +1,223 @@
+"""`vmkiln image list`, `catalogue`, `show`, `export`, `boot` and `delete`; `vmkiln prepare`."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
+from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.host.console_boot import boot_with_console
+from vmkiln.host.qemu import Disk
+from vmkiln.images import gallery, image_store
+from vmkiln.images.image_export import FORMATS, export_image
+from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.platform_images.image_cache import cached_images
+from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.preparation import opened_store, prepared_host
+from vmkiln.settings import read_settings
+from vmkiln.sharing.shared_storage import shared_storage
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ImageRow
+from vmkiln.template.source import PlatformImageSource
+
+BOOT_MEMORY_MIB = 2048
+app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
+ImageArgument = Annotated[str, typer.Argument(help="An image's ARM id, or the end of it (`hello-linux`).")]
+
+
+def find_image(store: Store, text: str) -> ImageRow:
+    """The image whose id is, or ends with, `text`. Raises: `ImageNotFound`, `InputError` for more than one."""
+    if "/versions/" in text.lower():
+        return gallery.find_version(store, text)
+    rows = [row for row in store.images.list() if row.key == text.lower() or row.key.endswith("/" + text.lower())]
+    if not rows:
+        raise ImageNotFound(f"there is no image `{text}`", hint="`vmkiln image list` shows them")
+    if len(rows) > 1:
+        raise InputError(f"more than one image ends with `{text}`", hint="give the whole id")
+    return rows[0]
+
+
+def _here(store: Store, row: ImageRow) -> ImageRow:
+    """The image with its file on this machine, which another host of a fleet may have made."""
+    shared = shared_storage(read_settings(), store)
+    return row if shared is None else shared.images.fetch(row)
+
+
+def _as_data(row: ImageRow) -> dict[str, Any]:
+    return {**asdict(row), "path": str(row.path), "created": row.created.isoformat()}
+
+
+@app.command("list")
+def list_(
+    cache: Annotated[bool, typer.Option("--cache", help="The cached platform images instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List images, the newest first."""
+    settings = read_settings()
+    if cache:
+        found = cached_images(settings.image_cache)
+        if as_json:
+            typer.echo(json.dumps([asdict(image) for image in found], default=str))
+            return
+        for image in found:
+            typer.echo(f"{image.created:%Y-%m-%d %H:%M}  {image.name}:{image.exact_version}  {image.path}")
+        return
+    with opened_store(settings, say) as store:
+        rows = store.images.list()
+    if as_json:
+        typer.echo(json.dumps([_as_data(row) for row in rows]))
+        return
+    for row in rows:
+        typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")
+
+
+@app.command()
+def catalogue(as_json: JsonOption = False) -> None:
+    """List the platform images a template can name."""
+    entries = read_catalogue(read_settings().catalogue)
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries.entries.values()]))
+        return
+    for name in entries.names():
+        typer.echo(name)
+
+
+@app.command()
+def show(image: ImageArgument, as_json: JsonOption = False) -> None:
+    """Show an image: its file, digest, tags, source."""
+    with opened_store(read_settings(), say) as store:
+        data = _as_data(find_image(store, image))
+    if as_json:
+        typer.echo(json.dumps(data))
+        return
+    for name, value in data.items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def export(
+    image: ImageArgument,
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    format_: Annotated[
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; else by the file's name.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+) -> None:
+    """Write an image to a file as qcow2, raw or fixed VHD."""
+    with opened_store(read_settings(), say) as store:
+        row = _here(store, find_image(store, image))
+
+    def progress(chunk: bytes) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(chunk.decode(errors="replace"))
+            sys.stderr.flush()
+
+    run_to_end(export_image(row, target, target_format=format_, may_overwrite=force, progress=progress))
+    typer.echo(f"wrote {target} ({target.stat().st_size >> 20} MiB)")
+
+
+@app.command()
+def boot(
+    image: ImageArgument,
+    memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
+) -> None:
+    """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
+    with opened_store(read_settings(), say) as store:
+        row = _here(store, find_image(store, image))
+    disk_format = "raw" if row.format == "vhd" else row.format
+    boot_disk(row.path, disk_format, generation=row.generation, memory_mib=memory)
+
+
+def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int = BOOT_MEMORY_MIB) -> None:
+    """Start a disk with its console here; exits with QEMU's status."""
+
+    async def start() -> int:
+        settings = read_settings()
+        with opened_store(settings, say) as store:
+            async with prepared_host(settings, store, say) as host:
+                return await boot_with_console(
+                    Disk(path, disk_format, read_only=True),
+                    workplace=settings.home / "booting",
+                    accelerator=host.accelerator,
+                    memory_mib=memory_mib,
+                    cpus=1,
+                    firmware=host.firmware if generation == 2 else None,
+                )
+
+    raise typer.Exit(run_to_end(start()))
+
+
+@app.command()
+def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete an image and its file."""
+    with opened_store(read_settings(), say) as store:
+        row = find_image(store, image)
+        if not yes:
+            typer.confirm(f"delete {row.artifact_id}?", abort=True)
+        image_store.remove(row, store)
+        if (shared := shared_storage(read_settings(), store)) is not None:
+            shared.delete_image(row)
+    typer.echo(f"deleted {row.artifact_id}")
+
+
+def prepare(
+    template: Annotated[
+        Path | None, typer.Argument(help="Also get the platform image that this template starts from.")
+    ] = None,
+    platform_image: Annotated[
+        list[str] | None,
+        typer.Option("--platform-image", metavar="PUBLISHER:OFFER:SKU[:VERSION]", help="Also get this platform image."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Get the platform image anew.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make ready what builds need: the container image, the accelerator's verdict, platform images."""
+    references = [_reference(text) for text in platform_image or ()]
+    if template is not None:
+        resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
+        source = resolved.image_template.properties.source
+        if isinstance(source, PlatformImageSource):
+            references.append(PlatformImageReference(source.publisher, source.offer, source.sku, source.version))
+
+    async def work() -> dict[str, Any]:
+        settings = read_settings()
+        with opened_store(settings, say) as store:
+            async with prepared_host(settings, store, say) as host:
+                result: dict[str, Any] = {
+                    "container_image": str(host.container_image.disk.parent),
+                    "accelerator": str(host.accelerator),
+                    "isolation_level": host.isolation_level,
+                }
+                for reference in references:
+                    image = await obtain_platform_image(
+                        reference,
+                        cache_directory=settings.image_cache,
+                        user_catalogue=settings.catalogue,
+                        progress=say,
+                        refresh=refresh,
+                    )
+                    result["platform_image"] = {
+                        **{name: str(value) for name, value in asdict(image).items()},
+                        "accelerator": str(host.accelerator),
+                    }
+                return result
+
+    result = run_to_end(work())
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    for name, value in result.items():
+        typer.echo(f"{name}: {value['path'] if isinstance(value, dict) else value}")
+
+
+def _reference(text: str) -> PlatformImageReference:
+    parts = text.split(":")
+    if len(parts) not in {3, 4} or not all(parts):
+        raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")
+    return PlatformImageReference(*parts)

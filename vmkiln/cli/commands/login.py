@@ -1,0 +1,190 @@
+"""`vmkiln login`, `logout`, `context` and `rest`: which service the command line talks to, and a request to it.
+
+Secrets come from standard input or a prompt, never from the command line, where others could read them.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from vmkiln.cli.arm_client import ArmClient, of_this_machine, opened_client, remote_client
+from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
+from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError
+from vmkiln.settings import Settings, read_settings
+
+MOST_SECRET_LETTERS = 16_384
+LOGIN_API_VERSION = "2022-12-01"
+METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
+context_app = typer.Typer(no_args_is_help=True, help="The services that the command line knows.")
+NameArgument = Annotated[str, typer.Argument(help="The context's name; the one in use when left out.")]
+
+
+def login(
+    url: Annotated[str, typer.Argument(help="The service's URL; the service of this machine when left out.")] = "",
+    name: Annotated[str, typer.Option(help="The context's name; the URL's host when left out.")] = "",
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="The authority to trust beside the system's (PEM).")
+    ] = None,
+    app_id: Annotated[str, typer.Option(help="A service principal's application id.")] = "",
+    is_secret: Annotated[bool, typer.Option("--secret-stdin", help="Read its secret from standard input.")] = False,
+    is_token: Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input.")] = False,
+) -> None:
+    """Log in to a service, and use it from now on."""
+    if url:
+        context = _asked_for(url, ca_file, app_id, is_secret=is_secret, is_token=is_token)
+    elif ca_file or app_id or is_secret or is_token:
+        raise InputError("these options need the service's URL", hint="vmkiln login URL ...")
+    else:
+        context = of_this_machine(read_settings())
+    run_to_end(_try(context))
+    path = contexts_file(os.environ)
+    name = name or httpx.URL(context.url).host
+    write_contexts(path, read_contexts(path).with_context(name, context))
+    say(f"logged in to {context.url}; the context `{name}` is in use")
+
+
+def _asked_for(url: str, ca_file: Path | None, app_id: str, *, is_secret: bool, is_token: bool) -> Context:
+    """The context that the options describe. Raises: `InputError` naming every mistake."""
+    mistakes = []
+    if is_token == bool(app_id):
+        mistakes.append("give either --app-id with --secret-stdin, or --token-stdin")
+    if is_secret and not app_id:
+        mistakes.append("--secret-stdin needs --app-id")
+    address, authority = "", ""
+    try:
+        address = service_url(url)
+    except InputError as error:
+        mistakes.append(error.message)
+    try:
+        authority = ca_file.read_text() if ca_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        mistakes.append(f"--ca-file: {ca_file} cannot be read: {error}")
+    if mistakes:
+        raise InputError("; ".join(mistakes))
+    secret = _typed("token" if is_token else "secret", is_piped=is_token or is_secret)
+    if is_token:
+        return Context(address, authority=authority, token=secret)
+    return Context(address, authority=authority, app_id=app_id, secret=secret)
+
+
+def service_url(text: str) -> str:
+    """A service's URL in its plain form, without a slash at its end; pure. Raises: `InputError`."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InputError(f"`{text}` is not a URL: {error}") from error
+    if url.scheme != "https" or not url.host or url.userinfo or url.query or url.fragment or url.path != "/":
+        raise InputError(f"`{text}` is not a service's URL; write https://HOST:PORT")
+    return str(url).rstrip("/")
+
+
+def _typed(what: str, *, is_piped: bool) -> str:
+    if is_piped or not sys.stdin.isatty():
+        value = sys.stdin.read(MOST_SECRET_LETTERS).strip()
+    else:
+        value = str(typer.prompt(what, hide_input=True, err=True))
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise InputError(f"standard input has no {what}")
+    return value
+
+
+async def _try(context: Context) -> None:
+    async with remote_client(context) as client:
+        await client.request("GET", "/subscriptions", api_version=LOGIN_API_VERSION)
+
+
+def logout(name: NameArgument = "") -> None:
+    """Forget a context with what it logs in with."""
+    path = contexts_file(os.environ)
+    contexts = read_contexts(path)
+    wanted = name or contexts.current
+    if not wanted:
+        raise InputError("no context is in use", hint="`vmkiln context list` shows those there are")
+    write_contexts(path, contexts.without(wanted))
+    say(f"forgot the context `{wanted}`")
+
+
+@context_app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List contexts; the one in use has a star."""
+    contexts = read_contexts(contexts_file(os.environ))
+    if as_json:
+        found = [_shown(name, context, name == contexts.current) for name, context in sorted(contexts.known.items())]
+        typer.echo(json.dumps(found))
+        return
+    for name, context in sorted(contexts.known.items()):
+        typer.echo(f"{'*' if name == contexts.current else ' '} {name:<24} {context.url}")
+
+
+@context_app.command()
+def use(
+    name: Annotated[str, typer.Argument(help="The context's name.")] = "",
+    is_local: Annotated[bool, typer.Option("--local", help="None: this machine.")] = False,
+) -> None:
+    """Use another context, or with --local none."""
+    if bool(name) == is_local:
+        raise InputError("give either a context's name or --local")
+    path = contexts_file(os.environ)
+    write_contexts(path, read_contexts(path).used(name))
+
+
+@context_app.command()
+def show(name: NameArgument = "") -> None:
+    """Show a context as JSON, without what it logs in with."""
+    contexts = read_contexts(contexts_file(os.environ))
+    wanted = name or contexts.current
+    if not wanted:
+        raise InputError("no context is in use: commands work on this machine", hint="`vmkiln login URL`")
+    typer.echo(json.dumps(_shown(wanted, contexts.find(wanted), wanted == contexts.current)))
+
+
+def _shown(name: str, context: Context, is_current: bool) -> dict[str, Any]:
+    kind = "token" if context.token else "servicePrincipal"
+    return {"name": name, "url": context.url, "login": kind, "appId": context.app_id, "inUse": is_current}
+
+
+def rest(
+    method: Annotated[str, typer.Argument(help="GET, HEAD, PUT, PATCH, POST or DELETE.")],
+    path: Annotated[str, typer.Argument(help="The path from its first `/`, perhaps with a query.")],
+    body: Annotated[Path | None, typer.Option(help="A file with the body (JSON); `-` reads stdin.")] = None,
+    api_version: Annotated[str, typer.Option(help="The api-version, unless the path has one.")] = "2025-10-01",
+    context: Annotated[str, typer.Option(help="The context; the one in use when left out.")] = "",
+) -> None:
+    """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""
+    if method.upper() not in METHODS:
+        raise InputError(f"`{method}` is not a method", hint=f"allowed are {', '.join(METHODS)}")
+    chosen = read_contexts(contexts_file(os.environ)).chosen(context)
+    content = None if body is None else _json_of(body)
+    answer = run_to_end(_ask(read_settings(), chosen, method.upper(), path, content, api_version))
+    if answer.content:
+        typer.echo(answer.text)
+
+
+def _json_of(path: Path) -> Any:
+    try:
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--body: {path} cannot be read: {error}") from error
+
+
+async def _ask(
+    settings: Settings, context: Context | None, method: str, path: str, body: Any, api_version: str
+) -> httpx.Response:
+    async with opened_client(settings, context) as client:
+        return await _to_its_end(client, method, path, body, api_version)
+
+
+async def _to_its_end(client: ArmClient, method: str, path: str, body: Any, api_version: str) -> httpx.Response:
+    first = await client.request(method, path, api_version=api_version, body=body)
+    last = await client.finished(first)
+    if last is not first and method in {"PUT", "PATCH"}:
+        return await client.request("GET", path, api_version=api_version)
+    return last

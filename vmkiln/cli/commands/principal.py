@@ -1,0 +1,136 @@
+"""`vmkiln principal` and `vmkiln role`: who may call the service of this machine, and what they may do."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from vmkiln.api.identity.access_control import ALLOWED
+from vmkiln.api.identity.first_start import service_directory
+from vmkiln.api.identity.issuer import ensure_issuer
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError
+from vmkiln.preparation import opened_store
+from vmkiln.settings import read_settings
+from vmkiln.store.database import Store
+from vmkiln.store.rows import PrincipalRow
+
+app = typer.Typer(no_args_is_help=True, help="Service principals that may log in to the service of this machine.")
+role_app = typer.Typer(
+    no_args_is_help=True, help="Roles: Reader, Contributor or Owner of /, a subscription or a group."
+)
+AppIdArgument = Annotated[str, typer.Argument(help="The principal's application id.")]
+
+
+def _find(store: Store, app_id: str) -> PrincipalRow:
+    found = store.principals.find(app_id)
+    if found is None:
+        raise InputError(f"there is no principal with the application id {app_id}", hint="`vmkiln principal list`")
+    return found
+
+
+@app.command()
+def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> None:
+    """Make a service principal; prints its credentials, this once."""
+    settings = read_settings()
+    issuer = ensure_issuer(service_directory(settings.home))
+    with opened_store(settings, say) as store:
+        principal, secret = store.principals.create(name)
+    typer.echo(
+        json.dumps(
+            {
+                "tenant": issuer.tenant_id,
+                "appId": principal.app_id,
+                "objectId": principal.object_id,
+                "displayName": principal.display_name,
+                "password": secret,
+            }
+        )
+    )
+    say("it may do nothing yet: `vmkiln role assign` gives it a role")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List service principals."""
+    with opened_store(read_settings(), say) as store:
+        rows = store.principals.list()
+    if as_json:
+        found = [{"appId": row.app_id, "objectId": row.object_id, "displayName": row.display_name} for row in rows]
+        typer.echo(json.dumps(found))
+        return
+    for row in rows:
+        typer.echo(f"{row.app_id}  {row.object_id}  {row.display_name}")
+
+
+@app.command()
+def secret(
+    app_id: AppIdArgument,
+    only: Annotated[bool, typer.Option("--only", help="Take the secrets away that it had.")] = False,
+) -> None:
+    """Give a principal another secret; printed this once."""
+    with opened_store(read_settings(), say) as store:
+        found = _find(store, app_id)
+        if only:
+            store.principals.remove_secrets(found.app_id)
+        typer.echo(store.principals.add_secret(found.app_id))
+
+
+@app.command()
+def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it is for.")] = "") -> None:
+    """Make a token that speaks for a principal; printed this once."""
+    with opened_store(read_settings(), say) as store:
+        typer.echo(store.principals.add_token(_find(store, app_id).object_id, name))
+
+
+@app.command()
+def delete(app_id: AppIdArgument) -> None:
+    """Remove a principal with its secrets, tokens and roles; what it holds is refused at once."""
+    with opened_store(read_settings(), say) as store:
+        store.principals.remove(_find(store, app_id).app_id)
+
+
+@role_app.command("assign")
+def assign(
+    role: Annotated[str, typer.Argument(help="Reader, Contributor or Owner.")],
+    app_id: Annotated[str, typer.Argument(help="The application id; with --object the object id of anybody.")],
+    scope: Annotated[str, typer.Option(help="/, /subscriptions/ID or /subscriptions/ID/resourceGroups/NAME.")] = "/",
+    is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
+) -> None:
+    """Give a principal a role."""
+    known = {name.lower(): name for name in ALLOWED}
+    if role.lower() not in known:
+        raise InputError(f"`{role}` is not a role", hint=f"allowed are {', '.join(known.values())}")
+    segments = scope.strip("/").split("/") if scope.strip("/") else []
+    words = [word.lower() for word in segments[::2]]
+    if words not in ([], ["subscriptions"], ["subscriptions", "resourcegroups"]) or len(segments) % 2:
+        raise InputError(
+            f"--scope: `{scope}` is not a scope",
+            hint="allowed are /, /subscriptions/ID and /subscriptions/ID/resourceGroups/NAME",
+        )
+    with opened_store(read_settings(), say) as store:
+        object_id = app_id if is_object else _find(store, app_id).object_id
+        row = store.principals.assign(object_id, known[role.lower()], scope)
+    typer.echo(row.assignment_id)
+
+
+@role_app.command("list")
+def list_roles(as_json: JsonOption = False) -> None:
+    """List who has which role where."""
+    with opened_store(read_settings(), say) as store:
+        rows = store.principals.list_roles()
+    if as_json:
+        found = [{"id": r.assignment_id, "objectId": r.object_id, "role": r.role, "scope": r.scope} for r in rows]
+        typer.echo(json.dumps(found))
+        return
+    for row in rows:
+        typer.echo(f"{row.assignment_id}  {row.object_id}  {row.role:<12} {row.scope}")
+
+
+@role_app.command("remove")
+def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignment's id.")]) -> None:
+    """Take a role away."""
+    with opened_store(read_settings(), say) as store:
+        if not store.principals.unassign(assignment_id):
+            raise InputError(f"there is no role assignment {assignment_id}", hint="`vmkiln role list` shows them")

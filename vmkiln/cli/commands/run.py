@@ -1,0 +1,125 @@
+"""`vmkiln run list`, `show` and `logs`."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmkiln.cli.commands.build import print_summary
+from vmkiln.cli.output import newest_or, say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError
+from vmkiln.fleet.admission import Place
+from vmkiln.fleet.run_queue import queue_of
+from vmkiln.harmless_text import harmless
+from vmkiln.preparation import opened_store
+from vmkiln.run.run_summary import summary_of
+from vmkiln.run_state import TERMINAL_STATES, RunState
+from vmkiln.settings import read_settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.customization_log import lines_from
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.database import Store
+
+FOLLOW_SECONDS = 0.1
+app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
+RunArgument = Annotated[str, typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.")]
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, as_json: JsonOption = False
+) -> None:
+    """List runs, the newest first."""
+    with opened_store(read_settings(), say) as store:
+        rows = store.runs.list(limit=limit)
+        waits = any(row.state == RunState.QUEUED for row in rows)
+        queue = {place.run_id: place for place in _queue(store)} if waits else {}
+        if as_json:
+            found = [summary_of(store, row.run_id) for row in rows]
+            for summary in found:
+                if place := queue.get(summary["run_id"]):
+                    summary["queue"] = {"position": place.position, "reason": place.reason}
+            typer.echo(json.dumps(found))
+            return
+        for row in rows:
+            seconds = f"{(row.ended - row.started).total_seconds():.0f} s" if row.ended else row.sub_state
+            typer.echo(
+                f"{row.run_id[:8]}  {row.started:%Y-%m-%d %H:%M:%S}  {row.state:<18} {seconds:>12}  {row.template_name}"
+                + _waiting_text(queue.get(row.run_id))
+                + (f"  (attempt {attempt})" if (attempt := row.attempt) > 1 else "")
+            )
+
+
+def _queue(store: Store) -> list[Place]:
+    settings = read_settings()
+    return queue_of(settings, store)
+
+
+def _waiting_text(place: Place | None) -> str:
+    return f"  (place {place.position}: {place.reason or 'starts when the service looks'})" if place else ""
+
+
+@app.command()
+def show(
+    run_id: RunArgument = "",
+    last: Annotated[bool, typer.Option("--last", help="The newest run (the default).")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: state, outputs, where its time went."""
+    with opened_store(read_settings(), say) as store:
+        summary = summary_of(store, newest_or(store, "" if last else run_id))
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    print_summary(summary)
+    typer.echo(f"  staging resource group: {summary['staging_group']}")
+    for name, value in summary["facts"].items():
+        typer.echo(f"  {name}: {value}")
+
+
+@app.command()
+def logs(
+    run_id: RunArgument = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    validation: Annotated[bool, typer.Option("--validation", help="validation.log instead.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The stored bytes, control sequences and all.")] = False,
+) -> None:
+    """Print a run's customization log; with -f, follow it live."""
+    with opened_store(read_settings(), say) as store:
+        path = _log_path(store, newest_or(store, run_id), validation=validation)
+        position = 0
+        while True:
+            is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
+            position = _print_from(path, position, raw=raw)
+            if is_over or not follow:
+                break
+            time.sleep(FOLLOW_SECONDS)
+    if not path.exists():
+        raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
+
+
+def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
+    settings = read_settings()
+    group = store.runs.find(run_id).staging_group
+    if not group:
+        raise InputError(f"run {run_id[:8]} has no log: it ended before its staging resource group was made")
+    account = staging_resource_group.storage_account_of(
+        settings.staging, staging_resource_group.find(store, group, with_deleted=True)
+    )
+    return account.directory / LOGS / run_id / ("validation.log" if validation else "customization.log")
+
+
+def _print_from(path: Path, position: int, *, raw: bool) -> int:
+    """Print the whole lines behind `position`; returns where they end."""
+    for line, end in lines_from(path, position):
+        if raw:
+            sys.stdout.buffer.write(line)
+        else:
+            sys.stdout.write(harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")) + "\n")
+        position = end
+    sys.stdout.flush()
+    return position

@@ -1,0 +1,121 @@
+"""`vmkiln staging list`, `show`, `boot` and `delete`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vmkiln.cli.commands.image import boot_disk
+from vmkiln.cli.output import newest_or, say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError
+from vmkiln.preparation import opened_store
+from vmkiln.run.cleaning_up import KEPT_DISK, VIRTUAL_MACHINES
+from vmkiln.settings import read_settings
+from vmkiln.sharing.shared_storage import shared_storage
+from vmkiln.staging import staging_resource_group
+from vmkiln.store.database import Store
+from vmkiln.store.rows import StagingGroupRow
+
+app = typer.Typer(no_args_is_help=True, help="Staging resource groups and what is in them.")
+GroupArgument = Annotated[str, typer.Argument(help="A group's name, or the beginning of it.")]
+
+
+@app.command("list")
+def list_(
+    with_deleted: Annotated[bool, typer.Option("--all", help="Deleted groups too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List staging resource groups, the newest first."""
+    with opened_store(read_settings(), say) as store:
+        rows = store.staging.list_groups(with_deleted=with_deleted)
+        if as_json:
+            typer.echo(json.dumps([_as_data(store, row) for row in rows]))
+            return
+        for row in rows:
+            alive = sum(resource.state != "deleted" for resource in store.staging.resources_of(row.name))
+            state = "deleted" if row.deleted else f"{alive} resources"
+            typer.echo(f"{row.created:%Y-%m-%d %H:%M:%S}  {state:<12}  {row.name}")
+
+
+@app.command()
+def show(
+    group: GroupArgument = "",
+    last: Annotated[bool, typer.Option("--last", help="The newest run's group (the default).")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a group: its tags, every resource that was in it, and the blobs that are left."""
+    with opened_store(read_settings(), say) as store:
+        row = _find(store, "" if last else group)
+        data = _as_data(store, row)
+    if as_json:
+        typer.echo(json.dumps(data))
+        return
+    typer.echo(row.name)
+    for name, value in row.tags.items():
+        typer.echo(f"  tag {name}: {value}")
+    for resource in data["resources"]:
+        typer.echo(f"  {resource['state']:<8} {resource['type']} {resource['name']}")
+    for blob in data["blobs"]:
+        typer.echo(f"  blob {blob}")
+    left = [resource for resource in data["resources"] if _is_temporary(resource)]
+    typer.echo(f"  {len(left)} temporary resources are left" if left else "  nothing temporary is left")
+
+
+def _is_temporary(resource: dict[str, Any]) -> bool:
+    return bool(resource["state"] != "deleted" and resource["type"] != staging_resource_group.STORAGE_ACCOUNT)
+
+
+def _find(store: Store, group: str) -> StagingGroupRow:
+    name = group or store.runs.find(newest_or(store, "")).staging_group
+    if not name:
+        raise InputError("the newest run has no staging resource group")
+    return staging_resource_group.find(store, name)
+
+
+def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
+    account = staging_resource_group.storage_account_of(read_settings().staging, row)
+    return {
+        "name": row.name,
+        "run_id": row.run_id,
+        "tags": row.tags,
+        "created": row.created.isoformat(),
+        "deleted": row.deleted.isoformat() if row.deleted else None,
+        "storage_account": row.storage_account,
+        "directory": str(account.directory),
+        "blobs": account.blobs() if account.directory.is_dir() else [],
+        "resources": [
+            {"type": item.type, "name": item.name, "state": item.state, "detail": item.detail}
+            for item in store.staging.resources_of(row.name)
+        ],
+    }
+
+
+@app.command()
+def boot(group: GroupArgument) -> None:
+    """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
+    with opened_store(read_settings(), say) as store:
+        row = _find(store, group)
+        machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINES]
+        kept = [item for item in machines if item.state == "exists"]
+    disk = read_settings().staging / row.name / KEPT_DISK
+    if not kept or not disk.exists():
+        raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
+    boot_disk(Path(str(disk)), "qcow2", generation=int(kept[0].detail.get("generation", 1)))
+
+
+@app.command()
+def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a group with its storage account: logs, scripts, VHDs, a kept VM."""
+    with opened_store(read_settings(), say) as store:
+        row = _find(store, group)
+        if not yes:
+            typer.confirm(f"delete {row.name} with its logs and VHDs?", abort=True)
+        vhds = [image for image in store.images.list() if image.path.is_relative_to(read_settings().staging / row.name)]
+        for image in vhds:
+            store.images.remove(image.artifact_id)
+        staging_resource_group.delete(read_settings().staging, store, row)
+        if (shared := shared_storage(read_settings(), store)) is not None:
+            shared.delete_group(row.name)
+    typer.echo(f"deleted {row.name}")

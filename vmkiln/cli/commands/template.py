@@ -1,0 +1,260 @@
+"""`vmkiln template`: image templates of the service in use, or of this machine: create, run, follow, cancel, delete.
+
+Each command is requests to the API. Without a service, the same application answers in this process, and a run lasts as
+long as the command.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+
+from vmkiln.cli.arm_client import ArmClient, opened_client
+from vmkiln.cli.contexts import contexts_file, read_contexts
+from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption, ParametersOption, TemplateArgument, read_template
+from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
+from vmkiln.harmless_text import harmless
+from vmkiln.settings import read_settings
+
+API_VERSION = "2025-10-01"
+GROUPS_API_VERSION = "2024-03-01"
+TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
+OLDEST_API_VERSION = "2020-02-14"
+ENVELOPE = {"location", "tags", "identity", "properties"}
+RUNS = "providers/Vmkiln.Builds/runs"
+GOING_ON = {"Queued", "Running", "Canceling"}
+FOLLOW_SECONDS = 0.5
+
+app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
+NameArgument = Annotated[str, typer.Argument(help="The template's name.")]
+GroupOption = Annotated[str, typer.Option("--resource-group", "-g", help="Its resource group.")]
+SubscriptionOption = Annotated[
+    str,
+    typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
+]
+ContextOption = Annotated[str, typer.Option(help="The context; the one in use when left out.")]
+Work = Callable[[ArmClient, str], Awaitable[Any]]
+
+
+def _do(work: Work, *, subscription: str, context: str) -> Any:
+    """Do something as a client of the context's service, with the id of the subscription."""
+    chosen = read_contexts(contexts_file(os.environ)).chosen(context)
+
+    async def all_of_it() -> Any:
+        async with opened_client(read_settings(), chosen) as client:
+            return await work(client, f"/subscriptions/{subscription or await _first_subscription(client)}")
+
+    return run_to_end(all_of_it())
+
+
+async def _first_subscription(client: ArmClient) -> str:
+    found = (await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION)).json()["value"]
+    if not found:
+        raise InputError("you have no role in any subscription", hint="name one with --subscription, or ask for a role")
+    return str(found[0]["subscriptionId"])
+
+
+def _id(scope: str, group: str, name: str) -> str:
+    return f"{scope}/resourceGroups/{group}/{TYPE}/{name}"
+
+
+async def _get(client: ArmClient, path: str) -> Any:
+    return (await client.request("GET", path, api_version=API_VERSION)).json()
+
+
+@app.command()
+def create(
+    name: NameArgument,
+    template: TemplateArgument,
+    group: GroupOption,
+    parameters: ParametersOption = None,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+) -> None:
+    """Create a template, and its resource group when it is not there; waits until it is provisioned."""
+
+    async def work(client: ArmClient, scope: str) -> Any:
+        subscription_id = scope.rpartition("/")[2]
+        read = read_template(template, parameters, resource_group=group, subscription=subscription_id)
+        await _ensure_group(client, f"{scope}/resourceGroups/{group}", read.image_template.location)
+        path = _id(scope, group, name)
+        body = {key: value for key, value in read.resolved.items() if key in ENVELOPE}
+        version = read.api_version if read.api_version >= OLDEST_API_VERSION else API_VERSION
+        await client.finished(await client.request("PUT", path, api_version=version, body=body))
+        return await _get(client, path)
+
+    typer.echo(json.dumps(_do(work, subscription=subscription, context=context), indent=2))
+
+
+async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None:
+    try:
+        await client.request("GET", group_id, api_version=GROUPS_API_VERSION)
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        await client.request("PUT", group_id, api_version=GROUPS_API_VERSION, body={"location": location})
+        say(f"made the resource group {group_id.rpartition('/')[2]}")
+
+
+@app.command("list")
+def list_(subscription: SubscriptionOption = "", as_json: JsonOption = False, context: ContextOption = "") -> None:
+    """List the templates of a subscription, each with its last run."""
+
+    async def work(client: ArmClient, scope: str) -> Any:
+        found, path = [], f"{scope}/{TYPE}"
+        while path:
+            page = await _get(client, path)
+            found += page["value"]
+            path = page.get("nextLink") or ""
+        return found
+
+    found = _do(work, subscription=subscription, context=context)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for item in found:
+        last = item["properties"].get("lastRunStatus") or {}
+        state = " ".join(str(last[key]) for key in ("runState", "runSubState") if last.get(key)) or "never run"
+        group = item["id"].split("/")[4]
+        typer.echo(f"{group:<24} {item['name']:<32} {item['properties']['provisioningState']:<12} {state}")
+
+
+@app.command()
+def show(
+    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+) -> None:
+    """Show a template as JSON."""
+
+    async def work(client: ArmClient, scope: str) -> Any:
+        return await _get(client, _id(scope, group, name))
+
+    typer.echo(json.dumps(_do(work, subscription=subscription, context=context), indent=2))
+
+
+@app.command()
+def run(
+    name: NameArgument,
+    group: GroupOption,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the log; needs a service.")] = False,
+    as_json: JsonOption = False,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+) -> None:
+    """Run a template and follow its log to the end; exit code 1 when the run did not succeed."""
+
+    async def work(client: ArmClient, scope: str) -> Any:
+        if no_wait and client.is_embedded:
+            raise InputError("--no-wait needs a service", hint="`vmkiln serve`, or `vmkiln login URL`")
+        path = _id(scope, group, name)
+        await client.request("POST", f"{path}/run", api_version=API_VERSION)
+        started = await _last_run(client, path)
+        if no_wait:
+            return started
+        return await _followed(client, started["id"], print_lines=not as_json)
+
+    found = _do(work, subscription=subscription, context=context)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        say(f"run {found['name'][:8]}: {found['properties']['runState']}")
+    if not no_wait and found["properties"]["runState"] != "Succeeded":
+        properties = found["properties"]
+        raise RunFailed(properties["message"] or f"the run ended {properties['runState']}")
+
+
+async def _last_run(client: ArmClient, path: str) -> Any:
+    found = (await _get(client, f"{path}/{RUNS}"))["value"]
+    if not found:
+        raise InputError("the template has not been run", hint="`vmkiln template run`")
+    return found[0]
+
+
+async def _followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
+    """Print a run's log as it is written, until the run has ended; gives the run."""
+    position = 0
+    while True:
+        piece = await _get(client, f"{run_id}/log?position={position}")
+        position = piece["position"]
+        for line in piece["lines"] if print_lines else ():
+            typer.echo(harmless(line))
+        if piece["isComplete"]:
+            return await _get(client, run_id)
+        if not piece["lines"]:
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+
+@app.command()
+def logs(
+    name: NameArgument,
+    group: GroupOption,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+) -> None:
+    """Print the log of a template's last run."""
+
+    async def work(client: ArmClient, scope: str) -> None:
+        last = await _last_run(client, _id(scope, group, name))
+        if follow:
+            await _followed(client, last["id"], print_lines=True)
+            return
+        position = 0
+        while (piece := await _get(client, f"{last['id']}/log?position={position}"))["lines"]:
+            position = piece["position"]
+            for line in piece["lines"]:
+                typer.echo(harmless(line))
+
+    _do(work, subscription=subscription, context=context)
+
+
+@app.command()
+def cancel(
+    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+) -> None:
+    """Cancel a template's run and wait until it has ended."""
+
+    async def work(client: ArmClient, scope: str) -> Any:
+        path = _id(scope, group, name)
+        await client.request("POST", f"{path}/cancel", api_version=API_VERSION)
+        found = await _last_run(client, path)
+        while found["properties"]["runState"] in GOING_ON:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            found = await _last_run(client, path)
+        return found
+
+    say(f"the run ended {_do(work, subscription=subscription, context=context)['properties']['runState']}")
+
+
+@app.command()
+def delete(
+    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+) -> None:
+    """Delete a template with its staging resource group and its logs; images that it made stay."""
+
+    async def work(client: ArmClient, scope: str) -> None:
+        path = _id(scope, group, name)
+        await client.request("DELETE", path, api_version=API_VERSION)
+        state = "Deleting"
+        while state == "Deleting":
+            await asyncio.sleep(FOLLOW_SECONDS)
+            state = await _provisioning_state(client, path)
+        if state:
+            raise VmkilnError(f"the template is still there, in provisioning state {state}")
+
+    _do(work, subscription=subscription, context=context)
+    say(f"deleted {name}")
+
+
+async def _provisioning_state(client: ArmClient, path: str) -> str:
+    """'' when the template is not there."""
+    try:
+        return str((await _get(client, path))["properties"]["provisioningState"])
+    except ArmError as error:
+        if error.status == 404:
+            return ""
+        raise

@@ -1,0 +1,157 @@
+"""Which waiting runs may start, and on which host: as far as there is room, in turn between subscriptions.
+
+A host's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
+the front is waited for: smaller ones do not pass it on any host that could take it, so a large run always gets its
+turn. Of several hosts with room the one with the stronger isolation is taken, then the emptiest. Pure.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from vmkiln.run.room import NOTHING, Room
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that waits, for whom, and since when."""
+
+    run_id: str
+    subscription: str
+    queued: datetime
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do)."""
+
+    room: Room
+    region: str = ""
+    architecture: str = ""
+    isolation_level: str = ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as placement sees it: what it has, what of it is promised, and what it is.
+
+    One without a region takes runs of every region.
+    """
+
+    boot: str
+    name: str
+    capacity: Room
+    promised: Room = NOTHING
+    region: str = ""
+    architecture: str = ""
+    isolation_level: str = ""
+    is_draining: bool = False
+
+    @property
+    def free(self) -> Room:
+        """What is not promised; below 0 where the machine has less than it had."""
+        has, given = self.capacity, self.promised
+        return Room(has.cpus - given.cpus, has.memory_mib - given.memory_mib, has.disk_mib - given.disk_mib)
+
+    def unsuited(self, need: Need) -> str:
+        """Why this host can never take such a run, in words; '' when it can."""
+        if need.region and self.region and need.region != self.region:
+            return f"the region {need.region}"
+        if need.architecture and self.architecture and need.architecture != self.architecture:
+            return f"the architecture {need.architecture}"
+        if need.isolation_level and need.isolation_level != self.isolation_level:
+            return f"the isolation level {need.isolation_level}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A waiting run's place in the queue (1 is the front), and why it waits.
+
+    With no reason it may start now on the host of `boot`, which keeps `room` for it.
+    """
+
+    run_id: str
+    position: int
+    reason: str
+    boot: str = ""
+    room: Room = NOTHING
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Whose turn it is: how many runs of each subscription go on, and when one of it started last."""
+
+    going_on: Mapping[str, int] = field(default_factory=dict)
+    last_start: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
+    """The order of the queue: next is whoever's subscription has the fewest runs going on or before it.
+
+    Of those, the one that was served longest ago; so a subscription with a hundred runs does not hold up another's one.
+    """
+    lines: dict[str, list[Waiting]] = {}
+    for item in sorted(waiting, key=lambda item: (item.queued, item.run_id)):
+        lines.setdefault(item.subscription, []).append(item)
+    taken = {name: turns.going_on.get(name, 0) for name in lines}
+    served = {name: turns.last_start[name].timestamp() if name in turns.last_start else -math.inf for name in lines}
+    ordered: list[Waiting] = []
+    while lines:
+        name = min(lines, key=lambda name: (taken[name], served[name], lines[name][0].queued, lines[name][0].run_id))
+        ordered.append(lines[name].pop(0))
+        taken[name] += 1
+        if not lines[name]:
+            del lines[name]
+    return ordered
+
+
+def places(
+    waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Need], hosts: Sequence[Host]
+) -> list[Place]:
+    """Every waiting run's place; those without a reason fit all at once. `need_of` is asked only for who may be next.
+
+    A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
+    """
+    found: list[Place] = []
+    open_to: dict[str, Host] = {host.boot: host for host in hosts if not host.is_draining}
+    held = 0
+    for position, item in enumerate(in_turn(waiting, turns), start=1):
+        if held and not open_to:
+            others = position - 1
+            found.append(Place(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}"))
+            continue
+        need = need_of(item.run_id)
+        suited = [host for host in open_to.values() if not host.unsuited(need)]
+        roomy = [host for host in suited if not need.room.capped(host.capacity).missing(host.free)]
+        if roomy:
+            best = min(roomy, key=_preference)
+            room = need.room.capped(best.capacity)
+            open_to[best.boot] = replace(best, promised=best.promised + room)
+            found.append(Place(item.run_id, position, "", best.boot, room))
+            continue
+        found.append(Place(item.run_id, position, _reason(need, suited, hosts, behind=held)))
+        for host in suited:
+            del open_to[host.boot]
+        held += 1
+    return found
+
+
+def _preference(host: Host) -> tuple[bool, int, int, str]:
+    return (host.isolation_level != "hardware", -host.free.cpus, -host.free.memory_mib, host.name)
+
+
+def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int) -> str:
+    if suited:
+        emptiest = min(suited, key=_preference)
+        text = need.room.capped(emptiest.capacity).missing(emptiest.free)
+        return f"waits for {text}" if len(hosts) == 1 else f"waits for {text} on {emptiest.name} or another host"
+    if not hosts:
+        return "waits for a host: no service or worker is at work"
+    if all(lacks := [host.unsuited(need) for host in hosts]):
+        told = (f"{host.name} lacks {text}" for host, text in zip(hosts, lacks, strict=True))
+        return f"waits for a host that suits it: {', '.join(told)}"
+    if all(host.is_draining or host.unsuited(need) for host in hosts):
+        return "waits for a host that is not draining"
+    return f"waits behind {behind} other{'s' if behind > 1 else ''} for the same hosts"

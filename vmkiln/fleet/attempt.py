@@ -1,0 +1,109 @@
+"""One attempt of a run on this host: from the kept template to the recorded end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from vmkiln.errors import DatabaseAway, LeaseLost, RunCanceled, RunTakenOver, VmkilnError
+from vmkiln.fleet.run_trace import Span, StepClock, trace_of
+from vmkiln.provisioning.stored_template import request_of
+from vmkiln.run.room import Room
+from vmkiln.run.run_context import RunRequest, Tell
+from vmkiln.run.run_event import Notice, RunEvent
+from vmkiln.run_state import GOING_ON, RunState
+from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import RunRow
+
+Build = Callable[[RunRequest, Tell], Awaitable[object]]
+ONE_AT_A_TIME = Room(2, 1024**2, 1024**3)  # every run takes at least two CPUs
+log = logging.getLogger(__name__)
+
+
+def end_process(reason: str) -> None:
+    """End this process at once: the kernel ends its builds with it, before anybody else begins them."""
+    log.critical("%s; this process ends, and its builds with it", reason)
+    logging.shutdown()
+    os._exit(LeaseLost.exit_code)
+
+
+@dataclass(frozen=True)
+class HostWork:
+    """What a host works with: `build` runs one request to its end, `capacity` says what the machine has for runs.
+
+    `isolation_level` makes the machine ready and finds out what it can promise; `on_trace` gets the trace of each run
+    that ended here; `on_lost` ends the process when its lease is lost; `shared` is what a fleet's hosts share.
+    """
+
+    build: Build
+    capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME
+    isolation_level: Callable[[], Awaitable[str]] | None = None
+    on_trace: Callable[[Span], None] = lambda _trace: None
+    on_lost: Callable[[str], None] = end_process
+    shared: SharedStorage | None = None
+
+
+async def attempt_run(
+    settings: Settings, store: Store, work: HostWork, run: RunRow, *, boot: str, is_stopping: Callable[[], bool]
+) -> None:
+    """Run it to its end, and record why it ended where it has not done so itself.
+
+    It writes only while the host of `boot` has it. Raises: nothing but the cancel it got.
+    """
+    clock = StepClock(utc_now)
+    extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
+
+    def tell(event: RunEvent) -> None:
+        clock.tell(event)
+        if isinstance(event, Notice):
+            level = logging.WARNING if event.is_warning else logging.INFO
+            log.log(level, "%s (run %s)", event.text, run.run_id, extra=extra)
+
+    error: BaseException | None = None
+    try:
+        row = store.resources.get(run.template_id)
+        if row is None:
+            raise VmkilnError("the image template was deleted while its run waited")
+        if work.shared is not None:
+            await asyncio.to_thread(work.shared.pull, row.state["staging_group"])
+        request = request_of(settings, store, row, run_id=run.run_id)
+        if request.submission is not None:  # made where the template was submitted, which may be another host
+            request.submission.group.storage_account.create()
+        await work.build(replace(request, attempt=run.attempt, boot=boot, is_stopping=is_stopping), tell)
+    except asyncio.CancelledError as cancelled:
+        error = cancelled
+        raise
+    except VmkilnError as failure:
+        error = failure
+        if not is_stopping():
+            log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure, extra=extra)
+    except Exception as failure:
+        error = failure
+        log.exception("the run %s of %s failed", run.run_id, run.template_name, extra=extra)
+    finally:
+        # when the database is away, settling the attempt, or another host, does what is left to do
+        with contextlib.suppress(DatabaseAway, RunTakenOver):
+            if (end := _end_of(error, is_stopping=is_stopping())) is not None:
+                state, message, code = end
+                expected = [RunState.QUEUED, *GOING_ON]
+                mine = store.fenced(run.run_id, boot=boot)
+                mine.runs.move(run.run_id, expected=expected, state=state, message=message, code=code)
+            ended = store.runs.by_id([run.run_id]).get(run.run_id, run)
+            if ended.ended is not None and (trace := trace_of(ended, store.runs.phases_of(run.run_id), clock.steps)):
+                work.on_trace(trace)
+
+
+def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState, str, str] | None:
+    """How a run ends that did not record it itself: state, message and code; none where it is not to end here. Pure."""
+    match error:
+        case None | RunTakenOver() | DatabaseAway():
+            return None
+        case asyncio.CancelledError():
+            return None if is_stopping else (RunState.CANCELED, "the run was cancelled", "Canceled")
+        case RunCanceled() if is_stopping:
+            return None
+    return RunState.FAILED, str(error), getattr(error, "code", "InternalError")

@@ -1,0 +1,346 @@
+"""What a host does: it keeps its lease, gives waiting runs their place, runs those that are its own, and takes over.
+
+Every host does all of this; there is no leader. Whatever it decides is decided again inside the transaction that
+records it, so it does not matter who is first. A run that is this host's is begun by its reservation, which the host
+looks for every second, and is taken from a host that died by whoever notices.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmkiln.errors import DatabaseAway, VmkilnError
+from vmkiln.fleet import durable_attempts
+from vmkiln.fleet.attempt import HostWork, attempt_run
+from vmkiln.fleet.durable_attempts import Attempts
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.lease import Lease
+from vmkiln.fleet.run_queue import fits, queue_of
+from vmkiln.fleet.tally import Tally
+from vmkiln.host import reserve_file
+from vmkiln.host.host_id import host_id
+from vmkiln.run import cleaning_up
+from vmkiln.run.room import Room
+from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
+
+FRONT = 50  # more waiting runs of a subscription than are given a place in one look
+TICK_SECONDS = 1.0
+LOOK_SECONDS = 5.0
+JANITOR_SECONDS = 60.0
+DESCRIBE_SECONDS = 2.0
+SETTLE_SECONDS = 5.0
+BEGIN_SECONDS = 30.0
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Seen:
+    """When something was done last, by the steady clock."""
+
+    looked: float = float("-inf")
+    described: float = float("-inf")
+    room: Room | None = None
+    begun: dict[tuple[str, int], float] = field(default_factory=dict)
+
+
+def _tell_failed(doing: str, error: Exception) -> None:
+    """Log what failed and is tried again; with where it was, when it is no error that we know of."""
+    known = isinstance(error, VmkilnError | OSError)
+    log.warning("%s failed, which is tried again: %s", doing, error, exc_info=None if known else error)
+
+
+class Hosting:
+    """One host at work. `wake` and `cancel` may be called from any thread; `serve` runs until it is cancelled."""
+
+    def __init__(self, settings: Settings, store: Store, work: HostWork, identity: HostIdentity) -> None:
+        self._settings = settings
+        self._store = store
+        self._work = work
+        self._identity = identity
+        self._host_id = host_id(settings)
+        self._boot = str(uuid.uuid4())
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._builds: dict[str, asyncio.Task[None]] = {}
+        self._open: set[tuple[str, int]] = set()
+        self._seen = _Seen()
+        self._engine = contextlib.AsyncExitStack()
+        self._engine_lock = asyncio.Lock()
+        self._attempts: Attempts | None = None
+        self._is_stopping = False
+        self.is_at_work = asyncio.Event()
+        self.tally = Tally()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._call(self._wake.set)
+
+    def cancel(self, run_id: str) -> None:
+        """A run is to end Canceled, and the store says so; one that goes on elsewhere is left to its host."""
+        self._call(self._cancel, run_id)
+        self.wake()
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the host is ending, and its runs too
+                self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _cancel(self, run_id: str) -> None:
+        if (task := self._builds.get(run_id)) and not task.cancelling():
+            task.cancel()
+
+    # the host's own life
+
+    async def serve(self) -> None:
+        """Do what is to be done, until cancelled; runs that go on then are cleaned up, and wait again.
+
+        Raises: `InputError` when another host has the name, `VmkilnError` when the database is away at the start.
+        """
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.aclose)
+            if self._identity.takes_runs:
+                await asyncio.to_thread(self._register)
+                stack.enter_context(self._lease().kept())
+                stack.push_async_callback(self._leave)
+            self.is_at_work.set()
+            rounds = [self._rounds(), self._succession(), self._janitor(), self._find_isolation_level()]
+            tasks = [asyncio.create_task(work) for work in rounds]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                self._is_stopping = True
+                for task in [*tasks, *self._builds.values()]:
+                    if not task.cancelling():  # a second cancel would cut its clean-up short
+                        task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._all_settled()
+
+    def _register(self) -> None:
+        room = self._work.capacity()
+        identity = self._identity
+        row = HostRow(
+            boot=self._boot,
+            host_id=self._host_id,
+            name=identity.name,
+            architecture=identity.architecture,
+            isolation_level="",
+            region=identity.region,
+            cpus=room.cpus,
+            memory_mib=room.memory_mib,
+            disk_mib=room.disk_mib,
+        )
+        self._store.hosts.register(row, lease_seconds=identity.lease_seconds)
+
+    def _lease(self) -> Lease:
+        seconds = self._identity.lease_seconds
+        return Lease(
+            seconds,
+            renew=lambda: self._store.hosts.renew(self._boot, lease_seconds=seconds),
+            on_lost=self._work.on_lost,
+            is_alone=isinstance(self._settings.database_place, Path),
+        )
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(DatabaseAway):
+            await asyncio.to_thread(self._store.hosts.leave, self._boot)
+
+    async def _all_settled(self) -> None:
+        """Wait until the attempts that were interrupted have given their room back; the next start does it else."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (self._open or self._builds) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    async def _find_isolation_level(self) -> None:
+        if self._work.isolation_level is None or not self._identity.takes_runs:
+            return
+        try:
+            level = await self._work.isolation_level()
+            await asyncio.to_thread(self._store.hosts.describe, self._boot, isolation_level=level)
+        except VmkilnError as error:
+            log.warning("this host is not ready to build: %s", error)
+        self._wake.set()
+
+    # rounds
+
+    async def _rounds(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._round()
+            except Exception as error:
+                reserve_file.thrown_off_when_low(self._settings.home)
+                _tell_failed("looking for runs", error)
+                await asyncio.sleep(TICK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
+                    await self._wake.wait()
+                    self._seen.looked = float("-inf")
+
+    async def _round(self) -> None:
+        for placed in await asyncio.to_thread(self._placed):
+            await self._look_after(placed)
+        if time.monotonic() - self._seen.looked < LOOK_SECONDS:
+            return
+        self._seen.looked = time.monotonic()
+        reserve_file.thrown_off_when_low(self._settings.home)
+        if await asyncio.to_thread(self._place):
+            self._wake.set()
+
+    def _placed(self) -> list[PlacedRun]:
+        return self._store.hosts.placed(boot=self._boot)
+
+    async def _look_after(self, placed: PlacedRun) -> None:
+        key = (placed.run_id, placed.attempt)
+        if placed.run_id in self._builds:
+            if placed.state == RunState.CANCELING:
+                self._cancel(placed.run_id)
+        elif placed.state in TERMINAL_STATES:
+            await asyncio.to_thread(self._store.hosts.release, placed.run_id, boot=self._boot)
+        elif placed.state == RunState.QUEUED and key not in self._seen.begun:
+            self._seen.begun[key] = time.monotonic()
+            try:
+                await (await self._durable()).begin(*key)
+            except BaseException:
+                self._seen.begun.pop(key, None)
+                raise
+        elif placed.state == RunState.QUEUED and key not in self._open:
+            if time.monotonic() - self._seen.begun[key] > BEGIN_SECONDS:
+                # the engine knows this attempt from before, as after a restored back-up: another number is another one
+                await asyncio.to_thread(self._take, placed)
+        elif placed.state in GOING_ON and key not in self._open:
+            await asyncio.to_thread(self._take, placed)  # its end could not be recorded
+
+    def _place(self) -> int:
+        """Give waiting runs their hosts; returns how many are this one's."""
+        here = self.room_here()
+        self._describe(here[self._boot])
+        queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here)
+        places = [place for place in queue if not place.reason]
+        if not places:
+            return 0
+        runs = self._store.runs.by_id([place.run_id for place in places])
+        rows = [
+            ReservationRow(
+                run_id=place.run_id,
+                attempt=runs[place.run_id].attempt,
+                boot=place.boot,
+                cpus=place.room.cpus,
+                memory_mib=place.room.memory_mib,
+                disk_mib=place.room.disk_mib,
+                placed=0.0,
+            )
+            for place in places
+            if place.run_id in runs
+        ]
+        taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, here=here)))
+        return sum(row.run_id in taken and row.boot == self._boot for row in rows)
+
+    def room_here(self) -> dict[str, Room]:
+        """What this machine has at this moment, by the boot of its host."""
+        return {self._boot: self._work.capacity()}
+
+    def _describe(self, room: Room) -> None:
+        """Tell what this machine has now, when that is not what was told a moment ago."""
+        if not self._identity.takes_runs or time.monotonic() - self._seen.described < DESCRIBE_SECONDS:
+            return
+        self._seen.described = time.monotonic()
+        if room != self._seen.room:
+            self._store.hosts.describe(self._boot, cpus=room.cpus, memory_mib=room.memory_mib, disk_mib=room.disk_mib)
+            self._seen.room = room
+
+    # attempts
+
+    async def _durable(self) -> Attempts:
+        """The durable engine, opened when it is needed first."""
+        async with self._engine_lock:
+            if self._attempts is None:
+                place = self._settings.engine_place
+                opened = durable_attempts.opened(place, boot=self._boot, build=self._attempt, settle=self._settle)
+                self._attempts = await self._engine.enter_async_context(opened)
+        return self._attempts
+
+    async def _attempt(self, run_id: str, attempt: int) -> None:
+        """One attempt of a run: its build as a task of its own, so that a cancel ends that and not the workflow."""
+        run = (await asyncio.to_thread(self._store.runs.by_id, [run_id])).get(run_id)
+        mine = {(item.run_id, item.attempt) for item in await asyncio.to_thread(self._placed)}
+        if run is None or run.ended is not None or (run_id, attempt) not in mine or self._is_stopping:
+            return
+        self._open.add((run_id, attempt))
+        building = attempt_run(
+            self._settings, self._store, self._work, run, boot=self._boot, is_stopping=lambda: self._is_stopping
+        )
+        task = asyncio.create_task(building, name=f"run:{run_id}")
+        self._builds[run_id] = task
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._builds.pop(run_id, None)
+
+    async def _settle(self, run_id: str, attempt: int) -> None:
+        """Give an attempt's room back; what could not record its end waits again."""
+        try:
+            await asyncio.to_thread(self._settled, run_id, attempt)
+        except VmkilnError:
+            if not self._is_stopping:
+                raise
+        self._open.discard((run_id, attempt))
+        self._seen.begun.pop((run_id, attempt), None)
+        self._wake.set()
+
+    def _settled(self, run_id: str, attempt: int) -> None:
+        run = self._store.runs.by_id([run_id]).get(run_id)
+        if run is not None and run.ended is None and run.attempt == attempt:
+            self._take(PlacedRun(run_id, attempt, self._boot, run.state, run.template_id))
+            return
+        self._store.hosts.release(run_id, boot=self._boot)
+
+    # what others left
+
+    def _take(self, placed: PlacedRun) -> None:
+        state = self._store.hosts.take_from(placed.run_id, boot=placed.boot, most_attempts=cleaning_up.MOST_ATTEMPTS)
+        if state:
+            log.warning("the run %s was lost by its host: it is %s now", placed.run_id, state)
+
+    async def _succession(self) -> None:
+        """Give up hosts whose lease has run out, and take their runs over."""
+        while True:
+            try:
+                for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._boot):
+                    log.warning("the host %s is given up for dead: its lease has run out", host.name)
+                for placed in await asyncio.to_thread(self._store.hosts.orphans):
+                    await (await self._durable()).fence(placed.run_id, placed.attempt)
+                    await asyncio.to_thread(self._take, placed)
+                    self._wake.set()
+            except Exception as error:
+                _tell_failed("looking after other hosts", error)
+            await asyncio.sleep(min(LOOK_SECONDS, self._identity.lease_seconds / 4))
+
+    async def _janitor(self) -> None:
+        """Clean up after the dead, again and again: what their processes could not."""
+        while True:
+            await asyncio.sleep(JANITOR_SECONDS)
+            told: list[str] = []
+            try:
+                await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
+                left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+                if self._work.shared is not None:
+                    await asyncio.to_thread(self._work.shared.reconcile)
+                reserve_file.kept(self._settings.home)
+                if self._attempts is not None:
+                    await self._attempts.forget()
+            except Exception as error:
+                _tell_failed("cleaning up", error)
+                left = 1
+            for text in told:
+                log.warning("%s", text)
+            self.tally.looked(cleaned_up=len(told), leftovers=left)

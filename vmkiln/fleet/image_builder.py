@@ -1,0 +1,235 @@
+"""What the service does by itself: provision and delete image templates, run what waits, watch sources.
+
+What is to be done is read from the store, so nothing is forgotten when the service ends; calls from outside only say
+that there is something to look at. Runs start as far as the machine has room, in turn between subscriptions.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any
+
+from vmkiln.azure_names import CREATING, DELETING, TYPE
+from vmkiln.errors import StorageFailed, VmkilnError
+from vmkiln.fleet.admission import Place
+from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostWork
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.hosting import Hosting
+from vmkiln.fleet.run_queue import hosts_now, queue_of
+from vmkiln.fleet.run_trace import Span
+from vmkiln.fleet.tally import Tally
+from vmkiln.host import reserve_file
+from vmkiln.provisioning import provisioning, watching
+from vmkiln.provisioning.stored_template import template_of
+from vmkiln.run.room import NOTHING, Room
+from vmkiln.run_state import RunState
+from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
+from vmkiln.template.image_template import OnOff
+
+PROVISION, DELETE, RUN = "provision", "delete", "run"
+AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace of their ids (RFC 9562, version 5)
+LOOK_SECONDS = 5.0
+WATCH_SECONDS = 60.0
+RECENT = timedelta(minutes=10)  # hosts' clocks differ by less
+log = logging.getLogger(__name__)
+
+
+def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
+    """A run of a kept template, waiting. `reason` says who asked: request, autoRun or a trigger's name."""
+    return RunRow(
+        run_id=run_id,
+        template_name=row.name,
+        resource_group=row.resource_group,
+        template={"properties": dict(row.properties)},
+        state=RunState.QUEUED,
+        sub_state="",
+        message="",
+        error_code="",
+        staging_group=row.state.get("staging_group", ""),
+        facts={"reason": reason},
+        started=utc_now(),
+        ended=None,
+        template_id=row.key,
+    )
+
+
+class ImageBuilder:
+    """The service's own work, and that of its host. `build` runs one request to its end; `capacity` says what the
+    machine has for runs; `on_trace` gets the trace of each run that ended here; `shared` is what a fleet's hosts share.
+
+    `submitted`, `queued`, `cancel` and `deleting` may be called from any thread; `serve` runs until it is cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        build: Build,
+        *,
+        capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME,
+        watch_seconds: float = WATCH_SECONDS,
+        on_trace: Callable[[Span], None] = lambda _trace: None,
+        identity: HostIdentity | None = None,
+        isolation_level: Callable[[], Awaitable[str]] | None = None,
+        shared: SharedStorage | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._shared = shared
+        work = HostWork(build, capacity, isolation_level, on_trace, shared=shared)
+        self._host = Hosting(settings, store, work, identity or HostIdentity())
+        self._watch_seconds = watch_seconds
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._began = utc_now()
+        self._counted: dict[str, datetime] = {}
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen since the start, on every host."""
+        since = max(self._began, utc_now() - RECENT)
+        for run in self._store.runs.ended_since(since):
+            if run.run_id not in self._counted and run.ended is not None:
+                self._counted[run.run_id] = run.ended
+                self._host.tally.count(run, self._store.runs.phases_of(run.run_id))
+        self._counted = {name: ended for name, ended in self._counted.items() if ended > since}
+        return self._host.tally
+
+    def queue(self) -> list[Place]:
+        """The runs that wait for a host, each with its place and why it waits."""
+        return queue_of(self._settings, self._store, here=self._host.room_here())
+
+    def room(self) -> tuple[Room, Room]:
+        """What the live hosts have for runs, and what of it is promised to runs that go on."""
+        hosts = hosts_now(self._store)
+        return sum((host.capacity for host in hosts), NOTHING), sum((host.promised for host in hosts), NOTHING)
+
+    def submitted(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """An image template was recorded and is to be provisioned."""
+        self._look()
+
+    def queued(self, run_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """A run was recorded and waits."""
+        self._host.wake()
+
+    def deleting(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
+        """An image template, with its staging resource group, is to go."""
+        self._look()
+
+    def cancel(self, run_id: str) -> None:
+        """A run is to end Canceled, and the store says so; one that goes on elsewhere is left to its host."""
+        self._host.cancel(run_id)
+
+    def _look(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the service is ending
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    def take_up(self) -> None:
+        """Take up what an earlier service left between two writes: a template that waits, and no word of what for.
+
+        To be called before requests are answered.
+        """
+        kinds = {CREATING: PROVISION, DELETING: DELETE}
+        has_one = {operation.resource_id.lower() for operation in self._store.operations.open_ones()}
+        for row in self._store.resources.in_provisioning_state(TYPE, kinds):
+            if row.key not in has_one:
+                self._store.operations.begin(
+                    kinds[row.properties["provisioningState"]],
+                    subscription_id=row.subscription_id,
+                    location="local",
+                    resource_id=row.id,
+                )
+
+    async def serve(self) -> None:
+        """Do what is to be done, until cancelled; runs that go on then are cleaned up, and start anew next time."""
+        self._loop = asyncio.get_running_loop()
+        rounds = [asyncio.create_task(work) for work in (self._host.serve(), self._watch(), self._look_round())]
+        try:
+            await asyncio.gather(*rounds)
+        finally:
+            tasks = [*self._tasks.values(), *rounds]
+            for task in tasks:
+                if not task.cancelling():  # a second cancel would cut its clean-up short
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def at_work(self) -> None:
+        """Returns when this machine's host has its lease, or only serves."""
+        await self._host.is_at_work.wait()
+
+    async def _look_round(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._take()
+            except StorageFailed as error:
+                self._storage_failed(error)
+                await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
+                    await self._wake.wait()
+
+    async def _take(self) -> None:
+        for operation in await asyncio.to_thread(self._store.operations.open_ones):
+            if operation.kind == PROVISION:
+                self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
+            elif operation.kind == DELETE:
+                self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._tasks:
+            work.close()
+            return
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(lambda _done: self._ended(name))
+
+    def _ended(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StorageFailed):
+            self._storage_failed(error)
+            return  # the next look takes it up again; at once it would only fail again
+        if error:
+            log.error("%s failed", name, exc_info=error)
+        self._wake.set()
+
+    def _storage_failed(self, error: StorageFailed) -> None:
+        """Make what room there is, and go on: what could not be recorded is taken up again."""
+        is_thrown_off = reserve_file.thrown_off_when_low(self._settings.home)
+        log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
+
+    async def _provision(self, operation: OperationRow) -> None:
+        error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)
+        row = self._store.resources.get(operation.resource_id)
+        if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
+            run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
+            if not self._store.runs.by_id([run_id]):
+                self._store.runs.queue(queued_run(row, run_id=run_id, reason="autoRun"))
+                self._host.wake()
+        self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
+
+    async def _delete(self, operation: OperationRow) -> None:
+        delete = functools.partial(provisioning.delete, shared=self._shared)
+        await asyncio.to_thread(delete, self._settings, self._store, operation.resource_id)
+        self._store.operations.end(operation.operation_id)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            try:
+                started = await asyncio.to_thread(watching.look_at_sources, self._settings, self._store, queued_run)
+            except VmkilnError as error:
+                log.warning("watching the sources of image templates failed: %s", error)
+                continue
+            if started:
+                self._host.wake()

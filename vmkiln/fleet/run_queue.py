@@ -1,0 +1,140 @@
+"""The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from vmkiln.errors import InputError, VmkilnError
+from vmkiln.fleet.admission import Host, Need, Place, Turns, Waiting, places
+from vmkiln.images import gallery
+from vmkiln.provisioning.stored_template import template_of
+from vmkiln.run.room import NOTHING, Room, need_of, promised_to
+from vmkiln.run_state import GOING_ON
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
+from vmkiln.template.source import SharedImageVersionSource
+
+REMEMBERED_RUNS = 500
+NOWHERE: Mapping[str, Room] = MappingProxyType({})
+ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
+ANYWHERE = ("", "local", "global")
+
+
+def normalized(region: str) -> str:
+    """A region as it is compared: `West US 2` is `westus2`; pure."""
+    return region.replace(" ", "").lower()
+
+
+def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
+    template = template_of(row)
+    region = normalized(row.location)
+    source = template.properties.source
+    architecture = ""
+    if isinstance(source, SharedImageVersionSource):
+        definition = store.resources.get(gallery.split_id(source.image_version_id)[0])
+        architecture = str(definition.properties.get("architecture", "")) if definition else ""
+    return Need(
+        need_of(settings, store, template),
+        region="" if region in ANYWHERE else region,
+        architecture=architecture,
+        isolation_level=row.tags.get(ISOLATION_TAG, ""),
+    )
+
+
+def subscription_of(template_id: str) -> str:
+    """The subscription of a run's template; '' for a run that came from a file."""
+    return template_id.split("/")[2] if template_id.startswith("/subscriptions/") else ""
+
+
+def capacity_of(host: HostRow) -> Room:
+    """What a host has for runs, those that go on included."""
+    return Room(host.cpus, host.memory_mib, host.disk_mib)
+
+
+def kept_by(rows: Iterable[ReservationRow]) -> Room:
+    """The room of reservations, all together."""
+    return sum((Room(row.cpus, row.memory_mib, row.disk_mib) for row in rows), NOTHING)
+
+
+def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
+    """A host as placement sees it."""
+    return Host(
+        boot=row.boot,
+        name=row.name,
+        capacity=capacity,
+        promised=promised,
+        region=normalized(row.region),
+        architecture=row.architecture,
+        isolation_level=row.isolation_level,
+        is_draining=row.is_draining,
+    )
+
+
+def hosts_now(store: Store, *, here: Mapping[str, Room] = NOWHERE) -> list[Host]:
+    """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there.
+
+    `here` has what the host of a boot has at this moment, which may be less than what it told when its disk had room.
+    """
+    kept = store.hosts.reservations()
+    return _hosts(store, kept, _without_host(store, kept), here)
+
+
+def _without_host(store: Store, kept: Iterable[ReservationRow | PlacedRun]) -> list[RunRow]:
+    """The runs that go on without room kept for them: those of `vmkiln build`."""
+    with_host = {row.run_id for row in kept}
+    return [run for run in store.runs.list(limit=None, states=GOING_ON) if run.run_id not in with_host]
+
+
+def _hosts(
+    store: Store, kept: Sequence[ReservationRow], others: Sequence[RunRow], here: Mapping[str, Room]
+) -> list[Host]:
+    found = []
+    for row in store.hosts.live():
+        capacity = here.get(row.boot) or capacity_of(row)
+        promised = kept_by(item for item in kept if item.boot == row.boot)
+        mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
+        promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
+        found.append(host_of(row, capacity=capacity, promised=promised))
+    return found
+
+
+def queue_of(
+    settings: Settings, store: Store, *, per_subscription: int | None = None, here: Mapping[str, Room] = NOWHERE
+) -> list[Place]:
+    """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
+
+    `here` is as in `hosts_now`.
+    """
+    waiting = [
+        Waiting(item.run_id, subscription_of(item.template_id), item.started)
+        for item in store.queue.waiting(per_subscription=per_subscription)
+    ]
+    if not waiting:
+        return []
+    placed = store.hosts.placed()
+    others = _without_host(store, placed)
+    template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
+    going_on = Counter(map(subscription_of, template_ids))
+    turns = Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS))
+
+    def need(run_id: str) -> Need:
+        return need_of_queued(settings, store, store.runs.by_id([run_id])[run_id])
+
+    return places(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, here))
+
+
+def fits(host: HostRow, wanted: Sequence[ReservationRow], *, here: Mapping[str, Room] = NOWHERE) -> bool:
+    """Whether a host has room for all that it would keep; pure. `here` is as in `hosts_now`."""
+    return not kept_by(wanted).missing(here.get(host.boot) or capacity_of(host))
+
+
+def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:
+    """What a waiting run needs; one whose template is gone ends as soon as it is let in, and needs little."""
+    row = store.resources.get(run.template_id)
+    if row is None:
+        return Need(NOTHING)
+    try:
+        return _host_need(settings, store, row)
+    except (InputError, VmkilnError):
+        return Need(NOTHING)  # it cannot be built, which is said when it starts

@@ -1,0 +1,286 @@
+"""The network of one run, described: bridges, taps, addresses and the firewall between them; pure.
+
+Two segments that never share a link, and one leg out:
+
+    segment "near" ── router (this namespace) ── segment "far"
+                            │
+                         egress (pasta, outside)
+
+A guest on the near segment may open connections to one port of the guest on the far segment, and nothing else.
+The guest on the far segment may open connections out through the egress leg, never to a forbidden range; it may not
+open one to the near segment, and nothing may open one to it from outside. Everything else is dropped and counted.
+
+Two additions for networks that a user brings: a private endpoint is an address on a third segment that stands for the
+far guest's one port, and hides where a connection comes from; and a user's own rules are asked, too. Those only take
+away: their chains drop or return, and never accept.
+Sources: nft(8), ip-link(8), RFC 6890 (special-purpose addresses).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from vmkiln.host.network.packet_rule import PacketRule, chain_text
+
+EGRESS_INTERFACE = "egress"
+SOURCE_PORTS = "32768-60999"  # the kernel's own range for ports that nobody asked for (ip_local_port_range)
+# RFC 6890 without the documentation ranges, plus the address clouds reserve for their host agent
+FORBIDDEN_NETWORKS = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One L2 segment with exactly one guest: the bridge's name, the router's address, the guest's address and MAC."""
+
+    bridge: str
+    tap: str
+    router: IPv4Interface
+    guest: IPv4Address
+    guest_mac: str
+
+
+@dataclass(frozen=True)
+class Egress:
+    """The leg out: our address and the gateway on it, and the address that answers DNS (pasta forwards it)."""
+
+    address: IPv4Interface
+    gateway: IPv4Address
+    dns: IPv4Address
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """A destination the far guest may reach although it is in a forbidden range; `port` 0 means any TCP port."""
+
+    network: IPv4Network
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class PrivateEndpoint:
+    """An address on a segment of its own that leads to the far guest's service port, and nowhere else.
+
+    The far guest sees such a connection come from `proxy`, an address of its own segment.
+    """
+
+    bridge: str
+    router: IPv4Interface
+    address: IPv4Address
+    proxy: IPv4Address
+
+
+@dataclass(frozen=True)
+class UserRules:
+    """A user's own rules for what the walls let through. Those without rules let everything pass.
+
+    `leaving` are asked for a connection to the far guest where it begins, `arriving` where it ends (there it has the
+    address of the private endpoint's proxy); `outbound` for what the far guest opens to the Internet.
+    """
+
+    leaving: tuple[PacketRule, ...] = ()
+    arriving: tuple[PacketRule, ...] = ()
+    outbound: tuple[PacketRule, ...] = ()
+
+
+NO_USER_RULES = UserRules()
+
+
+@dataclass(frozen=True)
+class Network:
+    """The whole network of a run. `service_port` is the one TCP port the near guest may reach on the far guest."""
+
+    near: Segment
+    far: Segment
+    egress: Egress
+    service_port: int
+    forbidden: tuple[IPv4Network, ...]
+    allowances: tuple[Allowance, ...] = ()
+    endpoint: PrivateEndpoint | None = None
+    user_rules: UserRules = NO_USER_RULES
+
+
+def ip_batch(network: Network) -> str:
+    """The links and addresses as `ip -batch` lines; taps belong to id 0 inside, so QEMU needs no privilege."""
+    lines = ["link set dev lo up"]
+    for segment in (network.near, network.far):
+        lines += [
+            f"link add name {segment.bridge} type bridge mcast_snooping 0",
+            f"address add {segment.router} dev {segment.bridge}",
+            f"tuntap add dev {segment.tap} mode tap user 0",
+            f"link set dev {segment.tap} master {segment.bridge}",
+            f"link set dev {segment.tap} up",
+            f"link set dev {segment.bridge} up",
+        ]
+    if endpoint := network.endpoint:
+        lines += [
+            f"link add name {endpoint.bridge} type bridge mcast_snooping 0",
+            f"address add {endpoint.router} dev {endpoint.bridge}",
+            f"address add {endpoint.address}/32 dev {endpoint.bridge}",
+            f"link set dev {endpoint.bridge} up",
+            f"address add {endpoint.proxy}/32 dev {network.far.bridge}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def sysctl_values() -> dict[str, str]:
+    """Kernel settings of the namespace: route IPv4, no IPv6 at all, strict reverse path.
+
+    Written before any link exists, for a link takes its own settings from `default`.
+    """
+    return {
+        "net/ipv4/ip_forward": "1",
+        "net/ipv6/conf/all/disable_ipv6": "1",
+        "net/ipv6/conf/default/disable_ipv6": "1",
+        "net/ipv4/conf/all/rp_filter": "1",
+    }
+
+
+def firewall(network: Network) -> str:
+    """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for.
+
+    Names are asked over UDP only: not every pasta forwards TCP to its name server's address, and one that does not
+    would connect to whoever has that address in the host's own network. Source ports are made anew on the way out,
+    for pasta binds the same port of the host for UDP: a guest must not choose which.
+    """
+    near, far, egress = network.near, network.far, network.egress
+    forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
+    allowances = "".join(
+        f'    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {item.network} '
+        f'{f"tcp dport {item.port}" if item.port else "meta l4proto tcp"} counter accept comment "allowed by setting"\n'
+        for item in network.allowances
+    )
+    is_through_endpoint = "ct status dnat " if network.endpoint else ""
+    asks_outbound = _jump(
+        f'iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}"', "outbound", network.user_rules.outbound
+    )
+    return f"""table inet vmkiln {{
+  set forbidden {{
+    type ipv4_addr
+    flags interval
+    elements = {{ {forbidden} }}
+  }}
+  chain spoofing {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "{near.bridge}" ether saddr != {near.guest_mac} counter drop comment "near guest with a false MAC"
+    iifname "{near.bridge}" ip saddr != {near.guest} counter drop comment "near guest with a false address"
+    iifname "{far.bridge}" ether saddr != {far.guest_mac} counter drop comment "far guest with a false MAC"
+    iifname "{far.bridge}" ip saddr != {far.guest} counter drop comment "far guest with a false address"
+    meta protocol ip6 counter drop comment "no IPv6"
+  }}
+  chain input {{
+    type filter hook input priority 0; policy drop;
+    counter comment "to the router itself"
+  }}
+  chain output {{
+    type filter hook output priority 0; policy drop;
+    icmp type destination-unreachable counter accept comment "refusals"
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy drop;
+    ct state invalid counter drop comment "answers to nothing"
+    ct state established,related counter accept comment "replies"
+    iifname "{near.bridge}" oifname "{far.bridge}" {is_through_endpoint}ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
+    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} udp dport 53 counter accept comment "names"
+{asks_outbound}{allowances}    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"
+    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" counter accept comment "far guest to the Internet"
+    counter reject with icmpx type admin-prohibited comment "everything else"
+  }}
+  chain translation {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "{EGRESS_INTERFACE}" meta l4proto {{ tcp, udp }} counter masquerade to :{SOURCE_PORTS} fully-random comment "ports"
+    oifname "{EGRESS_INTERFACE}" counter masquerade comment "other protocols"
+  }}
+{_endpoint_chains(network)}{_user_chains(network)}}}
+"""  # noqa: E501 (one rule, one line)
+
+
+def _endpoint_chains(network: Network) -> str:
+    """The private endpoint: its one port becomes the far guest's, and the near guest becomes the proxy."""
+    if (endpoint := network.endpoint) is None:
+        return ""
+    near, far, port = network.near, network.far, network.service_port
+    return f"""  chain endpoint {{
+    type nat hook prerouting priority -100; policy accept;
+    iifname "{near.bridge}" ip daddr {endpoint.address} tcp dport {port} counter dnat ip to {far.guest}:{port} comment "private endpoint"
+  }}
+  chain proxy {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "{far.bridge}" ip daddr {far.guest} tcp dport {port} counter snat ip to {endpoint.proxy} comment "proxy"
+  }}
+"""  # noqa: E501 (one rule, one line)
+
+
+def _user_chains(network: Network) -> str:
+    """The user's own rules. Those for arriving are asked after the proxy's address is in the packet (priority 100)."""
+    rules = network.user_rules
+    to_far = f'oifname "{network.far.bridge}"'
+    chains = [chain_text(f"user_{name}", getattr(rules, name)) for name in ("leaving", "arriving", "outbound")]
+    jumps = _jump(to_far, "leaving", rules.leaving) + _jump(to_far, "arriving", rules.arriving)
+    if jumps:
+        chains.append(
+            f"  chain arrival {{\n    type filter hook postrouting priority 150; policy accept;\n{jumps}  }}\n"
+        )
+    return "".join(chains)
+
+
+def _jump(match: str, name: str, rules: Sequence[PacketRule]) -> str:
+    """The rule that asks a chain of the user's about new connections; nothing when there are no rules."""
+    return f'    {match} ct state new counter jump user_{name} comment "rules of the user: {name}"\n' if rules else ""
+
+
+def _collapsed(networks: Sequence[IPv4Network]) -> list[IPv4Network]:
+    kept: list[IPv4Network] = []
+    for network in sorted(set(networks), key=lambda item: item.prefixlen):
+        if not any(network.subnet_of(wider) for wider in kept):
+            kept.append(network)
+    return kept
+
+
+def forbidden_networks(
+    host_addresses: Sequence[IPv4Interface], *, more: Sequence[IPv4Network] = ()
+) -> tuple[IPv4Network, ...]:
+    """Every range the far guest may not reach: the special ones, each address and link of the host, and `more`."""
+    own = [IPv4Network(f"{interface.ip}/32") for interface in host_addresses]
+    links = [interface.network for interface in host_addresses if interface.network.prefixlen > 0]
+    return tuple(sorted(_collapsed([*FORBIDDEN_NETWORKS, *own, *links, *more])))
+
+
+def pasta_arguments(egress: Egress, *, network_path: str, user_path: str) -> list[str]:
+    """pasta's arguments: attached to the namespace from outside, forwards nothing inbound in either direction.
+
+    Source: pasta(1). `--no-map-gw` keeps the gateway's address from meaning the host's loopback.
+    """
+    return [
+        "pasta",
+        "--foreground",
+        "--quiet",
+        "--config-net",
+        "--ipv4-only",
+        "--no-map-gw",
+        "--no-dhcp", "--no-ndp", "--no-ra",
+        "--tcp-ports", "none", "--udp-ports", "none",
+        "--tcp-ns", "none", "--udp-ns", "none",
+        "--ns-ifname", EGRESS_INTERFACE,
+        "--address", str(egress.address.ip),
+        "--netmask", str(egress.address.network.prefixlen),
+        "--gateway", str(egress.gateway),
+        "--dns-forward", str(egress.dns),
+        "--userns", user_path,
+        "--netns", network_path,
+    ]  # fmt: skip

@@ -1,0 +1,99 @@
+"""Joins the parts for whoever asks for a run; today the command line, in the same process."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from vmkiln.durable_file import make_folder
+from vmkiln.errors import HostUnfit, InputError
+from vmkiln.host import capacity, reserve_file
+from vmkiln.host.accelerator import choose_accelerator
+from vmkiln.host.disk.firmware import find_firmware
+from vmkiln.host.qemu import Accelerator
+from vmkiln.images.container_image import obtain_container_image
+from vmkiln.packer.packer_program import find_packer
+from vmkiln.private_folder import make_private
+from vmkiln.run import cleaning_up
+from vmkiln.run.room import Room
+from vmkiln.run.run_context import BuildHost
+from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
+from vmkiln.store import database
+from vmkiln.store.database import Store
+
+LEAST_FREE_BYTES = 4 * 1024**3
+MIB = 1024**2
+SPARED_MIB = 512
+
+
+@contextlib.contextmanager
+def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
+    """The database, after what dead runs left behind was cleaned up."""
+    make_folder(settings.home)
+    make_private(settings.home, tell)
+    reserve_file.thrown_off_when_low(settings.home)
+    with database.opened(settings.database_place, home=settings.home) as store:
+        cleaning_up.end_leftovers(settings, store, tell)
+        yield store
+
+
+def host_capacity(settings: Settings) -> Room:
+    """What this machine, or its control group, has for runs, those that go on included; some memory is left."""
+    memory_mib = max(0, capacity.memory_bytes_with_guests() // MIB - SPARED_MIB)
+    return Room(capacity.cpu_count(), memory_mib, cleaning_up.free_bytes(settings) // MIB)
+
+
+@contextlib.asynccontextmanager
+async def prepared_host(
+    settings: Settings, store: Store, progress: Callable[[str], None], *, shared: SharedStorage | None = None
+) -> AsyncIterator[BuildHost]:
+    """This machine, ready to build: container image made, accelerator judged; `shared` is opened when not given.
+
+    Raises: `InputError` as root, `HostUnfit` for what is missing.
+    """
+    if os.getuid() == 0:
+        raise InputError(
+            "builds run as an ordinary user, never as root",
+            hint="run the same command as yourself; root is needed only for `script/bootstrap`",
+        )
+    free = cleaning_up.free_bytes(settings)
+    if free < LEAST_FREE_BYTES:
+        raise HostUnfit(
+            f"only {free // MIB} MiB are free under {settings.home}; a build needs {LEAST_FREE_BYTES // MIB}",
+            hint="make room, or set VMKILN_HOME to a folder on another disk",
+        )
+    reserve_file.kept(settings.home)
+    packer = await find_packer()
+    image = await obtain_container_image(
+        settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress
+    )
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
+    verdict = await choose_accelerator(
+        kernel=image.kernel, kernel_digest=image.digest, busybox=Path(busybox), directory=settings.container_image
+    )
+    if verdict.accelerator is Accelerator.TCG:
+        progress(f"building under emulation (TCG): {verdict.reason}")
+    yield BuildHost(
+        settings=settings,
+        store=store,
+        accelerator=verdict.accelerator,
+        accelerator_reason=verdict.reason,
+        container_image=image,
+        cpus=capacity.cpu_count(),
+        memory_mib=capacity.available_memory_bytes() // MIB,
+        firmware=find_firmware(),
+        shared=shared or shared_storage(settings, store),
+    )
+
+
+async def isolation_level_of(settings: Settings, store: Store, progress: Callable[[str], None]) -> str:
+    """What this machine can promise, `hardware` or `emulated`; makes what every build needs, if it is missing.
+
+    Raises: as `prepared_host`.
+    """
+    async with prepared_host(settings, store, progress) as host:
+        return host.isolation_level

@@ -1,0 +1,114 @@
+"""Submitting: an image template becomes ready to run.
+
+Its staging resource group exists, the scripts and files it names are copied and checked, and what it asks for is
+there: the source image, the definitions it distributes to. A run needs nothing from outside but the source image.
+
+*Leaves behind:* the staging resource group with its storage account. *Undone by:* `withdraw`.
+*Safe to repeat:* yes: what is there already is used.
+Source: aib-reference.md, sections 3.1, 3.6 and 3.10.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
+from vmkiln.images import gallery, managed_image
+from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.run.run_context import Submission
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.script_copy import LocalFiles, Script, copy_scripts
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.store.database import Store
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
+
+NO_LOCAL_FILES = LocalFiles(Path("/nonexistent"), is_allowed=False)
+
+
+class Unfit(InputError):
+    """A template that cannot be provisioned; `code` is its provisioningErrorCode."""
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+def open_group(settings: Settings, store: Store, *, name: str, tags: Mapping[str, str]) -> StagingResourceGroup:
+    """The staging resource group of this name, made when it is missing."""
+    if (row := store.staging.group(name)) is not None:
+        account = staging_resource_group.storage_account_of(settings.staging, row)
+        account.create()
+        return StagingResourceGroup(name, row.tags, account, run_id="")
+    return staging_resource_group.create(settings.staging, store, name=name, run_id="", tags=tags)
+
+
+async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -> dict[str, str]:
+    """Copy what the template names; gives the blob's name for each place in the template.
+
+    Raises: `Unfit` naming every script that could not be had.
+    """
+    scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
+    try:
+        copied = await copy_scripts(
+            scripts, group.storage_account, local_files=NO_LOCAL_FILES, notice=lambda _text: None
+        )
+    except DownloadFailed as error:
+        is_validator = "properties.validate" in error.message and "properties.customize" not in error.message
+        code = "NoValidatorScript" if is_validator else "NoCustomizerScript"
+        raise Unfit(code, error.message, hint=error.hint) from error
+    directory = group.storage_account.directory
+    return {copy.script.path: str(copy.file.relative_to(directory)) for copy in copied}
+
+
+def submission(settings: Settings, store: Store, *, group_name: str, blobs: Mapping[str, str]) -> Submission:
+    """What was made when the template was submitted. Raises: `InputError` when its staging resource group is gone."""
+    group = store.staging.group(group_name)
+    if group is None:
+        raise InputError(
+            f"the staging resource group {group_name} is gone", hint="delete the template and make it anew"
+        )
+    account = staging_resource_group.storage_account_of(settings.staging, group)
+    copies = {path: account.directory / blob for path, blob in blobs.items()}
+    missing = [path for path, file in copies.items() if not file.is_file()]
+    if missing:
+        raise InputError(f"the copies of {', '.join(missing)} are gone from {group_name}")
+    return Submission(StagingResourceGroup(group_name, group.tags, account, run_id=""), copies)
+
+
+def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> str:
+    """The exact version the source means now; '' when a platform image has to be had first.
+
+    Raises: `Unfit` when there is no such source.
+    """
+    source = template.properties.source
+    try:
+        match source:
+            case PlatformImageSource():
+                reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
+                found = plan_platform_image(
+                    reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue
+                )
+                return found.cached.exact_version if found.cached else ""
+            case ManagedImageSource(image_id=image_id):
+                image = store.images.find(image_id)
+                if image is None or image.kind != managed_image.KIND:
+                    raise ImageNotFound(f"there is no managed image {image_id}")
+                return ""
+            case SharedImageVersionSource(image_version_id=version_id):
+                return gallery.find_version(store, version_id).artifact_id
+            case _:
+                raise Unfit("BadSourceType", f"a source of type {source.type} cannot be built here")
+    except (ImageNotFound, InputError) as error:
+        if isinstance(error, Unfit):
+            raise
+        codes = {"PlatformImage": "BadPIRSource", "ManagedImage": "BadManagedImageSource"}
+        code = codes.get(source.type, "BadSharedImageVersionSource")
+        raise Unfit(code, error.message, hint=error.hint) from error
+
+
+def withdraw(settings: Settings, store: Store, group_names: Sequence[str]) -> None:
+    """Delete staging resource groups with their logs, scripts and VHDs; content when they are gone."""
+    for row in store.staging.list_groups():
+        if row.name in group_names:
+            staging_resource_group.delete(settings.staging, store, row)

@@ -1,0 +1,97 @@
+"""Triggers of kind SourceImage: a template runs when its source has a new version.
+
+A trigger remembers which source it saw last. After several runs in a row that failed, its template is not run by
+itself any more until one run, asked for by hand, succeeds.
+Source: aib-reference.md, section 3.12; the number of failures is not published, ours is `MOST_FAILURES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from vmkiln.azure_names import SUCCEEDED, TRIGGER_TYPE
+from vmkiln.errors import VmkilnError
+from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image, recipe_of
+from vmkiln.provisioning.stored_template import template_of
+from vmkiln.provisioning.submitting import exact_version
+from vmkiln.run_state import RunState, new_run_id
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceRow, RunRow
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.source import PlatformImageSource
+
+MOST_FAILURES = 3
+HEALTHY = ("Healthy", "Trigger is active.")
+Queued = Callable[..., RunRow]
+
+
+def seen_now(settings: Settings, store: Store, template: ImageTemplate) -> dict[str, str]:
+    """What a source is now: its exact version, and of a platform image how the catalogue says it is made.
+
+    Raises: `VmkilnError` when there is no such source.
+    """
+    source = template.properties.source
+    recipe = ""
+    if isinstance(source, PlatformImageSource):
+        reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
+        plan = plan_platform_image(reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue)
+        recipe = recipe_of(plan.entry)
+    return {"version": exact_version(settings, store, template), "recipe": recipe}
+
+
+def is_new(before: dict[str, str], now: dict[str, str], *, last_built: str) -> bool:
+    """Whether a source has a version that no run has had yet; pure."""
+    if before.get("recipe", "") != now["recipe"]:
+        return True
+    return now["version"] not in {"", before.get("version", ""), last_built}
+
+
+def is_suspended(newest_first: list[RunRow]) -> bool:
+    """Whether the last runs of a template all failed; pure."""
+    ended = [run for run in newest_first if run.ended is not None and run.state != RunState.CANCELED]
+    last = ended[:MOST_FAILURES]
+    return len(last) == MOST_FAILURES and all(run.state == RunState.FAILED for run in last)
+
+
+def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
+    """The code and message of a trigger's status."""
+    if is_suspended(store.runs.of_template(template.key, limit=MOST_FAILURES + 3)):
+        return (
+            "Suspended",
+            f"Automatic builds are suspended, because the last {MOST_FAILURES} builds failed. "
+            "They go on after one build that was started by hand succeeds.",
+        )
+    return HEALTHY
+
+
+def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[str]:
+    """Queue a run for each template whose source is new; gives the runs' ids."""
+    started = []
+    for trigger in store.resources.list(type=TRIGGER_TYPE):
+        template_id = trigger.id.rsplit("/", 2)[0]
+        row = store.resources.get(template_id)
+        if row is None or row.properties.get("provisioningState") != SUCCEEDED:
+            continue
+        try:
+            now = seen_now(settings, store, template_of(row))
+        except VmkilnError:
+            continue  # the source is gone for now; what comes after it is new
+        seen: dict[str, Any] = trigger.state.get("seen") or {}
+        last = store.runs.of_template(row.key, limit=1)
+        last_built = str(last[0].facts.get("source_exact_version", "")) if last else ""
+        if not is_new(seen, now, last_built=last_built):
+            if now != seen:
+                _remember(store, trigger, now)
+            continue
+        if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
+            continue
+        run = queued(row, run_id=new_run_id(), reason=f"trigger {trigger.name}")
+        if store.runs.queue(run):
+            _remember(store, trigger, now)
+            started.append(run.run_id)
+    return started
+
+
+def _remember(store: Store, trigger: ResourceRow, now: dict[str, str]) -> None:
+    store.resources.change(trigger.id, lambda old: replace(old, state={**old.state, "seen": now}))

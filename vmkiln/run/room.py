@@ -1,0 +1,90 @@
+"""Room for runs: what a run needs of a host, as far as it can be said before it starts."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.settings import Settings
+from vmkiln.staging import container_group
+from vmkiln.store.database import Store
+from vmkiln.store.rows import RunRow
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
+from vmkiln.template.vm_size import build_vm_size
+
+
+@dataclass(frozen=True)
+class Room:
+    """CPUs, memory (MiB) and disk (MiB): what a host has, or what a run needs of it."""
+
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+
+    def __add__(self, other: "Room") -> "Room":
+        return Room(self.cpus + other.cpus, self.memory_mib + other.memory_mib, self.disk_mib + other.disk_mib)
+
+    def capped(self, most: "Room") -> "Room":
+        """The same need on a host that has only `most` CPUs and memory: the build VM is made smaller there."""
+        return Room(min(self.cpus, most.cpus), min(self.memory_mib, most.memory_mib), self.disk_mib)
+
+    def missing(self, free: "Room") -> str:
+        """What is missing in `free`, in words; '' when nothing is."""
+        lacks = []
+        if self.cpus > free.cpus:
+            lacks.append(f"{self.cpus} CPUs ({max(0, free.cpus)} free)")
+        if self.memory_mib > free.memory_mib:
+            lacks.append(f"{self.memory_mib} MiB of memory ({max(0, free.memory_mib)} free)")
+        if self.disk_mib > free.disk_mib:
+            lacks.append(f"{self.disk_mib} MiB of disk ({max(0, free.disk_mib)} free)")
+        return " and ".join(lacks)
+
+
+NOTHING = Room(0, 0, 0)
+
+
+CONTAINER_GROUP_CPUS = 1
+
+
+QEMU_MIB = 128  # what a QEMU needs beside its guest's memory, measured
+
+
+RUN_DISK_MIB = 4096  # overlays and the flattened image of a small build
+
+
+OTHER_GENERATION = 2  # its default VM size is the larger one
+
+
+UNKNOWN = Room(2, 4096, RUN_DISK_MIB)
+
+
+def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
+    """What a template's run needs: the build VM of its vmSize and the container group beside it."""
+    generation = _generation(settings, store, template)
+    size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
+    memory_mib = size.memory_mib + container_group.MEMORY_MIB + 2 * QEMU_MIB
+    return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, RUN_DISK_MIB)
+
+
+def _generation(settings: Settings, store: Store, template: ImageTemplate) -> int:
+    source = template.properties.source
+    if isinstance(source, PlatformImageSource):
+        name = (source.publisher.lower(), source.offer.lower(), source.sku.lower())
+        entry = read_catalogue(settings.catalogue).entries.get(name)
+        return entry.generation if entry else OTHER_GENERATION
+    if isinstance(source, ManagedImageSource):
+        image = store.images.find(source.image_id)
+    elif isinstance(source, SharedImageVersionSource):
+        image = store.images.find(source.image_version_id)
+    return image.generation if image else OTHER_GENERATION
+
+
+def need_facts(need: Room) -> dict[str, Any]:
+    """A need as it is recorded with its run."""
+    return {"need": asdict(need)}
+
+
+def promised_to(run: RunRow) -> Room:
+    """What a run that goes on was promised."""
+    known = run.facts.get("need")
+    return Room(**known) if known else UNKNOWN

@@ -1,0 +1,57 @@
+"""What a run writes on this host, stored where other hosts read it: its logs, and the firewall rules in force.
+
+*Leaves behind:* objects. *Undone by:* deleting the staging resource group. *Safe to repeat:* yes.
+"""
+
+import contextlib
+import logging
+import threading
+from dataclasses import dataclass, field
+
+from vmkiln.host.network.network_rules import FILE_NAME
+from vmkiln.settings import Settings
+from vmkiln.sharing.log_pieces import SentLog
+from vmkiln.sharing.object_store import ObjectStore
+from vmkiln.staging.storage_account import LOGS, account_name
+from vmkiln.store.database import Store
+
+LOG_FILES = ("customization.log", "validation.log")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class SentRun:
+    """One attempt of a run; remembers what was sent. Threads that send wait for each other."""
+
+    settings: Settings
+    store: Store
+    objects: ObjectStore
+    run_id: str
+    attempt: int
+    _logs: dict[str, SentLog] = field(default_factory=dict)
+    _rules: bytes = b""
+    _warned: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self) -> None:
+        """Send what is new; content while the run has no group yet. Raises: `SharedStorageFailed`."""
+        run = self.store.runs.by_id([self.run_id]).get(self.run_id)
+        if run is None or not run.staging_group:
+            return
+        group = self.settings.staging / run.staging_group
+        with self._lock:
+            for name in LOG_FILES:
+                file = group / account_name(run.staging_group) / LOGS / self.run_id / name
+                key = file.relative_to(self.settings.home).as_posix()
+                self._logs.setdefault(name, SentLog(self.objects, key, self.attempt)).send(file)
+            with contextlib.suppress(FileNotFoundError):
+                content = (group / FILE_NAME).read_bytes()
+                if content != self._rules:
+                    self.objects.put((group / FILE_NAME).relative_to(self.settings.home).as_posix(), content)
+                    self._rules = content
+
+    def warn(self, error: BaseException) -> None:
+        """Say once why nothing is sent."""
+        if str(error) != self._warned:
+            log.warning("what run %s writes is not shared now, which is tried again: %s", self.run_id, error)
+        self._warned = str(error)

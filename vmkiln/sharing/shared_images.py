@@ -1,0 +1,123 @@
+"""Images in the object store that the hosts of a fleet share.
+
+An image is stored, and read again to compare, before it is recorded; the record names the object. Whoever needs it gets
+it once for each host, compares its SHA-256, and keeps it where the host that made it has it. All targets of a run that
+have the same bytes share one object. Keys have the run and the attempt in them, so an attempt that stood still and goes
+on again cannot touch what a newer one published.
+
+*Leaves behind:* the objects, and the copies on hosts. *Undone by:* `delete`; whatever that misses, `reconcile`.
+*Safe to repeat:* yes.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing
+from vmkiln.images.image_store import SHARED_OBJECT
+from vmkiln.run_state import GOING_ON
+from vmkiln.settings import Settings
+from vmkiln.sharing.object_store import ObjectStore
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ImageRow
+
+IMAGES = "images"
+
+
+def image_key(*, run_id: str, attempt: int, digest: str, file_format: str) -> str:
+    """The key of an image: what another attempt makes has another."""
+    return f"{IMAGES}/{run_id}/{attempt:04}/{digest}.{file_format}"
+
+
+def run_of(key: str) -> str:
+    """The run that stored an image; '' for what is no image's key."""
+    parts = key.split("/")
+    return parts[1] if len(parts) == 4 and parts[0] == IMAGES else ""
+
+
+@contextlib.contextmanager
+def alone(settings: Settings, name: str) -> Iterator[None]:
+    """One thread of one process of this host at a time does what has this name; others wait."""
+    settings.shared_locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = settings.shared_locks / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class SharedImages:
+    """The images of all hosts; every method blocks."""
+
+    def __init__(self, settings: Settings, store: Store, objects: ObjectStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._objects = objects
+
+    def share(self, file: Path, *, run_id: str, attempt: int, digest: str, file_format: str) -> str:
+        """Store a finished image, compare what was stored, and return its key, which is to be recorded.
+
+        Raises: `SharedStorageFailed`.
+        """
+        key = image_key(run_id=run_id, attempt=attempt, digest=digest, file_format=file_format)
+        self._objects.put_file(key, file, digest=digest)
+        return key
+
+    def fetch(self, image: ImageRow) -> ImageRow:
+        """The image, whose file is on this host then, at its `path`; another's fetching of it is waited for.
+
+        Raises: `ImageNotFound` when no host gave it to the others, `ImageUnsafe` when its object was changed (nothing
+        of it is kept), `SharedStorageFailed`.
+        """
+        if image.path.is_file():
+            return image
+        key = str(image.detail.get(SHARED_OBJECT, ""))
+        if not key:
+            raise ImageNotFound(
+                f"the image {image.artifact_id} is on the host that made it, and not in the shared storage",
+                hint="it was made before VMKILN_OBJECT_STORE was set: build it again",
+            )
+        with alone(self._settings, str(image.path)):
+            if image.path.is_file():
+                return image
+            try:
+                self._objects.get_file(key, image.path, digest=image.digest, mode=0o400)
+            except ObjectMissing as error:
+                raise ImageNotFound(f"the object of the image {image.artifact_id} is gone: {key}") from error
+            except ImageUnsafe:
+                with contextlib.suppress(OSError):
+                    image.path.parent.rmdir()  # made for it, unless it holds something else
+                raise
+            return image
+
+    def delete(self, image: ImageRow) -> None:
+        """Delete the object of an image whose record is gone, unless other images or a live run need it.
+
+        Raises: `SharedStorageFailed`; `reconcile` deletes it then.
+        """
+        key = str(image.detail.get(SHARED_OBJECT, ""))
+        run = self._store.runs.by_id([image.run_id]).get(image.run_id)
+        is_free = run is None or run.ended is not None
+        if key and is_free and key not in self._named():
+            self._objects.delete([key])
+
+    def reconcile(self) -> list[str]:
+        """Delete the objects that no record names and no live run is publishing; returns their keys.
+
+        Raises: `SharedStorageFailed`.
+        """
+        # in this order: what comes later is not ours to judge, and a run that is over has recorded what it made
+        found = [item.key for item in self._objects.objects(IMAGES, with_unfinished=True)]
+        live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
+        named = self._named()
+        left = [key for key in found if key not in named and run_of(key) not in live]
+        self._objects.delete(left)
+        return left
+
+    def _named(self) -> set[str]:
+        return {str(image.detail.get(SHARED_OBJECT, "")) for image in self._store.images.list()}

@@ -1,0 +1,306 @@
+"""What the hosts of a fleet share beside the database: images, and the files of staging resource groups.
+
+A key is a file's path below the state directory, so every host has the files where it expects them. Each kind of file
+has one writer: the service the scripts, the host of a run its logs and its firewall rules; everybody else pulls.
+Without `VMKILN_OBJECT_STORE` there is nothing of this.
+
+*Leaves behind:* objects. *Undone by:* deleting groups and images; whatever that misses, `reconcile`.
+*Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
+from vmkiln.host.network.network_rules import FILE_NAME
+from vmkiln.run_state import GOING_ON
+from vmkiln.settings import Settings
+from vmkiln.sharing.log_pieces import FollowedLog, log_of
+from vmkiln.sharing.object_store import ObjectStore, StoredObject, open_object_store
+from vmkiln.sharing.sent_run import LOG_FILES, SentRun
+from vmkiln.sharing.shared_images import SharedImages, alone
+from vmkiln.staging import run_directory
+from vmkiln.staging.storage_account import LOGS, VHDS, account_name
+from vmkiln.store.database import Store
+from vmkiln.store.rows import ImageRow, ResourceRow
+
+log = logging.getLogger(__name__)
+
+STAGING = "staging"
+LOGS_SECONDS = 1.5
+LOOK_SECONDS = 20.0
+CLOCK_SECONDS = 0.001  # times of files and of objects are kept in different fractions
+RECENT_RUNS = 200
+DATABASE_MARK = "vmkiln-database"
+DATABASE_ID = "/vmkiln/sharedStorage"
+
+
+def shared_storage(settings: Settings, store: Store) -> "SharedStorage | None":
+    """What the settings name; none when there is one host. Raises: `InputError` when it cannot be used."""
+    if not settings.object_store:
+        return None
+    return SharedStorage(settings, store, open_object_store(settings.object_store, os.environ))
+
+
+class SharedStorage:
+    """The shared files of staging resource groups, and `images`. Methods that are not async block.
+
+    Any thread and any process of a host may call any of them at any time.
+    """
+
+    def __init__(self, settings: Settings, store: Store, objects: ObjectStore) -> None:
+        self.images = SharedImages(settings, store, objects)
+        self._settings = settings
+        self._store = store
+        self._objects = objects
+        self._followed: dict[str, FollowedLog] = {}
+        self._tags: dict[str, str] = {}
+        self._unsent: dict[str, SentRun] = {}
+        self._whole: set[str] = set()
+        self.look_seconds = LOOK_SECONDS
+
+    # what a submission made
+
+    def push_submission(self, group: str) -> None:
+        """Store what the submission of a template put into its group: scripts, files. Raises: `SharedStorageFailed`."""
+        account = self._account(group)
+        for file in sorted(account.rglob("*")):
+            if file.is_file() and _kind_of(file.relative_to(account)) not in {LOGS, VHDS, ""}:
+                self._objects.put_file(self._key(file), file)
+                self._same(file, self._objects.look(self._key(file)))
+
+    def pull(self, group: str) -> None:
+        """Fetch what a group has and this host lacks: scripts, files, logs of runs elsewhere.
+
+        Raises: `SharedStorageFailed`.
+        """
+        with alone(self._settings, f"{STAGING}/{group}"):
+            if self._store.staging.group(group) is None:
+                return
+            logs: set[str] = set()
+            for item in self._objects.objects(f"{STAGING}/{group}"):
+                names = item.key.split("/")[3:]
+                if names[:1] == [LOGS]:
+                    logs.add(log_of(item.key))
+                elif _is_plain(item.key):
+                    self._pull_file(item)
+            for name in sorted(logs):
+                self._pull_log_file(name)
+
+    def _pull_file(self, item: StoredObject) -> None:
+        """Fetch a file that is not here, or not as it is there."""
+        file = self._settings.home / item.key
+        if file.is_file() and file.stat().st_size == item.size_bytes:
+            is_older = item.changed.timestamp() <= file.stat().st_mtime + CLOCK_SECONDS
+            if is_older or self._tags.get(item.key) == item.tag:
+                return
+        with contextlib.suppress(ObjectMissing):  # deleted meanwhile
+            self._objects.get_file(item.key, file)
+            self._same(file, item)
+
+    def _same(self, file: Path, item: StoredObject) -> None:
+        """Remember that a file is what the object is, for later processes too."""
+        os.utime(file, (item.changed.timestamp(), item.changed.timestamp()))
+        self._tags[item.key] = item.tag
+
+    def _pull_log_file(self, name: str) -> None:
+        run_id = name.split("/")[-2]
+        if not _is_plain(name) or run_directory.is_live(self._settings.runs, run_id):
+            return  # a run that goes on here writes its log itself
+        followed = self._followed.setdefault(name, FollowedLog(self._objects, name))
+        with contextlib.suppress(ObjectMissing):
+            followed.pull(self._settings.home / name)
+
+    # runs
+
+    @contextlib.asynccontextmanager
+    async def mirrored(self, *, run_id: str, attempt: int) -> AsyncIterator[None]:
+        """Store a run's logs and rules while the block lasts, every 1.5 s and at its end.
+
+        A run never fails for it: what cannot be sent is sent later, by `reconcile`.
+        """
+        sender = SentRun(self._settings, self._store, self._objects, run_id, attempt)
+        await asyncio.to_thread(self._wait_for_pulls, run_id)
+        sending = asyncio.create_task(self._send_again_and_again(sender))
+        try:
+            yield
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+            await asyncio.shield(asyncio.to_thread(self._send_last, sender))
+
+    def _wait_for_pulls(self, run_id: str) -> None:
+        """Wait for who fetches the run's log just now; whoever comes later sees that the run goes on here."""
+        run = self._store.runs.by_id([run_id]).get(run_id)
+        if run is not None and run.staging_group:
+            with alone(self._settings, f"{STAGING}/{run.staging_group}"):
+                pass
+
+    async def _send_again_and_again(self, sender: SentRun) -> None:
+        while True:
+            await asyncio.sleep(LOGS_SECONDS)
+            try:
+                await asyncio.to_thread(sender.send)
+            except (VmkilnError, OSError) as error:
+                sender.warn(error)
+
+    def _send_last(self, sender: SentRun) -> None:
+        try:
+            sender.send()
+            self._unsent.pop(sender.run_id, None)
+        except (VmkilnError, OSError) as error:
+            sender.warn(error)
+            self._unsent[sender.run_id] = sender
+
+    async def follow(self) -> None:
+        """Fetch what runs on other hosts write, until cancelled, so that it is read here as if it were made here."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._again_and_again(self._follow_logs, seconds=LOGS_SECONDS))
+            tasks.create_task(self._again_and_again(self._follow_the_rest, seconds=self.look_seconds))
+
+    async def _again_and_again(self, look: Callable[[set[str]], set[str]], *, seconds: float) -> None:
+        """Call `look` with what it returned the last time."""
+        seen: set[str] = set()
+        last_problem = ""
+        while True:
+            try:
+                seen = await asyncio.to_thread(look, seen)
+                last_problem = ""
+            except (VmkilnError, OSError) as error:
+                if str(error) != last_problem:
+                    log.warning("what other hosts wrote could not be fetched, which is tried again: %s", error)
+                last_problem = str(error)
+            await asyncio.sleep(seconds)
+
+    def _follow_logs(self, last: set[str]) -> set[str]:
+        """The logs of runs that go on, and of those that went on the last time."""
+        live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
+        for run in self._store.runs.by_id(sorted(live | last)).values():
+            if run.staging_group:
+                self._pull_run(run.staging_group, run.run_id)
+        return live
+
+    def _follow_the_rest(self, known: set[str]) -> set[str]:
+        """Groups not seen before, and those whose runs have ended; their VHDs too."""
+        names = {row.name for row in self._store.staging.list_groups()}
+        ended = [run for run in self._store.runs.list(limit=RECENT_RUNS) if run.ended and run.run_id not in self._whole]
+        groups = (names - known) | {run.staging_group for run in ended} & names
+        for group in sorted(groups):
+            self.pull(group)
+            for image in self._store.images.list(prefix=f"/staging/{group}/{VHDS}/"):
+                try:
+                    self.images.fetch(image)
+                except (ImageNotFound, ImageUnsafe) as error:
+                    log.warning("a VHD cannot be shown here: %s", error)
+        self._whole |= {run.run_id for run in ended}
+        return names
+
+    def pull_log(self, group: str, run_id: str) -> bool:
+        """Fetch what is new of a run's logs, because somebody reads them; false when that failed.
+
+        What a run wrote is all there when it was recorded as ended before this was called.
+        """
+        run = self._store.runs.by_id([run_id]).get(run_id)
+        if run is None or run_id in self._whole:
+            return True
+        try:
+            self._pull_run(group, run_id)
+        except (VmkilnError, OSError) as error:
+            log.warning("the log of run %s could not be fetched: %s", run_id, error)
+            return False
+        if run.ended is not None:
+            self._whole.add(run_id)
+        return True
+
+    def _pull_run(self, group: str, run_id: str) -> None:
+        folder = f"{STAGING}/{group}"
+        with alone(self._settings, folder):
+            for file in LOG_FILES:
+                self._pull_log_file(f"{folder}/{account_name(group)}/{LOGS}/{run_id}/{file}")
+            if not run_directory.is_live(self._settings.runs, run_id):
+                with contextlib.suppress(ObjectMissing):
+                    self._pull_file(self._objects.look(f"{folder}/{FILE_NAME}"))
+
+    # going away
+
+    def delete_group(self, group: str) -> None:
+        """Delete what is stored of a group; what cannot be deleted now is deleted by `reconcile`."""
+        try:
+            self._delete_folder(group)
+        except SharedStorageFailed as error:
+            log.warning("the shared files of %s are not deleted yet: %s", group, error)
+
+    def delete_image(self, image: ImageRow) -> None:
+        """Delete what is stored of an image whose record is gone; if it cannot be now, `reconcile` does."""
+        try:
+            self.images.delete(image)
+        except SharedStorageFailed as error:
+            log.warning("the shared file of %s is not deleted yet: %s", image.artifact_id, error)
+
+    def _delete_folder(self, group: str) -> None:
+        self._objects.delete([item.key for item in self._objects.objects(f"{STAGING}/{group}", with_unfinished=True)])
+
+    def reconcile(self) -> list[str]:
+        """Send what could not be sent; delete the objects that nobody names, and what this host has of deleted groups.
+
+        Returns what was deleted. Raises: `SharedStorageFailed`, also when the storage belongs to another database:
+        what that one names is not for us to delete.
+        """
+        for sender in list(self._unsent.values()):
+            self._send_last(sender)
+        self._check_database()
+        stored = set(self._objects.folders(STAGING))
+        here = {path.name for path in self._settings.staging.iterdir()} if self._settings.staging.is_dir() else set()
+        known = {row.name for row in self._store.staging.list_groups()}  # after them: it is recorded before it is made
+        gone = here - known
+        if gone:  # what this database never knew may be another one's
+            gone &= {row.name for row in self._store.staging.list_groups(with_deleted=True)}
+        for group in stored - known:
+            self._delete_folder(group)
+        for group in gone:
+            shutil.rmtree(self._settings.staging / group, ignore_errors=True)
+        return [*(f"{STAGING}/{group}" for group in sorted((stored - known) | gone)), *self.images.reconcile()]
+
+    def _check_database(self) -> None:
+        """Refuse to judge the objects of another database, as with settings that belong to two fleets."""
+        row = self._store.resources.get(DATABASE_ID)
+        if row is None:
+            made = ResourceRow(DATABASE_ID, DATABASE_ID, "sharedStorage", "", "", properties={"id": str(uuid.uuid4())})
+            row = self._store.resources.insert(made) or self._store.resources.get(DATABASE_ID)
+        assert row is not None  # it was found, or inserted, and nobody deletes it
+        own = str(row.properties["id"])
+        try:
+            found = self._objects.read_from(DATABASE_MARK, 0).decode(errors="replace")
+        except ObjectMissing:
+            self._objects.put(DATABASE_MARK, own.encode())
+            found = own
+        if found != own:
+            raise SharedStorageFailed(
+                f"{self._objects.name} belongs to another database, so nothing in it is deleted",
+                hint=f"set VMKILN_DATABASE_URL as on the other hosts; the object {DATABASE_MARK} says which one it is",
+            )
+
+    # names
+
+    def _account(self, group: str) -> Path:
+        return self._settings.staging / group / account_name(group)
+
+    def _key(self, file: Path) -> str:
+        return file.relative_to(self._settings.home).as_posix()
+
+
+def _kind_of(relative: Path) -> str:
+    """The container a file of an account is in; '' for one that is still being written."""
+    is_unfinished = any(part.startswith(".") or part.endswith(".part") for part in relative.parts)
+    return "" if is_unfinished else relative.parts[0]
+
+
+def _is_plain(key: str) -> bool:
+    """Whether a key names a file below the state directory, and no hidden one: who writes objects writes no path."""
+    return not any(part.startswith(".") or not part or "\\" in part or "\0" in part for part in key.split("/"))

@@ -1,0 +1,188 @@
+"""Runs and their phases in the database.
+
+The state of a run moves only from an expected state to another, so two processes cannot both end it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from vmkiln.errors import InputError
+from vmkiln.store.connections import Connections
+from vmkiln.store.frequent_statements import (
+    FACTS,
+    NEW_FACTS,
+    PHASE_BEGUN,
+    PHASE_COUNT,
+    PHASE_ENDED,
+    RUN_IN_PHASE,
+    RUNS_BY_ID,
+)
+from vmkiln.store.host_table import end_lost
+from vmkiln.store.row_reading import aware, maybe_aware, run_row
+from vmkiln.store.rows import PhaseRow, RunRow, attempt_of
+from vmkiln.store.tables import phases, reservations, runs
+
+
+class RunTable:
+    """Queries and changes."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def add(self, row: RunRow) -> None:
+        """Record a run that was accepted."""
+        with self._connections.begin() as connection:
+            connection.execute(runs.insert().values(**vars(row)))
+
+    def add_many(self, rows: Sequence[RunRow]) -> None:
+        """Record many runs in one transaction."""
+        with self._connections.begin() as connection:
+            connection.execute(runs.insert(), [vars(row) for row in rows])
+
+    def find(self, run_id: str) -> RunRow:
+        """The run whose id is, or begins with, `run_id`. Raises: `InputError` when there is none or more than one."""
+        query = sa.select(runs).where(runs.c.run_id.startswith(run_id, autoescape=True)).limit(2)
+        rows = self._connections.rows(query)
+        if len(rows) != 1 or not run_id:
+            problem = "no run has" if not rows else "more than one run has"
+            raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
+        return run_row(rows[0])
+
+    def queue(self, row: RunRow) -> bool:
+        """Record a run that waits; false (and nothing changed) when one of its template waits or goes on."""
+        going_on = sa.and_(runs.c.template_id == row.template_id, runs.c.ended.is_(None))
+        with self._connections.begin() as connection:
+            if connection.execute(sa.select(runs.c.run_id).where(going_on).limit(1)).first() is not None:
+                return False
+            connection.execute(runs.insert().values(**vars(row)))
+        return True
+
+    def start(self, row: RunRow) -> bool:
+        """Record that a run starts: one that was queued, or a new one; false when it was cancelled while it waited."""
+        with self._connections.begin() as connection:
+            same = runs.c.run_id == row.run_id
+            known = connection.execute(sa.select(runs.c.state, runs.c.facts).where(same)).first()
+            if known is None:
+                connection.execute(runs.insert().values(**vars(row)))
+                return True
+            if known.state != "Queued":
+                return False
+            values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
+            values["facts"] = {**known.facts, **row.facts}
+            connection.execute(runs.update().where(same).values(**values))
+            return True
+
+    def last(self, template_ids: Sequence[str]) -> dict[str, RunRow]:
+        """The newest run of each of these image templates (ids in lower case) that ever ran."""
+        newest = sa.select(runs.c.template_id, sa.func.max(runs.c.started).label("started"))
+        newest = newest.where(runs.c.template_id.in_(template_ids)).group_by(runs.c.template_id)
+        last = newest.subquery()
+        same = sa.and_(runs.c.template_id == last.c.template_id, runs.c.started == last.c.started)
+        return {row["template_id"]: run_row(row) for row in self._connections.rows(sa.select(runs).join(last, same))}
+
+    def by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
+        """The runs with exactly these ids."""
+        rows = self._connections.rows(RUNS_BY_ID, {"run_ids": list(run_ids)})
+        return {row["run_id"]: run_row(row) for row in rows}
+
+    def of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
+        """The runs of an image template, the newest first."""
+        query = sa.select(runs).where(runs.c.template_id == template_id.lower())
+        return [run_row(row) for row in self._connections.rows(query.order_by(runs.c.started.desc()).limit(limit))]
+
+    def forget_template(self, template_id: str) -> None:
+        """Part a deleted template (id in lower case) from its runs, which stay on record."""
+        self._connections.change(runs.update().where(runs.c.template_id == template_id).values(template_id=""))
+
+    def move(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
+        """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
+        ended = self._connections.now() if state not in {"Queued", "Running", "Canceling"} else None
+        change = (
+            runs.update()
+            .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
+            .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
+        )
+        return self._connections.change(change) == 1
+
+    def requeue(self, run_id: str, *, most_attempts: int) -> bool:
+        """Let a run that was interrupted start anew; false when it does not go on, or was begun often enough."""
+        with self._connections.begin() as connection:
+            same = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running", runs.c.template_id != "")
+            facts = connection.execute(sa.select(runs.c.facts).where(same)).scalar()
+            attempt = 1 + attempt_of(facts)
+            if facts is None or attempt > most_attempts:
+                return False
+            values = {"state": "Queued", "sub_state": "", "facts": {**facts, "attempt": attempt}}
+            connection.execute(runs.update().where(same).values(**values))
+            self._end_phase(connection, run_id)
+            return True
+
+    def end_lost(self, row: RunRow, *, most_attempts: int) -> str:
+        """What becomes of a run whose process died (`host_table.end_lost`), with the room that was kept for it.
+
+        `row` is the run as it was seen: nothing changes, and '' is returned, when it goes on as another attempt now.
+        """
+        run_id = row.run_id
+        with self._connections.begin() as connection:
+            facts = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar()
+            if any((facts or {}).get(name) != row.facts.get(name) for name in ("attempt", "host_id")):
+                return ""
+            connection.execute(reservations.delete().where(reservations.c.run_id == run_id))
+            return end_lost(connection, run_id, most_attempts=most_attempts, now=self._connections.now())
+
+    def ended_since(self, moment: datetime) -> list[RunRow]:
+        """Runs that ended after a moment, the first one first."""
+        query = sa.select(runs).where(runs.c.ended > moment).order_by(runs.c.ended)
+        return [run_row(row) for row in self._connections.rows(query)]
+
+    def ask_to_cancel(self, run_id: str) -> bool:
+        """Record that a run that goes on is to end Canceled; false when it does not go on."""
+        going_on = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running")
+        return self._connections.change(runs.update().where(going_on).values(state="Canceling")) == 1
+
+    def add_facts(self, run_id: str, **facts: Any) -> None:
+        """Add to what was decided for a run."""
+        with self._connections.begin() as connection:
+            known = connection.execute(FACTS, {"of_run": run_id}).scalar_one()
+            connection.execute(NEW_FACTS, {"of_run": run_id, "new_facts": {**known, **facts}})
+
+    def begin_phase(self, run_id: str, name: str) -> None:
+        """End the current phase and begin the next one."""
+        with self._connections.begin() as connection:
+            self._end_phase(connection, run_id)
+            number = connection.execute(PHASE_COUNT, {"of_run": run_id}).scalar_one()
+            begun: dict[str, Any] = {
+                "run_id": run_id,
+                "number": number,
+                "name": name,
+                "started": self._connections.now(),
+            }
+            connection.execute(PHASE_BEGUN, begun)
+            connection.execute(RUN_IN_PHASE, {"of_run": run_id, "phase": name})
+
+    def end_phase(self, run_id: str) -> None:
+        """End the current phase; content when there is none."""
+        with self._connections.begin() as connection:
+            self._end_phase(connection, run_id)
+
+    def _end_phase(self, connection: Connection, run_id: str) -> None:
+        connection.execute(PHASE_ENDED, {"of_run": run_id, "now": self._connections.now()})
+
+    def phases_of(self, run_id: str) -> list[PhaseRow]:
+        """A run's phases in order."""
+        query = sa.select(phases).where(phases.c.run_id == run_id).order_by(phases.c.number)
+        return [
+            PhaseRow(row["name"], aware(row["started"]), maybe_aware(row["ended"]))
+            for row in self._connections.rows(query)
+        ]
+
+    def list(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
+        """Runs, the newest first; only those in `states`, when any are given."""
+        query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
+        return [
+            run_row(row) for row in self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
+        ]

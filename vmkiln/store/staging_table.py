@@ -1,0 +1,75 @@
+"""Staging resource groups, and the resources in them, in the database."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from vmkiln.store.connections import Connections
+from vmkiln.store.frequent_statements import RESOURCE_ADDED, RESOURCE_DELETED, RESOURCE_EXISTS
+from vmkiln.store.row_reading import aware, maybe_aware, staging_group_row
+from vmkiln.store.rows import StagingGroupRow, StagingResourceRow
+from vmkiln.store.tables import runs, staging_groups, staging_resources
+
+
+class StagingTable:
+    """Queries and changes."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def add_group(self, name: str, *, run_id: str, storage_account: str, tags: dict[str, str]) -> None:
+        """Record a staging resource group before it is made."""
+        values = {"name": name, "run_id": run_id, "storage_account": storage_account, "tags": tags}
+        with self._connections.begin() as connection:
+            connection.execute(staging_groups.insert().values(**values, created=self._connections.now()))
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
+
+    def use_group(self, name: str, *, run_id: str) -> None:
+        """Record that a run works in a staging resource group that exists already."""
+        self._connections.change(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
+
+    def list_groups(self, *, with_deleted: bool = False) -> list[StagingGroupRow]:
+        """Staging resource groups, the newest first."""
+        query = sa.select(staging_groups).order_by(staging_groups.c.created.desc())
+        if not with_deleted:
+            query = query.where(staging_groups.c.deleted.is_(None))
+        return [staging_group_row(row) for row in self._connections.rows(query)]
+
+    def group(self, name: str) -> StagingGroupRow | None:
+        """The staging resource group of exactly this name; none when there is none, or it was deleted."""
+        query = sa.select(staging_groups).where(staging_groups.c.name == name, staging_groups.c.deleted.is_(None))
+        rows = self._connections.rows(query)
+        return staging_group_row(rows[0]) if rows else None
+
+    def group_deleted(self, name: str) -> None:
+        """Record that a group and all in it are gone."""
+        now = self._connections.now()
+        with self._connections.begin() as connection:
+            connection.execute(staging_groups.update().where(staging_groups.c.name == name).values(deleted=now))
+            left = sa.and_(staging_resources.c.group_name == name, staging_resources.c.state != "deleted")
+            connection.execute(staging_resources.update().where(left).values(state="deleted", deleted=now))
+
+    def add_resource(self, group: str, *, run_id: str, type: str, name: str, detail: dict[str, Any]) -> int:  # noqa: A002
+        """Record the intent to make a resource; returns its number."""
+        values: dict[str, Any] = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
+        with self._connections.begin() as connection:
+            values |= {"state": "creating", "created": self._connections.now()}
+            key = connection.execute(RESOURCE_ADDED, values).inserted_primary_key
+        assert key is not None  # the table numbers its rows
+        return int(key[0])
+
+    def resource_exists(self, number: int) -> None:
+        """Record that a resource was made."""
+        self._connections.change(RESOURCE_EXISTS, {"of_number": number})
+
+    def resource_deleted(self, number: int) -> None:
+        """Record that a resource is gone."""
+        self._connections.change(RESOURCE_DELETED, {"of_number": number, "now": self._connections.now()})
+
+    def resources_of(self, group: str) -> list[StagingResourceRow]:
+        """A group's resources in the order they were made, deleted ones too."""
+        query = sa.select(staging_resources).where(staging_resources.c.group_name == group)
+        return [
+            StagingResourceRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
+            for row in self._connections.rows(query.order_by(staging_resources.c.number))
+        ]
