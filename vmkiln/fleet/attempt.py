@@ -69,7 +69,7 @@ async def attempt_run(
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
         if work.shared is not None:
-            await asyncio.to_thread(work.shared.pull, row.state["staging_group"])
+            await asyncio.to_thread(work.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
         request = request_of(settings, store, row, run_id=run.run_id)
         if request.submission is not None:  # made where the template was submitted, which may be another host
             request.submission.group.storage_account.create()

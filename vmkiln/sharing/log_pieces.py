@@ -66,16 +66,17 @@ class FollowedLog:
 
     def pull(self, file: Path) -> None:
         """Fetch what is new; content when there is nothing. Raises: `SharedStorageFailed`."""
-        here = file.stat().st_size if file.exists() else 0
-        index = here // PIECE_BYTES
-        after = piece_key(self.log, self._attempt, index - 1) if index and self._attempt else ""
-        found = self.objects.objects(self.log, after=after)
+        self.take(file, self.objects.objects(self.log))
+
+    def take(self, file: Path, found: Sequence[StoredObject]) -> None:
+        """Fetch what is new of the log's pieces, all of which were just listed. Raises: `SharedStorageFailed`."""
         if not found:
             return
+        here = file.stat().st_size if file.exists() else 0
         newest = max(place_of(item.key)[0] for item in found)
         pieces = [item for item in found if place_of(item.key)[0] == newest]
         if newest != self._attempt:
-            is_known = self._attempt == 0 and here >= sum(piece.size_bytes for piece in pieces)
+            is_known = self._attempt == 0 and here == sum(piece.size_bytes for piece in pieces)
             if not is_known:  # what is here may be another attempt's
                 self._replace(file, pieces)
             self._attempt = newest

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
@@ -37,6 +37,7 @@ LOGS_SECONDS = 1.5
 LOOK_SECONDS = 20.0
 CLOCK_SECONDS = 0.001  # times of files and of objects are kept in different fractions
 RECENT_RUNS = 200
+MOST_WHOLE = 1000  # runs of which is remembered that they are all here
 DATABASE_MARK = "vmkiln-database"
 DATABASE_ID = "/vmkiln/sharedStorage"
 
@@ -59,10 +60,9 @@ class SharedStorage:
         self._settings = settings
         self._store = store
         self._objects = objects
-        self._followed: dict[str, FollowedLog] = {}
-        self._tags: dict[str, str] = {}
+        self._followed: dict[str, FollowedLog] = {}  # the logs of runs that have not ended
         self._unsent: dict[str, SentRun] = {}
-        self._whole: set[str] = set()
+        self._whole: dict[str, None] = {}  # ended runs whose logs are all here, the last ones
         self.look_seconds = LOOK_SECONDS
 
     # what a submission made
@@ -73,49 +73,61 @@ class SharedStorage:
         for file in sorted(account.rglob("*")):
             if file.is_file() and _kind_of(file.relative_to(account)) not in {LOGS, VHDS, ""}:
                 self._objects.put_file(self._key(file), file)
-                self._same(file, self._objects.look(self._key(file)))
+                _same_time(file, self._objects.look(self._key(file)))
 
-    def pull(self, group: str) -> None:
-        """Fetch what a group has and this host lacks: scripts, files, logs of runs elsewhere.
+    def pull_for_attempt(self, group: str, run_id: str) -> None:
+        """Fetch what an attempt needs: what the submission stored, and the log of earlier attempts, which goes on.
 
+        It asks for the containers, and for what is in those, so it costs the same however many runs there were.
         Raises: `SharedStorageFailed`.
         """
         with alone(self._settings, f"{STAGING}/{group}"):
             if self._store.staging.group(group) is None:
                 return
-            logs: set[str] = set()
+            account = f"{STAGING}/{group}/{account_name(group)}"
+            for container in self._objects.folders(account):
+                if container not in {LOGS, VHDS}:
+                    for item in self._objects.objects(f"{account}/{container}"):
+                        self._pull_file(item)
+            self._pull_logs(group, run_id)
+
+    def pull(self, group: str) -> None:
+        """Fetch all that a group has and this host lacks: scripts, files, rules, logs of runs elsewhere.
+
+        One listing tells what is missing. Raises: `SharedStorageFailed`.
+        """
+        with alone(self._settings, f"{STAGING}/{group}"):
+            if self._store.staging.group(group) is None:
+                return
+            logs: dict[str, list[StoredObject]] = {}
             for item in self._objects.objects(f"{STAGING}/{group}"):
-                names = item.key.split("/")[3:]
-                if names[:1] == [LOGS]:
-                    logs.add(log_of(item.key))
-                elif _is_plain(item.key):
+                if item.key.split("/")[3:4] == [LOGS]:
+                    logs.setdefault(log_of(item.key), []).append(item)
+                else:
                     self._pull_file(item)
-            for name in sorted(logs):
-                self._pull_log_file(name)
+            for name, pieces in sorted(logs.items()):
+                self._pull_log_file(name, pieces)
 
     def _pull_file(self, item: StoredObject) -> None:
         """Fetch a file that is not here, or not as it is there."""
+        if not _is_plain(item.key):
+            return
         file = self._settings.home / item.key
-        if file.is_file() and file.stat().st_size == item.size_bytes:
-            is_older = item.changed.timestamp() <= file.stat().st_mtime + CLOCK_SECONDS
-            if is_older or self._tags.get(item.key) == item.tag:
+        if file.is_file():
+            here = file.stat()
+            if here.st_size == item.size_bytes and item.changed.timestamp() <= here.st_mtime + CLOCK_SECONDS:
                 return
         with contextlib.suppress(ObjectMissing):  # deleted meanwhile
             self._objects.get_file(item.key, file)
-            self._same(file, item)
+            _same_time(file, item)
 
-    def _same(self, file: Path, item: StoredObject) -> None:
-        """Remember that a file is what the object is, for later processes too."""
-        os.utime(file, (item.changed.timestamp(), item.changed.timestamp()))
-        self._tags[item.key] = item.tag
-
-    def _pull_log_file(self, name: str) -> None:
+    def _pull_log_file(self, name: str, pieces: Sequence[StoredObject]) -> None:
         run_id = name.split("/")[-2]
         if not _is_plain(name) or run_directory.is_live(self._settings.runs, run_id):
             return  # a run that goes on here writes its log itself
-        followed = self._followed.setdefault(name, FollowedLog(self._objects, name))
+        followed = self._followed.get(name) or FollowedLog(self._objects, name)
         with contextlib.suppress(ObjectMissing):
-            followed.pull(self._settings.home / name)
+            followed.take(self._settings.home / name, pieces)
 
     # runs
 
@@ -183,23 +195,34 @@ class SharedStorage:
         live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
         for run in self._store.runs.by_id(sorted(live | last)).values():
             if run.staging_group:
-                self._pull_run(run.staging_group, run.run_id)
+                self._pull_run(run.staging_group, run.run_id, has_ended=run.ended is not None)
         return live
 
     def _follow_the_rest(self, known: set[str]) -> set[str]:
-        """Groups not seen before, and those whose runs have ended; their VHDs too."""
+        """Groups not seen before, the logs of runs that have ended, and their groups' VHDs."""
         names = {row.name for row in self._store.staging.list_groups()}
-        ended = [run for run in self._store.runs.list(limit=RECENT_RUNS) if run.ended and run.run_id not in self._whole]
-        groups = (names - known) | {run.staging_group for run in ended} & names
-        for group in sorted(groups):
+        recent = self._store.runs.list(limit=RECENT_RUNS)
+        ended = [run for run in recent if run.ended and run.run_id not in self._whole and run.staging_group in names]
+        for group in sorted(names - known):
             self.pull(group)
+        for run in ended:
+            if run.staging_group in known:
+                self._pull_run(run.staging_group, run.run_id, has_ended=True)
+        for group in sorted((names - known) | {run.staging_group for run in ended}):
             for image in self._store.images.list(prefix=f"/staging/{group}/{VHDS}/"):
                 try:
                     self.images.fetch(image)
                 except (ImageNotFound, ImageUnsafe) as error:
                     log.warning("a VHD cannot be shown here: %s", error)
-        self._whole |= {run.run_id for run in ended}
+        for run in ended:
+            self._is_whole(run.run_id)
         return names
+
+    def _is_whole(self, run_id: str) -> None:
+        """Remember that all of an ended run is here; of the runs before the last ones it is asked for again."""
+        self._whole[run_id] = None
+        for oldest in list(self._whole)[:-MOST_WHOLE]:
+            self._whole.pop(oldest, None)
 
     def pull_log(self, group: str, run_id: str) -> bool:
         """Fetch what is new of a run's logs, because somebody reads them; false when that failed.
@@ -210,22 +233,35 @@ class SharedStorage:
         if run is None or run_id in self._whole:
             return True
         try:
-            self._pull_run(group, run_id)
+            self._pull_run(group, run_id, has_ended=run.ended is not None)
         except (VmkilnError, OSError) as error:
             log.warning("the log of run %s could not be fetched: %s", run_id, error)
             return False
         if run.ended is not None:
-            self._whole.add(run_id)
+            self._is_whole(run_id)
         return True
 
-    def _pull_run(self, group: str, run_id: str) -> None:
+    def _pull_run(self, group: str, run_id: str, *, has_ended: bool) -> None:
+        """Fetch what is new of a run's logs and rules. Of which attempt they are is remembered until it has ended."""
         folder = f"{STAGING}/{group}"
         with alone(self._settings, folder):
-            for file in LOG_FILES:
-                self._pull_log_file(f"{folder}/{account_name(group)}/{LOGS}/{run_id}/{file}")
+            names = self._pull_logs(group, run_id)
+            if has_ended:
+                for name in names:
+                    self._followed.pop(name, None)
             if not run_directory.is_live(self._settings.runs, run_id):
                 with contextlib.suppress(ObjectMissing):
                     self._pull_file(self._objects.look(f"{folder}/{FILE_NAME}"))
+
+    def _pull_logs(self, group: str, run_id: str) -> list[str]:
+        """Fetch what is new of a run's logs; gives their names."""
+        logs = f"{STAGING}/{group}/{account_name(group)}/{LOGS}/{run_id}"
+        pieces = self._objects.objects(logs)
+        names = [f"{logs}/{file}" for file in LOG_FILES]
+        for name in names:
+            self._followed.setdefault(name, FollowedLog(self._objects, name))
+            self._pull_log_file(name, [piece for piece in pieces if log_of(piece.key) == name])
+        return names
 
     # going away
 
@@ -293,6 +329,11 @@ class SharedStorage:
 
     def _key(self, file: Path) -> str:
         return file.relative_to(self._settings.home).as_posix()
+
+
+def _same_time(file: Path, item: StoredObject) -> None:
+    """Remember that a file is what the object is, for later processes too."""
+    os.utime(file, (item.changed.timestamp(), item.changed.timestamp()))
 
 
 def _kind_of(relative: Path) -> str:

@@ -36,11 +36,12 @@ SECONDS = 20
 
 
 class Counted(ObjectStore):
-    """Counts how often objects are fetched to files; `is_away` makes it refuse everything."""
+    """Counts requests, and how often objects are fetched to files; `is_away` makes it refuse everything."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner._store, inner.name, directory=inner._directory)
         self.fetched: list[str] = []
+        self.asked: list[str] = []
         self.bytes_put = 0
         self.is_away = False
 
@@ -57,8 +58,15 @@ class Counted(ObjectStore):
     def _doing(self, what: str) -> Iterator[None]:
         if self.is_away:
             raise SharedStorageFailed("away")
+        self.asked.append(what)
         with super()._doing(what):
             yield
+
+    def requests(self, do: Callable[[], object]) -> list[str]:
+        """What was asked of the store while something was done."""
+        self.asked.clear()
+        do()
+        return list(self.asked)
 
 
 @dataclass
@@ -313,6 +321,61 @@ def test_a_script_that_was_copied_anew_is_fetched_anew(fleet: Fleet) -> None:
         assert fleet.b.account.blob("scripts/0000-a.sh").read_bytes() == content
 
 
+def past_runs(fleet: Fleet, count: int) -> None:
+    """The logs that earlier runs of the template wrote on another host."""
+    for number in range(count):
+        log = fleet.a.log(f"{number:08}-0000-0000-0000-000000000000")
+        fleet.a.objects.put(f"{log.relative_to(fleet.a.settings.home).as_posix()}/0001/000000", b"line\n")
+
+
+def test_before_an_attempt_only_what_it_needs_is_asked_for(fleet: Fleet) -> None:
+    fleet.a.account.blob("scripts/0000-a.sh").write_bytes(b"echo 1")
+    fleet.a.account.blob("scripts/0001-b.sh").write_bytes(b"echo 2")
+    fleet.a.shared.push_submission(GROUP)
+    costs = []
+    for count in (0, 10, 300):
+        past_runs(fleet, count)
+        shutil.rmtree(fleet.b.account.directory, ignore_errors=True)
+        fleet.b.restart()
+        first = fleet.b.objects.requests(lambda: fleet.b.shared.pull_for_attempt(GROUP, RUN_ID))
+        again = fleet.b.objects.requests(lambda: fleet.b.shared.pull_for_attempt(GROUP, RUN_ID))
+        costs.append((len(first), len(again)))
+        assert fleet.b.account.blobs() == ["scripts/0000-a.sh", "scripts/0001-b.sh"]
+    # the containers, what is in the only one, the run's own log; for each script its size and its bytes
+    assert costs == [(7, 3)] * 3
+
+
+def test_a_group_of_many_past_runs_is_brought_up_to_date_by_one_listing(fleet: Fleet) -> None:
+    past_runs(fleet, 200)
+    fleet.b.shared.pull(GROUP)
+    assert len([name for name in fleet.b.account.blobs() if name.endswith("customization.log")]) == 200
+    assert len(fleet.b.objects.requests(lambda: fleet.b.shared.pull(GROUP))) == 1
+    assert len(fleet.b.shared._followed) == 0
+
+
+def test_what_is_remembered_of_runs_stays_small(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_storage, "MOST_WHOLE", 5)
+    run_ids = [f"{number:08}-0000-0000-0000-000000000000" for number in range(20)]
+    for run_id in run_ids:
+        fleet.a.store.add_run(RunRow(run_id, "web", "rg", {}, "Running", "", "", "", GROUP, {}, utc_now(), None, "/t"))
+    live = fleet.b.shared._follow_logs(set())
+    assert len(fleet.b.shared._followed) == 2 * 21
+    for run_id in run_ids:
+        fleet.a.store.move_run(run_id, expected=["Running"], state="Succeeded", message="", code="")
+    fleet.b.shared._follow_logs(live)
+    assert len(fleet.b.shared._followed) == 2
+    known = fleet.b.shared._follow_the_rest({GROUP})
+    assert known == {GROUP}
+    assert len(fleet.b.shared._whole) == 5
+    assert set(fleet.b.shared._whole) < set(run_ids)
+
+
+def test_a_look_at_a_run_of_another_host_costs_two_requests(fleet: Fleet) -> None:
+    past_runs(fleet, 10)
+    fleet.b.shared._follow_logs(set())
+    assert len(fleet.b.objects.requests(lambda: fleet.b.shared._follow_logs(set()))) == 2
+
+
 @pytest.mark.parametrize("name", [".hidden/x", "account/.ssh", "account/scripts/.profile"])
 def test_no_object_becomes_a_hidden_file(fleet: Fleet, name: str) -> None:
     fleet.a.objects.put(f"staging/{GROUP}/{name}", b"x")
@@ -418,6 +481,24 @@ def test_the_log_of_a_second_attempt_goes_on_and_a_thawed_first_one_is_not_heard
     first.send()
     reader.pull_log(GROUP, RUN_ID)
     assert read.read_bytes() == b"first\nsecond\n"
+
+
+def test_a_second_attempts_log_is_read_whole_also_by_who_has_the_firsts_and_restarted(fleet: Fleet) -> None:
+    fleet.a.log().write_bytes(b"the first attempt wrote much more than the second one\n")
+    shared_storage.SentRun(fleet.a.settings, fleet.a.store, fleet.a.objects, RUN_ID, 1).send()
+    fleet.b.shared.pull_log(GROUP, RUN_ID)
+    fleet.b.restart()
+    fleet.a.log().write_bytes(b"second\n")
+    shared_storage.SentRun(fleet.a.settings, fleet.a.store, fleet.a.objects, RUN_ID, 2).send()
+    fleet.b.shared.pull_log(GROUP, RUN_ID)
+    assert fleet.b.log().read_bytes() == b"second\n"
+
+
+def test_an_attempt_on_another_host_goes_on_with_the_log_of_the_one_before(fleet: Fleet) -> None:
+    fleet.a.log().write_bytes(b"first\n")
+    shared_storage.SentRun(fleet.a.settings, fleet.a.store, fleet.a.objects, RUN_ID, 1).send()
+    fleet.b.shared.pull_for_attempt(GROUP, RUN_ID)
+    assert fleet.b.log().read_bytes() == b"first\n"
 
 
 def test_the_log_of_a_run_that_goes_on_here_is_left_alone(fleet: Fleet) -> None:
