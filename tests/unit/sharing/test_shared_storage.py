@@ -357,11 +357,11 @@ def test_what_is_remembered_of_runs_stays_small(fleet: Fleet, monkeypatch: pytes
     monkeypatch.setattr(shared_storage, "MOST_WHOLE", 5)
     run_ids = [f"{number:08}-0000-0000-0000-000000000000" for number in range(20)]
     for run_id in run_ids:
-        fleet.a.store.add_run(RunRow(run_id, "web", "rg", {}, "Running", "", "", "", GROUP, {}, utc_now(), None, "/t"))
+        fleet.a.store.runs.add(RunRow(run_id, "web", "rg", {}, "Running", "", "", "", GROUP, {}, utc_now(), None, "/t"))
     live = fleet.b.shared._follow_logs(set())
     assert len(fleet.b.shared._followed) == 2 * 21
     for run_id in run_ids:
-        fleet.a.store.move_run(run_id, expected=["Running"], state="Succeeded", message="", code="")
+        fleet.a.store.runs.move(run_id, expected=["Running"], state="Succeeded", message="", code="")
     fleet.b.shared._follow_logs(live)
     assert len(fleet.b.shared._followed) == 2
     known = fleet.b.shared._follow_the_rest({GROUP})
