@@ -1,12 +1,66 @@
-"""What holds for every test: files that it opened are closed when it ends."""
+"""What holds for every test: which tier and seed are run, and that files which it opened are closed when it ends."""
 
+import os
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+import tiers
 from open_files import open_files
 
 GRACE_SECONDS = 5.0  # for threads that are on their way out
+USUAL_EXAMPLES = 100
+RESULTS = ("passed", "failed", "error", "skipped")
+BEGAN = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long tier: full counts, and the tests marked `long`")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the tier and the seed to everything that draws: our own tests, hypothesis, and processes of tests."""
+    config.stash[BEGAN] = time.monotonic()
+    if config.getoption("--long"):
+        os.environ[tiers.TIER] = tiers.LONG.name
+    try:
+        os.environ[tiers.SEED] = str(tiers.seed())
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = os.environ[tiers.SEED]
+    slow = {"deadline": None} if tiers.tier() is tiers.LONG else {}  # of very many examples one is slow by chance
+    hypothesis.settings.register_profile(tiers.tier().name, max_examples=tiers.examples(USUAL_EXAMPLES), **slow)
+    hypothesis.settings.load_profile(tiers.tier().name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `long`, and count it as left out, unless the long tier is run."""
+    if tiers.tier() is tiers.LONG:
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The tier and the seed, which repeat what was tried."""
+    tier = tiers.tier()
+    terminalreporter.write_line(f"{tier.name} tier, {tiers.SEED}={tiers.seed()} ({tiers.counts(tier)})")
+    if tier is not tiers.LONG:
+        return
+    config = terminalreporter.config
+    results = {name: len(terminalreporter.stats.get(name, ())) for name in RESULTS}
+    row = tiers.row(
+        commit=os.environ.get("VMKILN_TEST_COMMIT", ""),
+        selection=config.getoption("-m") or " ".join(config.args),
+        results=results,
+        seconds=time.monotonic() - config.stash[BEGAN],
+    )
+    terminalreporter.write_line(f"for docs/long-tests.md: {row}")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+import tiers
 from hypothesis import HealthCheck, settings
 from in_process import InstantWork, RecordedWork, Service, TestAccess, add_group, started
 from schemathesis.checks import not_a_server_error
@@ -35,9 +36,8 @@ def app() -> Iterator[Any]:
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=10,
+    max_examples=tiers.tier().document_examples,
     deadline=None,
-    derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 import stub_build
+import tiers
 from empty_world import differences, first_snapshot, snapshot
 from in_process import BASE, GROUP, SUBSCRIPTION, TestAccess, a_template, an_issuer
 from open_files import descriptors
@@ -40,8 +41,7 @@ from vmkiln.store.rows import ResourceRow
 from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.image_template import ImageTemplate
 
-LIVES, WARM_UP, AT_ONCE = 1000, 250, 16
-SEED = 20261127
+LIVES, WARM_UP, AT_ONCE = tiers.tier().lives, tiers.tier().warm_up_lives, 16
 ROOM = Room(16, 1024**2, 1024**3)  # eight runs at once; the others wait
 LOOK_SECONDS = 0.3
 PATIENCE_SECONDS = 60
@@ -101,7 +101,7 @@ class Soak:
     web: httpx.AsyncClient
     store: Store
     database: Path
-    chosen: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 (no secret)
+    chosen: random.Random = field(default_factory=lambda: random.Random(tiers.seed()))  # noqa: S311 (no secret)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:

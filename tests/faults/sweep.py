@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import tiers
 from kept_state import AT_POWER_LOSS, CASES, COMMITS, NOW, Case, rows_in, torn, torn_beside, with_runs
 from power_loss import CALLS as MORE_CALLS
 from power_loss import Disk, Operation, Tree, choices, fingerprint, operations_in, write_tree
@@ -21,7 +22,7 @@ from vmkiln.store.database import opened
 
 KILL = "KILL"
 AT_ONCE = 2  # processes; the machine's CPUs are shared with the other tests' own
-MOST_STATES = 50  # of a case, and before and after it was done each; of more, every second or third
+MOST_STATES = tiers.tier().power_loss_states  # of a case, before and after it was done each; of more, every nth
 SLICE = 20  # points of one task
 WARM = ["pytest", "kept_state", "vmkiln.preparation", "alembic.command", "sqlalchemy.dialects.sqlite"]
 
@@ -110,7 +111,7 @@ def _states(disk: Disk, operations: Sequence[Operation]) -> list[tuple[Point, bo
     for number, operation in enumerate(operations):
         disk.apply(operation)
         is_done = is_done or operation.kind == "done"
-        for choice in choices(number):
+        for choice in choices(tiers.seed() + number):
             tree = disk.after_power_loss(choice)
             point = Point(operation.kind, number, operation.path)
             found.setdefault((fingerprint(tree), is_done), (point, is_done, tree))

@@ -4,23 +4,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
+import tiers
 from kept_state import CASES, COMMITS
 from sweep import KILL, Tried, in_memory, points_in, processes, tasks, try_points
 from syscall_faults import Point
 
-LEAST_KILLED = 500
+LEAST_KILLED = tiers.least(500)
 
 
 @pytest.fixture(scope="module")
 def tried() -> Iterator[list[Tried]]:
-    """Every case, killed at each of its calls."""
+    """Every case, killed at each of its calls, or at every nth."""
     names = [*CASES, *COMMITS]
     with in_memory() as folder, processes() as pool:
         found = dict(zip(names, pool.starmap(points_in, [(folder / name, name) for name in names]), strict=True))
 
         def points(name: str) -> Sequence[Point]:
             before, after = found[name]
-            return before if name in COMMITS and name != "queue_run" else [*before, *after]  # they close it alike
+            alike = name in COMMITS and name != "queue_run"  # they close it alike
+            return tiers.thinned(before if alike else [*before, *after])
 
         work = tasks(folder, names, points, [KILL])
         yield [item for part in pool.imap(try_points, work) for item in part]

@@ -1,4 +1,4 @@
-"""A thousand lives of image templates, a third of them troubled: each run ends once, and nothing grows or is left."""
+"""Many lives of image templates, a third of them troubled: each run ends once, and nothing grows or is left."""
 
 import json
 import os
@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 from faults import soak
 
 MOST_GROWTH = 1.05
+MOST_SECONDS = 600 if tiers.tier() is tiers.SHORT else 3600
 TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A folder in memory where there is one: a thousand lives commit often."""
+    """A folder in memory where there is one: they commit often."""
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="vmkiln-soak-", dir=memory if memory.is_dir() else None))
     yield directory
@@ -31,15 +33,15 @@ def found(home: Path) -> dict[str, Any]:
     """What was seen; see `soak.py`."""
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
     command = [sys.executable, "-m", "faults.soak", str(home)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
     assert done.returncode == 0, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-@pytest.mark.timeout(600)
-def test_each_of_a_thousand_runs_ends_once_whatever_happens_to_it(found: dict[str, Any]) -> None:
-    assert found["runs"] == found["ended_once"] == sum(count for _, _, count in found["outcomes"]) == soak.LIVES == 1000
+@pytest.mark.timeout(MOST_SECONDS)
+def test_each_run_ends_once_whatever_happens_to_it(found: dict[str, Any]) -> None:
+    assert found["runs"] == found["ended_once"] == sum(count for _, _, count in found["outcomes"]) == soak.LIVES
     assert {name for name, _, _ in found["outcomes"]} == {"", *soak.TROUBLES}, "each trouble was met"
     assert found["changed_after_their_end"] == []
 

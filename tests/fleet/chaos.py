@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiers
 from fleet.small_fleet import CPUS, LEASE_SECONDS, BuildHost, Fleet, small_fleet
 from waiting_runs import add_waiting_runs
 
@@ -41,7 +42,7 @@ PROPERTIES = {
 FAULTS = ("kill -9", "frozen", "cut off", "database restarted")
 LONG = 1.7 * LEASE_SECONDS  # longer than a lease
 MOST_TAKE_OVER_SECONDS = 30.0
-MOST_SECONDS = 240.0
+MOST_SECONDS = 240.0 * tiers.tier().chaos_rounds
 
 
 @dataclass
@@ -204,7 +205,7 @@ def main() -> None:
     directory = Path(sys.argv[1])
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 60
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 20261127
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else tiers.seed()
     with small_fleet(directory) as fleet:
         settings = Settings(directory / "home", database_url=fleet.url, object_store=(directory / "shared").as_uri())
         with opened(fleet.url, home=settings.home) as store:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 
 CHAOS = Path(__file__).with_name("chaos.py")
-RUNS = 40
+RUNS, ROUNDS = tiers.tier().chaos_runs, tiers.tier().chaos_rounds
+SECONDS = 400 + 120 * (ROUNDS - 1)
 INSIDE = ["unshare", "--user", "--map-current-user", "--keep-caps", "--net", "--mount"]
 SLACK_SECONDS = 8.0  # of a busy machine, on top of what the lease and the looks take
 
@@ -23,8 +25,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     python_path = os.pathsep.join([str(CHAOS.parents[1]), str(CHAOS.parents[2])])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": python_path}
-    command = [*INSIDE, sys.executable, str(CHAOS), str(tmp_path_factory.mktemp("fleet")), str(RUNS)]
-    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    command = [*INSIDE, sys.executable, str(CHAOS), str(tmp_path_factory.mktemp("fleet")), str(RUNS), str(ROUNDS)]
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert completed.returncode == 0, completed.stderr[-3000:]
     result: dict[str, Any] = json.loads(completed.stdout)
     return result

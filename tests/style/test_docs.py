@@ -1,9 +1,11 @@
 """What users can write is in the docs."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+import tiers
 import typer
 
 from vmkiln.arm_template.evaluation import SPECIAL_FUNCTIONS
@@ -28,3 +30,16 @@ def test_every_function_of_the_template_language_is_documented_and_no_other() ->
 @pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert re.search(rf"`[^`]*\b{name}\b[^`]*`", (ROOT / "README.md").read_text()), f"`vmkiln {name}` is not there"
+
+
+def test_the_counts_of_both_tiers_are_documented() -> None:
+    """The table of docs/long-tests.md, and a row for each long run that is of a known form."""
+    text = (ROOT / "docs/long-tests.md").read_text()
+    for field in dataclasses.fields(tiers.Tier)[1:]:
+        assert f"| {field.name} | {getattr(tiers.SHORT, field.name)} | {getattr(tiers.LONG, field.name)} |" in text
+    rows = [line for line in text.partition("## What was run")[2].splitlines() if line.startswith("| 2")]
+    assert rows, "a long run is on record"
+    for row in rows:
+        assert re.fullmatch(
+            r"\| \d{4}-\d\d-\d\d \| \S+ \| \d+ \| `.+` \| \d+ CPUs \| \d+ .+ \| .*\d+:\d\d:\d\d \|", row
+        ), row

@@ -37,6 +37,12 @@ def test_a_script_has_help_and_refuses_what_it_does_not_know(path: Path) -> None
     assert shown.stdout.startswith(f"usage: script/{path.name}")
 
 
+def test_the_tests_tell_their_tiers_and_how_a_day_is_repeated() -> None:
+    shown = subprocess.run([ROOT / "script/test", "--help"], capture_output=True, text=True, check=True).stdout
+    for word in ("--long", "--fast", "VMKILN_TEST_SEED", "tests/tiers.py", "docs/long-tests.md"):
+        assert word in shown
+
+
 def test_bootstrap_refuses_an_unknown_option() -> None:
     refused = subprocess.run([ROOT / "script/bootstrap", "--frobnicate"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -190,7 +191,7 @@ def test_any_bytes_are_taken_or_refused_but_never_crash(head: bytes, size: int, 
         assert check_bytes(head, head[-512:], size_bytes=size, expected_format=kind) >= 0
 
 
-@settings(max_examples=300)
+@settings(max_examples=tiers.examples(300))
 @given(position=st.integers(0, 200), value=st.integers(0, 255))
 def test_one_changed_byte_in_a_header_never_brings_a_backing_file_through(position: int, value: int) -> None:
     head = bytearray(qcow2(extensions=bytes(8)))

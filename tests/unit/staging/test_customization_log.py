@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ def test_a_line_can_be_read_before_the_log_is_sealed(tmp_path: Path) -> None:
         assert [line for line, _ in lines_from(path, 0)] == [b"[run-1] PACKER OUT first\n"]
 
 
-@settings(max_examples=50)
+@settings(max_examples=tiers.examples(50))
 @given(st.binary(max_size=100).map(lambda content: content.replace(b"\n", b"")))
 def test_a_guests_bytes_are_stored_as_they_came(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("log") / "customization.log"

@@ -1,0 +1,52 @@
+"""Two tiers of tests from one code: what is tried follows from the tier and the seed, and a day can be repeated."""
+
+from dataclasses import astuple
+
+import pytest
+import tiers
+from tiers import LONG, SEED, SHORT, TIER, examples, least, seed, thinned, tier, today
+
+
+def test_the_long_tier_tries_at_least_what_the_short_one_does() -> None:
+    for short, long in zip(astuple(SHORT)[1:], astuple(LONG)[1:], strict=True):
+        assert short <= long or (short, long) == (SHORT.every_nth_call, 1)
+    assert LONG.requests == 100_000
+
+
+def test_without_a_word_the_short_tier_is_run_with_the_days_seed() -> None:
+    assert tier({}) is SHORT
+    assert tier({TIER: "long"}) is LONG
+    assert seed({}) == today()
+    assert seed({SEED: "7"}) == 7
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", str(2**32)])
+def test_a_seed_that_is_none_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(ValueError, match=SEED):
+        seed({SEED: text})
+
+
+def test_a_thinned_list_has_every_part_of_the_whole_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, all_of_it = set[int](), range(100)
+    monkeypatch.setenv(TIER, SHORT.name)
+    for day in range(SHORT.every_nth_call):
+        monkeypatch.setenv(SEED, str(20261128 + day))
+        part = thinned(all_of_it)
+        assert least(100) <= len(part) < 100
+        found |= {*part}
+    assert found == {*all_of_it}
+    assert thinned(range(5)) == range(5)
+    monkeypatch.setenv(TIER, LONG.name)
+    assert thinned(all_of_it) == all_of_it
+
+
+def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, SHORT.name)
+    assert examples(50) == 50
+    monkeypatch.setenv(TIER, LONG.name)
+    assert examples(50) == 5_000
+
+
+def test_each_count_is_told(pytestconfig: pytest.Config) -> None:
+    assert f"requests {LONG.requests}" in tiers.counts(LONG)
+    assert pytestconfig.getoption("--long") is (tier() is LONG)
