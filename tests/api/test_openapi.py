@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openapi_document
 import pytest
 import schemathesis
 import tiers
@@ -45,6 +46,12 @@ def test_requests_of_the_document_are_answered_as_it_says(case: Any, app: Any) -
     case.headers = {**(case.headers or {}), "Authorization": "Bearer owner"}
     response = case.call(app=app)
     case.validate_response(response, checks=CHECKS)
+
+
+def test_the_document_in_the_docs_is_the_services_own() -> None:
+    kept = openapi_document.FILE.read_text()
+    assert kept == openapi_document.wanted(), "the interface changed: `script/openapi` writes it anew; read the diff"
+    assert json.loads(kept)["paths"].keys() == document(ALL_ROUTES, url="https://localhost:8443")["paths"].keys()
 
 
 def test_every_route_is_in_the_document(service: Service) -> None:
