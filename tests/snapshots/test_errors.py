@@ -1,4 +1,4 @@
-"""The words of every error: kinds with their codes, messages and hints as the code has them, and how one is shown."""
+"""The words of every error, mistake, notice and finding of doctor as the code has them, and how an error is shown."""
 
 import ast
 import importlib
@@ -29,7 +29,7 @@ def kinds() -> list[type[VmkilnError]]:
 
 
 KINDS = kinds()
-NAMES = {kind.__name__ for kind in KINDS} | {"Mistake", "CodedMistake"}
+NAMES = {kind.__name__ for kind in KINDS} | {"Mistake", "CodedMistake", "Finding", "Notice"}
 
 
 def words_of(node: ast.expr) -> str | None:
@@ -55,7 +55,7 @@ def filled_in(part: ast.expr) -> str:
 
 
 def raised(path: Path) -> Iterator[str]:
-    """Each error that a module makes, as its texts stand there."""
+    """Each error, mistake, notice or finding that a module makes, as its texts stand there."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")

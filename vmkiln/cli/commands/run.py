@@ -76,7 +76,7 @@ def show(
         typer.echo(json.dumps(summary))
         return
     print_summary(summary)
-    typer.echo(f"  staging resource group: {summary['staging_group']}")
+    typer.echo(f"  staging resource group: {summary['staging_group'] or 'none was made'}")
     for name, value in summary["facts"].items():
         typer.echo(f"  {name}: {value}")
 

@@ -35,7 +35,7 @@ def list_(
             return
         for row in rows:
             alive = sum(resource.state != "deleted" for resource in store.staging.resources_of(row.name))
-            state = "deleted" if row.deleted else f"{alive} resources"
+            state = "deleted" if row.deleted else f"{alive} resource{'' if alive == 1 else 's'}"
             typer.echo(f"{row.created:%Y-%m-%d %H:%M:%S}  {state:<12}  {row.name}")
 
 
@@ -60,7 +60,7 @@ def show(
     for blob in data["blobs"]:
         typer.echo(f"  blob {blob}")
     left = [resource for resource in data["resources"] if _is_temporary(resource)]
-    typer.echo(f"  {len(left)} temporary resources are left" if left else "  nothing temporary is left")
+    typer.echo(f"  temporary resources that are left: {len(left)}" if left else "  nothing temporary is left")
 
 
 def _is_temporary(resource: dict[str, Any]) -> bool:
