@@ -19,7 +19,7 @@ TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 
 @dataclass(frozen=True)
 class World:
-    """Sets of names, one for each class of things; see the threat model's list of what must be equal."""
+    """Sets of names, one for each class of things; after a run each is equal to what it was before."""
 
     processes: frozenset[str]
     namespaces: frozenset[str]

@@ -2,7 +2,7 @@
 
 Control characters, escape sequences, signs that turn the direction of writing, and bytes that are no text are shown,
 not obeyed. Colours are left out. Of texts that were written over each other with carriage returns, the last is kept.
-Source: ECMA-48; threat T-API-6.
+Source: ECMA-48; docs/reference/hostile-input.md#text-of-a-guest.
 """
 
 import re

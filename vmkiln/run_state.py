@@ -1,6 +1,6 @@
 """A run of an image template: its states, its phases, what it ended with.
 
-Source: AIB reference 2.1 (runState, runSubState).
+Source: docs/reference/image-template.md#template (runState, runSubState).
 """
 
 import uuid

@@ -1,4 +1,8 @@
-"""Azure's error codes and messages, each where it occurs. Source: aib-reference.md, sections 1.1, 2.1, 3.8 and 3.9."""
+"""Azure's error codes and messages, each where it occurs.
+
+Source: docs/reference/rest-api.md#on-the-wire; docs/reference/image-template.md#template;
+docs/reference/behaviour.md#updates, #interlocks.
+"""
 
 from typing import Any
 

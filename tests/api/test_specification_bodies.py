@@ -1,6 +1,7 @@
 """Bodies as the published schema has them, of every kind and in every stable api-version: accepted, and whole again.
 
-Source: aib-reference.md, sections 1.3 and 2. `since` is the api-version that brought a member.
+Source: docs/reference/rest-api.md#api-versions; docs/reference/image-template.md#template. `since` is the api-version
+that brought a member.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
     unshare --user --map-current-user --keep-caps --net --mount \\
         python tests/fleet/chaos.py DIRECTORY [RUNS] [ROUNDS] [SEED]
 
-Prints what was seen as JSON, and the table of docs/fleet-chaos.md on standard error.
+Prints what was seen as JSON, and the table of docs/fleet.md on standard error.
 """
 
 import json
@@ -192,7 +192,7 @@ def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The table of docs/fleet-chaos.md."""
+    """The table of docs/fleet.md."""
     lines = ["| fault | times | runs it met | taken over after, at most |", "|---|---|---|---|"]
     for fault in FAULTS:
         mine = [item for item in found["faults"] if item[0] == fault]

@@ -2,7 +2,8 @@
 
 Everything else is refused with its line and column, and so are documents nested too deeply and duplicate
 keys, unless the first was empty or the same: then nothing is lost.
-Source: "JSON templates: comments and multi-line strings" of the ARM template syntax page; aib-reference.md, section 2.
+Source: "JSON templates: comments and multi-line strings" of the ARM template syntax page;
+docs/reference/clients.md#requests.
 """
 
 import re

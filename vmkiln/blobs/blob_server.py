@@ -4,7 +4,7 @@ It listens on loopback only and asks for an account's key. It dies with the serv
 
 *Leaves behind:* its data folder, which holds copies of what the staging folders hold. *Undone by:* leaving the block.
 *Safe to repeat:* yes, on the same folder.
-Source: clients.md, section 6 (options, start-up, memory); Azurite's own `--help`.
+Source: docs/reference/clients.md#blob-server (options, start-up, memory); Azurite's own `--help`.
 """
 
 import asyncio

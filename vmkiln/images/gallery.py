@@ -2,8 +2,9 @@
 
 There is no gallery service here yet, so a gallery and a definition come into being with their first version; a later
 version must be of the same operating system and generation.
-Source: AIB reference 2.5 and 3.6 (numbering). Where that says nothing: the first version of an empty definition is
-1.0.0, of an empty major M it is M.0.0, and scheme Source takes the first three numbers of the source's exact version.
+Source: docs/reference/image-template.md#distribute-targets; docs/reference/behaviour.md#distributing (numbering). Where
+that says nothing: the first version of an empty definition is 1.0.0, of an empty major M it is M.0.0, and scheme Source
+takes the first three numbers of the source's exact version.
 """
 
 import re

@@ -3,7 +3,7 @@
 Accepted are plain qcow2 (version 2 or 3, no backing file, no external data file, nothing encrypted, no snapshot, no
 feature we do not know, tables within the file), raw disks that do not also look like something else, and fixed VHDs
 of such. Everything else is refused: VMDK, VHDX, dynamic VHD, VDI, QED, Parallels, Bochs, cloop, LUKS.
-Sources: docs/interop/qcow2.rst in QEMU; UEFI specification 5.3; threat model T-IMG-1 to T-IMG-9.
+Sources: docs/interop/qcow2.rst in QEMU; UEFI specification 5.3; docs/reference/hostile-input.md#disk-images.
 """
 
 import os

@@ -37,7 +37,8 @@ def publish(
 
     Finds what the same run has published before and is content.
 
-    Raises: `ImageConflict` when there is one in another location (AIB reference 2.5); `RunTakenOver`.
+    Raises: `ImageConflict` when there is one in another location (docs/reference/image-template.md#distribute-targets);
+    `RunTakenOver`.
     """
     check_fits(store, image_id, location=location)
     place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)

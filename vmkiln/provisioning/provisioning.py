@@ -2,7 +2,7 @@
 
 *Leaves behind:* of provisioning, the staging resource group. *Undone by:* `delete`.
 *Safe to repeat:* yes; both find what an earlier try left and go on from there.
-Source: aib-reference.md, sections 3.1, 3.8 and 3.10.
+Source: docs/reference/behaviour.md#two-phases, #updates, #staging-resource-group.
 """
 
 import asyncio

@@ -57,7 +57,7 @@ def request_of(settings: Settings, store: Store, row: ResourceRow, *, run_id: st
 
 
 def staging_tags(row: ResourceRow, *, is_own: bool, managed: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a template's staging resource group (aib-reference.md, section 3.10)."""
+    """The tags of a template's staging resource group (docs/reference/behaviour.md#staging-resource-group)."""
     maker = {"createdBy": "AzureVMImageBuilder"} if is_own else {"usedBy": "AzureVMImageBuilder"}
     return {
         **managed,

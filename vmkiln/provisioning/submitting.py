@@ -5,7 +5,7 @@ there: the source image, the definitions it distributes to. A run needs nothing 
 
 *Leaves behind:* the staging resource group with its storage account. *Undone by:* `withdraw`.
 *Safe to repeat:* yes: what is there already is used.
-Source: aib-reference.md, sections 3.1, 3.6 and 3.10.
+Source: docs/reference/behaviour.md#two-phases, #distributing, #staging-resource-group.
 """
 
 from collections.abc import Mapping, Sequence

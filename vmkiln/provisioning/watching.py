@@ -2,7 +2,7 @@
 
 A trigger remembers which source it saw last. After several runs in a row that failed, its template is not run by
 itself any more until one run, asked for by hand, succeeds.
-Source: aib-reference.md, section 3.12; the number of failures is not published, ours is `MOST_FAILURES`.
+Source: docs/reference/behaviour.md#triggers; the number of failures is not published, ours is `MOST_FAILURES`.
 """
 
 from collections.abc import Callable

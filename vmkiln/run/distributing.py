@@ -2,7 +2,7 @@
 
 *Leaves behind:* the images. *Undone by:* `vmkiln image delete`; a target that failed or was cancelled leaves nothing.
 *Safe to repeat:* yes: what an earlier attempt of the run published is found and not published twice.
-Source: AIB reference 2.5, 2.7 and 3.6.
+Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/reference/behaviour.md#distributing.
 """
 
 import contextlib

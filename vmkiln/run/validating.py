@@ -1,7 +1,7 @@
 """Validating: the result boots on a throw-away overlay as validation VM, and Packer runs the validations in it.
 
 *Leaves behind:* validation.log. *Undone by:* the deletion of the run's folder. *Safe to repeat:* yes.
-Source: AIB reference 3.4.
+Source: docs/reference/behaviour.md#validating.
 """
 
 from vmkiln.errors import ValidationFailed

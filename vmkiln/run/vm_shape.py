@@ -27,7 +27,8 @@ def decide_shape(
 ) -> VmShape:
     """The build VM's shape: Azure's size, capped to the host with a warning; the disk is only ever made larger.
 
-    Raises: `TemplateInvalid` when osDiskSizeGB is smaller than the source image (AIB reference 2.6).
+    Raises: `TemplateInvalid` when osDiskSizeGB is smaller than the source image
+    (docs/reference/image-template.md#vm-profile).
     """
     size = build_vm_size(profile.vm_size, hyper_v_generation=generation)
     name = size.name

@@ -5,7 +5,7 @@ The size is limited. When the limit is near, lines are held back: of those, the 
 sealed, for that is where a failure stands, and the ones between are dropped and counted. A full disk is such a limit.
 
 *Leaves behind:* the log. *Undone by:* deleting the storage account. *Safe to repeat:* appends.
-Source: AIB reference 3.13.
+Source: docs/reference/behaviour.md#logs.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The staging resource group: everything a build makes is recorded in it before it is made.
 
 *Leaves behind:* the group with its storage account. *Undone by:* `delete`. *Safe to repeat:* yes, with another guid.
-Source: AIB reference 3.10 (name, tags).
+Source: docs/reference/behaviour.md#staging-resource-group (name, tags).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Where the two VMs of a build stand: in a network of the run's own, or in subnets of a user's; pure.
 
-Source: aib-reference.md, sections 2.6, 4.3 and 4.5.
+Source: docs/reference/image-template.md#vm-profile; docs/reference/isolated-builds.md#topologies, #networks-of-users.
 """
 
 from collections.abc import Iterator, Mapping

@@ -151,7 +151,7 @@ def _subnet(name: str, prefix: IPv4Network, tap: str, *, address: IPv4Address | 
 def resources_of(network: VirtualNetwork) -> list[tuple[str, str, dict[str, Any]]]:
     """What of the network is made in the staging resource group, as (type, name, detail); pure.
 
-    Nothing when both VMs stand in the user's subnets. Source: aib-reference.md, section 4.3.
+    Nothing when both VMs stand in the user's subnets. Source: docs/reference/isolated-builds.md#topologies.
     """
     if network.topology is Topology.USER_SUBNETS:
         return []

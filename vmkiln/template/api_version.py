@@ -1,6 +1,6 @@
 """The api-versions an image template may be written for, and what differs between them.
 
-Source: aib-reference.md, section 1.3.
+Source: docs/reference/rest-api.md#api-versions.
 """
 
 from vmkiln.errors import Mistake, TemplateInvalid

@@ -1,7 +1,7 @@
 """What the user wrote, brought to one form: canonical member names, nothing that means "no value", rules tried.
 
 Here and only here null, '' and 0 become "absent", so that the models' defaults apply. Names follow the api-version:
-exact since 2024-02-01, in any case and with unknown members ignored before (aib-reference.md, section 1.3).
+exact since 2024-02-01, in any case and with unknown members ignored before (docs/reference/rest-api.md#api-versions).
 """
 
 import difflib

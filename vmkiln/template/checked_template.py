@@ -1,7 +1,7 @@
 """From the body of an image template to an ImageTemplate, or to every mistake in it at once.
 
-Source of the rules: aib-reference.md, sections 2 (at most one identity), 3.2 (a Linux image takes no Windows
-customizers) and 3.7.
+Source of the rules: docs/reference/image-template.md#template (at most one identity);
+docs/reference/behaviour.md#customizing (a Linux image takes no Windows customizers), #time-out.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Where the finished image goes: a managed image, a version in a gallery, a VHD.
 
-Source: aib-reference.md, sections 2.5 and 3.6.
+Source: docs/reference/image-template.md#distribute-targets; docs/reference/behaviour.md#distributing.
 """
 
 from collections.abc import Iterator, Mapping

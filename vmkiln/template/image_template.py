@@ -1,6 +1,7 @@
 """An image template: what to start from, what to do to it, how to try it, and where the results go.
 
-Source of every field and rule: aib-reference.md, section 2 (api-version 2025-10-01); of the timeout, section 3.7.
+Source of every field and rule: docs/reference/image-template.md#template (api-version 2025-10-01); of the timeout,
+docs/reference/behaviour.md#time-out.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """ARM ids such as `/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i`: parse, compare, print.
 
-Ids are compared without regard to case and printed as they were written (aib-reference.md, section 1.1).
+Ids are compared without regard to case and printed as they were written (docs/reference/rest-api.md#on-the-wire).
 """
 
 import re

@@ -1,6 +1,6 @@
 """Where the build VM's disk comes from: a platform image, a managed image or a gallery image version.
 
-Source of the fields and rules: aib-reference.md, section 2.2; `ISO` existed in the preview api-versions only.
+Source of the fields and rules: docs/reference/image-template.md#source; `ISO` existed in the preview api-versions only.
 """
 
 from enum import StrEnum

@@ -1,6 +1,6 @@
 """What may be changed in an image template that exists: tags, identity, distribute targets, the build VM's profile.
 
-Pure. Source: aib-reference.md, sections 2.9, 3.8 and 1.3 (since which api-version).
+Pure. Source: docs/reference/behaviour.md#updates; docs/reference/rest-api.md#api-versions (since which api-version).
 """
 
 from collections.abc import Iterator, Mapping

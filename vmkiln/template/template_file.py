@@ -1,7 +1,7 @@
 """A template file as users have them, to one image template: a resource's body, or an ARM deployment that has one.
 
-Pure: the text and the parameters are given, nothing is read or fetched. Source of the two forms: aib-reference.md,
-section 2, and the ARM template syntax page.
+Pure: the text and the parameters are given, nothing is read or fetched. Source of the two forms:
+docs/reference/image-template.md#template, and the ARM template syntax page.
 """
 
 import re

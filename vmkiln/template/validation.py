@@ -1,6 +1,6 @@
 """`validate`: what is tried in a fresh validation VM, and whether a failure stops the distribution.
 
-Source: aib-reference.md, sections 2.4 and 3.4.
+Source: docs/reference/image-template.md#validation; docs/reference/behaviour.md#validating.
 """
 
 from typing import Annotated

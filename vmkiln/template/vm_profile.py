@@ -1,7 +1,7 @@
 """`vmProfile`: the build VM's size, disk, identities and network.
 
-Source: aib-reference.md, section 2.6. Which size an empty `vm_size` means depends on the source image's generation:
-see vm_size.py.
+Source: docs/reference/image-template.md#vm-profile. Which size an empty `vm_size` means depends on the source image's
+generation: see vm_size.py.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
 """Azure's VM sizes: how many CPUs and how much memory a name stands for.
 
 Source: the "Sizes for virtual machines" pages of the Azure documentation. Which size an empty name means:
-aib-reference.md, section 2.6.
+docs/reference/image-template.md#vm-profile.
 """
 
 import difflib

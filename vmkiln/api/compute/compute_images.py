@@ -1,7 +1,7 @@
 """Microsoft.Compute: managed images, galleries, image definitions and the versions that were published to them.
 
 Images and versions are the files of the image store: what a run published is there, and a deletion deletes the file.
-Source: the ARM reference of Microsoft.Compute; aib-reference.md, section 3.6.
+Source: the ARM reference of Microsoft.Compute; docs/reference/behaviour.md#distributing.
 """
 
 from collections.abc import Collection, Mapping, Sequence

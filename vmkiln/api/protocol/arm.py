@@ -1,6 +1,6 @@
 """The protocol of Azure Resource Manager: the shape of errors, and which error of ours is which of ARM's.
 
-Source: aib-reference.md, section 1; the ARM resource provider contract.
+Source: docs/reference/rest-api.md#errors; the ARM resource provider contract.
 """
 
 import logging

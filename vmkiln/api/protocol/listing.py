@@ -1,4 +1,4 @@
-"""Pages of a list: at most a hundred items, then a link to the next. Source: aib-reference.md, section 1 (paging)."""
+"""Pages of a list: at most a hundred items, then a link to the next. Source: docs/reference/rest-api.md#paging."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any

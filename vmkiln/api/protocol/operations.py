@@ -1,6 +1,6 @@
 """Asynchronous operations: their status URLs, which stay good after a restart.
 
-Source: aib-reference.md, sections 1 and 1.1; ARM's asynchronous operation pattern.
+Source: docs/reference/rest-api.md#asynchronous-operations, #on-the-wire; ARM's asynchronous operation pattern.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is told of a run, in Azure's words; pure. Source: aib-reference.md, section 1.1."""
+"""What is told of a run, in Azure's words; pure. Source: docs/reference/rest-api.md#on-the-wire."""
 
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import RunRow

@@ -1,6 +1,7 @@
 """What a build makes, as the resources it is in Azure's words; pure: from what was recorded to what clients see.
 
-Source: the ARM references of Microsoft.ContainerInstance, Compute, Network and Storage; aib-reference.md, section 4.2.
+Source: the ARM references of Microsoft.ContainerInstance, Compute, Network and Storage;
+docs/reference/isolated-builds.md#container-group.
 """
 
 from collections.abc import Callable, Mapping

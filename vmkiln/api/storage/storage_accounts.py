@@ -2,7 +2,8 @@
 
 The blob server answers Azure's Blob protocol; without one, logs are read here with the caller's own login. A log's
 address is the one that a failed run's message names, so `az rest --url` fetches it.
-Source: aib-reference.md, sections 3.10 and 3.13; clients.md, section 3, number 15 (why endpoints are path-style).
+Source: docs/reference/behaviour.md#staging-resource-group, #logs; docs/reference/clients.md#storage-accounts (why
+endpoints are path-style).
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Microsoft.VirtualMachineImages/imageTemplates: create, read, update, delete, list.
 
-Source: aib-reference.md, sections 1, 2.9, 3.1, 3.8 and 3.9.
+Source: docs/reference/rest-api.md#operations; docs/reference/behaviour.md#updates, #two-phases, #interlocks.
 """
 
 import re

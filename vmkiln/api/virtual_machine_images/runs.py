@@ -1,6 +1,7 @@
 """Running an image template, cancelling its run, and what the last run put out.
 
-Source: aib-reference.md, sections 1, 1.1, 2.7 and 3.9.
+Source: docs/reference/rest-api.md#operations, #on-the-wire; docs/reference/image-template.md#run-outputs;
+docs/reference/behaviour.md#interlocks.
 """
 
 from dataclasses import replace

@@ -1,4 +1,8 @@
-"""An image template as clients see it; pure. Source: aib-reference.md, sections 1.1, 2.1 and 3.9."""
+"""An image template as clients see it; pure.
+
+Source: docs/reference/rest-api.md#on-the-wire; docs/reference/image-template.md#template;
+docs/reference/behaviour.md#interlocks.
+"""
 
 import uuid
 from collections.abc import Callable, Mapping

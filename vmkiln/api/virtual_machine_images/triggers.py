@@ -1,6 +1,7 @@
 """Triggers of an image template, and the list of operations that Microsoft.VirtualMachineImages knows.
 
-Source: aib-reference.md, sections 1, 2.8 and 3.12.
+Source: docs/reference/rest-api.md#operations; docs/reference/image-template.md#triggers;
+docs/reference/behaviour.md#triggers.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """`File`: copy one file into the build VM.
 
-Source: aib-reference.md, sections 2.3 and 3.2. That a destination is absolute, and under /tmp on Linux, is checked
-where the operating system is known.
+Source: docs/reference/image-template.md#customizers; docs/reference/behaviour.md#customizing. That a destination is
+absolute, and under /tmp on Linux, is checked where the operating system is known.
 """
 
 import ntpath

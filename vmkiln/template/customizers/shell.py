@@ -1,6 +1,6 @@
 """`Shell`: run a script or a list of commands in a Linux build VM, as an unprivileged user who may use sudo.
 
-Source: aib-reference.md, sections 2.3 and 3.2.
+Source: docs/reference/image-template.md#customizers; docs/reference/behaviour.md#customizing.
 """
 
 from collections.abc import Iterator, Mapping

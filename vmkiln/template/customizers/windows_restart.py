@@ -1,6 +1,7 @@
 """`WindowsRestart`: restart a Windows build VM and wait until it is back.
 
-Source: aib-reference.md, section 2.3. A timeout is a number and a unit, as Go writes durations: `5m`, `2h`, `1h30m`.
+Source: docs/reference/image-template.md#customizers. A timeout is a number and a unit, as Go writes durations: `5m`,
+`2h`, `1h30m`.
 """
 
 import re

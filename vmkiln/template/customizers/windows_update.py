@@ -1,6 +1,6 @@
 """`WindowsUpdate`: install updates in a Windows build VM.
 
-Source: aib-reference.md, section 2.3.
+Source: docs/reference/image-template.md#customizers.
 """
 
 from typing import Annotated, Literal
