@@ -1,5 +1,6 @@
-"""What holds for every test: which tier and seed are run, and that files which it opened are closed when it ends."""
+"""What holds for every test: which tier and seed are run; files that it opened are closed, and the log is as it was."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -72,3 +73,15 @@ def nothing_stays_open() -> Iterator[None]:
     while (left := open_files() - before) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not left, f"still open: {sorted(left)}"
+
+
+@pytest.fixture(autouse=True)
+def the_log_stays_as_it_was() -> Iterator[None]:
+    """A command that runs inside a test sets up the log of the whole process."""
+    root, ours = logging.getLogger(), logging.getLogger("vmkiln")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    for handler in [one for one in root.handlers if type(one).__module__.startswith("vmkiln") and one not in handlers]:
+        root.removeHandler(handler)
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])

@@ -22,7 +22,8 @@ from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.serving import only_service
-from vmkiln.settings import Settings, read_settings
+from vmkiln.settings import Settings
+from vmkiln.settings_sources import read_settings
 from vmkiln.sharing.shared_storage import shared_storage
 
 

@@ -23,9 +23,7 @@ from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.store import database
 from vmkiln.store.database import Store
 
-LEAST_FREE_BYTES = 4 * 1024**3
 MIB = 1024**2
-SPARED_MIB = 512
 
 
 @contextlib.contextmanager
@@ -41,7 +39,7 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
 
 def host_capacity(settings: Settings) -> Room:
     """What this machine, or its control group, has for runs, those that go on included; some memory is left."""
-    memory_mib = max(0, capacity.memory_bytes_with_guests() // MIB - SPARED_MIB)
+    memory_mib = max(0, capacity.memory_bytes_with_guests() // MIB - settings.spared_memory_mib)
     return Room(capacity.cpu_count(), memory_mib, cleaning_up.free_bytes(settings) // MIB)
 
 
@@ -59,9 +57,9 @@ async def prepared_host(
             hint="run the same command as yourself; root is needed only for `script/bootstrap`",
         )
     free = cleaning_up.free_bytes(settings)
-    if free < LEAST_FREE_BYTES:
+    if free < settings.least_free_disk_mib * MIB:
         raise HostUnfit(
-            f"only {free // MIB} MiB are free under {settings.home}; a build needs {LEAST_FREE_BYTES // MIB}",
+            f"only {free // MIB} MiB are free under {settings.home}; a build needs {settings.least_free_disk_mib}",
             hint="make room, or set VMKILN_HOME to a folder on another disk",
         )
     reserve_file.kept(settings.home)

@@ -1,33 +1,175 @@
-"""What the operator may set; one frozen value, read once from the environment."""
+"""What the operator may set: one frozen value, read once when a process starts (`settings_sources`), handed down.
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+Each setting is declared here once: its type, its default, and what `docs/settings.md` tells of it. A setting `x_y` is
+`VMKILN_X_Y` in the environment and `x_y` in the settings file.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from vmkiln.errors import InputError
+from vmkiln.secret_mask import MASK
 
+PREFIX = "VMKILN_"
+FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
+FILE_NAME = "vmkiln.toml"
 OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/that/all/hosts/mount"
+
+
+class _Word(StrEnum):
+    """A closed list of words; capital letters are taken too."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "_Word | None":
+        return next((member for member in cls if isinstance(value, str) and member == value.lower()), None)
+
+
+class LogFormat(_Word):
+    """How a process writes its log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(_Word):
+    """What a process writes of its log: this, and what weighs more."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A setting for people: what it does, the flag that sets it too, the least value, whether it is a secret."""
+
+    text: str
+    flag: str = ""
+    least: float | None = None
+    is_secret: bool = False
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where state lives; everything vmkiln writes is under `home`.
+    """Everything an operator may set. Everything vmkiln writes is under `home`."""
 
-    The state directory is `$VMKILN_HOME`, else `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln`
-    (XDG Base Directory Specification). `oidc` is the issuer and the audience of tokens that somebody else issues, such
-    as Entra ID ($VMKILN_OIDC_ISSUER, $VMKILN_OIDC_AUDIENCE). `blob_connection_string` names an Azure storage account
-    for logs, scripts and VHDs, in place of the service's own blob server ($VMKILN_BLOB_CONNECTION_STRING).
-    `database_url` names a PostgreSQL database in place of the SQLite file ($VMKILN_DATABASE_URL).
-    `object_store` names what the hosts of a fleet share ($VMKILN_OBJECT_STORE); '' when there is one host.
-    """
+    home: Annotated[
+        Path,
+        Description(
+            "The state directory. Left out: `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln` "
+            "(XDG Base Directory Specification).",
+            flag="--data",
+        ),
+    ]
+    database_url: Annotated[
+        str,
+        Description(
+            "A PostgreSQL database in place of the SQLite file.", flag="--database-url of `worker`", is_secret=True
+        ),
+    ] = field(default="", repr=False)
+    object_store: Annotated[
+        str,
+        Description(
+            "What the hosts of a fleet share: `az://CONTAINER`, `s3://BUCKET/PREFIX`, `file:///a/mounted/directory`.",
+            flag="--object-store of `worker`",
+        ),
+    ] = field(default="", repr=False)
+    blob_connection_string: Annotated[
+        str,
+        Description(
+            "An Azure storage account for logs, scripts and VHDs, in place of the service's own blob server.",
+            is_secret=True,
+        ),
+    ] = field(default="", repr=False)
+    oidc_issuer: Annotated[
+        str, Description("The issuer of tokens that somebody else issues, such as Entra ID; with `oidc_audience`.")
+    ] = ""
+    oidc_audience: Annotated[str, Description("The audience of those tokens.")] = ""
+    listen: Annotated[
+        str, Description("Where the service listens: `HOST:PORT`; port 0 is any free one.", flag="--listen of `serve`")
+    ] = "127.0.0.1:8443"
+    tls_cert: Annotated[
+        Path | None,
+        Description("A certificate (PEM, with its chain) in place of the service's own.", flag="--tls-cert of `serve`"),
+    ] = None
+    tls_key: Annotated[Path | None, Description("The key of `tls_cert` (PEM).", flag="--tls-key of `serve`")] = None
+    builds: Annotated[
+        bool,
+        Description(
+            "Whether the service's machine builds too, or only a fleet's workers.", flag="--no-builds of `serve`"
+        ),
+    ] = True
+    host_name: Annotated[
+        str,
+        Description(
+            "What this host is called in the fleet; the machine's host name when left out.",
+            flag="--name of `serve`, `worker`",
+        ),
+    ] = ""
+    region: Annotated[
+        str,
+        Description(
+            "This host takes only templates of this location; any when left out.", flag="--region of `serve`, `worker`"
+        ),
+    ] = ""
+    lease_seconds: Annotated[
+        float,
+        Description(
+            "Seconds without a word from this host, and it is given up for dead.",
+            flag="--lease-seconds of `serve`, `worker`",
+            least=2,
+        ),
+    ] = 60.0
+    log_level: Annotated[
+        LogLevel | None,
+        Description(
+            "What is logged: this, and what weighs more. `debug` has each program that is started, as a line to paste "
+            "into a shell. Left out: `info` for `serve` and `worker`, `warning` for other commands.",
+            flag="--verbose (`debug`)",
+        ),
+    ] = None
+    log_format: Annotated[
+        LogFormat,
+        Description("Lines for people, or one JSON object a line.", flag="--log-format of `serve`, `worker`"),
+    ] = LogFormat.TEXT
+    reserved_memory_mib: Annotated[
+        int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
+    ] = 1024
+    spared_memory_mib: Annotated[
+        int, Description("Memory of this host that is not promised to runs, in MiB.", least=0)
+    ] = 512
+    least_free_disk_mib: Annotated[
+        int, Description("No build begins with less free room than this in the state directory, in MiB.", least=0)
+    ] = 4096
+    platform_image_most_age_days: Annotated[
+        int, Description("A cached platform image that is asked for as `latest` is got anew when it is older.", least=0)
+    ] = 30
+    source_watch_seconds: Annotated[
+        float,
+        Description("Seconds between two looks whether the sources of templates with a trigger changed.", least=1),
+    ] = 60.0
+    most_run_attempts: Annotated[
+        int,
+        Description(
+            "A run whose host or service died is begun anew at most until its attempt of this number.", least=1
+        ),
+    ] = 10
+    dead_hosts_kept_seconds: Annotated[
+        float, Description("How long a host that died can still be looked at, in seconds.", least=0)
+    ] = 86_400.0
+    access_token_seconds: Annotated[
+        int, Description("How long a token lasts that the service issued, in seconds.", least=60)
+    ] = 3600
 
-    home: Path
-    oidc: tuple[str, str] | None = None
-    blob_connection_string: str = field(default="", repr=False)
-    database_url: str = field(default="", repr=False)
-    object_store: str = field(default="", repr=False)
+    @property
+    def oidc(self) -> tuple[str, str] | None:
+        """The issuer and the audience of tokens that somebody else issues; none when there is no such issuer."""
+        return (self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
     def database_place(self) -> Path | str:
@@ -116,21 +258,72 @@ def checked_object_store(url: str) -> str:
     return url
 
 
-def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Settings as the environment gives them; pure."""
-    issuer, audience = environment.get("VMKILN_OIDC_ISSUER", ""), environment.get("VMKILN_OIDC_AUDIENCE", "")
-    if bool(issuer) != bool(audience):
+@dataclass(frozen=True)
+class Declared:
+    """A setting as it was declared: its name, its type, its default (`NO_DEFAULT` for `home`), its description."""
+
+    name: str
+    kind: Any
+    default: Any
+    description: Description
+
+    @property
+    def variable(self) -> str:
+        """What it is called in the environment."""
+        return PREFIX + self.name.upper()
+
+
+NO_DEFAULT = object()
+
+
+def declared_settings() -> Iterator[Declared]:
+    """Every setting, in the order in which they are told; pure."""
+    hints = get_type_hints(Settings, include_extras=True)
+    for one in fields(Settings):
+        kind, description = get_args(hints[one.name])
+        yield Declared(one.name, kind, NO_DEFAULT if one.name == "home" else one.default, description)
+
+
+def checked_together(settings: Settings) -> Settings:
+    """The same settings, when they go together; pure. Raises: `InputError`."""
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
         raise InputError("VMKILN_OIDC_ISSUER and VMKILN_OIDC_AUDIENCE go together; one of them is not set")
-    oidc = (issuer, audience) if issuer else None
-    blobs = environment.get("VMKILN_BLOB_CONNECTION_STRING", "")
-    database = environment.get("VMKILN_DATABASE_URL", "")
-    objects = checked_object_store(environment.get("VMKILN_OBJECT_STORE", ""))
-    if home := environment.get("VMKILN_HOME"):
-        return Settings(Path(home).absolute(), oidc, blobs, database, objects)
-    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
-    return Settings(Path(state).absolute() / "vmkiln", oidc, blobs, database, objects)
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InputError("--tls-cert and --tls-key go together; one of them is not set")
+    checked_object_store(settings.object_store)
+    return settings
 
 
-def read_settings() -> Settings:
-    """Settings of this process."""
-    return settings_from(os.environ)
+def shown(declared: Declared, value: Any) -> str | int | float | bool | None:
+    """A setting's value as it may be shown to anybody: of a URL the password is masked, other secrets whole; pure."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    if not text or not declared.description.is_secret:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return MASK
+    if not parts.scheme or "password" in parts.query.lower() or "@" in parts.path + parts.query + parts.fragment:
+        return MASK
+    if parts.password is None:
+        return text
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{MASK}@{host}"))
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """What must not be shown of these settings: secrets whole, and the pieces of them that are secret alone; pure."""
+    found = {settings.database_url, settings.blob_connection_string}
+    for piece in settings.blob_connection_string.split(";"):
+        name, _, value = piece.partition("=")
+        if name.strip().lower() in {"accountkey", "sharedaccesssignature"}:
+            found.add(value)
+    try:
+        parts = urlsplit(settings.database_url)
+        found |= {value for name, value in parse_qsl(parts.query) if name == "password"}
+        found |= {parts.password or "", unquote(parts.password or "")}
+    except ValueError:
+        pass
+    return frozenset(found - {""})

@@ -1,13 +1,33 @@
-"""Settings: what the environment says, and where state lives."""
+"""Settings: flags, environment, file, defaults; where each comes from; what is no setting; what is secret."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vmkiln.errors import InputError
-from vmkiln.settings import settings_from
+from vmkiln.secret_mask import SecretMask
+from vmkiln.settings import LogFormat, LogLevel, Settings, declared_settings, secrets_of, shown
+from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
 
 ISSUER = {"VMKILN_OIDC_ISSUER": "https://login.example.org/t/v2.0", "VMKILN_OIDC_AUDIENCE": "api://vmkiln"}
+
+
+def in_file(home: Path, text: str, *, mode: int = 0o600) -> dict[str, str]:
+    """A state directory with this settings file, as an environment that names it."""
+    home.mkdir(exist_ok=True)
+    path = home / "vmkiln.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return {"VMKILN_HOME": str(home)}
+
+
+def refusal(environment: dict[str, str], flags: dict[str, Any] | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        settings_in_force(environment, flags or {})
+    return caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -16,10 +36,15 @@ ISSUER = {"VMKILN_OIDC_ISSUER": "https://login.example.org/t/v2.0", "VMKILN_OIDC
         ({"VMKILN_HOME": "/srv/vmkiln", "XDG_STATE_HOME": "/x"}, "/srv/vmkiln"),
         ({"XDG_STATE_HOME": "/x", "HOME": "/home/u"}, "/x/vmkiln"),
         ({"HOME": "/home/u"}, "/home/u/.local/state/vmkiln"),
+        ({"VMKILN_HOME": "", "HOME": "/home/u"}, "/home/u/.local/state/vmkiln"),
     ],
 )
 def test_the_state_directory_follows_the_environment(environment: dict[str, str], home: str) -> None:
     assert settings_from(environment).home == Path(home)
+
+
+def test_without_anything_set_the_settings_are_what_the_code_declares() -> None:
+    assert settings_from({"VMKILN_HOME": "/v"}) == Settings(Path("/v"))
 
 
 def test_an_outside_issuer_needs_its_audience() -> None:
@@ -27,4 +52,134 @@ def test_an_outside_issuer_needs_its_audience() -> None:
     assert settings_from({"VMKILN_HOME": "/v"}).oidc is None
     for name, value in ISSUER.items():
         with pytest.raises(InputError, match="go together"):
-            settings_from({name: value})
+            settings_from({"VMKILN_HOME": "/v", name: value})
+
+
+def test_a_flag_comes_before_the_environment_before_the_file(tmp_path: Path) -> None:
+    environment = in_file(tmp_path / "home", "lease_seconds = 7\nlisten = '[::1]:1'\nregion = 'file'")
+    environment |= {"VMKILN_LISTEN": "127.0.0.1:2", "VMKILN_REGION": "environment"}
+    found = settings_in_force(environment, {"listen": "127.0.0.1:3", "region": None})
+    assert (found.settings.listen, found.settings.region, found.settings.lease_seconds) == (
+        "127.0.0.1:3", "environment", 7.0,
+    )  # fmt: skip
+    origins = {name: found.origins[name] for name in ("home", "listen", "region", "lease_seconds", "builds")}
+    assert origins == {
+        "home": "environment", "listen": "flag", "region": "environment",
+        "lease_seconds": str(tmp_path / "home/vmkiln.toml"), "builds": "default",
+    }  # fmt: skip
+
+
+def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
+    of_kind: dict[Any, tuple[str, Any]] = {
+        str: ("text", "text"), int: ("4321", 4321), float: ("4321.5", 4321.5), bool: ("no", False),
+        Path | None: ("/a/file", Path("/a/file")), LogLevel | None: ("DEBUG", LogLevel.DEBUG),
+        LogFormat: ("json", LogFormat.JSON),
+    }  # fmt: skip
+    together = {
+        "oidc_issuer": ISSUER, "oidc_audience": ISSUER,
+        "tls_cert": {"VMKILN_TLS_KEY": "/k"}, "tls_key": {"VMKILN_TLS_CERT": "/c"},
+    }  # fmt: skip
+    seen = 0
+    for one in declared_settings():
+        if one.name == "home":
+            continue
+        text, value = ("file:///a", "file:///a") if one.name == "object_store" else of_kind[one.kind]
+        others = {"VMKILN_HOME": str(tmp_path / one.name), **together.get(one.name, {})}
+        others.pop(one.variable, None)
+        assert getattr(settings_from({**others, one.variable: text}), one.name) == value
+        in_file(tmp_path / one.name, f'{one.name} = "{text}"')
+        assert getattr(settings_from(others), one.name) == value
+        seen += 1
+    assert seen == len(fields(Settings)) - 1
+
+
+def test_every_mistake_is_named_with_where_it_was_made(tmp_path: Path) -> None:
+    environment = in_file(tmp_path, "lease_seconds = 1\nlog_levle = 'debug'\nbuilds = 'perhaps'")
+    environment |= {"VMKILN_ACCESS_TOKEN_SECONDS": "soon", "VMKILN_LOG_FORMAT": "xml"}
+    told = refusal(environment, {"home": None, "reserved_memory_mib": -1}).splitlines()
+    file = tmp_path / "vmkiln.toml"
+    assert f"`lease_seconds` in {file}: input should be greater than or equal to 2" in told
+    assert f"`log_levle` in {file} is no setting; did you mean `log_level`?" in told
+    assert any(line.startswith("VMKILN_ACCESS_TOKEN_SECONDS in the environment: ") for line in told)
+    assert any(line.startswith("VMKILN_LOG_FORMAT in the environment: ") and "'json'" in line for line in told)
+    assert len(told) == 6
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0"])
+def test_a_lease_has_a_length(text: str) -> None:
+    assert "VMKILN_LEASE_SECONDS" in refusal({"VMKILN_HOME": "/v", "VMKILN_LEASE_SECONDS": text})
+
+
+def test_an_unknown_variable_is_named_with_the_nearest_one() -> None:
+    environment = {"VMKILN_HOME": "/v", "VMKILN_DATABSE_URL": "x", "VMKILN_QQQQ": "", "VMKILN_TEST_CLIENTS": "/x"}
+    assert settings_in_force({**environment, "_VMKILN_COMPLETE": "bash"}, {}).warnings == (
+        "VMKILN_DATABSE_URL in the environment is no setting; did you mean VMKILN_DATABASE_URL?",
+        "VMKILN_QQQQ in the environment is no setting; `vmkiln settings` shows those there are",
+    )
+
+
+def test_no_variable_of_our_own_scripts_and_units_is_called_unknown() -> None:
+    root = Path(__file__).parents[2]
+    texts = [
+        path.read_text() for folder in ("script", "packaging") for path in (root / folder).rglob("*") if path.is_file()
+    ]
+    named = {name for text in texts for name in re.findall(r"\bVMKILN_[A-Z_]*[A-Z]\b", text)}
+    assert "VMKILN_HOME" in named
+    assert list(unknown_variables(dict.fromkeys(named, "x"))) == []
+
+
+def test_a_file_elsewhere_may_say_where_state_lies(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    environment = {"HOME": "/home/u", "VMKILN_SETTINGS_FILE": str(file)}
+    assert "no such file" in refusal(environment)
+    file.write_text('home = "/srv/vmkiln"\n')
+    found = settings_in_force(environment, {})
+    assert (found.settings.home, found.origins["home"]) == (Path("/srv/vmkiln"), str(file))
+    assert "lies in the state directory" in refusal(in_file(tmp_path / "home", 'home = "/elsewhere"'))
+
+
+def test_a_file_with_a_secret_is_read_only_when_others_cannot(tmp_path: Path) -> None:
+    text = 'database_url = "postgresql://u:hunter22@db/vmkiln"'
+    assert settings_from(in_file(tmp_path, text)).database_url.endswith("@db/vmkiln")
+    assert settings_from(in_file(tmp_path, text, mode=0o640)).database_url
+    told = refusal(in_file(tmp_path, text, mode=0o644))
+    assert "may read it" in told
+    assert "hunter22" not in told
+    assert "may write" in refusal(in_file(tmp_path, "builds = true", mode=0o606))
+    assert settings_from(in_file(tmp_path, "builds = false", mode=0o644)).builds is False
+
+
+@pytest.mark.parametrize("text", ["builds", "[a", "\xff\x00", "builds = true\nbuilds = true"])
+def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    environment = in_file(tmp_path, "")
+    (tmp_path / "vmkiln.toml").write_bytes(text.encode("latin-1"))
+    assert refusal(environment).startswith(f"{tmp_path / 'vmkiln.toml'} is not TOML")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("postgresql://u:hunter22@db:5432/v?sslmode=require", "postgresql://u:***@db:5432/v?sslmode=require"),
+        ("postgresql:///v?host=/run/postgresql", "postgresql:///v?host=/run/postgresql"),
+        ("postgresql://db/v?user=u&password=hunter22", "***"),
+        ("postgresql://u:hunter22/x@db/v", "***"),
+        ("host=db password=hunter22", "***"),
+        ("", ""),
+    ],
+)
+def test_a_databases_password_is_never_shown(value: str, told: str) -> None:
+    [declared] = [one for one in declared_settings() if one.name == "database_url"]
+    assert shown(declared, value) == told
+
+
+def test_each_secret_is_masked_in_texts_whole_and_in_pieces() -> None:
+    settings = Settings(
+        Path("/v"),
+        database_url="postgresql://u:hunter%2F22@db/v?password=hunter33",
+        blob_connection_string="DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==",
+    )
+    mask = SecretMask.of(secrets_of(settings))
+    for text in ("hunter/22", "hunter%2F22", "hunter33", "c2VjcmV0c2VjcmV0==", settings.blob_connection_string):
+        assert text not in mask(f"could not connect: {text}!")
+    assert mask("host db, account a") == "host db, account a"
+    assert all(secret not in repr(settings) for secret in secrets_of(settings))

@@ -8,7 +8,7 @@ import pytest
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, KVM, boots, choose_accelerator, device_obstacle
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.qemu import Accelerator
-from vmkiln.settings import read_settings
+from vmkiln.settings_sources import read_settings
 
 pytestmark = pytest.mark.vm
 

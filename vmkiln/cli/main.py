@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vmkiln.cli import invocation
 from vmkiln.cli.commands import (
     az_setup,
     build,
@@ -18,6 +19,7 @@ from vmkiln.cli.commands import (
     principal,
     run,
     serve,
+    settings,
     staging,
     storage,
     template,
@@ -48,8 +50,12 @@ def common(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Tell on standard error what is done, with each program that is started.")
+    ] = False,
 ) -> None:
     """Options that come before the subcommand."""
+    invocation.begin(is_verbose=verbose)
 
 
 app.command("build")(build.build)
@@ -72,6 +78,7 @@ app.command("rest")(login.rest)
 app.add_typer(principal.app, name="principal")
 app.add_typer(principal.role_app, name="role")
 app.command("doctor")(doctor.doctor)
+app.command("settings")(settings.settings)
 
 
 def search_path(path: str) -> str:

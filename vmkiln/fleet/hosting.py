@@ -139,7 +139,9 @@ class Hosting:
             memory_mib=room.memory_mib,
             disk_mib=room.disk_mib,
         )
-        self._store.hosts.register(row, lease_seconds=identity.lease_seconds)
+        self._store.hosts.register(
+            row, lease_seconds=identity.lease_seconds, kept_seconds=self._settings.dead_hosts_kept_seconds
+        )
 
     def _lease(self) -> Lease:
         seconds = self._identity.lease_seconds
@@ -307,7 +309,8 @@ class Hosting:
     # what others left
 
     def _take(self, placed: PlacedRun) -> None:
-        state = self._store.hosts.take_from(placed.run_id, boot=placed.boot, most_attempts=cleaning_up.MOST_ATTEMPTS)
+        most = self._settings.most_run_attempts
+        state = self._store.hosts.take_from(placed.run_id, boot=placed.boot, most_attempts=most)
         if state:
             log.warning("the run %s was lost by its host: it is %s now", placed.run_id, state)
 

@@ -26,8 +26,8 @@ from vmkiln.platform_images.catalogue import CatalogueEntry, DebianEntry, Downlo
 from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recipe_digest
 from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
 from vmkiln.platform_images.image_download import FetchedImage, Patience, fetch_image
+from vmkiln.settings import Settings
 
-MOST_AGE_DAYS = 30
 KEYRINGS = "keyrings"
 
 
@@ -90,10 +90,11 @@ def resolve(
     *,
     now: datetime,
     refresh: bool = False,
+    most_age_days: float = Settings.platform_image_most_age_days,
 ) -> Resolution:
     """What would happen, without doing it; `cached` is newest first.
 
-    `latest` never is a stale image: one older than 30 days, or made by an older recipe, is not used.
+    `latest` never is a stale image: one older than `most_age_days`, or made by an older recipe, is not used.
     Raises: `ImageNotFound` for an exact version that the cache lacks, naming those it has.
     """
     mine = [image for image in cached if image.name == reference.name]
@@ -107,7 +108,7 @@ def resolve(
             )
         return Resolution(entry, Action.USE, exact, f"version {exact.exact_version} from the cache")
     newest = next((image for image in mine if image.recipe == recipe_of(entry)), None)
-    if newest is not None and not refresh and newest.age_days(now) <= MOST_AGE_DAYS:
+    if newest is not None and not refresh and newest.age_days(now) <= most_age_days:
         age = f"{newest.age_days(now):.0f} days old"
         return Resolution(entry, Action.USE, newest, f"version {newest.exact_version} from the cache, {age}")
     if isinstance(entry, DebianEntry):
@@ -116,14 +117,18 @@ def resolve(
 
 
 def plan_platform_image(
-    reference: PlatformImageReference, *, cache_directory: Path, user_catalogue: Path
+    reference: PlatformImageReference,
+    *,
+    cache_directory: Path,
+    user_catalogue: Path,
+    most_age_days: float = Settings.platform_image_most_age_days,
 ) -> Resolution:
     """What `obtain_platform_image` would do now; reads the catalogue and the cache's records only.
 
     Raises: `ImageNotFound`, `InputError`.
     """
     entry = read_catalogue(user_catalogue).find(reference.publisher, reference.offer, reference.sku)
-    return resolve(reference, entry, cached_images(cache_directory), now=datetime.now(UTC))
+    return resolve(reference, entry, cached_images(cache_directory), now=datetime.now(UTC), most_age_days=most_age_days)
 
 
 async def obtain_platform_image(
@@ -134,6 +139,7 @@ async def obtain_platform_image(
     progress: Callable[[str], None],
     refresh: bool = False,
     patience: Patience | None = None,
+    most_age_days: float = Settings.platform_image_most_age_days,
 ) -> SourceImage:
     """The exact image, checked, ready to be a backing file.
 
@@ -153,7 +159,8 @@ async def obtain_platform_image(
     async with alone(cache_directory, reference.name, waiting=tell_waiting):
         while True:
             cached = cached_images(cache_directory)
-            resolution = resolve(reference, entry, cached, now=datetime.now(UTC), refresh=refresh)
+            now = datetime.now(UTC)
+            resolution = resolve(reference, entry, cached, now=now, refresh=refresh, most_age_days=most_age_days)
             if resolution.cached is None:
                 return await _new(entry, reference, fetching)
             try:

@@ -87,7 +87,10 @@ def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> 
             case PlatformImageSource():
                 reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
                 found = plan_platform_image(
-                    reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue
+                    reference,
+                    cache_directory=settings.image_cache,
+                    user_catalogue=settings.catalogue,
+                    most_age_days=settings.platform_image_most_age_days,
                 )
                 return found.cached.exact_version if found.cached else ""
             case ManagedImageSource(image_id=image_id):

@@ -35,7 +35,12 @@ def seen_now(settings: Settings, store: Store, template: ImageTemplate) -> dict[
     recipe = ""
     if isinstance(source, PlatformImageSource):
         reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
-        plan = plan_platform_image(reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue)
+        plan = plan_platform_image(
+            reference,
+            cache_directory=settings.image_cache,
+            user_catalogue=settings.catalogue,
+            most_age_days=settings.platform_image_most_age_days,
+        )
         recipe = recipe_of(plan.entry)
     return {"version": exact_version(settings, store, template), "recipe": recipe}
 

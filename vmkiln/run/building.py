@@ -53,6 +53,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         source_bytes=source.virtual_size_bytes,
         host_cpus=host.cpus,
         host_memory_mib=host.memory_mib,
+        reserved_mib=host.settings.reserved_memory_mib,
     )
     for warning in shape.warnings:
         tell(Notice(warning, is_warning=True))
@@ -165,6 +166,7 @@ async def resolve_source(
                 cache_directory=host.settings.image_cache,
                 user_catalogue=host.settings.catalogue,
                 progress=progress,
+                most_age_days=host.settings.platform_image_most_age_days,
             )
             return ResolvedSource(
                 path=image.path,

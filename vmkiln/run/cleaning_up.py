@@ -31,7 +31,6 @@ from vmkiln.store.database import Store
 
 VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
-MOST_ATTEMPTS = 10  # of one run, when what dies is not the run's own fault
 
 
 async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
@@ -66,7 +65,7 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
     for row in unended:
         if run_directory.is_live(settings.runs, row.run_id):
             continue
-        if store.runs.end_lost(row, most_attempts=MOST_ATTEMPTS) == RunState.QUEUED:
+        if store.runs.end_lost(row, most_attempts=settings.most_run_attempts) == RunState.QUEUED:
             tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
     run_directory.forget_locks(settings.runs)
     reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))

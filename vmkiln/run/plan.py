@@ -86,7 +86,10 @@ def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any]
         reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
         try:
             resolution = plan_platform_image(
-                reference, cache_directory=settings.image_cache, user_catalogue=settings.catalogue
+                reference,
+                cache_directory=settings.image_cache,
+                user_catalogue=settings.catalogue,
+                most_age_days=settings.platform_image_most_age_days,
             )
         except ImageNotFound as error:
             return {**found, "problem": f"{error.message}; {error.hint}"}, 1

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.settings import Settings
 from vmkiln.template.vm_profile import VmProfile
 from vmkiln.template.vm_size import build_vm_size
 
 GIB = 1024**3
-# what the host and the container group need beside the build VM
-RESERVED_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,17 @@ class VmShape:
 
 
 def decide_shape(
-    profile: VmProfile, *, generation: int, source_bytes: int, host_cpus: int, host_memory_mib: int
+    profile: VmProfile,
+    *,
+    generation: int,
+    source_bytes: int,
+    host_cpus: int,
+    host_memory_mib: int,
+    reserved_mib: int = Settings.reserved_memory_mib,
 ) -> VmShape:
     """The build VM's shape: Azure's size, capped to the host with a warning; the disk is only ever made larger.
+
+    `reserved_mib` is what the host and the container group need beside it.
 
     Raises: `TemplateInvalid` when osDiskSizeGB is smaller than the source image
     (docs/reference/image-template.md#vm-profile).
@@ -36,7 +43,7 @@ def decide_shape(
     cpus = min(size.cpu_count, host_cpus)
     if cpus < size.cpu_count:
         warnings.append(f"{name} has {size.cpu_count} CPUs, but this machine has {host_cpus}: the build VM gets {cpus}")
-    most = max(512, host_memory_mib - RESERVED_MIB)
+    most = max(512, host_memory_mib - reserved_mib)
     memory = min(size.memory_mib, most)
     if memory < size.memory_mib:
         warnings.append(

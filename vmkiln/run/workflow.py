@@ -27,6 +27,7 @@ from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
+from vmkiln.process_log import hiding
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
 from vmkiln.run.room import need_facts, need_of
 from vmkiln.run.run_context import BuildHost, Entered, RunRequest, Staged, Tell
@@ -61,7 +62,7 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
 
     if request.boot:
         host = replace(host, store=host.store.fenced(request.run_id, boot=request.boot))
-    with run_directory.locked(host.settings.runs, request.run_id):
+    with hiding(request.mask.secrets), run_directory.locked(host.settings.runs, request.run_id):
         _accept(host, request)
         return await _to_the_end(host, request, tell_masked, phases or _phases)
 
@@ -83,7 +84,8 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     except NOT_OURS_TO_END:
         raise
     except asyncio.CancelledError as error:
-        if request.is_stopping() and host.store.runs.requeue(request.run_id, most_attempts=cleaning_up.MOST_ATTEMPTS):
+        most = host.settings.most_run_attempts
+        if request.is_stopping() and host.store.runs.requeue(request.run_id, most_attempts=most):
             raise RunCanceled("the service ends; the run starts anew with the next one") from error
         canceled = RunCanceled("the run was cancelled")
         _end(host, request, tell, RunState.CANCELED, canceled)

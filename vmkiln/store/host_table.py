@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import InputError
+from vmkiln.settings import Settings
 from vmkiln.store.engine import reading
 from vmkiln.store.frequent_statements import PLACED, PLACED_ON
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
 DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
-KEPT_SECONDS = 86_400.0  # how long a dead boot without runs can still be looked at
 LOST = "the process of this run died before the run ended"
 
 ORPHANED = PLACED.where(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
@@ -41,8 +41,16 @@ class HostTable:
 
     # leases
 
-    def register(self, host: HostRow, *, lease_seconds: float) -> HostRow:
+    def register(
+        self,
+        host: HostRow,
+        *,
+        lease_seconds: float,
+        kept_seconds: float = Settings.dead_hosts_kept_seconds,
+    ) -> HostRow:
         """Record a host that starts: its earlier boots are dead from now on, and it drains if it did before.
+
+        A dead boot without runs can still be looked at for `kept_seconds`.
 
         Raises: `InputError` when another live host has its name.
         """
@@ -58,7 +66,7 @@ class HostTable:
             newest = sa.select(hosts.c.is_draining).where(earlier).order_by(hosts.c.started.desc()).limit(1)
             is_draining = bool(connection.execute(newest).scalar())
             connection.execute(hosts.update().where(earlier).values(is_dead=True))
-            _forget_old(connection, now)
+            _forget_old(connection, now - kept_seconds)
             row = replace(host, is_draining=is_draining, started=now, lease_until=now + lease_seconds)
             connection.execute(hosts.insert().values(**vars(row)))
         return row
@@ -231,8 +239,8 @@ def _has_run_out(now: float, besides: str) -> "sa.ColumnElement[bool]":
     return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.boot != besides)
 
 
-def _forget_old(connection: Connection, now: float) -> None:
-    """Forget boots that died long ago and keep no room."""
+def _forget_old(connection: Connection, before: float) -> None:
+    """Forget boots that died before then and keep no room."""
     kept = sa.select(reservations.c.boot)
-    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < now - KEPT_SECONDS, hosts.c.boot.not_in(kept))
+    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < before, hosts.c.boot.not_in(kept))
     connection.execute(hosts.delete().where(old))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.run.cleaning_up import MOST_ATTEMPTS, end_leftovers, leftovers
+from vmkiln.run.cleaning_up import end_leftovers, leftovers
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
 from vmkiln.settings import Settings
@@ -69,7 +69,7 @@ def test_a_run_whose_process_died_ends_with_its_resources(
 def test_a_run_of_a_kept_template_starts_anew_but_not_for_ever(settings: Settings, store: Store) -> None:
     group = a_run(store, settings, template_id="/subscriptions/s/templates/t")
     told: list[str] = []
-    for attempt in range(2, MOST_ATTEMPTS + 1):
+    for attempt in range(2, Settings.most_run_attempts + 1):
         end_leftovers(settings, store, told.append)
         waiting = store.runs.find(RUN_ID)
         assert (waiting.state, waiting.facts["attempt"], waiting.ended) == (RunState.QUEUED, attempt, None)
@@ -77,7 +77,7 @@ def test_a_run_of_a_kept_template_starts_anew_but_not_for_ever(settings: Setting
         store.runs._connections.change(runs.update().values(state=RunState.RUNNING))
     end_leftovers(settings, store, told.append)
     assert (store.runs.find(RUN_ID).state, store.runs.find(RUN_ID).error_code) == (RunState.FAILED, "RunLost")
-    assert told == [f"run {RUN_ID[:8]} of web waits again: its process died"] * (MOST_ATTEMPTS - 1)
+    assert told == [f"run {RUN_ID[:8]} of web waits again: its process died"] * (Settings.most_run_attempts - 1)
 
 
 def test_a_live_run_is_left_alone_with_and_without_its_folder(settings: Settings, store: Store) -> None:

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from object_store_contract import ObjectStoreContract
 
 from vmkiln.errors import InputError, SharedStorageFailed
-from vmkiln.settings import settings_from
+from vmkiln.settings_sources import settings_from
 from vmkiln.sharing import object_store
 from vmkiln.sharing.object_store import ObjectStore, connection_parts, open_object_store
 

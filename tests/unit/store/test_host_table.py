@@ -218,11 +218,10 @@ def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:
     assert store.runs.find("r1").facts["b"] == 2
 
 
-def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmkiln.store.host_table.KEPT_SECONDS", 0.0)
+def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store) -> None:
     register(store, "a", boot="first", lease_seconds=0.01)
     time.sleep(0.05)
-    register(store, "a", boot="second")
+    store.hosts.register(a_host("a", boot="second"), lease_seconds=60, kept_seconds=0)
     with pytest.raises(InputError):
         store.hosts.drain("nobody", is_draining=True)
     assert [host.boot for host in store.hosts.all()] == ["second"]

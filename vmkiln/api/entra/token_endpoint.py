@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
-from vmkiln.api.identity.issuer import TOKEN_SECONDS
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
@@ -147,15 +146,15 @@ def token(call: Call) -> Answer:
             return answer
         held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
         return Answer(429, answer.body, held_up)
-    now = parts.now()
+    now, seconds = parts.now(), parts.settings.access_token_seconds
     body = {
         "token_type": "Bearer",
-        "expires_in": TOKEN_SECONDS,
-        "ext_expires_in": TOKEN_SECONDS,
-        "access_token": parts.issuer.token(principal, audience=audience, now=now),
+        "expires_in": seconds,
+        "ext_expires_in": seconds,
+        "access_token": parts.issuer.token(principal, audience=audience, now=now, lasts_seconds=seconds),
     }
     if "resource" in form:
-        expires = int(now.timestamp()) + TOKEN_SECONDS
+        expires = int(now.timestamp()) + seconds
         body |= {"expires_on": str(expires), "not_before": str(int(now.timestamp())), "resource": form["resource"]}
     return Answer(200, body, NO_STORE)
 

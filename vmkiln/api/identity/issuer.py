@@ -21,7 +21,6 @@ from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.store.rows import PrincipalRow
 
 ALGORITHM = "RS256"
-TOKEN_SECONDS = 3600
 LEEWAY_SECONDS = 60
 
 
@@ -38,14 +37,14 @@ class Issuer:
         """The `iss` of its tokens; Azurite and the SDKs know the shape."""
         return f"https://sts.windows.net/{self.tenant_id}/"
 
-    def token(self, principal: PrincipalRow, *, audience: str, now: datetime) -> str:
+    def token(self, principal: PrincipalRow, *, audience: str, now: datetime, lasts_seconds: int) -> str:
         """An access token for a principal."""
         claims = {
             "aud": audience,
             "iss": self.issuer,
             "iat": now,
             "nbf": now - timedelta(seconds=LEEWAY_SECONDS),
-            "exp": now + timedelta(seconds=TOKEN_SECONDS),
+            "exp": now + timedelta(seconds=lasts_seconds),
             "tid": self.tenant_id,
             "oid": principal.object_id,
             "sub": principal.object_id,

@@ -22,10 +22,10 @@ from vmkiln.api.identity.first_start import (
     read_credentials,
     service_directory,
 )
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
-from vmkiln.settings import read_settings
 
 
 def az_setup(

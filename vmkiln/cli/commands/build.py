@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.live_view import JsonView, LiveView, PlainView, View
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
@@ -32,7 +33,6 @@ from vmkiln.run.run_context import RunRequest
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
 from vmkiln.run_state import new_run_id
-from vmkiln.settings import read_settings
 
 
 def build(

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import HostUnfit
 from vmkiln.host.examination import Examination, examine
 from vmkiln.host.fitness import Finding, Status
-from vmkiln.settings import read_settings
 
 MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]warning[/]", Status.FAILED: "[red]failed[/]"}
 

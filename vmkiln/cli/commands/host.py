@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.preparation import opened_store
-from vmkiln.settings import read_settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow
 

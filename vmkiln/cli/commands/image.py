@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import ImageNotFound, InputError
@@ -20,7 +21,6 @@ from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.image_cache import cached_images
 from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.preparation import opened_store, prepared_host
-from vmkiln.settings import read_settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
@@ -199,6 +199,7 @@ def prepare(
                         reference,
                         cache_directory=settings.image_cache,
                         user_catalogue=settings.catalogue,
+                        most_age_days=settings.platform_image_most_age_days,
                         progress=say,
                         refresh=refresh,
                     )

@@ -15,10 +15,11 @@ import typer
 from vmkiln.cli.arm_client import ArmClient, of_this_machine, opened_client, remote_client
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
 from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
-from vmkiln.settings import Settings, read_settings
+from vmkiln.settings import Settings
 
 MOST_SECRET_LETTERS = 16_384
 LOGIN_API_VERSION = "2022-12-01"

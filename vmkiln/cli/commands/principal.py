@@ -8,11 +8,11 @@ import typer
 from vmkiln.api.identity.access_control import ALLOWED
 from vmkiln.api.identity.first_start import service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.preparation import opened_store
-from vmkiln.settings import read_settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import PrincipalRow
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vmkiln.cli.commands.build import print_summary
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
@@ -18,7 +19,6 @@ from vmkiln.harmless_text import harmless
 from vmkiln.preparation import opened_store
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import TERMINAL_STATES, RunState
-from vmkiln.settings import read_settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.customization_log import lines_from
 from vmkiln.staging.storage_account import LOGS

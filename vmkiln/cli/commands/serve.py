@@ -3,51 +3,37 @@
 import asyncio
 import logging
 import os
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pythonjsonlogger.json import JsonFormatter
 
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.api.identity.outside_issuer import OutsideIssuer
 from vmkiln.api.identity.tls import TlsFiles, ensure_tls, listen_names, names_of
-from vmkiln.cli.host_options import LeaseOption, NameOption, RegionOption, identity_of
+from vmkiln.cli.host_options import (
+    DataOption,
+    LeaseOption,
+    LogFormatOption,
+    NameOption,
+    RegionOption,
+    identity_of,
+)
 from vmkiln.cli.interrupts import host_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
-from vmkiln.fleet.host_identity import LEASE_SECONDS, HostIdentity
-from vmkiln.listener import DEFAULT, Address, bound, is_loopback, parse_address, serve
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.listener import Address, bound, is_loopback, parse_address, serve
 from vmkiln.preparation import isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
-from vmkiln.settings import Settings, read_settings
+from vmkiln.settings import LogLevel, Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.store.database import utc_now
 from vmkiln.tracing import exported
 
 log = logging.getLogger(__name__)
-
-
-class LogFormat(StrEnum):
-    """How the service writes its log."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def set_up_logging(log_format: LogFormat) -> None:
-    """The service's log on standard error; a JSON line has time, level, logger, message, and what was added to it."""
-    handler = logging.StreamHandler()
-    if log_format is LogFormat.JSON:
-        names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=names))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def say(text: str) -> None:
@@ -56,41 +42,50 @@ def say(text: str) -> None:
 
 
 def serve_command(
-    listen: Annotated[str, typer.Option(help="Where to listen: HOST:PORT; port 0 is any free one.")] = DEFAULT,
-    data: Annotated[
-        Path | None, typer.Option(help="The state directory; $VMKILN_HOME when left out.", file_okay=False)
+    listen: Annotated[
+        str | None, typer.Option(help="Where to listen: HOST:PORT; port 0 is any free one; 127.0.0.1:8443 if not set.")
     ] = None,
+    data: DataOption = None,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", help="A certificate (PEM, with its chain) instead of our own.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of --tls-cert (PEM).")] = None,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Lines for people, or one JSON object a line.")
-    ] = LogFormat.TEXT,
+    log_format: LogFormatOption = None,
     builds: Annotated[
-        bool, typer.Option("--builds/--no-builds", help="Whether this machine builds, too, or only a fleet's workers.")
-    ] = True,
-    name: NameOption = "",
-    region: RegionOption = "",
-    lease_seconds: LeaseOption = LEASE_SECONDS,
+        bool | None,
+        typer.Option("--builds/--no-builds", help="Whether this machine builds, too, or only a fleet's workers."),
+    ] = None,
+    name: NameOption = None,
+    region: RegionOption = None,
+    lease_seconds: LeaseOption = None,
 ) -> None:
-    """Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up."""
+    """Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up.
+
+    What is not given here is as the settings say: `vmkiln settings` shows them.
+    """
     if os.getuid() == 0:
         raise InputError("the service runs as an ordinary user, never as root", hint="run it as yourself")
-    if (tls_cert is None) != (tls_key is None):
-        raise InputError("--tls-cert and --tls-key go together")
-    settings = read_settings()
-    if data:
-        settings = replace(settings, home=data.absolute())
-    address = parse_address(listen)
-    set_up_logging(log_format)
-    if not builds and not settings.database_url:
+    settings = read_settings(
+        default_level=LogLevel.INFO,
+        home=data,
+        listen=listen,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_format=log_format,
+        builds=builds,
+        host_name=name,
+        region=region,
+        lease_seconds=lease_seconds,
+    )
+    address = parse_address(settings.listen)
+    if not settings.builds and not settings.database_url:
         raise InputError(
             "--no-builds leaves the building to workers, and they need a database that they can reach",
             hint="set VMKILN_DATABASE_URL=postgresql://...",
         )
-    identity = identity_of(name, region, lease_seconds=lease_seconds, takes_runs=builds)
-    own = TlsFiles(tls_cert, tls_cert, tls_key) if tls_cert and tls_key else None
+    certificate, key = settings.tls_cert, settings.tls_key
+    own = TlsFiles(certificate, certificate, key) if certificate and key else None
+    identity = identity_of(settings, takes_runs=settings.builds)
     host_to_end(_serve(settings, address, own, identity), ended="the service has ended")
 
 
@@ -136,6 +131,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             # once this machine was made ready; a first start does not wait for that
             isolation_level=find_level if settings.container_image.is_dir() else None,
             shared=shared,
+            watch_seconds=settings.source_watch_seconds,
         ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

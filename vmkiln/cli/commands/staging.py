@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.cli.commands.image import boot_disk
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.preparation import opened_store
 from vmkiln.run.cleaning_up import KEPT_DISK, VIRTUAL_MACHINES
-from vmkiln.settings import read_settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store

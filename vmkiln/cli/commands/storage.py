@@ -7,8 +7,8 @@ import typer
 from vmkiln.blobs.blob_endpoint import read_endpoint
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_server_install import install_azurite
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
-from vmkiln.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="The blob server of the storage accounts (Azurite, optional).")
 

@@ -15,11 +15,11 @@ import typer
 from vmkiln.cli.arm_client import ArmClient, opened_client
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.interrupts import run_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption, ParametersOption, TemplateArgument, read_template
 from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
 from vmkiln.harmless_text import harmless
-from vmkiln.settings import read_settings
 
 API_VERSION = "2025-10-01"
 GROUPS_API_VERSION = "2024-03-01"

@@ -1,24 +1,29 @@
 """`vmkiln worker`: a build host of a fleet. It serves nobody; it takes runs from the database it shares."""
 
 import os
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from vmkiln.cli.commands.serve import LogFormat, set_up_logging
-from vmkiln.cli.host_options import LeaseOption, NameOption, RegionOption, identity_of
+from vmkiln.cli.host_options import (
+    DataOption,
+    LeaseOption,
+    LogFormatOption,
+    NameOption,
+    RegionOption,
+    identity_of,
+)
 from vmkiln.cli.interrupts import host_to_end
+from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.errors import InputError
 from vmkiln.fleet.attempt import HostWork
-from vmkiln.fleet.host_identity import LEASE_SECONDS, HostIdentity
+from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build
-from vmkiln.settings import Settings, checked_object_store, read_settings
+from vmkiln.settings import LogLevel, Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.tracing import exported
 
@@ -39,17 +44,16 @@ def worker(
     object_store: Annotated[
         str, typer.Option(help="Where the fleet's images and logs are: az://, s3://, file://; $VMKILN_OBJECT_STORE.")
     ] = "",
-    data: Annotated[
-        Path | None, typer.Option(help="The state directory; $VMKILN_HOME when left out.", file_okay=False)
-    ] = None,
-    name: NameOption = "",
-    region: RegionOption = "",
-    lease_seconds: LeaseOption = LEASE_SECONDS,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Lines for people, or one JSON object a line.")
-    ] = LogFormat.TEXT,
+    data: DataOption = None,
+    name: NameOption = None,
+    region: RegionOption = None,
+    lease_seconds: LeaseOption = None,
+    log_format: LogFormatOption = None,
 ) -> None:
-    """Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host."""
+    """Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host.
+
+    What is not given here is as the settings say: `vmkiln settings` shows them.
+    """
     if os.getuid() == 0:
         raise InputError("a worker runs as an ordinary user, never as root", hint="run it as yourself")
     if has_password(database_url):
@@ -57,21 +61,22 @@ def worker(
             "--database-url has a password, and every user of this machine could read it in the process list",
             hint="put the URL into the environment: VMKILN_DATABASE_URL",
         )
-    settings = read_settings()
-    settings = replace(
-        settings,
-        home=data.absolute() if data else settings.home,
-        database_url=database_url or settings.database_url,
-        object_store=checked_object_store(object_store) or settings.object_store,
+    settings = read_settings(
+        default_level=LogLevel.INFO,
+        database_url=database_url or None,
+        object_store=object_store or None,
+        home=data,
+        host_name=name,
+        region=region,
+        lease_seconds=lease_seconds,
+        log_format=log_format,
     )
     if not settings.database_url:
         raise InputError(
             "a worker needs the database of its fleet",
             hint="set VMKILN_DATABASE_URL=postgresql://..., or run `vmkiln serve`, which builds on one machine alone",
         )
-    set_up_logging(log_format)
-    identity = identity_of(name, region, lease_seconds=lease_seconds)
-    host_to_end(_work(settings, identity), ended="the worker has ended")
+    host_to_end(_work(settings, identity_of(settings)), ended="the worker has ended")
 
 
 async def _work(settings: Settings, identity: HostIdentity) -> None:

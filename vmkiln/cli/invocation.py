@@ -1,0 +1,58 @@
+"""One call of the command line: its common options, and the settings that are in force for it."""
+
+import os
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vmkiln.settings import LogLevel, Settings
+    from vmkiln.settings_sources import InForce
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What was given before the subcommand, and what was told already."""
+
+    is_verbose: bool = False
+    told: set[str] = field(default_factory=set)
+
+
+_current: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
+
+
+def begin(*, is_verbose: bool) -> None:
+    """A call begins."""
+    _current.set(Invocation(is_verbose))
+
+
+def settings_here(**flags: Any) -> "InForce":
+    """What is in force for this call; flags that are None were not given. What is amiss is told, once.
+
+    Raises: `InputError`.
+    """
+    from vmkiln.settings_sources import settings_in_force
+
+    call = _current.get() or Invocation()
+    found = settings_in_force(os.environ, {"log_level": "debug" if call.is_verbose else None, **flags})
+    for warning in found.warnings:
+        if warning not in call.told:
+            call.told.add(warning)
+            typer.echo(f"warning: {warning}", err=True)
+    return found
+
+
+def read_settings(*, default_level: "LogLevel | None" = None, **flags: Any) -> "Settings":
+    """The settings of this call, with the log switched on as they say; where they do not, from `default_level` on.
+
+    Raises: `InputError`.
+    """
+    from vmkiln.process_log import set_up
+    from vmkiln.settings import LogLevel, secrets_of
+
+    settings = settings_here(**flags).settings
+    level = settings.log_level or default_level or LogLevel.WARNING
+    set_up(level, settings.log_format, secrets=secrets_of(settings))
+    return settings

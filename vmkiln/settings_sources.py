@@ -1,0 +1,211 @@
+"""Reads the settings: a command's flags come before the environment, then the settings file, then defaults.
+
+The file is `vmkiln.toml` in the state directory, or the one that `VMKILN_SETTINGS_FILE` names. It belongs to the state
+directory so that the service and every command that works there have the same settings without being told.
+"""
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, create_model
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from vmkiln.errors import InputError
+from vmkiln.settings import (
+    FILE_NAME,
+    FILE_VARIABLE,
+    NO_DEFAULT,
+    PREFIX,
+    Declared,
+    Settings,
+    checked_together,
+    declared_settings,
+)
+
+OTHER_READERS = ("VMKILN_TEST_", "VMKILN_PACKER_", "VMKILN_DEMO_")  # our tests and scripts
+MOST_FILE_BYTES = 1024**2
+FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The settings of a process; of each the origin (`flag`, `environment`, the file's path, `default`); warnings."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def default_home(environment: Mapping[str, str]) -> Path:
+    """The state directory when none is set (XDG Base Directory Specification); pure but for the home directory."""
+    state = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
+    return Path(state).absolute() / "vmkiln"
+
+
+def settings_in_force(environment: Mapping[str, str], flags: Mapping[str, Any]) -> InForce:
+    """The settings that flags (None where one was not given), environment and file give, and where each comes from.
+
+    Raises: `InputError` that names every mistake with where it was made.
+    """
+    declared = {one.name: one for one in declared_settings()}
+    given = {name: value for name, value in flags.items() if value is not None}
+    home = given.get("home") or environment.get(declared["home"].variable) or ""
+    file, is_named = _settings_file(environment, Path(home).absolute() if home else default_home(environment))
+    sources: dict[str, PydanticBaseSettingsSource] = {}
+    model = _model_of(declared.values(), sources)
+    sources |= {
+        FLAG: InitSettingsSource(model, given),
+        ENVIRONMENT: _environment_source(model, declared.values(), environment),
+        str(file): _file_source(model, file, may_set_home=is_named),
+        DEFAULT: InitSettingsSource(model, {"home": default_home(environment)}),
+    }
+    found = {name: source() for name, source in sources.items()}
+    origins = {name: next((o for o, values in found.items() if name in values), DEFAULT) for name in declared}
+    values = _validated(model, declared, found)
+    values["home"] = values["home"].expanduser().absolute()
+    return InForce(checked_together(Settings(**values)), origins, tuple(unknown_variables(environment)))
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Settings as this environment gives them, and the settings file in its state directory. Raises: `InputError`."""
+    return settings_in_force(environment, {}).settings
+
+
+def read_settings() -> Settings:
+    """Settings of this process, without flags. Raises: `InputError`."""
+    return settings_from(os.environ)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence about each variable that looks like a setting and is none; pure."""
+    known = [FILE_VARIABLE, *(one.variable for one in declared_settings())]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(OTHER_READERS) and name not in known:
+            yield f"{name} in the environment is no setting{_meant(name, known)}"
+
+
+def _meant(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], n=1)
+    return f"; did you mean {PREFIX}{near[0]}?" if near else "; `vmkiln settings` shows those there are"
+
+
+def _model_of(declared: Iterable[Declared], sources: Mapping[str, PydanticBaseSettingsSource]) -> type[BaseSettings]:
+    """The declared settings as pydantic-settings takes them, read from what `sources` has then, in its order."""
+
+    class Given(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid")
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],  # noqa: ARG003 (the library's signature)
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(sources.values())
+
+    fields: dict[str, Any] = {}
+    for one in declared:
+        limits: dict[str, Any] = {} if one.description.least is None else {"ge": one.description.least}
+        if one.kind is float:
+            limits["allow_inf_nan"] = False
+        default: Any = ... if one.default is NO_DEFAULT else one.default
+        fields[one.name] = (one.kind, Field(default, **limits))
+    return create_model("GivenSettings", __base__=Given, **fields)
+
+
+def _environment_source(
+    model: type[BaseSettings], declared: Iterable[Declared], environment: Mapping[str, str]
+) -> EnvSettingsSource:
+    source = EnvSettingsSource(model)
+    # this environment, which need not be the process's own; names are as they are written, and '' is not set
+    source.env_vars = {
+        one.variable.lower(): value for one in declared if (value := environment.get(one.variable, "").strip())
+    }
+    return source
+
+
+def _settings_file(environment: Mapping[str, str], home: Path) -> tuple[Path, bool]:
+    """The settings file, and whether it was named (it must be there then). Raises: `InputError`."""
+    if named := environment.get(FILE_VARIABLE):
+        path = Path(named).expanduser().absolute()
+        if not path.is_file():
+            raise InputError(f"{FILE_VARIABLE} names {path}, and there is no such file")
+        return path, True
+    return home / FILE_NAME, False
+
+
+def _file_source(model: type[BaseSettings], path: Path, *, may_set_home: bool) -> PydanticBaseSettingsSource:
+    """What the file says; nothing when there is none. Raises: `InputError`."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return InitSettingsSource(model, {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if found.st_size > MOST_FILE_BYTES:
+        raise InputError(f"{path} is larger than {MOST_FILE_BYTES} bytes, and no settings file")
+    if found.st_mode & stat.S_IWOTH:
+        raise InputError(f"every user of this machine may write to {path}", hint=f"chmod o-w {path}")
+    try:
+        source = TomlConfigSettingsSource(model, path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not TOML: {error}", hint='write a setting a line, such as log_level = "debug"'
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    secret = [one.name for one in declared_settings() if one.description.is_secret and source.toml_data.get(one.name)]
+    if secret and found.st_mode & stat.S_IROTH:
+        raise InputError(
+            f"{path} has `{secret[0]}`, which is a secret, and every user of this machine may read it",
+            hint=f"chmod o-r {path}",
+        )
+    if "home" in source.toml_data and not may_set_home:
+        raise InputError(
+            f"{path} has `home`, but lies in the state directory itself",
+            hint=f"set VMKILN_HOME, or name a file elsewhere by {FILE_VARIABLE}",
+        )
+    return source
+
+
+def _validated(
+    model: type[BaseSettings], declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    try:
+        values = model()
+    except ValidationError as error:
+        told = [_mistake(one, declared, found) for one in error.errors(include_input=False, include_url=False)]
+        raise InputError("\n".join(told), hint="docs/settings.md describes every setting") from None
+    return {name: getattr(values, name) for name in declared}
+
+
+def _mistake(error: Any, declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]) -> str:
+    """One mistake with where it was made, never with the value, which may be a secret; pure."""
+    name = str(error["loc"][0])
+    origin = next((origin for origin, values in found.items() if name in values), DEFAULT)
+    if error["type"] == "extra_forbidden":
+        known = [one.name for one in declared.values()]
+        near = difflib.get_close_matches(name, known, n=1)
+        return f"`{name}` in {origin} is no setting" + (f"; did you mean `{near[0]}`?" if near else "")
+    names = {
+        FLAG: declared[name].description.flag.split()[0] if declared[name].description.flag else name,
+        ENVIRONMENT: f"{declared[name].variable} in the environment",
+    }
+    text = str(error["msg"])
+    return f"{names.get(origin, f'`{name}` in {origin}')}: {text[0].lower()}{text[1:]}"
