@@ -1,10 +1,13 @@
 """Storage accounts while a blob server is up: a path-style endpoint, and keys for those who may act on the account."""
 
 import json
+from pathlib import Path
 
 import pytest
 from in_process import SUBSCRIPTION, Service, a_template, add_group, code_of, ended_run, provisioned
 
+from vmkiln.api.protocol import application
+from vmkiln.api.protocol.route import FileBody
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.storage_account import account_name
@@ -120,3 +123,14 @@ def test_a_vhd_is_told_by_its_blobs_url(living: Service) -> None:
     account, container, name = found.removeprefix(f"{URL}/").split("/")
     assert (account, container, name) == tuple(local.rsplit("/", 3)[1:])
     assert (container, name) == ("vhds", "disk.vhd")
+
+
+def test_a_log_that_grows_while_it_is_sent_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    path.write_bytes(b"x" * 200_000)
+    blocks = application._blocks(FileBody(path, 200_000))
+    sent = next(blocks)
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert len(sent + b"".join(blocks)) == 200_000
+    assert len(sent) < 200_000

@@ -1,8 +1,10 @@
 """The pages: they show what the API answers, in text that nothing obeys, to whom the API would show it."""
 
 import json
+import os
 import random
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import tiers
@@ -176,6 +178,26 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, 
     assert raw.headers["content-type"].startswith("text/plain")
     assert raw.headers["content-disposition"].startswith("attachment;")
     assert HOSTILE[0] in raw.text
+
+
+def test_the_page_of_an_ended_run_reads_only_the_end_of_its_log(browser: Visitor, living: Service) -> None:
+    address = run_page(living, "echo plain")
+    [log] = living.parts.settings.staging.glob("*/*/packerlogs/*/customization.log")
+    with log.open("ab") as file:
+        file.truncate(4 * 1024**3)  # sparse
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + b"".join(b"line %d\n" % number for number in range(5000)))
+    before = read_bytes()
+    page = browser.get(address).text
+    assert read_bytes() - before < 64 * 1024**2
+    assert "line 4999" in page
+    assert "line 3999" not in page
+    assert "below are its last 1000 lines" in page
+
+
+def read_bytes() -> int:
+    """What this process has read so far, from caches too (proc_pid_io(5))."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, living: Service) -> None:

@@ -11,6 +11,7 @@ Source: docs/reference/behaviour.md#logs.
 import os
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +22,7 @@ MOST_BYTES = 256 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024
 LAST_LINE = "Done exporting Packer logs to Azure Storage."
 LONGEST_READ_BYTES = 1024 * 1024
+READ_BACK_BYTES = 64 * 1024
 
 
 class CustomizationLog:
@@ -84,6 +86,48 @@ class CustomizationLog:
             os.fsync(self._file.fileno())
 
 
+@dataclass(frozen=True)
+class LogPart:
+    """Whole lines of a log, each with its line end, and where they begin and end, in bytes.
+
+    `is_last` says that no other whole line follows.
+    """
+
+    lines: tuple[bytes, ...] = ()
+    start: int = 0
+    end: int = 0
+    is_last: bool = True
+
+
+def last_lines(path: Path, *, most_lines: int, most_bytes: int) -> LogPart:
+    """The last whole lines of a log, at most so many and of so many bytes; read from its end, and nothing before them.
+
+    What is still being written is left for the next time. Of an overlong line there is the last part.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return LogPart()
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        start, text = size, b""
+        # one line end more than lines: the one before the first of them
+        while start > 0 and len(text) < most_bytes and text.count(b"\n") <= most_lines:
+            step = min(READ_BACK_BYTES, start, most_bytes - len(text))
+            start -= step
+            file.seek(start)
+            text = file.read(step) + text
+    whole = text[: text.rfind(b"\n") + 1]
+    lines = [line + b"\n" for line in whole.split(b"\n")[:-1]]
+    if start > 0 and len(lines) > 1:  # the first one may have begun earlier
+        start += len(lines[0])
+        lines = lines[1:]
+    dropped = max(0, len(lines) - most_lines)
+    start += sum(len(line) for line in lines[:dropped])
+    kept = tuple(lines[dropped:])
+    return LogPart(kept, start, start + sum(len(line) for line in kept))
+
+
 def lines_from(path: Path, position: int) -> Iterator[tuple[bytes, int]]:
     """The whole lines behind `position`, each with its line end and the position after it; none without the file.
 
@@ -98,3 +142,15 @@ def lines_from(path: Path, position: int) -> Iterator[tuple[bytes, int]]:
                 return
             position += len(line)
             yield line, position
+
+
+def lines_after(path: Path, position: int, *, most_lines: int, most_bytes: int) -> LogPart:
+    """The whole lines behind `position`, at most so many and of so many bytes, but one of any length."""
+    lines: list[bytes] = []
+    end = position
+    for line, after in lines_from(path, position):
+        if lines and (len(lines) == most_lines or after - position > most_bytes):
+            return LogPart(tuple(lines), position, end, is_last=False)
+        lines.append(line)
+        end = after
+    return LogPart(tuple(lines), position, end)

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmkiln.staging.customization_log import LAST_LINE, LONGEST_READ_BYTES, CustomizationLog, lines_from
+from vmkiln.staging import customization_log
+from vmkiln.staging.customization_log import (
+    LAST_LINE,
+    LONGEST_READ_BYTES,
+    CustomizationLog,
+    last_lines,
+    lines_after,
+    lines_from,
+)
 
 
 def test_each_line_names_its_run_and_the_last_says_that_all_is_there(tmp_path: Path) -> None:
@@ -126,3 +135,49 @@ def test_what_a_full_disk_did_not_take_is_counted(tmp_path: Path) -> None:
         file.room = 5
         log.write("first")
     assert log.dropped_bytes == len("[r] PACKER OUT first\n") - 5
+
+
+TEXT = st.lists(st.sampled_from([b"a\n", b"\n", b"long" * 20 + b"\n", b"\r\n", b"\xff\n", b"open"]), max_size=12)
+
+
+@given(TEXT, st.integers(0, 6), st.integers(1, 200))
+def test_the_last_lines_are_the_end_of_all_lines(pieces: list[bytes], most_lines: int, most_bytes: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(customization_log, "READ_BACK_BYTES", 7)
+        path = Path(folder) / "log"
+        path.write_bytes(b"".join(pieces))
+        every = [line for line, _ in lines_from(path, 0)]
+        found = last_lines(path, most_lines=most_lines, most_bytes=most_bytes)
+        assert sum(map(len, found.lines)) <= most_bytes
+        assert len(found.lines) <= most_lines
+        assert b"".join(every).endswith(b"".join(found.lines))
+        assert path.read_bytes()[found.start : found.end] == b"".join(found.lines)
+        if most_bytes >= len(path.read_bytes()):
+            assert list(found.lines) == every[len(every) - min(most_lines, len(every)) :]
+            assert found.end == len(b"".join(every))
+
+
+def test_the_last_lines_of_a_long_log_are_read_without_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        file.truncate(8 * 1024**3)  # sparse: to read it all would take minutes
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + b"".join(b"line %d\n" % number for number in range(3000)))
+    found = last_lines(path, most_lines=1000, most_bytes=1024**2)
+    assert (found.lines[0], found.lines[-1], len(found.lines)) == (b"line 2000\n", b"line 2999\n", 1000)
+
+
+@given(TEXT, st.integers(1, 4), st.integers(1, 100))
+def test_a_log_read_in_parts_is_the_whole_log(pieces: list[bytes], most_lines: int, most_bytes: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log"
+        path.write_bytes(b"".join(pieces))
+        read, position, is_last = [], 0, False
+        while not is_last:
+            part = lines_after(path, position, most_lines=most_lines, most_bytes=most_bytes)
+            assert len(part.lines) <= most_lines
+            assert len(part.lines) <= 1 or sum(map(len, part.lines)) <= most_bytes
+            assert part.start == position
+            read += part.lines
+            position, is_last = part.end, part.is_last
+        assert read == [line for line, _ in lines_from(path, 0)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol
 
 from vmkiln.api.identity.caller import Access, Caller, Permission, Rights
@@ -31,8 +32,16 @@ class Body(Enum):
 
 
 @dataclass(frozen=True)
+class FileBody:
+    """A body that is sent from a file block by block: the first `size_bytes` of it, though it may grow meanwhile."""
+
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Answer:
-    """An answer: HTTP status, a JSON body (None: no body; bytes or str: as they are), and headers."""
+    """An answer: HTTP status, a JSON body (None: no body; bytes, str or a file: as they are), and headers."""
 
     status: int
     body: Any = None

@@ -3,7 +3,6 @@
 Everything here is read: a build's resources are the build's own. A container group's log is the live log of Packer.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from vmkiln.api.staging.staging_bodies import CONTAINER_GROUPS, as_resource, bod
 from vmkiln.azure_names import RESOURCE_GROUP
 from vmkiln.errors import ArmError
 from vmkiln.host.network.network_rules import FILE_NAME, read_kept
+from vmkiln.staging.customization_log import LogPart, last_lines
 from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
 
@@ -25,6 +25,7 @@ ONLY_HERE = (CONTAINER_GROUPS, "Microsoft.Compute/virtualMachines", "Microsoft.C
              "Microsoft.Network/privateLinkServices", "Microsoft.Network/loadBalancers")  # fmt: skip
 SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
 MOST_LOG_BYTES = 4 * 1024 * 1024
+MOST_TAIL_LINES = 999_999_999
 FILES = {False: "customization.log", True: "validation.log"}
 
 
@@ -141,18 +142,10 @@ def container_logs(call: Call) -> Answer:
     if tail and (not tail.isdecimal() or len(tail) > 9):
         raise ArmError(400, "InvalidParameter", "`tail` must be a number of lines", target="tail")
     path = log_file(call, group, item)
-    text = ""
+    found = LogPart()
     if path is not None:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - MOST_LOG_BYTES))
-            text = file.read(MOST_LOG_BYTES).decode(errors="replace")
-        if size > MOST_LOG_BYTES:
-            text = text.partition("\n")[2]
-    lines = text.splitlines(keepends=True)
-    if tail:
-        lines = lines[-int(tail) :] if int(tail) else []
-    return Answer(200, {"content": "".join(lines)})
+        found = last_lines(path, most_lines=int(tail or MOST_TAIL_LINES), most_bytes=MOST_LOG_BYTES)
+    return Answer(200, {"content": b"".join(found.lines).decode(errors="replace")})
 
 
 def instance_view(call: Call) -> Answer:

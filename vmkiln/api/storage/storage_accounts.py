@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.revision import time_text
-from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Route
 from vmkiln.api.staging.staging_resources import refuse_change, staging_group
 from vmkiln.azure_names import RESOURCE_GROUP
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
@@ -182,9 +182,10 @@ def get_log(call: Call) -> Answer:
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
     path: Path = account.directory / wanted
-    if path.stat().st_size > MOST_BLOB_BYTES:
-        raise ArmError(409, "BlobTooLarge", f"the log has {path.stat().st_size} bytes: read it on the machine, {path}")
-    return Answer(200, path.read_bytes(), {"Content-Type": "text/plain; charset=utf-8"})
+    size_bytes = path.stat().st_size
+    if size_bytes > MOST_BLOB_BYTES:
+        raise ArmError(409, "BlobTooLarge", f"the log has {size_bytes} bytes: read it on the machine, {path}")
+    return Answer(200, FileBody(path, size_bytes), {"Content-Type": "text/plain; charset=utf-8"})
 
 
 ROUTES = (

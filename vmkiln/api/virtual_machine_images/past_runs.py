@@ -5,7 +5,6 @@ them. A log is read in pieces, from a position in bytes on, so it can be followe
 """
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
@@ -16,7 +15,7 @@ from vmkiln.api.storage.storage_accounts import MOST_BLOB_BYTES
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find
 from vmkiln.errors import ArmError
 from vmkiln.run_state import RunState
-from vmkiln.staging.customization_log import lines_from
+from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import PhaseRow, ResourceRow, RunRow
@@ -26,6 +25,7 @@ ALL = f"{ONE}/providers/{TYPE}"
 RUN = f"{ALL}/{{runId}}"
 MOST_RUNS = 100
 MOST_LINES = 2000
+MOST_ANSWER_BYTES = 1024 * 1024
 FILES = {"customization": "customization.log", "validation": "validation.log"}
 
 
@@ -86,34 +86,49 @@ def get_run(call: Call) -> Answer:
     return Answer(200, run_body(call, *_run(call)))
 
 
-def _position(query: Mapping[str, str]) -> int:
-    text = query.get("position", "0")
-    if not text.isdecimal() or int(text[:20]) > MOST_BLOB_BYTES:
-        raise ArmError(400, "InvalidParameter", "`position` must be a number of bytes", target="position")
+def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
+    """A number of the query; none when it is not there. Raises: `ArmError` 400."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text[:20]) > most:
+        raise ArmError(400, "InvalidParameter", f"`{name}` must be a number from 0 to {most}", target=name)
     return int(text)
 
 
 def get_log(call: Call) -> Answer:
-    """GET whole lines of a run's log from `position` (bytes) on: {lines, position, isComplete}.
+    """GET whole lines of a run's log from `position` (bytes) on, or its last ones: {lines, position, isComplete, ...}.
 
-    `isComplete` says that the run has ended and this is the end of its log; `kind` chooses customization or validation.
+    An answer has at most 2,000 lines and 1 MiB, but one line at least; `startPosition` is where they begin, `position`
+    where they end. `isComplete` says that the run has ended and this is the end of its log; `kind` chooses
+    customization or validation; `tail` asks for so many of the last lines in the place of a position.
     """
     _, run = _run(call)
     kind = call.query.get("kind", "customization")
     if kind not in FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(FILES)}", target="kind")
-    position, lines = _position(call.query), list[str]()
-    staging, is_whole = call.parts.store.staging.group(run.staging_group), True
+    position, tail = _number(call.query, "position", most=MOST_BLOB_BYTES), _number(call.query, "tail", most=MOST_LINES)
+    if position is not None and tail is not None:
+        raise ArmError(400, "InvalidParameter", "`tail` and `position` exclude each other", target="tail")
+    staging, is_whole, piece = call.parts.store.staging.group(run.staging_group), True, LogPart()
     if staging is not None:
         account = storage_account_of(call.parts.settings.staging, staging)
         path = account.directory / LOGS / run.run_id / FILES[kind]
         if call.parts.shared is not None:
             is_whole = call.parts.shared.pull_log(staging.name, run.run_id)
-        for line, after in islice(lines_from(path, position), MOST_LINES):
-            lines.append(line.decode(errors="replace").removesuffix("\n"))
-            position = after
-    is_complete = run.ended is not None and is_whole and len(lines) < MOST_LINES
-    return Answer(200, {"lines": lines, "position": position, "isComplete": is_complete})
+        if tail is None:
+            piece = lines_after(path, position or 0, most_lines=MOST_LINES, most_bytes=MOST_ANSWER_BYTES)
+        else:
+            piece = last_lines(path, most_lines=tail, most_bytes=MOST_ANSWER_BYTES)
+    elif position:
+        piece = LogPart(start=position, end=position)
+    body = {
+        "lines": [line.decode(errors="replace").removesuffix("\n") for line in piece.lines],
+        "startPosition": piece.start,
+        "position": piece.end,
+        "isComplete": run.ended is not None and is_whole and piece.is_last,
+    }
+    return Answer(200, body)
 
 
 ROUTES = (
