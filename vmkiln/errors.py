@@ -1,8 +1,9 @@
-"""Every error vmkiln raises, as one tree.
+"""Every error that vmkiln reports, as one tree; two of them stand where they are raised, and say so here.
 
 VmkilnError                      anything we report; carries an optional hint saying what to do next
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
-│   └── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
+│   ├── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
+│   └── Unfit                    a template that cannot be provisioned (`provisioning/submitting.py`)
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
@@ -27,6 +28,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
+│   └── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
 ├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
 ├── RunCanceled                  the user cancelled the run (exit code 130)

@@ -1,4 +1,4 @@
-"""Joins the parts for whoever asks for a run; today the command line, in the same process."""
+"""What comes before a run, for commands and services alike: the open database, and a machine ready for builds."""
 
 import contextlib
 import os

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 import vmkiln
+from vmkiln import errors
 from vmkiln.cli.main import report
 from vmkiln.errors import CommandFailed, Mistake, TemplateInvalid, VmkilnError
 
@@ -70,6 +72,17 @@ def test_every_kind_of_error_keeps_its_code(snapshot: SnapshotAssertion) -> None
     lines = [f"{kind.__name__}: {kind.code}, exit code {kind.exit_code}" for kind in KINDS]
     assert all(inspect.getdoc(kind) for kind in KINDS)
     assert "\n".join(lines) == snapshot
+
+
+def test_the_tree_at_the_top_of_the_errors_has_every_kind() -> None:
+    above: list[str] = []
+    told = {}
+    for line in str(errors.__doc__).splitlines():
+        if found := re.match(r"((?:│   |    )*(?:├── |└── )?)(\w+)  ", line):
+            depth = len(found[1]) // 4
+            above[depth:] = [found[2]]
+            told[found[2]] = above[depth - 1] if depth else "Exception"
+    assert told == {kind.__name__: kind.__bases__[0].__name__ for kind in KINDS}
 
 
 def test_every_message_and_hint_reads_as_it_did(snapshot: SnapshotAssertion) -> None:

@@ -7,7 +7,7 @@ there only: what a dead host leaves is fenced (here, and by `store/engine.py`), 
 
 DBOS is one per process, and so is this. It has threads and an event loop of its own; the work is done on the loop of
 whoever opened it.
-Source: DBOS, "Workflows", "Steps", "Configuration"; why DBOS: docs/decisions/0011-the-queue.md.
+Source: DBOS, "Workflows", "Steps", "Configuration"; why DBOS: docs/decisions/0013-durable-runs-and-hosts.md.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Galleries: image definitions with numbered versions, replicated to regions.
 
-There is no gallery service here yet, so a gallery and a definition come into being with their first version; a later
-version must be of the same operating system and generation.
+On the command line a gallery and a definition come into being with their first version; the service has them made
+before, as Azure does. A later version must be of the same operating system and generation.
 Source: docs/reference/image-template.md#distribute-targets; docs/reference/behaviour.md#distributing (numbering). Where
 that says nothing: the first version of an empty definition is 1.0.0, of an empty major M it is M.0.0, and scheme Source
 takes the first three numbers of the source's exact version.

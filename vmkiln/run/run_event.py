@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: for the terminal, for `--json`, and later for the portal."""
+"""What a run tells while it goes on: to the terminal, to `--json`, and to traces."""
 
 from dataclasses import dataclass
 from datetime import datetime

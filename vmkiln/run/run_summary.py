@@ -1,4 +1,4 @@
-"""What a run came to, as plain data: for `vmkiln run show`, for `--json`, and later for the API."""
+"""What a run came to, as plain data: for `vmkiln run show` and for `--json`."""
 
 from datetime import datetime
 from typing import Any
