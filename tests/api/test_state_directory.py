@@ -28,6 +28,7 @@ NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machi
     "cache/images/": "the first build of a platform image",
     "cache/shared-storage/": "a host of a fleet with an object store",
     "catalogue.toml": "the user",
+    "vmkiln.toml": "the user",
 }
 DATABASE_FILES = {"vmkiln.sqlite-wal", "vmkiln.sqlite-shm", "engine.sqlite-wal", "engine.sqlite-shm"}
 

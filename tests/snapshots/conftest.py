@@ -1,5 +1,6 @@
 """A state directory in which something of everything is recorded, and commands asked about it."""
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ class Clock:
 
 def timeless(text: str, home: Path) -> str:
     """Text without what differs from one day, machine or user to the next; the same id stays the same."""
-    text = text.replace(str(home), "<home>")
+    text = re.sub(re.escape(str(home)) + r"( ?) *", r"<home>\1", text)
     names: dict[str, str] = {}
     text = GUID.sub(
         lambda found: found[0] if found[0] in RUNS else names.setdefault(found[0], f"<id {len(names) + 1}>"), text
@@ -99,6 +100,9 @@ def _record_images(store: Store, settings: Settings) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of commands, and nothing of the user's own."""
     home = tmp_path / "home"
+    for name in os.environ:
+        if name.startswith("VMKILN_"):
+            monkeypatch.delenv(name)
     for name, value in {**TERMINAL, "VMKILN_HOME": str(home), "PATH": "/usr/bin:/bin"}.items():
         monkeypatch.setenv(name, value)
     for name in ("HOME", "XDG_CONFIG_HOME"):

@@ -22,6 +22,7 @@ COMMANDS = (
     ("host", "show", "build-2"),
     ("principal", "list"),
     ("role", "list"),
+    ("settings",),
 )
 WORDS_ONLY = (("run", "logs", RUN), ("image", "catalogue"), ("context", "list"))
 REFUSED = (
