@@ -107,6 +107,7 @@ class Node:
         self.name = name
         self.seen: set[str] = set()
         self.said: set[str] = set()
+        self.ports: set[int] = set()
         self._keep: list[Any] = []
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -147,7 +148,10 @@ class Node:
             writer.close()
 
     async def do_watch(self, interface: str) -> None:
-        """Note every packet that arrives at an interface (`seen`), and every one that goes out there (`said`)."""
+        """Note every packet that arrives at an interface (`seen`), and every one that goes out there (`said`).
+
+        Of datagrams that go out, the ports they come from are noted too (`ports`).
+        """
         ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         ear.bind((interface, ETH_P_ALL))
 
@@ -157,15 +161,21 @@ class Node:
                     frame, origin = ear.recvfrom(65536)
                     if text := described(frame):
                         (self.said if origin[2] == PACKET_OUTGOING else self.seen).add(text)
+                        if origin[2] == PACKET_OUTGOING and text.startswith("udp "):
+                            self.ports.add(struct.unpack_from("!H", frame, 14 + (frame[14] & 15) * 4)[0])
 
         asyncio.get_running_loop().add_reader(ear.fileno(), hear)
         self._keep.append(ear)
 
-    async def do_traffic(self) -> dict[str, list[str]]:
+    async def do_traffic(self) -> dict[str, list[Any]]:
         """What arrived and what went out since the last time."""
-        found = {"seen": sorted(self.seen), "said": sorted(self.said)}
-        self.seen.clear()
-        self.said.clear()
+        found: dict[str, list[Any]] = {
+            "seen": sorted(self.seen),
+            "said": sorted(self.said),
+            "ports": sorted(self.ports),
+        }
+        for noted in (self.seen, self.said, self.ports):
+            noted.clear()
         return found
 
     async def do_send(self, interface: str, frame: str) -> None:
