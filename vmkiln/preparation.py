@@ -11,6 +11,7 @@ from vmkiln.errors import HostUnfit, InputError
 from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
 from vmkiln.host.disk.firmware import find_firmware
+from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
@@ -73,13 +74,16 @@ async def prepared_host(
     verdict = await choose_accelerator(
         kernel=image.kernel, kernel_digest=image.digest, busybox=Path(busybox), directory=settings.container_image
     )
+    emulation_notice = ""
     if verdict.accelerator is Accelerator.TCG:
         progress(f"building under emulation (TCG): {verdict.reason}")
+        emulation_notice = notice(kvm_access(), verdict.reason)
     yield BuildHost(
         settings=settings,
         store=store,
         accelerator=verdict.accelerator,
         accelerator_reason=verdict.reason,
+        emulation_notice=emulation_notice,
         container_image=image,
         cpus=capacity.cpu_count(),
         memory_mib=capacity.available_memory_bytes() // MIB,

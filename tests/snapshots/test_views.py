@@ -13,8 +13,8 @@ from syrupy.assertion import SnapshotAssertion
 from vmkiln.cli.commands.doctor import advice, as_json, table
 from vmkiln.cli.live_view import JsonView, PlainView, View
 from vmkiln.host.accelerator import Verdict
-from vmkiln.host.examination import Examination
-from vmkiln.host.fitness import Finding, Status
+from vmkiln.host.doctor.examination import Examination
+from vmkiln.host.doctor.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted

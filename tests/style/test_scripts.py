@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host.required_programs import REQUIRED_PROGRAMS
+from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / "script").iterdir() if path.is_file())

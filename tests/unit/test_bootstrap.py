@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packer_mirror import FAR_AWAY, Mirror, Signer, release_files, serving, signing
 
-from vmkiln.host import packer_version
+from vmkiln.host.doctor import packer_version
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("awk", "bash", "cat", "cut", "dirname", "env", "getent", "grep", "gpgv", "head", "id", "mktemp", "realpath", "rm", "stat", "tail", "uname")  # fmt: skip  # noqa: E501

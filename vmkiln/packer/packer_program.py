@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.host import command
-from vmkiln.host.packer_version import VERSION_SECONDS, obstacle, parse_version, shown
+from vmkiln.host.doctor.packer_version import VERSION_SECONDS, obstacle, parse_version, shown
 
 HOW_TO_GET = (
     "`script/bootstrap` installs the distribution's package, or fetches HashiCorp's release; "

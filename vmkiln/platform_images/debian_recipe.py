@@ -3,7 +3,8 @@
 mmdebstrap makes the root file system inside a user namespace, mke2fs turns it into a file system image, and
 `boot_disk.py` puts the boot loader and the partitions around it.
 
-*Leaves behind:* one qcow2 file. *Undone by:* deleting it. *Safe to repeat:* yes; each time with the newest packages.
+*Leaves behind:* one qcow2 file, and its kernel beside it. *Undone by:* deleting them.
+*Safe to repeat:* yes; each time with the newest packages.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
 from vmkiln.host.disk.disk_image import convert
+from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
@@ -121,7 +123,9 @@ def newest_date(text: str) -> datetime:
 
 
 async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[str], None]) -> datetime:
-    """Make the image and write it to `target` (qcow2). Returns the date of the package archive it was made from.
+    """Make the image and write it to `target` (qcow2), with its kernel as `vmlinuz` beside it.
+
+    Returns the date of the package archive it was made from.
 
     Raises: `CommandFailed` with what the failing tool said. Cancelling ends every tool and leaves nothing.
     """
@@ -167,6 +171,7 @@ async def _assembled(
     root.unlink()
     finished = workplace / "disk.qcow2"
     await convert(Disk(disk, "raw"), finished, target_format="qcow2")
+    (workplace / "boot" / KERNEL).rename(target.with_name(KERNEL))
     finished.rename(target)
     return newest_date((workplace / "boot" / "dates").read_text())
 
@@ -187,5 +192,7 @@ async def _root_file_system(workplace: Path, image: Path, *, root_uuid: uuid.UUI
         await inside.run([*unpack, "--file", tar, "--directory", folder], timeout_seconds=600)
         tar.unlink()
         await inside.run(["mv", folder / ".beside", workplace / "boot"], timeout_seconds=60)
+        kernel = max((folder / "boot").glob("vmlinuz-*"))  # the recipe installs one
+        await inside.run(["install", "-m", "0644", kernel, workplace / "boot" / KERNEL], timeout_seconds=60)
         await inside.run(["mke2fs", *options, "-d", folder, image], timeout_seconds=900)
         await inside.run(["rm", "-rf", folder], timeout_seconds=300)

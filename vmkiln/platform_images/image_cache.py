@@ -1,6 +1,7 @@
 """The cache of source images: content-addressed, read-only, checked on use.
 
-An image lies in a folder named after the SHA-256 of its file, beside a record of what it is. Before use the whole file
+An image lies in a folder named after the SHA-256 of its file, beside a record of what it is, and beside its kernel if
+it was made here, for the host's QEMU to be tried with. Before use the whole file
 is read and matched. The check is remembered by the file's size, inode and change times (nanoseconds) and done again
 when any of them differs: whoever writes to the file, with whatever rights, changes them. What this does not see is a
 disk that loses bits by itself. A file that does not match is set aside and never used.
@@ -18,6 +19,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,10 +27,12 @@ from typing import Any
 
 from vmkiln.durable_file import PART, make_folder, reported, sync, write_whole
 from vmkiln.errors import ImageUnsafe, StorageFailed
+from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
 from vmkiln.images.image_store import removed_on_error, seal, sha256_of
 
 RECORD = "record.json"
 CHECKED = "checked.json"
+MOST_KERNELS = 4
 CORRUPT = ".corrupt-"
 ADDING, REMOVING = ".adding-", ".removing-"
 
@@ -69,6 +73,18 @@ def cached_images(directory: Path) -> list[SourceImage]:
     return sorted(found, key=lambda image: image.created, reverse=True)
 
 
+def kernels(images: Sequence[SourceImage], *, most: int = MOST_KERNELS) -> tuple[ImageKernel, ...]:
+    """The kernels that lie beside images, given newest first: of each name the newest, each kernel once."""
+    names: set[str] = set()
+    found: dict[str, ImageKernel] = {}
+    for image in images:
+        kernel = image.path.with_name(KERNEL)
+        if image.name not in names and kernel.is_file():
+            names.add(image.name)
+            found.setdefault(sha256_of(kernel), ImageKernel(image.name, kernel))
+    return tuple(found.values())[:most]
+
+
 def _is_recorded(place: Path) -> bool:
     try:
         return _read(place / RECORD).path.is_file()
@@ -82,8 +98,10 @@ def _read(record: Path) -> SourceImage:
     return SourceImage(**{**values, "path": path, "created": datetime.fromisoformat(values["created"])})
 
 
-def add(directory: Path, file: Path, **facts: Any) -> SourceImage:
+def add(directory: Path, file: Path, *, kernel: Path | None = None, **facts: Any) -> SourceImage:
     """Move a finished image file into the cache; blocks while it is hashed. `facts` are SourceImage's other fields.
+
+    `kernel` is the image's kernel, where it is at hand; it is moved too.
 
     Raises: `StorageFailed` when it cannot be written.
     """
@@ -91,12 +109,12 @@ def add(directory: Path, file: Path, **facts: Any) -> SourceImage:
         seal(file)
         digest = sha256_of(file)
         image = SourceImage(path=directory / digest / f"disk.{facts['format']}", digest=digest, **facts)
-        _put(directory, file, image)
+        _put(directory, file, image, kernel)
     _remember_check(image.path)
     return image
 
 
-def _put(directory: Path, file: Path, image: SourceImage) -> None:
+def _put(directory: Path, file: Path, image: SourceImage, kernel: Path | None) -> None:
     place = image.path.parent
     make_folder(directory)
     # two names may have the same bytes, and be added at once: by threads of this process, or by others
@@ -104,6 +122,9 @@ def _put(directory: Path, file: Path, image: SourceImage) -> None:
     try:
         temporary.mkdir(mode=0o700)
         file.rename(temporary / image.path.name)
+        if kernel is not None:
+            sync(kernel)
+            kernel.rename(temporary / KERNEL)
         record = {name: value for name, value in asdict(image).items() if name != "path"}
         record |= {"file": image.path.name, "created": image.created.isoformat()}
         write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o600)
@@ -189,7 +210,7 @@ def remove_leftovers(directory: Path) -> list[Path]:
     found = [entry for entry in entries if not _lives(entry.name.rpartition("-")[2])]
     for entry in found:
         shutil.rmtree(entry, ignore_errors=True)
-    for part in sorted(directory.glob(f"*/.{CHECKED}{PART}")):
+    for part in sorted(directory.glob(f"*/.*{PART}")):
         part.unlink(missing_ok=True)  # whoever is writing it now does without
         found.append(part)
     return found

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe
 from vmkiln.host.disk.disk_image import convert, virtual_size
+from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_header import inspect_image
 from vmkiln.locks import alone
@@ -183,10 +184,11 @@ async def _new(entry: CatalogueEntry, reference: PlatformImageReference, fetchin
         await making_folder.remove_abandoned(parent)
     async with making_folder.opened(directory) as folder:
         file = folder / "disk.qcow2"
-        published = ""
+        published, kernel = "", None
         match entry:
             case DebianEntry():
                 archived = await make_image(_recipe(entry), file, progress=fetching.progress)
+                kernel = file.with_name(KERNEL)
                 version = f"{entry.release}.{archived:%Y%m%d}.{int(f'{archived:%H%M}')}"
                 origin = f"made from packages of Debian {entry.suite} of {archived:%Y-%m-%d %H:%M} UTC"
             case DownloadEntry():
@@ -205,6 +207,7 @@ async def _new(entry: CatalogueEntry, reference: PlatformImageReference, fetchin
             add,
             directory,
             file,
+            kernel=kernel,
             name=reference.name,
             exact_version=version,
             format="qcow2",

@@ -121,6 +121,8 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
     progress = Progress()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(CustomizationLog(log_path, staged.request.run_id))
+        if staged.host.emulation_notice:
+            log.write(f"warning: {staged.host.emulation_notice}")
         _record(stack, staged, work_order, memory_mib=group.memory_mib)
         output = PackerOutput(staged.request.mask)
         pair = VmPair(

@@ -56,6 +56,8 @@ class ResolvedSource:
 class BuildHost:
     """This machine: its state, its accelerator with the reason, its CPUs and memory (MiB), its UEFI firmware.
 
+    `emulation_notice` is what each run tells first when it is emulated though KVM's device is there.
+
     `shared` is what it shares with the other hosts of a fleet; none when there is one host.
     """
 
@@ -68,6 +70,7 @@ class BuildHost:
     memory_mib: int
     firmware: FirmwareFiles | None
     shared: SharedStorage | None = None
+    emulation_notice: str = ""
 
     @property
     def isolation_level(self) -> str:

@@ -64,6 +64,8 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
         host = replace(host, store=host.store.fenced(request.run_id, boot=request.boot))
     with hiding(request.mask.secrets), run_directory.locked(host.settings.runs, request.run_id):
         _accept(host, request)
+        if host.emulation_notice:
+            tell_masked(Notice(host.emulation_notice, is_warning=True))
         return await _to_the_end(host, request, tell_masked, phases or _phases)
 
 

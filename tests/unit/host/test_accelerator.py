@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from stand_ins.probed_qemu import ABORTS, ECHOES_ITS_ARGUMENTS, HANGS, RUNS_THE_GUEST, stand_in
 
 from vmkiln.errors import HostUnfit
 from vmkiln.host.accelerator import (
@@ -19,27 +20,11 @@ from vmkiln.host.accelerator import (
 )
 from vmkiln.host.qemu import EMULATED_CPU, Accelerator
 
-RUNS_THE_GUEST = (
-    'for word; do [ "$before" = -initrd ] && grep -a -o "guest-[0-9a-f]*" "$word"; before=$word; done; sleep 60'
-)
-HANGS = 'printf "\\033[2JProbing EDD (edd=off to disable)... "; sleep 60'
-ABORTS = 'echo "kvm_buf_set_msrs: Assertion failed" >&2; exit 134'
-ECHOES_ITS_ARGUMENTS = 'echo "$@"; exit 0'
-
 
 @pytest.fixture
 def busybox(tmp_path: Path) -> Path:
     (tmp_path / "busybox").write_bytes(b"\x7fELF")
     return tmp_path / "busybox"
-
-
-def stand_in(tmp_path: Path, script: str) -> str:
-    path = tmp_path / "qemu"
-    count = tmp_path / "boots"
-    version = f'[ "$1" = --version ] && {{ echo "QEMU 1.0"; exit 0; }}\necho boot >> {count}\n'
-    path.write_text(f"#!/bin/sh\n{version}{script}\n")
-    path.chmod(0o755)
-    return str(path)
 
 
 async def probe(tmp_path: Path, busybox: Path, script: str, *, limit_seconds: float = 20) -> Probe:

@@ -10,7 +10,15 @@ import pytest
 
 from vmkiln.errors import ImageUnsafe, StorageFull
 from vmkiln.platform_images import image_cache
-from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked, remove, remove_leftovers
+from vmkiln.platform_images.image_cache import (
+    SourceImage,
+    add,
+    cached_images,
+    checked,
+    kernels,
+    remove,
+    remove_leftovers,
+)
 
 CREATED = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -23,6 +31,30 @@ def put(cache: Path, content: bytes = b"disk", *, version: str = "1.2.3", create
         cache, file, name="a:b:c", exact_version=version, format="qcow2", generation=1, os_type="Linux",
         virtual_size_bytes=4096, origin="a test", created=created, recipe="r", published_digest="sha256:x",
     )  # fmt: skip
+
+
+def test_an_images_kernel_lies_beside_it_and_goes_with_it(tmp_path: Path) -> None:
+    def made(content: bytes, name: str, kernel: bytes | None, day: int) -> SourceImage:
+        file, vmlinuz = tmp_path / "file", tmp_path / "vmlinuz"
+        file.write_bytes(content)
+        if kernel is not None:
+            vmlinuz.write_bytes(kernel)
+        return add(
+            tmp_path / "cache", file, kernel=None if kernel is None else vmlinuz, name=name, exact_version="1.2.3",
+            format="qcow2", generation=1, os_type="Linux", virtual_size_bytes=4096, origin="a test",
+            created=CREATED.replace(day=day),
+        )  # fmt: skip
+
+    older = made(b"older", "a:b:c", b"kernel 1", 1)
+    made(b"newer", "a:b:c", b"kernel 2", 2)
+    made(b"second generation", "a:b:c-gen2", b"kernel 2", 3)
+    made(b"fetched", "d:e:f", None, 4)
+    found = kernels(cached_images(tmp_path / "cache"))
+    assert [(kernel.image, kernel.vmlinuz.read_bytes()) for kernel in found] == [("a:b:c-gen2", b"kernel 2")]
+    assert [kernel.vmlinuz.read_bytes() for kernel in kernels([older])] == [b"kernel 1"]
+    assert not (tmp_path / "vmlinuz").exists()
+    remove(older)
+    assert kernels([older]) == ()
 
 
 def overwrite(path: Path, content: bytes) -> None:

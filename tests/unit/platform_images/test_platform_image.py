@@ -16,7 +16,7 @@ from vmkiln.platform_images import platform_image
 from vmkiln.platform_images.catalogue import DebianEntry, DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum
 from vmkiln.platform_images.debian_recipe import DebianRecipe
-from vmkiln.platform_images.image_cache import SourceImage
+from vmkiln.platform_images.image_cache import SourceImage, kernels
 from vmkiln.platform_images.image_download import FetchedImage, Patience
 from vmkiln.platform_images.platform_image import (
     Action,
@@ -240,6 +240,7 @@ async def test_a_made_image_is_versioned_by_the_archive_it_came_from(
     async def stand_in(recipe: DebianRecipe, target: Path, *, progress: object) -> datetime:
         made.append(recipe)
         qemu_img("create", "-q", "-f", "qcow2", target, "3G")
+        target.with_name("vmlinuz").write_bytes(b"its kernel")
         return datetime(2026, 11, 22, 2, 9, tzinfo=UTC)
 
     monkeypatch.setattr(platform_image, "make_image", stand_in)
@@ -252,6 +253,7 @@ async def test_a_made_image_is_versioned_by_the_archive_it_came_from(
     assert image.exact_version == "13.20261122.209"
     assert (image.generation, image.os_type) == (2, "Linux")
     assert [(recipe.suite, recipe.generation) for recipe in made] == [("trixie", 2)]
+    assert [kernel.vmlinuz.read_bytes() for kernel in kernels([image])] == [b"its kernel"]
 
 
 async def test_an_image_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,13 @@ def test_a_defect_of_ours_ends_the_run_too(flow: Flow, monkeypatch: pytest.Monke
     assert flow.state() == ("Failed", "InternalError")
 
 
+def test_a_build_that_is_emulated_though_kvm_is_there_says_so_first(flow: Flow) -> None:
+    told = "this build is emulated, though /dev/kvm is there (..); log in anew"
+    flow.host = replace(flow.host, emulation_notice=told)
+    flow.run()
+    assert flow.told[0] == Notice(told, is_warning=True)
+
+
 def test_a_timeout_says_so(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     async def forever(_entered: Any) -> Disk:
         await asyncio.sleep(60)

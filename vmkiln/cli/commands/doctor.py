@@ -12,8 +12,9 @@ from rich.table import Table
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import HostUnfit
-from vmkiln.host.examination import Examination, examine
-from vmkiln.host.fitness import Finding, Status
+from vmkiln.host.doctor.examination import Examination, examine
+from vmkiln.host.doctor.fitness import Finding, Status
+from vmkiln.platform_images.image_cache import cached_images, kernels
 
 MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]warning[/]", Status.FAILED: "[red]failed[/]"}
 
@@ -59,6 +60,7 @@ def doctor(
                 state=settings.home,
                 kernel_directory=settings.container_image / "kernel",
                 accelerator_directory=settings.container_image,
+                image_kernels=kernels(cached_images(settings.image_cache)),
                 progress=status.update,
             )
         )

@@ -1,6 +1,7 @@
 """`vmkiln image list`, `catalogue`, `show`, `export`, `boot` and `delete`; `vmkiln prepare`."""
 
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +13,14 @@ from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
-from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.errors import HostUnfit, ImageNotFound, InputError
 from vmkiln.host.console_boot import boot_with_console
-from vmkiln.host.qemu import Disk
+from vmkiln.host.doctor.image_kernel import ImageKernel, image_kernel_boots
+from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images import gallery, image_store
 from vmkiln.images.image_export import FORMATS, export_image
 from vmkiln.platform_images.catalogue import read_catalogue
-from vmkiln.platform_images.image_cache import cached_images
+from vmkiln.platform_images.image_cache import cached_images, kernels
 from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.sharing.shared_storage import shared_storage
@@ -203,6 +205,8 @@ def prepare(
                         progress=say,
                         refresh=refresh,
                     )
+                    for kernel in kernels([image]):
+                        await _tried(kernel, host.accelerator)
                     result["platform_image"] = {
                         **{name: str(value) for name, value in asdict(image).items()},
                         "accelerator": str(host.accelerator),
@@ -215,6 +219,18 @@ def prepare(
         return
     for name, value in result.items():
         typer.echo(f"{name}: {value['path'] if isinstance(value, dict) else value}")
+
+
+async def _tried(kernel: ImageKernel, accelerator: Accelerator) -> None:
+    """Raises: `HostUnfit` when an image's kernel does not boot here, for a build would wait for it in vain."""
+    say(f"booting the kernel of {kernel.image}")
+    probe = await image_kernel_boots(kernel, accelerator, busybox=Path(shutil.which("busybox") or "/bin/busybox"))
+    if not probe.booted:
+        raise HostUnfit(
+            f"the kernel of {kernel.image} does not boot under {accelerator} on this machine: {probe.reason}",
+            hint="use another image, another QEMU, or a host with KVM; `vmkiln doctor` tries all of it again",
+        )
+    say(f"it boots under {accelerator} in {probe.seconds:.1f} s")
 
 
 def _reference(text: str) -> PlatformImageReference:

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from vmkiln.cli.commands import doctor
 from vmkiln.cli.main import app
 from vmkiln.host.accelerator import Verdict
-from vmkiln.host.examination import Examination
-from vmkiln.host.fitness import Finding, Status
+from vmkiln.host.doctor.examination import Examination
+from vmkiln.host.doctor.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
 
 OK = Finding("qemu-img", Status.OK, "/usr/bin/qemu-img 7.2.22")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vmkiln.host.packer_version import VERSION_SECONDS
+from vmkiln.host.doctor.packer_version import VERSION_SECONDS
 
 
 @dataclass(frozen=True)

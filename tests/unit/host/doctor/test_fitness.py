@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host import fitness
 from vmkiln.host.disk.container_kernel import ContainerKernel
 from vmkiln.host.disk.firmware import FirmwareFiles
-from vmkiln.host.fitness import GIB, Finding, Status, can_build
-from vmkiln.host.required_programs import REQUIRED_PROGRAMS, RequiredProgram
+from vmkiln.host.doctor import fitness
+from vmkiln.host.doctor.fitness import GIB, Finding, Status, can_build
+from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 
 QEMU = RequiredProgram(("qemu-system-x86_64",), "qemu-system-x86", "runs the virtual machines")
 PACKER = RequiredProgram(("packer",), "packer", "customizes", ("version",))

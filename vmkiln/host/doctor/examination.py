@@ -10,25 +10,35 @@ import getpass
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from vmkiln.errors import VmkilnError
-from vmkiln.host import capacity, command, fitness, namespace
-from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, KVM, Verdict, boots, choose_accelerator
+from vmkiln.host import capacity, command, namespace
+from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, Verdict, boots, choose_accelerator
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.firmware import find_firmware
-from vmkiln.host.fitness import BOOTSTRAP, Finding, Status
+from vmkiln.host.doctor import fitness
+from vmkiln.host.doctor.fitness import BOOTSTRAP, Finding, Status
+from vmkiln.host.doctor.image_kernel import ImageKernel, image_kernel_boots
+from vmkiln.host.doctor.kvm_access import cure, kvm_access
+from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Egress, Network, Segment, forbidden_networks
 from vmkiln.host.qemu import Accelerator
-from vmkiln.host.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 
 NETWORK_SECONDS = 60.0
 TUN = Path("/dev/net/tun")
+OTHER_KERNEL = "builds from this image would wait for their VM in vain: use another image, QEMU, or a host with KVM"
+NO_IMAGE_KERNEL = Finding(
+    "kernels of images",
+    Status.WARNING,
+    "no image that was made on this machine is here, so no image's kernel was booted",
+    "`vmkiln prepare TEMPLATE` makes one and boots its kernel",
+)
 SYSCTLS = (
     "kernel/apparmor_restrict_unprivileged_userns",
     "kernel/unprivileged_userns_clone",
@@ -50,11 +60,17 @@ class Examination:
 
 
 async def examine(
-    *, state: Path, kernel_directory: Path, accelerator_directory: Path, progress: Callable[[str], None]
+    *,
+    state: Path,
+    kernel_directory: Path,
+    accelerator_directory: Path,
+    image_kernels: Sequence[ImageKernel] = (),
+    progress: Callable[[str], None],
 ) -> Examination:
     """Examine this machine; takes a few seconds, and a download of some 30 MB the first time.
 
-    `state` is where images and runs would lie. Raises nothing of its own: what fails is a finding.
+    `state` is where images and runs would lie; `image_kernels` are those of the images that are here.
+    Raises nothing of its own: what fails is a finding.
     """
     progress("looking for programs")
     findings = [
@@ -72,6 +88,12 @@ async def examine(
         progress("booting a guest to judge the accelerator")
         verdict, finding = await _accelerator(kernel, accelerator_directory)
         findings.append(finding)
+    if verdict is not None:
+        for image_kernel in image_kernels:
+            progress(f"booting the kernel of {image_kernel.image}")
+            findings.append(await _image_kernel(image_kernel, verdict.accelerator))
+        if not image_kernels:
+            findings.append(NO_IMAGE_KERNEL)
     return Examination(tuple(findings), verdict)
 
 
@@ -189,7 +211,7 @@ async def _kernel(directory: Path, progress: Callable[[str], None]) -> tuple[Con
 
 async def _accelerator(kernel: ContainerKernel, directory: Path) -> tuple[Verdict | None, Finding]:
     """KVM when its guest boots; otherwise emulation, which is then tried as well."""
-    busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    busybox = _busybox()
     try:
         verdict = await choose_accelerator(
             kernel=kernel.vmlinuz, kernel_digest=kernel.digest, busybox=busybox, directory=directory
@@ -201,22 +223,33 @@ async def _accelerator(kernel: ContainerKernel, directory: Path) -> tuple[Verdic
         )
     except VmkilnError as error:
         return None, Finding("accelerator", Status.FAILED, error.message, error.hint or BOOTSTRAP)
+    remedy = cure(kvm_access())
     return verdict, emulation_finding(
-        verdict, booted=probe.booted, seconds=probe.seconds, reason=probe.reason, may_open=os.access(KVM, os.W_OK)
+        verdict, booted=probe.booted, seconds=probe.seconds, reason=probe.reason, remedy=remedy
     )
 
 
-def emulation_finding(verdict: Verdict, *, booted: bool, seconds: float, reason: str, may_open: bool) -> Finding:
+async def _image_kernel(kernel: ImageKernel, accelerator: Accelerator) -> Finding:
+    """A build waits for this kernel; here it is seen to hang before a build does."""
+    name = f"kernel of {kernel.image}"
+    try:
+        probe = await image_kernel_boots(kernel, accelerator, busybox=_busybox())
+    except (VmkilnError, OSError) as error:
+        return Finding(name, Status.FAILED, _told(error), BOOTSTRAP)
+    if probe.booted:
+        return Finding(name, Status.OK, f"boots under {accelerator} in {probe.seconds:.1f} s")
+    return Finding(name, Status.FAILED, f"does not boot under {accelerator}: {probe.reason}", OTHER_KERNEL)
+
+
+def _busybox() -> Path:
+    return Path(shutil.which("busybox") or "/bin/busybox")
+
+
+def emulation_finding(verdict: Verdict, *, booted: bool, seconds: float, reason: str, remedy: str) -> Finding:
     """Emulation is slow but sound: a warning when it boots, a failure when it does not."""
     if not booted:
         return Finding("accelerator", Status.FAILED, f"no guest boots even emulated: {reason}", BOOTSTRAP)
     found = f"tcg: {verdict.reason}; builds are emulated (a guest booted in {seconds:.1f} s)"
-    if may_open:
-        remedy = "use a host whose KVM boots guests: a physical machine, or one with nested virtualization"
-    elif KVM.exists():
-        remedy = "as root: `usermod --append --groups kvm $USER`, then log in anew"
-    else:
-        remedy = "enable virtualization in the firmware, or nested virtualization of this virtual machine"
     return Finding("accelerator", Status.WARNING, found, f"builds run, but slower; {remedy}")
 
 

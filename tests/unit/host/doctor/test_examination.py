@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host import examination
 from vmkiln.host.accelerator import Verdict
-from vmkiln.host.examination import Examination, emulation_finding
-from vmkiln.host.fitness import Finding, Status
+from vmkiln.host.doctor import examination
+from vmkiln.host.doctor.examination import Examination, emulation_finding
+from vmkiln.host.doctor.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
 
 TCG = Verdict(Accelerator.TCG, "/dev/kvm does not exist")
 
 
 def test_emulation_that_boots_is_a_warning_with_its_reason() -> None:
-    finding = emulation_finding(TCG, booted=True, seconds=2.0, reason="", may_open=False)
+    finding = emulation_finding(TCG, booted=True, seconds=2.0, reason="", remedy="log in anew")
     assert finding.status is Status.WARNING
     assert "/dev/kvm does not exist" in finding.found
-    assert finding.remedy
+    assert finding.remedy == "builds run, but slower; log in anew"
 
 
 def test_emulation_that_does_not_boot_is_a_failure() -> None:
-    finding = emulation_finding(TCG, booted=False, seconds=60, reason="the guest hung", may_open=True)
+    finding = emulation_finding(TCG, booted=False, seconds=60, reason="the guest hung", remedy="x")
     assert finding.status is Status.FAILED
     assert "the guest hung" in finding.found
 

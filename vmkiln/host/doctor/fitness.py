@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vmkiln.host import packer_version
 from vmkiln.host.disk.container_kernel import ContainerKernel
 from vmkiln.host.disk.firmware import FirmwareFiles
+from vmkiln.host.doctor import packer_version
+from vmkiln.host.doctor.required_programs import RequiredProgram
 from vmkiln.host.namespace import subordinate_range
-from vmkiln.host.required_programs import RequiredProgram
 
 GIB = 1024**3
 PYTHON_MINIMUM = (3, 11)
