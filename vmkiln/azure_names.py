@@ -1,17 +1,64 @@
-"""Names that Azure gives: resource types, provisioning states, ids. One place for all who compare them."""
+"""Names that Azure gives: resource types, provisioning states, log files, ids, locations.
 
-TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
+One place for all who write or compare them. Names are spelled as Azure spells them and compared without regard to case.
+"""
 
+from enum import StrEnum
 
-TRIGGER_TYPE = f"{TYPE}/triggers"
+NEWEST_API_VERSION = "2025-10-01"  # of Microsoft.VirtualMachineImages
 
-
+IMAGE_TEMPLATE = "Microsoft.VirtualMachineImages/imageTemplates"
+TRIGGER = f"{IMAGE_TEMPLATE}/triggers"
 RESOURCE_GROUP = "Microsoft.Resources/resourceGroups"
+DEPLOYMENT = "Microsoft.Resources/deployments"
+CONTAINER_GROUP = "Microsoft.ContainerInstance/containerGroups"
+VIRTUAL_MACHINE = "Microsoft.Compute/virtualMachines"
+DISK = "Microsoft.Compute/disks"
+MANAGED_IMAGE = "Microsoft.Compute/images"
+GALLERY = "Microsoft.Compute/galleries"
+IMAGE_DEFINITION = f"{GALLERY}/images"
+IMAGE_VERSION = f"{IMAGE_DEFINITION}/versions"
+SHARED_GALLERY_VERSION = "Microsoft.Compute/locations/sharedGalleries/images/versions"
+NETWORK_INTERFACE = "Microsoft.Network/networkInterfaces"
+VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"
+SUBNET = f"{VIRTUAL_NETWORK}/subnets"
+SECURITY_GROUP = "Microsoft.Network/networkSecurityGroups"
+PRIVATE_ENDPOINT = "Microsoft.Network/privateEndpoints"
+PRIVATE_LINK_SERVICE = "Microsoft.Network/privateLinkServices"
+LOAD_BALANCER = "Microsoft.Network/loadBalancers"
+STORAGE_ACCOUNT = "Microsoft.Storage/storageAccounts"
+USER_ASSIGNED_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
+ROLE_DEFINITION = "Microsoft.Authorization/roleDefinitions"
+ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
+
+CUSTOMIZATION_LOG, VALIDATION_LOG = "customization.log", "validation.log"
+LOG_FILES = {"customization": CUSTOMIZATION_LOG, "validation": VALIDATION_LOG}  # what is logged, and in which blob
 
 
-CREATING, SUCCEEDED, FAILED, DELETING = "Creating", "Succeeded", "Failed", "Deleting"
+class ProvisioningState(StrEnum):
+    """Where a stored resource is: made, in use, failed, on its way out."""
+
+    CREATING = "Creating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+def subscription_scope(subscription_id: str) -> str:
+    """The ARM id of a subscription."""
+    return f"/subscriptions/{subscription_id}"
 
 
 def group_id(subscription_id: str, name: str) -> str:
     """The ARM id of a resource group."""
     return f"/subscriptions/{subscription_id}/resourceGroups/{name}"
+
+
+def plain_location(text: str) -> str:
+    """A location as it is compared: `West US 2` is `westus2`."""
+    return text.replace(" ", "").lower()
+
+
+def same_location(one: str, other: str) -> bool:
+    """Whether two spellings mean one location."""
+    return plain_location(one) == plain_location(other)

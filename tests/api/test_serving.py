@@ -15,7 +15,7 @@ from in_process import TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
 from vmkiln.api.identity.tls import ensure_tls
-from vmkiln.azure_names import TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
 from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
@@ -114,12 +114,12 @@ async def test_a_template_that_waits_without_an_operation_gets_one(
 ) -> None:
     settings = Settings(tmp_path)
     group = "/subscriptions/s/resourceGroups/g"
-    template = f"{group}/providers/{TYPE}/web"
+    template = f"{group}/providers/{IMAGE_TEMPLATE}/web"
     common = {"subscription_id": "s", "resource_group": "g", "location": "westus2"}
     properties = {**a_template()["properties"], "provisioningState": state}
     with opened(settings.database) as store:
         row = ResourceRow(
-            id=template, type=TYPE, name="web", properties=properties, identity={"type": "None"}, **common
+            id=template, type=IMAGE_TEMPLATE, name="web", properties=properties, identity={"type": "None"}, **common
         )
         store.resources.put(replace(row, state={"api_version": "2024-02-01"}))
         store.resources.put(replace(row, id=f"{template}2", name="web2", properties={"provisioningState": "Succeeded"}))

@@ -15,6 +15,7 @@ from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.values import member
+from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MOST_RESOURCES = 800
@@ -178,7 +179,7 @@ class DeploymentPlan(Deployment):
         context = scope.context
         subscription, group = context.subscription_id, context.resource_group
         if type_name.lower() == GROUPS:
-            return f"/subscriptions/{subscription}/resourceGroups/{name}"
+            return group_id(subscription, name)
         if type_name.lower() == NESTED:
             subscription = _text(raw, "subscriptionId", scope, path, default=subscription)
             group = _text(raw, "resourceGroup", scope, path, default=group)
@@ -187,7 +188,7 @@ class DeploymentPlan(Deployment):
         if not types or len(types) != len(names):
             message = f"the type `{type_name}` and the name `{name}` do not have as many parts"
             raise TemplateInvalid([Mistake(member_path(path, "name"), message)])
-        place = f"/subscriptions/{subscription}" + (f"/resourceGroups/{group}" if group else "")
+        place = group_id(subscription, group) if group else subscription_scope(subscription)
         at = member(raw, "scope")
         if at is not None:
             found = evaluate_value(at, scope, member_path(path, "scope"))

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.values import needs_string
+from vmkiln.azure_names import RESOURCE_GROUP, group_id, subscription_scope
 
 _GUID_NAMESPACE = UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the one Azure's guid() uses
 _TIME_PIECES = {
@@ -63,9 +64,9 @@ def _time_piece(moment: datetime, token: str) -> str:
 def _resource_group(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
     _takes(arguments, 0, 0)
     return {
-        "id": f"/subscriptions/{context.subscription_id}/resourceGroups/{context.resource_group}",
+        "id": group_id(context.subscription_id, context.resource_group),
         "name": context.resource_group,
-        "type": "Microsoft.Resources/resourceGroups",
+        "type": RESOURCE_GROUP,
         "location": context.location,
         "tags": {},
         "properties": {"provisioningState": "Succeeded"},
@@ -75,7 +76,7 @@ def _resource_group(context: DeploymentContext, arguments: Sequence[Any]) -> dic
 def _subscription(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
     _takes(arguments, 0, 0)
     return {
-        "id": f"/subscriptions/{context.subscription_id}",
+        "id": subscription_scope(context.subscription_id),
         "subscriptionId": context.subscription_id,
         "tenantId": context.tenant_id,
         "displayName": "local",
@@ -101,7 +102,7 @@ def _resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:
     before, provider, pairs = _split_id(arguments, 2)
     group = before.pop() if before else context.resource_group
     subscription = before.pop() if before else context.subscription_id
-    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{provider}{pairs}"
+    return f"{group_id(subscription, group)}/providers/{provider}{pairs}"
 
 
 def _subscription_resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from vmkiln.azure_names import CREATING, DELETING, TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostWork
@@ -138,9 +138,9 @@ class ImageBuilder:
 
         To be called before requests are answered.
         """
-        kinds = {CREATING: PROVISION, DELETING: DELETE}
+        kinds = {ProvisioningState.CREATING: PROVISION, ProvisioningState.DELETING: DELETE}
         has_one = {operation.resource_id.lower() for operation in self._store.operations.open_ones()}
-        for row in self._store.resources.in_provisioning_state(TYPE, kinds):
+        for row in self._store.resources.in_provisioning_state(IMAGE_TEMPLATE, kinds):
             if row.key not in has_one:
                 self._store.operations.begin(
                     kinds[row.properties["provisioningState"]],

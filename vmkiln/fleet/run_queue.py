@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from vmkiln.azure_names import plain_location
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.fleet.admission import Host, Need, Place, Turns, Waiting, places
 from vmkiln.images import gallery
@@ -21,14 +22,9 @@ ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on h
 ANYWHERE = ("", "local", "global")
 
 
-def normalized(region: str) -> str:
-    """A region as it is compared: `West US 2` is `westus2`; pure."""
-    return region.replace(" ", "").lower()
-
-
 def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
     template = template_of(row)
-    region = normalized(row.location)
+    region = plain_location(row.location)
     source = template.properties.source
     architecture = ""
     if isinstance(source, SharedImageVersionSource):
@@ -64,7 +60,7 @@ def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
         name=row.name,
         capacity=capacity,
         promised=promised,
-        region=normalized(row.region),
+        region=plain_location(row.region),
         architecture=row.architecture,
         isolation_level=row.isolation_level,
         is_draining=row.is_draining,

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from vmkiln.azure_names import same_location
 from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
@@ -18,16 +19,11 @@ def check_fits(store: Store, image_id: str, *, location: str) -> None:
     """Refuse early what could not be published: an existing image stays where it is. Raises: `ImageConflict`."""
     existing = store.images.find(image_id)
     where = str(existing.detail.get("location", "")) if existing is not None else ""
-    if where and _plain(where) != _plain(location):
+    if where and not same_location(where, location):
         raise ImageConflict(
             f"the managed image {image_id} exists in {where}, so it cannot be written to {location}",
             hint="name that location, or another image",
         )
-
-
-def _plain(location: str) -> str:
-    """`West Europe` and `westeurope` are one."""
-    return location.replace(" ", "").lower()
 
 
 def publish(

@@ -8,16 +8,16 @@ from urllib.parse import quote
 import httpx
 from starlette.types import ASGIApp
 
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import ArmError
 
-IMAGE_BUILDER_VERSION = "2025-10-01"
 OTHER_VERSION = "2024-03-01"
 MOST_PAGES = 50
 
 
 def api_version_of(path: str) -> str:
     """The api-version to ask with; pure."""
-    return IMAGE_BUILDER_VERSION if "/microsoft.virtualmachineimages/" in path.lower() else OTHER_VERSION
+    return NEWEST_API_VERSION if "/microsoft.virtualmachineimages/" in path.lower() else OTHER_VERSION
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from vmkiln.azure_names import group_id
 from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
@@ -134,7 +135,7 @@ async def _created(visit: Visit, values: dict[str, str]) -> str:
         details.append({"code": "InvalidJson", "target": "body", "message": f"the template is no JSON: {error}"})
     if details:
         raise ArmError(400, "InvalidParameter", "The form has mistakes.", details=details)
-    group = f"/subscriptions/{values['subscription']}/resourceGroups/{values['group']}"
+    group = group_id(values["subscription"], values["group"])
     await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
     template_id = f"{group}/{TYPE}/{values['name']}"
     await visit.api.ask("PUT", template_id, body=body)

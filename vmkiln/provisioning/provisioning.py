@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vmkiln.azure_names import FAILED, RESOURCE_GROUP, SUCCEEDED, TRIGGER_TYPE, group_id
+from vmkiln.azure_names import RESOURCE_GROUP, TRIGGER, ProvisioningState, group_id, same_location
 from vmkiln.errors import VmkilnError
 from vmkiln.images import gallery
 from vmkiln.provisioning import submitting
@@ -29,7 +29,6 @@ from vmkiln.template.resource_id import parse_resource_id
 
 log = logging.getLogger(__name__)
 OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGroupName")
-DEFINITION = "Microsoft.Compute/galleries/images"
 
 
 async def provision(
@@ -62,7 +61,7 @@ async def provision(
         log.exception("provisioning %s failed", template_id)
         return _failed(store, template_id, "ServerError", "An internal error occurred; the service's log has more.")
     properties: dict[str, Any] = {
-        "provisioningState": SUCCEEDED,
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "exactStagingResourceGroup": staging["staging_group_id"],
     }
     _finish(store, template_id, properties, {"copies": copies}, exact_version=version)
@@ -72,7 +71,7 @@ async def provision(
 def _failed(store: Store, template_id: str, code: str, message: str) -> dict[str, Any]:
     """Record why a template cannot be run."""
     told = {"provisioningErrorCode": code, "message": message}
-    _finish(store, template_id, {"provisioningState": FAILED, "provisioningError": told}, {})
+    _finish(store, template_id, {"provisioningState": ProvisioningState.FAILED, "provisioningError": told}, {})
     return {"code": code, "message": message}
 
 
@@ -122,7 +121,7 @@ def _claim_group(store: Store, row: ResourceRow, template: ImageTemplate) -> dic
                 resource_group=group.name,
                 location=row.location,
                 tags=tags,
-                properties={"provisioningState": SUCCEEDED, "managedBy": row.id},
+                properties={"provisioningState": ProvisioningState.SUCCEEDED, "managedBy": row.id},
                 state={"staging_group": name},
                 created_by=row.created_by,
                 changed_by=row.created_by,
@@ -142,7 +141,7 @@ def _claim_group(store: Store, row: ResourceRow, template: ImageTemplate) -> dic
 def _check_brought_group(store: Store, group: ResourceRow, row: ResourceRow) -> None:
     """Refuse a group that is another template's, not empty or elsewhere. Raises: `Unfit`."""
     problems = []
-    if group.location.replace(" ", "").lower() != row.location.replace(" ", "").lower():
+    if not same_location(group.location, row.location):
         problems.append(f"it is in {group.location}, and the template in {row.location}")
     taken = [tag for tag in OUR_TAGS if tag in group.tags]
     if group.state.get("staging_group") or taken:
@@ -187,7 +186,7 @@ def delete(settings: Settings, store: Store, template_id: str, *, shared: Shared
             store.resources.delete(row.state["staging_group_id"])
         else:
             store.resources.change(row.state["staging_group_id"], _given_back)
-    for trigger in store.resources.list(parent=row.key, type=TRIGGER_TYPE):
+    for trigger in store.resources.list(parent=row.key, type=TRIGGER):
         store.resources.delete(trigger.id)
     store.runs.forget_template(row.key)
     store.resources.delete(row.id)

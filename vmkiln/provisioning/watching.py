@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vmkiln.azure_names import SUCCEEDED, TRIGGER_TYPE
+from vmkiln.azure_names import TRIGGER, ProvisioningState
 from vmkiln.errors import VmkilnError
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image, recipe_of
 from vmkiln.provisioning.stored_template import template_of
@@ -73,10 +73,10 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
 def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[str]:
     """Queue a run for each template whose source is new; gives the runs' ids."""
     started = []
-    for trigger in store.resources.list(type=TRIGGER_TYPE):
+    for trigger in store.resources.list(type=TRIGGER):
         template_id = trigger.id.rsplit("/", 2)[0]
         row = store.resources.get(template_id)
-        if row is None or row.properties.get("provisioningState") != SUCCEEDED:
+        if row is None or row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
             continue
         try:
             now = seen_now(settings, store, template_of(row))

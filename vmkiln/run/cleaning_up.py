@@ -13,6 +13,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 
+from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import VmkilnError
 from vmkiln.host.disk.disk_image import convert
@@ -25,11 +26,10 @@ from vmkiln.run.run_context import Staged
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
-from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, StagingResourceGroup
+from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
 
-VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
 KEPT_DISK = "kept-vm.qcow2"
 
 
@@ -44,7 +44,7 @@ async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
         sync(place)
     detail = {"path": str(kept), "state": "Stopped", "generation": staged.source.generation}
     number = staged.host.store.staging.add_resource(
-        staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINES, name=f"{vm_name}-kept", detail=detail
+        staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINE, name=f"{vm_name}-kept", detail=detail
     )
     staged.host.store.staging.resource_exists(number)
 

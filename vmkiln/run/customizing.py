@@ -5,6 +5,7 @@
 from a new overlay.
 """
 
+from vmkiln.azure_names import CUSTOMIZATION_LOG
 from vmkiln.errors import CustomizationFailed
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
@@ -16,7 +17,6 @@ from vmkiln.run_state import Phase
 from vmkiln.staging.storage_account import LOGS
 
 VM_NAME = "build-vm"
-LOG_NAME = "customization.log"
 
 
 def steps_of(staged: Staged) -> tuple[Step, ...]:
@@ -38,7 +38,7 @@ async def customize(entered: Entered) -> Disk:
         vm_name=VM_NAME,
         steps=steps_of(staged),
         disk=overlay,
-        log_name=LOG_NAME,
+        log_name=CUSTOMIZATION_LOG,
         power_off=True,
     )
     result = await carry_out(entered, work_order)
@@ -48,6 +48,6 @@ async def customize(entered: Entered) -> Disk:
         raise CustomizationFailed(
             f"customizing failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
             hint=f"`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
-            f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{LOG_NAME})",
+            f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
     return overlay

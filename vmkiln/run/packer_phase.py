@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
 from vmkiln.errors import HostUnfit
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.iso_image import make_iso
@@ -30,11 +31,7 @@ from vmkiln.staging.login_key import new_key
 from vmkiln.staging.staging_resource_group import resource
 from vmkiln.staging.storage_account import LOGS
 
-CONTAINER_GROUPS = "Microsoft.ContainerInstance/containerGroups"
-VIRTUAL_MACHINES = "Microsoft.Compute/virtualMachines"
-DISKS = "Microsoft.Compute/disks"
 LATER_SECONDS = 60
-NETWORK_INTERFACES = "Microsoft.Network/networkInterfaces"
 
 
 @dataclass(frozen=True)
@@ -150,15 +147,15 @@ def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase
     """Record what is about to exist; each is recorded as gone when the stack closes."""
     container_subnet, vm_subnet = staged.network.container_group_subnet, staged.network.build_vm_subnet
     entries: tuple[tuple[str, str, dict[str, object]], ...] = (
-        (DISKS, f"{work_order.vm_name}-os-disk", {"path": str(work_order.disk.path)}),
-        (NETWORK_INTERFACES, f"{work_order.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
+        (DISK, f"{work_order.vm_name}-os-disk", {"path": str(work_order.disk.path)}),
+        (NETWORK_INTERFACE, f"{work_order.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
         (
-            VIRTUAL_MACHINES,
+            VIRTUAL_MACHINE,
             work_order.vm_name,
             {"vmSize": staged.shape.vm_size, "cpus": staged.shape.cpus, "memoryMiB": staged.shape.memory_mib},
         ),
         (
-            CONTAINER_GROUPS,
+            CONTAINER_GROUP,
             f"vmimagebuilder-build-container-{staged.request.run_id[:10]}",
             {
                 "containers": [container_group.CONTAINER_INSTANCE],

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance
@@ -12,12 +13,11 @@ from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, pac
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
 from vmkiln.run import customizing, validating
 from vmkiln.run.building import check_buildable
-from vmkiln.run.packer_phase import CONTAINER_GROUPS, DISKS, NETWORK_INTERFACES, VIRTUAL_MACHINES
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.script_copy import LocalFiles
-from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, group_name, group_tags
+from vmkiln.staging.staging_resource_group import group_name, group_tags
 from vmkiln.staging.topology import placement_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
@@ -135,10 +135,10 @@ def _resources(template: ImageTemplate, net: VirtualNetwork | None) -> list[dict
     ]
     for name in names:
         resources += [
-            {"type": VIRTUAL_MACHINES, "name": name, "lives": "for its phase"},
-            {"type": DISKS, "name": f"{name}-os-disk", "lives": "for its phase"},
-            {"type": NETWORK_INTERFACES, "name": f"{name}-nic", "lives": "for its phase"},
-            {"type": CONTAINER_GROUPS, "name": "vmimagebuilder-build-container-<guid>", "lives": "for its phase"},
+            {"type": VIRTUAL_MACHINE, "name": name, "lives": "for its phase"},
+            {"type": DISK, "name": f"{name}-os-disk", "lives": "for its phase"},
+            {"type": NETWORK_INTERFACE, "name": f"{name}-nic", "lives": "for its phase"},
+            {"type": CONTAINER_GROUP, "name": "vmimagebuilder-build-container-<guid>", "lives": "for its phase"},
         ]
     return resources
 

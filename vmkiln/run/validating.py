@@ -4,6 +4,7 @@
 Source: docs/reference/behaviour.md#validating.
 """
 
+from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.errors import ValidationFailed
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
@@ -13,7 +14,6 @@ from vmkiln.run.steps import VALIDATIONS, packer_steps
 from vmkiln.run_state import Phase
 
 VM_NAME = "validation-vm"
-LOG_NAME = "validation.log"
 
 
 async def validate(entered: Entered, disk: Disk) -> None:
@@ -26,7 +26,7 @@ async def validate(entered: Entered, disk: Disk) -> None:
         vm_name=VM_NAME,
         steps=packer_steps(validation.in_vm_validations, staged.copies, where=VALIDATIONS),
         disk=overlay,
-        log_name=LOG_NAME,
+        log_name=VALIDATION_LOG,
         power_off=False,
     )
     result = await carry_out(entered, work_order)

@@ -8,6 +8,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
+from vmkiln.azure_names import LOG_FILES
 from vmkiln.host.network.network_rules import FILE_NAME
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import SentLog
@@ -15,7 +16,6 @@ from vmkiln.sharing.object_store import ObjectStore
 from vmkiln.staging.storage_account import LOGS, account_name
 from vmkiln.store.database import Store
 
-LOG_FILES = ("customization.log", "validation.log")
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ class SentRun:
             return
         group = self.settings.staging / run.staging_group
         with self._lock:
-            for name in LOG_FILES:
+            for name in LOG_FILES.values():
                 file = group / account_name(run.staging_group) / LOGS / self.run_id / name
                 key = file.relative_to(self.settings.home).as_posix()
                 self._logs.setdefault(name, SentLog(self.objects, key, self.attempt)).send(file)

@@ -17,13 +17,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
 from vmkiln.host.network.network_rules import FILE_NAME
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import FollowedLog, log_of
 from vmkiln.sharing.object_store import ObjectStore, StoredObject, open_object_store
-from vmkiln.sharing.sent_run import LOG_FILES, SentRun
+from vmkiln.sharing.sent_run import SentRun
 from vmkiln.sharing.shared_images import SharedImages, alone
 from vmkiln.staging import run_directory
 from vmkiln.staging.storage_account import LOGS, VHDS, account_name
@@ -257,7 +258,7 @@ class SharedStorage:
         """Fetch what is new of a run's logs; gives their names."""
         logs = f"{STAGING}/{group}/{account_name(group)}/{LOGS}/{run_id}"
         pieces = self._objects.objects(logs)
-        names = [f"{logs}/{file}" for file in LOG_FILES]
+        names = [f"{logs}/{file}" for file in LOG_FILES.values()]
         for name in names:
             self._followed.setdefault(name, FollowedLog(self._objects, name))
             self._pull_log_file(name, [piece for piece in pieces if log_of(piece.key) == name])

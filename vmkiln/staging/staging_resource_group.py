@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
 from vmkiln.staging.storage_account import StorageAccount, account_name
 from vmkiln.store.database import Store
 from vmkiln.store.rows import StagingGroupRow
 
 MOST_NAME_LETTERS = 90
-STORAGE_ACCOUNT = "Microsoft.Storage/storageAccounts"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
+from vmkiln.azure_names import CONTAINER_GROUP
 from vmkiln.errors import InputError
 from vmkiln.host.network.network_namespace import FORBIDDEN_NETWORKS
 from vmkiln.host.network.packet_rule import Connection, deciding_rule
@@ -15,7 +16,6 @@ from vmkiln.staging.security_rule import INBOUND, OUTBOUND, Direction
 from vmkiln.staging.user_network import LOAD_BALANCER, UserSubnet, UserVirtualNetwork, packet_rules
 from vmkiln.template.vm_profile import VirtualNetworkConfig
 
-DELEGATION = "Microsoft.ContainerInstance/containerGroups"
 RESERVED = 5  # Azure keeps the first four addresses of a subnet and the last
 PRIVATE_LINK_PORTS = {22: 60001, 5986: 60000}
 # what of the forbidden ranges Azure lets users have
@@ -135,8 +135,8 @@ def _unfit(placement: Placement, service_port: int) -> Iterator[str]:
                 "privateLinkServiceNetworkPolicies to Disabled, or name a containerInstanceSubnetId"
             )
     else:
-        if DELEGATION.lower() not in {service.lower() for service in group.delegations}:
-            yield f"{FIELD}.containerInstanceSubnetId: `{group.name}` is not delegated to {DELEGATION}"
+        if CONTAINER_GROUP.lower() not in {service.lower() for service in group.delegations}:
+            yield f"{FIELD}.containerInstanceSubnetId: `{group.name}` is not delegated to {CONTAINER_GROUP}"
         if group.prefix.overlaps(build.prefix):
             yield f"{FIELD}.containerInstanceSubnetId: {group.prefix} overlaps {build.prefix} of `{build.name}`"
     taken = taken_by(placement)

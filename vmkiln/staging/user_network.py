@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Any
 
+from vmkiln.azure_names import SECURITY_GROUP, VIRTUAL_NETWORK
 from vmkiln.errors import InputError
 from vmkiln.host.network.packet_rule import EVERYWHERE, PacketRule
 from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule, address, read_rule
 
-VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"
-SECURITY_GROUP = "Microsoft.Network/networkSecurityGroups"
 LOAD_BALANCER = IPv4Network("168.63.129.16/32")  # the address that Azure's load balancer probes from
 IN_VIRTUAL_NETWORK, FROM_LOAD_BALANCER, INTERNET = "virtualnetwork", "azureloadbalancer", "internet"
 

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
 from vmkiln.settings import Settings
 from vmkiln.store.engine import reading
@@ -218,7 +219,7 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
     there = sa.and_(
         staging_resources.c.run_id == run_id,
         staging_resources.c.state != "deleted",
-        staging_resources.c.type != "Microsoft.Storage/storageAccounts",
+        staging_resources.c.type != STORAGE_ACCOUNT,
     )
     connection.execute(staging_resources.update().where(there).values(state="deleted", deleted=now))
     return str(values["state"])

@@ -3,6 +3,7 @@
 Source: docs/reference/rest-api.md#api-versions.
 """
 
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
 
 API_VERSIONS = (
@@ -15,9 +16,8 @@ API_VERSIONS = (
     "2022-07-01",
     "2023-07-01",
     "2024-02-01",
-    "2025-10-01",
+    NEWEST_API_VERSION,
 )
-NEWEST = API_VERSIONS[-1]
 STRICT_SINCE = "2024-02-01"
 
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import InputError, Mistake, TemplateInvalid
-from vmkiln.template.api_version import NEWEST, is_preview
+from vmkiln.template.api_version import is_preview
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
@@ -38,7 +39,7 @@ _KINDS = {
 }
 
 
-def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST) -> ImageTemplate:
+def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST_API_VERSION) -> ImageTemplate:
     """The template that `body` (location, identity, tags, properties) describes.
 
     Raises TemplateInvalid with every mistake found.

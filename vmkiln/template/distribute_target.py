@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.azure_names import IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE
 from vmkiln.errors import Mistake
 from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
@@ -64,7 +65,7 @@ class ManagedImageTarget(Target):
     """A managed image, replaced if it exists."""
 
     type: Literal["ManagedImage"]
-    image_id: Annotated[str, resource_id_of("Microsoft.Compute/images")]
+    image_id: Annotated[str, resource_id_of(MANAGED_IMAGE)]
     location: NonEmpty
 
     @property
@@ -80,9 +81,7 @@ class SharedImageTarget(Target):
     """
 
     type: Literal["SharedImage"]
-    gallery_image_id: Annotated[
-        str, resource_id_of("Microsoft.Compute/galleries/images", "Microsoft.Compute/galleries/images/versions")
-    ]
+    gallery_image_id: Annotated[str, resource_id_of(IMAGE_DEFINITION, IMAGE_VERSION)]
     target_regions: tuple[TargetRegion, ...] = ()
     replication_regions: tuple[NonEmpty, ...] = ()
     storage_account_type: StorageAccountType | None = None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.azure_names import RESOURCE_GROUP
 from vmkiln.errors import Mistake
 from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.powershell import PowerShellCustomizer
@@ -118,7 +119,7 @@ class ImageTemplateProperties(Part):
     build_timeout_in_minutes: Annotated[int, Field(ge=6, le=960)] = 240
     vm_profile: VmProfile = VmProfile()
     additional_data_disks: tuple[DataDisk, ...] = ()
-    staging_resource_group: Annotated[str, resource_id_of("Microsoft.Resources/resourceGroups")] | None = None
+    staging_resource_group: Annotated[str, resource_id_of(RESOURCE_GROUP)] | None = None
     auto_run: AutoRun = AutoRun()
     managed_resource_tags: dict[str, str] = Field(default_factory=dict)
 

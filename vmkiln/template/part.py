@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from vmkiln.azure_names import SUBNET, USER_ASSIGNED_IDENTITY
 from vmkiln.errors import InputError, Mistake
 from vmkiln.template.resource_id import parse_resource_id
 
@@ -107,5 +108,5 @@ NonEmpty = Annotated[str, AfterValidator(_check_not_empty)]
 Sha256Checksum = Annotated[str, AfterValidator(_check_sha256)]
 ScriptAddress = Annotated[str, AfterValidator(_check_address)]
 RunOutputName = Annotated[str, AfterValidator(_check_output_name)]
-SubnetId = Annotated[str, resource_id_of("Microsoft.Network/virtualNetworks/subnets")]
-IdentityId = Annotated[str, resource_id_of("Microsoft.ManagedIdentity/userAssignedIdentities")]
+SubnetId = Annotated[str, resource_id_of(SUBNET)]
+IdentityId = Annotated[str, resource_id_of(USER_ASSIGNED_IDENTITY)]

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from itertools import chain
 
+from vmkiln.azure_names import RESOURCE_GROUP
 from vmkiln.errors import InputError
 
 # What may stand between two slashes: enough for every Azure name, never a path trick or an unfilled `<placeholder>`.
@@ -30,7 +31,7 @@ class ResourceId:
     def type(self) -> str:
         """The full type, such as `Microsoft.Compute/galleries/images`."""
         if not self.provider:
-            return "Microsoft.Resources/resourceGroups"
+            return RESOURCE_GROUP
         return "/".join((self.provider, *self.types))
 
     @property

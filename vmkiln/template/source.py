@@ -8,11 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, SHARED_GALLERY_VERSION
 from vmkiln.template.part import NonEmpty, Part, ScriptAddress, Sha256Checksum, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
-
-GALLERY_VERSION = "Microsoft.Compute/galleries/images/versions"
-SHARED_GALLERY_VERSION = "Microsoft.Compute/locations/sharedGalleries/images/versions"
 
 _WINDOWS_PUBLISHERS = {
     "dynamicsax",
@@ -77,7 +75,7 @@ class ManagedImageSource(Part):
     """An image made earlier, by its id."""
 
     type: Literal["ManagedImage"]
-    image_id: Annotated[str, resource_id_of("Microsoft.Compute/images")]
+    image_id: Annotated[str, resource_id_of(MANAGED_IMAGE)]
 
     @property
     def resource_id(self) -> ResourceId:
@@ -90,7 +88,7 @@ class SharedImageVersionSource(Part):
 
     read_only = frozenset({"exactVersion"})
     type: Literal["SharedImageVersion"]
-    image_version_id: Annotated[str, resource_id_of(GALLERY_VERSION, SHARED_GALLERY_VERSION)]
+    image_version_id: Annotated[str, resource_id_of(IMAGE_VERSION, SHARED_GALLERY_VERSION)]
 
     @property
     def resource_id(self) -> ResourceId:

@@ -20,9 +20,10 @@ from vmkiln.arm_template.deployment_template import (
 from vmkiln.arm_template.expression import is_expression
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.values import member
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secret_mask import LEAST_LETTERS, NO_SECRETS, SecretMask
-from vmkiln.template.api_version import NEWEST, known_api_version
+from vmkiln.template.api_version import known_api_version
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.placeholder import fill_placeholders
@@ -137,7 +138,7 @@ def _resolved(
         resource = {key: value for key, value in resource.items() if key.lower() != "location"}
         resource["location"] = context.location
         odd.append(f"location: is not given; taken to be `{context.location}`")
-    api_version, name, template = NEWEST, "", None
+    api_version, name, template = NEWEST_API_VERSION, "", None
     try:
         api_version = _api_version(member(resource, "apiVersion"))
     except TemplateInvalid as error:
@@ -163,7 +164,7 @@ def _resolved(
 
 def _api_version(written: Any) -> str:
     if written is None or written == "":
-        return NEWEST
+        return NEWEST_API_VERSION
     if not isinstance(written, str):
         raise TemplateInvalid([Mistake("apiVersion", "must be a string")])
     return known_api_version(written)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vmkiln.azure_names import RESOURCE_GROUP, TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE, RESOURCE_GROUP
 from vmkiln.errors import SharedStorageFailed
 from vmkiln.provisioning import provisioning
 from vmkiln.settings import Settings
@@ -16,7 +16,7 @@ from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
 
 PLACE = "/subscriptions/s/resourceGroups/rg"
-TEMPLATE = f"{PLACE}/providers/{TYPE}/web"
+TEMPLATE = f"{PLACE}/providers/{IMAGE_TEMPLATE}/web"
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         store.resources.put(
             ResourceRow(
                 id=TEMPLATE,
-                type=TYPE,
+                type=IMAGE_TEMPLATE,
                 name="web",
                 identity={"type": "None"},
                 properties={

@@ -11,10 +11,9 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.managed_identity.managed_identities import IDENTITY
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.azure_names import ROLE_ASSIGNMENT
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import RoleAssignmentRow
-
-TYPE = "Microsoft.Authorization/roleAssignments"
 
 
 def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
@@ -22,9 +21,9 @@ def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
     guid = BUILT_IN.get(row.role, row.role)
     is_known = call.parts.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
     return {
-        "id": f"{scope}/providers/{TYPE}/{row.assignment_id}",
+        "id": f"{scope}/providers/{ROLE_ASSIGNMENT}/{row.assignment_id}",
         "name": row.assignment_id,
-        "type": TYPE,
+        "type": ROLE_ASSIGNMENT,
         "properties": {
             "roleDefinitionId": definition_id(call, guid),
             "principalId": row.object_id,
@@ -115,7 +114,7 @@ def list_assignments(call: Call) -> Answer:
 def _routes() -> list[Route]:
     found = []
     for suffix, scope in SCOPES:
-        assignments = f"{scope}/providers/{TYPE}"
+        assignments = f"{scope}/providers/{ROLE_ASSIGNMENT}"
         one = f"{assignments}/{{roleAssignmentName}}"
         found += [
             Route("GET", assignments, f"RoleAssignments_ListFor{suffix}", Permission.READ, list_assignments),

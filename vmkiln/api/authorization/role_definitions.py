@@ -13,6 +13,7 @@ from vmkiln.api.identity.access_control import CONTRIBUTOR, OWNER, READER
 from vmkiln.api.identity.caller import Permission, covers
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.azure_names import ROLE_DEFINITION, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 
@@ -21,7 +22,6 @@ BUILT_IN = {
     CONTRIBUTOR: "b24988ac-6180-42a0-ab88-20f7382dd24c",
     READER: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
 }
-TYPE = "Microsoft.Authorization/roleDefinitions"
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
 RESOURCE = f"{GROUP}/providers/{{provider}}/{{type}}/{{name}}"
@@ -36,7 +36,7 @@ def scope_of(call: Call) -> str:
 
 def definition_id(call: Call, guid: str) -> str:
     """The id of a role, the same from every scope of the subscription."""
-    return f"{SUBSCRIPTION.format(**call.names)}/providers/{TYPE}/{guid}"
+    return f"{SUBSCRIPTION.format(**call.names)}/providers/{ROLE_DEFINITION}/{guid}"
 
 
 def kept(call: Call, guid: str) -> ResourceRow | None:
@@ -53,7 +53,7 @@ def _is_seen(row: ResourceRow, scope: str) -> bool:
 def _scopes(row: ResourceRow) -> list[str]:
     """Where a role can be assigned; pure. One that does not say so belongs to its subscription."""
     given = row.properties.get("assignableScopes")
-    return given if _are_scopes(given) else [f"/subscriptions/{row.subscription_id}"]
+    return given if _are_scopes(given) else [subscription_scope(row.subscription_id)]
 
 
 def _are_scopes(given: Any) -> TypeGuard[list[str]]:
@@ -66,7 +66,7 @@ def _built_in(call: Call, name: str, guid: str) -> dict[str, Any]:
     return {
         "id": definition_id(call, guid),
         "name": guid,
-        "type": TYPE,
+        "type": ROLE_DEFINITION,
         "properties": {
             "roleName": name,
             "type": "BuiltInRole",
@@ -78,13 +78,13 @@ def _built_in(call: Call, name: str, guid: str) -> dict[str, Any]:
 
 
 def _body(row: ResourceRow) -> dict[str, Any]:
-    return {"id": row.id, "name": row.name, "type": TYPE, "properties": dict(row.properties)}
+    return {"id": row.id, "name": row.name, "type": ROLE_DEFINITION, "properties": dict(row.properties)}
 
 
 def list_definitions(call: Call) -> Answer:
     """GET the roles; `$filter=roleName eq 'X'` chooses."""
     scope = scope_of(call)
-    own = call.parts.store.resources.list(type=TYPE, subscription_id=call.names["subscriptionId"])
+    own = call.parts.store.resources.list(type=ROLE_DEFINITION, subscription_id=call.names["subscriptionId"])
     found = [_built_in(call, name, guid) for name, guid in BUILT_IN.items()]
     found += [_body(row) for row in own if _is_seen(row, scope)]
     if wanted := re.search(r"roleName eq '([^']*)'", call.query.get("$filter", ""), re.IGNORECASE):
@@ -125,7 +125,7 @@ def put(call: Call) -> Answer:
     row = call.parts.store.resources.put(
         ResourceRow(
             id=definition_id(call, name),
-            type=TYPE,
+            type=ROLE_DEFINITION,
             name=name,
             subscription_id=call.names["subscriptionId"],
             resource_group="",
@@ -154,7 +154,7 @@ def delete(call: Call) -> Answer:
 def _routes() -> list[Route]:
     found = []
     for suffix, scope in SCOPES:
-        every = f"{scope}/providers/{TYPE}"
+        every = f"{scope}/providers/{ROLE_DEFINITION}"
         one = f"{every}/{{roleDefinitionId}}"
         found += [
             Route("GET", every, f"RoleDefinitions_ListFor{suffix}", Permission.READ, list_definitions),

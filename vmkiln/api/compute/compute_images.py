@@ -15,6 +15,7 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
 from vmkiln.api.protocol.tags import refuse, tag_mistakes
+from vmkiln.azure_names import GALLERY, IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import remove
@@ -23,9 +24,7 @@ from vmkiln.store.rows import ImageRow, ResourceRow
 from vmkiln.template.resource_id import parse_resource_id
 
 GIB = 1024**3
-IMAGE_TYPE = "Microsoft.Compute/images"
-VERSION_TYPE = "Microsoft.Compute/galleries/images/versions"
-IMAGES = f"{GROUP_PATH}/{IMAGE_TYPE}"
+IMAGES = f"{GROUP_PATH}/{MANAGED_IMAGE}"
 
 
 def _filled_gallery(_call: Call, properties: Mapping[str, Any], existing: ResourceRow | None) -> dict[str, Any]:
@@ -40,8 +39,8 @@ def _check_empty(call: Call, row: ResourceRow) -> None:
         raise ArmError(409, "CannotDeleteResource", message)
 
 
-GALLERY = Kind(
-    "Microsoft.Compute/galleries",
+GALLERIES = Kind(
+    GALLERY,
     ("galleryName",),
     "Galleries",
     pattern=r"[A-Za-z0-9][A-Za-z0-9._]{0,79}",
@@ -105,7 +104,7 @@ def _check_no_version(call: Call, row: ResourceRow) -> None:
 
 
 DEFINITION = Kind(
-    "Microsoft.Compute/galleries/images",
+    IMAGE_DEFINITION,
     ("galleryName", "imageName"),
     "GalleryImages",
     pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
@@ -124,7 +123,7 @@ def _name(image: ImageRow) -> str:
 def as_resource(image: ImageRow) -> ResourceRow:
     """A stored image as a resource, for lists of resources."""
     found = parse_resource_id(image.artifact_id)
-    kind = VERSION_TYPE if image.kind == gallery.KIND else IMAGE_TYPE
+    kind = IMAGE_VERSION if image.kind == gallery.KIND else MANAGED_IMAGE
     return ResourceRow(
         id=image.artifact_id,
         type=kind,
@@ -151,7 +150,7 @@ def image_body(image: ImageRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
-        "type": IMAGE_TYPE,
+        "type": MANAGED_IMAGE,
         "location": row.location,
         "tags": dict(row.tags),
         "properties": {
@@ -204,7 +203,7 @@ def version_body(image: ImageRow, *, expand: str = "") -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
-        "type": VERSION_TYPE,
+        "type": IMAGE_VERSION,
         "location": targets[0]["name"],
         "tags": dict(row.tags),
         "properties": properties,
@@ -306,7 +305,7 @@ def change_version(call: Call) -> Answer:
 
 def _routes() -> Sequence[Route]:
     one = f"{IMAGES}/{{imageName}}"
-    everywhere = f"/subscriptions/{{subscriptionId}}/providers/{IMAGE_TYPE}"
+    everywhere = f"/subscriptions/{{subscriptionId}}/providers/{MANAGED_IMAGE}"
     return (
         Route("GET", everywhere, "Images_List", Permission.ANY, list_images),
         Route("GET", IMAGES, "Images_ListByResourceGroup", Permission.READ, list_images),
@@ -322,4 +321,4 @@ def _routes() -> Sequence[Route]:
     )
 
 
-ROUTES = (*routes_of(GALLERY), *routes_of(DEFINITION), *_routes())
+ROUTES = (*routes_of(GALLERIES), *routes_of(DEFINITION), *_routes())

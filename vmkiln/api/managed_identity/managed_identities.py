@@ -9,6 +9,7 @@ from typing import Any
 
 from vmkiln.api.protocol.route import Call
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
+from vmkiln.azure_names import USER_ASSIGNED_IDENTITY
 from vmkiln.store.rows import ResourceRow
 
 IDS = ("principalId", "clientId")
@@ -22,7 +23,7 @@ def _filled(call: Call, _properties: Mapping[str, Any], existing: ResourceRow | 
 
 
 IDENTITY = Kind(
-    "Microsoft.ManagedIdentity/userAssignedIdentities",
+    USER_ASSIGNED_IDENTITY,
     ("identityName",),
     "UserAssignedIdentities",
     pattern=r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}",

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
-from vmkiln.api.network.virtual_networks import NAME, SECURITY_GROUP, rule_mistakes
+from vmkiln.api.network.virtual_networks import NAME, SECURITY_GROUPS, rule_mistakes
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
 
-TYPE = f"{SECURITY_GROUP.type}/securityRules"
-ALL = f"{SECURITY_GROUP.path}/securityRules"
+TYPE = f"{SECURITY_GROUPS.type}/securityRules"
+ALL = f"{SECURITY_GROUPS.path}/securityRules"
 RULE = f"{ALL}/{{securityRuleName}}"
 
 

@@ -16,7 +16,7 @@ from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.api.staging.staging_resources import both_lists, first_found
-from vmkiln.azure_names import TYPE as IMAGE_TEMPLATE
+from vmkiln.azure_names import IMAGE_TEMPLATE, SECURITY_GROUP, SUBNET, VIRTUAL_NETWORK
 from vmkiln.errors import ArmError, CodedMistake, InputError, Mistake
 from vmkiln.staging.security_rule import CONFLICT, DEFAULT_RULES, default_rule_body, read_rule
 from vmkiln.staging.user_network import ipv4_prefix
@@ -124,7 +124,7 @@ def _reference_mistakes(call: Call, reference: Any, path: str) -> Iterator[Mista
     except InputError as error:
         yield Mistake(f"{path}.id", error.message)
         return
-    if not found.is_a(SECURITY_GROUP.type):
+    if not found.is_a(SECURITY_GROUP):
         yield Mistake(f"{path}.id", f"is the id of a {found.type}, not of a network security group")
     elif not call.may(Permission.ACTION, str(found)):
         raise ArmError(403, "LinkedAuthorizationFailed", f"you may not use '{found}' ({path}.id), or it does not exist")
@@ -151,7 +151,7 @@ def _subnet_body(network: ResourceRow, subnet: Mapping[str, Any]) -> dict[str, A
     return {
         "id": f"{network.id}/subnets/{subnet['name']}",
         "name": subnet["name"],
-        "type": "Microsoft.Network/virtualNetworks/subnets",
+        "type": SUBNET,
         "properties": {
             "privateEndpointNetworkPolicies": "Disabled",
             **subnet["properties"],
@@ -175,7 +175,7 @@ def _check_unused(call: Call, row: ResourceRow, *, subnet: str = "") -> None:
 
 
 NETWORK = Kind(
-    "Microsoft.Network/virtualNetworks",
+    VIRTUAL_NETWORK,
     ("virtualNetworkName",),
     "VirtualNetworks",
     mistakes=network_mistakes,
@@ -217,7 +217,7 @@ def _group_mistakes(_call: Call, properties: Mapping[str, Any]) -> list[Mistake]
 
 
 def _shown_group(_call: Call, row: ResourceRow) -> dict[str, Any]:
-    kind = "Microsoft.Network/networkSecurityGroups"
+    kind = SECURITY_GROUP
     own = [
         {**rule, "id": f"{row.id}/securityRules/{rule['name']}", "type": f"{kind}/securityRules"}
         for rule in row.properties.get("securityRules") or []
@@ -243,8 +243,8 @@ def _check_no_subnet(call: Call, row: ResourceRow) -> None:
                 raise ArmError(409, "InUseNetworkSecurityGroupCannotBeDeleted", message)
 
 
-SECURITY_GROUP = Kind(
-    "Microsoft.Network/networkSecurityGroups",
+SECURITY_GROUPS = Kind(
+    SECURITY_GROUP,
     ("networkSecurityGroupName",),
     "NetworkSecurityGroups",
     mistakes=_group_mistakes,
@@ -252,7 +252,7 @@ SECURITY_GROUP = Kind(
     before_delete=_check_no_subnet,
 )
 SUBNETS = f"{NETWORK.path}/subnets"
-SUBNET = f"{SUBNETS}/{{subnetName}}"
+SUBNET_PATH = f"{SUBNETS}/{{subnetName}}"
 
 
 def _of_subnet(call: Call) -> tuple[ResourceRow, list[dict[str, Any]], str]:
@@ -336,11 +336,11 @@ def _with_builds(kind: Kind) -> list[Route]:
 
 ROUTES = (
     *_with_builds(NETWORK),
-    *_with_builds(SECURITY_GROUP),
+    *_with_builds(SECURITY_GROUPS),
     Route("GET", SUBNETS, "Subnets_List", Permission.READ, list_subnets),
-    Route("GET", SUBNET, "Subnets_Get", Permission.READ, get_subnet),
-    Route("PUT", SUBNET, "Subnets_CreateOrUpdate", Permission.WRITE, put_subnet, Body.JSON),
-    Route("DELETE", SUBNET, "Subnets_Delete", Permission.DELETE, delete_subnet),
+    Route("GET", SUBNET_PATH, "Subnets_Get", Permission.READ, get_subnet),
+    Route("PUT", SUBNET_PATH, "Subnets_CreateOrUpdate", Permission.WRITE, put_subnet, Body.JSON),
+    Route("DELETE", SUBNET_PATH, "Subnets_Delete", Permission.DELETE, delete_subnet),
     *(
         Route(
             "PUT",

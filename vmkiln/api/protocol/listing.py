@@ -7,6 +7,7 @@ from urllib.parse import quote
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Call
+from vmkiln.azure_names import subscription_scope
 from vmkiln.store.rows import ResourceRow
 
 PAGE = 100
@@ -31,8 +32,8 @@ def readable(call: Call, fetch: Fetch, *, keep: Callable[[ResourceRow], bool] = 
     if not is_whole:
         seen = call.rights.subscriptions
         if seen is not None and subscription.lower() not in seen:
-            raise forbidden(call.caller, call.route, f"/subscriptions/{subscription}")
-        scopes = call.rights.scopes_below(f"/subscriptions/{subscription}", Permission.READ)
+            raise forbidden(call.caller, call.route, subscription_scope(subscription))
+        scopes = call.rights.scopes_below(subscription_scope(subscription), Permission.READ)
         scopes = scopes if len(scopes) <= MOST_SCOPES else None
     after = call.query.get("$skiptoken", "")
     found: list[ResourceRow] = []

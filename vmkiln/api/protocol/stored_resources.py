@@ -14,8 +14,8 @@ from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of, system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, plain_location, refuse, tag_mistakes
-from vmkiln.azure_names import group_id
+from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
+from vmkiln.azure_names import group_id, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
 

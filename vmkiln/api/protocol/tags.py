@@ -43,11 +43,6 @@ def refuse(mistakes: list[Mistake], *, code: str = "InvalidRequestContent") -> N
     raise ArmError(400, codes[0], text, target=mistakes[0].path, details=details)
 
 
-def plain_location(text: str) -> str:
-    """A location as ARM compares it: `West US 2` and `westus2` are one."""
-    return text.replace(" ", "").lower()
-
-
 def location_mistakes(body: Mapping[str, Any]) -> list[Mistake]:
     """What is wrong with the `location` of a body."""
     location = body.get("location")

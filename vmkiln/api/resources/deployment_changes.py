@@ -7,6 +7,7 @@ from vmkiln.api.protocol.route import Call
 from vmkiln.api.resources.deployment_run import DeploymentRun
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.azure_names import same_location
 from vmkiln.errors import TemplateInvalid
 
 # what the service fills in; a template does not set it
@@ -78,11 +79,7 @@ def differences(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]
                 found += differences(before[name], after[name], where)
         return found
     if isinstance(before, str) and isinstance(after, str) and path == "location":
-        return (
-            []
-            if before.replace(" ", "").lower() == after.replace(" ", "").lower()
-            else [_difference(path, "Modify", before, after)]
-        )
+        return [] if same_location(before, after) else [_difference(path, "Modify", before, after)]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [
             item

@@ -13,11 +13,10 @@ from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
-from vmkiln.azure_names import RESOURCE_GROUP, TYPE
+from vmkiln.azure_names import DEPLOYMENT, IMAGE_TEMPLATE, RESOURCE_GROUP
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
 
-DEPLOYMENT = "Microsoft.Resources/deployments"
 BY_BUILDS = {name.lower() for name in ONLY_HERE}
 BOOT_HINT = "`vmkiln image boot` starts a virtual machine from an image"
 
@@ -140,7 +139,7 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         elif not call.may(Permission.WRITE, resource.id):
             message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
-        if resource.type.lower() == TYPE.lower():
+        if resource.type.lower() == IMAGE_TEMPLATE.lower():
             mistakes += _image_template_mistakes(plan, resource)
         elif resource.type.lower() == NESTED and resource.path not in nested:
             nested.add(resource.path)  # instances of a loop are alike

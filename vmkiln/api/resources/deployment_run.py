@@ -13,6 +13,7 @@ from vmkiln.api.identity.caller import Caller
 from vmkiln.api.protocol.route import Answer, Dispatch
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 
 WAIT_SECONDS = 4 * 3600.0
@@ -173,7 +174,9 @@ class DeploymentRun:
             found = self._found(arguments[0])
             if found is not None:
                 return self._state_of(found, path, is_full=is_full)
-            version = str(arguments[1]) if len(arguments) > 1 and str(arguments[1])[:1].isdigit() else "2025-10-01"
+            version = (
+                str(arguments[1]) if len(arguments) > 1 and str(arguments[1])[:1].isdigit() else NEWEST_API_VERSION
+            )
             return self._outside(arguments[0], version, path, is_full=is_full)
         if function.startswith("list"):
             return self._listed(function, arguments, path)

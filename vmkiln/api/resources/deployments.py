@@ -17,7 +17,6 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.resources.deployment_changes import changes_of
 from vmkiln.api.resources.deployment_check import (
-    DEPLOYMENT,
     deployment_id_of,
     invalid,
     known_properties,
@@ -28,6 +27,7 @@ from vmkiln.api.resources.deployment_check import (
 )
 from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
+from vmkiln.azure_names import DEPLOYMENT, NEWEST_API_VERSION
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
@@ -167,7 +167,9 @@ def _delete_others(call: Call, plan: DeploymentPlan) -> None:
     for item in listed.body["value"] if listed.status == 200 else []:
         if item["id"].lower() not in kept:
             version = (
-                "2025-10-01" if item["type"].lower().startswith("microsoft.virtualmachineimages") else "2024-11-01"
+                NEWEST_API_VERSION
+                if item["type"].lower().startswith("microsoft.virtualmachineimages")
+                else "2024-11-01"
             )
             call.parts.dispatch("DELETE", item["id"], caller=call.caller, query={"api-version": version})
 

@@ -17,10 +17,17 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, plain_location, refuse, tag_mistakes
+from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
 from vmkiln.api.resources.resource_filter import group_named, parse_filter
 from vmkiln.api.staging.staging_resources import live_resources
-from vmkiln.azure_names import RESOURCE_GROUP, TYPE, group_id
+from vmkiln.azure_names import (
+    IMAGE_TEMPLATE,
+    NEWEST_API_VERSION,
+    RESOURCE_GROUP,
+    group_id,
+    plain_location,
+    subscription_scope,
+)
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.database import Store
 from vmkiln.store.rows import OperationRow, ResourceRow
@@ -32,7 +39,7 @@ NAME = re.compile(r"[-\w._()]{1,90}")
 DELETE_GROUP = "delete resource group"
 WAIT_SECONDS = 300.0
 LOOK_SECONDS = 0.2
-NEWEST = {TYPE.lower(): "2025-10-01"}
+NEWEST = {IMAGE_TEMPLATE.lower(): NEWEST_API_VERSION}
 
 
 def group_body(row: ResourceRow) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def list_resources(call: Call) -> Answer:
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
     expand = call.query.get("$expand", "")
 
-    scope = group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
+    scope = group_id(subscription_id, group) if group else subscription_scope(subscription_id)
     images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
     images += _of_builds(call, group or group_named(call.query.get("$filter", "")))
 
@@ -188,7 +195,7 @@ def delete(call: Call) -> Answer:
     """DELETE: the group with all that is in it; refused while an image template of it is being run."""
     row = group_of(call)
     inside = _inside(call, row)
-    for template in (item for item in inside if item.type.lower() == TYPE.lower()):
+    for template in (item for item in inside if item.type.lower() == IMAGE_TEMPLATE.lower()):
         run = call.parts.store.runs.last([template.key]).get(template.key)
         if run is not None and run.ended is None:
             message = f"The image template '{template.name}' in it is being run: cancel the run, or wait for its end."
@@ -254,7 +261,7 @@ def end_interrupted(store: Store) -> None:
 
 
 def _version(row: ResourceRow) -> str:
-    return "2025-10-01" if row.type.lower().startswith("microsoft.virtualmachineimages") else "2024-11-01"
+    return NEWEST_API_VERSION if row.type.lower().startswith("microsoft.virtualmachineimages") else "2024-11-01"
 
 
 def _result_headers(call: Call, operation: OperationRow) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.identity.first_start import DEFAULT_SUBSCRIPTION
 from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.azure_names import subscription_scope
 from vmkiln.errors import ArmError
 
 ONE = "/subscriptions/{subscriptionId}"
@@ -52,7 +53,7 @@ def known_subscriptions(call: Call) -> list[str]:
 
 def _body(call: Call, subscription_id: str) -> dict[str, Any]:
     return {
-        "id": f"/subscriptions/{subscription_id}",
+        "id": subscription_scope(subscription_id),
         "subscriptionId": subscription_id,
         "displayName": "vmkiln" if subscription_id == DEFAULT_SUBSCRIPTION else subscription_id,
         "state": "Enabled",

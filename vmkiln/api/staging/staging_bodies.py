@@ -9,9 +9,19 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.api.protocol.revision import time_text
+from vmkiln.azure_names import (
+    CONTAINER_GROUP,
+    DISK,
+    LOAD_BALANCER,
+    NETWORK_INTERFACE,
+    PRIVATE_ENDPOINT,
+    PRIVATE_LINK_SERVICE,
+    SECURITY_GROUP,
+    VIRTUAL_MACHINE,
+    VIRTUAL_NETWORK,
+)
 from vmkiln.store.rows import ResourceRow, RunRow, StagingResourceRow
 
-CONTAINER_GROUPS = "Microsoft.ContainerInstance/containerGroups"
 CONTAINER = "packer"
 MIB_PER_GB = 1024
 
@@ -234,15 +244,15 @@ def private_endpoint(item: StagingResourceRow, _run: RunRow | None) -> dict[str,
 
 
 PROPERTIES: Mapping[str, Callable[[StagingResourceRow, RunRow | None], dict[str, Any]]] = {
-    CONTAINER_GROUPS: container_group,
-    "Microsoft.Compute/virtualMachines": virtual_machine,
-    "Microsoft.Compute/disks": disk,
-    "Microsoft.Network/networkInterfaces": network_interface,
-    "Microsoft.Network/virtualNetworks": virtual_network,
-    "Microsoft.Network/networkSecurityGroups": security_group,
-    "Microsoft.Network/privateEndpoints": private_endpoint,
-    "Microsoft.Network/privateLinkServices": private_link_service,
-    "Microsoft.Network/loadBalancers": load_balancer,
+    CONTAINER_GROUP: container_group,
+    VIRTUAL_MACHINE: virtual_machine,
+    DISK: disk,
+    NETWORK_INTERFACE: network_interface,
+    VIRTUAL_NETWORK: virtual_network,
+    SECURITY_GROUP: security_group,
+    PRIVATE_ENDPOINT: private_endpoint,
+    PRIVATE_LINK_SERVICE: private_link_service,
+    LOAD_BALANCER: load_balancer,
 }
 
 

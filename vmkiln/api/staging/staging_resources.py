@@ -12,21 +12,33 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Handler, Route
-from vmkiln.api.staging.staging_bodies import CONTAINER_GROUPS, as_resource, body
-from vmkiln.azure_names import RESOURCE_GROUP
+from vmkiln.api.staging.staging_bodies import as_resource, body
+from vmkiln.azure_names import (
+    CONTAINER_GROUP,
+    CUSTOMIZATION_LOG,
+    DISK,
+    LOAD_BALANCER,
+    NETWORK_INTERFACE,
+    PRIVATE_ENDPOINT,
+    PRIVATE_LINK_SERVICE,
+    RESOURCE_GROUP,
+    SECURITY_GROUP,
+    STORAGE_ACCOUNT,
+    VALIDATION_LOG,
+    VIRTUAL_MACHINE,
+)
 from vmkiln.errors import ArmError
 from vmkiln.host.network.network_rules import FILE_NAME, read_kept
 from vmkiln.staging.customization_log import LogPart, last_lines
-from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
+from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
 
-ONLY_HERE = (CONTAINER_GROUPS, "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks",
-             "Microsoft.Network/networkInterfaces", "Microsoft.Network/privateEndpoints",
-             "Microsoft.Network/privateLinkServices", "Microsoft.Network/loadBalancers")  # fmt: skip
-SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
+ONLY_HERE = (CONTAINER_GROUP, VIRTUAL_MACHINE, DISK,
+             NETWORK_INTERFACE, PRIVATE_ENDPOINT,
+             PRIVATE_LINK_SERVICE, LOAD_BALANCER)  # fmt: skip
 MOST_LOG_BYTES = 4 * 1024 * 1024
 MOST_TAIL_LINES = 999_999_999
-FILES = {False: "customization.log", True: "validation.log"}
+FILES = {False: CUSTOMIZATION_LOG, True: VALIDATION_LOG}
 
 
 def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
@@ -73,7 +85,7 @@ def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
 
 def _whole(call: Call, group: ResourceRow, item: StagingResourceRow) -> dict[str, Any]:
     """The whole resource; of a network security group, the rules as the kernel had them last."""
-    if item.type == SECURITY_GROUPS and (staging := staging_group(call, group)) is not None:
+    if item.type == SECURITY_GROUP and (staging := staging_group(call, group)) is not None:
         kept = read_kept(call.parts.settings.staging / staging.name / FILE_NAME) or {}
         if kept.get("run_id") == item.run_id:
             item = replace(item, detail={**item.detail, "rules": kept["rules"]})
@@ -115,7 +127,7 @@ def refuse_change(call: Call) -> Answer:
 
 def refuse_entry(call: Call) -> Answer:
     """POST exec or attach: nobody gets into a build's container. az's own `attach` reads the log, and works."""
-    find(call, CONTAINER_GROUPS)
+    find(call, CONTAINER_GROUP)
     message = f"nothing can be started in or typed into '{call.resource_id}': a build runs by itself"
     hint = "`az container logs --follow` and `az container attach` show what its container prints"
     raise ArmError(409, "OperationNotAllowed", message, hint=hint)
@@ -127,7 +139,7 @@ def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path |
     if staging is None:
         return None
     account = storage_account_of(call.parts.settings.staging, staging)
-    containers = [other for other in build_resources(call, group) if other.type == CONTAINER_GROUPS]
+    containers = [other for other in build_resources(call, group) if other.type == CONTAINER_GROUP]
     of_run = sorted((other for other in containers if other.run_id == item.run_id), key=lambda other: other.number)
     folder = account.directory / "packerlogs" / item.run_id
     is_validation = len(of_run) > 1 and of_run[0] != item
@@ -137,7 +149,7 @@ def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path |
 
 def container_logs(call: Call) -> Answer:
     """GET the whole log so far, or its last lines (`tail`); of a very long one the last 4 MiB."""
-    group, item = find(call, CONTAINER_GROUPS)
+    group, item = find(call, CONTAINER_GROUP)
     tail = call.query.get("tail", "")
     if tail and (not tail.isdecimal() or len(tail) > 9):
         raise ArmError(400, "InvalidParameter", "`tail` must be a number of lines", target="tail")
@@ -150,7 +162,7 @@ def container_logs(call: Call) -> Answer:
 
 def instance_view(call: Call) -> Answer:
     """GET a VM's instanceView."""
-    group, item = find(call, "Microsoft.Compute/virtualMachines")
+    group, item = find(call, VIRTUAL_MACHINE)
     return Answer(200, _whole(call, group, item)["properties"]["instanceView"])
 
 
@@ -202,7 +214,7 @@ def _routes() -> list[Route]:
         )
         found += [Route(method, path, f"{stem}_{verb}", permission, handler, kind)
                   for method, path, verb, permission, handler, kind in handlers]  # fmt: skip
-    group = f"{GROUP_PATH}/{CONTAINER_GROUPS}/{{name}}"
+    group = f"{GROUP_PATH}/{CONTAINER_GROUP}/{{name}}"
     machine = f"{GROUP_PATH}/Microsoft.Compute/virtualMachines/{{name}}"
     found += [
         Route(

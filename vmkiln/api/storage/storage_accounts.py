@@ -15,12 +15,12 @@ from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Route
 from vmkiln.api.staging.staging_resources import refuse_change, staging_group
-from vmkiln.azure_names import RESOURCE_GROUP
+from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
 from vmkiln.blobs.blob_server import BlobPlace
 from vmkiln.errors import ArmError
-from vmkiln.staging.staging_resource_group import STORAGE_ACCOUNT, storage_account_of
+from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS, StorageAccount
 from vmkiln.store.rows import ResourceRow, StagingGroupRow
 

@@ -4,7 +4,7 @@ Source: docs/reference/rest-api.md#operations; docs/reference/behaviour.md#updat
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.virtual_machine_images.references import check_references
 from vmkiln.api.virtual_machine_images.template_body import derived_principal, template_body
-from vmkiln.azure_names import CREATING, DELETING, FAILED, SUCCEEDED, TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState, same_location
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.fleet.image_builder import DELETE, PROVISION
 from vmkiln.provisioning.stored_template import body_of, given_properties
@@ -33,7 +33,9 @@ IN_GROUP = f"/subscriptions/{{subscriptionId}}/resourceGroups/{{resourceGroupNam
 ONE = f"{IN_GROUP}/{{imageTemplateName}}"
 NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 ENVELOPE = {"id", "name", "type", "location", "tags", "identity", "properties", "systemdata"}
-STATE_WORDS = {SUCCEEDED: "provisioned"}  # Azure's own words for provisioning states in its errors
+STATE_WORDS: Mapping[str, str] = {
+    ProvisioningState.SUCCEEDED: "provisioned"
+}  # Azure's own words for provisioning states in its errors
 
 
 def check_name(name: str, what: str) -> None:
@@ -47,9 +49,9 @@ def find(call: Call) -> ResourceRow:
     """The template of a call's path. Raises: `ArmError` 404."""
     template_id = call.resource_id[: _end_of_name(call)]
     row = call.parts.store.resources.get(template_id)
-    if row is None or row.type.lower() != TYPE.lower():
+    if row is None or row.type.lower() != IMAGE_TEMPLATE.lower():
         name, group = call.names["imageTemplateName"], call.names["resourceGroupName"]
-        message = f"The Resource '{TYPE}/{name}' under resource group '{group}' was not found."
+        message = f"The Resource '{IMAGE_TEMPLATE}/{name}' under resource group '{group}' was not found."
         raise ArmError(404, "ResourceNotFound", message)
     return row
 
@@ -82,7 +84,7 @@ def not_allowed(row: ResourceRow, run: RunRow | None, action: str) -> ArmError:
     state = str(row.properties.get("provisioningState"))
     run_state = "running" if run and run.state == RunState.QUEUED else run.state.lower() if run else ""
     message = (
-        f"Operation {TYPE}/{action} is not allowed in provisioning state: "
+        f"Operation {IMAGE_TEMPLATE}/{action} is not allowed in provisioning state: "
         f"{STATE_WORDS.get(state, state.lower())} or run state: {run_state}."
     )
     return ArmError(409, "OperationNotAllowed", message)
@@ -107,7 +109,9 @@ def list_in_subscription(call: Call) -> Answer:
     table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
 
     def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
-        return table.list(type=TYPE, subscription_id=subscription_id, after=after, limit=PAGE + 1, scopes=scopes)
+        return table.list(
+            type=IMAGE_TEMPLATE, subscription_id=subscription_id, after=after, limit=PAGE + 1, scopes=scopes
+        )
 
     return _list(call, readable(call, fetch))
 
@@ -116,7 +120,7 @@ def list_in_group(call: Call) -> Answer:
     """GET all of a resource group."""
     group_of(call)
     rows = call.parts.store.resources.list(
-        type=TYPE,
+        type=IMAGE_TEMPLATE,
         subscription_id=call.names["subscriptionId"],
         resource_group=call.names["resourceGroupName"],
         after=call.query.get("$skiptoken", ""),
@@ -142,7 +146,11 @@ def checked(call: Call, body: dict[str, Any]) -> ImageTemplate:
 
 
 def _check_envelope(call: Call, body: dict[str, Any]) -> None:
-    for member, wanted in (("name", call.names["imageTemplateName"]), ("type", TYPE), ("id", call.resource_id)):
+    for member, wanted in (
+        ("name", call.names["imageTemplateName"]),
+        ("type", IMAGE_TEMPLATE),
+        ("id", call.resource_id),
+    ):
         given = body.get(member)
         if isinstance(given, str) and given and given.lower().strip("/") != wanted.lower().strip("/"):
             message = f"the body's `{member}` is '{given[:300]}', but the address names '{wanted}'"
@@ -162,14 +170,14 @@ def put(call: Call) -> Answer:
         return _put_again(call, existing, template)
     row = ResourceRow(
         id=f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}",
-        type=TYPE,
+        type=IMAGE_TEMPLATE,
         name=call.names["imageTemplateName"],
         subscription_id=call.names["subscriptionId"],
         resource_group=group.name,
         location=template.location,
         tags=template.tags,
         identity=_identity(template),
-        properties={**given_properties(template), "provisioningState": CREATING},
+        properties={**given_properties(template), "provisioningState": ProvisioningState.CREATING},
         state={"api_version": call.api_version},
         created_by=call.caller.name,
         changed_by=call.caller.name,
@@ -196,12 +204,13 @@ def _conflict() -> ArmError:
 
 def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> Answer:
     """The same template once more changes tags and identity; another one is a conflict."""
-    is_same = (
-        given_properties(template)
-        == given_properties(check_image_template(body_of(existing), api_version=_version(existing)))
-        and template.location.replace(" ", "").lower() == existing.location.replace(" ", "").lower()
-    )
-    if not is_same or existing.properties.get("provisioningState") in {FAILED, DELETING}:
+    is_same = given_properties(template) == given_properties(
+        check_image_template(body_of(existing), api_version=_version(existing))
+    ) and same_location(template.location, existing.location)
+    if not is_same or existing.properties.get("provisioningState") in {
+        ProvisioningState.FAILED,
+        ProvisioningState.DELETING,
+    }:
         raise _conflict()
     row = call.parts.store.resources.change(
         existing.id,
@@ -229,7 +238,7 @@ def patch(call: Call) -> Answer:
         body = changed_body(body_of(row), call.body, api_version=call.api_version)
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version, kind="ImageTemplateUpdateParameters") from None
-    if row.properties.get("provisioningState") != SUCCEEDED and set(call.body) - {"tags"}:
+    if row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED and set(call.body) - {"tags"}:
         raise not_allowed(row, run, "write")
     if call.body.get("properties") and run is not None and run.ended is None:
         raise not_allowed(row, run, "write")
@@ -272,7 +281,7 @@ def delete(call: Call) -> Answer:
     if pending:
         return Answer(202, None, operations.result_headers(call, pending[0]))
     run = last_run_of(call, row)
-    if row.properties.get("provisioningState") == CREATING:
+    if row.properties.get("provisioningState") == ProvisioningState.CREATING:
         message = "Operation 'DELETE' is not allowed in provisioningState: 'creating'"
         raise ArmError(409, "OperationNotAllowed", message)
     if run is not None and run.ended is None:
@@ -284,7 +293,7 @@ def delete(call: Call) -> Answer:
 def begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
     """Mark a template as going, and have the service delete it."""
     call.parts.store.resources.change(
-        row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": DELETING})
+        row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": ProvisioningState.DELETING})
     )
     operation = operations.begin(call, DELETE, resource_id=row.id, location=row.location)
     call.parts.work.deleting(row.id, operation.operation_id)

@@ -13,6 +13,7 @@ from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.api.storage.storage_accounts import MOST_BLOB_BYTES
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find
+from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
@@ -26,7 +27,6 @@ RUN = f"{ALL}/{{runId}}"
 MOST_RUNS = 100
 MOST_LINES = 2000
 MOST_ANSWER_BYTES = 1024 * 1024
-FILES = {"customization": "customization.log", "validation": "validation.log"}
 
 
 def _phase_body(phase: PhaseRow) -> dict[str, Any]:
@@ -105,15 +105,15 @@ def get_log(call: Call) -> Answer:
     """
     _, run = _run(call)
     kind = call.query.get("kind", "customization")
-    if kind not in FILES:
-        raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(FILES)}", target="kind")
+    if kind not in LOG_FILES:
+        raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
     position, tail = _number(call.query, "position", most=MOST_BLOB_BYTES), _number(call.query, "tail", most=MOST_LINES)
     if position is not None and tail is not None:
         raise ArmError(400, "InvalidParameter", "`tail` and `position` exclude each other", target="tail")
     staging, is_whole, piece = call.parts.store.staging.group(run.staging_group), True, LogPart()
     if staging is not None:
         account = storage_account_of(call.parts.settings.staging, staging)
-        path = account.directory / LOGS / run.run_id / FILES[kind]
+        path = account.directory / LOGS / run.run_id / LOG_FILES[kind]
         if call.parts.shared is not None:
             is_whole = call.parts.shared.pull_log(staging.name, run.run_id)
         if tail is None:

@@ -12,7 +12,7 @@ from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.storage.storage_accounts import blob_endpoint
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.virtual_machine_images.template_body import run_output_body
-from vmkiln.azure_names import SUCCEEDED
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ArmError, InputError
 from vmkiln.fleet.image_builder import RUN, queued_run
 from vmkiln.provisioning.stored_template import template_of
@@ -28,7 +28,7 @@ TRIES = 5
 def run(call: Call) -> Answer:
     """POST run: queued at once, done later."""
     row = find(call)
-    if row.properties.get("provisioningState") != SUCCEEDED:
+    if row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
         template = template_of(row)

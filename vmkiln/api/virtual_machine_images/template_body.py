@@ -10,7 +10,7 @@ from typing import Any
 
 from vmkiln.api.protocol.revision import system_data, time_text
 from vmkiln.api.protocol.run_message import run_message
-from vmkiln.azure_names import TRIGGER_TYPE, TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE, TRIGGER
 from vmkiln.run_state import Phase, RunState
 from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
 
@@ -53,7 +53,7 @@ def template_body(
     return {
         "id": row.id,
         "name": row.name,
-        "type": TYPE,
+        "type": IMAGE_TEMPLATE,
         "location": row.location,
         "tags": dict(row.tags),
         "identity": identity_body(row.identity, principal),
@@ -88,7 +88,7 @@ def run_output_body(template_id: str, output: RunOutputRow) -> dict[str, Any]:
     return {
         "id": f"{template_id}/runOutputs/{output.name}",
         "name": output.name,
-        "type": f"{TYPE}/runOutputs",
+        "type": f"{IMAGE_TEMPLATE}/runOutputs",
         "properties": properties,
     }
 
@@ -99,7 +99,7 @@ def trigger_body(row: ResourceRow, status: tuple[str, str]) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
-        "type": TRIGGER_TYPE,
+        "type": TRIGGER,
         "properties": {
             **row.properties,
             "status": {"code": code, "message": message, "time": time_text(row.changed)},

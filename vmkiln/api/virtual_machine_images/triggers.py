@@ -13,7 +13,7 @@ from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.virtual_machine_images.image_templates import ONE, check_name, find
 from vmkiln.api.virtual_machine_images.template_body import trigger_body
-from vmkiln.azure_names import SUCCEEDED, TRIGGER_TYPE
+from vmkiln.azure_names import TRIGGER, ProvisioningState, same_location
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid, VmkilnError
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.watching import seen_now, status_of
@@ -27,7 +27,7 @@ SINCE = "2022-07-01"
 VERSIONS = tuple(version for version in API_VERSIONS if version >= SINCE)
 MOST_IN_REGION = 100
 ALL = f"{ONE}/triggers"
-TRIGGER = f"{ALL}/{{triggerName}}"
+ONE_TRIGGER = f"{ALL}/{{triggerName}}"
 KIND = "SourceImage"
 
 
@@ -46,7 +46,7 @@ def _find(call: Call, template: ResourceRow) -> ResourceRow:
 def list_triggers(call: Call) -> Answer:
     """GET the triggers of a template."""
     template = find(call)
-    rows = call.parts.store.resources.list(type=TRIGGER_TYPE, parent=template.key)
+    rows = call.parts.store.resources.list(type=TRIGGER, parent=template.key)
     status = status_of(call.parts.store, template)
     return Answer(200, {"value": [trigger_body(row, status) for row in rows]})
 
@@ -66,7 +66,7 @@ def put(call: Call) -> Answer:
     mistakes = list(_mistakes(call, template, kept))
     if mistakes:
         raise template_error(TemplateInvalid(mistakes), api_version=call.api_version, kind="Trigger")
-    if template.properties.get("provisioningState") != SUCCEEDED:
+    if template.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         message = f"the image template '{template.name}' is not provisioned: triggers need provisioningState Succeeded"
         raise ArmError(409, "OperationNotAllowed", message)
     store = call.parts.store
@@ -75,11 +75,11 @@ def put(call: Call) -> Answer:
     check_etag(call, existing)
     if existing is not None:
         return Answer(200, trigger_body(existing, status_of(store, template)), {"ETag": etag_of(existing)})
-    others = store.resources.list(type=TRIGGER_TYPE, parent=template.key)
+    others = store.resources.list(type=TRIGGER, parent=template.key)
     if others:
         message = f"the image template '{template.name}' has the trigger '{others[0].name}' of kind {KIND} already"
         raise ArmError(409, "Conflict", message)
-    in_region = store.resources.list(type=TRIGGER_TYPE, subscription_id=template.subscription_id)
+    in_region = store.resources.list(type=TRIGGER, subscription_id=template.subscription_id)
     if sum(row.location == template.location for row in in_region) >= MOST_IN_REGION:
         message = f"the subscription has {MOST_IN_REGION} triggers in {template.location} already"
         raise ArmError(409, "QuotaExceeded", message)
@@ -90,12 +90,12 @@ def put(call: Call) -> Answer:
     row = store.resources.put(
         ResourceRow(
             id=trigger_id,
-            type=TRIGGER_TYPE,
+            type=TRIGGER,
             name=call.names["triggerName"],
             subscription_id=template.subscription_id,
             resource_group=template.resource_group,
             location=template.location,
-            properties={"kind": KIND, "provisioningState": SUCCEEDED},
+            properties={"kind": KIND, "provisioningState": ProvisioningState.SUCCEEDED},
             state={"seen": seen},
             created_by=call.caller.name,
             changed_by=call.caller.name,
@@ -114,7 +114,7 @@ def _mistakes(call: Call, row: ResourceRow, template: ImageTemplate) -> Iterator
     elif properties["kind"].lower() != KIND.lower():
         yield Mistake("properties.kind", f"`{properties['kind'][:60]}` is not allowed here", f"allowed is {KIND}")
     location = call.body.get("location")
-    if isinstance(location, str) and location.replace(" ", "").lower() != row.location.replace(" ", "").lower():
+    if isinstance(location, str) and not same_location(location, row.location):
         yield Mistake("location", f"must be the image template's, {row.location}")
     source = template.properties.source
     definition = ""
@@ -140,7 +140,7 @@ def _mistakes(call: Call, row: ResourceRow, template: ImageTemplate) -> Iterator
 def delete(call: Call) -> Answer:
     """DELETE: done at once; 204 when there is none."""
     row = call.parts.store.resources.get(call.resource_id)  # also one whose template is gone
-    if row is None or row.type != TRIGGER_TYPE:
+    if row is None or row.type != TRIGGER:
         return Answer(204)
     check_etag(call, row)
     call.parts.store.resources.delete(row.id)
@@ -194,7 +194,7 @@ ROUTES = (
         api_versions=API_VERSIONS,
     ),
     Route("GET", ALL, "Triggers_ListByImageTemplate", Permission.READ, list_triggers, api_versions=VERSIONS),
-    Route("GET", TRIGGER, "Triggers_Get", Permission.READ, get, api_versions=VERSIONS),
-    Route("PUT", TRIGGER, "Triggers_CreateOrUpdate", Permission.WRITE, put, Body.JSON, VERSIONS),
-    Route("DELETE", TRIGGER, "Triggers_Delete", Permission.DELETE, delete, api_versions=VERSIONS),
+    Route("GET", ONE_TRIGGER, "Triggers_Get", Permission.READ, get, api_versions=VERSIONS),
+    Route("PUT", ONE_TRIGGER, "Triggers_CreateOrUpdate", Permission.WRITE, put, Body.JSON, VERSIONS),
+    Route("DELETE", ONE_TRIGGER, "Triggers_Delete", Permission.DELETE, delete, api_versions=VERSIONS),
 )

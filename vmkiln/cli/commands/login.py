@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.arm_client import ArmClient, of_this_machine, opened_client, remote_client
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
 from vmkiln.cli.interrupts import run_to_end
@@ -156,7 +157,7 @@ def rest(
     method: Annotated[str, typer.Argument(help="GET, HEAD, PUT, PATCH, POST or DELETE.")],
     path: Annotated[str, typer.Argument(help="The path from its first `/`, perhaps with a query.")],
     body: Annotated[Path | None, typer.Option(help="A file with the body (JSON); `-` reads stdin.")] = None,
-    api_version: Annotated[str, typer.Option(help="The api-version, unless the path has one.")] = "2025-10-01",
+    api_version: Annotated[str, typer.Option(help="The api-version, unless the path has one.")] = NEWEST_API_VERSION,
     context: Annotated[str, typer.Option(help="The context; the one in use when left out.")] = "",
 ) -> None:
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.cli.commands.build import print_summary
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
@@ -110,7 +111,7 @@ def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
     account = staging_resource_group.storage_account_of(
         settings.staging, staging_resource_group.find(store, group, with_deleted=True)
     )
-    return account.directory / LOGS / run_id / ("validation.log" if validation else "customization.log")
+    return account.directory / LOGS / run_id / (VALIDATION_LOG if validation else CUSTOMIZATION_LOG)
 
 
 def _print_from(path: Path, position: int, *, raw: bool) -> int:

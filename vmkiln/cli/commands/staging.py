@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.cli.commands.image import boot_disk
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.preparation import opened_store
-from vmkiln.run.cleaning_up import KEPT_DISK, VIRTUAL_MACHINES
+from vmkiln.run.cleaning_up import KEPT_DISK
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store
@@ -64,7 +65,7 @@ def show(
 
 
 def _is_temporary(resource: dict[str, Any]) -> bool:
-    return bool(resource["state"] != "deleted" and resource["type"] != staging_resource_group.STORAGE_ACCOUNT)
+    return bool(resource["state"] != "deleted" and resource["type"] != STORAGE_ACCOUNT)
 
 
 def _find(store: Store, group: str) -> StagingGroupRow:
@@ -97,7 +98,7 @@ def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
-        machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINES]
+        machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINE]
         kept = [item for item in machines if item.state == "exists"]
     disk = read_settings().staging / row.name / KEPT_DISK
     if not kept or not disk.exists():

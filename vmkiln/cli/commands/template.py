@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.arm_client import ArmClient, opened_client
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.interrupts import run_to_end
@@ -21,7 +22,6 @@ from vmkiln.cli.template_options import JsonOption, ParametersOption, TemplateAr
 from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
 from vmkiln.harmless_text import harmless
 
-API_VERSION = "2025-10-01"
 GROUPS_API_VERSION = "2024-03-01"
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 OLDEST_API_VERSION = "2020-02-14"
@@ -64,7 +64,7 @@ def _id(scope: str, group: str, name: str) -> str:
 
 
 async def _get(client: ArmClient, path: str) -> Any:
-    return (await client.request("GET", path, api_version=API_VERSION)).json()
+    return (await client.request("GET", path, api_version=NEWEST_API_VERSION)).json()
 
 
 @app.command()
@@ -84,7 +84,7 @@ def create(
         await _ensure_group(client, f"{scope}/resourceGroups/{group}", read.image_template.location)
         path = _id(scope, group, name)
         body = {key: value for key, value in read.resolved.items() if key in ENVELOPE}
-        version = read.api_version if read.api_version >= OLDEST_API_VERSION else API_VERSION
+        version = read.api_version if read.api_version >= OLDEST_API_VERSION else NEWEST_API_VERSION
         await client.finished(await client.request("PUT", path, api_version=version, body=body))
         return await _get(client, path)
 
@@ -151,7 +151,7 @@ def run(
         if no_wait and client.is_embedded:
             raise InputError("--no-wait needs a service", hint="`vmkiln serve`, or `vmkiln login URL`")
         path = _id(scope, group, name)
-        await client.request("POST", f"{path}/run", api_version=API_VERSION)
+        await client.request("POST", f"{path}/run", api_version=NEWEST_API_VERSION)
         started = await _last_run(client, path)
         if no_wait:
             return started
@@ -220,7 +220,7 @@ def cancel(
 
     async def work(client: ArmClient, scope: str) -> Any:
         path = _id(scope, group, name)
-        await client.request("POST", f"{path}/cancel", api_version=API_VERSION)
+        await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
         found = await _last_run(client, path)
         while found["properties"]["runState"] in GOING_ON:
             await asyncio.sleep(FOLLOW_SECONDS)
@@ -238,7 +238,7 @@ def delete(
 
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)
-        await client.request("DELETE", path, api_version=API_VERSION)
+        await client.request("DELETE", path, api_version=NEWEST_API_VERSION)
         state = "Deleting"
         while state == "Deleting":
             await asyncio.sleep(FOLLOW_SECONDS)
