@@ -13,6 +13,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
+│   └── OtherImageKind           the image definition is of another operating system or generation
 ├── SharedStorageFailed          the object store that hosts share refused, or is away
 │   └── ObjectMissing            it has no such object
 ├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
@@ -35,8 +36,9 @@ VmkilnError                      anything we report; carries an optional hint sa
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 
 class VmkilnError(Exception):
@@ -50,12 +52,30 @@ class VmkilnError(Exception):
         self.message = message
         self.hint = hint
 
+    def mask(self, mask: Callable[[str], str]) -> None:
+        """Take out of what it says whatever `mask` takes out.
+
+        In place, for a copy would leave the words in the error that it is chained to, which a traceback shows.
+        """
+        self.message, self.hint = mask(self.message), mask(self.hint) if self.hint else None
+        self.args = (self.message,)
+
 
 class InputError(VmkilnError):
     """What the user gave is wrong; nothing was started."""
 
     code = "BadInput"
     exit_code = 2
+
+
+class MistakeKind(Enum):
+    """What kind of mistake it is, for whoever tells it in other words than ours."""
+
+    VALUE = auto()
+    UNKNOWN_MEMBER = auto()
+    MISSING_MEMBER = auto()
+    CUSTOMIZER_OF_ANOTHER_SYSTEM = auto()
+    LOST_TARGET = auto()
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,17 @@ class Mistake:
     path: str
     message: str
     hint: str | None = None
+    kind: MistakeKind = field(default=MistakeKind.VALUE, kw_only=True)
+
+    @classmethod
+    def unknown(cls, path: str, hint: str | None = None) -> "Mistake":
+        """There is a member that nobody knows."""
+        return Mistake(path, "is not a known member", hint, kind=MistakeKind.UNKNOWN_MEMBER)
+
+    @classmethod
+    def missing(cls, path: str, hint: str | None = None) -> "Mistake":
+        """A member that has to be there is not."""
+        return Mistake(path, "is required", hint, kind=MistakeKind.MISSING_MEMBER)
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.message}"
@@ -137,9 +168,13 @@ class CommandFailed(VmkilnError):
 
 
 class DownloadFailed(VmkilnError):
-    """A URL could not be fetched or did not match its checksum."""
+    """A URL could not be fetched or did not match its checksum; `paths` are the places of a template that named it."""
 
     code = "DownloadFailed"
+
+    def __init__(self, message: str, *, hint: str | None = None, paths: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.paths = tuple(paths)
 
 
 class ImageUnsafe(VmkilnError):
@@ -158,6 +193,17 @@ class ImageConflict(VmkilnError):
     """A target image version exists already, or is of another kind."""
 
     code = "Conflict"
+
+
+class OtherImageKind(ImageConflict):
+    """An image does not fit an image definition, which is of another kind: operating system, generation."""
+
+    def __init__(self, definition: str, *, has: tuple[str, int], image: tuple[str, int]) -> None:
+        super().__init__(
+            f"the image definition {definition} is {has[0]} generation {has[1]}, "
+            f"but this image is {image[0]} generation {image[1]}",
+            hint="name an image definition of the source's kind, or make one",
+        )
 
 
 class SharedStorageFailed(VmkilnError):

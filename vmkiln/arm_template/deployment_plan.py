@@ -282,7 +282,7 @@ def _text(raw: Mapping[str, Any], name: str, scope: Scope, path: str, *, default
             return default
         if name in {"subscriptionId", "resourceGroup"}:
             return ""
-        raise TemplateInvalid([Mistake(where, "is required")])
+        raise TemplateInvalid([Mistake.missing(where)])
     found = evaluate_value(value, scope, where)
     if not isinstance(found, str) or (not found and not default):
         raise TemplateInvalid([Mistake(where, "must be a string that is not empty")])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.durable_file import reported
-from vmkiln.errors import ImageConflict, ImageNotFound
+from vmkiln.errors import ImageConflict, ImageNotFound, OtherImageKind
 from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow
@@ -125,10 +125,7 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
     if explicit and store.images.find(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
     if existing := of_another_kind(store, definition, os_type=os_type, generation=generation):
-        raise ImageConflict(
-            f"the image definition {definition} is {existing.os_type} generation {existing.generation}, "
-            f"but this image is {os_type} generation {generation}"
-        )
+        raise OtherImageKind(definition, has=(existing.os_type, existing.generation), image=(os_type, generation))
 
 
 def publish(store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget) -> Artifact:

@@ -54,7 +54,7 @@ async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -
             scripts, group.storage_account, local_files=NO_LOCAL_FILES, notice=lambda _text: None
         )
     except DownloadFailed as error:
-        is_validator = "properties.validate" in error.message and "properties.customize" not in error.message
+        is_validator = all(path.startswith("properties.validate") for path in error.paths)
         code = "NoValidatorScript" if is_validator else "NoCustomizerScript"
         raise Unfit(code, error.message, hint=error.hint) from error
     directory = group.storage_account.directory

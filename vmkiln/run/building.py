@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vmkiln.errors import ImageConflict, ImageNotFound, InputError
+from vmkiln.errors import ImageConflict, ImageNotFound, InputError, OtherImageKind
 from vmkiln.host.network import network_setup
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import held
@@ -142,13 +142,11 @@ def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSou
             name, _ = gallery.split_id(target.gallery_image_id)
             definition = gallery.of_another_kind(store, name, os_type=source.os_type, generation=source.generation)
             if definition is not None:
-                problems.append(
-                    f"properties.distribute[{index}].galleryImageId: the image definition is "
-                    f"{definition.os_type} generation {definition.generation}, but the source is "
-                    f"{source.os_type} generation {source.generation}"
-                )
+                has = (definition.os_type, definition.generation)
+                problem = OtherImageKind(name, has=has, image=(source.os_type, source.generation))
+                problems.append((f"properties.distribute[{index}].galleryImageId", problem))
     if problems:
-        raise ImageConflict("; ".join(problems), hint="name an image definition of the source's kind, or make one")
+        raise ImageConflict("; ".join(f"{path}: {problem}" for path, problem in problems), hint=problems[0][1].hint)
 
 
 async def resolve_source(

@@ -139,9 +139,7 @@ def _masked_event(event: RunEvent, mask: SecretMask) -> RunEvent:
 def _masked_error(error: BaseException, mask: SecretMask) -> BaseException:
     """The same error; what it says has no secrets any more."""
     if isinstance(error, VmkilnError):
-        error.message = mask(error.message)
-        error.hint = mask(error.hint) if error.hint else None
-        error.args = (error.message,)
+        error.mask(mask)
     return error
 
 

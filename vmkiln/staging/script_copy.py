@@ -75,7 +75,10 @@ async def copy_scripts(
     failures = [result for result in results if isinstance(result, DownloadFailed)]
     if failures:
         text = "\n".join(f"  {failure.message}" for failure in failures)
-        raise DownloadFailed(f"{len(failures)} of {len(scripts)} scripts and files could not be copied:\n{text}")
+        raise DownloadFailed(
+            f"{len(failures)} of {len(scripts)} scripts and files could not be copied:\n{text}",
+            paths=[path for failure in failures for path in failure.paths],
+        )
     copied: list[CopiedScript] = []
     for result in results:
         if isinstance(result, BaseException):
@@ -103,10 +106,12 @@ async def _copy(
         digest, size = await asyncio.to_thread(_copy_local, script, file, local_files)
     if script.sha256 and digest != script.sha256.lower():
         file.unlink(missing_ok=True)
-        raise DownloadFailed(
-            f"{script.path}: {_shown(script.uri)} has SHA-256 {digest}, but the template says {script.sha256}"
-        )
+        raise _failed(script, f"{_shown(script.uri)} has SHA-256 {digest}, but the template says {script.sha256}")
     return CopiedScript(script, file, digest, size)
+
+
+def _failed(script: Script, reason: str) -> DownloadFailed:
+    return DownloadFailed(f"{script.path}: {reason}", paths=[script.path])
 
 
 def _shown(uri: str) -> str:
@@ -137,7 +142,7 @@ async def _download(
             cause, is_final = f"larger than {MOST_BYTES} bytes", True
         if is_final or attempt == ATTEMPTS:
             tries = f" after {attempt} attempts" if attempt > 1 else ""
-            raise DownloadFailed(f"{script.path}: downloading {shown} failed{tries}: {cause}")
+            raise _failed(script, f"downloading {shown} failed{tries}: {cause}")
         notice(f"Downloading external file ({shown}) [attempt {attempt} of {ATTEMPTS}] failed: {cause}")
         await asyncio.sleep(pause)
         pause *= 2
@@ -175,22 +180,20 @@ def _carefully(path: str, flags: int) -> int:
 
 def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[str, int]:
     if not local_files.is_allowed:
-        raise DownloadFailed(
-            f"{script.path}: `{script.uri}` is a local file; add --allow-local-files to let this template read it"
-        )
+        raise _failed(script, f"`{script.uri}` is a local file; add --allow-local-files to let this template read it")
     parts = urlsplit(script.uri)
     source = (local_files.directory / unquote(parts.path)).resolve()
     if not source.is_relative_to(local_files.directory.resolve()):
-        raise DownloadFailed(f"{script.path}: `{script.uri}` lies outside the template's folder")
+        raise _failed(script, f"`{script.uri}` lies outside the template's folder")
     try:
         with open(source, "rb", opener=_carefully) as opened, private_file(file, "wb") as target:
             if not source.is_file():
-                raise DownloadFailed(f"{script.path}: `{script.uri}` is not a regular file")
+                raise _failed(script, f"`{script.uri}` is not a regular file")
             digest, size = hashlib.sha256(), 0
             while chunk := opened.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
                 target.write(chunk)
     except OSError as error:
-        raise DownloadFailed(f"{script.path}: reading `{script.uri}` failed: {error.strerror}") from error
+        raise _failed(script, f"reading `{script.uri}` failed: {error.strerror}") from error
     return digest.hexdigest(), size

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from vmkiln.errors import ImageConflict, RunTakenOver, VmkilnError
+from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnError
 from vmkiln.store.connections import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
@@ -57,10 +57,8 @@ class ImageTable:
                 insert = image_definitions.insert().values(key=key, definition_id=definition_id, **kind)
                 connection.execute(insert)
             elif (found["os_type"], found["generation"]) != (image.os_type, image.generation):
-                raise ImageConflict(
-                    f"the image definition {definition_id} is {found['os_type']} generation {found['generation']}, "
-                    f"but this image is {image.os_type} generation {image.generation}"
-                )
+                has = (found["os_type"], found["generation"])
+                raise OtherImageKind(definition_id, has=has, image=(image.os_type, image.generation))
             try:
                 connection.execute(images.insert().values(**values))
             except sa.exc.IntegrityError as error:

@@ -124,7 +124,7 @@ class _Walk:
         near = folded.get(written.lower()) or next(iter(difflib.get_close_matches(written, known, 1, 0.75)), None)
         if self.strict:
             hint = f"did you mean `{near}`?" if near else f"allowed are {', '.join(known) or 'none'}"
-            self.findings.mistakes.append(Mistake(where, "is not a known member", hint))
+            self.findings.mistakes.append(Mistake.unknown(where, hint))
         else:
             suffix = f"; did you mean `{near}`?" if near else ""
             self.findings.warnings.append(f"{where}: ignored, because no such member is known{suffix}")

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.azure_names import NEWEST_API_VERSION
-from vmkiln.errors import InputError, Mistake, TemplateInvalid
+from vmkiln.errors import InputError, Mistake, MistakeKind, TemplateInvalid
 from vmkiln.template.api_version import is_preview
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
@@ -65,9 +65,9 @@ def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
     if kind == "refused":
         return Mistake(path, context["message"], context["hint"] or None)
     if kind == "missing":
-        return Mistake(path, "is required")
+        return Mistake.missing(path)
     if kind == "union_tag_not_found":
-        return Mistake(member_path(path, context["discriminator"].strip("'")), "is required")
+        return Mistake.missing(member_path(path, context["discriminator"].strip("'")))
     if kind == "union_tag_invalid":
         where = member_path(path, context["discriminator"].strip("'"))
         return Mistake(where, f"`{context['tag']}` is not known", f"allowed are {context['expected_tags']}")
@@ -142,9 +142,13 @@ def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> 
         kind, destination = step.get("type"), step.get("destination")
         wanted = _os_of_step(step)
         if wanted and os_type and wanted is not os_type:
-            message = f"CustomizerNotSupportedForImage: Customizer {kind} is not supported on {os_type} images"
             article = "a Windows" if os_type is OsType.WINDOWS else "a Linux"
-            yield Mistake(member_path(path, "type"), message, f"{because} {article} image")
+            yield Mistake(
+                member_path(path, "type"),
+                f"Customizer {kind} is not supported on {os_type} images",
+                f"{because} {article} image",
+                kind=MistakeKind.CUSTOMIZER_OF_ANOTHER_SYSTEM,
+            )
         if kind == "File" and isinstance(destination, str) and destination:
             wrong = destination_mistake(destination, os_type)
             if wrong:

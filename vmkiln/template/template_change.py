@@ -6,7 +6,7 @@ Pure. Source: docs/reference/behaviour.md#updates; docs/reference/rest-api.md#ap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.errors import Mistake, MistakeKind, TemplateInvalid
 
 CHANGEABLE = {"distribute": "2023-07-01", "vmProfile": "2024-02-01"}
 REFUSED_LOSS = (
@@ -40,7 +40,7 @@ def changed_body(existing: Mapping[str, Any], change: Mapping[str, Any], *, api_
 def _mistakes(existing: Mapping[str, Any], change: Mapping[str, Any], api_version: str) -> Iterator[Mistake]:
     for name in change:
         if name not in {"tags", "identity", "properties"}:
-            yield Mistake(name, "is not a known member", "allowed are identity, properties, tags")
+            yield Mistake.unknown(name, "allowed are identity, properties, tags")
     identity, properties, tags = change.get("identity"), change.get("properties"), change.get("tags")
     if tags is not None and not isinstance(tags, dict):
         yield Mistake("tags", "must be an object")
@@ -60,7 +60,7 @@ def _mistakes(existing: Mapping[str, Any], change: Mapping[str, Any], api_versio
         if since is None or since > api_version:
             allowed = [known for known, first in CHANGEABLE.items() if first <= api_version]
             hint = f"an update may change {', '.join(allowed)}" if allowed else "only tags and identity may change"
-            yield Mistake(f"properties.{name}", "is not a known member", hint)
+            yield Mistake.unknown(f"properties.{name}", hint)
     if isinstance(properties.get("vmProfile", {}), dict) is False:
         yield Mistake("properties.vmProfile", "must be an object")
     if "distribute" in properties and "distribute" in CHANGEABLE:
@@ -75,7 +75,7 @@ def _lost_targets(existing: list[Mapping[str, Any]], targets: Any) -> Iterator[M
     for target in existing:
         name = str(target["runOutputName"])
         if name.lower() not in names:
-            yield Mistake("properties.distribute", REFUSED_LOSS.format(name))
+            yield Mistake("properties.distribute", REFUSED_LOSS.format(name), kind=MistakeKind.LOST_TARGET)
 
 
 def changed_identity(existing: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

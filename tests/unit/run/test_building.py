@@ -40,8 +40,8 @@ def test_every_image_definition_of_another_kind_is_named_and_the_others_are_not(
         with pytest.raises(ImageConflict) as refused:
             check_definitions(store, template, SOURCE)
     assert str(refused.value).split("; ") == [
-        "properties.distribute[2].galleryImageId: the image definition is Linux generation 1, "
-        "but the source is Linux generation 2",
-        "properties.distribute[4].galleryImageId: the image definition is Windows generation 2, "
-        "but the source is Linux generation 2",
+        f"properties.distribute[2].galleryImageId: the image definition {GALLERY}/old is Linux generation 1, "
+        "but this image is Linux generation 2",
+        f"properties.distribute[4].galleryImageId: the image definition {GALLERY}/other-os is Windows generation 2, "
+        "but this image is Linux generation 2",
     ]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from vmkiln.azure_names import CONTAINER_GROUP
 from vmkiln.errors import InputError
 from vmkiln.host.network.network_namespace import firewall, ip_batch
 from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule
 from vmkiln.staging.topology import (
-    DELEGATION,
     Placement,
     Topology,
     own_block,
@@ -33,7 +33,7 @@ BOTH = VirtualNetworkConfig.model_validate({"subnetId": BUILD, "containerInstanc
 def a_network(space: str = "10.1.0.0/16", *, build: Any = None, aci: Any = None) -> dict[str, UserVirtualNetwork]:
     """The network by its id; `build` and `aci` replace members of the subnets."""
     first = UserSubnet(BUILD, IPv4Network("10.1.0.0/24"), has_private_link_service_policies=False)
-    second = UserSubnet(ACI, IPv4Network("10.1.1.0/24"), delegations=(DELEGATION,))
+    second = UserSubnet(ACI, IPv4Network("10.1.1.0/24"), delegations=(CONTAINER_GROUP,))
     subnets = (replace(first, **(build or {})), replace(second, **(aci or {})))
     return {NETWORK.lower(): UserVirtualNetwork(NETWORK, (IPv4Network(space),), subnets)}
 

@@ -50,7 +50,7 @@ def network_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mistake]
     space = properties.get("addressSpace")
     given = space.get("addressPrefixes") if isinstance(space, dict) else None
     if not isinstance(given, list) or not given:
-        return [Mistake("properties.addressSpace.addressPrefixes", "is required", 'such as ["10.1.0.0/16"]')]
+        return [Mistake.missing("properties.addressSpace.addressPrefixes", 'such as ["10.1.0.0/16"]')]
     mistakes: list[Mistake] = []
     spaces = []
     for index, text in enumerate(given):

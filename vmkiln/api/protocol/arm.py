@@ -14,6 +14,8 @@ from vmkiln.errors import (
     ImageConflict,
     ImageNotFound,
     InputError,
+    Mistake,
+    MistakeKind,
     StorageFailed,
     StorageFull,
     TemplateInvalid,
@@ -21,7 +23,8 @@ from vmkiln.errors import (
 )
 
 log = logging.getLogger(__name__)
-VALIDATION_FAILED, NOT_SUPPORTED = "ValidationFailed", "CustomizerNotSupportedForImage"
+VALIDATION_FAILED = "ValidationFailed"
+CODES = {MistakeKind.CUSTOMIZER_OF_ANOTHER_SYSTEM: "CustomizerNotSupportedForImage"}
 RETRY_SECONDS = 30  # a full disk is looked at once a minute
 WRAPPED_SINCE = "2021-10-01"  # before it, Microsoft.VirtualMachineImages answered errors without the member `error`
 REVIEW = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields {} in the Image Builder Template."
@@ -75,20 +78,14 @@ def as_arm_error(error: Exception, *, request_id: str) -> ArmError:
 
 def template_error(error: TemplateInvalid, *, api_version: str = "", kind: str = "ImageTemplate") -> ArmError:
     """Every mistake of a template as one ValidationFailed error with details."""
-    texts = [
-        _mistake_text(mistake.path, str(mistake.message), mistake.hint, api_version, kind) for mistake in error.mistakes
-    ]
+    texts = [_mistake_text(mistake, api_version, kind) for mistake in error.mistakes]
     details = [
-        {"code": _mistake_code(str(mistake.message)), "message": text, "target": mistake.path}
+        {"code": CODES.get(mistake.kind, VALIDATION_FAILED), "message": text, "target": mistake.path}
         for text, mistake in zip(texts, error.mistakes, strict=True)
     ]
     codes = {detail["code"] for detail in details}
     code = codes.pop() if len(codes) == 1 else VALIDATION_FAILED
     return ArmError(400, code, "\n".join(texts), details=details)
-
-
-def _mistake_code(message: str) -> str:
-    return NOT_SUPPORTED if message.startswith(f"{NOT_SUPPORTED}: ") else VALIDATION_FAILED
 
 
 def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -> str:
@@ -100,21 +97,26 @@ def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -
     )
 
 
-def _mistake_text(path: str, message: str, hint: str | None, api_version: str, kind: str) -> str:
-    parent, _, name = path.rpartition(".")
+def _mistake_text(mistake: Mistake, api_version: str, kind: str) -> str:
+    """A mistake in Azure's words (docs/reference/image-builder.md, errors)."""
+    parent, _, name = mistake.path.rpartition(".")
     where = f"{kind}.{parent}" if parent else kind
-    more = f" ({hint})" if hint else ""
-    if message == "is not a known member":
-        version = f"v{api_version.replace('-', '_')}." if api_version else ""
-        return _unmarshalling(parent, name, more, version, kind)
-    if message == "is required":
-        return f"Validation failed: '{where}': Missing field {name}{more}. {REVIEW.format('required')}"
-    if message.startswith(f"{NOT_SUPPORTED}: "):
-        told = message.removeprefix(f"{NOT_SUPPORTED}: ")
-        return f"{told}. Check the customizers referenced in the Image Builder Template: '{where}'{more}."
-    if message.startswith("Distribute target with Runoutput name"):
-        return f"Validation failed: {message}"
-    return f"Validation failed: '{where}': Field '{name}' has a bad value: {message}{more}. {REQUIREMENTS}"
+    more = f" ({mistake.hint})" if mistake.hint else ""
+    match mistake.kind:
+        case MistakeKind.UNKNOWN_MEMBER:
+            version = f"v{api_version.replace('-', '_')}." if api_version else ""
+            return _unmarshalling(parent, name, more, version, kind)
+        case MistakeKind.MISSING_MEMBER:
+            return f"Validation failed: '{where}': Missing field {name}{more}. {REVIEW.format('required')}"
+        case MistakeKind.CUSTOMIZER_OF_ANOTHER_SYSTEM:
+            return (
+                f"{mistake.message}. Check the customizers referenced in the Image Builder Template: '{where}'{more}."
+            )
+        case MistakeKind.LOST_TARGET:
+            return f"Validation failed: {mistake.message}"
+        case MistakeKind.VALUE:
+            told = f"Field '{name}' has a bad value: {mistake.message}{more}. {REQUIREMENTS}"
+            return f"Validation failed: '{where}': {told}"
 
 
 def accepted_headers(url: str, *, location: str = "", retry_after_seconds: int = 1) -> Mapping[str, str]:

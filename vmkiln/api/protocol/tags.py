@@ -47,7 +47,7 @@ def location_mistakes(body: Mapping[str, Any]) -> list[Mistake]:
     """What is wrong with the `location` of a body."""
     location = body.get("location")
     if location is None:
-        return [Mistake("location", "is required")]
+        return [Mistake.missing("location")]
     if not isinstance(location, str) or not re.fullmatch(r"[A-Za-z0-9 _-]{1,60}", location):
         return [Mistake("location", "must be the name of a location, such as `local` or `westus2`")]
     return []

@@ -133,9 +133,9 @@ def checked(call: Call, body: dict[str, Any]) -> ImageTemplate:
     """The template in a body. Raises: `ArmError` with every mistake."""
     mistakes = []
     if is_strict(call.api_version):
-        mistakes = [Mistake(name, "is not a known member") for name in body if name.lower() not in ENVELOPE]
+        mistakes = [Mistake.unknown(name) for name in body if name.lower() not in ENVELOPE]
     if body.get("identity") is None:
-        mistakes.append(Mistake("identity", "is required", 'write {"type": "None"} for no identity'))
+        mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))
     try:
         template = check_image_template(body, api_version=call.api_version)
     except TemplateInvalid as error:

@@ -110,7 +110,7 @@ def put(call: Call) -> Answer:
 def _mistakes(call: Call, row: ResourceRow, template: ImageTemplate) -> Iterator[Mistake]:
     properties = call.body.get("properties")
     if not isinstance(properties, dict) or not isinstance(properties.get("kind"), str):
-        yield Mistake("properties.kind", "is required", f"allowed is {KIND}")
+        yield Mistake.missing("properties.kind", f"allowed is {KIND}")
     elif properties["kind"].lower() != KIND.lower():
         yield Mistake("properties.kind", f"`{properties['kind'][:60]}` is not allowed here", f"allowed is {KIND}")
     location = call.body.get("location")
