@@ -98,7 +98,7 @@ def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -
 
 
 def _mistake_text(mistake: Mistake, api_version: str, kind: str) -> str:
-    """A mistake in Azure's words (docs/reference/image-builder.md, errors)."""
+    """A mistake in Azure's words (docs/reference/rest-api.md#errors)."""
     parent, _, name = mistake.path.rpartition(".")
     where = f"{kind}.{parent}" if parent else kind
     more = f" ({mistake.hint})" if mistake.hint else ""
