@@ -34,6 +34,7 @@ def test_a_release_has_the_known_kinds_of_changes_in_order() -> None:
 def test_an_entry_is_short_and_ends_like_a_sentence() -> None:
     entries = [line.removeprefix("- ") for line in LINES if line.startswith("- ")]
     assert len(entries) > 50
+    assert len(set(entries)) == len(entries), "an entry stands there twice"
     assert [entry for entry in entries if len(entry.split()) > 40] == []
     assert [entry for entry in entries if not entry.endswith(".")] == []
 
