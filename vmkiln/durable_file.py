@@ -7,6 +7,7 @@ Source: fsync(2), rename(2).
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,32 +57,75 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write a file, whole or not at all, on disk when the call returns; what was there is replaced.
 
-    Raises: `StorageFailed` when it cannot be written, also because another process is just writing it.
+    Who writes the same file at the same time is waited for. Raises: `StorageFailed` when it cannot be written.
     """
-    with reported(f"writing {path}"):
-        _write_whole(path, content, mode)
+    with reported(f"writing {path}"), part_of(path, mode=mode) as descriptor:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
 
 
-def _write_whole(path: Path, content: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}{PART}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+@contextlib.contextmanager
+def part_of(path: Path, *, mode: int = 0o600) -> Iterator[int]:
+    """An empty file to write, that gets its name when the block ends well, whole and on disk; else it is deleted.
+
+    Its maker holds its lock, so whoever cleans up tells one that is being made from one whose maker died
+    (`remove_abandoned_part`). Another maker of the same file waits here.
+    """
+    part = path.with_name(f".{path.name}{PART}")
+    descriptor = _locked_part(part)
     try:
         try:
-            file = os.fdopen(descriptor, "wb")
+            os.ftruncate(descriptor, 0)  # what an earlier maker wrote who died
+            yield descriptor
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(descriptor)
+    sync(path.parent)
+
+
+def _locked_part(part: Path) -> int:
+    while True:
+        descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(part.stat(), os.fstat(descriptor)):
+                    return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        with file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+        os.close(descriptor)  # while it was waited for it got its name, or was deleted
+
+
+def is_part(path: Path) -> bool:
+    """Whether this is the name of a file that is still being made; pure."""
+    return path.name.startswith(".") and path.name.endswith(PART)
+
+
+def remove_abandoned_part(part: Path) -> bool:
+    """Delete what a maker left unfinished who died; false, and nothing done, while its maker lives."""
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(part.stat(), os.fstat(descriptor)):
+                part.unlink()
+                return True
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def storage_error(doing: str, error: OSError) -> StorageFailed:

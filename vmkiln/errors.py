@@ -32,6 +32,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   └── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
 ├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
+├── TaskEnded                    a part of the service ended that nobody asked to end (exit code 1)
 ├── RunCanceled                  the user cancelled the run (exit code 130)
 └── CleanUpFailed                something temporary could not be deleted; names each leftover
 """
@@ -326,6 +327,10 @@ class LeaseLost(VmkilnError):
 
     code = "LeaseLost"
     exit_code = 3
+
+
+class TaskEnded(VmkilnError):
+    """A part of the service ended that nobody asked to end, so the service ends too."""
 
 
 class RunCanceled(VmkilnError):

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, TaskEnded
 
 DEFAULT = "127.0.0.1:8443"
 KEEP_ALIVE_SECONDS = 75
@@ -136,6 +136,7 @@ async def serve(
         if ready.done():
             await on_ready()
         await asyncio.shield(serving)
+        raise TaskEnded("the listener came to an end, and nobody asked for that")
     finally:
         ready.cancel()
         server.should_exit = True

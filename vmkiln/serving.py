@@ -6,9 +6,11 @@ One service at a time works in a state directory; it holds a lock there.
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -24,10 +26,16 @@ from vmkiln.api.resources import deployments, resource_groups
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.durable_file import make_folder, write_whole
-from vmkiln.errors import InputError
-from vmkiln.fleet.attempt import Build
+from vmkiln.errors import InputError, VmkilnError
+from vmkiln.fleet.attempt import Build, HostWork
+from vmkiln.fleet.health import Health
 from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.fleet.hosting import Hosting
 from vmkiln.fleet.image_builder import WATCH_SECONDS, ImageBuilder
+from vmkiln.host.host_id import host_id
+from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.notify_socket import NotifySocket
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, prepared_host
 from vmkiln.private_folder import make_private
@@ -37,9 +45,13 @@ from vmkiln.run.workflow import execute
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
+from vmkiln.store.operation_table import RENEW_SECONDS
 from vmkiln.tracing import Export
 
 BACKGROUND_THREADS = 32
+COMMANDS_SECONDS = 30.0  # commands that answer in their own process are waited for
+LOOK_SECONDS = 0.1
+NO_SYSTEMD = NotifySocket()
 log = logging.getLogger(__name__)
 
 
@@ -60,26 +72,53 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
 def only_service(settings: Settings) -> Iterator[None]:
     """The lock of the one service of a state directory, which is made its owner's alone.
 
-    Raises: `InputError` when another holds it.
+    Commands that answer in their own process are waited for: they do not last. Raises: `InputError` when another holds
+    it.
     """
-    make_folder(settings.home)
-    path = settings.home / "service.lock"
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
-            ) from None
+    with _lock_file(settings) as descriptor:
+        if not _locked(descriptor, fcntl.LOCK_EX):
+            deadline = time.monotonic() + COMMANDS_SECONDS
+            while _locked(descriptor, fcntl.LOCK_SH) and time.monotonic() < deadline:
+                if _locked(descriptor, fcntl.LOCK_EX):
+                    break
+                time.sleep(LOOK_SECONDS)
+            else:
+                raise InputError(
+                    f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
+                )
         make_private(settings.home, log.warning, is_thorough=True)
         yield
+
+
+@contextlib.contextmanager
+def beside_commands(settings: Settings) -> Iterator[None]:
+    """The lock of a command that answers in its own process. Raises: `InputError` when a service works here."""
+    with _lock_file(settings) as descriptor:
+        if not _locked(descriptor, fcntl.LOCK_SH):
+            raise InputError(f"a service works in {settings.home}", hint="ask it, or end it")
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(settings: Settings) -> Iterator[int]:
+    make_folder(settings.home)
+    descriptor = os.open(settings.home / "service.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def background_threads() -> Callable[[Callable[[], None]], None]:
-    """Runs functions in threads of their own, some at once, the others after them.
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def background_threads(rounds: Rounds) -> Callable[[Callable[[], None]], None]:
+    """Runs functions in threads of their own, some at once, the others after them; what they raise is told and counted.
 
     The end of the service does not wait for them: what they leave undone is ended by the next start, and said so.
     """
@@ -88,7 +127,11 @@ def background_threads() -> Callable[[Callable[[], None]], None]:
     def submit(function: Callable[[], None]) -> None:
         def work() -> None:
             with room:
-                function()
+                try:
+                    function()
+                except Exception:
+                    log.exception("what was to be done after a request failed")
+                    rounds.count("background")
 
         threading.Thread(target=work, name="background", daemon=True).start()
 
@@ -108,11 +151,19 @@ async def running(
     identity: HostIdentity | None = None,
     isolation_level: Callable[[], Awaitable[str]] | None = None,
     shared: SharedStorage | None = None,
+    rounds: Rounds | None = None,
+    notify: NotifySocket = NO_SYSTEMD,
+    on_unasked: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled.
 
-    Raises: `InputError` when another live host has this one's name.
+    Everything it does is owned by the block: what ends unasked ends all of it, after `on_unasked` was called. With an
+    `identity` that is embedded it is a command's, and does only what that asks for.
+
+    Raises: `InputError` when another live host has this one's name; whatever ended a part of the service.
     """
+    rounds = rounds or Rounds()
+    identity = identity or HostIdentity()
     builder = ImageBuilder(
         settings,
         store,
@@ -123,33 +174,92 @@ async def running(
         identity=identity,
         isolation_level=isolation_level,
         shared=shared,
+        rounds=rounds,
     )
-    builder.take_up()
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
-    resource_groups.end_interrupted(store)
-    deployments.end_interrupted(store)
 
     def dispatch(method: str, path: str, **options: object) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-    parts = Parts(settings, store, access, builder, dispatch, background_threads(), issuer, ALL_ROUTES, shared=shared)
+    background = background_threads(rounds)
+    parts = Parts(
+        settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, shared=shared, rounds=rounds
+    )
+    async with _session(settings, store, is_alone=not identity.is_embedded):
+        if not identity.is_embedded:
+            builder.take_up()
+            await asyncio.to_thread(_end_interrupted, store)
+        async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
+            tasks.own("image builder", builder.serve())
+            look = functools.partial(_look_after_sessions, settings, store, is_embedded=identity.is_embedded)
+            rounds.own(tasks, "session", look, seconds=RENEW_SECONDS)
+            if not identity.is_embedded:
+                tasks.own("blob storage", _blobs(settings, store, rounds).serve())
+                if shared is not None:
+                    tasks.own("shared storage", shared.follow())
+            if notify.watchdog_seconds:
+                tasks.own("systemd watchdog", notify.watched(rounds, parts.health.problems))
+            await builder.at_work()
+            try:
+                yield with_portal(application(parts, dispatcher))
+            finally:
+                notify.tell(STOPPING="1")
+
+
+def _blobs(settings: Settings, store: Store, rounds: Rounds) -> BlobStorage:
     connection = settings.blob_connection_string
     external = external_service(connection) if connection else None
-    blobs = BlobStorage(settings, store, find_azurite(settings.azurite), external)
-    working = [asyncio.create_task(builder.serve()), asyncio.create_task(blobs.serve())]
-    if shared is not None:
-        working.append(asyncio.create_task(shared.follow()))
-    at_work = asyncio.create_task(builder.at_work())
+    return BlobStorage(settings, store, find_azurite(settings.azurite), external, rounds=rounds)
+
+
+@contextlib.asynccontextmanager
+async def _session(settings: Settings, store: Store, *, is_alone: bool) -> AsyncIterator[None]:
+    """Others know while the block lasts that what is begun here goes on."""
+    await asyncio.to_thread(store.sessions.begin, host_id=host_id(settings), is_alone=is_alone)
     try:
-        await asyncio.wait([working[0], at_work], return_when=asyncio.FIRST_COMPLETED)
-        if working[0].done():
-            working[0].result()  # why it cannot work, such as a name that another host has
-        yield with_portal(application(parts, dispatcher))
+        yield
     finally:
-        at_work.cancel()
-        for task in working:
-            task.cancel()
-        await asyncio.wait(working)
+        with contextlib.suppress(VmkilnError):  # its database may be away; then the lease runs out
+            await asyncio.to_thread(store.sessions.end)
+
+
+async def _look_after_sessions(settings: Settings, store: Store, *, is_embedded: bool) -> None:
+    """Tell that this session goes on, and end what the sessions began that do not any more."""
+    await asyncio.to_thread(store.sessions.renew, host_id=host_id(settings))
+    if not is_embedded:
+        await asyncio.to_thread(_end_interrupted, store)
+
+
+def _end_interrupted(store: Store) -> None:
+    going_on = store.sessions.going_on()
+    resource_groups.end_interrupted(store, going_on)
+    deployments.end_interrupted(store, going_on)
+
+
+async def take_runs(
+    settings: Settings,
+    store: Store,
+    work: HostWork,
+    identity: HostIdentity,
+    *,
+    rounds: Rounds | None = None,
+    notify: NotifySocket = NO_SYSTEMD,
+    on_unasked: Callable[[], None] = lambda: None,
+) -> None:
+    """What a worker does, until cancelled. Raises: as `running`."""
+    rounds = rounds or Rounds()
+    hosting = Hosting(settings, store, work, identity, rounds=rounds)
+    health = Health(settings, store, rounds)
+    async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
+        tasks.own("host", hosting.serve())
+        if notify.watchdog_seconds:
+            tasks.own("systemd watchdog", notify.watched(rounds, health.problems))
+        await hosting.is_at_work.wait()
+        notify.tell(READY="1", STATUS="well")
+        try:
+            await owned_tasks.for_ever()
+        finally:
+            notify.tell(STOPPING="1")
 
 
 def remember_endpoint(settings: Settings, url: str) -> Path:

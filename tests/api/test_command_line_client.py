@@ -244,6 +244,26 @@ def test_redirects_are_not_followed() -> None:
     assert hosts == ["here"]
 
 
+@pytest.mark.parametrize("end", [200, 204, 409])
+def test_an_answer_that_names_a_location_is_waited_for(end: int) -> None:
+    """As DELETE has it; the command said that it waits, and did not."""
+    states = [202, 202, end]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/x":
+            return httpx.Response(202, headers={"location": "https://here:1/result", "retry-after": "0"})
+        assert request.url.path == "/result"
+        body = {"error": {"code": "Broken", "message": "it broke"}} if states[0] == 409 else None
+        return httpx.Response(states.pop(0), json=body, headers={"retry-after": "0"})
+
+    if end == 409:
+        with pytest.raises(ArmError, match="it broke"):
+            asked(httpx.MockTransport(handler), "/x")
+    else:
+        assert asked(httpx.MockTransport(handler), "/x").status_code == end
+    assert states == []
+
+
 @pytest.mark.parametrize(("end", "is_good"), [("Succeeded", True), ("Failed", False), ("Canceled", False)])
 def test_operations_are_waited_for_and_their_failure_is_told(end: str, is_good: bool) -> None:
     states = ["InProgress", end]

@@ -17,6 +17,7 @@ from stub_build import stub_build
 from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.serving import background_threads, only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
@@ -38,7 +39,7 @@ def test_background_work_does_not_hold_up_the_end() -> None:
         started.set()
         release.wait(20)
 
-    background_threads()(work)
+    background_threads(Rounds())(work)
     assert started.wait(10)
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "background")
     release.set()
@@ -59,6 +60,7 @@ def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
         operation = store.operations.begin(
             "delete resource group", subscription_id="s", location="local", resource_id=place
         )
+    with opened(settings.database) as store:
 
         async def look() -> int:
             access = TestAccess({"owner": [("Owner", "/")]})

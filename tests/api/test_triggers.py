@@ -1,6 +1,8 @@
 """Triggers: a template runs when its source has a new version, and not again and again when that fails."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
+from vmkiln.api.virtual_machine_images import triggers
 from vmkiln.provisioning.watching import is_new
 from vmkiln.store.rows import ImageRow
 
@@ -175,3 +178,41 @@ def test_triggers_are_of_no_version_before_they_existed(service: Service) -> Non
 def test_the_provider_lists_its_operations(service: Service) -> None:
     found = service.get("/providers/Microsoft.VirtualMachineImages/operations").json()["value"]
     assert "Microsoft.VirtualMachineImages/imageTemplates/run/action" in [item["name"] for item in found]
+
+
+def test_two_triggers_that_are_put_at_once_are_one(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked before either is recorded."""
+    provisioned(live, TEMPLATE, template())
+    together = threading.Barrier(2, timeout=20)
+    seen_now = triggers.seen_now
+
+    def after_both_looked(*arguments: Any) -> Any:
+        together.wait()
+        return seen_now(*arguments)
+
+    monkeypatch.setattr(triggers, "seen_now", after_both_looked)
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(lambda name: live.put(f"{TEMPLATE}/triggers/{name}", KIND), ["one", "two"]))
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    [kept] = live.get(f"{TEMPLATE}/triggers").json()["value"]
+    [made] = [answer.json()["name"] for answer in answers if answer.status_code == 201]
+    assert kept["name"] == made
+
+
+def test_a_catalogue_that_cannot_be_read_stops_no_other_trigger(
+    live: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = live.parts.settings.catalogue
+    place.write_text(catalogue("1"))
+    source = {"type": "PlatformImage", "publisher": "Acme", "offer": "linux", "sku": "1", "version": "latest"}
+    other = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/aaa"
+    provisioned(live, other, a_template(source=source))
+    assert live.put(f"{other}/triggers/source", KIND).status_code == 201
+    provisioned(live, TEMPLATE, template())
+    assert live.put(TRIGGER, KIND).status_code == 201
+    place.write_bytes(b'[[image]]\npublisher = "Caf\xe9"\n')
+    wait_for(lambda: f"{place}: line 2 is not UTF-8 text" in caplog.text)
+    publish(live, "1.0.1")
+    assert ended_run(live, TEMPLATE)["runState"] == "Succeeded", "the template after it in the list is looked at"
+    place.write_text(catalogue("2"))
+    assert ended_run(live, other)["runState"] == "Succeeded", "and when it can be read again, all goes on"

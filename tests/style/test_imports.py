@@ -24,7 +24,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"arm_template", "host", "store"},
     {"settings_sources", "process_log"},
     {"settings"},
-    {"locks"},
+    {"lifetime", "locks"},
     {"azure_names", "durable_file", "harmless_text", "private_folder", "run_state", "secret_mask"},
     {"errors"},
 ]

@@ -8,7 +8,7 @@ from vmkiln.api.compute import compute_images
 from vmkiln.api.entra import directory, token_endpoint
 from vmkiln.api.managed_identity import managed_identities
 from vmkiln.api.network import security_rules, virtual_networks
-from vmkiln.api.protocol import metrics, openapi, operations
+from vmkiln.api.protocol import health, metrics, openapi, operations
 from vmkiln.api.protocol.route import Route
 from vmkiln.api.resources import deployments, providers, resource_groups, subscriptions
 from vmkiln.api.staging import staging_resources
@@ -36,5 +36,6 @@ ALL_ROUTES: tuple[Route, ...] = (
     *storage_accounts.ROUTES,
     *token_endpoint.ROUTES,
     *openapi.ROUTES,
+    *health.ROUTES,
     *metrics.ROUTES,
 )

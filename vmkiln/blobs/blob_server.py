@@ -9,7 +9,6 @@ Source: docs/reference/clients.md#blob-server (options, start-up, memory); Azuri
 
 import asyncio
 import contextlib
-import logging
 import shutil
 import socket
 from collections.abc import Callable, Mapping
@@ -19,8 +18,7 @@ from pathlib import Path
 from vmkiln.durable_file import write_whole
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
-
-logger = logging.getLogger(__name__)
+from vmkiln.lifetime.rounds import Rounds
 
 PROGRAM = "azurite-blob"
 LOOPBACK = "127.0.0.1"
@@ -124,25 +122,32 @@ def last_port(place: BlobPlace) -> int:
         return 0
 
 
-async def supervise(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> None:
-    """Keep the blob server up until cancelled.
+async def supervise(
+    azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None], *, rounds: Rounds | None = None
+) -> None:
+    """Keep the blob server up until cancelled; each of its lives is a round, and each end of one a failure.
 
     `on_change` gets its URL each time it is ready, and '' each time it has ended.
     """
     place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
-    while True:
-        began = loop.time()
-        try:
-            reason = await _live_once(azurite, place, on_change)
-        except (VmkilnError, OSError) as error:
-            reason = str(error)
-        finally:
-            on_change("")
-        logger.warning("the blob server ended and is started again in %g s: %s", pause, reason)
-        await asyncio.sleep(pause)
-        pause = next_pause(pause, lived_seconds=loop.time() - began)
+    with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:
+
+        def on_ready(url: str) -> None:
+            lives.goes_well()
+            on_change(url)
+
+        while True:
+            began = loop.time()
+            with lives.tried():
+                try:
+                    reason = await _live_once(azurite, place, on_ready)
+                finally:
+                    on_change("")
+                raise VmkilnError(f"the blob server ended and is started again in {pause:g} s: {reason}")
+            await asyncio.sleep(pause)
+            pause = next_pause(pause, lived_seconds=loop.time() - began)
 
 
 async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> str:

@@ -10,19 +10,20 @@ blobs and keys away. *Safe to repeat:* yes.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
 from vmkiln.blobs.account_keys import AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import Azurite, BlobPlace, supervise
-from vmkiln.blobs.blob_upload import Destination, StoppedError, Uploader, withdraw
-from vmkiln.errors import InputError, StorageFailed
+from vmkiln.blobs.blob_upload import Destination, Uploader, withdraw
+from vmkiln.errors import InputError
+from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount, account_name
@@ -55,40 +56,46 @@ def external_service(connection_string: str) -> BlobServiceClient:
 
 @dataclass
 class BlobStorage:
-    """The blobs, kept up to date while `serve` goes on; `is_up` says whether anything can be sent now."""
+    """The blobs, kept up to date while `serve` goes on."""
 
     settings: Settings
     store: Store
     azurite: Azurite | None
     external: BlobServiceClient | None = None
     look_seconds: float = LOOK_SECONDS
+    rounds: Rounds = field(default_factory=Rounds)
     _url: str = ""
-    _is_up: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     async def serve(self) -> None:
-        """Serve and send until cancelled; without a blob server there is nothing to do."""
+        """Serve and send until cancelled; without a blob server there is nothing to do meanwhile."""
         write_endpoint(self.settings.blob_endpoint, None)
         if self.external is not None:
             self._changed(BlobEndpoint(BlobService.EXTERNAL, str(self.external.url).rstrip("/")))
-            await self._together(self._send_logs(), self._send_the_rest())
+            await self._together()
         elif self.azurite is None:
             logger.info("Azurite is not installed, so logs are read over the service only (`vmkiln storage install`)")
+            await owned_tasks.for_ever()
         else:
             self.keys.ensure([])
-            server = supervise(self.azurite, BlobPlace(self.settings.blobs), self._server_changed)
-            await self._together(server, self._send_logs(), self._send_the_rest())
+            await self._together(self.azurite)
 
     @property
     def keys(self) -> AccountKeys:
         """The keys of the accounts."""
         return AccountKeys(BlobPlace(self.settings.blobs).keys)
 
-    async def _together(self, *work: Coroutine[None, None, None]) -> None:
+    async def _together(self, azurite: Azurite | None = None) -> None:
+        logs = _Passes(self, Uploader(is_for_logs=True, stop=self._stop), lambda: None)
+        rest = _Passes(self, Uploader(is_for_logs=False, stop=self._stop), self._withdraw_deleted)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for item in work:
-                    tasks.create_task(item)
+            async with owned_tasks.opened() as tasks:
+                if azurite is not None:
+                    place = BlobPlace(self.settings.blobs)
+                    tasks.own("blob server", supervise(azurite, place, self._server_changed, rounds=self.rounds))
+                self.rounds.own(tasks, "blob logs", logs.once, seconds=LOGS_SECONDS, is_needed=False)
+                self.rounds.own(tasks, "blobs", rest.once, seconds=LOGS_SECONDS, is_needed=False)
+                await owned_tasks.for_ever()
         finally:
             self._stop.set()
             self._changed(None)
@@ -99,7 +106,6 @@ class BlobStorage:
     def _changed(self, endpoint: BlobEndpoint | None) -> None:
         write_endpoint(self.settings.blob_endpoint, endpoint)
         self._url = endpoint.url if endpoint else ""
-        (self._is_up.set if endpoint else self._is_up.clear)()
 
     def destination(self, account: str) -> Destination:
         """Where an account's blobs go."""
@@ -108,53 +114,20 @@ class BlobStorage:
         credential = {"account_name": account, "account_key": self.keys.of(account)[0]}
         return Destination(BlobServiceClient(f"{self._url}/{account}", credential=credential, **FEW_RETRIES))
 
-    async def _send_logs(self) -> None:
-        await self._passes(Uploader(is_for_logs=True, stop=self._stop), lambda: None)
+    @property
+    def is_up(self) -> bool:
+        """Whether anything can be sent now."""
+        return bool(self._url)
 
-    async def _send_the_rest(self) -> None:
-        await self._passes(Uploader(is_for_logs=False, stop=self._stop), self._withdraw_deleted)
-
-    async def _passes(self, uploader: Uploader, look_around: Callable[[], None]) -> None:
-        """Send what is new, again and again: of all groups at first, then of new ones and those with runs.
-
-        A run may begin and end between two passes, so those that ended since the last one count too.
-        """
-        loop = asyncio.get_running_loop()
-        known: set[str] = set()
-        since = utc_now()
-        next_look, last_problem = 0.0, ""
-        while True:
-            await self._is_up.wait()
-            try:
-                began = utc_now()
-                groups = await asyncio.to_thread(self._groups_with_runs, since - RECENT)
-                if loop.time() >= next_look:
-                    names = await asyncio.to_thread(self._group_names)
-                    groups |= names - known
-                    await asyncio.to_thread(look_around)
-                await asyncio.to_thread(self._publish, uploader, groups)
-                if loop.time() >= next_look:
-                    known, next_look = names, loop.time() + self.look_seconds
-                since, last_problem = began, ""
-            except StoppedError:
-                return
-            except (AzureError, OSError, StorageFailed, ValueError) as error:
-                if str(error) != last_problem:
-                    logger.warning("blobs could not be sent, which is tried again: %s", error)
-                last_problem = str(error)
-                uploader.forget()
-                known, next_look = set(), 0.0
-            await asyncio.sleep(LOGS_SECONDS)
-
-    def _groups_with_runs(self, since: datetime) -> set[str]:
+    def groups_with_runs(self, since: datetime) -> set[str]:
         """The groups of the runs that go on, and of those that ended after a moment."""
         runs = [*self.store.runs.list(limit=None, states=GOING_ON), *self.store.runs.ended_since(since)]
         return {run.staging_group for run in runs if run.staging_group}
 
-    def _group_names(self) -> set[str]:
+    def group_names(self) -> set[str]:
         return {row.name for row in self.store.staging.list_groups()}
 
-    def _publish(self, uploader: Uploader, groups: Iterable[str]) -> None:
+    def publish(self, uploader: Uploader, groups: Iterable[str]) -> None:
         for group in sorted(groups):
             account = account_of(self.settings, group)
             if account.directory.is_dir():
@@ -164,7 +137,7 @@ class BlobStorage:
         """Take away what belonged to groups that are gone."""
         accounts = set(self.keys.all()) if self.external is None else self._external_accounts()
         # after the keys: who has keys had a group before
-        left = {account_name(name) for name in self._group_names()}
+        left = {account_name(name) for name in self.group_names()}
         for account in sorted(accounts - left):
             withdraw(self.destination(account))
             if self.external is None:
@@ -175,3 +148,44 @@ class BlobStorage:
         assert self.external is not None  # its only caller has looked
         ours = {account_name(row.name) for row in self.store.staging.list_groups(with_deleted=True)}
         return {container.name for container in self.external.list_containers()} & ours
+
+
+class _Passes:
+    """Sends what is new, pass by pass: of all groups at first, then of new ones and those with runs.
+
+    A run may begin and end between two passes, so those that ended since the last one count too.
+    """
+
+    def __init__(self, blobs: BlobStorage, uploader: Uploader, look_around: Callable[[], None]) -> None:
+        self._blobs = blobs
+        self._uploader = uploader
+        self._look_around = look_around
+        self._known: set[str] = set()
+        self._since = utc_now()
+        self._next_look = 0.0
+
+    async def once(self) -> None:
+        """One pass, when there is a server. After an error the next one sends everything that is missing."""
+        if not self._blobs.is_up:
+            return
+        try:
+            await self._pass()
+        except Exception:
+            self._uploader.forget()
+            self._known, self._next_look = set(), 0.0
+            raise
+
+    async def _pass(self) -> None:
+        loop, blobs = asyncio.get_running_loop(), self._blobs
+        began = utc_now()
+        groups = await asyncio.to_thread(blobs.groups_with_runs, self._since - RECENT)
+        is_looking = loop.time() >= self._next_look
+        names: set[str] = set()
+        if is_looking:
+            names = await asyncio.to_thread(blobs.group_names)
+            groups |= names - self._known
+            await asyncio.to_thread(self._look_around)
+        await asyncio.to_thread(blobs.publish, self._uploader, groups)
+        if is_looking:
+            self._known, self._next_look = names, loop.time() + blobs.look_seconds
+        self._since = began

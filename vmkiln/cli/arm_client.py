@@ -6,7 +6,8 @@ A token goes to the context's own address only, over TLS that is always verified
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +18,11 @@ from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.contexts import Context
 from vmkiln.cli.output import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
+from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.preparation import opened_store
-from vmkiln.serving import only_service, real_build, running
+from vmkiln.serving import beside_commands, only_service, real_build, running
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import shared_storage
 
 EMBEDDED = "https://localhost"
 AUDIENCE = "https://management.azure.com"  # what every service takes, under whatever name it is reached
@@ -41,9 +44,12 @@ class OperatorAccess:
 
 
 class ArmClient:
-    """Asks one service. `base` is its URL without a slash at its end."""
+    """Asks one service. `base` is its URL without a slash at its end; `has_host` whether anybody would run a run."""
 
-    def __init__(self, web: httpx.AsyncClient, base: str, token: str = "") -> None:
+    def __init__(
+        self, web: httpx.AsyncClient, base: str, token: str = "", *, has_host: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.has_host = has_host
         self._web = web
         self._base = base
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -81,7 +87,7 @@ class ArmClient:
         """
         url = first.headers.get("azure-asyncoperation", "")
         if not url:
-            return first
+            return await self._result(first)
         pause = first
         while True:
             await asyncio.sleep(seconds_of(pause.headers.get("retry-after", "1")))
@@ -93,6 +99,15 @@ class ArmClient:
                 error = pause.json().get("error") or {}
                 text = str(error.get("message") or f"the operation ended {status}")
                 raise ArmError(409, str(error.get("code") or status), text)
+
+    async def _result(self, first: httpx.Response) -> httpx.Response:
+        """What an answer of 202 leads to: its Location is asked until it answers otherwise."""
+        found, url = first, first.headers.get("location", "")
+        while found.status_code == httpx.codes.ACCEPTED and url:
+            await asyncio.sleep(seconds_of(found.headers.get("retry-after", "1")))
+            found = await self.request("GET", url)
+            url = found.headers.get("location", "") or url
+        return found
 
 
 def seconds_of(retry_after: str) -> float:
@@ -166,16 +181,21 @@ async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
 
 
 @contextlib.asynccontextmanager
-async def opened_client(settings: Settings, context: Context | None) -> AsyncIterator[ArmClient]:
+async def opened_client(
+    settings: Settings, context: Context | None, *, builds: bool = False
+) -> AsyncIterator[ArmClient]:
     """A client of the context's service.
 
     Without a context: of the service that serves this state directory, as its owner; when none does, of the same
-    application in this process, which cancels what still goes on when the block ends.
+    application in this process. That one is no host, and does nothing but what it is asked for here. With `builds` it
+    also carries out the run that it is asked for, where no other machine reaches its database, and cancels it when the
+    block ends.
     """
+    builds = builds and isinstance(settings.database_place, Path)
     async with contextlib.AsyncExitStack() as stack:
         if context is None:
             try:
-                stack.enter_context(only_service(settings))
+                stack.enter_context(only_service(settings) if builds else beside_commands(settings))
             except InputError:
                 context = of_this_machine(settings)
         if context is not None:
@@ -183,9 +203,11 @@ async def opened_client(settings: Settings, context: Context | None) -> AsyncIte
             return
         store = stack.enter_context(opened_store(settings, say))
         issuer = ensure_issuer(service_directory(settings.home))
-        build = real_build(settings, store)
-        served = running(settings, store, OperatorAccess(), issuer=issuer, build=build)
+        shared = shared_storage(settings, store)
+        build = real_build(settings, store, shared=shared)
+        here = HostIdentity(takes_runs=builds, is_embedded=True)
+        served = running(settings, store, OperatorAccess(), issuer=issuer, build=build, identity=here, shared=shared)
         application = await stack.enter_async_context(served)
         transport = httpx.ASGITransport(application)
         web = await stack.enter_async_context(httpx.AsyncClient(transport=transport, timeout=REQUEST_SECONDS))
-        yield ArmClient(web, EMBEDDED)
+        yield ArmClient(web, EMBEDDED, has_host=lambda: builds or bool(store.hosts.live()))

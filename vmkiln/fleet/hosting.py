@@ -25,6 +25,9 @@ from vmkiln.fleet.run_queue import fits, queue_of
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
 from vmkiln.host.host_id import host_id
+from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
 from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
@@ -35,10 +38,12 @@ from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
 FRONT = 50  # more waiting runs of a subscription than are given a place in one look
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 5.0
+SUCCESSIONS = 4  # looks after other hosts in the time a lease lasts
 JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
 BEGIN_SECONDS = 30.0
+READY_SECONDS = 60.0  # between two tries to make this machine ready
 log = logging.getLogger(__name__)
 
 
@@ -52,16 +57,19 @@ class _Seen:
     begun: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
-def _tell_failed(doing: str, error: Exception) -> None:
-    """Log what failed and is tried again; with where it was, when it is no error that we know of."""
-    known = isinstance(error, VmkilnError | OSError)
-    log.warning("%s failed, which is tried again: %s", doing, error, exc_info=None if known else error)
-
-
 class Hosting:
     """One host at work. `wake` and `cancel` may be called from any thread; `serve` runs until it is cancelled."""
 
-    def __init__(self, settings: Settings, store: Store, work: HostWork, identity: HostIdentity) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        work: HostWork,
+        identity: HostIdentity,
+        *,
+        rounds: Rounds | None = None,
+    ) -> None:
+        self._rounds = rounds or Rounds()
         self._settings = settings
         self._store = store
         self._work = work
@@ -72,6 +80,7 @@ class Hosting:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._builds: dict[str, asyncio.Task[None]] = {}
         self._open: set[tuple[str, int]] = set()
+        self._asked: set[str] = set()
         self._seen = _Seen()
         self._engine = contextlib.AsyncExitStack()
         self._engine_lock = asyncio.Lock()
@@ -82,12 +91,23 @@ class Hosting:
 
     def wake(self) -> None:
         """There may be something to do."""
-        self._call(self._wake.set)
+        self._call(self._woken)
+
+    def asked(self, run_id: str) -> None:
+        """A run that waits was asked for in this process."""
+        if self._identity.is_embedded:
+            self._asked.add(run_id)
+        self.wake()
 
     def cancel(self, run_id: str) -> None:
         """A run is to end Canceled, and the store says so; one that goes on elsewhere is left to its host."""
         self._call(self._cancel, run_id)
         self.wake()
+
+    def _woken(self) -> None:
+        """Look for runs that wait at once, and not only when it is time for that."""
+        self._seen.looked = float("-inf")
+        self._wake.set()
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         if self._loop is not None:
@@ -113,17 +133,30 @@ class Hosting:
                 stack.enter_context(self._lease().kept())
                 stack.push_async_callback(self._leave)
             self.is_at_work.set()
-            rounds = [self._rounds(), self._succession(), self._janitor(), self._find_isolation_level()]
-            tasks = [asyncio.create_task(work) for work in rounds]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                self._is_stopping = True
-                for task in [*tasks, *self._builds.values()]:
-                    if not task.cancelling():  # a second cancel would cut its clean-up short
-                        task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await self._all_settled()
+            stack.push_async_callback(self._all_settled)
+            async with owned_tasks.opened() as tasks:
+                self._begin_rounds(tasks)
+                try:
+                    await owned_tasks.for_ever()
+                finally:
+                    self._is_stopping = True
+                    for task in self._builds.values():
+                        if not task.cancelling():  # a second cancel would cut its clean-up short
+                            task.cancel()
+
+    def _begin_rounds(self, tasks: OwnedTasks) -> None:
+        rounds, each_lease = self._rounds, self._identity.lease_seconds / SUCCESSIONS
+        rounds.own(tasks, "runs", self._round, seconds=TICK_SECONDS, wake=self._wake, on_failure=self._make_room)
+        if self._identity.is_embedded:
+            return
+        rounds.own(tasks, "succession", self._succeed, seconds=min(LOOK_SECONDS, each_lease))
+        rounds.own(tasks, "janitor", self._clean_up, seconds=JANITOR_SECONDS, is_late_first=True, is_needed=False)
+        if self._work.isolation_level is not None and self._identity.takes_runs:
+            ready = rounds.until_good("host probe", self._find_isolation_level, seconds=READY_SECONDS, is_needed=False)
+            tasks.own("host probe", ready, may_end=True)
+
+    def _make_room(self) -> None:
+        reserve_file.thrown_off_when_low(self._settings.home)
 
     def _register(self) -> None:
         room = self._work.capacity()
@@ -150,6 +183,7 @@ class Hosting:
             renew=lambda: self._store.hosts.renew(self._boot, lease_seconds=seconds),
             on_lost=self._work.on_lost,
             is_alone=isinstance(self._settings.database_place, Path),
+            rounds=self._rounds,
         )
 
     async def _leave(self) -> None:
@@ -163,30 +197,13 @@ class Hosting:
             await asyncio.sleep(0.02)
 
     async def _find_isolation_level(self) -> None:
-        if self._work.isolation_level is None or not self._identity.takes_runs:
-            return
-        try:
-            level = await self._work.isolation_level()
-            await asyncio.to_thread(self._store.hosts.describe, self._boot, isolation_level=level)
-        except VmkilnError as error:
-            log.warning("this host is not ready to build: %s", error)
-        self._wake.set()
+        """Make this machine ready and tell what it can promise. Raises: `VmkilnError`; what is missing may come."""
+        assert self._work.isolation_level is not None  # its only caller has looked
+        level = await self._work.isolation_level()
+        await asyncio.to_thread(self._store.hosts.describe, self._boot, isolation_level=level)
+        self._woken()
 
     # rounds
-
-    async def _rounds(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                await self._round()
-            except Exception as error:
-                reserve_file.thrown_off_when_low(self._settings.home)
-                _tell_failed("looking for runs", error)
-                await asyncio.sleep(TICK_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
-                    await self._wake.wait()
-                    self._seen.looked = float("-inf")
 
     async def _round(self) -> None:
         for placed in await asyncio.to_thread(self._placed):
@@ -196,7 +213,7 @@ class Hosting:
         self._seen.looked = time.monotonic()
         reserve_file.thrown_off_when_low(self._settings.home)
         if await asyncio.to_thread(self._place):
-            self._wake.set()
+            self._woken()
 
     def _placed(self) -> list[PlacedRun]:
         return self._store.hosts.placed(boot=self._boot)
@@ -228,6 +245,8 @@ class Hosting:
         self._describe(here[self._boot])
         queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here)
         places = [place for place in queue if not place.reason]
+        if self._identity.is_embedded:
+            places = [place for place in places if place.run_id in self._asked and place.boot == self._boot]
         if not places:
             return 0
         runs = self._store.runs.by_id([place.run_id for place in places])
@@ -287,6 +306,9 @@ class Hosting:
             await asyncio.wait([task])
         finally:
             self._builds.pop(run_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # what the run came to is settled next; that this happened at all is a mistake of ours
+            log.error("the run %s could not be ended here", run_id, exc_info=error)
 
     async def _settle(self, run_id: str, attempt: int) -> None:
         """Give an attempt's room back; what could not record its end waits again."""
@@ -297,7 +319,7 @@ class Hosting:
                 raise
         self._open.discard((run_id, attempt))
         self._seen.begun.pop((run_id, attempt), None)
-        self._wake.set()
+        self._woken()
 
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs.by_id([run_id]).get(run_id)
@@ -314,36 +336,31 @@ class Hosting:
         if state:
             log.warning("the run %s was lost by its host: it is %s now", placed.run_id, state)
 
-    async def _succession(self) -> None:
+    async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
-        while True:
-            try:
-                for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._boot):
-                    log.warning("the host %s is given up for dead: its lease has run out", host.name)
-                for placed in await asyncio.to_thread(self._store.hosts.orphans):
-                    await (await self._durable()).fence(placed.run_id, placed.attempt)
-                    await asyncio.to_thread(self._take, placed)
-                    self._wake.set()
-            except Exception as error:
-                _tell_failed("looking after other hosts", error)
-            await asyncio.sleep(min(LOOK_SECONDS, self._identity.lease_seconds / 4))
+        for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._boot):
+            log.warning("the host %s is given up for dead: its lease has run out", host.name)
+        for placed in await asyncio.to_thread(self._store.hosts.orphans):
+            await (await self._durable()).fence(placed.run_id, placed.attempt)
+            await asyncio.to_thread(self._take, placed)
+            self._woken()
 
-    async def _janitor(self) -> None:
-        """Clean up after the dead, again and again: what their processes could not."""
-        while True:
-            await asyncio.sleep(JANITOR_SECONDS)
-            told: list[str] = []
-            try:
-                await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
-                left = await asyncio.to_thread(cleaning_up.remains, self._settings)
-                if self._work.shared is not None:
-                    await asyncio.to_thread(self._work.shared.reconcile)
-                reserve_file.kept(self._settings.home)
-                if self._attempts is not None:
-                    await self._attempts.forget()
-            except Exception as error:
-                _tell_failed("cleaning up", error)
-                left = 1
+    async def _clean_up(self) -> None:
+        """Clean up after the dead what their processes could not."""
+        told: list[str] = []
+        left = 1  # unless it is found otherwise
+        try:
+            await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
+            left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+            if self._work.shared is not None:
+                await asyncio.to_thread(self._work.shared.reconcile)
+            await asyncio.to_thread(reserve_file.kept, self._settings.home)
+            if self._attempts is not None:
+                await self._attempts.forget()
+        except Exception:
+            left = max(left, 1)
+            raise
+        finally:
             for text in told:
                 log.warning("%s", text)
             self.tally.looked(cleaned_up=len(told), leftovers=left)

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import functools
 import logging
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState
-from vmkiln.errors import StorageFailed, VmkilnError
+from vmkiln.errors import StorageFailed
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostWork
 from vmkiln.fleet.host_identity import HostIdentity
@@ -23,6 +24,9 @@ from vmkiln.fleet.run_queue import hosts_now, queue_of
 from vmkiln.fleet.run_trace import Span
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
+from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.provisioning import provisioning, watching
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room
@@ -79,29 +83,34 @@ class ImageBuilder:
         identity: HostIdentity | None = None,
         isolation_level: Callable[[], Awaitable[str]] | None = None,
         shared: SharedStorage | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
+        self.rounds = rounds or Rounds()
         self._settings = settings
         self._store = store
         self._shared = shared
         work = HostWork(build, capacity, isolation_level, on_trace, shared=shared)
-        self._host = Hosting(settings, store, work, identity or HostIdentity())
+        self._identity = identity or HostIdentity()
+        self._host = Hosting(settings, store, work, self._identity, rounds=self.rounds)
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._began = utc_now()
         self._counted: dict[str, datetime] = {}
+        self._counting = threading.Lock()
 
     @property
     def tally(self) -> Tally:
         """What has been seen since the start, on every host."""
-        since = max(self._began, utc_now() - RECENT)
-        for run in self._store.runs.ended_since(since):
-            if run.run_id not in self._counted and run.ended is not None:
-                self._counted[run.run_id] = run.ended
-                self._host.tally.count(run, self._store.runs.phases_of(run.run_id))
-        self._counted = {name: ended for name, ended in self._counted.items() if ended > since}
-        return self._host.tally
+        with self._counting:  # two who ask at once would count the same run twice
+            since = max(self._began, utc_now() - RECENT)
+            for run in self._store.runs.ended_since(since):
+                if run.run_id not in self._counted and run.ended is not None:
+                    self._counted[run.run_id] = run.ended
+                    self._host.tally.count(run, self._store.runs.phases_of(run.run_id))
+            self._counted = {name: ended for name, ended in self._counted.items() if ended > since}
+            return self._host.tally
 
     def queue(self) -> list[Place]:
         """The runs that wait for a host, each with its place and why it waits."""
@@ -116,9 +125,9 @@ class ImageBuilder:
         """An image template was recorded and is to be provisioned."""
         self._look()
 
-    def queued(self, run_id: str) -> None:  # noqa: ARG002 (the store has it)
+    def queued(self, run_id: str) -> None:
         """A run was recorded and waits."""
-        self._host.wake()
+        self._host.asked(run_id)
 
     def deleting(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
         """An image template, with its staging resource group, is to go."""
@@ -152,38 +161,51 @@ class ImageBuilder:
     async def serve(self) -> None:
         """Do what is to be done, until cancelled; runs that go on then are cleaned up, and start anew next time."""
         self._loop = asyncio.get_running_loop()
-        rounds = [asyncio.create_task(work) for work in (self._host.serve(), self._watch(), self._look_round())]
         try:
-            await asyncio.gather(*rounds)
+            async with owned_tasks.opened() as tasks:
+                if self._has_host:
+                    tasks.own("host", self._host.serve())
+                self._begin_rounds(tasks)
+                try:
+                    await owned_tasks.for_ever()
+                finally:
+                    for task in self._tasks.values():
+                        if not task.cancelling():  # a second cancel would cut its clean-up short
+                            task.cancel()
         finally:
-            tasks = [*self._tasks.values(), *rounds]
-            for task in tasks:
-                if not task.cancelling():  # a second cancel would cut its clean-up short
-                    task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _begin_rounds(self, tasks: OwnedTasks) -> None:
+        rounds, wake, each = self.rounds, self._wake, self._watch_seconds
+        rounds.own(tasks, "templates", self._take, seconds=LOOK_SECONDS, wake=wake, on_failure=self._make_room)
+        if not self._identity.is_embedded:
+            rounds.own(tasks, "sources", self._watch, seconds=each, is_late_first=True, is_needed=False)
+
+    @property
+    def _has_host(self) -> bool:
+        """Whether there is more to do here than to answer; a service without runs still looks after other hosts."""
+        return self._identity.takes_runs or not self._identity.is_embedded
 
     async def at_work(self) -> None:
         """Returns when this machine's host has its lease, or only serves."""
-        await self._host.is_at_work.wait()
-
-    async def _look_round(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                await self._take()
-            except StorageFailed as error:
-                self._storage_failed(error)
-                await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):  # wait_for may lose a cancel (Python before 3.12)
-                    await self._wake.wait()
+        if self._has_host:
+            await self._host.is_at_work.wait()
 
     async def _take(self) -> None:
-        for operation in await asyncio.to_thread(self._store.operations.open_ones):
+        for operation in await asyncio.to_thread(self._open_operations):
             if operation.kind == PROVISION:
                 self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
             elif operation.kind == DELETE:
                 self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
+
+    def _open_operations(self) -> list[OperationRow]:
+        """What this process was asked for, and, in a service, what others were and cannot do any more."""
+        own = self._store.sessions.own
+        found = self._store.operations.open_ones()
+        if any(operation.session != own for operation in found) and not self._identity.is_embedded:
+            going_on = self._store.sessions.going_on() - {own}
+            return [operation for operation in found if operation.session not in going_on]
+        return [operation for operation in found if operation.session == own]
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._tasks:
@@ -196,17 +218,20 @@ class ImageBuilder:
     def _ended(self, name: str) -> None:
         task = self._tasks.pop(name)
         error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._wake.set()
+            return
+        # the next look takes it up again; at once it would only fail again
+        self.rounds.count(name.partition(":")[0])
         if isinstance(error, StorageFailed):
-            self._storage_failed(error)
-            return  # the next look takes it up again; at once it would only fail again
-        if error:
-            log.error("%s failed", name, exc_info=error)
-        self._wake.set()
+            is_thrown_off = self._make_room()
+            log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
+        else:
+            log.error("%s failed, which is tried again", name, exc_info=error)
 
-    def _storage_failed(self, error: StorageFailed) -> None:
-        """Make what room there is, and go on: what could not be recorded is taken up again."""
-        is_thrown_off = reserve_file.thrown_off_when_low(self._settings.home)
-        log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
+    def _make_room(self) -> bool:
+        """Make what room there is: what could not be recorded is taken up again."""
+        return reserve_file.thrown_off_when_low(self._settings.home)
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)
@@ -224,12 +249,5 @@ class ImageBuilder:
         self._store.operations.end(operation.operation_id)
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._watch_seconds)
-            try:
-                started = await asyncio.to_thread(watching.look_at_sources, self._settings, self._store, queued_run)
-            except VmkilnError as error:
-                log.warning("watching the sources of image templates failed: %s", error)
-                continue
-            if started:
-                self._host.wake()
+        if await asyncio.to_thread(watching.look_at_sources, self._settings, self._store, queued_run):
+            self._host.wake()

@@ -11,7 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from vmkiln.lifetime.rounds import Round, Rounds
 
 log = logging.getLogger(__name__)
 
@@ -34,42 +36,60 @@ class Lease:
     on_lost: Lost
     is_alone: bool = False
     clock: Callable[[], float] = time.monotonic
+    rounds: Rounds = field(default_factory=Rounds)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Renew the lease until the block is left."""
         is_over = threading.Event()
         renewed = [self.clock()]
-        threads = [
-            threading.Thread(target=self._renew, args=(is_over, renewed), name="lease", daemon=True),
-            threading.Thread(target=self._watch, args=(is_over, renewed), name="lease-watch", daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            for thread in threads:
-                thread.join(END_SECONDS)
+        pause = self.seconds / RENEWALS
+        with self.rounds.going_on("lease", seconds=pause, patience_seconds=self.seconds) as round_:
+            threads = [
+                threading.Thread(target=self._guarded, args=(self._renew, is_over, renewed, round_), daemon=True),
+                threading.Thread(target=self._guarded, args=(self._watch, is_over, renewed, round_), daemon=True),
+            ]
+            for thread, name in zip(threads, ("lease", "lease-watch"), strict=True):
+                thread.name = name
+                thread.start()
+            try:
+                yield
+            finally:
+                is_over.set()
+                for thread in threads:
+                    thread.join(END_SECONDS)
 
-    def _renew(self, is_over: threading.Event, renewed: list[float]) -> None:
+    def _guarded(
+        self,
+        work: Callable[[threading.Event, list[float], Round], None],
+        is_over: threading.Event,
+        renewed: list[float],
+        round_: Round,
+    ) -> None:
+        """Do the work of a thread; a lease that nobody renews or watches any more is as good as lost."""
+        try:
+            work(is_over, renewed, round_)
+        except BaseException as error:
+            log.critical("a thread of the lease ended", exc_info=error)
+            self.on_lost(f"the lease is kept no more: {type(error).__name__}")
+
+    def _renew(self, is_over: threading.Event, renewed: list[float], round_: Round) -> None:
         pause = self.seconds / RENEWALS
         while not is_over.wait(pause):
             asked = self.clock()  # the lease lasts from when the database was asked, at the latest
-            try:
+            is_ours = True
+            with round_.tried():
                 is_ours = self.renew()
-            except Exception as error:
-                log.warning("the lease could not be renewed, which is tried again: %s", error)
-                pause = min(AGAIN_SECONDS, self.seconds / RENEWALS)
-                continue
             if not is_ours and not is_over.is_set():
                 self.on_lost("this host was given up for dead: its lease had run out")
                 return
+            if round_.is_failing:
+                pause = min(AGAIN_SECONDS, self.seconds / RENEWALS)
+                continue
             renewed[0] = asked
             pause = self.seconds / RENEWALS
 
-    def _watch(self, is_over: threading.Event, renewed: list[float]) -> None:
+    def _watch(self, is_over: threading.Event, renewed: list[float], _round: Round) -> None:
         most = self.seconds * WAIT_FRACTION
         while not is_over.wait(min(AGAIN_SECONDS, most / 4)):
             if not self.is_alone and self.clock() - renewed[0] > most:

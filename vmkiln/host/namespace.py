@@ -9,6 +9,7 @@ import base64
 import contextlib
 import getpass
 import json
+import logging
 import os
 import socket
 import sys
@@ -19,7 +20,9 @@ from typing import Any
 
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 
+log = logging.getLogger(__name__)
 START_SECONDS = 20
 LOST = "the supervisor of the run's namespaces ended"
 
@@ -90,6 +93,8 @@ class Namespace:
         try:
             while line := await self._reader.readline():
                 self._hear(json.loads(line))
+        except ValueError as error:
+            log.warning("the supervisor of a run's namespaces said what is no message: %s", error)
         finally:
             self._closed = True
             for answer in self._waiting.values():
@@ -144,9 +149,12 @@ class Namespace:
             raise NamespaceLost(LOST)
         self._next_id += 1
         number = self._next_id
+        line = json.dumps({"id": number, **request}).encode() + b"\n"
+        if len(line) > MOST_MESSAGE_BYTES:
+            raise VmkilnError(f"inside the run's namespaces: a message takes at most {MOST_MESSAGE_BYTES} bytes")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._writer.write(json.dumps({"id": number, **request}).encode() + b"\n")
+        self._writer.write(line)
         try:
             answer = await asyncio.shield(future)
         finally:
@@ -172,7 +180,7 @@ async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace
             process = await stack.enter_async_context(
                 command.start(arguments, stdin=None, stderr=None, pass_fds=[theirs.fileno()])
             )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=64 * 1024 * 1024)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MOST_MESSAGE_BYTES)
         stack.callback(writer.close)
         async with asyncio.timeout(START_SECONDS):
             if not await reader.readline():

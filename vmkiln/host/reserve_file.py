@@ -17,6 +17,7 @@ PART = "ballast.part"
 BALLAST_BYTES = 64 * 1024**2
 LOW_BYTES = 8 * 1024**2  # less than this, and a commit or a deletion may fail
 PLENTY_BYTES = 1024**3
+LITTLE_BYTES = 4 * BALLAST_BYTES  # what is still free when it was thrown off, and could not be taken on board again
 
 
 def kept(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
@@ -41,6 +42,18 @@ def thrown_off_when_low(home: Path) -> bool:
         if shutil.disk_usage(home).free < LOW_BYTES:
             return _thrown_off(home)
     return False
+
+
+def problem(home: Path) -> str:
+    """Why the disk has too little room for a service to go on; '' when it has enough."""
+    try:
+        free = shutil.disk_usage(home).free
+    except OSError:
+        return "cannot be looked at"
+    is_gone = not (home / NAME).exists()
+    if free < LOW_BYTES or (is_gone and free < LITTLE_BYTES):
+        return f"is full: {free // 1024**2} MiB are free{', and the reserve is gone' if is_gone else ''}"
+    return ""
 
 
 def _thrown_off(home: Path) -> bool:

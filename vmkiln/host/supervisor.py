@@ -35,6 +35,7 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 OUTPUT_TAIL_BYTES = 4096
+MOST_MESSAGE_BYTES = 16 * 1024**2  # of a line, in both directions: more than any rule set or listing has
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -91,7 +92,11 @@ class _Server:
         self._answers: set[asyncio.Task[None]] = set()
 
     def tell(self, message: dict[str, Any]) -> None:
-        self._writer.write(json.dumps(message).encode() + b"\n")
+        line = json.dumps(message).encode() + b"\n"
+        if len(line) > MOST_MESSAGE_BYTES:
+            error = f"what it wrote is more than a message takes, {MOST_MESSAGE_BYTES} bytes"
+            line = json.dumps({"id": message["id"], "error": error}).encode() + b"\n"
+        self._writer.write(line)
 
     def accept(self, request: dict[str, Any]) -> None:
         task = asyncio.create_task(self._answer(request))
@@ -129,6 +134,8 @@ class _Server:
                     answer["error"] = f"unknown request `{unknown}`"
         except (VmkilnError, OSError, KeyError) as error:
             answer["error"] = str(error)
+        except Exception as error:  # who asked waits for an answer, whatever it is
+            answer["error"] = repr(error)
         self.tell(answer)
 
     async def _keep(self, name: str, arguments: list[str], started: asyncio.Future[None]) -> None:
@@ -141,16 +148,16 @@ class _Server:
                     tail = (tail + chunk)[-OUTPUT_TAIL_BYTES:]
                 status = await process.wait()
         except (VmkilnError, OSError) as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-            return
+            if not started.done():
+                started.set_exception(error)
+                return
+            status, tail = -1, str(error).encode()  # whoever waits for its end is told that it cannot be seen
         self._running.pop(name, None)
         self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})
 
 
 async def _serve(control: socket.socket) -> None:
-    reader, writer = await asyncio.open_connection(sock=control, limit=16 * 1024 * 1024)
+    reader, writer = await asyncio.open_connection(sock=control, limit=MOST_MESSAGE_BYTES)
     server = _Server(writer)
     server.tell({"ready": True})
     while line := await reader.readline():

@@ -101,8 +101,19 @@ class Catalogue:
 
 def read_catalogue(user_file: Path) -> Catalogue:
     """The built-in catalogue with the user's additions. Raises: `InputError` naming every mistake in the user's."""
-    own = parse_catalogue(user_file.read_text(), name=str(user_file)) if user_file.exists() else []
+    own = parse_catalogue(_text_of(user_file), name=str(user_file)) if user_file.exists() else []
     return Catalogue({_key(entry): entry for entry in (*_built_in(), *own)})
+
+
+def _text_of(file: Path) -> str:
+    """Raises: `InputError` when it is no UTF-8 text, or cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{file}: line {line} is not UTF-8 text", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 @functools.cache

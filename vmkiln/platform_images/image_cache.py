@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vmkiln.durable_file import PART, make_folder, reported, sync, write_whole
+from vmkiln.durable_file import PART, make_folder, remove_abandoned_part, reported, sync, write_whole
 from vmkiln.errors import ImageUnsafe, StorageFailed
 from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
 from vmkiln.images.image_store import removed_on_error, seal, sha256_of
@@ -210,10 +210,8 @@ def remove_leftovers(directory: Path) -> list[Path]:
     found = [entry for entry in entries if not _lives(entry.name.rpartition("-")[2])]
     for entry in found:
         shutil.rmtree(entry, ignore_errors=True)
-    for part in sorted(directory.glob(f"*/.*{PART}")):
-        part.unlink(missing_ok=True)  # whoever is writing it now does without
-        found.append(part)
-    return found
+    parts = sorted(directory.glob(f"*/.*{PART}"))
+    return [*found, *(part for part in parts if remove_abandoned_part(part))]
 
 
 def _lives(process_id: str) -> bool:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from vmkiln.azure_names import TRIGGER, ProvisioningState
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import ImageNotFound
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image, recipe_of
 from vmkiln.provisioning.stored_template import template_of
-from vmkiln.provisioning.submitting import exact_version
+from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
@@ -71,31 +71,45 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
 
 
 def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[str]:
-    """Queue a run for each template whose source is new; gives the runs' ids."""
-    started = []
+    """Queue a run for each template whose source is new; gives the runs' ids.
+
+    Raises: what went wrong with one template, after the others were looked at.
+    """
+    started: list[str] = []
+    problem: Exception | None = None
     for trigger in store.resources.list(type=TRIGGER):
-        template_id = trigger.id.rsplit("/", 2)[0]
-        row = store.resources.get(template_id)
-        if row is None or row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
-            continue
         try:
-            now = seen_now(settings, store, template_of(row))
-        except VmkilnError:
-            continue  # the source is gone for now; what comes after it is new
-        seen: dict[str, Any] = trigger.state.get("seen") or {}
-        last = store.runs.of_template(row.key, limit=1)
-        last_built = str(last[0].facts.get("source_exact_version", "")) if last else ""
-        if not is_new(seen, now, last_built=last_built):
-            if now != seen:
-                _remember(store, trigger, now)
-            continue
-        if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
-            continue
-        run = queued(row, run_id=new_run_id(), reason=f"trigger {trigger.name}")
-        if store.runs.queue(run):
-            _remember(store, trigger, now)
-            started.append(run.run_id)
+            started += _look_at(settings, store, trigger, queued)
+        except Exception as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
     return started
+
+
+def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queued: Queued) -> list[str]:
+    """Queue a run when the source of this trigger's template is new; gives its id."""
+    row = store.resources.get(trigger.id.rsplit("/", 2)[0])
+    if row is None or row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
+        return []
+    try:
+        now = seen_now(settings, store, template_of(row))
+    except (ImageNotFound, Unfit):
+        return []  # the source is gone for now; what comes after it is new
+    seen: dict[str, Any] = trigger.state.get("seen") or {}
+    last = store.runs.of_template(row.key, limit=1)
+    last_built = str(last[0].facts.get("source_exact_version", "")) if last else ""
+    if not is_new(seen, now, last_built=last_built):
+        if now != seen:
+            _remember(store, trigger, now)
+        return []
+    if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
+        return []
+    run = queued(row, run_id=new_run_id(), reason=f"trigger {trigger.name}")
+    if not store.runs.queue(run):
+        return []
+    _remember(store, trigger, now)
+    return [run.run_id]
 
 
 def _remember(store: Store, trigger: ResourceRow, now: dict[str, str]) -> None:

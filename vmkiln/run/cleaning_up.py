@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
-from vmkiln.durable_file import make_folder, reported, sync
+from vmkiln.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.errors import VmkilnError
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
@@ -74,9 +74,16 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
 
 
 def _end_lost_vhds(settings: Settings, store: Store) -> None:
-    """Delete the VHDs that no record names: their run died between giving them their name and recording them."""
+    """Delete the VHDs that no record names: their run died between giving them their name and recording them.
+
+    One that is being fetched from another host has a record, and no name yet; its maker holds its lock.
+    """
     # in this order: what gets its name later is not looked at, and a run that is over has recorded what it made
-    vhds = sorted(settings.staging.glob(f"*/*/{VHDS}/*"))
+    found = sorted(settings.staging.glob(f"*/*/{VHDS}/*"))
+    vhds = [path for path in found if not is_part(path)]
+    for part in found:
+        if is_part(part):
+            remove_abandoned_part(part)
     if not vhds:
         return
     live = store.runs.by_id(run_directory.live_runs(settings.runs)).values()

@@ -282,7 +282,12 @@ def _end(
     code = getattr(error, "code", "InternalError") if error is not None else ""
     host.store.runs.end_phase(request.run_id)
     expected = [RunState.RUNNING, RunState.CANCELING]
-    host.store.runs.move(request.run_id, expected=expected, state=state, message=text, code=code)
+    if not host.store.runs.move(request.run_id, expected=expected, state=state, message=text, code=code):
+        # somebody else has moved it on meanwhile, and what is recorded is what counts
+        recorded = host.store.runs.find(request.run_id)
+        if recorded.ended is None:
+            raise RunTakenOver(f"the run is {recorded.state} again, by somebody else's doing")
+        state, text = RunState(recorded.state), recorded.message
     summary = summary_of(host.store, request.run_id)
     tell(RunEnded(state, text, summary))
     return summary

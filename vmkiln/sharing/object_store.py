@@ -26,6 +26,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, LocalStore, S3Store
 
+from vmkiln.durable_file import part_of
 from vmkiln.errors import ImageUnsafe, InputError, ObjectMissing, SharedStorageFailed
 
 BLOCK_BYTES = 8 * 1024**2
@@ -99,29 +100,18 @@ class ObjectStore:
         `SharedStorageFailed`.
         """
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = target.with_name(f".{target.name}{UNFINISHED}")
-        temporary.unlink(missing_ok=True)  # an earlier one's, who died
         hashed = hashlib.sha256()
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            try:
-                for block in self.blocks(key):
-                    hashed.update(block)
-                    for start in range(0, len(block), HOLE_BYTES):
-                        _write_sparse(descriptor, block[start : start + HOLE_BYTES])
-                os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with part_of(target, mode=mode) as descriptor:
+            for block in self.blocks(key):
+                hashed.update(block)
+                for start in range(0, len(block), HOLE_BYTES):
+                    _write_sparse(descriptor, block[start : start + HOLE_BYTES])
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
             if digest and hashed.hexdigest() != digest:
                 raise ImageUnsafe(
                     f"the object {key} in {self.name} is not what was put there",
                     hint="somebody or something changed it; delete the image and build it again",
                 )
-            temporary.rename(target)
-            _sync_folder(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """An object's content from its beginning, in blocks. Raises: `ObjectMissing`, `SharedStorageFailed`."""

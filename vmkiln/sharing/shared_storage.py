@@ -10,16 +10,19 @@ Without `VMKILN_OBJECT_STORE` there is nothing of this.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
 from vmkiln.host.network.network_rules import FILE_NAME
+from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import FollowedLog, log_of
@@ -43,11 +46,11 @@ DATABASE_MARK = "vmkiln-database"
 DATABASE_ID = "/vmkiln/sharedStorage"
 
 
-def shared_storage(settings: Settings, store: Store) -> "SharedStorage | None":
+def shared_storage(settings: Settings, store: Store, *, rounds: Rounds | None = None) -> "SharedStorage | None":
     """What the settings name; none when there is one host. Raises: `InputError` when it cannot be used."""
     if not settings.object_store:
         return None
-    return SharedStorage(settings, store, open_object_store(settings.object_store, os.environ))
+    return SharedStorage(settings, store, open_object_store(settings.object_store, os.environ), rounds=rounds)
 
 
 class SharedStorage:
@@ -56,7 +59,7 @@ class SharedStorage:
     Any thread and any process of a host may call any of them at any time.
     """
 
-    def __init__(self, settings: Settings, store: Store, objects: ObjectStore) -> None:
+    def __init__(self, settings: Settings, store: Store, objects: ObjectStore, *, rounds: Rounds | None = None) -> None:
         self.images = SharedImages(settings, store, objects)
         self._settings = settings
         self._store = store
@@ -65,6 +68,7 @@ class SharedStorage:
         self._unsent: dict[str, SentRun] = {}
         self._whole: dict[str, None] = {}  # ended runs whose logs are all here, the last ones
         self.look_seconds = LOOK_SECONDS
+        self.rounds = rounds or Rounds()
 
     # what a submission made
 
@@ -140,12 +144,12 @@ class SharedStorage:
         """
         sender = SentRun(self._settings, self._store, self._objects, run_id, attempt)
         await asyncio.to_thread(self._wait_for_pulls, run_id)
-        sending = asyncio.create_task(self._send_again_and_again(sender))
         try:
-            yield
+            async with owned_tasks.opened() as tasks:
+                send = functools.partial(asyncio.to_thread, sender.send)
+                self.rounds.own(tasks, "run log", send, seconds=LOGS_SECONDS, is_late_first=True, is_needed=False)
+                yield
         finally:
-            sending.cancel()
-            await asyncio.wait([sending])
             await asyncio.shield(asyncio.to_thread(self._send_last, sender))
 
     def _wait_for_pulls(self, run_id: str) -> None:
@@ -154,14 +158,6 @@ class SharedStorage:
         if run is not None and run.staging_group:
             with alone(self._settings, f"{STAGING}/{run.staging_group}"):
                 pass
-
-    async def _send_again_and_again(self, sender: SentRun) -> None:
-        while True:
-            await asyncio.sleep(LOGS_SECONDS)
-            try:
-                await asyncio.to_thread(sender.send)
-            except (VmkilnError, OSError) as error:
-                sender.warn(error)
 
     def _send_last(self, sender: SentRun) -> None:
         try:
@@ -173,23 +169,11 @@ class SharedStorage:
 
     async def follow(self) -> None:
         """Fetch what runs on other hosts write, until cancelled, so that it is read here as if it were made here."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._again_and_again(self._follow_logs, seconds=LOGS_SECONDS))
-            tasks.create_task(self._again_and_again(self._follow_the_rest, seconds=self.look_seconds))
-
-    async def _again_and_again(self, look: Callable[[set[str]], set[str]], *, seconds: float) -> None:
-        """Call `look` with what it returned the last time."""
-        seen: set[str] = set()
-        last_problem = ""
-        while True:
-            try:
-                seen = await asyncio.to_thread(look, seen)
-                last_problem = ""
-            except (VmkilnError, OSError) as error:
-                if str(error) != last_problem:
-                    log.warning("what other hosts wrote could not be fetched, which is tried again: %s", error)
-                last_problem = str(error)
-            await asyncio.sleep(seconds)
+        logs, rest = _repeated(self._follow_logs), _repeated(self._follow_the_rest)
+        async with owned_tasks.opened() as tasks:
+            self.rounds.own(tasks, "shared logs", logs, seconds=LOGS_SECONDS, is_needed=False)
+            self.rounds.own(tasks, "shared files", rest, seconds=self.look_seconds, is_needed=False)
+            await owned_tasks.for_ever()
 
     def _follow_logs(self, last: set[str]) -> set[str]:
         """The logs of runs that go on, and of those that went on the last time."""
@@ -335,6 +319,17 @@ class SharedStorage:
 def _same_time(file: Path, item: StoredObject) -> None:
     """Remember that a file is what the object is, for later processes too."""
     os.utime(file, (item.changed.timestamp(), item.changed.timestamp()))
+
+
+def _repeated(look: Callable[[set[str]], set[str]]) -> Callable[[], Awaitable[None]]:
+    """A function that calls `look` in a thread, each time with what it returned the last time it ended well."""
+    seen: set[str] = set()
+
+    async def once() -> None:
+        nonlocal seen
+        seen = await asyncio.to_thread(look, seen)
+
+    return once
 
 
 def _kind_of(relative: Path) -> str:

@@ -40,3 +40,10 @@ class Connections:
         """Make one change in a transaction of its own; returns how many rows it met."""
         with self.begin() as connection:
             return connection.execute(statement, values).rowcount
+
+
+def database_time(connection: Connection) -> float:
+    """The database's clock, in seconds since 1970, moving on inside a transaction."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
+    return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())

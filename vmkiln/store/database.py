@@ -5,6 +5,7 @@ The state of a run moves only from an expected state to another, so two processe
 """
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +21,12 @@ from vmkiln.store.connections import Connections
 from vmkiln.store.engine import fenced, make_engine
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.image_table import ImageTable
-from vmkiln.store.operation_table import OperationTable
+from vmkiln.store.operation_table import OperationTable, SessionTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceTable
 from vmkiln.store.run_table import RunTable
-from vmkiln.store.schema import prepare, settle
+from vmkiln.store.schema import check, prepare, settle
 from vmkiln.store.staging_table import StagingTable
 
 
@@ -37,10 +38,13 @@ def utc_now() -> datetime:
 class Store:
     """The tables of one database; one per process. `clock` gives the time in UTC.
 
-    `home` is the state directory: what is recorded of files in it is good on every host, and when it moves.
+    `home` is the state directory: what is recorded of files in it is good on every host, and when it moves. `session`
+    is what says whose work is whose, a new one when it is left out.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now, *, home: Path | None = None) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], datetime] = utc_now, *, home: Path | None = None, session: str = ""
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._home = home
@@ -49,7 +53,8 @@ class Store:
         self.images = ImageTable(connections, home=home)
         self.staging = StagingTable(connections)
         self.resources = ResourceTable(engine, clock)
-        self.operations = OperationTable(engine, clock)
+        self.sessions = SessionTable(engine, own=session or str(uuid.uuid4()))
+        self.operations = OperationTable(engine, clock, session=self.sessions.own)
         self.principals = PrincipalTable(engine, clock)
         self.queue = QueueTable(engine)
         self.hosts = HostTable(engine, clock)
@@ -60,7 +65,12 @@ class Store:
 
     def fenced(self, run_id: str, *, boot: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
-        return Store(fenced(self._engine, run_id, boot=boot), self._clock, home=self._home)
+        same = fenced(self._engine, run_id, boot=boot)
+        return Store(same, self._clock, home=self._home, session=self.sessions.own)
+
+    def ping(self) -> None:
+        """Read one row. Raises: `VmkilnError` when the database cannot be read."""
+        check(self._engine)
 
     def settle(self) -> None:
         """Make sure that a commit which failed stays undone. Raises: `StorageFailed` when that cannot be."""

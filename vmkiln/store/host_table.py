@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
 from vmkiln.settings import Settings
+from vmkiln.store.connections import database_time
 from vmkiln.store.engine import reading
 from vmkiln.store.frequent_statements import PLACED, PLACED_ON
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, attempt_of
@@ -38,7 +39,7 @@ class HostTable:
     def now(self) -> float:
         """The database's time, in seconds since 1970."""
         with self._reading.connect() as connection:
-            return _now(connection)
+            return database_time(connection)
 
     # leases
 
@@ -56,7 +57,7 @@ class HostTable:
         Raises: `InputError` when another live host has its name.
         """
         with self._engine.begin() as connection:
-            now = _now(connection)
+            now = database_time(connection)
             same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, _is_alive(now))
             if connection.execute(sa.select(hosts.c.boot).where(same_name)).first() is not None:
                 raise InputError(
@@ -76,7 +77,7 @@ class HostTable:
         """Make a host's lease last from now; false when it was given up for dead."""
         with self._engine.begin() as connection:
             mine = sa.and_(hosts.c.boot == boot, hosts.c.is_dead.is_(False))
-            values = {"lease_until": _now(connection) + lease_seconds}
+            values = {"lease_until": database_time(connection) + lease_seconds}
             return connection.execute(hosts.update().where(mine).values(**values)).rowcount == 1
 
     def describe(self, boot: str, **values: str | int) -> None:
@@ -94,10 +95,10 @@ class HostTable:
     def give_up(self, *, besides: str) -> list[HostRow]:
         """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them."""
         with self._reading.connect() as connection:
-            if not self._hosts(connection, _has_run_out(_now(connection), besides)):
+            if not self._hosts(connection, _has_run_out(database_time(connection), besides)):
                 return []
         with self._engine.begin() as connection:
-            lapsed = _has_run_out(_now(connection), besides)
+            lapsed = _has_run_out(database_time(connection), besides)
             found = self._hosts(connection, lapsed)
             connection.execute(hosts.update().where(lapsed).values(is_dead=True))
         return found
@@ -114,7 +115,7 @@ class HostTable:
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
         with self._reading.connect() as connection:
-            return self._hosts(connection, _is_alive(_now(connection)))
+            return self._hosts(connection, _is_alive(database_time(connection)))
 
     def all(self) -> list[HostRow]:
         """The newest boot of every host, dead ones too, by name."""
@@ -155,7 +156,7 @@ class HostTable:
         """
         taken = []
         with self._engine.begin() as connection:
-            now = _now(connection)
+            now = database_time(connection)
             alive = {row.boot: row for row in self._hosts(connection, _is_alive(now))}
             kept = [ReservationRow(**row) for row in connection.execute(sa.select(reservations)).mappings()]
             known = {row.run_id for row in kept}
@@ -223,13 +224,6 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
     )
     connection.execute(staging_resources.update().where(there).values(state="deleted", deleted=now))
     return str(values["state"])
-
-
-def _now(connection: Connection) -> float:
-    """The database's clock, in seconds since 1970, moving on inside a transaction."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
-    return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())
 
 
 def _is_alive(now: float) -> "sa.ColumnElement[bool]":

@@ -6,21 +6,25 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
+from vmkiln.store.connections import database_time
 from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
-from vmkiln.store.tables import operations
+from vmkiln.store.tables import operations, sessions
 
 IN_PROGRESS = "InProgress"
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = LEASE_SECONDS / 4
 
 
 class OperationTable:
-    """Queries and changes. `clock` gives the time in UTC."""
+    """Queries and changes. `clock` gives the time in UTC; what is begun here belongs to `session`."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], *, session: str) -> None:
         self._engine = engine
+        self._session = session
         self._reading = reading(engine)
         self._clock = clock
 
@@ -39,6 +43,7 @@ class OperationTable:
             error={},
             started=self._clock(),
             ended=None,
+            session=self._session,
         )
         with self._engine.begin() as connection:
             connection.execute(operations.insert().values(**vars(row)))
@@ -72,3 +77,52 @@ class OperationTable:
 
 def _row(found: dict[str, Any]) -> OperationRow:
     return OperationRow(**{**found, "started": aware(found["started"]), "ended": maybe_aware(found["ended"])})
+
+
+class SessionTable:
+    """Sessions: one row for each life of a process that answers requests, so that others know whose work goes on.
+
+    What takes longer than its request, such as a deployment, carries the session `own` of who does it. When that is
+    over, because its lease ran out or because its state directory has a newer one, the work was interrupted. Times are
+    the database's, so no two clocks are compared.
+    """
+
+    def __init__(self, engine: Engine, *, own: str) -> None:
+        self._engine = engine
+        self._reading = reading(engine)
+        self.own = own
+
+    def begin(self, *, host_id: str, is_alone: bool) -> None:
+        """Record that this session begins in a state directory (`host_id`).
+
+        `is_alone`: it has that directory for itself, so what began there before is over.
+        """
+        with self._engine.begin() as connection:
+            now = database_time(connection)
+            over = sessions.c.lease_until < now
+            if is_alone:
+                over = sa.or_(over, sessions.c.host_id == host_id)
+            connection.execute(sessions.delete().where(over))
+            self._insert(connection, host_id, now)
+
+    def renew(self, *, host_id: str) -> None:
+        """Make this session last from now, also when others took it for one that is over."""
+        with self._engine.begin() as connection:
+            now = database_time(connection)
+            connection.execute(sessions.delete().where(sessions.c.session == self.own))
+            self._insert(connection, host_id, now)
+
+    def end(self) -> None:
+        """Record that this session ends; what it has begun is nobody's any more."""
+        with self._engine.begin() as connection:
+            connection.execute(sessions.delete().where(sessions.c.session == self.own))
+
+    def going_on(self) -> frozenset[str]:
+        """The sessions that go on."""
+        with self._reading.connect() as connection:
+            lasts = sessions.c.lease_until >= database_time(connection)
+            return frozenset(connection.execute(sa.select(sessions.c.session).where(lasts)).scalars())
+
+    def _insert(self, connection: Connection, host_id: str, now: float) -> None:
+        values = {"session": self.own, "host_id": host_id, "lease_until": now + LEASE_SECONDS}
+        connection.execute(sessions.insert().values(**values))

@@ -14,6 +14,7 @@ from vmkiln.store.rows import ResourceRow
 from vmkiln.store.tables import resources
 
 OURS = ("key", "parent")
+Beside = Callable[..., list[ResourceRow]]  # lists resources by type, subscription, group or parent
 
 
 class ResourceTable:
@@ -34,6 +35,17 @@ class ResourceTable:
         with self._engine.begin() as connection:
             if _found(connection, row.id) is not None:
                 return None
+            return self._insert(connection, row)
+
+    def insert_beside(self, row: ResourceRow, check: Callable[["Beside"], None]) -> ResourceRow | None:
+        """Record a new resource after `check` has looked at what is there, in one transaction with it.
+
+        None (and nothing changed) when one of that id exists. What `check` raises leaves everything as it was.
+        """
+        with self._engine.begin() as connection:
+            if _found(connection, row.id) is not None:
+                return None
+            check(lambda **wanted: _listed(connection, **wanted))
             return self._insert(connection, row)
 
     def insert_many(self, rows: Sequence[ResourceRow]) -> None:
@@ -90,23 +102,9 @@ class ResourceTable:
 
         `after` and `limit` page: the id (lower case) of the last one seen, and how many at most.
         """
-        query = sa.select(resources).order_by(resources.c.key).limit(limit)
-        for column, value in (
-            (resources.c.type, type),
-            (resources.c.subscription_id, subscription_id),
-            (resources.c.resource_group, resource_group),
-            (resources.c.parent, parent),
-        ):
-            if value:
-                query = query.where(column == value.lower())
-        if scopes is not None:
-            groups = {scope.split("/")[4] for scope in scopes if scope.count("/") == 4}
-            within = sa.or_(resources.c.resource_group.in_(groups), resources.c.key.in_(scopes))
-            query = query.where(within)
-        if after:
-            query = query.where(resources.c.key > after)
+        wanted = {"type": type, "subscription_id": subscription_id, "resource_group": resource_group, "parent": parent}
         with self._reading.connect() as connection:
-            return [_row(found) for found in connection.execute(query).mappings()]
+            return _listed(connection, scopes=scopes, after=after, limit=limit, **wanted)
 
     def in_provisioning_state(self, type: str, states: Collection[str]) -> Sequence[ResourceRow]:  # noqa: A002
         """Resources of a type whose `provisioningState` is one of these."""
@@ -154,6 +152,26 @@ def _found(connection: Connection, resource_id: str) -> ResourceRow | None:
     query = sa.select(resources).where(resources.c.key == resource_id.lower())
     found = connection.execute(query).mappings().first()
     return None if found is None else _row(found)
+
+
+def _listed(
+    connection: Connection,
+    *,
+    scopes: Collection[str] | None = None,
+    after: str = "",
+    limit: int | None = None,
+    **wanted: str,
+) -> list[ResourceRow]:
+    query = sa.select(resources).order_by(resources.c.key).limit(limit)
+    for name, value in wanted.items():
+        if value:
+            query = query.where(resources.c[name] == value.lower())
+    if scopes is not None:
+        groups = {scope.split("/")[4] for scope in scopes if scope.count("/") == 4}
+        query = query.where(sa.or_(resources.c.resource_group.in_(groups), resources.c.key.in_(scopes)))
+    if after:
+        query = query.where(resources.c.key > after)
+    return [_row(found) for found in connection.execute(query).mappings()]
 
 
 def _row(found: Mapping[Any, Any]) -> ResourceRow:

@@ -217,7 +217,7 @@ class ResourceRow:
 class OperationRow:
     """An asynchronous operation: `status` is InProgress, Succeeded, Failed or Canceled; `error` has code and message.
 
-    An operation with a `run_id` lasts as long as that run.
+    An operation with a `run_id` lasts as long as that run. `session` is that of the process which does it.
     """
 
     operation_id: str
@@ -230,6 +230,7 @@ class OperationRow:
     error: Mapping[str, Any]
     started: datetime
     ended: datetime | None
+    session: str = ""
 
 
 @dataclass(frozen=True)

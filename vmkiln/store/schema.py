@@ -12,8 +12,8 @@ from vmkiln.errors import VmkilnError
 from vmkiln.store.engine import reading
 from vmkiln.store.tables import metadata
 
-HEAD = "0005"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+HEAD = "0006"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 VERSION_TABLE = "vmkiln_revision"
 FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2
 _revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
@@ -39,6 +39,13 @@ def prepare(engine: Engine, name: str) -> None:
         else:
             metadata.create_all(connection)
             _stamp(connection, HEAD)
+
+
+def check(engine: Engine) -> None:
+    """Read one row, which a database that is well has. Raises: `VmkilnError` when it cannot be read."""
+    with reading(engine).connect() as connection:
+        if connection.execute(sa.select(_revision.c.version_num)).first() is None:
+            raise VmkilnError("the database has no revision any more")
 
 
 def settle(engine: Engine) -> None:

@@ -161,6 +161,14 @@ operations = sa.Table(
     sa.Column("error", sa.JSON, nullable=False),
     sa.Column("started", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended", sa.DateTime(timezone=True)),
+    sa.Column("session", sa.String(36), nullable=False, default="", server_default=""),
+)
+sessions = sa.Table(
+    "vmkiln_session",
+    metadata,
+    sa.Column("session", sa.String(36), primary_key=True),
+    sa.Column("host_id", sa.String(36), nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False),
 )
 principals = sa.Table(
     "vmkiln_principal",

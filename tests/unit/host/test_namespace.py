@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from vmkiln.errors import NamespaceLost
+from vmkiln.errors import NamespaceLost, VmkilnError
+from vmkiln.host import supervisor
 from vmkiln.host.namespace import LOST, Ended, IdRange, Namespace, id_map_arguments, subordinate_range
+from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,40 @@ async def test_whoever_waits_is_told_when_the_supervisor_is_lost(last_word: byte
         assert namespace.is_lost
         with pytest.raises(NamespaceLost):
             await namespace.run(["true"])
+
+
+async def test_a_message_that_is_too_large_is_refused_and_loses_nothing() -> None:
+    async with a_supervisor() as (namespace, asked, answers):
+        with pytest.raises(VmkilnError, match="at most"):
+            await namespace.run(["tee"], stdin=bytes(MOST_MESSAGE_BYTES))
+        next_one = asyncio.create_task(namespace.run(["true"]))
+        answers.write(answered(await asked.readline()))
+        assert (await next_one).exit_status == 0
+
+
+async def test_the_largest_message_goes_both_ways() -> None:
+    """Whoever asked used to lose the whole namespace, or to wait for ever."""
+    ours, theirs = socket.socketpair()
+    heard, telling = await asyncio.open_connection(sock=theirs, limit=MOST_MESSAGE_BYTES)
+    server = supervisor._Server(telling)
+
+    async def serve() -> None:
+        while line := await heard.readline():
+            server.accept(json.loads(line))
+
+    serving = asyncio.create_task(serve())
+    reader, writer = await asyncio.open_connection(sock=ours, limit=MOST_MESSAGE_BYTES)
+    namespace = Namespace(1, reader, writer)
+    listening = asyncio.create_task(namespace.listen())
+    async with asyncio.timeout(30):
+        large = bytes(MOST_MESSAGE_BYTES * 5 // 8)
+        assert len((await namespace.run(["cat"], stdin=large)).stdout) == len(large)
+        with pytest.raises(VmkilnError, match="more than a message takes"):
+            await namespace.run(["head", "-c", str(MOST_MESSAGE_BYTES), "/dev/zero"])
+        with pytest.raises(VmkilnError, match="TypeError"):
+            await namespace._ask(do="run", arguments=None, stdin="", timeout_seconds=1)
+        assert (await namespace.run(["true"])).exit_status == 0
+    listening.cancel()
+    writer.close()
+    await asyncio.wait([serving, listening])
+    telling.close()

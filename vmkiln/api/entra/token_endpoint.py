@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
-from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
 
@@ -166,11 +165,6 @@ def tenants(call: Call) -> Answer:
     return Answer(200, {"value": [value]})
 
 
-def health(call: Call) -> Answer:
-    """GET /healthz: the service answers, and its database too."""
-    return Answer(200, {"status": "ok", "time": time_text(call.parts.now())})
-
-
 def _public(method: str, path: str, operation: str, handler: Any, body: Body = Body.NONE) -> Route:
     return Route(method, path, operation, Permission.NONE, handler, body, needs_api_version=False)
 
@@ -178,7 +172,6 @@ def _public(method: str, path: str, operation: str, handler: Any, body: Body = B
 ROUTES = (
     _public("GET", "/metadata/endpoints", "Metadata_ListEndpoints", metadata),
     _public("GET", "/vmkiln/aliases.json", "Metadata_ListImageAliases", image_aliases),
-    _public("GET", "/healthz", "Health_Get", health),
     _public("GET", "/{tenant}/.well-known/openid-configuration", "OpenId_Get", openid_configuration),
     _public("GET", "/{tenant}/v2.0/.well-known/openid-configuration", "OpenIdV2_Get", openid_configuration),
     _public("GET", "/{tenant}/discovery/keys", "OpenId_Keys", keys),

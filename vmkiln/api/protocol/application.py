@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.api.protocol.arm import error_answer
 from vmkiln.api.protocol.dispatcher import Dispatcher, Request
+from vmkiln.api.protocol.health import LIVENESS
 from vmkiln.api.protocol.reading import MOST_BODY_BYTES
 from vmkiln.api.protocol.route import Answer, FileBody, Parts
 from vmkiln.errors import ArmError
@@ -52,7 +53,10 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
                 content=content,
                 base_url=_base_url(web, headers),
             )
-            found = await run_in_threadpool(dispatcher.answer, parts, request)
+            if scope["path"] == LIVENESS:  # answered also when every thread waits for something
+                found = dispatcher.answer(parts, request)
+            else:
+                found = await run_in_threadpool(dispatcher.answer, parts, request)
         await _response(found)(scope, receive, send)
 
     return answer

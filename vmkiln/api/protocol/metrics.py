@@ -54,6 +54,19 @@ class _Collector:
         yield phases
         yield CounterMetricFamily("vmkiln_cleaned_up", "Dead runs that were cleaned up after.", value=tally.cleaned_up)
         yield GaugeMetricFamily("vmkiln_leftovers", "Things that could not be deleted; 0 is well.", tally.leftovers)
+        yield from self._rounds()
+
+    def _rounds(self) -> Iterator[Metric]:
+        rounds = self._parts.rounds
+        text = "Rounds that failed since the start: what the service does again and again."
+        failures = CounterMetricFamily("vmkiln_round_failures", text, labels=["round"])
+        for name, count in rounds.failures().items():
+            failures.add_metric([name], count)
+        yield failures
+        age = GaugeMetricFamily("vmkiln_round_age_seconds", "How long ago a round last ended well.", labels=["round"])
+        for state in rounds.states():
+            age.add_metric([state.name], state.good_ago)
+        yield age
 
     def _room(self) -> Iterator[Metric]:
         capacity, promised = self._parts.work.room()

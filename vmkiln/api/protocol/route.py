@@ -3,6 +3,7 @@
 Handlers are plain functions from a call to an answer, run in threads; they raise `ArmError` for what is refused.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,9 @@ from vmkiln.api.identity.caller import Access, Caller, Permission, Rights
 from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.fleet.admission import Place
+from vmkiln.fleet.health import Health
 from vmkiln.fleet.tally import Tally
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run.room import Room
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
@@ -93,7 +96,7 @@ class Dispatch(Protocol):
 class Parts:
     """What handlers work with. `background` runs a function in a thread of its own, after the answer.
 
-    `shared` is what the hosts of a fleet share.
+    `shared` is what the hosts of a fleet share; `rounds` is what the process does again and again.
     """
 
     settings: Settings
@@ -106,6 +109,12 @@ class Parts:
     routes: Sequence["Route"]
     failures: Failures = field(default_factory=Failures)
     shared: SharedStorage | None = None
+    rounds: Rounds = field(default_factory=Rounds)
+
+    @functools.cached_property
+    def health(self) -> Health:
+        """Whether the service is well."""
+        return Health(self.settings, self.store, self.rounds)
 
     def now(self) -> datetime:
         """The time now (UTC)."""

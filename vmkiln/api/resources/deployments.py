@@ -3,10 +3,11 @@
 The template's text is not kept: it may hold secrets. Source: the ARM reference of deployments; az's requests.
 """
 
+import functools
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,7 @@ SUBSCRIPTION = "/subscriptions/{subscriptionId}"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
 NAME = re.compile(r"[-\w._()]{1,64}")
 TERMINAL = {"Succeeded", "Failed", "Canceled"}
+RUNNING = "Running"
 
 
 def duration_text(started: datetime, ended: datetime) -> str:
@@ -78,7 +80,8 @@ def what_if(call: Call) -> Answer:
 def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
     def is_cancelled() -> bool:
         row = call.parts.store.resources.get(deployment_id) if deployment_id else None
-        return row is not None and bool(row.state.get("cancel"))
+        # also when another service took this one for dead and said so
+        return row is not None and (bool(row.state.get("cancel")) or row.properties["provisioningState"] in TERMINAL)
 
     return Tools(call.parts.dispatch, call.caller, call.parts.now, record, is_cancelled, call.base_url)
 
@@ -99,7 +102,7 @@ def put(call: Call) -> Answer:
     started = call.parts.now()
     properties = {
         **known_properties(call, plan, plan.planned()),
-        "provisioningState": "Running",
+        "provisioningState": RUNNING,
         "timestamp": time_text(started),
         "duration": "PT0S",
     }
@@ -112,7 +115,7 @@ def put(call: Call) -> Answer:
             resource_group=call.names.get("resourceGroupName", ""),
             location=location,
             properties=properties,
-            state={"operation_id": operation_id, "operations": []},
+            state={"operation_id": operation_id, "operations": [], "session": call.parts.store.sessions.own},
             created_by=call.caller.name,
             changed_by=call.caller.name,
         )
@@ -150,9 +153,14 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
         properties = {"provisioningState": state, "error": error_body(problem)["error"]}
     ended = call.parts.now()
     times = {"timestamp": time_text(ended), "duration": duration_text(started, ended)}
-    store.resources.change(
-        deployment_id, lambda row: replace(row, properties={**row.properties, **properties, **times})
-    )
+    store.resources.change(deployment_id, functools.partial(_ended, properties={**properties, **times}))
+
+
+def _ended(row: ResourceRow, *, properties: Mapping[str, Any]) -> ResourceRow:
+    """A deployment that ended, unless it has ended before; pure."""
+    if row.properties.get("provisioningState") in TERMINAL:
+        return row
+    return replace(row, properties={**row.properties, **properties})
 
 
 def _delete_others(call: Call, plan: DeploymentPlan) -> None:
@@ -255,16 +263,16 @@ def delete(call: Call) -> Answer:
     return Answer(204)
 
 
-def end_interrupted(store: Store) -> None:
-    """End the deployments that a service began and did not finish; they can be put again."""
+def end_interrupted(store: Store, going_on: Collection[str]) -> None:
+    """End the deployments whose session is none of those that go on; they can be put again."""
     error: Mapping[str, Any] = {
         "code": "DeploymentInterrupted",
         "message": "The service ended before the deployment did. Put it again: what is there already stays as it is.",
     }
-    for row in store.resources.list(type=DEPLOYMENT):
-        if row.properties.get("provisioningState") not in TERMINAL:
+    for row in store.resources.in_provisioning_state(DEPLOYMENT, {RUNNING}):
+        if row.state.get("session", "") not in going_on:
             ended = {"provisioningState": "Failed", "error": error}
-            store.resources.put(replace(row, properties={**row.properties, **ended}))
+            store.resources.change(row.id, functools.partial(_ended, properties=ended))
 
 
 def _routes() -> list[Route]:

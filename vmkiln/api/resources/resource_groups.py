@@ -5,14 +5,14 @@ Source: the ARM reference of resource groups; az's requests.
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from vmkiln.api.compute.compute_images import as_resource, stored_images
 from vmkiln.api.identity.caller import LOCAL_OPERATOR, Permission
 from vmkiln.api.protocol import operations
-from vmkiln.api.protocol.arm import accepted_headers
+from vmkiln.api.protocol.arm import accepted_headers, as_arm_error
 from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import time_text
@@ -30,6 +30,7 @@ from vmkiln.azure_names import (
 )
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.database import Store
+from vmkiln.store.operation_table import IN_PROGRESS
 from vmkiln.store.rows import OperationRow, ResourceRow
 
 ALL = "/subscriptions/{subscriptionId}/resourceGroups"
@@ -215,7 +216,7 @@ def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
     call.parts.store.resources.change(
         row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": "Deleting"})
     )
-    call.parts.background(lambda: _delete_all(call, row, operation))
+    call.parts.background(lambda: _delete_all_or_say_why(call, row, operation))
     return operation
 
 
@@ -223,6 +224,29 @@ def _inside(call: Call, group: ResourceRow) -> Sequence[ResourceRow]:
     rows = call.parts.store.resources.list(subscription_id=group.subscription_id, resource_group=group.name)
     images = [as_resource(image) for image in stored_images(call.parts.store, group.id)]
     return [*images, *(row for row in rows if row.key != group.key)]
+
+
+def _delete_all_or_say_why(call: Call, group: ResourceRow, operation: OperationRow) -> None:
+    try:
+        _delete_all(call, group, operation)
+    except Exception as error:
+        problem = as_arm_error(error, request_id=call.request_id)
+        _failed(call.parts.store, operation, {"code": problem.code, "message": problem.message})
+
+
+def _failed(store: Store, operation: OperationRow, error: Mapping[str, Any]) -> None:
+    """Record that a deletion failed, unless it has ended before; the group is there as it was."""
+    if _is_over(store, operation):
+        return
+    done = {"provisioningState": "Succeeded"}
+    store.resources.change(operation.resource_id, lambda old: replace(old, properties={**old.properties, **done}))
+    store.operations.end(operation.operation_id, status="Failed", error=error)
+
+
+def _is_over(store: Store, operation: OperationRow) -> bool:
+    """Whether another service took this one for dead, and ended what it was doing."""
+    found = store.operations.get(operation.operation_id)
+    return found is None or found.status != IN_PROGRESS
 
 
 def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None:
@@ -237,10 +261,9 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
                 if answer.status == 405:
                     call.parts.store.resources.delete(row.id)
         if time.monotonic() > deadline:
-            call.parts.store.resources.change(
-                group.id, lambda old: replace(old, properties={**old.properties, "provisioningState": "Succeeded"})
-            )
-            call.parts.store.operations.end(operation.operation_id, status="Failed", error=problem)
+            _failed(call.parts.store, operation, problem)
+            return
+        if _is_over(call.parts.store, operation):
             return
         if _inside(call, group):
             time.sleep(LOOK_SECONDS)
@@ -248,16 +271,12 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
     call.parts.store.operations.end(operation.operation_id)
 
 
-def end_interrupted(store: Store) -> None:
-    """End the deletions that a service began and did not finish; they can be asked for again."""
+def end_interrupted(store: Store, going_on: Collection[str]) -> None:
+    """End the deletions whose session is none of those that go on; they can be asked for again."""
     for operation in store.operations.open_ones():
-        if operation.kind == DELETE_GROUP:
-            store.resources.change(
-                operation.resource_id,
-                lambda old: replace(old, properties={**old.properties, "provisioningState": "Succeeded"}),
-            )
+        if operation.kind == DELETE_GROUP and operation.session not in going_on:
             error = {"code": "OperationInterrupted", "message": "the service ended before it was done; ask again"}
-            store.operations.end(operation.operation_id, status="Failed", error=error)
+            _failed(store, operation, error)
 
 
 def _version(row: ResourceRow) -> str:

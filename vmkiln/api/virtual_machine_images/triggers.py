@@ -4,6 +4,7 @@ Source: docs/reference/rest-api.md#operations; docs/reference/image-template.md#
 docs/reference/behaviour.md#triggers.
 """
 
+import functools
 from collections.abc import Iterator
 
 from vmkiln.api.identity.caller import Permission
@@ -17,6 +18,7 @@ from vmkiln.azure_names import TRIGGER, ProvisioningState, same_location
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid, VmkilnError
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.watching import seen_now, status_of
+from vmkiln.store.resource_table import Beside
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.api_version import API_VERSIONS
 from vmkiln.template.distribute_target import SharedImageTarget
@@ -75,19 +77,12 @@ def put(call: Call) -> Answer:
     check_etag(call, existing)
     if existing is not None:
         return Answer(200, trigger_body(existing, status_of(store, template)), {"ETag": etag_of(existing)})
-    others = store.resources.list(type=TRIGGER, parent=template.key)
-    if others:
-        message = f"the image template '{template.name}' has the trigger '{others[0].name}' of kind {KIND} already"
-        raise ArmError(409, "Conflict", message)
-    in_region = store.resources.list(type=TRIGGER, subscription_id=template.subscription_id)
-    if sum(row.location == template.location for row in in_region) >= MOST_IN_REGION:
-        message = f"the subscription has {MOST_IN_REGION} triggers in {template.location} already"
-        raise ArmError(409, "QuotaExceeded", message)
+    _check_room(template, store.resources.list)
     try:
         seen = seen_now(call.parts.settings, store, kept)
     except VmkilnError as error:
         raise ArmError(400, "ValidationFailed", error.message, hint=error.hint) from None
-    row = store.resources.put(
+    row = store.resources.insert_beside(
         ResourceRow(
             id=trigger_id,
             type=TRIGGER,
@@ -99,12 +94,27 @@ def put(call: Call) -> Answer:
             state={"seen": seen},
             created_by=call.caller.name,
             changed_by=call.caller.name,
-        )
+        ),
+        functools.partial(_check_room, template),
     )
+    if row is None:  # the very same one was put meanwhile
+        return get(call)
     operation = operations.begin(call, "trigger", resource_id=row.id, location=template.location)
     store.operations.end(operation.operation_id)
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(row)}
     return Answer(201, trigger_body(row, status_of(store, template)), headers)
+
+
+def _check_room(template: ResourceRow, beside: Beside) -> None:
+    """Refuse a second trigger of a template, and too many in a region. Raises: `ArmError` 409."""
+    others = beside(type=TRIGGER, parent=template.key)
+    if others:
+        message = f"the image template '{template.name}' has the trigger '{others[0].name}' of kind {KIND} already"
+        raise ArmError(409, "Conflict", message)
+    in_region = beside(type=TRIGGER, subscription_id=template.subscription_id)
+    if sum(row.location == template.location for row in in_region) >= MOST_IN_REGION:
+        message = f"the subscription has {MOST_IN_REGION} triggers in {template.location} already"
+        raise ArmError(409, "QuotaExceeded", message)
 
 
 def _mistakes(call: Call, row: ResourceRow, template: ImageTemplate) -> Iterator[Mistake]:

@@ -21,10 +21,12 @@ from vmkiln.cli.host_options import (
     RegionOption,
     identity_of,
 )
-from vmkiln.cli.interrupts import host_to_end
+from vmkiln.cli.interrupts import end_for_sure, host_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
 from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.lifetime.notify_socket import notify_socket
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.listener import Address, bound, is_loopback, parse_address, serve
 from vmkiln.preparation import isolation_level_of, opened_store
 from vmkiln.serving import only_service, real_build, remember_endpoint, running
@@ -107,6 +109,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
 
         async def on_ready() -> None:
             remember_endpoint(settings, url)
+            systemd.tell(READY="1", STATUS="well")
             say(f"serving {url} (state in {settings.home})")
             if not is_loopback(address.host):
                 say("warning: other machines can reach this address")
@@ -114,7 +117,8 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say(f"clients trust it with {tls.authority}")
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
-        shared = shared_storage(settings, store)
+        rounds, systemd = Rounds(), notify_socket(os.environ)
+        shared = shared_storage(settings, store, rounds=rounds)
         build = real_build(settings, store, shared=shared)
 
         async def find_level() -> str:
@@ -132,6 +136,9 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             isolation_level=find_level if settings.container_image.is_dir() else None,
             shared=shared,
             watch_seconds=settings.source_watch_seconds,
+            rounds=rounds,
+            notify=systemd,
+            on_unasked=end_for_sure,
         ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
             await asyncio.sleep(0)

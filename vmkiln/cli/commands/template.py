@@ -41,12 +41,12 @@ ContextOption = Annotated[str, typer.Option(help="The context; the one in use wh
 Work = Callable[[ArmClient, str], Awaitable[Any]]
 
 
-def _do(work: Work, *, subscription: str, context: str) -> Any:
-    """Do something as a client of the context's service, with the id of the subscription."""
+def _do(work: Work, *, subscription: str, context: str, builds: bool = False) -> Any:
+    """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template."""
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
 
     async def all_of_it() -> Any:
-        async with opened_client(read_settings(), chosen) as client:
+        async with opened_client(read_settings(), chosen, builds=builds) as client:
             return await work(client, f"/subscriptions/{subscription or await _first_subscription(client)}")
 
     return run_to_end(all_of_it())
@@ -150,6 +150,11 @@ def run(
     async def work(client: ArmClient, scope: str) -> Any:
         if no_wait and client.is_embedded:
             raise InputError("--no-wait needs a service", hint="`vmkiln serve`, or `vmkiln login URL`")
+        if not client.has_host():
+            raise InputError(
+                "no service or worker is at work in this database, so nobody would run the template",
+                hint="start `vmkiln serve` or `vmkiln worker`; `vmkiln build FILE` builds once without either",
+            )
         path = _id(scope, group, name)
         await client.request("POST", f"{path}/run", api_version=NEWEST_API_VERSION)
         started = await _last_run(client, path)
@@ -157,7 +162,7 @@ def run(
             return started
         return await _followed(client, started["id"], print_lines=not as_json)
 
-    found = _do(work, subscription=subscription, context=context)
+    found = _do(work, subscription=subscription, context=context, builds=True)
     if as_json:
         typer.echo(json.dumps(found))
     else:

@@ -14,15 +14,16 @@ from vmkiln.cli.host_options import (
     RegionOption,
     identity_of,
 )
-from vmkiln.cli.interrupts import host_to_end
+from vmkiln.cli.interrupts import end_for_sure, host_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.errors import InputError
 from vmkiln.fleet.attempt import HostWork
 from vmkiln.fleet.host_identity import HostIdentity
-from vmkiln.fleet.hosting import Hosting
+from vmkiln.lifetime.notify_socket import notify_socket
+from vmkiln.lifetime.rounds import Rounds
 from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
-from vmkiln.serving import only_service, real_build
+from vmkiln.serving import only_service, real_build, take_runs
 from vmkiln.settings import LogLevel, Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.tracing import exported
@@ -85,7 +86,8 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
         only_service(settings),
         opened_store(settings, say) as store,
     ):
-        shared = shared_storage(settings, store)
+        rounds = Rounds()
+        shared = shared_storage(settings, store, rounds=rounds)
         work = HostWork(
             real_build(settings, store, shared=shared),
             capacity=lambda: host_capacity(settings),
@@ -94,4 +96,5 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
             shared=shared,
         )
         say(f"{identity.name} takes runs (state in {settings.home})")
-        await Hosting(settings, store, work, identity).serve()
+        systemd = notify_socket(os.environ)
+        await take_runs(settings, store, work, identity, rounds=rounds, notify=systemd, on_unasked=end_for_sure)

@@ -1,0 +1,101 @@
+"""Tasks that belong to a block: they end with it, and the block ends when one of them ends that nobody asked to end.
+
+Everything that a process does for as long as it lives is such a task, so nothing of it can be gone while the rest goes
+on. What ended, and why, is in the log before anything else happens.
+Source: Python, "Task Groups": a group waits for its tasks, and one that fails cancels the others and the block.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from vmkiln.errors import TaskEnded, VmkilnError
+
+log = logging.getLogger(__name__)
+
+
+class OwnedTasks:
+    """The tasks of one block. `own` adds one."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, on_unasked: Callable[[], None]) -> None:
+        self._group = tasks
+        self._on_unasked = on_unasked
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_ending = False
+        self.cause: BaseException | None = None
+
+    def own(self, name: str, work: Coroutine[Any, Any, object], *, may_end: bool = False) -> None:
+        """Do this while the block lasts. With `may_end` the work may return, but must not raise."""
+        task = self._group.create_task(self._watched(name, work, may_end=may_end), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _done: work.close())  # also when it was cancelled before its first step
+
+    async def _watched(self, name: str, work: Coroutine[Any, Any, object], *, may_end: bool) -> None:
+        try:
+            await work
+        except asyncio.CancelledError as error:
+            # a task group takes a cancelled task for one that is done, whoever cancelled it
+            if self._is_ending:
+                raise
+            self._ended_unasked(name, TaskEnded(f"{name} was cancelled, and nobody asked for that"), error)
+        except Exception as error:
+            if self._is_ending:
+                log.warning("%s ended with an error: %s", name, error, exc_info=_unforeseen(error))
+                return
+            self._ended_unasked(name, error, error)
+        else:
+            if not may_end and not self._is_ending:
+                self._ended_unasked(name, TaskEnded(f"{name} came to an end, and nobody asked for that"), None)
+
+    def _ended_unasked(self, name: str, error: Exception, seen: BaseException | None) -> None:
+        """Raises: `error`, always; the task group then cancels everything else."""
+        log.critical("%s failed, and everything else ends with it: %s", name, error, exc_info=_unforeseen(seen))
+        self._is_ending = True
+        self.cause = error
+        self._on_unasked()
+        raise error
+
+    def end(self, *, is_cancelling: bool) -> None:
+        """From now on tasks are asked to end; `is_cancelling` says so to them here and not by the group."""
+        self._is_ending = True
+        for task in list(self._tasks) if is_cancelling else ():
+            task.cancel()
+
+
+def _unforeseen(error: BaseException | None) -> BaseException | None:
+    """What is logged with its traceback: whatever is no error of ours; pure."""
+    return None if isinstance(error, VmkilnError) else error
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextlib.asynccontextmanager
+async def opened(*, on_unasked: Callable[[], None] = _nothing) -> AsyncIterator[OwnedTasks]:
+    """Tasks that end with this block. When one ends unasked, the block is cancelled and `on_unasked` is called.
+
+    Raises: what ended a task unasked, itself and not as a group; `TaskEnded` when it just came to an end.
+    """
+    owned: OwnedTasks | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            owned = OwnedTasks(tasks, on_unasked)
+            try:
+                yield owned
+            except BaseException:
+                owned.end(is_cancelling=False)
+                raise
+            else:
+                owned.end(is_cancelling=True)
+    except BaseExceptionGroup as group:
+        error = (owned.cause if owned else None) or group.exceptions[0]
+        raise error from error.__cause__
+
+
+async def for_ever() -> None:
+    """Wait until this is cancelled."""
+    await asyncio.Event().wait()
