@@ -306,6 +306,7 @@ def test_pauses_are_those_that_were_asked_for_within_reason(text: str, seconds: 
 def stubbed(user: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The application in this process, with builds that need no virtual machines; gives a template's file."""
     monkeypatch.setattr(arm_client, "real_build", stub_build)
+    monkeypatch.setattr(arm_client, "MOST_PAUSE_SECONDS", 0.1)
     file = user.parent / "web.json"
     file.write_text(json.dumps(a_template("echo \x1b]0;title\x07 hello")))
     return file

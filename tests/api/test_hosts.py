@@ -115,6 +115,7 @@ def test_an_attempt_that_the_engine_knows_from_before_gets_another_number(
 ) -> None:
     """As after a restored back-up: the database is older than what the engine remembers."""
     monkeypatch.setattr(hosting, "BEGIN_SECONDS", 0.3)
+    monkeypatch.setattr(hosting, "LOOK_SECONDS", 0.5)
     with a_service(accepted, access) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
         [run] = service.parts.store.runs.of_template(TEMPLATE)

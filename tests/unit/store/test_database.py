@@ -304,7 +304,8 @@ def test_a_url_that_is_none_is_refused_without_its_password() -> None:
         assert "hidden" not in str(refused.value)
 
 
-def test_a_database_that_is_away_is_named_without_its_password() -> None:
+def test_a_database_that_is_away_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(VmkilnError, match="cannot be used") as refused, opened("postgresql://u:hidden@127.0.0.1:1/d"):
         pass
     assert "hidden" not in str(refused.value)
