@@ -15,6 +15,7 @@ from typing import Any
 from qemu.qmp import EventListener, QMPClient, QMPError
 
 from vmkiln.errors import VirtualMachineLost
+from vmkiln.harmless_text import harmless
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Machine, arguments
 
@@ -60,8 +61,9 @@ class VirtualMachine:
         await self.control.execute("system_powerdown")
 
     def last_console_lines(self, count: int = 20) -> str:
-        """The tail of the console as text, for an error message."""
-        return "\n".join(self.console.decode(errors="replace").splitlines()[-count:])
+        """The last lines of the console that have something to read, made harmless, for an error message."""
+        lines = (harmless(line).rstrip() for line in self.console.decode(errors="replace").splitlines())
+        return "\n".join([line for line in lines if line][-count:])
 
 
 async def bind_run_directory(namespace: Namespace, directory: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmkiln.errors import LoginTimedOut
-from vmkiln.harmless_text import harmless
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.staging.container_group import ContainerInstance
 
@@ -18,6 +17,7 @@ LOGIN_SECONDS = 20 * 60
 SILENCE_SECONDS = 60
 LOOK_SECONDS = 1.0
 CONSOLE_LINES = 20
+LONGEST_LINE = 200
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,14 @@ def silence(instance: ContainerInstance, vm: VirtualMachine, seconds: int) -> st
     """What is waited for, for the user; with the last line of the console of the VM that keeps the others waiting."""
     machine = vm if instance.started.is_set() else instance.machine
     waiting = f"Packer waits to log in to the {vm.name}" if machine is vm else "Packer has not started yet"
-    line = last_line(machine.console)
+    line = machine.last_console_lines(1).strip()[:LONGEST_LINE]
     said = f"the last line of its console is `{line}`" if line else "its console has said nothing"
     return f"{waiting}; {machine.name} has been silent for {seconds} s: {said}"
 
 
-def last_line(console: bytes | bytearray) -> str:
-    """The last line of a console that has something to read, made harmless."""
-    lines = (harmless(line).strip() for line in reversed(bytes(console).decode(errors="replace").splitlines()))
-    return next((line[:200] for line in lines if line), "")
-
-
 def console_end(vm: VirtualMachine) -> str:
     """The end of a VM's console, for a hint."""
-    lines = [harmless(line) for line in vm.last_console_lines(CONSOLE_LINES).splitlines()]
-    return f"the end of the console of {vm.name}:\n" + ("\n".join(lines) or "(nothing)")
+    return f"the end of the console of {vm.name}:\n" + (vm.last_console_lines(CONSOLE_LINES) or "(nothing)")
 
 
 def console_ends(instance: ContainerInstance, vm: VirtualMachine) -> str:
