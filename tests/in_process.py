@@ -1,10 +1,11 @@
 """The service in this process: requests go through the real application, without a socket; builds are stood in for."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import httpx
 from vmkiln.api.identity.caller import Caller, Permission, Rights
 from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
 from vmkiln.api.protocol.application import application
+from vmkiln.api.protocol.background import Background
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
@@ -156,17 +158,31 @@ def an_issuer() -> Issuer:
     return issuer_of("99999999-9999-9999-9999-999999999999", new_key())
 
 
-def started(store: Store, home: Path, access: TestAccess, work: Any, *, shared: SharedStorage | None = None) -> Service:
-    """A service with this store and this work."""
-    dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+class AtOnce:
+    """Does in the request what the service does after it."""
 
-    def background(function: Callable[[], None]) -> None:
-        function()
+    @contextlib.contextmanager
+    def reserved(self, subscription_id: str) -> Iterator[Callable[[Callable[[], None]], None]]:  # noqa: ARG002
+        yield lambda function: function()
+
+
+def started(
+    store: Store,
+    home: Path,
+    access: TestAccess,
+    work: Any,
+    *,
+    shared: SharedStorage | None = None,
+    background: Background | None = None,
+) -> Service:
+    """A service with this store and this work; what goes on after an answer is done in the request, unless told."""
+    dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)
 
-    parts = Parts(Settings(home), store, access, work, dispatch, background, an_issuer(), ALL_ROUTES, shared=shared)
+    after = background or AtOnce()
+    parts = Parts(Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, shared=shared)
     return Service(parts, access, work, application(parts, dispatcher))
 
 

@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; two of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; three of them stand where they are raised, and say so here.
 
 VmkilnError                      anything we report; carries an optional hint saying what to do next
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
@@ -29,7 +29,8 @@ VmkilnError                      anything we report; carries an optional hint sa
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
-│   └── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
+│   ├── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
+│   └── DeploymentCanceled       somebody asked for the deployment to be cancelled (there, too)
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
 ├── LeaseLost                    this host could not renew its lease; its builds were ended (exit code 3)
 ├── TaskEnded                    a part of the service ended that nobody asked to end (exit code 1)

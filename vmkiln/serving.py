@@ -9,7 +9,6 @@ import fcntl
 import functools
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp
 from vmkiln.api.identity.caller import Access
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.protocol.application import application
+from vmkiln.api.protocol.background import BackgroundThreads
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
@@ -48,7 +48,6 @@ from vmkiln.store.database import Store
 from vmkiln.store.operation_table import RENEW_SECONDS
 from vmkiln.tracing import Export
 
-BACKGROUND_THREADS = 32
 COMMANDS_SECONDS = 30.0  # commands that answer in their own process are waited for
 LOOK_SECONDS = 0.1
 NO_SYSTEMD = NotifySocket()
@@ -117,27 +116,6 @@ def _locked(descriptor: int, how: int) -> bool:
     return True
 
 
-def background_threads(rounds: Rounds) -> Callable[[Callable[[], None]], None]:
-    """Runs functions in threads of their own, some at once, the others after them; what they raise is told and counted.
-
-    The end of the service does not wait for them: what they leave undone is ended by the next start, and said so.
-    """
-    room = threading.BoundedSemaphore(BACKGROUND_THREADS)
-
-    def submit(function: Callable[[], None]) -> None:
-        def work() -> None:
-            with room:
-                try:
-                    function()
-                except Exception:
-                    log.exception("what was to be done after a request failed")
-                    rounds.count("background")
-
-        threading.Thread(target=work, name="background", daemon=True).start()
-
-    return submit
-
-
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -181,7 +159,7 @@ async def running(
     def dispatch(method: str, path: str, **options: object) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
 
-    background = background_threads(rounds)
+    background = BackgroundThreads(on_failure=lambda: rounds.count("background"))
     parts = Parts(
         settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, shared=shared, rounds=rounds
     )

@@ -5,7 +5,6 @@ import os
 import ssl
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from stub_build import stub_build
 from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
-from vmkiln.lifetime.rounds import Rounds
-from vmkiln.serving import background_threads, only_service, remember_endpoint, running
+from vmkiln.serving import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import ResourceRow
@@ -30,19 +28,6 @@ def test_a_state_directory_has_one_service(tmp_path: Path) -> None:
         pass
     with only_service(settings):
         pass
-
-
-def test_background_work_does_not_hold_up_the_end() -> None:
-    started, release = threading.Event(), threading.Event()
-
-    def work() -> None:
-        started.set()
-        release.wait(20)
-
-    background_threads(Rounds())(work)
-    assert started.wait(10)
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "background")
-    release.set()
 
 
 def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
-from vmkiln.store.resource_table import ResourceTable
+from vmkiln.store.resource_table import ResourceChanges, ResourceTable
 from vmkiln.store.run_table import RunTable
 from vmkiln.store.schema import check, prepare, settle
 from vmkiln.store.staging_table import StagingTable
@@ -43,7 +43,13 @@ class Store:
     """
 
     def __init__(
-        self, engine: Engine, clock: Callable[[], datetime] = utc_now, *, home: Path | None = None, session: str = ""
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        home: Path | None = None,
+        session: str = "",
+        changes: ResourceChanges | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -52,7 +58,7 @@ class Store:
         self.runs = RunTable(connections)
         self.images = ImageTable(connections, home=home)
         self.staging = StagingTable(connections)
-        self.resources = ResourceTable(engine, clock)
+        self.resources = ResourceTable(engine, clock, changes)
         self.sessions = SessionTable(engine, own=session or str(uuid.uuid4()))
         self.operations = OperationTable(engine, clock, session=self.sessions.own)
         self.principals = PrincipalTable(engine, clock)
@@ -66,7 +72,8 @@ class Store:
     def fenced(self, run_id: str, *, boot: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
         same = fenced(self._engine, run_id, boot=boot)
-        return Store(same, self._clock, home=self._home, session=self.sessions.own)
+        changes = self.resources.changes
+        return Store(same, self._clock, home=self._home, session=self.sessions.own, changes=changes)
 
     def ping(self) -> None:
         """Read one row. Raises: `VmkilnError` when the database cannot be read."""

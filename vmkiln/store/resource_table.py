@@ -1,7 +1,13 @@
-"""ARM resources: one row each, found by id without regard to case; every change gives it a new etag."""
+"""ARM resources: one row each, found by id without regard to case; every change gives it a new etag.
 
+Threads of this process can wait for a change. What other processes change is not told to them: whoever waits looks
+again after a while all the same.
+"""
+
+import contextlib
+import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +23,62 @@ OURS = ("key", "parent")
 Beside = Callable[..., list[ResourceRow]]  # lists resources by type, subscription, group or parent
 
 
-class ResourceTable:
-    """Queries and changes. `clock` gives the time in UTC."""
+class Watch:
+    """Some resources being watched. A change since the last wait, or since the watch began, is never missed."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self) -> None:
+        self._changed = threading.Event()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until one changes; false when none did in that time."""
+        is_changed = self._changed.wait(seconds)
+        self._changed.clear()
+        return is_changed
+
+    def forget(self) -> None:
+        """Take what has changed so far as seen; to be called before one looks."""
+        self._changed.clear()
+
+    def tell(self) -> None:
+        """One has changed."""
+        self._changed.set()
+
+
+class ResourceChanges:
+    """Who watches which resources, by their ids in lower case."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watches: dict[str, list[Watch]] = {}
+
+    @contextlib.contextmanager
+    def watched(self, resource_ids: Collection[str]) -> Iterator[Watch]:
+        """Watch resources, also such as do not exist yet, while the block lasts."""
+        watch, keys = Watch(), {resource_id.lower() for resource_id in resource_ids}
+        with self._lock:
+            for key in keys:
+                self._watches.setdefault(key, []).append(watch)
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                for key in keys:
+                    self._watches[key].remove(watch)
+                    if not self._watches[key]:
+                        del self._watches[key]
+
+    def tell(self, resource_id: str) -> None:
+        """A resource was changed or deleted, and that is committed."""
+        with self._lock:
+            for watch in self._watches.get(resource_id.lower(), ()):
+                watch.tell()
+
+
+class ResourceTable:
+    """Queries and changes. `clock` gives the time in UTC; `changes` tells who waits for one of them."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], changes: ResourceChanges | None = None) -> None:
+        self.changes = changes or ResourceChanges()
         self._engine = engine
         self._reading = reading(engine)
         self._clock = clock
@@ -35,7 +93,9 @@ class ResourceTable:
         with self._engine.begin() as connection:
             if _found(connection, row.id) is not None:
                 return None
-            return self._insert(connection, row)
+            found = self._insert(connection, row)
+        self.changes.tell(row.id)
+        return found
 
     def insert_beside(self, row: ResourceRow, check: Callable[["Beside"], None]) -> ResourceRow | None:
         """Record a new resource after `check` has looked at what is there, in one transaction with it.
@@ -59,7 +119,9 @@ class ResourceTable:
         """Record a resource, in place of the one of that id; that one's id, birth and maker stay."""
         with self._engine.begin() as connection:
             existing = _found(connection, row.id)
-            return self._insert(connection, row) if existing is None else self._update(connection, existing, row)
+            found = self._insert(connection, row) if existing is None else self._update(connection, existing, row)
+        self.changes.tell(row.id)
+        return found
 
     def change(self, resource_id: str, change: Callable[[ResourceRow], ResourceRow]) -> ResourceRow | None:
         """Read, change and record in one transaction; none when there is no such resource.
@@ -68,12 +130,16 @@ class ResourceTable:
         """
         with self._engine.begin() as connection:
             existing = _found(connection, resource_id)
-            return None if existing is None else self._update(connection, existing, change(existing))
+            found = None if existing is None else self._update(connection, existing, change(existing))
+        self.changes.tell(resource_id)
+        return found
 
     def delete(self, resource_id: str) -> bool:
         """Forget a resource; false when there is none."""
         with self._engine.begin() as connection:
-            return connection.execute(resources.delete().where(resources.c.key == resource_id.lower())).rowcount == 1
+            gone = connection.execute(resources.delete().where(resources.c.key == resource_id.lower()))
+        self.changes.tell(resource_id)
+        return gone.rowcount == 1
 
     def subscriptions(self) -> Sequence[str]:
         """The subscriptions (lower case) that hold anything."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from vmkiln.api.identity.caller import Access, Caller, Permission, Rights
 from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.protocol.background import Background
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.tally import Tally
@@ -94,7 +95,7 @@ class Dispatch(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What handlers work with. `background` runs a function in a thread of its own, after the answer.
+    """What handlers work with. `background` runs functions after the answer, as far as there is room.
 
     `shared` is what the hosts of a fleet share; `rounds` is what the process does again and again.
     """
@@ -104,7 +105,7 @@ class Parts:
     access: Access
     work: Work
     dispatch: Dispatch
-    background: Callable[[Callable[[], None]], None]
+    background: Background
     issuer: Issuer
     routes: Sequence["Route"]
     failures: Failures = field(default_factory=Failures)

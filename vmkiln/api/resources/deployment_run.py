@@ -5,6 +5,7 @@ Resources go through the same routes as a client's, so what the caller may not d
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,9 +16,10 @@ from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, Planne
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.store.resource_table import Watch
 
 WAIT_SECONDS = 4 * 3600.0
-LOOK_SECONDS = 0.1
+LOOK_AGAIN_SECONDS = 15.0  # though nothing was told: another process may have changed it
 GOING_ON = {"creating", "updating", "running", "accepted", "deleting", "inprogress"}
 
 
@@ -36,13 +38,17 @@ class Done:
 
 @dataclass(frozen=True)
 class Tools:
-    """How a deployment reaches the service: as whom, by which requests; `record` keeps each operation as it ends."""
+    """How a deployment reaches the service: as whom, by which requests; `record` keeps each operation as it ends.
+
+    `watched` watches a resource, and whether the deployment is cancelled.
+    """
 
     dispatch: Dispatch
     caller: Caller
     now: Callable[[], datetime]
     record: Callable[[Done], None]
     is_cancelled: Callable[[], bool]
+    watched: Callable[[str], AbstractContextManager[Watch]]
     base_url: str = ""
 
 
@@ -55,6 +61,13 @@ class DeploymentFailed(ArmError):
             "Please see https://aka.ms/arm-deployment-operations for usage details."
         )
         super().__init__(409, "DeploymentFailed", message, details=details)
+
+
+class DeploymentCanceled(ArmError):
+    """Somebody asked for the deployment to be cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "DeploymentCanceled", "The deployment was canceled.")
 
 
 class DeploymentRun:
@@ -76,10 +89,9 @@ class DeploymentRun:
         while pending:
             moved = False
             for resource in list(pending):
-                if self.tools.is_cancelled():
-                    raise ArmError(409, "DeploymentCanceled", "The deployment was canceled.")
                 if waits[resource.key] - finished:
                     continue
+                self._check_cancelled()
                 try:
                     error = self._make(resource)
                 except NotReady as not_ready:
@@ -102,12 +114,18 @@ class DeploymentRun:
             raise ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'")
         return self._plan.outputs(self.runtime), made
 
+    def _check_cancelled(self) -> None:
+        if self.tools.is_cancelled():
+            raise DeploymentCanceled
+
     def _make(self, resource: PlannedResource) -> Mapping[str, Any]:
         started = self.tools.now()
         try:
             answer = self._nested(resource) if resource.type.lower() == NESTED else self._put(resource)
             error: Mapping[str, Any] = _error_of(answer)
             status = answer.status
+        except DeploymentCanceled:
+            raise
         except TemplateInvalid as problem:
             error, status = {"code": "InvalidTemplate", "message": problem.message}, 400
         except ArmError as problem:
@@ -146,13 +164,14 @@ class DeploymentRun:
     def _settled(self, resource: PlannedResource, answer: Answer) -> Answer:
         """The answer when the resource is provisioned, or why it is not."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while answer.status < 400 and _state(answer) in GOING_ON:
-            if self.tools.is_cancelled():
-                raise ArmError(409, "DeploymentCanceled", "The deployment was canceled.")
-            if time.monotonic() > deadline:
-                raise ArmError(409, "DeploymentTimeout", f"'{resource.id}' was not provisioned in time")
-            time.sleep(LOOK_SECONDS)
-            answer = self._request("GET", resource.id, resource.api_version)
+        with self.tools.watched(resource.id) as watch:
+            while answer.status < 400 and _state(answer) in GOING_ON:
+                self._check_cancelled()
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise ArmError(409, "DeploymentTimeout", f"'{resource.id}' was not provisioned in time")
+                answer = self._request("GET", resource.id, resource.api_version)
+                if answer.status < 400 and _state(answer) in GOING_ON:
+                    watch.wait(min(left, LOOK_AGAIN_SECONDS))
         if answer.status < 400:
             self._answers[resource.key] = answer.body if isinstance(answer.body, dict) else {}
         return answer

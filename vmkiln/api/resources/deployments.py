@@ -8,6 +8,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,7 @@ from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.azure_names import DEPLOYMENT, NEWEST_API_VERSION
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.store.database import Store
+from vmkiln.store.resource_table import Watch
 from vmkiln.store.rows import ResourceRow
 
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"
@@ -83,7 +85,10 @@ def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
         # also when another service took this one for dead and said so
         return row is not None and (bool(row.state.get("cancel")) or row.properties["provisioningState"] in TERMINAL)
 
-    return Tools(call.parts.dispatch, call.caller, call.parts.now, record, is_cancelled, call.base_url)
+    def watched(resource_id: str) -> AbstractContextManager[Watch]:
+        return call.parts.store.resources.changes.watched({resource_id, deployment_id})
+
+    return Tools(call.parts.dispatch, call.caller, call.parts.now, record, is_cancelled, watched, call.base_url)
 
 
 def put(call: Call) -> Answer:
@@ -106,21 +111,21 @@ def put(call: Call) -> Answer:
         "timestamp": time_text(started),
         "duration": "PT0S",
     }
-    row = call.parts.store.resources.put(
-        ResourceRow(
-            id=deployment_id,
-            type=DEPLOYMENT,
-            name=name,
-            subscription_id=call.names["subscriptionId"],
-            resource_group=call.names.get("resourceGroupName", ""),
-            location=location,
-            properties=properties,
-            state={"operation_id": operation_id, "operations": [], "session": call.parts.store.sessions.own},
-            created_by=call.caller.name,
-            changed_by=call.caller.name,
-        )
+    made = ResourceRow(
+        id=deployment_id,
+        type=DEPLOYMENT,
+        name=name,
+        subscription_id=call.names["subscriptionId"],
+        resource_group=call.names.get("resourceGroupName", ""),
+        location=location,
+        properties=properties,
+        state={"operation_id": operation_id, "operations": [], "session": call.parts.store.sessions.own},
+        created_by=call.caller.name,
+        changed_by=call.caller.name,
     )
-    call.parts.background(lambda: _carry_out(call, plan, deployment_id, started))
+    with call.parts.background.reserved(call.names["subscriptionId"]) as begin:
+        row = call.parts.store.resources.put(made)
+        begin(lambda: _carry_out(call, plan, deployment_id, started))
     url = f"{call.base_url}{deployment_id}/operationStatuses/{operation_id}?api-version={call.api_version}"
     return Answer(200 if existing else 201, deployment_body(row), accepted_headers(url))
 

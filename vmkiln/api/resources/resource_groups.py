@@ -39,7 +39,8 @@ RESULT = "/subscriptions/{subscriptionId}/operationresults/{operationId}"
 NAME = re.compile(r"[-\w._()]{1,90}")
 DELETE_GROUP = "delete resource group"
 WAIT_SECONDS = 300.0
-LOOK_SECONDS = 0.2
+LOOK_AGAIN_SECONDS = 5.0  # though nothing was told: another process may have changed something
+LEAST_PAUSE_SECONDS = 0.2  # each of many changes would be a round of its own
 NEWEST = {IMAGE_TEMPLATE.lower(): NEWEST_API_VERSION}
 
 
@@ -212,11 +213,12 @@ def delete(call: Call) -> Answer:
 
 
 def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
-    operation = operations.begin(call, DELETE_GROUP, resource_id=row.id, location=row.location)
-    call.parts.store.resources.change(
-        row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": "Deleting"})
-    )
-    call.parts.background(lambda: _delete_all_or_say_why(call, row, operation))
+    with call.parts.background.reserved(row.subscription_id) as begin:
+        operation = operations.begin(call, DELETE_GROUP, resource_id=row.id, location=row.location)
+        call.parts.store.resources.change(
+            row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": "Deleting"})
+        )
+        begin(lambda: _delete_all_or_say_why(call, row, operation))
     return operation
 
 
@@ -254,19 +256,24 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
     deadline = time.monotonic() + WAIT_SECONDS
     problem: dict[str, Any] = {"code": "ResourceGroupDeletionTimeout", "message": "what is in the group did not go"}
     while rows := sorted(_inside(call, group), key=lambda row: (-row.id.count("/"), row.type)):
-        for row in rows:
-            answer = call.parts.dispatch("DELETE", row.id, caller=LOCAL_OPERATOR, query={"api-version": _version(row)})
-            if answer.status >= 400:
-                problem = dict(answer.body["error"]) if isinstance(answer.body, dict) else problem
-                if answer.status == 405:
-                    call.parts.store.resources.delete(row.id)
-        if time.monotonic() > deadline:
-            _failed(call.parts.store, operation, problem)
-            return
-        if _is_over(call.parts.store, operation):
-            return
-        if _inside(call, group):
-            time.sleep(LOOK_SECONDS)
+        with call.parts.store.resources.changes.watched([row.id for row in rows]) as watch:
+            for row in rows:
+                answer = call.parts.dispatch(
+                    "DELETE", row.id, caller=LOCAL_OPERATOR, query={"api-version": _version(row)}
+                )
+                if answer.status >= 400:
+                    problem = dict(answer.body["error"]) if isinstance(answer.body, dict) else problem
+                    if answer.status == 405:
+                        call.parts.store.resources.delete(row.id)
+            if time.monotonic() > deadline:
+                _failed(call.parts.store, operation, problem)
+                return
+            if _is_over(call.parts.store, operation):
+                return
+            watch.forget()  # what these requests changed themselves
+            if _inside(call, group):
+                time.sleep(LEAST_PAUSE_SECONDS)
+                watch.wait(LOOK_AGAIN_SECONDS)
     call.parts.store.resources.delete(group.id)
     call.parts.store.operations.end(operation.operation_id)
 
