@@ -33,27 +33,21 @@ def kinds() -> list[type[VmkilnError]]:
 KINDS = kinds()
 NAMES = {kind.__name__ for kind in KINDS} | {"Mistake", "CodedMistake", "Finding", "Notice"}
 
+FILLED_IN = "{…}"  # a value: what it is called in the code is nothing that a user reads
+
 
 def words_of(node: ast.expr) -> str | None:
-    """The text that an argument has, with `{…}` where something is filled in; nothing for what is no text."""
+    """The text that an argument has, with `FILLED_IN` where something is filled in; nothing for what is no text."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=values):
-            return "".join(words_of(part) or f"{{{filled_in(part)}}}" for part in values)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            sides = [words_of(side) for side in (left, right)]
-            if any(sides):
-                return "".join(
-                    words or f"{{{ast.unparse(side)}}}" for words, side in zip(sides, (left, right), strict=True)
-                )
+            return "".join(words_of(part) or FILLED_IN for part in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right) if words_of(left) or words_of(right):
+            return "".join(words_of(side) or FILLED_IN for side in (left, right))
         case ast.IfExp(body=body, orelse=other) if words_of(body) or words_of(other):
-            return f"{words_of(body) or ast.unparse(body)} | {words_of(other) or ast.unparse(other)}"
+            return f"{words_of(body) or FILLED_IN} | {words_of(other) or FILLED_IN}"
     return None
-
-
-def filled_in(part: ast.expr) -> str:
-    return ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ast.unparse(part)
 
 
 def raised(path: Path) -> Iterator[str]:
