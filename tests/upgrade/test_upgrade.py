@@ -6,6 +6,7 @@ images, logs, and folders that every user of the machine could read.
 """
 
 import asyncio
+import fcntl
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.main import app
+from vmkiln.errors import InputError
 from vmkiln.images.image_header import inspect_image
 from vmkiln.images.image_store import verified
 from vmkiln.images.vhd import check_uploadable
@@ -178,6 +180,22 @@ def test_the_run_that_went_on_begins_anew_once_and_ends_once(life: Life) -> None
     assert life.runs["going"]["properties"]["runState"] == "Canceled"
     assert life.left == [], "nothing is left of the attempt that died"
     assert any("waits again" in text for text in life.said)
+
+
+def test_an_older_service_that_still_lives_keeps_its_run_and_this_one_out(state: OlderState) -> None:
+    home, run_id = state.settings.home, state.runs["going"]
+    with (home / "service.lock").open("a") as service, (home / f"runs/{run_id}.lock").open("a") as its_run:
+        for lock in (service, its_run):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as 0.1.0 holds them
+        with pytest.raises(InputError, match="another"), only_service(state.settings):
+            pass
+        with opened_store(state.settings, lambda _text: None) as store:
+            run = store.runs.find(run_id)
+            assert (run.state, run.attempt, run.ended) == ("Running", 1, None)
+        assert (home / "runs" / run_id).is_dir()
+    with opened_store(state.settings, lambda _text: None) as store:
+        run = store.runs.find(run_id)
+        assert (run.state, run.attempt) == ("Queued", 2)
 
 
 def test_the_run_that_waited_is_built_with_its_secrets(life: Life) -> None:
