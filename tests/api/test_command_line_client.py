@@ -99,7 +99,7 @@ def log_in(service: Listening, *, typed: str | None = None) -> Result:
     return vmkiln("login", service.url, *options, typed=service.secret + "\n" if typed is None else typed)
 
 
-def test_after_a_login_requests_go_to_that_service_with_that_principals_roles(listening: Listening) -> None:
+def test_after_a_login_requests_go_to_that_service_as_that_principal(listening: Listening) -> None:
     assert log_in(listening).exit_code == 0
     shown = vmkiln(*SUBSCRIPTIONS)
     assert shown.exit_code == 0, shown.exception

@@ -152,7 +152,7 @@ def test_symbolic_names_loops_conditions_and_nested_deployments(live: Service) -
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/the-last").json()["tags"] == {"from": "loop-nested"}
 
 
-def test_a_nested_deployment_sees_its_parents_parameters_unless_told_otherwise(live: Service) -> None:
+def test_a_nested_deployment_sees_its_parents_parameters_by_default(live: Service) -> None:
     nested = {
         "type": "Microsoft.Resources/deployments",
         "apiVersion": "2022-09-01",

@@ -87,7 +87,7 @@ def test_a_template_that_cannot_be_provisioned_says_why(
 @pytest.mark.parametrize(
     ("error", "code"), [(HostUnfit("no room"), "Other"), (RuntimeError("secret details"), "ServerError")]
 )
-def test_an_error_that_has_no_code_of_azures_is_other_and_ours_is_server_error(
+def test_an_error_without_azures_code_is_other_and_ours_is_server_error(
     live: Service, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     def fail(*_arguments: Any, **_named: Any) -> None:
@@ -140,7 +140,7 @@ def test_the_messages_of_mistakes_are_azures(service: Service) -> None:
     assert bad.endswith(f". {review} requirements in the Image Builder Template.")
 
 
-def test_a_lost_target_and_a_missing_field_of_a_patch_are_told_in_azures_words(live: Service) -> None:
+def test_a_patchs_lost_target_and_missing_field_are_in_azures_words(live: Service) -> None:
     provisioned(live, TEMPLATE, a_template())
     lost = live.request("PATCH", TEMPLATE, {"properties": {"distribute": []}})
     assert (lost.status_code, code_of(lost)) == (400, "ValidationFailed")

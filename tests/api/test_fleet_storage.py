@@ -138,7 +138,7 @@ def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
     assert image.path.parent.name.endswith(f"-{run.run_id[:8]}-2")
 
 
-def test_scripts_that_the_service_copied_are_on_the_host_before_its_run_starts(fleet: Fleet) -> None:
+def test_scripts_of_the_service_are_on_the_host_before_its_run_starts(fleet: Fleet) -> None:
     service, shared = fleet.service, fleet.service.parts.shared
     provisioned(service, TEMPLATE, a_template("text"))
     blob = {"copies": {"properties.customize[0].scriptUri": "scripts/0000-a.sh"}}

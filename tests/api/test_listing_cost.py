@@ -76,7 +76,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lists]:
 
 
 @pytest.mark.parametrize("url", LISTS)
-def test_who_reads_one_group_of_five_thousand_templates_pays_what_the_owner_pays(lists: Lists, url: str) -> None:
+def test_a_reader_of_one_group_pays_for_a_list_what_the_owner_pays(lists: Lists, url: str) -> None:
     _, owner = lists.page(url, lists.token("/"))
     assert owner <= 20
     for scopes in (

@@ -50,7 +50,7 @@ def keys_of(service: Service, account: str, action: str = "listKeys", body: obje
     return [key["value"] for key in response.json()["keys"]]
 
 
-def test_the_endpoint_is_path_style_and_the_keys_are_those_of_the_blob_server(service: Service, account: str) -> None:
+def test_the_endpoint_is_path_style_and_the_keys_are_the_blob_servers(service: Service, account: str) -> None:
     serve_blobs(service)
     properties = service.get(account).json()["properties"]
     assert properties["primaryEndpoints"] == {"blob": f"{URL}/{NAME}/"}

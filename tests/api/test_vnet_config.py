@@ -66,7 +66,7 @@ def test_a_run_in_a_users_network_is_taken_with_that_network(
     assert response.status_code == 202, response.text
 
 
-def test_a_run_that_the_users_network_keeps_from_working_is_refused_with_every_reason(living: Service) -> None:
+def test_a_run_that_a_users_network_hinders_is_refused_with_every_reason(living: Service) -> None:
     add_group(living)
     put_network(living, rules=[{"name": "no-ssh", "properties": NO_SSH}], aci={})
     provisioned(living, TEMPLATE, a_template(vmProfile={"vnetConfig": BOTH}))

@@ -75,7 +75,7 @@ def said(builds: Builds) -> str:
     return (builds.settings.home.parent / "worker.txt").read_text()[-4000:]
 
 
-def test_a_worker_that_dies_with_a_run_in_every_phase_loses_none_and_publishes_none_twice(builds: Builds) -> None:
+def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds: Builds) -> None:
     settings = builds.settings
     runs: dict[str, Moment] = {str(uuid.uuid4()): moment for moment in MOMENTS}
     (settings.home / "moments.json").write_text(json.dumps({name: moment.where for name, moment in runs.items()}))

@@ -73,7 +73,7 @@ def test_a_visitor_without_a_login_is_sent_to_it(browser: Visitor) -> None:
     assert browser.get("/portal/none").status_code == 404
 
 
-def test_a_browser_that_asks_for_the_root_gets_the_portal_and_clients_the_api(browser: Visitor) -> None:
+def test_who_asks_for_the_root_gets_the_portal_or_as_a_client_the_api(browser: Visitor) -> None:
     answer = browser.get("/", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/portal/")
     assert browser.get("/portal").headers["location"] == "/portal/"

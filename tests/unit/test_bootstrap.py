@@ -147,7 +147,7 @@ def refused_at(machine: Machine, at_mirror: dict[str, str], **changes: str) -> s
     return done.stderr
 
 
-def test_without_a_way_to_packer_nothing_is_installed_and_the_commands_are_told(
+def test_without_a_way_to_packer_nothing_is_installed_and_it_is_told(
     machine: Machine, at_mirror: dict[str, str]
 ) -> None:
     with serving() as away:

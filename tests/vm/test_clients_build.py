@@ -132,7 +132,7 @@ def test_az_builds_an_image_and_follows_the_log(az: Az, built: Built, tmp_path: 
     assert [item["type"] for item in left] == ["Microsoft.Storage/storageAccounts"]
 
 
-def test_the_python_sdk_cancels_the_next_build_and_all_goes_with_the_template(
+def test_the_python_sdk_cancels_a_build_and_all_goes_with_the_template(
     az: Az, built: Built, prepared: Settings
 ) -> None:
     url = (prepared.home / "service/endpoint").read_text().strip()

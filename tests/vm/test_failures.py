@@ -294,9 +294,7 @@ def test_whatever_else_dies_ends_the_run_within_seconds_too(
 
 
 @pytest.mark.usefixtures("customizing_is_instant")
-def test_a_qemu_img_that_dies_while_distributing_ends_the_run_and_no_image_is_there(
-    prepared: Settings, run_template: RunTemplate
-) -> None:
+def test_a_qemu_img_that_dies_while_distributing_leaves_no_image(prepared: Settings, run_template: RunTemplate) -> None:
     died: list[float] = []
 
     def look() -> None:

@@ -66,7 +66,7 @@ async def test_programs_are_shown_as_they_are_started_when_asked(
     assert "AbCdEf12" not in captured.err
 
 
-def test_a_variable_that_is_no_setting_is_told_once_and_only_on_standard_error(
+def test_a_variable_that_is_no_setting_is_told_once_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("VMKILN_OBJECTSTORE", "file:///x")

@@ -102,7 +102,7 @@ def placed(found: list[Place]) -> dict[str, str]:
     return {place.run_id: place.boot or place.reason for place in found}
 
 
-def test_runs_are_spread_over_hosts_and_the_stronger_isolation_is_taken_first() -> None:
+def test_runs_are_spread_over_hosts_with_the_stronger_isolation_first() -> None:
     hosts = [
         Host("e", "emulated", Room(8, 32_768, 100_000), isolation_level="emulated"),
         Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware"),

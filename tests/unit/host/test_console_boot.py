@@ -20,7 +20,7 @@ def test_a_booted_image_has_no_network_and_keeps_the_system_call_filter() -> Non
     assert not any(text.startswith(("-netdev", "-nic")) or "pflash" in text for text in arguments)
 
 
-def test_a_generation_2_image_gets_its_firmware_read_only_with_variables_of_its_own() -> None:
+def test_a_generation_2_image_gets_firmware_with_variables_of_its_own() -> None:
     files = (Path("/usr/share/code.fd"), Path("/w/variables.fd"))
     arguments = boot_arguments(OVERLAY, accelerator=Accelerator.KVM, memory_mib=1024, cpus=2, firmware=files)
     flash = [text for text in arguments if "pflash" in text]

@@ -58,7 +58,7 @@ def answered(request: bytes) -> bytes:
     return json.dumps({"id": json.loads(request)["id"], "status": 0, "stdout": "", "stderr": ""}).encode() + b"\n"
 
 
-async def test_an_answer_that_nobody_waits_for_any_more_keeps_no_other_from_being_heard() -> None:
+async def test_an_answer_that_nobody_waits_for_hinders_no_other() -> None:
     async with a_supervisor() as (namespace, asked, answers):
         cancelled = asyncio.create_task(namespace.run(["nft", "list", "ruleset"]))
         late = answered(await asked.readline())

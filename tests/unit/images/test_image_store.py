@@ -229,7 +229,7 @@ def test_an_image_that_cannot_be_recorded_leaves_no_file(store: Store, tmp_path:
     assert names_in(facts.flat.parent) == {"disk.raw", "flat.qcow2"}
 
 
-def test_an_image_that_was_recorded_though_the_answer_was_lost_keeps_its_file(
+def test_an_image_whose_records_answer_was_lost_keeps_its_file(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = a_flat_disk(tmp_path)

@@ -37,7 +37,7 @@ def test_the_first_partition_is_for_the_firmware_and_the_last_is_the_root() -> N
     assert "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709" in bios.splitlines()[2]
 
 
-def test_the_boot_sector_knows_where_the_core_is_and_leaves_the_partition_table_alone() -> None:
+def test_the_boot_sector_finds_the_core_and_keeps_the_partition_table() -> None:
     code = patched_boot_code(bytes(range(256)) * 2, core_start=2048)
     assert len(code) == 440
     assert struct.unpack_from("<Q", code, KERNEL_SECTOR_AT) == (2048,)

@@ -41,7 +41,7 @@ def a_row(resource_id: str, properties: dict[str, object]) -> ResourceRow:
     return ResourceRow(resource_id, f"Microsoft.Network/{kind}", name, subscription, "Net", properties=properties)
 
 
-def test_the_network_is_found_whatever_the_case_with_the_groups_of_its_subnets(tmp_path: Path) -> None:
+def test_a_network_is_found_in_any_case_with_the_groups_of_its_subnets(tmp_path: Path) -> None:
     with opened(tmp_path / "vmkiln.db") as store:
         store.resources.put(a_row(NETWORK, PROPERTIES))
         store.resources.put(a_row(GROUP, {"securityRules": []}))
@@ -55,7 +55,7 @@ def test_the_network_is_found_whatever_the_case_with_the_groups_of_its_subnets(t
     assert bare.rules == ()
 
 
-def test_a_template_without_a_network_and_one_whose_network_is_gone_find_none(tmp_path: Path) -> None:
+def test_a_template_without_a_network_or_with_one_that_is_gone_finds_none(tmp_path: Path) -> None:
     with opened(tmp_path / "vmkiln.db") as store:
         assert virtual_networks_for(store, a_template({})) == {}
         assert virtual_networks_for(store, a_template({"subnetId": f"{NETWORK}/subnets/build"})) == {}

@@ -25,7 +25,7 @@ def to_gallery(name: str) -> dict[str, Any]:
     }
 
 
-def test_every_image_definition_of_another_kind_is_named_and_the_others_are_not(tmp_path: Path) -> None:
+def test_every_image_definition_of_another_kind_and_no_other_is_named(tmp_path: Path) -> None:
     source = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2"}
     targets = [to_gallery(name) for name in ("fits", "old", "new", "other-os")]
     properties = {"source": source, "distribute": [{"type": "VHD", "runOutputName": "vhd"}, *targets]}

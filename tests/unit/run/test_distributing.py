@@ -83,7 +83,7 @@ def attempt(staged: Any) -> list[RunOutputRow]:
 
 @pytest.mark.parametrize("deaths", [1, 2, 3])
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_an_attempt_after_a_death_publishes_what_is_missing_and_nothing_twice(
+def test_an_attempt_after_a_death_publishes_only_what_is_missing(
     staged: Any, store: Store, monkeypatch: pytest.MonkeyPatch, deaths: int, is_recorded: bool
 ) -> None:
     put = ImageTable.put_output

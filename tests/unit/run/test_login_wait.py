@@ -55,7 +55,7 @@ async def test_a_console_that_goes_on_is_not_told_of() -> None:
     assert told == []
 
 
-async def test_a_login_that_never_comes_ends_with_an_error_of_its_own_and_the_console() -> None:
+async def test_a_login_that_never_comes_is_told_with_the_end_of_the_console() -> None:
     wait = LoginWait(asyncio.Event(), print, limit_seconds=0.1, silence_seconds=0.05)
     with pytest.raises(
         LoginTimedOut, match=r"^Packer could not log in to the build-vm within 0.002 minutes$"

@@ -218,7 +218,7 @@ def test_a_flipped_byte_is_refused_and_nothing_is_kept(fleet: Fleet, tmp_path: P
         fleet.b.shared.images.fetch(image)
 
 
-def test_an_image_made_before_there_was_shared_storage_is_not_found_elsewhere(fleet: Fleet, tmp_path: Path) -> None:
+def test_an_image_from_before_shared_storage_is_not_found_elsewhere(fleet: Fleet, tmp_path: Path) -> None:
     facts = a_flat_disk(tmp_path / "a")
     images = fleet.a.settings.image_store
     managed_image.publish(images, fleet.a.store, facts, image_id=IMAGE_ID, location="westeurope", tags={})
@@ -465,7 +465,7 @@ def test_a_reader_that_was_away_goes_on_where_it_was(fleet: Fleet, monkeypatch: 
     assert fleet.b.log().read_bytes() == bytes(1500) + b"x" * 3000
 
 
-def test_the_log_of_a_second_attempt_goes_on_and_a_thawed_first_one_is_not_heard(fleet: Fleet) -> None:
+def test_a_second_attempts_log_goes_on_and_a_thawed_first_is_not_heard(fleet: Fleet) -> None:
     first = shared_storage.SentRun(fleet.a.settings, fleet.a.store, fleet.a.objects, RUN_ID, 1)
     fleet.a.log().write_bytes(b"first\n")
     first.send()
@@ -483,7 +483,7 @@ def test_the_log_of_a_second_attempt_goes_on_and_a_thawed_first_one_is_not_heard
     assert read.read_bytes() == b"first\nsecond\n"
 
 
-def test_a_second_attempts_log_is_read_whole_also_by_who_has_the_firsts_and_restarted(fleet: Fleet) -> None:
+def test_a_second_attempts_log_is_read_whole_also_by_who_has_the_firsts(fleet: Fleet) -> None:
     fleet.a.log().write_bytes(b"the first attempt wrote much more than the second one\n")
     shared_storage.SentRun(fleet.a.settings, fleet.a.store, fleet.a.objects, RUN_ID, 1).send()
     fleet.b.shared.pull_log(GROUP, RUN_ID)

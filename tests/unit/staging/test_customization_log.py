@@ -111,9 +111,7 @@ class FullFile(io.FileIO):
 
 
 @pytest.mark.parametrize("room", [0, 7, 20, 30])
-def test_on_a_full_disk_the_build_goes_on_and_the_log_is_whole_when_there_is_room_again(
-    tmp_path: Path, room: int
-) -> None:
+def test_a_build_goes_on_with_a_full_disk_and_its_log_is_whole_later(tmp_path: Path, room: int) -> None:
     path = tmp_path / "customization.log"
     with CustomizationLog(path, "r") as log:
         log._file.close()

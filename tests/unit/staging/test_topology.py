@@ -127,7 +127,7 @@ def test_without_a_users_network_the_addresses_are_those_of_every_run() -> None:
     assert [name for _, name, _ in resources_of(network)] == ["vnet", "nsg"]
 
 
-def test_in_the_users_subnets_both_have_the_first_free_address_and_nothing_is_made() -> None:
+def test_in_the_users_subnets_both_have_the_first_free_address() -> None:
     network = placed(BOTH)
     assert network.build_vm_subnet.address == network.target == IPv4Address("10.1.0.4")
     assert network.container_group_subnet.address == IPv4Address("10.1.1.4")
@@ -161,7 +161,7 @@ def test_no_public_address_is_ever_made(config: VirtualNetworkConfig) -> None:
     assert not any("public" in kind.lower() for kind, _, _ in resources_of(placed(config)))
 
 
-def test_the_rest_of_the_users_network_is_forbidden_even_where_its_addresses_are_public() -> None:
+def test_the_rest_of_the_users_network_is_forbidden_even_if_public() -> None:
     build = UserSubnet(BUILD, IPv4Network("20.1.0.0/24"), has_private_link_service_policies=False)
     user = UserVirtualNetwork(NETWORK, (IPv4Network("20.1.0.0/16"),), (build,))
     network = decide(HOST, is_windows=False, placement=Placement(user, build))

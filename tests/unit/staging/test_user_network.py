@@ -81,7 +81,7 @@ def test_bodies_that_az_prints_flat_are_the_same() -> None:
     )
 
 
-def test_rules_come_by_priority_with_azures_defaults_last_and_each_direction_by_itself() -> None:
+def test_rules_come_by_direction_and_priority_with_azures_defaults_last() -> None:
     network = a_network({"priority": 300}, {"priority": 200, "access": "deny"}, {"direction": "outbound"})
     inbound = [rule.name for rule in packet_rules(network, network.subnets[0], INBOUND)]
     assert inbound == [

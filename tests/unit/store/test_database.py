@@ -338,7 +338,7 @@ def recorded(place: Place, query: str) -> list[str]:
     return found
 
 
-def test_paths_in_the_state_directory_are_good_on_every_host_and_when_it_moves(place: Place, tmp_path: Path) -> None:
+def test_paths_of_the_state_directory_are_good_everywhere_it_moves(place: Place, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there b"
     inside, outside = here / "images/x/disk.qcow2", Path("/elsewhere/x.qcow2")
     vhd = here / "staging/IT_(a)/account/vhds/x y.vhd"

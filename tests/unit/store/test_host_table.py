@@ -49,7 +49,7 @@ def reserve(store: Store, run_id: str, *, boot: str, cpus: int = 2, attempt: int
     return store.hosts.reserve([ReservationRow(run_id, attempt, boot, cpus, 1024, 1024, 0.0)], fits=fits)
 
 
-def test_a_lease_lasts_from_when_it_was_renewed_and_then_the_host_is_given_up(store: Store) -> None:
+def test_a_host_is_given_up_when_its_lease_has_lasted_since_its_renewal(store: Store) -> None:
     register(store, "a", lease_seconds=0.3)
     register(store, "b")
     assert [host.name for host in store.hosts.live()] == ["a", "b"]
@@ -88,7 +88,7 @@ def test_a_name_is_one_live_hosts_only(store: Store) -> None:
     store.hosts.register(other, lease_seconds=60)
 
 
-def test_a_drained_host_gets_nothing_new_and_stays_drained_when_it_starts_again(store: Store) -> None:
+def test_a_drained_host_gets_nothing_new_also_when_it_starts_again(store: Store) -> None:
     register(store, "a", boot="first")
     store.hosts.drain("a", is_draining=True)
     a_run(store, "r1")

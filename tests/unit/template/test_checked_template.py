@@ -100,7 +100,7 @@ def test_since_2024_names_are_exact_and_unknown_members_refused() -> None:
     assert "not a known member" in found["properties.nonsense"]
 
 
-def test_before_2024_names_go_in_any_case_and_unknown_members_are_ignored_with_a_warning() -> None:
+def test_before_2024_case_is_free_and_an_unknown_member_is_only_a_warning() -> None:
     document = body(Optimize={"vmboot": {"State": "enabled"}}, nonsense=1, buildTimeoutInMinutes="60")
     found = check_image_template(document, api_version="2023-07-01")
     assert found.properties.optimize.vm_boot.state == "Enabled"
