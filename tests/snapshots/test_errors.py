@@ -85,6 +85,16 @@ def test_every_message_and_hint_reads_as_it_did(snapshot: SnapshotAssertion) -> 
     assert "\n".join(found) == snapshot
 
 
+def test_messages_keep_to_the_page_on_messages() -> None:
+    """docs/style/messages.md; the service's own refusals have Azure's words, which do not."""
+    not_ours = {"ArmError", "CodedMistake"}
+    texts = [text.split("\n    ") for path in ROOT.rglob("*.py") for text in raised(path)]
+    words = [word for kind, *words in texts if kind not in not_ours for word in words]
+    assert len(words) > 300
+    assert [word for word in words if word.endswith((".", "!")) and not word.endswith("...")] == []
+    assert [word for word in words if re.search(r"\b(please|oops|sorry)\b", word, re.IGNORECASE)] == []
+
+
 @pytest.mark.parametrize(
     "error",
     [
