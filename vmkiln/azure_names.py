@@ -36,12 +36,24 @@ LOG_FILES = {"customization": CUSTOMIZATION_LOG, "validation": VALIDATION_LOG}  
 
 
 class ProvisioningState(StrEnum):
-    """Where a stored resource is: made, in use, failed, on its way out."""
+    """Where a stored resource, a run output or a deployment is."""
 
     CREATING = "Creating"
+    UPDATING = "Updating"
+    RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    CANCELED = "Canceled"
     DELETING = "Deleting"
+
+
+class OperationStatus(StrEnum):
+    """Where an asynchronous operation is."""
+
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
 
 
 def subscription_scope(subscription_id: str) -> str:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.values import needs_string
-from vmkiln.azure_names import RESOURCE_GROUP, group_id, subscription_scope
+from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, subscription_scope
 
 _GUID_NAMESPACE = UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the one Azure's guid() uses
 _TIME_PIECES = {
@@ -69,7 +69,7 @@ def _resource_group(context: DeploymentContext, arguments: Sequence[Any]) -> dic
         "type": RESOURCE_GROUP,
         "location": context.location,
         "tags": {},
-        "properties": {"provisioningState": "Succeeded"},
+        "properties": {"provisioningState": ProvisioningState.SUCCEEDED},
     }
 
 

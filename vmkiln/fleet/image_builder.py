@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState
+from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
 from vmkiln.errors import StorageFailed
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostWork
@@ -241,7 +241,9 @@ class ImageBuilder:
             if not self._store.runs.by_id([run_id]):
                 self._store.runs.queue(queued_run(row, run_id=run_id, reason="autoRun"))
                 self._host.wake()
-        self._store.operations.end(operation.operation_id, status="Failed" if error else "Succeeded", error=error)
+        self._store.operations.end(
+            operation.operation_id, status=OperationStatus.FAILED if error else OperationStatus.SUCCEEDED, error=error
+        )
 
     async def _delete(self, operation: OperationRow) -> None:
         delete = functools.partial(provisioning.delete, shared=self._shared)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from vmkiln.run.run_event import PhaseStarted, RunEvent, StepStarted
-from vmkiln.run_state import Phase
+from vmkiln.run_state import Phase, RunState
 from vmkiln.store.rows import PhaseRow, RunRow
 
 
@@ -50,7 +50,7 @@ def trace_of(run: RunRow, phases: Sequence[PhaseRow], steps: Sequence[StepStart]
     ended = run.ended
     if ended is None or not phases:
         return None
-    failed = run.message if run.state == "Failed" else ""
+    failed = run.message if run.state == RunState.FAILED else ""
     last_work = next((phase for phase in reversed(phases) if phase.name != Phase.CLEANING_UP), None)
     parts = []
     for phase in phases:

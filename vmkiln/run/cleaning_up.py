@@ -29,6 +29,7 @@ from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceState
 
 KEPT_DISK = "kept-vm.qcow2"
 
@@ -99,7 +100,7 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
 def forget_unmade(store: Store, run_id: str) -> None:
     """Record what a run meant to make, and never did, as gone: a database may fail in having recorded it."""
     for resource in store.staging.resources_of(store.runs.find(run_id).staging_group):
-        if resource.run_id == run_id and resource.state == "creating" and resource.type != STORAGE_ACCOUNT:
+        if resource.run_id == run_id and resource.state == ResourceState.CREATING and resource.type != STORAGE_ACCOUNT:
             store.staging.resource_deleted(resource.number)
 
 
@@ -113,7 +114,7 @@ def leftovers(store: Store, group: StagingResourceGroup) -> list[str]:
     return [
         f"{resource.type}/{resource.name}"
         for resource in store.staging.resources_of(group.name)
-        if resource.state != "deleted" and resource.type != STORAGE_ACCOUNT
+        if resource.state != ResourceState.DELETED and resource.type != STORAGE_ACCOUNT
     ]
 
 

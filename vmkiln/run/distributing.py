@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.durable_file import reported
 from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
 from vmkiln.host.disk.disk_image import convert
@@ -84,10 +85,12 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     """
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
-    done = {row.name: row for row in store.images.outputs_of(run_id) if row.state == "Succeeded"}
+    done = {row.name: row for row in store.images.outputs_of(run_id) if row.state == ProvisioningState.SUCCEEDED}
     for target in targets:
         if target.run_output_name not in done:
-            store.images.put_output(RunOutputRow(run_id, target.run_output_name, "", "", "Creating", ""))
+            store.images.put_output(
+                RunOutputRow(run_id, target.run_output_name, "", "", ProvisioningState.CREATING, "")
+            )
     facts = await shared(staged, await _published_before(staged) or await flatten(staged, disk))
     outputs = []
     for target in targets:
@@ -97,16 +100,18 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             continue
         try:
             artifact = _version_before(staged, target, outputs, done.values()) or await _publish(staged, facts, target)
-            row = RunOutputRow(run_id, name, artifact.artifact_id, artifact.artifact_uri, "Succeeded", "")
+            row = RunOutputRow(
+                run_id, name, artifact.artifact_id, artifact.artifact_uri, ProvisioningState.SUCCEEDED, ""
+            )
             staged.tell(Notice(f"{name}: {artifact.artifact_id or artifact.artifact_uri}"))
         except (RunTakenOver, DatabaseAway):
             raise
         except (VmkilnError, OSError) as error:
-            row = RunOutputRow(run_id, name, "", "", "Failed", str(error))
+            row = RunOutputRow(run_id, name, "", "", ProvisioningState.FAILED, str(error))
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
         store.images.put_output(row)
         outputs.append(row)
-    failed = [row for row in outputs if row.state == "Failed"]
+    failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
     if len(failed) == len(outputs) and failed:
         text = "; ".join(f"{row.name}: {row.message}" for row in failed)
         raise DistributionFailed(f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}")

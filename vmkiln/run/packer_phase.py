@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
 from vmkiln.errors import HostUnfit
@@ -30,6 +31,7 @@ from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
 from vmkiln.staging.staging_resource_group import resource
 from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.run_facts import PeakFacts
 
 LATER_SECONDS = 60
 
@@ -137,7 +139,7 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
             power_off=work_order.power_off,
         )
         _tell(staged, work_order, log, progress, output.finish())
-    peak = {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib}
+    peak = cast(PeakFacts, {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     staged.host.store.runs.add_facts(staged.request.run_id, **peak)
     reached = work_order.steps[progress.step] if 0 <= progress.step < len(work_order.steps) else None
     return PhaseResult(outcome, reached, progress.error)

@@ -1,13 +1,13 @@
 """Room for runs: what a run needs of a host, as far as it can be said before it starts."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunRow
+from vmkiln.store.run_facts import NeedFact
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.template.vm_size import build_vm_size
@@ -79,9 +79,9 @@ def _generation(settings: Settings, store: Store, template: ImageTemplate) -> in
     return image.generation if image else OTHER_GENERATION
 
 
-def need_facts(need: Room) -> dict[str, Any]:
+def need_fact(need: Room) -> NeedFact:
     """A need as it is recorded with its run."""
-    return {"need": asdict(need)}
+    return NeedFact(cpus=need.cpus, memory_mib=need.memory_mib, disk_mib=need.disk_mib)
 
 
 def promised_to(run: RunRow) -> Room:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.namespace import Namespace
@@ -22,6 +21,7 @@ from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.store.run_facts import SourceFacts
 from vmkiln.template.image_template import ImageTemplate
 
 Tell = Callable[[RunEvent], None]
@@ -41,7 +41,7 @@ class ResolvedSource:
     origin: str
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> SourceFacts:
         """What the run records of its source."""
         return {
             "source_exact_version": self.exact_version,

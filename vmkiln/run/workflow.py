@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.durable_file import FULL, storage_error
 from vmkiln.errors import (
     CustomizationFailed,
@@ -29,7 +30,7 @@ from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.process_log import hiding
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
-from vmkiln.run.room import need_facts, need_of
+from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run.run_summary import summary_of
@@ -40,6 +41,7 @@ from vmkiln.staging.staging_resource_group import resource
 from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
+from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.image_template import OnError
 
 # another attempt has the run, or nobody could say that it ended: then it is begun anew
@@ -145,14 +147,14 @@ def _masked_error(error: BaseException, mask: SecretMask) -> BaseException:
 
 def _accept(host: BuildHost, request: RunRequest) -> None:
     """Record the run before anything is done for it."""
-    facts = {
+    facts: RunFacts = {
         "isolation_level": host.isolation_level,
         "accelerator": str(host.accelerator),
         "accelerator_reason": host.accelerator_reason,
         "packer_version": host.container_image.packer_version,
         "container_image": host.container_image.digest,
         "host_id": host_id(host.settings),
-        **need_facts(need_of(host.settings, host.store, request.template)),
+        "need": need_fact(need_of(host.settings, host.store, request.template)),
     }
     is_started = host.store.runs.start(
         RunRow(
@@ -259,7 +261,7 @@ async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFa
         outputs = await distributing.distribute(staged, disk)
     if validation_error is not None:
         raise validation_error
-    failed = [row for row in outputs if row.state == "Failed"]
+    failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
     text = "; ".join(f"{row.name}: {row.message}" for row in failed)
     return f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}" if failed else ""
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import CodedMistake, Mistake
 
 MOST_PORT = 65535
@@ -76,7 +77,7 @@ def default_rule_body(rule: SecurityRule) -> dict[str, Any]:
         "destinationAddressPrefix": rule.destinations[0],
         "sourcePortRange": EVERYTHING,
         "destinationPortRange": EVERYTHING,
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
     }
 
 

@@ -15,15 +15,21 @@ from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
+from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.connections import database_time
 from vmkiln.store.engine import reading
-from vmkiln.store.frequent_statements import PLACED, PLACED_ON
-from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, attempt_of
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
 DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
 LOST = "the process of this run died before the run ended"
+
+PLACED = sa.select(
+    reservations.c.run_id, reservations.c.attempt, reservations.c.boot, runs.c.state, runs.c.template_id
+).join(runs, runs.c.run_id == reservations.c.run_id)
+PLACED_ON = PLACED.where(reservations.c.boot == sa.bindparam("of_boot"))
+
 
 ORPHANED = PLACED.where(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
 
@@ -144,7 +150,10 @@ class HostTable:
 
     def _placed(self, query: "sa.Select[Any]", **values: str) -> list[PlacedRun]:
         with self._reading.connect() as connection:
-            return [PlacedRun(**row) for row in connection.execute(query, values).mappings()]
+            return [
+                PlacedRun(**{**row, "state": RunState(row["state"])})
+                for row in connection.execute(query, values).mappings()
+            ]
 
     def reserve(
         self, rows: Sequence[ReservationRow], *, fits: Callable[[HostRow, Sequence[ReservationRow]], bool]
@@ -161,7 +170,7 @@ class HostTable:
             kept = [ReservationRow(**row) for row in connection.execute(sa.select(reservations)).mappings()]
             known = {row.run_id for row in kept}
             for row in rows:
-                waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == "Queued")
+                waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
                 host = alive.get(row.boot)
                 if host is None or host.is_draining or row.run_id in known or connection.execute(waits).first() is None:
                     continue
@@ -208,21 +217,26 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
         return ""
     attempt = 1 + attempt_of(found.facts)
     values: dict[str, object] = {"sub_state": ""}
-    if found.state == "Canceling":
-        values |= {"state": "Canceled", "message": "the run was cancelled", "error_code": "Canceled", "ended": now}
+    if found.state == RunState.CANCELING:
+        values |= {
+            "state": RunState.CANCELED,
+            "message": "the run was cancelled",
+            "error_code": "Canceled",
+            "ended": now,
+        }
     elif found.template_id and attempt <= most_attempts:
-        values |= {"state": "Queued", "facts": {**found.facts, "attempt": attempt}}
+        values |= {"state": RunState.QUEUED, "facts": {**found.facts, "attempt": attempt}}
     else:
-        values |= {"state": "Failed", "message": LOST, "error_code": "RunLost", "ended": now}
+        values |= {"state": RunState.FAILED, "message": LOST, "error_code": "RunLost", "ended": now}
     connection.execute(runs.update().where(same).values(**values))
     current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
     connection.execute(phases.update().where(current).values(ended=now))
     there = sa.and_(
         staging_resources.c.run_id == run_id,
-        staging_resources.c.state != "deleted",
+        staging_resources.c.state != ResourceState.DELETED,
         staging_resources.c.type != STORAGE_ACCOUNT,
     )
-    connection.execute(staging_resources.update().where(there).values(state="deleted", deleted=now))
+    connection.execute(staging_resources.update().where(there).values(state=ResourceState.DELETED, deleted=now))
     return str(values["state"])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnError
 from vmkiln.store.connections import Connections
 from vmkiln.store.row_reading import definition_row, image_row
@@ -131,7 +132,9 @@ class ImageTable:
         """A run's outputs by name."""
         query = sa.select(run_outputs).where(run_outputs.c.run_id == run_id).order_by(run_outputs.c.name)
         return [
-            RunOutputRow(**{**row, "artifact_uri": self._uri(row["artifact_uri"])})
+            RunOutputRow(
+                **{**row, "state": ProvisioningState(row["state"]), "artifact_uri": self._uri(row["artifact_uri"])}
+            )
             for row in self._connections.rows(query)
         ]
 

@@ -8,13 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from vmkiln.azure_names import OperationStatus
 from vmkiln.store.connections import database_time
 from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations, sessions
 
-IN_PROGRESS = "InProgress"
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = LEASE_SECONDS / 4
 
@@ -39,7 +39,7 @@ class OperationTable:
             location=location,
             resource_id=resource_id,
             run_id=run_id,
-            status=IN_PROGRESS,
+            status=OperationStatus.IN_PROGRESS,
             error={},
             started=self._clock(),
             ended=None,
@@ -49,9 +49,15 @@ class OperationTable:
             connection.execute(operations.insert().values(**vars(row)))
         return row
 
-    def end(self, operation_id: str, *, status: str = "Succeeded", error: Mapping[str, Any] | None = None) -> bool:
+    def end(
+        self,
+        operation_id: str,
+        *,
+        status: OperationStatus = OperationStatus.SUCCEEDED,
+        error: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Record how an operation ended; false (and nothing changed) when it had ended before."""
-        is_open = sa.and_(operations.c.operation_id == operation_id, operations.c.status == IN_PROGRESS)
+        is_open = sa.and_(operations.c.operation_id == operation_id, operations.c.status == OperationStatus.IN_PROGRESS)
         values = {"status": status, "error": dict(error or {}), "ended": self._clock()}
         with self._engine.begin() as connection:
             return connection.execute(operations.update().where(is_open).values(**values)).rowcount == 1
@@ -66,7 +72,7 @@ class OperationTable:
 
         Without those that a run stands for: how it goes is said by the run, and stays so when it has ended.
         """
-        rows = self._list(sa.and_(operations.c.status == IN_PROGRESS, operations.c.run_id == ""))
+        rows = self._list(sa.and_(operations.c.status == OperationStatus.IN_PROGRESS, operations.c.run_id == ""))
         return [row for row in rows if not resource_id or row.resource_id.lower() == resource_id.lower()]
 
     def _list(self, condition: sa.ColumnElement[bool]) -> list[OperationRow]:
@@ -76,7 +82,14 @@ class OperationTable:
 
 
 def _row(found: dict[str, Any]) -> OperationRow:
-    return OperationRow(**{**found, "started": aware(found["started"]), "ended": maybe_aware(found["ended"])})
+    return OperationRow(
+        **{
+            **found,
+            "status": OperationStatus(found["status"]),
+            "started": aware(found["started"]),
+            "ended": maybe_aware(found["ended"]),
+        }
+    )
 
 
 class SessionTable:

@@ -7,6 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from vmkiln.run_state import RunState
 from vmkiln.store.engine import reading
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import RunMoment
@@ -16,15 +17,17 @@ A_FEW = 4  # fronts of subscriptions: when no more wait, one query gets them all
 MOMENT = (runs.c.run_id, runs.c.template_id, runs.c.started)
 # written as the index has it, else neither database uses that
 SUBSCRIPTION: sa.ColumnElement[str] = sa.literal_column(SUBSCRIPTION_OF_RUN, sa.String)
-WAITING = sa.select(*MOMENT).where(runs.c.state == "Queued", runs.c.run_id.not_in(sa.select(reservations.c.run_id)))
+WAITING = sa.select(*MOMENT).where(
+    runs.c.state == RunState.QUEUED, runs.c.run_id.not_in(sa.select(reservations.c.run_id))
+)
 WAITING = WAITING.order_by(runs.c.started, runs.c.run_id)
 OLDEST = WAITING.limit(sa.bindparam("most"))
-FIRST = sa.select(sa.func.min(SUBSCRIPTION)).where(runs.c.state == "Queued")
+FIRST = sa.select(sa.func.min(SUBSCRIPTION)).where(runs.c.state == RunState.QUEUED)
 NEXT = FIRST.where(sa.bindparam("after") < SUBSCRIPTION)
 FRONT = WAITING.where(sa.bindparam("subscription") == SUBSCRIPTION).limit(sa.bindparam("most"))
 
 
-STARTED = ("Running", "Canceling", "Succeeded", "PartiallySucceeded", "Failed", "Canceled")
+STARTED = tuple(state for state in RunState if state is not RunState.QUEUED)
 _newest = [
     sa.select(SUBSCRIPTION.label("subscription"), runs.c.started)
     .where(runs.c.state == state)  # each by the index, so that those that wait are not looked at

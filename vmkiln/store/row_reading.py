@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
+from vmkiln.run_state import RunState
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunRow, StagingGroupRow
 
 
@@ -21,7 +22,9 @@ def maybe_aware(value: datetime | None) -> datetime | None:
 
 def run_row(row: dict[str, Any]) -> RunRow:
     """A run."""
-    return RunRow(**{**row, "started": aware(row["started"]), "ended": maybe_aware(row["ended"])})
+    return RunRow(
+        **{**row, "state": RunState(row["state"]), "started": aware(row["started"]), "ended": maybe_aware(row["ended"])}
+    )
 
 
 def staging_group_row(row: dict[str, Any]) -> StagingGroupRow:

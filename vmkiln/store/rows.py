@@ -3,8 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from vmkiln.azure_names import OperationStatus, ProvisioningState
+from vmkiln.run_state import RunState
+from vmkiln.store.run_facts import RunFacts
+
+
+class HostState(StrEnum):
+    """What a build host is to those who place runs."""
+
+    READY = "Ready"
+    DRAINING = "Draining"
+    DEAD = "Dead"
+
+
+class ResourceState(StrEnum):
+    """Where a resource of a staging resource group is: meant to be made, made, gone."""
+
+    CREATING = "creating"
+    EXISTS = "exists"
+    DELETED = "deleted"
 
 
 def attempt_of(facts: Mapping[str, Any] | None) -> int:
@@ -23,12 +44,12 @@ class RunRow:
     template_name: str
     resource_group: str
     template: dict[str, Any]
-    state: str
+    state: RunState
     sub_state: str
     message: str
     error_code: str
     staging_group: str
-    facts: dict[str, Any]
+    facts: RunFacts
     started: datetime
     ended: datetime | None
     template_id: str = ""
@@ -70,11 +91,11 @@ class HostRow:
     started: float = 0.0
     lease_until: float = 0.0
 
-    def state_at(self, now: float) -> str:
+    def state_at(self, now: float) -> HostState:
         """Ready, Draining or Dead; `now` is the database's time, in seconds since 1970."""
         if self.is_dead or self.lease_until < now:
-            return "Dead"
-        return "Draining" if self.is_draining else "Ready"
+            return HostState.DEAD
+        return HostState.DRAINING if self.is_draining else HostState.READY
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ class PlacedRun:
     run_id: str
     attempt: int
     boot: str
-    state: str
+    state: RunState
     template_id: str
 
 
@@ -124,14 +145,14 @@ class StagingGroupRow:
 
 @dataclass(frozen=True)
 class StagingResourceRow:
-    """A resource of a staging resource group: `state` is creating, exists or deleted."""
+    """A resource of a staging resource group."""
 
     number: int
     group_name: str
     run_id: str
     type: str
     name: str
-    state: str
+    state: ResourceState
     detail: dict[str, Any]
     created: datetime
     deleted: datetime | None
@@ -180,7 +201,7 @@ class RunOutputRow:
     name: str
     artifact_id: str
     artifact_uri: str
-    state: str
+    state: ProvisioningState
     message: str
 
 
@@ -226,7 +247,7 @@ class OperationRow:
     location: str
     resource_id: str
     run_id: str
-    status: str
+    status: OperationStatus
     error: Mapping[str, Any]
     started: datetime
     ended: datetime | None

@@ -5,26 +5,31 @@ The state of a run moves only from an expected state to another, so two processe
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from vmkiln.errors import InputError
+from vmkiln.run_state import TERMINAL_STATES, RunState
 from vmkiln.store.connections import Connections
-from vmkiln.store.frequent_statements import (
-    FACTS,
-    NEW_FACTS,
-    PHASE_BEGUN,
-    PHASE_COUNT,
-    PHASE_ENDED,
-    RUN_IN_PHASE,
-    RUNS_BY_ID,
-)
 from vmkiln.store.host_table import end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import PhaseRow, RunRow, attempt_of
+from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import phases, reservations, runs
+
+# asked again and again, so built once: to build a statement costs as much as to execute it (SQLAlchemy, "SQL
+# Compilation Caching")
+_run: sa.BindParameter[str] = sa.bindparam("of_run")
+RUNS_BY_ID = sa.select(runs).where(runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
+FACTS = sa.select(runs.c.facts).where(runs.c.run_id == _run)
+NEW_FACTS = runs.update().where(runs.c.run_id == _run).values(facts=sa.bindparam("new_facts", type_=sa.JSON))
+
+PHASE_ENDED = phases.update().where(phases.c.run_id == _run, phases.c.ended.is_(None)).values(ended=sa.bindparam("now"))
+PHASE_COUNT = sa.select(sa.func.count()).select_from(phases).where(phases.c.run_id == _run)
+PHASE_BEGUN = phases.insert()
+RUN_IN_PHASE = runs.update().where(runs.c.run_id == _run).values(sub_state=sa.bindparam("phase"))
 
 
 class RunTable:
@@ -69,7 +74,7 @@ class RunTable:
             if known is None:
                 connection.execute(runs.insert().values(**vars(row)))
                 return True
-            if known.state != "Queued":
+            if known.state != RunState.QUEUED:
                 return False
             values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
             values["facts"] = {**known.facts, **row.facts}
@@ -98,9 +103,11 @@ class RunTable:
         """Part a deleted template (id in lower case) from its runs, which stay on record."""
         self._connections.change(runs.update().where(runs.c.template_id == template_id).values(template_id=""))
 
-    def move(self, run_id: str, *, expected: Sequence[str], state: str, message: str = "", code: str = "") -> bool:
+    def move(
+        self, run_id: str, *, expected: Sequence[RunState], state: RunState, message: str = "", code: str = ""
+    ) -> bool:
         """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
-        ended = self._connections.now() if state not in {"Queued", "Running", "Canceling"} else None
+        ended = self._connections.now() if state in TERMINAL_STATES else None
         change = (
             runs.update()
             .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
@@ -111,12 +118,12 @@ class RunTable:
     def requeue(self, run_id: str, *, most_attempts: int) -> bool:
         """Let a run that was interrupted start anew; false when it does not go on, or was begun often enough."""
         with self._connections.begin() as connection:
-            same = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running", runs.c.template_id != "")
+            same = sa.and_(runs.c.run_id == run_id, runs.c.state == RunState.RUNNING, runs.c.template_id != "")
             facts = connection.execute(sa.select(runs.c.facts).where(same)).scalar()
             attempt = 1 + attempt_of(facts)
             if facts is None or attempt > most_attempts:
                 return False
-            values = {"state": "Queued", "sub_state": "", "facts": {**facts, "attempt": attempt}}
+            values = {"state": RunState.QUEUED, "sub_state": "", "facts": {**facts, "attempt": attempt}}
             connection.execute(runs.update().where(same).values(**values))
             self._end_phase(connection, run_id)
             return True
@@ -141,10 +148,10 @@ class RunTable:
 
     def ask_to_cancel(self, run_id: str) -> bool:
         """Record that a run that goes on is to end Canceled; false when it does not go on."""
-        going_on = sa.and_(runs.c.run_id == run_id, runs.c.state == "Running")
-        return self._connections.change(runs.update().where(going_on).values(state="Canceling")) == 1
+        going_on = sa.and_(runs.c.run_id == run_id, runs.c.state == RunState.RUNNING)
+        return self._connections.change(runs.update().where(going_on).values(state=RunState.CANCELING)) == 1
 
-    def add_facts(self, run_id: str, **facts: Any) -> None:
+    def add_facts(self, run_id: str, **facts: Unpack[RunFacts]) -> None:
         """Add to what was decided for a run."""
         with self._connections.begin() as connection:
             known = connection.execute(FACTS, {"of_run": run_id}).scalar_one()
@@ -180,7 +187,7 @@ class RunTable:
             for row in self._connections.rows(query)
         ]
 
-    def list(self, *, limit: int | None = 100, states: Sequence[str] = ()) -> list[RunRow]:
+    def list(self, *, limit: int | None = 100, states: Sequence[RunState] = ()) -> list[RunRow]:
         """Runs, the newest first; only those in `states`, when any are given."""
         query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
         return [

@@ -5,10 +5,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from vmkiln.store.connections import Connections
-from vmkiln.store.frequent_statements import RESOURCE_ADDED, RESOURCE_DELETED, RESOURCE_EXISTS
 from vmkiln.store.row_reading import aware, maybe_aware, staging_group_row
-from vmkiln.store.rows import StagingGroupRow, StagingResourceRow
+from vmkiln.store.rows import ResourceState, StagingGroupRow, StagingResourceRow
 from vmkiln.store.tables import runs, staging_groups, staging_resources
+
+# built once, for every run asks for them again and again
+_resource: sa.BindParameter[int] = sa.bindparam("of_number")
+RESOURCE_ADDED = staging_resources.insert()
+RESOURCE_EXISTS = (
+    staging_resources.update().where(staging_resources.c.number == _resource).values(state=ResourceState.EXISTS)
+)
+RESOURCE_DELETED = (
+    staging_resources.update()
+    .where(staging_resources.c.number == _resource)
+    .values(state=ResourceState.DELETED, deleted=sa.bindparam("now"))
+)
 
 
 class StagingTable:
@@ -46,14 +57,14 @@ class StagingTable:
         now = self._connections.now()
         with self._connections.begin() as connection:
             connection.execute(staging_groups.update().where(staging_groups.c.name == name).values(deleted=now))
-            left = sa.and_(staging_resources.c.group_name == name, staging_resources.c.state != "deleted")
-            connection.execute(staging_resources.update().where(left).values(state="deleted", deleted=now))
+            left = sa.and_(staging_resources.c.group_name == name, staging_resources.c.state != ResourceState.DELETED)
+            connection.execute(staging_resources.update().where(left).values(state=ResourceState.DELETED, deleted=now))
 
     def add_resource(self, group: str, *, run_id: str, type: str, name: str, detail: dict[str, Any]) -> int:  # noqa: A002
         """Record the intent to make a resource; returns its number."""
         values: dict[str, Any] = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
         with self._connections.begin() as connection:
-            values |= {"state": "creating", "created": self._connections.now()}
+            values |= {"state": ResourceState.CREATING, "created": self._connections.now()}
             key = connection.execute(RESOURCE_ADDED, values).inserted_primary_key
         assert key is not None  # the table numbers its rows
         return int(key[0])
@@ -70,6 +81,13 @@ class StagingTable:
         """A group's resources in the order they were made, deleted ones too."""
         query = sa.select(staging_resources).where(staging_resources.c.group_name == group)
         return [
-            StagingResourceRow(**{**row, "created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])})
+            StagingResourceRow(
+                **{
+                    **row,
+                    "state": ResourceState(row["state"]),
+                    "created": aware(row["created"]),
+                    "deleted": maybe_aware(row["deleted"]),
+                }
+            )
             for row in self._connections.rows(query.order_by(staging_resources.c.number))
         ]

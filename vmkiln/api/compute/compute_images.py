@@ -15,7 +15,7 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
 from vmkiln.api.protocol.tags import refuse, tag_mistakes
-from vmkiln.azure_names import GALLERY, IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE
+from vmkiln.azure_names import GALLERY, IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE, ProvisioningState
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import remove
@@ -132,7 +132,7 @@ def as_resource(image: ImageRow) -> ResourceRow:
         resource_group=found.resource_group,
         location=str(image.detail.get("location") or "local"),
         tags=image.tags,
-        properties={"provisioningState": "Succeeded"},
+        properties={"provisioningState": ProvisioningState.SUCCEEDED},
         created=image.created,
         changed=image.created,
     )
@@ -154,7 +154,7 @@ def image_body(image: ImageRow) -> dict[str, Any]:
         "location": row.location,
         "tags": dict(row.tags),
         "properties": {
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
             "hyperVGeneration": f"V{image.generation}",
             "storageProfile": {
                 "osDisk": {
@@ -185,7 +185,7 @@ def version_body(image: ImageRow, *, expand: str = "") -> dict[str, Any]:
     ]
     size = -(-image.virtual_size_bytes // GIB)
     properties: dict[str, Any] = {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "publishingProfile": {
             "targetRegions": targets,
             "replicaCount": 1,

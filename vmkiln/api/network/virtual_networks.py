@@ -16,7 +16,7 @@ from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.api.staging.staging_resources import both_lists, first_found
-from vmkiln.azure_names import IMAGE_TEMPLATE, SECURITY_GROUP, SUBNET, VIRTUAL_NETWORK
+from vmkiln.azure_names import IMAGE_TEMPLATE, SECURITY_GROUP, SUBNET, VIRTUAL_NETWORK, ProvisioningState
 from vmkiln.errors import ArmError, CodedMistake, InputError, Mistake
 from vmkiln.staging.security_rule import CONFLICT, DEFAULT_RULES, default_rule_body, read_rule
 from vmkiln.staging.user_network import ipv4_prefix
@@ -155,7 +155,7 @@ def _subnet_body(network: ResourceRow, subnet: Mapping[str, Any]) -> dict[str, A
         "properties": {
             "privateEndpointNetworkPolicies": "Disabled",
             **subnet["properties"],
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
         },
     }
 

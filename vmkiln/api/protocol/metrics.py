@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Parts, Route
 from vmkiln.run_state import GOING_ON, RunState
+from vmkiln.store.rows import HostState
 
 MIB = 1024**2
 
@@ -40,7 +41,7 @@ class _Collector:
         hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])
         now = store.hosts.now()
         known = [host.state_at(now) for host in store.hosts.all()]
-        for how in ("Ready", "Draining", "Dead"):
+        for how in HostState:
             hosts.add_metric([how], known.count(how))
         yield hosts
         tally = work.tally

@@ -11,18 +11,18 @@ from vmkiln.api.protocol.arm import accepted_headers
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
+from vmkiln.azure_names import OperationStatus
 from vmkiln.errors import ArmError
 from vmkiln.run_state import RunState
-from vmkiln.store.operation_table import IN_PROGRESS
 from vmkiln.store.rows import OperationRow
 
 LOCATION = "/subscriptions/{subscriptionId}/providers/Microsoft.VirtualMachineImages/locations/{location}"
 RETRY_SECONDS = 1
 STATUS_OF_RUN: Mapping[str, str] = {
-    RunState.SUCCEEDED: "Succeeded",
-    RunState.PARTIALLY_SUCCEEDED: "Succeeded",
-    RunState.FAILED: "Failed",
-    RunState.CANCELED: "Canceled",
+    RunState.SUCCEEDED: OperationStatus.SUCCEEDED,
+    RunState.PARTIALLY_SUCCEEDED: OperationStatus.SUCCEEDED,
+    RunState.FAILED: OperationStatus.FAILED,
+    RunState.CANCELED: OperationStatus.CANCELED,
 }
 
 
@@ -62,15 +62,15 @@ def current(call: Call, operation: OperationRow) -> OperationRow:
     if not operation.run_id:
         return operation
     run = call.parts.store.runs.by_id([operation.run_id]).get(operation.run_id)
-    status = "Failed" if run is None else STATUS_OF_RUN.get(run.state, IN_PROGRESS)
+    status = OperationStatus.FAILED if run is None else STATUS_OF_RUN.get(run.state, OperationStatus.IN_PROGRESS)
     error: dict[str, Any] = {}
-    if status == "Failed":
+    if status == OperationStatus.FAILED:
         error = {"code": "RunLost", "message": "gone"}
         if run is not None:
             template = call.parts.store.resources.get(operation.resource_id)
             group_id = str(template.properties.get("exactStagingResourceGroup") or "") if template else ""
             error = {"code": run.error_code, "message": run_message(run, staging_group_id=group_id)}
-    if status == "Canceled":
+    if status == OperationStatus.CANCELED:
         error = {"code": "Canceled", "message": "The run was canceled."}
     ended = run.ended if run else operation.ended
     return OperationRow(**{**vars(operation), "status": status, "error": error, "ended": ended})
@@ -99,17 +99,17 @@ def get_status(call: Call) -> Answer:
         body["endTime"] = time_text(operation.ended)
     if operation.error:
         body["error"] = dict(operation.error)
-    waiting = {"Retry-After": str(RETRY_SECONDS)} if operation.status == IN_PROGRESS else {}
+    waiting = {"Retry-After": str(RETRY_SECONDS)} if operation.status == OperationStatus.IN_PROGRESS else {}
     return Answer(200, body, waiting)
 
 
 def get_result(call: Call) -> Answer:
     """202 while an operation goes on, 204 when it is done; its error when it failed."""
     operation = find(call)
-    if operation.status == IN_PROGRESS:
+    if operation.status == OperationStatus.IN_PROGRESS:
         location = f"{call.base_url}{call.resource_id}?api-version={call.api_version}"
         return Answer(202, None, accepted_headers("", location=location, retry_after_seconds=RETRY_SECONDS))
-    if operation.status == "Failed":
+    if operation.status == OperationStatus.FAILED:
         raise ArmError(409, str(operation.error.get("code")), str(operation.error.get("message")))
     return Answer(204)
 

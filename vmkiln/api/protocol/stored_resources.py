@@ -15,7 +15,7 @@ from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of, system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
-from vmkiln.azure_names import group_id, plain_location
+from vmkiln.azure_names import ProvisioningState, group_id, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
 
@@ -127,7 +127,8 @@ def put(kind: Kind, call: Call) -> Answer:
             resource_group=group.name,
             location=plain_location(call.body["location"]) if kind.has_location else "",
             tags=(call.body.get("tags") or {}) if kind.has_location else {},
-            properties=kind.filled(call, properties or {}, existing) | {"provisioningState": "Succeeded"},
+            properties=kind.filled(call, properties or {}, existing)
+            | {"provisioningState": ProvisioningState.SUCCEEDED},
             state=existing.state if existing else {},
             created_by=call.caller.name,
             changed_by=call.caller.name,
@@ -152,7 +153,7 @@ def patch(kind: Kind, call: Call) -> Answer:
     properties = kind.filled(call, merged, row) if change else dict(row.properties)
 
     def changed(old: ResourceRow) -> ResourceRow:
-        kept = properties | {"provisioningState": "Succeeded"}
+        kept = properties | {"provisioningState": ProvisioningState.SUCCEEDED}
         return replace(old, tags=old.tags if tags is None else tags, properties=kept, changed_by=call.caller.name)
 
     row = call.parts.store.resources.change(row.id, changed) or row

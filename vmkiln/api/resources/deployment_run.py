@@ -14,7 +14,7 @@ from vmkiln.api.identity.caller import Caller
 from vmkiln.api.protocol.route import Answer, Dispatch
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
-from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.store.resource_table import Watch
 
@@ -130,7 +130,7 @@ class DeploymentRun:
             error, status = {"code": "InvalidTemplate", "message": problem.message}, 400
         except ArmError as problem:
             error, status = {"code": problem.code, "message": problem.message}, problem.status
-        state = "Failed" if error else "Succeeded"
+        state = ProvisioningState.FAILED if error else ProvisioningState.SUCCEEDED
         self.tools.record(Done(resource.id, resource.type, state, started, self.tools.now(), status, error))
         return {**error, "target": resource.id} if error else {}
 
@@ -153,7 +153,7 @@ class DeploymentRun:
         child = self._plan.child(resource, self.runtime)
         outputs, made = DeploymentRun(child, self.tools).carry_out()
         properties = {
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
             "outputResources": [{"id": i} for i in made],
         }

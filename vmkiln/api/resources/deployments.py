@@ -29,7 +29,7 @@ from vmkiln.api.resources.deployment_check import (
 )
 from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
-from vmkiln.azure_names import DEPLOYMENT, NEWEST_API_VERSION
+from vmkiln.azure_names import DEPLOYMENT, NEWEST_API_VERSION, OperationStatus, ProvisioningState
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.store.database import Store
 from vmkiln.store.resource_table import Watch
@@ -38,8 +38,7 @@ from vmkiln.store.rows import ResourceRow
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
 NAME = re.compile(r"[-\w._()]{1,64}")
-TERMINAL = {"Succeeded", "Failed", "Canceled"}
-RUNNING = "Running"
+TERMINAL = {ProvisioningState.SUCCEEDED, ProvisioningState.FAILED, ProvisioningState.CANCELED}
 
 
 def duration_text(started: datetime, ended: datetime) -> str:
@@ -62,7 +61,7 @@ def validate(call: Call) -> Answer:
     now = time_text(call.parts.now())
     properties = {
         **known_properties(call, plan, resources),
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "timestamp": now,
         "duration": "PT0S",
         "validatedResources": [{"id": item.id} for item in resources if item.is_wanted and not item.is_existing],
@@ -76,7 +75,9 @@ def what_if(call: Call) -> Answer:
     plan = plan_of(call)
     run = DeploymentRun(plan, _tools(call, lambda _done: None))
     changes = changes_of(call, plan, run, is_complete=mode_of(call) == "Complete")
-    return Answer(200, {"status": "Succeeded", "properties": {"correlationId": call.request_id, "changes": changes}})
+    return Answer(
+        200, {"status": OperationStatus.SUCCEEDED, "properties": {"correlationId": call.request_id, "changes": changes}}
+    )
 
 
 def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
@@ -107,7 +108,7 @@ def put(call: Call) -> Answer:
     started = call.parts.now()
     properties = {
         **known_properties(call, plan, plan.planned()),
-        "provisioningState": RUNNING,
+        "provisioningState": ProvisioningState.RUNNING,
         "timestamp": time_text(started),
         "duration": "PT0S",
     }
@@ -146,15 +147,16 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
         if mode_of(call) == "Complete":
             _delete_others(call, plan)
         properties = {
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
             "outputResources": [{"id": item} for item in made],
         }
     except TemplateInvalid as error:
-        properties = {"provisioningState": "Failed", "error": error_body(invalid(error))["error"]}
+        properties = {"provisioningState": ProvisioningState.FAILED, "error": error_body(invalid(error))["error"]}
     except Exception as error:
         problem = as_arm_error(error, request_id=call.request_id)
-        state = "Canceled" if problem.code == "DeploymentCanceled" else "Failed"
+        is_canceled = problem.code == "DeploymentCanceled"
+        state = ProvisioningState.CANCELED if is_canceled else ProvisioningState.FAILED
         properties = {"provisioningState": state, "error": error_body(problem)["error"]}
     ended = call.parts.now()
     times = {"timestamp": time_text(ended), "duration": duration_text(started, ended)}
@@ -199,7 +201,7 @@ def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:
         "targetResource": {"id": done.id, "resourceType": done.type, "resourceName": done.id.rsplit("/", 1)[-1]},
     }
     if done.error:
-        properties["statusMessage"] = {"status": "Failed", "error": dict(done.error)}
+        properties["statusMessage"] = {"status": OperationStatus.FAILED, "error": dict(done.error)}
     return {"id": f"{deployment_id}/operations/{operation_id}", "operationId": operation_id, "properties": properties}
 
 
@@ -238,7 +240,7 @@ def operation_status(call: Call) -> Answer:
         raise ArmError(404, "NotFound", f"The operation '{call.names['operationId']}' was not found.")
     state = str(row.properties["provisioningState"])
     body: dict[str, Any] = {"status": state}
-    if state in {"Failed", "Canceled"}:
+    if state in {ProvisioningState.FAILED, ProvisioningState.CANCELED}:
         body["error"] = row.properties.get("error", {})
     return Answer(200, body, {} if state in TERMINAL else {"Retry-After": "1"})
 
@@ -274,9 +276,9 @@ def end_interrupted(store: Store, going_on: Collection[str]) -> None:
         "code": "DeploymentInterrupted",
         "message": "The service ended before the deployment did. Put it again: what is there already stays as it is.",
     }
-    for row in store.resources.in_provisioning_state(DEPLOYMENT, {RUNNING}):
+    for row in store.resources.in_provisioning_state(DEPLOYMENT, {ProvisioningState.RUNNING}):
         if row.state.get("session", "") not in going_on:
-            ended = {"provisioningState": "Failed", "error": error}
+            ended = {"provisioningState": ProvisioningState.FAILED, "error": error}
             store.resources.change(row.id, functools.partial(_ended, properties=ended))
 
 

@@ -24,13 +24,14 @@ from vmkiln.azure_names import (
     IMAGE_TEMPLATE,
     NEWEST_API_VERSION,
     RESOURCE_GROUP,
+    OperationStatus,
+    ProvisioningState,
     group_id,
     plain_location,
     subscription_scope,
 )
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.database import Store
-from vmkiln.store.operation_table import IN_PROGRESS
 from vmkiln.store.rows import OperationRow, ResourceRow
 
 ALL = "/subscriptions/{subscriptionId}/resourceGroups"
@@ -52,7 +53,7 @@ def group_body(row: ResourceRow) -> dict[str, Any]:
         "type": RESOURCE_GROUP,
         "location": row.location,
         "tags": dict(row.tags),
-        "properties": {"provisioningState": row.properties.get("provisioningState", "Succeeded")},
+        "properties": {"provisioningState": row.properties.get("provisioningState", ProvisioningState.SUCCEEDED)},
     }
     if managed_by := row.properties.get("managedBy"):
         body["managedBy"] = managed_by
@@ -78,7 +79,7 @@ def put(call: Call) -> Answer:
                 resource_group=name,
                 location=plain_location(call.body["location"]),
                 tags=call.body.get("tags") or {},
-                properties={"provisioningState": "Succeeded"},
+                properties={"provisioningState": ProvisioningState.SUCCEEDED},
                 created_by=call.caller.name,
                 changed_by=call.caller.name,
             )
@@ -95,7 +96,7 @@ def put(call: Call) -> Answer:
 
 
 def _refuse_going(row: ResourceRow) -> None:
-    if row.properties.get("provisioningState") == "Deleting":
+    if row.properties.get("provisioningState") == ProvisioningState.DELETING:
         raise ArmError(409, "ResourceGroupBeingDeleted", f"The resource group '{row.name}' is being deleted.")
 
 
@@ -154,7 +155,7 @@ def resource_body(row: ResourceRow, expand: str = "") -> dict[str, Any]:
     if "changedtime" in wanted:
         body["changedTime"] = time_text(row.changed)
     if "provisioningstate" in wanted:
-        body["provisioningState"] = row.properties.get("provisioningState", "Succeeded")
+        body["provisioningState"] = row.properties.get("provisioningState", ProvisioningState.SUCCEEDED)
     return body
 
 
@@ -216,7 +217,8 @@ def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
     with call.parts.background.reserved(row.subscription_id) as begin:
         operation = operations.begin(call, DELETE_GROUP, resource_id=row.id, location=row.location)
         call.parts.store.resources.change(
-            row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": "Deleting"})
+            row.id,
+            lambda old: replace(old, properties={**old.properties, "provisioningState": ProvisioningState.DELETING}),
         )
         begin(lambda: _delete_all_or_say_why(call, row, operation))
     return operation
@@ -240,15 +242,15 @@ def _failed(store: Store, operation: OperationRow, error: Mapping[str, Any]) -> 
     """Record that a deletion failed, unless it has ended before; the group is there as it was."""
     if _is_over(store, operation):
         return
-    done = {"provisioningState": "Succeeded"}
+    done = {"provisioningState": ProvisioningState.SUCCEEDED}
     store.resources.change(operation.resource_id, lambda old: replace(old, properties={**old.properties, **done}))
-    store.operations.end(operation.operation_id, status="Failed", error=error)
+    store.operations.end(operation.operation_id, status=OperationStatus.FAILED, error=error)
 
 
 def _is_over(store: Store, operation: OperationRow) -> bool:
     """Whether another service took this one for dead, and ended what it was doing."""
     found = store.operations.get(operation.operation_id)
-    return found is None or found.status != IN_PROGRESS
+    return found is None or found.status != OperationStatus.IN_PROGRESS
 
 
 def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None:
@@ -299,9 +301,9 @@ def _result_headers(call: Call, operation: OperationRow) -> dict[str, str]:
 def get_result(call: Call) -> Answer:
     """GET whether a deletion is done: 202 while it is not, then 200."""
     operation = operations.find(call)
-    if operation.status == "InProgress":
+    if operation.status == OperationStatus.IN_PROGRESS:
         return Answer(202, None, _result_headers(call, operation))
-    if operation.status == "Failed":
+    if operation.status == OperationStatus.FAILED:
         raise ArmError(409, str(operation.error.get("code")), str(operation.error.get("message")))
     return Answer(200)
 

@@ -19,7 +19,9 @@ from vmkiln.azure_names import (
     SECURITY_GROUP,
     VIRTUAL_MACHINE,
     VIRTUAL_NETWORK,
+    ProvisioningState,
 )
+from vmkiln.run_state import RunState
 from vmkiln.store.rows import ResourceRow, RunRow, StagingResourceRow
 
 CONTAINER = "packer"
@@ -37,7 +39,7 @@ def container_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, A
     facts: Mapping[str, Any] = run.facts if run else {}
     current: dict[str, Any] = {"state": "Running", "startTime": _time(item.created), "detailStatus": ""}
     if not is_alive:
-        failed = run is not None and run.state == "Failed"
+        failed = run is not None and run.state == RunState.FAILED
         current = {
             "state": "Terminated",
             "startTime": _time(item.created),
@@ -63,7 +65,7 @@ def container_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, A
         },
     }
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "sku": "Standard",
         "osType": "Linux",
         "restartPolicy": "Never",
@@ -84,7 +86,7 @@ def virtual_machine(item: StagingResourceRow, run: RunRow | None) -> dict[str, A
     state = "running" if item.deleted is None and item.detail.get("state") != "Stopped" else "deallocated"
     facts: Mapping[str, Any] = run.facts if run else {}
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "hardwareProfile": {"vmSize": item.detail.get("vmSize", "")},
         "storageProfile": {
             "imageReference": {"exactVersion": facts.get("source_exact_version", "")},
@@ -108,7 +110,7 @@ def disk(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
     """`properties` of a VM's disk: an overlay of the source image."""
     facts: Mapping[str, Any] = run.facts if run else {}
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "osType": facts.get("os_type", "Linux"),
         "diskState": "Attached",
         "hyperVGeneration": f"V{facts.get('generation', 1)}",
@@ -132,7 +134,7 @@ def network_interface(item: StagingResourceRow, _run: RunRow | None) -> dict[str
     }
     mac = str(item.detail.get("mac", "")).replace(":", "-").upper()
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "macAddress": mac,
         "ipConfigurations": [address],
         "enableIPForwarding": False,
@@ -144,10 +146,10 @@ def virtual_network(item: StagingResourceRow, _run: RunRow | None) -> dict[str, 
     """`properties` of the build's own virtual network."""
     subnets = item.detail.get("subnets") or {}
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
         "subnets": [
-            {"name": name, "properties": {"addressPrefix": prefix, "provisioningState": "Succeeded"}}
+            {"name": name, "properties": {"addressPrefix": prefix, "provisioningState": ProvisioningState.SUCCEEDED}}
             for name, prefix in subnets.items()
         ],
         "virtualNetworkPeerings": [],
@@ -162,7 +164,7 @@ def security_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, An
         for comment, packets in ((run.facts if run else {}).get("packets") or {}).items()
     ]
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "securityRules": [_rule(index, rule) for index, rule in enumerate(rules)],
         "defaultSecurityRules": [],
     }
@@ -186,7 +188,7 @@ def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
             "destinationPortRange": "*",
             "packetCount": int(rule.get("packets") or 0),
             "byteCount": int(rule.get("bytes") or 0),
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
         },
     }
 
@@ -200,9 +202,9 @@ def load_balancer(item: StagingResourceRow, _run: RunRow | None) -> dict[str, An
         "subnet": {"id": item.detail.get("subnet", "")},
     }
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "frontendIPConfigurations": [{"name": "frontend", "properties": address}],
-        "backendAddressPools": [{"name": "build-vm", "properties": {"provisioningState": "Succeeded"}}],
+        "backendAddressPools": [{"name": "build-vm", "properties": {"provisioningState": ProvisioningState.SUCCEEDED}}],
         "loadBalancingRules": [],
         "inboundNatRules": [],
     }
@@ -217,7 +219,7 @@ def private_link_service(item: StagingResourceRow, _run: RunRow | None) -> dict[
         "subnet": {"id": item.detail.get("subnet", "")},
     }
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "ipConfigurations": [{"name": "translation", "properties": address}],
         "loadBalancerFrontendIpConfigurations": [{"id": "loadBalancers/aiblb/frontendIPConfigurations/frontend"}],
         "visibility": {"subscriptions": []},
@@ -231,7 +233,7 @@ def private_endpoint(item: StagingResourceRow, _run: RunRow | None) -> dict[str,
     state = {"status": "Approved" if item.deleted is None else "Disconnected", "description": "", "actionsRequired": ""}
     connection = {"privateLinkServiceId": "privateLinkServices/aibpls", "privateLinkServiceConnectionState": state}
     return {
-        "provisioningState": "Succeeded",
+        "provisioningState": ProvisioningState.SUCCEEDED,
         "privateLinkServiceConnections": [{"name": "aibpls", "properties": connection}],
         "manualPrivateLinkServiceConnections": [],
         "networkInterfaces": [{"id": "networkInterfaces/aibpe.nic"}],
@@ -258,7 +260,7 @@ PROPERTIES: Mapping[str, Callable[[StagingResourceRow, RunRow | None], dict[str,
 
 def _properties(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
     known = PROPERTIES.get(item.type)
-    return known(item, run) if known else {"provisioningState": "Succeeded"}
+    return known(item, run) if known else {"provisioningState": ProvisioningState.SUCCEEDED}
 
 
 def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
@@ -271,7 +273,7 @@ def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
         resource_group=group.name,
         location=group.location,
         tags=group.tags,
-        properties={"provisioningState": "Succeeded"},
+        properties={"provisioningState": ProvisioningState.SUCCEEDED},
         created=item.created,
         changed=item.deleted or item.created,
         created_by=group.created_by,

@@ -15,7 +15,7 @@ from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Route
 from vmkiln.api.staging.staging_resources import refuse_change, staging_group
-from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT
+from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT, ProvisioningState
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
 from vmkiln.blobs.blob_server import BlobPlace
@@ -64,7 +64,7 @@ def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> di
         "kind": "StorageV2",
         "sku": {"name": "Standard_LRS", "tier": "Standard"},
         "properties": {
-            "provisioningState": "Succeeded",
+            "provisioningState": ProvisioningState.SUCCEEDED,
             "creationTime": time_text(staging.created),
             "primaryLocation": group.location,
             "statusOfPrimary": "available",

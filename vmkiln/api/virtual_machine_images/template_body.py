@@ -80,7 +80,7 @@ def run_status(run: RunRow, *, staging_group_id: str = "") -> dict[str, Any]:
 
 def run_output_body(template_id: str, output: RunOutputRow) -> dict[str, Any]:
     """One output of the last run."""
-    properties = {"provisioningState": output.state}
+    properties: dict[str, Any] = {"provisioningState": output.state}
     if output.artifact_id.startswith("/subscriptions/"):
         properties["artifactId"] = output.artifact_id
     if output.artifact_uri:

@@ -13,7 +13,7 @@ from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.preparation import opened_store
 from vmkiln.store.database import Store
-from vmkiln.store.rows import HostRow
+from vmkiln.store.rows import HostRow, HostState
 
 WAIT_SECONDS = 1.0
 app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what they have, how one is taken out.")
@@ -75,7 +75,7 @@ def drain(
         say(f"{name} gets no new runs")
         while wait and (count := len(store.hosts.placed(boot=_found(store, name).boot))):
             host = _found(store, name)
-            if host.state_at(store.hosts.now()) == "Dead":
+            if host.state_at(store.hosts.now()) is HostState.DEAD:
                 raise VmkilnError(f"{name} died with {count} runs, which other hosts take over")
             say(f"{count} run{'' if count == 1 else 's'} left")
             time.sleep(WAIT_SECONDS)

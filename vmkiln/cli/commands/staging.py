@@ -17,7 +17,7 @@ from vmkiln.run.cleaning_up import KEPT_DISK
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store
-from vmkiln.store.rows import StagingGroupRow
+from vmkiln.store.rows import ResourceState, StagingGroupRow
 
 app = typer.Typer(no_args_is_help=True, help="Staging resource groups and what is in them.")
 GroupArgument = Annotated[str, typer.Argument(help="A group's name, or the beginning of it.")]
@@ -35,7 +35,7 @@ def list_(
             typer.echo(json.dumps([_as_data(store, row) for row in rows]))
             return
         for row in rows:
-            alive = sum(resource.state != "deleted" for resource in store.staging.resources_of(row.name))
+            alive = sum(resource.state != ResourceState.DELETED for resource in store.staging.resources_of(row.name))
             state = "deleted" if row.deleted else f"{alive} resource{'' if alive == 1 else 's'}"
             typer.echo(f"{row.created:%Y-%m-%d %H:%M:%S}  {state:<12}  {row.name}")
 
@@ -99,7 +99,7 @@ def boot(group: GroupArgument) -> None:
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
         machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINE]
-        kept = [item for item in machines if item.state == "exists"]
+        kept = [item for item in machines if item.state == ResourceState.EXISTS]
     disk = read_settings().staging / row.name / KEPT_DISK
     if not kept or not disk.exists():
         raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
