@@ -11,6 +11,7 @@ import pytest
 from service_fixtures import access, living, service
 
 from vmkiln.cli import main
+from vmkiln.cli.contexts import Context, Contexts, contexts_file, write_contexts
 from vmkiln.run_state import Phase, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -106,7 +107,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {**TERMINAL, "VMKILN_HOME": str(home), "PATH": "/usr/bin:/bin"}.items():
         monkeypatch.setenv(name, value)
     for name in ("HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(home / "user"))
+        monkeypatch.setenv(name, str(tmp_path / "user"))
     return home
 
 
@@ -124,6 +125,8 @@ def recorded(home: Path) -> Settings:
         store.hosts.drain("build-2", is_draining=True)
         principal, _ = store.principals.create("ci")
         store.principals.assign(principal.object_id, "Contributor", "/subscriptions/s/resourceGroups/images")
+    known = {"example": Context("https://build.example.org:8443", app_id="app", secret="not shown")}
+    write_contexts(contexts_file(os.environ), Contexts("example", known))
     return settings
 
 

@@ -23,8 +23,9 @@ COMMANDS = (
     ("principal", "list"),
     ("role", "list"),
     ("settings",),
+    ("context", "list"),
 )
-WORDS_ONLY = (("run", "logs", RUN), ("image", "catalogue"), ("context", "list"))
+WORDS_ONLY = (("run", "logs", RUN), ("image", "catalogue"))
 REFUSED = (
     ("run", "show", "ffff"),
     ("run", "logs", FAILED),
@@ -86,4 +87,10 @@ def test_mistakes_of_a_template_read_as_they_did(
 
 def test_a_plan_reads_as_it_did(shown: Shown, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert shown("plan", "examples/hello-linux/template.json", "--allow-local-files") == snapshot
+    asked = ("plan", "examples/hello-linux/template.json", "--allow-local-files")
+    assert shown(*asked) == snapshot(name="text")
+    printed, _, status = shown(*asked, "--json").rpartition("exit code ")
+    assert status == "0"
+    plan = json.loads(printed)
+    shape = {name: sorted(value) if isinstance(value, dict) else type(value).__name__ for name, value in plan.items()}
+    assert json.dumps(shape, indent=2) == snapshot(name="members")
