@@ -47,8 +47,8 @@ def summary(home: Path, changed: Iterable[Opened]) -> str:
     names = [str(entry.path.relative_to(home)) for entry in found[:MOST_NAMES]]
     more = ", ..." if len(found) > MOST_NAMES else ""
     return (
-        f"other users of this machine may no longer use {folders} folders and {len(found) - folders} files of {home}: "
-        f"{', '.join(names)}{more}"
+        f"other users of this machine may no longer use what they could of {home} "
+        f"(folders: {folders}, files: {len(found) - folders}): {', '.join(names)}{more}"
     )
 
 

@@ -41,7 +41,7 @@ def test_the_summary_counts_all_and_names_the_first() -> None:
         *(Opened(home / str(number), FILE | 0o644) for number in range(9)),
     ]
     text = summary(home, found)
-    assert "1 folders and 9 files of /h: staging, 0, 1, 2, 3, ..." in text
+    assert "of /h (folders: 1, files: 9): staging, 0, 1, 2, 3, ..." in text
 
 
 @pytest.fixture
