@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, Service, a_template, add_group, provisioned
+from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, provisioned
 
+from vmkiln.api.network import virtual_networks
 from vmkiln.provisioning.stored_template import request_of
 
 NETWORK = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/corp"
@@ -110,3 +111,17 @@ def test_subnets_that_are_put_and_deleted_at_once_do_not_undo_each_other(living:
         assert names() == {"build", "aci", *(f"s{number}" for number in numbers)}
         assert set(pool.map(delete, numbers)) == {200}
     assert names() == {"build", "aci"}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_network_that_others_change_all_the_time_is_given_up_on(
+    living: Service, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    add_group(living)
+    put_network(living, rules=[], aci=DELEGATED)
+    looks: list[int] = []
+    monkeypatch.setattr(virtual_networks, "_is_changed", lambda *_: looks.append(1))
+    body = {"properties": {"addressPrefix": "10.9.9.0/24"}} if method == "PUT" else None
+    answer = living.request(method, f"{NETWORK}/subnets/build", body, api_version="2024-05-01")
+    assert (answer.status_code, code_of(answer)) == (409, "AnotherOperationInProgress")
+    assert len(looks) == virtual_networks.ATTEMPTS

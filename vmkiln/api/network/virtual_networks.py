@@ -23,6 +23,7 @@ from vmkiln.staging.user_network import ipv4_prefix
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.resource_id import parse_resource_id
 
+ATTEMPTS = 20  # to change a network that others change meanwhile
 MOST_RULES = 1000  # Azure's limit for a network security group
 WRONG_PREFIX, WRONG_SUBNET = "InvalidAddressPrefixFormat", "NetcfgInvalidSubnet"
 LARGEST_PREFIX = 29  # with five addresses reserved, a /29 has three left
@@ -281,18 +282,19 @@ def get_subnet(call: Call) -> Answer:
 def put_subnet(call: Call) -> Answer:
     """PUT one subnet into its network."""
     made = {"name": call.names["subnetName"], "properties": call.body.get("properties")}
-    while True:
+    for _ in range(ATTEMPTS):
         row, subnets, name = _of_subnet(call)
         others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
         whole = {**row.properties, "subnets": [*others, made]}
         refuse(network_mistakes(call, whole), code="NetcfgInvalidSubnet")
         if _is_changed(call, row, whole):
             return Answer(200 if len(others) < len(subnets) else 201, _subnet_body(row, made))
+    raise _busy(call)
 
 
 def delete_subnet(call: Call) -> Answer:
     """DELETE one subnet; 204 when there is none."""
-    while True:
+    for _ in range(ATTEMPTS):
         row, subnets, name = _of_subnet(call)
         others = [subnet for subnet in subnets if subnet["name"].lower() != name.lower()]
         if len(others) == len(subnets):
@@ -300,6 +302,12 @@ def delete_subnet(call: Call) -> Answer:
         _check_unused(call, row, subnet=name)
         if _is_changed(call, row, {**row.properties, "subnets": others}):
             return Answer(200)
+    raise _busy(call)
+
+
+def _busy(call: Call) -> ArmError:
+    message = f"Another operation on '{call.resource_id}' or its virtual network is in progress; try again."
+    return ArmError(409, "AnotherOperationInProgress", message, headers={"Retry-After": "1"})
 
 
 def _is_changed(call: Call, row: ResourceRow, properties: dict[str, Any]) -> bool:
