@@ -192,6 +192,19 @@ def test_a_machine_without_gpgv_sees_with_apt_whether_packer_can_be_had(
     assert "the program `gpgv` is not installed" in told
 
 
+def test_a_machine_without_certificates_sees_whether_somebody_answers(
+    machine: Machine, mirror: Mirror, at_mirror: dict[str, str]
+) -> None:
+    bare = {"CERTIFICATES_FILE": "/nonexistent"}
+    with serving() as away:
+        address = away.address.replace("http:", "https:")
+    assert f"{address} does not answer" in refused_at(machine, at_mirror, VMKILN_PACKER_URL=address, **bare)
+    # who answers is asked again once there are certificates; this one speaks no TLS
+    told = machine.bootstrap(**{**at_mirror, "VMKILN_PACKER_URL": mirror.address.replace("http:", "https:"), **bare})
+    assert machine.done_as_root[0] == "apt-get update -q"
+    assert "cannot be fetched: " in told.stderr
+
+
 @pytest.mark.parametrize(
     "version", ["1.6.5", "1.6.6", "1.9.1", "1.9.2", "1.9.3", "1.9.4", "1.9.5", "1.10.0", "1.16.0", "0.12.3", "2.0.0"]
 )
