@@ -9,13 +9,13 @@ Customizing and validating differ only in the steps, the disk and what a failure
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
-from vmkiln.errors import HostUnfit
+from vmkiln.errors import HostUnfit, LogLost, RunFailed
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Disk, Firmware
@@ -26,6 +26,7 @@ from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, work
 from vmkiln.run_state import Phase
+from vmkiln.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
@@ -129,20 +130,47 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
             vm=build_vm.describe(vm, staged.network),
             directory=staged.directory,
             on_output=lambda chunk: _tell(staged, work_order, log, progress, output.feed(chunk)),
-            login=LoginWait(progress.is_connected, lambda text: staged.tell(Notice(text, is_warning=True))),
+            login=LoginWait(progress.is_connected, lambda text: _warn(staged, log, text)),
         )
-        outcome = await work(
-            entered.namespace,
-            pair,
-            egress_lost=entered.egress_lost,
-            may_power_off=lambda: work_order.power_off and progress.is_past(work_order.steps),
-            power_off=work_order.power_off,
-        )
+        with ending_told(log, staged.request.mask):
+            outcome = await work(
+                entered.namespace,
+                pair,
+                egress_lost=entered.egress_lost,
+                may_power_off=lambda: work_order.power_off and progress.is_past(work_order.steps),
+                power_off=work_order.power_off,
+            )
         _tell(staged, work_order, log, progress, output.finish())
     peak = cast(PeakFacts, {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     staged.host.store.runs.add_facts(staged.request.run_id, **peak)
     reached = work_order.steps[progress.step] if 0 <= progress.step < len(work_order.steps) else None
     return PhaseResult(outcome, reached, progress.error)
+
+
+@contextlib.contextmanager
+def ending_told(log: CustomizationLog, mask: SecretMask) -> Iterator[None]:
+    """Why Packer's work ended early, with the end of the consoles, also in the log: a service's users read that one."""
+    try:
+        yield
+    except LogLost:
+        raise  # there is nothing to write to
+    except RunFailed as error:
+        _write_lines(log, mask(f"{error.message}\n{error.hint or ''}"))
+        raise
+    except asyncio.CancelledError as error:
+        for note in getattr(error, "__notes__", ()):
+            _write_lines(log, mask(note))
+        raise
+
+
+def _write_lines(log: CustomizationLog, text: str) -> None:
+    for line in text.splitlines():
+        log.write(line, kind="ERR")
+
+
+def _warn(staged: Staged, log: CustomizationLog, text: str) -> None:
+    log.write(staged.request.mask(f"warning: {text}"))
+    staged.tell(Notice(text, is_warning=True))
 
 
 def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase, *, memory_mib: int) -> None:

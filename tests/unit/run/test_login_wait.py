@@ -1,6 +1,7 @@
 """While Packer waits to log in: what the user is told of a silent console, and when it is enough."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,9 @@ from vmkiln.errors import LoginTimedOut
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.run import login_wait, packer_phase, vm_pair
 from vmkiln.run.login_wait import LoginWait, console_end, logged_in, silence
+from vmkiln.run.packer_phase import ending_told
+from vmkiln.secret_mask import SecretMask
+from vmkiln.staging.customization_log import CustomizationLog
 
 BOOT = b"[    0.1] Linux version 6.1\r\n[    1.5] LSM: \x1b[1mSecurity\x1b[0m Framework initializing\r\n\r\n"
 
@@ -133,6 +137,27 @@ async def test_a_build_that_is_interrupted_notes_the_end_of_the_console(packer_w
     (note,) = interrupted.__notes__
     assert note.startswith("the end of the console of build-vm:\n")
     assert "LSM: Security Framework initializing" in note
+
+
+@pytest.mark.parametrize("is_limit", [True, False])
+async def test_the_log_has_the_console_too_without_secrets(
+    packer_works: asyncio.Event, tmp_path: Path, is_limit: bool
+) -> None:
+    login = LoginWait(asyncio.Event(), print, limit_seconds=0.1 if is_limit else 60, silence_seconds=0.05)
+
+    async def phase() -> None:
+        with (
+            CustomizationLog(tmp_path / "customization.log", "run") as log,
+            ending_told(log, SecretMask.of(["version 6.1"])),
+        ):
+            await packer_done(login)
+
+    with pytest.raises((LoginTimedOut, TimeoutError)):
+        await asyncio.wait_for(phase(), 5 if is_limit else 0.1)
+    text = (tmp_path / "customization.log").read_text()
+    assert "LSM: Security Framework initializing" in text
+    assert "version 6.1" not in text
+    assert ("Packer could not log in to the build-vm" in text) == is_limit
 
 
 def test_a_login_has_as_long_as_on_azure_and_packer_gives_up_later() -> None:
