@@ -87,6 +87,11 @@ def make_private(home: Path, tell: Callable[[str], None], *, is_thorough: bool =
         )
 
 
+def make_private_before_use(folder: Path) -> None:
+    """Give what a program made (a package manager, an archive) the permissions it is to have, before it is used."""
+    make_private(folder, lambda _text: None, is_thorough=True)
+
+
 def _top(home: Path) -> Iterator[tuple[Path, int]]:
     yield home, home.stat().st_mode
     with os.scandir(home) as entries:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.private_folder import Opened, make_private, opened, private_file, private_mode, summary
+from vmkiln.private_folder import (
+    Opened,
+    make_private,
+    make_private_before_use,
+    opened,
+    private_file,
+    private_mode,
+    summary,
+)
 
 FOLDER, FILE, LINK, SOCKET = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFSOCK
 
@@ -122,3 +130,8 @@ def test_a_new_file_is_its_owners_whatever_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
+
+def test_what_a_program_made_is_private_before_it_is_used(home: Path) -> None:
+    make_private_before_use(home)
+    assert modes(home) == {0o700, 0o600, 0o400}

@@ -159,6 +159,7 @@ async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[st
         stderr=command.PIPE,
         environment=environment(azurite, place),
         directory=place.data,
+        umask=0o077,
     ) as process:
         assert process.stdout is not None  # both asked for just above
         assert process.stderr is not None

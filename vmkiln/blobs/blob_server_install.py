@@ -14,6 +14,7 @@ from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.host import command
 from vmkiln.locks import alone
+from vmkiln.private_folder import make_private_before_use
 
 INSTALL_SECONDS = 900.0
 MODULES = "node_modules"
@@ -52,6 +53,7 @@ async def _installed(directory: Path) -> None:
         for name in FILES:
             shutil.copyfile(PACKAGE / name, workplace / name)
         await command.run(NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace)
+        await asyncio.to_thread(make_private_before_use, workplace)
         await asyncio.to_thread(sync_all, workplace)
         with contextlib.suppress(FileNotFoundError):
             (directory / MODULES).rename(old)

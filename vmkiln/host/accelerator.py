@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit
 from vmkiln.host.command import run, start
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
@@ -214,7 +215,7 @@ def _recall(directory: Path, key: dict[str, object]) -> Verdict | None:
 
 
 def _remember(directory: Path, key: dict[str, object], verdict: Verdict) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     descriptor, name = tempfile.mkstemp(prefix=".accelerator-", dir=directory)
     with os.fdopen(descriptor, "w") as file:
         json.dump({"key": key, "accelerator": verdict.accelerator, "reason": verdict.reason}, file)

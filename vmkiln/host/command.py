@@ -130,10 +130,12 @@ async def start(
     directory: Path | None = None,
     pass_fds: Sequence[int] = (),
     new_session: bool = True,
+    umask: int = -1,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running program, killed (with its process group) when the block is left.
 
     It gets a session of its own, so that Ctrl-C is for us alone; `new_session=False` is for one that talks to the user.
+    `umask` is what it may not give away of the files that it makes (umask(2)); -1 leaves ours.
 
     Raises: `HostUnfit` when the program is not installed.
     """
@@ -149,6 +151,7 @@ async def start(
             cwd=directory,
             pass_fds=tuple(pass_fds),
             start_new_session=new_session,
+            umask=umask,
             preexec_fn=die_with_parent,
         )
     except (FileNotFoundError, PermissionError) as error:  # the latter also for a folder on PATH that may not be read

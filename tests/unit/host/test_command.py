@@ -102,3 +102,9 @@ asyncio.run(main())
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert completed.returncode == -9
     assert ends(int(completed.stdout))
+
+
+async def test_a_program_may_be_kept_from_giving_its_files_to_others(tmp_path: Path) -> None:
+    async with start(["sh", "-c", "> made"], directory=tmp_path, umask=0o077) as process:
+        assert await process.wait() == 0
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600

@@ -25,6 +25,7 @@ from vmkiln.durable_file import sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host.command import run
 from vmkiln.locks import alone
+from vmkiln.private_folder import make_private_before_use
 
 RECORD = "kernel.json"
 META_PACKAGES = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-generic", "linux-image-amd64")
@@ -239,7 +240,6 @@ def arrange(unpacked: Path, prepared: Path) -> str:
         raise HostUnfit(f"the kernel package holds no modules for {release}")
     (prepared / "lib/modules").mkdir(parents=True)
     kernels[0].rename(prepared / "vmlinuz")
-    (prepared / "vmlinuz").chmod(0o644)
     modules.rename(prepared / "lib/modules" / release)
     return release
 
@@ -257,6 +257,7 @@ def _publish(directory: Path, prepared: Path, image: Package, release: str) -> C
     digest = file_digest(prepared / "vmlinuz")
     if destination.exists() and not _same_kernel(destination, digest, release):
         shutil.rmtree(destination, ignore_errors=True)
+    make_private_before_use(prepared)
     sync_all(prepared)
     if not destination.exists():
         prepared.rename(destination)

@@ -73,4 +73,4 @@ def _recalled(record: Path, key: dict[str, str]) -> Probe | None:
 
 def _remember(record: Path, key: dict[str, str], probe: Probe) -> None:
     with contextlib.suppress(StorageFailed, OSError):  # it is then just booted once more
-        write_whole(record, json.dumps({"key": key, "seconds": round(probe.seconds, 2)}).encode(), mode=0o644)
+        write_whole(record, json.dumps({"key": key, "seconds": round(probe.seconds, 2)}).encode())

@@ -185,4 +185,4 @@ async def test_a_distribution_without_a_kernel_is_said_so_and_leaves_nothing(tmp
     with pytest.raises(HostUnfit, match="linux-image-cloud-amd64") as caught:
         await obtained(tmp_path / "kernel")
     assert caught.value.hint is not None
-    assert list((tmp_path / "kernel").iterdir()) == []
+    assert [path for path in (tmp_path / "kernel").iterdir() if not path.name.startswith(".lock-")] == []
