@@ -7,9 +7,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from vmkiln import __version__
 from vmkiln.errors import InputError
 from vmkiln.fleet.run_trace import Span
 
@@ -53,7 +53,7 @@ def exporting_to(exporter: "SpanExporter") -> Iterator[Export]:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     provider = TracerProvider(
-        resource=Resource.create({"service.name": "vmkiln", "service.version": version("vmkiln")}),
+        resource=Resource.create({"service.name": "vmkiln", "service.version": __version__}),
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -1,13 +1,17 @@
 """The options of commands that make this machine a build host. One that is left out is as the settings say."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.settings import LogFormat, Settings
+
+if TYPE_CHECKING:
+    from vmkiln.fleet.host_identity import HostIdentity
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="The state directory; $VMKILN_HOME when left out.", file_okay=False)
@@ -24,5 +28,7 @@ LogFormatOption = Annotated[LogFormat | None, typer.Option(help="Lines for peopl
 
 def identity_of(settings: Settings, *, takes_runs: bool = True) -> HostIdentity:
     """What this host is to be called and to take; pure, but for the machine's own name."""
+    from vmkiln.fleet.host_identity import HostIdentity
+
     found = HostIdentity(region=settings.region, lease_seconds=settings.lease_seconds, takes_runs=takes_runs)
     return replace(found, name=settings.host_name) if settings.host_name else found

@@ -1,47 +1,91 @@
-"""The command `vmkiln`: registers the subcommands, turns errors into messages and exit codes."""
+"""The command `vmkiln`: lists the subcommands, turns errors into messages and exit codes.
+
+Help and completion start at once: only what is called is imported, and `rich` only by what draws with it.
+"""
 
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
+from vmkiln import __version__
 from vmkiln.cli import invocation
-from vmkiln.cli.commands import (
-    az_setup,
-    build,
-    doctor,
-    host,
-    image,
-    login,
-    principal,
-    run,
-    serve,
-    settings,
-    staging,
-    storage,
-    template,
-    worker,
-)
+from vmkiln.cli.lazy_group import LazyGroup, Listed
 from vmkiln.errors import VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+COMPLETION = "_VMKILN_COMPLETE"  # set by the shell's completion function
+
+
+class Commands(LazyGroup):
+    """Every command, in the order of the help."""
+
+    listed: ClassVar = {
+        "build": Listed("build", "build", "Build an image from a template, isolated, and publish it."),
+        "plan": Listed(
+            "build",
+            "plan",
+            "Show what a build would do: template, staging resources, network, Packer template. Starts nothing.",
+        ),
+        "validate": Listed("build", "validate", "Check a template and name every mistake; starts nothing."),
+        "prepare": Listed(
+            "image",
+            "prepare",
+            "Make ready what builds need: the container image, the accelerator's verdict, platform images.",
+        ),
+        "serve": Listed(
+            "serve", "serve_command", "Serve Azure's Image Builder interface over HTTPS; Ctrl-C ends it and cleans up."
+        ),
+        "worker": Listed(
+            "worker",
+            "worker",
+            "Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host.",
+        ),
+        "az-setup": Listed(
+            "az_setup",
+            "az_setup",
+            "Write a private az configuration and print the two exports after which plain `az` works.",
+        ),
+        "login": Listed("login", "login", "Log in to a service, and use it from now on."),
+        "logout": Listed("login", "logout", "Forget a context with what it logs in with."),
+        "rest": Listed(
+            "login",
+            "rest",
+            "Ask the service in use, or without one this machine, and print the answer; waits for operations to end.",
+        ),
+        "doctor": Listed(
+            "doctor", "doctor", "Check that this machine can run builds, and say what to do where it cannot."
+        ),
+        "settings": Listed("settings", "settings", "Show the settings that are in force, and where each comes from."),
+        "run": Listed("run", "app", "Runs: past and live ones, their phases, their logs."),
+        "staging": Listed("staging", "app", "Staging resource groups and what is in them."),
+        "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
+        "template": Listed("template", "app", "Image templates of the service in use, or of this machine."),
+        "image": Listed("image", "app", "Images that were built, and the platform images they start from."),
+        "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
+        "context": Listed("login", "context_app", "The services that the command line knows."),
+        "principal": Listed("principal", "app", "Service principals that may log in to the service of this machine."),
+        "role": Listed("principal", "role_app", "Roles: Reader, Contributor or Owner of /, a subscription or a group."),
+    }
+
 
 app = typer.Typer(
     name="vmkiln",
+    cls=Commands,
     help="Build virtual-machine images from Azure Image Builder templates on this machine, each build isolated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(f"vmkiln {version('vmkiln')}")
+        typer.echo(f"vmkiln {__version__}")
         raise typer.Exit
 
 
@@ -56,29 +100,6 @@ def common(
 ) -> None:
     """Options that come before the subcommand."""
     invocation.begin(is_verbose=verbose)
-
-
-app.command("build")(build.build)
-app.command("plan")(build.plan)
-app.command("validate")(build.validate)
-app.add_typer(run.app, name="run")
-app.add_typer(staging.app, name="staging")
-app.add_typer(storage.app, name="storage")
-app.add_typer(template.app, name="template")
-app.add_typer(image.app, name="image")
-app.command("prepare")(image.prepare)
-app.command("serve")(serve.serve_command)
-app.command("worker")(worker.worker)
-app.add_typer(host.app, name="host")
-app.command("az-setup")(az_setup.az_setup)
-app.command("login")(login.login)
-app.command("logout")(login.logout)
-app.add_typer(login.context_app, name="context")
-app.command("rest")(login.rest)
-app.add_typer(principal.app, name="principal")
-app.add_typer(principal.role_app, name="role")
-app.command("doctor")(doctor.doctor)
-app.command("settings")(settings.settings)
 
 
 def search_path(path: str) -> str:
@@ -98,6 +119,9 @@ def report(error: VmkilnError) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 130 cancelled."""
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
+    if COMPLETION in os.environ:
+        # typer would draw each help text with rich, which takes as long as everything else
+        sys.modules["rich"] = None  # type: ignore[assignment] # the import system's own word for: there is none
     try:
         app(args=None if arguments is None else list(arguments), prog_name="vmkiln")
     except VmkilnError as error:

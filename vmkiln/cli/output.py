@@ -1,9 +1,15 @@
 """What every command says, and to whom."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
 from vmkiln.errors import InputError
-from vmkiln.store.database import Store
+
+if TYPE_CHECKING:
+    from vmkiln.store.database import Store
 
 
 def say(text: str) -> None:

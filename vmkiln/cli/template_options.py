@@ -1,21 +1,23 @@
 """What `validate`, `plan` and `build` share: the template argument, its parameters, where it is read from."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
-from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import ParameterFile
 from vmkiln.errors import InputError
-from vmkiln.host.network.network_namespace import Allowance
-from vmkiln.staging.script_copy import LocalFiles
-from vmkiln.staging.user_network import UserVirtualNetwork, virtual_networks_of
-from vmkiln.template.template_file import ResolvedTemplate, read_image_template
+
+if TYPE_CHECKING:
+    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.host.network.network_namespace import Allowance
+    from vmkiln.staging.script_copy import LocalFiles
+    from vmkiln.staging.user_network import UserVirtualNetwork
+    from vmkiln.template.template_file import ResolvedTemplate
 
 TemplateArgument = Annotated[
     Path, typer.Argument(help="An image template's body, or an ARM deployment template with one; `-` reads stdin.")
@@ -58,6 +60,10 @@ def read_template(
     template: Path, parameters: Sequence[str] | None, *, resource_group: str, subscription: str
 ) -> ResolvedTemplate:
     """The resolved template. Raises: `InputError` for a file that cannot be read, `TemplateInvalid` for mistakes."""
+    from vmkiln.arm_template.deployment_context import DeploymentContext
+    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.template.template_file import read_image_template
+
     given: list[ParameterFile | str] = []
     for item in parameters or ():
         path = Path(item.removeprefix("@"))
@@ -87,6 +93,8 @@ def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtual
 
     Raises: `InputError` for what cannot be read.
     """
+    from vmkiln.staging.user_network import virtual_networks_of
+
     bodies: list[Any] = []
     for path in files or ():
         try:
@@ -102,12 +110,18 @@ def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtual
 
 def local_files(template: Path, *, is_allowed: bool) -> LocalFiles:
     """Which folder local scripts may come from: the template's own."""
+    from vmkiln.staging.script_copy import LocalFiles
+
     directory = Path.cwd() if str(template) == "-" else template.resolve().parent
     return LocalFiles(directory, is_allowed)
 
 
 def read_allowances(texts: Sequence[str] | None) -> tuple[Allowance, ...]:
     """`10.1.2.0/24:443` and the like. Raises: `InputError` naming every one that is wrong."""
+    from ipaddress import IPv4Network
+
+    from vmkiln.host.network.network_namespace import Allowance
+
     found: list[Allowance] = []
     mistakes: list[str] = []
     for text in texts or ():

@@ -170,7 +170,8 @@ def _sqlite(path: Path) -> Engine:
     make_folder(path.parent)
     with reported(f"making the database {path}"):
         path.touch(mode=0o600)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
+    url = sa.URL.create("sqlite", database=str(path))  # of its parts, for a path may have a `?`
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
     _report_in_our_words(engine, str(path))
 
     @sa.event.listens_for(engine, "connect")

@@ -1,5 +1,8 @@
 """The command: errors become messages and exit codes."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -58,11 +61,12 @@ def test_an_unknown_command_gives_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no-such-command" in capsys.readouterr().err
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    written = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
     with pytest.raises(SystemExit) as caught:
         main.main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("vmkiln ")
+    assert capsys.readouterr().out == f"vmkiln {written}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

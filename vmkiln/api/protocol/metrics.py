@@ -5,12 +5,12 @@ Source: Prometheus, "Exposition formats" and "Metric and label naming".
 """
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
+from vmkiln import __version__
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Parts, Route
 from vmkiln.run_state import GOING_ON, RunState
@@ -82,7 +82,7 @@ class _Collector:
 
 def _info() -> Metric:
     info = GaugeMetricFamily("vmkiln_info", "The version that runs.", labels=["version"])
-    info.add_metric([version("vmkiln")], 1)
+    info.add_metric([__version__], 1)
     return info
 
 

@@ -5,9 +5,9 @@ Source: the OpenAPI specification, version 3.1.
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
+from vmkiln import __version__
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.arm import WRAPPED_SINCE
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
@@ -103,7 +103,7 @@ def document(routes: Sequence[Route], *, url: str) -> dict[str, Any]:
     definitions = template.pop("$defs", {})
     return {
         "openapi": "3.1.0",
-        "info": {"title": "vmkiln", "version": version("vmkiln")},
+        "info": {"title": "vmkiln", "version": __version__},
         "servers": [{"url": url}],
         "security": [{"bearer": []}],
         "paths": paths,

@@ -3,29 +3,22 @@
 The files are those that `az cloud register`, `az cloud set` and `az login --service-principal` write.
 """
 
-import configparser
-import io
+from __future__ import annotations
+
 import json
 import os
-import shlex
-import ssl
-import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.api.identity.first_start import (
-    DEFAULT_SUBSCRIPTION,
-    Credentials,
-    owner_file,
-    read_credentials,
-    service_directory,
-)
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption
 from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
+
+if TYPE_CHECKING:
+    from vmkiln.api.identity.first_start import Credentials
 
 
 def az_setup(
@@ -38,10 +31,14 @@ def az_setup(
         Path | None,
         typer.Option(help="A file with tenant, appId and password (JSON), for another principal than the owner."),
     ] = None,
-    subscription: Annotated[str, typer.Option(help="The subscription that az works in.")] = DEFAULT_SUBSCRIPTION,
+    subscription: Annotated[str, typer.Option(help="The subscription that az works in.")] = NO_SUBSCRIPTION,
     as_json: JsonOption = False,
 ) -> None:
     """Write a private az configuration and print the two exports after which plain `az` works."""
+    import shlex
+
+    from vmkiln.api.identity.first_start import owner_file, read_credentials, service_directory
+
     settings = read_settings()
     target = (directory or settings.home / "az").absolute()
     _refuse_users_own(target)
@@ -69,6 +66,8 @@ def _refuse_users_own(target: Path) -> None:
 
 
 def _remembered(home: Path) -> str:
+    from vmkiln.api.identity.first_start import service_directory
+
     try:
         return (service_directory(home) / "endpoint").read_text().strip()
     except FileNotFoundError:
@@ -77,6 +76,8 @@ def _remembered(home: Path) -> str:
 
 def _bundle(authority: Path) -> bytes:
     """The authorities that the system trusts, and the service's own: REQUESTS_CA_BUNDLE replaces, it does not add."""
+    import ssl
+
     system = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     known = Path(system).read_bytes() if Path(system).exists() else b""
     return known + b"\n" + (authority.read_bytes() if authority.exists() else b"")
@@ -84,6 +85,8 @@ def _bundle(authority: Path) -> bytes:
 
 def files(url: str, login: Credentials, *, cloud_name: str, subscription_id: str) -> dict[str, str]:
     """az's configuration files by name; pure but for a new installation id."""
+    import uuid
+
     cloud = {
         "endpoint_resource_manager": url,
         "endpoint_management": url,
@@ -121,6 +124,9 @@ def files(url: str, login: Credentials, *, cloud_name: str, subscription_id: str
 
 
 def _ini(sections: dict[str, dict[str, str]]) -> str:
+    import configparser
+    import io
+
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_dict(sections)
     text = io.StringIO()

@@ -1,15 +1,14 @@
 """`vmkiln build`, `vmkiln validate` and `vmkiln plan`."""
 
+from __future__ import annotations
+
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
-from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.live_view import JsonView, LiveView, PlainView, View
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
@@ -26,13 +25,11 @@ from vmkiln.cli.template_options import (
     read_virtual_networks,
 )
 from vmkiln.cli.waterfall import waterfall
-from vmkiln.preparation import opened_store, prepared_host
-from vmkiln.run.building import check_buildable
-from vmkiln.run.plan import plan_of, plan_text
-from vmkiln.run.run_context import RunRequest
-from vmkiln.run.run_event import Notice
-from vmkiln.run.workflow import execute
 from vmkiln.run_state import new_run_id
+
+if TYPE_CHECKING:
+    from vmkiln.cli.live_view import View
+    from vmkiln.run.run_context import RunRequest
 
 
 def build(
@@ -46,6 +43,11 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it."""
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.run.building import check_buildable
+    from vmkiln.run.run_context import RunRequest
+    from vmkiln.run.run_event import Notice
+
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
     networks = read_virtual_networks(virtual_networks)
     check_buildable(resolved.image_template, networks)
@@ -69,6 +71,10 @@ def build(
 
 
 async def _build(request: RunRequest, view: View) -> dict[str, Any]:
+    from vmkiln.preparation import opened_store, prepared_host
+    from vmkiln.run.run_event import Notice
+    from vmkiln.run.workflow import execute
+
     settings = read_settings()
 
     def progress(text: str) -> None:
@@ -80,6 +86,10 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
 
 
 def _view(*, as_json: bool) -> View:
+    from rich.console import Console
+
+    from vmkiln.cli.live_view import JsonView, LiveView, PlainView
+
     if as_json:
         return JsonView(_print_line)
     return LiveView(Console()) if sys.stdout.isatty() else PlainView(_print_line)
@@ -130,6 +140,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a build would do: template, staging resources, network, Packer template. Starts nothing."""
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.run.plan import plan_of, plan_text
+
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
     files = local_files(template, is_allowed=allow_local_files)
     found = run_to_end(

@@ -1,22 +1,21 @@
 """`vmkiln doctor`: what this machine has and lacks for builds, and what to do about each lack."""
 
-import asyncio
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import HostUnfit
-from vmkiln.host.doctor.examination import Examination, examine
-from vmkiln.host.doctor.fitness import Finding, Status
-from vmkiln.platform_images.image_cache import cached_images, kernels
 
-MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]warning[/]", Status.FAILED: "[red]failed[/]"}
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vmkiln.host.doctor.examination import Examination
+    from vmkiln.host.doctor.fitness import Finding
 
 
 def as_json(examination: Examination) -> dict[str, Any]:
@@ -31,16 +30,24 @@ def as_json(examination: Examination) -> dict[str, Any]:
 
 def table(findings: tuple[Finding, ...]) -> Table:
     """The findings, one a line."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from vmkiln.host.doctor.fitness import Status
+
+    marks = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]warning[/]", Status.FAILED: "[red]failed[/]"}
     result = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("needed", "status", "found"):
         result.add_column(heading, overflow="fold")
     for finding in findings:
-        result.add_row(escape(finding.name), MARKS[finding.status], escape(finding.found))
+        result.add_row(escape(finding.name), marks[finding.status], escape(finding.found))
     return result
 
 
 def advice(findings: tuple[Finding, ...]) -> list[str]:
     """What to do, one sentence for each finding that is not as it should be; failures first."""
+    from vmkiln.host.doctor.fitness import Status
+
     wrong = [finding for status in (Status.FAILED, Status.WARNING) for finding in findings if finding.status is status]
     return [f"{finding.name}: {finding.remedy}" for finding in wrong if finding.remedy]
 
@@ -52,6 +59,13 @@ def doctor(
 
     Exits with 0 when builds can run, else with 3.
     """
+    import asyncio
+
+    from rich.console import Console
+
+    from vmkiln.host.doctor.examination import examine
+    from vmkiln.platform_images.image_cache import cached_images, kernels
+
     talk = Console(stderr=True, highlight=False)
     settings = read_settings()
     with talk.status("examining this machine") as status:

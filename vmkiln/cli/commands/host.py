@@ -1,9 +1,11 @@
 """`vmkiln host`: the build hosts of this machine's database, or of a fleet's."""
 
+from __future__ import annotations
+
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +13,10 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
-from vmkiln.preparation import opened_store
-from vmkiln.store.database import Store
-from vmkiln.store.rows import HostRow, HostState
+
+if TYPE_CHECKING:
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import HostRow
 
 WAIT_SECONDS = 1.0
 app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what they have, how one is taken out.")
@@ -35,6 +38,8 @@ def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List build hosts with what they have and how many runs they go through."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         now = store.hosts.now()
         told = [_told(store, host, now=now) for host in store.hosts.all()]
@@ -55,6 +60,8 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show a build host and the runs it has."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         told = _told(store, _found(store, name), now=store.hosts.now())
     if as_json:
@@ -70,6 +77,9 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Until the runs it has are over.")] = False,
 ) -> None:
     """Give a host nothing new; what it has goes on. It stays so when it starts again, until `undrain`."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.store.rows import HostState
+
     with opened_store(read_settings(), say) as store:
         store.hosts.drain(name, is_draining=True)
         say(f"{name} gets no new runs")
@@ -84,6 +94,8 @@ def drain(
 @app.command()
 def undrain(name: NameArgument) -> None:
     """Let a host take runs again."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         store.hosts.drain(name, is_draining=False)
     say(f"{name} takes runs again")

@@ -1,32 +1,26 @@
 """`vmkiln image list`, `catalogue`, `show`, `export`, `boot` and `delete`; `vmkiln prepare`."""
 
+from __future__ import annotations
+
 import json
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import HostUnfit, ImageNotFound, InputError
-from vmkiln.host.console_boot import boot_with_console
-from vmkiln.host.doctor.image_kernel import ImageKernel, image_kernel_boots
-from vmkiln.host.qemu import Accelerator, Disk
-from vmkiln.images import gallery, image_store
-from vmkiln.images.image_export import FORMATS, export_image
-from vmkiln.platform_images.catalogue import read_catalogue
-from vmkiln.platform_images.image_cache import cached_images, kernels
-from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
-from vmkiln.preparation import opened_store, prepared_host
-from vmkiln.sharing.shared_storage import shared_storage
-from vmkiln.store.database import Store
-from vmkiln.store.rows import ImageRow
-from vmkiln.template.source import PlatformImageSource
+
+if TYPE_CHECKING:
+    from vmkiln.host.doctor.image_kernel import ImageKernel
+    from vmkiln.host.qemu import Accelerator
+    from vmkiln.platform_images.platform_image import PlatformImageReference
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
 app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
@@ -35,6 +29,8 @@ ImageArgument = Annotated[str, typer.Argument(help="An image's ARM id, or the en
 
 def find_image(store: Store, text: str) -> ImageRow:
     """The image whose id is, or ends with, `text`. Raises: `ImageNotFound`, `InputError` for more than one."""
+    from vmkiln.images import gallery
+
     if "/versions/" in text.lower():
         return gallery.find_version(store, text)
     rows = [row for row in store.images.list() if row.key == text.lower() or row.key.endswith("/" + text.lower())]
@@ -47,6 +43,8 @@ def find_image(store: Store, text: str) -> ImageRow:
 
 def _here(store: Store, row: ImageRow) -> ImageRow:
     """The image with its file on this machine, which another host of a fleet may have made."""
+    from vmkiln.sharing.shared_storage import shared_storage
+
     shared = shared_storage(read_settings(), store)
     return row if shared is None else shared.images.fetch(row)
 
@@ -61,6 +59,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List images, the newest first."""
+    from vmkiln.platform_images.image_cache import cached_images
+    from vmkiln.preparation import opened_store
+
     settings = read_settings()
     if cache:
         found = cached_images(settings.image_cache)
@@ -82,6 +83,8 @@ def list_(
 @app.command()
 def catalogue(as_json: JsonOption = False) -> None:
     """List the platform images a template can name."""
+    from vmkiln.platform_images.catalogue import read_catalogue
+
     entries = read_catalogue(read_settings().catalogue)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries.entries.values()]))
@@ -93,6 +96,8 @@ def catalogue(as_json: JsonOption = False) -> None:
 @app.command()
 def show(image: ImageArgument, as_json: JsonOption = False) -> None:
     """Show an image: its file, digest, tags, source."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         data = _as_data(find_image(store, image))
     if as_json:
@@ -106,12 +111,14 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 def export(
     image: ImageArgument,
     target: Annotated[Path, typer.Argument(help="The file to write.")],
-    format_: Annotated[
-        str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; else by the file's name.")
-    ] = "",
+    format_: Annotated[str, typer.Option("--format", help="One of qcow2, raw, vhd; else by the file's name.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:
     """Write an image to a file as qcow2, raw or fixed VHD."""
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.images.image_export import export_image
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         row = _here(store, find_image(store, image))
 
@@ -130,6 +137,8 @@ def boot(
     memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
 ) -> None:
     """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         row = _here(store, find_image(store, image))
     disk_format = "raw" if row.format == "vhd" else row.format
@@ -138,6 +147,10 @@ def boot(
 
 def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int = BOOT_MEMORY_MIB) -> None:
     """Start a disk with its console here; exits with QEMU's status."""
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.host.console_boot import boot_with_console
+    from vmkiln.host.qemu import Disk
+    from vmkiln.preparation import opened_store, prepared_host
 
     async def start() -> int:
         settings = read_settings()
@@ -158,6 +171,10 @@ def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int 
 @app.command()
 def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete an image and its file."""
+    from vmkiln.images import image_store
+    from vmkiln.preparation import opened_store
+    from vmkiln.sharing.shared_storage import shared_storage
+
     with opened_store(read_settings(), say) as store:
         row = find_image(store, image)
         if not yes:
@@ -180,6 +197,12 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Make ready what builds need: the container image, the accelerator's verdict, platform images."""
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.platform_images.image_cache import kernels
+    from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+    from vmkiln.preparation import opened_store, prepared_host
+    from vmkiln.template.source import PlatformImageSource
+
     references = [_reference(text) for text in platform_image or ()]
     if template is not None:
         resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
@@ -223,6 +246,10 @@ def prepare(
 
 async def _tried(kernel: ImageKernel, accelerator: Accelerator) -> None:
     """Raises: `HostUnfit` when an image's kernel does not boot here, for a build would wait for it in vain."""
+    import shutil
+
+    from vmkiln.host.doctor.image_kernel import image_kernel_boots
+
     say(f"booting the kernel of {kernel.image}")
     probe = await image_kernel_boots(kernel, accelerator, busybox=Path(shutil.which("busybox") or "/bin/busybox"))
     if not probe.booted:
@@ -234,6 +261,8 @@ async def _tried(kernel: ImageKernel, accelerator: Accelerator) -> None:
 
 
 def _reference(text: str) -> PlatformImageReference:
+    from vmkiln.platform_images.platform_image import PlatformImageReference
+
     parts = text.split(":")
     if len(parts) not in {3, 4} or not all(parts):
         raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")

@@ -3,24 +3,28 @@
 Secrets come from standard input or a prompt, never from the command line, where others could read them.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
-from vmkiln.cli.arm_client import ArmClient, of_this_machine, opened_client, remote_client
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
-from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from vmkiln.cli.arm_client import ArmClient
 
 MOST_SECRET_LETTERS = 16_384
 LOGIN_API_VERSION = "2022-12-01"
@@ -40,6 +44,11 @@ def login(
     is_token: Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input.")] = False,
 ) -> None:
     """Log in to a service, and use it from now on."""
+    import httpx
+
+    from vmkiln.cli.arm_client import of_this_machine
+    from vmkiln.cli.interrupts import run_to_end
+
     if url:
         context = _asked_for(url, ca_file, app_id, is_secret=is_secret, is_token=is_token)
     elif ca_file or app_id or is_secret or is_token:
@@ -79,6 +88,8 @@ def _asked_for(url: str, ca_file: Path | None, app_id: str, *, is_secret: bool, 
 
 def service_url(text: str) -> str:
     """A service's URL in its plain form, without a slash at its end; pure. Raises: `InputError`."""
+    import httpx
+
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
@@ -99,6 +110,8 @@ def _typed(what: str, *, is_piped: bool) -> str:
 
 
 async def _try(context: Context) -> None:
+    from vmkiln.cli.arm_client import remote_client
+
     async with remote_client(context) as client:
         await client.request("GET", "/subscriptions", api_version=LOGIN_API_VERSION)
 
@@ -161,6 +174,8 @@ def rest(
     context: Annotated[str, typer.Option(help="The context; the one in use when left out.")] = "",
 ) -> None:
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""
+    from vmkiln.cli.interrupts import run_to_end
+
     if method.upper() not in METHODS:
         raise InputError(f"`{method}` is not a method", hint=f"allowed are {', '.join(METHODS)}")
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
@@ -180,6 +195,8 @@ def _json_of(path: Path) -> Any:
 async def _ask(
     settings: Settings, context: Context | None, method: str, path: str, body: Any, api_version: str
 ) -> httpx.Response:
+    from vmkiln.cli.arm_client import opened_client
+
     async with opened_client(settings, context) as client:
         return await _to_its_end(client, method, path, body, api_version)
 

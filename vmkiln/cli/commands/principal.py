@@ -1,20 +1,20 @@
 """`vmkiln principal` and `vmkiln role`: who may call the service of this machine, and what they may do."""
 
+from __future__ import annotations
+
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.api.identity.access_control import ALLOWED
-from vmkiln.api.identity.first_start import service_directory
-from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
-from vmkiln.preparation import opened_store
-from vmkiln.store.database import Store
-from vmkiln.store.rows import PrincipalRow
+
+if TYPE_CHECKING:
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import PrincipalRow
 
 app = typer.Typer(no_args_is_help=True, help="Service principals that may log in to the service of this machine.")
 role_app = typer.Typer(
@@ -33,6 +33,10 @@ def _find(store: Store, app_id: str) -> PrincipalRow:
 @app.command()
 def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> None:
     """Make a service principal; prints its credentials, this once."""
+    from vmkiln.api.identity.first_start import service_directory
+    from vmkiln.api.identity.issuer import ensure_issuer
+    from vmkiln.preparation import opened_store
+
     settings = read_settings()
     issuer = ensure_issuer(service_directory(settings.home))
     with opened_store(settings, say) as store:
@@ -54,6 +58,8 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> N
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List service principals."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         rows = store.principals.list()
     if as_json:
@@ -70,6 +76,8 @@ def secret(
     only: Annotated[bool, typer.Option("--only", help="Take the secrets away that it had.")] = False,
 ) -> None:
     """Give a principal another secret; printed this once."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         found = _find(store, app_id)
         if only:
@@ -80,6 +88,8 @@ def secret(
 @app.command()
 def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it is for.")] = "") -> None:
     """Make a token that speaks for a principal; printed this once."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         typer.echo(store.principals.add_token(_find(store, app_id).object_id, name))
 
@@ -87,6 +97,8 @@ def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it
 @app.command()
 def delete(app_id: AppIdArgument) -> None:
     """Remove a principal with its secrets, tokens and roles; what it holds is refused at once."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         store.principals.remove(_find(store, app_id).app_id)
 
@@ -99,6 +111,9 @@ def assign(
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
 ) -> None:
     """Give a principal a role."""
+    from vmkiln.api.identity.access_control import ALLOWED
+    from vmkiln.preparation import opened_store
+
     known = {name.lower(): name for name in ALLOWED}
     if role.lower() not in known:
         raise InputError(f"`{role}` is not a role", hint=f"allowed are {', '.join(known.values())}")
@@ -118,6 +133,8 @@ def assign(
 @role_app.command("list")
 def list_roles(as_json: JsonOption = False) -> None:
     """List who has which role where."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         rows = store.principals.list_roles()
     if as_json:
@@ -131,6 +148,8 @@ def list_roles(as_json: JsonOption = False) -> None:
 @role_app.command("remove")
 def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignment's id.")]) -> None:
     """Take a role away."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         if not store.principals.unassign(assignment_id):
             raise InputError(f"there is no role assignment {assignment_id}", hint="`vmkiln role list` shows them")

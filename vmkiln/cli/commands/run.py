@@ -1,29 +1,29 @@
 """`vmkiln run list`, `show` and `logs`."""
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
-from vmkiln.cli.commands.build import print_summary
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
-from vmkiln.fleet.admission import Place
-from vmkiln.fleet.run_queue import queue_of
 from vmkiln.harmless_text import harmless
-from vmkiln.preparation import opened_store
-from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import TERMINAL_STATES, RunState
-from vmkiln.staging import staging_resource_group
-from vmkiln.staging.customization_log import lines_from
-from vmkiln.staging.storage_account import LOGS
-from vmkiln.store.database import Store
+
+if TYPE_CHECKING:
+    from vmkiln.cli.run_list import ListedRun
+    from vmkiln.fleet.admission import Place
+    from vmkiln.settings import Settings
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import RunRow
 
 FOLLOW_SECONDS = 0.1
 app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
@@ -35,7 +35,15 @@ def list_(
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, as_json: JsonOption = False
 ) -> None:
     """List runs, the newest first."""
-    with opened_store(read_settings(), say) as store:
+    settings = read_settings()
+    if not as_json and (quick := _quick_list(settings, limit=limit)) is not None:
+        for listed in quick:
+            typer.echo(_line(listed, None))
+        return
+    from vmkiln.preparation import opened_store
+    from vmkiln.run.run_summary import summary_of
+
+    with opened_store(settings, say) as store:
         rows = store.runs.list(limit=limit)
         waits = any(row.state == RunState.QUEUED for row in rows)
         queue = {place.run_id: place for place in _queue(store)} if waits else {}
@@ -47,15 +55,38 @@ def list_(
             typer.echo(json.dumps(found))
             return
         for row in rows:
-            seconds = f"{(row.ended - row.started).total_seconds():.0f} s" if row.ended else row.sub_state
-            typer.echo(
-                f"{row.run_id[:8]}  {row.started:%Y-%m-%d %H:%M:%S}  {row.state:<18} {seconds:>12}  {row.template_name}"
-                + _waiting_text(queue.get(row.run_id))
-                + (f"  (attempt {attempt})" if (attempt := row.attempt) > 1 else "")
-            )
+            typer.echo(_line(row, queue.get(row.run_id)))
+
+
+def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | None:
+    """The newest runs, when there is nothing to do but to read them: none waits, and none whose process died.
+
+    None else: then the whole store is opened, which tells places in the queue and cleans up.
+    """
+    from vmkiln.cli.run_list import read_run_list
+    from vmkiln.staging import run_directory
+
+    found = None if settings.database_url else read_run_list(settings.database, limit=limit)
+    if found is None or run_directory.abandoned(settings.runs):
+        return None
+    for run_id, state in found.unended.items():
+        if state == RunState.QUEUED or not run_directory.is_live(settings.runs, run_id):
+            return None
+    return found.newest
+
+
+def _line(run: RunRow | ListedRun, place: Place | None) -> str:
+    seconds = f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state
+    return (
+        f"{run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M:%S}  {run.state:<18} {seconds:>12}  {run.template_name}"
+        + _waiting_text(place)
+        + (f"  (attempt {run.attempt})" if run.attempt > 1 else "")
+    )
 
 
 def _queue(store: Store) -> list[Place]:
+    from vmkiln.fleet.run_queue import queue_of
+
     settings = read_settings()
     return queue_of(settings, store)
 
@@ -71,6 +102,10 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: state, outputs, where its time went."""
+    from vmkiln.cli.commands.build import print_summary
+    from vmkiln.preparation import opened_store
+    from vmkiln.run.run_summary import summary_of
+
     with opened_store(read_settings(), say) as store:
         summary = summary_of(store, newest_or(store, "" if last else run_id))
     if as_json:
@@ -90,6 +125,8 @@ def logs(
     raw: Annotated[bool, typer.Option("--raw", help="The stored bytes, control sequences and all.")] = False,
 ) -> None:
     """Print a run's customization log; with -f, follow it live."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         path = _log_path(store, newest_or(store, run_id), validation=validation)
         position = 0
@@ -104,6 +141,9 @@ def logs(
 
 
 def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
+    from vmkiln.staging import staging_resource_group
+    from vmkiln.staging.storage_account import LOGS
+
     settings = read_settings()
     group = store.runs.find(run_id).staging_group
     if not group:
@@ -116,6 +156,8 @@ def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
 
 def _print_from(path: Path, position: int, *, raw: bool) -> int:
     """Print the whole lines behind `position`; returns where they end."""
+    from vmkiln.staging.customization_log import lines_from
+
     for line, end in lines_from(path, position):
         if raw:
             sys.stdout.buffer.write(line)

@@ -1,18 +1,13 @@
 """`vmkiln serve`: the Image Builder service on this machine."""
 
-import asyncio
-import logging
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.api.identity.access_control import AccessControl
-from vmkiln.api.identity.first_start import ensure_owner, service_directory
-from vmkiln.api.identity.issuer import ensure_issuer
-from vmkiln.api.identity.outside_issuer import OutsideIssuer
-from vmkiln.api.identity.tls import TlsFiles, ensure_tls, listen_names, names_of
 from vmkiln.cli.host_options import (
     DataOption,
     LeaseOption,
@@ -21,21 +16,14 @@ from vmkiln.cli.host_options import (
     RegionOption,
     identity_of,
 )
-from vmkiln.cli.interrupts import end_for_sure, host_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
-from vmkiln.fleet.host_identity import HostIdentity
-from vmkiln.lifetime.notify_socket import notify_socket
-from vmkiln.lifetime.rounds import Rounds
-from vmkiln.listener import Address, bound, is_loopback, parse_address, serve
-from vmkiln.preparation import isolation_level_of, opened_store
-from vmkiln.serving import only_service, real_build, remember_endpoint, running
 from vmkiln.settings import LogLevel, Settings
-from vmkiln.sharing.shared_storage import shared_storage
-from vmkiln.store.database import utc_now
-from vmkiln.tracing import exported
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from vmkiln.api.identity.tls import TlsFiles
+    from vmkiln.fleet.host_identity import HostIdentity
+    from vmkiln.listener import Address
 
 
 def say(text: str) -> None:
@@ -65,6 +53,10 @@ def serve_command(
 
     What is not given here is as the settings say: `vmkiln settings` shows them.
     """
+    from vmkiln.api.identity.tls import TlsFiles
+    from vmkiln.cli.interrupts import host_to_end
+    from vmkiln.listener import parse_address
+
     if os.getuid() == 0:
         raise InputError("the service runs as an ordinary user, never as root", hint="run it as yourself")
     settings = read_settings(
@@ -92,6 +84,24 @@ def serve_command(
 
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
+    import asyncio
+    import logging
+
+    from vmkiln.api.identity.access_control import AccessControl
+    from vmkiln.api.identity.first_start import ensure_owner, service_directory
+    from vmkiln.api.identity.issuer import ensure_issuer
+    from vmkiln.api.identity.outside_issuer import OutsideIssuer
+    from vmkiln.api.identity.tls import ensure_tls, listen_names, names_of
+    from vmkiln.cli.interrupts import end_for_sure
+    from vmkiln.lifetime.notify_socket import notify_socket
+    from vmkiln.lifetime.rounds import Rounds
+    from vmkiln.listener import bound, is_loopback, serve
+    from vmkiln.preparation import isolation_level_of, opened_store
+    from vmkiln.serving import only_service, real_build, remember_endpoint, running
+    from vmkiln.sharing.shared_storage import shared_storage
+    from vmkiln.store.database import utc_now
+    from vmkiln.tracing import exported
+
     with (
         exported(os.environ) as export,
         only_service(settings),
@@ -122,7 +132,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         build = real_build(settings, store, shared=shared)
 
         async def find_level() -> str:
-            return await isolation_level_of(settings, store, log.info)
+            return await isolation_level_of(settings, store, logging.getLogger(__name__).info)
 
         async with running(
             settings,

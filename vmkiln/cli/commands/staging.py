@@ -1,23 +1,22 @@
 """`vmkiln staging list`, `show`, `boot` and `delete`."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
-from vmkiln.cli.commands.image import boot_disk
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
-from vmkiln.preparation import opened_store
-from vmkiln.run.cleaning_up import KEPT_DISK
-from vmkiln.sharing.shared_storage import shared_storage
-from vmkiln.staging import staging_resource_group
-from vmkiln.store.database import Store
-from vmkiln.store.rows import ResourceState, StagingGroupRow
+
+if TYPE_CHECKING:
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import StagingGroupRow
 
 app = typer.Typer(no_args_is_help=True, help="Staging resource groups and what is in them.")
 GroupArgument = Annotated[str, typer.Argument(help="A group's name, or the beginning of it.")]
@@ -29,6 +28,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List staging resource groups, the newest first."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.store.rows import ResourceState
+
     with opened_store(read_settings(), say) as store:
         rows = store.staging.list_groups(with_deleted=with_deleted)
         if as_json:
@@ -47,6 +49,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a group: its tags, every resource that was in it, and the blobs that are left."""
+    from vmkiln.preparation import opened_store
+
     with opened_store(read_settings(), say) as store:
         row = _find(store, "" if last else group)
         data = _as_data(store, row)
@@ -69,6 +73,8 @@ def _is_temporary(resource: dict[str, Any]) -> bool:
 
 
 def _find(store: Store, group: str) -> StagingGroupRow:
+    from vmkiln.staging import staging_resource_group
+
     name = group or store.runs.find(newest_or(store, "")).staging_group
     if not name:
         raise InputError("the newest run has no staging resource group")
@@ -76,6 +82,8 @@ def _find(store: Store, group: str) -> StagingGroupRow:
 
 
 def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
+    from vmkiln.staging import staging_resource_group
+
     account = staging_resource_group.storage_account_of(read_settings().staging, row)
     return {
         "name": row.name,
@@ -96,6 +104,11 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 @app.command()
 def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
+    from vmkiln.cli.commands.image import boot_disk
+    from vmkiln.preparation import opened_store
+    from vmkiln.run.cleaning_up import KEPT_DISK
+    from vmkiln.store.rows import ResourceState
+
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
         machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINE]
@@ -109,6 +122,10 @@ def boot(group: GroupArgument) -> None:
 @app.command()
 def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete a group with its storage account: logs, scripts, VHDs, a kept VM."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.sharing.shared_storage import shared_storage
+    from vmkiln.staging import staging_resource_group
+
     with opened_store(read_settings(), say) as store:
         row = _find(store, group)
         if not yes:

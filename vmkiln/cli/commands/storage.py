@@ -1,12 +1,7 @@
 """`vmkiln storage install` and `show`: the blob server of the storage accounts."""
 
-import asyncio
-
 import typer
 
-from vmkiln.blobs.blob_endpoint import read_endpoint
-from vmkiln.blobs.blob_server import find_azurite
-from vmkiln.blobs.blob_server_install import install_azurite
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 
@@ -16,6 +11,10 @@ app = typer.Typer(no_args_is_help=True, help="The blob server of the storage acc
 @app.command()
 def install() -> None:
     """Install Azurite with npm, in an exact version with checked integrity; needs node 20 and the network."""
+    import asyncio
+
+    from vmkiln.blobs.blob_server_install import install_azurite
+
     directory = read_settings().azurite
     say(f"installing Azurite into {directory}")
     found = asyncio.run(install_azurite(directory))
@@ -26,6 +25,9 @@ def install() -> None:
 @app.command()
 def show() -> None:
     """Show which blob server there is, and where it is reached while the service is up."""
+    from vmkiln.blobs.blob_endpoint import read_endpoint
+    from vmkiln.blobs.blob_server import find_azurite
+
     settings = read_settings()
     found = find_azurite(settings.azurite)
     typer.echo(f"Azurite: {found.main if found else 'not installed (`vmkiln storage install`)'}")

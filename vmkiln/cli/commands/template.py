@@ -4,23 +4,25 @@ Each command is requests to the API. Without a service, the same application ans
 long as the command.
 """
 
-import asyncio
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
-from vmkiln.cli.arm_client import ArmClient, opened_client
 from vmkiln.cli.contexts import contexts_file, read_contexts
-from vmkiln.cli.interrupts import run_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption, ParametersOption, TemplateArgument, read_template
 from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
 from vmkiln.harmless_text import harmless
+
+if TYPE_CHECKING:
+    from vmkiln.cli.arm_client import ArmClient
 
 GROUPS_API_VERSION = "2024-03-01"
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
@@ -38,11 +40,15 @@ SubscriptionOption = Annotated[
     typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
 ]
 ContextOption = Annotated[str, typer.Option(help="The context; the one in use when left out.")]
-Work = Callable[[ArmClient, str], Awaitable[Any]]
 
 
-def _do(work: Work, *, subscription: str, context: str, builds: bool = False) -> Any:
+def _do(
+    work: Callable[[ArmClient, str], Awaitable[Any]], *, subscription: str, context: str, builds: bool = False
+) -> Any:
     """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template."""
+    from vmkiln.cli.arm_client import opened_client
+    from vmkiln.cli.interrupts import run_to_end
+
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
 
     async def all_of_it() -> Any:
@@ -181,6 +187,8 @@ async def _last_run(client: ArmClient, path: str) -> Any:
 
 async def _followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
     """Print a run's log as it is written, until the run has ended; gives the run."""
+    import asyncio
+
     position = 0
     while True:
         piece = await _get(client, f"{run_id}/log?position={position}")
@@ -222,6 +230,7 @@ def cancel(
     name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
 ) -> None:
     """Cancel a template's run and wait until it has ended."""
+    import asyncio
 
     async def work(client: ArmClient, scope: str) -> Any:
         path = _id(scope, group, name)
@@ -240,6 +249,7 @@ def delete(
     name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
 ) -> None:
     """Delete a template with its staging resource group and its logs; images that it made stay."""
+    import asyncio
 
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)

@@ -1,7 +1,9 @@
 """`vmkiln worker`: a build host of a fleet. It serves nobody; it takes runs from the database it shares."""
 
+from __future__ import annotations
+
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -14,19 +16,13 @@ from vmkiln.cli.host_options import (
     RegionOption,
     identity_of,
 )
-from vmkiln.cli.interrupts import end_for_sure, host_to_end
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.errors import InputError
-from vmkiln.fleet.attempt import HostWork
-from vmkiln.fleet.host_identity import HostIdentity
-from vmkiln.lifetime.notify_socket import notify_socket
-from vmkiln.lifetime.rounds import Rounds
-from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
-from vmkiln.serving import only_service, real_build, take_runs
 from vmkiln.settings import LogLevel, Settings
-from vmkiln.sharing.shared_storage import shared_storage
-from vmkiln.tracing import exported
+
+if TYPE_CHECKING:
+    from vmkiln.fleet.host_identity import HostIdentity
 
 
 def has_password(url: str) -> bool:
@@ -55,6 +51,8 @@ def worker(
 
     What is not given here is as the settings say: `vmkiln settings` shows them.
     """
+    from vmkiln.cli.interrupts import host_to_end
+
     if os.getuid() == 0:
         raise InputError("a worker runs as an ordinary user, never as root", hint="run it as yourself")
     if has_password(database_url):
@@ -81,6 +79,15 @@ def worker(
 
 
 async def _work(settings: Settings, identity: HostIdentity) -> None:
+    from vmkiln.cli.interrupts import end_for_sure
+    from vmkiln.fleet.attempt import HostWork
+    from vmkiln.lifetime.notify_socket import notify_socket
+    from vmkiln.lifetime.rounds import Rounds
+    from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
+    from vmkiln.serving import only_service, real_build, take_runs
+    from vmkiln.sharing.shared_storage import shared_storage
+    from vmkiln.tracing import exported
+
     with (
         exported(os.environ) as export,
         only_service(settings),

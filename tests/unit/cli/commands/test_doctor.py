@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vmkiln.cli.commands import doctor
 from vmkiln.cli.main import app
 from vmkiln.host.accelerator import Verdict
 from vmkiln.host.doctor.examination import Examination
@@ -27,7 +26,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> dict[str, A
         asked.update(arguments)
         return Examination(findings, TCG)
 
-    monkeypatch.setattr(doctor, "examine", examine)
+    monkeypatch.setattr("vmkiln.host.doctor.examination.examine", examine)
     return asked
 
 

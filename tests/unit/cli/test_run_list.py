@@ -1,0 +1,111 @@
+"""The list of runs by plain SQL: it tells what the whole store tells, and leaves to that what it cannot know."""
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from vmkiln.cli import main
+from vmkiln.cli.run_list import REVISION, read_run_list
+from vmkiln.run_state import RunState
+from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.rows import RunRow
+from vmkiln.store.schema import HEAD
+
+NOW = utc_now()
+
+
+def a_run(number: int, state: RunState, **facts: object) -> RunRow:
+    ended = NOW - timedelta(minutes=number, seconds=-33) if state not in {RunState.RUNNING, RunState.QUEUED} else None
+    started = NOW - timedelta(minutes=number)
+    sub_state = "" if ended else "Building"
+    return RunRow(f"{number:08}-0", f"web{number}", "rg", {}, state, sub_state, "", "", "", dict(facts), started, ended)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "a home?"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    found = Settings(tmp_path / "a home?")
+    found.home.mkdir()
+    with opened(found.database) as store:
+        ended = [state for state in RunState if state not in {RunState.RUNNING, RunState.QUEUED, RunState.CANCELING}]
+        for number, state in enumerate(ended, start=1):
+            store.runs.add(a_run(number, state, attempt=number))
+    return found
+
+
+def listed(*options: str) -> list[str]:
+    with pytest.raises(SystemExit) as caught:
+        main.main(["run", "list", *options])
+    return [str(caught.value.code)]
+
+
+def test_it_tells_what_the_store_tells(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(settings.database) as store:
+        rows = store.runs.list()
+    found = read_run_list(settings.database, limit=100)
+    assert found is not None
+    assert found.unended == {}
+    assert len(found.newest) == 4
+    assert [vars(one) | {"attempt": one.attempt} for one in found.newest] == [
+        {
+            "run_id": row.run_id, "template_name": row.template_name, "state": row.state, "sub_state": row.sub_state,
+            "started": row.started.replace(tzinfo=None), "ended": row.ended and row.ended.replace(tzinfo=None),
+            "attempt": row.attempt,
+        }
+        for row in rows
+    ]  # fmt: skip
+    assert [one.run_id for one in (read_run_list(settings.database, limit=2) or found).newest] == [
+        row.run_id for row in rows[:2]
+    ]
+
+
+def test_the_command_prints_the_same_either_way(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_directory.locked(settings.runs, "00000000-0"), opened(settings.database) as store:
+        store.runs.add(a_run(0, RunState.RUNNING))
+        listed()
+        quick = capsys.readouterr().out
+        monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda _path, *, limit: None)  # noqa: ARG005
+        listed()
+        assert capsys.readouterr().out == quick
+    assert len(quick.splitlines()) == 5
+    assert "Building" in quick
+    assert "(attempt 3)" in quick
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.RUNNING])
+def test_a_run_that_waits_or_whose_process_died_takes_the_whole_store(
+    settings: Settings, state: RunState, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(settings.database) as store:
+        store.runs.add(a_run(0, state))
+    listed()
+    told = capsys.readouterr().out.splitlines()[0]
+    assert ("place 1" in told) if state == RunState.QUEUED else ("Failed" in told)
+
+
+def test_what_a_dead_run_left_is_still_cleaned_up(settings: Settings) -> None:
+    left = settings.runs / "99999999-0"
+    left.mkdir(parents=True)
+    listed()
+    assert not left.exists()
+
+
+def test_a_database_that_is_missing_older_or_damaged_is_left_to_the_store(settings: Settings, tmp_path: Path) -> None:
+    assert read_run_list(tmp_path / "none.sqlite", limit=1) is None
+    (tmp_path / "odd.sqlite").write_bytes(b"not a database, though long enough to be looked at" * 100)
+    assert read_run_list(tmp_path / "odd.sqlite", limit=1) is None
+    with sqlite3.connect(settings.database) as connection:
+        connection.execute("UPDATE vmkiln_revision SET version_num = '0001'")
+    connection.close()
+    assert read_run_list(settings.database, limit=1) is None
+
+
+def test_it_knows_the_newest_schema() -> None:
+    assert REVISION == HEAD, "look whether the columns that it reads are as they were, then raise REVISION"

@@ -1,0 +1,122 @@
+"""Help, completion, lists and checks start at once: they import nothing that they do not need."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.cli.lazy_group import first_line, loaded
+from vmkiln.cli.main import Commands
+from vmkiln.images.image_export import FORMATS
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "hello-linux" / "template.json"
+HEAVY = {
+    "alembic", "asyncio", "azure", "cryptography", "dbos", "httpx", "jinja2", "jwt", "obstore", "opentelemetry",
+    "prometheus_client", "psycopg", "pydantic", "rich", "sqlalchemy", "starlette", "uvicorn",
+}  # fmt: skip
+NEEDED_TO_CHECK_TEMPLATES = {"asyncio", "pydantic"}
+
+# for each line of standard input (environment and arguments) the exit code, the length of the output, what is imported
+CALLS = """
+import contextlib, io, json, os, sys
+from vmkiln.cli.main import main
+for line in sys.stdin:
+    environment, arguments = json.loads(line)
+    os.environ.update(environment)
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code or 0
+    for name in environment:
+        del os.environ[name]
+    imported = sorted({name.partition('.')[0] for name, module in sys.modules.items() if module is not None})
+    print(json.dumps([code, len(written.getvalue()), imported]), flush=True)
+"""
+
+
+def all_words() -> list[list[str]]:
+    """The words of every command, the ones below others included."""
+    found: list[list[str]] = [[]]
+    for name, listed in Commands.listed.items():
+        found.append([name])
+        found += [[name, below] for below in getattr(loaded(name, listed), "commands", {})]
+    return found
+
+
+def called(calls: list[tuple[dict[str, str], list[str]]], home: Path) -> list[tuple[int, int, set[str]]]:
+    """What each call gave, one after the other in a process of its own."""
+    environment = {"HOME": str(home), "VMKILN_HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    given = "".join(json.dumps(call) + "\n" for call in calls)
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS], input=given, env=environment, capture_output=True, text=True, check=True
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == len(calls)
+    return [(code, length, set(imported)) for code, length, imported in found]
+
+
+def test_the_help_of_every_command_and_the_version_import_nothing_heavy(tmp_path: Path) -> None:
+    words = all_words()
+    assert len(words) > 55
+    calls: list[Any] = [({}, ["--version"]), *(({}, [*each, "--help"]) for each in words)]
+    for (_, arguments), (code, length, imported) in zip(calls, called(calls, tmp_path), strict=True):
+        assert (code, length > 10) == (0, True), arguments
+        assert imported & HEAVY == set(), arguments
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_imports_nothing_heavy(tmp_path: Path, shell: str) -> None:
+    lines = [
+        "vmkiln ",
+        *(" ".join(["vmkiln", *words, ""]) for words in all_words()),
+        "vmkiln build --p",
+        "vmkiln run l",
+    ]
+    calls: list[Any] = []
+    for line in lines:
+        count = str(len(line.split(" ")) - 1)
+        environment = {"COMP_WORDS": line, "COMP_CWORD": count, "_TYPER_COMPLETE_ARGS": line}
+        environment |= {"_VMKILN_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+        calls.append((environment, []))
+    found = called(calls, tmp_path)
+    for line, (code, _, imported) in zip(lines, found, strict=True):
+        assert code == 0, line
+        assert imported & HEAVY == set(), line
+    assert all(length > 3 for _, length, _ in (found[0], found[-1], found[-2]))
+
+
+def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
+    with opened(Settings(tmp_path).database):
+        pass
+    calls: list[Any] = [({}, ["run", "list"]), ({}, ["validate", str(EXAMPLE)])]
+    [listing, validation] = called(calls, tmp_path)
+    assert (listing[0], validation[0]) == (0, 0)
+    assert validation[1] > 10
+    for _, _, imported in (listing, validation):
+        assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
+
+
+@pytest.mark.parametrize("name", Commands.listed)
+def test_a_command_is_listed_with_the_first_line_of_its_help(name: str) -> None:
+    listed = Commands.listed[name]
+    assert first_line(loaded(name, listed).help) == listed.text
+
+
+def test_the_help_of_export_names_every_format() -> None:
+    [option] = [
+        one for one in loaded("image", Commands.listed["image"]).commands["export"].params if "format" in one.name
+    ]
+    assert all(name in option.help for name in FORMATS)
+
+
+def test_a_heavy_import_is_noticed(tmp_path: Path) -> None:
+    [(code, _, imported)] = called([({}, ["host", "list"])], tmp_path)
+    assert code == 0
+    assert "sqlalchemy" in imported
