@@ -141,6 +141,7 @@ async def supervise(
         while True:
             began = loop.time()
             with lives.tried():
+                lives.begins()
                 try:
                     reason = await _live_once(azurite, place, on_ready)
                 finally:

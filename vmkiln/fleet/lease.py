@@ -79,6 +79,7 @@ class Lease:
             asked = self.clock()  # the lease lasts from when the database was asked, at the latest
             is_ours = True
             with round_.tried():
+                round_.begins()
                 is_ours = self.renew()
             if not is_ours and not is_over.is_set():
                 self.on_lost("this host was given up for dead: its lease had run out")

@@ -76,7 +76,6 @@ class Round:
         """One try: an error in the block is logged and counted, and the block is left without it."""
         self._busy_since = self.clock()
         try:
-            self.trouble(self.name)
             yield
         except asyncio.CancelledError as error:
             if _is_being_cancelled():
@@ -88,6 +87,10 @@ class Round:
             self.goes_well()
         finally:
             self._busy_since = None
+
+    def begins(self) -> None:
+        """To be called first in each try: a test makes it raise here."""
+        self.trouble(self.name)
 
     @property
     def is_failing(self) -> bool:
@@ -208,6 +211,7 @@ class Rounds:
                 if wake is not None:
                     wake.clear()
                 with round_.tried():
+                    round_.begins()
                     await work()
                 if round_.is_failing:
                     on_failure()
@@ -220,6 +224,7 @@ class Rounds:
         with self.going_on(name, seconds=seconds, is_needed=is_needed) as round_:
             while True:
                 with round_.tried():
+                    round_.begins()
                     await work()
                 if not round_.is_failing:
                     return

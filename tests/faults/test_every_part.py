@@ -1,0 +1,289 @@
+"""Nothing dies silently: each round and each part of a service is made to raise, whichever the code has.
+
+They are looked up in the code, so that a new one is tried too: rounds by `for_ever`, `until_good`, `going_on` and
+`Rounds.own`, parts by `OwnedTasks.own`. A style rule beside it holds that there are no others.
+"""
+
+import ast
+import asyncio
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from in_process import BASE, GROUP, SUBSCRIPTION, TEMPLATE, TestAccess, a_template, an_issuer
+from stub_build import stub_build
+
+from vmkiln import serving
+from vmkiln.blobs import blob_server, blob_storage
+from vmkiln.fleet import hosting, image_builder
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.lifetime.notify_socket import NotifySocket
+from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.lifetime.rounds import Rounds
+from vmkiln.serving import running
+from vmkiln.settings import Settings
+from vmkiln.sharing import shared_storage
+from vmkiln.store.database import Store, opened
+from vmkiln.store.rows import ResourceRow
+
+ROOT = Path(__file__).parents[2] / "vmkiln"
+MECHANISM = ROOT / "lifetime"
+ROUND_CALLS = {"for_ever", "until_good", "going_on"}
+OF_A_RUN = "run log"  # owned by its run, not by the process
+AZURITE = """#!/bin/sh
+echo "Azurite Blob service successfully listens on it"
+exec /bin/sleep 600
+"""
+SERVES = """
+import asyncio, os, sys
+from pathlib import Path
+from vmkiln.cli.commands import serve
+from vmkiln.cli.interrupts import host_to_end
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.listener import Address
+from vmkiln.settings import Settings
+
+own = OwnedTasks.own
+async def dies():
+    await asyncio.sleep(0.5)
+    raise RuntimeError("made to die")
+def broken(self, name, work, **options):
+    if name == sys.argv[2]:
+        work.close()
+        work = dies()
+    own(self, name, work, **options)
+OwnedTasks.own = broken
+import logging
+logging.basicConfig(level=logging.INFO)
+host_to_end(serve._serve(Settings(Path(sys.argv[1])), Address("127.0.0.1", 0), None, HostIdentity()), ended="ended")
+"""
+
+
+def calls() -> list[tuple[str, ast.Call]]:
+    """Every call of a method in the product, but for those of the mechanism itself, with the method's name."""
+    found = []
+    for file in sorted(ROOT.rglob("*.py")):
+        if MECHANISM in file.parents and file.stem != "notify_socket":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                found.append((node.func.attr, node))
+    return found
+
+
+def literal(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def rounds_in_the_code() -> set[str]:
+    """The names of all rounds."""
+    names = [literal(call.args[0]) for attr, call in calls() if attr in ROUND_CALLS and call.args]
+    names += [literal(call.args[1]) for attr, call in calls() if attr == "own" and len(call.args) == 3]
+    assert "" not in names, "a round's name is written where it begins"
+    return set(names)
+
+
+def parts_in_the_code() -> set[str]:
+    """The names of all owned tasks."""
+    names = [literal(call.args[0]) for attr, call in calls() if attr == "own" and len(call.args) == 2]
+    names += [literal(call.args[1]) for attr, call in calls() if attr == "own" and len(call.args) == 3]
+    assert "" not in names, "a part's name is written where it begins"
+    return set(names)
+
+
+def test_rounds_and_parts_are_found_in_the_code() -> None:
+    """The search finds what is there; what it should find besides shows in the test after this."""
+    assert {"runs", "janitor", "lease", "session", "blob logs", "watchdog"} <= rounds_in_the_code()
+    assert {"host", "image builder", "blob storage", "shared storage", "systemd watchdog"} <= parts_in_the_code()
+
+
+@dataclass
+class Everything:
+    """A service that does all that one can do, and the client that asks it."""
+
+    store: Store
+    settings: Settings
+    rounds: Rounds
+    client: httpx.AsyncClient
+
+    async def ask(self, method: str, path: str, body: Any = None, *, version: str = "2025-10-01") -> httpx.Response:
+        headers = {"Authorization": "Bearer owner"}
+        url = f"{BASE}{path}?api-version={version}"
+        return await self.client.request(method, url, json=body, headers=headers)
+
+    async def a_run_that_waits(self) -> None:
+        """A run that goes on until the service ends."""
+        assert (await self.ask("PUT", TEMPLATE, a_template("wait"))).status_code == 201
+        await self.until(lambda now: now["provisioningState"] == "Succeeded")
+        assert (await self.ask("POST", f"{TEMPLATE}/run")).status_code == 202
+        await self.until(lambda now: now["lastRunStatus"]["runState"] == "Running")
+
+    async def until(self, is_there: Callable[[Any], bool]) -> Any:
+        """Wait until the template's properties are as wanted; gives them."""
+        async with asyncio.timeout(30):
+            while not is_there(now := (await self.ask("GET", TEMPLATE)).json()["properties"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return now
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that would take a minute take a moment."""
+    monkeypatch.setattr(hosting, "TICK_SECONDS", 0.1)
+    monkeypatch.setattr(hosting, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(hosting, "JANITOR_SECONDS", 0.1)
+    monkeypatch.setattr(hosting, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(image_builder, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(serving, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(blob_server, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(blob_storage, "LOGS_SECONDS", 0.1)
+    monkeypatch.setattr(shared_storage, "LOGS_SECONDS", 0.1)
+    monkeypatch.setattr(shared_storage, "LOOK_SECONDS", 0.1)
+
+
+@contextlib.asynccontextmanager
+async def everything(folder: Path, *, trouble: Callable[[str], None] = lambda _name: None) -> AsyncIterator[Everything]:
+    """A service with a host, a blob server, an object store and systemd."""
+    azurite, main = folder / "azurite/node", folder / "azurite/node_modules/.bin/azurite-blob"
+    main.parent.mkdir(parents=True)
+    main.touch()
+    azurite.write_text(AZURITE)
+    azurite.chmod(0o755)
+    (folder / "objects").mkdir()
+    settings = Settings(folder / "home", object_store=f"file://{folder}/objects", blob_connection_string="")
+    settings.home.mkdir()
+    rounds = Rounds(trouble=trouble)
+    with (
+        opened(settings.database, home=settings.home) as store,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(folder / "notify"))
+        systemd.setblocking(False)
+        shared = shared_storage.shared_storage(settings, store, rounds=rounds)
+        properties = {"provisioningState": "Succeeded"}
+        group = {"subscription_id": SUBSCRIPTION, "resource_group": "rg1", "location": "westus2"}
+        kind = "Microsoft.Resources/resourceGroups"
+        store.resources.put(ResourceRow(id=GROUP, type=kind, name="rg1", properties=properties, **group))
+
+        async def level() -> str:
+            return "emulated"
+
+        async with (
+            running(
+                settings,
+                store,
+                TestAccess({"owner": [("Owner", "/")]}),
+                issuer=an_issuer(),
+                build=stub_build(settings, store, shared=shared),
+                watch_seconds=0.1,
+                identity=HostIdentity("here", lease_seconds=0.8),
+                isolation_level=level,
+                shared=shared,
+                rounds=rounds,
+                notify=NotifySocket(str(folder / "notify"), 0.3),
+            ) as application,
+            httpx.AsyncClient(transport=httpx.ASGITransport(application)) as client,
+        ):
+            yield Everything(store, settings, rounds, client)
+
+
+@pytest.fixture
+def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the blob server, wherever the service looks for it."""
+    server = blob_server.Azurite(tmp_path / "azurite/node", tmp_path / "azurite/main.js")
+    monkeypatch.setattr(serving, "find_azurite", lambda _place: server)
+
+
+@pytest.mark.usefixtures("quick", "azurite")
+async def test_no_round_ends_whatever_it_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each raises what nobody foresaw, then what the system says, then a cancel that nobody asked for; it goes on."""
+    troubles = (RuntimeError("nobody foresaw this"), PermissionError(13, "denied"), asyncio.CancelledError())
+    tries: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def trouble(name: str) -> None:
+        with lock:
+            number = tries[name] = tries.get(name, 0) + 1
+        if number <= len(troubles):
+            raise troubles[number - 1]
+
+    enough = len(troubles) + 1
+    async with everything(tmp_path, trouble=trouble) as service:
+        await service.a_run_that_waits()
+        wanted = rounds_in_the_code()
+        async with asyncio.timeout(60):
+            while {name for name, count in tries.items() if count >= enough} != wanted:
+                assert set(tries) <= wanted
+                await asyncio.sleep(0.1)
+        assert (await service.ask("GET", "/subscriptions")).status_code == 200
+        metrics = (await service.ask("GET", "/metrics")).text
+        for name in sorted(wanted):
+            assert service.rounds.failures()[name] >= len(troubles), name
+            assert f'vmkiln_round_failures_total{{round="{name}"}}' in metrics, name
+            told = [record for record in caplog.records if record.args and record.args[0] == name]
+            assert any(record.exc_info and "nobody foresaw this" in record.getMessage() for record in told), name
+        for state in service.rounds.states():
+            if state.name not in {"blobs", "blob logs"}:  # the stand-in takes nothing
+                assert not state.problem, "all of them go well again"
+
+
+async def dies() -> None:
+    await asyncio.sleep(0.05)
+    raise RuntimeError("made to die")
+
+
+@pytest.mark.usefixtures("quick", "azurite")
+@pytest.mark.parametrize("victim", sorted(parts_in_the_code()))
+async def test_a_part_that_dies_ends_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, victim: str
+) -> None:
+    own = OwnedTasks.own
+    died: list[str] = []
+
+    def broken(self: OwnedTasks, name: str, work: Coroutine[Any, Any, object], *, may_end: bool = False) -> None:
+        if name == victim:
+            work.close()
+            died.append(name)
+            work = dies()
+        own(self, name, work, may_end=may_end)
+
+    monkeypatch.setattr(OwnedTasks, "own", broken)
+
+    async def service() -> str:
+        async with everything(tmp_path) as found:
+            if victim != OF_A_RUN:
+                await asyncio.sleep(20)
+                return "goes on"
+            await found.a_run_that_waits()
+            now = await found.until(lambda now: now["lastRunStatus"]["runState"] != "Running")
+            return str(now["lastRunStatus"]["runState"])
+
+    if victim == OF_A_RUN:
+        assert await service() == "Failed", "its run ends, and says so"
+    else:
+        with pytest.raises(RuntimeError, match="made to die"):
+            await service()
+    assert died == [victim]
+    [told] = [record for record in caplog.records if record.levelno == logging.CRITICAL and record.args[0] == victim]
+    assert told.exc_info, "with its traceback"
+    left = [task.get_name() for task in asyncio.all_tasks() if task.get_name() in parts_in_the_code()]
+    assert left == []
+
+
+@pytest.mark.parametrize("victim", ["templates", "blob storage"])
+def test_the_process_ends_with_an_error_so_that_it_is_started_anew(tmp_path: Path, victim: str) -> None:
+    command = [sys.executable, "-c", SERVES, str(tmp_path / "home"), victim]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert f"{victim} failed, and everything else ends with it: made to die" in done.stderr
+    assert "Traceback" in done.stderr
