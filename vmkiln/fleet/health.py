@@ -38,7 +38,7 @@ class Check:
 class Asked:
     """A question that is answered within a time, or not. It is asked once at a time, in a thread, however many ask."""
 
-    def __init__(self, question: Callable[[], object], *, seconds: float = PING_SECONDS) -> None:
+    def __init__(self, question: Callable[[], object], *, seconds: float) -> None:
         self._question = question
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class Health:
     def __init__(self, settings: Settings, store: Store, rounds: Rounds) -> None:
         self._settings = settings
         self._rounds = rounds
-        self._database = Asked(store.ping)
+        self._database = Asked(store.ping, seconds=PING_SECONDS)
 
     def live(self) -> list[Check]:
         """What only a new start helps against; nothing is asked for it."""

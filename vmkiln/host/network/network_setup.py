@@ -82,10 +82,13 @@ async def _egress(namespace: Namespace, network: Network) -> AsyncIterator["asyn
 
 async def _watch(process: asyncio.subprocess.Process, lost: "asyncio.Future[str]") -> None:
     assert process.stderr is not None  # asked for by _egress
-    output = (await process.stderr.read()).decode(errors="replace").strip()
-    status = await process.wait()
+    try:
+        output = (await process.stderr.read()).decode(errors="replace").strip()
+        reason = f"pasta ended with status {await process.wait()}: {output[-500:]}"
+    except Exception as error:  # when it cannot be watched any more it is as good as lost
+        reason = f"pasta cannot be watched: {error!r}"
     if not lost.done():
-        lost.set_result(f"pasta ended with status {status}: {output[-500:]}")
+        lost.set_result(reason)
 
 
 async def _egress_is_up(namespace: Namespace) -> bool:

@@ -1,0 +1,73 @@
+"""A service and a worker under systemd: what their units ask for, and what the real commands tell."""
+
+import configparser
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[2] / "packaging/systemd"
+SERVES = """
+import sys
+from pathlib import Path
+from vmkiln.cli.commands import serve
+from vmkiln.cli.interrupts import host_to_end
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.listener import Address
+from vmkiln.settings import Settings
+host_to_end(serve._serve(Settings(Path(sys.argv[1])), Address("127.0.0.1", 0), None, HostIdentity()), ended="ended")
+"""
+WORKS = """
+import sys
+from pathlib import Path
+from vmkiln.cli.commands import worker
+from vmkiln.cli.interrupts import host_to_end
+from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.settings import Settings
+host_to_end(worker._work(Settings(Path(sys.argv[1])), HostIdentity()), ended="ended")
+"""
+
+
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_a_unit_waits_for_ready_and_watches(unit: Path) -> None:
+    found = configparser.ConfigParser(strict=False, interpolation=None)
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    found.read_string(unit.read_text())
+    service = found["Service"]
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "always"
+    assert int(service["WatchdogSec"]) >= 60, "a machine that is busy is not taken for dead"
+    assert int(service["TimeoutStartSec"]) > int(service["WatchdogSec"])
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(60)
+        yield listening
+
+
+@pytest.mark.parametrize("program", [SERVES, WORKS], ids=["serve", "worker"])
+def test_it_is_ready_lives_and_ends(tmp_path: Path, systemd: socket.socket, program: str) -> None:
+    told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+    command = [sys.executable, "-c", program, str(tmp_path / "home")]
+    with subprocess.Popen(command, env={**os.environ, **told}, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            heard: list[str] = []
+            deadline = time.monotonic() + 60
+            while heard.count("WATCHDOG=1") < 3 or "READY=1" not in heard:
+                assert time.monotonic() < deadline
+                heard += systemd.recv(4096).decode().splitlines()
+            process.send_signal(signal.SIGTERM)
+            while "STOPPING=1" not in heard:
+                heard += systemd.recv(4096).decode().splitlines()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()

@@ -1,0 +1,105 @@
+"""Every task and thread has somebody who learns of its end: nothing is started and forgotten."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "vmkiln"
+STARTS = {"create_task", "ensure_future", "Thread", "Timer", "run_in_executor", "submit"}
+LOOKED_AFTER = {  # where a start is not awaited in its own function, and who learns of its end; this may only shrink
+    "lifetime/owned_tasks.py:own": "the task group of the block",
+    "fleet/image_builder.py:_start": "_ended, which counts, logs and takes up again",
+    "fleet/lease.py:kept": "_guarded, which ends the process",
+    "fleet/health.py:problem": "_ask, which answers whatever happens",
+    "serving.py:submit": "work, which counts and logs",
+    "cli/interrupts.py:end_for_sure": "it only ends the process",
+    "host/supervisor.py:accept": "_answer, which answers whatever happens",
+    "host/supervisor.py:_answer": "_keep, which tells the end whatever happens",
+    "host/namespace.py:opened": "listen, which tells whoever waits that the namespace is lost",
+    "host/network/network_setup.py:_egress": "_watch, which tells that the egress leg is lost",
+    "host/virtual_machine.py:running": "it is in the list that is waited for",
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """What is in a function, without what is in functions inside it."""
+    for child in ast.iter_child_nodes(function):
+        yield child
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from own_nodes(child)
+
+
+def name_of(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
+    """The lines of starts whose end this function does not wait for."""
+    nodes = list(own_nodes(function))
+    groups = {
+        item.optional_vars.id
+        for node in nodes
+        if isinstance(node, ast.AsyncWith)
+        for item in node.items
+        if isinstance(item.context_expr, ast.Call)
+        and name_of(item.context_expr) == "TaskGroup"
+        and isinstance(item.optional_vars, ast.Name)
+    }
+    awaited = {id(part) for node in nodes if isinstance(node, ast.Await) for part in ast.walk(node)}
+    waited_for = {
+        part.id
+        for node in nodes
+        if isinstance(node, ast.Await)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name)
+    }
+    named = {
+        id(part): target.id
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+        for part in ast.walk(node.value)
+    }
+    found = []
+    for node in nodes:
+        if not isinstance(node, ast.Call) or name_of(node) not in STARTS:
+            continue
+        owner = (
+            node.func.value.id if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) else ""
+        )
+        if owner in groups or id(node) in awaited or named.get(id(node)) in waited_for:
+            continue
+        found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_task_or_thread_is_forgotten(file: Path) -> None:
+    where = str(file.relative_to(ROOT))
+    found = [
+        f"{where}:{function.name} (line {line})"
+        for function in functions(ast.parse(file.read_text()))
+        for line in forgotten(function)
+        if f"{where}:{function.name}" not in LOOKED_AFTER
+    ]
+    assert found == [], "let a block own it (`lifetime/owned_tasks.py`), or await it where it is started"
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    needed = {
+        f"{file.relative_to(ROOT)}:{function.name}"
+        for file in FILES
+        for function in functions(ast.parse(file.read_text()))
+        if forgotten(function)
+    }
+    assert set(LOOKED_AFTER) <= needed
