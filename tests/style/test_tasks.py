@@ -13,7 +13,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "fleet/image_builder.py:_start": "_ended, which counts, logs and takes up again",
     "fleet/lease.py:kept": "_guarded, which ends the process",
     "fleet/health.py:problem": "_ask, which answers whatever happens",
-    "serving.py:submit": "work, which counts and logs",
+    "api/protocol/background.py:begin": "work, which counts and logs",
     "cli/interrupts.py:end_for_sure": "it only ends the process",
     "host/supervisor.py:accept": "_answer, which answers whatever happens",
     "host/supervisor.py:_answer": "_keep, which tells the end whatever happens",
