@@ -2,8 +2,10 @@
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,6 +14,8 @@ from open_files import open_files
 
 GRACE_SECONDS = 5.0  # for threads that are on their way out
 USUAL_EXAMPLES = 100
+MEMORY = "VMKILN_TEST_MEMORY"
+COMMITTING_OFTEN = ("api", "portal", "unit")
 RESULTS = ("passed", "failed", "error", "skipped")
 BEGAN = pytest.StashKey[float]()
 
@@ -62,6 +66,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         seconds=time.monotonic() - config.stash[BEGAN],
     )
     terminalreporter.write_line(f"for docs/long-tests.md: {row}")
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder of the test's own: in memory where `script/test` found room and the tests commit often, else on disk."""
+    memory = os.environ.get(MEMORY)
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    if not memory or folder not in COMMITTING_OFTEN:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as own:
+        yield Path(own)
 
 
 @pytest.fixture(autouse=True)

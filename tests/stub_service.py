@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stub_build import stub_build
 
-from vmkiln import preparation
+from vmkiln import serving
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
@@ -53,7 +53,7 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     if cpus := os.environ.get("STUB_CPUS"):
-        preparation.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
+        serving.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
     try:
         asyncio.run(main(Settings(Path(sys.argv[1]))))
     except asyncio.CancelledError:

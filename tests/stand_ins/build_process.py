@@ -157,6 +157,7 @@ RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_servi
 def _child(settings: Settings, runner: str, asked: Asked) -> None:
     command.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in its background ignore it
     log = os.open(settings.home / f"{asked.run_id}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
