@@ -1,6 +1,9 @@
 """Two tiers of tests from one code: what is tried follows from the tier and the seed, and a day can be repeated."""
 
+import re
 from dataclasses import astuple
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiers
@@ -50,3 +53,31 @@ def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.Monke
 def test_each_count_is_told(pytestconfig: pytest.Config) -> None:
     assert f"requests {LONG.requests}" in tiers.counts(LONG)
     assert pytestconfig.getoption("--long") is (tier() is LONG)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("short", ["quick"]), ("long", ["quick", "slow"])])
+def test_what_is_marked_long_is_left_out_of_the_short_tier_and_counted(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, name: str, kept: list[str]
+) -> None:
+    conftest = pytestconfig.pluginmanager.get_plugin(str(Path(__file__).parents[1] / "conftest.py"))
+    assert conftest is not None
+    marks = {"quick": None, "slow": pytest.mark.long}
+    items = [SimpleNamespace(name=item, get_closest_marker={"long": mark}.get) for item, mark in marks.items()]
+    left_out: list[object] = []
+
+    def pytest_deselected(items: list[object]) -> None:
+        left_out.extend(items)
+
+    hook = SimpleNamespace(pytest_deselected=pytest_deselected)
+    monkeypatch.setenv(TIER, name)
+    conftest.pytest_collection_modifyitems(SimpleNamespace(hook=hook), items)
+    assert [item.name for item in items] == kept
+    assert len(left_out) == len(marks) - len(kept)
+
+
+def test_a_long_run_ends_with_a_row_for_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SEED, "7")
+    told = tiers.row(commit="abc", selection="not vm", results={"passed": 3, "failed": 0, "skipped": 1}, seconds=3723.4)
+    assert re.fullmatch(
+        r"\| \d{4}-\d\d-\d\d \| abc \| 7 \| `not vm` \| \d+ CPUs \| 3 passed, 1 skipped \| 1:02:03 \|", told
+    )
