@@ -19,6 +19,7 @@ from vmkiln.api.protocol.background import Background
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.audit.audit_log import AuditLog
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.tally import Tally
@@ -181,8 +182,9 @@ def started(
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(parts, method, path, **options)
 
+    audit = AuditLog(store.audit)
     after = background or AtOnce()
-    parts = Parts(Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, shared=shared)
+    parts = Parts(Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, audit, shared=shared)
     return Service(parts, access, work, application(parts, dispatcher))
 
 

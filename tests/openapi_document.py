@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vmkiln.api.protocol.openapi import document
+from vmkiln.api.about.openapi import document
 from vmkiln.api.resource_types import ALL_ROUTES
 
 FILE = Path(__file__).parents[1] / "docs/reference/openapi.json"

@@ -12,7 +12,8 @@ from stub_build import stub_build
 
 from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.settings import Settings
-from vmkiln.store.database import opened
+from vmkiln.store.database import Store, opened
+from vmkiln.store.engine import POOL_SIZE
 
 
 @pytest.fixture
@@ -57,6 +58,13 @@ def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterato
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
         with working(builder):
             yield started(store, home, access, builder)
+
+
+def fill_pool(store: Store) -> None:
+    """Open every connection that the store keeps, for a service that outlives a test: none is opened later."""
+    with contextlib.ExitStack() as connections:
+        for _ in range(POOL_SIZE):
+            connections.enter_context(store._engine.connect())
 
 
 @contextlib.contextmanager

@@ -20,9 +20,11 @@ from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.protocol.application import application
 from vmkiln.api.protocol.background import BackgroundThreads
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
+from vmkiln.api.protocol.request_log import with_request_log
 from vmkiln.api.protocol.route import Answer, Parts
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.resources import deployments, resource_groups
+from vmkiln.audit.audit_log import FORGET_SECONDS, AuditLog, Kept
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.durable_file import make_folder, write_whole
@@ -51,6 +53,7 @@ from vmkiln.tracing import Export
 COMMANDS_SECONDS = 30.0  # commands that answer in their own process are waited for
 LOOK_SECONDS = 0.1
 NO_SYSTEMD = NotifySocket()
+AUDIT_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -142,6 +145,7 @@ async def running(
     """
     rounds = rounds or Rounds()
     identity = identity or HostIdentity()
+    audit = AuditLog(store.audit, Kept(settings.audit_kept_days, settings.audit_most_acts))
     builder = ImageBuilder(
         settings,
         store,
@@ -153,6 +157,7 @@ async def running(
         isolation_level=isolation_level,
         shared=shared,
         rounds=rounds,
+        audit=audit,
     )
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 
@@ -161,9 +166,9 @@ async def running(
 
     background = BackgroundThreads(on_failure=lambda: rounds.count("background"))
     parts = Parts(
-        settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, shared=shared, rounds=rounds
+        settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, audit, shared=shared, rounds=rounds
     )
-    async with _session(settings, store, is_alone=not identity.is_embedded):
+    async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:
             builder.take_up()
             await asyncio.to_thread(_end_interrupted, store)
@@ -172,6 +177,8 @@ async def running(
             look = functools.partial(_look_after_sessions, settings, store, is_embedded=identity.is_embedded)
             rounds.own(tasks, "session", look, seconds=RENEW_SECONDS)
             if not identity.is_embedded:
+                forget = functools.partial(asyncio.to_thread, audit.forget)
+                rounds.own(tasks, "audit", forget, seconds=FORGET_SECONDS)
                 tasks.own("blob storage", _blobs(settings, store, rounds).serve())
                 if shared is not None:
                     tasks.own("shared storage", shared.follow())
@@ -179,7 +186,8 @@ async def running(
                 tasks.own("systemd watchdog", notify.watched(rounds, parts.health.problems))
             await builder.at_work()
             try:
-                yield with_portal(application(parts, dispatcher))
+                served = with_portal(application(parts, dispatcher))
+                yield with_request_log(served) if settings.access_log else served
             finally:
                 notify.tell(STOPPING="1")
 
@@ -188,6 +196,15 @@ def _blobs(settings: Settings, store: Store, rounds: Rounds) -> BlobStorage:
     connection = settings.blob_connection_string
     external = external_service(connection) if connection else None
     return BlobStorage(settings, store, find_azurite(settings.azurite), external, rounds=rounds)
+
+
+@contextlib.asynccontextmanager
+async def _flushed(audit: AuditLog) -> AsyncIterator[None]:
+    """The audit's table has what was done in the block, when that can be had in time."""
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(audit.flush, AUDIT_SECONDS)
 
 
 @contextlib.asynccontextmanager

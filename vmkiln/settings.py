@@ -137,6 +137,17 @@ class Settings:
         LogFormat,
         Description("Lines for people, or one JSON object a line.", flag="--log-format of `serve`, `worker`"),
     ] = LogFormat.TEXT
+    access_log: Annotated[
+        bool,
+        Description(
+            "Whether each request is logged: method, path without query, status, milliseconds, caller, request id.",
+            flag="--access-log of `serve`",
+        ),
+    ] = False
+    audit_kept_days: Annotated[float, Description("How long the database keeps who did what, in days.", least=1)] = 90.0
+    audit_most_acts: Annotated[
+        int, Description("How many acts of it at most; of refused ones a tenth of that, beside them.", least=1000)
+    ] = 1_000_000
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024

@@ -15,7 +15,7 @@ from in_process import InstantWork, RecordedWork, Service, TestAccess, add_group
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
-from vmkiln.api.protocol.openapi import document
+from vmkiln.api.about.openapi import document
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.store.database import opened
 

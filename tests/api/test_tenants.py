@@ -23,12 +23,13 @@ from in_process import (
     provisioned,
     wait_for,
 )
-from service_fixtures import living_service
+from service_fixtures import fill_pool, living_service
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
 
+QUERIES = dict.fromkeys(("ActivityLogs_List", "TenantActivityLogs_List"), "?$filter=eventTimestamp%20ge%202020-01-01")
 IN_SUBSCRIPTION = [route for route in ALL_ROUTES if "{subscriptionId}" in route.path]
 OF_A_GROUP = [
     route for route in IN_SUBSCRIPTION if {"{resourceGroupName}", "{operationId}"} & set(route.path.split("/"))
@@ -137,11 +138,14 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """One service for all tests: none of them changes anything."""
     home: Path = tmp_path_factory.mktemp("service")
     with living_service(home, TestAccess(dict(ROLES)), home / "vmkiln.sqlite") as service:
-        yield fill(service)
+        found = fill(service)
+        fill_pool(service.parts.store)
+        yield found
 
 
 def path_of(route: Route, values: Mapping[str, str]) -> str:
-    return "/".join(values[part[1:-1]] if part.startswith("{") else part for part in route.path.split("/"))
+    path = "/".join(values[part[1:-1]] if part.startswith("{") else part for part in route.path.split("/"))
+    return path + QUERIES.get(route.operation, "")
 
 
 def answer(filled: Filled, route: Route, values: Mapping[str, str], token: str | None) -> tuple[int, str]:

@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+from in_process import (
+    GROUP,
+    SUBSCRIPTION,
+    TEMPLATE,
+    Service,
+    a_template,
+    add_group,
+    code_of,
+    ended_run,
+    provisioned,
+    wait_for,
+)
 
 from vmkiln.api.virtual_machine_images import triggers
 from vmkiln.provisioning.watching import is_new
-from vmkiln.store.rows import ImageRow
+from vmkiln.store.audit_table import AuditQuery
+from vmkiln.store.rows import AuditRow, ImageRow
 
 TRIGGER = f"{TEMPLATE}/triggers/source"
 DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/base"
@@ -63,6 +75,17 @@ def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
     runs = live.parts.store.runs.of_template(TEMPLATE)
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
+    (act,) = wait_for(lambda: by_the_service(live))
+    assert act.operation == "Microsoft.VirtualMachineImages/imageTemplates/run/action"
+    assert dict(act.detail) == {"runId": runs[0].run_id, "reason": "trigger source"}
+    assert act.correlation_id == runs[0].facts["correlation_id"]
+
+
+def by_the_service(service: Service) -> list[AuditRow]:
+    """What the audit has of what vmkiln did by itself."""
+    now = service.parts.now()
+    query = AuditQuery(SUBSCRIPTION, now - timedelta(hours=1), now, caller="vmkiln")
+    return service.parts.store.audit.find(query, limit=10)
 
 
 def catalogue(version: str) -> str:

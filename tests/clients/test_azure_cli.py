@@ -264,3 +264,37 @@ def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group
     renewed = az("storage", "account", "show-connection-string", "-g", group, "-n", account)["connectionString"]
     listed = az("storage", "blob", "list", "-c", "packerlogs", "--connection-string", renewed)
     assert [blob["name"] for blob in listed] == [name]
+
+
+def test_az_shows_who_did_what(az: Az, login: Login, group_id: str, tmp_path: Path) -> None:
+    az("group", "create", "-n", "watched", "-l", "westus2")
+    identity = az("identity", "create", "-g", "watched", "-n", "first")["id"]
+    role = ("--role", "Reader", "--assignee-object-id", "anna", "--assignee-principal-type", "ServicePrincipal")
+    az("role", "assignment", "create", "--scope", identity.partition("/providers/")[0], *role)
+    assert az.run("identity", "create", "-g", "watched", "-n", "?").returncode != 0
+    file = in_file(tmp_path, template(group_id, "true"))
+    az("image", "builder", "create", "-g", "rg1", "-n", "seen", "--image-template", file)
+    az("image", "builder", "run", "-g", "rg1", "-n", "seen", "--no-wait")
+    shown = ("monitor", "activity-log", "list")
+
+    found = az(*shown, "-g", "watched", "--offset", "1h")
+    assert [(item["operationName"]["value"].partition("/")[2], item["subStatus"]["value"]) for item in found] == [
+        ("userAssignedIdentities/write", "BadRequest"),
+        ("roleAssignments/write", "Created"),
+        ("userAssignedIdentities/write", "Created"),
+        ("subscriptions/resourceGroups/write", "Created"),
+    ]
+    assert {(item["caller"], item["httpRequest"]["clientIpAddress"]) for item in found} == {("owner", "127.0.0.1")}
+    assert found[1]["properties"]["principalId"] == "anna"
+    assert all(item["httpRequest"]["clientRequestId"] for item in found), "az names its requests"
+
+    by_id = az(*shown, "--resource-id", identity)
+    assert [item["resourceId"] for item in by_id] == [identity]
+    assert az(*shown, "--correlation-id", by_id[0]["correlationId"], "--offset", "7d") == by_id
+    runs = az(*shown, "--namespace", "Microsoft.VirtualMachineImages", "--caller", "OWNER", "--status", "Accepted")
+    assert f"{group_id}/providers/{TEMPLATES}/seen" in [item["resourceId"] for item in runs]
+    assert az(*shown, "--start-time", "2020-01-01", "--end-time", "2020-01-02T03:04:05Z") == []
+    chosen = az(*shown, "-g", "watched", "--select", "caller", "resourceId", "--max-events", "2")
+    assert [set(item) for item in chosen] == [{"caller", "resourceId"}] * 2
+    assert [item["value"] for item in az("monitor", "activity-log", "list-categories")] == ["Administrative"]
+    az("image", "builder", "delete", "-g", "rg1", "-n", "seen")

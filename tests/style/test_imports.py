@@ -21,6 +21,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"platform_images"},
     {"staging", "packer", "images"},
     {"template"},
+    {"audit"},
     {"arm_template", "host", "store"},
     {"settings_sources", "process_log"},
     {"settings"},
@@ -32,8 +33,9 @@ LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Az
     {"resource_types"},
     {"resources"},
     {"virtual_machine_images"},
-    {"authorization", "compute", "entra", "network", "storage"},
+    {"authorization", "compute", "entra", "insights", "network", "storage"},
     {"managed_identity", "staging"},
+    {"about"},  # what the service tells of itself
     {"protocol"},
     {"identity"},
 ]

@@ -14,6 +14,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "fleet/lease.py:kept": "_guarded, which ends the process",
     "fleet/health.py:problem": "_ask, which answers whatever happens",
     "api/protocol/background.py:begin": "work, which counts and logs",
+    "audit/audit_log.py:_wake_writer": "_write_and_tell, which tells, and the next act starts another",
     "cli/interrupts.py:end_for_sure": "it only ends the process",
     "host/supervisor.py:accept": "_answer, which answers whatever happens",
     "host/supervisor.py:_answer": "_keep, which tells the end whatever happens",

@@ -3,12 +3,14 @@
 Routes, authorisation, the OpenAPI document and the tests of coverage all follow from it.
 """
 
+from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
 from vmkiln.api.compute import compute_images
 from vmkiln.api.entra import directory, token_endpoint
+from vmkiln.api.insights import activity_log
 from vmkiln.api.managed_identity import managed_identities
 from vmkiln.api.network import security_rules, virtual_networks
-from vmkiln.api.protocol import health, metrics, openapi, operations
+from vmkiln.api.protocol import health, operations
 from vmkiln.api.protocol.route import Route
 from vmkiln.api.resources import deployments, providers, resource_groups, subscriptions
 from vmkiln.api.staging import staging_resources
@@ -34,6 +36,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *directory.ROUTES,
     *staging_resources.ROUTES,
     *storage_accounts.ROUTES,
+    *activity_log.ROUTES,
     *token_endpoint.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,

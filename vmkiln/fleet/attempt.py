@@ -56,6 +56,7 @@ async def attempt_run(
     """
     clock = StepClock(utc_now)
     extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
+    extra["correlation_id"] = run.facts.get("correlation_id", "")
 
     def tell(event: RunEvent) -> None:
         clock.tell(event)

@@ -14,6 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
+from vmkiln.audit import act_names
+from vmkiln.audit.act import SERVICE, Cause, audit_row
+from vmkiln.audit.audit_log import AuditLog
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
 from vmkiln.errors import StorageFailed
 from vmkiln.fleet.admission import Place
@@ -34,7 +37,7 @@ from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
-from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
+from vmkiln.store.rows import AuditRow, OperationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import OnOff
 
 PROVISION, DELETE, RUN = "provision", "delete", "run"
@@ -45,8 +48,11 @@ RECENT = timedelta(minutes=10)  # hosts' clocks differ by less
 log = logging.getLogger(__name__)
 
 
-def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
-    """A run of a kept template, waiting. `reason` says who asked: request, autoRun or a trigger's name."""
+def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "") -> RunRow:
+    """A run of a kept template, waiting. `reason` says who asked: request, autoRun or a trigger's name.
+
+    `correlation_id` is that of the act it began with; the audit has it.
+    """
     return RunRow(
         run_id=run_id,
         template_name=row.name,
@@ -57,11 +63,18 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
         message="",
         error_code="",
         staging_group=row.state.get("staging_group", ""),
-        facts={"reason": reason},
+        facts={"reason": reason, "correlation_id": correlation_id},
         started=utc_now(),
         ended=None,
         template_id=row.key,
     )
+
+
+def own_act(template: ResourceRow, run: RunRow) -> AuditRow:
+    """What the audit says of a run that nobody asked for; pure."""
+    detail = {"runId": run.run_id, "reason": run.facts["reason"]}
+    cause = Cause(run.facts["correlation_id"])
+    return audit_row(act_names.RUN, template.id, who=SERVICE, cause=cause, moment=run.started, detail=detail)
 
 
 class ImageBuilder:
@@ -84,9 +97,11 @@ class ImageBuilder:
         isolation_level: Callable[[], Awaitable[str]] | None = None,
         shared: SharedStorage | None = None,
         rounds: Rounds | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.rounds = rounds or Rounds()
         self._settings = settings
+        self._audit = audit or AuditLog(store.audit)
         self._store = store
         self._shared = shared
         work = HostWork(build, capacity, isolation_level, on_trace, shared=shared)
@@ -239,8 +254,10 @@ class ImageBuilder:
         if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
             if not self._store.runs.by_id([run_id]):
-                self._store.runs.queue(queued_run(row, run_id=run_id, reason="autoRun"))
+                run = queued_run(row, run_id=run_id, reason="autoRun", correlation_id=run_id)
+                self._store.runs.queue(run)
                 self._host.wake()
+                await asyncio.to_thread(self._audit.record, own_act(row, run))
         self._store.operations.end(
             operation.operation_id, status=OperationStatus.FAILED if error else OperationStatus.SUCCEEDED, error=error
         )
@@ -251,5 +268,18 @@ class ImageBuilder:
         self._store.operations.end(operation.operation_id)
 
     async def _watch(self) -> None:
-        if await asyncio.to_thread(watching.look_at_sources, self._settings, self._store, queued_run):
+        if await asyncio.to_thread(self._look_at_sources):
             self._host.wake()
+
+    def _look_at_sources(self) -> list[str]:
+        """Queue the runs that triggers ask for, each an act of the service; gives the runs' ids."""
+        templates: dict[str, ResourceRow] = {}
+
+        def queued(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
+            templates[run_id] = row
+            return queued_run(row, run_id=run_id, reason=reason, correlation_id=run_id)
+
+        started = watching.look_at_sources(self._settings, self._store, queued)
+        for run_id, run in self._store.runs.by_id(started).items():
+            self._audit.record(own_act(templates[run_id], run))
+        return started

@@ -22,11 +22,15 @@ def api_version_of(path: str) -> str:
 
 @dataclass(frozen=True)
 class ApiClient:
-    """Asks the API as one visitor. `base_url` is where the visitor reaches the service; `token` proves who they are."""
+    """Asks the API as one visitor.
+
+    `base_url` is where the visitor reaches the service; `token` proves who they are; `source` is their address.
+    """
 
     api: ASGIApp
     base_url: str
     token: str
+    source: str = ""
 
     async def ask(
         self, method: str, path: str, *, body: Any = None, form: Mapping[str, str] | None = None, **query: str
@@ -34,7 +38,8 @@ class ApiClient:
         """The JSON of an answer, or its text; None when there is none. Raises: `ArmError` for what the API refuses."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         asked = {"api-version": api_version_of(path), **query}
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.api), base_url=self.base_url) as http:
+        transport = httpx.ASGITransport(self.api, client=(self.source, 0))
+        async with httpx.AsyncClient(transport=transport, base_url=self.base_url) as http:
             try:
                 answer = await http.request(method, quoted(path), params=asked, json=body, data=form, headers=headers)
             except httpx.InvalidURL as error:

@@ -1,10 +1,11 @@
 """Logging in and out."""
 
+from dataclasses import replace
+
 from starlette.responses import Response
 
 from vmkiln.errors import ArmError
 from vmkiln.portal import session
-from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import LOGIN, PREFIX, Visit, go_to
 
@@ -29,7 +30,7 @@ async def login(visit: Visit) -> Response:
             asked["client_secret"] = form.get("password", "")
             answer = await visit.api.ask("POST", TOKEN_PATH, form=asked)
             token, seconds = str(answer["access_token"]), int(answer["expires_in"])
-        await ApiClient(visit.api.api, visit.api.base_url, token).ask("GET", "/subscriptions")
+        await replace(visit.api, token=token).ask("GET", "/subscriptions")
     except ArmError as error:
         return page("login.html", status=error.status, title="Log in", error=error, app_id=app_id)
     response = go_to(f"{PREFIX}/")

@@ -67,7 +67,8 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
         if not token and not is_public:
             return go_to(LOGIN)
         try:
-            return await show(Visit(request, ApiClient(api, base_url, token)))
+            source = request.client.host if request.client else ""
+            return await show(Visit(request, ApiClient(api, base_url, token, source)))
         except ArmError as error:
             if error.status == 401 and not is_public:
                 response = go_to(LOGIN)

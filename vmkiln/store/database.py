@@ -17,8 +17,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmkiln.durable_file import reported, sync
 from vmkiln.errors import VmkilnError
-from vmkiln.store.connections import Connections
-from vmkiln.store.engine import fenced, make_engine
+from vmkiln.store.audit_table import AuditTable
+from vmkiln.store.engine import Connections, fenced, make_engine
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
@@ -64,6 +64,7 @@ class Store:
         self.principals = PrincipalTable(engine, clock)
         self.queue = QueueTable(engine)
         self.hosts = HostTable(engine, clock)
+        self.audit = AuditTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""

@@ -17,8 +17,7 @@ from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.store.connections import database_time
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import database_time, reading
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnError
-from vmkiln.store.connections import Connections
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
 from vmkiln.store.tables import image_definitions, images, resources, run_outputs, runs

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.azure_names import OperationStatus
-from vmkiln.store.connections import database_time
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import database_time, reading
 from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations, sessions

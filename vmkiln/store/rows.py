@@ -274,3 +274,35 @@ class RoleAssignmentRow:
     role: str
     scope: str
     created: datetime
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """Who did what, or was refused it: one line of the audit, never changed once it is written.
+
+    `caller_kind` is user, app, operator (of this machine), service (vmkiln itself) or nobody. `operation` is named as
+    Azure names it (`Microsoft.Compute/images/write`). `subscription_id`, `resource_group` and `provider` are in lower
+    case, '' where the resource has none. `status` is Succeeded, Accepted or Failed; `code` is the HTTP status, 0 when
+    there was no request. `is_refused` says that the caller was not allowed to, or failed and is not known.
+    """
+
+    event_id: str
+    moment: datetime
+    caller: str
+    caller_id: str
+    caller_kind: str
+    operation: str
+    resource_id: str
+    subscription_id: str
+    resource_group: str
+    provider: str
+    status: str
+    code: int
+    error_code: str
+    method: str
+    correlation_id: str
+    request_id: str
+    source: str
+    is_refused: bool
+    detail: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0  # given by the store

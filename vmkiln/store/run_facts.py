@@ -20,12 +20,14 @@ PeakFacts = TypedDict(
 class RunFacts(PeakFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
-    `attempt` counts how often it was begun, `reason` says who asked for it, `host_id` is the host that has it, `need`
-    is what the host keeps for it. `packets` counts by rule of the firewall.
+    `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it
+    began with, `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of
+    the firewall.
     """
 
     attempt: int
     reason: str
+    correlation_id: str
     host_id: str
     need: NeedFact
     isolation_level: str

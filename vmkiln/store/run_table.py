@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from vmkiln.errors import InputError
 from vmkiln.run_state import TERMINAL_STATES, RunState
-from vmkiln.store.connections import Connections
+from vmkiln.store.engine import Connections
 from vmkiln.store.host_table import end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import PhaseRow, RunRow, attempt_of

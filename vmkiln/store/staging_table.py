@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from vmkiln.store.connections import Connections
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware, maybe_aware, staging_group_row
 from vmkiln.store.rows import ResourceState, StagingGroupRow, StagingResourceRow
 from vmkiln.store.tables import runs, staging_groups, staging_resources

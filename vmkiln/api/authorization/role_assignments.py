@@ -65,7 +65,7 @@ def put_assignment(call: Call) -> Answer:
     if row.assignment_id != wanted:
         message = f"The role assignment already exists. The ID of the existing role assignment is {row.assignment_id}."
         raise ArmError(409, "RoleAssignmentExists", message)
-    return Answer(201, _assignment(call, row))
+    return Answer(201, _assignment(call, row), detail=_detail(row))
 
 
 def _find(call: Call) -> RoleAssignmentRow | None:
@@ -92,7 +92,12 @@ def delete_assignment(call: Call) -> Answer:
         return Answer(204)
     body = _assignment(call, row)
     call.parts.store.principals.unassign(row.assignment_id)
-    return Answer(200, body)
+    return Answer(200, body, detail=_detail(row))
+
+
+def _detail(row: RoleAssignmentRow) -> dict[str, str]:
+    """What the audit says of a role besides where it is."""
+    return {"role": row.role, "principalId": row.object_id}
 
 
 def list_assignments(call: Call) -> Answer:

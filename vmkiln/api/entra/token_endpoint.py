@@ -6,10 +6,11 @@ Source: clients as they are (az, the Azure SDKs, MSAL); RFC 6749, section 4.4; M
 import base64
 import binascii
 import uuid
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from vmkiln.api.identity.caller import Permission
+from vmkiln.api.identity.caller import Caller, Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
@@ -134,17 +135,19 @@ def token(call: Call) -> Answer:
     if not audience or urlsplit(audience).scheme not in {"https", "api"}:
         return _refused(400, "invalid_scope", 70011, "The provided value for scope is not valid: write URL/.default.")
     app_id, secret = _credentials(call)
+    tried = {"appId": app_id}
     is_right = parts.store.principals.check_secret(app_id, secret)
     principal = parts.store.principals.find(app_id)
     if principal is None:
         text = f"Application with identifier '{app_id[:80]}' was not found in the directory."
-        return _refused(400, "unauthorized_client", 700016, text)
+        return replace(_refused(400, "unauthorized_client", 700016, text), detail=tried)
     if not is_right or principal.is_disabled:
-        answer = _refused(401, "invalid_client", 7000215, f"Invalid client secret provided for app '{app_id}'.")
+        text = f"Invalid client secret provided for app '{app_id}'."
+        answer = replace(_refused(401, "invalid_client", 7000215, text), detail=tried)
         if parts.failures.count(principal.app_id) <= MOST_FAILURES:
             return answer
         held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
-        return Answer(429, answer.body, held_up)
+        return replace(answer, status=429, headers=held_up)
     now, seconds = parts.now(), parts.settings.access_token_seconds
     body = {
         "token_type": "Bearer",
@@ -155,7 +158,7 @@ def token(call: Call) -> Answer:
     if "resource" in form:
         expires = int(now.timestamp()) + seconds
         body |= {"expires_on": str(expires), "not_before": str(int(now.timestamp())), "resource": form["resource"]}
-    return Answer(200, body, NO_STORE)
+    return Answer(200, body, NO_STORE, tried, Caller(principal.object_id, principal.display_name))
 
 
 def tenants(call: Call) -> Answer:

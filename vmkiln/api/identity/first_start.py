@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.api.identity.access_control import OWNER
+from vmkiln.audit.act import SERVICE, audit_row, new_cause
+from vmkiln.audit.act_names import PRINCIPAL_WRITE, ROLE_WRITE, principal_id, role_id
+from vmkiln.audit.audit_log import record_here
 from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 from vmkiln.store.database import Store
@@ -43,7 +46,14 @@ def ensure_owner(store: Store, home: Path, *, tenant_id: str) -> Credentials:
             return found
     make_folder(path.parent)
     principal, secret = store.principals.create("owner")
-    store.principals.assign(principal.object_id, OWNER, "/")
+    role = store.principals.assign(principal.object_id, OWNER, "/")
+    cause = new_cause()
+    for operation, resource_id, detail in (
+        (PRINCIPAL_WRITE, principal_id(principal.app_id), {"displayName": principal.display_name}),
+        (ROLE_WRITE, role_id("/", role.assignment_id), {"role": OWNER, "principalId": principal.object_id}),
+    ):
+        act = audit_row(operation, resource_id, who=SERVICE, cause=cause, moment=store.now(), detail=detail)
+        record_here(store.audit, act)
     made = Credentials(tenant_id, principal.app_id, secret)
     content = {"tenant": made.tenant_id, "appId": made.app_id, "password": made.secret}
     write_whole(path, json.dumps(content, indent=2).encode() + b"\n")

@@ -12,9 +12,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.api.protocol.arm import error_answer
-from vmkiln.api.protocol.dispatcher import Dispatcher, Request
+from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Request
 from vmkiln.api.protocol.health import LIVENESS
 from vmkiln.api.protocol.reading import MOST_BODY_BYTES
+from vmkiln.api.protocol.request_log import saw
 from vmkiln.api.protocol.route import Answer, FileBody, Parts
 from vmkiln.errors import ArmError
 
@@ -52,14 +53,21 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
                 headers=headers,
                 content=content,
                 base_url=_base_url(web, headers),
+                source=web.client.host if web.client else "",
             )
             if scope["path"] == LIVENESS:  # answered also when every thread waits for something
                 found = dispatcher.answer(parts, request)
             else:
                 found = await run_in_threadpool(dispatcher.answer, parts, request)
+            _tell_log(scope, found)
         await _response(found)(scope, receive, send)
 
     return answer
+
+
+def _tell_log(scope: Scope, answer: Answer) -> None:
+    ids = {"request_id": answer.headers[REQUEST], "correlation_id": answer.headers[CORRELATION]}
+    saw(scope, caller=answer.caller.name, **ids)
 
 
 async def _content(web: WebRequest) -> bytes:

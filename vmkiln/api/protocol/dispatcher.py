@@ -12,18 +12,24 @@ from typing import Any
 
 from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
 from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer
+from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
-from vmkiln.api.protocol.route import Answer, Body, Call, Parts, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Parts, Route
 from vmkiln.errors import ArmError
 from vmkiln.template.api_version import API_VERSIONS
 
 IMAGE_BUILDER = "microsoft.virtualmachineimages"
+REQUEST, CORRELATION = "x-ms-request-id", "x-ms-correlation-request-id"
+CLIENT_REQUEST = "x-ms-client-request-id"
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came: raw path and query, headers with names in lower case, the body's bytes."""
+    """A request as it came: raw path and query, headers with names in lower case, the body's bytes.
+
+    `source` is the address it came from.
+    """
 
     method: str
     raw_path: bytes
@@ -31,6 +37,7 @@ class Request:
     headers: Mapping[str, str]
     content: bytes
     base_url: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,8 @@ class Dispatcher:
         self.table = table
 
     def answer(self, parts: Parts, request: Request) -> Answer:
-        """The answer to a request from outside; raises nothing."""
-        request_id = str(uuid.uuid4())
+        """The answer to a request from outside, recorded in the audit where it may change something; raises nothing."""
+        origin = _origin_of(request)
         version = ""
         match: Match | None = None
         try:
@@ -92,12 +99,13 @@ class Dispatcher:
             except ArmError:
                 parts.access.authenticate(request.headers, base_url=request.base_url)
                 raise
-            route, caller = match.route, NOBODY
+            route = match.route
             if route.permission is not Permission.NONE:
                 caller = parts.access.authenticate(request.headers, base_url=request.base_url)
+                origin = replace(origin, caller=caller)
             query = query_values(request.raw_query)
-            rights = parts.access.rights(caller) if route.permission is not Permission.NONE else Rights()
-            _check_allowed(rights, match, caller)
+            rights = parts.access.rights(origin.caller) if route.permission is not Permission.NONE else Rights()
+            _check_allowed(rights, match, origin.caller)
             version = query.get("api-version", "")
             call = Call(
                 route=route,
@@ -107,18 +115,18 @@ class Dispatcher:
                 headers=request.headers,
                 body=read_body(request.content, route.body, request.headers),
                 api_version=api_version_of(query, route.api_versions, is_needed=route.needs_api_version),
-                caller=caller,
+                caller=origin.caller,
                 base_url=request.base_url,
-                request_id=request_id,
+                origin=origin,
                 parts=parts,
                 rights=rights,
             )
             answer = route.handler(call)
         except Exception as error:
-            answer = error_answer(
-                as_arm_error(error, request_id=request_id), is_wrapped=not _is_unwrapped(match, version)
-            )
-        return replace(answer, headers={**_trace_headers(request, request_id), **answer.headers})
+            refusal = as_arm_error(error, request_id=origin.request_id)
+            answer = error_answer(refusal, is_wrapped=not _is_unwrapped(match, version))
+        answer = _recorded(parts, match, origin, answer)
+        return replace(answer, headers={**_trace_headers(origin), **answer.headers})
 
     def answer_inside(
         self,
@@ -130,9 +138,15 @@ class Dispatcher:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         base_url: str = "",
+        origin: Origin | None = None,
     ) -> Answer:
-        """The answer to a request of our own on behalf of a caller: same routes, same checks; raises nothing."""
+        """The answer to a request of our own on behalf of a caller: same routes, same checks; raises nothing.
+
+        `origin` is the request from outside that this one belongs to.
+        """
         request_id = str(uuid.uuid4())
+        origin = origin or Origin(caller, request_id, request_id)
+        match: Match | None = None
         try:
             match = self.table.match(method, path_segments(path.encode()))
             rights = parts.access.rights(caller)
@@ -153,33 +167,29 @@ class Dispatcher:
                 api_version=api_version_of(parameters, route.api_versions, is_needed=route.needs_api_version),
                 caller=caller,
                 base_url=base_url,
-                request_id=request_id,
+                origin=origin,
                 parts=parts,
                 rights=rights,
             )
-            return route.handler(call)
+            answer = route.handler(call)
         except Exception as error:
-            return error_answer(as_arm_error(error, request_id=request_id))
+            answer = error_answer(as_arm_error(error, request_id=origin.request_id))
+        return _recorded(parts, match, origin, answer)
+
+
+def _recorded(parts: Parts, match: Match | None, origin: Origin, answer: Answer) -> Answer:
+    """The answer with who asked for it, once the audit has it."""
+    if answer.caller is not NOBODY:
+        origin = replace(origin, caller=answer.caller)  # a login proves who they are
+    if match is not None and match.route.method in AUDITED:
+        parts.audit.record(act_of(match.route, resource_id_of(match), origin, answer, moment=parts.now()))
+    return replace(answer, caller=origin.caller)
 
 
 def resource_id_of(match: Match) -> str:
     """The id of the resource a path is about: an action's last segment does not belong to it; pure."""
     is_action = match.route.method == "POST" and not match.route.path.endswith("}")
     return match.path.rpartition("/")[0] if is_action else match.path
-
-
-def action_name(route: Route) -> str:
-    """What a route does, in Azure's words: `Microsoft.Compute/images/read`, `.../imageTemplates/run/action`; pure."""
-    parts = route.path.strip("/").split("/")
-    words = [part for part in parts if not part.startswith("{")]
-    if "providers" in words:
-        words = words[len(words) - 1 - words[::-1].index("providers") + 1 :]
-    else:
-        words = ["Microsoft.Resources", *words]
-    verb = {Permission.READ: "read", Permission.WRITE: "write", Permission.DELETE: "delete"}.get(
-        route.permission, "action"
-    )
-    return "/".join([*words, verb])
 
 
 def _check_allowed(rights: Rights, match: Match, caller: Caller) -> None:
@@ -207,14 +217,17 @@ def _is_unwrapped(match: Match | None, version: str) -> bool:
     return is_ours and version in API_VERSIONS and version < WRAPPED_SINCE
 
 
-def _trace_headers(request: Request, request_id: str) -> dict[str, str]:
-    correlation = request.headers.get("x-ms-correlation-request-id", "")
-    headers = {
-        "x-ms-request-id": request_id,
-        "x-ms-correlation-request-id": correlation if _GUID.fullmatch(correlation) else request_id,
-        "Cache-Control": "no-cache",
-    }
-    client = request.headers.get("x-ms-client-request-id", "")
-    if _GUID.fullmatch(client):
-        headers["x-ms-client-request-id"] = client
+def _origin_of(request: Request) -> Origin:
+    """The ids of a request: its own, and those that the client gave it, as far as they are GUIDs."""
+    request_id = str(uuid.uuid4())
+    given = {name: request.headers.get(name, "") for name in (CORRELATION, CLIENT_REQUEST)}
+    known = {name: value for name, value in given.items() if _GUID.fullmatch(value)}
+    correlation_id = known.get(CORRELATION, request_id)
+    return Origin(NOBODY, request_id, correlation_id, request.source, known.get(CLIENT_REQUEST, ""))
+
+
+def _trace_headers(origin: Origin) -> dict[str, str]:
+    headers = {REQUEST: origin.request_id, CORRELATION: origin.correlation_id, "Cache-Control": "no-cache"}
+    if origin.client_request_id:
+        headers[CLIENT_REQUEST] = origin.client_request_id
     return headers

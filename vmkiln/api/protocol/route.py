@@ -11,10 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from vmkiln.api.identity.caller import Access, Caller, Permission, Rights
+from vmkiln.api.identity.caller import NOBODY, Access, Caller, Permission, Rights
 from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.protocol.background import Background
+from vmkiln.audit.audit_log import AuditLog
 from vmkiln.fleet.admission import Place
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.tally import Tally
@@ -45,11 +46,31 @@ class FileBody:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: HTTP status, a JSON body (None: no body; bytes, str or a file: as they are), and headers."""
+    """An answer: HTTP status, a JSON body (None: no body; bytes, str or a file: as they are), and headers.
+
+    `detail` is what the audit says besides, such as the id of the run that begins; `caller` is who asked, or who a
+    login turned out to be.
+    """
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = field(default_factory=dict)
+    caller: Caller = NOBODY
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: who asked, from which address, and the ids of it that they know.
+
+    What a request causes, such as the resources of a deployment, has the same origin.
+    """
+
+    caller: Caller
+    request_id: str
+    correlation_id: str
+    source: str = ""
+    client_request_id: str = ""
 
 
 class Work(Protocol):
@@ -90,6 +111,7 @@ class Dispatch(Protocol):
         query: Mapping[str, str] | None = None,
         body: Any = None,
         base_url: str = "",
+        origin: "Origin | None" = None,
     ) -> Answer: ...
 
 
@@ -97,7 +119,8 @@ class Dispatch(Protocol):
 class Parts:
     """What handlers work with. `background` runs functions after the answer, as far as there is room.
 
-    `shared` is what the hosts of a fleet share; `rounds` is what the process does again and again.
+    `audit` keeps who did what; `shared` is what the hosts of a fleet share; `rounds` is what the process does again and
+    again.
     """
 
     settings: Settings
@@ -108,6 +131,7 @@ class Parts:
     background: Background
     issuer: Issuer
     routes: Sequence["Route"]
+    audit: AuditLog
     failures: Failures = field(default_factory=Failures)
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)
@@ -139,9 +163,14 @@ class Call:
     api_version: str
     caller: Caller
     base_url: str
-    request_id: str
+    origin: Origin
     parts: Parts
     rights: Rights
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request, as the answer's header says it."""
+        return self.origin.request_id
 
     def may(self, permission: Permission, resource_id: str) -> bool:
         """Whether the caller may do this to another resource, one that the body names."""

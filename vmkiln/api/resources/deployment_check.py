@@ -202,7 +202,7 @@ def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedRe
         "templateHash": str(int(hashlib.sha256(template.encode()).hexdigest()[:16], 16)),
         "parameters": plan.parameter_values(),
         "mode": mode_of(call),
-        "correlationId": call.request_id,
+        "correlationId": call.origin.correlation_id,
         "providers": [
             {"namespace": name, "resourceTypes": [{"resourceType": item} for item in sorted(types)]}
             for name, types in sorted(providers.items())

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.api.identity.caller import Caller
-from vmkiln.api.protocol.route import Answer, Dispatch
+from vmkiln.api.protocol.route import Answer, Dispatch, Origin
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState
@@ -50,6 +50,7 @@ class Tools:
     is_cancelled: Callable[[], bool]
     watched: Callable[[str], AbstractContextManager[Watch]]
     base_url: str = ""
+    origin: Origin | None = None
 
 
 class DeploymentFailed(ArmError):
@@ -142,6 +143,7 @@ class DeploymentRun:
             query={"api-version": version},
             body=body,
             base_url=self.tools.base_url,
+            origin=self.tools.origin,
         )
 
     def _put(self, resource: PlannedResource) -> Answer:

@@ -76,7 +76,11 @@ def what_if(call: Call) -> Answer:
     run = DeploymentRun(plan, _tools(call, lambda _done: None))
     changes = changes_of(call, plan, run, is_complete=mode_of(call) == "Complete")
     return Answer(
-        200, {"status": OperationStatus.SUCCEEDED, "properties": {"correlationId": call.request_id, "changes": changes}}
+        200,
+        {
+            "status": OperationStatus.SUCCEEDED,
+            "properties": {"correlationId": call.origin.correlation_id, "changes": changes},
+        },
     )
 
 
@@ -89,7 +93,8 @@ def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
     def watched(resource_id: str) -> AbstractContextManager[Watch]:
         return call.parts.store.resources.changes.watched({resource_id, deployment_id})
 
-    return Tools(call.parts.dispatch, call.caller, call.parts.now, record, is_cancelled, watched, call.base_url)
+    parts = call.parts
+    return Tools(parts.dispatch, call.caller, parts.now, record, is_cancelled, watched, call.base_url, call.origin)
 
 
 def put(call: Call) -> Answer:
@@ -186,7 +191,8 @@ def _delete_others(call: Call, plan: DeploymentPlan) -> None:
                 if item["type"].lower().startswith("microsoft.virtualmachineimages")
                 else "2024-11-01"
             )
-            call.parts.dispatch("DELETE", item["id"], caller=call.caller, query={"api-version": version})
+            asked = {"api-version": version}
+            call.parts.dispatch("DELETE", item["id"], caller=call.caller, query=asked, origin=call.origin)
 
 
 def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:

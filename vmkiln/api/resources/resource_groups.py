@@ -260,9 +260,8 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
     while rows := sorted(_inside(call, group), key=lambda row: (-row.id.count("/"), row.type)):
         with call.parts.store.resources.changes.watched([row.id for row in rows]) as watch:
             for row in rows:
-                answer = call.parts.dispatch(
-                    "DELETE", row.id, caller=LOCAL_OPERATOR, query={"api-version": _version(row)}
-                )
+                asked = {"api-version": _version(row)}
+                answer = call.parts.dispatch("DELETE", row.id, caller=LOCAL_OPERATOR, query=asked, origin=call.origin)
                 if answer.status >= 400:
                     problem = dict(answer.body["error"]) if isinstance(answer.body, dict) else problem
                     if answer.status == 405:

@@ -138,7 +138,8 @@ def regenerate_key(call: Call) -> Answer:
     name = call.body.get("keyName")
     if name not in NAMES:
         raise ArmError(400, "InvalidValuesForRequestParameters", "`keyName` must be key1 or key2", target="keyName")
-    return Answer(200, _keys_body(_keys(call).renew(staging.storage_account, name)), NO_STORE)
+    keys = _keys(call).renew(staging.storage_account, name)
+    return Answer(200, _keys_body(keys), NO_STORE, {"keyName": name})
 
 
 def _account(call: Call) -> StorageAccount:

@@ -35,12 +35,14 @@ def run(call: Call) -> Answer:
         check_buildable(template, virtual_networks_for(call.parts.store, template))
     except InputError as error:
         raise ArmError(400, "UnsupportedTemplate", error.message, hint=error.hint) from None
-    waiting = queued_run(row, run_id=new_run_id(), reason="request")
+    asked_by = call.origin.correlation_id
+    waiting = queued_run(row, run_id=new_run_id(), reason="request", correlation_id=asked_by)
     if not call.parts.store.runs.queue(waiting):
         raise not_allowed(row, last_run_of(call, row), "run/action")
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
     call.parts.work.queued(waiting.run_id)
-    return Answer(202, None, operations.status_headers(call, operation))
+    headers = operations.status_headers(call, operation)
+    return Answer(202, None, headers, {"runId": waiting.run_id})
 
 
 def cancel(call: Call) -> Answer:
@@ -60,7 +62,7 @@ def cancel(call: Call) -> Answer:
             is_done = store.runs.ask_to_cancel(going_on.run_id)
         if is_done:
             call.parts.work.cancel(going_on.run_id)
-            return Answer(204)
+            return Answer(204, detail={"runId": going_on.run_id})
     raise ArmError(409, "Conflict", "the run changes its state all the time; try again")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vmkiln.audit.act_names import RUN, template_id
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
@@ -71,6 +73,8 @@ def build(
 
 
 async def _build(request: RunRequest, view: View) -> dict[str, Any]:
+    import asyncio
+
     from vmkiln.preparation import opened_store, prepared_host
     from vmkiln.run.run_event import Notice
     from vmkiln.run.workflow import execute
@@ -82,6 +86,8 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
 
     with opened_store(settings, progress) as store:
         async with prepared_host(settings, store, progress) as host:
+            template = template_id(request.resource_group, request.template_name)
+            await asyncio.to_thread(audited, store, RUN, template, runId=request.run_id)
             return await execute(host, request, view.tell)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
@@ -82,6 +84,7 @@ def drain(
 
     with opened_store(read_settings(), say) as store:
         store.hosts.drain(name, is_draining=True)
+        audited(store, HOST_DRAIN, host_id(name))
         say(f"{name} gets no new runs")
         while wait and (count := len(store.hosts.placed(boot=_found(store, name).boot))):
             host = _found(store, name)
@@ -98,4 +101,5 @@ def undrain(name: NameArgument) -> None:
 
     with opened_store(read_settings(), say) as store:
         store.hosts.drain(name, is_draining=False)
+        audited(store, HOST_UNDRAIN, host_id(name))
     say(f"{name} takes runs again")

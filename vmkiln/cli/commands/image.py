@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
+TYPES = {"ManagedImage": MANAGED_IMAGE, "SharedImageVersion": IMAGE_VERSION, "VHD": "Vmkiln.Builds/vhds"}
 app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
 ImageArgument = Annotated[str, typer.Argument(help="An image's ARM id, or the end of it (`hello-linux`).")]
 
@@ -182,6 +185,7 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         image_store.remove(row, store)
         if (shared := shared_storage(read_settings(), store)) is not None:
             shared.delete_image(row)
+        audited(store, f"{TYPES.get(row.kind, row.kind)}/delete", row.artifact_id)
     typer.echo(f"deleted {row.artifact_id}")
 
 

@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmkiln.audit.act_names import (
+    PRINCIPAL_DELETE,
+    PRINCIPAL_WRITE,
+    ROLE_DELETE,
+    ROLE_WRITE,
+    SECRET_WRITE,
+    TOKEN_WRITE,
+    principal_id,
+    role_id,
+)
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
@@ -41,6 +52,7 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> N
     issuer = ensure_issuer(service_directory(settings.home))
     with opened_store(settings, say) as store:
         principal, secret = store.principals.create(name)
+        audited(store, PRINCIPAL_WRITE, principal_id(principal.app_id), displayName=name)
     typer.echo(
         json.dumps(
             {
@@ -82,7 +94,9 @@ def secret(
         found = _find(store, app_id)
         if only:
             store.principals.remove_secrets(found.app_id)
-        typer.echo(store.principals.add_secret(found.app_id))
+        made = store.principals.add_secret(found.app_id)
+        audited(store, SECRET_WRITE, principal_id(found.app_id), isOnly=str(only))
+    typer.echo(made)
 
 
 @app.command()
@@ -91,7 +105,10 @@ def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        typer.echo(store.principals.add_token(_find(store, app_id).object_id, name))
+        found = _find(store, app_id)
+        made = store.principals.add_token(found.object_id, name)
+        audited(store, TOKEN_WRITE, principal_id(found.app_id), tokenName=name)
+    typer.echo(made)
 
 
 @app.command()
@@ -100,7 +117,9 @@ def delete(app_id: AppIdArgument) -> None:
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        store.principals.remove(_find(store, app_id).app_id)
+        found = _find(store, app_id)
+        store.principals.remove(found.app_id)
+        audited(store, PRINCIPAL_DELETE, principal_id(found.app_id), displayName=found.display_name)
 
 
 @role_app.command("assign")
@@ -127,6 +146,7 @@ def assign(
     with opened_store(read_settings(), say) as store:
         object_id = app_id if is_object else _find(store, app_id).object_id
         row = store.principals.assign(object_id, known[role.lower()], scope)
+        audited(store, ROLE_WRITE, role_id(row.scope, row.assignment_id), role=row.role, principalId=row.object_id)
     typer.echo(row.assignment_id)
 
 
@@ -151,5 +171,8 @@ def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignmen
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        if not store.principals.unassign(assignment_id):
+        rows = [row for row in store.principals.list_roles() if row.assignment_id == assignment_id.lower()]
+        if not rows or not store.principals.unassign(assignment_id):
             raise InputError(f"there is no role assignment {assignment_id}", hint="`vmkiln role list` shows them")
+        (row,) = rows
+        audited(store, ROLE_DELETE, role_id(row.scope, row.assignment_id), role=row.role, principalId=row.object_id)

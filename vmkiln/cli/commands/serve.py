@@ -41,6 +41,10 @@ def serve_command(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of --tls-cert (PEM).")] = None,
     log_format: LogFormatOption = None,
+    access_log: Annotated[
+        bool | None,
+        typer.Option("--access-log/--no-access-log", help="Log each request, without its query."),
+    ] = None,
     builds: Annotated[
         bool | None,
         typer.Option("--builds/--no-builds", help="Whether this machine builds, too, or only a fleet's workers."),
@@ -54,6 +58,7 @@ def serve_command(
     What is not given here is as the settings say: `vmkiln settings` shows them.
     """
     from vmkiln.api.identity.tls import TlsFiles
+    from vmkiln.audit.audit_log import log_always
     from vmkiln.cli.interrupts import host_to_end
     from vmkiln.listener import parse_address
 
@@ -66,11 +71,13 @@ def serve_command(
         tls_cert=tls_cert,
         tls_key=tls_key,
         log_format=log_format,
+        access_log=access_log,
         builds=builds,
         host_name=name,
         region=region,
         lease_seconds=lease_seconds,
     )
+    log_always()
     address = parse_address(settings.listen)
     if not settings.builds and not settings.database_url:
         raise InputError(

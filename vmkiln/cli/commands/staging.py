@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
@@ -136,4 +138,5 @@ def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         staging_resource_group.delete(read_settings().staging, store, row)
         if (shared := shared_storage(read_settings(), store)) is not None:
             shared.delete_group(row.name)
+        audited(store, GROUP_DELETE, f"/resourceGroups/{row.name}")
     typer.echo(f"deleted {row.name}")

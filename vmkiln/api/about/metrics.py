@@ -44,6 +44,7 @@ class _Collector:
         for how in HostState:
             hosts.add_metric([how], known.count(how))
         yield hosts
+        yield from self._audit()
         tally = work.tally
         ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
         for labels, count in sorted(tally.ended.items()):
@@ -68,6 +69,12 @@ class _Collector:
         for state in rounds.states():
             age.add_metric([state.name], state.good_ago)
         yield age
+
+    def _audit(self) -> Iterator[Metric]:
+        audit = self._parts.audit
+        yield GaugeMetricFamily("vmkiln_audit_waiting", "Acts that are not in the audit's table yet.", audit.waiting)
+        lost = "Acts that are in the log only, not in the audit's table; 0 is well."
+        yield CounterMetricFamily("vmkiln_audit_lost", lost, audit.lost)
 
     def _room(self) -> Iterator[Metric]:
         capacity, promised = self._parts.work.room()

@@ -1,0 +1,142 @@
+"""What a command changes in the database of this machine is recorded as an act of the user who ran it."""
+
+import json
+import os
+import pwd
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN
+from vmkiln.cli.main import app
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.store.audit_table import AuditQuery
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import AuditRow, HostRow, ImageRow, RunRow
+
+SUBSCRIPTION = "/subscriptions/11111111-1111-1111-1111-111111111111"
+IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/web"
+RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
+    "build",
+    "host drain", "host undrain",
+    "image delete",
+    "principal create", "principal delete", "principal secret", "principal token",
+    "role assign", "role remove",
+    "staging delete",
+    "rest", "template cancel", "template create", "template delete", "template run",
+}  # fmt: skip
+CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
+    "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "settings",
+    "context list", "context show", "context use", "host list", "host show", "image boot", "image catalogue",
+    "image export", "image list", "image show", "principal list", "role list", "run list", "run logs", "run show",
+    "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
+    "template list", "template logs", "template show",
+}  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    with opened(Settings(home).database) as found:
+        yield found
+
+
+def vmkiln(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    return done.stdout.strip()
+
+
+def last_act(store: Store, subscription_id: str = "") -> AuditRow:
+    now = datetime.now(UTC)
+    query = AuditQuery(subscription_id, now - timedelta(hours=1), now + timedelta(hours=1))
+    row = store.audit.find(query, limit=1)[0]
+    assert row.caller == pwd.getpwuid(os.getuid()).pw_name
+    assert (row.caller_kind, row.status, row.is_refused) == ("operator", "Succeeded", False)
+    return row
+
+
+def test_what_is_done_to_principals_is_recorded_without_their_secrets(store: Store) -> None:
+    made = json.loads(vmkiln("principal", "create", "builder"))
+    app_id, told = made["appId"], [made["password"]]
+    expected = f"/providers/Microsoft.Directory/servicePrincipals/{app_id}"
+    seen = [last_act(store)]
+    for arguments in (("secret", app_id), ("secret", app_id, "--only"), ("token", app_id), ("delete", app_id)):
+        told.append(vmkiln("principal", *arguments))
+        seen.append(last_act(store))
+    assert {row.resource_id for row in seen} == {expected}
+    assert [row.operation.partition("servicePrincipals/")[2] for row in seen] == [
+        "write", "credentials/write", "credentials/write", "tokens/write", "delete",
+    ]  # fmt: skip
+    assert [row.detail.get("isOnly") for row in seen[1:3]] == ["False", "True"]
+    assert not [secret for secret in told if secret and secret in repr(seen)]
+
+
+def test_a_role_given_on_the_machine_is_in_the_log_of_its_subscription(store: Store) -> None:
+    assignment = vmkiln("role", "assign", "Contributor", "anna", "--object", "--scope", f"{SUBSCRIPTION}")
+    given = last_act(store, SUBSCRIPTION.rpartition("/")[2])
+    assert given.operation == "Microsoft.Authorization/roleAssignments/write"
+    assert given.resource_id == f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleAssignments/{assignment}"
+    assert dict(given.detail) == {"role": "Contributor", "principalId": "anna"}
+    vmkiln("role", "remove", assignment.upper())
+    taken = last_act(store, SUBSCRIPTION.rpartition("/")[2])
+    assert (taken.operation, taken.resource_id) == ("Microsoft.Authorization/roleAssignments/delete", given.resource_id)
+    assert taken.detail == given.detail
+
+
+def test_a_deleted_image_is_recorded(store: Store, home: Path) -> None:
+    path = home / "images" / "web" / "disk.qcow2"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    row = ImageRow(IMAGE, "ManagedImage", path, "qcow2", "0" * 64, 1, 2, 1, "Linux", "", "r", {}, {}, utc_now())
+    store.images.add(row)
+    vmkiln("image", "delete", IMAGE, "--yes")
+    act = last_act(store, SUBSCRIPTION.rpartition("/")[2])
+    assert (act.operation, act.resource_id, act.resource_group) == ("Microsoft.Compute/images/delete", IMAGE, "rg")
+
+
+def test_a_deleted_staging_resource_group_is_recorded(store: Store, home: Path) -> None:
+    run = RunRow("r1", "web", "rg", {}, "Succeeded", "", "", "", "", {}, utc_now(), utc_now())
+    store.runs.add(run)
+    staging_resource_group.create(Settings(home).staging, store, name="IT_rg_web_x", run_id="r1", tags={})
+    vmkiln("staging", "delete", "IT_rg_web_x", "--yes")
+    act = last_act(store)
+    assert act.operation == "Microsoft.Resources/subscriptions/resourceGroups/delete"
+    assert act.resource_id == "/resourceGroups/IT_rg_web_x"
+
+
+def test_a_drained_host_is_recorded(store: Store) -> None:
+    host = HostRow("b1", "h1", "blue", "x86_64", "", "", 1, 1, 1, is_draining=False, is_dead=False, started=0.0,
+                   lease_until=0.0)  # fmt: skip
+    store.hosts.register(host, lease_seconds=60.0)
+    for command, operation in (("drain", HOST_DRAIN), ("undrain", HOST_UNDRAIN)):
+        vmkiln("host", command, "blue")
+        act = last_act(store)
+        assert (act.operation, act.resource_id) == (operation, "/providers/Vmkiln.Builds/hosts/blue")
+
+
+def commands(command: Any, above: str = "") -> Iterator[str]:
+    if not hasattr(command, "list_commands"):
+        yield above.strip()
+        return
+    context = typer.main.get_command(app).make_context("vmkiln", [], resilient_parsing=True)
+    for name in command.list_commands(context):
+        yield from commands(command.get_command(context, name), f"{above} {name}")
+
+
+def test_every_command_is_known_to_change_something_or_nothing() -> None:
+    """A new command has to say which it is; one that changes something has a test here."""
+    known = RECORDED | CHANGES_NOTHING_OF_OTHERS
+    assert sorted(set(commands(typer.main.get_command(app))) - known) == []

@@ -1,0 +1,57 @@
+"""What the audit says of a request: each that may change something, or fetches a key, whether it was allowed or not.
+
+Which requests these are follows from the route's method, so that a new route is audited without anybody's help.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.route import Answer, Origin, Route
+from vmkiln.audit.act import CallerKind, Cause, Outcome, Who, audit_row, operator
+from vmkiln.store.rows import AuditRow
+
+AUDITED = frozenset({"PUT", "PATCH", "POST", "DELETE"})
+VERBS: Mapping[str, str] = {"PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
+SIGN_IN = "Microsoft.Directory/signIns/action"
+
+
+def action_name(route: Route) -> str:
+    """What a route does, in Azure's words: `Microsoft.Compute/images/read`, `.../imageTemplates/run/action`; pure."""
+    if route.permission is Permission.NONE and route.method in AUDITED:
+        return SIGN_IN
+    parts = route.path.strip("/").split("/")
+    after = len(parts) - parts[::-1].index("providers") if "providers" in parts else len(parts)
+    words = [part for part in parts[after:] if not part.startswith("{")]
+    if after >= len(parts) or parts[after].startswith("{"):
+        words = ["Microsoft.Resources", *(part for part in parts if not part.startswith("{"))]
+    return "/".join([*words, VERBS.get(route.method, "read")])
+
+
+def act_of(route: Route, resource_id: str, origin: Origin, answer: Answer, *, moment: datetime) -> AuditRow:
+    """The act that a request was, with what came of it."""
+    caller = origin.caller
+    if caller.is_local:
+        user = operator()
+        who = Who(user.name, user.id, user.kind, origin.source)
+    else:
+        kind = CallerKind.APP if caller.is_service_principal else CallerKind.USER
+        who = Who(caller.name, caller.object_id, kind if caller.object_id else CallerKind.NOBODY, origin.source)
+    error_code = _error_code(answer.body) if answer.status >= 400 else ""
+    named = {"clientRequestId": origin.client_request_id} if origin.client_request_id else {}
+    return audit_row(
+        action_name(route),
+        resource_id,
+        who=who,
+        cause=Cause(origin.correlation_id, origin.request_id, route.method),
+        moment=moment,
+        outcome=Outcome(answer.status, error_code),
+        detail={**answer.detail, **named},
+    )
+
+
+def _error_code(body: Any) -> str:
+    """The code of a refusal, in each of the shapes that refusals have here."""
+    found = body.get("error", body) if isinstance(body, dict) else ""
+    return str(found.get("code", "")) if isinstance(found, dict) else str(found)

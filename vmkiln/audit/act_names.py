@@ -1,0 +1,37 @@
+"""How acts are called that are not, or not only, requests of Azure's interface.
+
+Source: Microsoft Entra, "Application registration permissions" (the words of microsoft.directory/servicePrincipals).
+"""
+
+from vmkiln.azure_names import IMAGE_TEMPLATE, ROLE_ASSIGNMENT
+
+RUN = f"{IMAGE_TEMPLATE}/run/action"
+GROUP_DELETE = "Microsoft.Resources/subscriptions/resourceGroups/delete"
+PRINCIPAL_WRITE = "Microsoft.Directory/servicePrincipals/write"
+PRINCIPAL_DELETE = "Microsoft.Directory/servicePrincipals/delete"
+SECRET_WRITE = "Microsoft.Directory/servicePrincipals/credentials/write"  # noqa: S105 (an act, no secret)
+TOKEN_WRITE = "Microsoft.Directory/servicePrincipals/tokens/write"  # noqa: S105
+ROLE_WRITE = f"{ROLE_ASSIGNMENT}/write"
+ROLE_DELETE = f"{ROLE_ASSIGNMENT}/delete"
+HOST_DRAIN = "Vmkiln.Builds/hosts/drain/action"
+HOST_UNDRAIN = "Vmkiln.Builds/hosts/undrain/action"
+
+
+def template_id(resource_group: str, name: str) -> str:
+    """The id of an image template that no service keeps; pure."""
+    return f"/resourceGroups/{resource_group}/providers/{IMAGE_TEMPLATE}/{name}"
+
+
+def principal_id(app_id: str) -> str:
+    """The id of a service principal; pure."""
+    return f"/providers/Microsoft.Directory/servicePrincipals/{app_id}"
+
+
+def role_id(scope: str, assignment_id: str) -> str:
+    """The id of a role assignment; pure."""
+    return f"{scope.rstrip('/')}/providers/{ROLE_ASSIGNMENT}/{assignment_id}"
+
+
+def host_id(name: str) -> str:
+    """The id of a build host; pure."""
+    return f"/providers/Vmkiln.Builds/hosts/{name}"
