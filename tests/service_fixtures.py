@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import blocking_calls
 import pytest
 from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, TestAccess, started
 from loop_thread import in_a_thread
@@ -14,6 +15,13 @@ from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.store.engine import POOL_SIZE
+
+
+@pytest.fixture(autouse=True)
+def no_loop_waits() -> Iterator[None]:
+    """No event loop waits for anything in any of these tests, or in the service that they ask."""
+    with blocking_calls.no_loop_waits():
+        yield
 
 
 @pytest.fixture

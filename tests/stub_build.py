@@ -23,11 +23,12 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging import run_directory
 from vmkiln.staging.customization_log import CustomizationLog
-from vmkiln.staging.staging_resource_group import StagingResourceGroup, resource
+from vmkiln.staging.staging_resource_group import StagingResourceGroup, resources
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.distribute_target import VhdTarget
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 PHASE_SECONDS = 0.05
 FLOOD_LINES = 5000
@@ -68,11 +69,7 @@ def _made(store: Store, group: StagingResourceGroup) -> Iterator[None]:
             {"containers": ["packer"], "memoryMiB": 384},
         ),
     )
-    with contextlib.ExitStack() as stack:
-        for kind, name, detail in entries:
-            store.staging.resource_exists(
-                stack.enter_context(resource(group, store, type=kind, name=name, detail=detail))
-            )
+    with resources(group, store, entries, exist=True):
         yield
 
 
@@ -80,7 +77,7 @@ async def _publish(
     host: BuildHost, request: RunRequest, group: StagingResourceGroup, directory: Path, tell: Tell
 ) -> None:
     disk = directory / "disk.raw"
-    disk.write_bytes(request.run_id.encode().ljust(1024 * 1024, b"\0"))
+    await off_loop(disk.write_bytes, request.run_id.encode().ljust(1024 * 1024, b"\0"))
     staged: Any = SimpleNamespace(
         host=host,
         request=request,
@@ -95,46 +92,69 @@ async def _publish(
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     store, run_id = host.store, request.run_id
-    with run_directory.held(host.settings.runs, run_id, attempt=request.attempt) as directory:
+    held = run_directory.held
+    async with off_loop_with(lambda: held(host.settings.runs, run_id, attempt=request.attempt)) as directory:
         try:
-            store.runs.begin_phase(run_id, Phase.BUILDING)
             assert request.submission is not None
-            store.staging.use_group(request.submission.group.name, run_id=run_id)
             group = replace(request.submission.group, run_id=run_id)
-            store.runs.add_facts(run_id, source_exact_version="1.2.3", storage_account=group.storage_account.name)
+            await off_loop(_begin, store, group)
             await asyncio.sleep(PHASE_SECONDS)
-            with (
-                _made(store, group),
-                CustomizationLog(group.storage_account.blob(f"packerlogs/{run_id}/customization.log"), run_id) as log,
-            ):
-                store.runs.begin_phase(run_id, Phase.CUSTOMIZING)
-                for step in request.template.properties.customize:
-                    for line in step.inline if isinstance(step, ShellCustomizer) else ():
-                        log.write(line, kind="OUT")
-                        if line == "wait":
-                            await asyncio.Event().wait()
-                        if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
-                            raise CustomizationFailed("a customizer failed: exit status 1")
-                        if line == "crash":
-                            raise RuntimeError("a mistake of ours")
-                        if line == "flood":
-                            for number in range(FLOOD_LINES):
-                                log.write(f"line {number} of many", kind="OUT")
+            async with off_loop_with(lambda: _made(store, group)), off_loop_with(lambda: _log_of(group)) as log:
+                await off_loop(store.runs.begin_phase, run_id, Phase.CUSTOMIZING)
+                await _customize(request, log)
             await asyncio.sleep(PHASE_SECONDS)
-            store.runs.begin_phase(run_id, Phase.DISTRIBUTING)
-            steps = request.template.properties.customize
-            if any("publish" in step.inline for step in steps if isinstance(step, ShellCustomizer)):
+            await off_loop(store.runs.begin_phase, run_id, Phase.DISTRIBUTING)
+            if "publish" in _lines(request):
                 await _publish(host, request, group, directory, tell)
                 return ""
-            for target in request.template.properties.distribute:
-                artifact = getattr(target, "image_id", "") or getattr(target, "gallery_image_id", "")
-                uri = ""
-                if isinstance(target, VhdTarget):
-                    file = group.storage_account.blob(f"vhds/{target.run_output_name}.vhd")
-                    file.write_bytes(bytes(1024))
-                    uri = file.as_uri()
-                store.images.put_output(RunOutputRow(run_id, target.run_output_name, artifact, uri, "Succeeded", ""))
+            await off_loop(_pretend_to_publish, store, request, group)
             await asyncio.sleep(PHASE_SECONDS)
         finally:
-            store.runs.begin_phase(run_id, Phase.CLEANING_UP)
+            await off_loop(store.runs.begin_phase, run_id, Phase.CLEANING_UP)
     return ""
+
+
+def _lines(request: RunRequest) -> list[str]:
+    steps = request.template.properties.customize
+    return [line for step in steps if isinstance(step, ShellCustomizer) for line in step.inline]
+
+
+def _begin(store: Store, group: StagingResourceGroup) -> None:
+    store.runs.begin_phase(group.run_id, Phase.BUILDING)
+    store.staging.use_group(group.name, run_id=group.run_id)
+    account = group.storage_account.name
+    store.runs.add_facts(group.run_id, source_exact_version="1.2.3", storage_account=account)
+
+
+def _log_of(group: StagingResourceGroup) -> CustomizationLog:
+    path = group.storage_account.blob(f"packerlogs/{group.run_id}/customization.log")
+    return CustomizationLog(path, group.run_id)
+
+
+async def _customize(request: RunRequest, log: CustomizationLog) -> None:
+    for line in _lines(request):
+        await off_loop(log.write, line, kind="OUT")
+        if line == "wait":
+            await asyncio.Event().wait()
+        if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
+            raise CustomizationFailed("a customizer failed: exit status 1")
+        if line == "crash":
+            raise RuntimeError("a mistake of ours")
+        if line == "flood":
+            await off_loop(_flood, log)
+
+
+def _flood(log: CustomizationLog) -> None:
+    for number in range(FLOOD_LINES):
+        log.write(f"line {number} of many", kind="OUT")
+
+
+def _pretend_to_publish(store: Store, request: RunRequest, group: StagingResourceGroup) -> None:
+    for target in request.template.properties.distribute:
+        artifact = getattr(target, "image_id", "") or getattr(target, "gallery_image_id", "")
+        uri = ""
+        if isinstance(target, VhdTarget):
+            file = group.storage_account.blob(f"vhds/{target.run_output_name}.vhd")
+            file.write_bytes(bytes(1024))
+            uri = file.as_uri()
+        store.images.put_output(RunOutputRow(group.run_id, target.run_output_name, artifact, uri, "Succeeded", ""))

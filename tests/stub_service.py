@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from stub_build import stub_build
+import stub_build
 
 from vmkiln import serving
 from vmkiln.api.identity.access_control import AccessControl
@@ -47,13 +47,16 @@ async def main(settings: Settings) -> None:
             sys.stdout.flush()
 
         access = AccessControl(store, issuer, names=names_of(tls.certificate))
-        async with running(settings, store, access, issuer=issuer, build=stub_build(settings, store)) as application:
+        async with running(
+            settings, store, access, issuer=issuer, build=stub_build.stub_build(settings, store)
+        ) as application:
             await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
 
 
 if __name__ == "__main__":
     if cpus := os.environ.get("STUB_CPUS"):
         serving.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
+    stub_build.PHASE_SECONDS = float(os.environ.get("STUB_PHASE_SECONDS", stub_build.PHASE_SECONDS))
     try:
         asyncio.run(main(Settings(Path(sys.argv[1]))))
     except asyncio.CancelledError:

@@ -40,6 +40,7 @@ async def test_a_log_that_cannot_be_written_ends_the_run_with_a_named_cause(
         directory=folder,
         on_output=write,
         login=LoginWait(asyncio.Event(), print),
+        log_lost=asyncio.get_running_loop().create_future(),
     )
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with namespace.opened() as inside, asyncio.timeout(30):

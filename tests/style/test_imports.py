@@ -25,7 +25,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"arm_template", "host", "store"},
     {"settings_sources", "process_log"},
     {"settings"},
-    {"lifetime", "locks"},
+    {"lifetime", "waiting"},
     {"azure_names", "durable_file", "harmless_text", "private_folder", "run_state", "secret_mask"},
     {"errors", "__version__"},
 ]

@@ -211,9 +211,9 @@ def staged_of(place: Place) -> Staged:
 
 @contextlib.contextmanager
 def packer_resources(place: Place) -> Any:
-    with contextlib.ExitStack() as stack:
-        order: Any = SimpleNamespace(vm_name="build-vm", disk=SimpleNamespace(path=place.folder / "disk"))
-        packer_phase._record(stack, staged_of(place), order, memory_mib=1)
+    order: Any = SimpleNamespace(vm_name="build-vm", disk=SimpleNamespace(path=place.folder / "disk"))
+    entries = packer_phase._resources_of(staged_of(place), order, memory_mib=1)
+    with staging_resource_group.resources(place.group, place.store, entries, exist=True):
         yield None
 
 

@@ -19,6 +19,7 @@ from vmkiln.durable_file import write_whole
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
 from vmkiln.lifetime.rounds import Rounds
+from vmkiln.waiting.off_loop import off_loop
 
 PROGRAM = "azurite-blob"
 LOOPBACK = "127.0.0.1"
@@ -129,7 +130,7 @@ async def supervise(
 
     `on_change` gets its URL each time it is ready, and '' each time it has ended.
     """
-    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await off_loop(place.data.mkdir, parents=True, exist_ok=True, mode=0o700)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
     with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:
@@ -153,7 +154,7 @@ async def supervise(
 
 async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> str:
     """One life of the blob server; returns why it ended."""
-    port = free_port(last_port(place))
+    port = await off_loop(lambda: free_port(last_port(place)))
     async with command.start(
         arguments(azurite, place, port),
         stdout=command.PIPE,
@@ -172,7 +173,7 @@ async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[st
             except TimeoutError:
                 return f"it did not listen within {START_SECONDS:g} s"
             if is_up:
-                write_whole(place.port, f"{port}\n".encode())
+                await off_loop(write_whole, place.port, f"{port}\n".encode())
                 on_change(f"http://{LOOPBACK}:{port}")
                 await _tail(process.stdout)
             status = await process.wait()

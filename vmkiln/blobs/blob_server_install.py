@@ -13,8 +13,9 @@ from vmkiln.blobs.blob_server import PACKAGE, Azurite, find_azurite
 from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.host import command
-from vmkiln.locks import alone
 from vmkiln.private_folder import make_private_before_use
+from vmkiln.waiting.locks import alone
+from vmkiln.waiting.off_loop import off_loop
 
 INSTALL_SECONDS = 900.0
 MODULES = "node_modules"
@@ -32,7 +33,7 @@ async def install_azurite(directory: Path) -> Azurite:
         nonlocal has_waited
         has_waited = True
 
-    make_folder(directory)
+    await off_loop(make_folder, directory)
     async with alone(directory, "install", waiting=tell_waiting):
         found = find_azurite(directory)
         if has_waited and found is not None and found.main.is_relative_to(directory.resolve()):
@@ -49,21 +50,29 @@ async def _installed(directory: Path) -> None:
     workplace, old = directory / ".installing", directory / ".replaced"
     await asyncio.to_thread(_removed, workplace, old)  # whoever was killed at this left them
     try:
-        workplace.mkdir(mode=0o700)
-        for name in FILES:
-            shutil.copyfile(PACKAGE / name, workplace / name)
+        await off_loop(_prepare, workplace)
         await command.run(NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace)
-        await asyncio.to_thread(make_private_before_use, workplace)
-        await asyncio.to_thread(sync_all, workplace)
-        with contextlib.suppress(FileNotFoundError):
-            (directory / MODULES).rename(old)
-        (workplace / MODULES).rename(directory / MODULES)
-        sync(directory)
+        await off_loop(_put, directory, workplace, old)
     except CommandFailed as error:
         error.hint = "npm needs its registry; behind a proxy, set what `npm config` asks for"
         raise
     finally:
         await asyncio.shield(asyncio.to_thread(_removed, workplace, old))
+
+
+def _prepare(workplace: Path) -> None:
+    workplace.mkdir(mode=0o700)
+    for name in FILES:
+        shutil.copyfile(PACKAGE / name, workplace / name)
+
+
+def _put(directory: Path, workplace: Path, old: Path) -> None:
+    make_private_before_use(workplace)
+    sync_all(workplace)
+    with contextlib.suppress(FileNotFoundError):
+        (directory / MODULES).rename(old)
+    (workplace / MODULES).rename(directory / MODULES)
+    sync(directory)
 
 
 def _removed(*folders: Path) -> None:

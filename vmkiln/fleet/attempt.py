@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vmkiln.errors import DatabaseAway, LeaseLost, RunCanceled, RunTakenOver, VmkilnError
-from vmkiln.fleet.run_trace import Span, StepClock, trace_of
+from vmkiln.fleet.run_trace import Span, StepClock, StepStart, trace_of
 from vmkiln.provisioning.stored_template import request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
@@ -17,7 +17,8 @@ from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import ResourceRow, RunRow
+from vmkiln.waiting.off_loop import off_loop
 
 Build = Callable[[RunRequest, Tell], Awaitable[object]]
 ONE_AT_A_TIME = Room(2, 1024**2, 1024**3)  # every run takes at least two CPUs
@@ -66,14 +67,12 @@ async def attempt_run(
 
     error: BaseException | None = None
     try:
-        row = store.resources.get(run.template_id)
+        row = await off_loop(store.resources.get, run.template_id)
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
-        if work.shared is not None:
+        if work.shared is not None:  # which may take long, and a cancel is heard meanwhile
             await asyncio.to_thread(work.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
-        request = request_of(settings, store, row, run_id=run.run_id)
-        if request.submission is not None:  # made where the template was submitted, which may be another host
-            request.submission.group.storage_account.create()
+        request = await off_loop(_request_of, settings, store, row, run.run_id)
         await work.build(replace(request, attempt=run.attempt, boot=boot, is_stopping=is_stopping), tell)
     except asyncio.CancelledError as cancelled:
         error = cancelled
@@ -88,14 +87,30 @@ async def attempt_run(
     finally:
         # when the database is away, settling the attempt, or another host, does what is left to do
         with contextlib.suppress(DatabaseAway, RunTakenOver):
-            if (end := _end_of(error, is_stopping=is_stopping())) is not None:
-                state, message, code = end
-                expected = [RunState.QUEUED, *GOING_ON]
-                mine = store.fenced(run.run_id, boot=boot)
-                mine.runs.move(run.run_id, expected=expected, state=state, message=message, code=code)
-            ended = store.runs.by_id([run.run_id]).get(run.run_id, run)
-            if ended.ended is not None and (trace := trace_of(ended, store.runs.phases_of(run.run_id), clock.steps)):
+            end = _end_of(error, is_stopping=is_stopping())
+            trace = await off_loop(_record_end, store.fenced(run.run_id, boot=boot), run, end, clock.steps)
+            if trace is not None:
                 work.on_trace(trace)
+
+
+def _request_of(settings: Settings, store: Store, row: ResourceRow, run_id: str) -> RunRequest:
+    """What a stored template asks for, with a folder for its storage account. Raises: `VmkilnError`."""
+    request = request_of(settings, store, row, run_id=run_id)
+    if request.submission is not None:  # made where the template was submitted, which may be another host
+        request.submission.group.storage_account.create()
+    return request
+
+
+def _record_end(
+    store: Store, run: RunRow, end: tuple[RunState, str, str] | None, steps: Sequence[StepStart]
+) -> Span | None:
+    """Record how a run ended, where it has not done so itself; returns its trace when it has ended."""
+    if end is not None:
+        state, message, code = end
+        expected = [RunState.QUEUED, *GOING_ON]
+        store.runs.move(run.run_id, expected=expected, state=state, message=message, code=code)
+    ended = store.runs.by_id([run.run_id]).get(run.run_id, run)
+    return None if ended.ended is None else trace_of(ended, store.runs.phases_of(run.run_id), steps)
 
 
 def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState, str, str] | None:

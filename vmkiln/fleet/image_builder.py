@@ -39,6 +39,7 @@ from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import AuditRow, OperationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import OnOff
+from vmkiln.waiting.off_loop import off_loop
 
 PROVISION, DELETE, RUN = "provision", "delete", "run"
 AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace of their ids (RFC 9562, version 5)
@@ -250,6 +251,10 @@ class ImageBuilder:
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)
+        await off_loop(self._provisioned, operation, error)
+
+    def _provisioned(self, operation: OperationRow, error: dict[str, Any]) -> None:
+        """Record how provisioning a template ended, and that it runs by itself when it says so."""
         row = self._store.resources.get(operation.resource_id)
         if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
@@ -257,7 +262,7 @@ class ImageBuilder:
                 run = queued_run(row, run_id=run_id, reason="autoRun", correlation_id=run_id)
                 self._store.runs.queue(run)
                 self._host.wake()
-                await asyncio.to_thread(self._audit.record, own_act(row, run))
+                self._audit.record(own_act(row, run))
         self._store.operations.end(
             operation.operation_id, status=OperationStatus.FAILED if error else OperationStatus.SUCCEEDED, error=error
         )
@@ -265,7 +270,7 @@ class ImageBuilder:
     async def _delete(self, operation: OperationRow) -> None:
         delete = functools.partial(provisioning.delete, shared=self._shared)
         await asyncio.to_thread(delete, self._settings, self._store, operation.resource_id)
-        self._store.operations.end(operation.operation_id)
+        await off_loop(self._store.operations.end, operation.operation_id)
 
     async def _watch(self) -> None:
         if await asyncio.to_thread(self._look_at_sources):

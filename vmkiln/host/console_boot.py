@@ -9,6 +9,7 @@ from vmkiln.host import command
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments, cpu_model
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 
 def boot_arguments(
@@ -44,14 +45,14 @@ async def boot_with_console(
     firmware: FirmwareFiles | None,
 ) -> int:
     """Start the disk and wait until it powers off; the disk itself is not changed. Returns QEMU's exit status."""
-    workplace.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace) as folder:
+    await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
+    async with off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace)) as folder:
         overlay = await create_overlay(disk, Path(folder) / "overlay.qcow2")
         overlay = Disk(overlay.path, overlay.format, backing=disk, is_boot=True)
         files = None
         if firmware is not None:
             variables = Path(folder) / "variables.fd"
-            shutil.copyfile(firmware.variables, variables)
+            await off_loop(shutil.copyfile, firmware.variables, variables)
             files = (firmware.code, variables)
         arguments = boot_arguments(overlay, accelerator=accelerator, memory_mib=memory_mib, cpus=cpus, firmware=files)
         async with command.start(

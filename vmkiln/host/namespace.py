@@ -21,6 +21,7 @@ from typing import Any
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
+from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
 START_SECONDS = 20
@@ -206,10 +207,15 @@ async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
         ("newuidmap", user_id, Path("/etc/subuid")),
         ("newgidmap", group_id, Path("/etc/subgid")),
     ):
-        text = path.read_text() if use_subordinate_ids and path.exists() else ""
+        text = await off_loop(_text_of, path) if use_subordinate_ids else ""
         subordinate = subordinate_range(text, user=user, user_id=user_id)
         arguments = id_map_arguments(program, process_id, own_id=own_id, subordinate=subordinate)
         await command.run(arguments, timeout_seconds=START_SECONDS)
+
+
+def _text_of(path: Path) -> str:
+    """A file's text; '' when there is no such file."""
+    return path.read_text() if path.exists() else ""
 
 
 def _only_child(process_id: int) -> int:

@@ -18,8 +18,10 @@ from vmkiln.errors import VirtualMachineLost
 from vmkiln.harmless_text import harmless
 from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Machine, arguments
+from vmkiln.waiting.off_loop import off_loop
 
 CONNECT_SECONDS = 30
+CONTROL_END_SECONDS = 5  # between the end of a VM's control connection and its own
 CONSOLE_TAIL_BYTES = 64 * 1024
 # where the run's folder is seen inside its mount namespace: short, for socket paths end at 107 bytes (unix(7))
 INSIDE = Path("/run/vmkiln")
@@ -57,8 +59,13 @@ class VirtualMachine:
             data = (await self.disk_errors.get())["data"]
 
     async def press_power_button(self) -> None:
-        """Ask the guest to power off (ACPI)."""
-        await self.control.execute("system_powerdown")
+        """Ask the guest to power off (ACPI); content when the VM ends just then."""
+        try:
+            await self.control.execute("system_powerdown")
+        except QMPError:
+            await asyncio.wait([self.ended], timeout=CONTROL_END_SECONDS)
+            if not self.ended.done():
+                raise
 
     def last_console_lines(self, count: int = 20) -> str:
         """The last lines of the console that have something to read, made harmless, for an error message."""
@@ -94,12 +101,12 @@ async def running(
     control = QMPClient(machine.name)
     unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
-        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        descriptor = await off_loop(os.open, directory, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, descriptor)
         for name, reader in readers.items():
             await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader, unheard))
         control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
-        stack.callback(_unlink, Path(control_path))
+        stack.push_async_callback(off_loop, _unlink, Path(control_path))
         try:
             await control.start_server(control_path)
         except QMPError as error:
@@ -160,7 +167,9 @@ async def _listening(path: str, reader: Reader, unheard: "asyncio.Future[Excepti
             _, late = await asyncio.wait(connections, timeout=2)
             for task in late:
                 task.cancel()
-        _unlink(Path(path))
+            if late:
+                await asyncio.wait(late)  # what one is just writing is written, before its file is closed
+        await off_loop(_unlink, Path(path))
 
 
 def _unlink(path: Path) -> None:

@@ -23,7 +23,8 @@ from vmkiln.host import command
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
-from vmkiln.locks import alone
+from vmkiln.waiting.locks import alone
+from vmkiln.waiting.off_loop import off_loop
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")
 
@@ -80,15 +81,14 @@ async def obtain_container_image(
 
     Raises: `HostUnfit` when busybox is missing or not static, Perl is missing, or the kernel cannot be had.
     """
-    make_folder(directory)
+    await off_loop(make_folder, directory)
     kernel = await obtain_kernel(directory / "kernel", progress=progress)
     busybox = await _static_busybox()
     perl = shutil.which("perl")
     if perl is None:
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
-    files = resources.files("vmkiln.images")
-    init = files.joinpath("container_init.sh").read_bytes()
-    relay = files.joinpath("container_relay.pl").read_bytes()
+    init = await off_loop(_own_file, "container_init.sh")
+    relay = await off_loop(_own_file, "container_relay.pl")
     programs = {"packer": packer, "perl": Path(perl)}
     digest = await asyncio.to_thread(_digest, [kernel.digest.encode(), init, relay], [*programs.values(), busybox])
     place = directory / digest
@@ -102,10 +102,14 @@ async def obtain_container_image(
             initramfs = await _initramfs(kernel, busybox=busybox, init=init)
             record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
             await _make(place, kernel.vmlinuz, initramfs=initramfs, programs=programs, relay=relay, record=record)
-    record = json.loads((place / "record.json").read_text())
+    record = json.loads(await off_loop((place / "record.json").read_text))
     return ContainerImage(
         place / "vmlinuz", place / "initramfs", place / "disk.ext4", digest, packer_version=record["packer_version"]
     )
+
+
+def _own_file(name: str) -> bytes:
+    return resources.files("vmkiln.images").joinpath(name).read_bytes()
 
 
 def _digest(contents: Sequence[bytes], files: Sequence[Path]) -> str:
@@ -123,7 +127,7 @@ async def _static_busybox() -> Path:
     if found is None:
         raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
     path = Path(found)
-    if b"ld-linux" in path.read_bytes()[:4096]:
+    if b"ld-linux" in (await off_loop(path.read_bytes))[:4096]:
         raise HostUnfit(f"{path} is not a static program", hint="install the package `busybox-static`")
     return path
 
@@ -141,41 +145,48 @@ async def _make(
     workplace = place.parent / f".making-{place.name[:16]}"
     await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
     try:
-        workplace.mkdir(mode=0o700)
-        (workplace / "initramfs").write_bytes(initramfs)
-        await asyncio.to_thread(shutil.copyfile, vmlinuz, workplace / "vmlinuz")
+        await off_loop(_put_kernel, workplace, vmlinuz, initramfs)
         await _packer_disk(workplace, programs, relay)
-        (workplace / "record.json").write_text(json.dumps(record))
-        for path in workplace.iterdir():
-            path.chmod(0o400)
-        await asyncio.to_thread(sync_all, workplace)
-        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)  # one without a record
-        workplace.rename(place)
-        sync(place.parent)
+        await off_loop(_finish, workplace, place, record)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
 
 
+def _put_kernel(workplace: Path, vmlinuz: Path, initramfs: bytes) -> None:
+    workplace.mkdir(mode=0o700)
+    (workplace / "initramfs").write_bytes(initramfs)
+    shutil.copyfile(vmlinuz, workplace / "vmlinuz")
+
+
+def _finish(workplace: Path, place: Path, record: Mapping[str, str]) -> None:
+    """Give a whole image its name."""
+    (workplace / "record.json").write_text(json.dumps(record))
+    for path in workplace.iterdir():
+        path.chmod(0o400)
+    sync_all(workplace)
+    shutil.rmtree(place, ignore_errors=True)  # one without a record
+    workplace.rename(place)
+    sync(place.parent)
+
+
 async def _initramfs(kernel: ContainerKernel, *, busybox: Path, init: bytes) -> bytes:
-    order = module_load_order(
-        (kernel.modules / "modules.dep").read_text(),
-        MODULES,
-        builtin=(kernel.modules / "modules.builtin").read_text(),
-    )
+    dependencies = await off_loop((kernel.modules / "modules.dep").read_text)
+    builtin = await off_loop((kernel.modules / "modules.builtin").read_text)
+    order = module_load_order(dependencies, MODULES, builtin=builtin)
     folders = ("bin", "dev", "lib", "lib/modules", "proc", "root", "sys", "tmp")
     entries = [Entry(folder, DIRECTORY) for folder in folders]
-    entries += [Entry("init", EXECUTABLE, init), Entry("bin/busybox", EXECUTABLE, busybox.read_bytes())]
+    entries += [Entry("init", EXECUTABLE, init), Entry("bin/busybox", EXECUTABLE, await off_loop(busybox.read_bytes))]
     names = [_module_name(file) + ".ko" for file in order]
     for file, name in zip(order, names, strict=True):
         entries.append(Entry(f"lib/modules/{name}", REGULAR, await _module(kernel.modules / file)))
     entries.append(Entry("lib/modules/order", REGULAR, "".join(f"{name}\n" for name in names).encode()))
-    return archive(entries)
+    return await asyncio.to_thread(archive, entries)
 
 
 async def _module(path: Path) -> bytes:
-    content = path.read_bytes()
+    content = await off_loop(path.read_bytes)
     if path.suffix == ".xz":
-        return lzma.decompress(content)
+        return await asyncio.to_thread(lzma.decompress, content)
     if path.suffix == ".zst":
         return (await command.run(["zstd", "-dc", path], timeout_seconds=30)).stdout
     return content
@@ -183,19 +194,28 @@ async def _module(path: Path) -> bytes:
 
 async def _packer_disk(workplace: Path, programs: Mapping[str, Path], relay: bytes) -> None:
     root = workplace / "disk"
+    await off_loop(_make_root, root, relay)
+    for name, program in programs.items():
+        await asyncio.to_thread(_copy, program, root / name, await _libraries(program), root)
+    await make_ext4(workplace / "disk.ext4", root)
+    await asyncio.to_thread(shutil.rmtree, root)
+
+
+def _make_root(root: Path, relay: bytes) -> None:
     for folder in ("aib/packerInput", "dev", "etc", "proc", "tmp", "bin"):
         (root / folder).mkdir(parents=True)
     (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/packer\n")
     (root / "relay.pl").write_bytes(relay)
-    for name, program in programs.items():
-        await asyncio.to_thread(shutil.copyfile, program, root / name)
-        (root / name).chmod(0o755)
-        for library in await _libraries(program):
-            target = root / str(library).lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(shutil.copy, library, target)
-    await make_ext4(workplace / "disk.ext4", root)
-    await asyncio.to_thread(shutil.rmtree, root)
+
+
+def _copy(program: Path, copy: Path, libraries: Sequence[Path], root: Path) -> None:
+    """A program, and its libraries where it looks for them below `root`."""
+    shutil.copyfile(program, copy)
+    copy.chmod(0o755)
+    for library in libraries:
+        target = root / str(library).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
 
 
 async def _libraries(program: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """Writes a published image to a file of the user's, in the format they want."""
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from vmkiln.images.image_store import copy_sparse, to_the_end, verified
 from vmkiln.images.vhd_image import add_footer, read_vhd
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import ImageRow
+from vmkiln.waiting.off_loop import off_loop
 
 FORMATS = ("qcow2", "raw", "vhd")
 
@@ -51,11 +51,15 @@ async def export_image(
     with reported(f"writing {target}"):
         try:
             await _write(image, temporary, name, progress)
-            await asyncio.to_thread(sync, temporary)
-            temporary.rename(target)
-            sync(target.parent)
+            await off_loop(_put, temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            await off_loop(temporary.unlink, missing_ok=True)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    sync(temporary)
+    temporary.rename(target)
+    sync(target.parent)
 
 
 async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[bytes], None] | None) -> None:
@@ -69,7 +73,7 @@ async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[byt
             await to_the_end(_without_footer, image.path, source)
             await convert(Disk(source, "raw"), file, target_format=written, progress=progress)
         finally:
-            source.unlink(missing_ok=True)
+            await off_loop(source.unlink, missing_ok=True)
     else:
         await convert(Disk(image.path, image.format), file, target_format=written, progress=progress)
     if name == "vhd":

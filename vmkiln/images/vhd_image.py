@@ -25,6 +25,7 @@ from vmkiln.images.image_store import (
 from vmkiln.images.vhd import FOOTER_BYTES, Footer, aligned, check_uploadable, footer
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.waiting.off_loop import off_loop
 
 KIND = "VHD"
 Share = Callable[[Path, str], str]
@@ -77,17 +78,17 @@ async def publish(
 async def _publish(
     file: Path, store: Store, facts: ImageFacts, *, artifact_id: str, tags: Mapping[str, str], share: Share
 ) -> Artifact:
-    existing = store.images.find(artifact_id)
+    existing = await off_loop(store.images.find, artifact_id)
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and _is_there(existing):
         return Artifact("", file.as_uri(), file)
     temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
-    temporary.unlink(missing_ok=True)  # an earlier attempt's, which may be sealed already
+    await off_loop(temporary.unlink, missing_ok=True)  # an earlier attempt's, which may be sealed already
     created = store.now()
     try:
         await convert(Disk(facts.flat, "qcow2"), temporary, target_format="raw")
-        size = add_footer(temporary, created=created)
+        size = await off_loop(add_footer, temporary, created=created)
         digest = await sealed(temporary)
-        read_vhd(temporary)
+        await off_loop(read_vhd, temporary)
         shared_object = await to_the_end(share, temporary, digest)
         image = ImageRow(
             artifact_id=artifact_id,
@@ -108,7 +109,7 @@ async def _publish(
         await to_the_end(_name_and_record, temporary, image, store, attempt=facts.attempt)
     finally:
         with contextlib.suppress(OSError):  # it ends with the run's folder all the same
-            temporary.unlink(missing_ok=True)
+            await off_loop(temporary.unlink, missing_ok=True)
     return Artifact("", file.as_uri(), file)
 
 

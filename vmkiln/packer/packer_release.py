@@ -28,6 +28,7 @@ from pathlib import Path
 
 from vmkiln.errors import CommandFailed, DownloadFailed, VmkilnError
 from vmkiln.host import command
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 KEY = Path(__file__).with_name("hashicorp_72d7468f.asc")
 PROGRAM = "packer"
@@ -93,26 +94,31 @@ async def fetch(release: Release, target: Path, *, key: Path, expected: str | No
 
     Raises: `DownloadFailed` when something cannot be fetched, or is not what its publisher signed.
     """
-    with tempfile.TemporaryDirectory(prefix=".packer-", dir=target.parent) as name:
+    async with off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".packer-", dir=target.parent)) as name:
         folder = Path(name)
         checksums, signature, archive = folder / "SHA256SUMS", folder / "SHA256SUMS.sig", folder / "archive.zip"
         for file_name, place in ((release.checksums, checksums), (f"{release.checksums}.sig", signature)):
             await asyncio.to_thread(download, release.url(file_name), place, most_bytes=MOST_CHECKSUM_BYTES)
         await check_signature(checksums, signature, key=key, folder=folder, url=release.url(release.checksums))
-        digest = checksum_of(checksums.read_text(errors="replace"), release.archive)
+        text = await off_loop(checksums.read_text, errors="replace")
+        digest = checksum_of(text, release.archive)
         if digest is None:
             raise DownloadFailed(f"{release.url(release.checksums)} has no checksum of {release.archive}")
         if expected and digest != expected:
             raise DownloadFailed(f"the signed checksum of {release.archive} is {digest}, but {expected} is expected")
         await asyncio.to_thread(download, release.url(release.archive), archive, most_bytes=MOST_ARCHIVE_BYTES)
-        with archive.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        actual = await asyncio.to_thread(_sha256_of, archive)
         if actual != digest:
             raise DownloadFailed(f"{release.url(release.archive)} has SHA-256 {actual}, but {digest} was signed")
         program = folder / PROGRAM
-        unpack(archive, program)
-        program.replace(target)
+        await asyncio.to_thread(unpack, archive, program)
+        await off_loop(program.replace, target)
     return digest
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, target: Path, *, most_bytes: int) -> None:
@@ -156,11 +162,15 @@ def _downloaded(url: str, target: Path, most_bytes: int) -> None:
         raise http.client.IncompleteRead(b"", int(length) - count)
 
 
+def _write_keyring(trusted: Path, key: Path) -> None:
+    trusted.write_bytes(keyring(key.read_text(errors="replace")))
+
+
 async def check_signature(signed: Path, signature: Path, *, key: Path, folder: Path, url: str) -> None:
     """Raises: `DownloadFailed` unless gpgv finds the signature good and made by one of the keys in `key`."""
     trusted = folder / "trusted.gpg"
     try:
-        trusted.write_bytes(keyring(key.read_text(errors="replace")))
+        await off_loop(_write_keyring, trusted, key)
     except (OSError, ValueError) as error:
         raise DownloadFailed(f"the publisher's key {key} cannot be read: {error}") from error
     try:

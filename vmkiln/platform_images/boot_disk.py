@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command
+from vmkiln.waiting.off_loop import off_loop
 
 SECTOR = 512
 FIRST_SECTOR = 2048
@@ -84,30 +85,39 @@ async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path, esp_id: 
 
     Raises: `VmkilnError` when a part does not fit its partition.
     """
-    with disk.open("wb") as file:
-        file.truncate(plan.total_sectors * SECTOR)
+    await off_loop(_make_room, disk, plan.total_sectors * SECTOR)
     await command.run(["sfdisk", "--quiet", disk], stdin=partition_script(plan).encode(), timeout_seconds=60)
     await asyncio.to_thread(_copy_into, disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
     if plan.generation == 1:
-        core = patched_core((boot / "core.img").read_bytes(), core_start=plan.first_start)
-        if len(core) > plan.first_sectors * SECTOR:
-            raise VmkilnError("GRUB's core is larger than its partition")
-        with disk.open("r+b") as file:
-            file.write(patched_boot_code((boot / "boot.img").read_bytes(), core_start=plan.first_start))
-            file.seek(plan.first_start * SECTOR)
-            file.write(core)
+        await off_loop(_write_grub, disk, boot, plan)
     else:
         system_partition = boot / "esp.img"
         await _make_esp(system_partition, boot / "esp", size_bytes=plan.first_sectors * SECTOR, esp_id=esp_id)
-        _copy_into(disk, system_partition, offset=plan.first_start * SECTOR, limit=plan.first_sectors * SECTOR)
+        first, most = plan.first_start * SECTOR, plan.first_sectors * SECTOR
+        await asyncio.to_thread(_copy_into, disk, system_partition, offset=first, limit=most)
+
+
+def _make_room(file: Path, size_bytes: int) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(size_bytes)
+
+
+def _write_grub(disk: Path, boot: Path, plan: Layout) -> None:
+    core = patched_core((boot / "core.img").read_bytes(), core_start=plan.first_start)
+    if len(core) > plan.first_sectors * SECTOR:
+        raise VmkilnError("GRUB's core is larger than its partition")
+    with disk.open("r+b") as file:
+        file.write(patched_boot_code((boot / "boot.img").read_bytes(), core_start=plan.first_start))
+        file.seek(plan.first_start * SECTOR)
+        file.write(core)
 
 
 async def _make_esp(image: Path, folder: Path, *, size_bytes: int, esp_id: str) -> None:
-    with image.open("wb") as file:
-        file.truncate(size_bytes)
+    await off_loop(_make_room, image, size_bytes)
     serial = esp_id.replace("-", "")
     await command.run(["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", serial, image], timeout_seconds=60)
-    await command.run(["mcopy", "-s", "-i", image, *sorted(folder.iterdir()), "::/"], timeout_seconds=60)
+    files = await off_loop(lambda: sorted(folder.iterdir()))
+    await command.run(["mcopy", "-s", "-i", image, *files, "::/"], timeout_seconds=60)
 
 
 def _copy_into(disk: Path, part: Path, *, offset: int, limit: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from vmkiln.errors import CommandFailed, DownloadFailed, HostUnfit
 from vmkiln.host import command
 from vmkiln.platform_images.catalogue import DownloadEntry
+from vmkiln.waiting.off_loop import off_loop
 
 KEYRING_FOLDERS = (Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d"), Path("/etc/pki/rpm-gpg"))
 GPGV_SECONDS = 60
@@ -71,13 +72,13 @@ async def verified_text(
 
     Raises: `HostUnfit` when gpgv or the publisher's keys are missing; `DownloadFailed` when the signature is not good.
     """
-    keyring = _readable_keyring(entry, own_keyrings=own_keyrings, folder=folder)
+    keyring = await off_loop(_readable_keyring, entry, own_keyrings=own_keyrings, folder=folder)
     signed = folder / "checksums"
-    signed.write_bytes(checksums)
+    await off_loop(signed.write_bytes, checksums)
     arguments: list[str | Path] = ["gpgv", "--quiet", "--keyring", keyring]
     if signature is not None:
         detached = folder / "checksums.signature"
-        detached.write_bytes(signature)
+        await off_loop(detached.write_bytes, signature)
         verified = signed
         arguments += [detached, signed]
     else:
@@ -90,7 +91,7 @@ async def verified_text(
             f"the signature of {entry.checksum_url} is not good: {error.output.strip()}",
             hint="nothing was used of it; if the publisher has new keys, update the keyring",
         ) from error
-    return verified.read_text(errors="replace")
+    return await off_loop(verified.read_text, errors="replace")
 
 
 def _readable_keyring(entry: DownloadEntry, *, own_keyrings: Path, folder: Path) -> Path:

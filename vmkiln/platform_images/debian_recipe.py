@@ -24,6 +24,7 @@ from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
+from vmkiln.waiting.off_loop import off_loop
 
 BOOTSTRAP_SECONDS = 3600
 SIZE_BYTES = 3 * 1024**3
@@ -168,12 +169,17 @@ async def _assembled(
     disk = workplace / "disk.raw"
     progress("putting the disk together")
     await assemble(disk, plan, root=root, boot=workplace / "boot", esp_id=esp_id(root_uuid))
-    root.unlink()
+    await off_loop(root.unlink)
     finished = workplace / "disk.qcow2"
     await convert(Disk(disk, "raw"), finished, target_format="qcow2")
-    (workplace / "boot" / KERNEL).rename(target.with_name(KERNEL))
-    finished.rename(target)
-    return newest_date((workplace / "boot" / "dates").read_text())
+    await off_loop((workplace / "boot" / KERNEL).rename, target.with_name(KERNEL))
+    await off_loop(finished.rename, target)
+    return newest_date(await off_loop((workplace / "boot" / "dates").read_text))
+
+
+def _make_room(image: Path, size_bytes: int) -> None:
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
 
 
 async def _root_file_system(workplace: Path, image: Path, *, root_uuid: uuid.UUID, size_bytes: int) -> None:
@@ -183,16 +189,15 @@ async def _root_file_system(workplace: Path, image: Path, *, root_uuid: uuid.UUI
     """
     tar = workplace / "root.tar"
     folder = workplace / "root"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(size_bytes)
+    await off_loop(folder.mkdir)
+    await off_loop(_make_room, image, size_bytes)
     options = ["-q", "-F", "-t", "ext4", "-m", "1", "-U", str(root_uuid), "-L", "root", "-E", "lazy_itable_init=1"]
     async with namespace.opened() as inside:
         unpack = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
         await inside.run([*unpack, "--file", tar, "--directory", folder], timeout_seconds=600)
-        tar.unlink()
+        await off_loop(tar.unlink)
         await inside.run(["mv", folder / ".beside", workplace / "boot"], timeout_seconds=60)
-        kernel = max((folder / "boot").glob("vmlinuz-*"))  # the recipe installs one
+        kernel = await off_loop(lambda: max((folder / "boot").glob("vmlinuz-*")))  # the recipe installs one
         await inside.run(["install", "-m", "0644", kernel, workplace / "boot" / KERNEL], timeout_seconds=60)
         await inside.run(["mke2fs", *options, "-d", folder, image], timeout_seconds=900)
         await inside.run(["rm", "-rf", folder], timeout_seconds=300)

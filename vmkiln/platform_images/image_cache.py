@@ -29,6 +29,7 @@ from vmkiln.durable_file import PART, make_folder, remove_abandoned_part, report
 from vmkiln.errors import ImageUnsafe, StorageFailed
 from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
 from vmkiln.images.image_store import removed_on_error, seal, sha256_of
+from vmkiln.waiting.off_loop import off_loop
 
 RECORD = "record.json"
 CHECKED = "checked.json"
@@ -148,6 +149,12 @@ def _moved(temporary: Path, place: Path) -> bool:
     return True
 
 
+def _set_aside(place: Path, aside: Path) -> None:
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(aside)
+
+
 async def checked(image: SourceImage) -> SourceImage:
     """The image, after its file was found to be what its name says.
 
@@ -156,9 +163,7 @@ async def checked(image: SourceImage) -> SourceImage:
     if await asyncio.to_thread(_is_intact, image):
         return image
     aside = image.path.parent.with_name(CORRUPT + image.path.parent.name)
-    shutil.rmtree(aside, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        image.path.parent.rename(aside)
+    await off_loop(_set_aside, image.path.parent, aside)
     raise ImageUnsafe(
         f"the cached image {image.name} {image.exact_version} is not what was put there; it was set aside as {aside}",
         hint="run the command again: the image is then made or fetched anew",

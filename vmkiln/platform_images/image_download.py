@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -20,6 +21,7 @@ import httpx
 from vmkiln.errors import DownloadFailed
 from vmkiln.platform_images.catalogue import DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum, published_checksum, verified_text
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
@@ -55,9 +57,13 @@ class Patience:
 @contextlib.asynccontextmanager
 async def connected() -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client with limits. It takes proxies from the environment and trusts the system's certificates."""
-    limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    async with httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits) as client:
+    async with await off_loop(_client) as client:
         yield client
+
+
+def _client() -> httpx.AsyncClient:
+    limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits)
 
 
 async def fetch_image(
@@ -86,13 +92,13 @@ async def fetch_image(
         await download.whole_file(entry.url, part)
     actual = await asyncio.to_thread(_digest_of, part, checksum.algorithm)
     if actual != checksum.digest:
-        part.unlink()
+        await off_loop(part.unlink)
         raise DownloadFailed(
             f"{entry.url} has {checksum.algorithm} {actual}, but its publisher says {checksum.digest}",
             hint="it was deleted; the publisher may just be replacing it, so try again later",
         )
     file = folder / "fetched"
-    part.rename(file)
+    await off_loop(part.rename, file)
     return FetchedImage(file, checksum, published)
 
 
@@ -119,6 +125,14 @@ def resumes_at(status: int, headers: httpx.Headers, *, asked: int) -> int:
     if found is None or int(found[1]) != asked:
         raise DownloadFailed(f"bytes from {asked} on were asked for, and {headers.get('Content-Range')!r} came")
     return asked
+
+
+def _opened(part: Path, received: int) -> BinaryIO:
+    """A file that is written to behind what it has; what it has more is cut off."""
+    file = part.open("r+b" if received else "wb")
+    file.truncate(received)
+    file.seek(received)
+    return file
 
 
 class _Download:
@@ -170,26 +184,24 @@ class _Download:
     async def _go_on(self, url: str, part: Path) -> None:
         marker = part.with_name(part.name + ".validator")
         received = part.stat().st_size if part.exists() and marker.exists() else 0
-        headers = {"Range": f"bytes={received}-", "If-Range": marker.read_text()} if received else {}
+        headers = {"Range": f"bytes={received}-", "If-Range": await off_loop(marker.read_text)} if received else {}
         async with self._client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
             if received and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # all of it is there already; the checksum decides
             _check_answer(url, response)
             received = resumes_at(response.status_code, response.headers, asked=received)
-            _remember(marker, response.headers)
+            await off_loop(_remember, marker, response.headers)
             await self._receive(url, response, part, received)
-        marker.unlink(missing_ok=True)
+        await off_loop(marker.unlink, missing_ok=True)
 
     async def _receive(self, url: str, response: httpx.Response, part: Path, received: int) -> None:
         total = received + int(response.headers.get("Content-Length", 0))
         if total > MOST_IMAGE_BYTES:
             raise DownloadFailed(f"{url} is larger than {MOST_IMAGE_BYTES} bytes")
         told = received
-        with part.open("r+b" if received else "wb") as file:
-            file.truncate(received)
-            file.seek(received)
+        async with off_loop_with(lambda: _opened(part, received)) as file:
             async for chunk in response.aiter_bytes(CHUNK_BYTES):
-                await asyncio.to_thread(file.write, chunk)
+                await off_loop(file.write, chunk)
                 received += len(chunk)
                 if received > MOST_IMAGE_BYTES:
                     raise DownloadFailed(f"{url} is larger than {MOST_IMAGE_BYTES} bytes")

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from vmkiln.host import namespace
+from vmkiln.waiting.off_loop import off_loop
 
 PREFIX = ".vmkiln-making-"
 REMOVE_SECONDS = 300
@@ -34,16 +35,26 @@ def shared_parent(environment: Mapping[str, str]) -> Path:
 @contextlib.asynccontextmanager
 async def opened(parent: Path, *, mode: int = 0o700) -> AsyncIterator[Path]:
     """A new folder under `parent`, gone with everything in it when the block is left, however it is left."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder, descriptor = await off_loop(_made, parent, mode)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        folder.chmod(mode)
         yield folder
     finally:
         # finished even when the task is cancelled once more meanwhile
         await asyncio.shield(asyncio.ensure_future(remove_tree(folder)))
         os.close(descriptor)
+
+
+def _made(parent: Path, mode: int) -> tuple[Path, int]:
+    """A new folder, and the descriptor that holds its lock."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(shutil.rmtree, folder, ignore_errors=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        on_error.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder.chmod(mode)
+        on_error.pop_all()
+    return folder, descriptor
 
 
 async def remove_tree(folder: Path) -> None:

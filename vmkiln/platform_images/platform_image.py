@@ -21,13 +21,14 @@ from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_header import inspect_image
-from vmkiln.locks import alone
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.catalogue import CatalogueEntry, DebianEntry, DownloadEntry, read_catalogue
 from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recipe_digest
 from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
 from vmkiln.platform_images.image_download import FetchedImage, Patience, fetch_image
 from vmkiln.settings import Settings
+from vmkiln.waiting.locks import alone
+from vmkiln.waiting.off_loop import off_loop
 
 KEYRINGS = "keyrings"
 
@@ -236,9 +237,13 @@ def exact_version(entry: DownloadEntry, fetched: FetchedImage) -> str:
 
 async def _take_in(fetched: Path, image_format: str, target: Path) -> None:
     """A fetched file, looked at before any QEMU tool opens it, as an uncompressed qcow2 file of our own making."""
+    await off_loop(_inspect, fetched, image_format)
+    await convert(Disk(fetched, "qcow2" if image_format == "qcow2" else "raw"), target, target_format="qcow2")
+    await off_loop(fetched.unlink)
+
+
+def _inspect(fetched: Path, image_format: str) -> None:
     size_bytes = inspect_image(fetched, expected_format=image_format)
     if image_format == "vhd":  # what comes before the footer is the raw disk
         with fetched.open("r+b") as file:
             file.truncate(size_bytes)
-    await convert(Disk(fetched, "qcow2" if image_format == "qcow2" else "raw"), target, target_format="qcow2")
-    fetched.unlink()

@@ -1,11 +1,13 @@
 """The portal's way to the API: ordinary requests with the visitor's own token, answered in this process."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from vmkiln.azure_names import NEWEST_API_VERSION
@@ -38,14 +40,19 @@ class ApiClient:
         """The JSON of an answer, or its text; None when there is none. Raises: `ArmError` for what the API refuses."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         asked = {"api-version": api_version_of(path), **query}
+        content = None
+        if body is not None:
+            content = await run_in_threadpool(json.dumps, body)
+            headers["Content-Type"] = "application/json"
         transport = httpx.ASGITransport(self.api, client=(self.source, 0))
         async with httpx.AsyncClient(transport=transport, base_url=self.base_url) as http:
             try:
-                answer = await http.request(method, quoted(path), params=asked, json=body, data=form, headers=headers)
+                answer = await http.request(
+                    method, quoted(path), params=asked, content=content, data=form, headers=headers
+                )
             except httpx.InvalidURL as error:
                 raise ArmError(400, "InvalidUri", f"the address cannot be asked for: {error}") from error
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        found: Any = None if not answer.content else answer.json() if is_json else answer.text
+        found = await run_in_threadpool(_content_of, answer)
         if answer.status_code >= 400:
             raise refusal(answer.status_code, found)
         return found
@@ -62,6 +69,12 @@ class ApiClient:
                 break
             asked = {name: value for name, value in following.params.items() if name != "api-version"}
         return found
+
+
+def _content_of(answer: httpx.Response) -> Any:
+    """The JSON or text of an answer, which may have megabytes; pure."""
+    is_json = answer.headers.get("content-type", "").startswith("application/json")
+    return None if not answer.content else answer.json() if is_json else answer.text
 
 
 def quoted(path: str) -> str:

@@ -33,7 +33,7 @@ class _Static(StaticFiles):
 
 async def _not_found(visit: Visit) -> Response:
     error = ArmError(404, "NotFound", f"There is no page for '{visit.id[:200] or '/'}'.")
-    return error_page(error, is_inside=bool(visit.api.token))
+    return await error_page(error, is_inside=bool(visit.api.token))
 
 
 def portal(api: ASGIApp) -> ASGIApp:

@@ -14,7 +14,7 @@ TOKEN_PATH = "/common/oauth2/v2.0/token"  # noqa: S105
 
 async def login_form(_visit: Visit) -> Response:
     """The form."""
-    return page("login.html", title="Log in", error=None, app_id="")
+    return await page("login.html", title="Log in", error=None, app_id="")
 
 
 async def login(visit: Visit) -> Response:
@@ -32,7 +32,7 @@ async def login(visit: Visit) -> Response:
             token, seconds = str(answer["access_token"]), int(answer["expires_in"])
         await replace(visit.api, token=token).ask("GET", "/subscriptions")
     except ArmError as error:
-        return page("login.html", status=error.status, title="Log in", error=error, app_id=app_id)
+        return await page("login.html", status=error.status, title="Log in", error=error, app_id=app_id)
     response = go_to(f"{PREFIX}/")
     session.begin(response, token, seconds=seconds)
     return response

@@ -1,10 +1,12 @@
 """Pages from templates: everything that is filled in is text, never markup, and never obeyed by the browser."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from vmkiln.harmless_text import harmless
@@ -80,6 +82,11 @@ def _environment() -> Environment:
 ENVIRONMENT = _environment()
 
 
-def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page of `pages/`, filled in."""
-    return HTMLResponse(ENVIRONMENT.get_template(name).render(**values), status_code=status, headers=HEADERS)
+async def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page of `pages/`, filled in; in a thread, for a long list takes a while."""
+    text = await run_in_threadpool(_filled_in, name, values)
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+def _filled_in(name: str, values: Mapping[str, Any]) -> str:
+    return ENVIRONMENT.get_template(name).render(**values)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from vmkiln.errors import ArmError
@@ -21,7 +22,7 @@ async def resource_groups(visit: Visit) -> Response:
     subscriptions = await subscriptions_of(visit)
     lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/resourceGroups") for each in subscriptions))
     groups = sorted((group for found in lists for group in found), key=lambda group: str(group["name"]).lower())
-    return page("groups.html", title="Resource groups", groups=groups)
+    return await page("groups.html", title="Resource groups", groups=groups)
 
 
 async def resource_group(visit: Visit) -> Response:
@@ -29,7 +30,7 @@ async def resource_group(visit: Visit) -> Response:
     group, present = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"))
     pictured = [item for found in await asyncio.gather(*_lists(visit)) for item in found]
     is_live = any(str(item["type"]).endswith("/containerGroups") for item in present)
-    return page(
+    return await page(
         "group.html",
         title=group["name"],
         group=group,
@@ -61,5 +62,5 @@ async def _found(visit: Visit, path: str) -> list[dict[str, Any]]:
 async def resource(visit: Visit) -> Response:
     """Any resource, as the API answers it."""
     found = await visit.api.ask("GET", visit.id)
-    text = found if isinstance(found, str) else pretty(found)
-    return page("resource.html", title=visit.id.rpartition("/")[2], text=text, id=visit.id)
+    text = found if isinstance(found, str) else await run_in_threadpool(pretty, found)
+    return await page("resource.html", title=visit.id.rpartition("/")[2], text=text, id=visit.id)

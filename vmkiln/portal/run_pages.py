@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from vmkiln.errors import ArmError
@@ -30,7 +31,7 @@ async def run(visit: Visit) -> Response:
     before = _last_success(runs, found)
     bars = waterfall(properties["phases"], before, datetime.now(UTC))
     logs = {} if live else {kind: await _end_of_log(visit, kind) for kind in KINDS}
-    return page(
+    return await page(
         "run.html",
         title=f"Run {found['name'][:8]}",
         run=found,
@@ -82,6 +83,12 @@ async def raw_log(visit: Visit) -> Response:
     return StreamingResponse(content(), media_type="text/plain; charset=utf-8", headers=headers)
 
 
+def _event(piece: Mapping[str, Any]) -> str:
+    """A piece of a log, which may be long, as a server-sent event; pure."""
+    lines = json.dumps([harmless(line) for line in piece["lines"]])
+    return f"id: {piece['position']}\ndata: {lines}\n\n"
+
+
 async def follow(visit: Visit) -> Response:
     """The log as server-sent events: each is a list of lines, its id the position behind them; `end` when it ended."""
     run_id = visit.id.removesuffix("/follow")
@@ -93,8 +100,7 @@ async def follow(visit: Visit) -> Response:
         piece = first
         while True:
             if piece["lines"]:
-                lines = json.dumps([harmless(line) for line in piece["lines"]])
-                yield f"id: {piece['position']}\ndata: {lines}\n\n"
+                yield await run_in_threadpool(_event, piece)
             elif piece["isComplete"]:
                 yield "event: end\ndata: {}\n\n"
                 return

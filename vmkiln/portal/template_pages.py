@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from vmkiln.azure_names import group_id
@@ -52,7 +53,7 @@ async def home(visit: Visit) -> Response:
     lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/{TYPE}") for each in subscriptions))
     templates = sorted((item for found in lists for item in found), key=lambda item: str(item["name"]).lower())
     live = any(is_live(item) for item in templates)
-    return page("home.html", title="Image templates", templates=templates, refresh_seconds=5 if live else 0)
+    return await page("home.html", title="Image templates", templates=templates, refresh_seconds=5 if live else 0)
 
 
 def is_live(template: dict[str, Any]) -> bool:
@@ -70,7 +71,7 @@ async def template(visit: Visit) -> Response:
         visit.api.every(f"{visit.id}/runOutputs"),
         visit.api.every(f"{visit.id}/triggers"),
     )
-    return page(
+    return await page(
         "template.html",
         title=found["name"],
         template=found,
@@ -100,7 +101,7 @@ async def new(visit: Visit) -> Response:
     subscriptions = await subscriptions_of(visit)
     values = {"subscription": (subscriptions or [""])[0], "group": "images", "name": "", "body": ""}
     values["body"] = json.dumps(EXAMPLE, indent=2)
-    return page("new.html", title="New image template", values=values, subscriptions=subscriptions, error=None)
+    return await page("new.html", title="New image template", values=values, subscriptions=subscriptions, error=None)
 
 
 async def create(visit: Visit) -> Response:
@@ -113,7 +114,7 @@ async def create(visit: Visit) -> Response:
             raise
         subscriptions = await subscriptions_of(visit)
         title = "New image template"
-        return page(
+        return await page(
             "new.html", status=error.status, title=title, values=values, subscriptions=subscriptions, error=error
         )
 
@@ -130,7 +131,7 @@ async def _created(visit: Visit, values: dict[str, str]) -> str:
     ]
     body: Any = None
     try:
-        body = json.loads(values["body"])
+        body = await run_in_threadpool(json.loads, values["body"])  # it may have megabytes
     except ValueError as error:
         details.append({"code": "InvalidJson", "target": "body", "message": f"the template is no JSON: {error}"})
     if details:

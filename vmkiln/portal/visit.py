@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
@@ -40,9 +41,13 @@ class Visit:
             raise ArmError(413, "RequestEntityTooLarge", f"a form may have at most {MOST_FORM_BYTES} bytes")
         content = await self.request.body()
         try:
-            return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+            return await run_in_threadpool(_fields, content)
         except ValueError as error:
             raise ArmError(400, "InvalidForm", f"the form cannot be read: {error}") from error
+
+
+def _fields(content: bytes) -> dict[str, str]:
+    return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
 
 
 Page = Callable[[Visit], Awaitable[Response]]
@@ -74,11 +79,11 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
                 response = go_to(LOGIN)
                 session.end(response)
                 return response
-            return error_page(error, is_inside=bool(token))
+            return await error_page(error, is_inside=bool(token))
 
     return answer
 
 
-def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:
+async def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:
     """What was refused, with every mistake that the API names."""
-    return page("error.html", status=error.status, error=error, is_inside=is_inside, title="Refused", **values)
+    return await page("error.html", status=error.status, error=error, is_inside=is_inside, title="Refused", **values)

@@ -20,12 +20,13 @@ from vmkiln.provisioning.stored_template import staging_tags, template_of
 from vmkiln.provisioning.submitting import Unfit
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
-from vmkiln.staging.staging_resource_group import group_name
+from vmkiln.staging.staging_resource_group import StagingResourceGroup, group_name
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
+from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
 OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGroupName")
@@ -38,33 +39,30 @@ async def provision(
 
     Gives the error when that fails, and an empty one otherwise.
     """
-    row = store.resources.get(template_id)
+    row = await off_loop(store.resources.get, template_id)
     if row is None:
         return {"code": "ResourceNotFound", "message": "the image template was deleted"}
     try:
-        template = template_of(row)
-        staging = await asyncio.to_thread(_claim_group, store, row, template)
-        row = store.resources.change(row.id, lambda old: replace(old, state={**old.state, **staging})) or row
-        group = await asyncio.to_thread(
-            submitting.open_group, settings, store, name=staging["staging_group"], tags=staging["staging_tags"]
-        )
-        check_targets(store, template)
-        version = await asyncio.to_thread(submitting.exact_version, settings, store, template)
+        template = await off_loop(template_of, row)
+        staging, group = await off_loop(_open_group, settings, store, row, template)
+        await off_loop(check_targets, store, template)
+        version = await off_loop(submitting.exact_version, settings, store, template)
         copies = await submitting.copied_scripts(template, group)
         if shared is not None:
             await asyncio.to_thread(shared.push_submission, group.name)
     except VmkilnError as error:
         code = error.code if isinstance(error, Unfit) else "Other"
         text = f"{error.message} ({error.hint})" if error.hint else error.message
-        return _failed(store, template_id, code, text)
+        return await off_loop(_failed, store, template_id, code, text)
     except Exception:
         log.exception("provisioning %s failed", template_id)
-        return _failed(store, template_id, "ServerError", "An internal error occurred; the service's log has more.")
+        text = "An internal error occurred; the service's log has more."
+        return await off_loop(_failed, store, template_id, "ServerError", text)
     properties: dict[str, Any] = {
         "provisioningState": ProvisioningState.SUCCEEDED,
         "exactStagingResourceGroup": staging["staging_group_id"],
     }
-    _finish(store, template_id, properties, {"copies": copies}, exact_version=version)
+    await off_loop(_finish, store, template_id, properties, {"copies": copies}, exact_version=version)
     return {}
 
 
@@ -86,6 +84,16 @@ def _finish(
         return replace(row, properties=merged, state={**row.state, **state})
 
     store.resources.change(template_id, finished)
+
+
+def _open_group(
+    settings: Settings, store: Store, row: ResourceRow, template: ImageTemplate
+) -> tuple[dict[str, Any], StagingResourceGroup]:
+    """A template's staging resource group, and what the template remembers of it. Raises: as `_claim_group`."""
+    staging = _claim_group(store, row, template)
+    store.resources.change(row.id, lambda old: replace(old, state={**old.state, **staging}))
+    group = submitting.open_group(settings, store, name=staging["staging_group"], tags=staging["staging_tags"])
+    return staging, group
 
 
 def _claim_group(store: Store, row: ResourceRow, template: ImageTemplate) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from vmkiln.store.rows import ImageRow
 from vmkiln.template.distribute_target import SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate, OnOff
 from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
+from vmkiln.waiting.off_loop import off_loop
 
 
 async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
@@ -37,7 +38,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     """
     template = request.template
     check_buildable(template, request.virtual_networks)
-    group = _group(host, request)
+    group = await off_loop(_group, host, request)
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
@@ -45,8 +46,10 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         copying = tasks.create_task(_copies(request, group, tell))
         addresses = tasks.create_task(network_setup.host_addresses())
     source = resolving.result()
-    check_definitions(host.store, template, source)
-    host.store.runs.add_facts(request.run_id, storage_account=group.storage_account.name, **source.facts)
+    await off_loop(check_definitions, host.store, template, source)
+    await off_loop(
+        host.store.runs.add_facts, request.run_id, storage_account=group.storage_account.name, **source.facts
+    )
     shape = decide_shape(
         template.properties.vm_profile,
         generation=source.generation,
@@ -177,12 +180,12 @@ async def resolve_source(
                 origin=image.origin,
             )
         case ManagedImageSource(image_id=image_id):
-            found = host.store.images.find(image_id)
+            found = await off_loop(host.store.images.find, image_id)
             if found is None or found.kind != managed_image.KIND:
                 raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
             return _from_store(await held(await host.here(found), directory), version=found.source_version)
         case SharedImageVersionSource(image_version_id=version_id):
-            found = gallery.find_version(host.store, version_id)
+            found = await off_loop(gallery.find_version, host.store, version_id)
             return _from_store(await held(await host.here(found), directory), version=found.artifact_id)
         case _:
             raise InputError(

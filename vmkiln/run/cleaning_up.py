@@ -8,10 +8,10 @@ With errorHandling `abort` the build VM is kept: its disk moves into the staging
 `vmkiln staging boot` starts it and `vmkiln staging delete` ends it.
 """
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
@@ -30,6 +30,7 @@ from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceState
+from vmkiln.waiting.off_loop import off_loop
 
 KEPT_DISK = "kept-vm.qcow2"
 
@@ -39,15 +40,20 @@ async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
     place = staged.host.settings.staging / staged.group.name
     temporary = place / f".{KEPT_DISK}"
     await convert(disk, temporary, target_format="qcow2")
+    await off_loop(_record_kept, staged, temporary, place / KEPT_DISK, vm_name)
+
+
+def _record_kept(staged: Staged, temporary: Path, disk: Path, vm_name: str) -> None:
     with reported(f"keeping the disk of the {vm_name}"):
-        await asyncio.to_thread(sync, temporary)
-        kept = temporary.rename(place / KEPT_DISK)
-        sync(place)
-    detail = {"path": str(kept), "state": "Stopped", "generation": staged.source.generation}
-    number = staged.host.store.staging.add_resource(
-        staged.group.name, run_id=staged.request.run_id, type=VIRTUAL_MACHINE, name=f"{vm_name}-kept", detail=detail
+        sync(temporary)
+        temporary.rename(disk)
+        sync(disk.parent)
+    detail = {"path": str(disk), "state": "Stopped", "generation": staged.source.generation}
+    staging, run_id = staged.host.store.staging, staged.request.run_id
+    number = staging.add_resource(
+        staged.group.name, run_id=run_id, type=VIRTUAL_MACHINE, name=f"{vm_name}-kept", detail=detail
     )
-    staged.host.store.staging.resource_exists(number)
+    staging.resource_exists(number)
 
 
 def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None]) -> None:

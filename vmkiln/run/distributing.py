@@ -23,7 +23,7 @@ from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.staging.storage_account import VHDS
-from vmkiln.store.database import utc_now
+from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.distribute_target import (
     DistributeTarget,
@@ -32,6 +32,7 @@ from vmkiln.template.distribute_target import (
     SharedImageTarget,
     VhdTarget,
 )
+from vmkiln.waiting.off_loop import off_loop
 
 
 async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
@@ -85,12 +86,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     """
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
-    done = {row.name: row for row in store.images.outputs_of(run_id) if row.state == ProvisioningState.SUCCEEDED}
-    for target in targets:
-        if target.run_output_name not in done:
-            store.images.put_output(
-                RunOutputRow(run_id, target.run_output_name, "", "", ProvisioningState.CREATING, "")
-            )
+    done = await off_loop(_begun, store, run_id, targets)
     facts = await shared(staged, await _published_before(staged) or await flatten(staged, disk))
     outputs = []
     for target in targets:
@@ -99,7 +95,8 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             outputs.append(done[name])
             continue
         try:
-            artifact = _version_before(staged, target, outputs, done.values()) or await _publish(staged, facts, target)
+            before = await off_loop(_version_before, staged, target, outputs, done.values())
+            artifact = before or await _publish(staged, facts, target)
             row = RunOutputRow(
                 run_id, name, artifact.artifact_id, artifact.artifact_uri, ProvisioningState.SUCCEEDED, ""
             )
@@ -109,7 +106,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
         except (VmkilnError, OSError) as error:
             row = RunOutputRow(run_id, name, "", "", ProvisioningState.FAILED, str(error))
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
-        store.images.put_output(row)
+        await off_loop(store.images.put_output, row)
         outputs.append(row)
     failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
     if len(failed) == len(outputs) and failed:
@@ -118,9 +115,19 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     return outputs
 
 
+def _begun(store: Store, run_id: str, targets: Iterable[DistributeTarget]) -> dict[str, RunOutputRow]:
+    """Record the run outputs that are to be made; returns those that an earlier attempt made, by name."""
+    done = {row.name: row for row in store.images.outputs_of(run_id) if row.state == ProvisioningState.SUCCEEDED}
+    for target in targets:
+        if target.run_output_name not in done:
+            row = RunOutputRow(run_id, target.run_output_name, "", "", ProvisioningState.CREATING, "")
+            store.images.put_output(row)
+    return done
+
+
 async def _published_before(staged: Staged) -> ImageFacts | None:
     """What an earlier attempt of this run has published already; every target then gets the very same image."""
-    for image in staged.host.store.images.of_run(staged.request.run_id):
+    for image in await off_loop(staged.host.store.images.of_run, staged.request.run_id):
         if image.format != "qcow2":
             continue
         with contextlib.suppress(ImageNotFound, ImageUnsafe):  # then it is made anew
@@ -170,7 +177,7 @@ async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) 
         case SharedImageTarget():
             return await to_the_end(gallery.publish, directory, store, facts, _gallery_target(target))
         case VhdTarget():
-            file = vhd_file(staged, target)
+            file = await off_loop(vhd_file, staged, target)
             artifact_id = f"/staging/{staged.group.name}/vhds/{file.name}"
             return await vhd_image.publish(
                 file, store, facts, artifact_id=artifact_id, tags=target.artifact_tags, share=sharing(staged, "vhd")

@@ -8,6 +8,7 @@ Customizing and validating differ only in the steps, the disk and what a failure
 
 import asyncio
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,14 @@ from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, work
 from vmkiln.run_state import Phase
 from vmkiln.secret_mask import SecretMask
-from vmkiln.staging import build_vm, cloud_init_seed, container_group
+from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
-from vmkiln.staging.staging_resource_group import resource
+from vmkiln.staging.output_queue import OutputQueue
+from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import PeakFacts
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LATER_SECONDS = 60
 
@@ -115,24 +118,32 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
         disk=replace(work_order.disk, is_boot=True),
         seed=seed,
         accelerator=staged.host.accelerator,
-        firmware=_firmware(staged, work_order.vm_name),
+        firmware=await off_loop(_firmware, staged, work_order.vm_name),
     )
-    log_path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{work_order.log_name}")
     progress = Progress()
-    with contextlib.ExitStack() as stack:
-        log = stack.enter_context(CustomizationLog(log_path, staged.request.run_id))
-        if staged.host.emulation_notice:
-            log.write(f"warning: {staged.host.emulation_notice}")
-        _record(stack, staged, work_order, memory_mib=group.memory_mib)
+    recorded = _resources_of(staged, work_order, memory_mib=group.memory_mib)
+    async with (
+        off_loop_with(lambda: _log_of(staged, work_order)) as log,
+        output_queue.opened(functools.partial(_write, log), functools.partial(_tell, staged, work_order)) as queue,
+        off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)),
+    ):
         output = PackerOutput(staged.request.mask)
+
+        async def on_output(chunk: bytes) -> None:
+            events = output.feed(chunk)
+            for event in events:
+                _note(progress, work_order.steps, event)
+            await queue.put(events, size_bytes=len(chunk))
+
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{work_order.vm_name}"),
             vm=build_vm.describe(vm, staged.network),
             directory=staged.directory,
-            on_output=lambda chunk: _tell(staged, work_order, log, progress, output.feed(chunk)),
-            login=LoginWait(progress.is_connected, lambda text: _warn(staged, log, text)),
+            on_output=on_output,
+            log_lost=queue.lost,
+            login=LoginWait(progress.is_connected, functools.partial(_warn, staged, queue)),
         )
-        with ending_told(log, staged.request.mask):
+        with ending_told(queue, staged.request.mask):
             outcome = await work(
                 entered.namespace,
                 pair,
@@ -140,43 +151,55 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
                 may_power_off=lambda: work_order.power_off and progress.is_past(work_order.steps),
                 power_off=work_order.power_off,
             )
-        _tell(staged, work_order, log, progress, output.finish())
+        last = output.finish()
+        for event in last:
+            _note(progress, work_order.steps, event)
+        queue.add(last)
     peak = cast(PeakFacts, {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib})
-    staged.host.store.runs.add_facts(staged.request.run_id, **peak)
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
     reached = work_order.steps[progress.step] if 0 <= progress.step < len(work_order.steps) else None
     return PhaseResult(outcome, reached, progress.error)
 
 
+@dataclass(frozen=True)
+class Remark:
+    """A line of ours in the log, which is not told as Packer's output."""
+
+    text: str
+    kind: str
+
+
 @contextlib.contextmanager
-def ending_told(log: CustomizationLog, mask: SecretMask) -> Iterator[None]:
+def ending_told(queue: OutputQueue, mask: SecretMask) -> Iterator[None]:
     """Why Packer's work ended early, with the end of the consoles, also in the log: a service's users read that one."""
     try:
         yield
     except LogLost:
         raise  # there is nothing to write to
     except RunFailed as error:
-        _write_lines(log, mask(f"{error.message}\n{error.hint or ''}"))
+        _remark(queue, mask(f"{error.message}\n{error.hint or ''}"), kind="ERR")
         raise
     except asyncio.CancelledError as error:
         for note in getattr(error, "__notes__", ()):
-            _write_lines(log, mask(note))
+            _remark(queue, mask(note), kind="ERR")
         raise
 
 
-def _write_lines(log: CustomizationLog, text: str) -> None:
-    for line in text.splitlines():
-        log.write(line, kind="ERR")
+def _remark(queue: OutputQueue, text: str, *, kind: str) -> None:
+    queue.add([Remark(line, kind) for line in text.splitlines()])
 
 
-def _warn(staged: Staged, log: CustomizationLog, text: str) -> None:
-    log.write(staged.request.mask(f"warning: {text}"))
+def _warn(staged: Staged, queue: OutputQueue, text: str) -> None:
+    _remark(queue, staged.request.mask(f"warning: {text}"), kind="OUT")
     staged.tell(Notice(text, is_warning=True))
 
 
-def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase, *, memory_mib: int) -> None:
-    """Record what is about to exist; each is recorded as gone when the stack closes."""
+def _resources_of(
+    staged: Staged, work_order: PackerPhase, *, memory_mib: int
+) -> tuple[tuple[str, str, dict[str, object]], ...]:
+    """What exists in the staging resource group while Packer works, as (type, name, detail); pure."""
     container_subnet, vm_subnet = staged.network.container_group_subnet, staged.network.build_vm_subnet
-    entries: tuple[tuple[str, str, dict[str, object]], ...] = (
+    return (
         (DISK, f"{work_order.vm_name}-os-disk", {"path": str(work_order.disk.path)}),
         (NETWORK_INTERFACE, f"{work_order.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
         (
@@ -194,40 +217,61 @@ def _record(stack: contextlib.ExitStack, staged: Staged, work_order: PackerPhase
             },
         ),
     )
-    for type_, name, detail in entries:
-        number = stack.enter_context(resource(staged.group, staged.host.store, type=type_, name=name, detail=detail))
-        staged.host.store.staging.resource_exists(number)
 
 
-def _tell(
-    staged: Staged, work_order: PackerPhase, log: CustomizationLog, progress: Progress, events: Sequence[object]
-) -> None:
+def _note(progress: Progress, steps: Sequence[Step], event: object) -> None:
+    """How far Packer is, by what it said."""
+    match event:
+        case Connected():
+            progress.is_connected.set()
+        case StepReached(index) if 0 <= index < len(steps):
+            progress.step = index
+        case BuildError(text):
+            progress.error = text
+
+
+def _write(log: CustomizationLog, events: Sequence[object]) -> None:
     for event in events:
         match event:
             case Line(text, speaker):
                 log.write(text, kind="ERR" if speaker is Speaker.ERROR else "OUT")
-                staged.tell(LogLine(work_order.phase, text, speaker))
-            case Connected():
-                progress.is_connected.set()
-            case StepReached(index) if 0 <= index < len(work_order.steps):
-                progress.step = index
-                count = sum(not isinstance(step, Deprovision) for step in work_order.steps)
-                staged.tell(StepStarted(work_order.phase, index, count, work_order.steps[index].name))
-            case BuildError(text):
-                progress.error = text
+            case Remark(text, kind):
+                log.write(text, kind=kind)
+
+
+def _tell(staged: Staged, work_order: PackerPhase, event: object) -> None:
+    steps = work_order.steps
+    match event:
+        case Line(text, speaker):
+            staged.tell(LogLine(work_order.phase, text, speaker))
+        case StepReached(index) if 0 <= index < len(steps):
+            count = sum(not isinstance(step, Deprovision) for step in steps)
+            staged.tell(StepStarted(work_order.phase, index, count, steps[index].name))
+
+
+def _log_of(staged: Staged, work_order: PackerPhase) -> CustomizationLog:
+    path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{work_order.log_name}")
+    log = CustomizationLog(path, staged.request.run_id)
+    if staged.host.emulation_notice:
+        log.write(f"warning: {staged.host.emulation_notice}")
+    return log
 
 
 async def _make_input_disk(image: Path, content: PackerInput) -> None:
     folder = image.with_suffix("")
+    await off_loop(_fill, folder, content)
+    await make_ext4(image, folder)
+    await off_loop(shutil.rmtree, folder)
+
+
+def _fill(folder: Path, content: PackerInput) -> None:
     folder.mkdir(mode=0o700)
     for file in content.files:
         target = folder / file.name
         if file.source is not None:
-            await asyncio.to_thread(shutil.copyfile, file.source, target)
+            shutil.copyfile(file.source, target)
         else:
             target.write_text(file.text or "")
-    await make_ext4(image, folder)
-    await asyncio.to_thread(shutil.rmtree, folder)
 
 
 def _firmware(staged: Staged, vm_name: str) -> Firmware | None:

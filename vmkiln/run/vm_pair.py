@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
-from vmkiln.host.virtual_machine import VirtualMachine, running
+from vmkiln.host.virtual_machine import Reader, VirtualMachine, running
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
@@ -25,13 +25,17 @@ POWER_OFF_SECONDS = 90
 
 @dataclass(frozen=True)
 class VmPair:
-    """The two machines, the run's folder with their sockets, what reads Packer's output, the wait for its login."""
+    """The two machines, the run's folder with their sockets, what reads Packer's output, the wait for its login.
+
+    `log_lost` ends with the error when what was read could not be written.
+    """
 
     container_group: Machine
     vm: Machine
     directory: Path
-    on_output: Callable[[bytes], None]
+    on_output: Reader
     login: LoginWait
+    log_lost: "asyncio.Future[Exception]"
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,7 @@ async def work(
             group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
             instance = await stack.enter_async_context(group)
             vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
-            exit_status = await _noting(
-                instance, vm, _packer_done(instance, vm, egress_lost, may_power_off, pair.login)
-            )
+            exit_status = await _noting(instance, vm, _packer_done(instance, vm, pair, egress_lost, may_power_off))
             if power_off and exit_status == 0:
                 if not vm.ended.done():
                     await _powered_off(vm, asked=may_power_off())
@@ -83,15 +85,15 @@ async def work(
 async def _packer_done(
     instance: ContainerInstance,
     vm: VirtualMachine,
+    pair: VmPair,
     egress_lost: "asyncio.Future[str]",
     may_power_off: Callable[[], bool],
-    login: LoginWait,
 ) -> int:
     packer = asyncio.create_task(finished(instance))
     stopped = asyncio.create_task(vm.stopped_by_full_disk())
-    logging_in = asyncio.create_task(logged_in(instance, vm, login))
+    logging_in = asyncio.create_task(logged_in(instance, vm, pair.login))
     try:
-        unheard = (instance.machine.unheard, vm.unheard)
+        unheard = (instance.machine.unheard, vm.unheard, pair.log_lost)
         waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, *unheard]
         await asyncio.wait([*waiting, logging_in], return_when=asyncio.FIRST_COMPLETED)
         if not any(future.done() for future in waiting):

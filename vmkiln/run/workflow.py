@@ -6,6 +6,7 @@ on is interrupted, the clean-up runs, and the run ends Canceled.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -37,12 +38,13 @@ from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
 from vmkiln.staging import run_directory
-from vmkiln.staging.staging_resource_group import resource
+from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.virtual_network import resources_of
-from vmkiln.store.database import utc_now
+from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.image_template import OnError
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 # another attempt has the run, or nobody could say that it ended: then it is begun anew
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
@@ -64,11 +66,13 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
 
     if request.boot:
         host = replace(host, store=host.store.fenced(request.run_id, boot=request.boot))
-    with hiding(request.mask.secrets), run_directory.locked(host.settings.runs, request.run_id):
-        _accept(host, request)
-        if host.emulation_notice:
-            tell_masked(Notice(host.emulation_notice, is_warning=True))
-        return await _to_the_end(host, request, tell_masked, phases or _phases)
+    locked = functools.partial(run_directory.locked, host.settings.runs, request.run_id)
+    with hiding(request.mask.secrets):
+        async with off_loop_with(locked):
+            await off_loop(_accept, host, request)
+            if host.emulation_notice:
+                tell_masked(Notice(host.emulation_notice, is_warning=True))
+            return await _to_the_end(host, request, tell_masked, phases or _phases)
 
 
 async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: Phases) -> dict[str, Any]:
@@ -77,6 +81,7 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         try:
             async with _shared(host, request), asyncio.timeout(timeout_seconds) as deadline:
                 message = await phases(host, request, tell)
+                await _late_cancel_passed()
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -89,26 +94,28 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         raise
     except asyncio.CancelledError as error:
         most = host.settings.most_run_attempts
-        if request.is_stopping() and host.store.runs.requeue(request.run_id, most_attempts=most):
+        if request.is_stopping() and await off_loop(host.store.runs.requeue, request.run_id, most_attempts=most):
             raise RunCanceled("the service ends; the run starts anew with the next one") from error
         canceled = RunCanceled("the run was cancelled")
-        _end(host, request, tell, RunState.CANCELED, canceled)
+        await _end(host, request, tell, RunState.CANCELED, canceled)
         raise canceled from error
     except BaseExceptionGroup as group:
         cause = _masked_error(_first_of(group), request.mask)
         if isinstance(cause, NOT_OURS_TO_END):
             raise cause from group
-        _end(host, request, tell, RunState.FAILED, cause)
+        await _end(host, request, tell, RunState.FAILED, cause)
         raise cause from group
     except Exception as error:
         cause = storage_error("the run", error) if isinstance(error, OSError) and error.errno in FULL else error
-        _end(host, request, tell, RunState.FAILED, _masked_error(cause, request.mask))
+        await _end(host, request, tell, RunState.FAILED, _masked_error(cause, request.mask))
         if cause is not error:
             raise cause from error
         raise
     await _late_cancel_passed()
     state = RunState.PARTIALLY_SUCCEEDED if message else RunState.SUCCEEDED
-    return _end(host, request, tell, state, None, message=message)
+    summary = await _end(host, request, tell, state, None, message=message)
+    await _late_cancel_passed()
+    return summary
 
 
 def _shared(host: BuildHost, request: RunRequest) -> AbstractAsyncContextManager[None]:
@@ -179,27 +186,28 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     """Every phase in order; returns why the run is only partly successful ('' when it is wholly)."""
-    with run_directory.held(host.settings.runs, request.run_id, attempt=request.attempt) as directory:
+    runs, run_id = host.settings.runs, request.run_id
+    async with off_loop_with(lambda: run_directory.held(runs, run_id, attempt=request.attempt)) as directory:
         try:
-            _begin(host, request, tell, Phase.BUILDING)
+            await _begin(host, request, tell, Phase.BUILDING)
             staged = await building.stage(host, request, directory, tell)
             async with _entered(staged) as entered:
                 disk, validation_error = await _build(entered)
             return await _distribute(staged, disk, validation_error)
         finally:
-            reserve_file.thrown_off_when_low(host.settings.home)
-            cleaning_up.forget_unmade(host.store, request.run_id)
-            _begin(host, request, tell, Phase.CLEANING_UP)
+            await off_loop(reserve_file.thrown_off_when_low, host.settings.home)
+            await off_loop(cleaning_up.forget_unmade, host.store, run_id)
+            await _begin(host, request, tell, Phase.CLEANING_UP)
 
 
 @contextlib.asynccontextmanager
 async def _entered(staged: Staged) -> AsyncIterator[Entered]:
     """The run's namespaces and network, recorded in the staging resource group while they exist."""
     store, group, run_id = staged.host.store, staged.group, staged.request.run_id
-    store.runs.add_facts(run_id, topology=staged.network.topology)
+    recorded = resources_of(staged.network)
+    await off_loop(store.runs.add_facts, run_id, topology=staged.network.topology)
     async with contextlib.AsyncExitStack() as stack:
-        for type_, name, detail in resources_of(staged.network):
-            stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
+        await stack.enter_async_context(off_loop_with(lambda: resources(group, store, recorded)))
         inside = await stack.enter_async_context(namespace.opened())
         await bind_run_directory(inside, staged.directory)
         lost = await stack.enter_async_context(network_setup.joined(inside, staged.network.network))
@@ -208,7 +216,7 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         await stack.enter_async_context(network_rules.kept(inside, file, facts=facts))
         yield Entered(staged, inside, lost)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
-        store.runs.add_facts(run_id, packets=network_setup.counters(ruleset.text))
+        await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
 
 
 async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
@@ -218,7 +226,7 @@ async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
     validation, on_error = properties.validation, properties.error_handling
     disk = Disk(staged.source.path, staged.source.format, read_only=True)
     if not validation.source_validation_only:
-        _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
+        await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
         try:
             disk = await customizing.customize(entered)
         except CustomizationFailed:
@@ -227,7 +235,7 @@ async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
             raise
     if not validation.in_vm_validations:
         return disk, None
-    _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+    await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
     try:
         await validating.validate(entered, disk)
     except ValidationFailed as error:
@@ -257,7 +265,7 @@ async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFa
         staged.tell(Notice("only the source was validated, as the template asks; nothing is distributed"))
         outputs = []
     else:
-        _begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
+        await _begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
         outputs = await distributing.distribute(staged, disk)
     if validation_error is not None:
         raise validation_error
@@ -266,12 +274,12 @@ async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFa
     return f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}" if failed else ""
 
 
-def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:
-    host.store.runs.begin_phase(request.run_id, phase)
+async def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:
+    await off_loop(host.store.runs.begin_phase, request.run_id, phase)
     tell(PhaseStarted(phase, utc_now()))
 
 
-def _end(
+async def _end(
     host: BuildHost,
     request: RunRequest,
     tell: Tell,
@@ -282,17 +290,24 @@ def _end(
 ) -> dict[str, Any]:
     text = request.mask(message or (str(error) if error is not None else ""))
     code = getattr(error, "code", "InternalError") if error is not None else ""
-    host.store.runs.end_phase(request.run_id)
-    expected = [RunState.RUNNING, RunState.CANCELING]
-    if not host.store.runs.move(request.run_id, expected=expected, state=state, message=text, code=code):
-        # somebody else has moved it on meanwhile, and what is recorded is what counts
-        recorded = host.store.runs.find(request.run_id)
-        if recorded.ended is None:
-            raise RunTakenOver(f"the run is {recorded.state} again, by somebody else's doing")
-        state, text = RunState(recorded.state), recorded.message
-    summary = summary_of(host.store, request.run_id)
+    state, text, summary = await off_loop(_record_end, host.store, request.run_id, state, text, code)
     tell(RunEnded(state, text, summary))
     return summary
+
+
+def _record_end(
+    store: Store, run_id: str, state: RunState, message: str, code: str
+) -> tuple[RunState, str, dict[str, Any]]:
+    """Record how a run ended; returns what is on record then, with its summary. Raises: `RunTakenOver`."""
+    store.runs.end_phase(run_id)
+    expected = [RunState.RUNNING, RunState.CANCELING]
+    if not store.runs.move(run_id, expected=expected, state=state, message=message, code=code):
+        # somebody else has moved it on meanwhile, and what is recorded is what counts
+        recorded = store.runs.find(run_id)
+        if recorded.ended is None:
+            raise RunTakenOver(f"the run is {recorded.state} again, by somebody else's doing")
+        state, message = RunState(recorded.state), recorded.message
+    return state, message, summary_of(store, run_id)
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,7 @@ Its input arrives on a read-only disk, its output leaves over virtio-serial; it 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.errors import ContainerGroupLost, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
-from vmkiln.host.virtual_machine import INSIDE, VirtualMachine, running
+from vmkiln.host.virtual_machine import INSIDE, Reader, VirtualMachine, running
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 CONTAINER_INSTANCE = "packerizercontainer"
@@ -84,7 +84,7 @@ def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Ma
 
 @contextlib.asynccontextmanager
 async def started(
-    namespace: Namespace, machine: Machine, *, directory: Path, on_output: Callable[[bytes], None]
+    namespace: Namespace, machine: Machine, *, directory: Path, on_output: Reader
 ) -> AsyncIterator[ContainerInstance]:
     """A running container group; `on_output` gets what Packer prints, raw and in order.
 
@@ -113,7 +113,7 @@ async def started(
                 case ["exited", number] if not exit_status.done():
                     exit_status.set_result(int(number))
 
-    channels = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
+    channels: dict[str, Reader] = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
     async with contextlib.AsyncExitStack() as stack:
         try:
             virtual_machine = await stack.enter_async_context(

@@ -5,7 +5,6 @@
 """
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import re
@@ -19,6 +18,7 @@ import httpx
 from vmkiln.errors import DownloadFailed
 from vmkiln.private_folder import private_file
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.5
@@ -64,13 +64,10 @@ async def copy_scripts(
     Raises: `DownloadFailed` naming every script that could not be copied and why, after all were tried.
     """
     if not scripts:
-        return ()  # a client reads every certificate of the machine, which takes a while
-    limits = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
-    async with httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits) as client:
-        copies = [
-            _copy(script, account.blob(f"{SCRIPTS}/{_blob_name(index, script.uri)}"), client, local_files, notice)
-            for index, script in enumerate(scripts)
-        ]
+        return ()
+    files = await off_loop(_files_for, scripts, account)
+    async with await off_loop(_client) as client:
+        copies = [_copy(script, file, client, local_files, notice) for script, file in zip(scripts, files, strict=True)]
         results = await asyncio.gather(*copies, return_exceptions=True)
     failures = [result for result in results if isinstance(result, DownloadFailed)]
     if failures:
@@ -85,6 +82,16 @@ async def copy_scripts(
             raise result
         copied.append(result)
     return tuple(copied)
+
+
+def _files_for(scripts: Sequence[Script], account: StorageAccount) -> list[Path]:
+    return [account.blob(f"{SCRIPTS}/{_blob_name(index, script.uri)}") for index, script in enumerate(scripts)]
+
+
+def _client() -> httpx.AsyncClient:
+    """A client with limits; it reads every certificate of the machine, which takes a while."""
+    limits = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
+    return httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits)
 
 
 def _blob_name(index: int, uri: str) -> str:
@@ -105,7 +112,7 @@ async def _copy(
     else:
         digest, size = await asyncio.to_thread(_copy_local, script, file, local_files)
     if script.sha256 and digest != script.sha256.lower():
-        file.unlink(missing_ok=True)
+        await off_loop(file.unlink, missing_ok=True)
         raise _failed(script, f"{_shown(script.uri)} has SHA-256 {digest}, but the template says {script.sha256}")
     return CopiedScript(script, file, digest, size)
 
@@ -159,17 +166,16 @@ async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, 
     try:
         async with client.stream("GET", uri) as response:
             response.raise_for_status()
-            with private_file(temporary, "wb") as target:
+            async with off_loop_with(lambda: private_file(temporary, "wb")) as target:
                 async for chunk in response.aiter_bytes(CHUNK_BYTES):
                     size += len(chunk)
                     if size > MOST_BYTES:
                         raise _TooLargeError
-                    digest.update(chunk)
-                    target.write(chunk)
-        temporary.rename(file)
+                    await off_loop(target.write, chunk)
+                    await off_loop(digest.update, chunk)
+        await off_loop(temporary.rename, file)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        await off_loop(temporary.unlink, missing_ok=True)
     return digest.hexdigest(), size
 
 

@@ -7,7 +7,7 @@ Source: docs/reference/behaviour.md#staging-resource-group (name, tags).
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,23 @@ def resource(
         yield number
     finally:
         store.staging.resource_deleted(number)
+
+
+@contextlib.contextmanager
+def resources(
+    group: StagingResourceGroup,
+    store: Store,
+    entries: Iterable[tuple[str, str, Mapping[str, Any]]],
+    *,
+    exist: bool = False,
+) -> Iterator[None]:
+    """Several resources while the block lasts, as (type, name, detail); `exist` says that they are made by now."""
+    with contextlib.ExitStack() as stack:
+        for type_, name, detail in entries:
+            number = stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
+            if exist:
+                store.staging.resource_exists(number)
+        yield
 
 
 def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:

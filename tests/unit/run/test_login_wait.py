@@ -1,6 +1,7 @@
 """While Packer waits to log in: what the user is told of a silent console, and when it is enough."""
 
 import asyncio
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from vmkiln.run import login_wait, packer_phase, vm_pair
 from vmkiln.run.login_wait import LoginWait, console_end, logged_in, silence
 from vmkiln.run.packer_phase import ending_told
 from vmkiln.secret_mask import SecretMask
+from vmkiln.staging import output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 
 BOOT = b"[    0.1] Linux version 6.1\r\n[    1.5] LSM: \x1b[1mSecurity\x1b[0m Framework initializing\r\n\r\n"
@@ -110,7 +112,8 @@ def packer_works(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Event":
 async def packer_done(login: LoginWait) -> int:
     instance, vm = an_instance(), a_vm("build-vm", BOOT)
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    return await vm_pair._noting(instance, vm, vm_pair._packer_done(instance, vm, lost, lambda: False, login))
+    pair: Any = SimpleNamespace(login=login, log_lost=asyncio.get_running_loop().create_future())
+    return await vm_pair._noting(instance, vm, vm_pair._packer_done(instance, vm, pair, lost, lambda: False))
 
 
 async def test_the_run_ends_when_packer_cannot_log_in(packer_works: asyncio.Event) -> None:
@@ -146,11 +149,10 @@ async def test_the_log_has_the_console_too_without_secrets(
     login = LoginWait(asyncio.Event(), print, limit_seconds=0.1 if is_limit else 60, silence_seconds=0.05)
 
     async def phase() -> None:
-        with (
-            CustomizationLog(tmp_path / "customization.log", "run") as log,
-            ending_told(log, SecretMask.of(["version 6.1"])),
-        ):
-            await packer_done(login)
+        with CustomizationLog(tmp_path / "customization.log", "run") as log:
+            async with output_queue.opened(functools.partial(packer_phase._write, log), print) as queue:
+                with ending_told(queue, SecretMask.of(["version 6.1"])):
+                    await packer_done(login)
 
     with pytest.raises((LoginTimedOut, TimeoutError)):
         await asyncio.wait_for(phase(), 5 if is_limit else 0.1)

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from qemu.qmp import EventListener
+from qemu.qmp import EventListener, QMPError
 
-from vmkiln.errors import StorageFull
+from vmkiln.errors import LogLost, StorageFull
+from vmkiln.host.namespace import Ended
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.run import vm_pair
 from vmkiln.run.login_wait import LoginWait
@@ -37,11 +38,31 @@ async def tell(errors: EventListener, action: str) -> None:
     await errors.put({"event": "BLOCK_IO_ERROR", "data": {"device": "", "action": action, "nospace": action == "stop"}})
 
 
-async def packer_done(vm: VirtualMachine) -> int:
+async def packer_done(vm: VirtualMachine, log_lost: "asyncio.Future[Exception] | None" = None) -> int:
     instance: Any = SimpleNamespace(machine=a_vm(EventListener()), started=asyncio.Event())
     lost = asyncio.get_running_loop().create_future()
+    login = LoginWait(asyncio.Event(), print)
+    pair: Any = SimpleNamespace(login=login, log_lost=log_lost or asyncio.get_running_loop().create_future())
     async with asyncio.timeout(10):
-        return await vm_pair._packer_done(instance, vm, lost, lambda: False, LoginWait(asyncio.Event(), print))
+        return await vm_pair._packer_done(instance, vm, pair, lost, lambda: False)
+
+
+async def test_a_log_that_cannot_be_written_ends_packers_work(working: "asyncio.Future[int]") -> None:
+    lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    lost.set_result(OSError(5, "Input/output error"))
+    with pytest.raises(LogLost, match=r"the log could not be kept: .*Input/output error"):
+        await packer_done(a_vm(EventListener()), lost)
+
+
+async def test_a_vm_that_ends_while_its_button_is_pressed_has_powered_off() -> None:
+    async def disconnect(_command: str) -> None:
+        asyncio.get_running_loop().call_later(0.01, vm.ended.set_result, Ended(0, ""))
+        raise QMPError("Disconnected")
+
+    vm = a_vm(EventListener())
+    vm.control = SimpleNamespace(execute=disconnect)  # type: ignore[assignment]
+    await vm.press_power_button()
+    assert vm.ended.done()
 
 
 async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "asyncio.Future[int]") -> None:

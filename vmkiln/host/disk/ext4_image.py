@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vmkiln.host import command
+from vmkiln.waiting.off_loop import off_loop
 
 MARGIN_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 4096
@@ -18,6 +19,10 @@ def size_for(folder: Path) -> int:
 
 async def make_ext4(image: Path, folder: Path) -> None:
     """Write `image` holding the folder's content; no journal, for it is mounted read-only (mke2fs(8) -d)."""
+    await off_loop(_make_room, image, folder)
+    await command.run(["mke2fs", *OPTIONS, "-d", folder, image], timeout_seconds=300)
+
+
+def _make_room(image: Path, folder: Path) -> None:
     with image.open("wb") as file:
         file.truncate(size_for(folder))
-    await command.run(["mke2fs", *OPTIONS, "-d", folder, image], timeout_seconds=300)

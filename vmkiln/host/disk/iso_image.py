@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit
 from vmkiln.host import command
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 PROGRAMS = ("xorrisofs", "genisoimage", "mkisofs")
 
@@ -16,8 +17,12 @@ async def make_iso(image: Path, contents: Mapping[str, str], *, label: str) -> N
     program = next((name for name in PROGRAMS if shutil.which(name)), None)
     if program is None:
         raise HostUnfit(f"none of {', '.join(PROGRAMS)} is installed", hint="install the package `xorriso`")
-    with tempfile.TemporaryDirectory(dir=image.parent, prefix=".iso-") as folder:
-        for name, text in contents.items():
-            (Path(folder) / name).write_text(text)
+    async with off_loop_with(lambda: tempfile.TemporaryDirectory(dir=image.parent, prefix=".iso-")) as folder:
+        await off_loop(_write, Path(folder), contents)
         arguments: list[str | Path] = [program, "-quiet", "-output", image, "-volid", label, "-joliet", "-rock", folder]
         await command.run(arguments, timeout_seconds=30)
+
+
+def _write(folder: Path, contents: Mapping[str, str]) -> None:
+    for name, text in contents.items():
+        (folder / name).write_text(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from at_once import at_once
 
-from vmkiln.locks import alone
+from vmkiln.waiting.locks import alone
 
 
 def must_not_wait() -> None:

@@ -12,12 +12,19 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from vmkiln.durable_file import make_folder
+from vmkiln.waiting.off_loop import off_loop
 
 PAUSE_SECONDS = 0.2
 
 
 def _nothing() -> None:
     pass
+
+
+def _opened(directory: Path, name: str) -> int:
+    make_folder(directory)
+    lock = directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 @contextlib.asynccontextmanager
@@ -27,9 +34,7 @@ async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _no
     The folder is made. `waiting` is called once when there is another. The wait ends with the holder, whose own
     commands and downloads all have time limits.
     """
-    make_folder(directory)
-    lock = directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = await off_loop(_opened, directory, name)
     try:
         while True:
             try:

@@ -1,0 +1,1 @@
+"""How code waits without standing in the way: blocking calls beside the event loop, locks between processes."""
