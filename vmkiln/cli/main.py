@@ -59,6 +59,11 @@ class Commands(LazyGroup):
         "doctor": Listed(
             "doctor", "doctor", "Check that this machine can run builds, and say what to do where it cannot."
         ),
+        "support-bundle": Listed(
+            "support_bundle",
+            "support_bundle",
+            "Write doctor's findings, settings, logs, a run's events and plan to one file, without secrets.",
+        ),
         "settings": Listed("settings", "settings", "Show the settings that are in force, and where each comes from."),
         "run": Listed("run", "app", "Runs: past and live ones, their phases, their logs."),
         "staging": Listed("staging", "app", "Staging resource groups and what is in them."),

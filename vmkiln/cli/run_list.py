@@ -15,7 +15,7 @@ from urllib.parse import quote
 from vmkiln.run_state import TERMINAL_STATES
 from vmkiln.store.rows import attempt_of
 
-REVISION = "0006"  # of the schema; with another one, the whole store is asked
+VERSIONS = Path(__file__).parents[1] / "store" / "migrations" / "versions"  # one file a revision
 BUSY_SECONDS = 10.0
 NEWEST = """SELECT run_id, template_name, state, sub_state, started, ended, facts
     FROM vmkiln_run ORDER BY started DESC LIMIT ?"""
@@ -43,6 +43,11 @@ class RunList:
     unended: dict[str, str]
 
 
+def newest_revision() -> str:
+    """The schema that this vmkiln writes, as `store/schema.py` has it, which cannot be imported without SQLAlchemy."""
+    return max(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+
+
 def read_run_list(database: Path, *, limit: int) -> RunList | None:
     """The list; None when this is no database that can be read as it is."""
     if not database.is_file():
@@ -51,7 +56,7 @@ def read_run_list(database: Path, *, limit: int) -> RunList | None:
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
             connection.execute("BEGIN")  # what follows is of one moment
-            if connection.execute("SELECT version_num FROM vmkiln_revision").fetchone() != (REVISION,):
+            if connection.execute("SELECT version_num FROM vmkiln_revision").fetchone() != (newest_revision(),):
                 return None
             unended = dict(connection.execute(UNENDED, sorted(TERMINAL_STATES)).fetchall())
             return RunList(tuple(_listed(row) for row in connection.execute(NEWEST, (limit,))), unended)

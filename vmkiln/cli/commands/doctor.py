@@ -12,10 +12,13 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import HostUnfit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
     from vmkiln.host.doctor.examination import Examination
     from vmkiln.host.doctor.fitness import Finding
+    from vmkiln.settings import Settings
 
 
 def as_json(examination: Examination) -> dict[str, Any]:
@@ -52,6 +55,20 @@ def advice(findings: tuple[Finding, ...]) -> list[str]:
     return [f"{finding.name}: {finding.remedy}" for finding in wrong if finding.remedy]
 
 
+async def examine_here(settings: Settings, progress: Callable[[str], None]) -> Examination:
+    """What this machine has and lacks for builds in its state directory."""
+    from vmkiln.host.doctor.examination import examine
+    from vmkiln.platform_images.image_cache import cached_images, kernels
+
+    return await examine(
+        state=settings.home,
+        kernel_directory=settings.container_image / "kernel",
+        accelerator_directory=settings.container_image,
+        image_kernels=kernels(cached_images(settings.image_cache)),
+        progress=progress,
+    )
+
+
 def doctor(
     as_json_text: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -63,21 +80,10 @@ def doctor(
 
     from rich.console import Console
 
-    from vmkiln.host.doctor.examination import examine
-    from vmkiln.platform_images.image_cache import cached_images, kernels
-
     talk = Console(stderr=True, highlight=False)
     settings = read_settings()
     with talk.status("examining this machine") as status:
-        examination = asyncio.run(
-            examine(
-                state=settings.home,
-                kernel_directory=settings.container_image / "kernel",
-                accelerator_directory=settings.container_image,
-                image_kernels=kernels(cached_images(settings.image_cache)),
-                progress=status.update,
-            )
-        )
+        examination = asyncio.run(examine_here(settings, status.update))
     if as_json_text:
         typer.echo(json.dumps(as_json(examination), indent=2))
     else:
