@@ -7,12 +7,12 @@ Source: fsync(2), rename(2).
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from vmkiln.errors import StorageFailed, StorageFull
+from vmkiln.files import locks
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PART = ".part"
@@ -73,8 +73,7 @@ def part_of(path: Path, *, mode: int = 0o600) -> Iterator[int]:
     (`remove_abandoned_part`). Another maker of the same file waits here.
     """
     part = path.with_name(f".{path.name}{PART}")
-    descriptor = _locked_part(part)
-    try:
+    with locks.taken(part, flags=os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW) as descriptor:
         try:
             os.ftruncate(descriptor, 0)  # what an earlier maker wrote who died
             yield descriptor
@@ -85,23 +84,7 @@ def part_of(path: Path, *, mode: int = 0o600) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-    finally:
-        os.close(descriptor)
     sync(path.parent)
-
-
-def _locked_part(part: Path) -> int:
-    while True:
-        descriptor = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(part.stat(), os.fstat(descriptor)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # while it was waited for it got its name, or was deleted
 
 
 def is_part(path: Path) -> bool:
@@ -112,19 +95,12 @@ def is_part(path: Path) -> bool:
 def remove_abandoned_part(part: Path) -> bool:
     """Delete what a maker left unfinished who died; false, and nothing done, while its maker lives."""
     try:
-        descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(part.stat(), os.fstat(descriptor)):
+        with locks.opened(part, flags=os.O_RDWR | os.O_NOFOLLOW) as descriptor:
+            if locks.try_to_take(descriptor) and locks.is_at(descriptor, part):
                 part.unlink()
                 return True
-    except BlockingIOError:
+    except FileNotFoundError:
         pass
-    finally:
-        os.close(descriptor)
     return False
 
 

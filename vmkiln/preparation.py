@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit, InputError
+from vmkiln.files.private_folder import make_private
 from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
 from vmkiln.host.disk.firmware import find_firmware
@@ -15,7 +16,6 @@ from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
-from vmkiln.private_folder import make_private
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import BuildHost

@@ -5,10 +5,8 @@ One service at a time works in a state directory; it holds a lock there.
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -29,6 +27,8 @@ from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError, VmkilnError
+from vmkiln.files.locks import opened, try_to_take
+from vmkiln.files.private_folder import make_private
 from vmkiln.fleet.attempt import Build, HostWork
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.host_identity import HostIdentity
@@ -40,7 +40,6 @@ from vmkiln.lifetime.notify_socket import NotifySocket
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, prepared_host
-from vmkiln.private_folder import make_private
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
@@ -78,10 +77,10 @@ def only_service(settings: Settings) -> Iterator[None]:
     it.
     """
     with _lock_file(settings) as descriptor:
-        if not _locked(descriptor, fcntl.LOCK_EX):
+        if not try_to_take(descriptor):
             deadline = time.monotonic() + COMMANDS_SECONDS
-            while _locked(descriptor, fcntl.LOCK_SH) and time.monotonic() < deadline:
-                if _locked(descriptor, fcntl.LOCK_EX):
+            while try_to_take(descriptor, shared=True) and time.monotonic() < deadline:
+                if try_to_take(descriptor):
                     break
                 time.sleep(LOOK_SECONDS)
             else:
@@ -96,7 +95,7 @@ def only_service(settings: Settings) -> Iterator[None]:
 def beside_commands(settings: Settings) -> Iterator[None]:
     """The lock of a command that answers in its own process. Raises: `InputError` when a service works here."""
     with _lock_file(settings) as descriptor:
-        if not _locked(descriptor, fcntl.LOCK_SH):
+        if not try_to_take(descriptor, shared=True):
             raise InputError(f"a service works in {settings.home}", hint="ask it, or end it")
         yield
 
@@ -104,19 +103,8 @@ def beside_commands(settings: Settings) -> Iterator[None]:
 @contextlib.contextmanager
 def _lock_file(settings: Settings) -> Iterator[int]:
     make_folder(settings.home)
-    descriptor = os.open(settings.home / "service.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
+    with opened(settings.home / "service.lock") as descriptor:
         yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int, how: int) -> bool:
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextlib.asynccontextmanager

@@ -8,15 +8,14 @@ Source: Azure's account keys are 64 random bytes in base64, `key1` and `key2`, s
 
 import base64
 import contextlib
-import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.durable_file import make_folder, reported, write_whole
+from vmkiln.files import locks
 
 KEY_BYTES = 64
 NAMES = ("key1", "key2")
@@ -81,10 +80,7 @@ class AccountKeys:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         make_folder(self.file.parent)
-        with reported("locking the keys of storage accounts"):
-            descriptor = os.open(self.file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            with reported("locking the keys of storage accounts"):
+                stack.enter_context(locks.exclusive(self.file.with_suffix(".lock")))
             yield
-        finally:
-            os.close(descriptor)

@@ -18,6 +18,7 @@ from pathlib import Path
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, BlobType, ContentSettings
 
+from vmkiln.files.sparse_file import data_ranges
 from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
 
 CHUNK_BYTES = 4 * 1024**2
@@ -178,19 +179,12 @@ def opened_log(client: BlobClient, file_bytes: int) -> int:
 def data_extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
     """The parts of a file that hold data, as offset and length, in whole chunks; holes are left out (lseek(2))."""
     position = 0
-    while position < size:
-        try:
-            start = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError:  # ENXIO: only a hole is left
-            return
-        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
-        offset = start // CHUNK_BYTES * CHUNK_BYTES
-        offset = max(offset, position)
-        while offset < end:
-            length = min(CHUNK_BYTES, size - offset)
-            yield offset, length
-            offset += length
-        position = offset
+    for start, end in data_ranges(descriptor, size):
+        position = max(start // CHUNK_BYTES * CHUNK_BYTES, position)
+        while position < end:
+            length = min(CHUNK_BYTES, size - position)
+            yield position, length
+            position += length
 
 
 def withdraw(destination: Destination) -> None:

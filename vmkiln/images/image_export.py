@@ -7,9 +7,10 @@ from pathlib import Path
 
 from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError
+from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_store import copy_sparse, to_the_end, verified
+from vmkiln.images.image_store import to_the_end, verified
 from vmkiln.images.vhd_image import add_footer, read_vhd
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import ImageRow

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,13 +20,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
+from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 TEMPORARY = ".publishing-"
 RUN_ID_LETTERS = 8
 SHARED_OBJECT = "object"  # the detail of an image that names it
-BLOCK_BYTES = 4 * 1024 * 1024
 _PLACE = re.compile(rf".*-([^-]{{{RUN_ID_LETTERS}}})-\d+")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,30 +142,6 @@ def link_or_copy(source: Path, target: Path) -> None:
             target.hardlink_to(temporary)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def copy_sparse(source: Path, target: Path) -> None:
-    """Copy a file's content, its holes as holes (lseek(2), SEEK_DATA)."""
-    with source.open("rb") as reading, target.open("wb") as writing:
-        size = os.fstat(reading.fileno()).st_size
-        writing.truncate(size)
-        position = 0
-        while position < size:
-            try:
-                position = os.lseek(reading.fileno(), position, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    raise
-                break  # only a hole is left
-            end = os.lseek(reading.fileno(), position, os.SEEK_HOLE)
-            reading.seek(position)
-            writing.seek(position)
-            while position < end:
-                chunk = reading.read(min(end - position, BLOCK_BYTES))
-                if not chunk:
-                    break
-                writing.write(chunk)
-                position += len(chunk)
 
 
 def seal(path: Path) -> None:

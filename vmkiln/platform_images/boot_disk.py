@@ -7,12 +7,12 @@ the two places grub-setup patches.
 """
 
 import asyncio
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import VmkilnError
+from vmkiln.files.sparse_file import copy_into
 from vmkiln.host import command
 from vmkiln.waiting.off_loop import off_loop
 
@@ -126,18 +126,4 @@ def _copy_into(disk: Path, part: Path, *, offset: int, limit: int) -> None:
     if size > limit:
         raise VmkilnError(f"{part.name} has {size} bytes and its partition {limit}")
     with part.open("rb") as source, disk.open("r+b") as target:
-        position = 0
-        while position < size:
-            try:
-                start = os.lseek(source.fileno(), position, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                break
-            end = os.lseek(source.fileno(), start, os.SEEK_HOLE)
-            source.seek(start)
-            target.seek(offset + start)
-            remaining = end - start
-            while remaining:
-                chunk = source.read(min(remaining, 4 * 1024 * 1024))
-                target.write(chunk)
-                remaining -= len(chunk)
-            position = end
+        copy_into(source, target, offset=offset)

@@ -7,7 +7,6 @@ A folder is locked while the process that made it lives, so that one whose proce
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from vmkiln.files import locks
 from vmkiln.host import namespace
 from vmkiln.waiting.off_loop import off_loop
 
@@ -35,26 +35,26 @@ def shared_parent(environment: Mapping[str, str]) -> Path:
 @contextlib.asynccontextmanager
 async def opened(parent: Path, *, mode: int = 0o700) -> AsyncIterator[Path]:
     """A new folder under `parent`, gone with everything in it when the block is left, however it is left."""
-    folder, descriptor = await off_loop(_made, parent, mode)
+    folder, lock = await off_loop(_made, parent, mode)
     try:
         yield folder
     finally:
         # finished even when the task is cancelled once more meanwhile
         await asyncio.shield(asyncio.ensure_future(remove_tree(folder)))
-        os.close(descriptor)
+        lock.close()
 
 
-def _made(parent: Path, mode: int) -> tuple[Path, int]:
-    """A new folder, and the descriptor that holds its lock."""
+def _made(parent: Path, mode: int) -> tuple[Path, contextlib.ExitStack]:
+    """A new folder, and its lock, which is free when the stack is closed."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     with contextlib.ExitStack() as on_error:
         on_error.callback(shutil.rmtree, folder, ignore_errors=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        on_error.callback(os.close, descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock = contextlib.ExitStack()
+        on_error.push(lock)
+        locks.take(lock.enter_context(locks.opened(folder, flags=os.O_RDONLY | os.O_DIRECTORY)))
         folder.chmod(mode)
         on_error.pop_all()
-    return folder, descriptor
+    return folder, lock
 
 
 async def remove_tree(folder: Path) -> None:
@@ -76,12 +76,8 @@ def _is_abandoned(folder: Path) -> bool:
         status = folder.stat()
         if status.st_uid != os.getuid() or time.time() - status.st_ctime < LEAST_AGE_SECONDS:
             return False
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(descriptor)
-        return True
+        with locks.opened(folder, flags=os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+            return locks.try_to_take(descriptor)
     return False
 
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe
+from vmkiln.files.locks import alone
 from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
@@ -27,7 +28,6 @@ from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recip
 from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
 from vmkiln.platform_images.image_download import FetchedImage, Patience, fetch_image
 from vmkiln.settings import Settings
-from vmkiln.waiting.locks import alone
 from vmkiln.waiting.off_loop import off_loop
 
 KEYRINGS = "keyrings"

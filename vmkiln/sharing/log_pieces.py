@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.private_folder import private_file
+from vmkiln.files.private_folder import private_file
 from vmkiln.sharing.object_store import ObjectStore, StoredObject
 
 PIECE_BYTES = 1024**2

@@ -10,13 +10,11 @@ on again cannot touch what a newer one published.
 """
 
 import contextlib
-import fcntl
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing
+from vmkiln.files import locks
 from vmkiln.images.image_store import SHARED_OBJECT
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
@@ -42,13 +40,8 @@ def run_of(key: str) -> str:
 def alone(settings: Settings, name: str) -> Iterator[None]:
     """One thread of one process of this host at a time does what has this name; others wait."""
     settings.shared_locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = settings.shared_locks / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
-    descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locks.exclusive(locks.file_of(settings.shared_locks, name)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 class SharedImages:

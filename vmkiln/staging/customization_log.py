@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vmkiln.durable_file import FULL
-from vmkiln.private_folder import private_file
+from vmkiln.files.private_folder import private_file
 
 MOST_BYTES = 256 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024

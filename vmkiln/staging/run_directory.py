@@ -8,13 +8,13 @@ whose lock nobody holds knows that its process died, however it died.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from vmkiln.errors import CleanUpFailed
+from vmkiln.files import locks
 
 LOCK_SUFFIX = ".lock"
 
@@ -24,48 +24,25 @@ def locked(runs: Path, run_id: str) -> Iterator[None]:
     """The run's lock, held by this process until the block is left or the process dies."""
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = _lock(runs, run_id)
-    descriptor = _taken(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+    with locks.taken(path):  # another file, should this one be removed as an abandoned one before it is locked
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _lock(runs: Path, run_id: str) -> Path:
     return runs / f"{run_id}{LOCK_SUFFIX}"
 
 
-def _taken(path: Path) -> int:
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(descriptor)):
-                return descriptor
-        os.close(descriptor)  # between opening and locking it was taken for an abandoned one, and removed
-
-
 def is_live(runs: Path, run_id: str) -> bool:
     """Whether a process holds the run's lock."""
-    return _is_held(_lock(runs, run_id))
-
-
-def _is_held(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-    return False
+    return locks.is_held(_lock(runs, run_id))
 
 
 def live_runs(runs: Path) -> list[str]:
     """The ids of runs whose lock is held."""
-    return [path.stem for path in sorted(runs.glob(f"*{LOCK_SUFFIX}")) if _is_held(path)]
+    return [path.stem for path in sorted(runs.glob(f"*{LOCK_SUFFIX}")) if locks.is_held(path)]
 
 
 def folder_of(runs: Path, run_id: str, *, attempt: int = 1) -> Path:
@@ -106,10 +83,6 @@ def abandoned(runs: Path) -> list[Path]:
 def forget_locks(runs: Path) -> None:
     """Delete the locks that nobody holds."""
     for path in runs.glob(f"*{LOCK_SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError), locks.opened(path, flags=os.O_RDWR) as descriptor:
+            if locks.try_to_take(descriptor):
                 path.unlink()
-            finally:
-                os.close(descriptor)

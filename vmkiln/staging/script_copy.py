@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from vmkiln.errors import DownloadFailed
-from vmkiln.private_folder import private_file
+from vmkiln.files.private_folder import private_file
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 

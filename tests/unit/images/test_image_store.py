@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing import MIB, PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, warm_processes
+from publishing import PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, warm_processes
 
 from vmkiln.errors import DatabaseAway, ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
 from vmkiln.images.image_store import (
-    copy_sparse,
     held,
     link_or_copy,
     place_for,
@@ -22,7 +21,6 @@ from vmkiln.images.image_store import (
     remove,
     safe_name,
     sealed,
-    sha256_of,
     to_the_end,
     verified,
 )
@@ -105,19 +103,6 @@ def test_where_no_link_can_be_made_the_file_is_copied_whole(tmp_path: Path, monk
     with pytest.raises(FileExistsError):
         link_or_copy(source, target)
     assert names_in(tmp_path) == {"source", "target"}
-
-
-@pytest.mark.parametrize("extents", [[], [(0, 1)], [(3 * MIB, 4096)], [(0, 4096), (5 * MIB, 3 * MIB)]])
-def test_a_copy_has_the_same_content_and_as_few_blocks(extents: list[tuple[int, int]], tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    with source.open("wb") as file:
-        file.truncate(9 * MIB)
-        for position, length in extents:
-            file.seek(position)
-            file.write(os.urandom(length))
-    copy_sparse(source, target)
-    assert sha256_of(target) == sha256_of(source)
-    assert target.stat().st_blocks <= source.stat().st_blocks
 
 
 async def test_an_image_that_was_changed_is_refused(store: Store, tmp_path: Path) -> None:

@@ -65,22 +65,6 @@ def test_the_folder_and_the_lock_of_a_killed_process_are_found_and_removed(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_removed_between_opening_and_locking_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flock, calls = run_directory.fcntl.flock, []
-
-    def late(descriptor: int, operation: int) -> None:
-        if not calls:
-            calls.append(operation)
-            (tmp_path / "one.lock").unlink()
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(run_directory.fcntl, "flock", late)
-    with locked(tmp_path, "one"):
-        assert is_live(tmp_path, "one")
-
-
 def test_looking_from_several_places_does_not_make_a_dead_run_live(tmp_path: Path) -> None:
     (tmp_path / "one.lock").touch()
     seen: list[bool] = []

@@ -7,11 +7,9 @@ Source: RFC 5280 (BasicConstraints, KeyUsage, SubjectAltName, ExtendedKeyUsage).
 
 import contextlib
 import datetime
-import fcntl
 import ipaddress
-import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
+from vmkiln.files import locks
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397  # what clients accept at most
@@ -51,22 +50,12 @@ def ensure_tls(directory: Path, names: Sequence[str], *, now: datetime.datetime)
     make_folder(directory)
     files = TlsFiles(directory / "ca.pem", directory / "server.pem", directory / "server-key.pem")
     authority_key = directory / "ca-key.pem"
-    with _locked(directory):
+    with locks.exclusive(directory / "lock"):
         if not (files.authority.exists() and authority_key.exists()):
             _make_authority(files.authority, authority_key, now)
         if not _is_good(files, names, now):
             _make_certificate(files, authority_key, names, now)
     return files
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _key_text(key: ec.EllipticCurvePrivateKey) -> bytes:

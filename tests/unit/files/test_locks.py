@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from at_once import at_once
 
-from vmkiln.waiting.locks import alone
+from vmkiln.files import locks
+from vmkiln.files.locks import alone
 
 
 def must_not_wait() -> None:
@@ -59,3 +60,38 @@ def enter(directory: Path) -> int:
 
 def test_processes_are_kept_apart(tmp_path: Path) -> None:
     assert [len(set(found)) for found in at_once(enter, [(tmp_path,)] * 3)] == [8] * 3
+
+
+def test_a_lock_is_seen_while_it_is_held_and_not_after(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    assert not locks.is_held(file)
+    with locks.exclusive(file):
+        assert locks.is_held(file)
+    assert not locks.is_held(file)
+    assert file.exists(), "it stays for the next one"
+
+
+def test_those_who_share_a_lock_keep_out_who_wants_it_alone(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with locks.opened(file) as one, locks.opened(file) as other, locks.opened(file) as third:
+        assert locks.try_to_take(one, shared=True)
+        assert locks.try_to_take(other, shared=True)
+        assert not locks.try_to_take(third)
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_locked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lock"
+    take, calls = locks.take, []
+
+    def late(descriptor: int) -> None:
+        if not calls:
+            calls.append(descriptor)
+            file.unlink()
+        take(descriptor)
+
+    monkeypatch.setattr(locks, "take", late)
+    with locks.taken(file) as descriptor:
+        assert locks.is_at(descriptor, file)
+        assert locks.is_held(file)

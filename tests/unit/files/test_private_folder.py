@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.private_folder import (
+from vmkiln.files.private_folder import (
     Opened,
     make_private,
     make_private_before_use,

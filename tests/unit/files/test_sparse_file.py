@@ -1,0 +1,51 @@
+"""Files with holes keep them, and their data is found."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vmkiln.files.sparse_file import copy_into, copy_sparse, data_ranges
+
+MIB = 1024**2
+EXTENTS: list[list[tuple[int, int]]] = [[], [(0, 1)], [(3 * MIB, 4096)], [(0, 4096), (5 * MIB, 3 * MIB)]]
+
+
+def with_holes(path: Path, extents: list[tuple[int, int]]) -> Path:
+    """A file of 9 MiB that holds random bytes at these offsets and lengths."""
+    with path.open("wb") as file:
+        file.truncate(9 * MIB)
+        for position, length in extents:
+            file.seek(position)
+            file.write(os.urandom(length))
+    return path
+
+
+@pytest.mark.parametrize("extents", EXTENTS)
+def test_a_copy_has_the_same_content_and_as_few_blocks(extents: list[tuple[int, int]], tmp_path: Path) -> None:
+    source, target = with_holes(tmp_path / "source", extents), tmp_path / "target"
+    copy_sparse(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_blocks <= source.stat().st_blocks
+
+
+@pytest.mark.parametrize("extents", EXTENTS)
+def test_all_data_lies_in_the_ranges(extents: list[tuple[int, int]], tmp_path: Path) -> None:
+    source = with_holes(tmp_path / "source", extents)
+    content = bytearray(source.read_bytes())
+    with source.open("rb") as opened:
+        for start, end in data_ranges(opened.fileno(), len(content)):
+            assert start < end <= len(content)
+            content[start:end] = bytes(end - start)
+    assert not any(content)
+
+
+def test_a_copy_into_another_file_leaves_alone_what_lies_around_it(tmp_path: Path) -> None:
+    source, target = with_holes(tmp_path / "source", [(4096, 4096)]), tmp_path / "target"
+    target.write_bytes(b"x" * 12 * MIB)
+    with source.open("rb") as reading, target.open("r+b") as writing:
+        copy_into(reading, writing, offset=MIB)
+    content = target.read_bytes()
+    copied = source.read_bytes()[4096:8192]
+    assert content[MIB + 4096 : MIB + 8192] == copied
+    assert set(content[: MIB + 4096] + content[MIB + 8192 :]) == set(b"x")

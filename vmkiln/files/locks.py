@@ -1,0 +1,113 @@
+"""Locks between processes of one machine (flock(2)): the only module that takes them.
+
+A lock lies on an open descriptor, so it ends with its process, however that ends. Names of errors: whatever opening the
+file raises (`OSError`).
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from vmkiln.waiting.off_loop import off_loop
+
+PAUSE_SECONDS = 0.2
+
+
+def take(descriptor: int) -> None:
+    """Lock what is open here, and wait for whoever has it; blocks."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def try_to_take(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock what is open here, alone or (`shared`) beside others who share it; false when it is somebody else's."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, flags: int = os.O_CREAT | os.O_RDWR) -> Iterator[int]:
+    """A file (mode 0600) or folder to lock; what is locked on it is free again when the block is left."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Have the lock of a file, which is made and stays; waits for whoever has it, and blocks."""
+    with opened(path) as descriptor:
+        take(descriptor)
+        yield
+
+
+@contextlib.contextmanager
+def taken(path: Path, *, flags: int = os.O_CREAT | os.O_RDWR) -> Iterator[int]:
+    """Have the lock of the file that has this name, open to write; blocks.
+
+    Others may remove or rename the file between its opening and its locking. What was locked is then another file than
+    the one of that name, so it is opened anew.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(opened(path, flags=flags))
+        take(descriptor)
+        while not is_at(descriptor, path):
+            stack.close()
+            descriptor = stack.enter_context(opened(path, flags=flags))
+            take(descriptor)
+        yield descriptor
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether what is open here is still the file of this name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock of a file; false when there is none."""
+    try:
+        with opened(path, flags=os.O_RDWR) as descriptor:
+            return not try_to_take(descriptor, shared=True)
+    except FileNotFoundError:
+        return False
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """The file in a folder that is the lock of a name, whatever letters that has; pure."""
+    return directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextlib.asynccontextmanager
+async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _nothing) -> AsyncIterator[None]:
+    """Only one at a time, of all processes and tasks, makes or fetches what has this name in a folder; others wait.
+
+    The folder is made. `waiting` is called once when there is another. The wait ends with the holder, whose own
+    commands and downloads all have time limits.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = await off_loop(_opened_in, directory, name, stack)
+        while not try_to_take(descriptor):
+            waiting()
+            waiting = _nothing
+            await asyncio.sleep(PAUSE_SECONDS)
+        yield
+
+
+def _opened_in(directory: Path, name: str, stack: contextlib.ExitStack) -> int:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return stack.enter_context(opened(file_of(directory, name)))
