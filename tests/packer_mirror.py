@@ -70,7 +70,7 @@ def archive_of(program: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("LICENSE.txt", "of the stand-in\n")
-        archive.writestr("packer", program)
+        archive.writestr("packer", program, compresslevel=1)
     return file.getvalue()
 
 
