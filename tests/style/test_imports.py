@@ -27,7 +27,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"settings"},
     {"lifetime"},
     {"durable_file"},
-    {"files"},
+    {"fetching", "files"},
     {"waiting"},
     {"azure_names", "harmless_text", "run_state", "secret_mask"},
     {"errors", "__version__"},

@@ -9,7 +9,7 @@ import contextlib
 import email.utils
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,20 +19,14 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from vmkiln.errors import DownloadFailed
+from vmkiln.fetching import CHUNK_BYTES, Fetched, Patience, connected, fetched
 from vmkiln.platform_images.catalogue import DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum, published_checksum, verified_text
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-ATTEMPTS = 5
-FIRST_PAUSE_SECONDS = 1.0
-CONNECT_SECONDS = 20.0
-SILENCE_SECONDS = 60.0
-MOST_REDIRECTS = 5
-CHUNK_BYTES = 1024 * 1024
 MOST_SMALL_BYTES = 4 * 1024 * 1024
 MOST_IMAGE_BYTES = 64 * 1024**3
 PROGRESS_BYTES = 32 * 1024 * 1024
-TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[str], None]
 
@@ -44,26 +38,6 @@ class FetchedImage:
     file: Path
     checksum: PublishedChecksum
     published: datetime | None
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often to try, and how long to wait before the second time (twice as long each further time)."""
-
-    attempts: int = ATTEMPTS
-    first_pause_seconds: float = FIRST_PAUSE_SECONDS
-
-
-@contextlib.asynccontextmanager
-async def connected() -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client with limits. It takes proxies from the environment and trusts the system's certificates."""
-    async with await off_loop(_client) as client:
-        yield client
-
-
-def _client() -> httpx.AsyncClient:
-    limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    return httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits)
 
 
 async def fetch_image(
@@ -145,41 +119,32 @@ class _Download:
 
     async def small_file(self, url: str) -> tuple[bytes, datetime | None]:
         """A file of at most 4 MiB, and when it was published."""
-        async for attempt in self._attempts(url):
-            async with attempt, self._client.stream("GET", url) as response:
-                _check_answer(url, response)
-                content = b""
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > MOST_SMALL_BYTES:
-                        raise DownloadFailed(f"{url} is larger than {MOST_SMALL_BYTES} bytes, so no checksum file")
-                return content, last_modified(response.headers)
-        raise AssertionError("the loop returns or raises")
+        return await self._tried(url, lambda: self._small(url))
 
     async def whole_file(self, url: str, part: Path) -> None:
         """All of a file, going on from what `part` has of the same one."""
-        async for attempt in self._attempts(url):
-            async with attempt:
-                await self._go_on(url, part)
-                return
+        await self._tried(url, lambda: self._go_on(url, part))
 
-    async def _attempts(self, url: str) -> "AsyncIterator[contextlib.AbstractAsyncContextManager[None]]":
-        pause = self._patience.first_pause_seconds
-        for number in range(1, self._patience.attempts + 1):
-            yield self._told(url, number)
-            await asyncio.sleep(pause)
-            pause *= 2
+    async def _tried(self, url: str, fetch: Callable[[], Awaitable[Fetched]]) -> Fetched:
+        most = self._patience.attempts
+        return await fetched(
+            fetch,
+            self._patience,
+            failed=lambda reason: DownloadFailed(f"fetching {url} {reason}"),
+            again=lambda cause, number: self._progress(
+                f"fetching {url}: {cause}; trying again (attempt {number} of {most})"
+            ),
+        )
 
-    @contextlib.asynccontextmanager
-    async def _told(self, url: str, number: int) -> AsyncIterator[None]:
-        try:
-            yield
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            cause, is_final = _cause(error)
-            if is_final or number == self._patience.attempts:
-                tries = f" after {number} attempts" if number > 1 else ""
-                raise DownloadFailed(f"fetching {url} failed{tries}: {cause}") from error
-            self._progress(f"fetching {url}: {cause}; trying again (attempt {number} of {self._patience.attempts})")
+    async def _small(self, url: str) -> tuple[bytes, datetime | None]:
+        async with self._client.stream("GET", url) as response:
+            _check_answer(url, response)
+            content = b""
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MOST_SMALL_BYTES:
+                    raise DownloadFailed(f"{url} is larger than {MOST_SMALL_BYTES} bytes, so no checksum file")
+            return content, last_modified(response.headers)
 
     async def _go_on(self, url: str, part: Path) -> None:
         marker = part.with_name(part.name + ".validator")
@@ -225,17 +190,3 @@ def _remember(marker: Path, headers: httpx.Headers) -> None:
         marker.write_text(validator)
     else:
         marker.unlink(missing_ok=True)
-
-
-def _cause(error: Exception) -> tuple[str, bool]:
-    """Why a fetch failed, and whether it is of no use to try again."""
-    match error:
-        case httpx.HTTPStatusError():
-            status = error.response.status_code
-            return f"the server answered {status} {error.response.reason_phrase}", status not in TEMPORARY_STATUS
-        case httpx.TooManyRedirects():
-            return f"more than {MOST_REDIRECTS} redirects", True
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
-            return f"not a usable address ({error})", True
-        case _:
-            return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, False

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe
+from vmkiln.fetching import Patience
 from vmkiln.files.locks import alone
 from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
@@ -26,7 +27,7 @@ from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.catalogue import CatalogueEntry, DebianEntry, DownloadEntry, read_catalogue
 from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recipe_digest
 from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
-from vmkiln.platform_images.image_download import FetchedImage, Patience, fetch_image
+from vmkiln.platform_images.image_download import FetchedImage, fetch_image
 from vmkiln.settings import Settings
 from vmkiln.waiting.off_loop import off_loop
 

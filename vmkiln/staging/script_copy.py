@@ -16,17 +16,13 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from vmkiln.errors import DownloadFailed
+from vmkiln.fetching import ATTEMPTS, CHUNK_BYTES, Patience, connected, fetched
 from vmkiln.files.private_folder import private_file
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.5
-CONNECT_SECONDS = 20.0
-MOST_REDIRECTS = 5
 MOST_BYTES = 4 * 1024**3
-CHUNK_BYTES = 1024 * 1024
-TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ async def copy_scripts(
     if not scripts:
         return ()
     files = await off_loop(_files_for, scripts, account)
-    async with await off_loop(_client) as client:
+    async with connected() as client:
         copies = [_copy(script, file, client, local_files, notice) for script, file in zip(scripts, files, strict=True)]
         results = await asyncio.gather(*copies, return_exceptions=True)
     failures = [result for result in results if isinstance(result, DownloadFailed)]
@@ -86,12 +82,6 @@ async def copy_scripts(
 
 def _files_for(scripts: Sequence[Script], account: StorageAccount) -> list[Path]:
     return [account.blob(f"{SCRIPTS}/{_blob_name(index, script.uri)}") for index, script in enumerate(scripts)]
-
-
-def _client() -> httpx.AsyncClient:
-    """A client with limits; it reads every certificate of the machine, which takes a while."""
-    limits = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
-    return httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits)
 
 
 def _blob_name(index: int, uri: str) -> str:
@@ -131,46 +121,28 @@ def _shown(uri: str) -> str:
 async def _download(
     script: Script, file: Path, client: httpx.AsyncClient, notice: Callable[[str], None]
 ) -> tuple[str, int]:
-    pause = FIRST_PAUSE_SECONDS
     shown = _shown(script.uri)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await _fetch(script.uri, file, client)
-        except httpx.HTTPStatusError as error:
-            cause = f"the server answered {error.response.status_code} {error.response.reason_phrase}"
-            is_final = error.response.status_code not in TEMPORARY_STATUS
-        except httpx.TooManyRedirects:
-            cause, is_final = f"more than {MOST_REDIRECTS} redirects", True
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            cause, is_final = f"not a usable address ({error})", True
-        except httpx.HTTPError as error:
-            cause, is_final = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, False
-        except _TooLargeError:
-            cause, is_final = f"larger than {MOST_BYTES} bytes", True
-        if is_final or attempt == ATTEMPTS:
-            tries = f" after {attempt} attempts" if attempt > 1 else ""
-            raise _failed(script, f"downloading {shown} failed{tries}: {cause}")
-        notice(f"Downloading external file ({shown}) [attempt {attempt} of {ATTEMPTS}] failed: {cause}")
-        await asyncio.sleep(pause)
-        pause *= 2
-    raise AssertionError("the loop returns or raises")
+    return await fetched(
+        lambda: _fetch(script, file, client),
+        Patience(first_pause_seconds=FIRST_PAUSE_SECONDS),
+        failed=lambda reason: _failed(script, f"downloading {shown} {reason}"),
+        again=lambda cause, number: notice(
+            f"Downloading external file ({shown}) [attempt {number} of {ATTEMPTS}] failed: {cause}"
+        ),
+    )
 
 
-class _TooLargeError(Exception):
-    pass
-
-
-async def _fetch(uri: str, file: Path, client: httpx.AsyncClient) -> tuple[str, int]:
+async def _fetch(script: Script, file: Path, client: httpx.AsyncClient) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     temporary = file.with_name(f".{file.name}.part")
     try:
-        async with client.stream("GET", uri) as response:
+        async with client.stream("GET", script.uri) as response:
             response.raise_for_status()
             async with off_loop_with(lambda: private_file(temporary, "wb")) as target:
                 async for chunk in response.aiter_bytes(CHUNK_BYTES):
                     size += len(chunk)
                     if size > MOST_BYTES:
-                        raise _TooLargeError
+                        raise _failed(script, f"{_shown(script.uri)} is larger than {MOST_BYTES} bytes")
                     await off_loop(target.write, chunk)
                     await off_loop(digest.update, chunk)
         await off_loop(temporary.rename, file)

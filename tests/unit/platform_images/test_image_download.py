@@ -12,9 +12,10 @@ import pytest
 from image_server import ImageServer, serving
 
 from vmkiln.errors import DownloadFailed, HostUnfit
+from vmkiln.fetching import Patience
 from vmkiln.platform_images import image_download
 from vmkiln.platform_images.catalogue import DownloadEntry
-from vmkiln.platform_images.image_download import FetchedImage, Patience, fetch_image, last_modified, resumes_at
+from vmkiln.platform_images.image_download import FetchedImage, fetch_image, last_modified, resumes_at
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -12,12 +12,13 @@ import pytest
 from image_server import ImageServer, serving
 
 from vmkiln.errors import CommandFailed, DownloadFailed, ImageNotFound, ImageUnsafe
+from vmkiln.fetching import Patience
 from vmkiln.platform_images import platform_image
 from vmkiln.platform_images.catalogue import DebianEntry, DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum
 from vmkiln.platform_images.debian_recipe import DebianRecipe
 from vmkiln.platform_images.image_cache import SourceImage, kernels
-from vmkiln.platform_images.image_download import FetchedImage, Patience
+from vmkiln.platform_images.image_download import FetchedImage
 from vmkiln.platform_images.platform_image import (
     Action,
     PlatformImageReference,
