@@ -243,10 +243,9 @@ class Hosting:
         """Give waiting runs their hosts; returns how many are this one's."""
         here = self.room_here()
         self._describe(here[self._boot])
-        queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here)
+        only = frozenset(self._asked) if self._identity.is_embedded else None
+        queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here, only=only)
         places = [place for place in queue if not place.reason]
-        if self._identity.is_embedded:
-            places = [place for place in places if place.run_id in self._asked and place.boot == self._boot]
         if not places:
             return 0
         runs = self._store.runs.by_id([place.run_id for place in places])

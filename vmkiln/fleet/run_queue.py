@@ -1,7 +1,7 @@
 """The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
@@ -96,15 +96,21 @@ def _hosts(
 
 
 def queue_of(
-    settings: Settings, store: Store, *, per_subscription: int | None = None, here: Mapping[str, Room] = NOWHERE
+    settings: Settings,
+    store: Store,
+    *,
+    per_subscription: int | None = None,
+    here: Mapping[str, Room] = NOWHERE,
+    only: Collection[str] | None = None,
 ) -> list[Place]:
     """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
 
-    `here` is as in `hosts_now`.
+    `here` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
     """
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
-        for item in store.queue.waiting(per_subscription=per_subscription)
+        for item in store.queue.waiting(per_subscription=per_subscription if only is None else None)
+        if only is None or item.run_id in only
     ]
     if not waiting:
         return []

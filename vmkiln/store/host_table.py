@@ -18,7 +18,7 @@ from vmkiln.errors import InputError
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.engine import database_time, reading
-from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, attempt_of
+from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
 DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
@@ -224,7 +224,7 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
             "ended": now,
         }
     elif found.template_id and attempt <= most_attempts:
-        values |= {"state": RunState.QUEUED, "facts": {**found.facts, "attempt": attempt}}
+        values |= {"state": RunState.QUEUED, "facts": {**found.facts, "attempt": attempt}, **asked_for_at(found.facts)}
     else:
         values |= {"state": RunState.FAILED, "message": LOST, "error_code": "RunLost", "ended": now}
     connection.execute(runs.update().where(same).values(**values))

@@ -33,6 +33,12 @@ def attempt_of(facts: Mapping[str, Any] | None) -> int:
     return int((facts or {}).get("attempt", 1))
 
 
+def asked_for_at(facts: Mapping[str, Any] | None) -> dict[str, datetime]:
+    """The start of a run that waits again: when it was asked for, so that it waits in front; nothing if not known."""
+    queued = (facts or {}).get("queued")
+    return {"started": datetime.fromisoformat(queued)} if queued else {}
+
+
 @dataclass(frozen=True)
 class RunRow:
     """A run as stored; `facts` has what was decided for it (exact source version, isolation level, peak memory).

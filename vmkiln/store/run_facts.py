@@ -22,12 +22,13 @@ class RunFacts(PeakFacts, total=False):
 
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it
     began with, `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of
-    the firewall.
+    the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again.
     """
 
     attempt: int
     reason: str
     correlation_id: str
+    queued: str
     host_id: str
     need: NeedFact
     isolation_level: str

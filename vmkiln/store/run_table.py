@@ -15,7 +15,7 @@ from vmkiln.run_state import TERMINAL_STATES, RunState
 from vmkiln.store.engine import Connections
 from vmkiln.store.host_table import end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
-from vmkiln.store.rows import PhaseRow, RunRow, attempt_of
+from vmkiln.store.rows import PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import phases, reservations, runs
 
@@ -70,14 +70,15 @@ class RunTable:
         """Record that a run starts: one that was queued, or a new one; false when it was cancelled while it waited."""
         with self._connections.begin() as connection:
             same = runs.c.run_id == row.run_id
-            known = connection.execute(sa.select(runs.c.state, runs.c.facts).where(same)).first()
+            known = connection.execute(sa.select(runs.c.state, runs.c.facts, runs.c.started).where(same)).first()
             if known is None:
                 connection.execute(runs.insert().values(**vars(row)))
                 return True
             if known.state != RunState.QUEUED:
                 return False
-            values = {name: value for name, value in vars(row).items() if name not in {"run_id", "template_id"}}
-            values["facts"] = {**known.facts, **row.facts}
+            kept = {"run_id", "template_id"} | ({"staging_group"} if not row.staging_group else set())
+            values = {name: value for name, value in vars(row).items() if name not in kept}
+            values["facts"] = {"queued": aware(known.started).isoformat(), **known.facts, **row.facts}
             connection.execute(runs.update().where(same).values(**values))
             return True
 
@@ -123,7 +124,8 @@ class RunTable:
             attempt = 1 + attempt_of(facts)
             if facts is None or attempt > most_attempts:
                 return False
-            values = {"state": RunState.QUEUED, "sub_state": "", "facts": {**facts, "attempt": attempt}}
+            values: dict[str, Any] = {"state": RunState.QUEUED, "sub_state": "", "facts": {**facts, "attempt": attempt}}
+            values |= asked_for_at(facts)
             connection.execute(runs.update().where(same).values(**values))
             self._end_phase(connection, run_id)
             return True

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -409,3 +409,24 @@ def test_a_run_is_no_operation_that_is_open(place: Place) -> None:
         store.operations.begin("run", run_id="11111111-0000", **common)
         assert store.operations.open_ones() == [opened_one]
         assert store.operations.open_ones("/T") == [opened_one]
+
+
+@pytest.mark.parametrize("how", ["its host died", "its service stopped"])
+def test_a_run_that_waits_again_waits_where_it_was_and_keeps_its_group(place: Place, how: str) -> None:
+    """Its start used to be written over when it began, so that whoever came meanwhile was before it."""
+    first = replace(a_run("first"), state="Queued", staging_group="IT_a", template_id="/subscriptions/s/t1")
+    second = replace(first, run_id="second", template_id="/subscriptions/s/t2", started=NOW + timedelta(seconds=5))
+    with opened(place) as store:
+        assert store.runs.queue(first)
+        assert store.runs.queue(second)
+        begun = replace(first, state="Running", staging_group="", facts={}, started=NOW + timedelta(seconds=60))
+        assert store.runs.start(begun)
+        going_on = store.runs.find("first")
+        assert going_on.staging_group == "IT_a"
+        assert going_on.started == begun.started
+        if how == "its host died":
+            assert store.runs.end_lost(going_on, most_attempts=9) == "Queued"
+        else:
+            assert store.runs.requeue("first", most_attempts=9)
+        assert [waiting.run_id for waiting in store.queue.waiting()] == ["first", "second"]
+        assert store.runs.find("first").started == NOW
