@@ -7,6 +7,8 @@ They are looked up in the code, so that a new one is tried too: rounds by `for_e
 import ast
 import asyncio
 import contextlib
+import functools
+import importlib
 import logging
 import socket
 import subprocess
@@ -23,8 +25,8 @@ from in_process import BASE, GROUP, SUBSCRIPTION, TEMPLATE, TestAccess, a_templa
 from stub_build import stub_build
 
 from vmkiln import serving
-from vmkiln.blobs import blob_server, blob_storage
-from vmkiln.fleet import hosting, image_builder
+from vmkiln.blobs import blob_server
+from vmkiln.fleet import hosting
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.lifetime.notify_socket import NotifySocket
 from vmkiln.lifetime.owned_tasks import OwnedTasks
@@ -69,7 +71,8 @@ host_to_end(serve._serve(Settings(Path(sys.argv[1])), Address("127.0.0.1", 0), N
 """
 
 
-def calls() -> list[tuple[str, ast.Call]]:
+@functools.cache
+def calls_by_file() -> list[tuple[Path, str, ast.Call]]:
     """Every call of a method in the product, but for those of the mechanism itself, with the method's name."""
     found = []
     for file in sorted(ROOT.rglob("*.py")):
@@ -77,8 +80,23 @@ def calls() -> list[tuple[str, ast.Call]]:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                found.append((node.func.attr, node))
+                found.append((file, node.func.attr, node))
     return found
+
+
+def calls() -> list[tuple[str, ast.Call]]:
+    return [(name, call) for _file, name, call in calls_by_file()]
+
+
+def periods_in_the_code() -> set[tuple[Path, str]]:
+    """The constants that say how often rounds are gone, each with its file."""
+    return {
+        (file, keyword.value.id)
+        for file, name, call in calls_by_file()
+        if name in {*ROUND_CALLS, "own"}
+        for keyword in call.keywords
+        if keyword.arg == "seconds" and isinstance(keyword.value, ast.Name) and keyword.value.id.isupper()
+    }
 
 
 def literal(node: ast.expr) -> str:
@@ -139,15 +157,11 @@ class Everything:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds that would take a minute take a moment."""
-    monkeypatch.setattr(hosting, "TICK_SECONDS", 0.1)
+    for file, name in periods_in_the_code():
+        module = importlib.import_module(".".join(file.relative_to(ROOT.parent).with_suffix("").parts))
+        monkeypatch.setattr(module, name, 0.1)
     monkeypatch.setattr(hosting, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(hosting, "JANITOR_SECONDS", 0.1)
-    monkeypatch.setattr(hosting, "READY_SECONDS", 0.1)
-    monkeypatch.setattr(image_builder, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(serving, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(blob_server, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(blob_storage, "LOGS_SECONDS", 0.1)
-    monkeypatch.setattr(shared_storage, "LOGS_SECONDS", 0.1)
     monkeypatch.setattr(shared_storage, "LOOK_SECONDS", 0.1)
 
 
