@@ -1,6 +1,7 @@
 """The service as a whole: one for each state directory, ended without waiting for what can be asked for again."""
 
 import asyncio
+import json
 import os
 import ssl
 import subprocess
@@ -87,6 +88,40 @@ def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Pa
     assert str(home) in said
     assert not (tmp_path / "other").exists()
     assert not (home / "service/tls").exists()
+
+
+def test_a_quiet_service_tells_who_did_what_and_requests_when_asked(tmp_path: Path) -> None:
+    own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1"], now=utc_now())
+    command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "state")]
+    command += ["--tls-cert", str(own.certificate), "--tls-key", str(own.key), "--log-format", "json", "--access-log"]
+    environment = {**os.environ, "VMKILN_LOG_LEVEL": "warning"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = []
+            while not (said and said[-1].startswith("serving ")):
+                said.append(next(process.stderr))
+            url = said[-1].split()[1]
+            trusted = ssl.create_default_context(cafile=str(own.authority))
+            with httpx.Client(verify=trusted, base_url=url) as client:
+                group = "/subscriptions/s/resourceGroups/rg1"
+                assert client.delete(f"{group}?api-version=2024-11-01&sig=secret").status_code == 401
+        finally:
+            process.terminate()
+            said += process.stderr.readlines()
+            process.wait(30)
+    assert "secret" not in "".join(said)
+    lines = [json.loads(line) for line in said if line.startswith("{")]
+    acts = [line for line in lines if line["logger"] == "vmkiln.audit"]
+    assert [(act["operation"].rpartition(".")[2], act["caller_kind"], act["status"]) for act in acts] == [
+        ("Directory/servicePrincipals/write", "service", "Succeeded"),
+        ("Authorization/roleAssignments/write", "service", "Succeeded"),
+        ("Resources/subscriptions/resourceGroups/delete", "nobody", "Failed"),
+    ]
+    (request,) = [line for line in lines if line["logger"] == "vmkiln.requests"]
+    assert (request["method"], request["path"], request["status"]) == ("DELETE", group, 401)
+    assert request["request_id"] == acts[-1]["request_id"]
+    assert acts[-1]["source"] == "127.0.0.1"
 
 
 def test_the_endpoint_is_remembered_for_this_machines_commands(tmp_path: Path) -> None:
