@@ -27,7 +27,7 @@ from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
 from vmkiln.run.run_context import BuildHost, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent
-from vmkiln.run_state import Phase
+from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
@@ -300,3 +300,29 @@ def test_an_attempt_that_lost_its_run_does_not_end_it(flow: Flow, monkeypatch: p
     with pytest.raises(RunTakenOver):
         flow.run()
     assert flow.state()[0] == "Running"
+
+
+def test_what_is_recorded_of_a_run_is_told(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else ended it while it came to its end here; it was told as Succeeded all the same."""
+    store = flow.host.store
+
+    async def ended_elsewhere(*_: Any) -> list[RunOutputRow]:
+        store.runs.move(RUN_ID, expected=["Running"], state=RunState.FAILED, message="lost", code="RunLost")
+        return []
+
+    monkeypatch.setattr(distributing, "distribute", ended_elsewhere)
+    summary = flow.run()
+    ended = flow.told[-1]
+    assert isinstance(ended, RunEnded)
+    assert (summary["state"], ended.state, ended.message) == ("Failed", RunState.FAILED, "lost")
+
+
+def test_a_run_that_waits_again_is_not_told_as_ended(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def taken(*_: Any) -> list[RunOutputRow]:
+        flow.host.store.runs.move(RUN_ID, expected=["Running"], state=RunState.QUEUED)
+        return []
+
+    monkeypatch.setattr(distributing, "distribute", taken)
+    with pytest.raises(RunTakenOver, match="Queued again"):
+        flow.run()
+    assert not any(isinstance(event, RunEnded) for event in flow.told)
