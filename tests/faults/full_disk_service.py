@@ -15,11 +15,11 @@ from kept_state import a_run
 from stub_build import stub_host
 
 from vmkiln.errors import StorageFailed
-from vmkiln.fleet import image_builder, run_queue
+from vmkiln.fleet import image_builder
 from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.host import reserve_file
 from vmkiln.preparation import opened_store
-from vmkiln.run import workflow
+from vmkiln.run import room, workflow
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import BuildHost, RunRequest, Tell
 from vmkiln.run_state import Phase
@@ -142,7 +142,7 @@ def work(settings: Settings, store: Store) -> None:
 
 if __name__ == "__main__":
     image_builder.LOOK_SECONDS = 0.2
-    run_queue.RUN_DISK_MIB = 10
+    room.RUN_DISK_MIB = 10
     here = Settings(Path(sys.argv[1]))
     with opened_store(here, lambda _text: None) as opened:
         reserve_file.kept(here.home, plenty_bytes=0)
