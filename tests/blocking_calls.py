@@ -58,7 +58,7 @@ SOMETIMES: dict[str, Callable[..., bool]] = {
     "fcntl.flock": lambda _file, operation: not operation & fcntl.LOCK_NB,
     "socket.connect": lambda connection, _address: connection.gettimeout() != 0,
 }
-# kept in memory by the kernel, or read once when a module or a page is loaded
+# kept in memory by the kernel, or read once when a module or a page is loaded; so is a module's text for a traceback
 NOT_ON_DISK = ("/proc/", "/sys/", "/dev/", "/usr/share/zoneinfo/", PRODUCT, *sysconfig.get_paths().values())
 IS_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -134,7 +134,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event in FILES:
         path = arguments[FILES[event]]
         text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-        if text and not text.startswith(NOT_ON_DISK):
+        if text and not text.startswith(NOT_ON_DISK) and not text.endswith(".py"):
             _blocks(event, text.rsplit("/", 1)[-1])
     elif event in ALWAYS or (event in SOMETIMES and SOMETIMES[event](*arguments)):
         _blocks(event)

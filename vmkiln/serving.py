@@ -48,6 +48,7 @@ from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
 from vmkiln.store.operation_table import RENEW_SECONDS
 from vmkiln.tracing import Export
+from vmkiln.waiting.off_loop import off_loop
 
 COMMANDS_SECONDS = 30.0  # commands that answer in their own process are waited for
 LOOK_SECONDS = 0.1
@@ -158,7 +159,7 @@ async def running(
     )
     async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:
-            builder.take_up()
+            await off_loop(builder.take_up)
             await asyncio.to_thread(_end_interrupted, store)
         async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
             tasks.own("image builder", builder.serve())
@@ -198,7 +199,7 @@ async def _flushed(audit: AuditLog) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _session(settings: Settings, store: Store, *, is_alone: bool) -> AsyncIterator[None]:
     """Others know while the block lasts that what is begun here goes on."""
-    await asyncio.to_thread(store.sessions.begin, host_id=host_id(settings), is_alone=is_alone)
+    await off_loop(lambda: store.sessions.begin(host_id=host_id(settings), is_alone=is_alone))
     try:
         yield
     finally:
@@ -208,7 +209,7 @@ async def _session(settings: Settings, store: Store, *, is_alone: bool) -> Async
 
 async def _look_after_sessions(settings: Settings, store: Store, *, is_embedded: bool) -> None:
     """Tell that this session goes on, and end what the sessions began that do not any more."""
-    await asyncio.to_thread(store.sessions.renew, host_id=host_id(settings))
+    await off_loop(lambda: store.sessions.renew(host_id=host_id(settings)))
     if not is_embedded:
         await asyncio.to_thread(_end_interrupted, store)
 

@@ -1,5 +1,5 @@
 """Fixtures of the tests of the API."""
 
-from service_fixtures import access, living, service
+from service_fixtures import access, living, no_loop_waits, service
 
-__all__ = ["access", "living", "service"]
+__all__ = ["access", "living", "no_loop_waits", "service"]

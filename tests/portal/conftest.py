@@ -3,11 +3,11 @@
 import pytest
 from in_process import Service
 from page_visitor import Visitor
-from service_fixtures import access, living
+from service_fixtures import access, living, no_loop_waits
 
 from vmkiln.portal.application import with_portal
 
-__all__ = ["access", "living"]
+__all__ = ["access", "living", "no_loop_waits"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,16 +128,16 @@ async def supervise(
 ) -> None:
     """Keep the blob server up until cancelled; each of its lives is a round, and each end of one a failure.
 
-    `on_change` gets its URL each time it is ready, and '' each time it has ended.
+    `on_change` gets its URL each time it is ready, and '' each time it has ended; it is called beside the loop.
     """
     await off_loop(place.data.mkdir, parents=True, exist_ok=True, mode=0o700)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
     with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:
 
-        def on_ready(url: str) -> None:
+        async def on_ready(url: str) -> None:
             lives.goes_well()
-            on_change(url)
+            await off_loop(on_change, url)
 
         while True:
             began = loop.time()
@@ -146,13 +146,13 @@ async def supervise(
                 try:
                     reason = await _live_once(azurite, place, on_ready)
                 finally:
-                    on_change("")
+                    await off_loop(on_change, "")
                 raise VmkilnError(f"the blob server ended and is started again in {pause:g} s: {reason}")
             await asyncio.sleep(pause)
             pause = next_pause(pause, lived_seconds=loop.time() - began)
 
 
-async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None]) -> str:
+async def _live_once(azurite: Azurite, place: BlobPlace, on_ready: Callable[[str], Awaitable[None]]) -> str:
     """One life of the blob server; returns why it ended."""
     port = await off_loop(lambda: free_port(last_port(place)))
     async with command.start(
@@ -174,7 +174,7 @@ async def _live_once(azurite: Azurite, place: BlobPlace, on_change: Callable[[st
                 return f"it did not listen within {START_SECONDS:g} s"
             if is_up:
                 await off_loop(write_whole, place.port, f"{port}\n".encode())
-                on_change(f"http://{LOOPBACK}:{port}")
+                await on_ready(f"http://{LOOPBACK}:{port}")
                 await _tail(process.stdout)
             status = await process.wait()
             return f"exit status {status}: {(await errors).strip()[-500:]}"

@@ -28,6 +28,7 @@ from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount, account_name
 from vmkiln.store.database import Store, utc_now
+from vmkiln.waiting.off_loop import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +70,15 @@ class BlobStorage:
 
     async def serve(self) -> None:
         """Serve and send until cancelled; without a blob server there is nothing to do meanwhile."""
-        write_endpoint(self.settings.blob_endpoint, None)
+        await off_loop(write_endpoint, self.settings.blob_endpoint, None)
         if self.external is not None:
-            self._changed(BlobEndpoint(BlobService.EXTERNAL, str(self.external.url).rstrip("/")))
+            await off_loop(self._changed, BlobEndpoint(BlobService.EXTERNAL, str(self.external.url).rstrip("/")))
             await self._together()
         elif self.azurite is None:
             logger.info("Azurite is not installed, so logs are read over the service only (`vmkiln storage install`)")
             await owned_tasks.for_ever()
         else:
-            self.keys.ensure([])
+            await off_loop(self.keys.ensure, [])
             await self._together(self.azurite)
 
     @property
@@ -98,7 +99,7 @@ class BlobStorage:
                 await owned_tasks.for_ever()
         finally:
             self._stop.set()
-            self._changed(None)
+            await off_loop(self._changed, None)
 
     def _server_changed(self, url: str) -> None:
         self._changed(BlobEndpoint(BlobService.AZURITE, url) if url else None)

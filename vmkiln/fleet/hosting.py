@@ -34,6 +34,7 @@ from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 FRONT = 50  # more waiting runs of a subscription than are given a place in one look
 TICK_SECONDS = 1.0
@@ -74,7 +75,6 @@ class Hosting:
         self._store = store
         self._work = work
         self._identity = identity
-        self._host_id = host_id(settings)
         self._boot = str(uuid.uuid4())
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,7 +130,7 @@ class Hosting:
             stack.push_async_callback(self._engine.aclose)
             if self._identity.takes_runs:
                 await asyncio.to_thread(self._register)
-                stack.enter_context(self._lease().kept())
+                await stack.enter_async_context(off_loop_with(self._lease().kept))
                 stack.push_async_callback(self._leave)
             self.is_at_work.set()
             stack.push_async_callback(self._all_settled)
@@ -163,7 +163,7 @@ class Hosting:
         identity = self._identity
         row = HostRow(
             boot=self._boot,
-            host_id=self._host_id,
+            host_id=host_id(self._settings),
             name=identity.name,
             architecture=identity.architecture,
             isolation_level="",
@@ -211,7 +211,7 @@ class Hosting:
         if time.monotonic() - self._seen.looked < LOOK_SECONDS:
             return
         self._seen.looked = time.monotonic()
-        reserve_file.thrown_off_when_low(self._settings.home)
+        await off_loop(self._make_room)
         if await asyncio.to_thread(self._place):
             self._woken()
 

@@ -112,6 +112,7 @@ class ImageBuilder:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._needs_room = False
         self._began = utc_now()
         self._counted: dict[str, datetime] = {}
         self._counting = threading.Lock()
@@ -208,6 +209,9 @@ class ImageBuilder:
             await self._host.is_at_work.wait()
 
     async def _take(self) -> None:
+        if self._needs_room:
+            self._needs_room = False
+            await off_loop(self._make_room)
         for operation in await asyncio.to_thread(self._open_operations):
             if operation.kind == PROVISION:
                 self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
@@ -240,14 +244,14 @@ class ImageBuilder:
         # the next look takes it up again; at once it would only fail again
         self.rounds.count(name.partition(":")[0])
         if isinstance(error, StorageFailed):
-            is_thrown_off = self._make_room()
-            log.error("%s; it is tried again%s", error, " now that there is some room" if is_thrown_off else "")
+            self._needs_room = True
+            log.error("%s; it is tried again", error)
         else:
             log.error("%s failed, which is tried again", name, exc_info=error)
 
-    def _make_room(self) -> bool:
+    def _make_room(self) -> None:
         """Make what room there is: what could not be recorded is taken up again."""
-        return reserve_file.thrown_off_when_low(self._settings.home)
+        reserve_file.thrown_off_when_low(self._settings.home)
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)

@@ -17,6 +17,7 @@ from typing import Any
 
 from vmkiln.errors import VmkilnError
 from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ class Rounds:
     ) -> None:
         """Do this every so many seconds, until cancelled; `wake` ends a pause early, unless the last try failed.
 
-        `is_late_first` begins with a pause; `on_failure` is called after each failure, and must not raise.
+        `is_late_first` begins with a pause; `on_failure` is called after each failure, beside the loop, and must not
+        raise.
         """
         with self.going_on(name, seconds=seconds, is_needed=is_needed) as round_:
             if is_late_first:
@@ -214,7 +216,7 @@ class Rounds:
                     round_.begins()
                     await work()
                 if round_.is_failing:
-                    on_failure()
+                    await off_loop(on_failure)
                 await _pause(seconds, None if round_.is_failing else wake)
 
     async def until_good(

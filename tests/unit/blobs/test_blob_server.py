@@ -70,13 +70,13 @@ async def test_it_is_started_again_when_it_ends(tmp_path: Path, monkeypatch: pyt
     script = 'echo x >> "$HOME/starts"; echo "Azurite Blob service successfully listens on it"; exit 3'
     azurite = Azurite(program(tmp_path / "node", script), tmp_path / "main.js")
     place = BlobPlace(tmp_path / "blobs")
-    said: list[str] = []
+    said, loop = list[str](), asyncio.get_running_loop()
     three = asyncio.Event()
 
     def on_change(url: str) -> None:
         said.append(url)
         if sum(map(bool, said)) == 3:
-            three.set()
+            loop.call_soon_threadsafe(three.set)
 
     task = asyncio.create_task(supervise(azurite, place, on_change))
     await asyncio.wait_for(three.wait(), 20)
@@ -94,13 +94,13 @@ async def test_one_that_never_listens_is_not_said_to_be_up(tmp_path: Path, monke
     monkeypatch.setattr(blob_server, "LONGEST_PAUSE_SECONDS", 0.01)
     azurite = Azurite(program(tmp_path / "node", 'echo x >> "$HOME/starts"; exit 78'), tmp_path / "main.js")
     place = BlobPlace(tmp_path / "blobs")
-    said: list[str] = []
+    said, loop = list[str](), asyncio.get_running_loop()
     twice = asyncio.Event()
 
     def on_change(url: str) -> None:
         said.append(url)
         if len(said) == 2:
-            twice.set()
+            loop.call_soon_threadsafe(twice.set)
 
     task = asyncio.create_task(supervise(azurite, place, on_change))
     await asyncio.wait_for(twice.wait(), 20)

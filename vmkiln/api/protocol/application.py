@@ -42,9 +42,9 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
             return
         except TimeoutError:
             too_slow = ArmError(408, "RequestTimeout", f"the body did not arrive within {BODY_SECONDS} s")
-            found = error_answer(too_slow)
+            response = _response(error_answer(too_slow))
         except ArmError as error:
-            found = error_answer(error)
+            response = _response(error_answer(error))
         else:
             request = Request(
                 method=scope["method"].upper(),
@@ -56,13 +56,19 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
                 source=web.client.host if web.client else "",
             )
             if scope["path"] == LIVENESS:  # answered also when every thread waits for something
-                found = dispatcher.answer(parts, request)
+                response = _answered(scope, dispatcher, parts, request)
             else:
-                found = await run_in_threadpool(dispatcher.answer, parts, request)
-            _tell_log(scope, found)
-        await _response(found)(scope, receive, send)
+                response = await run_in_threadpool(_answered, scope, dispatcher, parts, request)
+        await response(scope, receive, send)
 
     return answer
+
+
+def _answered(scope: Scope, dispatcher: Dispatcher, parts: Parts, request: Request) -> Response:
+    """The answer as it is sent: a long one takes a while to be written as JSON, too."""
+    found = dispatcher.answer(parts, request)
+    _tell_log(scope, found)
+    return _response(found)
 
 
 def _tell_log(scope: Scope, answer: Answer) -> None:
