@@ -63,7 +63,8 @@ class KilledService:
 
     def put(self, path: str, body: object) -> None:
         """PUT until it was accepted, whoever dies meanwhile."""
-        for _ in range(200):
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
             try:
                 answer = self.web.put(f"{self.url}{path}", json=body, params={"api-version": "2024-02-01"})
             except httpx.HTTPError:
