@@ -59,7 +59,7 @@ ELSEWHERE = {
     "host/host_id.py": "tests/unit/host/test_host_id.py",
     "fleet/lease.py:kept": "tests/unit/fleet/test_lease.py",
     "staging/output_queue.py:opened": "tests/unit/staging/test_output_queue.py",
-    "run/packer_phase.py:ending_told": "tests/unit/run/test_packer_phase.py",
+    "run/packer_phase.py:ending_told": "tests/unit/run/test_login_wait.py",
     "sharing/sent_run.py": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_images.py": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_images.py:alone": "tests/unit/sharing/test_shared_storage.py",
