@@ -17,11 +17,13 @@ from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
 from vmkiln.api.protocol.application import application
 from vmkiln.api.protocol.background import Background
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
-from vmkiln.api.protocol.route import Answer, Parts
+from vmkiln.api.protocol.route import Answer, Service
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.audit.audit_log import AuditLog
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import ArmError
-from vmkiln.fleet.admission import Place
+from vmkiln.fleet.admission import QueuePosition
+from vmkiln.fleet.image_builder import DELETE, PROVISION
 from vmkiln.fleet.tally import Tally
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.settings import Settings
@@ -66,13 +68,13 @@ class RecordedWork:
 
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    def submitted(self, template_id: str, operation_id: str) -> None:
-        self.asked.append(("submitted", template_id, operation_id))
+    def wake(self) -> None:
+        self.asked.append(("wake",))
 
     def queued(self, run_id: str) -> None:
         self.asked.append(("queued", run_id))
 
-    def queue(self) -> list[Place]:
+    def queue(self) -> list[QueuePosition]:
         return []
 
     def room(self) -> tuple[Room, Room]:
@@ -85,9 +87,6 @@ class RecordedWork:
     def cancel(self, run_id: str) -> None:
         self.asked.append(("cancel", run_id))
 
-    def deleting(self, template_id: str, operation_id: str) -> None:
-        self.asked.append(("deleting", template_id, operation_id))
-
 
 @dataclass
 class InstantWork(RecordedWork):
@@ -95,26 +94,30 @@ class InstantWork(RecordedWork):
 
     store: Store | None = None
 
-    def submitted(self, template_id: str, operation_id: str) -> None:
+    def wake(self) -> None:
         assert self.store is not None
-        done = {"provisioningState": "Succeeded"}
-        self.store.resources.change(template_id, lambda row: replace(row, properties={**row.properties, **done}))
-        self.store.operations.end(operation_id)
+        for operation in self.store.operations.open_ones():
+            if operation.kind == PROVISION:
+                self.store.resources.change(operation.resource_id, made_ready)
+            elif operation.kind == DELETE:
+                self.store.resources.delete(operation.resource_id)
+                self.store.runs.forget_template(operation.resource_id.lower())
+            else:
+                continue
+            self.store.operations.end(operation.operation_id)
 
-    def deleting(self, template_id: str, operation_id: str) -> None:
-        assert self.store is not None
-        self.store.resources.delete(template_id)
-        self.store.runs.forget_template(template_id.lower())
-        self.store.operations.end(operation_id)
+
+def made_ready(row: ResourceRow) -> ResourceRow:
+    return replace(row, properties={**row.properties, "provisioningState": ProvisioningState.SUCCEEDED})
 
 
 @dataclass
-class Service:
+class InProcess:
     """The application and what is behind it; `request` asks as `owner` of SUBSCRIPTION unless told otherwise."""
 
-    parts: Parts
+    service: Service
     access: TestAccess
-    work: Any
+    builder: Any
     app: Any
 
     def request(
@@ -175,17 +178,19 @@ def started(
     *,
     shared: SharedStorage | None = None,
     background: Background | None = None,
-) -> Service:
+) -> InProcess:
     """A service with this store and this work; what goes on after an answer is done in the request, unless told."""
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 
     def dispatch(method: str, path: str, **options: Any) -> Answer:
-        return dispatcher.answer_inside(parts, method, path, **options)
+        return dispatcher.answer_inside(service, method, path, **options)
 
     audit = AuditLog(store.audit)
     after = background or AtOnce()
-    parts = Parts(Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, audit, shared=shared)
-    return Service(parts, access, work, application(parts, dispatcher))
+    service = Service(
+        Settings(home), store, access, work, dispatch, after, an_issuer(), ALL_ROUTES, audit, shared=shared
+    )
+    return InProcess(service, access, work, application(service, dispatcher))
 
 
 def code_of(response: httpx.Response) -> str:
@@ -198,7 +203,9 @@ TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/web
 IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/web"
 
 
-def add_group(service: Service, subscription: str = SUBSCRIPTION, name: str = "rg1", location: str = "westus2") -> None:
+def add_group(
+    service: InProcess, subscription: str = SUBSCRIPTION, name: str = "rg1", location: str = "westus2"
+) -> None:
     """A resource group, straight into the store."""
     row = ResourceRow(
         id=f"/subscriptions/{subscription}/resourceGroups/{name}",
@@ -209,7 +216,7 @@ def add_group(service: Service, subscription: str = SUBSCRIPTION, name: str = "r
         location=location,
         properties={"provisioningState": "Succeeded"},
     )
-    service.parts.store.resources.put(row)
+    service.service.store.resources.put(row)
 
 
 def a_template(*commands: str, **properties: Any) -> dict[str, Any]:
@@ -243,7 +250,7 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
     raise AssertionError("the condition did not come true in time")
 
 
-def provisioned(service: Service, path: str, body: Any, **options: Any) -> dict[str, Any]:
+def provisioned(service: InProcess, path: str, body: Any, **options: Any) -> dict[str, Any]:
     """PUT a template and wait until it is provisioned; gives it as it is then."""
     response = service.put(path, body, **options)
     reading = {name: value for name, value in options.items() if name == "token"}
@@ -258,7 +265,7 @@ def provisioned(service: Service, path: str, body: Any, **options: Any) -> dict[
     )
 
 
-def ended_run(service: Service, path: str, **options: Any) -> dict[str, Any]:
+def ended_run(service: InProcess, path: str, **options: Any) -> dict[str, Any]:
     """Wait until a template's last run has ended; gives its status."""
 
     def ended() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import blocking_calls
 import pytest
-from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, RecordedWork, Service, TestAccess, started
+from in_process import OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, RecordedWork, TestAccess, started
 from loop_thread import in_a_thread
 from stub_build import stub_build
 
@@ -45,21 +45,21 @@ def some_access() -> TestAccess:
 
 
 @pytest.fixture
-def service(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
+def service(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
     """A service whose own work is only recorded."""
     with opened(tmp_path / "vmkiln.sqlite") as store:
         yield started(store, tmp_path, access, RecordedWork())
 
 
 @pytest.fixture
-def living(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
+def living(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
     """A service that does its own work, with builds that need no virtual machines."""
     with living_service(tmp_path, access, tmp_path / "vmkiln.sqlite") as found:
         yield found
 
 
 @contextlib.contextmanager
-def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterator[Service]:
+def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterator[InProcess]:
     """Such a service, with its database in a place."""
     with opened(place) as store:
         settings = Settings(home, database_url=place if isinstance(place, str) else "")

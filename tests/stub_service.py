@@ -13,7 +13,7 @@ from pathlib import Path
 
 import stub_build
 
-from vmkiln import serving
+from vmkiln import service as vmkiln_service
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
@@ -21,7 +21,7 @@ from vmkiln.api.identity.tls import ensure_tls, listen_names, names_of
 from vmkiln.listener import Address, bound, serve
 from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
-from vmkiln.serving import only_service, remember_endpoint, running
+from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import utc_now
 
@@ -55,7 +55,7 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     if cpus := os.environ.get("STUB_CPUS"):
-        serving.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
+        vmkiln_service.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
     stub_build.PHASE_SECONDS = float(os.environ.get("STUB_PHASE_SECONDS", stub_build.PHASE_SECONDS))
     try:
         asyncio.run(main(Settings(Path(sys.argv[1]))))

@@ -15,13 +15,13 @@ from pathlib import Path
 import stub_build
 
 from vmkiln.cli.interrupts import host_to_end
-from vmkiln.fleet.attempt import HostWork
+from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.serving import only_service
+from vmkiln.service import only_service
 from vmkiln.settings import Settings
 from vmkiln.settings_sources import read_settings
 from vmkiln.sharing.shared_storage import shared_storage
@@ -29,7 +29,7 @@ from vmkiln.sharing.shared_storage import shared_storage
 
 def note(request: RunRequest, what: str) -> None:
     """One line of the journal, written whole: when, what, whose, which attempt of which run."""
-    line = f"{time.monotonic()} {what} {request.boot} {request.run_id} {request.attempt}\n"
+    line = f"{time.monotonic()} {what} {request.incarnation} {request.run_id} {request.attempt}\n"
     descriptor = os.open(os.environ["STUB_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, line.encode())
@@ -50,9 +50,9 @@ async def main(settings: Settings, name: str) -> None:
                 note(request, "end")
 
         room = Room(int(os.environ["STUB_CPUS"]), 1024**2, 1024**3)
-        work = HostWork(noted, capacity=lambda: room, shared=shared)
+        duties = HostDuties(noted, capacity=lambda: room, shared=shared)
         identity = HostIdentity(name=name, lease_seconds=float(os.environ["LEASE_SECONDS"]))
-        await Hosting(settings, store, work, identity).serve()
+        await Hosting(settings, store, duties, identity).serve()
 
 
 if __name__ == "__main__":

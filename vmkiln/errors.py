@@ -131,7 +131,7 @@ class HostUnfit(VmkilnError):
 
 
 class StorageFailed(VmkilnError):
-    """A file or the database could not be written or read; nothing is there that was not told to be."""
+    """A file or the database could not be written or read. What was not acknowledged before is not there."""
 
     code = "StorageFailed"
 

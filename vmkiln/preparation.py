@@ -6,8 +6,8 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit, InputError
+from vmkiln.files.durable_file import make_folder
 from vmkiln.files.private_folder import make_private
 from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
@@ -32,8 +32,8 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
     """The database, after what dead runs left behind was cleaned up."""
     make_folder(settings.home)
     make_private(settings.home, tell)
-    reserve_file.thrown_off_when_low(settings.home)
-    with database.opened(settings.database_place, home=settings.home) as store:
+    reserve_file.release_if_full(settings.home)
+    with database.opened(settings.database_address, home=settings.home) as store:
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
 
@@ -63,7 +63,7 @@ async def prepared_host(
             f"only {free // MIB} MiB are free under {settings.home}; a build needs {settings.least_free_disk_mib}",
             hint="make room, or set VMKILN_HOME to a folder on another disk",
         )
-    reserve_file.kept(settings.home)
+    reserve_file.ensure(settings.home)
     packer = await find_packer()
     image = await obtain_container_image(
         settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress

@@ -183,7 +183,7 @@ class Settings:
         return (self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
-    def database_place(self) -> Path | str:
+    def database_address(self) -> Path | str:
         """Where the database is: PostgreSQL's URL when one is set, else SQLite's file."""
         return self.database_url or self.database
 
@@ -193,7 +193,7 @@ class Settings:
         return self.home / "vmkiln.sqlite"
 
     @property
-    def engine_place(self) -> Path | str:
+    def engine_address(self) -> Path | str:
         """Where the durable engine keeps its steps: in the same PostgreSQL database, else in an SQLite file."""
         return self.database_url or self.home / "engine.sqlite"
 

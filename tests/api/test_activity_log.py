@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, Service, add_group, code_of
+from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
 
 LOG = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Insights/eventtypes/management/values"
 TENANT_LOG = "/providers/Microsoft.Insights/eventtypes/management/values"
@@ -19,7 +19,7 @@ def identity(group: str, name: str) -> str:
     return f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{kind}/{name}"
 
 
-def put_identities(service: Service, group: str, *names: str, token: str) -> None:
+def put_identities(service: InProcess, group: str, *names: str, token: str) -> None:
     add_group(service, SUBSCRIPTION, group)
     for name in names:
         path = identity(group, name)
@@ -28,7 +28,7 @@ def put_identities(service: Service, group: str, *names: str, token: str) -> Non
 
 
 def log(
-    service: Service, more: str = "", *, path: str = LOG, since: str = "2020-01-01", **options: Any
+    service: InProcess, more: str = "", *, path: str = LOG, since: str = "2020-01-01", **options: Any
 ) -> httpx.Response:
     select = f"&$select={quote(options.pop('select'))}" if "select" in options else ""
     asked = quote(f"eventTimestamp ge 2020-01-01{more}")
@@ -41,14 +41,14 @@ def seen(response: httpx.Response) -> set[str]:
 
 
 @pytest.fixture
-def told(service: Service) -> Service:
+def told(service: InProcess) -> InProcess:
     """A service in which `aaa` and `bbb` were put in group `one`, and `ccc` in group `two`."""
     put_identities(service, "one", "aaa", "bbb", token="owner")
     put_identities(service, "two", "ccc", token="root")
     return service
 
 
-def test_an_event_has_azures_shape(told: Service) -> None:
+def test_an_event_has_azures_shape(told: InProcess) -> None:
     event = log(told, " and resourceGroupName eq 'TWO'").json()["value"][0]
     path = identity("two", "ccc")
     operation = "Microsoft.ManagedIdentity/userAssignedIdentities/write"
@@ -88,7 +88,7 @@ def test_an_event_has_azures_shape(told: Service) -> None:
         "status": {"value": "Succeeded", "localizedValue": "Succeeded"},
         "subStatus": {"value": "Created", "localizedValue": "Created (HTTP Status Code: 201)"},
         "subscriptionId": SUBSCRIPTION,
-        "tenantId": told.parts.issuer.tenant_id,
+        "tenantId": told.service.issuer.tenant_id,
     }
     moment = datetime.fromisoformat(event["eventTimestamp"])
     assert datetime.now(UTC) - moment < timedelta(minutes=1)
@@ -114,11 +114,11 @@ def test_an_event_has_azures_shape(told: Service) -> None:
         (" AND caller EQ 'root'", {"ccc"}),
     ],
 )  # fmt: skip
-def test_a_filter_chooses(told: Service, more: str, found: set[str]) -> None:
+def test_a_filter_chooses(told: InProcess, more: str, found: set[str]) -> None:
     assert seen(log(told, more)) == found
 
 
-def test_one_request_is_found_by_its_correlation_id(told: Service) -> None:
+def test_one_request_is_found_by_its_correlation_id(told: InProcess) -> None:
     first = log(told).json()["value"][0]
     assert seen(log(told, f" and correlationId eq '{first['correlationId'].upper()}'")) == {"ccc"}
 
@@ -135,21 +135,21 @@ def test_one_request_is_found_by_its_correlation_id(told: Service) -> None:
         FROM + " " * 5000 + "x",
     ],
 )  # fmt: skip
-def test_a_filter_that_cannot_be_used_is_told(service: Service, text: str) -> None:
+def test_a_filter_that_cannot_be_used_is_told(service: InProcess, text: str) -> None:
     response = service.get(f"{LOG}?$filter={quote(text)}", api_version="2015-04-01")
     assert (response.status_code, code_of(response)) == (400, "BadRequest")
     assert response.json()["error"]["target"] == "$filter"
     assert "eventTimestamp ge" in response.json()["error"]["message"]
 
 
-def test_members_are_chosen_as_az_writes_them(told: Service) -> None:
+def test_members_are_chosen_as_az_writes_them(told: InProcess) -> None:
     (first, *_) = log(told, select="caller , resourceid").json()["value"]
     assert set(first) == {"caller", "resourceId"}
     response = log(told, select="caller , secret")
     assert (response.status_code, response.json()["error"]["target"]) == (400, "$select")
 
 
-def test_pages_follow_each_other_though_new_acts_come(service: Service) -> None:
+def test_pages_follow_each_other_though_new_acts_come(service: InProcess) -> None:
     names = [f"n{number:03}" for number in range(230)]
     put_identities(service, "one", *names, token="root")
     found: list[str] = []
@@ -168,7 +168,7 @@ def test_pages_follow_each_other_though_new_acts_come(service: Service) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "1-", "-1", "1-x", "9" * 30 + "-1", "9" * 99, "1-1-1", "\uff11-1"])
-def test_a_wrong_page_is_told(service: Service, token: str) -> None:
+def test_a_wrong_page_is_told(service: InProcess, token: str) -> None:
     response = service.get(f"{LOG}?$filter=eventTimestamp%20ge%20'2020-01-01'&$skipToken={quote(token)}")
     assert response.status_code == 400
 
@@ -185,7 +185,7 @@ def test_a_wrong_page_is_told(service: Service, token: str) -> None:
         ([("Reader", f"/subscriptions/{SUBSCRIPTION}/resourceGroups/three")], set()),
     ],
 )  # fmt: skip
-def test_who_reads_a_part_sees_that_part(told: Service, roles: list[tuple[str, str]], found: set[str]) -> None:
+def test_who_reads_a_part_sees_that_part(told: InProcess, roles: list[tuple[str, str]], found: set[str]) -> None:
     told.access.roles["anna"] = roles
     assert seen(log(told, token="anna")) == found
     for group in ("one", "two"):
@@ -193,41 +193,41 @@ def test_who_reads_a_part_sees_that_part(told: Service, roles: list[tuple[str, s
         assert seen(log(told, asked, token="anna")) == found & ({"aaa", "bbb"} if group == "one" else {"ccc"})
 
 
-def test_who_has_no_role_is_refused_whatever_they_ask(told: Service) -> None:
+def test_who_has_no_role_is_refused_whatever_they_ask(told: InProcess) -> None:
     for path in (LOG, LOG.replace(SUBSCRIPTION, str(uuid.UUID(int=5))), TENANT_LOG):
         for more in ("", " and resourceGroupName eq 'one'", " and nonsense"):
             assert log(told, more, path=path, token="stranger").status_code == 403
 
 
-def test_a_resource_of_ones_own_opens_no_other_subscription(told: Service) -> None:
+def test_a_resource_of_ones_own_opens_no_other_subscription(told: InProcess) -> None:
     own = f"/subscriptions/{OTHER_SUBSCRIPTION}/resourceGroups/one"
     told.access.roles["anna"] = [("Owner", f"/subscriptions/{OTHER_SUBSCRIPTION}"), ("Reader", f"{GROUP}9")]
     for more in ("", f" and resourceId eq '{own}'", " and resourceGroupName eq 'one'", " and caller eq 'owner'"):
         assert seen(log(told, more, token="anna")) == set()
 
 
-def test_a_refusal_is_an_error_that_the_group_sees(told: Service) -> None:
+def test_a_refusal_is_an_error_that_the_group_sees(told: InProcess) -> None:
     path = (
         f"/subscriptions/{SUBSCRIPTION}/resourceGroups/one/providers/Microsoft.ManagedIdentity/userAssignedIdentities/a"
     )
     told.request("DELETE", path, token="stranger", api_version="2023-01-31")
-    told.parts.audit.flush(10)
+    told.service.audit.flush(10)
     event = log(told, " and resourceGroupName eq 'one' and status eq 'Failed'").json()["value"][0]
     assert (event["level"], event["caller"], event["subStatus"]["value"]) == ("Error", "stranger", "Forbidden")
     assert event["properties"]["errorCode"] == "AuthorizationFailed"
 
 
-def test_what_belongs_to_no_subscription_is_in_the_tenants_log(told: Service) -> None:
+def test_what_belongs_to_no_subscription_is_in_the_tenants_log(told: InProcess) -> None:
     content = b"grant_type=client_credentials&client_id=nobody&client_secret=x&scope=https://x/.default"
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     told.request("POST", "/common/oauth2/v2.0/token", content=content, token=None, headers=form)
-    told.parts.audit.flush(10)
+    told.service.audit.flush(10)
     assert log(told, path=TENANT_LOG).status_code == 403, "an owner of a subscription is no reader of everything"
     (event,) = log(told, path=TENANT_LOG, token="root").json()["value"]
     assert event["operationName"]["value"] == "Microsoft.Directory/signIns/action"
     assert event["claims"] == {}
 
 
-def test_there_is_one_category_of_events(service: Service) -> None:
+def test_there_is_one_category_of_events(service: InProcess) -> None:
     found = service.get("/providers/Microsoft.Insights/eventcategories", api_version="2015-04-01").json()["value"]
     assert [item["value"] for item in found] == ["Administrative"]

@@ -12,7 +12,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     ended_run,
@@ -50,14 +50,14 @@ def everything(subscription_id: str = SUBSCRIPTION) -> AuditQuery:
     return AuditQuery(subscription_id, SINCE, datetime.now(UTC) + timedelta(hours=1))
 
 
-def acts(service: Service, subscription_id: str | None = None) -> list[AuditRow]:
+def acts(service: InProcess, subscription_id: str | None = None) -> list[AuditRow]:
     """What the audit has, the newest first: of one subscription, or of all and none."""
-    assert service.parts.audit.flush(10)
+    assert service.service.audit.flush(10)
     chosen = (SUBSCRIPTION, OTHER_SUBSCRIPTION, "") if subscription_id is None else (subscription_id,)
-    return [row for name in chosen for row in service.parts.store.audit.find(everything(name), limit=1000)]
+    return [row for name in chosen for row in service.service.store.audit.find(everything(name), limit=1000)]
 
 
-def ask(service: Service, route: Route, token: str | None) -> httpx.Response:
+def ask(service: InProcess, route: Route, token: str | None) -> httpx.Response:
     content, headers = None, {}
     body = a_template() if route.body is not Body.NONE else None
     if route.body is Body.FORM:
@@ -68,7 +68,7 @@ def ask(service: Service, route: Route, token: str | None) -> httpx.Response:
     return service.request(route.method, path_of(route), body, **options)
 
 
-def check_one_act(service: Service, route: Route, response: httpx.Response, token: str) -> AuditRow:
+def check_one_act(service: InProcess, route: Route, response: httpx.Response, token: str) -> AuditRow:
     """Exactly one, with who, what, where, when and how it ended."""
     match = RouteTable(ALL_ROUTES).match(route.method, tuple(path_of(route).strip("/").split("/")))
     wanted = (action_name(route), resource_id_of(match))
@@ -89,7 +89,7 @@ def check_one_act(service: Service, route: Route, response: httpx.Response, toke
 
 
 @pytest.mark.parametrize("route", CHANGING, ids=lambda route: route.operation)
-def test_every_changing_request_leaves_one_act(service: Service, route: Route) -> None:
+def test_every_changing_request_leaves_one_act(service: InProcess, route: Route) -> None:
     add_group(service)
     is_login = route.permission is Permission.NONE
     row = check_one_act(service, route, ask(service, route, "root"), "" if is_login else "root")
@@ -98,18 +98,18 @@ def test_every_changing_request_leaves_one_act(service: Service, route: Route) -
 
 @pytest.mark.parametrize("route", [route for route in CHANGING if route.permission is not Permission.NONE],
                          ids=lambda route: route.operation)  # fmt: skip
-def test_every_refused_request_leaves_one_act(service: Service, route: Route) -> None:
+def test_every_refused_request_leaves_one_act(service: InProcess, route: Route) -> None:
     response = ask(service, route, None)
     assert response.status_code == 401
     assert check_one_act(service, route, response, "").is_refused
-    service.parts.store.audit.forget(older_than=datetime.now(UTC) + timedelta(days=1), most=0, most_refused=0)
+    service.service.store.audit.forget(older_than=datetime.now(UTC) + timedelta(days=1), most=0, most_refused=0)
     if route.permission is not Permission.ANY:
         response = ask(service, route, "stranger")
         assert response.status_code == 403
         assert check_one_act(service, route, response, "stranger").is_refused
 
 
-def test_what_only_reads_leaves_none(service: Service) -> None:
+def test_what_only_reads_leaves_none(service: InProcess) -> None:
     add_group(service)
     for route in READING:
         for token in ("root", "stranger", None):
@@ -143,7 +143,7 @@ def test_operations_are_named_as_azure_names_them() -> None:
 # what is told of an act
 
 
-def test_a_role_that_is_given_says_to_whom(service: Service) -> None:
+def test_a_role_that_is_given_says_to_whom(service: InProcess) -> None:
     add_group(service)
     role = f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/{uuid.UUID(int=7)}"
     reader = "/x/acdd72a7-3385-48ef-bd42-f606fba81ae7"
@@ -154,7 +154,7 @@ def test_a_role_that_is_given_says_to_whom(service: Service) -> None:
     assert row.resource_id == role
 
 
-def test_a_run_and_its_act_belong_together(living: Service) -> None:
+def test_a_run_and_its_act_belong_together(living: InProcess) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template("wait"))
     correlation_id = str(uuid.uuid4())
@@ -162,14 +162,14 @@ def test_a_run_and_its_act_belong_together(living: Service) -> None:
     assert living.request("POST", f"{TEMPLATE}/run", headers=asked).status_code == 202
     assert living.request("POST", f"{TEMPLATE}/cancel").status_code == 204
     cancel, run, _ = acts(living)
-    (kept,) = living.parts.store.runs.of_template(TEMPLATE)
+    (kept,) = living.service.store.runs.of_template(TEMPLATE)
     assert run.detail["runId"] == cancel.detail["runId"] == kept.run_id
     assert run.correlation_id == kept.facts["correlation_id"] == correlation_id
     assert (run.status, cancel.status) == ("Accepted", "Succeeded")
     assert run.detail["clientRequestId"] == asked["x-ms-client-request-id"]
 
 
-def test_what_is_logged_of_a_run_names_the_request(living: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_logged_of_a_run_names_the_request(living: InProcess, caplog: pytest.LogCaptureFixture) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template("fail"))
     answer = living.request("POST", f"{TEMPLATE}/run")
@@ -180,8 +180,8 @@ def test_what_is_logged_of_a_run_names_the_request(living: Service, caplog: pyte
     assert found == {answer.headers["x-ms-correlation-request-id"]}
 
 
-def test_a_login_is_recorded_and_its_secret_is_not(service: Service) -> None:
-    principal, secret = service.parts.store.principals.create("builder")
+def test_a_login_is_recorded_and_its_secret_is_not(service: InProcess) -> None:
+    principal, secret = service.service.store.principals.create("builder")
     for given in (secret, "wrong-secret"):
         form = (
             f"grant_type=client_credentials&client_id={principal.app_id}&client_secret={given}&scope=https://x/.default"
@@ -197,7 +197,7 @@ def test_a_login_is_recorded_and_its_secret_is_not(service: Service) -> None:
     assert secret not in repr((wrong, right))
 
 
-def test_a_deployment_and_what_it_makes_have_one_correlation(service: Service) -> None:
+def test_a_deployment_and_what_it_makes_have_one_correlation(service: InProcess) -> None:
     add_group(service)
     identity = {
         "type": "Microsoft.ManagedIdentity/userAssignedIdentities",
@@ -219,7 +219,7 @@ def test_a_deployment_and_what_it_makes_have_one_correlation(service: Service) -
     assert told == rows[0].correlation_id
 
 
-def test_what_goes_with_a_group_goes_by_the_hand_of_who_deleted_it(service: Service) -> None:
+def test_what_goes_with_a_group_goes_by_the_hand_of_who_deleted_it(service: InProcess) -> None:
     add_group(service)
     path = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/one"
     service.put(path, {"location": "westus2"}, api_version="2023-01-31")
@@ -230,20 +230,20 @@ def test_what_goes_with_a_group_goes_by_the_hand_of_who_deleted_it(service: Serv
     assert rows[0].caller == "owner"
 
 
-def test_a_run_that_the_service_starts_is_its_own_act(living: Service) -> None:
+def test_a_run_that_the_service_starts_is_its_own_act(living: InProcess) -> None:
     add_group(living)
     auto = a_template("true", autoRun={"state": "Enabled"})
     provisioned(living, TEMPLATE, auto)
-    wait_for(lambda: living.parts.store.runs.of_template(TEMPLATE))
+    wait_for(lambda: living.service.store.runs.of_template(TEMPLATE))
     (row,) = wait_for(lambda: [row for row in acts(living) if row.operation.endswith("/run/action")])
-    (run,) = living.parts.store.runs.of_template(TEMPLATE)
+    (run,) = living.service.store.runs.of_template(TEMPLATE)
     assert (row.caller, row.caller_kind) == ("vmkiln", "service")
     assert dict(row.detail) == {"runId": run.run_id, "reason": "autoRun"}
     assert row.correlation_id == run.facts["correlation_id"]
     assert row.resource_id == TEMPLATE
 
 
-def test_control_characters_of_a_caller_reach_no_log(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_control_characters_of_a_caller_reach_no_log(service: InProcess, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "vmkiln.audit")
     odd = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/a%c2%85%e2%80%aeb"
     service.request("DELETE", odd, api_version="2023-01-31")

@@ -23,7 +23,7 @@ from vmkiln.cli.commands.login import service_url
 from vmkiln.cli.main import app
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.listener import Address, bound, serve
-from vmkiln.serving import only_service, remember_endpoint, running
+from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
 

@@ -9,7 +9,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     code_of,
@@ -23,7 +23,7 @@ IDENTITY = {"type": IDENTITIES, "apiVersion": "2023-01-31", "location": "[resour
 
 
 @pytest.fixture
-def live(living: Service) -> Service:
+def live(living: InProcess) -> InProcess:
     add_group(living)
     return living
 
@@ -40,7 +40,7 @@ def nested(properties: dict[str, Any]) -> dict[str, Any]:
     return {**kind, "properties": {"mode": "Incremental", **properties}}
 
 
-def deployed(service: Service, content: dict[str, Any], path: str = DEPLOYMENT, **options: Any) -> dict[str, Any]:
+def deployed(service: InProcess, content: dict[str, Any], path: str = DEPLOYMENT, **options: Any) -> dict[str, Any]:
     response = service.put(path, content, **options)
     assert response.status_code in {200, 201}, response.text
     url = response.headers["Azure-AsyncOperation"]
@@ -53,7 +53,7 @@ def the_image_template(name: str = "web", **changes: Any) -> dict[str, Any]:
     return {**kind, **a_template(), **changes}
 
 
-def test_a_template_with_its_identity_is_deployed_in_order(live: Service) -> None:
+def test_a_template_with_its_identity_is_deployed_in_order(live: InProcess) -> None:
     content = body(
         the_image_template(
             name="[parameters('name')]",
@@ -90,7 +90,7 @@ def test_a_template_with_its_identity_is_deployed_in_order(live: Service) -> Non
     assert again["provisioningState"] == "Succeeded"
 
 
-def test_azs_own_spelling_of_a_request_is_read(live: Service) -> None:
+def test_azs_own_spelling_of_a_request_is_read(live: InProcess) -> None:
     text = """{"properties": {"parameters": {"name": {"value": "one"}}, "mode": "Incremental", template:{
       // a comment
       "$schema": "x", /* another */
@@ -105,7 +105,7 @@ lines"},}],
     assert live.request("PUT", DEPLOYMENT, content=text.encode()).status_code == 201
 
 
-def test_symbolic_names_loops_conditions_and_nested_deployments(live: Service) -> None:
+def test_symbolic_names_loops_conditions_and_nested_deployments(live: InProcess) -> None:
     nested = {
         "type": "Microsoft.Resources/deployments",
         "apiVersion": "2022-09-01",
@@ -152,7 +152,7 @@ def test_symbolic_names_loops_conditions_and_nested_deployments(live: Service) -
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/the-last").json()["tags"] == {"from": "loop-nested"}
 
 
-def test_a_nested_deployment_sees_its_parents_parameters_by_default(live: Service) -> None:
+def test_a_nested_deployment_sees_its_parents_parameters_by_default(live: InProcess) -> None:
     nested = {
         "type": "Microsoft.Resources/deployments",
         "apiVersion": "2022-09-01",
@@ -167,7 +167,7 @@ def test_a_nested_deployment_sees_its_parents_parameters_by_default(live: Servic
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/from-parent").status_code == 200
 
 
-def test_child_resources_wait_for_their_parent(live: Service) -> None:
+def test_child_resources_wait_for_their_parent(live: InProcess) -> None:
     gallery = {
         "type": "Microsoft.Compute/galleries",
         "apiVersion": "2023-07-03",
@@ -212,7 +212,7 @@ def test_child_resources_wait_for_their_parent(live: Service) -> None:
         ({}, "properties"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_made(service: Service, content: dict[str, Any], word: str) -> None:
+def test_mistakes_are_found_before_anything_is_made(service: InProcess, content: dict[str, Any], word: str) -> None:
     add_group(service)
     for method, path in (("POST", f"{DEPLOYMENT}/validate"), ("PUT", DEPLOYMENT)):
         response = service.request(method, path, content)
@@ -221,7 +221,7 @@ def test_mistakes_are_found_before_anything_is_made(service: Service, content: d
     assert service.get(f"{GROUP}/resources").json()["value"] == []
 
 
-def test_resources_that_wait_for_one_another_are_told(live: Service) -> None:
+def test_resources_that_wait_for_one_another_are_told(live: InProcess) -> None:
     one = {**IDENTITY, "name": "one", "tags": {"a": "[reference('two').clientId]"}}
     two = {**IDENTITY, "name": "two", "tags": {"a": "[reference('one').clientId]"}}
     found = deployed(live, body(one, two))
@@ -229,7 +229,7 @@ def test_resources_that_wait_for_one_another_are_told(live: Service) -> None:
     assert "Circular dependency" in found["error"]["message"]
 
 
-def test_a_resource_that_fails_is_named(live: Service) -> None:
+def test_a_resource_that_fails_is_named(live: InProcess) -> None:
     gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/none"
     target = {"type": "SharedImage", "runOutputName": "o", "galleryImageId": gallery}
     template = the_image_template(properties={**a_template()["properties"], "distribute": [target]})
@@ -238,7 +238,7 @@ def test_a_resource_that_fails_is_named(live: Service) -> None:
     assert found["error"]["details"][0]["details"][0]["code"] == "BadSharedImageDistribute"
 
 
-def test_a_deployment_can_do_no_more_than_its_caller(service: Service) -> None:
+def test_a_deployment_can_do_no_more_than_its_caller(service: InProcess) -> None:
     add_group(service)
     other = {
         "type": "Microsoft.Resources/deployments",
@@ -264,7 +264,7 @@ def test_a_deployment_can_do_no_more_than_its_caller(service: Service) -> None:
     assert service.get(DEPLOYMENT).json()["properties"]["provisioningState"] == "Failed"
 
 
-def test_what_if_tells_what_would_change(live: Service) -> None:
+def test_what_if_tells_what_would_change(live: InProcess) -> None:
     deployed(live, body({**IDENTITY, "name": "same"}, {**IDENTITY, "name": "other", "tags": {"a": "b"}}))
     content = body(
         {**IDENTITY, "name": "same"}, {**IDENTITY, "name": "other", "tags": {"a": "c"}}, {**IDENTITY, "name": "new"}
@@ -276,21 +276,21 @@ def test_what_if_tells_what_would_change(live: Service) -> None:
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/new").status_code == 404
 
 
-def test_what_if_of_a_nested_deployment_tells_what_it_would_make(live: Service) -> None:
+def test_what_if_of_a_nested_deployment_tells_what_it_would_make(live: InProcess) -> None:
     content = body(nested({"template": {"resources": [{**IDENTITY, "name": "inside"}]}}))
     found = live.request("POST", f"{DEPLOYMENT}/whatIf", content).json()["properties"]["changes"]
     assert [(item["resourceId"].rsplit("/", 1)[-1], item["changeType"]) for item in found] == [("inside", "Create")]
 
 
 @pytest.mark.parametrize("mode", ["Complete", "complete"])
-def test_mode_complete_deletes_what_the_template_lacks(live: Service, mode: str) -> None:
+def test_mode_complete_deletes_what_the_template_lacks(live: InProcess, mode: str) -> None:
     deployed(live, body({**IDENTITY, "name": "old"}, {**IDENTITY, "name": "kept"}))
     deployed(live, body({**IDENTITY, "name": "kept"}, mode=mode))
     names = [item["name"] for item in live.get(f"{GROUP}/providers/{IDENTITIES}").json()["value"]]
     assert names == ["kept"]
 
 
-def test_a_deployment_is_listed_and_its_record_deleted(live: Service) -> None:
+def test_a_deployment_is_listed_and_its_record_deleted(live: InProcess) -> None:
     deployed(live, body({**IDENTITY, "name": "one"}))
     listed = live.get(f"{GROUP}/providers/Microsoft.Resources/deployments/").json()["value"]
     assert [item["name"] for item in listed] == ["d1"]
@@ -300,7 +300,7 @@ def test_a_deployment_is_listed_and_its_record_deleted(live: Service) -> None:
     assert live.get(f"{GROUP}/providers/{IDENTITIES}/one").status_code == 200
 
 
-def test_a_subscription_deployment_makes_groups(live: Service) -> None:
+def test_a_subscription_deployment_makes_groups(live: InProcess) -> None:
     path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Resources/deployments/s1"
     group = {
         "type": "Microsoft.Resources/resourceGroups",

@@ -7,7 +7,7 @@ docs/reference/behaviour.md#updates, #interlocks.
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
 from vmkiln.errors import HostUnfit
 from vmkiln.provisioning import submitting
@@ -18,7 +18,7 @@ MISSING_SCRIPT = {"type": "Shell", "scriptUri": "https://localhost:1/none.sh"}
 
 
 @pytest.fixture
-def live(living: Service) -> Service:
+def live(living: InProcess) -> InProcess:
     add_group(living)
     return living
 
@@ -68,7 +68,7 @@ def platform(**members: str) -> dict[str, Any]:
     ],
 )
 def test_a_template_that_cannot_be_provisioned_says_why(
-    live: Service, monkeypatch: pytest.MonkeyPatch, code: str, properties: dict[str, Any]
+    live: InProcess, monkeypatch: pytest.MonkeyPatch, code: str, properties: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(script_copy, "FIRST_PAUSE_SECONDS", 0.001)
     live.access.roles["owner"] = [("Owner", "/")]
@@ -88,7 +88,7 @@ def test_a_template_that_cannot_be_provisioned_says_why(
     ("error", "code"), [(HostUnfit("no room"), "Other"), (RuntimeError("secret details"), "ServerError")]
 )
 def test_an_error_without_azures_code_is_other_and_ours_is_server_error(
-    live: Service, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+    live: InProcess, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     def fail(*_arguments: Any, **_named: Any) -> None:
         raise error
@@ -100,13 +100,13 @@ def test_an_error_without_azures_code_is_other_and_ours_is_server_error(
     assert live.request("DELETE", TEMPLATE).status_code == 202
 
 
-def test_an_iso_source_of_the_previews_is_a_bad_source_type(live: Service) -> None:
+def test_an_iso_source_of_the_previews_is_a_bad_source_type(live: InProcess) -> None:
     source = {"type": "ISO", "sourceUri": "https://example.org/rhel.iso", "sha256Checksum": "0" * 64}
     found = provisioned(live, TEMPLATE, a_template(source=source), api_version="2019-05-01-preview")
     assert found["properties"]["provisioningError"]["provisioningErrorCode"] == "BadSourceType"
 
 
-def test_a_windows_customizer_on_linux_is_refused_by_its_own_code(service: Service) -> None:
+def test_a_windows_customizer_on_linux_is_refused_by_its_own_code(service: InProcess) -> None:
     add_group(service)
     body = a_template(customize=[{"type": "PowerShell", "inline": ["dir"]}])
     response = service.put(TEMPLATE, body)
@@ -122,7 +122,7 @@ def test_a_windows_customizer_on_linux_is_refused_by_its_own_code(service: Servi
     assert {item["code"] for item in both["details"]} == {"ValidationFailed", "CustomizerNotSupportedForImage"}
 
 
-def test_the_messages_of_mistakes_are_azures(service: Service) -> None:
+def test_the_messages_of_mistakes_are_azures(service: InProcess) -> None:
     add_group(service)
     review = "Please review http://aka.ms/azvmimagebuildertmplref for details on fields"
     body = a_template(distribute=[{"type": "VHD"}], optimize={"vmboot": {}})
@@ -140,7 +140,7 @@ def test_the_messages_of_mistakes_are_azures(service: Service) -> None:
     assert bad.endswith(f". {review} requirements in the Image Builder Template.")
 
 
-def test_a_patchs_lost_target_and_missing_field_are_in_azures_words(live: Service) -> None:
+def test_a_patchs_lost_target_and_missing_field_are_in_azures_words(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     lost = live.request("PATCH", TEMPLATE, {"properties": {"distribute": []}})
     assert (lost.status_code, code_of(lost)) == (400, "ValidationFailed")
@@ -153,14 +153,14 @@ def test_a_patchs_lost_target_and_missing_field_are_in_azures_words(live: Servic
     assert "Validation failed: 'ImageTemplate.properties.distribute[0]': Missing field imageId. " in message
 
 
-def test_a_failed_run_tells_where_its_log_is_in_its_status_and_its_operation(live: Service) -> None:
+def test_a_failed_run_tells_where_its_log_is_in_its_status_and_its_operation(live: InProcess) -> None:
     template = provisioned(live, TEMPLATE, a_template("fail"))
     url = live.request("POST", f"{TEMPLATE}/run").headers["Azure-AsyncOperation"]
     message = ended_run(live, TEMPLATE)["message"]
     error = live.get(url, api_version=None).json()["error"]
     assert error == {"code": "PackerBuildFailed", "message": message}
     group = template["properties"]["exactStagingResourceGroup"]
-    run_id = live.parts.store.runs.of_template(TEMPLATE)[0].run_id
+    run_id = live.service.store.runs.of_template(TEMPLATE)[0].run_id
     told = message.partition("During the image build a failure has occurred. ")[2]
     assert told.startswith(f"Packer build logs are at location {group}/providers/Microsoft.Storage/storageAccounts/")
     assert told.endswith(
@@ -171,7 +171,7 @@ def test_a_failed_run_tells_where_its_log_is_in_its_status_and_its_operation(liv
     )
 
 
-def test_what_a_templates_state_forbids_is_told_in_azures_words(service: Service) -> None:
+def test_what_a_templates_state_forbids_is_told_in_azures_words(service: InProcess) -> None:
     add_group(service)
     service.put(TEMPLATE, a_template())
     creating = service.request("DELETE", TEMPLATE)
@@ -186,12 +186,12 @@ def test_what_a_templates_state_forbids_is_told_in_azures_words(service: Service
     }
 
 
-def test_a_second_cancel_is_refused_in_azures_words(live: Service) -> None:
+def test_a_second_cancel_is_refused_in_azures_words(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template("wait"))
     live.request("POST", f"{TEMPLATE}/run")
     wait_for(lambda: live.get(TEMPLATE).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
-    run_id = live.parts.store.runs.of_template(TEMPLATE)[0].run_id
-    assert live.parts.store.runs.ask_to_cancel(run_id)
+    run_id = live.service.store.runs.of_template(TEMPLATE)[0].run_id
+    assert live.service.store.runs.ask_to_cancel(run_id)
     status = live.get(TEMPLATE).json()["properties"]["lastRunStatus"]
     assert (status["runState"], status["message"]) == ("Canceling", "Canceling image build")
     second = live.request("POST", f"{TEMPLATE}/cancel")
@@ -200,5 +200,5 @@ def test_a_second_cancel_is_refused_in_azures_words(live: Service) -> None:
         "Operation Microsoft.VirtualMachineImages/imageTemplates/cancel/action is not allowed in provisioning state: "
         "provisioned or run state: canceling."
     )
-    live.parts.work.cancel(run_id)
+    live.service.builder.cancel(run_id)
     assert ended_run(live, TEMPLATE)["runState"] == "Canceled"

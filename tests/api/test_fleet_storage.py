@@ -10,7 +10,7 @@ import pytest
 from in_process import (
     IMAGE,
     TEMPLATE,
-    Service,
+    InProcess,
     TestAccess,
     a_template,
     add_group,
@@ -38,7 +38,7 @@ RUNS = f"{TEMPLATE}/providers/Vmkiln.Builds/runs"
 class Fleet:
     """The service, whose runs go on elsewhere; `shared` is what the other host shares with it."""
 
-    service: Service
+    service: InProcess
     shared: SharedStorage
 
 
@@ -60,7 +60,7 @@ def fleet(tmp_path: Path, access: TestAccess, monkeypatch: pytest.MonkeyPatch) -
         yield Fleet(service, shared)
 
 
-def log_of(service: Service) -> dict[str, object]:
+def log_of(service: InProcess) -> dict[str, object]:
     """The newest run's log as far as it is."""
     runs = service.get(RUNS).json()["value"]
     return dict(service.get(f"{RUNS}/{runs[0]['name']}/log").json())
@@ -101,11 +101,11 @@ def test_an_image_of_another_host_is_had_here_and_deleted_everywhere(fleet: Flee
     provisioned(service, TEMPLATE, a_template("publish"))
     service.request("POST", f"{TEMPLATE}/run")
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-    image = service.parts.store.images.find(IMAGE)
+    image = service.service.store.images.find(IMAGE)
     assert image is not None
-    assert service.parts.shared is not None
-    service.parts.shared.images.fetch(image)
-    assert image.path.is_relative_to(service.parts.settings.home)
+    assert service.service.shared is not None
+    service.service.shared.images.fetch(image)
+    assert image.path.is_relative_to(service.service.settings.home)
     assert sha256_of(image.path) == image.digest
     assert len(list((tmp_path / "shared").rglob("*.qcow2"))) == 1
     assert service.request("DELETE", IMAGE, api_version="2024-07-01").status_code in {200, 202}
@@ -124,13 +124,13 @@ def test_deleting_a_template_deletes_its_shared_files(fleet: Fleet, tmp_path: Pa
 
 
 def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
-    service, store = fleet.service, fleet.service.parts.store
+    service, store = fleet.service, fleet.service.service.store
     provisioned(service, TEMPLATE, a_template("publish"))
     row = store.resources.get(TEMPLATE)
     assert row is not None
     run = queued_run(row, run_id=str(uuid.uuid4()), reason="request")
     assert store.runs.queue(replace(run, facts={**run.facts, "attempt": 2}))
-    service.work.queued(run.run_id)
+    service.builder.queued(run.run_id)
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
     image = store.images.find(IMAGE)
     assert image is not None
@@ -139,13 +139,13 @@ def test_a_second_attempt_publishes_as_the_second(fleet: Fleet) -> None:
 
 
 def test_scripts_of_the_service_are_on_the_host_before_its_run_starts(fleet: Fleet) -> None:
-    service, shared = fleet.service, fleet.service.parts.shared
+    service, shared = fleet.service, fleet.service.service.shared
     provisioned(service, TEMPLATE, a_template("text"))
     blob = {"copies": {"properties.customize[0].scriptUri": "scripts/0000-a.sh"}}
-    row = service.parts.store.resources.change(TEMPLATE, lambda old: replace(old, state={**old.state, **blob}))
+    row = service.service.store.resources.change(TEMPLATE, lambda old: replace(old, state={**old.state, **blob}))
     assert row is not None
     assert shared is not None
-    account = account_of(service.parts.settings, row.state["staging_group"])
+    account = account_of(service.service.settings, row.state["staging_group"])
     account.blob("scripts/0000-a.sh").write_bytes(b"echo a")
     shared.push_submission(row.state["staging_group"])
     service.request("POST", f"{TEMPLATE}/run")

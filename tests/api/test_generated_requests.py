@@ -18,8 +18,8 @@ from in_process import (
     BASE,
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
+    InProcess,
     InstantWork,
-    Service,
     TestAccess,
     a_template,
     add_group,
@@ -216,12 +216,12 @@ def test_no_request_ends_in_an_error_of_ours(
     statuses: dict[int, int] = {}
     (home / str(part)).mkdir(mode=0o700)
     with opened(home / f"{part}.sqlite") as store:
-        service: Service = started(store, home / str(part), access, InstantWork(store=store))
+        service: InProcess = started(store, home / str(part), access, InstantWork(store=store))
         add_group(service)
         dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
         for number in range(tiers.tier().requests // PARTS):
             request = generator.request()
-            answer = dispatcher.answer(service.parts, request)
+            answer = dispatcher.answer(service.service, request)
             statuses[answer.status] = statuses.get(answer.status, 0) + 1
             assert answer.status < 500, f"request {number}: {request} -> {answer}"
             if answer.status >= 400 and request.method != "HEAD":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from in_process import Service
+from in_process import InProcess
 
 from vmkiln.fleet import health as health_of
 from vmkiln.fleet.health import Asked
@@ -17,7 +17,7 @@ from vmkiln.lifetime.rounds import Rounds
 SECRET = "hunter22"
 
 
-def asked(service: Service, path: str) -> tuple[int, Any]:
+def asked(service: InProcess, path: str) -> tuple[int, Any]:
     """The answer to somebody who has not logged in."""
     response = service.get(path, token=None, api_version=None)
     assert response.headers["cache-control"] == "no-store"
@@ -25,14 +25,14 @@ def asked(service: Service, path: str) -> tuple[int, Any]:
     return response.status_code, response.json()
 
 
-def reasons(service: Service, path: str = "/readyz") -> list[str]:
+def reasons(service: InProcess, path: str = "/readyz") -> list[str]:
     status, body = asked(service, path)
     assert status == 503
     assert body["status"] == "failed"
     return list(body["reasons"])
 
 
-def test_a_service_that_is_well_says_so(service: Service) -> None:
+def test_a_service_that_is_well_says_so(service: InProcess) -> None:
     for path in ("/livez", "/readyz", "/healthz"):
         status, body = asked(service, path)
         assert (status, body["status"], body["reasons"]) == (200, "ok", [])
@@ -41,9 +41,9 @@ def test_a_service_that_is_well_says_so(service: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
-def test_it_asks_the_database(service: Service, path: str) -> None:
+def test_it_asks_the_database(service: InProcess, path: str) -> None:
     statements: list[str] = []
-    engine = service.parts.store._engine
+    engine = service.service.store._engine
 
     @sa.event.listens_for(engine, "before_cursor_execute")
     def _seen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -56,9 +56,9 @@ def test_it_asks_the_database(service: Service, path: str) -> None:
     assert statements == [], "whether it lives does not depend on a neighbour"
 
 
-def test_a_database_that_is_gone_is_told(service: Service) -> None:
-    file = service.parts.settings.home / "vmkiln.sqlite"
-    service.parts.store._engine.dispose()
+def test_a_database_that_is_gone_is_told(service: InProcess) -> None:
+    file = service.service.settings.home / "vmkiln.sqlite"
+    service.service.store._engine.dispose()
     file.unlink()
     for beside in file.parent.glob("vmkiln.sqlite-*"):
         beside.unlink()
@@ -67,10 +67,10 @@ def test_a_database_that_is_gone_is_told(service: Service) -> None:
     assert asked(service, "/livez")[0] == 200
 
 
-def test_a_database_that_does_not_answer_is_told_in_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_does_not_answer_is_told_in_time(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(health_of, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(service.parts.store, "ping", lambda: release.wait(30))
+    monkeypatch.setattr(service.service.store, "ping", lambda: release.wait(30))
     before = threading.active_count()
     began = time.monotonic()
     for _ in range(3):
@@ -102,18 +102,18 @@ class Moved:
 
 
 @pytest.fixture
-def clock(service: Service) -> Moved:
+def clock(service: InProcess) -> Moved:
     """The clock of the service's rounds."""
     found = Moved()
-    service.parts.rounds.clock = found
+    service.service.rounds.clock = found
     return found
 
 
-def rounds_of(service: Service) -> Rounds:
-    return service.parts.rounds
+def rounds_of(service: InProcess) -> Rounds:
+    return service.service.rounds
 
 
-def test_a_round_that_fails_for_long_keeps_it_from_being_ready(service: Service, clock: Moved) -> None:
+def test_a_round_that_fails_for_long_keeps_it_from_being_ready(service: InProcess, clock: Moved) -> None:
     with rounds_of(service).going_on("runs", seconds=1, patience_seconds=30) as runs:
         for _ in range(2):
             with runs.tried():
@@ -129,14 +129,14 @@ def test_a_round_that_fails_for_long_keeps_it_from_being_ready(service: Service,
         assert body["checks"][-1] == {"name": "runs", "status": "ok", "secondsSinceGood": 0.0}
 
 
-def test_a_round_that_does_not_end_is_told_by_both(service: Service, clock: Moved) -> None:
+def test_a_round_that_does_not_end_is_told_by_both(service: InProcess, clock: Moved) -> None:
     with rounds_of(service).going_on("runs", seconds=1, stuck_seconds=100) as runs, runs.tried():
         clock.now += 101
         for path in ("/livez", "/readyz", "/healthz"):
             assert reasons(service, path) == ["runs has been at it for 101 s"]
 
 
-def test_a_neighbour_that_is_away_is_told_and_keeps_nothing_up(service: Service, clock: Moved) -> None:
+def test_a_neighbour_that_is_away_is_told_and_keeps_nothing_up(service: InProcess, clock: Moved) -> None:
     with rounds_of(service).going_on("blobs", seconds=1, is_needed=False) as blobs:
         with blobs.tried():
             raise RuntimeError
@@ -147,7 +147,7 @@ def test_a_neighbour_that_is_away_is_told_and_keeps_nothing_up(service: Service,
         assert asked(service, "/livez")[1]["status"] == "ok"
 
 
-def test_a_disk_that_is_full_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_is_told(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reserve_file, "LOW_BYTES", 1 << 62)
     [reason] = reasons(service)
     assert reason.startswith("disk is full: ")
@@ -163,7 +163,7 @@ def test_a_reserve_that_was_thrown_off_is_told(tmp_path: Path, monkeypatch: pyte
     assert reserve_file.problem(tmp_path / "nowhere") == "cannot be looked at"
 
 
-def test_metrics_tell_of_rounds(service: Service, clock: Moved) -> None:
+def test_metrics_tell_of_rounds(service: InProcess, clock: Moved) -> None:
     with rounds_of(service).going_on("runs", seconds=1) as runs:
         with runs.tried():
             raise RuntimeError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from in_process import TEMPLATE, Service, TestAccess, a_template, add_group, ended_run, provisioned, started, wait_for
+from in_process import TEMPLATE, InProcess, TestAccess, a_template, add_group, ended_run, provisioned, started, wait_for
 from service_fixtures import working
 from stub_build import stub_build
 from typer.testing import CliRunner
@@ -26,23 +26,23 @@ from vmkiln.store.rows import HostRow, ReservationRow, RunRow
 
 
 def fake_host(store: Store, name: str, *, lease_seconds: float) -> str:
-    boot = str(uuid.uuid4())
-    host = HostRow(boot, f"{name}-id", name, "x64", "emulated", "", 8, 65_536, 100_000)
+    incarnation = str(uuid.uuid4())
+    host = HostRow(incarnation, f"{name}-id", name, "x64", "emulated", "", 8, 65_536, 100_000)
     store.hosts.register(host, lease_seconds=lease_seconds)
-    return boot
+    return incarnation
 
 
-def with_host(store: Store, boot: str) -> RunRow:
+def with_host(store: Store, incarnation: str) -> RunRow:
     """The template's run, which waits, given to a host."""
     [run] = store.runs.of_template(TEMPLATE)
-    assert store.hosts.reserve([ReservationRow(run.run_id, 1, boot, 2, 1, 1, 0.0)], fits=fits) == [run.run_id]
+    assert store.hosts.reserve([ReservationRow(run.run_id, 1, incarnation, 2, 1, 1, 0.0)], fits=fits) == [run.run_id]
     return run
 
 
 @contextlib.contextmanager
 def a_service(
     home: Path, access: TestAccess, *, identity: HostIdentity | None = None, away: int = 0
-) -> Iterator[Service]:
+) -> Iterator[InProcess]:
     """A service with its own host; the first `away` builds lose their database."""
     with opened(home / "vmkiln.sqlite") as store:
         settings = Settings(home)
@@ -78,18 +78,18 @@ def test_the_runs_of_a_dead_host_are_taken_over(accepted: Path, access: TestAcce
         run = with_host(store, fake_host(store, "dies", lease_seconds=0.5))
     with a_service(accepted, access, identity=HostIdentity(name="heir", lease_seconds=2)) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-        ended = service.parts.store.runs.find(run.run_id)
+        ended = service.service.store.runs.find(run.run_id)
         assert ended.facts["attempt"] == 2
-        wait_for(lambda: service.parts.store.hosts.reservations() == [])
+        wait_for(lambda: service.service.store.hosts.reservations() == [])
 
 
 def test_a_run_is_left_to_a_host_that_lives(accepted: Path, access: TestAccess) -> None:
     with opened(accepted / "vmkiln.sqlite") as store:
-        run = with_host(store, boot := fake_host(store, "lives", lease_seconds=60))
+        run = with_host(store, incarnation := fake_host(store, "lives", lease_seconds=60))
     with a_service(accepted, access, identity=HostIdentity(name="other", lease_seconds=2)) as service:
         time.sleep(2)
-        store = service.parts.store
-        assert [placed.boot for placed in store.hosts.placed()] == [boot]
+        store = service.service.store
+        assert [placed.incarnation for placed in store.hosts.placed()] == [incarnation]
         assert store.runs.find(run.run_id).facts.get("attempt", 1) == 1
 
 
@@ -105,8 +105,8 @@ def test_a_run_that_its_host_was_to_cancel_is_canceled_by_the_heir(accepted: Pat
 
 def test_a_run_whose_database_was_away_is_begun_anew(accepted: Path, access: TestAccess) -> None:
     with a_service(accepted, access, away=2) as service:
-        wait_for(lambda: service.parts.store.runs.of_template(TEMPLATE)[0].ended, seconds=30)
-        [run] = service.parts.store.runs.of_template(TEMPLATE)
+        wait_for(lambda: service.service.store.runs.of_template(TEMPLATE)[0].ended, seconds=30)
+        [run] = service.service.store.runs.of_template(TEMPLATE)
         assert run.state == "Succeeded"
 
 
@@ -118,12 +118,12 @@ def test_an_attempt_that_the_engine_knows_from_before_gets_another_number(
     monkeypatch.setattr(hosting, "LOOK_SECONDS", 0.5)
     with a_service(accepted, access) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-        [run] = service.parts.store.runs.of_template(TEMPLATE)
+        [run] = service.service.store.runs.of_template(TEMPLATE)
     with opened(accepted / "vmkiln.sqlite") as store:
         store.runs.move(run.run_id, expected=["Succeeded"], state="Queued")
     with a_service(accepted, access) as service:
-        wait_for(lambda: service.parts.store.runs.find(run.run_id).state == "Succeeded", seconds=20)
-        assert service.parts.store.runs.find(run.run_id).facts["attempt"] == 2
+        wait_for(lambda: service.service.store.runs.find(run.run_id).state == "Succeeded", seconds=20)
+        assert service.service.store.runs.find(run.run_id).facts["attempt"] == 2
 
 
 def test_hosts_are_listed_drained_and_taken_back(
@@ -147,7 +147,7 @@ def test_hosts_are_listed_drained_and_taken_back(
     assert json.loads(vmkiln("show", "kiln", "--json"))["state"] == "Ready"
     assert "runs: " in vmkiln("show", "kiln")
     with opened(accepted / "vmkiln.sqlite") as store:
-        run = with_host(store, store.hosts.live()[0].boot)
+        run = with_host(store, store.hosts.live()[0].incarnation)
     assert json.loads(vmkiln("show", "kiln", "--json"))["runs"] == [run.run_id]
     unknown = CliRunner().invoke(app, ["host", "show", "nobody"])
     assert unknown.exit_code != 0
@@ -160,10 +160,10 @@ def test_a_drained_host_starts_nothing_until_it_is_taken_back(accepted: Path, ac
         store.hosts.drain("first", is_draining=True)
     with a_service(accepted, access, identity=HostIdentity(name="renamed")) as service:  # the same state directory
         assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
-        [place] = service.work.queue()
+        [place] = service.builder.queue()
         assert place.reason == "waits for a host that is not draining"
-        service.parts.store.hosts.drain("renamed", is_draining=False)
-        service.work.queued(place.run_id)
+        service.service.store.hosts.drain("renamed", is_draining=False)
+        service.builder.queued(place.run_id)
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
 
 

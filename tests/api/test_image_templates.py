@@ -9,7 +9,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     code_of,
@@ -24,19 +24,19 @@ STABLE = [version for version in API_VERSIONS if not version.endswith("-preview"
 
 
 @pytest.fixture
-def live(living: Service) -> Service:
+def live(living: InProcess) -> InProcess:
     add_group(living)
     return living
 
 
-def operation_end(service: Service, url: str) -> dict[str, Any]:
+def operation_end(service: InProcess, url: str) -> dict[str, Any]:
     return dict(
         wait_for(lambda: (found := service.get(url, api_version=None).json())["status"] != "InProgress" and found)
     )
 
 
 @pytest.mark.parametrize("api_version", STABLE)
-def test_a_template_is_created_read_listed_and_deleted(live: Service, api_version: str) -> None:
+def test_a_template_is_created_read_listed_and_deleted(live: InProcess, api_version: str) -> None:
     response = live.put(TEMPLATE, a_template(), api_version=api_version)
     assert response.status_code == 201
     assert response.json()["properties"]["provisioningState"] == "Creating"
@@ -56,10 +56,10 @@ def test_a_template_is_created_read_listed_and_deleted(live: Service, api_versio
     wait_for(lambda: live.get(deleted.headers["Location"], api_version=None).status_code == 204)
     assert live.get(TEMPLATE).status_code == 404
     assert live.request("DELETE", TEMPLATE).status_code == 204
-    assert not live.parts.store.staging.list_groups()
+    assert not live.service.store.staging.list_groups()
 
 
-def test_a_run_ends_with_its_output(live: Service) -> None:
+def test_a_run_ends_with_its_output(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     response = live.request("POST", f"{TEMPLATE}/run")
     assert (response.status_code, response.content) == (202, b"")
@@ -72,7 +72,7 @@ def test_a_run_ends_with_its_output(live: Service) -> None:
     assert live.get(f"{TEMPLATE}/runOutputs/other").status_code == 404
 
 
-def test_a_failed_run_says_why_and_where_its_log_is(live: Service) -> None:
+def test_a_failed_run_says_why_and_where_its_log_is(live: InProcess) -> None:
     found = provisioned(live, TEMPLATE, a_template("fail"))
     response = live.request("POST", f"{TEMPLATE}/run")
     end = operation_end(live, response.headers["Azure-AsyncOperation"])
@@ -83,7 +83,7 @@ def test_a_failed_run_says_why_and_where_its_log_is(live: Service) -> None:
     assert "customization.log" in status["message"]
 
 
-def test_a_run_is_cancelled_and_what_its_state_forbids_is_refused(live: Service) -> None:
+def test_a_run_is_cancelled_and_what_its_state_forbids_is_refused(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template("wait"))
     assert code_of(live.request("POST", f"{TEMPLATE}/cancel")) == "OperationNotAllowed"
     assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
@@ -103,10 +103,10 @@ def test_a_run_is_cancelled_and_what_its_state_forbids_is_refused(live: Service)
     assert live.request("DELETE", TEMPLATE).status_code == 202
 
 
-def test_a_run_that_waits_is_cancelled_too(service: Service) -> None:
+def test_a_run_that_waits_is_cancelled_too(service: InProcess) -> None:
     add_group(service)
     kept = service.put(TEMPLATE, a_template()).json()
-    service.parts.store.resources.change(
+    service.service.store.resources.change(
         kept["id"],
         lambda row: row.__class__(**{**vars(row), "properties": {**row.properties, "provisioningState": "Succeeded"}}),
     )
@@ -118,19 +118,19 @@ def test_a_run_that_waits_is_cancelled_too(service: Service) -> None:
     assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
 
 
-def test_auto_run_starts_a_build_with_the_template(live: Service) -> None:
+def test_auto_run_starts_a_build_with_the_template(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template(autoRun={"state": "Enabled"}))
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
 
 
-def test_another_template_of_the_same_name_is_a_conflict(live: Service) -> None:
+def test_another_template_of_the_same_name_is_a_conflict(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     response = live.put(TEMPLATE, a_template("other"))
     assert (response.status_code, code_of(response)) == (409, "Conflict")
     assert response.json()["error"]["message"] == "Update/Upgrade of image templates is currently not supported"
 
 
-def test_the_whole_resource_as_it_was_read_may_be_put_again_with_other_tags(live: Service) -> None:
+def test_the_whole_resource_as_it_was_read_may_be_put_again_with_other_tags(live: InProcess) -> None:
     found = provisioned(live, TEMPLATE, a_template())
     response = live.put(TEMPLATE, {**found, "tags": {"team": "db"}})
     assert response.status_code == 200
@@ -139,7 +139,7 @@ def test_the_whole_resource_as_it_was_read_may_be_put_again_with_other_tags(live
     assert after["properties"] == found["properties"]
 
 
-def test_every_mistake_is_named_in_azures_words(service: Service) -> None:
+def test_every_mistake_is_named_in_azures_words(service: InProcess) -> None:
     add_group(service)
     body = a_template()
     del body["properties"]["source"]
@@ -157,14 +157,14 @@ def test_every_mistake_is_named_in_azures_words(service: Service) -> None:
     assert "vmboot" not in older
 
 
-def test_errors_of_the_first_version_are_not_wrapped(service: Service) -> None:
+def test_errors_of_the_first_version_are_not_wrapped(service: InProcess) -> None:
     add_group(service)
     body = service.put(TEMPLATE, {"location": "westus2"}, api_version="2020-02-14").json()
     assert body["code"] == "ValidationFailed"
     assert "error" not in body
 
 
-def test_a_flattened_or_empty_template_is_refused(service: Service) -> None:
+def test_a_flattened_or_empty_template_is_refused(service: InProcess) -> None:
     add_group(service)
     response = service.put(TEMPLATE, {"location": "westus2", "identity": {"type": "None"}, "properties": {}})
     assert response.status_code == 400
@@ -172,19 +172,19 @@ def test_a_flattened_or_empty_template_is_refused(service: Service) -> None:
     assert "Missing field distribute" in response.text
 
 
-def test_a_template_needs_its_resource_group(service: Service) -> None:
+def test_a_template_needs_its_resource_group(service: InProcess) -> None:
     response = service.put(TEMPLATE, a_template())
     assert (response.status_code, code_of(response)) == (404, "ResourceGroupNotFound")
 
 
 @pytest.mark.parametrize("name", ["a b", "x" * 65, "ü"])
-def test_names_outside_the_pattern_are_refused(service: Service, name: str) -> None:
+def test_names_outside_the_pattern_are_refused(service: InProcess, name: str) -> None:
     add_group(service)
     response = service.put(TEMPLATE.replace("/web", f"/{name}"), a_template())
     assert (response.status_code, code_of(response)) == (400, "InvalidResourceName")
 
 
-def test_what_a_template_distributes_to_must_be_there(live: Service) -> None:
+def test_what_a_template_distributes_to_must_be_there(live: InProcess) -> None:
     gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/none"
     target = {"type": "SharedImage", "runOutputName": "out", "galleryImageId": gallery}
     found = provisioned(live, TEMPLATE, a_template(distribute=[target]))
@@ -195,7 +195,7 @@ def test_what_a_template_distributes_to_must_be_there(live: Service) -> None:
     assert live.request("DELETE", TEMPLATE).status_code == 202
 
 
-def test_tags_identity_targets_and_profile_may_be_changed_and_nothing_else(live: Service) -> None:
+def test_tags_identity_targets_and_profile_may_be_changed_and_nothing_else(live: InProcess) -> None:
     found = provisioned(live, TEMPLATE, a_template())
     target = found["properties"]["distribute"][0]
     change = {
@@ -220,7 +220,7 @@ def test_tags_identity_targets_and_profile_may_be_changed_and_nothing_else(live:
     assert old.status_code == 400
 
 
-def test_identities_are_merged_without_regard_to_case(live: Service) -> None:
+def test_identities_are_merged_without_regard_to_case(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     one = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/One"
 
@@ -239,7 +239,7 @@ def test_identities_are_merged_without_regard_to_case(live: Service) -> None:
     assert change({f"{one}2".upper(): None}) == {"type": "None"}
 
 
-def test_managed_resource_tags_stand_on_what_the_service_makes(live: Service) -> None:
+def test_managed_resource_tags_stand_on_what_the_service_makes(live: InProcess) -> None:
     found = provisioned(live, TEMPLATE, a_template(managedResourceTags={"team": "db"}))
     group = live.get(found["properties"]["exactStagingResourceGroup"], api_version="2024-11-01").json()
     assert group["tags"] == {
@@ -252,7 +252,7 @@ def test_managed_resource_tags_stand_on_what_the_service_makes(live: Service) ->
     assert [item["tags"].get("team") for item in accounts] == ["db"]
 
 
-def test_etags_guard_against_lost_updates(live: Service) -> None:
+def test_etags_guard_against_lost_updates(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     etag = live.get(TEMPLATE).headers["ETag"]
     assert live.request("PATCH", TEMPLATE, {"tags": {}}, headers={"If-Match": etag}).status_code == 200
@@ -262,7 +262,7 @@ def test_etags_guard_against_lost_updates(live: Service) -> None:
     assert new.status_code == 412
 
 
-def test_a_list_comes_in_pages(service: Service) -> None:
+def test_a_list_comes_in_pages(service: InProcess) -> None:
     add_group(service)
     for number in range(205):
         response = service.put(TEMPLATE.replace("/web", f"/t{number:03}"), a_template())
@@ -276,7 +276,7 @@ def test_a_list_comes_in_pages(service: Service) -> None:
     assert (len(names), len(set(names)), pages) == (205, 205, 3)
 
 
-def test_a_role_in_one_group_shows_what_is_in_that_group(service: Service) -> None:
+def test_a_role_in_one_group_shows_what_is_in_that_group(service: InProcess) -> None:
     add_group(service)
     add_group(service, name="rg2")
     for number in range(102):
@@ -303,7 +303,7 @@ def test_a_role_in_one_group_shows_what_is_in_that_group(service: Service) -> No
         ("POST", "/run", "contributor", 202),
     ],
 )
-def test_roles_decide_who_may(live: Service, method: str, suffix: str, token: str, status: int) -> None:
+def test_roles_decide_who_may(live: InProcess, method: str, suffix: str, token: str, status: int) -> None:
     provisioned(live, TEMPLATE, a_template())
     body = a_template() if method == "PUT" else {} if method == "PATCH" else None
     response = live.request(method, TEMPLATE + suffix, body, token=token)
@@ -339,7 +339,7 @@ def test_roles_decide_who_may(live: Service, method: str, suffix: str, token: st
         ("vmProfile", {"vnetConfig": {"subnetId": "{}/providers/Microsoft.Network/virtualNetworks/v/subnets/s"}}),
     ],
 )
-def test_a_body_cannot_name_what_its_sender_may_not_use(service: Service, member: str, value: Any) -> None:
+def test_a_body_cannot_name_what_its_sender_may_not_use(service: InProcess, member: str, value: Any) -> None:
     add_group(service)
     other = f"/subscriptions/{OTHER_SUBSCRIPTION}/resourceGroups/theirs"
 
@@ -354,19 +354,19 @@ def test_a_body_cannot_name_what_its_sender_may_not_use(service: Service, member
     assert (response.status_code, code_of(response)) == (403, "LinkedAuthorizationFailed")
 
 
-def test_a_brought_staging_group_stays_and_gets_its_tags_back(live: Service) -> None:
+def test_a_brought_staging_group_stays_and_gets_its_tags_back(live: InProcess) -> None:
     add_group(live, name="mine")
     mine = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/mine"
     found = provisioned(live, TEMPLATE, a_template(stagingResourceGroup=mine))
     assert found["properties"]["provisioningState"] == "Succeeded"
     assert found["properties"]["exactStagingResourceGroup"] == mine
-    row = live.parts.store.resources.get(mine)
+    row = live.service.store.resources.get(mine)
     assert row is not None
     assert row.tags["imageTemplateName"] == "web"
     other = provisioned(live, TEMPLATE.replace("/web", "/second"), a_template(stagingResourceGroup=mine))
     assert other["properties"]["provisioningError"]["provisioningErrorCode"] == "BadStagingResourceGroup"
     assert live.request("DELETE", TEMPLATE).status_code == 202
     wait_for(lambda: live.get(TEMPLATE).status_code == 404)
-    row = live.parts.store.resources.get(mine)
+    row = live.service.store.resources.get(mine)
     assert row is not None
     assert not row.tags

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from in_process import BASE, GROUP, SUBSCRIPTION, InstantWork, Service, TestAccess, an_issuer, started
+from in_process import BASE, GROUP, SUBSCRIPTION, InProcess, InstantWork, TestAccess, an_issuer, started
 
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.caller import Permission, Rights
@@ -32,7 +32,7 @@ class Lists:
     def __init__(self, home: Path, store: database.Store) -> None:
         self._store = store
         issuer = an_issuer()
-        self._service: Service = started(store, home, AccessControl(store, issuer), InstantWork(store=store))  # type: ignore[arg-type]
+        self._service: InProcess = started(store, home, AccessControl(store, issuer), InstantWork(store=store))  # type: ignore[arg-type]
         rows = [*(template("rg1", number) for number in range(MANY)), *(template("rg2", n) for n in range(SOME))]
         store.resources.insert_many(rows)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from in_process import BASE, SUBSCRIPTION, RecordedWork, Service, an_issuer, code_of, started
+from in_process import BASE, SUBSCRIPTION, InProcess, RecordedWork, an_issuer, code_of, started
 
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.issuer import issuer_of, new_key
@@ -52,7 +52,7 @@ def outside() -> Outside:
 
 
 @pytest.fixture
-def real(tmp_path: Path, outside: Outside) -> Iterator[Service]:
+def real(tmp_path: Path, outside: Outside) -> Iterator[InProcess]:
     """A service with real access control, and the principals `owner` and `reader`."""
     with opened(tmp_path / "vmkiln.sqlite") as store:
         foreign = OutsideIssuer(OUTSIDE, "api://vmkiln", fetch=outside.fetch)
@@ -61,7 +61,7 @@ def real(tmp_path: Path, outside: Outside) -> Iterator[Service]:
 
 
 def log_in(
-    service: Service, app_id: str, secret: str, *, path: str = f"/{TENANT}/oauth2/v2.0/token", **form: str
+    service: InProcess, app_id: str, secret: str, *, path: str = f"/{TENANT}/oauth2/v2.0/token", **form: str
 ) -> Any:
     fields = {
         "client_id": app_id,
@@ -77,19 +77,19 @@ def log_in(
 
 
 def a_principal(
-    service: Service, role: str = "Owner", scope: str = f"/subscriptions/{SUBSCRIPTION}"
+    service: InProcess, role: str = "Owner", scope: str = f"/subscriptions/{SUBSCRIPTION}"
 ) -> tuple[str, str]:
-    principal, secret = service.parts.store.principals.create("ci")
-    service.parts.store.principals.assign(principal.object_id, role, scope)
+    principal, secret = service.service.store.principals.create("ci")
+    service.service.store.principals.assign(principal.object_id, role, scope)
     return principal.app_id, secret
 
 
-def may_list(service: Service, token: str) -> int:
+def may_list(service: InProcess, token: str) -> int:
     return service.get(SUBSCRIPTIONS.format(SUBSCRIPTION), token=token).status_code
 
 
 @pytest.mark.parametrize("path", [f"/{TENANT}/oauth2/v2.0/token", f"/{TENANT}/oauth2/token", "/adfs/oauth2/token"])
-def test_a_principal_logs_in_and_is_let_in(real: Service, path: str) -> None:
+def test_a_principal_logs_in_and_is_let_in(real: InProcess, path: str) -> None:
     app_id, secret = a_principal(real)
     response = log_in(real, app_id, secret, path=path)
     assert response.status_code == 200
@@ -99,7 +99,7 @@ def test_a_principal_logs_in_and_is_let_in(real: Service, path: str) -> None:
     assert may_list(real, body["access_token"]) == 200
 
 
-def test_a_secret_may_come_in_a_basic_header(real: Service) -> None:
+def test_a_secret_may_come_in_a_basic_header(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     form = urlencode({"grant_type": "client_credentials", "scope": f"{BASE}/.default"}).encode()
     basic = base64.b64encode(f"{app_id}:{secret}".encode()).decode()
@@ -119,7 +119,7 @@ def test_a_secret_may_come_in_a_basic_header(real: Service) -> None:
     ],
 )
 def test_a_login_that_is_refused_says_why_in_azures_words(
-    real: Service, form: dict[str, str], status: int, code: int
+    real: InProcess, form: dict[str, str], status: int, code: int
 ) -> None:
     app_id, secret = a_principal(real)
     response = log_in(real, app_id, secret, **form)
@@ -128,13 +128,13 @@ def test_a_login_that_is_refused_says_why_in_azures_words(
     assert f"AADSTS{code}" in response.json()["error_description"]
 
 
-def test_another_tenant_is_not_here(real: Service) -> None:
+def test_another_tenant_is_not_here(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     response = log_in(real, app_id, secret, path="/other/oauth2/v2.0/token")
     assert response.json()["error_codes"] == [90002]
 
 
-def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: Service) -> None:
+def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     answers = [log_in(real, app_id, f"guess {number}") for number in range(22)]
     assert answers[0].status_code == 401
@@ -143,22 +143,22 @@ def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: Service) -> N
     assert log_in(real, app_id, secret).status_code == 200
 
 
-def test_other_spellings_of_an_application_id_give_no_more_guesses(real: Service) -> None:
+def test_other_spellings_of_an_application_id_give_no_more_guesses(real: InProcess) -> None:
     app_id, _ = a_principal(real)
     spellings = [app_id.upper(), app_id] * 11
     answers = [log_in(real, spelling, f"guess {number}") for number, spelling in enumerate(spellings)]
     assert answers[-1].status_code == 429
 
 
-def test_the_outside_issuer_cannot_speak_for_a_principal_of_ours(real: Service, outside: Outside) -> None:
+def test_the_outside_issuer_cannot_speak_for_a_principal_of_ours(real: InProcess, outside: Outside) -> None:
     app_id, _ = a_principal(real)
-    principal = real.parts.store.principals.find(app_id)
+    principal = real.service.store.principals.find(app_id)
     assert principal is not None
     for claims in ({"oid": principal.object_id}, {"oid": None, "sub": principal.object_id.upper()}):
         assert may_list(real, outside.token(**claims)) == 401
 
 
-def test_a_token_for_another_service_is_refused(real: Service) -> None:
+def test_a_token_for_another_service_is_refused(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     body = log_in(real, app_id, secret, scope="https://storage.azure.com/.default").json()
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
@@ -166,9 +166,9 @@ def test_a_token_for_another_service_is_refused(real: Service) -> None:
     assert may_list(real, body["access_token"]) == 401
 
 
-def test_the_names_of_the_certificate_are_the_services_own(real: Service) -> None:
+def test_the_names_of_the_certificate_are_the_services_own(real: InProcess) -> None:
     names = ("build.example.org", "*.images.example.org")
-    control = AccessControl(real.parts.store, an_issuer(), names=names)
+    control = AccessControl(real.service.store, an_issuer(), names=names)
     app_id, secret = a_principal(real)
     for host, is_own in (("build", True), ("x.images", True), ("x.y.images", False), ("images", False)):
         scope = f"https://{host}.example.org/.default"
@@ -181,7 +181,7 @@ def test_the_names_of_the_certificate_are_the_services_own(real: Service) -> Non
                 control.authenticate(headers, base_url=BASE)
 
 
-def test_a_forged_host_header_does_not_make_a_token_fit(real: Service) -> None:
+def test_a_forged_host_header_does_not_make_a_token_fit(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     body = log_in(real, app_id, secret, scope="https://storage.azure.com/.default").json()
     forged = {"Host": "storage.azure.com", "Authorization": f"Bearer {body['access_token']}"}
@@ -189,7 +189,7 @@ def test_a_forged_host_header_does_not_make_a_token_fit(real: Service) -> None:
     assert response.status_code == 401
 
 
-def test_the_audience_that_sdks_take_by_default_is_accepted(real: Service) -> None:
+def test_the_audience_that_sdks_take_by_default_is_accepted(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     body = log_in(real, app_id, secret, scope="https://management.azure.com/.default").json()
     assert may_list(real, body["access_token"]) == 200
@@ -199,7 +199,7 @@ def _base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _forged(service: Service, kind: str) -> str:
+def _forged(service: InProcess, kind: str) -> str:
     app_id, secret = a_principal(service)
     good = log_in(service, app_id, secret).json()["access_token"]
     claims = jwt.decode(good, options={"verify_signature": False})
@@ -248,49 +248,49 @@ def _forged(service: Service, kind: str) -> str:
         "not yet", "changed", "a list of audiences", "", "x", "a.b.c", "vmk_guess", "e30.e30.", "." * 5000,
     ],
 )  # fmt: skip
-def test_what_is_no_token_of_ours_is_refused(real: Service, kind: str) -> None:
+def test_what_is_no_token_of_ours_is_refused(real: InProcess, kind: str) -> None:
     response = real.get(SUBSCRIPTIONS.format(SUBSCRIPTION), token=_forged(real, kind))
     assert response.status_code == 401
     assert code_of(response) in {"AuthenticationFailed", "InvalidAuthenticationToken", "ExpiredAuthenticationToken"}
     assert response.headers["WWW-Authenticate"].startswith(f'Bearer authorization_uri="{BASE}/{TENANT}"')
 
 
-def test_a_removed_principal_is_out_at_once(real: Service) -> None:
+def test_a_removed_principal_is_out_at_once(real: InProcess) -> None:
     app_id, secret = a_principal(real)
     token = log_in(real, app_id, secret).json()["access_token"]
     assert may_list(real, token) == 200
-    real.parts.store.principals.remove(app_id)
+    real.service.store.principals.remove(app_id)
     assert may_list(real, token) == 401
 
 
-def test_roles_of_another_scope_do_not_count(real: Service) -> None:
+def test_roles_of_another_scope_do_not_count(real: InProcess) -> None:
     app_id, secret = a_principal(real, scope=f"/subscriptions/{SUBSCRIPTION}0")
     assert may_list(real, log_in(real, app_id, secret).json()["access_token"]) == 403
 
 
-def test_a_command_line_token_works_until_it_is_removed(real: Service) -> None:
+def test_a_command_line_token_works_until_it_is_removed(real: InProcess) -> None:
     app_id, _ = a_principal(real)
-    principal = real.parts.store.principals.find(app_id)
+    principal = real.service.store.principals.find(app_id)
     assert principal is not None
-    token = real.parts.store.principals.add_token(principal.object_id, "laptop")
+    token = real.service.store.principals.add_token(principal.object_id, "laptop")
     assert may_list(real, token) == 200
-    real.parts.store.principals.remove(app_id)
+    real.service.store.principals.remove(app_id)
     assert may_list(real, token) == 401
 
 
-def test_secrets_and_tokens_are_not_kept(real: Service, tmp_path: Path) -> None:
+def test_secrets_and_tokens_are_not_kept(real: InProcess, tmp_path: Path) -> None:
     app_id, secret = a_principal(real)
-    principal = real.parts.store.principals.find(app_id)
+    principal = real.service.store.principals.find(app_id)
     assert principal is not None
-    token = real.parts.store.principals.add_token(principal.object_id, "laptop")
+    token = real.service.store.principals.add_token(principal.object_id, "laptop")
     content = b"".join(path.read_bytes() for path in tmp_path.glob("vmkiln.sqlite*"))
     assert app_id.encode() in content  # the search finds what is there
     assert secret.encode() not in content
     assert token.encode() not in content
 
 
-def test_tokens_of_the_outside_issuer_are_checked(real: Service, outside: Outside) -> None:
-    real.parts.store.principals.assign("o1", "Reader", f"/subscriptions/{SUBSCRIPTION}")
+def test_tokens_of_the_outside_issuer_are_checked(real: InProcess, outside: Outside) -> None:
+    real.service.store.principals.assign("o1", "Reader", f"/subscriptions/{SUBSCRIPTION}")
     assert may_list(real, outside.token()) == 200
     for changes in ({"aud": "api://other"}, {"iss": OUTSIDE + "/"}, {"exp": datetime.now(UTC) - timedelta(hours=1)}):
         assert may_list(real, outside.token(**changes)) == 401
@@ -299,7 +299,7 @@ def test_tokens_of_the_outside_issuer_are_checked(real: Service, outside: Outsid
     assert may_list(real, impostor.token()) == 401
 
 
-def test_unknown_keys_do_not_make_us_ask_the_outside_issuer_again_and_again(real: Service, outside: Outside) -> None:
+def test_unknown_keys_do_not_make_us_ask_the_outside_issuer_again_and_again(real: InProcess, outside: Outside) -> None:
     may_list(real, outside.token())
     before = len(outside.asked)
     other = Outside()
@@ -308,7 +308,7 @@ def test_unknown_keys_do_not_make_us_ask_the_outside_issuer_again_and_again(real
     assert len(outside.asked) == before
 
 
-def test_discovery_leads_to_the_token_and_the_keys(real: Service) -> None:
+def test_discovery_leads_to_the_token_and_the_keys(real: InProcess) -> None:
     cloud = real.get("/metadata/endpoints?api-version=2022-09-01", token=None).json()
     assert cloud["authentication"]["audiences"] == [BASE]
     assert isinstance(real.get("/metadata/endpoints?api-version=2019-05-01", token=None).json(), list)

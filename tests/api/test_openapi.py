@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 import tiers
 from hypothesis import HealthCheck, settings
-from in_process import InstantWork, RecordedWork, Service, TestAccess, add_group, started
+from in_process import InProcess, InstantWork, RecordedWork, TestAccess, add_group, started
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
@@ -54,11 +54,11 @@ def test_the_document_in_the_docs_is_the_services_own() -> None:
     assert json.loads(kept)["paths"].keys() == document(ALL_ROUTES, url="https://localhost:8443")["paths"].keys()
 
 
-def test_every_route_is_in_the_document(service: Service) -> None:
+def test_every_route_is_in_the_document(service: InProcess) -> None:
     found = service.get("/openapi.json", token=None, api_version=None).json()
     listed = {(path, method.upper()) for path, item in found["paths"].items() for method in item}
     assert listed == {(route.path, route.method) for route in ALL_ROUTES}
     names = [route.operation for route in ALL_ROUTES]
     assert len(names) == len(set(names))
     assert json.dumps(found)
-    assert isinstance(service.work, RecordedWork)
+    assert isinstance(service.builder, RecordedWork)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import BASE, TEMPLATE, Service, a_template, add_group, code_of, provisioned
+from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
 
 from vmkiln.api.virtual_machine_images import past_runs
 from vmkiln.staging import staging_resource_group
@@ -21,11 +21,11 @@ Write = Callable[[bytes], Path]
 
 
 @pytest.fixture
-def write(living: Service) -> Write:
+def write(living: InProcess) -> Write:
     """Writes the log of a run that has ended."""
     add_group(living)
     provisioned(living, TEMPLATE, a_template("true"))
-    settings, store = living.parts.settings, living.parts.store
+    settings, store = living.service.settings, living.service.store
     group = staging_resource_group.create(settings.staging, store, name="IT_x", run_id="", tags={})
     now = utc_now()
     store.runs.add(RunRow(RUN_ID, "web", "rg1", {}, "Succeeded", "", "", "", "IT_x", {}, now, now, TEMPLATE.lower()))
@@ -38,14 +38,14 @@ def write(living: Service) -> Write:
     return written
 
 
-def piece(service: Service, **query: object) -> dict[str, Any]:
+def piece(service: InProcess, **query: object) -> dict[str, Any]:
     asked = "&".join(f"{name}={value}" for name, value in query.items())
     answer = service.get(f"{BASE}{LOG}?{asked}")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: Service, write: Write) -> None:
+def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: InProcess, write: Write) -> None:
     line = b"x" * (100 * KIB - 1) + b"\n"
     write(line * 50)
     position, count = 0, 0
@@ -56,7 +56,7 @@ def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: Se
     assert (found["position"], count + len(found["lines"])) == (50 * len(line), 50)
 
 
-def test_a_line_longer_than_an_answer_comes_in_parts(living: Service, write: Write) -> None:
+def test_a_line_longer_than_an_answer_comes_in_parts(living: InProcess, write: Write) -> None:
     write(b"x" * (3 * MIB + 5) + b"\nend\n")
     position, lines = 0, []
     while not (found := piece(living, position=position))["isComplete"]:
@@ -66,7 +66,7 @@ def test_a_line_longer_than_an_answer_comes_in_parts(living: Service, write: Wri
     assert "".join([*lines, *found["lines"]]) == "x" * (3 * MIB + 5) + "end"
 
 
-def test_a_piece_that_ends_where_the_log_does_is_complete(living: Service, write: Write) -> None:
+def test_a_piece_that_ends_where_the_log_does_is_complete(living: InProcess, write: Write) -> None:
     write(b"line\n" * past_runs.MOST_LINES)
     found = piece(living)
     assert (len(found["lines"]), found["isComplete"]) == (past_runs.MOST_LINES, True)
@@ -74,7 +74,7 @@ def test_a_piece_that_ends_where_the_log_does_is_complete(living: Service, write
     assert not piece(living)["isComplete"]
 
 
-def test_the_tail_is_the_end_and_says_where_it_begins(living: Service, write: Write) -> None:
+def test_the_tail_is_the_end_and_says_where_it_begins(living: InProcess, write: Write) -> None:
     write(b"".join(b"line %d\n" % number for number in range(5000)))
     found = piece(living, tail=3)
     assert found["lines"] == ["line 4997", "line 4998", "line 4999"]
@@ -85,13 +85,13 @@ def test_the_tail_is_the_end_and_says_where_it_begins(living: Service, write: Wr
 
 
 @pytest.mark.parametrize("query", ["tail=2001", "tail=x", "position=-1", "tail=1&position=0", "tail=1&position=5"])
-def test_what_is_asked_for_is_checked(living: Service, write: Write, query: str) -> None:
+def test_what_is_asked_for_is_checked(living: InProcess, write: Write, query: str) -> None:
     write(b"line\n")
     refused = living.get(f"{BASE}{LOG}?{query}")
     assert (refused.status_code, code_of(refused)) == (400, "InvalidParameter")
 
 
-def test_the_tail_of_a_long_log_reads_only_the_end(living: Service, write: Write) -> None:
+def test_the_tail_of_a_long_log_reads_only_the_end(living: InProcess, write: Write) -> None:
     path = write(b"")
     with path.open("wb") as file:
         file.truncate(16 * 1024**3)  # sparse: to read it all would take minutes

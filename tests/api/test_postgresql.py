@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from in_process import TEMPLATE, Service, TestAccess, a_template, add_group, ended_run, provisioned, wait_for
+from in_process import TEMPLATE, InProcess, TestAccess, a_template, add_group, ended_run, provisioned, wait_for
 from postgresql import Cluster, cluster
 from service_fixtures import living_service
 
@@ -25,7 +25,7 @@ def test_templates_live_and_run_in_postgresql(server: Cluster, tmp_path: Path, a
         wait_for(lambda: service.get(TEMPLATE).status_code == 404)
 
 
-def life(service: Service) -> None:
+def life(service: InProcess) -> None:
     add_group(service)
     provisioned(service, TEMPLATE, a_template("echo in PostgreSQL"))
     assert service.request("POST", f"{TEMPLATE}/run").status_code == 202

@@ -7,7 +7,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     code_of,
@@ -27,7 +27,7 @@ def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
     return f"{group}/providers/Microsoft.VirtualMachineImages/imageTemplates/{name}"
 
 
-def queued(service: Service, name: str, *commands: str, subscription: str = SUBSCRIPTION) -> str:
+def queued(service: InProcess, name: str, *commands: str, subscription: str = SUBSCRIPTION) -> str:
     """Make a template and ask for its run."""
     path = template_id(name, subscription)
     image = f"{path.partition('/providers/')[0]}/providers/Microsoft.Compute/images/{name}"
@@ -37,13 +37,13 @@ def queued(service: Service, name: str, *commands: str, subscription: str = SUBS
     return path
 
 
-def place(service: Service, path: str) -> dict[str, object]:
+def place(service: InProcess, path: str) -> dict[str, object]:
     runs = service.get(f"{path}/providers/Vmkiln.Builds/runs", token="root").json()["value"]
     return dict(runs[0]["properties"].get("queue", {}))
 
 
 def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
-    living: Service, monkeypatch: pytest.MonkeyPatch
+    living: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_group(living)
     add_group(living, OTHER_SUBSCRIPTION)
@@ -55,18 +55,18 @@ def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
     assert "CPUs (0 free)" in str(place(living, other)["reason"])
     assert place(living, second) == {"position": 2, "reason": "waits behind 1 other"}
     assert place(living, third) == {"position": 3, "reason": "waits behind 2 others"}
-    monkeypatch.setenv("VMKILN_HOME", str(living.parts.settings.home))
+    monkeypatch.setenv("VMKILN_HOME", str(living.service.settings.home))
     listed = CliRunner().invoke(app, ["run", "list"]).stdout
     assert "(place 1: " in listed
     assert "(place 3: " in listed
     living.request("POST", f"{first}/cancel")
     for path in (other, second, third):
         assert ended_run(living, path, token="root")["runState"] == "Succeeded"
-    starts = [living.parts.store.runs.of_template(path.lower())[0].started for path in (other, second, third)]
+    starts = [living.service.store.runs.of_template(path.lower())[0].started for path in (other, second, third)]
     assert starts == sorted(starts)
 
 
-def test_prometheus_reads_queue_capacity_phases_and_failures(living: Service) -> None:
+def test_prometheus_reads_queue_capacity_phases_and_failures(living: InProcess) -> None:
     add_group(living)
     failed = queued(living, "failed", "fail")
     ended_run(living, failed)
@@ -90,7 +90,7 @@ def test_prometheus_reads_queue_capacity_phases_and_failures(living: Service) ->
     living.request("POST", f"{waits}/cancel")
 
 
-def test_only_who_may_read_the_whole_service_reads_its_metrics(living: Service) -> None:
+def test_only_who_may_read_the_whole_service_reads_its_metrics(living: InProcess) -> None:
     assert living.get("/metrics", token=None).status_code == 401
     for token in ("owner", "reader", "stranger"):
         assert living.get("/metrics", token=token).status_code == 403
@@ -101,17 +101,17 @@ def test_what_a_dead_run_left_is_cleaned_up_while_the_service_goes_on(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosting, "JANITOR_SECONDS", 0.05)
-    living: Service = request.getfixturevalue("living")
-    left: Path = living.parts.settings.runs / "00000000-dead"
+    living: InProcess = request.getfixturevalue("living")
+    left: Path = living.service.settings.runs / "00000000-dead"
     left.mkdir(parents=True)
     (left / "overlay.qcow2").write_bytes(b"x" * 1000)
     wait_for(lambda: not left.exists())
     wait_for(lambda: "vmkiln_cleaned_up_total 1.0" in living.get("/metrics", token="root").text)
 
 
-def test_a_full_disk_does_not_end_the_service(living: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_end_the_service(living: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     add_group(living)
-    operations, failures = living.parts.store.operations, [StorageFull("the disk is full")] * 2
+    operations, failures = living.service.store.operations, [StorageFull("the disk is full")] * 2
     real = operations.open_ones
 
     def full_at_first(*arguments: str) -> object:
@@ -126,12 +126,12 @@ def test_a_full_disk_does_not_end_the_service(living: Service, monkeypatch: pyte
     assert failures == []
 
 
-def test_a_request_on_a_full_disk_may_be_sent_again(living: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_on_a_full_disk_may_be_sent_again(living: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise StorageFull("the disk is full")
 
     add_group(living)
-    monkeypatch.setattr(living.parts.store.resources, "insert", full)
+    monkeypatch.setattr(living.service.store.resources, "insert", full)
     refused = living.put(TEMPLATE, a_template())
     assert (refused.status_code, code_of(refused)) == (503, "InsufficientStorage")
     assert int(refused.headers["Retry-After"]) > 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from in_process import BASE, GROUP, Service, add_group
+from in_process import BASE, GROUP, InProcess, add_group
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.api.protocol.request_log import LOGGER, with_request_log
@@ -30,7 +30,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [vars(record) | {"text": record.getMessage()} for record in caplog.records if record.name == LOGGER]
 
 
-def test_a_line_says_who_asked_for_what_and_how_it_went(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_says_who_asked_for_what_and_how_it_went(service: InProcess, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     add_group(service)
     response = ask(with_request_log(service.app), "GET", f"{GROUP}?api-version=2024-11-01", token="owner")
@@ -48,7 +48,9 @@ def test_a_line_says_who_asked_for_what_and_how_it_went(service: Service, caplog
     assert line["text"].endswith(f" ms caller=owner source=10.0.0.9 request_id={request_id}")
 
 
-def test_no_query_no_token_and_no_control_character_gets_in(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_query_no_token_and_no_control_character_gets_in(
+    service: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     token = "vmk_a-token-that-is-wrong"
     app = with_request_log(service.app)
     ask(app, "GET", "/subscriptions/a%0d%0ab%1b[2J%e2%80%ae?sig=my-signature&api-version=x", token=token)
@@ -73,6 +75,6 @@ def test_what_breaks_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
     assert [(line["method"], line["status"]) for line in lines(caplog)] == [("PUT", 0)]
 
 
-def test_without_being_asked_nothing_is_logged(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_being_asked_nothing_is_logged(service: InProcess, caplog: pytest.LogCaptureFixture) -> None:
     ask(service.app, "GET", "/healthz")
     assert lines(caplog) == []

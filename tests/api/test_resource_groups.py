@@ -8,7 +8,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     code_of,
     ended_run,
@@ -19,7 +19,7 @@ from in_process import (
 LOWER = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/rg1"
 
 
-def test_a_group_is_made_read_tagged_and_deleted(service: Service) -> None:
+def test_a_group_is_made_read_tagged_and_deleted(service: InProcess) -> None:
     assert service.request("HEAD", LOWER).status_code == 404
     made = service.put(LOWER, {"location": "West US 2", "tags": {"a": "b"}})
     assert (made.status_code, made.json()["location"], made.json()["id"]) == (201, "westus2", GROUP)
@@ -46,13 +46,13 @@ def test_a_group_is_made_read_tagged_and_deleted(service: Service) -> None:
         ("rg1", {"location": "local", "tags": {f"t{n}": "" for n in range(51)}}, "tags"),
     ],
 )
-def test_what_is_wrong_with_a_group_is_named(service: Service, name: str, body: dict[str, Any], word: str) -> None:
+def test_what_is_wrong_with_a_group_is_named(service: InProcess, name: str, body: dict[str, Any], word: str) -> None:
     response = service.put(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}", body)
     assert response.status_code == 400
     assert response.json()["error"]["target"] == word
 
 
-def test_a_group_goes_with_all_that_is_in_it_but_not_while_a_build_runs(living: Service) -> None:
+def test_a_group_goes_with_all_that_is_in_it_but_not_while_a_build_runs(living: InProcess) -> None:
     living.put(LOWER, {"location": "westus2"})
     provisioned(living, TEMPLATE, a_template("wait"))
     living.request("POST", f"{TEMPLATE}/run")
@@ -66,14 +66,14 @@ def test_a_group_goes_with_all_that_is_in_it_but_not_while_a_build_runs(living: 
     assert living.request("DELETE", LOWER).status_code == 202
     wait_for(lambda: living.get(LOWER).status_code == 404)
     assert living.get(staging).status_code == 404
-    assert not living.parts.store.staging.list_groups()
+    assert not living.service.store.staging.list_groups()
 
 
-def names(service: Service, query: str, path: str = f"/subscriptions/{SUBSCRIPTION}/resources") -> list[str]:
+def names(service: InProcess, query: str, path: str = f"/subscriptions/{SUBSCRIPTION}/resources") -> list[str]:
     return [item["name"] for item in service.get(f"{path}?{query}").json()["value"]]
 
 
-def test_resources_are_listed_as_the_filter_says(service: Service) -> None:
+def test_resources_are_listed_as_the_filter_says(service: InProcess) -> None:
     for group in ("rg1", "rg2"):
         service.put(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}", {"location": "westus2"})
     service.put(TEMPLATE, a_template())
@@ -92,7 +92,7 @@ def test_resources_are_listed_as_the_filter_says(service: Service) -> None:
     assert {"createdTime", "provisioningState"} <= set(expanded["value"][0])
 
 
-def test_each_caller_sees_their_own_subscriptions(service: Service) -> None:
+def test_each_caller_sees_their_own_subscriptions(service: InProcess) -> None:
     def seen(token: str) -> list[str]:
         return [item["subscriptionId"] for item in service.get("/subscriptions", token=token).json()["value"]]
 
@@ -108,7 +108,7 @@ def test_each_caller_sees_their_own_subscriptions(service: Service) -> None:
     ).items()
 
 
-def test_groups_of_others_are_refused_alike_whether_they_exist_or_not(service: Service) -> None:
+def test_groups_of_others_are_refused_alike_whether_they_exist_or_not(service: InProcess) -> None:
     service.put(LOWER, {"location": "local"})
     there = service.get(LOWER, token="stranger")
     absent = service.get(LOWER.replace("rg1", "rg9"), token="stranger")
@@ -116,7 +116,7 @@ def test_groups_of_others_are_refused_alike_whether_they_exist_or_not(service: S
     assert there.json()["error"]["message"].replace("rg1", "rg9") == absent.json()["error"]["message"]
 
 
-def test_providers_tell_which_types_and_versions_are_served(service: Service) -> None:
+def test_providers_tell_which_types_and_versions_are_served(service: InProcess) -> None:
     path = f"/subscriptions/{SUBSCRIPTION}/providers"
     found = service.get(f"{path}/microsoft.virtualmachineimages").json()
     types = {item["resourceType"]: item["apiVersions"] for item in found["resourceTypes"]}

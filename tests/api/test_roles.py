@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, Service, add_group, code_of
+from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
 
 from vmkiln.api.identity.access_control import rights_of
 from vmkiln.api.identity.caller import Permission
@@ -22,7 +22,7 @@ def role(*scopes: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def filled(service: Service) -> Service:
+def filled(service: InProcess) -> InProcess:
     """Two groups with an owner each, `one` and `two`."""
     for name in ("rg1", "rg2"):
         add_group(service, name=name)
@@ -30,12 +30,12 @@ def filled(service: Service) -> Service:
     return service
 
 
-def names_of(service: Service, scope: str, query: str = "", **options: Any) -> list[str]:
+def names_of(service: InProcess, scope: str, query: str = "", **options: Any) -> list[str]:
     response = service.get(f"{scope}/{AUTHORIZATION}/roleDefinitions{query}", **options)
     return [item["properties"]["roleName"] for item in response.json()["value"]]
 
 
-def test_a_role_of_ones_own_is_made_assigned_and_deleted(filled: Service) -> None:
+def test_a_role_of_ones_own_is_made_assigned_and_deleted(filled: InProcess) -> None:
     made = filled.put(DEFINITION, role(GROUP))
     assert made.status_code == 201
     assert made.json()["id"] == f"/subscriptions/{SUBSCRIPTION}/{AUTHORIZATION}/roleDefinitions/{GUID}"
@@ -59,7 +59,7 @@ def test_a_role_of_ones_own_gives_no_rights(permission: Permission) -> None:
     assert rights_of([("Owner", GROUP)]).may(permission, GROUP) or permission in {Permission.NONE, Permission.ANY}
 
 
-def test_a_role_is_seen_from_its_scopes_and_changed_by_their_owners_only(filled: Service) -> None:
+def test_a_role_is_seen_from_its_scopes_and_changed_by_their_owners_only(filled: InProcess) -> None:
     assert filled.put(DEFINITION, role(GROUP), token="one").status_code == 201
     assert "Image Maker" in names_of(filled, f"/subscriptions/{SUBSCRIPTION}")
     assert "Image Maker" in names_of(filled, IDENTITY, token="one")
@@ -84,18 +84,18 @@ def test_a_role_is_seen_from_its_scopes_and_changed_by_their_owners_only(filled:
         (GUID, {"properties": {"assignableScopes": [1]}}),
     ],
 )
-def test_what_is_no_role_definition_is_refused(filled: Service, name: str, body: dict[str, Any]) -> None:
+def test_what_is_no_role_definition_is_refused(filled: InProcess, name: str, body: dict[str, Any]) -> None:
     response = filled.put(DEFINITION.replace(GUID, name), body)
     assert (response.status_code, code_of(response)) == (400, "InvalidRoleDefinition")
 
 
-def principals(service: Service, wanted: str, **options: Any) -> list[tuple[str, str]]:
+def principals(service: InProcess, wanted: str, **options: Any) -> list[tuple[str, str]]:
     query = f"$filter=servicePrincipalNames/any(c:c eq '{wanted}')"
     response = service.get(f"/v1.0/servicePrincipals?{query}", api_version=None, **options)
     return [(item["id"], item["displayName"]) for item in response.json()["value"]]
 
 
-def test_a_managed_identity_is_found_by_its_client_id_by_who_may_read_it(filled: Service) -> None:
+def test_a_managed_identity_is_found_by_its_client_id_by_who_may_read_it(filled: InProcess) -> None:
     ids = filled.put(IDENTITY, {"location": "westus2"}).json()["properties"]
     assert principals(filled, ids["clientId"]) == [(ids["principalId"], "builder")]
     assert principals(filled, ids["clientId"], token="two") == []
@@ -109,14 +109,14 @@ def test_a_managed_identity_is_found_by_its_client_id_by_who_may_read_it(filled:
     assert filled.put(ASSIGNMENT, wanted).json()["properties"]["principalType"] == "ServicePrincipal"
 
 
-def test_a_service_principal_is_found_by_its_ids_and_not_by_its_name(service: Service) -> None:
-    principal, _ = service.parts.store.principals.create("ci")
+def test_a_service_principal_is_found_by_its_ids_and_not_by_its_name(service: InProcess) -> None:
+    principal, _ = service.service.store.principals.create("ci")
     for known in (principal.app_id, principal.object_id):
         assert principals(service, known) == [(principal.object_id, "ci")]
     assert principals(service, "ci", token="stranger") == []
 
 
-def test_the_providers_of_the_quickstarts_are_registered(service: Service) -> None:
+def test_the_providers_of_the_quickstarts_are_registered(service: InProcess) -> None:
     for name in ("VirtualMachineImages", "KeyVault", "Compute", "Storage", "Network", "ContainerInstance"):
         path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.{name}"
         assert service.request("POST", f"{path}/register").json()["registrationState"] == "Registered"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, provisioned, wait_for
+from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned, wait_for
 
 from vmkiln.api.network.virtual_networks import rule_mistakes
 from vmkiln.staging.security_rule import Direction
@@ -21,7 +21,7 @@ def rule(priority: int, access: str = "Allow") -> dict[str, Any]:
     return {"properties": {**values, **ports, "sourceAddressPrefix": "*", "destinationAddressPrefix": "*"}}
 
 
-def test_a_rule_is_put_changed_listed_and_deleted(service: Service) -> None:
+def test_a_rule_is_put_changed_listed_and_deleted(service: InProcess) -> None:
     add_group(service)
     missing = service.put(f"{RULES}/securityRules/one", rule(100), api_version=VERSION)
     assert (missing.status_code, code_of(missing)) == (404, "ParentResourceNotFound")
@@ -42,7 +42,7 @@ def test_a_rule_is_put_changed_listed_and_deleted(service: Service) -> None:
     assert service.get(f"{RULES}/securityRules/one").status_code == 404
 
 
-def test_the_rules_of_a_build_are_read_and_not_changed(living: Service) -> None:
+def test_the_rules_of_a_build_are_read_and_not_changed(living: InProcess) -> None:
     add_group(living)
     found = provisioned(living, TEMPLATE, a_template("wait"))
     living.request("POST", f"{TEMPLATE}/run")
@@ -87,7 +87,7 @@ def test_the_rules_of_a_build_are_read_and_not_changed(living: Service) -> None:
     ],
 )
 def test_a_rule_that_no_build_could_follow_is_refused(
-    service: Service, change: dict[str, Any], code: str, target: str
+    service: InProcess, change: dict[str, Any], code: str, target: str
 ) -> None:
     add_group(service)
     wrong = rule(100)["properties"] | change
@@ -101,7 +101,7 @@ def test_a_rule_that_no_build_could_follow_is_refused(
     assert service.get(f"{RULES}/securityRules").json()["value"] == []
 
 
-def test_every_mistake_of_every_rule_has_its_own_code(service: Service) -> None:
+def test_every_mistake_of_every_rule_has_its_own_code(service: InProcess) -> None:
     add_group(service)
     names = [("one", {"priority": 1}), ("two", {"destinationPortRange": "x", "sourceAddressPrefix": "10..0.0/8"})]
     rules = [{"name": name, "properties": rule(100)["properties"] | change} for name, change in names]
@@ -113,7 +113,7 @@ def test_every_mistake_of_every_rule_has_its_own_code(service: Service) -> None:
     ]
 
 
-def test_the_default_rules_are_azures(service: Service) -> None:
+def test_the_default_rules_are_azures(service: InProcess) -> None:
     add_group(service)
     service.put(RULES, {"location": "westus2"}, api_version=VERSION)
     found = service.get(RULES).json()["properties"]["defaultSecurityRules"]
@@ -149,7 +149,7 @@ def test_the_default_rules_are_azures(service: Service) -> None:
         ({"addressPrefix": "10.9.1.0/24", "delegations": ["x"]}, "InvalidParameter"),
     ],
 )
-def test_a_network_that_no_build_could_use_is_refused(service: Service, subnet: dict[str, Any], code: str) -> None:
+def test_a_network_that_no_build_could_use_is_refused(service: InProcess, subnet: dict[str, Any], code: str) -> None:
     add_group(service)
     network = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/v"
     subnets = [{"name": "a", "properties": {"addressPrefix": "10.9.0.0/24"}}, {"name": "b", "properties": subnet}]

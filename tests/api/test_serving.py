@@ -17,7 +17,7 @@ from stub_build import stub_build
 from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
-from vmkiln.serving import only_service, remember_endpoint, running
+from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import ResourceRow

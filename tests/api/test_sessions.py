@@ -13,14 +13,14 @@ from in_process import GROUP, SUBSCRIPTION, TEMPLATE, TestAccess, a_template, an
 from stub_build import stub_build
 from typer.testing import CliRunner, Result
 
-from vmkiln import serving
+from vmkiln import service as vmkiln_service
 from vmkiln.api.resources.resource_groups import DELETE_GROUP
 from vmkiln.cli import arm_client
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.image_builder import queued_run
-from vmkiln.serving import beside_commands, only_service, running
+from vmkiln.service import beside_commands, only_service, running
 from vmkiln.settings import Settings
 from vmkiln.store import operation_table
 from vmkiln.store.database import Store, opened
@@ -68,7 +68,7 @@ def states(store: Store, operation_id: str) -> tuple[str, str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(vmkiln_service, "RENEW_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -178,7 +178,7 @@ def test_a_service_waits_for_a_command_and_a_command_asks_a_service(
         assert not entered.wait(0.5)
     assert entered.wait(20)
     starting.join(20)
-    monkeypatch.setattr(serving, "COMMANDS_SECONDS", 0.3)
+    monkeypatch.setattr(vmkiln_service, "COMMANDS_SECONDS", 0.3)
     with only_service(settings):
         with pytest.raises(InputError, match="a service works"), beside_commands(settings):
             pass

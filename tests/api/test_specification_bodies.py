@@ -7,7 +7,7 @@ that brought a member.
 from typing import Any
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InstantWork, Service, TestAccess, add_group, code_of, started
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, InstantWork, TestAccess, add_group, code_of, started
 
 from vmkiln.store.database import opened
 from vmkiln.store.rows import RunOutputRow
@@ -222,7 +222,7 @@ def check_same(given: Any, found: Any, path: str) -> None:
 
 @pytest.mark.parametrize(("name", "version", "members"), ALL, ids=[f"{name}-{version}" for name, version, _ in ALL])
 def test_a_body_of_the_schema_is_accepted_and_comes_back_whole(
-    kept: Service, name: str, version: str, members: dict[str, Any]
+    kept: InProcess, name: str, version: str, members: dict[str, Any]
 ) -> None:
     body = {
         "location": "westus",
@@ -244,7 +244,7 @@ def test_a_body_of_the_schema_is_accepted_and_comes_back_whole(
 
 
 @pytest.mark.parametrize("version", STABLE)
-def test_run_and_cancel_have_the_documented_codes_and_headers(kept: Service, version: str) -> None:
+def test_run_and_cancel_have_the_documented_codes_and_headers(kept: InProcess, version: str) -> None:
     body = {
         "location": "westus",
         "identity": {"type": "None"},
@@ -269,7 +269,7 @@ def test_run_and_cancel_have_the_documented_codes_and_headers(kept: Service, ver
 RESOURCE = {"id", "name", "type", "properties"}
 
 
-def one_of(kept: Service, path: str, version: str, members: set[str]) -> dict[str, Any]:
+def one_of(kept: InProcess, path: str, version: str, members: set[str]) -> dict[str, Any]:
     """The only item of a list, which has these members and is answered alike by its own address."""
     found = kept.get(path, api_version=version).json()
     assert len(found["value"]) == 1
@@ -281,7 +281,7 @@ def one_of(kept: Service, path: str, version: str, members: set[str]) -> dict[st
 
 
 @pytest.mark.parametrize("version", STABLE)
-def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: Service, version: str) -> None:
+def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: InProcess, version: str) -> None:
     identity = {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
     properties = {"source": LINUX, "customize": [SHELL], "distribute": [MANAGED]}
     assert kept.put(TEMPLATE, {"location": "westus", "identity": identity, "properties": properties}).status_code == 201
@@ -290,7 +290,7 @@ def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: Service, 
             kept, f"{where}/providers/Microsoft.VirtualMachineImages/imageTemplates", version, {*RESOURCE, "location"}
         )
     kept.request("POST", f"{TEMPLATE}/run", api_version=version)
-    store = kept.parts.store
+    store = kept.service.store
     run_id = store.runs.of_template(TEMPLATE)[0].run_id
     store.images.put_output(RunOutputRow(run_id, "managed", IMAGE, "", "Succeeded", ""))
     output = one_of(kept, f"{TEMPLATE}/runOutputs", version, RESOURCE)
@@ -311,7 +311,7 @@ def test_lists_run_outputs_and_updates_have_the_documented_shape(kept: Service, 
 
 
 @pytest.mark.parametrize("version", [version for version in STABLE if version >= "2022-07-01"])
-def test_triggers_have_the_documented_codes_and_shape(kept: Service, version: str) -> None:
+def test_triggers_have_the_documented_codes_and_shape(kept: InProcess, version: str) -> None:
     source = {**LINUX, "publisher": "Debian", "offer": "debian-12", "sku": "12"}
     properties = {"source": source, "customize": [SHELL], "distribute": [MANAGED]}
     kept.put(TEMPLATE, {"location": "westus", "identity": {"type": "None"}, "properties": properties})
@@ -330,14 +330,14 @@ def test_triggers_have_the_documented_codes_and_shape(kept: Service, version: st
 
 
 @pytest.mark.parametrize("version", STABLE)
-def test_the_operations_of_the_provider_have_the_documented_shape(kept: Service, version: str) -> None:
+def test_the_operations_of_the_provider_have_the_documented_shape(kept: InProcess, version: str) -> None:
     found = kept.get("/providers/Microsoft.VirtualMachineImages/operations", api_version=version).json()["value"]
     assert all({"name", "display", "isDataAction"} <= set(item) for item in found)
     assert all({"provider", "resource", "operation", "description"} == set(item["display"]) for item in found)
 
 
 @pytest.mark.parametrize("version", [version for version in STABLE if version >= "2024-02-01"])
-def test_strict_versions_refuse_what_the_schema_does_not_have(kept: Service, version: str) -> None:
+def test_strict_versions_refuse_what_the_schema_does_not_have(kept: InProcess, version: str) -> None:
     body = {
         "location": "westus",
         "apiVersion": version,

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from in_process import TEMPLATE, Service, a_template, add_group, code_of, ended_run, provisioned, wait_for
+from in_process import TEMPLATE, InProcess, a_template, add_group, code_of, ended_run, provisioned, wait_for
 
 from vmkiln.host.network.network_rules import FILE_NAME
 
 
 @pytest.fixture
-def staging(living: Service) -> str:
+def staging(living: InProcess) -> str:
     """The id of the staging group of a template whose build goes on until it is cancelled."""
     add_group(living)
     found = provisioned(living, TEMPLATE, a_template("echo one", "wait"))
@@ -18,7 +18,7 @@ def staging(living: Service) -> str:
     return str(found["properties"]["exactStagingResourceGroup"])
 
 
-def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: Service, staging: str) -> None:
+def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: InProcess, staging: str) -> None:
     types = {item["type"] for item in living.get(f"{staging}/resources").json()["value"]}
     assert {"Microsoft.ContainerInstance/containerGroups", "Microsoft.Compute/virtualMachines"} <= types
     subscription, _, name = staging.partition("/resourceGroups/")
@@ -52,7 +52,7 @@ def test_a_build_is_seen_as_resources_while_it_lives_and_after(living: Service, 
     assert "echo one" in living.get(logs).json()["content"]
 
 
-def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None:
+def test_a_builds_resources_are_only_read(living: InProcess, staging: str) -> None:
     path = f"{staging}/providers/Microsoft.ContainerInstance/containerGroups"
     group = living.get(path).json()["value"][0]["id"]
     for method, suffix in (("DELETE", ""), ("PUT", ""), ("POST", "/stop"), ("POST", "/containers/packer/exec")):
@@ -72,9 +72,9 @@ def test_a_builds_resources_are_only_read(living: Service, staging: str) -> None
     assert [item["id"] for item in every] == [group]
 
 
-def test_the_rules_in_force_are_told_with_their_packets(living: Service, staging: str) -> None:
-    run_id = living.parts.store.runs.of_template(TEMPLATE)[0].run_id
-    directory = living.parts.settings.staging / staging.rpartition("/")[2]
+def test_the_rules_in_force_are_told_with_their_packets(living: InProcess, staging: str) -> None:
+    run_id = living.service.store.runs.of_template(TEMPLATE)[0].run_id
+    directory = living.service.settings.staging / staging.rpartition("/")[2]
     rule = {
         "chain": "forward",
         "comment": "far guest to the Internet",
@@ -91,7 +91,7 @@ def test_the_rules_in_force_are_told_with_their_packets(living: Service, staging
     living.request("POST", f"{TEMPLATE}/cancel")
 
 
-def test_the_log_lies_where_a_failed_runs_message_says(living: Service) -> None:
+def test_the_log_lies_where_a_failed_runs_message_says(living: InProcess) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template("echo one", "fail"))
     living.request("POST", f"{TEMPLATE}/run")

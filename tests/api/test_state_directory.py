@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[1]
 DESIGN = TESTS.parent / "docs/design.md"
 NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machines nor az-setup makes, and who does
     "azurite/": "vmkiln storage install",
-    "ballast": "a build, or a service after a minute",
+    "reserve": "a build, or a service after a minute",
     "blobs/": "a service that has a blob server",
     "booting/": "vmkiln image boot, while it goes on",
     "cache/container-group/": "the first build on a machine",

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from in_process import SUBSCRIPTION, Service, a_template, add_group, code_of, ended_run, provisioned
+from in_process import SUBSCRIPTION, InProcess, a_template, add_group, code_of, ended_run, provisioned
 
 from vmkiln.api.protocol import application
 from vmkiln.api.protocol.route import FileBody
@@ -20,9 +20,9 @@ URL = "http://127.0.0.1:10000"
 
 
 @pytest.fixture
-def account(service: Service) -> str:
+def account(service: InProcess) -> str:
     """The id of the storage account of a staging resource group."""
-    store, settings = service.parts.store, service.parts.settings
+    store, settings = service.service.store, service.service.settings
     staging_resource_group.create(settings.staging, store, name=GROUP, run_id="", tags={})
     store.resources.put(
         ResourceRow(
@@ -38,11 +38,13 @@ def account(service: Service) -> str:
     return ACCOUNT
 
 
-def serve_blobs(service: Service, kind: BlobService = BlobService.AZURITE, url: str = URL) -> None:
-    write_endpoint(service.parts.settings.blob_endpoint, BlobEndpoint(kind, url))
+def serve_blobs(service: InProcess, kind: BlobService = BlobService.AZURITE, url: str = URL) -> None:
+    write_endpoint(service.service.settings.blob_endpoint, BlobEndpoint(kind, url))
 
 
-def keys_of(service: Service, account: str, action: str = "listKeys", body: object = None, **options: str) -> list[str]:
+def keys_of(
+    service: InProcess, account: str, action: str = "listKeys", body: object = None, **options: str
+) -> list[str]:
     response = service.request("POST", f"{account}/{action}?$expand=kerb", body, **options)
     assert response.status_code == 200, response.text
     assert response.headers["cache-control"] == "no-store"
@@ -50,18 +52,18 @@ def keys_of(service: Service, account: str, action: str = "listKeys", body: obje
     return [key["value"] for key in response.json()["keys"]]
 
 
-def test_the_endpoint_is_path_style_and_the_keys_are_the_blob_servers(service: Service, account: str) -> None:
+def test_the_endpoint_is_path_style_and_the_keys_are_the_blob_servers(service: InProcess, account: str) -> None:
     serve_blobs(service)
     properties = service.get(account).json()["properties"]
     assert properties["primaryEndpoints"] == {"blob": f"{URL}/{NAME}/"}
     assert properties["allowSharedKeyAccess"] is True
     assert properties["supportsHttpsTrafficOnly"] is False
     keys = keys_of(service, account)
-    assert json.loads((service.parts.settings.blobs / "accounts.json").read_text()) == {NAME: keys}
+    assert json.loads((service.service.settings.blobs / "accounts.json").read_text()) == {NAME: keys}
     assert keys_of(service, account, token="contributor") == keys
 
 
-def test_readers_and_strangers_never_see_a_key(service: Service, account: str) -> None:
+def test_readers_and_strangers_never_see_a_key(service: InProcess, account: str) -> None:
     serve_blobs(service)
     for token in ("reader", "stranger"):
         for action, body in (("listKeys", None), ("regenerateKey", {"keyName": "key1"})):
@@ -72,7 +74,7 @@ def test_readers_and_strangers_never_see_a_key(service: Service, account: str) -
     assert not any(key in shown for key in keys)
 
 
-def test_a_key_is_renewed_by_name(service: Service, account: str) -> None:
+def test_a_key_is_renewed_by_name(service: InProcess, account: str) -> None:
     serve_blobs(service)
     before = keys_of(service, account)
     after = keys_of(service, account, "regenerateKey", {"keyName": "key1"})
@@ -83,14 +85,14 @@ def test_a_key_is_renewed_by_name(service: Service, account: str) -> None:
     assert (refused.status_code, code_of(refused)) == (400, "InvalidValuesForRequestParameters")
 
 
-def test_without_a_blob_server_there_is_no_endpoint_and_no_key(service: Service, account: str) -> None:
+def test_without_a_blob_server_there_is_no_endpoint_and_no_key(service: InProcess, account: str) -> None:
     properties = service.get(account).json()["properties"]
     assert "primaryEndpoints" not in properties
     assert properties["allowSharedKeyAccess"] is False
     assert code_of(service.request("POST", f"{account}/listKeys")) == "KeyBasedAuthenticationNotPermitted"
 
 
-def test_a_caller_on_another_machine_is_not_sent_to_this_ones_loopback(service: Service, account: str) -> None:
+def test_a_caller_on_another_machine_is_not_sent_to_this_ones_loopback(service: InProcess, account: str) -> None:
     serve_blobs(service)
     elsewhere = f"https://build.example:8443{account}"
     assert "primaryEndpoints" not in service.get(elsewhere).json()["properties"]
@@ -98,7 +100,7 @@ def test_a_caller_on_another_machine_is_not_sent_to_this_ones_loopback(service: 
     assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
 
 
-def test_the_key_of_an_account_from_outside_is_not_handed_out(service: Service, account: str) -> None:
+def test_the_key_of_an_account_from_outside_is_not_handed_out(service: InProcess, account: str) -> None:
     serve_blobs(service, BlobService.EXTERNAL, "https://logs.blob.core.windows.net")
     properties = service.get(account).json()["properties"]
     assert properties["primaryEndpoints"] == {"blob": f"https://logs.blob.core.windows.net/{NAME}/"}
@@ -107,7 +109,7 @@ def test_the_key_of_an_account_from_outside_is_not_handed_out(service: Service, 
     assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
 
 
-def test_a_vhd_is_told_by_its_blobs_url(living: Service) -> None:
+def test_a_vhd_is_told_by_its_blobs_url(living: InProcess) -> None:
     path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1/providers/Microsoft.VirtualMachineImages"
     template = f"{path}/imageTemplates/vhd"
     add_group(living)

@@ -15,7 +15,7 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     TestAccess,
     a_template,
     add_group,
@@ -52,7 +52,7 @@ SAME_FOR_ALL = {"Providers_List", "Providers_Get", "Providers_Register", "Provid
 class Filled:
     """A subscription with something behind every route, and the names of it all."""
 
-    service: Service
+    service: InProcess
     names: Mapping[str, str]
 
     def values(self, route: Route) -> dict[str, str]:
@@ -64,7 +64,7 @@ class Filled:
         return {part[1:-1]: given[part[1:-1]] for part in route.path.split("/") if part.startswith("{")}
 
 
-def fill(service: Service) -> Filled:
+def fill(service: InProcess) -> Filled:
     """Put one of everything, run a template to its end, and gather the names."""
     for subscription, name in ((SUBSCRIPTION, "rg1"), (SUBSCRIPTION, "rg2"), (OTHER_SUBSCRIPTION, "rg1")):
         add_group(service, subscription=subscription, name=name)
@@ -106,7 +106,7 @@ def fill(service: Service) -> Filled:
     service.put(f"{TEMPLATE}/triggers/own-trigger", {"properties": {"kind": "SourceImage"}})
     run = service.request("POST", f"{TEMPLATE}/run")
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
-    run_id = service.parts.store.runs.of_template(TEMPLATE)[0].run_id
+    run_id = service.service.store.runs.of_template(TEMPLATE)[0].run_id
     staging = template["properties"]["exactStagingResourceGroup"]
     wait_for(lambda: service.get(f"{staging}/resources").json()["value"])
     account = service.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["name"]
@@ -139,7 +139,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     home: Path = tmp_path_factory.mktemp("service")
     with living_service(home, TestAccess(dict(ROLES)), home / "vmkiln.sqlite") as service:
         found = fill(service)
-        fill_pool(service.parts.store)
+        fill_pool(service.service.store)
         yield found
 
 
@@ -206,7 +206,7 @@ def test_every_route_needs_a_login(filled: Filled, route: Route) -> None:
     ids=lambda route: route.operation,
 )
 def test_a_reader_changes_nothing(filled: Filled, route: Route) -> None:
-    store = filled.service.parts.store
+    store = filled.service.service.store
     before = [(row.key, row.etag) for row in store.resources.list()]
     assert answer(filled, route, filled.values(route), "reader")[0] == 403
     assert [(row.key, row.etag) for row in store.resources.list()] == before

@@ -12,7 +12,7 @@ from in_process import (
     GROUP,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     code_of,
@@ -31,8 +31,8 @@ DEFINITION = f"{GROUP}/providers/Microsoft.Compute/galleries/g/images/base"
 KIND = {"properties": {"kind": "SourceImage"}}
 
 
-def publish(service: Service, version: str) -> None:
-    store = service.parts.store
+def publish(service: InProcess, version: str) -> None:
+    store = service.service.store
     image = ImageRow(
         artifact_id=f"{DEFINITION}/versions/{version}",
         kind="SharedImage",
@@ -58,13 +58,13 @@ def template(*commands: str, **properties: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def live(living: Service) -> Service:
+def live(living: InProcess) -> InProcess:
     add_group(living)
     publish(living, "1.0.0")
     return living
 
 
-def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
+def test_a_new_version_of_the_source_runs_the_template(live: InProcess) -> None:
     provisioned(live, TEMPLATE, template())
     response = live.put(TRIGGER, KIND)
     assert response.status_code == 201
@@ -73,7 +73,7 @@ def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
     assert "lastRunStatus" not in live.get(TEMPLATE).json()["properties"]
     publish(live, "1.0.1")
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
-    runs = live.parts.store.runs.of_template(TEMPLATE)
+    runs = live.service.store.runs.of_template(TEMPLATE)
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
     (act,) = wait_for(lambda: by_the_service(live))
     assert act.operation == "Microsoft.VirtualMachineImages/imageTemplates/run/action"
@@ -81,11 +81,11 @@ def test_a_new_version_of_the_source_runs_the_template(live: Service) -> None:
     assert act.correlation_id == runs[0].facts["correlation_id"]
 
 
-def by_the_service(service: Service) -> list[AuditRow]:
+def by_the_service(service: InProcess) -> list[AuditRow]:
     """What the audit has of what vmkiln did by itself."""
-    now = service.parts.now()
+    now = service.service.now()
     query = AuditQuery(SUBSCRIPTION, now - timedelta(hours=1), now, caller="vmkiln")
-    return service.parts.store.audit.find(query, limit=10)
+    return service.service.store.audit.find(query, limit=10)
 
 
 def catalogue(version: str) -> str:
@@ -96,8 +96,8 @@ def catalogue(version: str) -> str:
     return "\n".join(["[[image]]", "generation = 1", *lines, ""])
 
 
-def test_a_new_platform_image_in_the_catalogue_runs_the_template(live: Service) -> None:
-    place = live.parts.settings.catalogue
+def test_a_new_platform_image_in_the_catalogue_runs_the_template(live: InProcess) -> None:
+    place = live.service.settings.catalogue
     place.write_text(catalogue("1"))
     source = {"type": "PlatformImage", "publisher": "Acme", "offer": "linux", "sku": "1", "version": "latest"}
     provisioned(live, TEMPLATE, a_template(source=source))
@@ -106,10 +106,10 @@ def test_a_new_platform_image_in_the_catalogue_runs_the_template(live: Service) 
     time.sleep(0.3)
     place.write_text(catalogue("1"))
     time.sleep(0.3)
-    assert live.parts.store.runs.of_template(TEMPLATE) == []
+    assert live.service.store.runs.of_template(TEMPLATE) == []
     place.write_text(catalogue("2"))
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
-    runs = live.parts.store.runs.of_template(TEMPLATE)
+    runs = live.service.store.runs.of_template(TEMPLATE)
     assert [run.facts["reason"] for run in runs] == ["trigger source"]
 
 
@@ -130,33 +130,33 @@ def test_a_version_is_new_when_no_run_had_it(
     assert is_new(before, now, last_built=last_built) is is_it
 
 
-def test_after_several_failures_only_a_run_by_hand_helps(live: Service, tmp_path: Path) -> None:
+def test_after_several_failures_only_a_run_by_hand_helps(live: InProcess, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.touch()
     provisioned(live, TEMPLATE, template(f"fail while {broken}"))
     live.put(TRIGGER, KIND)
     for number in range(1, 4):
         publish(live, f"1.0.{number}")
-        wait_for(lambda count=number: len(live.parts.store.runs.of_template(TEMPLATE)) == count)
+        wait_for(lambda count=number: len(live.service.store.runs.of_template(TEMPLATE)) == count)
         ended_run(live, TEMPLATE)
     status = live.get(TRIGGER).json()["properties"]["status"]
     assert status["code"] == "Suspended"
     publish(live, "1.0.9")
-    before = live.parts.store.runs.of_template(TEMPLATE)
+    before = live.service.store.runs.of_template(TEMPLATE)
     later = before[0].started + timedelta(seconds=1)
-    wait_for(lambda: live.parts.now() > later)
-    assert len(live.parts.store.runs.of_template(TEMPLATE)) == len(before)
+    wait_for(lambda: live.service.now() > later)
+    assert len(live.service.store.runs.of_template(TEMPLATE)) == len(before)
     broken.unlink()
     assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
     assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
     assert live.get(TRIGGER).json()["properties"]["status"]["code"] == "Healthy"
     publish(live, "1.1.0")
-    wait_for(lambda: len(live.parts.store.runs.of_template(TEMPLATE)) > len(before) + 1)
-    assert live.parts.store.runs.of_template(TEMPLATE)[0].facts["reason"] == "trigger source"
+    wait_for(lambda: len(live.service.store.runs.of_template(TEMPLATE)) > len(before) + 1)
+    assert live.service.store.runs.of_template(TEMPLATE)[0].facts["reason"] == "trigger source"
     ended_run(live, TEMPLATE)
 
 
-def test_a_trigger_is_read_listed_and_deleted(live: Service) -> None:
+def test_a_trigger_is_read_listed_and_deleted(live: InProcess) -> None:
     provisioned(live, TEMPLATE, template())
     live.put(TRIGGER, KIND)
     assert live.put(TRIGGER, KIND).status_code == 200
@@ -185,7 +185,7 @@ def test_a_trigger_is_read_listed_and_deleted(live: Service) -> None:
     ],
 )
 def test_what_a_trigger_cannot_watch_is_refused(
-    live: Service, body: dict[str, Any], changes: dict[str, Any], word: str
+    live: InProcess, body: dict[str, Any], changes: dict[str, Any], word: str
 ) -> None:
     provisioned(live, TEMPLATE, {**template(), "properties": {**template()["properties"], **changes}})
     response = live.put(TRIGGER, body)
@@ -193,17 +193,17 @@ def test_what_a_trigger_cannot_watch_is_refused(
     assert word in response.text
 
 
-def test_triggers_are_of_no_version_before_they_existed(service: Service) -> None:
+def test_triggers_are_of_no_version_before_they_existed(service: InProcess) -> None:
     response = service.get(TRIGGER, api_version="2021-10-01")
     assert (response.status_code, code_of(response)) == (400, "InvalidApiVersionParameter")
 
 
-def test_the_provider_lists_its_operations(service: Service) -> None:
+def test_the_provider_lists_its_operations(service: InProcess) -> None:
     found = service.get("/providers/Microsoft.VirtualMachineImages/operations").json()["value"]
     assert "Microsoft.VirtualMachineImages/imageTemplates/run/action" in [item["name"] for item in found]
 
 
-def test_two_triggers_that_are_put_at_once_are_one(live: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_triggers_that_are_put_at_once_are_one(live: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have looked before either is recorded."""
     provisioned(live, TEMPLATE, template())
     together = threading.Barrier(2, timeout=20)
@@ -223,9 +223,9 @@ def test_two_triggers_that_are_put_at_once_are_one(live: Service, monkeypatch: p
 
 
 def test_a_catalogue_that_cannot_be_read_stops_no_other_trigger(
-    live: Service, caplog: pytest.LogCaptureFixture
+    live: InProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = live.parts.settings.catalogue
+    place = live.service.settings.catalogue
     place.write_text(catalogue("1"))
     source = {"type": "PlatformImage", "publisher": "Acme", "offer": "linux", "sku": "1", "version": "latest"}
     other = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/aaa"

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, Service, a_template, add_group, code_of, provisioned
+from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
 
 from vmkiln.api.network import virtual_networks
 from vmkiln.provisioning.stored_template import request_of
@@ -31,7 +31,7 @@ DELEGATED = {
 }
 
 
-def put_network(service: Service, *, rules: list[dict[str, Any]], aci: dict[str, Any], **build: Any) -> None:
+def put_network(service: InProcess, *, rules: list[dict[str, Any]], aci: dict[str, Any], **build: Any) -> None:
     """The network with its group, as clients put them."""
     group = {"location": "westus2", "properties": {"securityRules": rules}}
     assert service.put(RULES, group, api_version="2024-05-01").status_code in {200, 201}
@@ -52,14 +52,14 @@ def put_network(service: Service, *, rules: list[dict[str, Any]], aci: dict[str,
     ("vnet_config", "build"), [(BOTH, {}), (ENDPOINT, {"privateLinkServiceNetworkPolicies": "Disabled"})]
 )
 def test_a_run_in_a_users_network_is_taken_with_that_network(
-    living: Service, vnet_config: dict[str, str], build: dict[str, Any]
+    living: InProcess, vnet_config: dict[str, str], build: dict[str, Any]
 ) -> None:
     add_group(living)
     put_network(living, rules=[], aci=DELEGATED, **build)
     provisioned(living, TEMPLATE, a_template(vmProfile={"vnetConfig": vnet_config}))
-    row = living.parts.store.resources.get(TEMPLATE)
+    row = living.service.store.resources.get(TEMPLATE)
     assert row is not None
-    request = request_of(living.parts.settings, living.parts.store, row, run_id="r")
+    request = request_of(living.service.settings, living.service.store, row, run_id="r")
     [network] = request.virtual_networks.values()
     assert network.vnet_id.lower() == NETWORK.lower()
     assert [len(subnet.rules) for subnet in network.subnets] == [6, 0]
@@ -67,7 +67,7 @@ def test_a_run_in_a_users_network_is_taken_with_that_network(
     assert response.status_code == 202, response.text
 
 
-def test_a_run_that_a_users_network_hinders_is_refused_with_every_reason(living: Service) -> None:
+def test_a_run_that_a_users_network_hinders_is_refused_with_every_reason(living: InProcess) -> None:
     add_group(living)
     put_network(living, rules=[{"name": "no-ssh", "properties": NO_SSH}], aci={})
     provisioned(living, TEMPLATE, a_template(vmProfile={"vnetConfig": BOTH}))
@@ -79,17 +79,17 @@ def test_a_run_that_a_users_network_hinders_is_refused_with_every_reason(living:
     assert "no-ssh" in message
 
 
-def test_a_run_in_a_network_that_is_gone_is_refused(living: Service) -> None:
+def test_a_run_in_a_network_that_is_gone_is_refused(living: InProcess) -> None:
     add_group(living)
     put_network(living, rules=[], aci=DELEGATED)
     provisioned(living, TEMPLATE, a_template(vmProfile={"vnetConfig": BOTH}))
-    assert living.parts.store.resources.delete(NETWORK)
+    assert living.service.store.resources.delete(NETWORK)
     response = living.request("POST", f"{TEMPLATE}/run")
     assert response.status_code == 400
     assert "vnetConfig.subnetId: the virtual network of" in response.json()["error"]["message"]
 
 
-def test_subnets_that_are_put_and_deleted_at_once_do_not_undo_each_other(living: Service) -> None:
+def test_subnets_that_are_put_and_deleted_at_once_do_not_undo_each_other(living: InProcess) -> None:
     add_group(living)
     put_network(living, rules=[], aci=DELEGATED)
 
@@ -115,7 +115,7 @@ def test_subnets_that_are_put_and_deleted_at_once_do_not_undo_each_other(living:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_network_that_others_change_all_the_time_is_given_up_on(
-    living: Service, monkeypatch: pytest.MonkeyPatch, method: str
+    living: InProcess, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     add_group(living)
     put_network(living, rules=[], aci=DELEGATED)

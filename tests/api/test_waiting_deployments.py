@@ -14,8 +14,8 @@ from in_process import (
     OTHER_SUBSCRIPTION,
     SUBSCRIPTION,
     TEMPLATE,
+    InProcess,
     RecordedWork,
-    Service,
     TestAccess,
     a_template,
     add_group,
@@ -32,7 +32,7 @@ TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
 
 
 @pytest.fixture
-def service(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
+def service(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
     """A service whose templates stay in provisioning, and whose deployments go on in threads."""
     with opened(tmp_path / "vmkiln.sqlite") as store:
         found = started(store, tmp_path, access, RecordedWork(), background=BackgroundThreads())
@@ -43,7 +43,7 @@ def service(tmp_path: Path, access: TestAccess) -> Iterator[Service]:
         wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "background"])
 
 
-def deploy(service: Service, name: str, *, template: str = "web", scope: str = GROUP, **options: Any) -> Any:
+def deploy(service: InProcess, name: str, *, template: str = "web", scope: str = GROUP, **options: Any) -> Any:
     body = a_template("true")
     resource = {"type": TYPE, "apiVersion": "2025-10-01", "name": template, **body}
     document = {"$schema": "s", "contentVersion": "1.0.0.0", "resources": [resource]}
@@ -51,26 +51,26 @@ def deploy(service: Service, name: str, *, template: str = "web", scope: str = G
     return service.put(f"{scope}/{DEPLOYMENTS}/{name}", wanted, api_version="2024-11-01", **options)
 
 
-def state_of(service: Service, name: str) -> str:
+def state_of(service: InProcess, name: str) -> str:
     found = service.get(f"{GROUP}/{DEPLOYMENTS}/{name}", api_version="2024-11-01").json()
     return str(found["properties"]["provisioningState"])
 
 
-def provision(service: Service, resource_id: str = TEMPLATE) -> None:
+def provision(service: InProcess, resource_id: str = TEMPLATE) -> None:
     done = {"provisioningState": "Succeeded"}
-    service.parts.store.resources.change(resource_id, lambda row: replace(row, properties={**row.properties, **done}))
+    service.service.store.resources.change(resource_id, lambda row: replace(row, properties={**row.properties, **done}))
 
 
-def test_a_deployment_that_waits_asks_nothing_and_is_woken_at_once(service: Service) -> None:
+def test_a_deployment_that_waits_asks_nothing_and_is_woken_at_once(service: InProcess) -> None:
     assert deploy(service, "d").status_code == 201
-    wait_for(lambda: service.parts.store.resources.get(TEMPLATE))
+    wait_for(lambda: service.service.store.resources.get(TEMPLATE))
     time.sleep(1)  # it has looked once more by now
     statements: list[str] = []
 
     def count(_connection: object, _cursor: object, statement: str, *_arguments: object) -> None:
         statements.append(statement)
 
-    engine = service.parts.store._engine
+    engine = service.service.store._engine
     sa.event.listen(engine, "before_cursor_execute", count)
     time.sleep(2)
     sa.event.remove(engine, "before_cursor_execute", count)
@@ -81,9 +81,9 @@ def test_a_deployment_that_waits_asks_nothing_and_is_woken_at_once(service: Serv
     assert time.monotonic() - began < 10, "far less than the pause after which it looks unasked"
 
 
-def test_a_cancel_wakes_a_deployment_that_waits(service: Service) -> None:
+def test_a_cancel_wakes_a_deployment_that_waits(service: InProcess) -> None:
     deploy(service, "d")
-    wait_for(lambda: service.parts.store.resources.get(TEMPLATE))
+    wait_for(lambda: service.service.store.resources.get(TEMPLATE))
     cancelled = service.request("POST", f"{GROUP}/{DEPLOYMENTS}/d/cancel", api_version="2024-11-01")
     assert cancelled.status_code == 204
     began = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_cancel_wakes_a_deployment_that_waits(service: Service) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_beyond_the_limit_a_deployment_is_refused_and_not_recorded(service: Service) -> None:
+def test_beyond_the_limit_a_deployment_is_refused_and_not_recorded(service: InProcess) -> None:
     for number in range(MOST_OF_A_SUBSCRIPTION):
         assert deploy(service, f"d{number}", template=f"t{number}").status_code == 201
     refused = deploy(service, "more")

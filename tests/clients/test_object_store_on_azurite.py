@@ -12,7 +12,7 @@ from object_store_contract import ObjectStoreContract
 from real_clients import CLIENTS
 
 from vmkiln.blobs.account_keys import AccountKeys
-from vmkiln.blobs.blob_server import BlobPlace, find_azurite, supervise
+from vmkiln.blobs.blob_server import BlobFolder, find_azurite, supervise
 from vmkiln.errors import SharedStorageFailed
 from vmkiln.sharing import object_store
 from vmkiln.sharing.object_store import AZURE_CONNECTION, ObjectStore, open_object_store
@@ -26,7 +26,7 @@ def connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     """How to reach an Azurite with one account, in which there is the container `shared`."""
     azurite = find_azurite(CLIENTS)
     assert azurite is not None, f"there is no Azurite in {CLIENTS}: `script/test-clients` installs it"
-    place = BlobPlace(tmp_path_factory.mktemp("azurite"))
+    place = BlobFolder(tmp_path_factory.mktemp("azurite"))
     keys = AccountKeys(place.keys)
     keys.ensure([ACCOUNT])
     ready, urls = threading.Event(), [""]

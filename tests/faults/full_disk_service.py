@@ -79,7 +79,7 @@ class Builds:
                             file.write(bytes(MIB))
                 return ""
             finally:
-                reserve_file.thrown_off_when_low(host.settings.home)
+                reserve_file.release_if_full(host.settings.home)
                 host.store.runs.begin_phase(request.run_id, Phase.CLEANING_UP)
 
 
@@ -115,7 +115,7 @@ def work(settings: Settings, store: Store) -> None:
 
         low, reserve_file.LOW_BYTES = reserve_file.LOW_BYTES, -1  # nobody looks
         fill(home, left_bytes=0)
-        say(f"a commit without ballast: {commit(store, 'a')}")
+        say(f"a commit without the reserve file: {commit(store, 'a')}")
         reserve_file.LOW_BYTES = low
         wait_for(lambda: not (home / reserve_file.NAME).exists())
         say(f"a commit after it was thrown off: {commit(store, 'b')}")
@@ -145,6 +145,6 @@ if __name__ == "__main__":
     room.RUN_DISK_MIB = 10
     here = Settings(Path(sys.argv[1]))
     with opened_store(here, lambda _text: None) as opened:
-        reserve_file.kept(here.home, plenty_bytes=0)
+        reserve_file.ensure(here.home, plenty_bytes=0)
         assert (here.home / reserve_file.NAME).exists()
         work(here, opened)

@@ -29,7 +29,7 @@ from empty_world import differences, first_snapshot, snapshot
 from in_process import BASE, GROUP, SUBSCRIPTION, TestAccess, a_template, an_issuer
 from open_files import descriptors
 
-from vmkiln import serving
+from vmkiln import service as vmkiln_service
 from vmkiln.fleet import hosting
 from vmkiln.fleet.durable_attempts import THREADS
 from vmkiln.host.heap import keep_in_one_arena
@@ -200,7 +200,7 @@ def hurry() -> None:
 
     ImageTemplate.build_timeout_seconds = property(seconds)  # type: ignore[assignment, method-assign]
     stub_build.PHASE_SECONDS = 0
-    serving.host_capacity = lambda _settings: ROOM
+    vmkiln_service.host_capacity = lambda _settings: ROOM
     hosting.JANITOR_SECONDS = 0.5
 
 
@@ -227,7 +227,7 @@ async def soaked(settings: Settings, store: Store) -> tuple[Counter[tuple[str, s
         return await real(request, tell)
 
     access = TestAccess({"owner": [("Owner", "/")]})
-    async with serving.running(settings, store, access, issuer=an_issuer(), build=build) as application:
+    async with vmkiln_service.running(settings, store, access, issuer=an_issuer(), build=build) as application:
         transport = httpx.ASGITransport(application)
         headers = {"Authorization": "Bearer owner"}
         async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as web:

@@ -24,14 +24,14 @@ import pytest
 from in_process import BASE, GROUP, SUBSCRIPTION, TEMPLATE, TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
-from vmkiln import serving
+from vmkiln import service as vmkiln_service
 from vmkiln.blobs import blob_server
 from vmkiln.fleet import hosting
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.lifetime.notify_socket import NotifySocket
 from vmkiln.lifetime.owned_tasks import OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
-from vmkiln.serving import running
+from vmkiln.service import running
 from vmkiln.settings import Settings
 from vmkiln.sharing import shared_storage
 from vmkiln.store.database import Store, opened
@@ -215,7 +215,7 @@ async def everything(folder: Path, *, trouble: Callable[[str], None] = lambda _n
 def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the blob server, wherever the service looks for it."""
     server = blob_server.Azurite(tmp_path / "azurite/node", tmp_path / "azurite/main.js")
-    monkeypatch.setattr(serving, "find_azurite", lambda _place: server)
+    monkeypatch.setattr(vmkiln_service, "find_azurite", lambda _place: server)
 
 
 @pytest.mark.usefixtures("quick", "azurite")

@@ -34,7 +34,7 @@ def test_a_run_that_would_start_waits_and_says_why(told: list[str]) -> None:
 
 
 def test_a_request_is_taken_or_refused_with_the_reason(told: list[str]) -> None:
-    assert "a commit without ballast: StorageFull" in told
+    assert "a commit without the reserve file: StorageFull" in told
     assert "a commit after it was thrown off: done" in told
 
 

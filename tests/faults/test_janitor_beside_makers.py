@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from publishing import RUN_ID, VHD_ID, a_flat_disk
 
-from vmkiln.durable_file import part_of, write_whole
+from vmkiln.files.durable_file import part_of, write_whole
 from vmkiln.images import managed_image, vhd_image
 from vmkiln.images.image_store import SHARED_OBJECT, sha256_of
 from vmkiln.platform_images import image_cache, making_folder
@@ -37,7 +37,7 @@ SLOW_SECONDS = 0.3
 MAKES_PART = """
 import sys, time
 from pathlib import Path
-from vmkiln.durable_file import part_of
+from vmkiln.files.durable_file import part_of
 with part_of(Path(sys.argv[1])):
     print("making", flush=True)
     time.sleep(60)

@@ -84,7 +84,7 @@ def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds:
     assert runs[last].where == "cleaning", "it keeps the whole worker waiting, so it comes last"
     with worker(builds) as dying:
         for names in (first, [last]):
-            with opened(settings.database_place) as store:
+            with opened(settings.database_address) as store:
                 for name in names:
                     queue(builds, store, name)
             for name in names:
@@ -93,7 +93,7 @@ def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds:
         os.kill(dying.pid, signal.SIGKILL)
     wait_until(lambda: not alive(builds, before), seconds=ENDS_SECONDS, what="the end of all that it started")
     with worker(builds) as living:
-        with opened(settings.database_place) as store:
+        with opened(settings.database_address) as store:
             assert {run.run_id for run in store.runs.list(limit=None)} == {*runs}
             wait_until(
                 lambda: all(run.state in TERMINAL_STATES for run in store.runs.list(limit=None)),
@@ -103,7 +103,7 @@ def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds:
         living.send_signal(signal.SIGTERM)
         assert living.wait(30) == 0, said(builds)
     assert differences(before, snapshot(settings.home)) == []
-    with opened(settings.database_place) as store:
+    with opened(settings.database_address) as store:
         ends = {runs[run.run_id].number: (run.state, run.attempt) for run in store.runs.list(limit=None)}
         assert ends == {moment.number: ("Succeeded", 2) for moment in MOMENTS}
         check_images(builds, store)

@@ -13,7 +13,7 @@ from vmkiln.errors import LogLost
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.qemu import Accelerator
 from vmkiln.run.login_wait import LoginWait
-from vmkiln.run.vm_pair import VmPair, work
+from vmkiln.run.vm_pair import VmPair, run_to_end
 from vmkiln.staging import container_group
 
 
@@ -46,4 +46,4 @@ async def test_a_log_that_cannot_be_written_ends_the_run_with_a_named_cause(
     async with namespace.opened() as inside, asyncio.timeout(30):
         await virtual_machine.bind_run_directory(inside, folder)
         with pytest.raises(LogLost, match="No space left on device"):
-            await work(inside, pair, egress_lost=lost, may_power_off=lambda: False, power_off=True)
+            await run_to_end(inside, pair, egress_lost=lost, may_power_off=lambda: False, power_off=True)

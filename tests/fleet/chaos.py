@@ -82,32 +82,32 @@ def watch(fleet: Fleet, store: Store, seen: Seen, is_over: threading.Event) -> N
         try:
             kept: Counter[str] = Counter()
             for row in store.hosts.reservations():
-                kept[row.boot] += row.cpus
+                kept[row.incarnation] += row.cpus
         except VmkilnError:
             continue  # the database is being restarted
-        for boot, cpus in kept.items():
-            seen.most_cpus[boot] = max(seen.most_cpus[boot], cpus)
+        for incarnation, cpus in kept.items():
+            seen.most_cpus[incarnation] = max(seen.most_cpus[incarnation], cpus)
 
 
-def boot_of(store: Store, host: BuildHost) -> str:
-    return next((row.boot for row in store.hosts.all() if row.name == host.name), "")
+def incarnation_of(store: Store, host: BuildHost) -> str:
+    return next((row.incarnation for row in store.hosts.all() if row.name == host.name), "")
 
 
 def busiest(fleet: Fleet, store: Store) -> BuildHost:
     """The host that has the most runs, waiting a little for one that has any."""
     deadline = time.monotonic() + 10
     while True:
-        kept = Counter(row.boot for row in store.hosts.reservations())
-        found = max(fleet.hosts, key=lambda host: kept[boot_of(store, host)])
-        if kept[boot_of(store, found)] or time.monotonic() > deadline:
+        kept = Counter(row.incarnation for row in store.hosts.reservations())
+        found = max(fleet.hosts, key=lambda host: kept[incarnation_of(store, host)])
+        if kept[incarnation_of(store, found)] or time.monotonic() > deadline:
             return found
         time.sleep(0.1)
 
 
 def strike(fleet: Fleet, store: Store, fault: str, host: BuildHost) -> tuple[int, float]:
     """One fault; returns how many runs it met, and after how many seconds none of them was that host's any more."""
-    boot = boot_of(store, host)
-    met = {placed.run_id for placed in store.hosts.placed(boot=boot)}
+    incarnation = incarnation_of(store, host)
+    met = {placed.run_id for placed in store.hosts.placed(incarnation=incarnation)}
     begin = time.monotonic()
     match fault:
         case "kill -9":
@@ -122,7 +122,7 @@ def strike(fleet: Fleet, store: Store, fault: str, host: BuildHost) -> tuple[int
     taken = 0.0
     while (elapsed := time.monotonic() - begin) < LONG or (met and not taken and elapsed < MOST_TAKE_OVER_SECONDS):
         time.sleep(0.05)
-        if not taken and not {placed.run_id for placed in store.hosts.placed(boot=boot)} & met:
+        if not taken and not {placed.run_id for placed in store.hosts.placed(incarnation=incarnation)} & met:
             taken = time.monotonic() - begin
     if fault == "frozen":
         host.send(signal.SIGCONT)
@@ -132,13 +132,13 @@ def strike(fleet: Fleet, store: Store, fault: str, host: BuildHost) -> tuple[int
 
 
 def concurrency(journal: Path) -> dict[str, int]:
-    """How many builds each boot went through at once, at most, by its own word."""
+    """How many builds each incarnation went through at once, at most, by its own word."""
     now: dict[str, set[str]] = defaultdict(set)
     most: dict[str, int] = defaultdict(int)
     for line in journal.read_text().splitlines():
-        _, what, boot, run_id, attempt = line.split()
-        (now[boot].add if what == "begin" else now[boot].discard)(f"{run_id}-{attempt}")
-        most[boot] = max(most[boot], len(now[boot]))
+        _, what, incarnation, run_id, attempt = line.split()
+        (now[incarnation].add if what == "begin" else now[incarnation].discard)(f"{run_id}-{attempt}")
+        most[incarnation] = max(most[incarnation], len(now[incarnation]))
     return dict(most)
 
 
@@ -184,7 +184,7 @@ def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds:
         "most_at_once": max(concurrency(fleet.journal).values()),
         "room_for": CPUS // 2,
         "kept_at_the_end": len(store.hosts.reservations()),
-        "boots": len(seen.most_cpus),
+        "incarnations": len(seen.most_cpus),
         "exits": Counter(str(end) for host in fleet.hosts for end in host.ends),
         "lease_seconds": LEASE_SECONDS,
         "faults": seen.faults,

@@ -24,7 +24,7 @@ from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance, Network, Segment, firewall
 from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
-from vmkiln.staging.topology import Placement, placement_of
+from vmkiln.staging.topology import UserSubnets, user_subnets_of
 from vmkiln.staging.user_network import virtual_networks_of
 from vmkiln.template.vm_profile import VirtualNetworkConfig
 
@@ -161,9 +161,9 @@ class World:
         """
         (self.directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
         allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
-        placement = _placement(user) if user else None
+        user_subnets = _user_subnets(user) if user else None
         decided = virtual_network.decide(
-            await network_setup.host_addresses(), is_windows=False, allowances=allowed, placement=placement
+            await network_setup.host_addresses(), is_windows=False, allowances=allowed, user_subnets=user_subnets
         ).network
         stack = contextlib.AsyncExitStack()
         try:
@@ -225,13 +225,13 @@ class World:
         """What the firewall of an open run would be with other rules of the user, right or wrong."""
         config = VirtualNetworkConfig.model_validate(user["vnet_config"])
         networks = virtual_networks_of(user["bodies"])
-        placed = Placement(
+        placed = UserSubnets(
             found := next(iter(networks.values())),
             found.subnets[0],
             found.subnet(config.container_instance_subnet_id or ""),
         )
         decided = virtual_network.decide(
-            await network_setup.host_addresses(), is_windows=False, placement=placed
+            await network_setup.host_addresses(), is_windows=False, user_subnets=placed
         ).network
         assert decided.near == self.runs[name].network.near
         return firewall(decided)
@@ -253,9 +253,9 @@ class World:
             return {"id": number, "error": f"{do}: {error} {getattr(error, 'output', '')}"}
 
 
-def _placement(user: dict[str, Any]) -> Placement | None:
+def _user_subnets(user: dict[str, Any]) -> UserSubnets | None:
     config = VirtualNetworkConfig.model_validate(user["vnet_config"])
-    return placement_of(config, virtual_networks_of(user["bodies"]), service_port=22)
+    return user_subnets_of(config, virtual_networks_of(user["bodies"]), service_port=22)
 
 
 @contextlib.contextmanager

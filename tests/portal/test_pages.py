@@ -13,7 +13,7 @@ from in_process import (
     GROUP,
     SUBSCRIPTION,
     TEMPLATE,
-    Service,
+    InProcess,
     a_template,
     add_group,
     ended_run,
@@ -53,7 +53,7 @@ class Elements(HTMLParser):
             self.log += data
 
 
-def run_page(living: Service, *commands: str) -> str:
+def run_page(living: InProcess, *commands: str) -> str:
     """The address of the page of an ended run with these commands."""
     add_group(living)
     provisioned(living, TEMPLATE, a_template(*commands))
@@ -95,7 +95,7 @@ def test_a_token_is_a_session_that_scripts_and_other_sites_cannot_use(browser: V
     assert f'{COOKIE}=""' in out.headers["set-cookie"]
 
 
-def test_a_template_is_made_run_and_deleted(browser: Visitor, living: Service) -> None:
+def test_a_template_is_made_run_and_deleted(browser: Visitor, living: InProcess) -> None:
     body = json.dumps(a_template("echo made by the portal"))
     made = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=body)
     assert made.headers["location"].lower() == f"/portal{TEMPLATE}".lower(), made.text
@@ -111,7 +111,7 @@ def test_a_template_is_made_run_and_deleted(browser: Visitor, living: Service) -
     wait_for(lambda: living.get(TEMPLATE).status_code == 404)
 
 
-def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Visitor, living: Service) -> None:
+def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Visitor, living: InProcess) -> None:
     add_group(living)
     wrong = json.dumps(a_template(source={"type": "PlatformImage"}, buildTimeoutInMinutes=-1, mine="kept <b>"))
     answer = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=wrong)
@@ -125,7 +125,7 @@ def test_every_mistake_is_shown_and_nothing_written_is_lost(browser: Visitor, li
     assert living.get(f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates").json()["value"] == []
 
 
-def test_a_request_of_another_site_changes_nothing(browser: Visitor, living: Service) -> None:
+def test_a_request_of_another_site_changes_nothing(browser: Visitor, living: InProcess) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template())
     for headers in (
@@ -142,7 +142,7 @@ def test_a_request_of_another_site_changes_nothing(browser: Visitor, living: Ser
     assert living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: Service) -> None:
+def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo secret-of-the-owner")
     assert "secret-of-the-owner" in browser.get(address).text
     browser.token = "reader"
@@ -156,10 +156,10 @@ def test_what_a_visitor_may_not_see_is_not_shown(browser: Visitor, living: Servi
     assert "web" not in browser.get("/portal/").text
 
 
-def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, living: Service) -> None:
+def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo plain")
     harmless = Elements(browser.get(address).text)
-    [log] = living.parts.settings.staging.glob("*/*/packerlogs/*/customization.log")
+    [log] = living.service.settings.staging.glob("*/*/packerlogs/*/customization.log")
     with log.open("ab") as file:
         file.write("".join(f"{line}\n" for line in HOSTILE).encode() + b"no text: \xff\xfe\n")
     page = browser.get(address)
@@ -180,9 +180,9 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, 
     assert HOSTILE[0] in raw.text
 
 
-def test_the_page_of_an_ended_run_reads_only_the_end_of_its_log(browser: Visitor, living: Service) -> None:
+def test_the_page_of_an_ended_run_reads_only_the_end_of_its_log(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo plain")
-    [log] = living.parts.settings.staging.glob("*/*/packerlogs/*/customization.log")
+    [log] = living.service.settings.staging.glob("*/*/packerlogs/*/customization.log")
     with log.open("ab") as file:
         file.truncate(4 * 1024**3)  # sparse
         file.seek(0, os.SEEK_END)
@@ -200,7 +200,7 @@ def read_bytes() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, living: Service) -> None:
+def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo one", "echo <two>")
     answer = browser.get(f"{address}/follow")
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -213,7 +213,7 @@ def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, li
     assert "data: [" not in browser.get(f"{address}/follow", headers={"Last-Event-ID": last}).text
 
 
-def test_a_run_shows_where_its_time_went(browser: Visitor, living: Service) -> None:
+def test_a_run_shows_where_its_time_went(browser: Visitor, living: InProcess) -> None:
     page = browser.get(run_page(living, "echo one")).text
     for phase in ("Building", "Customizing", "Distributing"):
         assert f'aria-label="{phase}"' in page
@@ -222,7 +222,7 @@ def test_a_run_shows_where_its_time_went(browser: Visitor, living: Service) -> N
 
 @pytest.mark.parametrize("name", ["providers/Microsoft.Storage/storageAccounts", "resources"])
 def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
-    browser: Visitor, living: Service, name: str
+    browser: Visitor, living: InProcess, name: str
 ) -> None:
     add_group(living)
     found = provisioned(living, TEMPLATE, a_template("echo one", "wait"))
@@ -241,7 +241,7 @@ def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
     ended_run(living, TEMPLATE)
 
 
-def test_no_address_or_form_ends_in_an_error_of_ours(browser: Visitor, living: Service) -> None:
+def test_no_address_or_form_ends_in_an_error_of_ours(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo one")
     message = living.get(TEMPLATE).json()["properties"]["exactStagingResourceGroup"]
     account = living.get(f"{message}/resources").json()["value"][0]["id"]

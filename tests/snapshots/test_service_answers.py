@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from in_process import TEMPLATE, Service, a_template, add_group, ended_run, provisioned
+from in_process import TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
 from snapshots.conftest import timeless
 from syrupy.assertion import SnapshotAssertion
 
@@ -27,7 +27,7 @@ def told(tmp_path: Path) -> Told:
     return tell
 
 
-def test_a_templates_life_is_answered_as_it_was(living: Service, told: Told, snapshot: SnapshotAssertion) -> None:
+def test_a_templates_life_is_answered_as_it_was(living: InProcess, told: Told, snapshot: SnapshotAssertion) -> None:
     add_group(living)
     body = a_template()
     assert told(living.put(TEMPLATE, body)) == snapshot(name="created")
@@ -42,7 +42,7 @@ def test_a_templates_life_is_answered_as_it_was(living: Service, told: Told, sna
     assert told(living.request("DELETE", f"{TEMPLATE}-2")) == snapshot(name="deleted")
 
 
-def test_a_failed_run_is_told_as_it_was(living: Service, told: Told, snapshot: SnapshotAssertion) -> None:
+def test_a_failed_run_is_told_as_it_was(living: InProcess, told: Told, snapshot: SnapshotAssertion) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template("fail"))
     started = living.request("POST", f"{TEMPLATE}/run")
@@ -65,7 +65,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("asked", REFUSED.values(), ids=REFUSED)
 def test_a_refusal_is_answered_as_it_was(
-    asked: tuple[str, str, dict[str, Any]], service: Service, told: Told, snapshot: SnapshotAssertion
+    asked: tuple[str, str, dict[str, Any]], service: InProcess, told: Told, snapshot: SnapshotAssertion
 ) -> None:
     method, path, options = asked
     add_group(service)

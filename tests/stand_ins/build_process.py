@@ -112,11 +112,18 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
         row = RunRow(asked.run_id, "stand-in", "rg", {}, RunState.QUEUED, "", "", "", "", {}, utc_now(), None)
         store.runs.queue(RunRow(**{**vars(row), "template_id": template_id}))
     attempt = int(store.runs.find(asked.run_id).facts.get("attempt", 1))
-    boot = str(uuid.uuid4())
-    host = HostRow(boot, asked.run_id, asked.run_id, "x64", "emulated", "", 2, 8192, 8192)
+    incarnation = str(uuid.uuid4())
+    host = HostRow(incarnation, asked.run_id, asked.run_id, "x64", "emulated", "", 2, 8192, 8192)
     store.hosts.register(host, lease_seconds=600)
-    assert store.hosts.reserve([ReservationRow(asked.run_id, attempt, boot, 1, 1, 1, 0.0)], fits=fits) == [asked.run_id]
-    kept = {"template_id": template_id, "submission": Submission(group, {}), "attempt": attempt, "boot": boot}
+    assert store.hosts.reserve([ReservationRow(asked.run_id, attempt, incarnation, 1, 1, 1, 0.0)], fits=fits) == [
+        asked.run_id
+    ]
+    kept = {
+        "template_id": template_id,
+        "submission": Submission(group, {}),
+        "attempt": attempt,
+        "incarnation": incarnation,
+    }
     return RunRequest(**{**vars(request), **kept})
 
 
@@ -143,12 +150,12 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
     building.resolve_source = resolve_source
     nothing = settings.home / "container-group"
     image = ContainerImage(nothing, nothing, nothing, "digest", "1.6.6")
-    with opened(settings.database_place) as store:
+    with opened(settings.database_address) as store:
         host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
         request = _request(settings, store, asked)
         attempt = request.attempt
         asyncio.run(execute(host, request, tell))
-        store.hosts.release(asked.run_id, boot=request.boot)
+        store.hosts.release(asked.run_id, incarnation=request.incarnation)
 
 
 RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_service}

@@ -137,7 +137,7 @@ def _publish_source(settings: Settings) -> None:
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, flat], check=True)
     seal(flat)
     facts = ImageFacts(flat, sha256_of(flat), SOURCE_BYTES, 1, "Linux", "1.2.3", "source--")
-    with opened(settings.database_place) as store:
+    with opened(settings.database_address) as store:
         managed_image.publish(settings.image_store, store, facts, image_id=SOURCE_ID, location="local", tags={})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from stand_ins.build_process import MOMENT_OF_PHASE, Asked, hold, prepare_stand_ins
 
 from vmkiln.cli.interrupts import host_to_end
-from vmkiln.fleet.attempt import HostWork
+from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.host.qemu import Accelerator
@@ -78,8 +78,8 @@ async def main(settings: Settings) -> None:
             return await execute(host, request, held)
 
         hold_while_resolving()
-        work = HostWork(build, capacity=lambda: ROOM)
-        await Hosting(settings, store, work, HostIdentity(name="kiln")).serve()
+        duties = HostDuties(build, capacity=lambda: ROOM)
+        await Hosting(settings, store, duties, HostIdentity(name="kiln")).serve()
 
 
 if __name__ == "__main__":

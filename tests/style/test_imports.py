@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "vmkiln"
 LAYERS = [  # a module may import a lower line, or its own package
     {"cli"},
-    {"serving", "listener"},
+    {"service", "listener"},
     {"tracing"},
     {"preparation"},
     {"api", "portal"},
@@ -26,7 +26,6 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"settings_sources", "process_log"},
     {"settings"},
     {"lifetime"},
-    {"durable_file"},
     {"fetching", "files"},
     {"waiting"},
     {"azure_names", "harmless_text", "run_state", "secret_mask"},
@@ -58,7 +57,7 @@ ONLY_HERE = {
     "rich": {"cli"},
     "jinja2": {"portal"},
     "opentelemetry": {"tracing.py"},
-    "starlette": {"api", "portal", "listener.py", "serving.py"},
+    "starlette": {"api", "portal", "listener.py", "service.py"},
     "typer": {"cli"},
     "uvicorn": {"listener.py"},
 }

@@ -11,7 +11,7 @@ STARTS = {"create_task", "ensure_future", "Thread", "Timer", "run_in_executor", 
 LOOKED_AFTER = {  # where a start is not awaited in its own function, and who learns of its end; this may only shrink
     "lifetime/owned_tasks.py:own": "the task group of the block",
     "fleet/image_builder.py:_start": "_ended, which counts, logs and takes up again",
-    "fleet/lease.py:kept": "_guarded, which ends the process",
+    "fleet/lease.py:held": "_guarded, which ends the process",
     "fleet/health.py:problem": "_ask, which answers whatever happens",
     "api/protocol/background.py:begin": "work, which counts and logs",
     "audit/audit_log.py:_wake_writer": "_write_and_tell, which tells, and the next act starts another",

@@ -104,9 +104,9 @@ def test_a_dead_host_is_remembered_as_long_as_was_set(store: Store, kept_seconds
     store.hosts.register(host, lease_seconds=0.01)
     time.sleep(0.05)
     store.hosts.give_up(besides="second")
-    other = replace(host, boot="second", host_id="other", name="other")
+    other = replace(host, incarnation="second", host_id="other", name="other")
     store.hosts.register(other, lease_seconds=60, kept_seconds=kept_seconds)
-    assert sorted(found.boot for found in store.hosts.all()) == left
+    assert sorted(found.incarnation for found in store.hosts.all()) == left
 
 
 def test_a_token_lasts_as_long_as_was_set() -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from upgrade.make_state import TEMPLATES
 from upgrade.older_state import OlderState, lost, put_back
 
-from vmkiln import serving
+from vmkiln import service as vmkiln_service
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.first_start import ensure_owner, service_directory
 from vmkiln.api.identity.issuer import ensure_issuer
@@ -35,7 +35,7 @@ from vmkiln.images.vhd import check_uploadable
 from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
-from vmkiln.serving import only_service, running
+from vmkiln.service import only_service, running
 from vmkiln.store.database import Store
 
 STATES = ("0.1.0-sqlite", "0.1.0-postgresql")
@@ -81,7 +81,7 @@ def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A service of this release that was started in it, lived until nothing waited any more, and was ended."""
     found = Life(older(request, tmp_path_factory.mktemp("older")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "host_capacity", lambda _settings: Room(16, 1024**2, 1024**3))
+        patch.setattr(vmkiln_service, "host_capacity", lambda _settings: Room(16, 1024**2, 1024**3))
         asyncio.run(_live(found))
     found.modes = modes(found.state.settings.home)
     return found

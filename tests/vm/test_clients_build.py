@@ -150,7 +150,7 @@ def test_the_python_sdk_cancels_a_build_and_all_goes_with_the_template(
     with pytest.raises(HttpResponseError, match="canceled"):
         running.result()
     assert templates.get(GROUP, "web").properties.last_run_status.run_state == "Canceled"
-    with opened(prepared.database_place) as store:
+    with opened(prepared.database_address) as store:
         image = store.images.find(image_id("web"))
         assert image is not None
         assert image.path.is_file()

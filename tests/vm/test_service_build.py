@@ -8,7 +8,7 @@ import pytest
 from in_process import (
     GROUP,
     TEMPLATE,
-    Service,
+    InProcess,
     TestAccess,
     a_template,
     add_group,
@@ -20,7 +20,7 @@ from loop_thread import in_a_thread
 
 from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.preparation import opened_store
-from vmkiln.serving import real_build
+from vmkiln.service import real_build
 from vmkiln.settings import Settings
 
 pytestmark = pytest.mark.vm
@@ -28,7 +28,7 @@ BUILD_SECONDS = 600
 
 
 @pytest.fixture
-def service(prepared: Settings, world: None) -> Iterator[Service]:
+def service(prepared: Settings, world: None) -> Iterator[InProcess]:
     """A service over the state of the tests, with real builds."""
     with opened_store(prepared, lambda _text: None) as store:
         builder = ImageBuilder(prepared, store, real_build(prepared, store))
@@ -44,21 +44,21 @@ def service(prepared: Settings, world: None) -> Iterator[Service]:
             yield service
 
 
-def _status(service: Service) -> dict[str, Any]:
+def _status(service: InProcess) -> dict[str, Any]:
     return dict(service.get(TEMPLATE).json()["properties"].get("lastRunStatus", {}))
 
 
-def _ended(service: Service) -> dict[str, Any] | None:
+def _ended(service: InProcess) -> dict[str, Any] | None:
     status = _status(service)
     return None if not status or status["endTime"].startswith("0001") else status
 
 
-def _delete(service: Service) -> None:
+def _delete(service: InProcess) -> None:
     assert service.request("DELETE", TEMPLATE).status_code == 202
     wait_for(lambda: service.get(TEMPLATE).status_code == 404)
 
 
-def test_a_cancelled_build_leaves_nothing(service: Service) -> None:
+def test_a_cancelled_build_leaves_nothing(service: InProcess) -> None:
     provisioned(service, TEMPLATE, a_template("sleep 600"))
     assert service.request("POST", f"{TEMPLATE}/run").status_code == 202
     wait_for(lambda: _status(service).get("runSubState") == "Customizing", seconds=BUILD_SECONDS)

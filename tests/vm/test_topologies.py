@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import Told, a_template, shell
 
-from vmkiln.host.network.network_rules import FILE_NAME, read_kept
+from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
 from vmkiln.preparation import opened_store
 from vmkiln.run.run_event import LogLine, RunEvent
 from vmkiln.settings import Settings
@@ -80,7 +80,7 @@ def test_a_build_in_a_users_network(
 
     def look(event: RunEvent, _task: Any) -> None:
         if isinstance(event, LogLine) and f"own {own}" in event.text:
-            kept.extend(filter(None, (read_kept(file) for file in prepared.staging.glob(f"*/{FILE_NAME}"))))
+            kept.extend(filter(None, (read_recorded(file) for file in prepared.staging.glob(f"*/{FILE_NAME}"))))
 
     body = a_template(shell(LOOK), vmProfile={"vnetConfig": config})
     told = run_template(body, watcher=look, virtual_networks=virtual_networks_of(BODIES))
@@ -93,7 +93,7 @@ def test_a_build_in_a_users_network(
         types = {item.type.rpartition("/")[2] for item in store.staging.resources_of(run.staging_group)}
     assert types & {"virtualNetworks", *PRIVATE_LINK} == made
     assert "publicIPAddresses" not in types
-    last = read_kept(prepared.staging / run.staging_group / FILE_NAME)
+    last = read_recorded(prepared.staging / run.staging_group / FILE_NAME)
     assert last is not None
     packets = {item["comment"]: item["packets"] for item in last["rules"]}
     assert packets["Inbound 65000 AllowVnetInBound"] >= 1

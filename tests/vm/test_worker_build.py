@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, Service, TestAccess, a_template, add_group, provisioned, started, wait_for
+from in_process import GROUP, TEMPLATE, InProcess, TestAccess, a_template, add_group, provisioned, started, wait_for
 from loop_thread import in_a_thread
 from postgresql import cluster
 
@@ -33,7 +33,7 @@ async def never(_request: RunRequest, _tell: Tell) -> object:
 
 
 @pytest.fixture
-def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[Service]:
+def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[InProcess]:
     """The service, with a worker at work."""
     (tmp_path / "shared").mkdir()
     with cluster() as server:
@@ -60,7 +60,7 @@ def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[Service]:
                 assert worker.wait(60) == 0
 
 
-def test_a_worker_builds_what_the_service_accepted(fleet: Service) -> None:
+def test_a_worker_builds_what_the_service_accepted(fleet: InProcess) -> None:
     provisioned(fleet, TEMPLATE, a_template("echo built by a worker | tee /tmp/said"))
     assert fleet.request("POST", f"{TEMPLATE}/run").status_code == 202
     store = fleet.parts.store

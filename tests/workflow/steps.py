@@ -151,7 +151,7 @@ async def entered_network(place: Place) -> AsyncIterator[object]:
 async def kept_rules(place: Place) -> AsyncIterator[object]:
     file = place.folder / network_rules.FILE_NAME
     try:
-        async with namespace.opened() as inside, network_rules.kept(inside, file, facts={}):
+        async with namespace.opened() as inside, network_rules.recorded(inside, file, facts={}):
             yield file
     finally:
         file.unlink(missing_ok=True)
@@ -338,7 +338,7 @@ STEPS = (
     Step("host/namespace.py:start", program_inside),
     Step("host/command.py:start", lambda _place: command.start(["sleep", "60"])),
     Step("host/network/network_setup.py:joined", entered_network),
-    Step("host/network/network_rules.py:kept", kept_rules),
+    Step("host/network/network_rules.py:recorded", kept_rules),
     Step("host/virtual_machine.py:running", machine_running),
     Step("run/workflow.py:_entered", whole_network, forget_unmade, every=4),
     Step("staging/container_group.py:started", group_started),

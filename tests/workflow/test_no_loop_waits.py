@@ -28,7 +28,7 @@ def test_a_whole_run_blocks_no_loop(builds: Builds, *, is_kept: bool) -> None:
     run_id = str(uuid.uuid4())
     with no_loop_waits():
         build_process.run_in_service(builds.settings, build_process.Asked(run_id, "", is_kept))
-    with opened(builds.settings.database_place) as store:
+    with opened(builds.settings.database_address) as store:
         assert store.runs.find(run_id).state == "Succeeded"
         assert len(store.images.list()) == 4
 
@@ -38,5 +38,5 @@ def test_a_run_that_fails_blocks_no_loop(builds: Builds) -> None:
     (Path(builds.environment["PATH"].split(os.pathsep)[0]) / "qemu-system-x86_64").write_text("#!/bin/sh\nexit 1\n")
     with no_loop_waits(), pytest.raises(VmkilnError):
         build_process.run_in_service(builds.settings, build_process.Asked(run_id, "", is_kept=True))
-    with opened(builds.settings.database_place) as store:
+    with opened(builds.settings.database_address) as store:
         assert store.runs.find(run_id).state == "Failed"

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder, reported, write_whole
 from vmkiln.files import locks
+from vmkiln.files.durable_file import make_folder, reported, write_whole
 
 KEY_BYTES = 64
 NAMES = ("key1", "key2")

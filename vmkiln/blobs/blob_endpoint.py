@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder, write_whole
+from vmkiln.files.durable_file import make_folder, write_whole
 
 
 class BlobService(StrEnum):

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import write_whole
 from vmkiln.errors import HostUnfit, VmkilnError
+from vmkiln.files.durable_file import write_whole
 from vmkiln.host import command
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.waiting.off_loop import off_loop
@@ -42,7 +42,7 @@ class Azurite:
 
 
 @dataclass(frozen=True)
-class BlobPlace:
+class BlobFolder:
     """Where the blob server keeps its things: its data, the accounts' keys, the port it had last."""
 
     directory: Path
@@ -73,7 +73,7 @@ def find_azurite(install_directory: Path, *, search_path: str | None = None) -> 
     return Azurite(Path(node), Path(found).resolve())
 
 
-def arguments(azurite: Azurite, place: BlobPlace, port: int) -> list[str | Path]:
+def arguments(azurite: Azurite, folder: BlobFolder, port: int) -> list[str | Path]:
     """The command line; pure."""
     return [
         azurite.node,
@@ -86,16 +86,16 @@ def arguments(azurite: Azurite, place: BlobPlace, port: int) -> list[str | Path]
         "--blobPort",
         str(port),
         "--location",
-        place.data,
+        folder.data,
         "--silent",
         "--disableTelemetry",
         "--skipApiVersionCheck",
     ]
 
 
-def environment(azurite: Azurite, place: BlobPlace) -> Mapping[str, str]:
+def environment(azurite: Azurite, folder: BlobFolder) -> Mapping[str, str]:
     """What it is told by its environment: nothing of ours but where the accounts are; pure."""
-    return {"PATH": str(azurite.node.parent), "HOME": str(place.directory), "VMKILN_ACCOUNTS": str(place.keys)}
+    return {"PATH": str(azurite.node.parent), "HOME": str(folder.directory), "VMKILN_ACCOUNTS": str(folder.keys)}
 
 
 def next_pause(pause_seconds: float, *, lived_seconds: float) -> float:
@@ -115,22 +115,22 @@ def free_port(wanted: int) -> int:
     raise HostUnfit(f"no port is free on {LOOPBACK}")
 
 
-def last_port(place: BlobPlace) -> int:
+def last_port(folder: BlobFolder) -> int:
     """The port it had last; 0 when it has had none."""
     try:
-        return int(place.port.read_text())
+        return int(folder.port.read_text())
     except (FileNotFoundError, ValueError):
         return 0
 
 
 async def supervise(
-    azurite: Azurite, place: BlobPlace, on_change: Callable[[str], None], *, rounds: Rounds | None = None
+    azurite: Azurite, folder: BlobFolder, on_change: Callable[[str], None], *, rounds: Rounds | None = None
 ) -> None:
     """Keep the blob server up until cancelled; each of its lives is a round, and each end of one a failure.
 
     `on_change` gets its URL each time it is ready, and '' each time it has ended; it is called beside the loop.
     """
-    await off_loop(place.data.mkdir, parents=True, exist_ok=True, mode=0o700)
+    await off_loop(folder.data.mkdir, parents=True, exist_ok=True, mode=0o700)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
     with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:
@@ -144,7 +144,7 @@ async def supervise(
             with lives.tried():
                 lives.begins()
                 try:
-                    reason = await _live_once(azurite, place, on_ready)
+                    reason = await _live_once(azurite, folder, on_ready)
                 finally:
                     await off_loop(on_change, "")
                 raise VmkilnError(f"the blob server ended and is started again in {pause:g} s: {reason}")
@@ -152,15 +152,15 @@ async def supervise(
             pause = next_pause(pause, lived_seconds=loop.time() - began)
 
 
-async def _live_once(azurite: Azurite, place: BlobPlace, on_ready: Callable[[str], Awaitable[None]]) -> str:
+async def _live_once(azurite: Azurite, folder: BlobFolder, on_ready: Callable[[str], Awaitable[None]]) -> str:
     """One life of the blob server; returns why it ended."""
-    port = await off_loop(lambda: free_port(last_port(place)))
+    port = await off_loop(lambda: free_port(last_port(folder)))
     async with command.start(
-        arguments(azurite, place, port),
+        arguments(azurite, folder, port),
         stdout=command.PIPE,
         stderr=command.PIPE,
-        environment=environment(azurite, place),
-        directory=place.data,
+        environment=environment(azurite, folder),
+        directory=folder.data,
         umask=0o077,
     ) as process:
         assert process.stdout is not None  # both asked for just above
@@ -173,7 +173,7 @@ async def _live_once(azurite: Azurite, place: BlobPlace, on_ready: Callable[[str
             except TimeoutError:
                 return f"it did not listen within {START_SECONDS:g} s"
             if is_up:
-                await off_loop(write_whole, place.port, f"{port}\n".encode())
+                await off_loop(write_whole, folder.port, f"{port}\n".encode())
                 await on_ready(f"http://{LOOPBACK}:{port}")
                 await _tail(process.stdout)
             status = await process.wait()

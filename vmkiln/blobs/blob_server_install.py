@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 
 from vmkiln.blobs.blob_server import PACKAGE, Azurite, find_azurite
-from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit
+from vmkiln.files.durable_file import make_folder, sync, sync_all
 from vmkiln.files.locks import alone
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host import command
@@ -46,7 +46,7 @@ async def install_azurite(directory: Path) -> Azurite:
 
 
 async def _installed(directory: Path) -> None:
-    """Install beside what is there and take its place at the end, so that it is never found half installed."""
+    """Install beside what is there and take its folder at the end, so that it is never found half installed."""
     workplace, old = directory / ".installing", directory / ".replaced"
     await asyncio.to_thread(_removed, workplace, old)  # whoever was killed at this left them
     try:

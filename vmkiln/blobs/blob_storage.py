@@ -19,7 +19,7 @@ from azure.storage.blob import BlobServiceClient
 
 from vmkiln.blobs.account_keys import AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
-from vmkiln.blobs.blob_server import Azurite, BlobPlace, supervise
+from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
 from vmkiln.blobs.blob_upload import Destination, Uploader, withdraw
 from vmkiln.errors import InputError
 from vmkiln.lifetime import owned_tasks
@@ -84,7 +84,7 @@ class BlobStorage:
     @property
     def keys(self) -> AccountKeys:
         """The keys of the accounts."""
-        return AccountKeys(BlobPlace(self.settings.blobs).keys)
+        return AccountKeys(BlobFolder(self.settings.blobs).keys)
 
     async def _together(self, azurite: Azurite | None = None) -> None:
         logs = _Passes(self, Uploader(is_for_logs=True, stop=self._stop), lambda: None)
@@ -92,8 +92,8 @@ class BlobStorage:
         try:
             async with owned_tasks.opened() as tasks:
                 if azurite is not None:
-                    place = BlobPlace(self.settings.blobs)
-                    tasks.own("blob server", supervise(azurite, place, self._server_changed, rounds=self.rounds))
+                    folder = BlobFolder(self.settings.blobs)
+                    tasks.own("blob server", supervise(azurite, folder, self._server_changed, rounds=self.rounds))
                 self.rounds.own(tasks, "blob logs", logs.once, seconds=LOGS_SECONDS, is_needed=False)
                 self.rounds.own(tasks, "blobs", rest.once, seconds=LOGS_SECONDS, is_needed=False)
                 await owned_tasks.for_ever()

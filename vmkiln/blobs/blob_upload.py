@@ -42,7 +42,7 @@ class Destination:
     service: BlobServiceClient
     container: str = ""
 
-    def place(self, blob: str) -> tuple[str, str]:
+    def container_and_name(self, blob: str) -> tuple[str, str]:
         """The container and the name of a blob."""
         if self.container:
             return self.container, blob
@@ -85,7 +85,7 @@ class Uploader:
                 del memory[key]
 
     def _send(self, key: tuple[str, str], file: Path, destination: Destination, stamp: Stamp) -> None:
-        container, name = destination.place(key[1])
+        container, name = destination.container_and_name(key[1])
         client = destination.service.get_blob_client(container, name)
         try:
             self._send_once(key, file, client, stamp)

@@ -20,7 +20,7 @@ from vmkiln.cli.output import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.preparation import opened_store
-from vmkiln.serving import beside_commands, only_service, real_build, running
+from vmkiln.service import beside_commands, only_service, real_build, running
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import shared_storage
 
@@ -191,7 +191,7 @@ async def opened_client(
     also carries out the run that it is asked for, where no other machine reaches its database, and cancels it when the
     block ends.
     """
-    builds = builds and isinstance(settings.database_place, Path)
+    builds = builds and isinstance(settings.database_address, Path)
     async with contextlib.AsyncExitStack() as stack:
         if context is None:
             try:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import write_whole
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Host:
     One without a region takes runs of every region.
     """
 
-    boot: str
+    incarnation: str
     name: str
     capacity: Room
     promised: Room = NOTHING
@@ -66,16 +66,16 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A waiting run's place in the queue (1 is the front), and why it waits.
+class QueuePosition:
+    """A waiting run's queued in the queue (1 is the front), and why it waits.
 
-    With no reason it may start now on the host of `boot`, which keeps `room` for it.
+    With no reason it may start now on the host of `incarnation`, which keeps `room` for it.
     """
 
     run_id: str
     position: int
     reason: str
-    boot: str = ""
+    incarnation: str = ""
     room: Room = NOTHING
 
 
@@ -107,20 +107,22 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
     return ordered
 
 
-def places(
+def positions(
     waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Need], hosts: Sequence[Host]
-) -> list[Place]:
-    """Every waiting run's place; those without a reason fit all at once. `need_of` is asked only for who may be next.
+) -> list[QueuePosition]:
+    """Every waiting run's queued; those without a reason fit all at once. `need_of` is asked only for who may be next.
 
     A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """
-    found: list[Place] = []
-    open_to: dict[str, Host] = {host.boot: host for host in hosts if not host.is_draining}
+    found: list[QueuePosition] = []
+    open_to: dict[str, Host] = {host.incarnation: host for host in hosts if not host.is_draining}
     held = 0
     for position, item in enumerate(in_turn(waiting, turns), start=1):
         if held and not open_to:
             others = position - 1
-            found.append(Place(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}"))
+            found.append(
+                QueuePosition(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}")
+            )
             continue
         need = need_of(item.run_id)
         suited = [host for host in open_to.values() if not host.unsuited(need)]
@@ -128,12 +130,12 @@ def places(
         if roomy:
             best = min(roomy, key=_preference)
             room = need.room.capped(best.capacity)
-            open_to[best.boot] = replace(best, promised=best.promised + room)
-            found.append(Place(item.run_id, position, "", best.boot, room))
+            open_to[best.incarnation] = replace(best, promised=best.promised + room)
+            found.append(QueuePosition(item.run_id, position, "", best.incarnation, room))
             continue
-        found.append(Place(item.run_id, position, _reason(need, suited, hosts, behind=held)))
+        found.append(QueuePosition(item.run_id, position, _reason(need, suited, hosts, behind=held)))
         for host in suited:
-            del open_to[host.boot]
+            del open_to[host.incarnation]
         held += 1
     return found
 

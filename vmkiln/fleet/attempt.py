@@ -33,7 +33,7 @@ def end_process(reason: str) -> None:
 
 
 @dataclass(frozen=True)
-class HostWork:
+class HostDuties:
     """What a host works with: `build` runs one request to its end, `capacity` says what the machine has for runs.
 
     `isolation_level` makes the machine ready and finds out what it can promise; `on_trace` gets the trace of each run
@@ -49,11 +49,17 @@ class HostWork:
 
 
 async def attempt_run(
-    settings: Settings, store: Store, work: HostWork, run: RunRow, *, boot: str, is_stopping: Callable[[], bool]
+    settings: Settings,
+    store: Store,
+    duties: HostDuties,
+    run: RunRow,
+    *,
+    incarnation: str,
+    is_stopping: Callable[[], bool],
 ) -> None:
     """Run it to its end, and record why it ended where it has not done so itself.
 
-    It writes only while the host of `boot` has it. Raises: nothing but the cancel it got.
+    It writes only while the host of `incarnation` has it. Raises: nothing but the cancel it got.
     """
     clock = StepClock(utc_now)
     extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
@@ -70,10 +76,12 @@ async def attempt_run(
         row = await off_loop(store.resources.get, run.template_id)
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
-        if work.shared is not None:  # which may take long, and a cancel is heard meanwhile
-            await asyncio.to_thread(work.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
+        if duties.shared is not None:  # which may take long, and a cancel is heard meanwhile
+            await asyncio.to_thread(duties.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
         request = await off_loop(_request_of, settings, store, row, run.run_id)
-        await work.build(replace(request, attempt=run.attempt, boot=boot, is_stopping=is_stopping), tell)
+        await duties.build(
+            replace(request, attempt=run.attempt, incarnation=incarnation, is_stopping=is_stopping), tell
+        )
     except asyncio.CancelledError as cancelled:
         error = cancelled
         raise
@@ -88,9 +96,11 @@ async def attempt_run(
         # when the database is away, settling the attempt, or another host, does what is left to do
         with contextlib.suppress(DatabaseAway, RunTakenOver):
             end = _end_of(error, is_stopping=is_stopping())
-            trace = await off_loop(_record_end, store.fenced(run.run_id, boot=boot), run, end, clock.steps)
+            trace = await off_loop(
+                _record_end, store.fenced(run.run_id, incarnation=incarnation), run, end, clock.steps
+            )
             if trace is not None:
-                work.on_trace(trace)
+                duties.on_trace(trace)
 
 
 def _request_of(settings: Settings, store: Store, row: ResourceRow, run_id: str) -> RunRequest:

@@ -1,4 +1,4 @@
-"""Attempts of runs as durable workflows: the one place that knows DBOS.
+"""Attempts of runs as durable workflows: the one module that knows DBOS.
 
 An attempt is a workflow whose id is made of its run and number, so the same attempt is begun once, however often and
 by whomever it is asked for. Its steps are on record: what was begun, what was built, what was settled; settling is
@@ -39,7 +39,7 @@ SCHEDULE_SECONDS = 60.0  # of workflows by the clock, of which there are none
 MOST_AT_ONCE = 512
 END_SECONDS = 5.0
 THREADS = "dbos-executor-"
-Work = Callable[[str, int], Awaitable[None]]
+AttemptStep = Callable[[str, int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Attempts:
 
     dbos: Any
     attempt: Any
-    boot: str
+    incarnation: str
 
     async def begin(self, run_id: str, attempt: int) -> None:
         """Begin an attempt on this host; one that was begun before, here or elsewhere, is left alone."""
@@ -95,7 +95,7 @@ class Attempts:
 
     def _going_on(self) -> bool:
         mine = self.dbos.list_workflows(
-            status="PENDING", executor_id=self.boot, limit=1, load_input=False, load_output=False
+            status="PENDING", executor_id=self.incarnation, limit=1, load_input=False, load_output=False
         )
         return bool(mine)
 
@@ -116,7 +116,9 @@ def workflow_id(run_id: str, attempt: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path | str, *, boot: str, build: Work, settle: Work) -> AsyncIterator[Attempts]:
+async def opened(
+    address: Path | str, *, incarnation: str, build: AttemptStep, settle: AttemptStep
+) -> AsyncIterator[Attempts]:
     """The durable engine, while the block lasts: in an SQLite file, or in the PostgreSQL database of a URL.
 
     `build` and then `settle` do the work of an attempt, on the event loop of whoever opens this.
@@ -124,7 +126,7 @@ async def opened(place: Path | str, *, boot: str, build: Work, settle: Work) -> 
     """
     loop = asyncio.get_running_loop()
     # in a thread, where DBOS sees no event loop, so that it does not take over ours
-    launching = asyncio.ensure_future(asyncio.to_thread(_launched, place, boot, build, settle, loop))
+    launching = asyncio.ensure_future(asyncio.to_thread(_launched, address, incarnation, build, settle, loop))
     try:
         attempts = await asyncio.shield(launching)
     except asyncio.CancelledError:
@@ -138,7 +140,9 @@ async def opened(place: Path | str, *, boot: str, build: Work, settle: Work) -> 
         await attempts.closed()
 
 
-def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asyncio.AbstractEventLoop) -> Attempts:
+def _launched(
+    address: Path | str, incarnation: str, build: AttemptStep, settle: AttemptStep, loop: asyncio.AbstractEventLoop
+) -> Attempts:
     from dbos import DBOS, DBOSConfig  # noqa: PLC0415 (half a second, and commands that only look need none of it)
     from dbos._serialization import DBOSPortableJSONSerializer  # noqa: PLC0415
 
@@ -148,9 +152,9 @@ def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asy
     logger.propagate = True
     config: DBOSConfig = {
         "name": APPLICATION,
-        "system_database_url": place if isinstance(place, str) else f"sqlite:///{place}",
+        "system_database_url": address if isinstance(address, str) else f"sqlite:///{address}",
         "application_version": VERSION,
-        "executor_id": boot,
+        "executor_id": incarnation,
         "serializer": DBOSPortableJSONSerializer(),  # the default unpickles what it reads from the database
         "log_level": "ERROR",
         "enable_otlp": False,
@@ -172,13 +176,13 @@ def _launched(place: Path | str, boot: str, build: Work, settle: Work, loop: asy
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise VmkilnError(f"the durable engine cannot start: {error}") from error
-    return Attempts(DBOS, workflow, boot)
+    return Attempts(DBOS, workflow, incarnation)
 
 
-def _on(loop: asyncio.AbstractEventLoop, work: Work, run_id: str, attempt: int) -> None:
+def _on(loop: asyncio.AbstractEventLoop, step: AttemptStep, run_id: str, attempt: int) -> None:
     """Do something on an event loop, and wait for it in this thread."""
 
     async def whole() -> None:
-        await work(run_id, attempt)
+        await step(run_id, attempt)
 
     asyncio.run_coroutine_threadsafe(whole(), loop).result()

@@ -1,4 +1,4 @@
-"""What a host does: it keeps its lease, gives waiting runs their place, runs those that are its own, and takes over.
+"""What a host does: it keeps its lease, gives waiting runs their queued, runs those that are its own, and takes over.
 
 Every host does all of this; there is no leader. Whatever it decides is decided again inside the transaction that
 records it, so it does not matter who is first. A run that is this host's is begun by its reservation, which the host
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vmkiln.errors import DatabaseAway, VmkilnError
 from vmkiln.fleet import durable_attempts
-from vmkiln.fleet.attempt import HostWork, attempt_run
+from vmkiln.fleet.attempt import HostDuties, attempt_run
 from vmkiln.fleet.durable_attempts import Attempts
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.lease import Lease
@@ -36,7 +36,7 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-FRONT = 50  # more waiting runs of a subscription than are given a place in one look
+FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 SUCCESSIONS = 4  # looks after other hosts in the time a lease lasts
@@ -65,7 +65,7 @@ class Hosting:
         self,
         settings: Settings,
         store: Store,
-        work: HostWork,
+        duties: HostDuties,
         identity: HostIdentity,
         *,
         rounds: Rounds | None = None,
@@ -73,9 +73,9 @@ class Hosting:
         self._rounds = rounds or Rounds()
         self._settings = settings
         self._store = store
-        self._work = work
+        self._duties = duties
         self._identity = identity
-        self._boot = str(uuid.uuid4())
+        self._incarnation = str(uuid.uuid4())
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._builds: dict[str, asyncio.Task[None]] = {}
@@ -130,7 +130,7 @@ class Hosting:
             stack.push_async_callback(self._engine.aclose)
             if self._identity.takes_runs:
                 await asyncio.to_thread(self._register)
-                await stack.enter_async_context(off_loop_with(self._lease().kept))
+                await stack.enter_async_context(off_loop_with(self._lease().held))
                 stack.push_async_callback(self._leave)
             self.is_at_work.set()
             stack.push_async_callback(self._all_settled)
@@ -151,18 +151,18 @@ class Hosting:
             return
         rounds.own(tasks, "succession", self._succeed, seconds=min(LOOK_SECONDS, each_lease))
         rounds.own(tasks, "janitor", self._clean_up, seconds=JANITOR_SECONDS, is_late_first=True, is_needed=False)
-        if self._work.isolation_level is not None and self._identity.takes_runs:
+        if self._duties.isolation_level is not None and self._identity.takes_runs:
             ready = rounds.until_good("host probe", self._find_isolation_level, seconds=READY_SECONDS, is_needed=False)
             tasks.own("host probe", ready, may_end=True)
 
     def _make_room(self) -> None:
-        reserve_file.thrown_off_when_low(self._settings.home)
+        reserve_file.release_if_full(self._settings.home)
 
     def _register(self) -> None:
-        room = self._work.capacity()
+        room = self._duties.capacity()
         identity = self._identity
         row = HostRow(
-            boot=self._boot,
+            incarnation=self._incarnation,
             host_id=host_id(self._settings),
             name=identity.name,
             architecture=identity.architecture,
@@ -180,15 +180,15 @@ class Hosting:
         seconds = self._identity.lease_seconds
         return Lease(
             seconds,
-            renew=lambda: self._store.hosts.renew(self._boot, lease_seconds=seconds),
-            on_lost=self._work.on_lost,
-            is_alone=isinstance(self._settings.database_place, Path),
+            renew=lambda: self._store.hosts.renew(self._incarnation, lease_seconds=seconds),
+            on_lost=self._duties.on_lost,
+            is_alone=isinstance(self._settings.database_address, Path),
             rounds=self._rounds,
         )
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseAway):
-            await asyncio.to_thread(self._store.hosts.leave, self._boot)
+            await asyncio.to_thread(self._store.hosts.leave, self._incarnation)
 
     async def _all_settled(self) -> None:
         """Wait until the attempts that were interrupted have given their room back; the next start does it else."""
@@ -198,9 +198,9 @@ class Hosting:
 
     async def _find_isolation_level(self) -> None:
         """Make this machine ready and tell what it can promise. Raises: `VmkilnError`; what is missing may come."""
-        assert self._work.isolation_level is not None  # its only caller has looked
-        level = await self._work.isolation_level()
-        await asyncio.to_thread(self._store.hosts.describe, self._boot, isolation_level=level)
+        assert self._duties.isolation_level is not None  # its only caller has looked
+        level = await self._duties.isolation_level()
+        await asyncio.to_thread(self._store.hosts.describe, self._incarnation, isolation_level=level)
         self._woken()
 
     # rounds
@@ -216,7 +216,7 @@ class Hosting:
             self._woken()
 
     def _placed(self) -> list[PlacedRun]:
-        return self._store.hosts.placed(boot=self._boot)
+        return self._store.hosts.placed(incarnation=self._incarnation)
 
     async def _look_after(self, placed: PlacedRun) -> None:
         key = (placed.run_id, placed.attempt)
@@ -224,7 +224,7 @@ class Hosting:
             if placed.state == RunState.CANCELING:
                 self._cancel(placed.run_id)
         elif placed.state in TERMINAL_STATES:
-            await asyncio.to_thread(self._store.hosts.release, placed.run_id, boot=self._boot)
+            await asyncio.to_thread(self._store.hosts.release, placed.run_id, incarnation=self._incarnation)
         elif placed.state == RunState.QUEUED and key not in self._seen.begun:
             self._seen.begun[key] = time.monotonic()
             try:
@@ -234,40 +234,41 @@ class Hosting:
                 raise
         elif placed.state == RunState.QUEUED and key not in self._open:
             if time.monotonic() - self._seen.begun[key] > BEGIN_SECONDS:
-                # the engine knows this attempt from before, as after a restored back-up: another number is another one
-                await asyncio.to_thread(self._take, placed)
+                # The engine has an attempt of this number on record already, for example after a back-up was restored.
+                # It does not begin one twice, so the run gets another number.
+                await asyncio.to_thread(self._withdraw, placed)
         elif placed.state in GOING_ON and key not in self._open:
-            await asyncio.to_thread(self._take, placed)  # its end could not be recorded
+            await asyncio.to_thread(self._withdraw, placed)  # its end could not be recorded
 
     def _place(self) -> int:
         """Give waiting runs their hosts; returns how many are this one's."""
-        here = self.room_here()
-        self._describe(here[self._boot])
+        capacities = self.capacity_now()
+        self._describe(capacities[self._incarnation])
         only = frozenset(self._asked) if self._identity.is_embedded else None
-        queue = queue_of(self._settings, self._store, per_subscription=FRONT, here=here, only=only)
-        places = [place for place in queue if not place.reason]
-        if not places:
+        queue = queue_of(self._settings, self._store, per_subscription=FRONT, capacities=capacities, only=only)
+        positions = [queued for queued in queue if not queued.reason]
+        if not positions:
             return 0
-        runs = self._store.runs.by_id([place.run_id for place in places])
+        runs = self._store.runs.by_id([queued.run_id for queued in positions])
         rows = [
             ReservationRow(
-                run_id=place.run_id,
-                attempt=runs[place.run_id].attempt,
-                boot=place.boot,
-                cpus=place.room.cpus,
-                memory_mib=place.room.memory_mib,
-                disk_mib=place.room.disk_mib,
+                run_id=queued.run_id,
+                attempt=runs[queued.run_id].attempt,
+                incarnation=queued.incarnation,
+                cpus=queued.room.cpus,
+                memory_mib=queued.room.memory_mib,
+                disk_mib=queued.room.disk_mib,
                 placed=0.0,
             )
-            for place in places
-            if place.run_id in runs
+            for queued in positions
+            if queued.run_id in runs
         ]
-        taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, here=here)))
-        return sum(row.run_id in taken and row.boot == self._boot for row in rows)
+        taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities)))
+        return sum(row.run_id in taken and row.incarnation == self._incarnation for row in rows)
 
-    def room_here(self) -> dict[str, Room]:
-        """What this machine has at this moment, by the boot of its host."""
-        return {self._boot: self._work.capacity()}
+    def capacity_now(self) -> dict[str, Room]:
+        """What this machine has at this moment, by the incarnation of its host."""
+        return {self._incarnation: self._duties.capacity()}
 
     def _describe(self, room: Room) -> None:
         """Tell what this machine has now, when that is not what was told a moment ago."""
@@ -275,7 +276,9 @@ class Hosting:
             return
         self._seen.described = time.monotonic()
         if room != self._seen.room:
-            self._store.hosts.describe(self._boot, cpus=room.cpus, memory_mib=room.memory_mib, disk_mib=room.disk_mib)
+            self._store.hosts.describe(
+                self._incarnation, cpus=room.cpus, memory_mib=room.memory_mib, disk_mib=room.disk_mib
+            )
             self._seen.room = room
 
     # attempts
@@ -284,8 +287,10 @@ class Hosting:
         """The durable engine, opened when it is needed first."""
         async with self._engine_lock:
             if self._attempts is None:
-                place = self._settings.engine_place
-                opened = durable_attempts.opened(place, boot=self._boot, build=self._attempt, settle=self._settle)
+                address = self._settings.engine_address
+                opened = durable_attempts.opened(
+                    address, incarnation=self._incarnation, build=self._attempt, settle=self._settle
+                )
                 self._attempts = await self._engine.enter_async_context(opened)
         return self._attempts
 
@@ -297,7 +302,12 @@ class Hosting:
             return
         self._open.add((run_id, attempt))
         building = attempt_run(
-            self._settings, self._store, self._work, run, boot=self._boot, is_stopping=lambda: self._is_stopping
+            self._settings,
+            self._store,
+            self._duties,
+            run,
+            incarnation=self._incarnation,
+            is_stopping=lambda: self._is_stopping,
         )
         task = asyncio.create_task(building, name=f"run:{run_id}")
         self._builds[run_id] = task
@@ -323,25 +333,25 @@ class Hosting:
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs.by_id([run_id]).get(run_id)
         if run is not None and run.ended is None and run.attempt == attempt:
-            self._take(PlacedRun(run_id, attempt, self._boot, run.state, run.template_id))
+            self._withdraw(PlacedRun(run_id, attempt, self._incarnation, run.state, run.template_id))
             return
-        self._store.hosts.release(run_id, boot=self._boot)
+        self._store.hosts.release(run_id, incarnation=self._incarnation)
 
     # what others left
 
-    def _take(self, placed: PlacedRun) -> None:
+    def _withdraw(self, placed: PlacedRun) -> None:
         most = self._settings.most_run_attempts
-        state = self._store.hosts.take_from(placed.run_id, boot=placed.boot, most_attempts=most)
+        state = self._store.hosts.withdraw(placed.run_id, incarnation=placed.incarnation, most_attempts=most)
         if state:
             log.warning("the run %s was lost by its host: it is %s now", placed.run_id, state)
 
     async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
-        for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._boot):
+        for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._incarnation):
             log.warning("the host %s is given up for dead: its lease has run out", host.name)
         for placed in await asyncio.to_thread(self._store.hosts.orphans):
             await (await self._durable()).fence(placed.run_id, placed.attempt)
-            await asyncio.to_thread(self._take, placed)
+            await asyncio.to_thread(self._withdraw, placed)
             self._woken()
 
     async def _clean_up(self) -> None:
@@ -351,9 +361,9 @@ class Hosting:
         try:
             await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
             left = await asyncio.to_thread(cleaning_up.remains, self._settings)
-            if self._work.shared is not None:
-                await asyncio.to_thread(self._work.shared.reconcile)
-            await asyncio.to_thread(reserve_file.kept, self._settings.home)
+            if self._duties.shared is not None:
+                await asyncio.to_thread(self._duties.shared.reconcile)
+            await asyncio.to_thread(reserve_file.ensure, self._settings.home)
             if self._attempts is not None:
                 await self._attempts.forget()
         except Exception:

@@ -19,8 +19,8 @@ from vmkiln.audit.act import SERVICE, Cause, audit_row
 from vmkiln.audit.audit_log import AuditLog
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
 from vmkiln.errors import StorageFailed
-from vmkiln.fleet.admission import Place
-from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostWork
+from vmkiln.fleet.admission import QueuePosition
+from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.fleet.run_queue import hosts_now, queue_of
@@ -105,9 +105,9 @@ class ImageBuilder:
         self._audit = audit or AuditLog(store.audit)
         self._store = store
         self._shared = shared
-        work = HostWork(build, capacity, isolation_level, on_trace, shared=shared)
+        duties = HostDuties(build, capacity, isolation_level, on_trace, shared=shared)
         self._identity = identity or HostIdentity()
-        self._host = Hosting(settings, store, work, self._identity, rounds=self.rounds)
+        self._host = Hosting(settings, store, duties, self._identity, rounds=self.rounds)
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,26 +129,22 @@ class ImageBuilder:
             self._counted = {name: ended for name, ended in self._counted.items() if ended > since}
             return self._host.tally
 
-    def queue(self) -> list[Place]:
-        """The runs that wait for a host, each with its place and why it waits."""
-        return queue_of(self._settings, self._store, here=self._host.room_here())
+    def queue(self) -> list[QueuePosition]:
+        """The runs that wait for a host, each with its position in the queue and why it waits."""
+        return queue_of(self._settings, self._store, capacities=self._host.capacity_now())
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""
         hosts = hosts_now(self._store)
         return sum((host.capacity for host in hosts), NOTHING), sum((host.promised for host in hosts), NOTHING)
 
-    def submitted(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
-        """An image template was recorded and is to be provisioned."""
+    def wake(self) -> None:
+        """Something was recorded that is to be done: an image template to provision, or to delete."""
         self._look()
 
     def queued(self, run_id: str) -> None:
         """A run was recorded and waits."""
         self._host.asked(run_id)
-
-    def deleting(self, template_id: str, operation_id: str) -> None:  # noqa: ARG002 (the store has it)
-        """An image template, with its staging resource group, is to go."""
-        self._look()
 
     def cancel(self, run_id: str) -> None:
         """A run is to end Canceled, and the store says so; one that goes on elsewhere is left to its host."""
@@ -159,7 +155,7 @@ class ImageBuilder:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the service is ending
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Take up what an earlier service left between two writes: a template that waits, and no word of what for.
 
         To be called before requests are answered.
@@ -251,7 +247,7 @@ class ImageBuilder:
 
     def _make_room(self) -> None:
         """Make what room there is: what could not be recorded is taken up again."""
-        reserve_file.thrown_off_when_low(self._settings.home)
+        reserve_file.release_if_full(self._settings.home)
 
     async def _provision(self, operation: OperationRow) -> None:
         error = await provisioning.provision(self._settings, self._store, operation.resource_id, shared=self._shared)

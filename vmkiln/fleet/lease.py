@@ -39,7 +39,7 @@ class Lease:
     rounds: Rounds = field(default_factory=Rounds)
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Renew the lease until the block is left."""
         is_over = threading.Event()
         renewed = [self.clock()]

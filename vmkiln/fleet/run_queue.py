@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import InputError, VmkilnError
-from vmkiln.fleet.admission import Host, Need, Place, Turns, Waiting, places
+from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, positions
 from vmkiln.images import gallery
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room, need_of, promised_to
@@ -48,7 +48,7 @@ def capacity_of(host: HostRow) -> Room:
     return Room(host.cpus, host.memory_mib, host.disk_mib)
 
 
-def kept_by(rows: Iterable[ReservationRow]) -> Room:
+def reserved_by(rows: Iterable[ReservationRow]) -> Room:
     """The room of reservations, all together."""
     return sum((Room(row.cpus, row.memory_mib, row.disk_mib) for row in rows), NOTHING)
 
@@ -56,7 +56,7 @@ def kept_by(rows: Iterable[ReservationRow]) -> Room:
 def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
     """A host as placement sees it."""
     return Host(
-        boot=row.boot,
+        incarnation=row.incarnation,
         name=row.name,
         capacity=capacity,
         promised=promised,
@@ -67,13 +67,14 @@ def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
     )
 
 
-def hosts_now(store: Store, *, here: Mapping[str, Room] = NOWHERE) -> list[Host]:
+def hosts_now(store: Store, *, capacities: Mapping[str, Room] = NOWHERE) -> list[Host]:
     """The live hosts with what they have promised: to runs of the queue, and to runs of `vmkiln build` there.
 
-    `here` has what the host of a boot has at this moment, which may be less than what it told when its disk had room.
+    `capacities` has the room of a host at this moment, by its incarnation. It is less than the recorded room when the
+    host's disk has filled up since.
     """
     kept = store.hosts.reservations()
-    return _hosts(store, kept, _without_host(store, kept), here)
+    return _hosts(store, kept, _without_host(store, kept), capacities)
 
 
 def _without_host(store: Store, kept: Iterable[ReservationRow | PlacedRun]) -> list[RunRow]:
@@ -83,12 +84,12 @@ def _without_host(store: Store, kept: Iterable[ReservationRow | PlacedRun]) -> l
 
 
 def _hosts(
-    store: Store, kept: Sequence[ReservationRow], others: Sequence[RunRow], here: Mapping[str, Room]
+    store: Store, kept: Sequence[ReservationRow], others: Sequence[RunRow], capacities: Mapping[str, Room]
 ) -> list[Host]:
     found = []
     for row in store.hosts.live():
-        capacity = here.get(row.boot) or capacity_of(row)
-        promised = kept_by(item for item in kept if item.boot == row.boot)
+        capacity = capacities.get(row.incarnation) or capacity_of(row)
+        promised = reserved_by(item for item in kept if item.incarnation == row.incarnation)
         mine = (run for run in others if run.facts.get("host_id", row.host_id) == row.host_id)
         promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
         found.append(host_of(row, capacity=capacity, promised=promised))
@@ -100,12 +101,12 @@ def queue_of(
     store: Store,
     *,
     per_subscription: int | None = None,
-    here: Mapping[str, Room] = NOWHERE,
+    capacities: Mapping[str, Room] = NOWHERE,
     only: Collection[str] | None = None,
-) -> list[Place]:
+) -> list[QueuePosition]:
     """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
 
-    `here` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
+    `capacities` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
     """
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
@@ -123,12 +124,12 @@ def queue_of(
     def need(run_id: str) -> Need:
         return need_of_queued(settings, store, store.runs.by_id([run_id])[run_id])
 
-    return places(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, here))
+    return positions(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, capacities))
 
 
-def fits(host: HostRow, wanted: Sequence[ReservationRow], *, here: Mapping[str, Room] = NOWHERE) -> bool:
-    """Whether a host has room for all that it would keep; pure. `here` is as in `hosts_now`."""
-    return not kept_by(wanted).missing(here.get(host.boot) or capacity_of(host))
+def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping[str, Room] = NOWHERE) -> bool:
+    """Whether a host has room for all that it would keep; pure. `capacities` is as in `hosts_now`."""
+    return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
 
 
 def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:

@@ -30,7 +30,7 @@ class Tally:
                     self.phase_seconds[phase.name] = self.phase_seconds.get(phase.name, 0.0) + seconds
 
     def looked(self, *, cleaned_up: int, leftovers: int) -> None:
-        """The janitor has been round: it cleaned up so many, and so many things could not be."""
+        """The janitor has finished a round: `cleaned_up` things are gone, `leftovers` could not be removed."""
         with self._lock:
             self.cleaned_up += cleaned_up
             self.leftovers = leftovers

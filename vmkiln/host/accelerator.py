@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder
 from vmkiln.errors import HostUnfit
+from vmkiln.files.durable_file import make_folder
 from vmkiln.host.command import run, start
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
 from vmkiln.host.qemu import SANDBOX, Accelerator, cpu_model

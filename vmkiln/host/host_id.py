@@ -5,7 +5,7 @@
 
 import uuid
 
-from vmkiln.durable_file import make_folder, sync, write_whole
+from vmkiln.files.durable_file import make_folder, sync, write_whole
 from vmkiln.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""Ballast: a file that is thrown off when the disk is full, so that clean-up and the database can still write.
+"""Keeps a file of 64 MiB in reserve, deleted when the disk is full, so that clean-up and the database can still write.
 
 *Leaves behind:* 64 MiB in the state directory. *Undone by:* deleting the file. *Safe to repeat:* yes.
 Source: posix_fallocate(3): the blocks are really there, not promised.
@@ -12,23 +12,25 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-NAME = "ballast"
-PART = "ballast.part"
-BALLAST_BYTES = 64 * 1024**2
+NAME = "reserve"
+PART = "reserve.part"
+OLD_NAME = "ballast"  # of 0.1.0
+RESERVE_BYTES = 64 * 1024**2
 LOW_BYTES = 8 * 1024**2  # less than this, and a commit or a deletion may fail
 PLENTY_BYTES = 1024**3
-LITTLE_BYTES = 4 * BALLAST_BYTES  # what is still free when it was thrown off, and could not be taken on board again
+LITTLE_BYTES = 4 * RESERVE_BYTES  # what is still free when it was deleted, and could not be made again
 
 
-def kept(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
-    """Take the ballast on board when there is plenty of room and none is there."""
+def ensure(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
+    """Make the reserve file when there is plenty of room and it is not there."""
     path = home / NAME
+    (home / OLD_NAME).unlink(missing_ok=True)
     if path.exists() or shutil.disk_usage(home).free < plenty_bytes:
         return
     temporary = home / PART
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
+        os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
         temporary.rename(path)
     except OSError:  # no room after all
         temporary.unlink(missing_ok=True)
@@ -36,11 +38,11 @@ def kept(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
         os.close(descriptor)
 
 
-def thrown_off_when_low(home: Path) -> bool:
-    """Throw the ballast off when the disk is as good as full; says whether it was."""
+def release_if_full(home: Path) -> bool:
+    """Delete the reserve file when the disk is as good as full; says whether it was there."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(home).free < LOW_BYTES:
-            return _thrown_off(home)
+            return _released(home)
     return False
 
 
@@ -56,10 +58,10 @@ def problem(home: Path) -> str:
     return ""
 
 
-def _thrown_off(home: Path) -> bool:
-    aboard = [path for path in (home / NAME, home / PART) if path.exists()]
-    for path in aboard:
+def _released(home: Path) -> bool:
+    found = [path for path in (home / NAME, home / PART, home / OLD_NAME) if path.exists()]
+    for path in found:
         path.unlink(missing_ok=True)
-    if aboard:
-        log.error("the disk of %s is full: the ballast was thrown off, so that clean-up can work", home)
-    return bool(aboard)
+    if found:
+        log.error("the disk of %s is full: the reserve file was deleted, so that clean-up can work", home)
+    return bool(found)

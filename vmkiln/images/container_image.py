@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder, sync, sync_all
 from vmkiln.errors import HostUnfit
+from vmkiln.files.durable_file import make_folder, sync, sync_all
 from vmkiln.files.locks import alone
 from vmkiln.host import command
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel

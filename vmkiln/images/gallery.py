@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict, ImageNotFound, OtherImageKind
-from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
+from vmkiln.files.durable_file import reported
+from vmkiln.images.image_store import Artifact, ImageFacts, folder_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow
 
@@ -156,7 +156,7 @@ def _number(store: Store, definition: str, facts: ImageFacts, target: GalleryTar
 def _publish_as(
     image_id: str, store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget
 ) -> Artifact:
-    place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
+    place = folder_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
     with reported(f"recording {image_id}"), removed_on_error(place, store):
         store.images.add_version(

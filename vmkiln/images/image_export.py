@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from vmkiln.durable_file import reported, sync
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import reported, sync
 from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk

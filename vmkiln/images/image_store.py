@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
+from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
@@ -80,7 +80,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def place_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt: int = 1) -> Path:
+def folder_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt: int = 1) -> Path:
     """The folder for an image: unique to the image's id and the attempt of the run that made it."""
     key = hashlib.sha256(artifact_id.lower().encode()).hexdigest()[:12]
     return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:RUN_ID_LETTERS]}-{attempt}"
@@ -191,7 +191,7 @@ def removed_on_error(place: Path, store: Store | None = None) -> Iterator[None]:
 
 def _is_unrecorded(store: Store, place: Path) -> bool:
     try:
-        store.settle()
+        store.confirm_undone()
         return not any(image.path.is_relative_to(place) for image in store.images.list())
     except StorageFailed:
         return False
@@ -212,20 +212,21 @@ def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[],
     """
     if not store_directory.is_dir():
         return []
-    # in this order: what gets its name later is not ours to judge, and a run that is over has recorded what it made
+    # The folder is read before the live runs and the records are. A file that gets its name after that is not judged,
+    # and a run that has ended meanwhile has recorded every image it made.
     entries = sorted(store_directory.iterdir())
     live = {run_id[:RUN_ID_LETTERS] for run_id in live_run_ids()}
     known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
     leftovers = [entry for entry in entries if entry.name not in known and _run_of(entry.name) not in live]
     if leftovers:
-        store.settle()  # no record of them can come back
+        store.confirm_undone()  # no record of them can come back
     for entry in leftovers:
         _delete(entry)
     return [entry.name for entry in leftovers]
 
 
 def _run_of(name: str) -> str:
-    """The beginning of the id of the run that published under this name, as `place_for` put it."""
+    """The beginning of the id of the run that published under this name, as `folder_for` put it."""
     found = _PLACE.fullmatch(name)
     return found[1] if found else ""
 

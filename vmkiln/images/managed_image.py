@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.azure_names import same_location
-from vmkiln.durable_file import reported
 from vmkiln.errors import ImageConflict
-from vmkiln.images.image_store import Artifact, ImageFacts, place_for, publish_linked, removed_on_error
+from vmkiln.files.durable_file import reported
+from vmkiln.images.image_store import Artifact, ImageFacts, folder_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
@@ -37,7 +37,7 @@ def publish(
     `RunTakenOver`.
     """
     check_fits(store, image_id, location=location)
-    place = place_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
+    place = folder_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     existing = store.images.find(image_id)
     if existing is not None and existing.run_id == facts.run_id and existing.digest == facts.digest:
         return Artifact(image_id, "", existing.path)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder, reported, sync
 from vmkiln.errors import ImageConflict
+from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_store import (

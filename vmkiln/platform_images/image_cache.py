@@ -25,8 +25,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vmkiln.durable_file import PART, make_folder, remove_abandoned_part, reported, sync, write_whole
 from vmkiln.errors import ImageUnsafe, StorageFailed
+from vmkiln.files.durable_file import PART, make_folder, remove_abandoned_part, reported, sync, write_whole
 from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
 from vmkiln.images.image_store import removed_on_error, seal, sha256_of
 from vmkiln.waiting.off_loop import off_loop

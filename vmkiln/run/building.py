@@ -20,7 +20,7 @@ from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
-from vmkiln.staging.topology import placement_of, placement_problems
+from vmkiln.staging.topology import subnet_problems, user_subnets_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
@@ -72,7 +72,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             addresses.result(),
             is_windows=False,
             allowances=request.allowances,
-            placement=placement_of(
+            user_subnets=user_subnets_of(
                 template.properties.vm_profile.vnet_config,
                 request.virtual_networks,
                 service_port=virtual_network.SSH_PORT,
@@ -123,7 +123,7 @@ def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, User
     problems = []
     if template.os_type is OsType.WINDOWS:
         problems.append("the source is a Windows image, and vmkiln builds Linux images so far")
-    problems += placement_problems(
+    problems += subnet_problems(
         properties.vm_profile.vnet_config,
         virtual_networks or {},
         service_port=virtual_network.service_port(is_windows=template.os_type is OsType.WINDOWS),
@@ -183,10 +183,10 @@ async def resolve_source(
             found = await off_loop(host.store.images.find, image_id)
             if found is None or found.kind != managed_image.KIND:
                 raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
-            return _from_store(await held(await host.here(found), directory), version=found.source_version)
+            return _from_store(await held(await host.local_copy(found), directory), version=found.source_version)
         case SharedImageVersionSource(image_version_id=version_id):
             found = await off_loop(gallery.find_version, host.store, version_id)
-            return _from_store(await held(await host.here(found), directory), version=found.artifact_id)
+            return _from_store(await held(await host.local_copy(found), directory), version=found.artifact_id)
         case _:
             raise InputError(
                 f"properties.source: a source of type {source.type} cannot be built here",

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
-from vmkiln.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.errors import VmkilnError
+from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Disk
@@ -98,7 +98,7 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
     recorded = {image.path for image in store.images.list() if image.kind == vhd_image.KIND}
     lost = [path for path in vhds if path not in recorded and path.relative_to(settings.staging).parts[0] not in groups]
     if lost:
-        store.settle()  # no record of them can come back
+        store.confirm_undone()  # no record of them can come back
     for path in lost:
         path.unlink(missing_ok=True)
 

@@ -33,7 +33,7 @@ async def customize(entered: Entered) -> Disk:
     staged = entered.staged
     source = Disk(staged.source.path, staged.source.format, read_only=True)
     overlay = await create_overlay(source, staged.directory / f"{VM_NAME}.qcow2", size_bytes=staged.shape.disk_bytes)
-    work_order = PackerPhase(
+    packer_phase = PackerPhase(
         phase=Phase.CUSTOMIZING,
         vm_name=VM_NAME,
         steps=steps_of(staged),
@@ -41,7 +41,7 @@ async def customize(entered: Entered) -> Disk:
         log_name=CUSTOMIZATION_LOG,
         power_off=True,
     )
-    result = await carry_out(entered, work_order)
+    result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:
         place = f" ({result.step.path})" if result.step and result.step.path else ""
         where = f" in `{result.step.name}`{place}" if result.step else ""

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.azure_names import ProvisioningState
-from vmkiln.durable_file import reported
 from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
+from vmkiln.files.durable_file import reported
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
@@ -131,7 +131,7 @@ async def _published_before(staged: Staged) -> ImageFacts | None:
         if image.format != "qcow2":
             continue
         with contextlib.suppress(ImageNotFound, ImageUnsafe):  # then it is made anew
-            await staged.host.here(image)
+            await staged.host.local_copy(image)
         if image.path.exists():
             return ImageFacts(
                 flat=image.path,

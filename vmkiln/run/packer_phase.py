@@ -25,7 +25,7 @@ from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, 
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
-from vmkiln.run.vm_pair import Outcome, VmPair, work
+from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_state import Phase
 from vmkiln.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
@@ -82,23 +82,23 @@ def connection(staged: Staged, private_key: str) -> Connection:
     )
 
 
-async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
+async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     """Do the phase's work.
 
     Raises: `VirtualMachineLost` when a VM ends too early, `LoginTimedOut` when Packer cannot log in.
     """
     staged = entered.staged
     login = new_key(cloud_init_seed.KEY_COMMENT)
-    seed = staged.directory / f"{work_order.vm_name}-seed.iso"
+    seed = staged.directory / f"{packer_phase.vm_name}-seed.iso"
     seed_contents = cloud_init_seed.contents(
-        instance_id=f"{staged.request.run_id}-{work_order.vm_name}",
+        instance_id=f"{staged.request.run_id}-{packer_phase.vm_name}",
         host_name=cloud_init_seed.HOST_NAME,
         network=staged.network,
         login=login,
         host_key=new_key("host"),
     )
-    input_disk = staged.directory / f"{work_order.vm_name}-input.ext4"
-    content = packer_input(work_order.steps, connection(staged, login.private))
+    input_disk = staged.directory / f"{packer_phase.vm_name}-input.ext4"
+    content = packer_input(packer_phase.steps, connection(staged, login.private))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(make_iso(seed, seed_contents, label=cloud_init_seed.LABEL))
         tasks.create_task(_make_input_disk(input_disk, content))
@@ -112,19 +112,19 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
         memory_mib=container_group.memory_mib(content.process_count),
     )
     vm = build_vm.BuildVm(
-        name=work_order.vm_name,
+        name=packer_phase.vm_name,
         cpus=staged.shape.cpus,
         memory_mib=staged.shape.memory_mib,
-        disk=replace(work_order.disk, is_boot=True),
+        disk=replace(packer_phase.disk, is_boot=True),
         seed=seed,
         accelerator=staged.host.accelerator,
-        firmware=await off_loop(_firmware, staged, work_order.vm_name),
+        firmware=await off_loop(_firmware, staged, packer_phase.vm_name),
     )
     progress = Progress()
-    recorded = _resources_of(staged, work_order, memory_mib=group.memory_mib)
+    recorded = _resources_of(staged, packer_phase, memory_mib=group.memory_mib)
     async with (
-        off_loop_with(lambda: _log_of(staged, work_order)) as log,
-        output_queue.opened(functools.partial(_write, log), functools.partial(_tell, staged, work_order)) as queue,
+        off_loop_with(lambda: _log_of(staged, packer_phase)) as log,
+        output_queue.opened(functools.partial(_write, log), functools.partial(_tell, staged, packer_phase)) as queue,
         off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)),
     ):
         output = PackerOutput(staged.request.mask)
@@ -132,11 +132,11 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
         async def on_output(chunk: bytes) -> None:
             events = output.feed(chunk)
             for event in events:
-                _note(progress, work_order.steps, event)
+                _note(progress, packer_phase.steps, event)
             await queue.put(events, size_bytes=len(chunk))
 
         pair = VmPair(
-            container_group=container_group.describe(group, staged.network, name=f"container-{work_order.vm_name}"),
+            container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
             vm=build_vm.describe(vm, staged.network),
             directory=staged.directory,
             on_output=on_output,
@@ -144,20 +144,20 @@ async def carry_out(entered: Entered, work_order: PackerPhase) -> PhaseResult:
             login=LoginWait(progress.is_connected, functools.partial(_warn, staged, queue)),
         )
         with ending_told(queue, staged.request.mask):
-            outcome = await work(
+            outcome = await run_to_end(
                 entered.namespace,
                 pair,
                 egress_lost=entered.egress_lost,
-                may_power_off=lambda: work_order.power_off and progress.is_past(work_order.steps),
-                power_off=work_order.power_off,
+                may_power_off=lambda: packer_phase.power_off and progress.is_past(packer_phase.steps),
+                power_off=packer_phase.power_off,
             )
         last = output.finish()
         for event in last:
-            _note(progress, work_order.steps, event)
+            _note(progress, packer_phase.steps, event)
         queue.add(last)
-    peak = cast(PeakFacts, {f"{work_order.vm_name}_container_peak_kib": outcome.peak_memory_kib})
+    peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
-    reached = work_order.steps[progress.step] if 0 <= progress.step < len(work_order.steps) else None
+    reached = packer_phase.steps[progress.step] if 0 <= progress.step < len(packer_phase.steps) else None
     return PhaseResult(outcome, reached, progress.error)
 
 
@@ -195,16 +195,16 @@ def _warn(staged: Staged, queue: OutputQueue, text: str) -> None:
 
 
 def _resources_of(
-    staged: Staged, work_order: PackerPhase, *, memory_mib: int
+    staged: Staged, packer_phase: PackerPhase, *, memory_mib: int
 ) -> tuple[tuple[str, str, dict[str, object]], ...]:
     """What exists in the staging resource group while Packer works, as (type, name, detail); pure."""
     container_subnet, vm_subnet = staged.network.container_group_subnet, staged.network.build_vm_subnet
     return (
-        (DISK, f"{work_order.vm_name}-os-disk", {"path": str(work_order.disk.path)}),
-        (NETWORK_INTERFACE, f"{work_order.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
+        (DISK, f"{packer_phase.vm_name}-os-disk", {"path": str(packer_phase.disk.path)}),
+        (NETWORK_INTERFACE, f"{packer_phase.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
         (
             VIRTUAL_MACHINE,
-            work_order.vm_name,
+            packer_phase.vm_name,
             {"vmSize": staged.shape.vm_size, "cpus": staged.shape.cpus, "memoryMiB": staged.shape.memory_mib},
         ),
         (
@@ -239,18 +239,18 @@ def _write(log: CustomizationLog, events: Sequence[object]) -> None:
                 log.write(text, kind=kind)
 
 
-def _tell(staged: Staged, work_order: PackerPhase, event: object) -> None:
-    steps = work_order.steps
+def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
+    steps = packer_phase.steps
     match event:
         case Line(text, speaker):
-            staged.tell(LogLine(work_order.phase, text, speaker))
+            staged.tell(LogLine(packer_phase.phase, text, speaker))
         case StepReached(index) if 0 <= index < len(steps):
             count = sum(not isinstance(step, Deprovision) for step in steps)
-            staged.tell(StepStarted(work_order.phase, index, count, steps[index].name))
+            staged.tell(StepStarted(packer_phase.phase, index, count, steps[index].name))
 
 
-def _log_of(staged: Staged, work_order: PackerPhase) -> CustomizationLog:
-    path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{work_order.log_name}")
+def _log_of(staged: Staged, packer_phase: PackerPhase) -> CustomizationLog:
+    path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{packer_phase.log_name}")
     log = CustomizationLog(path, staged.request.run_id)
     if staged.host.emulation_notice:
         log.write(f"warning: {staged.host.emulation_notice}")

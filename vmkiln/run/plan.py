@@ -18,7 +18,7 @@ from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import group_name, group_tags
-from vmkiln.staging.topology import placement_of
+from vmkiln.staging.topology import user_subnets_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.image_template import ImageTemplate
@@ -112,11 +112,11 @@ async def _network(
     is_windows = template.os_type is OsType.WINDOWS
     port = virtual_network.service_port(is_windows=is_windows)
     try:
-        placement = placement_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
+        user_subnets = user_subnets_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
     except InputError:
         return None
     addresses = await network_setup.host_addresses()
-    return virtual_network.decide(addresses, is_windows=is_windows, allowances=allowances, placement=placement)
+    return virtual_network.decide(addresses, is_windows=is_windows, allowances=allowances, user_subnets=user_subnets)
 
 
 def _sentences(net: VirtualNetwork | None) -> list[str]:

@@ -77,7 +77,7 @@ class BuildHost:
         """`hardware` when KVM runs the guests, else `emulated`; never claimed better than it is."""
         return "hardware" if self.accelerator is Accelerator.KVM else "emulated"
 
-    async def here(self, image: ImageRow) -> ImageRow:
+    async def local_copy(self, image: ImageRow) -> ImageRow:
         """A recorded image with its file on this machine. Raises: as `SharedImages.fetch`."""
         return image if self.shared is None else await asyncio.to_thread(self.shared.images.fetch, image)
 
@@ -98,7 +98,7 @@ class RunRequest:
     `virtual_networks` are those of the user that the template may name, by their id in lower case.
     `attempt` counts how often the run was begun; it is read once, when an attempt begins.
     `is_stopping` says whether the service ends, so that an interrupted run starts anew with the next one.
-    `boot` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
+    `incarnation` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
     `mask` takes secrets out of whatever is told, logged or kept.
     """
 
@@ -115,7 +115,7 @@ class RunRequest:
     submission: Submission | None = None
     virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
     is_stopping: Callable[[], bool] = lambda: False
-    boot: str = ""
+    incarnation: str = ""
 
 
 @dataclass(frozen=True)

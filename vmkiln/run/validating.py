@@ -21,7 +21,7 @@ async def validate(entered: Entered, disk: Disk) -> None:
     staged = entered.staged
     validation = staged.request.template.properties.validation
     overlay = await create_overlay(disk, staged.directory / f"{VM_NAME}.qcow2")
-    work_order = PackerPhase(
+    packer_phase = PackerPhase(
         phase=Phase.VALIDATING,
         vm_name=VM_NAME,
         steps=packer_steps(validation.in_vm_validations, staged.copies, where=VALIDATIONS),
@@ -29,7 +29,7 @@ async def validate(entered: Entered, disk: Disk) -> None:
         log_name=VALIDATION_LOG,
         power_off=False,
     )
-    result = await carry_out(entered, work_order)
+    result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:
         where = f" in `{result.step.name}` ({result.step.path})" if result.step else ""
         raise ValidationFailed(

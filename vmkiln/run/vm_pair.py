@@ -47,7 +47,7 @@ class Outcome:
     peak_memory_kib: int
 
 
-async def work(
+async def run_to_end(
     namespace: Namespace,
     pair: VmPair,
     *,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import ProvisioningState
-from vmkiln.durable_file import FULL, storage_error
 from vmkiln.errors import (
     CustomizationFailed,
     DatabaseAway,
@@ -24,6 +23,7 @@ from vmkiln.errors import (
     ValidationFailed,
     VmkilnError,
 )
+from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
 from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
@@ -46,7 +46,8 @@ from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.image_template import OnError
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-# another attempt has the run, or nobody could say that it ended: then it is begun anew
+# Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
+# whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
@@ -64,8 +65,8 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
     def tell_masked(event: RunEvent) -> None:
         tell(_masked_event(event, request.mask))
 
-    if request.boot:
-        host = replace(host, store=host.store.fenced(request.run_id, boot=request.boot))
+    if request.incarnation:
+        host = replace(host, store=host.store.fenced(request.run_id, incarnation=request.incarnation))
     locked = functools.partial(run_directory.locked, host.settings.runs, request.run_id)
     with hiding(request.mask.secrets):
         async with off_loop_with(locked):
@@ -195,7 +196,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
                 disk, validation_error = await _build(entered)
             return await _distribute(staged, disk, validation_error)
         finally:
-            await off_loop(reserve_file.thrown_off_when_low, host.settings.home)
+            await off_loop(reserve_file.release_if_full, host.settings.home)
             await off_loop(cleaning_up.forget_unmade, host.store, run_id)
             await _begin(host, request, tell, Phase.CLEANING_UP)
 
@@ -213,7 +214,7 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         lost = await stack.enter_async_context(network_setup.joined(inside, staged.network.network))
         file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
         facts = {"run_id": run_id, "topology": staged.network.topology}
-        await stack.enter_async_context(network_rules.kept(inside, file, facts=facts))
+        await stack.enter_async_context(network_rules.recorded(inside, file, facts=facts))
         yield Entered(staged, inside, lost)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))

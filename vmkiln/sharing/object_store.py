@@ -26,8 +26,8 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, LocalStore, S3Store
 
-from vmkiln.durable_file import part_of
 from vmkiln.errors import ImageUnsafe, InputError, ObjectMissing, SharedStorageFailed
+from vmkiln.files.durable_file import part_of
 
 BLOCK_BYTES = 8 * 1024**2
 MOST_PARTS = 9000  # S3 takes 10,000 parts of one object

@@ -153,7 +153,7 @@ class SharedStorage:
             await asyncio.shield(asyncio.to_thread(self._send_last, sender))
 
     def _wait_for_pulls(self, run_id: str) -> None:
-        """Wait for who fetches the run's log just now; whoever comes later sees that the run goes on here."""
+        """Wait until a fetch of the run's log has ended; a later one sees that the run goes on here."""
         run = self._store.runs.by_id([run_id]).get(run_id)
         if run is not None and run.staging_group:
             with alone(self._settings, f"{STAGING}/{run.staging_group}"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from vmkiln.durable_file import FULL
+from vmkiln.files.durable_file import FULL
 from vmkiln.files.private_folder import private_file
 
 MOST_BYTES = 256 * 1024 * 1024

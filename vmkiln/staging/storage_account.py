@@ -12,8 +12,8 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import make_folder
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import make_folder
 
 LOGS = "packerlogs"
 SCRIPTS = "scripts"

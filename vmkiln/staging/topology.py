@@ -38,7 +38,7 @@ class Topology(StrEnum):
 
 
 @dataclass(frozen=True)
-class Placement:
+class UserSubnets:
     """The user's network with the subnet of the build VM, and the container group's unless that has a private endpoint.
 
     The four addresses of a private endpoint's other side are taken as Azure would: load balancer, NAT address of the
@@ -72,38 +72,40 @@ def network_id_of(subnet_id: str) -> str:
     return subnet_id.lower().rpartition("/subnets/")[0]
 
 
-def placement_of(
+def user_subnets_of(
     config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVirtualNetwork], *, service_port: int
-) -> Placement | None:
+) -> UserSubnets | None:
     """The user's subnets that a template names; None when it names none.
 
     Raises: `InputError` with everything that would keep a build from working in them.
     """
-    problems = placement_problems(config, virtual_networks, service_port=service_port)
+    problems = subnet_problems(config, virtual_networks, service_port=service_port)
     if problems:
         raise InputError("; ".join(problems))
-    return _placement(config, virtual_networks)
+    return _user_subnets(config, virtual_networks)
 
 
-def placement_problems(
+def subnet_problems(
     config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVirtualNetwork], *, service_port: int
 ) -> tuple[str, ...]:
     """Why a build would not work in the subnets that a template names; each names its field."""
     if not config.subnet_id:
         return ()
     missing = tuple(_missing(config, virtual_networks))
-    placement = _placement(config, virtual_networks)
-    if missing or placement is None:
+    user_subnets = _user_subnets(config, virtual_networks)
+    if missing or user_subnets is None:
         return missing
-    return tuple(_unfit(placement, service_port))
+    return tuple(_unfit(user_subnets, service_port))
 
 
-def _placement(config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVirtualNetwork]) -> Placement | None:
+def _user_subnets(
+    config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVirtualNetwork]
+) -> UserSubnets | None:
     network = virtual_networks.get(network_id_of(config.subnet_id or ""))
     subnet = network.subnet(config.subnet_id or "") if network else None
     if network is None or subnet is None:
         return None
-    return Placement(network, subnet, network.subnet(config.container_instance_subnet_id or ""))
+    return UserSubnets(network, subnet, network.subnet(config.container_instance_subnet_id or ""))
 
 
 def _missing(config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVirtualNetwork]) -> Iterator[str]:
@@ -121,8 +123,8 @@ def _missing(config: VirtualNetworkConfig, virtual_networks: Mapping[str, UserVi
             yield f"{FIELD}.{field}: there is no subnet `{subnet_id}`; the virtual network's subnets: {names}"
 
 
-def _unfit(placement: Placement, service_port: int) -> Iterator[str]:
-    network, build, group = placement.network, placement.build_vm_subnet, placement.container_group_subnet
+def _unfit(user_subnets: UserSubnets, service_port: int) -> Iterator[str]:
+    network, build, group = user_subnets.network, user_subnets.build_vm_subnet, user_subnets.container_group_subnet
     small = list(_too_small("subnetId", build, 1 if group else 4))
     small += _too_small("containerInstanceSubnetId", group, 1) if group else ()
     yield from small
@@ -139,7 +141,7 @@ def _unfit(placement: Placement, service_port: int) -> Iterator[str]:
             yield f"{FIELD}.containerInstanceSubnetId: `{group.name}` is not delegated to {CONTAINER_GROUP}"
         if group.prefix.overlaps(build.prefix):
             yield f"{FIELD}.containerInstanceSubnetId: {group.prefix} overlaps {build.prefix} of `{build.name}`"
-    taken = taken_by(placement)
+    taken = taken_by(user_subnets)
     allowed = [IPv4Network(text) for text in PRIVATE_RANGES]
     for special in FORBIDDEN_NETWORKS:
         if special not in allowed and any(special.overlaps(item) for item in taken):
@@ -147,7 +149,7 @@ def _unfit(placement: Placement, service_port: int) -> Iterator[str]:
     if not any(_is_free(block, taken) for block in OWN_BLOCKS):
         yield f"{FIELD}.subnetId: the address space of `{network.vnet_id}` leaves no room for the way out of a build"
     if not small:
-        yield from _blocked(placement, service_port)
+        yield from _blocked(user_subnets, service_port)
 
 
 def _too_small(field: str, subnet: UserSubnet, needed: int) -> Iterator[str]:
@@ -159,18 +161,18 @@ def _too_small(field: str, subnet: UserSubnet, needed: int) -> Iterator[str]:
         )
 
 
-def _blocked(placement: Placement, port: int) -> Iterator[str]:
+def _blocked(user_subnets: UserSubnets, port: int) -> Iterator[str]:
     """Connections that a build needs and the user's rules do not let through."""
-    network, build, group = placement.network, placement.build_vm_subnet, placement.container_group_subnet
+    network, build, group = user_subnets.network, user_subnets.build_vm_subnet, user_subnets.container_group_subnet
     if group is not None:
-        to_build_vm = Connection("tcp", group.prefix[4], placement.build_vm, port)
+        to_build_vm = Connection("tcp", group.prefix[4], user_subnets.build_vm, port)
         needs = [
             ("containerInstanceSubnetId", group, OUTBOUND, to_build_vm),
             ("subnetId", build, INBOUND, to_build_vm),
         ]
     else:
-        to_proxy = Connection("tcp", LOAD_BALANCER[0], placement.proxy, PRIVATE_LINK_PORTS[port])
-        to_build_vm = Connection("tcp", placement.proxy, placement.build_vm, port)
+        to_proxy = Connection("tcp", LOAD_BALANCER[0], user_subnets.proxy, PRIVATE_LINK_PORTS[port])
+        to_build_vm = Connection("tcp", user_subnets.proxy, user_subnets.build_vm, port)
         needs = [
             ("subnetId", build, INBOUND, to_proxy),
             ("subnetId", build, OUTBOUND, to_build_vm),
@@ -192,14 +194,14 @@ def _denied(
         )
 
 
-def taken_by(placement: Placement) -> tuple[IPv4Network, ...]:
+def taken_by(user_subnets: UserSubnets) -> tuple[IPv4Network, ...]:
     """Every range of the user's network."""
-    return (*placement.network.address_space, *(item.prefix for item in placement.network.subnets))
+    return (*user_subnets.network.address_space, *(item.prefix for item in user_subnets.network.subnets))
 
 
-def own_block(placement: Placement | None) -> IPv4Network:
+def own_block(user_subnets: UserSubnets | None) -> IPv4Network:
     """The range that the run's own subnets and its leg out are taken from."""
-    taken = taken_by(placement) if placement else ()
+    taken = taken_by(user_subnets) if user_subnets else ()
     return next(block for block in OWN_BLOCKS if _is_free(block, taken))
 
 

@@ -21,7 +21,7 @@ from vmkiln.host.network.network_namespace import (
     forbidden_networks,
 )
 from vmkiln.staging.security_rule import INBOUND, OUTBOUND
-from vmkiln.staging.topology import Placement, Topology, own_block, taken_by
+from vmkiln.staging.topology import Topology, UserSubnets, own_block, taken_by
 from vmkiln.staging.user_network import packet_rules
 
 SSH_PORT = 22
@@ -95,33 +95,33 @@ def decide(
     *,
     is_windows: bool,
     allowances: Sequence[Allowance] = (),
-    placement: Placement | None = None,
+    user_subnets: UserSubnets | None = None,
 ) -> VirtualNetwork:
     """The network for a run on a host with these addresses, in the user's subnets if there are any; pure."""
-    first, second, third, _ = own_block(placement).subnets(new_prefix=24)
+    first, second, third, _ = own_block(user_subnets).subnets(new_prefix=24)
     group, build = _subnet("container-group", first, "tap-container"), _subnet("build-vm", second, "tap-build")
     topology, endpoint = Topology.OWN, None
-    if placement:
-        subnet = placement.build_vm_subnet
-        build = _subnet(subnet.name, subnet.prefix, "tap-build", address=placement.build_vm)
-        if placement.container_group_subnet:
+    if user_subnets:
+        subnet = user_subnets.build_vm_subnet
+        build = _subnet(subnet.name, subnet.prefix, "tap-build", address=user_subnets.build_vm)
+        if user_subnets.container_group_subnet:
             topology = Topology.USER_SUBNETS
             group = _subnet(
-                placement.container_group_subnet.name, placement.container_group_subnet.prefix, "tap-container"
+                user_subnets.container_group_subnet.name, user_subnets.container_group_subnet.prefix, "tap-container"
             )
         else:
             topology = Topology.PRIVATE_ENDPOINT
-            endpoint = PrivateEndpoint("endpoint", IPv4Interface((second[1], 24)), second[4], placement.proxy)
+            endpoint = PrivateEndpoint("endpoint", IPv4Interface((second[1], 24)), second[4], user_subnets.proxy)
     return VirtualNetwork(
         container_group_subnet=group,
         build_vm_subnet=build,
         service_port=service_port(is_windows=is_windows),
         egress=Egress(IPv4Interface((third[2], 24)), third[1], third[53]),
-        forbidden=forbidden_networks(host_addresses, more=taken_by(placement) if placement else ()),
+        forbidden=forbidden_networks(host_addresses, more=taken_by(user_subnets) if user_subnets else ()),
         allowances=tuple(allowances),
         topology=topology,
         endpoint=endpoint,
-        user_rules=_user_rules(placement) if placement else NO_USER_RULES,
+        user_rules=_user_rules(user_subnets) if user_subnets else NO_USER_RULES,
     )
 
 
@@ -130,10 +130,10 @@ def service_port(*, is_windows: bool) -> int:
     return WINRM_PORT if is_windows else SSH_PORT
 
 
-def _user_rules(placement: Placement) -> UserRules:
-    network, build = placement.network, placement.build_vm_subnet
+def _user_rules(user_subnets: UserSubnets) -> UserRules:
+    network, build = user_subnets.network, user_subnets.build_vm_subnet
     # behind a private endpoint the connection to the build VM begins at the proxy, in the build VM's own subnet
-    origin = placement.container_group_subnet or build
+    origin = user_subnets.container_group_subnet or build
     return UserRules(
         leaving=packet_rules(network, origin, OUTBOUND),
         arriving=packet_rules(network, build, INBOUND),

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from vmkiln.durable_file import reported, sync
 from vmkiln.errors import VmkilnError
+from vmkiln.files.durable_file import reported, sync
 from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.engine import Connections, fenced, make_engine
 from vmkiln.store.host_table import HostTable
@@ -26,7 +26,7 @@ from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceChanges, ResourceTable
 from vmkiln.store.run_table import RunTable
-from vmkiln.store.schema import check, prepare, settle
+from vmkiln.store.schema import check, confirm_undone, prepare
 from vmkiln.store.staging_table import StagingTable
 
 
@@ -70,9 +70,9 @@ class Store:
         """The time now (UTC), by the clock this store was opened with."""
         return self._clock()
 
-    def fenced(self, run_id: str, *, boot: str) -> "Store":
+    def fenced(self, run_id: str, *, incarnation: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
-        same = fenced(self._engine, run_id, boot=boot)
+        same = fenced(self._engine, run_id, incarnation=incarnation)
         changes = self.resources.changes
         return Store(same, self._clock, home=self._home, session=self.sessions.own, changes=changes)
 
@@ -80,9 +80,9 @@ class Store:
         """Read one row. Raises: `VmkilnError` when the database cannot be read."""
         check(self._engine)
 
-    def settle(self) -> None:
+    def confirm_undone(self) -> None:
         """Make sure that a commit which failed stays undone. Raises: `StorageFailed` when that cannot be."""
-        settle(self._engine)
+        confirm_undone(self._engine)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
@@ -96,20 +96,22 @@ def _close_it(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 @contextlib.contextmanager
-def opened(place: Path | str, *, clock: Callable[[], datetime] = utc_now, home: Path | None = None) -> Iterator[Store]:
+def opened(
+    address: Path | str, *, clock: Callable[[], datetime] = utc_now, home: Path | None = None
+) -> Iterator[Store]:
     """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
     `clock` gives the time in UTC; `home` is the state directory (SQLite: where the file is, unless it is given).
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
-    engine = make_engine(place)
-    name = engine.url.render_as_string(hide_password=True) if isinstance(place, str) else str(place)
-    store = Store(engine, clock, home=home or (place.parent.absolute() if isinstance(place, Path) else None))
+    engine = make_engine(address)
+    name = engine.url.render_as_string(hide_password=True) if isinstance(address, str) else str(address)
+    store = Store(engine, clock, home=home or (address.parent.absolute() if isinstance(address, Path) else None))
     try:
         prepare(engine, name)
-        if isinstance(place, Path):
+        if isinstance(address, Path):
             with reported(f"opening the database {name}"):
-                sync(place.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed
+                sync(address.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed
         yield store
     except sa.exc.DatabaseError as error:
         raise VmkilnError(f"the database {name} cannot be used: {error.orig}") from error

@@ -1,7 +1,7 @@
 """The connection to the database: SQLite in a file, or PostgreSQL by its URL. Every commit is on disk; writers queue.
 
 A writing transaction takes the write lock when it begins, so what it read cannot change before it writes: SQLite's own,
-or one advisory lock in PostgreSQL. Readers do not wait for it. It ends what stands still.
+or one advisory lock in PostgreSQL. Readers do not wait for it. PostgreSQL ends a transaction that stands still.
 Source: sqlite.org, "Write-Ahead Logging", "PRAGMA synchronous"; SQLAlchemy, "Serializable isolation with pysqlite";
 PostgreSQL, "Explicit Locking" and `idle_in_transaction_session_timeout`.
 """
@@ -20,13 +20,13 @@ import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.engine import Connection, Engine
 
-from vmkiln.durable_file import make_folder, reported
 from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
+from vmkiln.files.durable_file import make_folder, reported
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
 READS = "vmkiln_reads"  # the execution option of an engine whose transactions do not write
-FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the boot of the host that must have it
+FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the incarnation of the host that must have it
 PATIENCE_SECONDS = 10.0  # how long PostgreSQL is waited for when it goes away, as it does when it restarts
 CONNECT_SECONDS = 10
 CONNECT_AGAIN_SECONDS = 0.25
@@ -56,12 +56,12 @@ DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
 
 
-def make_engine(place: Path | str) -> Engine:
+def make_engine(address: Path | str) -> Engine:
     """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL.
 
     What is done with it raises `DatabaseAway` when the database cannot be used.
     """
-    return _postgresql(place) if isinstance(place, str) else _sqlite(place)
+    return _postgresql(address) if isinstance(address, str) else _sqlite(address)
 
 
 def database_url(text: str) -> sa.URL:
@@ -134,13 +134,13 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(**options)
 
 
-def fenced(engine: Engine, run_id: str, *, boot: str) -> Engine:
+def fenced(engine: Engine, run_id: str, *, incarnation: str) -> Engine:
     """The same engine for what a host does for a run: it writes only while that host has the run.
 
     Its transactions raise `RunTakenOver` otherwise, when they begin. So a host that stood still, and whose runs were
     given to others meanwhile, can change nothing when it wakes up.
     """
-    return engine.execution_options(**{FENCE: (run_id, boot)})
+    return engine.execution_options(**{FENCE: (run_id, incarnation)})
 
 
 def _check_fence(connection: Connection, query: str, fence: tuple[str, str]) -> None:

@@ -1,8 +1,9 @@
 """Hosts with their leases, the room they keep for runs, and what becomes of the runs of a host that died.
 
 A host is alive as long as its lease lasts by the database's own clock, so no two clocks are compared. Whoever finds a
-lease that ran out marks the host dead, for ever: it may come back only as another boot. A run is given to one host at a
-time: its reservation says to which, and without it nothing of the run can be written (`engine.fenced`).
+lease that ran out marks the host dead, for ever: it comes back only as another incarnation, one life of a
+host's process. A run is given to one host at a time. Its reservation says to which, and nothing of the run can be
+written without it (`engine.fenced`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
@@ -25,12 +26,12 @@ DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memor
 LOST = "the process of this run died before the run ended"
 
 PLACED = sa.select(
-    reservations.c.run_id, reservations.c.attempt, reservations.c.boot, runs.c.state, runs.c.template_id
+    reservations.c.run_id, reservations.c.attempt, reservations.c.incarnation, runs.c.state, runs.c.template_id
 ).join(runs, runs.c.run_id == reservations.c.run_id)
-PLACED_ON = PLACED.where(reservations.c.boot == sa.bindparam("of_boot"))
+PLACED_ON = PLACED.where(reservations.c.incarnation == sa.bindparam("of_boot"))
 
 
-ORPHANED = PLACED.where(reservations.c.boot.in_(sa.select(hosts.c.boot).where(hosts.c.is_dead)))
+ORPHANED = PLACED.where(reservations.c.incarnation.in_(sa.select(hosts.c.incarnation).where(hosts.c.is_dead)))
 
 
 class HostTable:
@@ -55,16 +56,16 @@ class HostTable:
         lease_seconds: float,
         kept_seconds: float = Settings.dead_hosts_kept_seconds,
     ) -> HostRow:
-        """Record a host that starts: its earlier boots are dead from now on, and it drains if it did before.
+        """Record a host that starts: its earlier incarnations are dead from now on, and it drains if it did before.
 
-        A dead boot without runs can still be looked at for `kept_seconds`.
+        A dead incarnation without runs can still be looked at for `kept_seconds`.
 
         Raises: `InputError` when another live host has its name.
         """
         with self._engine.begin() as connection:
             now = database_time(connection)
             same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, _is_alive(now))
-            if connection.execute(sa.select(hosts.c.boot).where(same_name)).first() is not None:
+            if connection.execute(sa.select(hosts.c.incarnation).where(same_name)).first() is not None:
                 raise InputError(
                     f"another host named {host.name} is at work in this database",
                     hint="give this one its own name (`--name`), or wait until the other one's lease has run out",
@@ -78,24 +79,24 @@ class HostTable:
             connection.execute(hosts.insert().values(**vars(row)))
         return row
 
-    def renew(self, boot: str, *, lease_seconds: float) -> bool:
+    def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
         """Make a host's lease last from now; false when it was given up for dead."""
         with self._engine.begin() as connection:
-            mine = sa.and_(hosts.c.boot == boot, hosts.c.is_dead.is_(False))
+            mine = sa.and_(hosts.c.incarnation == incarnation, hosts.c.is_dead.is_(False))
             values = {"lease_until": database_time(connection) + lease_seconds}
             return connection.execute(hosts.update().where(mine).values(**values)).rowcount == 1
 
-    def describe(self, boot: str, **values: str | int) -> None:
+    def describe(self, incarnation: str, **values: str | int) -> None:
         """Record what a host has now: CPUs, memory and disk (MiB), isolation level."""
         if unknown := set(values) - set(DESCRIBED):
             raise TypeError(f"a host has no {unknown}")
         with self._engine.begin() as connection:
-            connection.execute(hosts.update().where(hosts.c.boot == boot).values(**values))
+            connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(**values))
 
-    def leave(self, boot: str) -> None:
+    def leave(self, incarnation: str) -> None:
         """Record that a host ends: it gets no runs any more, and what it still has is given to others."""
         with self._engine.begin() as connection:
-            connection.execute(hosts.update().where(hosts.c.boot == boot).values(is_dead=True))
+            connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(is_dead=True))
 
     def give_up(self, *, besides: str) -> list[HostRow]:
         """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them."""
@@ -111,11 +112,13 @@ class HostTable:
     def drain(self, name: str, *, is_draining: bool) -> None:
         """Let a host finish what it has and give it nothing new, or take that back. Raises: `InputError`."""
         with self._engine.begin() as connection:
-            newest = sa.select(hosts.c.boot).where(hosts.c.name == name).order_by(hosts.c.started.desc()).limit(1)
-            boot = connection.execute(newest).scalar()
-            if boot is None:
+            newest = (
+                sa.select(hosts.c.incarnation).where(hosts.c.name == name).order_by(hosts.c.started.desc()).limit(1)
+            )
+            incarnation = connection.execute(newest).scalar()
+            if incarnation is None:
                 raise InputError(f"there is no host named {name}", hint="`vmkiln host list` shows them")
-            connection.execute(hosts.update().where(hosts.c.boot == boot).values(is_draining=is_draining))
+            connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(is_draining=is_draining))
 
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
@@ -123,7 +126,7 @@ class HostTable:
             return self._hosts(connection, _is_alive(database_time(connection)))
 
     def all(self) -> list[HostRow]:
-        """The newest boot of every host, dead ones too, by name."""
+        """The newest incarnation of every host, dead ones too, by name."""
         with self._reading.connect() as connection:
             rows = self._hosts(connection, sa.true())
         newest: dict[str, HostRow] = {}
@@ -137,11 +140,11 @@ class HostTable:
         """All room that is kept."""
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(reservations)).mappings()
-            return [ReservationRow(**row) for row in rows]
+            return [ReservationRow(**_values(row)) for row in rows]
 
-    def placed(self, *, boot: str | None = None) -> list[PlacedRun]:
+    def placed(self, *, incarnation: str | None = None) -> list[PlacedRun]:
         """The runs that a host, or any host, keeps room for."""
-        return self._placed(PLACED) if boot is None else self._placed(PLACED_ON, of_boot=boot)
+        return self._placed(PLACED) if incarnation is None else self._placed(PLACED_ON, of_boot=incarnation)
 
     def orphans(self) -> list[PlacedRun]:
         """The runs that dead hosts keep room for."""
@@ -150,7 +153,7 @@ class HostTable:
     def _placed(self, query: "sa.Select[Any]", **values: str) -> list[PlacedRun]:
         with self._reading.connect() as connection:
             return [
-                PlacedRun(**{**row, "state": RunState(row["state"])})
+                PlacedRun(**{**_values(row), "state": RunState(row["state"])})
                 for row in connection.execute(query, values).mappings()
             ]
 
@@ -165,16 +168,16 @@ class HostTable:
         taken = []
         with self._engine.begin() as connection:
             now = database_time(connection)
-            alive = {row.boot: row for row in self._hosts(connection, _is_alive(now))}
-            kept = [ReservationRow(**row) for row in connection.execute(sa.select(reservations)).mappings()]
+            alive = {row.incarnation: row for row in self._hosts(connection, _is_alive(now))}
+            kept = [ReservationRow(**_values(row)) for row in connection.execute(sa.select(reservations)).mappings()]
             known = {row.run_id for row in kept}
             for row in rows:
                 waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
-                host = alive.get(row.boot)
+                host = alive.get(row.incarnation)
                 if host is None or host.is_draining or row.run_id in known or connection.execute(waits).first() is None:
                     continue
                 placed = replace(row, placed=now)
-                wanted = [*(other for other in kept if other.boot == row.boot), placed]
+                wanted = [*(other for other in kept if other.incarnation == row.incarnation), placed]
                 if not fits(host, wanted):
                     continue
                 connection.execute(reservations.insert().values(**vars(placed)))
@@ -183,27 +186,27 @@ class HostTable:
                 taken.append(row.run_id)
         return taken
 
-    def release(self, run_id: str, *, boot: str) -> bool:
+    def release(self, run_id: str, *, incarnation: str) -> bool:
         """Give back the room of a run that ended or waits again; false when that host had none for it."""
         with self._engine.begin() as connection:
-            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.boot == boot)
+            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
             return connection.execute(reservations.delete().where(mine)).rowcount == 1
 
-    def take_from(self, run_id: str, *, boot: str, most_attempts: int) -> str:
+    def withdraw(self, run_id: str, *, incarnation: str, most_attempts: int) -> str:
         """Take a run from a host that lost it, in one step with what becomes of it; returns its state then.
 
         One that was to be cancelled is Canceled, one that was begun often enough has Failed, any other waits again.
         Returns '' when the host did not have it any more.
         """
         with self._engine.begin() as connection:
-            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.boot == boot)
+            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
             if connection.execute(reservations.delete().where(mine)).rowcount != 1:
                 return ""
             return end_lost(connection, run_id, most_attempts=most_attempts, now=self._clock())
 
     def _hosts(self, connection: Connection, where: "sa.ColumnElement[bool]") -> list[HostRow]:
         rows = connection.execute(sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)).mappings()
-        return [HostRow(**row) for row in rows]
+        return [HostRow(**_values(row)) for row in rows]
 
 
 def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: datetime) -> str:
@@ -244,11 +247,16 @@ def _is_alive(now: float) -> "sa.ColumnElement[bool]":
 
 
 def _has_run_out(now: float, besides: str) -> "sa.ColumnElement[bool]":
-    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.boot != besides)
+    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.incarnation != besides)
 
 
 def _forget_old(connection: Connection, before: float) -> None:
-    """Forget boots that died before then and keep no room."""
-    kept = sa.select(reservations.c.boot)
-    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < before, hosts.c.boot.not_in(kept))
+    """Forget incarnations that died before then and keep no room."""
+    kept = sa.select(reservations.c.incarnation)
+    old = sa.and_(hosts.c.is_dead, hosts.c.lease_until < before, hosts.c.incarnation.not_in(kept))
     connection.execute(hosts.delete().where(old))
+
+
+def _values(row: RowMapping) -> dict[str, Any]:
+    """A row by the names of its fields: the database has an incarnation in the column `boot`, as 0.1.0 called it."""
+    return {"incarnation" if name == "boot" else name: value for name, value in row.items()}

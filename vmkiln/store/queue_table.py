@@ -13,7 +13,7 @@ from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import RunMoment
 from vmkiln.store.tables import SUBSCRIPTION_OF_RUN, SUBSCRIPTION_PART, reservations, runs
 
-A_FEW = 4  # fronts of subscriptions: when no more wait, one query gets them all
+A_FEW = 4  # subscriptions; as long as the front of so many holds all that wait, one query is enough
 MOMENT = (runs.c.run_id, runs.c.template_id, runs.c.started)
 # written as the index has it, else neither database uses that
 SUBSCRIPTION: sa.ColumnElement[str] = sa.literal_column(SUBSCRIPTION_OF_RUN, sa.String)

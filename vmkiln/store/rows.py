@@ -77,13 +77,13 @@ class RunMoment:
 
 @dataclass(frozen=True)
 class HostRow:
-    """A build host since it last started (`boot`): what it has, and how long its lease lasts.
+    """A build host since it last started (`incarnation`): what it has, and how long its lease lasts.
 
     `host_id` is its state directory's, and stays over restarts. Memory and disk in MiB; times in seconds since 1970,
     by the database's clock. `architecture` is x64 or Arm64, `isolation_level` hardware, emulated or '' (not known yet).
     """
 
-    boot: str
+    incarnation: str
     host_id: str
     name: str
     architecture: str
@@ -110,7 +110,7 @@ class ReservationRow:
 
     run_id: str
     attempt: int
-    boot: str
+    incarnation: str
     cpus: int
     memory_mib: int
     disk_mib: int
@@ -123,7 +123,7 @@ class PlacedRun:
 
     run_id: str
     attempt: int
-    boot: str
+    incarnation: str
     state: RunState
     template_id: str
 

@@ -48,7 +48,7 @@ def check(engine: Engine) -> None:
             raise VmkilnError("the database has no revision any more")
 
 
-def settle(engine: Engine) -> None:
+def confirm_undone(engine: Engine) -> None:
     """Commit something that changes nothing.
 
     A commit whose fsync failed is undone, but its pages are in the write-ahead log until the next commit writes over

@@ -29,7 +29,7 @@ runs = sa.Table(
 hosts = sa.Table(
     "vmkiln_host",
     metadata,
-    sa.Column("boot", sa.String(36), primary_key=True),
+    sa.Column("boot", sa.String(36), primary_key=True, key="incarnation"),
     sa.Column("host_id", sa.String(36), nullable=False, index=True),
     sa.Column("name", sa.String(120), nullable=False),
     sa.Column("architecture", sa.String(20), nullable=False),
@@ -48,11 +48,12 @@ reservations = sa.Table(
     metadata,
     sa.Column("run_id", sa.ForeignKey("vmkiln_run.run_id"), primary_key=True),
     sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("boot", sa.ForeignKey("vmkiln_host.boot"), nullable=False, index=True),
+    sa.Column("boot", sa.ForeignKey("vmkiln_host.incarnation"), nullable=False, key="incarnation"),
     sa.Column("cpus", sa.Integer, nullable=False),
     sa.Column("memory_mib", sa.BigInteger, nullable=False),
     sa.Column("disk_mib", sa.BigInteger, nullable=False),
     sa.Column("placed", sa.Float, nullable=False),
+    sa.Index("ix_vmkiln_reservation_boot", "incarnation"),
 )
 phases = sa.Table(
     "vmkiln_phase",

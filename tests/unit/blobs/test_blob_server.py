@@ -10,7 +10,7 @@ import pytest
 from vmkiln.blobs import blob_server
 from vmkiln.blobs.blob_server import (
     Azurite,
-    BlobPlace,
+    BlobFolder,
     arguments,
     environment,
     find_azurite,
@@ -42,7 +42,7 @@ def test_the_installed_one_comes_before_that_of_the_path_and_node_is_needed(tmp_
 
 
 def test_it_listens_on_loopback_and_tells_nobody(tmp_path: Path) -> None:
-    azurite, place = Azurite(Path("/usr/bin/node"), Path("/a/main.js")), BlobPlace(tmp_path)
+    azurite, place = Azurite(Path("/usr/bin/node"), Path("/a/main.js")), BlobFolder(tmp_path)
     words = [str(word) for word in arguments(azurite, place, 1234)]
     assert words[words.index("--blobHost") + 1] == "127.0.0.1"
     assert words[words.index("--blobPort") + 1] == "1234"
@@ -57,7 +57,7 @@ def test_pauses_grow_until_a_life_was_long(tmp_path: Path) -> None:
 
 
 def test_the_last_port_is_taken_again_unless_it_is_taken(tmp_path: Path) -> None:
-    assert last_port(BlobPlace(tmp_path)) == 0
+    assert last_port(BlobFolder(tmp_path)) == 0
     port = free_port(0)
     assert free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):
@@ -69,7 +69,7 @@ async def test_it_is_started_again_when_it_ends(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(blob_server, "LONGEST_PAUSE_SECONDS", 0.01)
     script = 'echo x >> "$HOME/starts"; echo "Azurite Blob service successfully listens on it"; exit 3'
     azurite = Azurite(program(tmp_path / "node", script), tmp_path / "main.js")
-    place = BlobPlace(tmp_path / "blobs")
+    place = BlobFolder(tmp_path / "blobs")
     said, loop = list[str](), asyncio.get_running_loop()
     three = asyncio.Event()
 
@@ -93,7 +93,7 @@ async def test_one_that_never_listens_is_not_said_to_be_up(tmp_path: Path, monke
     monkeypatch.setattr(blob_server, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(blob_server, "LONGEST_PAUSE_SECONDS", 0.01)
     azurite = Azurite(program(tmp_path / "node", 'echo x >> "$HOME/starts"; exit 78'), tmp_path / "main.js")
-    place = BlobPlace(tmp_path / "blobs")
+    place = BlobFolder(tmp_path / "blobs")
     said, loop = list[str](), asyncio.get_running_loop()
     twice = asyncio.Event()
 

@@ -14,12 +14,12 @@ def service() -> BlobServiceClient:
 
 
 def test_an_account_of_ours_has_azures_containers(service: BlobServiceClient) -> None:
-    place = Destination(service).place("packerlogs/1234/customization.log")
+    place = Destination(service).container_and_name("packerlogs/1234/customization.log")
     assert place == ("packerlogs", "1234/customization.log")
 
 
 def test_in_an_account_from_outside_everything_is_in_one_container(service: BlobServiceClient) -> None:
-    place = Destination(service, "xjsg7ig6").place("packerlogs/1234/customization.log")
+    place = Destination(service, "xjsg7ig6").container_and_name("packerlogs/1234/customization.log")
     assert place == ("xjsg7ig6", "packerlogs/1234/customization.log")
 
 

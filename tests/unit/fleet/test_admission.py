@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmkiln.fleet.admission import Host, Need, Place, Turns, Waiting, in_turn, places
+from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, in_turn, positions
 from vmkiln.run.room import NOTHING, Room
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = Room(2, 4096, 4096)
 ROOM = Room(8, 32_768, 100_000)
-IDLE = Host("boot", "kiln", ROOM)
-BUSY = Host("boot", "kiln", ROOM, promised=SMALL)
+IDLE = Host("incarnation", "kiln", ROOM)
+BUSY = Host("incarnation", "kiln", ROOM, promised=SMALL)
 
 
 def waiting(name: str, *, subscription: str = "a", second: int = 0) -> Waiting:
@@ -51,17 +51,17 @@ def test_with_room_for_one_at_a_time_subscriptions_still_take_turns() -> None:
 
 def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -> None:
     runs = [waiting(str(number), second=number) for number in range(6)]
-    found = places(runs, Turns(), need_of=small, hosts=[BUSY])
-    assert [place.reason for place in found] == [
+    found = positions(runs, Turns(), need_of=small, hosts=[BUSY])
+    assert [queued.reason for queued in found] == [
         "", "", "", "waits for 2 CPUs (0 free)", "waits behind 4 others", "waits behind 5 others",
     ]  # fmt: skip
-    assert [place.position for place in found] == [1, 2, 3, 4, 5, 6]
+    assert [queued.position for queued in found] == [1, 2, 3, 4, 5, 6]
 
 
 def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None:
     needs = {"large": Need(Room(8, 30_000, 200_000)), "small": Need(SMALL)}
     queue = [waiting("large"), waiting("small", second=1)]
-    found = places(queue, Turns({"a": 1}), need_of=needs.__getitem__, hosts=[BUSY])
+    found = positions(queue, Turns({"a": 1}), need_of=needs.__getitem__, hosts=[BUSY])
     assert found[0].reason == (
         "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 200000 MiB of disk (95904 free)"
     )
@@ -73,8 +73,8 @@ def test_a_run_larger_than_the_machine_gets_all_of_it_when_it_is_idle() -> None:
         return Need(Room(64, 999_999, 4096))
 
     queue = [waiting("huge")]
-    assert places(queue, Turns(), need_of=huge, hosts=[IDLE])[0].reason == ""
-    assert places(queue, Turns({"b": 1}), need_of=huge, hosts=[BUSY])[0].reason != ""
+    assert positions(queue, Turns(), need_of=huge, hosts=[IDLE])[0].reason == ""
+    assert positions(queue, Turns({"b": 1}), need_of=huge, hosts=[BUSY])[0].reason != ""
 
 
 rooms = st.builds(Room, st.integers(1, 12), st.integers(1, 40_000), st.integers(1, 120_000))
@@ -87,19 +87,19 @@ def test_nothing_is_promised_twice_and_nobody_is_lost(
 ) -> None:
     queue = [waiting(str(number), subscription=item[0], second=item[1]) for number, item in enumerate(items)]
     needs = {str(number): item[2].capped(capacity) for number, item in enumerate(items)}
-    found = places(queue, Turns(going_on), need_of=lambda run: Need(needs[run]), hosts=[Host("b", "h", capacity)])
-    assert Counter(place.run_id for place in found) == Counter(item.run_id for item in queue)
-    let_in = [place for place in found if not place.reason]
-    assert not sum((needs[place.run_id] for place in let_in), NOTHING).missing(capacity)
+    found = positions(queue, Turns(going_on), need_of=lambda run: Need(needs[run]), hosts=[Host("b", "h", capacity)])
+    assert Counter(queued.run_id for queued in found) == Counter(item.run_id for item in queue)
+    let_in = [queued for queued in found if not queued.reason]
+    assert not sum((needs[queued.run_id] for queued in let_in), NOTHING).missing(capacity)
     assert found[: len(let_in)] == let_in, "who is let in stands before all others"
     for name in "abc":
-        mine = [place.run_id for place in found if queue[int(place.run_id)].subscription == name]
+        mine = [queued.run_id for queued in found if queue[int(queued.run_id)].subscription == name]
         assert mine == sorted(mine, key=lambda run: (queue[int(run)].queued, run))
 
 
-def placed(found: list[Place]) -> dict[str, str]:
+def placed(found: list[QueuePosition]) -> dict[str, str]:
     """The host of each run that may start, or why it waits."""
-    return {place.run_id: place.boot or place.reason for place in found}
+    return {queued.run_id: queued.incarnation or queued.reason for queued in found}
 
 
 def test_runs_are_spread_over_hosts_with_the_stronger_isolation_first() -> None:
@@ -108,7 +108,7 @@ def test_runs_are_spread_over_hosts_with_the_stronger_isolation_first() -> None:
         Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware"),
     ]
     queue = [waiting(str(number), second=number) for number in range(7)]
-    found = placed(places(queue, Turns(), need_of=small, hosts=hosts))
+    found = placed(positions(queue, Turns(), need_of=small, hosts=hosts))
     assert list(found.values())[:6] == ["k", "k", "e", "e", "e", "e"]
     assert found["6"] == "waits for 2 CPUs (0 free) on kvm or another host"
 
@@ -127,7 +127,7 @@ def test_regions_architectures_and_isolation_levels_are_honoured() -> None:
         "any": Need(SMALL),
     }
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
-    found = placed(places(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    found = placed(positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
     assert (found["west"], found["east"], found["arm"]) == ("w", "a", "a")
     assert found["mars"] == (
         "waits for a host that suits it: west lacks the region mars, arm lacks the architecture x64"
@@ -144,7 +144,7 @@ def test_a_large_run_holds_only_the_hosts_that_could_take_it() -> None:
         "elsewhere": Need(SMALL, region="eastus"),
     }
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
-    found = placed(places(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    found = placed(positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
     assert found["large"].startswith("waits for 8 CPUs (6 free)")
     assert found["behind"] == "waits behind 1 other for the same hosts"
     assert found["elsewhere"] == "e"
@@ -152,12 +152,12 @@ def test_a_large_run_holds_only_the_hosts_that_could_take_it() -> None:
 
 def test_a_draining_host_gets_nothing_new() -> None:
     draining = Host("d", "draining", ROOM, is_draining=True)
-    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[draining])
-    assert place.reason == "waits for a host that is not draining"
-    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[draining, IDLE])
-    assert place.boot == IDLE.boot
+    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[draining])
+    assert queued.reason == "waits for a host that is not draining"
+    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[draining, IDLE])
+    assert queued.incarnation == IDLE.incarnation
 
 
 def test_without_a_host_a_run_says_that_it_waits_for_one() -> None:
-    [place] = places([waiting("run")], Turns(), need_of=small, hosts=[])
-    assert place.reason == "waits for a host: no service or worker is at work"
+    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[])
+    assert queued.reason == "waits for a host: no service or worker is at work"

@@ -10,7 +10,7 @@ from pathlib import Path
 from vmkiln.fleet import durable_attempts
 from vmkiln.fleet.durable_attempts import Attempts
 
-Work = Callable[[str, int], Awaitable[None]]
+AttemptStep = Callable[[str, int], Awaitable[None]]
 
 
 async def nothing(_run_id: str, _attempt: int) -> None:
@@ -19,9 +19,11 @@ async def nothing(_run_id: str, _attempt: int) -> None:
 
 @contextlib.asynccontextmanager
 async def an_engine(
-    tmp_path: Path, *, boot: str = "boot", build: Work = nothing, settle: Work = nothing
+    tmp_path: Path, *, incarnation: str = "incarnation", build: AttemptStep = nothing, settle: AttemptStep = nothing
 ) -> AsyncIterator[Attempts]:
-    async with durable_attempts.opened(tmp_path / "engine.sqlite", boot=boot, build=build, settle=settle) as found:
+    async with durable_attempts.opened(
+        tmp_path / "engine.sqlite", incarnation=incarnation, build=build, settle=settle
+    ) as found:
         yield found
 
 
@@ -47,7 +49,7 @@ async def test_an_attempt_is_begun_once_however_often_it_is_asked_for(tmp_path: 
         await attempts.begin("run", 2)
         await until(lambda: len(settled) == 2)
         assert sorted(built) == sorted(settled) == [("run", 1), ("run", 2)]
-    async with an_engine(tmp_path, boot="next", build=build, settle=settle) as attempts:
+    async with an_engine(tmp_path, incarnation="next", build=build, settle=settle) as attempts:
         await attempts.begin("run", 1)
         assert await attempts.steps("run", 1) == ["build", "settle"]
     assert len(built) == 2, "nor by the next start"
@@ -75,12 +77,12 @@ async def test_an_attempt_whose_process_died_is_not_resumed(tmp_path: Path) -> N
         built.append(run_id)
         await is_over.wait()
 
-    async with an_engine(tmp_path, boot="dies", build=hangs) as attempts:
+    async with an_engine(tmp_path, incarnation="dies", build=hangs) as attempts:
         await attempts.begin("run", 1)
         await until(lambda: built == ["run"])
         attempts.dbos.destroy(destroy_registry=True)  # as if it had been killed: nothing is recorded any more
         is_over.set()
-    async with an_engine(tmp_path, boot="next", build=hangs) as attempts:
+    async with an_engine(tmp_path, incarnation="next", build=hangs) as attempts:
         await asyncio.sleep(0.5)
         await attempts.fence("run", 1)
         await attempts.begin("run", 1)

@@ -29,7 +29,7 @@ def away() -> bool:
 def kept(renew: Callable[[], bool], *, is_alone: bool = False, seconds: float = 1.5) -> Lost:
     """Keep a lease for some seconds, or until it is lost."""
     lost = Lost()
-    with Lease(SECONDS, renew, lost, is_alone).kept():
+    with Lease(SECONDS, renew, lost, is_alone).held():
         lost.told.wait(seconds)
     return lost
 
@@ -55,7 +55,7 @@ def test_a_host_that_cannot_reach_the_database_ends_before_others_take_over() ->
 def test_a_host_whose_database_stands_still_ends_all_the_same() -> None:
     is_over = threading.Event()
     lost = Lost()
-    with Lease(SECONDS, lambda: is_over.wait(30), lost).kept():
+    with Lease(SECONDS, lambda: is_over.wait(30), lost).held():
         assert lost.told.wait(5)
         is_over.set()
     assert "could not be renewed" in lost[0]
@@ -83,6 +83,6 @@ def test_the_threads_end_with_the_block() -> None:
 @pytest.mark.parametrize("moment", ["renewing", "waiting"])
 def test_nothing_is_lost_by_leaving(moment: str) -> None:
     lost = Lost()
-    with Lease(SECONDS, lambda: moment != "renewing", lost).kept():
+    with Lease(SECONDS, lambda: moment != "renewing", lost).held():
         pass
     assert lost == []

@@ -1,4 +1,4 @@
-"""On a full disk clean-up works all the same: the ballast is thrown off, and taken on board again later."""
+"""On a full disk clean-up works all the same: the reserve file is deleted, and made again later."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.host import reserve_file
-from vmkiln.host.reserve_file import BALLAST_BYTES, kept, thrown_off_when_low
+from vmkiln.host.reserve_file import RESERVE_BYTES, ensure, release_if_full
 
 MOUNTED = """
 import os, shutil, sys
@@ -19,12 +19,12 @@ from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
 
 settings = Settings(Path(sys.argv[1]))
-with_ballast = sys.argv[2] == "with"
+with_reserve = sys.argv[2] == "with"
 with opened(settings.database) as store:
     store.runs.add(RunRow("r1", "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
-    if with_ballast:
-        reserve_file.kept(settings.home, plenty_bytes=0)
-        assert (settings.home / "ballast").exists()
+    if with_reserve:
+        reserve_file.ensure(settings.home, plenty_bytes=0)
+        assert (settings.home / "reserve").exists()
     (settings.runs / "r1").mkdir(parents=True)
     with (settings.home / "filler").open("wb", buffering=0) as file:
         try:
@@ -38,16 +38,16 @@ with opened(settings.database) as store:
         except OSError:
             pass
     assert shutil.disk_usage(settings.home).free == 0
-    thrown = reserve_file.thrown_off_when_low(settings.home)
-    assert thrown is with_ballast
+    thrown = reserve_file.release_if_full(settings.home)
+    assert thrown is with_reserve
     try:
         cleaning_up.end_leftovers(settings, store, lambda text: None)
         print(store.runs.find("r1").state, (settings.runs / "r1").exists())
     except Exception as error:
         print("full", type(error).__name__)
     (settings.home / "filler").unlink()
-    reserve_file.kept(settings.home, plenty_bytes=0)
-    assert (settings.home / "ballast").exists()
+    reserve_file.ensure(settings.home, plenty_bytes=0)
+    assert (settings.home / "reserve").exists()
 """
 
 
@@ -68,29 +68,27 @@ def test_a_dead_run_is_cleaned_up_on_a_full_disk(tmp_path: Path) -> None:
     assert on_a_small_disk(tmp_path, "with") == "Failed False"
 
 
-def test_without_ballast_it_could_not_be(tmp_path: Path) -> None:
+def test_without_the_reserve_file_it_could_not_be(tmp_path: Path) -> None:
     assert on_a_small_disk(tmp_path, "without").startswith("full"), "the probe really fills the disk"
 
 
 def test_it_is_really_there_and_only_with_plenty_of_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept(tmp_path, plenty_bytes=10**18)
+    ensure(tmp_path, plenty_bytes=10**18)
     assert list(tmp_path.iterdir()) == []
     for _ in range(2):
-        kept(tmp_path, plenty_bytes=0)
-        state = (tmp_path / "ballast").stat()
-        assert (state.st_size, state.st_mode & 0o777) == (BALLAST_BYTES, 0o600)
-        assert state.st_blocks * 512 >= BALLAST_BYTES
-    assert not thrown_off_when_low(tmp_path)
+        ensure(tmp_path, plenty_bytes=0)
+        state = (tmp_path / "reserve").stat()
+        assert (state.st_size, state.st_mode & 0o777) == (RESERVE_BYTES, 0o600)
+        assert state.st_blocks * 512 >= RESERVE_BYTES
+    assert not release_if_full(tmp_path)
     monkeypatch.setattr(reserve_file, "LOW_BYTES", 10**18)
-    assert thrown_off_when_low(tmp_path)
-    assert not thrown_off_when_low(tmp_path)
+    assert release_if_full(tmp_path)
+    assert not release_if_full(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_taken_on_board_only_in_part_is_thrown_off_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "ballast.part").write_bytes(b"x")
+def test_what_was_made_only_in_part_is_deleted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reserve.part").write_bytes(b"x")
     monkeypatch.setattr(reserve_file, "LOW_BYTES", 10**18)
-    assert thrown_off_when_low(tmp_path)
+    assert release_if_full(tmp_path)
     assert list(tmp_path.iterdir()) == []

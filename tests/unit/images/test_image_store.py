@@ -13,9 +13,9 @@ from publishing import PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, wa
 
 from vmkiln.errors import DatabaseAway, ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
 from vmkiln.images.image_store import (
+    folder_for,
     held,
     link_or_copy,
-    place_for,
     publish_linked,
     reconcile,
     remove,
@@ -50,9 +50,9 @@ def test_a_file_name_made_from_user_input_is_harmless(text: str) -> None:
 
 
 def test_different_ids_get_different_places_and_case_does_not_matter(tmp_path: Path) -> None:
-    assert place_for(tmp_path, "/a/x", "r") == place_for(tmp_path, "/A/X", "r")
+    assert folder_for(tmp_path, "/a/x", "r") == folder_for(tmp_path, "/A/X", "r")
     places = [
-        place_for(tmp_path, name, run, attempt=attempt)
+        folder_for(tmp_path, name, run, attempt=attempt)
         for name in ("/a/x", "/b/x")
         for run in ("r1", "r2")
         for attempt in (1, 2)

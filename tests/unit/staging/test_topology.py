@@ -11,12 +11,12 @@ from vmkiln.errors import InputError
 from vmkiln.host.network.network_namespace import firewall, ip_batch
 from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule
 from vmkiln.staging.topology import (
-    Placement,
     Topology,
+    UserSubnets,
     own_block,
-    placement_of,
-    placement_problems,
+    subnet_problems,
     topology_of,
+    user_subnets_of,
 )
 from vmkiln.staging.user_network import UserSubnet, UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork, allowances_text, decide, resources_of, topology_text
@@ -46,8 +46,8 @@ def a_rule(direction: Direction, *, port: int, source: str = "*", allow: bool = 
 
 
 def placed(config: VirtualNetworkConfig, space: str = "10.1.0.0/16") -> VirtualNetwork:
-    placement = placement_of(config, a_network(space), service_port=22)
-    return decide(HOST, is_windows=False, placement=placement)
+    user_subnets = user_subnets_of(config, a_network(space), service_port=22)
+    return decide(HOST, is_windows=False, user_subnets=user_subnets)
 
 
 def test_the_topology_follows_from_the_two_subnets() -> None:
@@ -86,7 +86,7 @@ def test_the_topology_follows_from_the_two_subnets() -> None:
 def test_what_keeps_a_build_from_working_is_named_with_its_field(
     config: VirtualNetworkConfig, networks: dict[str, UserVirtualNetwork], words: str
 ) -> None:
-    problems = placement_problems(config, networks, service_port=22)
+    problems = subnet_problems(config, networks, service_port=22)
     assert any(words in text for text in problems), problems
     assert all(text.startswith("properties.vmProfile.vnetConfig.") for text in problems)
 
@@ -96,7 +96,7 @@ def test_all_of_it_is_named_at_once() -> None:
         build={"prefix": IPv4Network("10.1.0.0/30"), "delegations": ("Microsoft.Web/x",)}, aci={"delegations": ()}
     )
     with pytest.raises(InputError) as caught:
-        placement_of(BOTH, networks, service_port=22)
+        user_subnets_of(BOTH, networks, service_port=22)
     for words in ("has 0 addresses", "Microsoft.Web/x", "is not delegated"):
         assert words in caught.value.message
 
@@ -104,19 +104,19 @@ def test_all_of_it_is_named_at_once() -> None:
 @pytest.mark.parametrize("config", [OWN, ENDPOINT, BOTH])
 def test_what_is_right_has_no_problems(config: VirtualNetworkConfig) -> None:
     rules = {"rules": a_rule(Direction.INBOUND, port=22, allow=True)}
-    assert placement_problems(config, a_network(build=rules), service_port=22) == ()
+    assert subnet_problems(config, a_network(build=rules), service_port=22) == ()
 
 
 def test_a_windows_build_vm_needs_other_ports() -> None:
     networks = a_network(build={"rules": a_rule(Direction.INBOUND, port=5986)})
-    assert placement_problems(BOTH, networks, service_port=22) == ()
-    assert "port 5986" in placement_problems(BOTH, networks, service_port=5986)[0]
+    assert subnet_problems(BOTH, networks, service_port=22) == ()
+    assert "port 5986" in subnet_problems(BOTH, networks, service_port=5986)[0]
 
 
 @pytest.mark.parametrize("space", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"])
 def test_what_the_run_needs_for_itself_is_never_in_the_users_network(space: str) -> None:
     subnet = UserSubnet(BUILD, next(IPv4Network(space).subnets(new_prefix=24)))
-    block = own_block(Placement(UserVirtualNetwork(NETWORK, (IPv4Network(space),), (subnet,)), subnet))
+    block = own_block(UserSubnets(UserVirtualNetwork(NETWORK, (IPv4Network(space),), (subnet,)), subnet))
     assert not block.overlaps(IPv4Network(space))
 
 
@@ -164,7 +164,7 @@ def test_no_public_address_is_ever_made(config: VirtualNetworkConfig) -> None:
 def test_the_rest_of_the_users_network_is_forbidden_even_if_public() -> None:
     build = UserSubnet(BUILD, IPv4Network("20.1.0.0/24"), has_private_link_service_policies=False)
     user = UserVirtualNetwork(NETWORK, (IPv4Network("20.1.0.0/16"),), (build,))
-    network = decide(HOST, is_windows=False, placement=Placement(user, build))
+    network = decide(HOST, is_windows=False, user_subnets=UserSubnets(user, build))
     assert IPv4Network("20.1.0.0/16") in network.forbidden
 
 
@@ -172,8 +172,8 @@ def test_the_rest_of_the_users_network_is_forbidden_even_if_public() -> None:
 def test_the_walls_stand_whatever_the_user_allows(config: VirtualNetworkConfig) -> None:
     """Every rule of ours is there unchanged; the user's only stand before them."""
     everything = a_rule(Direction.OUTBOUND, port=80, allow=True)
-    placement = placement_of(config, a_network(build={"rules": everything}), service_port=22)
-    network = decide(HOST, is_windows=False, placement=placement)
+    user_subnets = user_subnets_of(config, a_network(build={"rules": everything}), service_port=22)
+    network = decide(HOST, is_windows=False, user_subnets=user_subnets)
     ours = firewall(replace(network, user_rules=decide(HOST, is_windows=False).user_rules).network)
     rules = [line for line in ours.splitlines() if line.strip() != "}"]
     with_theirs = [line for line in firewall(network.network).splitlines() if line.strip() != "}"]
@@ -187,6 +187,6 @@ def test_the_plan_says_where_they_stand_and_which_rules_are_asked() -> None:
     assert "your subnet build (10.1.0.0/24)" in topology_text(placed(ENDPOINT))
     assert "private endpoint (10.0.1.4)" in allowances_text(placed(ENDPOINT))[0]
     networks = a_network(build={"rules": a_rule(Direction.INBOUND, port=22, allow=True)})
-    network = decide(HOST, is_windows=False, placement=placement_of(BOTH, networks, service_port=22))
+    network = decide(HOST, is_windows=False, user_subnets=user_subnets_of(BOTH, networks, service_port=22))
     assert "Inbound 100 mine (allow); Inbound 65000 AllowVnetInBound (allow)" in "\n".join(allowances_text(network))
     assert "no network is made" in topology_text(network)

@@ -33,49 +33,51 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield found
 
 
-def a_host(name: str, *, boot: str = "", cpus: int = 4) -> HostRow:
-    return HostRow(boot or f"{name}-boot", f"{name}-id", name, "x64", "emulated", "", cpus, 8192, 10_000)
+def a_host(name: str, *, incarnation: str = "", cpus: int = 4) -> HostRow:
+    return HostRow(incarnation or f"{name}-incarnation", f"{name}-id", name, "x64", "emulated", "", cpus, 8192, 10_000)
 
 
-def register(store: Store, name: str, *, boot: str = "", lease_seconds: float = 60.0) -> HostRow:
-    return store.hosts.register(a_host(name, boot=boot), lease_seconds=lease_seconds)
+def register(store: Store, name: str, *, incarnation: str = "", lease_seconds: float = 60.0) -> HostRow:
+    return store.hosts.register(a_host(name, incarnation=incarnation), lease_seconds=lease_seconds)
 
 
 def a_run(store: Store, run_id: str, *, state: str = "Queued", template_id: str = TEMPLATE) -> None:
     store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", "", "", "", {}, NOW, None, template_id))
 
 
-def reserve(store: Store, run_id: str, *, boot: str, cpus: int = 2, attempt: int = 1) -> list[str]:
-    return store.hosts.reserve([ReservationRow(run_id, attempt, boot, cpus, 1024, 1024, 0.0)], fits=fits)
+def reserve(store: Store, run_id: str, *, incarnation: str, cpus: int = 2, attempt: int = 1) -> list[str]:
+    return store.hosts.reserve([ReservationRow(run_id, attempt, incarnation, cpus, 1024, 1024, 0.0)], fits=fits)
 
 
 def test_a_host_is_given_up_when_its_lease_has_lasted_since_its_renewal(store: Store) -> None:
     register(store, "a", lease_seconds=0.3)
     register(store, "b")
     assert [host.name for host in store.hosts.live()] == ["a", "b"]
-    assert store.hosts.renew("a-boot", lease_seconds=0.3)
-    assert store.hosts.give_up(besides="b-boot") == []
+    assert store.hosts.renew("a-incarnation", lease_seconds=0.3)
+    assert store.hosts.give_up(besides="b-incarnation") == []
     time.sleep(0.4)
     assert [host.name for host in store.hosts.live()] == ["b"]
-    assert [host.name for host in store.hosts.give_up(besides="b-boot")] == ["a"]
-    assert not store.hosts.renew("a-boot", lease_seconds=60), "a dead host comes back only as another boot"
+    assert [host.name for host in store.hosts.give_up(besides="b-incarnation")] == ["a"]
+    assert not store.hosts.renew("a-incarnation", lease_seconds=60), (
+        "a dead host comes back only as another incarnation"
+    )
     assert [host.is_dead for host in store.hosts.all()] == [True, False]
 
 
 def test_nobody_gives_itself_up(store: Store) -> None:
     register(store, "a", lease_seconds=0.05)
     time.sleep(0.1)
-    assert store.hosts.give_up(besides="a-boot") == []
-    assert store.hosts.renew("a-boot", lease_seconds=60)
+    assert store.hosts.give_up(besides="a-incarnation") == []
+    assert store.hosts.renew("a-incarnation", lease_seconds=60)
 
 
 def test_a_host_that_starts_anew_gives_its_earlier_boot_up_at_once(store: Store) -> None:
-    register(store, "a", boot="first")
+    register(store, "a", incarnation="first")
     a_run(store, "r1")
-    assert reserve(store, "r1", boot="first") == ["r1"]
-    register(store, "a", boot="second")
+    assert reserve(store, "r1", incarnation="first") == ["r1"]
+    register(store, "a", incarnation="second")
     assert [placed.run_id for placed in store.hosts.orphans()] == ["r1"]
-    assert [host.boot for host in store.hosts.all()] == ["second"]
+    assert [host.incarnation for host in store.hosts.all()] == ["second"]
 
 
 def test_a_name_is_one_live_hosts_only(store: Store) -> None:
@@ -89,13 +91,13 @@ def test_a_name_is_one_live_hosts_only(store: Store) -> None:
 
 
 def test_a_drained_host_gets_nothing_new_also_when_it_starts_again(store: Store) -> None:
-    register(store, "a", boot="first")
+    register(store, "a", incarnation="first")
     store.hosts.drain("a", is_draining=True)
     a_run(store, "r1")
-    assert reserve(store, "r1", boot="first") == []
-    assert register(store, "a", boot="second").is_draining
+    assert reserve(store, "r1", incarnation="first") == []
+    assert register(store, "a", incarnation="second").is_draining
     store.hosts.drain("a", is_draining=False)
-    assert reserve(store, "r1", boot="second") == ["r1"]
+    assert reserve(store, "r1", incarnation="second") == ["r1"]
     with pytest.raises(InputError, match="no host named z"):
         store.hosts.drain("z", is_draining=True)
 
@@ -108,14 +110,16 @@ def test_room_is_kept_once_however_many_ask_at_once(store: Store) -> None:
     got: list[str] = []
     errors: list[BaseException] = []
 
-    def ask(boot: str) -> None:
+    def ask(incarnation: str) -> None:
         try:
             for number in range(12):
-                got.extend(reserve(store, f"r{number}", boot=boot))
+                got.extend(reserve(store, f"r{number}", incarnation=incarnation))
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=ask, args=[boot]) for boot in ("a-boot", "b-boot") * 2]
+    threads = [
+        threading.Thread(target=ask, args=[incarnation]) for incarnation in ("a-incarnation", "b-incarnation") * 2
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -124,9 +128,12 @@ def test_room_is_kept_once_however_many_ask_at_once(store: Store) -> None:
     kept = store.hosts.reservations()
     assert sorted(got) == sorted(row.run_id for row in kept)
     assert len(set(got)) == 4, "two hosts with room for two each"
-    assert {boot: sum(row.cpus for row in kept if row.boot == boot) for boot in ("a-boot", "b-boot")} == {
-        "a-boot": 4,
-        "b-boot": 4,
+    assert {
+        incarnation: sum(row.cpus for row in kept if row.incarnation == incarnation)
+        for incarnation in ("a-incarnation", "b-incarnation")
+    } == {
+        "a-incarnation": 4,
+        "b-incarnation": 4,
     }
 
 
@@ -136,9 +143,9 @@ def test_only_a_run_that_waits_is_given_to_a_live_host(store: Store) -> None:
     time.sleep(0.1)
     a_run(store, "cancelled", state="Canceled")
     a_run(store, "waits")
-    assert reserve(store, "cancelled", boot="a-boot") == []
-    assert reserve(store, "waits", boot="dead-boot") == []
-    assert reserve(store, "waits", boot="a-boot") == ["waits"]
+    assert reserve(store, "cancelled", incarnation="a-incarnation") == []
+    assert reserve(store, "waits", incarnation="dead-incarnation") == []
+    assert reserve(store, "waits", incarnation="a-incarnation") == ["waits"]
     assert store.queue.waiting() == [], "it has its host"
 
 
@@ -155,11 +162,11 @@ def test_only_a_run_that_waits_is_given_to_a_live_host(store: Store) -> None:
 def test_what_becomes_of_a_run_whose_host_died(store: Store, state: str, attempts: int, end: str) -> None:
     register(store, "a")
     a_run(store, "r1")
-    reserve(store, "r1", boot="a-boot")
+    reserve(store, "r1", incarnation="a-incarnation")
     store.runs.move("r1", expected=["Queued"], state=state)
     store.runs.begin_phase("r1", "Customizing")
     for again in (end, ""):
-        assert store.hosts.take_from("r1", boot="a-boot", most_attempts=attempts) == again
+        assert store.hosts.withdraw("r1", incarnation="a-incarnation", most_attempts=attempts) == again
     run = store.runs.find("r1")
     assert run.state == (end or state)
     assert store.hosts.reservations() == []
@@ -186,8 +193,8 @@ def test_a_host_that_loses_a_run_while_it_waits_to_write_writes_nothing(store: S
     """What was decided while it waited for the write lock counts, and not what it saw before."""
     register(store, "a")
     a_run(store, "r1")
-    reserve(store, "r1", boot="a-boot")
-    mine = store.fenced("r1", boot="a-boot")
+    reserve(store, "r1", incarnation="a-incarnation")
+    mine = store.fenced("r1", incarnation="a-incarnation")
     with ThreadPoolExecutor(1) as pool:
         with store._engine.begin() as connection:
             writing = pool.submit(mine.runs.begin_phase, "r1", "Building")
@@ -202,27 +209,27 @@ def test_a_host_writes_for_a_run_only_while_it_has_it(store: Store) -> None:
     register(store, "a")
     register(store, "b")
     a_run(store, "r1")
-    reserve(store, "r1", boot="a-boot")
-    mine = store.fenced("r1", boot="a-boot")
+    reserve(store, "r1", incarnation="a-incarnation")
+    mine = store.fenced("r1", incarnation="a-incarnation")
     store.staging.add_group("g", run_id="r1", storage_account="acc", tags={})
     for _, write in writes(mine)[1:4]:
         write()  # type: ignore[operator]
-    store.hosts.take_from("r1", boot="a-boot", most_attempts=10)
-    reserve(store, "r1", boot="b-boot", attempt=2)
+    store.hosts.withdraw("r1", incarnation="a-incarnation", most_attempts=10)
+    reserve(store, "r1", incarnation="b-incarnation", attempt=2)
     before = (store.runs.find("r1"), store.runs.phases_of("r1"), store.staging.resources_of("g"))
     for name, write in writes(mine):
         with pytest.raises(RunTakenOver):
             write()  # type: ignore[operator]
         assert (store.runs.find("r1"), store.runs.phases_of("r1"), store.staging.resources_of("g")) == before, name
-    store.fenced("r1", boot="b-boot").runs.add_facts("r1", b=2)
+    store.fenced("r1", incarnation="b-incarnation").runs.add_facts("r1", b=2)
     assert store.runs.find("r1").facts["b"] == 2
 
 
 def test_a_dead_boot_is_forgotten_when_it_keeps_nothing(store: Store) -> None:
-    register(store, "a", boot="first", lease_seconds=0.01)
+    register(store, "a", incarnation="first", lease_seconds=0.01)
     time.sleep(0.05)
-    store.hosts.register(a_host("a", boot="second"), lease_seconds=60, kept_seconds=0)
+    store.hosts.register(a_host("a", incarnation="second"), lease_seconds=60, kept_seconds=0)
     with pytest.raises(InputError):
         store.hosts.drain("nobody", is_draining=True)
-    assert [host.boot for host in store.hosts.all()] == ["second"]
+    assert [host.incarnation for host in store.hosts.all()] == ["second"]
     assert not store.hosts.renew("first", lease_seconds=1)

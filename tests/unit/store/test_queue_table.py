@@ -37,7 +37,7 @@ def test_the_front_has_the_oldest_of_each_subscription_that_have_no_host(store: 
     store.runs.add_many([a_run(2, subscription=2), a_run(3, subscription=2), a_run(5, subscription=2, state="Running")])
     store.runs.add_many([a_run(0, subscription=3), a_run(8, subscription=3), a_run(6, subscription=4, state="Failed")])
     store.hosts.register(HostRow("b", "h", "kiln", "x86_64", "", "", 8, 1024, 1024), lease_seconds=60)
-    row = ReservationRow(run_id="r0", attempt=1, boot="b", cpus=1, memory_mib=1, disk_mib=1, placed=0.0)
+    row = ReservationRow(run_id="r0", attempt=1, incarnation="b", cpus=1, memory_mib=1, disk_mib=1, placed=0.0)
     assert store.hosts.reserve([row], fits=lambda _host, _wanted: True) == ["r0"]
     names = [item.run_id for item in store.queue.waiting()]
     assert names == ["r1", "r2", "r3", "r4", "r8", "r9"]

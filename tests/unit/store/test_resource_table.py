@@ -72,5 +72,5 @@ def test_a_change_that_fails_wakes_nobody(tmp_path: Path) -> None:
 
 def test_what_a_host_writes_for_a_run_is_told_too(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
-        fenced: Store = store.fenced("run", boot="boot")
+        fenced: Store = store.fenced("run", incarnation="incarnation")
         assert fenced.resources.changes is store.resources.changes

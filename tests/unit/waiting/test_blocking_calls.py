@@ -84,7 +84,7 @@ def functions(statement: str, folder: Path, file: str) -> dict[str, Any]:
     names["THREAD"] = threading.Thread(target=names["OVER"].wait)
     names["THREAD"].start()
     imports = "\n".join(f"import {name}" for name in MODULES.split())
-    imports += "\nfrom vmkiln import durable_file\nfrom vmkiln.waiting import off_loop"
+    imports += "\nfrom vmkiln.files import durable_file\nfrom vmkiln.waiting import off_loop"
     text = f"{imports}\n{SOURCE.format(statement=statement)}"
     exec(compile(text, str(ROOT / file), "exec"), names)  # noqa: S102 (our own text, as if it stood elsewhere)
     return names

@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
 from vmkiln import __version__
 from vmkiln.api.identity.caller import Permission
-from vmkiln.api.protocol.route import Answer, Call, Parts, Route
+from vmkiln.api.protocol.route import Answer, Call, Route, Service
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.store.rows import HostState
 
@@ -22,11 +22,11 @@ MIB = 1024**2
 class _Collector:
     """Reads everything when it is asked."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        store, work = self._parts.store, self._parts.work
+        store, builder = self._service.store, self._service.builder
         yield _info()
         waiting = store.queue.waiting()  # the oldest first
         going_on = store.runs.list(limit=None, states=GOING_ON)
@@ -35,7 +35,7 @@ class _Collector:
         for name in GOING_ON:
             states.add_metric([name], sum(run.state == name for run in going_on))
         yield states
-        waited = (self._parts.now() - waiting[0].started).total_seconds() if waiting else 0
+        waited = (self._service.now() - waiting[0].started).total_seconds() if waiting else 0
         yield GaugeMetricFamily("vmkiln_queue_oldest_seconds", "How long the oldest waiting run has waited.", waited)
         yield from self._room()
         hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])
@@ -45,7 +45,7 @@ class _Collector:
             hosts.add_metric([how], known.count(how))
         yield hosts
         yield from self._audit()
-        tally = work.tally
+        tally = builder.tally
         ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
         for labels, count in sorted(tally.ended.items()):
             ended.add_metric(list(labels), count)
@@ -59,7 +59,7 @@ class _Collector:
         yield from self._rounds()
 
     def _rounds(self) -> Iterator[Metric]:
-        rounds = self._parts.rounds
+        rounds = self._service.rounds
         text = "Rounds that failed since the start: what the service does again and again."
         failures = CounterMetricFamily("vmkiln_round_failures", text, labels=["round"])
         for name, count in rounds.failures().items():
@@ -71,13 +71,13 @@ class _Collector:
         yield age
 
     def _audit(self) -> Iterator[Metric]:
-        audit = self._parts.audit
+        audit = self._service.audit
         yield GaugeMetricFamily("vmkiln_audit_waiting", "Acts that are not in the audit's table yet.", audit.waiting)
         lost = "Acts that are in the log only, not in the audit's table; 0 is well."
         yield CounterMetricFamily("vmkiln_audit_lost", lost, audit.lost)
 
     def _room(self) -> Iterator[Metric]:
-        capacity, promised = self._parts.work.room()
+        capacity, promised = self._service.builder.room()
         for name, text, has, given in (
             ("cpus", "CPUs", capacity.cpus, promised.cpus),
             ("memory_bytes", "Memory in bytes", capacity.memory_mib * MIB, promised.memory_mib * MIB),
@@ -96,7 +96,7 @@ def _info() -> Metric:
 def metrics(call: Call) -> Answer:
     """The numbers now."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(call.parts))
+    registry.register(_Collector(call.service))
     return Answer(200, generate_latest(registry), {"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
 
 

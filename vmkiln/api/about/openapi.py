@@ -116,7 +116,7 @@ def document(routes: Sequence[Route], *, url: str) -> dict[str, Any]:
 
 def get_document(call: Call) -> Answer:
     """GET the document; it says what is served, nothing of what is kept."""
-    return Answer(200, document(call.parts.routes, url=call.base_url))
+    return Answer(200, document(call.service.routes, url=call.base_url))
 
 
 ROUTES = (Route("GET", "/openapi.json", "OpenApi_Get", Permission.NONE, get_document, needs_api_version=False),)

@@ -6,7 +6,7 @@ Source: the ARM reference of Microsoft.Authorization.
 import re
 from typing import Any
 
-from vmkiln.api.authorization.role_definitions import BUILT_IN, GUID, SCOPES, definition_id, kept, scope_of
+from vmkiln.api.authorization.role_definitions import BUILT_IN, GUID, SCOPES, definition_id, scope_of, stored
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.managed_identity.managed_identities import IDENTITY
 from vmkiln.api.protocol.revision import time_text
@@ -19,7 +19,7 @@ from vmkiln.store.rows import RoleAssignmentRow
 def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
     scope = "" if row.scope == "/" else row.scope
     guid = BUILT_IN.get(row.role, row.role)
-    is_known = call.parts.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
+    is_known = call.service.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
     return {
         "id": f"{scope}/providers/{ROLE_ASSIGNMENT}/{row.assignment_id}",
         "name": row.assignment_id,
@@ -36,7 +36,7 @@ def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
 
 def _identities(call: Call) -> set[str]:
     """The principal ids of the subscription's managed identities."""
-    rows = call.parts.store.resources.list(type=IDENTITY.type, subscription_id=call.names["subscriptionId"])
+    rows = call.service.store.resources.list(type=IDENTITY.type, subscription_id=call.names["subscriptionId"])
     return {str(row.properties["principalId"]) for row in rows}
 
 
@@ -53,10 +53,10 @@ def put_assignment(call: Call) -> Answer:
     names = {value: name for name, value in BUILT_IN.items()}
     role = names.get(guid, "")
     if not role:
-        if kept(call, guid) is None:
+        if stored(call, guid) is None:
             raise ArmError(400, "RoleDefinitionDoesNotExist", f"The role definition '{guid[:80]}' does not exist.")
         role = guid  # kept, and without any rights
-    table, wanted = call.parts.store.principals, call.names["roleAssignmentName"].lower()
+    table, wanted = call.service.store.principals, call.names["roleAssignmentName"].lower()
     existing = next((row for row in table.list_roles() if row.assignment_id == wanted), None)
     same = (object_id.lower(), role, scope_of(call).lower())
     if existing is not None and (existing.object_id, existing.role, existing.scope.lower()) != same:
@@ -70,7 +70,7 @@ def put_assignment(call: Call) -> Answer:
 
 def _find(call: Call) -> RoleAssignmentRow | None:
     scope = scope_of(call).lower()
-    for row in call.parts.store.principals.list_roles():
+    for row in call.service.store.principals.list_roles():
         if row.assignment_id == call.names["roleAssignmentName"].lower() and row.scope.lower() == scope:
             return row
     return None
@@ -91,7 +91,7 @@ def delete_assignment(call: Call) -> Answer:
     if row is None:
         return Answer(204)
     body = _assignment(call, row)
-    call.parts.store.principals.unassign(row.assignment_id)
+    call.service.store.principals.unassign(row.assignment_id)
     return Answer(200, body, detail=_detail(row))
 
 
@@ -105,7 +105,7 @@ def list_assignments(call: Call) -> Answer:
     scope = scope_of(call).lower().rstrip("/")
     rows = [
         row
-        for row in call.parts.store.principals.list_roles()
+        for row in call.service.store.principals.list_roles()
         if row.scope == "/"
         or f"{scope}/".startswith(f"{row.scope.lower()}/")
         or row.scope.lower().startswith(f"{scope}/")

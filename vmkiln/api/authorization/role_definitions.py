@@ -39,9 +39,9 @@ def definition_id(call: Call, guid: str) -> str:
     return f"{SUBSCRIPTION.format(**call.names)}/providers/{ROLE_DEFINITION}/{guid}"
 
 
-def kept(call: Call, guid: str) -> ResourceRow | None:
+def stored(call: Call, guid: str) -> ResourceRow | None:
     """A role of one's own that is seen from the call's scope."""
-    row = call.parts.store.resources.get(definition_id(call, guid))
+    row = call.service.store.resources.get(definition_id(call, guid))
     return row if row is not None and _is_seen(row, scope_of(call)) else None
 
 
@@ -84,7 +84,7 @@ def _body(row: ResourceRow) -> dict[str, Any]:
 def list_definitions(call: Call) -> Answer:
     """GET the roles; `$filter=roleName eq 'X'` chooses."""
     scope = scope_of(call)
-    own = call.parts.store.resources.list(type=ROLE_DEFINITION, subscription_id=call.names["subscriptionId"])
+    own = call.service.store.resources.list(type=ROLE_DEFINITION, subscription_id=call.names["subscriptionId"])
     found = [_built_in(call, name, guid) for name, guid in BUILT_IN.items()]
     found += [_body(row) for row in own if _is_seen(row, scope)]
     if wanted := re.search(r"roleName eq '([^']*)'", call.query.get("$filter", ""), re.IGNORECASE):
@@ -98,7 +98,7 @@ def get(call: Call) -> Answer:
     for name, known in BUILT_IN.items():
         if guid.lower() == known:
             return Answer(200, _built_in(call, name, known))
-    row = kept(call, guid)
+    row = stored(call, guid)
     if row is None:
         raise ArmError(404, "RoleDefinitionDoesNotExist", f"The role definition '{guid}' was not found.")
     return Answer(200, _body(row))
@@ -120,9 +120,9 @@ def put(call: Call) -> Answer:
     if not _are_scopes(scopes):
         message = "`assignableScopes` must be a list of scopes, such as /subscriptions/ID/resourceGroups/NAME"
         raise ArmError(400, "InvalidRoleDefinition", message, target="properties.assignableScopes")
-    existing = call.parts.store.resources.get(definition_id(call, name))
+    existing = call.service.store.resources.get(definition_id(call, name))
     _check_may_assign(call, [*scopes, *(_scopes(existing) if existing else [])])
-    row = call.parts.store.resources.put(
+    row = call.service.store.resources.put(
         ResourceRow(
             id=definition_id(call, name),
             type=ROLE_DEFINITION,
@@ -140,14 +140,14 @@ def put(call: Call) -> Answer:
 def delete(call: Call) -> Answer:
     """DELETE a role of one's own that nobody has; 204 when there is none."""
     guid = call.names["roleDefinitionId"].lower()
-    row = kept(call, guid)
+    row = stored(call, guid)
     if row is None:
         return Answer(204)
     _check_may_assign(call, _scopes(row))
-    if any(assignment.role == guid for assignment in call.parts.store.principals.list_roles()):
+    if any(assignment.role == guid for assignment in call.service.store.principals.list_roles()):
         message = f"There are existing role assignments referencing role '{guid}'."
         raise ArmError(409, "RoleDefinitionHasAssignments", message)
-    call.parts.store.resources.delete(row.id)
+    call.service.store.resources.delete(row.id)
     return Answer(200, _body(row))
 
 

@@ -33,7 +33,7 @@ def _filled_gallery(_call: Call, properties: Mapping[str, Any], existing: Resour
 
 
 def _check_empty(call: Call, row: ResourceRow) -> None:
-    inside = call.parts.store.resources.list(parent=row.key, limit=1)
+    inside = call.service.store.resources.list(parent=row.key, limit=1)
     if inside:
         message = f"Can not delete resource before nested resources are deleted: '{inside[0].name}' is in it."
         raise ArmError(409, "CannotDeleteResource", message)
@@ -69,7 +69,7 @@ def _definition_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mist
         mistakes.append(Mistake("properties.identifier", "needs publisher, offer and sku"))
         return mistakes
     parent = call.resource_id.rsplit("/", 2)[0].lower()
-    for other in call.parts.store.resources.list(parent=parent, type=DEFINITION.type):
+    for other in call.service.store.resources.list(parent=parent, type=DEFINITION.type):
         theirs = [str(other.properties["identifier"][name]).lower() for name in ("publisher", "offer", "sku")]
         if other.key != call.resource_id.lower() and theirs == [str(name).lower() for name in names]:
             mistakes.append(Mistake("properties.identifier", f"is also that of the image definition {other.name}"))
@@ -78,7 +78,7 @@ def _definition_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mist
 
 def _filled_definition(call: Call, properties: Mapping[str, Any], existing: ResourceRow | None) -> dict[str, Any]:
     made = {"hyperVGeneration": "V1", "architecture": "x64", **properties}
-    store = call.parts.store
+    store = call.service.store
     known = store.images.definition(call.resource_id)
     generation = 2 if made["hyperVGeneration"] == "V2" else 1
     if known is not None and (known.os_type, known.generation) != (made["osType"], generation):
@@ -94,13 +94,13 @@ def _filled_definition(call: Call, properties: Mapping[str, Any], existing: Reso
 
 
 def _check_no_version(call: Call, row: ResourceRow) -> None:
-    versions = gallery.versions_of(call.parts.store, row.id)
+    versions = gallery.versions_of(call.service.store, row.id)
     if versions:
         message = (
             f"Can not delete resource before nested resources are deleted: version '{_name(versions[0][1])}' is in it."
         )
         raise ArmError(409, "CannotDeleteResource", message)
-    call.parts.store.images.undefine(row.key)
+    call.service.store.images.undefine(row.key)
 
 
 DEFINITION = Kind(
@@ -211,7 +211,7 @@ def version_body(image: ImageRow, *, expand: str = "") -> dict[str, Any]:
 
 
 def _find(call: Call, kind: str) -> ImageRow:
-    image = call.parts.store.images.find(call.resource_id)
+    image = call.service.store.images.find(call.resource_id)
     if image is None or image.kind != kind:
         raise ArmError(404, "ResourceNotFound", f"The resource '{call.resource_id}' was not found.")
     return image
@@ -227,7 +227,7 @@ def list_images(call: Call) -> Answer:
     scope = f"/subscriptions/{call.names['subscriptionId']}"
     if group := call.names.get("resourceGroupName"):
         scope += f"/resourceGroups/{group}"
-    images = {row.key: row for row in stored_images(call.parts.store, scope) if row.kind == managed_image.KIND}
+    images = {row.key: row for row in stored_images(call.service.store, scope) if row.kind == managed_image.KIND}
     return _page(call, images, image_body)
 
 
@@ -240,7 +240,7 @@ def _page(call: Call, images: Mapping[str, ImageRow], body: Any) -> Answer:
 
 def put_image(call: Call) -> Answer:
     """PUT a managed image: only its tags may change; images are made by runs."""
-    image = call.parts.store.images.find(call.resource_id)
+    image = call.service.store.images.find(call.resource_id)
     if image is None or image.kind != managed_image.KIND:
         message = (
             "images are published by runs of image templates; there is no virtual machine or blob to make one from"
@@ -253,7 +253,7 @@ def _tagged(call: Call, image: ImageRow, **detail: Any) -> ImageRow:
     tags = call.body.get("tags")
     refuse(tag_mistakes(tags))
     changed = replace(image, tags=image.tags if tags is None else tags, detail={**image.detail, **detail})
-    call.parts.store.images.replace(changed)
+    call.service.store.images.replace(changed)
     return changed
 
 
@@ -264,12 +264,12 @@ def patch_image(call: Call) -> Answer:
 
 def delete_image(call: Call) -> Answer:
     """DELETE a managed image or a gallery version, with its file; 204 when there is none."""
-    image = call.parts.store.images.find(call.resource_id)
+    image = call.service.store.images.find(call.resource_id)
     if image is None:
         return Answer(204)
-    remove(image, call.parts.store)
-    if call.parts.shared is not None:
-        call.parts.shared.delete_image(image)
+    remove(image, call.service.store)
+    if call.service.shared is not None:
+        call.service.shared.delete_image(image)
     return Answer(200)
 
 
@@ -281,7 +281,7 @@ def get_version(call: Call) -> Answer:
 def list_versions(call: Call) -> Answer:
     """GET the versions of an image definition, the lowest first."""
     definition = call.resource_id.rpartition("/")[0]
-    store = call.parts.store
+    store = call.service.store
     if store.resources.get(definition) is None and store.images.definition(definition) is None:
         raise ArmError(404, "ParentResourceNotFound", f"The image definition '{definition}' was not found.")
     found = sorted(gallery.versions_of(store, definition), key=lambda item: item[0])
@@ -290,7 +290,7 @@ def list_versions(call: Call) -> Answer:
 
 def change_version(call: Call) -> Answer:
     """PUT or PATCH a version: tags and excludeFromLatest may change; versions are made by runs."""
-    image = call.parts.store.images.find(call.resource_id)
+    image = call.service.store.images.find(call.resource_id)
     if image is None or image.kind != gallery.KIND:
         message = "image versions are published by runs of image templates"
         raise ArmError(400, "OperationNotAllowed", message, hint="distribute to a SharedImage with this definition")

@@ -28,10 +28,10 @@ def _found(call: Call, wanted: set[str]) -> list[dict[str, Any]]:
     """The principals and managed identities with these ids (lower case)."""
     found = [
         _entry(row.object_id, row.app_id, row.display_name, "Application")
-        for row in call.parts.store.principals.list()
+        for row in call.service.store.principals.list()
         if row.app_id in wanted or row.object_id in wanted
     ]
-    for identity in call.parts.store.resources.list(type=IDENTITY.type):
+    for identity in call.service.store.resources.list(type=IDENTITY.type):
         ids = (str(identity.properties["principalId"]), str(identity.properties["clientId"]))
         if not wanted.isdisjoint(ids) and call.may(Permission.READ, identity.id):
             found.append(_entry(*ids, identity.name, "ManagedIdentity"))

@@ -49,7 +49,7 @@ def metadata(call: Call) -> Answer:
 def image_aliases(call: Call) -> Answer:
     """GET /vmkiln/aliases.json: short names of the catalogue's platform images, as `az vm image list` reads them."""
     aliases: dict[str, dict[str, Any]] = {}
-    for entry in read_catalogue(call.parts.settings.catalogue).entries.values():
+    for entry in read_catalogue(call.service.settings.catalogue).entries.values():
         kind = entry.os_type if isinstance(entry, DownloadEntry) else "Linux"
         urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
         aliases.setdefault(kind, {})[f"{entry.offer}-{entry.sku}"] = urn
@@ -68,7 +68,7 @@ def openid_configuration(call: Call) -> Answer:
     return Answer(
         200,
         {
-            "issuer": call.parts.issuer.issuer,
+            "issuer": call.service.issuer.issuer,
             "authorization_endpoint": f"{place}/oauth2{version}/authorize",
             "token_endpoint": f"{place}/oauth2{version}/token",
             "jwks_uri": f"{place}/discovery{version}/keys",
@@ -85,7 +85,7 @@ def openid_configuration(call: Call) -> Answer:
 
 def keys(call: Call) -> Answer:
     """GET the public key as a JWK set."""
-    return Answer(200, call.parts.issuer.key_set())
+    return Answer(200, call.service.issuer.key_set())
 
 
 def _refused(status: int, error: str, code: int, text: str) -> Answer:
@@ -123,9 +123,9 @@ def audience_of(form: dict[str, str]) -> str:
 
 def token(call: Call) -> Answer:
     """POST: a token for a service principal that shows its secret."""
-    parts, form = call.parts, call.body
+    service, form = call.service, call.body
     tenant = call.names["tenant"].lower()
-    if tenant not in {*ANY_TENANT, parts.issuer.tenant_id}:
+    if tenant not in {*ANY_TENANT, service.issuer.tenant_id}:
         return _refused(400, "invalid_request", 90002, f"Tenant '{call.names['tenant'][:80]}' not found.")
     grant = form.get("grant_type", "")
     if grant != "client_credentials":
@@ -136,24 +136,24 @@ def token(call: Call) -> Answer:
         return _refused(400, "invalid_scope", 70011, "The provided value for scope is not valid: write URL/.default.")
     app_id, secret = _credentials(call)
     tried = {"appId": app_id}
-    is_right = parts.store.principals.check_secret(app_id, secret)
-    principal = parts.store.principals.find(app_id)
+    is_right = service.store.principals.check_secret(app_id, secret)
+    principal = service.store.principals.find(app_id)
     if principal is None:
         text = f"Application with identifier '{app_id[:80]}' was not found in the directory."
         return replace(_refused(400, "unauthorized_client", 700016, text), detail=tried)
     if not is_right or principal.is_disabled:
         text = f"Invalid client secret provided for app '{app_id}'."
         answer = replace(_refused(401, "invalid_client", 7000215, text), detail=tried)
-        if parts.failures.count(principal.app_id) <= MOST_FAILURES:
+        if service.failures.count(principal.app_id) <= MOST_FAILURES:
             return answer
         held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
         return replace(answer, status=429, headers=held_up)
-    now, seconds = parts.now(), parts.settings.access_token_seconds
+    now, seconds = service.now(), service.settings.access_token_seconds
     body = {
         "token_type": "Bearer",
         "expires_in": seconds,
         "ext_expires_in": seconds,
-        "access_token": parts.issuer.token(principal, audience=audience, now=now, lasts_seconds=seconds),
+        "access_token": service.issuer.token(principal, audience=audience, now=now, lasts_seconds=seconds),
     }
     if "resource" in form:
         expires = int(now.timestamp()) + seconds
@@ -163,7 +163,7 @@ def token(call: Call) -> Answer:
 
 def tenants(call: Call) -> Answer:
     """GET /tenants: the one tenant."""
-    tenant = call.parts.issuer.tenant_id
+    tenant = call.service.issuer.tenant_id
     value = {"id": f"/tenants/{tenant}", "tenantId": tenant, "displayName": "vmkiln", "tenantCategory": "Home"}
     return Answer(200, {"value": [value]})
 

@@ -11,8 +11,8 @@ from vmkiln.api.identity.access_control import OWNER
 from vmkiln.audit.act import SERVICE, audit_row, new_cause
 from vmkiln.audit.act_names import PRINCIPAL_WRITE, ROLE_WRITE, principal_id, role_id
 from vmkiln.audit.audit_log import record_here
-from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.store.database import Store
 
 DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"

@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vmkiln.durable_file import make_folder, write_whole
+from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.store.rows import PrincipalRow
 
 ALGORITHM = "RS256"

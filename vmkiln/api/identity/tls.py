@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError
 from vmkiln.files import locks
+from vmkiln.files.durable_file import make_folder, write_whole
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397  # what clients accept at most

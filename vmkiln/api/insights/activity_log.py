@@ -33,13 +33,13 @@ def list_of_subscription(call: Call) -> Answer:
     known = call.rights.subscriptions
     if known is not None and subscription.lower() not in known:
         raise forbidden(call.caller, call.route, f"/subscriptions/{subscription}")
-    query = parse_filter(call.query.get("$filter", ""), subscription_id=subscription, now=call.parts.now())
+    query = parse_filter(call.query.get("$filter", ""), subscription_id=subscription, now=call.service.now())
     return _page(call, _as_far_as_readable(call, query))
 
 
 def list_of_tenant(call: Call) -> Answer:
     """GET what was done outside of all subscriptions: logins, roles at `/`, principals."""
-    return _page(call, parse_filter(call.query.get("$filter", ""), subscription_id="", now=call.parts.now()))
+    return _page(call, parse_filter(call.query.get("$filter", ""), subscription_id="", now=call.service.now()))
 
 
 def list_categories(_call: Call) -> Answer:
@@ -72,8 +72,8 @@ def _page(call: Call, query: AuditQuery) -> Answer:
     members = chosen_members(call.query.get("$select", ""))
     if token := call.query.get("$skiptoken", ""):
         query = replace(query, before=_place_of(token))
-    rows = call.parts.store.audit.find(query, limit=PAGE + 1)
-    tenant_id = call.parts.issuer.tenant_id
+    rows = call.service.store.audit.find(query, limit=PAGE + 1)
+    tenant_id = call.service.issuer.tenant_id
     events = [event(row, tenant_id=tenant_id) for row in rows[:PAGE]]
     answer: dict[str, Any] = {"value": [{name: item[name] for name in item if name in members} for item in events]}
     if len(rows) > PAGE:

@@ -19,7 +19,7 @@ def _filled(call: Call, _properties: Mapping[str, Any], existing: ResourceRow | 
     """Its ids are given once, whatever a body says."""
     if existing is not None:
         return dict(existing.properties)
-    return {**{name: str(uuid.uuid4()) for name in IDS}, "tenantId": call.parts.issuer.tenant_id}
+    return {**{name: str(uuid.uuid4()) for name in IDS}, "tenantId": call.service.issuer.tenant_id}
 
 
 IDENTITY = Kind(

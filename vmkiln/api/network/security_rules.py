@@ -26,7 +26,7 @@ def _group_id(call: Call) -> str:
 def _rules(call: Call) -> list[dict[str, Any]]:
     """The rules of the group, a user's or a build's. Raises: `ArmError` 404."""
     group_id = _group_id(call)
-    answer = call.parts.dispatch("GET", group_id, caller=call.caller, query={"api-version": call.api_version})
+    answer = call.service.dispatch("GET", group_id, caller=call.caller, query={"api-version": call.api_version})
     if answer.status != 200:
         raise ArmError(404, "ParentResourceNotFound", f"The network security group '{group_id}' was not found.")
     found: list[dict[str, Any]] = answer.body["properties"]["securityRules"]
@@ -49,7 +49,7 @@ def get(call: Call) -> Answer:
 
 def _own_group(call: Call) -> ResourceRow:
     """The group to be changed. Raises: `ArmError` 404, 409 for a build's."""
-    row = call.parts.store.resources.get(_group_id(call))
+    row = call.service.store.resources.get(_group_id(call))
     if row is None:
         _rules(call)  # 404 when there is none
         message = f"'{_group_id(call)}' belongs to a build; its rules are made by the run of its image template"
@@ -74,7 +74,7 @@ def put(call: Call) -> Answer:
         refuse(list(rule_mistakes(rules)), code="SecurityRuleInvalid")
         return replace(old, properties={**old.properties, "securityRules": rules}, changed_by=call.caller.name)
 
-    call.parts.store.resources.change(_own_group(call).id, changed)
+    call.service.store.resources.change(_own_group(call).id, changed)
     return Answer(201 if is_new else 200, get(call).body)
 
 
@@ -88,7 +88,7 @@ def delete(call: Call) -> Answer:
         rules = [rule for rule in old.properties.get("securityRules") or [] if rule["name"].lower() != wanted]
         return replace(old, properties={**old.properties, "securityRules": rules}, changed_by=call.caller.name)
 
-    call.parts.store.resources.change(_own_group(call).id, changed)
+    call.service.store.resources.change(_own_group(call).id, changed)
     return Answer(200)
 
 

@@ -129,7 +129,7 @@ def _reference_mistakes(call: Call, reference: Any, path: str) -> Iterator[Mista
         yield Mistake(f"{path}.id", f"is the id of a {found.type}, not of a network security group")
     elif not call.may(Permission.ACTION, str(found)):
         raise ArmError(403, "LinkedAuthorizationFailed", f"you may not use '{found}' ({path}.id), or it does not exist")
-    elif call.parts.store.resources.get(str(found)) is None:
+    elif call.service.store.resources.get(str(found)) is None:
         yield Mistake(f"{path}.id", f"`{found}` does not exist")
 
 
@@ -164,7 +164,7 @@ def _subnet_body(network: ResourceRow, subnet: Mapping[str, Any]) -> dict[str, A
 def _check_unused(call: Call, row: ResourceRow, *, subnet: str = "") -> None:
     """No image template names the network, or the subnet. Raises: `ArmError` 409."""
     prefix = f"{row.key}/subnets/{subnet.lower()}"
-    for template in call.parts.store.resources.list(type=IMAGE_TEMPLATE, subscription_id=row.subscription_id):
+    for template in call.service.store.resources.list(type=IMAGE_TEMPLATE, subscription_id=row.subscription_id):
         config = (template.properties.get("vmProfile") or {}).get("vnetConfig") or {}
         for member in ("subnetId", "containerInstanceSubnetId"):
             used = str(config.get(member, "")).lower()
@@ -236,7 +236,7 @@ def _shown_group(_call: Call, row: ResourceRow) -> dict[str, Any]:
 
 
 def _check_no_subnet(call: Call, row: ResourceRow) -> None:
-    for network in call.parts.store.resources.list(type=NETWORK.type, subscription_id=row.subscription_id):
+    for network in call.service.store.resources.list(type=NETWORK.type, subscription_id=row.subscription_id):
         for subnet in network.properties.get("subnets", []):
             used = subnet["properties"].get("networkSecurityGroup") or {}
             if str(used.get("id", "")).lower() == row.key:
@@ -258,7 +258,7 @@ SUBNET_PATH = f"{SUBNETS}/{{subnetName}}"
 
 def _of_subnet(call: Call) -> tuple[ResourceRow, list[dict[str, Any]], str]:
     network_id = call.resource_id.partition("/subnets")[0]
-    row = call.parts.store.resources.get(network_id)
+    row = call.service.store.resources.get(network_id)
     if row is None or row.type != NETWORK.type:
         raise ArmError(404, "ParentResourceNotFound", f"The virtual network '{network_id}' was not found.")
     return row, list(row.properties.get("subnets", [])), call.names.get("subnetName", "")
@@ -319,7 +319,7 @@ def _is_changed(call: Call, row: ResourceRow, properties: dict[str, Any]) -> boo
         is_same = old.properties == row.properties
         return replace(old, properties=properties) if is_same else old
 
-    call.parts.store.resources.change(row.id, changed)
+    call.service.store.resources.change(row.id, changed)
     return is_same
 
 

@@ -16,7 +16,7 @@ from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Req
 from vmkiln.api.protocol.health import LIVENESS
 from vmkiln.api.protocol.reading import MOST_BODY_BYTES
 from vmkiln.api.protocol.request_log import saw
-from vmkiln.api.protocol.route import Answer, FileBody, Parts
+from vmkiln.api.protocol.route import Answer, FileBody, Service
 from vmkiln.errors import ArmError
 
 BODY_SECONDS = 60
@@ -27,7 +27,7 @@ ALWAYS = {
 }
 
 
-def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
+def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
     """The service as an ASGI application."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,17 +56,17 @@ def application(parts: Parts, dispatcher: Dispatcher) -> ASGIApp:
                 source=web.client.host if web.client else "",
             )
             if scope["path"] == LIVENESS:  # answered also when every thread waits for something
-                response = _answered(scope, dispatcher, parts, request)
+                response = _answered(scope, dispatcher, service, request)
             else:
-                response = await run_in_threadpool(_answered, scope, dispatcher, parts, request)
+                response = await run_in_threadpool(_answered, scope, dispatcher, service, request)
         await response(scope, receive, send)
 
     return answer
 
 
-def _answered(scope: Scope, dispatcher: Dispatcher, parts: Parts, request: Request) -> Response:
+def _answered(scope: Scope, dispatcher: Dispatcher, service: Service, request: Request) -> Response:
     """The answer as it is sent: a long one takes a while to be written as JSON, too."""
-    found = dispatcher.answer(parts, request)
+    found = dispatcher.answer(service, request)
     _tell_log(scope, found)
     return _response(found)
 

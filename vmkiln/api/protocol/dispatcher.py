@@ -14,7 +14,7 @@ from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
 from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer
 from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
-from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Parts, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Route, Service
 from vmkiln.errors import ArmError
 from vmkiln.template.api_version import API_VERSIONS
 
@@ -88,7 +88,7 @@ class Dispatcher:
     def __init__(self, table: RouteTable) -> None:
         self.table = table
 
-    def answer(self, parts: Parts, request: Request) -> Answer:
+    def answer(self, service: Service, request: Request) -> Answer:
         """The answer to a request from outside, recorded in the audit where it may change something; raises nothing."""
         origin = _origin_of(request)
         version = ""
@@ -97,14 +97,14 @@ class Dispatcher:
             try:
                 match = self.table.match(request.method, path_segments(request.raw_path))
             except ArmError:
-                parts.access.authenticate(request.headers, base_url=request.base_url)
+                service.access.authenticate(request.headers, base_url=request.base_url)
                 raise
             route = match.route
             if route.permission is not Permission.NONE:
-                caller = parts.access.authenticate(request.headers, base_url=request.base_url)
+                caller = service.access.authenticate(request.headers, base_url=request.base_url)
                 origin = replace(origin, caller=caller)
             query = query_values(request.raw_query)
-            rights = parts.access.rights(origin.caller) if route.permission is not Permission.NONE else Rights()
+            rights = service.access.rights(origin.caller) if route.permission is not Permission.NONE else Rights()
             _check_allowed(rights, match, origin.caller)
             version = query.get("api-version", "")
             call = Call(
@@ -118,19 +118,19 @@ class Dispatcher:
                 caller=origin.caller,
                 base_url=request.base_url,
                 origin=origin,
-                parts=parts,
+                service=service,
                 rights=rights,
             )
             answer = route.handler(call)
         except Exception as error:
             refusal = as_arm_error(error, request_id=origin.request_id)
             answer = error_answer(refusal, is_wrapped=not _is_unwrapped(match, version))
-        answer = _recorded(parts, match, origin, answer)
+        answer = _recorded(service, match, origin, answer)
         return replace(answer, headers={**_trace_headers(origin), **answer.headers})
 
     def answer_inside(
         self,
-        parts: Parts,
+        service: Service,
         method: str,
         path: str,
         *,
@@ -149,7 +149,7 @@ class Dispatcher:
         match: Match | None = None
         try:
             match = self.table.match(method, path_segments(path.encode()))
-            rights = parts.access.rights(caller)
+            rights = service.access.rights(caller)
             _check_allowed(rights, match, caller)
             if body is not None:
                 check_plain(body)
@@ -168,21 +168,21 @@ class Dispatcher:
                 caller=caller,
                 base_url=base_url,
                 origin=origin,
-                parts=parts,
+                service=service,
                 rights=rights,
             )
             answer = route.handler(call)
         except Exception as error:
             answer = error_answer(as_arm_error(error, request_id=origin.request_id))
-        return _recorded(parts, match, origin, answer)
+        return _recorded(service, match, origin, answer)
 
 
-def _recorded(parts: Parts, match: Match | None, origin: Origin, answer: Answer) -> Answer:
+def _recorded(service: Service, match: Match | None, origin: Origin, answer: Answer) -> Answer:
     """The answer with who asked for it, once the audit has it."""
     if answer.caller is not NOBODY:
         origin = replace(origin, caller=answer.caller)  # a login proves who they are
     if match is not None and match.route.method in AUDITED:
-        parts.audit.record(act_of(match.route, resource_id_of(match), origin, answer, moment=parts.now()))
+        service.audit.record(act_of(match.route, resource_id_of(match), origin, answer, moment=service.now()))
     return replace(answer, caller=origin.caller)
 
 

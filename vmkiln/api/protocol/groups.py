@@ -11,7 +11,7 @@ GROUP_PATH = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}
 def group_of(call: Call) -> ResourceRow:
     """The resource group of a call's path. Raises: `ArmError` 404."""
     name = call.names["resourceGroupName"]
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
+    row = call.service.store.resources.get(group_id(call.names["subscriptionId"], name))
     if row is None or row.type != RESOURCE_GROUP:
         raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
     return row

@@ -18,12 +18,12 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 def live(call: Call) -> Answer:
     """Whether it lives: if not, only a new start helps. Nothing is waited for."""
-    return _answer(call, call.parts.health.live())
+    return _answer(call, call.service.health.live())
 
 
 def ready(call: Call) -> Answer:
     """Whether it can do its work now."""
-    return _answer(call, call.parts.health.ready())
+    return _answer(call, call.service.health.ready())
 
 
 def _answer(call: Call, checks: Sequence[Check]) -> Answer:
@@ -32,7 +32,7 @@ def _answer(call: Call, checks: Sequence[Check]) -> Answer:
     status = "failed" if failed else "degraded" if degraded else "ok"
     body = {
         "status": status,
-        "time": time_text(call.parts.now()),
+        "time": time_text(call.service.now()),
         "checks": [_body(check) for check in checks],
         "reasons": [f"{check.name} {check.reason}" for check in checks if not check.is_well],
     }

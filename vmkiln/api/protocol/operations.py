@@ -28,7 +28,7 @@ STATUS_OF_RUN: Mapping[str, str] = {
 
 def begin(call: Call, kind: str, *, resource_id: str, location: str, run_id: str = "") -> OperationRow:
     """Record an operation for a call in a subscription."""
-    return call.parts.store.operations.begin(
+    return call.service.store.operations.begin(
         kind,
         subscription_id=call.names["subscriptionId"],
         location=_plain_location(location),
@@ -61,13 +61,13 @@ def current(call: Call, operation: OperationRow) -> OperationRow:
     """The operation as it is now; one of a run is what the run is."""
     if not operation.run_id:
         return operation
-    run = call.parts.store.runs.by_id([operation.run_id]).get(operation.run_id)
+    run = call.service.store.runs.by_id([operation.run_id]).get(operation.run_id)
     status = OperationStatus.FAILED if run is None else STATUS_OF_RUN.get(run.state, OperationStatus.IN_PROGRESS)
     error: dict[str, Any] = {}
     if status == OperationStatus.FAILED:
         error = {"code": "RunLost", "message": "gone"}
         if run is not None:
-            template = call.parts.store.resources.get(operation.resource_id)
+            template = call.service.store.resources.get(operation.resource_id)
             group_id = str(template.properties.get("exactStagingResourceGroup") or "") if template else ""
             error = {"code": run.error_code, "message": run_message(run, staging_group_id=group_id)}
     if status == OperationStatus.CANCELED:
@@ -78,7 +78,7 @@ def current(call: Call, operation: OperationRow) -> OperationRow:
 
 def find(call: Call) -> OperationRow:
     """The operation a call asks about. Raises: `ArmError` 404, for one of another subscription too."""
-    found = call.parts.store.operations.get(call.names["operationId"])
+    found = call.service.store.operations.get(call.names["operationId"])
     if found is None or found.subscription_id != call.names["subscriptionId"].lower():
         raise ArmError(404, "NotFound", f"The operation '{call.names['operationId']}' was not found.")
     if not call.may(Permission.READ, found.resource_id):

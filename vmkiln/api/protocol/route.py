@@ -16,7 +16,7 @@ from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.protocol.background import Background
 from vmkiln.audit.audit_log import AuditLog
-from vmkiln.fleet.admission import Place
+from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.tally import Tally
 from vmkiln.lifetime.rounds import Rounds
@@ -73,11 +73,11 @@ class Origin:
     client_request_id: str = ""
 
 
-class Work(Protocol):
-    """What the service does by itself, asked for from any thread."""
+class Builder(Protocol):
+    """Provisions image templates and builds their runs; told from any thread that there is something to do."""
 
-    def submitted(self, template_id: str, operation_id: str) -> None:
-        """An image template was recorded and is to be provisioned."""
+    def wake(self) -> None:
+        """Something was recorded that is to be done: an image template to provision, or to delete."""
 
     def queued(self, run_id: str) -> None:
         """A run was recorded and waits."""
@@ -85,11 +85,8 @@ class Work(Protocol):
     def cancel(self, run_id: str) -> None:
         """A run, waiting or going on, is to end Canceled."""
 
-    def deleting(self, template_id: str, operation_id: str) -> None:
-        """An image template, with its staging resource group, is to go."""
-
-    def queue(self) -> Sequence[Place]:
-        """The runs that wait, each with its place and why it waits."""
+    def queue(self) -> Sequence[QueuePosition]:
+        """The runs that wait, each with its position in the queue and why it waits."""
 
     def room(self) -> tuple[Room, Room]:
         """What the live hosts have for runs, and what of it is promised to runs that go on."""
@@ -116,7 +113,7 @@ class Dispatch(Protocol):
 
 
 @dataclass(frozen=True)
-class Parts:
+class Service:
     """What handlers work with. `background` runs functions after the answer, as far as there is room.
 
     `audit` keeps who did what; `shared` is what the hosts of a fleet share; `rounds` is what the process does again and
@@ -126,7 +123,7 @@ class Parts:
     settings: Settings
     store: Store
     access: Access
-    work: Work
+    builder: Builder
     dispatch: Dispatch
     background: Background
     issuer: Issuer
@@ -164,7 +161,7 @@ class Call:
     caller: Caller
     base_url: str
     origin: Origin
-    parts: Parts
+    service: Service
     rights: Rights
 
     @property

@@ -78,7 +78,7 @@ def body_of(kind: Kind, call: Call, row: ResourceRow) -> dict[str, Any]:
 
 def find(kind: Kind, call: Call) -> ResourceRow:
     """The resource of a call's path. Raises: `ArmError` 404."""
-    row = call.parts.store.resources.get(call.resource_id)
+    row = call.service.store.resources.get(call.resource_id)
     if row is None or row.type.lower() != kind.type.lower():
         name = "/".join(call.names[key] for key in kind.names)
         message = (
@@ -93,7 +93,7 @@ def _check_above(kind: Kind, call: Call) -> ResourceRow:
     group = group_of(call)
     if len(kind.names) > 1:
         parent = call.resource_id.rsplit("/", 2)[0]
-        if call.parts.store.resources.get(parent) is None:
+        if call.service.store.resources.get(parent) is None:
             raise ArmError(404, "ParentResourceNotFound", f"The parent resource '{parent}' was not found.")
     return group
 
@@ -113,12 +113,12 @@ def put(kind: Kind, call: Call) -> Answer:
     else:
         mistakes += kind.mistakes(call, properties or {})
     refuse(mistakes, code="InvalidParameter")
-    existing = call.parts.store.resources.get(call.resource_id)
+    existing = call.service.store.resources.get(call.resource_id)
     check_etag(call, existing)
     if existing is not None and kind.has_location and existing.location != plain_location(call.body["location"]):
         message = f"The resource '{name}' already exists in location '{existing.location}'."
         raise ArmError(409, "InvalidResourceLocation", message, target="location")
-    row = call.parts.store.resources.put(
+    row = call.service.store.resources.put(
         ResourceRow(
             id=f"{group.id}/providers/{call.resource_id.split('/providers/', 1)[-1]}",
             type=kind.type,
@@ -156,7 +156,7 @@ def patch(kind: Kind, call: Call) -> Answer:
         kept = properties | {"provisioningState": ProvisioningState.SUCCEEDED}
         return replace(old, tags=old.tags if tags is None else tags, properties=kept, changed_by=call.caller.name)
 
-    row = call.parts.store.resources.change(row.id, changed) or row
+    row = call.service.store.resources.change(row.id, changed) or row
     return Answer(200, body_of(kind, call, row), {"ETag": etag_of(row)})
 
 
@@ -174,7 +174,7 @@ def list_all(kind: Kind, call: Call) -> Answer:
         _check_above_list(kind, call)
 
     def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
-        return call.parts.store.resources.list(
+        return call.service.store.resources.list(
             type=kind.type,
             subscription_id=names["subscriptionId"],
             resource_group=names.get("resourceGroupName", ""),
@@ -190,18 +190,18 @@ def list_all(kind: Kind, call: Call) -> Answer:
 def _check_above_list(kind: Kind, call: Call) -> None:
     group = group_id(call.names["subscriptionId"], call.names["resourceGroupName"])
     above = call.resource_id.rpartition("/")[0] if len(kind.names) > 1 else group
-    if call.parts.store.resources.get(above) is None:
+    if call.service.store.resources.get(above) is None:
         raise ArmError(404, "ResourceNotFound", f"'{above}' was not found.")
 
 
 def delete(kind: Kind, call: Call) -> Answer:
     """DELETE one: done at once; 204 when there is none."""
-    row = call.parts.store.resources.get(call.resource_id)
+    row = call.service.store.resources.get(call.resource_id)
     if row is None or row.type.lower() != kind.type.lower():
         return Answer(204)
     check_etag(call, row)
     kind.before_delete(call, row)
-    call.parts.store.resources.delete(row.id)
+    call.service.store.resources.delete(row.id)
     return Answer(200)
 
 

@@ -34,7 +34,7 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
         path = (
             f"/subscriptions/{call.names['subscriptionId']}/resourceGroups/{call.names['resourceGroupName']}/resources"
         )
-        listed = call.parts.dispatch("GET", path, caller=call.caller, query={"api-version": "2024-11-01"})
+        listed = call.service.dispatch("GET", path, caller=call.caller, query={"api-version": "2024-11-01"})
         found += [
             {"resourceId": item["id"], "changeType": "Delete", "before": item}
             for item in (listed.body["value"] if listed.status == 200 else [])
@@ -49,7 +49,7 @@ def _unsupported(item: PlannedResource, reason: str) -> dict[str, Any]:
 
 def _change(call: Call, plan: DeploymentPlan, run: DeploymentRun, item: PlannedResource) -> dict[str, Any]:
     head = {"id": item.id, "type": item.type, "name": item.name.rsplit("/", 1)[-1], "apiVersion": item.api_version}
-    before = call.parts.dispatch("GET", item.id, caller=call.caller, query={"api-version": item.api_version})
+    before = call.service.dispatch("GET", item.id, caller=call.caller, query={"api-version": item.api_version})
     try:
         after = {**head, **plan.body(item, run.runtime)}
     except NotReady as error:

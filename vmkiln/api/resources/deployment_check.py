@@ -81,7 +81,7 @@ def plan_of(call: Call) -> DeploymentPlan:
         subscription_id=call.names["subscriptionId"],
         resource_group=call.names.get("resourceGroupName", ""),
         location=location,
-        tenant_id=call.parts.issuer.tenant_id,
+        tenant_id=call.service.issuer.tenant_id,
         template_name=call.names["deploymentName"],
     )
     try:
@@ -119,7 +119,7 @@ def _given(parameters: Any) -> dict[str, GivenParameter]:
 def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     """Everything that can be known before anything is made. Raises: `TemplateInvalid`, `ArmError`."""
     resources = plan.planned()
-    served = provider_bodies(call.parts.routes)
+    served = provider_bodies(call.service.routes)
     mistakes: list[Mistake] = []
     nested: set[str] = set()
     for resource in resources:

@@ -58,7 +58,7 @@ def validate(call: Call) -> Answer:
     """POST validate: what would be made; every mistake, when there are any."""
     plan = plan_of(call)
     resources = plan.planned()
-    now = time_text(call.parts.now())
+    now = time_text(call.service.now())
     properties = {
         **known_properties(call, plan, resources),
         "provisioningState": ProvisioningState.SUCCEEDED,
@@ -86,15 +86,15 @@ def what_if(call: Call) -> Answer:
 
 def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
     def is_cancelled() -> bool:
-        row = call.parts.store.resources.get(deployment_id) if deployment_id else None
+        row = call.service.store.resources.get(deployment_id) if deployment_id else None
         # also when another service took this one for dead and said so
         return row is not None and (bool(row.state.get("cancel")) or row.properties["provisioningState"] in TERMINAL)
 
     def watched(resource_id: str) -> AbstractContextManager[Watch]:
-        return call.parts.store.resources.changes.watched({resource_id, deployment_id})
+        return call.service.store.resources.changes.watched({resource_id, deployment_id})
 
-    parts = call.parts
-    return Tools(parts.dispatch, call.caller, parts.now, record, is_cancelled, watched, call.base_url, call.origin)
+    service = call.service
+    return Tools(service.dispatch, call.caller, service.now, record, is_cancelled, watched, call.base_url, call.origin)
 
 
 def put(call: Call) -> Answer:
@@ -105,12 +105,12 @@ def put(call: Call) -> Answer:
     location = location_of(call)
     plan = plan_of(call)
     deployment_id = deployment_id_of(call)
-    existing = call.parts.store.resources.get(deployment_id)
+    existing = call.service.store.resources.get(deployment_id)
     if existing is not None and existing.properties.get("provisioningState") not in TERMINAL:
         message = f"Unable to edit or replace deployment '{name}': it is still active."
         raise ArmError(409, "DeploymentActive", message)
     operation_id = str(uuid.uuid4())
-    started = call.parts.now()
+    started = call.service.now()
     properties = {
         **known_properties(call, plan, plan.planned()),
         "provisioningState": ProvisioningState.RUNNING,
@@ -125,19 +125,19 @@ def put(call: Call) -> Answer:
         resource_group=call.names.get("resourceGroupName", ""),
         location=location,
         properties=properties,
-        state={"operation_id": operation_id, "operations": [], "session": call.parts.store.sessions.own},
+        state={"operation_id": operation_id, "operations": [], "session": call.service.store.sessions.own},
         created_by=call.caller.name,
         changed_by=call.caller.name,
     )
-    with call.parts.background.reserved(call.names["subscriptionId"]) as begin:
-        row = call.parts.store.resources.put(made)
+    with call.service.background.reserved(call.names["subscriptionId"]) as begin:
+        row = call.service.store.resources.put(made)
         begin(lambda: _carry_out(call, plan, deployment_id, started))
     url = f"{call.base_url}{deployment_id}/operationStatuses/{operation_id}?api-version={call.api_version}"
     return Answer(200 if existing else 201, deployment_body(row), accepted_headers(url))
 
 
 def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: datetime) -> None:
-    store = call.parts.store
+    store = call.service.store
 
     def record(done: Done) -> None:
         def added(row: ResourceRow) -> ResourceRow:
@@ -163,7 +163,7 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
         is_canceled = problem.code == "DeploymentCanceled"
         state = ProvisioningState.CANCELED if is_canceled else ProvisioningState.FAILED
         properties = {"provisioningState": state, "error": error_body(problem)["error"]}
-    ended = call.parts.now()
+    ended = call.service.now()
     times = {"timestamp": time_text(ended), "duration": duration_text(started, ended)}
     store.resources.change(deployment_id, functools.partial(_ended, properties={**properties, **times}))
 
@@ -181,7 +181,7 @@ def _delete_others(call: Call, plan: DeploymentPlan) -> None:
     if not group:
         return
     kept = {item.id.lower() for item in plan.planned() if item.is_wanted}
-    listed = call.parts.dispatch(
+    listed = call.service.dispatch(
         "GET", f"{scope_of(call)}/resources", caller=call.caller, query={"api-version": "2024-11-01"}
     )
     for item in listed.body["value"] if listed.status == 200 else []:
@@ -192,7 +192,7 @@ def _delete_others(call: Call, plan: DeploymentPlan) -> None:
                 else "2024-11-01"
             )
             asked = {"api-version": version}
-            call.parts.dispatch("DELETE", item["id"], caller=call.caller, query=asked, origin=call.origin)
+            call.service.dispatch("DELETE", item["id"], caller=call.caller, query=asked, origin=call.origin)
 
 
 def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:
 
 def find(call: Call) -> ResourceRow:
     """The deployment of a call's path. Raises: `ArmError` 404."""
-    row = call.parts.store.resources.get(deployment_id_of(call))
+    row = call.service.store.resources.get(deployment_id_of(call))
     if row is None:
         name = call.names["deploymentName"]
         raise ArmError(404, "DeploymentNotFound", f"Deployment '{name}' could not be found.")
@@ -227,13 +227,13 @@ def get(call: Call) -> Answer:
 
 def exists(call: Call) -> Answer:
     """HEAD: 204 or 404."""
-    return Answer(204 if call.parts.store.resources.get(deployment_id_of(call)) else 404)
+    return Answer(204 if call.service.store.resources.get(deployment_id_of(call)) else 404)
 
 
 def list_deployments(call: Call) -> Answer:
     """GET all of a group or subscription."""
     group = call.names.get("resourceGroupName", "")
-    rows = call.parts.store.resources.list(
+    rows = call.service.store.resources.list(
         type=DEPLOYMENT, subscription_id=call.names["subscriptionId"], resource_group=group
     )
     return Answer(200, {"value": [deployment_body(row) for row in rows if group or not row.resource_group]})
@@ -261,18 +261,18 @@ def cancel(call: Call) -> Answer:
     row = find(call)
     if row.properties["provisioningState"] in TERMINAL:
         raise ArmError(409, "DeploymentCannotBeCancelled", f"Deployment '{row.name}' has ended already.")
-    call.parts.store.resources.change(row.id, lambda old: replace(old, state={**old.state, "cancel": True}))
+    call.service.store.resources.change(row.id, lambda old: replace(old, state={**old.state, "cancel": True}))
     return Answer(204)
 
 
 def delete(call: Call) -> Answer:
     """DELETE the record of a deployment; what it made stays."""
-    row = call.parts.store.resources.get(deployment_id_of(call))
+    row = call.service.store.resources.get(deployment_id_of(call))
     if row is None:
         return Answer(204)
     if row.properties["provisioningState"] not in TERMINAL:
         raise ArmError(409, "DeploymentActive", f"Deployment '{row.name}' is still active: cancel it first.")
-    call.parts.store.resources.delete(row.id)
+    call.service.store.resources.delete(row.id)
     return Answer(204)
 
 

@@ -55,7 +55,7 @@ def _body(call: Call, provider: dict[str, Any]) -> dict[str, Any]:
 def get(call: Call) -> Answer:
     """GET or register one; the ones that az's tutorials register are all there."""
     name = call.names["resourceProviderNamespace"]
-    found = provider_bodies(call.parts.routes).get(name.lower())
+    found = provider_bodies(call.service.routes).get(name.lower())
     if found is None:
         raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{name[:100]}' is invalid.")
     return Answer(200, _body(call, found))
@@ -63,7 +63,7 @@ def get(call: Call) -> Answer:
 
 def list_providers(call: Call) -> Answer:
     """GET all."""
-    return Answer(200, {"value": [_body(call, item) for item in provider_bodies(call.parts.routes).values()]})
+    return Answer(200, {"value": [_body(call, item) for item in provider_bodies(call.service.routes).values()]})
 
 
 ROUTES = (

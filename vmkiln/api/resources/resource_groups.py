@@ -68,9 +68,9 @@ def put(call: Call) -> Answer:
         hint = "allowed are 1-90 letters, digits and `-_.()`, no `.` at the end"
         mistakes.append(Mistake("name", f"`{name[:100]}` is not a name of a resource group", hint))
     refuse(mistakes)
-    existing = call.parts.store.resources.get(group_id(call.names["subscriptionId"], name))
+    existing = call.service.store.resources.get(group_id(call.names["subscriptionId"], name))
     if existing is None:
-        row = call.parts.store.resources.put(
+        row = call.service.store.resources.put(
             ResourceRow(
                 id=group_id(call.names["subscriptionId"], name),
                 type=RESOURCE_GROUP,
@@ -103,7 +103,7 @@ def _refuse_going(row: ResourceRow) -> None:
 def _tagged(call: Call, row: ResourceRow, tags: Any) -> ResourceRow:
     if tags is None:
         return row
-    changed = call.parts.store.resources.change(
+    changed = call.service.store.resources.change(
         row.id, lambda old: replace(old, tags=tags, changed_by=call.caller.name)
     )
     return changed or row
@@ -125,13 +125,13 @@ def get(call: Call) -> Answer:
 
 def exists(call: Call) -> Answer:
     """HEAD: 204 or 404."""
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], call.names["resourceGroupName"]))
+    row = call.service.store.resources.get(group_id(call.names["subscriptionId"], call.names["resourceGroupName"]))
     return Answer(204 if row else 404)
 
 
 def list_groups(call: Call) -> Answer:
     """GET all of a subscription that the caller may read."""
-    table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
+    table, subscription_id = call.service.store.resources, call.names["subscriptionId"]
     wanted = parse_filter(call.query.get("$filter", ""))
 
     def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
@@ -170,11 +170,11 @@ def list_resources(call: Call) -> Answer:
     if group:
         group_of(call)
     wanted = parse_filter(call.query.get("$filter", ""))
-    table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
+    table, subscription_id = call.service.store.resources, call.names["subscriptionId"]
     expand = call.query.get("$expand", "")
 
     scope = group_id(subscription_id, group) if group else subscription_scope(subscription_id)
-    images = [as_resource(image) for image in stored_images(call.parts.store, scope)]
+    images = [as_resource(image) for image in stored_images(call.service.store, scope)]
     images += _of_builds(call, group or group_named(call.query.get("$filter", "")))
 
     def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
@@ -190,7 +190,7 @@ def list_resources(call: Call) -> Answer:
 
 def _of_builds(call: Call, group: str) -> list[ResourceRow]:
     """What builds made in a group; it has to be named, for there is one for every image template."""
-    row = call.parts.store.resources.get(group_id(call.names["subscriptionId"], group)) if group else None
+    row = call.service.store.resources.get(group_id(call.names["subscriptionId"], group)) if group else None
     return live_resources(call, row) if row else []
 
 
@@ -199,7 +199,7 @@ def delete(call: Call) -> Answer:
     row = group_of(call)
     inside = _inside(call, row)
     for template in (item for item in inside if item.type.lower() == IMAGE_TEMPLATE.lower()):
-        run = call.parts.store.runs.last([template.key]).get(template.key)
+        run = call.service.store.runs.last([template.key]).get(template.key)
         if run is not None and run.ended is None:
             message = f"The image template '{template.name}' in it is being run: cancel the run, or wait for its end."
             raise ArmError(409, "ResourceGroupDeletionBlocked", message, target=template.id)
@@ -208,15 +208,15 @@ def delete(call: Call) -> Answer:
             f"'{row.name}' is the staging resource group of {row.properties.get('managedBy', 'an image template')}"
         )
         raise ArmError(409, "ResourceGroupDeletionBlocked", message, hint="delete the image template instead")
-    pending = [item for item in call.parts.store.operations.open_ones(row.id) if item.kind == DELETE_GROUP]
+    pending = [item for item in call.service.store.operations.open_ones(row.id) if item.kind == DELETE_GROUP]
     operation = pending[0] if pending else _begin_deletion(call, row)
     return Answer(202, None, _result_headers(call, operation))
 
 
 def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
-    with call.parts.background.reserved(row.subscription_id) as begin:
+    with call.service.background.reserved(row.subscription_id) as begin:
         operation = operations.begin(call, DELETE_GROUP, resource_id=row.id, location=row.location)
-        call.parts.store.resources.change(
+        call.service.store.resources.change(
             row.id,
             lambda old: replace(old, properties={**old.properties, "provisioningState": ProvisioningState.DELETING}),
         )
@@ -225,8 +225,8 @@ def _begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
 
 
 def _inside(call: Call, group: ResourceRow) -> Sequence[ResourceRow]:
-    rows = call.parts.store.resources.list(subscription_id=group.subscription_id, resource_group=group.name)
-    images = [as_resource(image) for image in stored_images(call.parts.store, group.id)]
+    rows = call.service.store.resources.list(subscription_id=group.subscription_id, resource_group=group.name)
+    images = [as_resource(image) for image in stored_images(call.service.store, group.id)]
     return [*images, *(row for row in rows if row.key != group.key)]
 
 
@@ -235,7 +235,7 @@ def _delete_all_or_say_why(call: Call, group: ResourceRow, operation: OperationR
         _delete_all(call, group, operation)
     except Exception as error:
         problem = as_arm_error(error, request_id=call.request_id)
-        _failed(call.parts.store, operation, {"code": problem.code, "message": problem.message})
+        _failed(call.service.store, operation, {"code": problem.code, "message": problem.message})
 
 
 def _failed(store: Store, operation: OperationRow, error: Mapping[str, Any]) -> None:
@@ -258,25 +258,25 @@ def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None
     deadline = time.monotonic() + WAIT_SECONDS
     problem: dict[str, Any] = {"code": "ResourceGroupDeletionTimeout", "message": "what is in the group did not go"}
     while rows := sorted(_inside(call, group), key=lambda row: (-row.id.count("/"), row.type)):
-        with call.parts.store.resources.changes.watched([row.id for row in rows]) as watch:
+        with call.service.store.resources.changes.watched([row.id for row in rows]) as watch:
             for row in rows:
                 asked = {"api-version": _version(row)}
-                answer = call.parts.dispatch("DELETE", row.id, caller=LOCAL_OPERATOR, query=asked, origin=call.origin)
+                answer = call.service.dispatch("DELETE", row.id, caller=LOCAL_OPERATOR, query=asked, origin=call.origin)
                 if answer.status >= 400:
                     problem = dict(answer.body["error"]) if isinstance(answer.body, dict) else problem
                     if answer.status == 405:
-                        call.parts.store.resources.delete(row.id)
+                        call.service.store.resources.delete(row.id)
             if time.monotonic() > deadline:
-                _failed(call.parts.store, operation, problem)
+                _failed(call.service.store, operation, problem)
                 return
-            if _is_over(call.parts.store, operation):
+            if _is_over(call.service.store, operation):
                 return
             watch.forget()  # what these requests changed themselves
             if _inside(call, group):
                 time.sleep(LEAST_PAUSE_SECONDS)
                 watch.wait(LOOK_AGAIN_SECONDS)
-    call.parts.store.resources.delete(group.id)
-    call.parts.store.operations.end(operation.operation_id)
+    call.service.store.resources.delete(group.id)
+    call.service.store.operations.end(operation.operation_id)
 
 
 def end_interrupted(store: Store, going_on: Collection[str]) -> None:

@@ -48,7 +48,7 @@ def known_subscriptions(call: Call) -> list[str]:
     own = call.rights.subscriptions
     if own is not None:
         return sorted(own)
-    return sorted({DEFAULT_SUBSCRIPTION, *call.parts.store.resources.subscriptions()})
+    return sorted({DEFAULT_SUBSCRIPTION, *call.service.store.resources.subscriptions()})
 
 
 def _body(call: Call, subscription_id: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _body(call: Call, subscription_id: str) -> dict[str, Any]:
         "subscriptionId": subscription_id,
         "displayName": "vmkiln" if subscription_id == DEFAULT_SUBSCRIPTION else subscription_id,
         "state": "Enabled",
-        "tenantId": call.parts.issuer.tenant_id,
+        "tenantId": call.service.issuer.tenant_id,
         "authorizationSource": "RoleBased",
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",

@@ -28,7 +28,7 @@ from vmkiln.azure_names import (
     VIRTUAL_MACHINE,
 )
 from vmkiln.errors import ArmError
-from vmkiln.host.network.network_rules import FILE_NAME, read_kept
+from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
 from vmkiln.staging.customization_log import LogPart, last_lines
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
@@ -46,7 +46,7 @@ def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
     name = group.state.get("staging_group")
     if not name:
         return None
-    return call.parts.store.staging.group(name)
+    return call.service.store.staging.group(name)
 
 
 def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
@@ -56,7 +56,7 @@ def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
         return []
     newest = {
         (item.type.lower(), item.name.lower()): item
-        for item in call.parts.store.staging.resources_of(staging.name)
+        for item in call.service.store.staging.resources_of(staging.name)
         if item.type != STORAGE_ACCOUNT
     }
     return list(newest.values())
@@ -65,12 +65,12 @@ def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
 def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
     """The resources of a group that exist now, for lists of resources: an ended build's are gone, its account stays."""
     staging = staging_group(call, group)
-    recorded = call.parts.store.staging.resources_of(staging.name) if staging else []
+    recorded = call.service.store.staging.resources_of(staging.name) if staging else []
     return [as_resource(item, group) for item in recorded if item.deleted is None]
 
 
 def _run_of(call: Call, item: StagingResourceRow) -> RunRow | None:
-    return call.parts.store.runs.by_id([item.run_id]).get(item.run_id)
+    return call.service.store.runs.by_id([item.run_id]).get(item.run_id)
 
 
 def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
@@ -86,7 +86,7 @@ def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
 def _whole(call: Call, group: ResourceRow, item: StagingResourceRow) -> dict[str, Any]:
     """The whole resource; of a network security group, the rules as the kernel had them last."""
     if item.type == SECURITY_GROUP and (staging := staging_group(call, group)) is not None:
-        kept = read_kept(call.parts.settings.staging / staging.name / FILE_NAME) or {}
+        kept = read_recorded(call.service.settings.staging / staging.name / FILE_NAME) or {}
         if kept.get("run_id") == item.run_id:
             item = replace(item, detail={**item.detail, "rules": kept["rules"]})
     return body(item, group, _run_of(call, item))
@@ -114,7 +114,7 @@ def list_in_group(type_name: str, call: Call) -> Answer:
 
 def list_in_subscription(type_name: str, call: Call) -> Answer:
     """GET all of a type in a subscription, as far as the caller may read them."""
-    groups = call.parts.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
+    groups = call.service.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
     readable = [group for group in groups if group.state.get("staging_group") and call.may(Permission.READ, group.id)]
     return Answer(200, {"value": _of_groups(call, readable, type_name)})
 
@@ -138,7 +138,7 @@ def log_file(call: Call, group: ResourceRow, item: StagingResourceRow) -> Path |
     staging = staging_group(call, group)
     if staging is None:
         return None
-    account = storage_account_of(call.parts.settings.staging, staging)
+    account = storage_account_of(call.service.settings.staging, staging)
     containers = [other for other in build_resources(call, group) if other.type == CONTAINER_GROUP]
     of_run = sorted((other for other in containers if other.run_id == item.run_id), key=lambda other: other.number)
     folder = account.directory / "packerlogs" / item.run_id

@@ -18,7 +18,7 @@ from vmkiln.api.staging.staging_resources import refuse_change, staging_group
 from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT, ProvisioningState
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
-from vmkiln.blobs.blob_server import BlobPlace
+from vmkiln.blobs.blob_server import BlobFolder
 from vmkiln.errors import ArmError
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS, StorageAccount
@@ -43,7 +43,7 @@ def blob_endpoint(call: Call) -> BlobEndpoint | None:
 
     Who asks for this service under a name of this machine's own is taken to be on it.
     """
-    endpoint = read_endpoint(call.parts.settings.blob_endpoint)
+    endpoint = read_endpoint(call.service.settings.blob_endpoint)
     if endpoint is None or endpoint.service is BlobService.EXTERNAL:
         return endpoint
     host = urlsplit(call.base_url).hostname or ""
@@ -104,7 +104,7 @@ def list_in_group(call: Call) -> Answer:
 
 def list_in_subscription(call: Call) -> Answer:
     """GET the accounts of a subscription, as far as the caller may read them."""
-    groups = call.parts.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
+    groups = call.service.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
     return _bodies(call, [group for group in groups if call.may(Permission.READ, group.id)])
 
 
@@ -115,7 +115,7 @@ def _keys(call: Call) -> AccountKeys:
         message = "the account has no keys: its logs are read with your own login"
         hint = "GET its blobServices/default/containers; `vmkiln storage install` adds a blob server"
         raise ArmError(409, "KeyBasedAuthenticationNotPermitted", message, hint=hint)
-    return AccountKeys(BlobPlace(call.parts.settings.blobs).keys)
+    return AccountKeys(BlobFolder(call.service.settings.blobs).keys)
 
 
 def _keys_body(keys: Keys) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def regenerate_key(call: Call) -> Answer:
 
 def _account(call: Call) -> StorageAccount:
     _, staging = _found(call)
-    return storage_account_of(call.parts.settings.staging, staging)
+    return storage_account_of(call.service.settings.staging, staging)
 
 
 def list_containers(call: Call) -> Answer:
@@ -176,9 +176,9 @@ def _size(account: StorageAccount, name: str) -> int:
 def get_log(call: Call) -> Answer:
     """GET a log, whole, as text; one that is being written, as far as it is."""
     (_, staging), names = _found(call), call.names
-    account = storage_account_of(call.parts.settings.staging, staging)
-    if call.parts.shared is not None:
-        call.parts.shared.pull_log(staging.name, names["folderName"].lower())
+    account = storage_account_of(call.service.settings.staging, staging)
+    if call.service.shared is not None:
+        call.service.shared.pull_log(staging.name, names["folderName"].lower())
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")

@@ -48,7 +48,7 @@ def check_name(name: str, what: str) -> None:
 def find(call: Call) -> ResourceRow:
     """The template of a call's path. Raises: `ArmError` 404."""
     template_id = call.resource_id[: _end_of_name(call)]
-    row = call.parts.store.resources.get(template_id)
+    row = call.service.store.resources.get(template_id)
     if row is None or row.type.lower() != IMAGE_TEMPLATE.lower():
         name, group = call.names["imageTemplateName"], call.names["resourceGroupName"]
         message = f"The Resource '{IMAGE_TEMPLATE}/{name}' under resource group '{group}' was not found."
@@ -63,7 +63,7 @@ def _end_of_name(call: Call) -> int:
 
 def last_run_of(call: Call, row: ResourceRow) -> RunRow | None:
     """The newest run of a template."""
-    return call.parts.store.runs.last([row.key]).get(row.key)
+    return call.service.store.runs.last([row.key]).get(row.key)
 
 
 def shown(call: Call, row: ResourceRow) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def shown(call: Call, row: ResourceRow) -> dict[str, Any]:
 
 def principal_of(call: Call, identity_id: str) -> tuple[str, str]:
     """principalId and clientId of an identity: those kept here, else stable ones of its own."""
-    kept = call.parts.store.resources.get(identity_id)
+    kept = call.service.store.resources.get(identity_id)
     if kept is None or "principalId" not in kept.properties:
         return derived_principal(identity_id)
     return str(kept.properties["principalId"]), str(kept.properties["clientId"])
@@ -98,7 +98,7 @@ def get(call: Call) -> Answer:
 
 def _list(call: Call, rows: Sequence[ResourceRow]) -> Answer:
     def bodies(chosen: Sequence[ResourceRow]) -> list[dict[str, Any]]:
-        last = call.parts.store.runs.last([row.key for row in chosen])
+        last = call.service.store.runs.last([row.key for row in chosen])
         return [template_body(row, last.get(row.key), principal=lambda key: principal_of(call, key)) for row in chosen]
 
     return page(call, rows, bodies)
@@ -106,7 +106,7 @@ def _list(call: Call, rows: Sequence[ResourceRow]) -> Answer:
 
 def list_in_subscription(call: Call) -> Answer:
     """GET all of a subscription, as far as the caller may read them."""
-    table, subscription_id = call.parts.store.resources, call.names["subscriptionId"]
+    table, subscription_id = call.service.store.resources, call.names["subscriptionId"]
 
     def fetch(after: str, scopes: Collection[str] | None) -> list[ResourceRow]:
         return table.list(
@@ -119,7 +119,7 @@ def list_in_subscription(call: Call) -> Answer:
 def list_in_group(call: Call) -> Answer:
     """GET all of a resource group."""
     group_of(call)
-    rows = call.parts.store.resources.list(
+    rows = call.service.store.resources.list(
         type=IMAGE_TEMPLATE,
         subscription_id=call.names["subscriptionId"],
         resource_group=call.names["resourceGroupName"],
@@ -164,7 +164,7 @@ def put(call: Call) -> Answer:
     _check_envelope(call, call.body)
     template = checked(call, call.body)
     check_references(call, template)
-    existing = call.parts.store.resources.get(call.resource_id)
+    existing = call.service.store.resources.get(call.resource_id)
     check_etag(call, existing)
     if existing is not None:
         return _put_again(call, existing, template)
@@ -182,11 +182,11 @@ def put(call: Call) -> Answer:
         created_by=call.caller.name,
         changed_by=call.caller.name,
     )
-    made = call.parts.store.resources.insert(row)
+    made = call.service.store.resources.insert(row)
     if made is None:  # another request was faster
         raise _conflict()
     operation = operations.begin(call, PROVISION, resource_id=made.id, location=made.location)
-    call.parts.work.submitted(made.id, operation.operation_id)
+    call.service.builder.wake()
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(made)}
     return Answer(201, template_body(made, None, principal=lambda key: principal_of(call, key)), headers)
 
@@ -212,14 +212,14 @@ def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> An
         ProvisioningState.DELETING,
     }:
         raise _conflict()
-    row = call.parts.store.resources.change(
+    row = call.service.store.resources.change(
         existing.id,
         lambda old: replace(old, tags=template.tags, identity=_identity(template), changed_by=call.caller.name),
     )
     if row is None:
         raise _conflict()
     headers = {"ETag": etag_of(row)}
-    pending = call.parts.store.operations.open_ones(row.id)
+    pending = call.service.store.operations.open_ones(row.id)
     if pending:
         headers |= operations.status_headers(call, pending[-1])
     return Answer(200, shown(call, row), headers)
@@ -262,7 +262,7 @@ def patch(call: Call) -> Answer:
             changed_by=call.caller.name,
         )
 
-    row = call.parts.store.resources.change(row.id, changed) or row
+    row = call.service.store.resources.change(row.id, changed) or row
     return Answer(200, shown(call, row), {"ETag": etag_of(row)})
 
 
@@ -277,7 +277,7 @@ def delete(call: Call) -> Answer:
         check_etag(call, None)
         return Answer(204)
     check_etag(call, row)
-    pending = [item for item in call.parts.store.operations.open_ones(row.id) if item.kind == DELETE]
+    pending = [item for item in call.service.store.operations.open_ones(row.id) if item.kind == DELETE]
     if pending:
         return Answer(202, None, operations.result_headers(call, pending[0]))
     run = last_run_of(call, row)
@@ -292,11 +292,11 @@ def delete(call: Call) -> Answer:
 
 def begin_deletion(call: Call, row: ResourceRow) -> OperationRow:
     """Mark a template as going, and have the service delete it."""
-    call.parts.store.resources.change(
+    call.service.store.resources.change(
         row.id, lambda old: replace(old, properties={**old.properties, "provisioningState": ProvisioningState.DELETING})
     )
     operation = operations.begin(call, DELETE, resource_id=row.id, location=row.location)
-    call.parts.work.deleting(row.id, operation.operation_id)
+    call.service.builder.wake()
     return operation
 
 

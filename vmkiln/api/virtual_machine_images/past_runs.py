@@ -47,10 +47,10 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
             "endTime": time_text(run.ended),
             "message": run_message(run, staging_group_id=group_id),
             "errorCode": run.error_code,
-            "phases": [_phase_body(phase) for phase in call.parts.store.runs.phases_of(run.run_id)],
+            "phases": [_phase_body(phase) for phase in call.service.store.runs.phases_of(run.run_id)],
             "outputs": [
                 {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
-                for output in call.parts.store.images.outputs_of(run.run_id)
+                for output in call.service.store.images.outputs_of(run.run_id)
             ],
             "facts": run.facts,
             **_queue_body(call, run),
@@ -62,20 +62,20 @@ def _queue_body(call: Call, run: RunRow) -> dict[str, Any]:
     """Where a waiting run stands, and why it waits."""
     if run.state != RunState.QUEUED:
         return {}
-    place = next((place for place in call.parts.work.queue() if place.run_id == run.run_id), None)
-    return {"queue": {"position": place.position, "reason": place.reason}} if place else {}
+    queued = next((queued for queued in call.service.builder.queue() if queued.run_id == run.run_id), None)
+    return {"queue": {"position": queued.position, "reason": queued.reason}} if queued else {}
 
 
 def list_runs(call: Call) -> Answer:
     """GET the newest runs of a template."""
     template = find(call)
-    rows = call.parts.store.runs.of_template(template.key, limit=MOST_RUNS)
+    rows = call.service.store.runs.of_template(template.key, limit=MOST_RUNS)
     return Answer(200, {"value": [run_body(call, template, run) for run in rows]})
 
 
 def _run(call: Call) -> tuple[ResourceRow, RunRow]:
     template, wanted = find(call), call.names["runId"].lower()
-    run = call.parts.store.runs.by_id([wanted]).get(wanted)
+    run = call.service.store.runs.by_id([wanted]).get(wanted)
     if run is None or run.template_id != template.key:
         raise ArmError(404, "ResourceNotFound", f"The run '{wanted}' of '{template.name}' was not found.")
     return template, run
@@ -101,7 +101,7 @@ def get_log(call: Call) -> Answer:
 
     An answer has at most 2,000 lines and 1 MiB, but one line at least; `startPosition` is where they begin, `position`
     where they end. `isComplete` says that the run has ended and this is the end of its log; `kind` chooses
-    customization or validation; `tail` asks for so many of the last lines in the place of a position.
+    customization or validation; `tail` asks for so many of the last lines in place of a position.
     """
     _, run = _run(call)
     kind = call.query.get("kind", "customization")
@@ -110,12 +110,12 @@ def get_log(call: Call) -> Answer:
     position, tail = _number(call.query, "position", most=MOST_BLOB_BYTES), _number(call.query, "tail", most=MOST_LINES)
     if position is not None and tail is not None:
         raise ArmError(400, "InvalidParameter", "`tail` and `position` exclude each other", target="tail")
-    staging, is_whole, piece = call.parts.store.staging.group(run.staging_group), True, LogPart()
+    staging, is_whole, piece = call.service.store.staging.group(run.staging_group), True, LogPart()
     if staging is not None:
-        account = storage_account_of(call.parts.settings.staging, staging)
+        account = storage_account_of(call.service.settings.staging, staging)
         path = account.directory / LOGS / run.run_id / LOG_FILES[kind]
-        if call.parts.shared is not None:
-            is_whole = call.parts.shared.pull_log(staging.name, run.run_id)
+        if call.service.shared is not None:
+            is_whole = call.service.shared.pull_log(staging.name, run.run_id)
         if tail is None:
             piece = lines_after(path, position or 0, most_lines=MOST_LINES, most_bytes=MOST_ANSWER_BYTES)
         else:

@@ -32,15 +32,15 @@ def run(call: Call) -> Answer:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
         template = template_of(row)
-        check_buildable(template, virtual_networks_for(call.parts.store, template))
+        check_buildable(template, virtual_networks_for(call.service.store, template))
     except InputError as error:
         raise ArmError(400, "UnsupportedTemplate", error.message, hint=error.hint) from None
     asked_by = call.origin.correlation_id
     waiting = queued_run(row, run_id=new_run_id(), reason="request", correlation_id=asked_by)
-    if not call.parts.store.runs.queue(waiting):
+    if not call.service.store.runs.queue(waiting):
         raise not_allowed(row, last_run_of(call, row), "run/action")
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
-    call.parts.work.queued(waiting.run_id)
+    call.service.builder.queued(waiting.run_id)
     headers = operations.status_headers(call, operation)
     return Answer(202, None, headers, {"runId": waiting.run_id})
 
@@ -52,7 +52,7 @@ def cancel(call: Call) -> Answer:
         going_on = last_run_of(call, row)
         if going_on is None or going_on.ended is not None or going_on.state == RunState.CANCELING:
             raise not_allowed(row, going_on, "cancel/action")
-        store = call.parts.store
+        store = call.service.store
         if going_on.state == RunState.QUEUED:
             message = "the run was cancelled while it waited"
             is_done = store.runs.move(
@@ -61,7 +61,7 @@ def cancel(call: Call) -> Answer:
         else:
             is_done = store.runs.ask_to_cancel(going_on.run_id)
         if is_done:
-            call.parts.work.cancel(going_on.run_id)
+            call.service.builder.cancel(going_on.run_id)
             return Answer(204, detail={"runId": going_on.run_id})
     raise ArmError(409, "Conflict", "the run changes its state all the time; try again")
 
@@ -69,7 +69,7 @@ def cancel(call: Call) -> Answer:
 def _at_a_url(call: Call, output: RunOutputRow) -> RunOutputRow:
     """A VHD in a storage account is told by its blob's URL, as Azure does, when the caller can reach blobs."""
     endpoint = blob_endpoint(call)
-    prefix = f"{call.parts.settings.staging.as_uri()}/"
+    prefix = f"{call.service.settings.staging.as_uri()}/"
     if endpoint is None or not output.artifact_uri.startswith(prefix):
         return output
     _, _, blob = output.artifact_uri.removeprefix(prefix).partition("/")  # the group, and what is in it
@@ -80,7 +80,7 @@ def list_run_outputs(call: Call) -> Answer:
     """GET the outputs of the last run."""
     row = find(call)
     last = last_run_of(call, row)
-    outputs = call.parts.store.images.outputs_of(last.run_id) if last else []
+    outputs = call.service.store.images.outputs_of(last.run_id) if last else []
     return Answer(200, {"value": [run_output_body(row.id, _at_a_url(call, output)) for output in outputs]})
 
 
@@ -89,7 +89,7 @@ def get_run_output(call: Call) -> Answer:
     row = find(call)
     last = last_run_of(call, row)
     wanted = call.names["runOutputName"]
-    for output in call.parts.store.images.outputs_of(last.run_id) if last else []:
+    for output in call.service.store.images.outputs_of(last.run_id) if last else []:
         if output.name.lower() == wanted.lower():
             return Answer(200, run_output_body(row.id, _at_a_url(call, output)))
     raise ArmError(404, "ResourceNotFound", f"The run output '{wanted}' of '{row.name}' was not found.")

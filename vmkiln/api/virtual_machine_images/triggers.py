@@ -38,7 +38,7 @@ def _trigger_id(call: Call, template: ResourceRow) -> str:
 
 
 def _find(call: Call, template: ResourceRow) -> ResourceRow:
-    row = call.parts.store.resources.get(_trigger_id(call, template))
+    row = call.service.store.resources.get(_trigger_id(call, template))
     if row is None:
         message = f"The trigger '{call.names['triggerName']}' of '{template.name}' was not found."
         raise ArmError(404, "ResourceNotFound", message)
@@ -48,8 +48,8 @@ def _find(call: Call, template: ResourceRow) -> ResourceRow:
 def list_triggers(call: Call) -> Answer:
     """GET the triggers of a template."""
     template = find(call)
-    rows = call.parts.store.resources.list(type=TRIGGER, parent=template.key)
-    status = status_of(call.parts.store, template)
+    rows = call.service.store.resources.list(type=TRIGGER, parent=template.key)
+    status = status_of(call.service.store, template)
     return Answer(200, {"value": [trigger_body(row, status) for row in rows]})
 
 
@@ -57,7 +57,7 @@ def get(call: Call) -> Answer:
     """GET one."""
     template = find(call)
     row = _find(call, template)
-    return Answer(200, trigger_body(row, status_of(call.parts.store, template)), {"ETag": etag_of(row)})
+    return Answer(200, trigger_body(row, status_of(call.service.store, template)), {"ETag": etag_of(row)})
 
 
 def put(call: Call) -> Answer:
@@ -71,7 +71,7 @@ def put(call: Call) -> Answer:
     if template.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         message = f"the image template '{template.name}' is not provisioned: triggers need provisioningState Succeeded"
         raise ArmError(409, "OperationNotAllowed", message)
-    store = call.parts.store
+    store = call.service.store
     trigger_id = _trigger_id(call, template)
     existing = store.resources.get(trigger_id)
     check_etag(call, existing)
@@ -79,7 +79,7 @@ def put(call: Call) -> Answer:
         return Answer(200, trigger_body(existing, status_of(store, template)), {"ETag": etag_of(existing)})
     _check_room(template, store.resources.list)
     try:
-        seen = seen_now(call.parts.settings, store, kept)
+        seen = seen_now(call.service.settings, store, kept)
     except VmkilnError as error:
         raise ArmError(400, "ValidationFailed", error.message, hint=error.hint) from None
     row = store.resources.insert_beside(
@@ -149,13 +149,13 @@ def _mistakes(call: Call, row: ResourceRow, template: ImageTemplate) -> Iterator
 
 def delete(call: Call) -> Answer:
     """DELETE: done at once; 204 when there is none."""
-    row = call.parts.store.resources.get(call.resource_id)  # also one whose template is gone
+    row = call.service.store.resources.get(call.resource_id)  # also one whose template is gone
     if row is None or row.type != TRIGGER:
         return Answer(204)
     check_etag(call, row)
-    call.parts.store.resources.delete(row.id)
+    call.service.store.resources.delete(row.id)
     operation = operations.begin(call, "trigger", resource_id=row.id, location=row.location)
-    call.parts.store.operations.end(operation.operation_id)
+    call.service.store.operations.end(operation.operation_id)
     return Answer(202, None, operations.result_headers(call, operation))
 
 

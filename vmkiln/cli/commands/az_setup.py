@@ -14,8 +14,8 @@ import typer
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption
-from vmkiln.durable_file import write_whole
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import write_whole
 
 if TYPE_CHECKING:
     from vmkiln.api.identity.first_start import Credentials

@@ -33,8 +33,9 @@ def _found(store: Store, name: str) -> HostRow:
 
 
 def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
-    runs = [placed.run_id for placed in store.hosts.placed(boot=host.boot)]
-    return {"state": host.state_at(now), **asdict(host), "runs": runs}
+    runs = [placed.run_id for placed in store.hosts.placed(incarnation=host.incarnation)]
+    # `boot` is what 0.1.0 called an incarnation; it goes with the next release
+    return {"state": host.state_at(now), **asdict(host), "boot": host.incarnation, "runs": runs}
 
 
 @app.command("list")
@@ -86,7 +87,7 @@ def drain(
         store.hosts.drain(name, is_draining=True)
         audited(store, HOST_DRAIN, host_id(name))
         say(f"{name} gets no new runs")
-        while wait and (count := len(store.hosts.placed(boot=_found(store, name).boot))):
+        while wait and (count := len(store.hosts.placed(incarnation=_found(store, name).incarnation))):
             host = _found(store, name)
             if host.state_at(store.hosts.now()) is HostState.DEAD:
                 raise VmkilnError(f"{name} died with {count} runs, which other hosts take over")

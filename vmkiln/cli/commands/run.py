@@ -20,7 +20,7 @@ from vmkiln.run_state import TERMINAL_STATES, RunState
 
 if TYPE_CHECKING:
     from vmkiln.cli.run_list import ListedRun
-    from vmkiln.fleet.admission import Place
+    from vmkiln.fleet.admission import QueuePosition
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
@@ -46,12 +46,12 @@ def list_(
     with opened_store(settings, say) as store:
         rows = store.runs.list(limit=limit)
         waits = any(row.state == RunState.QUEUED for row in rows)
-        queue = {place.run_id: place for place in _queue(store)} if waits else {}
+        queue = {queued.run_id: queued for queued in _queue(store)} if waits else {}
         if as_json:
             found = [summary_of(store, row.run_id) for row in rows]
             for summary in found:
-                if place := queue.get(summary["run_id"]):
-                    summary["queue"] = {"position": place.position, "reason": place.reason}
+                if queued := queue.get(summary["run_id"]):
+                    summary["queue"] = {"position": queued.position, "reason": queued.reason}
             typer.echo(json.dumps(found))
             return
         for row in rows:
@@ -75,24 +75,24 @@ def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | No
     return found.newest
 
 
-def _line(run: RunRow | ListedRun, place: Place | None) -> str:
+def _line(run: RunRow | ListedRun, queued: QueuePosition | None) -> str:
     seconds = f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state
     return (
         f"{run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M:%S}  {run.state:<18} {seconds:>12}  {run.template_name}"
-        + _waiting_text(place)
+        + _waiting_text(queued)
         + (f"  (attempt {run.attempt})" if run.attempt > 1 else "")
     )
 
 
-def _queue(store: Store) -> list[Place]:
+def _queue(store: Store) -> list[QueuePosition]:
     from vmkiln.fleet.run_queue import queue_of
 
     settings = read_settings()
     return queue_of(settings, store)
 
 
-def _waiting_text(place: Place | None) -> str:
-    return f"  (place {place.position}: {place.reason or 'starts when the service looks'})" if place else ""
+def _waiting_text(queued: QueuePosition | None) -> str:
+    return f"  (place {queued.position}: {queued.reason or 'starts when the service looks'})" if queued else ""
 
 
 @app.command()

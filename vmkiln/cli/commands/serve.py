@@ -104,7 +104,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.listener import bound, is_loopback, serve
     from vmkiln.preparation import isolation_level_of, opened_store
-    from vmkiln.serving import only_service, real_build, remember_endpoint, running
+    from vmkiln.service import only_service, real_build, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.store.database import utc_now
     from vmkiln.tracing import exported

@@ -30,7 +30,7 @@ def support_bundle(
     from vmkiln.cli.commands.settings import as_rows
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.cli.support_bundle import collected, packed
-    from vmkiln.durable_file import reported, write_whole
+    from vmkiln.files.durable_file import reported, write_whole
     from vmkiln.store import database
 
     settings = read_settings()
@@ -48,7 +48,7 @@ def support_bundle(
         collected(
             settings,
             shown_settings=as_rows(),
-            open_store=lambda: database.opened(settings.database_place, home=settings.home),
+            open_store=lambda: database.opened(settings.database_address, home=settings.home),
             run_id=run,
             examination=examination,
             environment=os.environ,

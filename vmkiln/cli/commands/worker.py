@@ -80,11 +80,11 @@ def worker(
 
 async def _work(settings: Settings, identity: HostIdentity) -> None:
     from vmkiln.cli.interrupts import end_for_sure
-    from vmkiln.fleet.attempt import HostWork
+    from vmkiln.fleet.attempt import HostDuties
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
-    from vmkiln.serving import only_service, real_build, take_runs
+    from vmkiln.service import only_service, real_build, take_runs
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.tracing import exported
 
@@ -95,7 +95,7 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
     ):
         rounds = Rounds()
         shared = shared_storage(settings, store, rounds=rounds)
-        work = HostWork(
+        duties = HostDuties(
             real_build(settings, store, shared=shared),
             capacity=lambda: host_capacity(settings),
             isolation_level=lambda: isolation_level_of(settings, store, say),
@@ -104,4 +104,4 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
         )
         say(f"{identity.name} takes runs (state in {settings.home})")
         systemd = notify_socket(os.environ)
-        await take_runs(settings, store, work, identity, rounds=rounds, notify=systemd, on_unasked=end_for_sure)
+        await take_runs(settings, store, duties, identity, rounds=rounds, notify=systemd, on_unasked=end_for_sure)

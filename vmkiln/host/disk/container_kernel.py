@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import sync, sync_all
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
+from vmkiln.files.durable_file import sync, sync_all
 from vmkiln.files.locks import alone
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host.command import run

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.durable_file import write_whole
 from vmkiln.errors import StorageFailed
+from vmkiln.files.durable_file import write_whole
 from vmkiln.host.accelerator import QEMU, Probe, boots
 from vmkiln.host.command import run
 from vmkiln.host.qemu import Accelerator, cpu_model

@@ -59,7 +59,7 @@ async def rules_in_force(namespace: Namespace) -> tuple[RuleInForce, ...]:
 
 
 @contextlib.asynccontextmanager
-async def kept(namespace: Namespace, file: Path, *, facts: Mapping[str, Any]) -> AsyncIterator[None]:
+async def recorded(namespace: Namespace, file: Path, *, facts: Mapping[str, Any]) -> AsyncIterator[None]:
     """Keep the rules in a file while the block lasts, every two seconds and at its end; `facts` stand beside them."""
 
     async def write() -> None:
@@ -83,8 +83,8 @@ async def kept(namespace: Namespace, file: Path, *, facts: Mapping[str, Any]) ->
             await write()
 
 
-def read_kept(file: Path) -> dict[str, Any] | None:
-    """What `kept` wrote last: its facts, `time` and `rules` (a list of objects); None when there is no such file."""
+def read_recorded(file: Path) -> dict[str, Any] | None:
+    """What `recorded` wrote last: its facts, `time` and `rules` (a list of objects); None when there is no file."""
     try:
         found: dict[str, Any] = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):  # the latter: the power failed while it was written

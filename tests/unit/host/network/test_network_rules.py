@@ -10,7 +10,7 @@ import pytest
 from vmkiln.errors import VmkilnError
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network import network_rules
-from vmkiln.host.network.network_rules import RuleInForce, kept, parse_rules, read_kept
+from vmkiln.host.network.network_rules import RuleInForce, parse_rules, read_recorded, recorded
 
 LISTED = """table inet vmkiln {
 	set forbidden {
@@ -49,7 +49,7 @@ class Live:
 
 
 def names_in(file: Path) -> int:
-    found = read_kept(file)
+    found = read_recorded(file)
     assert found is not None
     packets: int = next(item["packets"] for item in found["rules"] if item["comment"] == "names")
     return packets
@@ -69,15 +69,15 @@ def test_the_file_is_there_at_once_renewed_and_right_at_the_end(
     file, live = tmp_path / "rules.json", Live()
 
     async def work() -> None:
-        async with kept(cast("Namespace", live), file, facts={"run_id": "r"}):
+        async with recorded(cast("Namespace", live), file, facts={"run_id": "r"}):
             assert names_in(file) == 1
             while names_in(file) < 3:  # noqa: ASYNC110 (a file has no event)
                 await asyncio.sleep(0.001)
 
     asyncio.run(work())
     assert names_in(file) == live.looks
-    assert read_kept(file) is not None
-    assert cast("dict[str, Any]", read_kept(file))["run_id"] == "r"
+    assert read_recorded(file) is not None
+    assert cast("dict[str, Any]", read_recorded(file))["run_id"] == "r"
     assert [item.name for item in tmp_path.iterdir()] == ["rules.json"]
 
 
@@ -86,7 +86,7 @@ def test_a_namespace_that_dies_does_not_hide_why(tmp_path: Path, monkeypatch: py
     live = Live()
 
     async def work() -> None:
-        async with kept(cast("Namespace", live), tmp_path / "rules.json", facts={}):
+        async with recorded(cast("Namespace", live), tmp_path / "rules.json", facts={}):
             live.is_gone = True
             await asyncio.sleep(0.01)
             raise ValueError("the real cause")
@@ -96,4 +96,4 @@ def test_a_namespace_that_dies_does_not_hide_why(tmp_path: Path, monkeypatch: py
 
 
 def test_there_is_nothing_to_read_before_a_run(tmp_path: Path) -> None:
-    assert read_kept(tmp_path / "none.json") is None
+    assert read_recorded(tmp_path / "none.json") is None

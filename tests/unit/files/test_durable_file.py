@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln import durable_file
-from vmkiln.durable_file import make_folder, sync_all, write_whole
 from vmkiln.errors import StorageFailed
+from vmkiln.files import durable_file
+from vmkiln.files.durable_file import make_folder, sync_all, write_whole
 
 
 @pytest.fixture

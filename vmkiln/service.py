@@ -19,17 +19,17 @@ from vmkiln.api.protocol.application import application
 from vmkiln.api.protocol.background import BackgroundThreads
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
 from vmkiln.api.protocol.request_log import with_request_log
-from vmkiln.api.protocol.route import Answer, Parts
+from vmkiln.api.protocol.route import Answer, Service
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.resources import deployments, resource_groups
 from vmkiln.audit.audit_log import FORGET_SECONDS, AuditLog, Kept
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
-from vmkiln.durable_file import make_folder, write_whole
 from vmkiln.errors import InputError, VmkilnError
+from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.files.locks import opened, try_to_take
 from vmkiln.files.private_folder import make_private
-from vmkiln.fleet.attempt import Build, HostWork
+from vmkiln.fleet.attempt import Build, HostDuties
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
@@ -151,15 +151,15 @@ async def running(
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 
     def dispatch(method: str, path: str, **options: object) -> Answer:
-        return dispatcher.answer_inside(parts, method, path, **options)  # type: ignore[arg-type]
+        return dispatcher.answer_inside(service, method, path, **options)  # type: ignore[arg-type]
 
     background = BackgroundThreads(on_failure=lambda: rounds.count("background"))
-    parts = Parts(
+    service = Service(
         settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, audit, shared=shared, rounds=rounds
     )
     async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:
-            await off_loop(builder.take_up)
+            await off_loop(builder.resume)
             await asyncio.to_thread(_end_interrupted, store)
         async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
             tasks.own("image builder", builder.serve())
@@ -172,10 +172,10 @@ async def running(
                 if shared is not None:
                     tasks.own("shared storage", shared.follow())
             if notify.watchdog_seconds:
-                tasks.own("systemd watchdog", notify.watched(rounds, parts.health.problems))
+                tasks.own("systemd watchdog", notify.watched(rounds, service.health.problems))
             await builder.at_work()
             try:
-                served = with_portal(application(parts, dispatcher))
+                served = with_portal(application(service, dispatcher))
                 yield with_request_log(served) if settings.access_log else served
             finally:
                 notify.tell(STOPPING="1")
@@ -223,7 +223,7 @@ def _end_interrupted(store: Store) -> None:
 async def take_runs(
     settings: Settings,
     store: Store,
-    work: HostWork,
+    duties: HostDuties,
     identity: HostIdentity,
     *,
     rounds: Rounds | None = None,
@@ -232,7 +232,7 @@ async def take_runs(
 ) -> None:
     """What a worker does, until cancelled. Raises: as `running`."""
     rounds = rounds or Rounds()
-    hosting = Hosting(settings, store, work, identity, rounds=rounds)
+    hosting = Hosting(settings, store, duties, identity, rounds=rounds)
     health = Health(settings, store, rounds)
     async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
         tasks.own("host", hosting.serve())
