@@ -85,11 +85,17 @@ def only_service(settings: Settings) -> Iterator[None]:
                     break
                 time.sleep(LOOK_SECONDS)
             else:
-                raise InputError(
-                    f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
-                )
+                raise _occupied(settings, by_commands=try_to_take(descriptor, shared=True))
         make_private(settings.home, log.warning, is_thorough=True)
         yield
+
+
+def _occupied(settings: Settings, *, by_commands: bool) -> InputError:
+    if by_commands:
+        return InputError(f"commands have worked in {settings.home} all the time", hint="wait for them, or end them")
+    return InputError(
+        f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
+    )
 
 
 @contextlib.contextmanager

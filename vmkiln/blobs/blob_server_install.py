@@ -46,7 +46,7 @@ async def install_azurite(directory: Path) -> Azurite:
 
 
 async def _installed(directory: Path) -> None:
-    """Install beside what is there and take its folder at the end, so that it is never found half installed."""
+    """Install beside what is there and take its place at the end, so that it is never found half installed."""
     workplace, old = directory / ".installing", directory / ".replaced"
     await asyncio.to_thread(_removed, workplace, old)  # whoever was killed at this left them
     try:

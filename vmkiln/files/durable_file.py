@@ -73,12 +73,14 @@ def part_of(path: Path, *, mode: int = 0o600) -> Iterator[int]:
     (`remove_abandoned_part`). Another maker of the same file waits here.
     """
     part = path.with_name(f".{path.name}{PART}")
-    with locks.taken(part, flags=os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW) as descriptor:
+    # locked before it is opened to write: a maker that died just before the end left it read-only
+    with locks.taken(part, flags=os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW) as lock:
         try:
-            os.ftruncate(descriptor, 0)  # what an earlier maker wrote who died
-            yield descriptor
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            os.fchmod(lock, 0o600)
+            with locks.opened(part, flags=os.O_RDWR | os.O_TRUNC | os.O_NOFOLLOW) as descriptor:
+                yield descriptor
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
             part.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -95,7 +97,7 @@ def is_part(path: Path) -> bool:
 def remove_abandoned_part(part: Path) -> bool:
     """Delete what a maker left unfinished who died; false, and nothing done, while its maker lives."""
     try:
-        with locks.opened(part, flags=os.O_RDWR | os.O_NOFOLLOW) as descriptor:
+        with locks.opened(part, flags=os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
             if locks.try_to_take(descriptor) and locks.is_at(descriptor, part):
                 part.unlink()
                 return True

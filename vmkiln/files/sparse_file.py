@@ -25,13 +25,14 @@ def data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
 
 def copy_into(source: BinaryIO, target: BinaryIO, *, offset: int = 0) -> None:
     """Copy what a file holds to `offset` bytes behind the start of another; where it has holes nothing is written."""
-    for start, end in data_ranges(source.fileno(), os.fstat(source.fileno()).st_size):
-        source.seek(start)
+    descriptor = source.fileno()
+    for start, end in data_ranges(descriptor, os.fstat(descriptor).st_size):
         target.seek(offset + start)
-        remaining = end - start
-        while remaining and (chunk := source.read(min(remaining, BLOCK_BYTES))):
+        position = start
+        # read at a position: looking for the next range moves the descriptor, of which a buffer knows nothing
+        while position < end and (chunk := os.pread(descriptor, min(end - position, BLOCK_BYTES), position)):
             target.write(chunk)
-            remaining -= len(chunk)
+            position += len(chunk)
 
 
 def copy_sparse(source: Path, target: Path) -> None:

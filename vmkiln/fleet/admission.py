@@ -67,7 +67,7 @@ class Host:
 
 @dataclass(frozen=True)
 class QueuePosition:
-    """A waiting run's queued in the queue (1 is the front), and why it waits.
+    """A waiting run's position in the queue (1 is the front), and why it waits.
 
     With no reason it may start now on the host of `incarnation`, which keeps `room` for it.
     """
@@ -110,7 +110,7 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
 def positions(
     waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Need], hosts: Sequence[Host]
 ) -> list[QueuePosition]:
-    """Every waiting run's queued; those without a reason fit all at once. `need_of` is asked only for who may be next.
+    """Every waiting run's position; those without a reason fit at once. `need_of` is asked only for who may be next.
 
     A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """

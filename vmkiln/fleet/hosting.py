@@ -1,4 +1,4 @@
-"""What a host does: it keeps its lease, gives waiting runs their queued, runs those that are its own, and takes over.
+"""What a host does: it keeps its lease, gives waiting runs their hosts, runs those that are its own, and takes over.
 
 Every host does all of this; there is no leader. Whatever it decides is decided again inside the transaction that
 records it, so it does not matter who is first. A run that is this host's is begun by its reservation, which the host

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 NAME = "reserve"
 PART = "reserve.part"
-OLD_NAME = "ballast"  # of 0.1.0
+OLD_NAME, OLD_PART = "ballast", "ballast.part"  # of 0.1.0
 RESERVE_BYTES = 64 * 1024**2
 LOW_BYTES = 8 * 1024**2  # less than this, and a commit or a deletion may fail
 PLENTY_BYTES = 1024**3
@@ -24,7 +24,9 @@ LITTLE_BYTES = 4 * RESERVE_BYTES  # what is still free when it was deleted, and 
 def ensure(home: Path, *, plenty_bytes: int = PLENTY_BYTES) -> None:
     """Make the reserve file when there is plenty of room and it is not there."""
     path = home / NAME
-    (home / OLD_NAME).unlink(missing_ok=True)
+    (home / OLD_PART).unlink(missing_ok=True)
+    if (home / OLD_NAME).exists():
+        (home / OLD_NAME).replace(path)
     if path.exists() or shutil.disk_usage(home).free < plenty_bytes:
         return
     temporary = home / PART
@@ -59,7 +61,7 @@ def problem(home: Path) -> str:
 
 
 def _released(home: Path) -> bool:
-    found = [path for path in (home / NAME, home / PART, home / OLD_NAME) if path.exists()]
+    found = [path for path in (home / name for name in (NAME, PART, OLD_NAME, OLD_PART)) if path.exists()]
     for path in found:
         path.unlink(missing_ok=True)
     if found:

@@ -28,7 +28,7 @@ LOST = "the process of this run died before the run ended"
 PLACED = sa.select(
     reservations.c.run_id, reservations.c.attempt, reservations.c.incarnation, runs.c.state, runs.c.template_id
 ).join(runs, runs.c.run_id == reservations.c.run_id)
-PLACED_ON = PLACED.where(reservations.c.incarnation == sa.bindparam("of_boot"))
+PLACED_ON = PLACED.where(reservations.c.incarnation == sa.bindparam("of_incarnation"))
 
 
 ORPHANED = PLACED.where(reservations.c.incarnation.in_(sa.select(hosts.c.incarnation).where(hosts.c.is_dead)))
@@ -144,7 +144,7 @@ class HostTable:
 
     def placed(self, *, incarnation: str | None = None) -> list[PlacedRun]:
         """The runs that a host, or any host, keeps room for."""
-        return self._placed(PLACED) if incarnation is None else self._placed(PLACED_ON, of_boot=incarnation)
+        return self._placed(PLACED) if incarnation is None else self._placed(PLACED_ON, of_incarnation=incarnation)
 
     def orphans(self) -> list[PlacedRun]:
         """The runs that dead hosts keep room for."""

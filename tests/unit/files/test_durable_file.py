@@ -7,7 +7,7 @@ import pytest
 
 from vmkiln.errors import StorageFailed
 from vmkiln.files import durable_file
-from vmkiln.files.durable_file import make_folder, sync_all, write_whole
+from vmkiln.files.durable_file import make_folder, part_of, remove_abandoned_part, sync_all, write_whole
 
 
 @pytest.fixture
@@ -53,3 +53,23 @@ def test_all_of_a_folder_is_waited_for_and_no_link_is_followed(tmp_path: Path, s
     (tmp_path / "link").symlink_to("/nowhere")
     sync_all(tmp_path)
     assert synced == [tmp_path / "a" / "file", tmp_path / "a", tmp_path]
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400])
+def test_what_a_dead_maker_left_read_only_is_made_anew(tmp_path: Path, mode: int) -> None:
+    part = tmp_path / ".image.part"
+    part.write_bytes(b"half")
+    part.chmod(mode)
+    with part_of(tmp_path / "image", mode=0o400) as descriptor:
+        os.write(descriptor, b"whole")
+    assert (tmp_path / "image").read_bytes() == b"whole"
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400])
+def test_what_a_dead_maker_left_read_only_is_removed(tmp_path: Path, mode: int) -> None:
+    part = tmp_path / ".image.part"
+    part.write_bytes(b"half")
+    part.chmod(mode)
+    assert remove_abandoned_part(part)
+    assert not part.exists()

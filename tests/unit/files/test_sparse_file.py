@@ -49,3 +49,14 @@ def test_a_copy_into_another_file_leaves_alone_what_lies_around_it(tmp_path: Pat
     copied = source.read_bytes()[4096:8192]
     assert content[MIB + 4096 : MIB + 8192] == copied
     assert set(content[: MIB + 4096] + content[MIB + 8192 :]) == set(b"x")
+
+
+def test_a_buffer_of_the_source_is_no_part_of_it(tmp_path: Path) -> None:
+    """Looking for data moves the descriptor beneath a buffer that reaches over a hole."""
+    source = with_holes(tmp_path / "source", [(0, 4096), (32 * 1024, 256 * 1024)])
+    target = tmp_path / "target"
+    target.touch()
+    with source.open("rb", buffering=128 * 1024) as reading, target.open("r+b") as writing:
+        assert reading.read(1)
+        copy_into(reading, writing)
+    assert target.read_bytes() == source.read_bytes()[: target.stat().st_size]

@@ -92,3 +92,10 @@ def test_what_was_made_only_in_part_is_deleted_too(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(reserve_file, "LOW_BYTES", 10**18)
     assert release_if_full(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reserve_of_an_older_release_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "ballast").write_bytes(b"x" * 4096)
+    (tmp_path / "ballast.part").touch()
+    ensure(tmp_path, plenty_bytes=10**18)  # there is no room for a new one
+    assert {path.name for path in tmp_path.iterdir()} == {"reserve"}
