@@ -1,5 +1,6 @@
 """Whether the service is well: /livez, /readyz, /healthz, and what each thing that is ill does to them."""
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -172,3 +173,19 @@ def test_metrics_tell_of_rounds(service: InProcess, clock: Moved) -> None:
         text = service.get("/metrics", token="watcher", api_version=None).text
     assert 'vmkiln_round_failures_total{round="runs"} 1.0' in text
     assert 'vmkiln_round_age_seconds{round="runs"} 7.0' in text
+
+
+def test_who_asks_is_never_found_out_on_the_event_loop(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding out may ask the database, or another issuer: /livez is answered on the loop, and asks nobody."""
+    loops: list[object] = []
+    authenticate = service.access.authenticate
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        loops.append(asyncio._get_running_loop())
+        return authenticate(*arguments, **named)
+
+    monkeypatch.setattr(service.access, "authenticate", watched)
+    for method in ("GET", "POST", "DELETE"):
+        service.request(method, "/livez")
+    assert loops
+    assert set(loops) == {None}

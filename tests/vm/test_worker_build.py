@@ -63,7 +63,7 @@ def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[InProcess
 def test_a_worker_builds_what_the_service_accepted(fleet: InProcess) -> None:
     provisioned(fleet, TEMPLATE, a_template("echo built by a worker | tee /tmp/said"))
     assert fleet.request("POST", f"{TEMPLATE}/run").status_code == 202
-    store = fleet.parts.store
+    store = fleet.service.store
 
     def log() -> list[str]:
         runs = fleet.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
@@ -83,8 +83,8 @@ def test_a_worker_builds_what_the_service_accepted(fleet: InProcess) -> None:
     assert (host.name, host.isolation_level) == ("kiln", store.runs.find(run.run_id).facts["isolation_level"])
     [image] = store.images.of_run(run.run_id)
     assert not image.path.exists(), "it is on the worker, and in the store that all share"
-    assert fleet.parts.shared is not None
-    fetched = fleet.parts.shared.images.fetch(image)
+    assert fleet.service.shared is not None
+    fetched = fleet.service.shared.images.fetch(image)
     assert sha256_of(fetched.path) == image.digest
     assert fleet.request("DELETE", image.artifact_id, api_version="2024-07-01").status_code in {200, 202}
     assert fleet.request("DELETE", TEMPLATE).status_code == 202

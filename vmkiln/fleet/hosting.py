@@ -326,9 +326,10 @@ class Hosting:
         except VmkilnError:
             if not self._is_stopping:
                 raise
-        self._open.discard((run_id, attempt))
-        self._seen.begun.pop((run_id, attempt), None)
-        self._woken()
+        finally:  # should the engine give up, the next look finds the run without its build, and withdraws it
+            self._open.discard((run_id, attempt))
+            self._seen.begun.pop((run_id, attempt), None)
+            self._woken()
 
     def _settled(self, run_id: str, attempt: int) -> None:
         run = self._store.runs.by_id([run_id]).get(run_id)

@@ -46,11 +46,13 @@ class OwnedTasks:
                 log.warning("%s ended with an error: %s", name, error, exc_info=_unforeseen(error))
                 return
             self._ended_unasked(name, error, error)
+        except BaseException as error:  # such as the panic of a library that is written in another language
+            self._ended_unasked(name, error, error)
         else:
             if not may_end and not self._is_ending:
                 self._ended_unasked(name, TaskEnded(f"{name} came to an end, and nobody asked for that"), None)
 
-    def _ended_unasked(self, name: str, error: Exception, seen: BaseException | None) -> None:
+    def _ended_unasked(self, name: str, error: BaseException, seen: BaseException | None) -> None:
         """Raises: `error`, always; the task group then cancels everything else."""
         log.critical("%s failed, and everything else ends with it: %s", name, error, exc_info=_unforeseen(seen))
         self._is_ending = True
@@ -81,6 +83,7 @@ async def opened(*, on_unasked: Callable[[], None] = _nothing) -> AsyncIterator[
     Raises: what ended a task unasked, itself and not as a group; `TaskEnded` when it just came to an end.
     """
     owned: OwnedTasks | None = None
+    error: BaseException
     try:
         async with asyncio.TaskGroup() as tasks:
             owned = OwnedTasks(tasks, on_unasked)
@@ -91,9 +94,15 @@ async def opened(*, on_unasked: Callable[[], None] = _nothing) -> AsyncIterator[
                 raise
             else:
                 owned.end(is_cancelling=True)
+        return
     except BaseExceptionGroup as group:
         error = (owned.cause if owned else None) or group.exceptions[0]
-        raise error from error.__cause__
+        context = error.__context__
+    # raised outside of the handler, which would put the group in place of what the error followed
+    try:
+        raise error
+    finally:
+        error.__context__ = context
 
 
 async def for_ever() -> None:

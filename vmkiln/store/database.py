@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import reported, sync
 from vmkiln.store.audit_table import AuditTable
-from vmkiln.store.engine import Connections, fenced, make_engine
+from vmkiln.store.engine import Connections, fenced, make_engine, shown_address
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
@@ -105,7 +105,7 @@ def opened(
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
     engine = make_engine(address)
-    name = engine.url.render_as_string(hide_password=True) if isinstance(address, str) else str(address)
+    name = shown_address(engine) if isinstance(address, str) else str(address)
     store = Store(engine, clock, home=home or (address.parent.absolute() if isinstance(address, Path) else None))
     try:
         prepare(engine, name)

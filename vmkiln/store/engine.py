@@ -6,11 +6,11 @@ Source: sqlite.org, "Write-Ahead Logging", "PRAGMA synchronous"; SQLAlchemy, "Se
 PostgreSQL, "Explicit Locking" and `idle_in_transaction_session_timeout`.
 """
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
 
 
+def shown_address(engine: Engine) -> str:
+    """The address of a database as errors tell it: without its password and its query, which may hold one too."""
+    return engine.url.set(query={}).render_as_string(hide_password=True)
+
+
 def make_engine(address: Path | str) -> Engine:
     """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL.
 
@@ -91,7 +96,7 @@ def _postgresql(text: str) -> Engine:
         hide_parameters=True,
     )
 
-    _report_in_our_words(engine, engine.url.render_as_string(hide_password=True))
+    _report_in_our_words(engine, shown_address(engine))
 
     outage: list[float] = []  # when it began, while there is one
 
@@ -221,13 +226,20 @@ class Connections:
         """The time now (UTC)."""
         return self._clock()
 
-    def begin(self) -> AbstractContextManager[Connection]:
-        """One transaction that may write; it is committed at the end of the block, or undone by an exception."""
-        return self._engine.begin()
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction that may write; it is committed at the end of the block, or undone by an exception.
 
-    def reading(self) -> AbstractContextManager[Connection]:
-        """A connection that only reads, and waits for nobody who writes."""
-        return self._reading.connect()
+        Raises: `DatabaseAway` when all connections of this process stay in use; whatever the engine reports.
+        """
+        with _in_time(), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that only reads, and waits for nobody who writes. Raises: as `begin`."""
+        with _in_time(), self._reading.connect() as connection:
+            yield connection
 
     def rows(self, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What a query finds."""
@@ -238,6 +250,15 @@ class Connections:
         """Make one change in a transaction of its own; returns how many rows it met."""
         with self.begin() as connection:
             return connection.execute(statement, values).rowcount
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    """A pool that has no connection to give for long is no answer of the database, which the engine would report."""
+    try:
+        yield
+    except sa.exc.TimeoutError as error:
+        raise DatabaseAway("all connections to the database are in use, and stay so") from error
 
 
 def database_time(connection: Connection) -> float:

@@ -128,3 +128,32 @@ async def test_an_error_while_all_ends_is_told_and_ends_nothing(caplog: pytest.L
         tasks.own("the part", cleans_up_badly())
         await asyncio.sleep(0)
     assert "the disk is gone" in caplog.text
+
+
+async def test_a_part_that_panics_is_told_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    class Panic(BaseException):
+        """What libraries that are written in other languages raise."""
+
+    async def service() -> None:
+        async with owned_tasks.opened(on_unasked=lambda: unasked.append("told")) as tasks:
+            tasks.own("the part", fails(Panic()))
+            await owned_tasks.for_ever()
+
+    unasked: list[str] = []
+    with pytest.raises(Panic):
+        await service()
+    assert unasked == ["told"]
+    assert "the part failed, and everything else ends with it" in caplog.text
+
+
+async def test_an_error_keeps_what_it_followed() -> None:
+    async def service() -> None:
+        async with owned_tasks.opened():
+            try:
+                raise ValueError("first")
+            except ValueError:
+                raise KeyError("second")  # noqa: B904 (the context is what is tried)
+
+    with pytest.raises(KeyError) as caught:
+        await service()
+    assert isinstance(caught.value.__context__, ValueError)

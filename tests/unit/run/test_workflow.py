@@ -186,7 +186,7 @@ def test_the_hint_of_a_timeout_has_the_end_of_the_console(flow: Flow, monkeypatc
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError as error:
-            error.add_note("the end of the console of build-vm:\nRun /init")  # as vm_pair.work does
+            error.add_note("the end of the console of build-vm:\nRun /init")  # as vm_pair.run_to_end does
             raise
         raise AssertionError
 

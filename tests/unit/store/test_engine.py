@@ -1,11 +1,14 @@
 """The connection to SQLite."""
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from vmkiln.errors import DatabaseAway
 from vmkiln.store import engine
 
 
@@ -51,3 +54,22 @@ def test_the_wait_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(sqlite3.OperationalError, match="refused"):
         engine._use_write_ahead_log(Contended(real, refusals=10**6))
     real.close()
+
+
+def test_the_address_of_a_database_is_told_without_secrets() -> None:
+    made = engine.make_engine("postgresql://user:hush@localhost/db?password=hunter22")
+    shown = engine.shown_address(made)
+    made.dispose()
+    assert "hush" not in shown
+    assert "hunter22" not in shown
+    assert "localhost/db" in shown
+
+
+def test_a_pool_that_has_no_connection_left_is_a_database_that_is_away(tmp_path: Path) -> None:
+    made = sa.create_engine(
+        f"sqlite:///{tmp_path}/db", poolclass=sa.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0
+    )
+    connections = engine.Connections(made, lambda: datetime.now(UTC))
+    with made.connect(), pytest.raises(DatabaseAway, match="in use"), connections.begin():
+        pass
+    made.dispose()

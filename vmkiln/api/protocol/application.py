@@ -55,7 +55,8 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 base_url=_base_url(web, headers),
                 source=web.client.host if web.client else "",
             )
-            if scope["path"] == LIVENESS:  # answered also when every thread waits for something
+            # answered also when every thread waits for something; another method asks who calls, and so the database
+            if scope["path"] == LIVENESS and scope["method"] == "GET":
                 response = _answered(scope, dispatcher, service, request)
             else:
                 response = await run_in_threadpool(_answered, scope, dispatcher, service, request)
