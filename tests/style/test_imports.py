@@ -26,8 +26,9 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"settings_sources", "process_log"},
     {"settings"},
     {"lifetime"},
-    {"fetching", "files"},
+    {"fetching"},
     {"waiting"},
+    {"files"},
     {"azure_names", "harmless_text", "run_state", "secret_mask"},
     {"errors", "__version__"},
 ]

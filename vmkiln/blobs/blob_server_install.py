@@ -12,9 +12,9 @@ from pathlib import Path
 from vmkiln.blobs.blob_server import PACKAGE, Azurite, find_azurite
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.files.durable_file import make_folder, sync, sync_all
-from vmkiln.files.locks import alone
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host import command
+from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
 INSTALL_SECONDS = 900.0

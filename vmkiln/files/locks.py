@@ -4,17 +4,12 @@ A lock lies on an open descriptor, so it ends with its process, however that end
 file raises (`OSError`).
 """
 
-import asyncio
 import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-from vmkiln.waiting.off_loop import off_loop
-
-PAUSE_SECONDS = 0.2
 
 
 def take(descriptor: int) -> None:
@@ -86,28 +81,3 @@ def is_held(path: Path) -> bool:
 def file_of(directory: Path, name: str) -> Path:
     """The file in a folder that is the lock of a name, whatever letters that has; pure."""
     return directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def _nothing() -> None:
-    pass
-
-
-@contextlib.asynccontextmanager
-async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _nothing) -> AsyncIterator[None]:
-    """Only one at a time, of all processes and tasks, makes or fetches what has this name in a folder; others wait.
-
-    The folder is made. `waiting` is called once when there is another. The wait ends with the holder, whose own
-    commands and downloads all have time limits.
-    """
-    with contextlib.ExitStack() as stack:
-        descriptor = await off_loop(_opened_in, directory, name, stack)
-        while not try_to_take(descriptor):
-            waiting()
-            waiting = _nothing
-            await asyncio.sleep(PAUSE_SECONDS)
-        yield
-
-
-def _opened_in(directory: Path, name: str, stack: contextlib.ExitStack) -> int:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return stack.enter_context(opened(file_of(directory, name)))

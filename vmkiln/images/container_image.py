@@ -19,11 +19,11 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit
 from vmkiln.files.durable_file import make_folder, sync, sync_all
-from vmkiln.files.locks import alone
 from vmkiln.host import command
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")

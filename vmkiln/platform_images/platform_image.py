@@ -18,7 +18,6 @@ from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
-from vmkiln.files.locks import alone
 from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
@@ -29,6 +28,7 @@ from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recip
 from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
 from vmkiln.platform_images.image_download import FetchedImage, fetch_image
 from vmkiln.settings import Settings
+from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
 KEYRINGS = "keyrings"

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.files.durable_file import sync, sync_all
-from vmkiln.files.locks import alone
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host.command import run
+from vmkiln.waiting.alone import alone
 
 RECORD = "kernel.json"
 META_PACKAGES = ("linux-image-cloud-amd64", "linux-image-virtual", "linux-image-generic", "linux-image-amd64")
