@@ -59,7 +59,20 @@ SOMETIMES: dict[str, Callable[..., bool]] = {
     "socket.connect": lambda connection, _address: connection.gettimeout() != 0,
 }
 # kept in memory by the kernel, or read once when a module or a page is loaded; so is a module's text for a traceback
-NOT_ON_DISK = ("/proc/", "/sys/", "/dev/", "/usr/share/zoneinfo/", PRODUCT, *sysconfig.get_paths().values())
+NOT_ON_DISK = (
+    "/proc/",
+    "/sys/",
+    "/dev/null",
+    "/dev/urandom",
+    "/dev/random",
+    "/dev/tty",
+    "/dev/pts/",
+    "/dev/net/",
+    "/dev/kvm",
+    "/usr/share/zoneinfo/",
+    PRODUCT,
+    *sysconfig.get_paths().values(),
+)
 IS_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 

@@ -136,12 +136,13 @@ def publish_version(home: Path, store: Store) -> None:
 
 def publish_vhd(home: Path, store: Store) -> None:
     file = vhd_of(home)
-    with_real = (vhd_image.convert, asyncio.to_thread)
+    with_real = (vhd_image.convert, asyncio.to_thread, vhd_image.off_loop)
     vhd_image.convert, asyncio.to_thread = _copied, _in_this_thread  # type: ignore[assignment]
+    vhd_image.off_loop = _in_this_thread  # type: ignore[assignment]
     try:
         asyncio.run(vhd_image.publish(file, store, facts_in(home), artifact_id="/vhds/web.vhd", tags={}))
     finally:
-        vhd_image.convert, asyncio.to_thread = with_real  # type: ignore[assignment]
+        vhd_image.convert, asyncio.to_thread, vhd_image.off_loop = with_real  # type: ignore[assignment]
 
 
 async def _copied(disk: Disk, target: Path, *, target_format: str) -> None:
