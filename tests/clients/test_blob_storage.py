@@ -124,7 +124,7 @@ async def test_a_log_grows_while_its_run_goes_on(place: Place) -> None:
     account = place.group("IT_one").storage_account
     path = account.blob(LOG)
     path.write_bytes(b"line 0\n")
-    place.storage._groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
+    place.storage.groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
     async with served(place.storage):
         for number in range(1, 4):
             await until(lambda: place.content(account.name, LOG) == path.read_bytes())
@@ -178,7 +178,7 @@ async def test_a_killed_server_comes_back_where_it_was(place: Place) -> None:
         await until(lambda: server_pid(place.settings.home) not in {0, pid})
         with path.open("ab") as log:
             log.write(b"after\n")
-        place.storage._groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
+        place.storage.groups_with_runs = lambda _since: {"IT_one"}  # type: ignore[method-assign]
         await until(lambda: place.content(account.name, LOG) == b"before\nafter\n")
         assert read_endpoint(place.settings.blob_endpoint) == endpoint
         assert place.storage.keys.of(account.name) == key

@@ -69,7 +69,7 @@ async def test_what_we_foresaw_is_told_without_a_traceback(caplog: pytest.LogCap
 
 
 def test_a_failure_that_lasts_is_told_once_a_minute_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="vmkiln")
     clock = Clock()
     rounds = Rounds(clock)
     with rounds.going_on("sweeping", seconds=1) as sweeping:
