@@ -4,8 +4,6 @@ Source: docs/reference/image-template.md#template (runState, runSubState).
 """
 
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 
@@ -35,15 +33,6 @@ class Phase(StrEnum):
     VALIDATING = "Validating"
     DISTRIBUTING = "Distributing"
     CLEANING_UP = "CleaningUp"
-
-
-@dataclass(frozen=True)
-class PhaseTime:
-    """When a phase began and ended (UTC); `ended` is None while it lasts."""
-
-    phase: Phase
-    started: datetime
-    ended: datetime | None
 
 
 def new_run_id() -> str:
