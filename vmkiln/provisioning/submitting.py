@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
-from vmkiln.images import gallery, managed_image
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.run.building import stored_image
 from vmkiln.run.run_context import Submission
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -93,13 +93,11 @@ def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> 
                     most_age_days=settings.platform_image_most_age_days,
                 )
                 return found.cached.exact_version if found.cached else ""
-            case ManagedImageSource(image_id=image_id):
-                image = store.images.find(image_id)
-                if image is None or image.kind != managed_image.KIND:
-                    raise ImageNotFound(f"there is no managed image {image_id}")
+            case ManagedImageSource():
+                stored_image(store, source)
                 return ""
-            case SharedImageVersionSource(image_version_id=version_id):
-                return gallery.find_version(store, version_id).artifact_id
+            case SharedImageVersionSource():
+                return stored_image(store, source).artifact_id
             case _:
                 raise Unfit("BadSourceType", f"a source of type {source.type} cannot be built here")
     except (ImageNotFound, InputError) as error:

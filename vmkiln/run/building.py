@@ -13,10 +13,15 @@ from vmkiln.errors import ImageConflict, ImageNotFound, InputError, OtherImageKi
 from vmkiln.host.network import network_setup
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import held
-from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.platform_images.platform_image import (
+    PlatformImageReference,
+    obtain_platform_image,
+    plan_platform_image,
+)
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
+from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
@@ -26,8 +31,20 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.distribute_target import SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate, OnOff
-from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
+from vmkiln.template.source import (
+    IsoSource,
+    ManagedImageSource,
+    OsType,
+    PlatformImageSource,
+    SharedImageVersionSource,
+    Source,
+)
 from vmkiln.waiting.off_loop import off_loop
+
+NO_ISO = (
+    "properties.source: a source of type ISO cannot be built here: an installation disc needs an installer's answers, "
+    "which no template has; name a PlatformImage, a ManagedImage or a SharedImageVersion"
+)
 
 
 async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
@@ -121,6 +138,8 @@ def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, User
     """
     properties = template.properties
     problems = []
+    if isinstance(properties.source, IsoSource):
+        problems.append(NO_ISO)
     if template.os_type is OsType.WINDOWS:
         problems.append("the source is a Windows image, and vmkiln builds Linux images so far")
     problems += subnet_problems(
@@ -135,6 +154,38 @@ def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, User
     if problems:
         text = "; ".join(problems)
         raise InputError(f"this template cannot be built here: {text}", hint="`vmkiln plan` shows it all the same")
+
+
+def check_source(settings: Settings, store: Store | None, source: Source) -> None:
+    """Refuse a source that cannot be had, before anything is made; a platform image is asked for without a `store`.
+
+    Raises: `InputError` naming it and what to do.
+    """
+    try:
+        match source:
+            case PlatformImageSource():
+                plan_platform_image(
+                    PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
+                    cache_directory=settings.image_cache,
+                    user_catalogue=settings.catalogue,
+                    most_age_days=settings.platform_image_most_age_days,
+                )
+            case ManagedImageSource() | SharedImageVersionSource() if store is not None:
+                stored_image(store, source)
+            case _:
+                pass  # `check_buildable` refuses it, whatever is stored
+    except ImageNotFound as error:
+        raise InputError(f"properties.source: {error.message}", hint=error.hint) from error
+
+
+def stored_image(store: Store, source: ManagedImageSource | SharedImageVersionSource) -> ImageRow:
+    """The recorded image that a source names now. Raises: `ImageNotFound`."""
+    if isinstance(source, SharedImageVersionSource):
+        return gallery.find_version(store, source.image_version_id)
+    found = store.images.find(source.image_id)
+    if found is None or found.kind != managed_image.KIND:
+        raise ImageNotFound(f"there is no managed image {source.image_id}", hint="`vmkiln image list` shows them")
+    return found
 
 
 def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSource) -> None:
@@ -179,19 +230,12 @@ async def resolve_source(
                 virtual_size_bytes=image.virtual_size_bytes,
                 origin=image.origin,
             )
-        case ManagedImageSource(image_id=image_id):
-            found = await off_loop(host.store.images.find, image_id)
-            if found is None or found.kind != managed_image.KIND:
-                raise ImageNotFound(f"there is no managed image {image_id}", hint="`vmkiln image list` shows them")
-            return _from_store(await held(await host.local_copy(found), directory), version=found.source_version)
-        case SharedImageVersionSource(image_version_id=version_id):
-            found = await off_loop(gallery.find_version, host.store, version_id)
-            return _from_store(await held(await host.local_copy(found), directory), version=found.artifact_id)
+        case ManagedImageSource() | SharedImageVersionSource():
+            found = await off_loop(stored_image, host.store, source)
+            version = found.source_version if isinstance(source, ManagedImageSource) else found.artifact_id
+            return _from_store(await held(await host.local_copy(found), directory), version=version)
         case _:
-            raise InputError(
-                f"properties.source: a source of type {source.type} cannot be built here",
-                hint="allowed are PlatformImage, ManagedImage and SharedImageVersion",
-            )
+            raise InputError(NO_ISO)
 
 
 def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:

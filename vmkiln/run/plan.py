@@ -12,7 +12,7 @@ from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
 from vmkiln.run import customizing, validating
-from vmkiln.run.building import check_buildable
+from vmkiln.run.building import check_buildable, check_source
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
@@ -21,10 +21,12 @@ from vmkiln.staging.staging_resource_group import group_name, group_tags
 from vmkiln.staging.topology import user_subnets_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
+from vmkiln.waiting.off_loop import off_loop
 
 GUID = "<guid>"
 
@@ -37,8 +39,9 @@ async def plan_of(
     local_files: LocalFiles,
     allowances: Sequence[Allowance],
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
+    store: Store | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data. Raises: `ImageNotFound` for a source that the catalogue lacks."""
+    """The plan as plain data; `store` has the images that a source of another type than PlatformImage may name."""
     template = resolved.image_template
     name = group_name(resource_group, resolved.name, GUID)
     problems = []
@@ -46,12 +49,16 @@ async def plan_of(
         check_buildable(template, virtual_networks)
     except InputError as error:
         problems.append(error.message)
+    try:
+        await off_loop(check_source, settings, store, template.properties.source)
+    except InputError as error:
+        problems.append(f"{error.message} ({error.hint})" if error.hint else error.message)
     problems += [
         f"{item.path}: `{item.uri}` is a local file; --allow-local-files is needed"
         for item in template.scripts
         if not item.uri.lower().startswith(("http://", "https://")) and not local_files.is_allowed
     ]
-    source, generation = _source(template, settings)
+    source, generation = await off_loop(_source, template, settings)
     net = await _network(template, virtual_networks or {}, allowances)
     plan = {
         "name": resolved.name,

@@ -67,15 +67,16 @@ def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
 
 
 def _generation(settings: Settings, store: Store, template: ImageTemplate) -> int:
-    source = template.properties.source
-    if isinstance(source, PlatformImageSource):
-        name = (source.publisher.lower(), source.offer.lower(), source.sku.lower())
-        entry = read_catalogue(settings.catalogue).entries.get(name)
-        return entry.generation if entry else OTHER_GENERATION
-    if isinstance(source, ManagedImageSource):
-        image = store.images.find(source.image_id)
-    elif isinstance(source, SharedImageVersionSource):
-        image = store.images.find(source.image_version_id)
+    match template.properties.source:
+        case PlatformImageSource(publisher=publisher, offer=offer, sku=sku):
+            entry = read_catalogue(settings.catalogue).entries.get((publisher.lower(), offer.lower(), sku.lower()))
+            return entry.generation if entry else OTHER_GENERATION
+        case ManagedImageSource(image_id=image_id):
+            image = store.images.find(image_id)
+        case SharedImageVersionSource(image_version_id=version_id):
+            image = store.images.find(version_id)
+        case _:
+            image = None
     return image.generation if image else OTHER_GENERATION
 
 

@@ -134,3 +134,56 @@ def test_allowances_name_every_mistake() -> None:
         read_allowances(["10.1.2.3/24", "10.0.0.0/8:99999", "fine", "10.9.9.9"])
     assert caught.value.message.count("`") >= 6
     assert "10.9.9.9" not in caught.value.message
+
+
+NOBODY = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg1/providers/Microsoft.Compute"
+NOT_TO_BE_HAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a platform image": ({**LINUX, "sku": "99"}, "the catalogue has no platform image Debian:debian-12:99"),
+    "a platform image's version": ({**LINUX, "version": "1.2.3"}, "version 1.2.3 of debian:debian-12:12"),
+    "a managed image": (
+        {"type": "ManagedImage", "imageId": f"{NOBODY}/images/none"},
+        f"there is no managed image {NOBODY}/images/none",
+    ),
+    "an image version": (
+        {"type": "SharedImageVersion", "imageVersionId": f"{NOBODY}/galleries/g/images/d/versions/1.0.0"},
+        f"there is no image version {NOBODY}/galleries/g/images/d/versions/1.0.0",
+    ),
+    "the latest image version": (
+        {"type": "SharedImageVersion", "imageVersionId": f"{NOBODY}/galleries/g/images/d/versions/latest"},
+        f"the image definition {NOBODY}/galleries/g/images/d has no version",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(NOT_TO_BE_HAD))
+def test_a_source_that_cannot_be_had_is_refused_before_anything_starts(
+    name: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, message = NOT_TO_BE_HAD[name]
+    path = write(tmp_path, source=source)
+    assert vmkiln("plan", path, "--parameters", "password=hunter22", "--json") == 0
+    (problem,) = json.loads(capsys.readouterr().out)["cannot_be_built_because"]
+    assert message in problem
+    assert vmkiln("build", path, "--parameters", "password=hunter22") == 2
+    assert message in capsys.readouterr().err
+    assert vmkiln("run", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert vmkiln("staging", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert not (home / "container-image").exists(), "nothing was made for it"
+
+
+def test_an_installation_disc_is_refused_before_anything_starts(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"type": "ISO", "sourceURI": "https://example.com/x.iso", "sha256Checksum": "a" * 64}
+    customize = [{"type": "Shell", "name": "a", "inline": ["true"]}]
+    properties = {"source": source, "customize": customize, "distribute": [{"type": "VHD", "runOutputName": "o"}]}
+    path = tmp_path / "iso.json"
+    path.write_text(json.dumps({"apiVersion": "2019-05-01-preview", "location": "westus2", "properties": properties}))
+    assert vmkiln("plan", str(path), "--json") == 0
+    (problem,) = json.loads(capsys.readouterr().out)["cannot_be_built_because"]
+    assert "type ISO" in problem
+    assert vmkiln("build", str(path)) == 2
+    assert "type ISO" in capsys.readouterr().err
+    assert not home.exists(), "nothing was started"

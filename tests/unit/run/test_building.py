@@ -8,7 +8,9 @@ import pytest
 
 from vmkiln.errors import ImageConflict
 from vmkiln.run.building import check_definitions
+from vmkiln.run.room import need_of
 from vmkiln.run.run_context import ResolvedSource
+from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 from vmkiln.template.template_file import read_image_template
 
@@ -45,3 +47,13 @@ def test_every_image_definition_of_another_kind_and_no_other_is_named(tmp_path: 
         f"properties.distribute[4].galleryImageId: the image definition {GALLERY}/other-os is Windows generation 2, "
         "but this image is Linux generation 2",
     ]
+
+
+def test_a_source_of_no_known_size_still_needs_room(tmp_path: Path) -> None:
+    disc = {"type": "ISO", "sourceURI": "https://example.com/x.iso", "sha256Checksum": "a" * 64}
+    properties = {"source": disc, "distribute": [{"type": "VHD", "runOutputName": "vhd"}]}
+    body = {"apiVersion": "2019-05-01-preview", "location": "here", "properties": properties}
+    template = read_image_template(json.dumps(body), file_name="t.json").image_template
+    with opened(tmp_path / "db") as store:
+        need = need_of(Settings(home=tmp_path), store, template)
+    assert need.cpus > 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import say
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
@@ -32,6 +35,9 @@ from vmkiln.run_state import new_run_id
 if TYPE_CHECKING:
     from vmkiln.cli.live_view import View
     from vmkiln.run.run_context import RunRequest
+    from vmkiln.settings import Settings
+    from vmkiln.store.database import Store
+    from vmkiln.template.image_template import ImageTemplate
 
 
 def build(
@@ -76,6 +82,7 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
     import asyncio
 
     from vmkiln.preparation import opened_store, prepared_host
+    from vmkiln.run.building import check_source
     from vmkiln.run.run_event import Notice
     from vmkiln.run.workflow import execute
 
@@ -85,6 +92,7 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
         view.tell(Notice(text))
 
     with opened_store(settings, progress) as store:
+        await asyncio.to_thread(check_source, settings, store, request.template.properties.source)
         async with prepared_host(settings, store, progress) as host:
             template = template_id(request.resource_group, request.template_name)
             await asyncio.to_thread(audited, store, RUN, template, runId=request.run_id)
@@ -151,17 +159,33 @@ def plan(
 
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
     files = local_files(template, is_allowed=allow_local_files)
-    found = run_to_end(
-        plan_of(
-            resolved,
-            resource_group=resource_group,
-            settings=read_settings(),
-            local_files=files,
-            allowances=read_allowances(allow_egress),
-            virtual_networks=read_virtual_networks(virtual_networks),
+    settings = read_settings()
+    with _images_for(resolved.image_template, settings) as store:
+        found = run_to_end(
+            plan_of(
+                resolved,
+                resource_group=resource_group,
+                settings=settings,
+                local_files=files,
+                allowances=read_allowances(allow_egress),
+                virtual_networks=read_virtual_networks(virtual_networks),
+                store=store,
+            )
         )
-    )
     if as_json:
         _print_line(json.dumps(found))
         return
     typer.echo(plan_text(found))
+
+
+@contextlib.contextmanager
+def _images_for(template: ImageTemplate, settings: Settings) -> Iterator[Store | None]:
+    """The database of images when a template's source is one of them; None, and no database is made, when it is not."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
+
+    if isinstance(template.properties.source, ManagedImageSource | SharedImageVersionSource):
+        with opened_store(settings, say) as store:
+            yield store
+    else:
+        yield None
