@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import ContainerGroupLost, VirtualMachineLost
+from vmkiln.errors import ContainerGroupLost, LogLost, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
 from vmkiln.host.virtual_machine import INSIDE, Reader, VirtualMachine, running
@@ -23,6 +23,8 @@ MEMORY_MIB = 384
 PROCESSES_THAT_FIT = 20
 PROCESS_MIB = 12
 RELAY_PORT = 2222
+MOST_DIGITS = 12
+MOST_EVENT_BYTES = 4096  # three short lines are all that its init tells
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off"
 
 
@@ -46,6 +48,38 @@ class ContainerInstance:
     exit_status: "asyncio.Future[int]"
     started: asyncio.Event
     peak_memory_kib: int = 0
+
+
+class EventPort:
+    """What the container group's init tells, one line an event: `started`, `peak KIB`, `exited STATUS`.
+
+    Packer has root there, so anything may come through it: what is no event is passed over, and more than
+    `MOST_EVENT_BYTES` in all is refused before it is looked at.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._seen = 0
+
+    def feed(self, chunk: bytes) -> list[tuple[str, int]]:
+        """The events that this chunk completes, each with its number. Raises: `LogLost` when too much has come."""
+        self._seen += len(chunk)
+        if self._seen > MOST_EVENT_BYTES:
+            raise LogLost(f"the container group told more than {MOST_EVENT_BYTES} bytes of events")
+        self._pending += chunk
+        *lines, rest = bytes(self._pending).split(b"\n")
+        self._pending[:] = rest
+        return [event for line in lines if (event := _event(line)) is not None]
+
+
+def _event(line: bytes) -> tuple[str, int] | None:
+    """Pure."""
+    match line.decode("ascii", errors="replace").split():
+        case ["started"]:
+            return "started", 0
+        case ["peak" | "exited" as name, number] if number.isdecimal() and len(number) <= MOST_DIGITS:
+            return name, int(number)
+    return None
 
 
 def memory_mib(process_count: int) -> int:
@@ -93,25 +127,21 @@ async def started(
     loop = asyncio.get_running_loop()
     exit_status: asyncio.Future[int] = loop.create_future()
     has_started = asyncio.Event()
-    pending = bytearray()
+    events = EventPort()
     instance: ContainerInstance | None = None
     peak = 0
 
     def on_event(chunk: bytes) -> None:
         nonlocal peak
-        pending.extend(chunk)
-        while b"\n" in pending:
-            line, _, rest = bytes(pending).partition(b"\n")
-            pending[:] = rest
-            match line.decode(errors="replace").split():
-                case ["started"]:
-                    has_started.set()
-                case ["peak", number]:
-                    peak = int(number)
-                    if instance is not None:
-                        instance.peak_memory_kib = peak
-                case ["exited", number] if not exit_status.done():
-                    exit_status.set_result(int(number))
+        for name, number in events.feed(chunk):
+            if name == "started":
+                has_started.set()
+            elif name == "peak":
+                peak = number
+                if instance is not None:
+                    instance.peak_memory_kib = peak
+            elif not exit_status.done():
+                exit_status.set_result(number)
 
     channels: dict[str, Reader] = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
     async with contextlib.AsyncExitStack() as stack:
