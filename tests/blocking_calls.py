@@ -34,7 +34,7 @@ PRODUCT = f"{ROOT / 'vmkiln'}/"
 TESTS = f"{ROOT / 'tests'}/"
 STAND_INS = {f"{TESTS}{name}" for name in ("stub_build.py", "stub_service.py", "stub_worker.py")}
 # a command has its loop for itself, but for those that serve
-SERVING_COMMANDS = {f"{PRODUCT}cli/{name}" for name in ("serve.py", "worker.py")}
+SERVING_COMMANDS = {f"{PRODUCT}cli/commands/{name}" for name in ("serve.py", "worker.py")}
 BIG = 64 * 1024  # letters or bytes: less is done in a tenth of a millisecond
 FILES = {  # audit events, with where the path is among their arguments
     "open": 0,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blocking_calls import BIG, ROOT, Watch, watched
+from blocking_calls import BIG, ROOT, SERVING_COMMANDS, STAND_INS, Watch, watched
 
 BLOCKING = {
     "open": "open(FILE).close()",
@@ -149,3 +149,8 @@ def test_a_function_that_the_loop_calls_by_itself_is_found(tmp_path: Path) -> No
         names["OVER"].set()
         names["THREAD"].join()
     assert {blocked.owner.split()[-1] for blocked in watch.found} == {"call"}
+
+
+def test_the_files_that_are_looked_at_by_name_exist() -> None:
+    missing = [name for name in (*SERVING_COMMANDS, *STAND_INS) if not Path(name).is_file()]
+    assert missing == [], "a file that was moved is not looked at any more"
