@@ -17,12 +17,29 @@ from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 ADFS = "adfs"
+# the api-versions at which the form of /metadata/endpoints changed
+FIRST_METADATA, SECOND_METADATA, THIRD_METADATA = "1.0", "2018-01-01", "2022-09-01"
+STORAGE_SUFFIX = "localhost"  # clients write `ACCOUNT.blob.` before it
 ANY_TENANT = {ADFS, "common", "organizations"}
 
 
 def metadata(call: Call) -> Answer:
-    """GET /metadata/endpoints: one cloud; older api-versions get a list of one."""
+    """GET /metadata/endpoints: one cloud; from 2018 to 2021 it was a list of one, before that an object of few members.
+
+    The oldest form is what az up to 2.60 and `Add-AzEnvironment -ARMEndpoint` read.
+    """
     base = call.base_url
+    if FIRST_METADATA <= call.api_version < SECOND_METADATA:
+        return Answer(
+            200,
+            {
+                "galleryEndpoint": base,
+                "graphEndpoint": base,
+                "portalEndpoint": base,
+                "graphAudience": base,
+                "authentication": {"loginEndpoint": base, "audiences": [base]},
+            },
+        )
     cloud: dict[str, Any] = {
         "name": "vmkiln",
         "portal": base,
@@ -41,9 +58,9 @@ def metadata(call: Call) -> Answer:
         "vmImageAliasDoc": f"{base}/vmkiln/aliases.json",
         "activeDirectoryDataLake": base,
         "sqlManagement": base,
-        "suffixes": {"storage": "blob.localhost", "acrLoginServer": "", "keyVaultDns": ""},
+        "suffixes": {"storage": STORAGE_SUFFIX, "acrLoginServer": "", "keyVaultDns": ""},
     }
-    return Answer(200, [cloud] if call.api_version and call.api_version < "2022-09-01" else cloud)
+    return Answer(200, [cloud] if SECOND_METADATA <= call.api_version < THIRD_METADATA else cloud)
 
 
 def image_aliases(call: Call) -> Answer:

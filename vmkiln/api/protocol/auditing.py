@@ -24,7 +24,10 @@ def action_name(route: Route) -> str:
     parts = route.path.strip("/").split("/")
     after = len(parts) - parts[::-1].index("providers") if "providers" in parts else len(parts)
     words = [part for part in parts[after:] if not part.startswith("{")]
-    if after >= len(parts) or parts[after].startswith("{"):
+    if after < len(parts) and parts[after].startswith("{") and parts.count("providers") > 1:
+        after = parts.index("providers") + 1  # of another provider's: `.../Microsoft.Features/providers/{namespace}`
+        words = [part for part in parts[after:] if not part.startswith("{")]
+    elif after >= len(parts) or parts[after].startswith("{"):
         words = ["Microsoft.Resources", *(part for part in parts if not part.startswith("{"))]
     return "/".join([*words, VERBS.get(route.method, "read")])
 

@@ -43,9 +43,13 @@ def status_headers(call: Call, operation: OperationRow) -> Mapping[str, str]:
 
 
 def result_headers(call: Call, operation: OperationRow) -> Mapping[str, str]:
-    """Headers that send the client to the operation's result, for DELETE."""
+    """Headers that send the client to the operation's status and to its result, for DELETE.
+
+    Both, as Azure does: some clients take only a status of 200 `Succeeded` for an end, others the 204 of the result.
+    """
     location = _url(call, operation, "operationResults")
-    return accepted_headers("", location=location, retry_after_seconds=RETRY_SECONDS)
+    status = _url(call, operation, "operations")
+    return accepted_headers(status, location=location, retry_after_seconds=RETRY_SECONDS)
 
 
 def _plain_location(location: str) -> str:

@@ -17,6 +17,7 @@ MOST_BODY_BYTES = 4 * 1024**2
 MOST_DEPTH = 100
 MOST_SEGMENT_LETTERS = 260
 MOST_PARAMETERS = 64
+FIRST_VERSION = "1.0"  # of /metadata/endpoints only, and no date
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.-]{1,30})?", re.IGNORECASE)
 
 
@@ -64,6 +65,8 @@ def api_version_of(query: Mapping[str, str], known: tuple[str, ...], *, is_neede
             message = "The api-version query parameter (?api-version=) is required for all requests."
             raise ArmError(400, "MissingApiVersionParameter", message)
         return ""
+    if text == FIRST_VERSION and not is_needed:
+        return text
     if not API_VERSION.fullmatch(text):
         raise ArmError(400, "InvalidApiVersionParameter", f"The api-version '{text[:60]}' is invalid.")
     if known and text.lower() not in known:

@@ -14,7 +14,8 @@ from vmkiln.template.api_version import API_VERSIONS
 
 ONE = "/subscriptions/{subscriptionId}/providers/{resourceProviderNamespace}"
 ANY_VERSIONS = ("2025-08-01", "2025-04-01", "2024-11-01", "2024-07-01", "2024-03-03", "2023-09-01", "2021-07-01")
-REGISTERED = ("Microsoft.KeyVault",)  # registered by az's quickstarts of Image Builder; nothing of it is served
+# registered by az's quickstarts of Image Builder; of the first nothing is served
+REGISTERED = ("Microsoft.KeyVault", "Microsoft.Features")
 
 
 def provider_bodies(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:

@@ -33,6 +33,7 @@ IN_GROUP = f"/subscriptions/{{subscriptionId}}/resourceGroups/{{resourceGroupNam
 ONE = f"{IN_GROUP}/{{imageTemplateName}}"
 NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 ENVELOPE = {"id", "name", "type", "location", "tags", "identity", "properties", "systemdata"}
+UPDATE = "update"  # the kind of an operation
 STATE_WORDS: Mapping[str, str] = {
     ProvisioningState.SUCCEEDED: "provisioned"
 }  # Azure's own words for provisioning states in its errors
@@ -218,11 +219,20 @@ def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> An
     )
     if row is None:
         raise _conflict()
-    headers = {"ETag": etag_of(row)}
     pending = call.service.store.operations.open_ones(row.id)
-    if pending:
-        headers |= operations.status_headers(call, pending[-1])
-    return Answer(200, shown(call, row), headers)
+    headers = operations.status_headers(call, pending[-1]) if pending else _at_once(call, row)
+    return Answer(200, shown(call, row), {**headers, "ETag": etag_of(row)})
+
+
+def _at_once(call: Call, row: ResourceRow) -> Mapping[str, str]:
+    """The headers of an operation that is done already.
+
+    Without one, the first SDKs take the answer itself for the resource and read it twice, which loses the types of
+    source, customizers and targets; with one they fetch it afresh.
+    """
+    operation = operations.begin(call, UPDATE, resource_id=row.id, location=row.location)
+    call.service.store.operations.end(operation.operation_id)
+    return operations.status_headers(call, operation)
 
 
 def _version(row: ResourceRow) -> str:
@@ -230,7 +240,7 @@ def _version(row: ResourceRow) -> str:
 
 
 def patch(call: Call) -> Answer:
-    """PATCH: tags, identity, distribute targets, the build VM's profile; nothing else."""
+    """PATCH: tags, identity, distribute targets, the build VM's profile; nothing else. Accepted, as Azure does."""
     row = find(call)
     check_etag(call, row)
     run = last_run_of(call, row)
@@ -263,7 +273,7 @@ def patch(call: Call) -> Answer:
         )
 
     row = call.service.store.resources.change(row.id, changed) or row
-    return Answer(200, shown(call, row), {"ETag": etag_of(row)})
+    return Answer(202, None, {**_at_once(call, row), "ETag": etag_of(row)})
 
 
 _READ_ONLY = ("provisioningState", "provisioningError", "exactStagingResourceGroup")

@@ -95,7 +95,7 @@ def files(url: str, login: Credentials, *, cloud_name: str, subscription_id: str
         "endpoint_active_directory_graph_resource_id": url,
         "endpoint_microsoft_graph_resource_id": url,
         "endpoint_vm_image_alias_doc": f"{url}/vmkiln/aliases.json",
-        "suffix_storage_endpoint": "blob.localhost",
+        "suffix_storage_endpoint": "localhost",
     }
     profile: dict[str, Any] = {
         "installationId": str(uuid.uuid4()),
