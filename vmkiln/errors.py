@@ -1,8 +1,9 @@
-"""Every error that vmkiln reports, as one tree; three of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; four of them stand where they are raised, and say so here.
 
 VmkilnError                      anything we report; carries an optional hint saying what to do next
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
 │   ├── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
+│   ├── NotBuildable             a template without a mistake that cannot be built here (`buildable/examination.py`)
 │   └── Unfit                    a template that cannot be provisioned (`provisioning/submitting.py`)
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
 ├── StorageFailed                a file or the database could not be written or read

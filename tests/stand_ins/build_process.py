@@ -29,7 +29,7 @@ from vmkiln.run.workflow import execute
 from vmkiln.run_state import Phase, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
-from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.local_files import LocalFiles
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
 from vmkiln.template.template_file import read_image_template

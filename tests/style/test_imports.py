@@ -17,6 +17,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"fleet", "blobs"},
     {"provisioning"},
     {"run"},
+    {"buildable"},
     {"sharing"},
     {"platform_images"},
     {"staging", "packer", "images"},

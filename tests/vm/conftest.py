@@ -24,7 +24,7 @@ from vmkiln.run.workflow import execute
 from vmkiln.run_state import new_run_id
 from vmkiln.settings import Settings
 from vmkiln.settings_sources import read_settings
-from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.template.template_file import read_image_template
 

@@ -28,6 +28,7 @@ from vmkiln.run.run_context import Staged
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory, script_copy, staging_resource_group, virtual_network
 from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
@@ -239,7 +240,7 @@ def remove_blobs(place: Place) -> None:
 
 async def copy_script(place: Place) -> object:
     source = place.settings.home / "script.sh"
-    local = script_copy.LocalFiles(place.settings.home, is_allowed=True)
+    local = LocalFiles(place.settings.home, is_allowed=True)
     script = script_copy.Script("properties.customize[0].scriptUri", f"file:{source.name}")
     return await script_copy.copy_scripts(
         [script], place.group.storage_account, local_files=local, notice=lambda _text: None

@@ -30,7 +30,11 @@ class Commands(LazyGroup):
             "plan",
             "Show what a build would do: template, staging resources, network, Packer template. Starts nothing.",
         ),
-        "validate": Listed("build", "validate", "Check a template and name every mistake; starts nothing."),
+        "validate": Listed(
+            "build",
+            "validate",
+            "Check a template: every mistake, and whatever keeps it from being built here. Starts nothing.",
+        ),
         "prepare": Listed(
             "image",
             "prepare",

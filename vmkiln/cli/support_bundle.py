@@ -20,6 +20,7 @@ from typing import Any
 from vmkiln import __version__
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.blobs.account_keys import AccountKeys
+from vmkiln.buildable.examination import Verdict, template_problems
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.host import command
@@ -29,7 +30,6 @@ from vmkiln.run.run_summary import summary_of
 from vmkiln.secret_mask import MASK, SecretMask
 from vmkiln.settings import Settings, secrets_of
 from vmkiln.staging import staging_resource_group
-from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store
 from vmkiln.template.template_file import read_image_template
@@ -227,13 +227,8 @@ def events(store: Store, run_id: str) -> list[dict[str, Any]]:
 async def _plan(settings: Settings, run: Any) -> Any:
     text = json.dumps(run.template)
     resolved = read_image_template(text, file_name=run.template_name, parameters=())
-    return await plan_of(
-        resolved,
-        resource_group=run.resource_group,
-        settings=settings,
-        local_files=LocalFiles(Path("/nonexistent"), False),
-        allowances=(),
-    )
+    verdict = Verdict(problems=tuple(template_problems(resolved.image_template, {})))
+    return await plan_of(resolved, resource_group=run.resource_group, verdict=verdict, settings=settings, allowances=())
 
 
 async def _tried(work: Callable[[], Awaitable[Any]]) -> Any:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
     from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.buildable.examination import Surroundings
     from vmkiln.host.network.network_namespace import Allowance
-    from vmkiln.staging.script_copy import LocalFiles
+    from vmkiln.settings import Settings
+    from vmkiln.staging.local_files import LocalFiles
     from vmkiln.staging.user_network import UserVirtualNetwork
+    from vmkiln.store.database import Store
     from vmkiln.template.template_file import ResolvedTemplate
 
 TemplateArgument = Annotated[
@@ -110,10 +115,43 @@ def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtual
 
 def local_files(template: Path, *, is_allowed: bool) -> LocalFiles:
     """Which folder local scripts may come from: the template's own."""
-    from vmkiln.staging.script_copy import LocalFiles
+    from vmkiln.staging.local_files import LocalFiles
 
     directory = Path.cwd() if str(template) == "-" else template.resolve().parent
     return LocalFiles(directory, is_allowed)
+
+
+@contextlib.contextmanager
+def opened_if_there(settings: Settings) -> Iterator[Store | None]:
+    """The database for a look; None when there is none yet, and none is made."""
+    if not settings.database_url and not settings.database.is_file():
+        yield None
+        return
+    from vmkiln.store import database
+
+    with database.opened(settings.database_address, home=settings.home) as store:
+        yield store
+
+
+def surroundings_of(
+    resolved: ResolvedTemplate,
+    *,
+    resource_group: str,
+    local_files: LocalFiles,
+    virtual_networks: Mapping[str, UserVirtualNetwork],
+) -> Surroundings:
+    """What a build of this template would find here. Raises: `InputError` for settings that are wrong."""
+    from vmkiln.buildable.examination import Surroundings
+
+    settings = read_settings()
+    return Surroundings(
+        settings=settings,
+        local_files=local_files,
+        opened_store=lambda: opened_if_there(settings),
+        template_name=resolved.name,
+        resource_group=resource_group,
+        virtual_networks=virtual_networks,
+    )
 
 
 def read_allowances(texts: Sequence[str] | None) -> tuple[Allowance, ...]:

@@ -6,10 +6,11 @@ Pure, but for `request_of`, which looks at the copies in the staging storage acc
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.provisioning.submitting import NO_LOCAL_FILES, submission
+from vmkiln.provisioning.submitting import submission
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.run.run_context import RunRequest
 from vmkiln.settings import Settings
+from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.checked_template import check_image_template

@@ -8,22 +8,23 @@ there: the source image, the definitions it distributes to. A run needs nothing 
 Source: docs/reference/behaviour.md#two-phases, #distributing, #staging-resource-group.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
-from vmkiln.run.building import stored_image
 from vmkiln.run.run_context import Submission
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
-from vmkiln.staging.script_copy import LocalFiles, Script, copy_scripts
+from vmkiln.staging.local_files import NO_LOCAL_FILES
+from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 
-NO_LOCAL_FILES = LocalFiles(Path("/nonexistent"), is_allowed=False)
+log = logging.getLogger(__name__)
 
 
 class Unfit(InputError):
@@ -51,7 +52,7 @@ async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -
     scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
     try:
         copied = await copy_scripts(
-            scripts, group.storage_account, local_files=NO_LOCAL_FILES, notice=lambda _text: None
+            scripts, group.storage_account, local_files=NO_LOCAL_FILES, notice=lambda text: log.warning("%s", text)
         )
     except DownloadFailed as error:
         is_validator = all(path.startswith("properties.validate") for path in error.paths)

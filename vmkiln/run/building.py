@@ -9,42 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vmkiln.errors import ImageConflict, ImageNotFound, InputError, OtherImageKind
+from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
+from vmkiln.buildable.stored_source import stored_image
+from vmkiln.errors import ImageConflict, InputError, OtherImageKind
 from vmkiln.host.network import network_setup
-from vmkiln.images import gallery, managed_image
+from vmkiln.images import gallery
 from vmkiln.images.image_store import held
-from vmkiln.platform_images.platform_image import (
-    PlatformImageReference,
-    obtain_platform_image,
-    plan_platform_image,
-)
+from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
-from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group, virtual_network
-from vmkiln.staging.script_copy import Script, copy_scripts
+from vmkiln.staging.script_copy import Script, copy_scripts, oddity
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
-from vmkiln.staging.topology import subnet_problems, user_subnets_of
-from vmkiln.staging.user_network import UserVirtualNetwork
+from vmkiln.staging.topology import user_subnets_of
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.distribute_target import SharedImageTarget
-from vmkiln.template.image_template import ImageTemplate, OnOff
-from vmkiln.template.source import (
-    IsoSource,
-    ManagedImageSource,
-    OsType,
-    PlatformImageSource,
-    SharedImageVersionSource,
-    Source,
-)
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.resource_id import parse_resource_id
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.waiting.off_loop import off_loop
-
-NO_ISO = (
-    "properties.source: a source of type ISO cannot be built here: an installation disc needs an installer's answers, "
-    "which no template has; name a PlatformImage, a ManagedImage or a SharedImageVersion"
-)
 
 
 async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
@@ -55,6 +40,8 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     """
     template = request.template
     check_buildable(template, request.virtual_networks)
+    for warning in template_warnings(template):
+        tell(Notice(warning, is_warning=True))
     group = await off_loop(_group, host, request)
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
@@ -100,26 +87,31 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
 
 
 def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
-    """The group that the submission made, else a new one."""
+    """The group that the submission made, else the user's own that the template names, else a new one."""
     if request.submission is not None:
         host.store.staging.use_group(request.submission.group.name, run_id=request.run_id)
         return replace(request.submission.group, run_id=request.run_id)
-    return staging_resource_group.create(
-        host.settings.staging,
-        host.store,
-        name=staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id),
-        run_id=request.run_id,
-        tags=staging_resource_group.group_tags(
-            template_name=request.template_name,
-            resource_group=request.resource_group,
-            managed_resource_tags=request.template.properties.managed_resource_tags,
-        ),
+    properties = request.template.properties
+    tags = staging_resource_group.group_tags(
+        template_name=request.template_name,
+        resource_group=request.resource_group,
+        managed_resource_tags=properties.managed_resource_tags,
     )
+    if properties.staging_resource_group:
+        name = parse_resource_id(properties.staging_resource_group).name
+        return staging_resource_group.claim(
+            host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags
+        )
+    name = staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id)
+    return staging_resource_group.create(host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags)
 
 
 async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) -> Mapping[str, Path]:
     """The scripts' copies, by the place in the template that names them."""
     if request.submission is not None:
+        for path, file in request.submission.copies.items():
+            if odd := await off_loop(oddity, path, file):
+                tell(Notice(f"{path}: the script {odd}", is_warning=True))
         return request.submission.copies
     scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in request.template.scripts]
     copied = await copy_scripts(
@@ -129,63 +121,6 @@ async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) 
         notice=lambda text: tell(Notice(text, is_warning=True)),
     )
     return {copy.script.path: copy.file for copy in copied}
-
-
-def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork] | None = None) -> None:
-    """Refuse what a build cannot do, all at once, before anything is made; `virtual_networks` are the user's own.
-
-    Raises: `InputError`.
-    """
-    properties = template.properties
-    problems = []
-    if isinstance(properties.source, IsoSource):
-        problems.append(NO_ISO)
-    if template.os_type is OsType.WINDOWS:
-        problems.append("the source is a Windows image, and vmkiln builds Linux images so far")
-    problems += subnet_problems(
-        properties.vm_profile.vnet_config,
-        virtual_networks or {},
-        service_port=virtual_network.service_port(is_windows=template.os_type is OsType.WINDOWS),
-    )
-    if properties.optimize.workload.state is OnOff.ENABLED or properties.optimize.vm_boot.state is OnOff.ENABLED:
-        problems.append("optimize is enabled, and no optimization is done so far")
-    if any(disk.size_gb for disk in properties.additional_data_disks):
-        problems.append("additionalDataDisks are asked for, and images have one disk so far")
-    if problems:
-        text = "; ".join(problems)
-        raise InputError(f"this template cannot be built here: {text}", hint="`vmkiln plan` shows it all the same")
-
-
-def check_source(settings: Settings, store: Store | None, source: Source) -> None:
-    """Refuse a source that cannot be had, before anything is made; a platform image is asked for without a `store`.
-
-    Raises: `InputError` naming it and what to do.
-    """
-    try:
-        match source:
-            case PlatformImageSource():
-                plan_platform_image(
-                    PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
-                    cache_directory=settings.image_cache,
-                    user_catalogue=settings.catalogue,
-                    most_age_days=settings.platform_image_most_age_days,
-                )
-            case ManagedImageSource() | SharedImageVersionSource() if store is not None:
-                stored_image(store, source)
-            case _:
-                pass  # `check_buildable` refuses it, whatever is stored
-    except ImageNotFound as error:
-        raise InputError(f"properties.source: {error.message}", hint=error.hint) from error
-
-
-def stored_image(store: Store, source: ManagedImageSource | SharedImageVersionSource) -> ImageRow:
-    """The recorded image that a source names now. Raises: `ImageNotFound`."""
-    if isinstance(source, SharedImageVersionSource):
-        return gallery.find_version(store, source.image_version_id)
-    found = store.images.find(source.image_id)
-    if found is None or found.kind != managed_image.KIND:
-        raise ImageNotFound(f"there is no managed image {source.image_id}", hint="`vmkiln image list` shows them")
-    return found
 
 
 def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSource) -> None:
@@ -235,7 +170,7 @@ async def resolve_source(
             version = found.source_version if isinstance(source, ManagedImageSource) else found.artifact_id
             return _from_store(await held(await host.local_copy(found), directory), version=version)
         case _:
-            raise InputError(NO_ISO)
+            raise InputError(f"{no_iso().path}: {no_iso().message}", hint=no_iso().hint)
 
 
 def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:

@@ -6,23 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, STORAGE_ACCOUNT, VIRTUAL_MACHINE
+from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
 from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
 from vmkiln.run import customizing, validating
-from vmkiln.run.building import check_buildable, check_source
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
-from vmkiln.staging.script_copy import LocalFiles
 from vmkiln.staging.staging_resource_group import group_name, group_tags
 from vmkiln.staging.topology import user_subnets_of
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
-from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
@@ -35,36 +34,23 @@ async def plan_of(
     resolved: ResolvedTemplate,
     *,
     resource_group: str,
+    verdict: Verdict,
     settings: Settings,
-    local_files: LocalFiles,
     allowances: Sequence[Allowance],
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
-    store: Store | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data; `store` has the images that a source of another type than PlatformImage may name."""
+    """The plan as plain data; `verdict` is what `buildable.examine` found."""
     template = resolved.image_template
-    name = group_name(resource_group, resolved.name, GUID)
-    problems = []
-    try:
-        check_buildable(template, virtual_networks)
-    except InputError as error:
-        problems.append(error.message)
-    try:
-        await off_loop(check_source, settings, store, template.properties.source)
-    except InputError as error:
-        problems.append(f"{error.message} ({error.hint})" if error.hint else error.message)
-    problems += [
-        f"{item.path}: `{item.uri}` is a local file; --allow-local-files is needed"
-        for item in template.scripts
-        if not item.uri.lower().startswith(("http://", "https://")) and not local_files.is_allowed
-    ]
+    own_group = template.properties.staging_resource_group
+    name = parse_resource_id(own_group).name if own_group else group_name(resource_group, resolved.name, GUID)
+    problems = [str(problem) for problem in (*verdict.problems, *verdict.needs_permission)]
     source, generation = await off_loop(_source, template, settings)
     net = await _network(template, virtual_networks or {}, allowances)
     plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
         "template": dict(resolved.resolved),
-        "warnings": list(resolved.warnings),
+        "warnings": [*resolved.warnings, *verdict.warnings],
         "cannot_be_built_because": problems,
         "source": source,
         "build_vm": _build_vm(template, generation),

@@ -15,7 +15,7 @@ from vmkiln.run.vm_shape import VmShape
 from vmkiln.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
-from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import httpx
 from vmkiln.errors import DownloadFailed
 from vmkiln.fetching import ATTEMPTS, CHUNK_BYTES, Patience, connected, fetched
 from vmkiln.files.private_folder import private_file
+from vmkiln.staging.local_files import LocalFiles, head_of, local_path, oddity_of, opened, refusal_of
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
@@ -35,14 +37,6 @@ class Script:
 
 
 @dataclass(frozen=True)
-class LocalFiles:
-    """Whether `file:` and relative addresses may be read, and the folder relative ones start from."""
-
-    directory: Path
-    is_allowed: bool
-
-
-@dataclass(frozen=True)
 class CopiedScript:
     """A script in the storage account: which, its file, its real SHA-256 and size in bytes."""
 
@@ -55,7 +49,7 @@ class CopiedScript:
 async def copy_scripts(
     scripts: Sequence[Script], account: StorageAccount, *, local_files: LocalFiles, notice: Callable[[str], None]
 ) -> tuple[CopiedScript, ...]:
-    """Copy every script. `notice` gets a sentence for each retry.
+    """Copy every script. `notice` gets a sentence for each retry, and for what is odd about a script.
 
     Raises: `DownloadFailed` naming every script that could not be copied and why, after all were tried.
     """
@@ -104,7 +98,14 @@ async def _copy(
     if script.sha256 and digest != script.sha256.lower():
         await off_loop(file.unlink, missing_ok=True)
         raise _failed(script, f"{_shown(script.uri)} has SHA-256 {digest}, but the template says {script.sha256}")
+    if odd := await off_loop(oddity, script.path, file):
+        notice(f"{script.path}: {_shown(script.uri)} {odd}")
     return CopiedScript(script, file, digest, size)
+
+
+def oddity(path: str, file: Path) -> str:
+    """What is odd about the copy of what the template names at `path`; '' for nothing, and for what is no script."""
+    return oddity_of(head_of(file)) if path.endswith("scriptUri") else ""
 
 
 def _failed(script: Script, reason: str) -> DownloadFailed:
@@ -151,24 +152,17 @@ async def _fetch(script: Script, file: Path, client: httpx.AsyncClient) -> tuple
     return digest.hexdigest(), size
 
 
-def _carefully(path: str, flags: int) -> int:
-    """Open no symbolic link, and do not wait for who writes into a pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
 def _copy_local(script: Script, file: Path, local_files: LocalFiles) -> tuple[str, int]:
     if not local_files.is_allowed:
-        raise _failed(script, f"`{script.uri}` is a local file; add --allow-local-files to let this template read it")
-    parts = urlsplit(script.uri)
-    source = (local_files.directory / unquote(parts.path)).resolve()
-    if not source.is_relative_to(local_files.directory.resolve()):
-        raise _failed(script, f"`{script.uri}` lies outside the template's folder")
+        raise _failed(script, f"`{script.uri}` is a local file; {local_files.advice}")
+    if reason := refusal_of(script.uri, local_files):
+        raise _failed(script, reason)
     try:
-        with open(source, "rb", opener=_carefully) as opened, private_file(file, "wb") as target:
-            if not source.is_file():
+        with opened(local_path(script.uri, local_files)) as source, private_file(file, "wb") as target:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 raise _failed(script, f"`{script.uri}` is not a regular file")
             digest, size = hashlib.sha256(), 0
-            while chunk := opened.read(CHUNK_BYTES):
+            while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
                 target.write(chunk)

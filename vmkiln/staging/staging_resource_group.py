@@ -14,11 +14,13 @@ from typing import Any
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
+from vmkiln.run_state import GOING_ON
 from vmkiln.staging.storage_account import StorageAccount, account_name
 from vmkiln.store.database import Store
 from vmkiln.store.rows import StagingGroupRow
 
 MOST_NAME_LETTERS = 90
+OF_A_TEMPLATE = ("imageTemplateName", "imageTemplateResourceGroupName")  # tags that say whose a group is
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,42 @@ def create(directory: Path, store: Store, *, name: str, run_id: str, tags: Mappi
     number = store.staging.add_resource(name, run_id=run_id, type=STORAGE_ACCOUNT, name=account.name, detail={})
     account.create()
     store.staging.resource_exists(number)
+    return StagingResourceGroup(name, tags, account, run_id)
+
+
+def objection_to(store: Store, name: str, *, tags: Mapping[str, str]) -> str:
+    """Why a template with these tags cannot have the user's own group of this name; '' when it can.
+
+    As Azure has it: a group serves one template, and one run of it at a time.
+    """
+    row = store.staging.group(name)
+    if row is None:
+        return ""
+    if any(row.tags.get(tag) != tags[tag] for tag in OF_A_TEMPLATE):
+        return f"the staging resource group {name} is that of another image template"
+    if any(run.staging_group == name for run in store.runs.list(limit=None, states=GOING_ON)):
+        return f"another run works in the staging resource group {name}"
+    return ""
+
+
+def claim(directory: Path, store: Store, *, name: str, run_id: str, tags: Mapping[str, str]) -> StagingResourceGroup:
+    """The user's own group of this name: made, made anew after it was deleted, or used again by the same template.
+
+    Raises: `InputError` when it is another template's, or another run works in it.
+    """
+    row = store.staging.group(name, with_deleted=True)
+    if row is None:
+        return create(directory, store, name=name, run_id=run_id, tags=tags)
+    if objection := objection_to(store, name, tags=tags):
+        raise InputError(objection, hint="name another one in stagingResourceGroup, or leave it out")
+    account = storage_account_of(directory, row)
+    if row.deleted is None:
+        store.staging.use_group(name, run_id=run_id)
+    else:
+        store.staging.renew_group(name, run_id=run_id, tags=dict(tags))
+        number = store.staging.add_resource(name, run_id=run_id, type=STORAGE_ACCOUNT, name=account.name, detail={})
+        store.staging.resource_exists(number)
+    account.create()
     return StagingResourceGroup(name, tags, account, run_id)
 
 

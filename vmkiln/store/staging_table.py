@@ -35,6 +35,13 @@ class StagingTable:
             connection.execute(staging_groups.insert().values(**values, created=self._connections.now()))
             connection.execute(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
 
+    def renew_group(self, name: str, *, run_id: str, tags: dict[str, str]) -> None:
+        """Record that a deleted staging resource group is made anew, under the same name."""
+        values = {"run_id": run_id, "tags": tags, "deleted": None, "created": self._connections.now()}
+        with self._connections.begin() as connection:
+            connection.execute(staging_groups.update().where(staging_groups.c.name == name).values(**values))
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
+
     def use_group(self, name: str, *, run_id: str) -> None:
         """Record that a run works in a staging resource group that exists already."""
         self._connections.change(runs.update().where(runs.c.run_id == run_id).values(staging_group=name))
@@ -46,9 +53,11 @@ class StagingTable:
             query = query.where(staging_groups.c.deleted.is_(None))
         return [staging_group_row(row) for row in self._connections.rows(query)]
 
-    def group(self, name: str) -> StagingGroupRow | None:
+    def group(self, name: str, *, with_deleted: bool = False) -> StagingGroupRow | None:
         """The staging resource group of exactly this name; none when there is none, or it was deleted."""
-        query = sa.select(staging_groups).where(staging_groups.c.name == name, staging_groups.c.deleted.is_(None))
+        query = sa.select(staging_groups).where(staging_groups.c.name == name)
+        if not with_deleted:
+            query = query.where(staging_groups.c.deleted.is_(None))
         rows = self._connections.rows(query)
         return staging_group_row(rows[0]) if rows else None
 

@@ -102,7 +102,7 @@ def test_a_template_that_cannot_be_built_yet_is_planned_and_refused(
 ) -> None:
     windows = {**LINUX, "publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter"}
     path = write(tmp_path, source=windows, customize=[{"type": "PowerShell", "inline": ["dir"]}])
-    assert vmkiln("plan", path, "--parameters", "password=hunter22") == 0
+    assert vmkiln("plan", path, "--parameters", "password=hunter22") == 2
     assert "cannot be built: " in capsys.readouterr().out
     assert vmkiln("build", path, "--parameters", "password=hunter22") == 2
     assert "Windows" in capsys.readouterr().err
@@ -150,7 +150,7 @@ NOT_TO_BE_HAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the latest image version": (
         {"type": "SharedImageVersion", "imageVersionId": f"{NOBODY}/galleries/g/images/d/versions/latest"},
-        f"the image definition {NOBODY}/galleries/g/images/d has no version",
+        f"there is no image version {NOBODY}/galleries/g/images/d/versions/latest",
     ),
 }
 
@@ -161,7 +161,7 @@ def test_a_source_that_cannot_be_had_is_refused_before_anything_starts(
 ) -> None:
     source, message = NOT_TO_BE_HAD[name]
     path = write(tmp_path, source=source)
-    assert vmkiln("plan", path, "--parameters", "password=hunter22", "--json") == 0
+    assert vmkiln("plan", path, "--parameters", "password=hunter22", "--json") == 2
     (problem,) = json.loads(capsys.readouterr().out)["cannot_be_built_because"]
     assert message in problem
     assert vmkiln("build", path, "--parameters", "password=hunter22") == 2
@@ -181,7 +181,7 @@ def test_an_installation_disc_is_refused_before_anything_starts(
     properties = {"source": source, "customize": customize, "distribute": [{"type": "VHD", "runOutputName": "o"}]}
     path = tmp_path / "iso.json"
     path.write_text(json.dumps({"apiVersion": "2019-05-01-preview", "location": "westus2", "properties": properties}))
-    assert vmkiln("plan", str(path), "--json") == 0
+    assert vmkiln("plan", str(path), "--json") == 2
     (problem,) = json.loads(capsys.readouterr().out)["cannot_be_built_because"]
     assert "type ISO" in problem
     assert vmkiln("build", str(path)) == 2

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from vmkiln.buildable.examination import check_buildable
 from vmkiln.errors import InputError
 from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell
-from vmkiln.run.building import check_buildable
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_file import read_image_template
@@ -55,7 +55,7 @@ def test_everything_that_cannot_be_built_is_named_at_once() -> None:
     template = a_template(
         source=WINDOWS,
         customize=[{"type": "WindowsRestart"}],
-        optimize={"vmBoot": {"state": "Enabled"}},
+        additionalDataDisks=[{"sizeGB": 4}],
         vmProfile={
             "vnetConfig": {
                 "subnetId": "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/r/providers/"
@@ -66,5 +66,5 @@ def test_everything_that_cannot_be_built_is_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         check_buildable(template)
     assert caught.value.exit_code == 2
-    for words in ("Windows", "vnetConfig", "optimize"):
+    for words in ("Windows", "vnetConfig", "additionalDataDisks"):
         assert words in caught.value.message

@@ -31,7 +31,7 @@ from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
-from vmkiln.staging.script_copy import LocalFiles
+from vmkiln.staging.local_files import LocalFiles
 from vmkiln.store.database import opened
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.image_template import ImageTemplate

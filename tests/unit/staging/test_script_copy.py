@@ -12,7 +12,8 @@ import pytest
 
 from vmkiln.errors import DownloadFailed
 from vmkiln.staging import script_copy
-from vmkiln.staging.script_copy import LocalFiles, Script, copy_scripts
+from vmkiln.staging.local_files import LocalFiles
+from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.storage_account import StorageAccount
 
 BODY = b"#!/bin/sh\necho hello\n"

@@ -13,11 +13,11 @@ from vmkiln.api.storage.storage_accounts import blob_endpoint
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
+from vmkiln.buildable.examination import check_buildable
 from vmkiln.errors import ArmError, InputError
 from vmkiln.fleet.image_builder import RUN, queued_run
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.user_networks import virtual_networks_for
-from vmkiln.run.building import check_buildable
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.api_version import API_VERSIONS

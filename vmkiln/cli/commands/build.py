@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +12,6 @@ import typer
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
@@ -28,16 +26,15 @@ from vmkiln.cli.template_options import (
     read_allowances,
     read_template,
     read_virtual_networks,
+    surroundings_of,
 )
 from vmkiln.cli.waterfall import waterfall
+from vmkiln.errors import InputError, Mistake, TemplateInvalid
 from vmkiln.run_state import new_run_id
 
 if TYPE_CHECKING:
     from vmkiln.cli.live_view import View
     from vmkiln.run.run_context import RunRequest
-    from vmkiln.settings import Settings
-    from vmkiln.store.database import Store
-    from vmkiln.template.image_template import ImageTemplate
 
 
 def build(
@@ -51,22 +48,26 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it."""
+    from vmkiln.buildable.examination import check_examined
     from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.run.building import check_buildable
     from vmkiln.run.run_context import RunRequest
     from vmkiln.run.run_event import Notice
 
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
-    networks = read_virtual_networks(virtual_networks)
-    check_buildable(resolved.image_template, networks)
+    networks, files = read_virtual_networks(virtual_networks), local_files(template, is_allowed=allow_local_files)
+    allowances = read_allowances(allow_egress)
+    surroundings = surroundings_of(
+        resolved, resource_group=resource_group, local_files=files, virtual_networks=networks
+    )
+    check_examined(resolved.image_template, surroundings)  # its warnings come with the run
     request = RunRequest(
         run_id=new_run_id(),
         template_name=resolved.name,
         resource_group=resource_group,
         template=resolved.image_template,
         resolved=resolved.resolved,
-        local_files=local_files(template, is_allowed=allow_local_files),
-        allowances=read_allowances(allow_egress),
+        local_files=files,
+        allowances=allowances,
         mask=resolved.mask,
         virtual_networks=networks,
     )
@@ -82,7 +83,6 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
     import asyncio
 
     from vmkiln.preparation import opened_store, prepared_host
-    from vmkiln.run.building import check_source
     from vmkiln.run.run_event import Notice
     from vmkiln.run.workflow import execute
 
@@ -92,7 +92,6 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
         view.tell(Notice(text))
 
     with opened_store(settings, progress) as store:
-        await asyncio.to_thread(check_source, settings, store, request.template.properties.source)
         async with prepared_host(settings, store, progress) as host:
             template = template_id(request.resource_group, request.template_name)
             await asyncio.to_thread(audited, store, RUN, template, runId=request.run_id)
@@ -126,21 +125,56 @@ def print_summary(summary: dict[str, Any]) -> None:
         typer.echo(f"  {line}")
 
 
+def as_data(mistakes: Sequence[Mistake]) -> list[dict[str, str | None]]:
+    """Mistakes for a program to read."""
+    return [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
+
+
 def validate(
     template: TemplateArgument,
     parameters: ParametersOption = None,
     resource_group: ResourceGroupOption = "vmkiln",
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
+    allow_local_files: LocalFilesOption = False,
+    virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a template and name every mistake; starts nothing."""
-    resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
+    """Check a template: every mistake, and whatever keeps it from being built here. Starts nothing."""
+    from vmkiln.buildable.examination import NotBuildable, examine
+
+    try:
+        resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
+    except InputError as error:
+        if as_json:
+            mistakes = (
+                error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
+            )
+            _print_line(json.dumps({"valid": False, "mistakes": as_data(mistakes)}))
+        raise
+    files = local_files(template, is_allowed=allow_local_files)
+    networks = read_virtual_networks(virtual_networks)
+    verdict = examine(
+        resolved.image_template,
+        surroundings_of(resolved, resource_group=resource_group, local_files=files, virtual_networks=networks),
+    )
+    warnings = [*resolved.warnings, *map(resolved.mask, (*verdict.warnings, *map(str, verdict.needs_permission)))]
     if as_json:
-        _print_line(json.dumps({"valid": True, "name": resolved.name, "warnings": list(resolved.warnings)}))
-        return
-    for warning in resolved.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
+        found = {
+            "valid": True,
+            "name": resolved.name,
+            "warnings": warnings,
+            "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
+        }
+        _print_line(json.dumps(found))
+    else:
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    if verdict.problems:
+        problem = NotBuildable(verdict.problems)
+        problem.mask(resolved.mask)
+        raise problem
+    if not as_json:
+        typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
 
 
 def plan(
@@ -154,38 +188,27 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a build would do: template, staging resources, network, Packer template. Starts nothing."""
+    from vmkiln.buildable.examination import examine
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.plan import plan_of, plan_text
 
     resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
     files = local_files(template, is_allowed=allow_local_files)
-    settings = read_settings()
-    with _images_for(resolved.image_template, settings) as store:
-        found = run_to_end(
-            plan_of(
-                resolved,
-                resource_group=resource_group,
-                settings=settings,
-                local_files=files,
-                allowances=read_allowances(allow_egress),
-                virtual_networks=read_virtual_networks(virtual_networks),
-                store=store,
-            )
+    networks = read_virtual_networks(virtual_networks)
+    verdict = examine(
+        resolved.image_template,
+        surroundings_of(resolved, resource_group=resource_group, local_files=files, virtual_networks=networks),
+    )
+    found = run_to_end(
+        plan_of(
+            resolved,
+            resource_group=resource_group,
+            verdict=verdict,
+            settings=read_settings(),
+            allowances=read_allowances(allow_egress),
+            virtual_networks=networks,
         )
-    if as_json:
-        _print_line(json.dumps(found))
-        return
-    typer.echo(plan_text(found))
-
-
-@contextlib.contextmanager
-def _images_for(template: ImageTemplate, settings: Settings) -> Iterator[Store | None]:
-    """The database of images when a template's source is one of them; None, and no database is made, when it is not."""
-    from vmkiln.preparation import opened_store
-    from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
-
-    if isinstance(template.properties.source, ManagedImageSource | SharedImageVersionSource):
-        with opened_store(settings, say) as store:
-            yield store
-    else:
-        yield None
+    )
+    _print_line(json.dumps(found) if as_json else plan_text(found))
+    if verdict.problems:
+        raise typer.Exit(2)

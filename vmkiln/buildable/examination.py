@@ -1,0 +1,217 @@
+"""What keeps a template from being built here, found before anything is started: the one place for it.
+
+`validate`, `plan` and `build` ask `examine`. The service asks `template_problems` when a run is asked for, and finds
+the rest when a template is submitted. A check that needs the template alone belongs to `template_problems`; one that
+looks at files, the catalogue or the images kept here belongs to `_surrounding_problems`. What takes long to import is
+imported where it is needed, so that a simple template is checked at once.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmkiln.errors import ImageNotFound, InputError, Mistake
+from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.settings import Settings
+from vmkiln.staging import virtual_network
+from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
+from vmkiln.staging.topology import subnet_problems
+from vmkiln.staging.user_network import UserVirtualNetwork
+from vmkiln.template.image_template import ImageTemplate, OnOff
+from vmkiln.template.resource_id import parse_resource_id
+from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
+
+if TYPE_CHECKING:
+    from vmkiln.store.database import Store
+
+SOURCE = "properties.source"
+PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a build finds here. `opened_store` opens the database for reading; it gives None when there is none yet."""
+
+    settings: Settings
+    local_files: LocalFiles
+    opened_store: "Callable[[], AbstractContextManager[Store | None]]"
+    template_name: str
+    resource_group: str
+    virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a template cannot be built here, each with its place, and what is only odd."""
+
+    problems: tuple[Mistake, ...] = ()
+    warnings: tuple[str, ...] = ()
+    needs_permission: tuple[Mistake, ...] = ()  # local files that were not allowed: `build` refuses, others only tell
+
+
+class NotBuildable(InputError):
+    """A template without a mistake that cannot be built here; `problems` says why."""
+
+    code = "UnsupportedTemplate"
+
+    def __init__(self, problems: tuple[Mistake, ...]) -> None:
+        self.problems = problems
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"this template cannot be built here:\n{lines}", hint="`vmkiln plan` shows it all the same")
+
+
+def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:
+    """Everything that `build` would refuse, and what it would warn of; starts and writes nothing."""
+    problems = [*template_problems(template, surroundings.virtual_networks)]
+    warnings = [*template_warnings(template)]
+    needed: list[Mistake] = []
+    for path, uri, checksum in ((item.path, item.uri, item.sha256_checksum) for item in template.scripts):
+        if not is_local(uri):
+            continue
+        if not surroundings.local_files.is_allowed:
+            needed.append(Mistake(path, f"`{uri}` is a local file; {surroundings.local_files.advice}"))
+        if reason := refusal_of(uri, surroundings.local_files):
+            problems.append(Mistake(path, reason))
+        elif surroundings.local_files.is_allowed:
+            problems += _checksum_problems(path, uri, checksum, surroundings.local_files)
+            warnings += _odd_script(path, uri, surroundings.local_files)
+    problems += _surrounding_problems(template, surroundings)
+    return Verdict(tuple(dict.fromkeys(problems)), tuple(warnings), tuple(needed))
+
+
+def check_examined(template: ImageTemplate, surroundings: Surroundings) -> tuple[str, ...]:
+    """The warnings about a template that can be built. Raises: `NotBuildable` with every problem."""
+    verdict = examine(template, surroundings)
+    if problems := (*verdict.problems, *verdict.needs_permission):
+        raise NotBuildable(problems)
+    return verdict.warnings
+
+
+def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork] | None = None) -> None:
+    """Refuse what no build can do, by the template alone; `virtual_networks` are the user's. Raises: `NotBuildable`."""
+    if problems := tuple(template_problems(template, virtual_networks or {})):
+        raise NotBuildable(problems)
+
+
+def template_problems(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork]) -> Iterator[Mistake]:
+    """What is seen in the template alone, and in the virtual networks that it names."""
+    properties = template.properties
+    is_windows = template.os_type is OsType.WINDOWS
+    if isinstance(properties.source, IsoSource):
+        yield no_iso()
+    if is_windows:
+        yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
+    for text in subnet_problems(
+        properties.vm_profile.vnet_config,
+        virtual_networks,
+        service_port=virtual_network.service_port(is_windows=is_windows),
+    ):
+        yield Mistake("properties.vmProfile.vnetConfig", text)
+    if any(disk.size_gb for disk in properties.additional_data_disks):
+        yield Mistake("properties.additionalDataDisks", "are asked for, and images have one disk so far")
+
+
+def no_iso() -> Mistake:
+    """Why an installation disc is refused."""
+    message = (
+        "a source of type ISO cannot be built here: an installation disc needs an installer's answers, "
+        "which no template has"
+    )
+    return Mistake(SOURCE, message, "name a PlatformImage, a ManagedImage or a SharedImageVersion")
+
+
+def template_warnings(template: ImageTemplate) -> Iterator[str]:
+    """What Azure does and a build here does without."""
+    optimize = template.properties.optimize
+    if optimize.vm_boot.state is OnOff.ENABLED:
+        yield "properties.optimize.vmBoot: the image is built without this optimization; its content is the same"
+    if optimize.workload.state is OnOff.ENABLED:
+        yield "properties.optimize.workload: the image is built without this optimization; its script is not run"
+
+
+def _checksum_problems(path: str, uri: str, checksum: str, local_files: LocalFiles) -> Iterator[Mistake]:
+    if not checksum:
+        return
+    digest = hashlib.sha256()
+    try:
+        with opened(local_path(uri, local_files)) as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+    except OSError as error:
+        yield Mistake(path, f"reading `{uri}` failed: {error.strerror}")
+        return
+    if digest.hexdigest() != checksum.lower():
+        yield Mistake(path, f"{uri} has SHA-256 {digest.hexdigest()}, but the template says {checksum}")
+
+
+def _odd_script(path: str, uri: str, local_files: LocalFiles) -> Iterator[str]:
+    if path.endswith("scriptUri"):
+        with contextlib.suppress(OSError):  # which is a problem already
+            if oddity := oddity_of(head_of(local_path(uri, local_files))):
+                yield f"{path}: `{uri}` {oddity}"
+
+
+def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -> Iterator[Mistake]:
+    """What only this machine can tell: whether the source is there, or can be had; whose the staging group is."""
+    source, own_group = template.properties.source, template.properties.staging_resource_group
+    if own_group:
+        with surroundings.opened_store() as store:
+            yield from _staging_problems(own_group, surroundings, store)
+    match source:
+        case PlatformImageSource() if template.os_type is not OsType.WINDOWS:
+            yield from _platform_image_problems(source, surroundings.settings)
+        case ManagedImageSource() | SharedImageVersionSource():
+            with surroundings.opened_store() as store:
+                yield from _stored_source_problems(source, store)
+
+
+def _staging_problems(group_id: str, surroundings: Surroundings, store: "Store | None") -> Iterator[Mistake]:
+    from vmkiln.staging import staging_resource_group  # noqa: PLC0415 (imports the database)
+
+    if store is None:
+        return
+    tags = staging_resource_group.group_tags(
+        template_name=surroundings.template_name,
+        resource_group=surroundings.resource_group,
+        managed_resource_tags={},
+    )
+    if objection := staging_resource_group.objection_to(store, parse_resource_id(group_id).name, tags=tags):
+        yield Mistake("properties.stagingResourceGroup", objection, "name another one, or leave it out")
+
+
+def _platform_image_problems(source: PlatformImageSource, settings: Settings) -> Iterator[Mistake]:
+    if source.version.lower() == "latest":
+        with contextlib.suppress(ImageNotFound):
+            read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+            return
+    from vmkiln.platform_images import platform_image  # noqa: PLC0415 (imports what fetches and makes images)
+
+    try:
+        platform_image.plan_platform_image(
+            platform_image.PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
+            cache_directory=settings.image_cache,
+            user_catalogue=settings.catalogue,
+            most_age_days=settings.platform_image_most_age_days,
+        )
+    except ImageNotFound as error:
+        yield Mistake(SOURCE, error.message, error.hint)
+
+
+def _stored_source_problems(
+    source: ManagedImageSource | SharedImageVersionSource, store: "Store | None"
+) -> Iterator[Mistake]:
+    hint = "`vmkiln image list` shows what there is"
+    if store is None:
+        is_managed = isinstance(source, ManagedImageSource)
+        kind = "managed image" if is_managed else "image version"
+        yield Mistake(SOURCE, f"there is no {kind} {source.resource_id}", hint)
+        return
+    from vmkiln.buildable.stored_source import stored_image  # noqa: PLC0415 (imports the database)
+
+    try:
+        stored_image(store, source)
+    except ImageNotFound as error:
+        yield Mistake(SOURCE, error.message, error.hint or hint)
