@@ -14,7 +14,7 @@ from stub_build import stub_build
 from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
-from vmkiln.store.engine import POOL_SIZE
+from vmkiln.store.engine import MOST_READERS, MOST_WRITERS
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,9 @@ def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterato
 def fill_pool(store: Store) -> None:
     """Open every connection that the store keeps, for a service that outlives a test: none is opened later."""
     with contextlib.ExitStack() as connections:
-        for _ in range(POOL_SIZE):
-            connections.enter_context(store._engine.connect())
+        for engine, count in zip(store.connections.engines, (MOST_WRITERS, MOST_READERS), strict=True):
+            for _ in range(count):
+                connections.enter_context(engine.connect())
 
 
 @contextlib.contextmanager

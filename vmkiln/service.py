@@ -152,7 +152,6 @@ async def running(
         isolation_level=isolation_level,
         shared=shared,
         rounds=rounds,
-        audit=audit,
     )
     dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
 

@@ -174,10 +174,12 @@ def test_what_is_logged_of_a_run_names_the_request(living: InProcess, caplog: py
     provisioned(living, TEMPLATE, a_template("fail"))
     answer = living.request("POST", f"{TEMPLATE}/run")
     ended_run(living, TEMPLATE)
-    found = {
-        getattr(record, "correlation_id", "") for record in caplog.records if "of web failed" in record.getMessage()
-    }
-    assert found == {answer.headers["x-ms-correlation-request-id"]}
+
+    def told() -> set[str]:
+        failed = (record for record in list(caplog.records) if "of web failed" in record.getMessage())
+        return {getattr(record, "correlation_id", "") for record in failed}
+
+    assert wait_for(told) == {answer.headers["x-ms-correlation-request-id"]}
 
 
 def test_a_login_is_recorded_and_its_secret_is_not(service: InProcess) -> None:

@@ -44,11 +44,12 @@ def test_a_service_that_is_well_says_so(service: InProcess) -> None:
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
 def test_it_asks_the_database(service: InProcess, path: str) -> None:
     statements: list[str] = []
-    engine = service.service.store._engine
 
-    @sa.event.listens_for(engine, "before_cursor_execute")
-    def _seen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def seen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement)
+
+    for engine in service.service.store.connections.engines:
+        sa.event.listen(engine, "before_cursor_execute", seen)
 
     asked(service, path)
     assert [statement.split()[0] for statement in statements if statement != "BEGIN"] == ["SELECT"]
@@ -59,7 +60,8 @@ def test_it_asks_the_database(service: InProcess, path: str) -> None:
 
 def test_a_database_that_is_gone_is_told(service: InProcess) -> None:
     file = service.service.settings.home / "vmkiln.sqlite"
-    service.service.store._engine.dispose()
+    for engine in service.service.store.connections.engines:
+        engine.dispose()
     file.unlink()
     for beside in file.parent.glob("vmkiln.sqlite-*"):
         beside.unlink()

@@ -1,6 +1,7 @@
 """A list costs as much for whoever may read a part of it as for whoever may read all, and shows exactly that part."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ def template(group: str, number: int) -> ResourceRow:
     resource_id = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{TYPE}/{name}"
     properties = {"source": {}, "provisioningState": "Succeeded"}
     return ResourceRow(resource_id, TYPE, name, SUBSCRIPTION, group, location="l", properties=properties)
+
+
+@contextlib.contextmanager
+def heard(store: database.Store, listener: Callable[..., None]) -> Iterator[None]:
+    """Tell a listener of every statement while the block lasts."""
+    for engine in store.connections.engines:
+        sa.event.listen(engine, "before_cursor_execute", listener)
+    try:
+        yield
+    finally:
+        for engine in store.connections.engines:
+            sa.event.remove(engine, "before_cursor_execute", listener)
 
 
 class Lists:
@@ -50,11 +63,8 @@ class Lists:
             nonlocal count
             count += 1
 
-        sa.event.listen(self._store._engine, "before_cursor_execute", counted)
-        try:
+        with heard(self._store, counted):
             answer = self._service.get(url, token=token)
-        finally:
-            sa.event.remove(self._store._engine, "before_cursor_execute", counted)
         assert answer.status_code == 200, answer.text
         return answer.json(), count
 
@@ -105,11 +115,8 @@ def test_the_roles_of_a_caller_are_read_once_a_request(lists: Lists) -> None:
         asked.append(statement)
 
     token = lists.token(GROUP)
-    sa.event.listen(lists._store._engine, "before_cursor_execute", seen)
-    try:
+    with heard(lists._store, seen):
         lists._service.get(LISTS[0], token=token)
-    finally:
-        sa.event.remove(lists._store._engine, "before_cursor_execute", seen)
     assert len([statement for statement in asked if "vmkiln_role_assignment" in statement]) == 1
 
 

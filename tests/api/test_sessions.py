@@ -109,7 +109,7 @@ async def test_what_this_directorys_earlier_service_did_is_ended_at_once(tmp_pat
     database = tmp_path / "db"
     async with service(tmp_path / "a", database, "a") as store:
         [mine] = store.sessions.going_on()
-        with store._engine.begin() as connection:
+        with store.connections.begin() as connection:
             host_id = str(connection.execute(sa.select(sessions.c.host_id)).scalar_one())
     with opened(database) as killed:
         killed.sessions.begin(host_id=host_id, is_alone=True)

@@ -22,6 +22,11 @@ URL = "http://127.0.0.1:10000"
 @pytest.fixture
 def account(service: InProcess) -> str:
     """The id of the storage account of a staging resource group."""
+    return add_account(service)
+
+
+def add_account(service: InProcess) -> str:
+    """Put a staging resource group into a service; gives its storage account's id."""
     store, settings = service.service.store, service.service.settings
     staging_resource_group.create(settings.staging, store, name=GROUP, run_id="", tags={})
     store.resources.put(

@@ -70,10 +70,12 @@ def test_a_deployment_that_waits_asks_nothing_and_is_woken_at_once(service: InPr
     def count(_connection: object, _cursor: object, statement: str, *_arguments: object) -> None:
         statements.append(statement)
 
-    engine = service.service.store._engine
-    sa.event.listen(engine, "before_cursor_execute", count)
+    engines = service.service.store.connections.engines
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", count)
     time.sleep(2)
-    sa.event.remove(engine, "before_cursor_execute", count)
+    for engine in engines:
+        sa.event.remove(engine, "before_cursor_execute", count)
     assert statements == []
     provision(service)
     began = time.monotonic()

@@ -8,11 +8,12 @@ import os
 import pwd
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from vmkiln.harmless_text import harmless
+from vmkiln.store.audit_table import BegunAct
 from vmkiln.store.rows import AuditRow
 
 MOST_NAME_LETTERS = 260
@@ -34,8 +35,9 @@ class CallerKind(StrEnum):
 
 
 class Status(StrEnum):
-    """What came of an act; what is accepted goes on after its answer."""
+    """What came of an act; what is accepted goes on after its answer. One that only started was cut short."""
 
+    STARTED = "Started"
     SUCCEEDED = "Succeeded"
     ACCEPTED = "Accepted"
     FAILED = "Failed"
@@ -129,6 +131,16 @@ def audit_row(
         is_refused=outcome.code in REFUSALS or is_nobodys_failure,
         detail={plain(name, 60): plain(str(value), MOST_DETAIL_LETTERS) for name, value in details},
     )
+
+
+def begun(row: AuditRow) -> BegunAct:
+    """An act before anything of it is done; its row is completed when it is over (`ended`)."""
+    return BegunAct(replace(row, status=Status.STARTED))
+
+
+def ended(act: BegunAct, row: AuditRow) -> AuditRow:
+    """What is recorded of an act that is over, in place of what was when it began."""
+    return replace(row, event_id=act.row.event_id, number=act.number)
 
 
 def plain(text: str, most_letters: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from vmkiln.audit import act_names
 from vmkiln.audit.act import SERVICE, Cause, audit_row
-from vmkiln.audit.audit_log import AuditLog
+from vmkiln.audit.audit_log import log_line
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
 from vmkiln.errors import StorageFailed
 from vmkiln.fleet.admission import QueuePosition
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "") -> RunRow:
-    """A run of a kept template, waiting. `reason` says who asked: request, autoRun or a trigger's name.
+    """A run of a stored template, waiting. `reason` says who asked: request, autoRun or a trigger's name.
 
     `correlation_id` is that of the act it began with; the audit has it.
     """
@@ -98,11 +98,9 @@ class ImageBuilder:
         isolation_level: Callable[[], Awaitable[str]] | None = None,
         shared: SharedStorage | None = None,
         rounds: Rounds | None = None,
-        audit: AuditLog | None = None,
     ) -> None:
         self.rounds = rounds or Rounds()
         self._settings = settings
-        self._audit = audit or AuditLog(store.audit)
         self._store = store
         self._shared = shared
         duties = HostDuties(build, capacity, isolation_level, on_trace, shared=shared)
@@ -260,9 +258,8 @@ class ImageBuilder:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
             if not self._store.runs.by_id([run_id]):
                 run = queued_run(row, run_id=run_id, reason="autoRun", correlation_id=run_id)
-                self._store.runs.queue(run)
-                self._host.wake()
-                self._audit.record(own_act(row, run))
+                if self._queue(row, run):
+                    self._host.wake()
         self._store.operations.end(
             operation.operation_id, status=OperationStatus.FAILED if error else OperationStatus.SUCCEEDED, error=error
         )
@@ -277,14 +274,17 @@ class ImageBuilder:
             self._host.wake()
 
     def _look_at_sources(self) -> list[str]:
-        """Queue the runs that triggers ask for, each an act of the service; gives the runs' ids."""
-        templates: dict[str, ResourceRow] = {}
+        """Queue the runs that triggers ask for; gives the runs' ids."""
 
-        def queued(row: ResourceRow, *, run_id: str, reason: str) -> RunRow:
-            templates[run_id] = row
-            return queued_run(row, run_id=run_id, reason=reason, correlation_id=run_id)
+        def queue(row: ResourceRow, *, run_id: str, reason: str) -> bool:
+            return self._queue(row, queued_run(row, run_id=run_id, reason=reason, correlation_id=run_id))
 
-        started = watching.look_at_sources(self._settings, self._store, queued)
-        for run_id, run in self._store.runs.by_id(started).items():
-            self._audit.record(own_act(templates[run_id], run))
-        return started
+        return watching.look_at_sources(self._settings, self._store, queue)
+
+    def _queue(self, row: ResourceRow, run: RunRow) -> bool:
+        """Queue a run of a template that nobody asked for, with its act in one transaction; false when one goes on."""
+        act = own_act(row, run)
+        if not self._store.runs.queue(run, act=act):
+            return False
+        log_line(act)
+        return True

@@ -23,7 +23,7 @@ from vmkiln.template.source import PlatformImageSource
 
 MOST_FAILURES = 3
 HEALTHY = ("Healthy", "Trigger is active.")
-Queued = Callable[..., RunRow]
+Queue = Callable[..., bool]  # queues a run of a template, unless one goes on: its row, `run_id`, `reason`
 
 
 def seen_now(settings: Settings, store: Store, template: ImageTemplate) -> dict[str, str]:
@@ -70,7 +70,7 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
     return HEALTHY
 
 
-def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[str]:
+def look_at_sources(settings: Settings, store: Store, queue: Queue) -> list[str]:
     """Queue a run for each template whose source is new; gives the runs' ids.
 
     Raises: what went wrong with one template, after the others were looked at.
@@ -79,7 +79,7 @@ def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[st
     problem: Exception | None = None
     for trigger in store.resources.list(type=TRIGGER):
         try:
-            started += _look_at(settings, store, trigger, queued)
+            started += _look_at(settings, store, trigger, queue)
         except Exception as error:
             problem = problem or error
     if problem is not None:
@@ -87,7 +87,7 @@ def look_at_sources(settings: Settings, store: Store, queued: Queued) -> list[st
     return started
 
 
-def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queued: Queued) -> list[str]:
+def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queue: Queue) -> list[str]:
     """Queue a run when the source of this trigger's template is new; gives its id."""
     row = store.resources.get(trigger.id.rsplit("/", 2)[0])
     if row is None or row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
@@ -105,11 +105,11 @@ def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queued: Que
         return []
     if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
         return []
-    run = queued(row, run_id=new_run_id(), reason=f"trigger {trigger.name}")
-    if not store.runs.queue(run):
+    run_id = new_run_id()
+    if not queue(row, run_id=run_id, reason=f"trigger {trigger.name}"):
         return []
     _remember(store, trigger, now)
-    return [run.run_id]
+    return [run_id]
 
 
 def _remember(store: Store, trigger: ResourceRow, now: dict[str, str]) -> None:

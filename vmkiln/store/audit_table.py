@@ -1,17 +1,20 @@
-"""The audit: who did what. Rows are added and read, never changed; what is too old, or too much, is deleted bit by bit.
+"""The audit: who did what. Rows are added and read; what is too old, or too much, is deleted bit by bit.
 
+A row is changed once at most: one that was written with the first change of its act, when the act is over.
 Refused acts are counted apart from the others: whoever knocks on closed doors all night must not push out of the table
 what was done behind the open ones.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from vmkiln.store.engine import Connections
+from vmkiln.store.engine import Connections, beside
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import AuditRow
 from vmkiln.store.tables import audit
@@ -44,6 +47,51 @@ class AuditQuery:
     before: tuple[datetime, int] | None = None
 
 
+class BegunAct:
+    """An act that is not over yet. It is recorded as `row` with the first change that is made in its block.
+
+    Both are in one transaction, so there is no change without its act, however the process ends.
+    """
+
+    def __init__(self, row: AuditRow) -> None:
+        self.row = row
+        self._number = 0
+        self._is_over = False
+
+    @property
+    def number(self) -> int:
+        """The number of its row in the table; 0 as long as there is none."""
+        return self._number
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """What is changed in the block, in this thread or task, belongs to the act."""
+        token = beside.set(self)
+        try:
+            yield
+        finally:
+            self._is_over = True  # tasks that the block began may have this context for ever
+            beside.reset(token)
+
+    def write(self, connection: Connection) -> bool:
+        """Record it, unless it is recorded already."""
+        if self._number or self._is_over:
+            return False
+        key = connection.execute(audit.insert(), _columns(self.row)).inserted_primary_key
+        assert key is not None  # the table numbers its rows
+        self._number = int(key[0])
+        return True
+
+    def undone(self) -> None:
+        """The change was undone, and its act with it."""
+        self._number = 0
+
+
+def add_act(connection: Connection, row: AuditRow) -> None:
+    """Record an act in the transaction of what was done."""
+    connection.execute(audit.insert(), _columns(row))
+
+
 class AuditTable:
     """Queries and changes."""
 
@@ -55,9 +103,20 @@ class AuditTable:
         return self._connections.now()
 
     def add(self, rows: Sequence[AuditRow]) -> None:
-        """Record acts, all of them or none, in one transaction."""
+        """Record acts, all of them or none, in one transaction; one with a number takes the place of that row."""
+        new = [_columns(row) for row in rows if not row.number]
         with self._connections.begin() as connection:
-            connection.execute(audit.insert(), [_columns(row) for row in rows])
+            if new:
+                connection.execute(audit.insert(), new)
+            for row in rows:
+                if row.number:
+                    same = sa.and_(audit.c.number == row.number, audit.c.event_id == row.event_id)
+                    connection.execute(audit.update().where(same).values(**_columns(row)))
+
+    def begin(self, act: BegunAct) -> None:
+        """Record an act that is about to be done, in a transaction of its own: for what is not in the database."""
+        with act.going_on(), self._connections.begin():
+            pass
 
     def find(self, query: AuditQuery, *, limit: int) -> list[AuditRow]:
         """The newest acts that a query lets through, the newest first."""

@@ -9,16 +9,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import reported, sync
 from vmkiln.store.audit_table import AuditTable
-from vmkiln.store.engine import Connections, fenced, make_engine, shown_address
+from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
@@ -36,7 +33,7 @@ def utc_now() -> datetime:
 
 
 class Store:
-    """The tables of one database; one per process. `clock` gives the time in UTC.
+    """The tables of one database; one per process.
 
     `home` is the state directory: what is recorded of files in it is good on every host, and when it moves. `session`
     is what says whose work is whose, a new one when it is left out.
@@ -44,55 +41,45 @@ class Store:
 
     def __init__(
         self,
-        engine: Engine,
-        clock: Callable[[], datetime] = utc_now,
+        connections: Connections,
         *,
         home: Path | None = None,
         session: str = "",
         changes: ResourceChanges | None = None,
     ) -> None:
-        self._engine = engine
-        self._clock = clock
+        self.connections = connections
         self._home = home
-        connections = Connections(engine, clock)
         self.runs = RunTable(connections)
         self.images = ImageTable(connections, home=home)
         self.staging = StagingTable(connections)
-        self.resources = ResourceTable(engine, clock, changes)
-        self.sessions = SessionTable(engine, own=session or str(uuid.uuid4()))
-        self.operations = OperationTable(engine, clock, session=self.sessions.own)
-        self.principals = PrincipalTable(engine, clock)
-        self.queue = QueueTable(engine)
-        self.hosts = HostTable(engine, clock)
+        self.resources = ResourceTable(connections, changes)
+        self.sessions = SessionTable(connections, own=session or str(uuid.uuid4()))
+        self.operations = OperationTable(connections, session=self.sessions.own)
+        self.principals = PrincipalTable(connections)
+        self.queue = QueueTable(connections)
+        self.hosts = HostTable(connections)
         self.audit = AuditTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
-        return self._clock()
+        return self.connections.now()
 
     def fenced(self, run_id: str, *, incarnation: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
-        same = fenced(self._engine, run_id, incarnation=incarnation)
-        changes = self.resources.changes
-        return Store(same, self._clock, home=self._home, session=self.sessions.own, changes=changes)
+        same = self.connections.fenced(run_id, incarnation=incarnation)
+        return Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes)
 
     def ping(self) -> None:
         """Read one row. Raises: `VmkilnError` when the database cannot be read."""
-        check(self._engine)
+        check(self.connections)
 
     def confirm_undone(self) -> None:
         """Make sure that a commit which failed stays undone. Raises: `StorageFailed` when that cannot be."""
-        confirm_undone(self._engine)
+        confirm_undone(self.connections)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
-        sa.event.listen(self._engine, "checkin", _close_it)
-        self._engine.dispose()
-
-
-def _close_it(_connection: Any, record: ConnectionPoolEntry) -> None:
-    """Instead of keeping a connection for the next who asks."""
-    record.invalidate()
+        self.connections.close()
 
 
 @contextlib.contextmanager
@@ -104,11 +91,11 @@ def opened(
     `clock` gives the time in UTC; `home` is the state directory (SQLite: where the file is, unless it is given).
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
-    engine = make_engine(address)
-    name = shown_address(engine) if isinstance(address, str) else str(address)
-    store = Store(engine, clock, home=home or (address.parent.absolute() if isinstance(address, Path) else None))
+    name = shown_address(address)
+    connections = connected(address, clock)
+    store = Store(connections, home=home or (address.parent.absolute() if isinstance(address, Path) else None))
     try:
-        prepare(engine, name)
+        prepare(connections, name)
         if isinstance(address, Path):
             with reported(f"opening the database {name}"):
                 sync(address.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed

@@ -1,7 +1,8 @@
 """The connection to the database: SQLite in a file, or PostgreSQL by its URL. Every commit is on disk; writers queue.
 
 A writing transaction takes the write lock when it begins, so what it read cannot change before it writes: SQLite's own,
-or one advisory lock in PostgreSQL. Readers do not wait for it. PostgreSQL ends a transaction that stands still.
+or one advisory lock in PostgreSQL. Readers do not wait for it, and have connections of their own, so that any number of
+waiting writers leaves them theirs. PostgreSQL ends a transaction that stands still.
 Source: sqlite.org, "Write-Ahead Logging", "PRAGMA synchronous"; SQLAlchemy, "Serializable isolation with pysqlite";
 PostgreSQL, "Explicit Locking" and `idle_in_transaction_session_timeout`.
 """
@@ -11,9 +12,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
@@ -25,8 +27,7 @@ from vmkiln.files.durable_file import make_folder, reported
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
-READS = "vmkiln_reads"  # the execution option of an engine whose transactions do not write
-FENCE = "vmkiln_fence"  # of one that writes for a run: its id, and the incarnation of the host that must have it
+FENCE = "vmkiln_fence"  # the option of an engine that writes for a run: its id, and the incarnation of its host
 PATIENCE_SECONDS = 10.0  # how long PostgreSQL is waited for when it goes away, as it does when it restarts
 CONNECT_SECONDS = 10
 CONNECT_AGAIN_SECONDS = 0.25
@@ -51,22 +52,32 @@ LOCK_AND_HAS_THE_RUN = (
 )
 IDLE_SECONDS = 10
 DISK_FULL = "53100"
-POOL_SIZE = 5  # of one process; writers queue anyway, and a server takes 100 connections of all hosts by default
+AWAY_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58", "XX"})  # the first two letters of an SQLSTATE
+AWAY_STATES = frozenset({"25006", "25P03", "25P04"})  # a standby; a transaction that stood still, or took too long
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+MOST_WRITERS = 2  # connections of one process: one that writes and the next; a server takes 100 of all hosts by default
+MOST_READERS = 3
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
 
 
-def shown_address(engine: Engine) -> str:
-    """The address of a database as errors tell it: without its password and its query, which may hold one too."""
-    return engine.url.set(query={}).render_as_string(hide_password=True)
+def shown_address(address: Path | str) -> str:
+    """The address of a database as errors tell it: a path, or a URL without its password and its query, which may hold
+    one too; pure. Raises: `InputError` for no URL."""
+    if isinstance(address, Path):
+        return str(address)
+    return database_url(address).set(query={}).render_as_string(hide_password=True)
 
 
-def make_engine(address: Path | str) -> Engine:
+def make_engine(address: Path | str, *, only_reads: bool = False) -> Engine:
     """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL.
 
-    What is done with it raises `DatabaseAway` when the database cannot be used.
+    With `only_reads` its transactions take no lock; in PostgreSQL there are none either, for each query sees what was
+    committed when it began in any case. What is done with it raises `DatabaseAway` when the database cannot be used.
     """
-    return _postgresql(address) if isinstance(address, str) else _sqlite(address)
+    if isinstance(address, str):
+        return _postgresql(address, only_reads=only_reads)
+    return _sqlite(address, only_reads=only_reads)
 
 
 def database_url(text: str) -> sa.URL:
@@ -83,20 +94,24 @@ def database_url(text: str) -> sa.URL:
     return url.set(drivername=DRIVER)
 
 
-def _postgresql(text: str) -> Engine:
+def _pool(*, only_reads: bool) -> dict[str, Any]:
+    """How many connections an engine keeps, and how long one is waited for."""
+    return {"pool_size": MOST_READERS if only_reads else MOST_WRITERS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
+
+
+def _postgresql(text: str, *, only_reads: bool) -> Engine:
     timeouts = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c lock_timeout={BUSY_SECONDS}s -c timezone=UTC"
     engine = sa.create_engine(
         database_url(text),
         connect_args={"options": timeouts, "connect_timeout": CONNECT_SECONDS, "application_name": "vmkiln"},
         json_serializer=json.dumps,
         pool_pre_ping=True,
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=2 * BUSY_SECONDS,
         hide_parameters=True,
+        **_pool(only_reads=only_reads),
+        **({"isolation_level": "AUTOCOMMIT"} if only_reads else {}),
     )
 
-    _report_in_our_words(engine, shown_address(engine))
+    _report_in_our_words(engine, shown_address(text))
 
     outage: list[float] = []  # when it began, while there is one
 
@@ -118,34 +133,15 @@ def _postgresql(text: str) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        reads = options.get(READS, False)
-        if FENCE in options and not reads:
-            _check_fence(connection, LOCK_AND_HAS_THE_RUN, options[FENCE])
-        elif not reads:
+        if only_reads:
+            return
+        fence = connection.get_execution_options().get(FENCE)
+        if fence is not None:
+            _check_fence(connection, LOCK_AND_HAS_THE_RUN, fence)
+        else:
             connection.exec_driver_sql(f"SELECT {WRITE_LOCK}")
 
     return engine
-
-
-def reading(engine: Engine) -> Engine:
-    """The same engine for what only reads: it waits for no writer.
-
-    In PostgreSQL there is no transaction either, for each query sees what was committed when it began in any case.
-    """
-    options: dict[str, Any] = {READS: True}
-    if engine.dialect.name == "postgresql":
-        options["isolation_level"] = "AUTOCOMMIT"
-    return engine.execution_options(**options)
-
-
-def fenced(engine: Engine, run_id: str, *, incarnation: str) -> Engine:
-    """The same engine for what a host does for a run: it writes only while that host has the run.
-
-    Its transactions raise `RunTakenOver` otherwise, when they begin. So a host that stood still, and whose runs were
-    given to others meanwhile, can change nothing when it wakes up.
-    """
-    return engine.execution_options(**{FENCE: (run_id, incarnation)})
 
 
 def _check_fence(connection: Connection, query: str, fence: tuple[str, str]) -> None:
@@ -162,9 +158,25 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
         cause = context.original_exception
         if context.is_pre_ping:
             return  # the pool finds out that a connection is dead, and makes a new one
-        if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
+        if is_away(cause):
             kind = StorageFull if is_full(cause) else DatabaseAway
             raise kind(f"the database {name} cannot be used: {cause}") from cause
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that a database cannot be used now, and not that what it was asked is wrong; pure.
+
+    The drivers' classes alone do not tell: psycopg's `InternalError` has transactions that the server ended because
+    they stood still, and SQLite's `DatabaseError` has damaged files. Where there is no code, as when a connection
+    breaks off, they do.
+    Source: PostgreSQL, "Error Codes"; psycopg, "sqlstate exceptions"; sqlite.org, "Result Codes".
+    """
+    if state := getattr(error, "sqlstate", None):
+        return state[:2] in AWAY_CLASSES or state in AWAY_STATES
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+        return True
+    drivers = psycopg.OperationalError | psycopg.InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError
+    return isinstance(error, drivers)
 
 
 def is_full(error: BaseException) -> bool:
@@ -174,12 +186,18 @@ def is_full(error: BaseException) -> bool:
     return is_sqlite or getattr(error, "sqlstate", None) == DISK_FULL
 
 
-def _sqlite(path: Path) -> Engine:
+def _sqlite(path: Path, *, only_reads: bool) -> Engine:
     make_folder(path.parent)
     with reported(f"making the database {path}"):
         path.touch(mode=0o600)
     url = sa.URL.create("sqlite", database=str(path))  # of its parts, for a path may have a `?`
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=json.dumps)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        json_serializer=json.dumps,
+        poolclass=sa.QueuePool,
+        **_pool(only_reads=only_reads),
+    )
     _report_in_our_words(engine, str(path))
 
     @sa.event.listens_for(engine, "connect")
@@ -191,11 +209,10 @@ def _sqlite(path: Path) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        reads = options.get(READS, False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-        if FENCE in options and not reads:
-            _check_fence(connection, HAS_THE_RUN, options[FENCE])
+        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+        fence = connection.get_execution_options().get(FENCE)
+        if fence is not None:
+            _check_fence(connection, HAS_THE_RUN, fence)
 
     return engine
 
@@ -214,13 +231,46 @@ def _use_write_ahead_log(connection: Any) -> None:
         time.sleep(RETRY_SECONDS)
 
 
-class Connections:
-    """What every table works with. `clock` gives the time in UTC."""
+class Beside(Protocol):
+    """Something to record in the same transaction as a change."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
+    def write(self, connection: Connection) -> bool:
+        """Record it; false when that is not needed any more."""
+
+    def undone(self) -> None:
+        """The transaction that it was recorded in was undone."""
+
+
+beside: ContextVar[Beside | None] = ContextVar("beside", default=None)  # of what is changed in this context
+
+
+class Connections:
+    """What every table works with: the engines that write and that only read. `clock` gives the time in UTC."""
+
+    def __init__(self, writing: Engine, reading: Engine, clock: Callable[[], datetime]) -> None:
+        self._writing = writing
+        self._reading = reading
         self._clock = clock
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """The one that writes, and the one that only reads."""
+        return self._writing, self._reading
+
+    def fenced(self, run_id: str, *, incarnation: str) -> "Connections":
+        """The same for what a host does for a run: it writes only while that host has the run.
+
+        Its transactions raise `RunTakenOver` otherwise, when they begin. So a host that stood still, and whose runs
+        were given to others meanwhile, can change nothing when it wakes up.
+        """
+        writing = self._writing.execution_options(**{FENCE: (run_id, incarnation)})
+        return Connections(writing, self._reading, self._clock)
+
+    def close(self) -> None:
+        """Close every connection; one that a thread still uses is closed when that gives it back."""
+        for engine in self.engines:
+            sa.event.listen(engine, "checkin", _close_it)
+            engine.dispose()
 
     def now(self) -> datetime:
         """The time now (UTC)."""
@@ -230,14 +280,22 @@ class Connections:
     def begin(self) -> Iterator[Connection]:
         """One transaction that may write; it is committed at the end of the block, or undone by an exception.
 
-        Raises: `DatabaseAway` when all connections of this process stay in use; whatever the engine reports.
+        What is to be recorded `beside` a change of this context goes with it, or with none of it.
+        Raises: `DatabaseAway` when all connections that write stay in use; whatever the engine reports.
         """
-        with _in_time(), self._engine.begin() as connection:
-            yield connection
+        more, is_written = beside.get(), False
+        try:
+            with _in_time(), self._writing.begin() as connection:
+                yield connection
+                is_written = more is not None and more.write(connection)
+        except BaseException:
+            if more is not None and is_written:
+                more.undone()
+            raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that only reads, and waits for nobody who writes. Raises: as `begin`."""
+        """A connection that only reads, and waits for nobody who writes. Raises: as `begin`, of those that read."""
         with _in_time(), self._reading.connect() as connection:
             yield connection
 
@@ -250,6 +308,16 @@ class Connections:
         """Make one change in a transaction of its own; returns how many rows it met."""
         with self.begin() as connection:
             return connection.execute(statement, values).rowcount
+
+
+def connected(address: Path | str, clock: Callable[[], datetime]) -> Connections:
+    """The connections of this process to a database; the first is opened when it is needed. Raises: `InputError`."""
+    return Connections(make_engine(address), make_engine(address, only_reads=True), clock)
+
+
+def _close_it(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+    """Instead of keeping a connection for the next who asks."""
+    record.invalidate()
 
 
 @contextlib.contextmanager

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy.engine import Connection, RowMapping
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.store.engine import database_time, reading
+from vmkiln.store.engine import Connections, database_time
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
@@ -35,16 +35,14 @@ ORPHANED = PLACED.where(reservations.c.incarnation.in_(sa.select(hosts.c.incarna
 
 
 class HostTable:
-    """Hosts and reservations. `clock` gives the time in UTC, for what users see."""
+    """Hosts and reservations."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
-        self._clock = clock
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def now(self) -> float:
         """The database's time, in seconds since 1970."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return database_time(connection)
 
     # leases
@@ -62,7 +60,7 @@ class HostTable:
 
         Raises: `InputError` when another live host has its name.
         """
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             now = database_time(connection)
             same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, _is_alive(now))
             if connection.execute(sa.select(hosts.c.incarnation).where(same_name)).first() is not None:
@@ -81,7 +79,7 @@ class HostTable:
 
     def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
         """Make a host's lease last from now; false when it was given up for dead."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             mine = sa.and_(hosts.c.incarnation == incarnation, hosts.c.is_dead.is_(False))
             values = {"lease_until": database_time(connection) + lease_seconds}
             return connection.execute(hosts.update().where(mine).values(**values)).rowcount == 1
@@ -90,20 +88,20 @@ class HostTable:
         """Record what a host has now: CPUs, memory and disk (MiB), isolation level."""
         if unknown := set(values) - set(DESCRIBED):
             raise TypeError(f"a host has no {unknown}")
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(**values))
 
     def leave(self, incarnation: str) -> None:
         """Record that a host ends: it gets no runs any more, and what it still has is given to others."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(is_dead=True))
 
     def give_up(self, *, besides: str) -> list[HostRow]:
         """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             if not self._hosts(connection, _has_run_out(database_time(connection), besides)):
                 return []
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             lapsed = _has_run_out(database_time(connection), besides)
             found = self._hosts(connection, lapsed)
             connection.execute(hosts.update().where(lapsed).values(is_dead=True))
@@ -111,7 +109,7 @@ class HostTable:
 
     def drain(self, name: str, *, is_draining: bool) -> None:
         """Let a host finish what it has and give it nothing new, or take that back. Raises: `InputError`."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             newest = (
                 sa.select(hosts.c.incarnation).where(hosts.c.name == name).order_by(hosts.c.started.desc()).limit(1)
             )
@@ -122,12 +120,12 @@ class HostTable:
 
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return self._hosts(connection, _is_alive(database_time(connection)))
 
     def all(self) -> list[HostRow]:
         """The newest incarnation of every host, dead ones too, by name."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             rows = self._hosts(connection, sa.true())
         newest: dict[str, HostRow] = {}
         for row in sorted(rows, key=lambda row: row.started):
@@ -138,7 +136,7 @@ class HostTable:
 
     def reservations(self) -> list[ReservationRow]:
         """All room that is kept."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             rows = connection.execute(sa.select(reservations)).mappings()
             return [ReservationRow(**_values(row)) for row in rows]
 
@@ -151,7 +149,7 @@ class HostTable:
         return self._placed(ORPHANED)
 
     def _placed(self, query: "sa.Select[Any]", **values: str) -> list[PlacedRun]:
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return [
                 PlacedRun(**{**_values(row), "state": RunState(row["state"])})
                 for row in connection.execute(query, values).mappings()
@@ -166,7 +164,7 @@ class HostTable:
         same room away. Returns the ids of the runs that got their room.
         """
         taken = []
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             now = database_time(connection)
             alive = {row.incarnation: row for row in self._hosts(connection, _is_alive(now))}
             kept = [ReservationRow(**_values(row)) for row in connection.execute(sa.select(reservations)).mappings()]
@@ -188,7 +186,7 @@ class HostTable:
 
     def release(self, run_id: str, *, incarnation: str) -> bool:
         """Give back the room of a run that ended or waits again; false when that host had none for it."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
             return connection.execute(reservations.delete().where(mine)).rowcount == 1
 
@@ -198,11 +196,11 @@ class HostTable:
         One that was to be cancelled is Canceled, one that was begun often enough has Failed, any other waits again.
         Returns '' when the host did not have it any more.
         """
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
             if connection.execute(reservations.delete().where(mine)).rowcount != 1:
                 return ""
-            return end_lost(connection, run_id, most_attempts=most_attempts, now=self._clock())
+            return end_lost(connection, run_id, most_attempts=most_attempts, now=self._connections.now())
 
     def _hosts(self, connection: Connection, where: "sa.ColumnElement[bool]") -> list[HostRow]:
         rows = connection.execute(sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)).mappings()

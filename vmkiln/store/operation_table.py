@@ -1,15 +1,14 @@
 """Asynchronous operations, so that their URLs stay good after the service was restarted."""
 
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from vmkiln.azure_names import OperationStatus
-from vmkiln.store.engine import database_time, reading
+from vmkiln.store.engine import Connections, database_time
 from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations, sessions
@@ -19,13 +18,11 @@ RENEW_SECONDS = LEASE_SECONDS / 4
 
 
 class OperationTable:
-    """Queries and changes. `clock` gives the time in UTC; what is begun here belongs to `session`."""
+    """Queries and changes. What is begun here belongs to `session`."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], *, session: str) -> None:
-        self._engine = engine
+    def __init__(self, connections: Connections, *, session: str) -> None:
+        self._connections = connections
         self._session = session
-        self._reading = reading(engine)
-        self._clock = clock
 
     def begin(
         self, kind: str, *, subscription_id: str, location: str, resource_id: str, run_id: str = ""
@@ -40,11 +37,11 @@ class OperationTable:
             run_id=run_id,
             status=OperationStatus.IN_PROGRESS,
             error={},
-            started=self._clock(),
+            started=self._connections.now(),
             ended=None,
             session=self._session,
         )
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(operations.insert().values(**vars(row)))
         return row
 
@@ -57,8 +54,8 @@ class OperationTable:
     ) -> bool:
         """Record how an operation ended; false (and nothing changed) when it had ended before."""
         is_open = sa.and_(operations.c.operation_id == operation_id, operations.c.status == OperationStatus.IN_PROGRESS)
-        values = {"status": status, "error": dict(error or {}), "ended": self._clock()}
-        with self._engine.begin() as connection:
+        values = {"status": status, "error": dict(error or {}), "ended": self._connections.now()}
+        with self._connections.begin() as connection:
             return connection.execute(operations.update().where(is_open).values(**values)).rowcount == 1
 
     def get(self, operation_id: str) -> OperationRow | None:
@@ -76,7 +73,7 @@ class OperationTable:
 
     def _list(self, condition: sa.ColumnElement[bool]) -> list[OperationRow]:
         query = sa.select(operations).where(condition).order_by(operations.c.started)
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return [_row(dict(found)) for found in connection.execute(query).mappings()]
 
 
@@ -99,9 +96,8 @@ class SessionTable:
     the database's, so no two clocks are compared.
     """
 
-    def __init__(self, engine: Engine, *, own: str) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
+    def __init__(self, connections: Connections, *, own: str) -> None:
+        self._connections = connections
         self.own = own
 
     def begin(self, *, host_id: str, is_alone: bool) -> None:
@@ -109,7 +105,7 @@ class SessionTable:
 
         `is_alone`: it has that directory for itself, so what began there before is over.
         """
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             now = database_time(connection)
             over = sessions.c.lease_until < now
             if is_alone:
@@ -119,19 +115,19 @@ class SessionTable:
 
     def renew(self, *, host_id: str) -> None:
         """Make this session last from now, also when others took it for one that is over."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             now = database_time(connection)
             connection.execute(sessions.delete().where(sessions.c.session == self.own))
             self._insert(connection, host_id, now)
 
     def end(self) -> None:
         """Record that this session ends; what it has begun is nobody's any more."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(sessions.delete().where(sessions.c.session == self.own))
 
     def going_on(self) -> frozenset[str]:
         """The sessions that go on."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             lasts = sessions.c.lease_until >= database_time(connection)
             return frozenset(connection.execute(sa.select(sessions.c.session).where(lasts)).scalars())
 

@@ -8,14 +8,13 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection
 
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
 from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
@@ -35,33 +34,35 @@ def _hashed(secret: str, salt: bytes) -> bytes:
 
 
 class PrincipalTable:
-    """Queries and changes. `clock` gives the time in UTC."""
+    """Queries and changes."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._reading = reading(engine)
-        self._clock = clock
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
-    def create(self, display_name: str) -> tuple[PrincipalRow, str]:
+    def create(self, display_name: str, *, app_id: str = "") -> tuple[PrincipalRow, str]:
         """A new service principal, and its first secret, which is told this once."""
-        row = PrincipalRow(str(uuid.uuid4()), str(uuid.uuid4()), display_name, self._clock(), is_disabled=False)
-        with self._engine.begin() as connection:
+        now = self._connections.now()
+        row = PrincipalRow(app_id or str(uuid.uuid4()), str(uuid.uuid4()), display_name, now, is_disabled=False)
+        secret, values = self._new_secret(row.app_id)
+        with self._connections.begin() as connection:
             connection.execute(principals.insert().values(**vars(row)))
-        return row, self.add_secret(row.app_id)
+            connection.execute(client_secrets.insert().values(**values))
+        return row, secret
 
-    def add_secret(self, app_id: str) -> str:
-        """Another secret of a principal; the ones before stay good."""
-        secret, salt = new_secret(), secrets.token_bytes(16)
-        values = {"secret_id": str(uuid.uuid4()), "app_id": app_id, "salt": salt.hex()}
-        with self._engine.begin() as connection:
-            insert = client_secrets.insert().values(**values, hash=_hashed(secret, salt).hex(), created=self._clock())
-            connection.execute(insert)
+    def add_secret(self, app_id: str, *, is_only: bool = False) -> str:
+        """Another secret of a principal; the ones before stay good, unless it is to be the only one."""
+        secret, values = self._new_secret(app_id)
+        with self._connections.begin() as connection:
+            if is_only:
+                connection.execute(client_secrets.delete().where(client_secrets.c.app_id == app_id))
+            connection.execute(client_secrets.insert().values(**values))
         return secret
 
-    def remove_secrets(self, app_id: str) -> None:
-        """Take all secrets of a principal away."""
-        with self._engine.begin() as connection:
-            connection.execute(client_secrets.delete().where(client_secrets.c.app_id == app_id))
+    def _new_secret(self, app_id: str) -> tuple[str, dict[str, Any]]:
+        """A secret, and what is kept of it."""
+        secret, salt = new_secret(), secrets.token_bytes(16)
+        values = {"secret_id": str(uuid.uuid4()), "app_id": app_id, "salt": salt.hex()}
+        return secret, {**values, "hash": _hashed(secret, salt).hex(), "created": self._connections.now()}
 
     def find(self, app_id: str) -> PrincipalRow | None:
         """The principal of this application id, or none."""
@@ -73,7 +74,7 @@ class PrincipalTable:
 
     def list(self) -> list[PrincipalRow]:
         """Every principal by its name."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             query = sa.select(principals).order_by(principals.c.display_name, principals.c.app_id)
             return [_principal(dict(row)) for row in connection.execute(query).mappings()]
 
@@ -82,7 +83,7 @@ class PrincipalTable:
         found = self.find(app_id)
         if found is None:
             return False
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(client_secrets.delete().where(client_secrets.c.app_id == found.app_id))
             connection.execute(access_tokens.delete().where(access_tokens.c.object_id == found.object_id))
             connection.execute(role_assignments.delete().where(role_assignments.c.object_id == found.object_id))
@@ -91,7 +92,7 @@ class PrincipalTable:
 
     def check_secret(self, app_id: str, secret: str) -> bool:
         """Whether it is one of the principal's secrets; takes as long for a principal that does not exist."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             query = sa.select(client_secrets.c.salt, client_secrets.c.hash)
             rows = connection.execute(query.where(client_secrets.c.app_id == app_id.lower())).all()
         matches = [hmac.compare_digest(_hashed(secret, bytes.fromhex(row.salt)).hex(), row.hash) for row in rows]
@@ -102,32 +103,32 @@ class PrincipalTable:
     def add_token(self, object_id: str, name: str) -> str:
         """A token that speaks for a principal until it is removed; told this once."""
         token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-        values = {"hash": _token_hash(token), "object_id": object_id, "name": name, "created": self._clock()}
-        with self._engine.begin() as connection:
+        values = {"hash": _token_hash(token), "object_id": object_id, "name": name, "created": self._connections.now()}
+        with self._connections.begin() as connection:
             connection.execute(access_tokens.insert().values(**values))
         return token
 
     def of_token(self, token: str) -> PrincipalRow | None:
         """The principal a token speaks for, or none."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             query = sa.select(access_tokens.c.object_id).where(access_tokens.c.hash == _token_hash(token))
             object_id = connection.execute(query).scalar()
         return None if object_id is None else self.find_object(object_id)
 
     def assign(self, object_id: str, role: str, scope: str, *, assignment_id: str = "") -> RoleAssignmentRow:
         """Give a principal a role in a scope; the same one once more changes nothing."""
-        scope = "/" + scope.strip("/")
-        for existing in self.roles_of(object_id):
-            if (existing.role, existing.scope.lower()) == (role, scope.lower()):
-                return existing
-        row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, self._clock())
-        with self._engine.begin() as connection:
+        now, scope = self._connections.now(), "/" + scope.strip("/")
+        row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, now)
+        with self._connections.begin() as connection:
+            for existing in _roles(connection, role_assignments.c.object_id == row.object_id):
+                if (existing.role, existing.scope.lower()) == (role, scope.lower()):
+                    return existing
             connection.execute(role_assignments.insert().values(**vars(row)))
         return row
 
     def unassign(self, assignment_id: str) -> bool:
         """Take a role away; false when there is no such assignment."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             same = role_assignments.c.assignment_id == assignment_id.lower()
             return connection.execute(role_assignments.delete().where(same)).rowcount == 1
 
@@ -140,15 +141,19 @@ class PrincipalTable:
         return self._roles(sa.true())
 
     def _roles(self, condition: sa.ColumnElement[bool]) -> Sequence[RoleAssignmentRow]:
-        with self._reading.connect() as connection:
-            query = sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [RoleAssignmentRow(**{**row, "created": aware(row["created"])}) for row in rows]
+        with self._connections.reading() as connection:
+            return _roles(connection, condition)
 
     def _principal(self, condition: sa.ColumnElement[bool]) -> PrincipalRow | None:
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             found = connection.execute(sa.select(principals).where(condition)).mappings().first()
         return None if found is None else _principal(dict(found))
+
+
+def _roles(connection: Connection, condition: sa.ColumnElement[bool]) -> Sequence[RoleAssignmentRow]:
+    query = sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [RoleAssignmentRow(**{**row, "created": aware(row["created"])}) for row in rows]
 
 
 def _token_hash(token: str) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 
 from vmkiln.run_state import RunState
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import RunMoment
 from vmkiln.store.tables import SUBSCRIPTION_OF_RUN, SUBSCRIPTION_PART, reservations, runs
@@ -44,8 +43,8 @@ LAST_STARTS = sa.select(_last.c.subscription, sa.func.max(_last.c.started)).grou
 class QueueTable:
     """The waiting runs among all runs."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._reading = reading(engine)
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def waiting(self, *, per_subscription: int | None = None) -> list[RunMoment]:
         """Runs that wait and have no host yet, oldest first; with `per_subscription`, that many of each at most.
@@ -54,7 +53,7 @@ class QueueTable:
         """
         if per_subscription is None:
             return self._moments(WAITING)
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             oldest = connection.execute(OLDEST, {"most": A_FEW * per_subscription}).mappings().all()
             if len(oldest) < A_FEW * per_subscription:
                 return _front(map(_moment, oldest), per_subscription)
@@ -68,14 +67,14 @@ class QueueTable:
 
     def last_starts(self, *, limit: int) -> dict[str, datetime]:
         """When each subscription's last run was started, among so many runs that were started last."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return {
                 subscription: aware(started)
                 for subscription, started in connection.execute(LAST_STARTS, {"most": limit})
             }
 
     def _moments(self, query: "sa.Select[tuple[str, str, datetime]]") -> list[RunMoment]:
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return [_moment(row) for row in connection.execute(query).mappings()]
 
 

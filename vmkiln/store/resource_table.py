@@ -8,13 +8,12 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
 from vmkiln.store.rows import ResourceRow
 from vmkiln.store.tables import resources
@@ -75,22 +74,20 @@ class ResourceChanges:
 
 
 class ResourceTable:
-    """Queries and changes. `clock` gives the time in UTC; `changes` tells who waits for one of them."""
+    """Queries and changes. `changes` tells who waits for one of them."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], changes: ResourceChanges | None = None) -> None:
+    def __init__(self, connections: Connections, changes: ResourceChanges | None = None) -> None:
         self.changes = changes or ResourceChanges()
-        self._engine = engine
-        self._reading = reading(engine)
-        self._clock = clock
+        self._connections = connections
 
     def get(self, resource_id: str) -> ResourceRow | None:
         """The resource of this id, or none."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return _found(connection, resource_id)
 
     def insert(self, row: ResourceRow) -> ResourceRow | None:
         """Record a new resource; none (and nothing changed) when one of that id exists."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             if _found(connection, row.id) is not None:
                 return None
             found = self._insert(connection, row)
@@ -102,7 +99,7 @@ class ResourceTable:
 
         None (and nothing changed) when one of that id exists. What `check` raises leaves everything as it was.
         """
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             if _found(connection, row.id) is not None:
                 return None
             check(lambda **wanted: _listed(connection, **wanted))
@@ -110,14 +107,14 @@ class ResourceTable:
 
     def insert_many(self, rows: Sequence[ResourceRow]) -> None:
         """Record many new resources in one transaction. Raises: `sqlalchemy.exc.IntegrityError` when one exists."""
-        now = self._clock()
+        now = self._connections.now()
         values = [_columns(row) | {"created": now, "changed": now, "etag": str(uuid.uuid4())} for row in rows]
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             connection.execute(resources.insert(), values)
 
     def put(self, row: ResourceRow) -> ResourceRow:
         """Record a resource, in place of the one of that id; that one's id, birth and maker stay."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             existing = _found(connection, row.id)
             found = self._insert(connection, row) if existing is None else self._update(connection, existing, row)
         self.changes.tell(row.id)
@@ -128,7 +125,7 @@ class ResourceTable:
 
         What `change` raises leaves everything as it was.
         """
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             existing = _found(connection, resource_id)
             found = None if existing is None else self._update(connection, existing, change(existing))
         self.changes.tell(resource_id)
@@ -136,14 +133,14 @@ class ResourceTable:
 
     def delete(self, resource_id: str) -> bool:
         """Forget a resource; false when there is none."""
-        with self._engine.begin() as connection:
+        with self._connections.begin() as connection:
             gone = connection.execute(resources.delete().where(resources.c.key == resource_id.lower()))
         self.changes.tell(resource_id)
         return gone.rowcount == 1
 
     def subscriptions(self) -> Sequence[str]:
         """The subscriptions (lower case) that hold anything."""
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return [
                 str(item)
                 for item in connection.execute(
@@ -169,25 +166,25 @@ class ResourceTable:
         `after` and `limit` page: the id (lower case) of the last one seen, and how many at most.
         """
         wanted = {"type": type, "subscription_id": subscription_id, "resource_group": resource_group, "parent": parent}
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return _listed(connection, scopes=scopes, after=after, limit=limit, **wanted)
 
     def in_provisioning_state(self, type: str, states: Collection[str]) -> Sequence[ResourceRow]:  # noqa: A002
         """Resources of a type whose `provisioningState` is one of these."""
         state = resources.c.properties["provisioningState"].as_string()
         query = sa.select(resources).where(resources.c.type == type.lower(), state.in_(states))
-        with self._reading.connect() as connection:
+        with self._connections.reading() as connection:
             return [_row(found) for found in connection.execute(query.order_by(resources.c.key)).mappings()]
 
     def _insert(self, connection: Connection, row: ResourceRow) -> ResourceRow:
-        now = self._clock()
+        now = self._connections.now()
         values = _columns(row) | {"created": now, "changed": now, "etag": str(uuid.uuid4())}
         connection.execute(resources.insert().values(**values))
         return _row(values)
 
     def _update(self, connection: Connection, existing: ResourceRow, row: ResourceRow) -> ResourceRow:
         fixed = {"id": existing.id, "created": existing.created, "created_by": existing.created_by}
-        values = _columns(row) | fixed | {"changed": self._clock(), "etag": str(uuid.uuid4())}
+        values = _columns(row) | fixed | {"changed": self._connections.now(), "etag": str(uuid.uuid4())}
         connection.execute(resources.update().where(resources.c.key == existing.key).values(**values))
         return _row(values)
 

@@ -284,11 +284,12 @@ class RoleAssignmentRow:
 
 @dataclass(frozen=True)
 class AuditRow:
-    """Who did what, or was refused it: one line of the audit, never changed once it is written.
+    """Who did what, or was refused it: one line of the audit, never changed once the act is over.
 
     `caller_kind` is user, app, operator (of this machine), service (vmkiln itself) or nobody. `operation` is named as
     Azure names it (`Microsoft.Compute/images/write`). `subscription_id`, `resource_group` and `provider` are in lower
-    case, '' where the resource has none. `status` is Succeeded, Accepted or Failed; `code` is the HTTP status, 0 when
+    case, '' where the resource has none. `status` is Succeeded, Accepted or Failed, and Started until the act is over,
+    which it stays when the process ended in the middle of it; `code` is the HTTP status, 0 when
     there was no request. `is_refused` says that the caller was not allowed to, or failed and is not known.
     """
 

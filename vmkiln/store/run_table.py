@@ -12,10 +12,11 @@ from sqlalchemy.engine import Connection
 
 from vmkiln.errors import InputError
 from vmkiln.run_state import TERMINAL_STATES, RunState
+from vmkiln.store.audit_table import add_act
 from vmkiln.store.engine import Connections
 from vmkiln.store.host_table import end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
-from vmkiln.store.rows import PhaseRow, RunRow, asked_for_at, attempt_of
+from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import phases, reservations, runs
 
@@ -57,13 +58,18 @@ class RunTable:
             raise InputError(f"{problem} an id that begins with `{run_id}`", hint="`vmkiln run list` shows them")
         return run_row(rows[0])
 
-    def queue(self, row: RunRow) -> bool:
-        """Record a run that waits; false (and nothing changed) when one of its template waits or goes on."""
+    def queue(self, row: RunRow, *, act: AuditRow | None = None) -> bool:
+        """Record a run that waits; false (and nothing changed) when one of its template waits or goes on.
+
+        `act` is what the audit says of a run that no request asked for.
+        """
         going_on = sa.and_(runs.c.template_id == row.template_id, runs.c.ended.is_(None))
         with self._connections.begin() as connection:
             if connection.execute(sa.select(runs.c.run_id).where(going_on).limit(1)).first() is not None:
                 return False
             connection.execute(runs.insert().values(**vars(row)))
+            if act is not None:
+                add_act(connection, act)
         return True
 
     def start(self, row: RunRow) -> bool:

@@ -6,10 +6,10 @@ Source: Alembic's cookbook, "Building an Up to Date Database from Scratch".
 """
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from vmkiln.errors import VmkilnError
-from vmkiln.store.engine import reading
+from vmkiln.store.engine import Connections
 from vmkiln.store.tables import metadata
 
 HEAD = "0007"
@@ -20,15 +20,15 @@ _revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
 _first_version = sa.table(FIRST_VERSION_TABLE, sa.column("version", sa.Integer))
 
 
-def prepare(engine: Engine, name: str) -> None:
+def prepare(connections: Connections, name: str) -> None:
     """Make or upgrade the tables; `name` is how the database is called in an error.
 
     Raises: `VmkilnError` when a newer vmkiln wrote them.
     """
-    with reading(engine).connect() as connection:
+    with connections.reading() as connection:
         if _current(connection) == HEAD:
             return
-    with engine.begin() as connection:
+    with connections.begin() as connection:
         current = _current(connection)  # another process may have been faster
         if current == HEAD:
             return
@@ -41,21 +41,21 @@ def prepare(engine: Engine, name: str) -> None:
             _stamp(connection, HEAD)
 
 
-def check(engine: Engine) -> None:
+def check(connections: Connections) -> None:
     """Read one row, which a database that is well has. Raises: `VmkilnError` when it cannot be read."""
-    with reading(engine).connect() as connection:
+    with connections.reading() as connection:
         if connection.execute(sa.select(_revision.c.version_num)).first() is None:
             raise VmkilnError("the database has no revision any more")
 
 
-def confirm_undone(engine: Engine) -> None:
+def confirm_undone(connections: Connections) -> None:
     """Commit something that changes nothing.
 
     A commit whose fsync failed is undone, but its pages are in the write-ahead log until the next commit writes over
     them; a process that dies before that would find them there, and take them for committed.
     Source: sqlite.org, "WAL-mode File Format" (a frame counts while the checksums up to it hold).
     """
-    with engine.begin() as connection:
+    with connections.begin() as connection:
         connection.execute(sa.update(_revision).values(version_num=HEAD))
 
 

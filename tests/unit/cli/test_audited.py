@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from vmkiln.audit import audit_log
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN
 from vmkiln.cli.main import app
 from vmkiln.settings import Settings
@@ -125,6 +126,51 @@ def test_a_drained_host_is_recorded(store: Store) -> None:
         vmkiln("host", command, "blue")
         act = last_act(store)
         assert (act.operation, act.resource_id) == (operation, "/providers/Vmkiln.Builds/hosts/blue")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("principal", "create", "builder"),
+        ("principal", "secret", "APP", "--only"),
+        ("principal", "token", "APP"),
+        ("role", "assign", "Owner", "APP"),
+        ("role", "remove", "ROLE"),
+        ("principal", "delete", "APP"),
+        ("host", "drain", "blue"),
+        ("host", "undrain", "blue"),
+        ("image", "delete", IMAGE, "--yes"),
+        ("staging", "delete", "IT_rg_web_x", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_killed_right_after_its_change_has_recorded_it(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    principal, _ = store.principals.create("p")
+    role = store.principals.assign(principal.object_id, "Reader", "/")
+    store.runs.add(RunRow("r1", "web", "rg", {}, "Succeeded", "", "", "", "", {}, utc_now(), utc_now()))
+    staging_resource_group.create(Settings(home).staging, store, name="IT_rg_web_x", run_id="r1", tags={})
+    path = home / "images" / "web" / "disk.qcow2"
+    image = ImageRow(IMAGE, "ManagedImage", path, "qcow2", "0" * 64, 1, 2, 1, "Linux", "", "r", {}, {}, utc_now())
+    store.images.add(image)
+    host = HostRow("b1", "h1", "blue", "x86_64", "", "", 1, 1, 1, is_draining=False, is_dead=False, started=0.0,
+                   lease_until=0.0)  # fmt: skip
+    store.hosts.register(host, lease_seconds=60.0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit_log, "record_here", killed)
+    known = {"APP": principal.app_id, "ROLE": role.assignment_id}
+    CliRunner().invoke(app, [known.get(word, word) for word in words])
+    now = datetime.now(UTC)
+    found = [
+        row
+        for subscription in ("", SUBSCRIPTION.rpartition("/")[2])
+        for row in store.audit.find(AuditQuery(subscription, now - timedelta(hours=1), now), limit=9)
+    ]
+    assert [(row.status, row.caller_kind) for row in found] == [("Started", "operator")]
 
 
 def commands(command: Any, above: str = "") -> Iterator[str]:

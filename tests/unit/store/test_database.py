@@ -13,7 +13,7 @@ from open_files import open_files
 from postgresql import Cluster, cluster
 from publishing import warm_processes
 
-from vmkiln.errors import ImageConflict, InputError, RunTakenOver, StorageFailed, VmkilnError
+from vmkiln.errors import DatabaseAway, ImageConflict, InputError, RunTakenOver, StorageFailed, VmkilnError
 from vmkiln.store import database, engine
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, RunRow
@@ -212,7 +212,7 @@ def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
 
 def test_what_a_thread_uses_while_the_store_closes_is_closed_afterwards(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
-        used = store._engine.connect()
+        used = store.connections.engines[0].connect()
         used.exec_driver_sql("SELECT 1")
     used.close()
     with pytest.raises(InputError):  # a thread that comes later still
@@ -234,7 +234,7 @@ def test_every_commit_is_on_disk_and_foreign_keys_hold(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         with pytest.raises(sa.exc.IntegrityError):
             store.images.put_output(RunOutputRow("no-such-run", "out", "", "", "Creating", ""))
-        with store._engine.connect() as connection:
+        with store.connections.engines[0].connect() as connection:
             settings = {
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
                 for name in ("journal_mode", "synchronous", "foreign_keys")
@@ -322,7 +322,7 @@ def test_postgresql_ends_a_transaction_whose_process_stands_still(
         connection = frozen.connect()
         connection.begin()  # it holds the write lock now, and does nothing
         store.runs.add_facts("11111111-0000", waited=True)
-        with pytest.raises(sa.exc.DatabaseError, match="idle-in-transaction"):
+        with pytest.raises(DatabaseAway, match="idle-in-transaction"):
             connection.exec_driver_sql("SELECT 1")
         connection.invalidate()
         frozen.dispose()

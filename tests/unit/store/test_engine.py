@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -57,19 +58,67 @@ def test_the_wait_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_address_of_a_database_is_told_without_secrets() -> None:
-    made = engine.make_engine("postgresql://user:hush@localhost/db?password=hunter22")
-    shown = engine.shown_address(made)
-    made.dispose()
+    shown = engine.shown_address("postgresql://user:hush@localhost/db?password=hunter22")
     assert "hush" not in shown
     assert "hunter22" not in shown
     assert "localhost/db" in shown
 
 
 def test_a_pool_that_has_no_connection_left_is_a_database_that_is_away(tmp_path: Path) -> None:
-    made = sa.create_engine(
-        f"sqlite:///{tmp_path}/db", poolclass=sa.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0
-    )
-    connections = engine.Connections(made, lambda: datetime.now(UTC))
-    with made.connect(), pytest.raises(DatabaseAway, match="in use"), connections.begin():
+    pool = {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0}
+    writing, reads = (sa.create_engine(f"sqlite:///{tmp_path}/db", **pool) for _ in range(2))
+    connections = engine.Connections(writing, reads, lambda: datetime.now(UTC))
+    with writing.connect(), pytest.raises(DatabaseAway, match="in use"), connections.begin():
         pass
-    made.dispose()
+    with reads.connect(), pytest.raises(DatabaseAway, match="in use"), connections.reading():
+        pass
+    connections.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        (psycopg.errors.IdleInTransactionSessionTimeout(), True),
+        (psycopg.errors.TransactionTimeout(), True),
+        (psycopg.errors.ReadOnlySqlTransaction(), True),  # a standby answers
+        (psycopg.errors.AdminShutdown(), True),
+        (psycopg.errors.CrashShutdown(), True),
+        (psycopg.errors.CannotConnectNow(), True),
+        (psycopg.errors.DatabaseDropped(), True),
+        (psycopg.errors.IdleSessionTimeout(), True),
+        (psycopg.errors.QueryCanceled(), True),
+        (psycopg.errors.ConnectionFailure(), True),
+        (psycopg.errors.TooManyConnections(), True),
+        (psycopg.errors.OutOfMemory(), True),
+        (psycopg.errors.DiskFull(), True),
+        (psycopg.errors.LockNotAvailable(), True),
+        (psycopg.errors.DeadlockDetected(), True),
+        (psycopg.errors.InvalidPassword(), True),
+        (psycopg.errors.IoError(), True),
+        (psycopg.errors.DataCorrupted(), True),
+        (psycopg.errors.InternalError_(), True),
+        (psycopg.OperationalError("the connection is lost"), True),
+        (psycopg.InterfaceError("the connection is closed"), True),
+        (psycopg.errors.UniqueViolation(), False),
+        (psycopg.errors.SyntaxError(), False),
+        (psycopg.errors.InFailedSqlTransaction(), False),
+        (psycopg.errors.StatementTooComplex(), False),
+        (psycopg.errors.UntranslatableCharacter(), False),
+        (psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"), False),
+        (sqlite3.OperationalError("database is locked"), True),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), False),
+        (ValueError("another"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_drivers_say_whether_the_database_is_away(error: Exception, is_away: bool) -> None:
+    assert engine.is_away(error) is is_away
+
+
+def test_a_damaged_file_is_a_database_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "db"
+    file.write_bytes(b"no database at all, of more than a hundred bytes " * 20)
+    connections = engine.connected(file, lambda: datetime.now(UTC))
+    with pytest.raises(DatabaseAway, match="cannot be used"), connections.begin():
+        pass
+    connections.close()

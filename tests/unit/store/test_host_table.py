@@ -196,7 +196,7 @@ def test_a_host_that_loses_a_run_while_it_waits_to_write_writes_nothing(store: S
     reserve(store, "r1", incarnation="a-incarnation")
     mine = store.fenced("r1", incarnation="a-incarnation")
     with ThreadPoolExecutor(1) as pool:
-        with store._engine.begin() as connection:
+        with store.connections.begin() as connection:
             writing = pool.submit(mine.runs.begin_phase, "r1", "Building")
             assert not wait([writing], timeout=0.5).done, "it waits for the one who writes"
             connection.execute(reservations.delete())

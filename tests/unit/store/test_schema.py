@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -15,8 +14,8 @@ from alembic.script import ScriptDirectory
 from postgresql import cluster
 
 from vmkiln.errors import VmkilnError
-from vmkiln.store.database import opened
-from vmkiln.store.engine import make_engine
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.engine import Connections, connected
 from vmkiln.store.schema import HEAD, REVISIONS, VERSION_TABLE, prepare
 from vmkiln.store.tables import metadata
 
@@ -55,16 +54,17 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connections]:
     """An empty database of each kind."""
     with contextlib.ExitStack() as stack:
         is_file = request.param == "SQLite"
-        engine = make_engine(tmp_path / "db" if is_file else stack.enter_context(cluster()).new_database())
-        stack.callback(engine.dispose)
-        yield engine
+        place = tmp_path / "db" if is_file else stack.enter_context(cluster()).new_database()
+        connections = connected(place, utc_now)
+        stack.callback(connections.close)
+        yield connections
 
 
-def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: sa.Engine) -> None:
+def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: Connections) -> None:
     config = Config()
     config.set_main_option("script_location", "vmkiln.store:migrations")
     scripts = ScriptDirectory.from_config(config)
@@ -75,15 +75,15 @@ def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: sa.Engi
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     prepare(database, "the database")
-    with database.connect() as connection:
+    with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_a_new_database_has_the_tables_of_today_at_once(database: sa.Engine) -> None:
+def test_a_new_database_has_the_tables_of_today_at_once(database: Connections) -> None:
     for _ in range(2):
         prepare(database, "the database")
-    with database.connect() as connection:
+    with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert context.get_current_revision() == HEAD
         assert compare_metadata(context, metadata) == []

@@ -3,12 +3,15 @@
 The owner's credentials lie in a file that only the operator of the service may read; `vmkiln az-setup` uses them.
 """
 
+import contextlib
 import json
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.api.identity.access_control import OWNER
-from vmkiln.audit.act import SERVICE, audit_row, new_cause
+from vmkiln.audit.act import SERVICE, audit_row, begun, ended, new_cause
 from vmkiln.audit.act_names import PRINCIPAL_WRITE, ROLE_WRITE, principal_id, role_id
 from vmkiln.audit.audit_log import record_here
 from vmkiln.errors import InputError
@@ -45,15 +48,21 @@ def ensure_owner(store: Store, home: Path, *, tenant_id: str) -> Credentials:
         if store.principals.find(found.app_id) is not None:
             return found
     make_folder(path.parent)
-    principal, secret = store.principals.create("owner")
-    role = store.principals.assign(principal.object_id, OWNER, "/")
     cause = new_cause()
-    for operation, resource_id, detail in (
-        (PRINCIPAL_WRITE, principal_id(principal.app_id), {"displayName": principal.display_name}),
-        (ROLE_WRITE, role_id("/", role.assignment_id), {"role": OWNER, "principalId": principal.object_id}),
-    ):
-        act = audit_row(operation, resource_id, who=SERVICE, cause=cause, moment=store.now(), detail=detail)
-        record_here(store.audit, act)
+
+    @contextlib.contextmanager
+    def audited(operation: str, resource_id: str, **detail: str) -> Iterator[None]:
+        row = audit_row(operation, resource_id, who=SERVICE, cause=cause, moment=store.now(), detail=detail)
+        act = begun(row)
+        with act.going_on():
+            yield
+        record_here(store.audit, ended(act, row))
+
+    app_id, assignment_id = str(uuid.uuid4()), str(uuid.uuid4())
+    with audited(PRINCIPAL_WRITE, principal_id(app_id), displayName="owner"):
+        principal, secret = store.principals.create("owner", app_id=app_id)
+    with audited(ROLE_WRITE, role_id("/", assignment_id), role=OWNER, principalId=principal.object_id):
+        store.principals.assign(principal.object_id, OWNER, "/", assignment_id=assignment_id)
     made = Credentials(tenant_id, principal.app_id, secret)
     content = {"tenant": made.tenant_id, "appId": made.app_id, "password": made.secret}
     write_whole(path, json.dumps(content, indent=2).encode() + b"\n")

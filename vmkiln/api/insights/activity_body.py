@@ -34,6 +34,7 @@ def event(row: AuditRow, *, tenant_id: str) -> dict[str, Any]:
     segments = row.resource_id.strip("/").split("/")
     detail = {name: value for name, value in row.detail.items() if name != CLIENT_REQUEST}
     provider = row.operation.partition("/")[0]
+    is_cut_short = row.status == Status.STARTED
     found: dict[str, Any] = {
         "authorization": {"action": row.operation, "scope": row.resource_id},
         "caller": row.caller,
@@ -43,7 +44,7 @@ def event(row: AuditRow, *, tenant_id: str) -> dict[str, Any]:
         "correlationId": row.correlation_id,
         "description": _description(row),
         "eventDataId": row.event_id,
-        "eventName": {"value": "EndRequest", "localizedValue": "End request"},
+        "eventName": _named("BeginRequest", "Begin request") if is_cut_short else _named("EndRequest", "End request"),
         "eventTimestamp": moment,
         "httpRequest": {
             "clientRequestId": row.detail.get(CLIENT_REQUEST, ""),

@@ -1,9 +1,11 @@
 """The ASGI application: reads requests within limits, answers them in threads."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -20,7 +22,9 @@ from vmkiln.api.protocol.route import Answer, FileBody, Service
 from vmkiln.errors import ArmError
 
 BODY_SECONDS = 60
+MOST_CHANGING = 24  # requests at once; others wait, and leave the rest of the threads to what only reads
 BLOCK_BYTES = 64 * 1024
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 ALWAYS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
@@ -29,6 +33,7 @@ ALWAYS = {
 
 def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
     """The service as an ASGI application."""
+    changing = Changing()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,14 +60,27 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 base_url=_base_url(web, headers),
                 source=web.client.host if web.client else "",
             )
+            arguments = (scope, dispatcher, service, request)
             # answered also when every thread waits for something; another method asks who calls, and so the database
             if scope["path"] == LIVENESS and scope["method"] == "GET":
-                response = _answered(scope, dispatcher, service, request)
+                response = _answered(*arguments)
             else:
-                response = await run_in_threadpool(_answered, scope, dispatcher, service, request)
+                async with contextlib.nullcontext() if scope["method"] in READING else changing.turn():
+                    response = await run_in_threadpool(_answered, *arguments)
         await response(scope, receive, send)
 
     return answer
+
+
+class Changing:
+    """Requests that may change something: when the database is locked they wait in their threads, and only these do."""
+
+    def __init__(self) -> None:
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def turn(self) -> asyncio.Semaphore:
+        """To be held while such a request is answered."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MOST_CHANGING))
 
 
 def _answered(scope: Scope, dispatcher: Dispatcher, service: Service, request: Request) -> Response:

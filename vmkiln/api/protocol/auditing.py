@@ -9,7 +9,8 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Origin, Route
-from vmkiln.audit.act import CallerKind, Cause, Outcome, Who, audit_row, operator
+from vmkiln.audit.act import CallerKind, Cause, Outcome, Who, audit_row, begun, operator
+from vmkiln.store.audit_table import BegunAct
 from vmkiln.store.rows import AuditRow
 
 AUDITED = frozenset({"PUT", "PATCH", "POST", "DELETE"})
@@ -52,6 +53,11 @@ def act_of(route: Route, resource_id: str, origin: Origin, answer: Answer, *, mo
         outcome=Outcome(answer.status, error_code),
         detail={**answer.detail, **named},
     )
+
+
+def begun_act(route: Route, resource_id: str, origin: Origin, *, moment: datetime) -> BegunAct:
+    """The act that a request is, before anything of it is done."""
+    return begun(act_of(route, resource_id, origin, Answer(0), moment=moment))
 
 
 def _error_code(body: Any) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
 from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer
-from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name
+from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name, begun_act
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
 from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Route, Service
+from vmkiln.audit.act import ended
 from vmkiln.errors import ArmError
+from vmkiln.store.audit_table import BegunAct
 from vmkiln.template.api_version import API_VERSIONS
 
 IMAGE_BUILDER = "microsoft.virtualmachineimages"
@@ -93,6 +95,7 @@ class Dispatcher:
         origin = _origin_of(request)
         version = ""
         match: Match | None = None
+        act: BegunAct | None = None
         try:
             try:
                 match = self.table.match(request.method, path_segments(request.raw_path))
@@ -121,11 +124,12 @@ class Dispatcher:
                 service=service,
                 rights=rights,
             )
-            answer = route.handler(call)
+            act = _begun(call)
+            answer = _handled(call, act)
         except Exception as error:
             refusal = as_arm_error(error, request_id=origin.request_id)
             answer = error_answer(refusal, is_wrapped=not _is_unwrapped(match, version))
-        answer = _recorded(service, match, origin, answer)
+        answer = _recorded(service, match, origin, answer, act)
         return replace(answer, headers={**_trace_headers(origin), **answer.headers})
 
     def answer_inside(
@@ -147,6 +151,7 @@ class Dispatcher:
         request_id = str(uuid.uuid4())
         origin = origin or Origin(caller, request_id, request_id)
         match: Match | None = None
+        act: BegunAct | None = None
         try:
             match = self.table.match(method, path_segments(path.encode()))
             rights = service.access.rights(caller)
@@ -171,18 +176,43 @@ class Dispatcher:
                 service=service,
                 rights=rights,
             )
-            answer = route.handler(call)
+            act = _begun(call)
+            answer = _handled(call, act)
         except Exception as error:
             answer = error_answer(as_arm_error(error, request_id=origin.request_id))
-        return _recorded(service, match, origin, answer)
+        return _recorded(service, match, origin, answer, act)
 
 
-def _recorded(service: Service, match: Match | None, origin: Origin, answer: Answer) -> Answer:
+def _begun(call: Call) -> BegunAct | None:
+    """The act that a request is, as far as it may change something or fetches a key."""
+    if call.route.method not in AUDITED:
+        return None
+    return begun_act(call.route, call.resource_id, call.origin, moment=call.service.now())
+
+
+def _handled(call: Call, act: BegunAct | None) -> Answer:
+    """The handler's answer; its first change in the database takes the act with it.
+
+    Where the change is in files, or a key is given away, the act comes first. Raises: what the handler raises, and
+    `StorageFailed` when the act cannot be recorded.
+    """
+    if act is None:
+        return call.route.handler(call)
+    if call.route.is_recorded_first:
+        call.service.store.audit.begin(act)
+    with act.going_on():
+        return call.route.handler(call)
+
+
+def _recorded(
+    service: Service, match: Match | None, origin: Origin, answer: Answer, act: BegunAct | None = None
+) -> Answer:
     """The answer with who asked for it, once the audit has it."""
     if answer.caller is not NOBODY:
         origin = replace(origin, caller=answer.caller)  # a login proves who they are
     if match is not None and match.route.method in AUDITED:
-        service.audit.record(act_of(match.route, resource_id_of(match), origin, answer, moment=service.now()))
+        row = act_of(match.route, resource_id_of(match), origin, answer, moment=service.now())
+        service.audit.record(ended(act, row) if act is not None else row)
     return replace(answer, caller=origin.caller)
 
 

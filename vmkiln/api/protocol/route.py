@@ -182,7 +182,8 @@ class Route:
     """One row of the surface.
 
     `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
-    it knows (none: any); `is_text` says that it answers with text instead of JSON.
+    it knows (none: any); `is_text` says that it answers with text instead of JSON, `is_recorded_first` that the audit
+    has it before anything is done, for what is done is not in the database.
     """
 
     method: str
@@ -194,3 +195,4 @@ class Route:
     api_versions: tuple[str, ...] = ()
     needs_api_version: bool = True
     is_text: bool = False
+    is_recorded_first: bool = False

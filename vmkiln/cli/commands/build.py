@@ -35,6 +35,7 @@ from vmkiln.run_state import new_run_id
 if TYPE_CHECKING:
     from vmkiln.cli.live_view import View
     from vmkiln.run.run_context import RunRequest
+    from vmkiln.store.database import Store
 
 
 def build(
@@ -93,9 +94,15 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
 
     with opened_store(settings, progress) as store:
         async with prepared_host(settings, store, progress) as host:
-            template = template_id(request.resource_group, request.template_name)
-            await asyncio.to_thread(audited, store, RUN, template, runId=request.run_id)
+            await asyncio.to_thread(_record, store, request)
             return await execute(host, request, view.tell)
+
+
+def _record(store: Store, request: RunRequest) -> None:
+    """Record that a run begins, before it does."""
+    template = template_id(request.resource_group, request.template_name)
+    with audited(store, RUN, template, runId=request.run_id):
+        pass
 
 
 def _view(*, as_json: bool) -> View:

@@ -84,8 +84,8 @@ def drain(
     from vmkiln.store.rows import HostState
 
     with opened_store(read_settings(), say) as store:
-        store.hosts.drain(name, is_draining=True)
-        audited(store, HOST_DRAIN, host_id(name))
+        with audited(store, HOST_DRAIN, host_id(name)):
+            store.hosts.drain(name, is_draining=True)
         say(f"{name} gets no new runs")
         while wait and (count := len(store.hosts.placed(incarnation=_found(store, name).incarnation))):
             host = _found(store, name)
@@ -100,7 +100,6 @@ def undrain(name: NameArgument) -> None:
     """Let a host take runs again."""
     from vmkiln.preparation import opened_store
 
-    with opened_store(read_settings(), say) as store:
+    with opened_store(read_settings(), say) as store, audited(store, HOST_UNDRAIN, host_id(name)):
         store.hosts.drain(name, is_draining=False)
-        audited(store, HOST_UNDRAIN, host_id(name))
     say(f"{name} takes runs again")

@@ -182,10 +182,10 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         row = find_image(store, image)
         if not yes:
             typer.confirm(f"delete {row.artifact_id}?", abort=True)
-        image_store.remove(row, store)
-        if (shared := shared_storage(read_settings(), store)) is not None:
-            shared.delete_image(row)
-        audited(store, f"{TYPES.get(row.kind, row.kind)}/delete", row.artifact_id)
+        with audited(store, f"{TYPES.get(row.kind, row.kind)}/delete", row.artifact_id):
+            image_store.remove(row, store)
+            if (shared := shared_storage(read_settings(), store)) is not None:
+                shared.delete_image(row)
     typer.echo(f"deleted {row.artifact_id}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,8 +52,9 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> N
     settings = read_settings()
     issuer = ensure_issuer(service_directory(settings.home))
     with opened_store(settings, say) as store:
-        principal, secret = store.principals.create(name)
-        audited(store, PRINCIPAL_WRITE, principal_id(principal.app_id), displayName=name)
+        app_id = str(uuid.uuid4())
+        with audited(store, PRINCIPAL_WRITE, principal_id(app_id), displayName=name):
+            principal, secret = store.principals.create(name, app_id=app_id)
     typer.echo(
         json.dumps(
             {
@@ -92,10 +94,8 @@ def secret(
 
     with opened_store(read_settings(), say) as store:
         found = _find(store, app_id)
-        if only:
-            store.principals.remove_secrets(found.app_id)
-        made = store.principals.add_secret(found.app_id)
-        audited(store, SECRET_WRITE, principal_id(found.app_id), isOnly=str(only))
+        with audited(store, SECRET_WRITE, principal_id(found.app_id), isOnly=str(only)):
+            made = store.principals.add_secret(found.app_id, is_only=only)
     typer.echo(made)
 
 
@@ -106,8 +106,8 @@ def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it
 
     with opened_store(read_settings(), say) as store:
         found = _find(store, app_id)
-        made = store.principals.add_token(found.object_id, name)
-        audited(store, TOKEN_WRITE, principal_id(found.app_id), tokenName=name)
+        with audited(store, TOKEN_WRITE, principal_id(found.app_id), tokenName=name):
+            made = store.principals.add_token(found.object_id, name)
     typer.echo(made)
 
 
@@ -118,8 +118,8 @@ def delete(app_id: AppIdArgument) -> None:
 
     with opened_store(read_settings(), say) as store:
         found = _find(store, app_id)
-        store.principals.remove(found.app_id)
-        audited(store, PRINCIPAL_DELETE, principal_id(found.app_id), displayName=found.display_name)
+        with audited(store, PRINCIPAL_DELETE, principal_id(found.app_id), displayName=found.display_name):
+            store.principals.remove(found.app_id)
 
 
 @role_app.command("assign")
@@ -145,8 +145,11 @@ def assign(
         )
     with opened_store(read_settings(), say) as store:
         object_id = app_id if is_object else _find(store, app_id).object_id
-        row = store.principals.assign(object_id, known[role.lower()], scope)
-        audited(store, ROLE_WRITE, role_id(row.scope, row.assignment_id), role=row.role, principalId=row.object_id)
+        word, assignment_id = known[role.lower()], str(uuid.uuid4())
+        given = role_id(f"/{scope.strip('/')}", assignment_id)
+        with audited(store, ROLE_WRITE, given, role=word, principalId=object_id.lower()) as act:
+            row = store.principals.assign(object_id, word, scope, assignment_id=assignment_id)
+            act.resource_id = role_id(row.scope, row.assignment_id)  # of the one that was there, when there was one
     typer.echo(row.assignment_id)
 
 
@@ -172,7 +175,9 @@ def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignmen
 
     with opened_store(read_settings(), say) as store:
         rows = [row for row in store.principals.list_roles() if row.assignment_id == assignment_id.lower()]
-        if not rows or not store.principals.unassign(assignment_id):
+        if not rows:
             raise InputError(f"there is no role assignment {assignment_id}", hint="`vmkiln role list` shows them")
         (row,) = rows
-        audited(store, ROLE_DELETE, role_id(row.scope, row.assignment_id), role=row.role, principalId=row.object_id)
+        about = role_id(row.scope, row.assignment_id)
+        with audited(store, ROLE_DELETE, about, role=row.role, principalId=row.object_id):
+            store.principals.unassign(assignment_id)

@@ -132,11 +132,12 @@ def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
         row = _find(store, group)
         if not yes:
             typer.confirm(f"delete {row.name} with its logs and VHDs?", abort=True)
-        vhds = [image for image in store.images.list() if image.path.is_relative_to(read_settings().staging / row.name)]
-        for image in vhds:
-            store.images.remove(image.artifact_id)
-        staging_resource_group.delete(read_settings().staging, store, row)
-        if (shared := shared_storage(read_settings(), store)) is not None:
-            shared.delete_group(row.name)
-        audited(store, GROUP_DELETE, f"/resourceGroups/{row.name}")
+        settings = read_settings()
+        vhds = [image for image in store.images.list() if image.path.is_relative_to(settings.staging / row.name)]
+        with audited(store, GROUP_DELETE, f"/resourceGroups/{row.name}", is_first=True):
+            for image in vhds:
+                store.images.remove(image.artifact_id)
+            staging_resource_group.delete(settings.staging, store, row)
+            if (shared := shared_storage(settings, store)) is not None:
+                shared.delete_group(row.name)
     typer.echo(f"deleted {row.name}")
