@@ -28,6 +28,7 @@ from service_fixtures import fill_pool, living_service
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.store.rows import ResourceRow
 
 QUERIES = dict.fromkeys(("ActivityLogs_List", "TenantActivityLogs_List"), "?$filter=eventTimestamp%20ge%202020-01-01")
 IN_SUBSCRIPTION = [route for route in ALL_ROUTES if "{subscriptionId}" in route.path]
@@ -38,6 +39,8 @@ ROLE, ASSIGNMENT, ON_RESOURCE = (str(uuid.UUID(int=number)) for number in (1, 2,
 ELSEWHERE = "3" + SUBSCRIPTION[1:]
 GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/golden"
 NETWORK = "providers/Microsoft.Network"
+FEATURES = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Features"
+SCRIPT = "Microsoft.Resources/deploymentScripts"
 ROLES = {
     "owner": [("Owner", f"/subscriptions/{SUBSCRIPTION}")],
     "reader": [("Reader", f"/subscriptions/{SUBSCRIPTION}")],
@@ -92,12 +95,16 @@ def fill(service: InProcess) -> Filled:
         (f"{GROUP}/{authorization}/roleAssignments/{ASSIGNMENT}", assigned),
         (f"{GALLERY}/{authorization}/roleAssignments/{ON_RESOURCE}", assigned),
         (f"/subscriptions/{SUBSCRIPTION}/{authorization}/roleAssignments/{uuid.UUID(int=4)}", assigned),
+        (f"{FEATURES}/featureProviders/Microsoft.Compute/subscriptionFeatureRegistrations/SomePreview", {}),
         (f"{GROUP}/providers/Microsoft.Resources/deployments/d1", deployment),
         (f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Resources/deployments/d1", {**here, **deployment}),
     ):
         response = service.put(path, body)
         assert response.status_code in {200, 201}, response.text
         statuses.append(response.headers.get("Azure-AsyncOperation", "").partition("?")[0].rpartition("/")[2])
+    state = {"kind": "AzureCLI", "runs": {}, "log": [], "waits": False, "outputs": {}}
+    script = {"type": SCRIPT, "name": "build", "subscription_id": SUBSCRIPTION, "resource_group": "rg1", "state": state}
+    service.service.store.resources.put(ResourceRow(id=f"{GROUP}/providers/{SCRIPT}/build", **script))
     targets = [
         {"type": "ManagedImage", "runOutputName": "out", "imageId": IMAGE, "location": "westus2"},
         {"type": "SharedImage", "runOutputName": "shared", "galleryImageId": f"{GALLERY}/images/debian"},
@@ -126,7 +133,8 @@ def fill(service: InProcess) -> Filled:
         "containerGroups/name": containers[0]["name"], "containerGroups/containerName": "packer",
         "virtualMachines/name": "build-vm", "disks/name": "build-vm-os-disk", "networkInterfaces/name": "build-vm-nic",
         "accountName": account, "storageAccounts/containerName": "packerlogs", "folderName": run_id,
-        "blobName": "customization.log",
+        "blobName": "customization.log", "scriptName": "build",
+        "featureNamespace": "Microsoft.Compute", "featureName": "SomePreview",
     }  # fmt: skip
     for word in ("containerGroups", "virtualMachines", "disks", "networkInterfaces", "storageAccounts"):
         names[f"{word}/resourceGroupName"] = staging.rpartition("/")[2]

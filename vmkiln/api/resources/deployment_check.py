@@ -7,13 +7,14 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.route import Call
+from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
 from vmkiln.arm_template.deployment_template import NESTED
-from vmkiln.azure_names import DEPLOYMENT, IMAGE_TEMPLATE, RESOURCE_GROUP
+from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
 
@@ -141,6 +142,8 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
         if resource.type.lower() == IMAGE_TEMPLATE.lower():
             mistakes += _image_template_mistakes(plan, resource)
+        elif resource.type.lower() == DEPLOYMENT_SCRIPT.lower():
+            mistakes += _script_mistakes(plan, resource)
         elif resource.type.lower() == NESTED and resource.path not in nested:
             nested.add(resource.path)  # instances of a loop are alike
             mistakes += _nested_mistakes(call, plan, resource)
@@ -188,6 +191,18 @@ def _image_template_mistakes(plan: DeploymentPlan, resource: PlannedResource) ->
     except TemplateInvalid as error:
         return _placed(error, resource.path, own=resource.path)
     return []
+
+
+def _script_mistakes(plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """Why a script would be refused, unless it waits for the state of other resources."""
+    try:
+        body = plan.body(resource, _unknown)
+    except NotReady:
+        return []
+    except TemplateInvalid as error:
+        return _placed(error, resource.path, own=resource.path)
+    _, mistakes = script_mistakes(body, subscription_id=resource.id.split("/")[2])
+    return _placed(TemplateInvalid(mistakes), resource.path) if mistakes else []
 
 
 def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedResource]) -> dict[str, Any]:

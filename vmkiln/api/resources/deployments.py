@@ -71,8 +71,13 @@ def validate(call: Call) -> Answer:
 
 
 def what_if(call: Call) -> Answer:
-    """POST whatIf: what would change."""
-    plan = plan_of(call)
+    """POST whatIf: what would change. A refused template is a result of status Failed, which az tells in one line."""
+    try:
+        plan = plan_of(call)
+    except ArmError as error:
+        if not _is_told_later(error):
+            raise
+        return Answer(200, {"status": OperationStatus.FAILED, **error_body(error)})
     run = DeploymentRun(plan, _tools(call, lambda _done: None))
     changes = changes_of(call, plan, run, is_complete=mode_of(call) == "Complete")
     return Answer(
@@ -97,13 +102,28 @@ def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
     return Tools(service.dispatch, call.caller, service.now, record, is_cancelled, watched, call.base_url, call.origin)
 
 
+def _is_told_later(error: ArmError) -> bool:
+    """Whether a refusal is the result of the deployment instead of the answer to its request.
+
+    az reads an error of these two requests after it threw their body away, and ends in a traceback.
+    """
+    return error.code in {"InvalidTemplate", "InvalidTemplateDeployment"}
+
+
 def put(call: Call) -> Answer:
-    """PUT: carry it out, in the background."""
+    """PUT: carry it out, in the background. A refused template is a deployment that failed at once."""
     name = call.names["deploymentName"]
     if not NAME.fullmatch(name):
         raise ArmError(400, "InvalidDeploymentName", f"'{name[:80]}' is not a name of a deployment", target="name")
     location = location_of(call)
-    plan = plan_of(call)
+    plan: DeploymentPlan | None = None
+    refusal: dict[str, Any] = {}
+    try:
+        plan = plan_of(call)
+    except ArmError as error:
+        if not _is_told_later(error):
+            raise
+        refusal = error_body(error)
     deployment_id = deployment_id_of(call)
     existing = call.service.store.resources.get(deployment_id)
     if existing is not None and existing.properties.get("provisioningState") not in TERMINAL:
@@ -112,10 +132,11 @@ def put(call: Call) -> Answer:
     operation_id = str(uuid.uuid4())
     started = call.service.now()
     properties = {
-        **known_properties(call, plan, plan.planned()),
-        "provisioningState": ProvisioningState.RUNNING,
+        **(known_properties(call, plan, plan.planned()) if plan else {"correlationId": call.origin.correlation_id}),
+        "provisioningState": ProvisioningState.RUNNING if plan else ProvisioningState.FAILED,
         "timestamp": time_text(started),
         "duration": "PT0S",
+        **refusal,
     }
     made = ResourceRow(
         id=deployment_id,
@@ -129,9 +150,12 @@ def put(call: Call) -> Answer:
         created_by=call.caller.name,
         changed_by=call.caller.name,
     )
-    with call.service.background.reserved(call.names["subscriptionId"]) as begin:
+    if plan is None:
         row = call.service.store.resources.put(made)
-        begin(lambda: _carry_out(call, plan, deployment_id, started))
+    else:
+        with call.service.background.reserved(call.names["subscriptionId"]) as begin:
+            row = call.service.store.resources.put(made)
+            begin(functools.partial(_carry_out, call, plan, deployment_id, started))
     url = f"{call.base_url}{deployment_id}/operationStatuses/{operation_id}?api-version={call.api_version}"
     return Answer(200 if existing else 201, deployment_body(row), accepted_headers(url))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.resources.subscriptions import check_seen
 from vmkiln.azure_names import FEATURE
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
@@ -30,6 +31,7 @@ NOT_REGISTERED = "NotRegistered"
 
 def _names(call: Call) -> tuple[str, str]:
     """Namespace and feature of a call's path, ours as they are spelled. Raises: `ArmError` 400, 404."""
+    check_seen(call)
     namespace, name = call.names["featureNamespace"], call.names["featureName"]
     if not NAMESPACE.fullmatch(namespace):
         raise ArmError(400, "InvalidResourceNamespace", f"The resource namespace '{namespace[:80]}' is invalid.")
@@ -73,6 +75,7 @@ def get(call: Call) -> Answer:
 
 def list_features(call: Call) -> Answer:
     """GET those of a namespace, or all: Image Builder's, and those that were put here."""
+    check_seen(call)
     wanted = call.names.get("featureNamespace", "").lower()
     found = [(IMAGE_BUILDER, name, REGISTERED) for name in ALWAYS]
     rows = call.service.store.resources.list(type=FEATURE, subscription_id=call.names["subscriptionId"])

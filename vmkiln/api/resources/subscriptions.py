@@ -73,7 +73,8 @@ def list_subscriptions(call: Call) -> Answer:
     return Answer(200, {"value": [_body(call, item) for item in known_subscriptions(call)]})
 
 
-def _check_seen(call: Call) -> str:
+def check_seen(call: Call) -> str:
+    """The subscription of a call, in lower case. Raises: `ArmError` 404 for one the caller has no role in."""
     subscription_id = call.names["subscriptionId"].lower()
     own = call.rights.subscriptions
     if own is not None and subscription_id not in own:
@@ -84,12 +85,12 @@ def _check_seen(call: Call) -> str:
 
 def get(call: Call) -> Answer:
     """GET one."""
-    return Answer(200, _body(call, _check_seen(call)))
+    return Answer(200, _body(call, check_seen(call)))
 
 
 def list_locations(call: Call) -> Answer:
     """GET the locations; each is only a label here."""
-    subscription_id = _check_seen(call)
+    subscription_id = check_seen(call)
     value = [
         {
             "id": f"/subscriptions/{subscription_id}/locations/{name}",
