@@ -1,6 +1,8 @@
 """What this process logs, to standard error: from which level on, in which form, and never a secret.
 
-Secrets of the settings are masked for as long as the process lives, those of a run while it goes on (`hiding`).
+Secrets of the settings are masked for as long as the process lives, those of a run while it goes on (`hiding`). So a
+line is made, and masked, where it is logged; in a process that serves, a thread writes it (`beside_the_loop`), for
+whoever should read it may not.
 """
 
 import contextlib
@@ -8,11 +10,18 @@ import json
 import logging
 import sys
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from vmkiln.secret_mask import SecretMask
 from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.waiting.line_writer import LineWriter, Lost
+
+AUDIT = "vmkiln.audit"  # the logger of acts, whose lines have room when others have none
+FLUSH_SECONDS = 2.0
+STUCK_SECONDS = 10.0
+STDERR = 2
 
 TEXT_FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FORM = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -46,6 +55,62 @@ class _Hidden:
 
 
 _hidden = _Hidden()
+_writer: LineWriter | None = None
+
+
+def _written(text: str, *, is_precious: bool = False) -> None:
+    """Have a text written on standard error; by a thread, in a process that has one for it."""
+    if _writer is not None:
+        _writer.put(text.encode(errors="backslashreplace"), is_precious=is_precious)
+        return
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """Tell whoever started this process; it is no line of the log."""
+    _written(f"{text}\n")
+
+
+@contextlib.contextmanager
+def beside_the_loop() -> Iterator[None]:
+    """Have what is logged and said written by a thread while the block lasts; what waits at its end has a moment."""
+    global _writer  # noqa: PLW0603 (there is one standard error)
+    sys.stderr.flush()
+    writer = _writer = LineWriter(STDERR, _line_of_lost)
+    try:
+        yield
+    finally:
+        is_written = writer.close(FLUSH_SECONDS)
+        if is_written:  # else others would wait for it, too
+            _writer = None
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait until what was logged and said is written, or for so long; false when something is not."""
+    return _writer is None or _writer.flush(seconds)
+
+
+def lost() -> Lost:
+    """How many lines of this process nobody ever got."""
+    return Lost() if _writer is None else _writer.lost
+
+
+def problem() -> str:
+    """Why the log is not written now; '' when it is."""
+    seconds = 0.0 if _writer is None else _writer.stuck_seconds
+    if seconds < STUCK_SECONDS:
+        return ""
+    return f"is not written: standard error has taken nothing for {seconds:.0f} s, and {lost().lines} lines are lost"
+
+
+def _line_of_lost(new: Lost) -> bytes:
+    """The line of the log that says how many others are missing in it."""
+    ours = [handler for handler in logging.getLogger().handlers if isinstance(handler, MaskingHandler)]
+    text = "%d lines of this log were lost here, %d of them of the audit: standard error took none"
+    record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, text, (new.lines, new.precious), None)
+    handler = ours[0] if ours else MaskingHandler()
+    return f"{handler.format(record)}\n".encode()
 
 
 class MaskingHandler(logging.Handler):
@@ -56,10 +121,19 @@ class MaskingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(self.format(record) + "\n")
-            sys.stderr.flush()
+            _written(f"{self.format(record)}\n", is_precious=record.name == AUDIT)
         except Exception:  # as logging's own handlers do
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """A line that could not be made is told as that, the way of all lines."""
+        with contextlib.suppress(Exception):
+            where = f"{record.name}, {record.filename}:{record.lineno}"
+            _written(_hidden(f"a line of the log could not be made ({where}): {traceback.format_exc()}"))
+
+    def flush(self) -> None:
+        """Called by `logging.shutdown`."""
+        flush()
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from vmkiln.fleet.image_builder import WATCH_SECONDS, ImageBuilder
 from vmkiln.host.host_id import host_id
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.notify_socket import NotifySocket
+from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, prepared_host
@@ -129,7 +130,7 @@ async def running(
     shared: SharedStorage | None = None,
     rounds: Rounds | None = None,
     notify: NotifySocket = NO_SYSTEMD,
-    on_unasked: Callable[[], None] = lambda: None,
+    on_unasked: OnUnasked = owned_tasks.nothing,
 ) -> AsyncIterator[ASGIApp]:
     """The service as an ASGI application, while the block lasts; runs that go on at its end are cancelled.
 
@@ -167,15 +168,15 @@ async def running(
             await off_loop(builder.resume)
             await asyncio.to_thread(_end_interrupted, store)
         async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
-            tasks.own("image builder", builder.serve())
+            tasks.own("image builder", builder.serve(on_unasked=on_unasked))
             look = functools.partial(_look_after_sessions, settings, store, is_embedded=identity.is_embedded)
             rounds.own(tasks, "session", look, seconds=RENEW_SECONDS)
             if not identity.is_embedded:
                 forget = functools.partial(asyncio.to_thread, audit.forget)
                 rounds.own(tasks, "audit", forget, seconds=FORGET_SECONDS)
-                tasks.own("blob storage", _blobs(settings, store, rounds).serve())
+                tasks.own("blob storage", _blobs(settings, store, rounds).serve(on_unasked=on_unasked))
                 if shared is not None:
-                    tasks.own("shared storage", shared.follow())
+                    tasks.own("shared storage", shared.follow(on_unasked=on_unasked))
             if notify.watchdog_seconds:
                 tasks.own("systemd watchdog", notify.watched(rounds, service.health.problems))
             await builder.at_work()
@@ -233,14 +234,14 @@ async def take_runs(
     *,
     rounds: Rounds | None = None,
     notify: NotifySocket = NO_SYSTEMD,
-    on_unasked: Callable[[], None] = lambda: None,
+    on_unasked: OnUnasked = owned_tasks.nothing,
 ) -> None:
     """What a worker does, until cancelled. Raises: as `running`."""
     rounds = rounds or Rounds()
     hosting = Hosting(settings, store, duties, identity, rounds=rounds)
     health = Health(settings, store, rounds)
     async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
-        tasks.own("host", hosting.serve())
+        tasks.own("host", hosting.serve(on_unasked=on_unasked))
         if notify.watchdog_seconds:
             tasks.own("systemd watchdog", notify.watched(rounds, health.problems))
         await hosting.is_at_work.wait()

@@ -28,6 +28,7 @@ from vmkiln import service as vmkiln_service
 from vmkiln.blobs import blob_server
 from vmkiln.fleet import hosting
 from vmkiln.fleet.host_identity import HostIdentity
+from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.notify_socket import NotifySocket
 from vmkiln.lifetime.owned_tasks import OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
@@ -166,7 +167,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def everything(folder: Path, *, trouble: Callable[[str], None] = lambda _name: None) -> AsyncIterator[Everything]:
+async def everything(
+    folder: Path,
+    *,
+    trouble: Callable[[str], None] = lambda _name: None,
+    on_unasked: Callable[[], None] = owned_tasks.nothing,
+) -> AsyncIterator[Everything]:
     """A service with a host, a blob server, an object store and systemd."""
     azurite, main = folder / "azurite/node", folder / "azurite/node_modules/.bin/azurite-blob"
     main.parent.mkdir(parents=True)
@@ -205,6 +211,7 @@ async def everything(folder: Path, *, trouble: Callable[[str], None] = lambda _n
                 shared=shared,
                 rounds=rounds,
                 notify=NotifySocket(str(folder / "notify"), 0.3),
+                on_unasked=on_unasked,
             ) as application,
             httpx.AsyncClient(transport=httpx.ASGITransport(application)) as client,
         ):
@@ -254,6 +261,71 @@ async def test_no_round_ends_whatever_it_raises(tmp_path: Path, caplog: pytest.L
 async def dies() -> None:
     await asyncio.sleep(0.05)
     raise RuntimeError("made to die")
+
+
+def blocks_in_the_code() -> list[tuple[str, ...]]:
+    """What each block of owned tasks owns, by name, but for those of a run; the first one of each is always there."""
+    found = []
+    for file in sorted(ROOT.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        methods = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AsyncWith) and "owned_tasks.opened(" in ast.unparse(node.items[0]):
+                called = {call.func.attr for call in attribute_calls(node)}
+                inside = [node, *(method for name, method in methods.items() if name in called)]
+                names = tuple(
+                    literal(call.args[len(call.args) - 2])
+                    for part in inside
+                    for call in attribute_calls(part)
+                    if call.func.attr == "own" and len(call.args) in {2, 3}
+                )
+                found.append(names)
+    return [names for names in found if names != (OF_A_RUN,)]
+
+
+def attribute_calls(tree: ast.AST) -> list[Any]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+
+
+@pytest.mark.usefixtures("quick", "azurite")
+@pytest.mark.parametrize("names", blocks_in_the_code(), ids=lambda names: names[0])
+async def test_an_unasked_end_is_told_though_a_clean_up_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    """In every block, also in those inside others: the process ends in its time (`cli/interrupts.end_for_sure`)."""
+    own = OwnedTasks.own
+    is_told, may_end = asyncio.Event(), asyncio.Event()
+    victim, hanging = names[0], names[-1]
+    if victim == hanging:
+        pytest.fail("a block of one task is none")
+
+    async def hangs() -> None:
+        try:
+            await owned_tasks.for_ever()
+        finally:
+            await may_end.wait()
+
+    def broken(self: OwnedTasks, name: str, work: Coroutine[Any, Any, object], *, may_end: bool = False) -> None:
+        if name in {victim, hanging}:
+            work.close()
+            work = dies() if name == victim else hangs()
+        own(self, name, work, may_end=may_end)
+
+    monkeypatch.setattr(OwnedTasks, "own", broken)
+
+    async def service() -> None:
+        async with everything(tmp_path, on_unasked=is_told.set):
+            await owned_tasks.for_ever()
+
+    task = asyncio.create_task(service())
+    try:
+        async with asyncio.timeout(15):
+            await is_told.wait()
+        assert not task.done(), "its clean-up hangs"
+    finally:
+        may_end.set()
+    with pytest.raises(RuntimeError, match="made to die"):
+        await task
 
 
 @pytest.mark.usefixtures("quick", "azurite")

@@ -4,7 +4,9 @@ import json
 import logging
 
 import pytest
+from full_pipe import unread
 
+from vmkiln import process_log
 from vmkiln.process_log import hiding, set_up
 from vmkiln.settings import LogFormat, LogLevel
 
@@ -76,3 +78,74 @@ def test_less_is_logged_when_less_is_asked_for(capsys: pytest.CaptureFixture[str
     logging.getLogger("vmkiln.x").info("little")
     logging.getLogger("vmkiln.x").warning("much")
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_beside_the_loop_lines_are_written_in_order_and_whole_at_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up(LogLevel.INFO, LogFormat.TEXT)
+    with process_log.beside_the_loop():
+        process_log.say("serving")
+        for number in range(100):
+            logging.getLogger("vmkiln.x").info("line %d", number)
+    logging.getLogger("vmkiln.x").info("afterwards")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "serving"
+    assert [line.rpartition(": ")[2] for line in lines[1:]] == [*(f"line {n}" for n in range(100)), "afterwards"]
+
+
+def test_a_secret_is_masked_before_a_line_waits(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up(LogLevel.INFO, LogFormat.TEXT)
+    with process_log.beside_the_loop(), hiding(["hunter22"]):
+        logging.getLogger("vmkiln.x").info("hunter22")
+    assert "hunter22" not in capfd.readouterr().err
+
+
+UNREAD = """
+import logging, sys, time
+from vmkiln import process_log
+from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.waiting import line_writer
+process_log.STUCK_SECONDS = 0.1
+process_log.set_up(LogLevel.INFO, LogFormat.JSON)
+line_writer.MOST_WAITING_BYTES, line_writer.MOST_PRECIOUS_BYTES = 100_000, 200_000
+with process_log.beside_the_loop():
+    for number in range(2000):
+        logging.getLogger("vmkiln.x").info("line %d %s", number, "x" * 100)
+    for number in range(50):
+        logging.getLogger(process_log.AUDIT).info("act %d", number)
+    time.sleep(0.2)
+    print(process_log.lost().lines, process_log.lost().precious, process_log.problem(), sep="|", flush=True)
+    sys.stdin.readline()
+    process_log.flush(20)
+    logging.getLogger("vmkiln.x").info("read again")
+    process_log.flush(20)
+"""
+
+
+def test_what_a_blocked_standard_error_cost_is_told_when_it_is_read_again() -> None:
+    """Nothing of the audit is among it as long as there is room that others may not take."""
+    with unread(UNREAD) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lost, audit, problem = process.stdout.readline().decode().strip().split("|")
+        assert int(lost) > 500
+        assert audit == "0"
+        assert "standard error has taken nothing for" in problem
+        assert f"{lost} lines are lost" in problem
+        process.stdin.close()
+        told = process.stderr.read().lstrip(b"x").decode()
+    lines = [json.loads(line) for line in told.splitlines()]
+    [said] = [line for line in lines if "were lost here" in line["message"]]
+    assert said["message"].startswith(f"{lost} lines of this log were lost here, 0 of them of the audit")
+    assert said["level"] == "ERROR"
+    assert sum(line["message"].startswith("act ") for line in lines) == 50
+    assert sum(line["message"].startswith("line ") for line in lines) == 2000 - int(lost)
+
+
+def test_a_line_that_cannot_be_made_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(LogLevel.INFO, LogFormat.TEXT)
+    record = logging.LogRecord("vmkiln.x", logging.INFO, __file__, 1, "%d", ("no number",), None)
+    process_log.MaskingHandler().handle(record)
+    told = capsys.readouterr().err
+    assert "a line of the log could not be made (vmkiln.x, test_process_log.py:" in told
+    assert "TypeError" in told

@@ -16,10 +16,10 @@ from datetime import timedelta
 from itertools import islice
 
 from vmkiln.errors import StorageFailed
+from vmkiln.process_log import AUDIT
 from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.rows import AuditRow
 
-LOGGER = "vmkiln.audit"
 MOST_WAITING = 10_000
 MOST_REFUSED_WAITING = 5_000  # a flood of them leaves room for what was done
 MOST_AT_ONCE = 500
@@ -30,7 +30,7 @@ TELL_SECONDS = 60.0
 MOST_FORGOTTEN_ROUNDS = 20
 FORGET_SECONDS = 60.0
 log = logging.getLogger(__name__)
-_lines = logging.getLogger(LOGGER)
+_lines = logging.getLogger(AUDIT)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
 from vmkiln.blobs.blob_upload import Destination, Uploader, withdraw
 from vmkiln.errors import InputError
 from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
@@ -68,29 +69,29 @@ class BlobStorage:
     _url: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    async def serve(self) -> None:
+    async def serve(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
         """Serve and send until cancelled; without a blob server there is nothing to do meanwhile."""
         await off_loop(write_endpoint, self.settings.blob_endpoint, None)
         if self.external is not None:
             await off_loop(self._changed, BlobEndpoint(BlobService.EXTERNAL, str(self.external.url).rstrip("/")))
-            await self._together()
+            await self._together(on_unasked)
         elif self.azurite is None:
             logger.info("Azurite is not installed, so logs are read over the service only (`vmkiln storage install`)")
             await owned_tasks.for_ever()
         else:
             await off_loop(self.keys.ensure, [])
-            await self._together(self.azurite)
+            await self._together(on_unasked, self.azurite)
 
     @property
     def keys(self) -> AccountKeys:
         """The keys of the accounts."""
         return AccountKeys(BlobFolder(self.settings.blobs).keys)
 
-    async def _together(self, azurite: Azurite | None = None) -> None:
+    async def _together(self, on_unasked: OnUnasked, azurite: Azurite | None = None) -> None:
         logs = _Passes(self, Uploader(is_for_logs=True, stop=self._stop), lambda: None)
         rest = _Passes(self, Uploader(is_for_logs=False, stop=self._stop), self._withdraw_deleted)
         try:
-            async with owned_tasks.opened() as tasks:
+            async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
                 if azurite is not None:
                     folder = BlobFolder(self.settings.blobs)
                     tasks.own("blob server", supervise(azurite, folder, self._server_changed, rounds=self.rounds))

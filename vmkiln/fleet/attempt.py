@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vmkiln.errors import DatabaseAway, LeaseLost, RunCanceled, RunTakenOver, VmkilnError
 from vmkiln.fleet.run_trace import Span, StepClock, StepStart, trace_of
+from vmkiln.lifetime import last_words
 from vmkiln.provisioning.stored_template import request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
@@ -27,9 +27,7 @@ log = logging.getLogger(__name__)
 
 def end_process(reason: str) -> None:
     """End this process at once: the kernel ends its builds with it, before anybody else begins them."""
-    log.critical("%s; this process ends, and its builds with it", reason)
-    logging.shutdown()
-    os._exit(LeaseLost.exit_code)
+    last_words.end_now(LeaseLost.exit_code, f"{reason}; this process ends, and its builds with it")
 
 
 @dataclass(frozen=True)

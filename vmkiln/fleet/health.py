@@ -1,6 +1,6 @@
 """Whether a service or worker is well: asked by `/livez`, `/readyz` and systemd's watchdog.
 
-It lives as long as what it does again and again comes to an end each time; where it does not, only a new start helps.
+It lives as long as what it does again and again goes on, and comes to an end each time; else only a new start helps.
 It is ready when it can also do its work now: the database answers, its rounds and its lease succeed, the disk has room.
 A round that is not needed, such as one that waits for a neighbour, is told and takes nothing away.
 Reasons name kinds and numbers, never what an error says: who asks has not logged in.
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vmkiln import process_log
 from vmkiln.errors import VmkilnError
 from vmkiln.host import reserve_file
 from vmkiln.lifetime.rounds import Rounds, RoundState
@@ -17,7 +18,7 @@ from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 
 PING_SECONDS = 2.0
-DATABASE, DISK = "database", "disk"
+DATABASE, DISK, LOG = "database", "disk", "log"
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,14 @@ class Health:
 
     def live(self) -> list[Check]:
         """What only a new start helps against; nothing is asked for it."""
-        return [_stuck(state) for state in self._rounds.states() if state.is_needed]
+        return [_stuck(state) for state in self._rounds.states() if state.is_needed or state.ended_ago is not None]
 
     def ready(self) -> list[Check]:
         """What keeps it from doing its work now."""
         return [
             Check(DATABASE, self._database.problem()),
             Check(DISK, reserve_file.problem(self._settings.home)),
+            Check(LOG, process_log.problem(), is_needed=False),
             *(_failing(state) for state in self._rounds.states()),
         ]
 
@@ -97,14 +99,19 @@ class Health:
 
 
 def _stuck(state: RoundState) -> Check:
-    """Pure."""
+    """Pure. What has ended is missed whether or not it is needed at every moment."""
+    if state.ended_ago is not None:
+        return Check(state.name, f"has ended {state.ended_ago:.0f} s ago", seconds_since_good=state.good_ago)
     reason = f"has been at it for {state.busy_for:.0f} s" if state.is_stuck else ""
     return Check(state.name, reason, seconds_since_good=state.good_ago)
 
 
 def _failing(state: RoundState) -> Check:
     """Pure."""
-    reason = _stuck(state).reason
+    found = _stuck(state)
+    if state.ended_ago is not None:
+        return found
+    reason = found.reason
     if state.is_failing and not reason:
         reason = f"has failed for {state.failing_for:.0f} s ({state.problem}); the log says why"
     return Check(state.name, reason, state.is_needed, state.good_ago)

@@ -26,7 +26,7 @@ from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
 from vmkiln.host.host_id import host_id
 from vmkiln.lifetime import owned_tasks
-from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
@@ -120,7 +120,7 @@ class Hosting:
 
     # the host's own life
 
-    async def serve(self) -> None:
+    async def serve(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
         """Do what is to be done, until cancelled; runs that go on then are cleaned up, and wait again.
 
         Raises: `InputError` when another host has the name, `VmkilnError` when the database is away at the start.
@@ -134,7 +134,7 @@ class Hosting:
                 stack.push_async_callback(self._leave)
             self.is_at_work.set()
             stack.push_async_callback(self._all_settled)
-            async with owned_tasks.opened() as tasks:
+            async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
                 self._begin_rounds(tasks)
                 try:
                     await owned_tasks.for_ever()

@@ -28,7 +28,7 @@ from vmkiln.fleet.run_trace import Span
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
 from vmkiln.lifetime import owned_tasks
-from vmkiln.lifetime.owned_tasks import OwnedTasks
+from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.provisioning import provisioning, watching
 from vmkiln.provisioning.stored_template import template_of
@@ -169,13 +169,13 @@ class ImageBuilder:
                     resource_id=row.id,
                 )
 
-    async def serve(self) -> None:
+    async def serve(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
         """Do what is to be done, until cancelled; runs that go on then are cleaned up, and start anew next time."""
         self._loop = asyncio.get_running_loop()
         try:
-            async with owned_tasks.opened() as tasks:
+            async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
                 if self._has_host:
-                    tasks.own("host", self._host.serve())
+                    tasks.own("host", self._host.serve(on_unasked=on_unasked))
                 self._begin_rounds(tasks)
                 try:
                     await owned_tasks.for_ever()

@@ -7,15 +7,13 @@ Source: clock_gettime(2), CLOCK_MONOTONIC: it goes on while a process is stopped
 """
 
 import contextlib
-import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from vmkiln.lifetime.rounds import Round, Rounds
-
-log = logging.getLogger(__name__)
 
 RENEWALS = 4  # in the time a lease lasts
 WAIT_FRACTION = 0.75  # of that time without a renewal, and the host ends
@@ -70,8 +68,9 @@ class Lease:
         try:
             work(is_over, renewed, round_)
         except BaseException as error:
-            log.critical("a thread of the lease ended", exc_info=error)
-            self.on_lost(f"the lease is kept no more: {type(error).__name__}")
+            # told with the reason, not before it: the log may have nobody who reads it
+            trace = "".join(traceback.format_exception(error))
+            self.on_lost(f"the lease is kept no more: {type(error).__name__}\n{trace}")
 
     def _renew(self, is_over: threading.Event, renewed: list[float], round_: Round) -> None:
         pause = self.seconds / RENEWALS

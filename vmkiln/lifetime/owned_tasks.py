@@ -1,7 +1,8 @@
 """Tasks that belong to a block: they end with it, and the block ends when one of them ends that nobody asked to end.
 
 Everything that a process does for as long as it lives is such a task, so nothing of it can be gone while the rest goes
-on. What ended, and why, is in the log before anything else happens.
+on. What ended, and why, is in the log before anything else happens. Blocks stand in one another; whatever ends one of
+them unasked is told to `on_unasked` at once, because the clean-up on the way to the outermost one may never end.
 Source: Python, "Task Groups": a group waits for its tasks, and one that fails cancels the others and the block.
 """
 
@@ -13,13 +14,14 @@ from typing import Any
 
 from vmkiln.errors import TaskEnded, VmkilnError
 
+OnUnasked = Callable[[], None]
 log = logging.getLogger(__name__)
 
 
 class OwnedTasks:
     """The tasks of one block. `own` adds one."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, on_unasked: Callable[[], None]) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, on_unasked: OnUnasked) -> None:
         self._group = tasks
         self._on_unasked = on_unasked
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,11 +56,17 @@ class OwnedTasks:
 
     def _ended_unasked(self, name: str, error: BaseException, seen: BaseException | None) -> None:
         """Raises: `error`, always; the task group then cancels everything else."""
-        log.critical("%s failed, and everything else ends with it: %s", name, error, exc_info=_unforeseen(seen))
         self._is_ending = True
         self.cause = error
-        self._on_unasked()
+        self._on_unasked()  # before the log, which may have nobody who reads it
+        log.critical("%s failed, and everything else ends with it: %s", name, error, exc_info=_unforeseen(seen))
         raise error
+
+    def block_failed(self) -> None:
+        """What stands in the block itself failed: that ends everything, too, and whoever gets the error tells it."""
+        if not self._is_ending:
+            self._on_unasked()
+        self.end(is_cancelling=False)
 
     def end(self, *, is_cancelling: bool) -> None:
         """From now on tasks are asked to end; `is_cancelling` says so to them here and not by the group."""
@@ -72,14 +80,15 @@ def _unforeseen(error: BaseException | None) -> BaseException | None:
     return None if isinstance(error, VmkilnError) else error
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """For a block whose end is nothing to the process, because whoever waits for the block has limits of its own."""
 
 
 @contextlib.asynccontextmanager
-async def opened(*, on_unasked: Callable[[], None] = _nothing) -> AsyncIterator[OwnedTasks]:
+async def opened(*, on_unasked: OnUnasked) -> AsyncIterator[OwnedTasks]:
     """Tasks that end with this block. When one ends unasked, the block is cancelled and `on_unasked` is called.
 
+    So it is when the block itself fails. A block inside another one is given what that one was given.
     Raises: what ended a task unasked, itself and not as a group; `TaskEnded` when it just came to an end.
     """
     owned: OwnedTasks | None = None
@@ -89,8 +98,11 @@ async def opened(*, on_unasked: Callable[[], None] = _nothing) -> AsyncIterator[
             owned = OwnedTasks(tasks, on_unasked)
             try:
                 yield owned
-            except BaseException:
+            except asyncio.CancelledError:
                 owned.end(is_cancelling=False)
+                raise
+            except BaseException:
+                owned.block_failed()
                 raise
             else:
                 owned.end(is_cancelling=True)

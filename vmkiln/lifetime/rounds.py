@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vmkiln.errors import VmkilnError
@@ -34,6 +34,7 @@ class RoundState:
     """How a round goes now, in seconds by a steady clock; `failing_for` and `busy_for` are 0.0 when it does not.
 
     `problem` names the kind of the last failure, without its text, which may hold what is not for everybody.
+    `ended_ago` is set when it goes on no more, though it should for as long as the process lives.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RoundState:
     is_stuck: bool = False
     is_failing: bool = False
     is_needed: bool = True
+    ended_ago: float | None = None
 
 
 @dataclass
@@ -160,6 +162,7 @@ class Rounds:
     clock: Clock = time.monotonic
     trouble: Trouble = _no_trouble
     _going_on: list[Round] = field(default_factory=list)
+    _ended: dict[str, tuple[Round, float]] = field(default_factory=dict)
     _failures: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,18 +175,25 @@ class Rounds:
         is_needed: bool = True,
         patience_seconds: float = 0.0,
         stuck_seconds: float = STUCK_SECONDS,
+        may_end: bool = False,
     ) -> Iterator[Round]:
-        """A round that goes on while the block lasts, `seconds` between two tries."""
+        """A round that goes on while the block lasts, `seconds` between two tries.
+
+        Its end is told from then on, unless it `may_end` before the process does.
+        """
         patience = patience_seconds or max(PATIENCE_PERIODS * seconds, LEAST_PATIENCE_SECONDS)
         round_ = Round(name, patience, stuck_seconds, is_needed, self.clock, self.trouble, self.count)
         with self._lock:
             self._failures[name] += 0
             self._going_on.append(round_)
+            self._ended.pop(name, None)
         try:
             yield round_
         finally:
             with self._lock:
                 self._going_on.remove(round_)
+                if not may_end:
+                    self._ended[name] = round_, self.clock()
 
     def count(self, name: str) -> None:
         """A try of this round has failed."""
@@ -200,13 +210,14 @@ class Rounds:
         is_late_first: bool = False,
         on_failure: Callable[[], object] = lambda: None,
         is_needed: bool = True,
+        may_end: bool = False,
     ) -> None:
         """Do this every so many seconds, until cancelled; `wake` ends a pause early, unless the last try failed.
 
         `is_late_first` begins with a pause; `on_failure` is called after each failure, beside the loop, and must not
         raise.
         """
-        with self.going_on(name, seconds=seconds, is_needed=is_needed) as round_:
+        with self.going_on(name, seconds=seconds, is_needed=is_needed, may_end=may_end) as round_:
             if is_late_first:
                 await asyncio.sleep(seconds)
             while True:
@@ -223,7 +234,7 @@ class Rounds:
         self, name: str, work: Callable[[], Awaitable[object]], *, seconds: float, is_needed: bool = True
     ) -> None:
         """Do this every so many seconds, until it ends well once."""
-        with self.going_on(name, seconds=seconds, is_needed=is_needed) as round_:
+        with self.going_on(name, seconds=seconds, is_needed=is_needed, may_end=True) as round_:
             while True:
                 with round_.tried():
                     round_.begins()
@@ -237,10 +248,13 @@ class Rounds:
         tasks.own(name, self.for_ever(name, work, **pace))
 
     def states(self) -> list[RoundState]:
-        """How each round that goes on goes now, by name; of several of one name the one that goes worst."""
+        """How each round goes now, by name, with those that ended; of several of one name the one that goes worst."""
         with self._lock:
-            going_on, failures = list(self._going_on), dict(self._failures)
-        worst: dict[str, RoundState] = {}
+            going_on, failures, ended = list(self._going_on), dict(self._failures), dict(self._ended)
+        worst = {
+            name: replace(round_.state(failures[name]), ended_ago=self.clock() - when)
+            for name, (round_, when) in ended.items()
+        }
         for round_ in going_on:
             state = round_.state(failures[round_.name])
             if state.name not in worst or _how_bad(state) > _how_bad(worst[state.name]):
@@ -253,8 +267,8 @@ class Rounds:
             return dict(sorted(self._failures.items()))
 
 
-def _how_bad(state: RoundState) -> tuple[bool, float, float]:
-    return state.is_stuck, state.failing_for, state.good_ago
+def _how_bad(state: RoundState) -> tuple[bool, bool, float, float]:
+    return state.ended_ago is not None, state.is_stuck, state.failing_for, state.good_ago
 
 
 async def _pause(seconds: float, wake: asyncio.Event | None) -> None:

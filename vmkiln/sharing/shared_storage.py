@@ -22,6 +22,7 @@ from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing, SharedStorageFailed, VmkilnError
 from vmkiln.host.network.network_rules import FILE_NAME
 from vmkiln.lifetime import owned_tasks
+from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
@@ -145,9 +146,10 @@ class SharedStorage:
         sender = SentRun(self._settings, self._store, self._objects, run_id, attempt)
         await asyncio.to_thread(self._wait_for_pulls, run_id)
         try:
-            async with owned_tasks.opened() as tasks:
+            async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:  # it ends its run, no more
                 send = functools.partial(asyncio.to_thread, sender.send)
-                self.rounds.own(tasks, "run log", send, seconds=LOGS_SECONDS, is_late_first=True, is_needed=False)
+                pace = {"seconds": LOGS_SECONDS, "is_late_first": True, "is_needed": False, "may_end": True}
+                self.rounds.own(tasks, "run log", send, **pace)
                 yield
         finally:
             await asyncio.shield(asyncio.to_thread(self._send_last, sender))
@@ -167,10 +169,10 @@ class SharedStorage:
             sender.warn(error)
             self._unsent[sender.run_id] = sender
 
-    async def follow(self) -> None:
+    async def follow(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
         """Fetch what runs on other hosts write, until cancelled, so that it is read here as if it were made here."""
         logs, rest = _repeated(self._follow_logs), _repeated(self._follow_the_rest)
-        async with owned_tasks.opened() as tasks:
+        async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
             self.rounds.own(tasks, "shared logs", logs, seconds=LOGS_SECONDS, is_needed=False)
             self.rounds.own(tasks, "shared files", rest, seconds=self.look_seconds, is_needed=False)
             await owned_tasks.for_ever()

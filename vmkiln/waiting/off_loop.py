@@ -4,6 +4,9 @@ One loop answers requests, reads what virtual machines say and keeps runs going,
 is called in a thread. For the task that waits, the call is as a plain one would be: it ends or fails as the function
 does, and a cancel that comes meanwhile is heard at the next `await` behind it. So what a call made is always known to
 whoever undoes it, and a clean-up is never cut short in the middle of a write.
+
+Rounds (`lifetime/rounds.py`) have threads of their own, so that they go on however busy all others are. There a cancel
+is heard at once, and the call goes on alone: a round may fetch for minutes, and what it does is done again anyway.
 """
 
 import asyncio
@@ -12,24 +15,59 @@ import contextvars
 import functools
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 MOST_THREADS = 8  # of a process; writers queue for the database anyway, and each call waits in a task that is limited
+MOST_ROUND_THREADS = 24  # more than there are rounds, each of which makes one call at a time
+MOST_RUN_LOG_THREADS = 8  # for the rounds of runs, of which there are as many as runs
+START_SECONDS = 20.0  # a new thread runs at once
 NAME = "off-loop"
 P = ParamSpec("P")
 R = TypeVar("R")
 Make = Callable[[], contextlib.AbstractContextManager[R]]
 
 
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads of our own: asyncio's may all be busy for minutes with the hashes of large images."""
-    return ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=NAME)
+class _Threads:
+    """A few threads for blocking calls. They all begin with the first call: later there may be none to be had."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # a child has none of its parent's threads
+
+    def _forget(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads. Raises: `RuntimeError` when there are none to be had."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = _begun(self._name, self._most)
+            return self._pool
 
 
-os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of its parent's threads
+def _begun(name: str, most: int) -> ThreadPoolExecutor:
+    """A pool all of whose threads run: each waits until all are there, so none is taken for an idle one before."""
+    pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+    together = threading.Barrier(most)
+    try:
+        for _ in range(most):
+            pool.submit(together.wait, START_SECONDS)
+    except RuntimeError:
+        together.abort()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    return pool
+
+
+_own = _Threads(NAME, MOST_THREADS)  # asyncio's may all be busy for minutes with the hashes of large images
+_of_rounds = _Threads("rounds", MOST_ROUND_THREADS)
+_of_run_logs = _Threads("run-logs", MOST_RUN_LOG_THREADS)
 
 
 async def off_loop(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -38,7 +76,19 @@ async def off_loop(function: Callable[P, R], /, *arguments: P.args, **named: P.k
     A cancel is passed on afterwards: the next `await` of the task raises it. Raises: what the function raises.
     """
     call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
-    return await to_its_end(asyncio.get_running_loop().run_in_executor(_threads(), call))
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(_own.pool(), call))
+
+
+async def in_round(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+    """Call a blocking function of a round in a thread of the rounds; a cancel is heard at once."""
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+    return await asyncio.get_running_loop().run_in_executor(_of_rounds.pool(), call)
+
+
+async def in_round_of_a_run(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+    """The same for a round that a run has: there may be many, so they share other threads."""
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+    return await asyncio.get_running_loop().run_in_executor(_of_run_logs.pool(), call)
 
 
 async def to_its_end(future: "asyncio.Future[R]") -> R:

@@ -51,7 +51,7 @@ class StandIn:
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     """A service's log; the levels are as before afterwards."""
-    loggers = [logging.getLogger(name) for name in ("vmkiln", audit_log.LOGGER)]
+    loggers = [logging.getLogger(name) for name in ("vmkiln", audit_log.AUDIT)]
     levels = [logger.level for logger in loggers]
     audit_log.log_always()
     yield
@@ -103,7 +103,7 @@ def test_the_line_is_written_though_the_log_is_quiet(caplog: pytest.LogCaptureFi
 
 
 def test_a_command_that_a_user_types_tells_its_act_only_when_asked(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger(audit_log.LOGGER).setLevel(logging.NOTSET)
+    logging.getLogger(audit_log.AUDIT).setLevel(logging.NOTSET)
     for level in (logging.WARNING, logging.INFO):
         logging.getLogger("vmkiln").setLevel(level)
         audit_log.log_line(an_act())
@@ -175,7 +175,7 @@ def test_what_has_no_room_is_counted_and_told(
     audit.record(an_act("too much"))
     assert audit.lost == 46
     assert sum("not in the audit's table since the start" in record.getMessage() for record in caplog.records) == 1
-    lines = [record for record in caplog.records if record.name == audit_log.LOGGER]
+    lines = [record for record in caplog.records if record.name == audit_log.AUDIT]
     assert len(lines) == 56, "all of them are in the log"
     table.is_away = False
     assert audit.flush(10)

@@ -28,7 +28,7 @@ async def returns() -> None:
 
 async def test_tasks_end_with_their_block() -> None:
     ended: list[str] = []
-    async with owned_tasks.opened() as tasks:
+    async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
         tasks.own("other", goes_on(ended))
         await asyncio.sleep(0)
     assert ended == ["other"]
@@ -58,7 +58,7 @@ async def test_a_task_that_fails_ends_the_block(error: Exception, caplog: pytest
 
 async def test_a_task_that_returns_ends_the_block() -> None:
     async def service() -> None:
-        async with owned_tasks.opened() as tasks:
+        async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
             tasks.own("the part", returns())
             await owned_tasks.for_ever()
 
@@ -67,7 +67,7 @@ async def test_a_task_that_returns_ends_the_block() -> None:
 
 
 async def test_a_task_that_may_return_does_not_end_it() -> None:
-    async with owned_tasks.opened() as tasks:
+    async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
         tasks.own("the part", returns(), may_end=True)
         await asyncio.sleep(0.01)
 
@@ -76,7 +76,7 @@ async def test_a_task_that_somebody_else_cancels_ends_the_block() -> None:
     """A task group itself takes it for one that is done."""
 
     async def service() -> None:
-        async with owned_tasks.opened() as tasks:
+        async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
             tasks.own("the part", goes_on([]))
             await asyncio.sleep(0)
             [task] = [task for task in asyncio.all_tasks() if task.get_name() == "the part"]
@@ -91,7 +91,7 @@ async def test_what_the_block_raises_is_raised_itself() -> None:
     ended: list[str] = []
 
     async def service() -> None:
-        async with owned_tasks.opened() as tasks:
+        async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
             tasks.own("other", goes_on(ended))
             await asyncio.sleep(0)
             raise ZeroDivisionError
@@ -105,7 +105,7 @@ async def test_a_cancel_from_outside_stays_a_cancel() -> None:
     ended: list[str] = []
 
     async def service() -> None:
-        async with owned_tasks.opened() as tasks:
+        async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
             tasks.own("other", goes_on(ended))
             await owned_tasks.for_ever()
 
@@ -124,7 +124,7 @@ async def test_an_error_while_all_ends_is_told_and_ends_nothing(caplog: pytest.L
         finally:
             raise OSError("the disk is gone")
 
-    async with owned_tasks.opened() as tasks:
+    async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:
         tasks.own("the part", cleans_up_badly())
         await asyncio.sleep(0)
     assert "the disk is gone" in caplog.text
@@ -148,7 +148,7 @@ async def test_a_part_that_panics_is_told_as_well(caplog: pytest.LogCaptureFixtu
 
 async def test_an_error_keeps_what_it_followed() -> None:
     async def service() -> None:
-        async with owned_tasks.opened():
+        async with owned_tasks.opened(on_unasked=owned_tasks.nothing):
             try:
                 raise ValueError("first")
             except ValueError:
@@ -157,3 +157,44 @@ async def test_an_error_keeps_what_it_followed() -> None:
     with pytest.raises(KeyError) as caught:
         await service()
     assert isinstance(caught.value.__context__, ValueError)
+
+
+async def test_a_block_that_fails_is_told_before_its_tasks_are_waited_for() -> None:
+    unasked: list[str] = []
+    may_end = asyncio.Event()
+
+    async def hangs() -> None:
+        try:
+            await owned_tasks.for_ever()
+        finally:
+            await may_end.wait()
+
+    async def service() -> None:
+        async with owned_tasks.opened(on_unasked=lambda: unasked.append("told")) as tasks:
+            tasks.own("hangs", hangs())
+            await asyncio.sleep(0)
+            raise TaskEnded("the listener ended")
+
+    task = asyncio.create_task(service())
+    await asyncio.sleep(0.05)
+    assert unasked == ["told"]
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(TaskEnded):
+        await task
+    assert unasked == ["told"], "once"
+
+
+async def test_an_end_that_was_asked_for_is_not_told() -> None:
+    unasked: list[str] = []
+
+    async def service() -> None:
+        async with owned_tasks.opened(on_unasked=lambda: unasked.append("told")) as tasks:
+            tasks.own("other", goes_on([]))
+            await owned_tasks.for_ever()
+
+    task = asyncio.create_task(service())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    assert unasked == []

@@ -104,7 +104,6 @@ def test_a_round_fails_when_it_did_for_longer_than_its_patience() -> None:
             clock.now += 5
         [state] = rounds.states()
         assert (state.is_failing, state.problem, state.good_ago, state.failures) == (False, "", 0.0, 3)
-    assert rounds.states() == []
     assert rounds.failures() == {"sweeping": 3}
 
 
@@ -182,4 +181,23 @@ async def test_a_round_that_is_cancelled_ends() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert rounds.failures() == {"sweeping": 0}
+
+
+def test_a_round_that_has_ended_is_told_until_it_begins_again() -> None:
+    clock = Clock()
+    rounds = Rounds(clock)
+    with rounds.going_on("sweeping", seconds=1), rounds.going_on("of a run", seconds=1, may_end=True):
+        assert [state.ended_ago for state in rounds.states()] == [None, None]
+    clock.now += 7
+    assert [(state.name, state.ended_ago) for state in rounds.states()] == [("sweeping", 7.0)]
+    with rounds.going_on("sweeping", seconds=1):
+        assert [state.ended_ago for state in rounds.states()] == [None]
+
+
+async def test_what_must_end_well_once_is_not_missed_afterwards() -> None:
+    async def work() -> None:
+        pass
+
+    rounds = Rounds()
+    await rounds.until_good("finding", work, seconds=0.001)
     assert rounds.states() == []

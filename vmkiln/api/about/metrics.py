@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
-from vmkiln import __version__
+from vmkiln import __version__, process_log
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Route, Service
 from vmkiln.run_state import GOING_ON, RunState
@@ -57,6 +57,7 @@ class _Collector:
         yield CounterMetricFamily("vmkiln_cleaned_up", "Dead runs that were cleaned up after.", value=tally.cleaned_up)
         yield GaugeMetricFamily("vmkiln_leftovers", "Things that could not be deleted; 0 is well.", tally.leftovers)
         yield from self._rounds()
+        yield from _log()
 
     def _rounds(self) -> Iterator[Metric]:
         rounds = self._service.rounds
@@ -85,6 +86,15 @@ class _Collector:
         ):
             yield GaugeMetricFamily(f"vmkiln_capacity_{name}", f"{text} that the live hosts have for runs.", has)
             yield GaugeMetricFamily(f"vmkiln_promised_{name}", f"{text} promised to runs that go on.", given)
+
+
+def _log() -> Iterator[Metric]:
+    lost = process_log.lost()
+    text = "Lines of the log that standard error did not take, by kind; 0 is well."
+    lines = CounterMetricFamily("vmkiln_log_lost", text, labels=["kind"])
+    lines.add_metric(["audit"], lost.precious)
+    lines.add_metric(["other"], lost.lines - lost.precious)
+    yield lines
 
 
 def _info() -> Metric:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """What the service tells goes to standard error."""
-    typer.echo(text, err=True)
+    """What the service tells goes to standard error, the way of its log: it waits for nobody."""
+    from vmkiln import process_log
+
+    process_log.say(text)
 
 
 def serve_command(

@@ -17,7 +17,6 @@ from vmkiln.cli.host_options import (
     identity_of,
 )
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
 from vmkiln.errors import InputError
 from vmkiln.settings import LogLevel, Settings
 
@@ -84,6 +83,7 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
+    from vmkiln.process_log import say
     from vmkiln.service import only_service, real_build, take_runs
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.tracing import exported
