@@ -3,6 +3,7 @@
 One place for all who write or compare them. Names are spelled as Azure spells them and compared without regard to case.
 """
 
+import re
 from enum import StrEnum
 
 NEWEST_API_VERSION = "2025-10-01"  # of Microsoft.VirtualMachineImages
@@ -56,6 +57,26 @@ class OperationStatus(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     CANCELED = "Canceled"
+
+
+# Source: Azure's "Naming rules and restrictions for Azure resources", Microsoft.Compute
+GALLERY_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._]{0,78}[A-Za-z0-9])?"
+GALLERY_NAME_RULE = "1 to 80 letters, digits, `.` and `_`, a letter or digit first and last"
+DEFINITION_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9])?"
+DEFINITION_NAME_RULE = "1 to 80 letters, digits, `.`, `_` and `-`, a letter or digit first and last"
+IMAGE_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_])?"
+IMAGE_NAME_RULE = "1 to 80 letters, digits, `.`, `_` and `-`, a letter or digit first, no `.` or `-` last"
+IMAGE_VERSION_RULE = "three numbers such as 1.2.3, each up to 2147483647 and without leading zeros"
+HIGHEST_VERSION_NUMBER = 2**31 - 1
+_IMAGE_VERSION = re.compile(r"(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})")
+
+
+def image_version_numbers(text: str) -> tuple[int, int, int] | None:
+    """The numbers of an image version's name; None for what no version can be called."""
+    found = _IMAGE_VERSION.fullmatch(text)
+    if found is None or max(map(int, found.groups())) > HIGHEST_VERSION_NUMBER:
+        return None
+    return (int(found[1]), int(found[2]), int(found[3]))
 
 
 def subscription_scope(subscription_id: str) -> str:

@@ -54,7 +54,7 @@ ONLY_HERE = {
     "psycopg": {"store"},
     "pydantic_settings": {"settings_sources.py"},
     "subprocess": {"host/command.py"},
-    "sqlite3": {"store", "cli/run_list.py"},
+    "sqlite3": {"store", "cli/run_list.py", "buildable/kept_images.py"},
     "sqlalchemy": {"store"},
     "rich": {"cli"},
     "jinja2": {"portal"},

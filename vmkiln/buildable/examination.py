@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmkiln.errors import ImageNotFound, InputError, Mistake
+from vmkiln.buildable import kept_images
+from vmkiln.errors import CodedMistake, ImageNotFound, InputError, Mistake
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.settings import Settings
 from vmkiln.staging import virtual_network
@@ -53,12 +54,17 @@ class Verdict:
 
 
 class NotBuildable(InputError):
-    """A template without a mistake that cannot be built here; `problems` says why."""
+    """A template without a mistake that cannot be built here; `problems` says why.
+
+    `code` is Azure's word for the first of them that has one.
+    """
 
     code = "UnsupportedTemplate"
 
     def __init__(self, problems: tuple[Mistake, ...]) -> None:
         self.problems = problems
+        coded = (problem.code for problem in problems if isinstance(problem, CodedMistake) and problem.code)
+        self.code = next(coded, NotBuildable.code)
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"this template cannot be built here:\n{lines}", hint="`vmkiln plan` shows it all the same")
 
@@ -166,6 +172,11 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
         case ManagedImageSource() | SharedImageVersionSource():
             with surroundings.opened_store() as store:
                 yield from _stored_source_problems(source, store)
+    if kept_images.may_matter(surroundings.settings, template):
+        from vmkiln.buildable.targets import kept_problems  # noqa: PLC0415 (imports the database)
+
+        with surroundings.opened_store() as store:
+            yield from kept_problems(surroundings.settings, store, template)
 
 
 def _staging_problems(group_id: str, surroundings: Surroundings, store: "Store | None") -> Iterator[Mistake]:

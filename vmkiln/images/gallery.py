@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.azure_names import HIGHEST_VERSION_NUMBER, IMAGE_VERSION_RULE, image_version_numbers
 from vmkiln.errors import ImageConflict, ImageNotFound, OtherImageKind
 from vmkiln.files.durable_file import reported
 from vmkiln.images.image_store import Artifact, ImageFacts, folder_for, publish_linked, removed_on_error
@@ -23,7 +24,6 @@ DISK = "disk.qcow2"
 ATTEMPTS = 20
 _VERSION = re.compile(r"(.*/galleries/[^/]+/images/[^/]+)/versions/([^/]+)", re.IGNORECASE)
 _DEFINITION = re.compile(r"(/[^/]+)+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
-_NUMBERS = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
 Version = tuple[int, int, int]
 
@@ -51,9 +51,13 @@ class GalleryTarget:
 
 
 def parse_version(text: str) -> Version | None:
-    """`1.2.3` as numbers, each below 1,000,000,000 and without leading zeros; None for anything else."""
-    found = _NUMBERS.fullmatch(text)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+    """`1.2.3` as numbers, each of 31 bits and without leading zeros; None for anything else."""
+    return image_version_numbers(text)
+
+
+def version_text(version: Version) -> str:
+    """`1.2.3`."""
+    return ".".join(str(number) for number in version)
 
 
 def split_id(gallery_image_id: str) -> tuple[str, str]:
@@ -63,12 +67,21 @@ def split_id(gallery_image_id: str) -> tuple[str, str]:
 
 
 def next_version(existing: Iterable[Version], *, major: int = -1) -> Version:
-    """Scheme Latest: the patch after the highest version (of that major, when one is given)."""
+    """Scheme Latest: the patch after the highest version (of that major, when one is given).
+
+    Raises: `ImageConflict` when no number is left.
+    """
     candidates = [version for version in existing if major in {-1, version[0]}]
     if not candidates:
         return (1 if major == -1 else major, 0, 0)
     highest = max(candidates)
-    return (highest[0], highest[1], highest[2] + 1)
+    following = [(highest[0], highest[1], highest[2] + 1), (highest[0], highest[1] + 1, 0)]
+    if major == -1:
+        following.append((highest[0] + 1, 0, 0))
+    for version in following:
+        if max(version) <= HIGHEST_VERSION_NUMBER:
+            return version
+    raise ImageConflict(f"there is no version after {version_text(highest)}", hint="name another version")
 
 
 def source_version(exact_version: str) -> Version:
@@ -121,7 +134,7 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
     if _DEFINITION.fullmatch(definition) is None:
         raise ImageConflict(f"`{gallery_image_id}` is not the id of an image definition or version")
     if explicit and parse_version(explicit) is None:
-        raise ImageConflict(f"`{explicit}` is not a version to publish as", hint="such as 1.2.3")
+        raise ImageConflict(f"`{explicit}` is not a version to publish as", hint=IMAGE_VERSION_RULE)
     if explicit and store.images.find(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
     if existing := of_another_kind(store, definition, os_type=os_type, generation=generation):
@@ -136,7 +149,7 @@ def publish(store_directory: Path, store: Store, facts: ImageFacts, target: Gall
     definition, explicit = split_id(target.gallery_image_id)
     for _ in range(ATTEMPTS):
         check_fits(store, target.gallery_image_id, os_type=facts.os_type, generation=facts.generation)
-        version = explicit or ".".join(str(number) for number in _number(store, definition, facts, target))
+        version = explicit or version_text(_number(store, definition, facts, target))
         image_id = f"{definition}/versions/{version}"
         try:
             return _publish_as(image_id, store_directory, store, facts, target)

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
+from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
-from vmkiln.errors import ImageConflict, InputError, OtherImageKind
+from vmkiln.buildable.targets import target_problems
+from vmkiln.errors import ImageConflict, InputError
 from vmkiln.host.network import network_setup
-from vmkiln.images import gallery
 from vmkiln.images.image_store import held
 from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
@@ -23,10 +24,7 @@ from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts, oddity
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.topology import user_subnets_of
-from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
-from vmkiln.template.distribute_target import SharedImageTarget
-from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.waiting.off_loop import off_loop
@@ -42,6 +40,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     check_buildable(template, request.virtual_networks)
     for warning in template_warnings(template):
         tell(Notice(warning, is_warning=True))
+    await off_loop(_check_targets, host, request, None)  # taken since it was asked for
     group = await off_loop(_group, host, request)
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
@@ -50,7 +49,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         copying = tasks.create_task(_copies(request, group, tell))
         addresses = tasks.create_task(network_setup.host_addresses())
     source = resolving.result()
-    await off_loop(check_definitions, host.store, template, source)
+    await off_loop(_check_targets, host, request, source.as_known)
     await off_loop(
         host.store.runs.add_facts, request.run_id, storage_account=group.storage_account.name, **source.facts
     )
@@ -123,19 +122,11 @@ async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) 
     return {copy.script.path: copy.file for copy in copied}
 
 
-def check_definitions(store: Store, template: ImageTemplate, source: ResolvedSource) -> None:
-    """Refuse image definitions that images of this source do not fit, before a VM starts. Raises: `ImageConflict`."""
-    problems = []
-    for index, target in enumerate(template.properties.distribute):
-        if isinstance(target, SharedImageTarget):
-            name, _ = gallery.split_id(target.gallery_image_id)
-            definition = gallery.of_another_kind(store, name, os_type=source.os_type, generation=source.generation)
-            if definition is not None:
-                has = (definition.os_type, definition.generation)
-                problem = OtherImageKind(name, has=has, image=(source.os_type, source.generation))
-                problems.append((f"properties.distribute[{index}].galleryImageId", problem))
-    if problems:
-        raise ImageConflict("; ".join(f"{path}: {problem}" for path, problem in problems), hint=problems[0][1].hint)
+def _check_targets(host: BuildHost, request: RunRequest, source: KnownSource | None) -> None:
+    """Refuse targets that could not be published to, before a VM starts. Raises: `ImageConflict`."""
+    found = list(target_problems(host.store, request.template, source, run_id=request.run_id))
+    if found:
+        raise ImageConflict("; ".join(f"{item.path}: {item.message}" for item in found), hint=found[0].hint)
 
 
 async def resolve_source(

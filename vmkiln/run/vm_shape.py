@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.buildable.targets import GIB, size_problems
+from vmkiln.errors import TemplateInvalid
 from vmkiln.settings import Settings
 from vmkiln.template.vm_profile import VmProfile
 from vmkiln.template.vm_size import build_vm_size
-
-GIB = 1024**3
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,6 @@ def decide_shape(
             f"{name} has {size.memory_mib} MiB of memory, but only {most} MiB are free: it gets {memory} MiB"
         )
     disk = profile.os_disk_size_gb * GIB or source_bytes
-    if disk < source_bytes:
-        message = f"{profile.os_disk_size_gb} GB is smaller than the source image ({source_bytes / GIB:.1f} GB)"
-        raise TemplateInvalid(
-            [Mistake("properties.vmProfile.osDiskSizeGB", message, "0, or a size at least as large as the source")]
-        )
+    if too_small := list(size_problems(profile, source_bytes)):
+        raise TemplateInvalid(too_small)
     return VmShape(name, cpus, memory, disk, tuple(warnings))

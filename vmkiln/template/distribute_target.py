@@ -3,6 +3,7 @@
 Source: docs/reference/image-template.md#distribute-targets; docs/reference/behaviour.md#distributing.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -10,10 +11,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vmkiln.arm_template.json_path import member_path
-from vmkiln.azure_names import IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE
-from vmkiln.errors import Mistake
+from vmkiln.azure_names import (
+    DEFINITION_NAME,
+    DEFINITION_NAME_RULE,
+    GALLERY_NAME,
+    GALLERY_NAME_RULE,
+    IMAGE_DEFINITION,
+    IMAGE_NAME,
+    IMAGE_NAME_RULE,
+    IMAGE_VERSION,
+    IMAGE_VERSION_RULE,
+    MANAGED_IMAGE,
+    image_version_numbers,
+)
+from vmkiln.errors import CodedMistake, InputError, Mistake
 from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
+
+BAD_SHARED_IMAGE = "BadSharedImageDistribute"  # Azure's provisioningErrorCode
 
 
 class StorageAccountType(StrEnum):
@@ -73,6 +88,14 @@ class ManagedImageTarget(Target):
         """`image_id`, parsed."""
         return parse_resource_id(self.image_id)
 
+    @classmethod
+    def mistakes_in(cls, body: Mapping[str, Any], path: str) -> Iterator[Mistake]:
+        """The image has a name that Azure would take."""
+        found = _parsed(body.get("imageId"), MANAGED_IMAGE)
+        if found and not re.fullmatch(IMAGE_NAME, found.name):
+            message = f"`{found.name}` cannot be the name of a managed image"
+            yield Mistake(member_path(path, "imageId"), message, IMAGE_NAME_RULE)
+
 
 class SharedImageTarget(Target):
     """A new version of a gallery's image definition; the id may name the version itself.
@@ -110,7 +133,7 @@ class SharedImageTarget(Target):
 
     @classmethod
     def mistakes_in(cls, body: Mapping[str, Any], path: str) -> Iterator[Mistake]:
-        """One way to name regions, each once; a version's scheme only where the id names no version."""
+        """One way to name regions, each once; a version that can be published, named in one way only."""
         targets, older = body.get("targetRegions") or [], body.get("replicationRegions") or []
         if targets and older:
             message = "is given together with `targetRegions`; allowed is only one of the two"
@@ -123,6 +146,8 @@ class SharedImageTarget(Target):
             message = "is given although `galleryImageId` names an exact version; allowed is only one of the two"
             yield Mistake(member_path(path, "versioning"), message)
         yield from _repeated_regions(targets, path)
+        if found := _parsed(gallery, IMAGE_DEFINITION, IMAGE_VERSION):
+            yield from _mistaken_names(found, member_path(path, "galleryImageId"))
 
 
 class VhdTarget(Target):
@@ -133,6 +158,49 @@ class VhdTarget(Target):
 
 
 DistributeTarget = Annotated[ManagedImageTarget | SharedImageTarget | VhdTarget, Field(discriminator="type")]
+
+
+def _parsed(text: Any, *types: str) -> ResourceId | None:
+    """An id of one of these types; None for what is told to be none elsewhere."""
+    try:
+        found = parse_resource_id(text) if isinstance(text, str) else None
+    except InputError:
+        return None
+    return found if found and any(found.is_a(kind) for kind in types) else None
+
+
+def _mistaken_names(found: ResourceId, where: str) -> Iterator[Mistake]:
+    """What Azure would not take as the names of a gallery, an image definition and a version."""
+    gallery, definition, *version = found.names
+    if not re.fullmatch(GALLERY_NAME, gallery):
+        yield CodedMistake(
+            where, f"`{gallery}` cannot be the name of a gallery", GALLERY_NAME_RULE, code=BAD_SHARED_IMAGE
+        )
+    if not re.fullmatch(DEFINITION_NAME, definition):
+        message = f"`{definition}` cannot be the name of an image definition"
+        yield CodedMistake(where, message, DEFINITION_NAME_RULE, code=BAD_SHARED_IMAGE)
+    if version and image_version_numbers(version[0]) is None:
+        message = f"`{version[0]}` is not a version that can be published"
+        yield CodedMistake(where, message, IMAGE_VERSION_RULE, code=BAD_SHARED_IMAGE)
+
+
+def published_as(target: Mapping[str, Any]) -> tuple[str, str]:
+    """The member of a target's body that names the one thing it publishes, and that thing in lower case; else two ''.
+
+    Two targets that publish the same could not both be published.
+    """
+    gallery, image, uri = (target.get(name) for name in ("galleryImageId", "imageId", "uri"))
+    match target.get("type"):
+        case "SharedImage" if isinstance(gallery, str):
+            versioning = target.get("versioning")
+            if isinstance(versioning, dict) and versioning.get("scheme") == "Source":
+                return "galleryImageId", f"{gallery.lower().rstrip('/')}/versions/<the source's>"
+            return ("galleryImageId", gallery.lower().rstrip("/")) if "/versions/" in gallery.lower() else ("", "")
+        case "ManagedImage" if isinstance(image, str):
+            return "imageId", image.lower().rstrip("/")
+        case "VHD" if isinstance(uri, str) and uri:
+            return "uri", uri.partition("?")[0].lower()
+    return "", ""
 
 
 def _repeated_regions(targets: Any, path: str) -> Iterator[Mistake]:

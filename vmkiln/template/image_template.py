@@ -19,7 +19,7 @@ from vmkiln.template.customizers.powershell import PowerShellCustomizer
 from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
-from vmkiln.template.distribute_target import DistributeTarget
+from vmkiln.template.distribute_target import DistributeTarget, published_as
 from vmkiln.template.part import NonEmpty, Part, ScriptAddress, Sha256Checksum, resource_id_of
 from vmkiln.template.source import OsType, PlatformImageSource, Source, os_type_of_platform_image
 from vmkiln.template.validation import Validation
@@ -125,9 +125,10 @@ class ImageTemplateProperties(Part):
 
     @classmethod
     def mistakes_in(cls, body: Mapping[str, Any], path: str) -> Iterator[Mistake]:
-        """Each run output has a name of its own."""
+        """Each run output has a name of its own, and no two targets publish the same."""
         seen: dict[str, int] = {}
         targets = body.get("distribute")
+        yield from _published_twice(targets, member_path(path, "distribute"))
         for index, target in enumerate(targets if isinstance(targets, list) else []):
             name = target.get("runOutputName") if isinstance(target, dict) else None
             if not isinstance(name, str) or not name:
@@ -136,6 +137,19 @@ class ImageTemplateProperties(Part):
             if first != index:
                 where = member_path(member_path(member_path(path, "distribute"), index), "runOutputName")
                 yield Mistake(where, f"`{name}` is also the name of distribute[{first}]; each target needs its own")
+
+
+def _published_twice(targets: Any, path: str) -> Iterator[Mistake]:
+    """Targets of which only one could be published."""
+    seen: dict[tuple[str, str], int] = {}
+    for index, target in enumerate(targets if isinstance(targets, list) else []):
+        published = published_as(target) if isinstance(target, dict) else ("", "")
+        if not published[0]:
+            continue
+        first = seen.setdefault(published, index)
+        if first != index:
+            where = member_path(member_path(path, index), published[0])
+            yield Mistake(where, f"is what distribute[{first}] publishes; each target needs its own")
 
 
 @dataclass(frozen=True)

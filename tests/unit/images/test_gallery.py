@@ -52,6 +52,8 @@ def facts(tmp_path: Path) -> ImageFacts:
         ([], 0, (0, 0, 0)),
         ([], 3, (3, 0, 0)),
         ([(1, 0, 9), (1, 0, 10)], -1, (1, 0, 11)),
+        ([(1, 2, 2147483647)], 1, (1, 3, 0)),
+        ([(1, 2147483647, 2147483647)], -1, (2, 0, 0)),
     ],
 )
 def test_scheme_latest_takes_the_next_patch(existing: list[Version], major: int, expected: Version) -> None:
@@ -89,7 +91,7 @@ def test_a_source_version_without_a_number_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1.2", "1.2.3.4", "01.2.3", "1.2.x", "-1.2.3", " 1.2.3", "1.2.1000000000", "", "1.2.٣"]
+    "text", ["1.2", "1.2.3.4", "01.2.3", "1.2.x", "-1.2.3", " 1.2.3", "1.2.2147483648", "", "1.2.٣"]
 )
 def test_what_is_not_a_version_has_no_numbers(text: str) -> None:
     assert parse_version(text) is None

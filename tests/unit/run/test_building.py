@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from vmkiln.errors import ImageConflict
-from vmkiln.run.building import check_definitions
+from vmkiln.buildable.targets import target_problems
 from vmkiln.run.room import need_of
 from vmkiln.run.run_context import ResolvedSource
 from vmkiln.settings import Settings
@@ -34,14 +31,13 @@ def test_every_image_definition_of_another_kind_and_no_other_is_named(tmp_path: 
     body = {"location": "local", "identity": {"type": "None"}, "properties": properties}
     template = read_image_template(json.dumps(body), file_name="t.json").image_template
     with opened(tmp_path / "db") as store:
-        check_definitions(store, template, SOURCE)
+        assert not list(target_problems(store, template, SOURCE.as_known))
         store.images.define(f"{GALLERY}/fits", os_type="Linux", generation=2)
-        check_definitions(store, template, SOURCE)
+        assert not list(target_problems(store, template, SOURCE.as_known))
         store.images.define(f"{GALLERY}/old", os_type="Linux", generation=1)
         store.images.define(f"{GALLERY}/other-os", os_type="Windows", generation=2)
-        with pytest.raises(ImageConflict) as refused:
-            check_definitions(store, template, SOURCE)
-    assert str(refused.value).split("; ") == [
+        refused = list(target_problems(store, template, SOURCE.as_known))
+    assert [f"{item.path}: {item.message}" for item in refused] == [
         f"properties.distribute[2].galleryImageId: the image definition {GALLERY}/old is Linux generation 1, "
         "but this image is Linux generation 2",
         f"properties.distribute[4].galleryImageId: the image definition {GALLERY}/other-os is Windows generation 2, "

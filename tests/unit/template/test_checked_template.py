@@ -80,7 +80,9 @@ def test_every_mistake_is_named_at_once() -> None:
         "properties.customize[2].type",
         "properties.customize[3].inline",
         "properties.customize[4]",
+        "properties.distribute[1].imageId",
         "properties.distribute[1].runOutputName",
+        "properties.distribute[2].imageId",
         "properties.distribute[2].runOutputName",
         "properties.distribute[3].type",
     }

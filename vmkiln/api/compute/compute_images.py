@@ -15,7 +15,15 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.stored_resources import Kind, routes_of
 from vmkiln.api.protocol.tags import refuse, tag_mistakes
-from vmkiln.azure_names import GALLERY, IMAGE_DEFINITION, IMAGE_VERSION, MANAGED_IMAGE, ProvisioningState
+from vmkiln.azure_names import (
+    DEFINITION_NAME,
+    GALLERY,
+    GALLERY_NAME,
+    IMAGE_DEFINITION,
+    IMAGE_VERSION,
+    MANAGED_IMAGE,
+    ProvisioningState,
+)
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.image_store import remove
@@ -43,7 +51,7 @@ GALLERIES = Kind(
     GALLERY,
     ("galleryName",),
     "Galleries",
-    pattern=r"[A-Za-z0-9][A-Za-z0-9._]{0,79}",
+    pattern=GALLERY_NAME,
     filled=_filled_gallery,
     before_delete=_check_empty,
 )
@@ -107,7 +115,7 @@ DEFINITION = Kind(
     IMAGE_DEFINITION,
     ("galleryName", "imageName"),
     "GalleryImages",
-    pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
+    pattern=DEFINITION_NAME,
     mistakes=_definition_mistakes,
     filled=_filled_definition,
     before_delete=_check_no_version,

@@ -10,6 +10,7 @@ from typing import Any
 from vmkiln.api.protocol.route import Answer
 from vmkiln.errors import (
     ArmError,
+    CodedMistake,
     HostUnfit,
     ImageConflict,
     ImageNotFound,
@@ -80,12 +81,17 @@ def template_error(error: TemplateInvalid, *, api_version: str = "", kind: str =
     """Every mistake of a template as one ValidationFailed error with details."""
     texts = [_mistake_text(mistake, api_version, kind) for mistake in error.mistakes]
     details = [
-        {"code": CODES.get(mistake.kind, VALIDATION_FAILED), "message": text, "target": mistake.path}
+        {"code": _code_of(mistake), "message": text, "target": mistake.path}
         for text, mistake in zip(texts, error.mistakes, strict=True)
     ]
     codes = {detail["code"] for detail in details}
     code = codes.pop() if len(codes) == 1 else VALIDATION_FAILED
     return ArmError(400, code, "\n".join(texts), details=details)
+
+
+def _code_of(mistake: Mistake) -> str:
+    own = mistake.code if isinstance(mistake, CodedMistake) else ""
+    return own or CODES.get(mistake.kind, VALIDATION_FAILED)
 
 
 def _unmarshalling(parent: str, name: str, more: str, version: str, kind: str) -> str:

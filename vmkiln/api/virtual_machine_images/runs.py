@@ -13,14 +13,18 @@ from vmkiln.api.storage.storage_accounts import blob_endpoint
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
-from vmkiln.buildable.examination import check_buildable
-from vmkiln.errors import ArmError, InputError
+from vmkiln.buildable.examination import NotBuildable, template_problems
+from vmkiln.buildable.targets import TAKEN, kept_problems
+from vmkiln.errors import ArmError, CodedMistake, InputError
 from vmkiln.fleet.image_builder import RUN, queued_run
 from vmkiln.provisioning.stored_template import template_of
+from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.api_version import API_VERSIONS
+from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
 
 TRIES = 5
 
@@ -32,9 +36,11 @@ def run(call: Call) -> Answer:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
         template = template_of(row)
-        check_buildable(template, virtual_networks_for(call.service.store, template))
+        _check_buildable(call, template)
+    except NotBuildable as error:
+        raise ArmError(409 if error.code == TAKEN else 400, error.code, error.message) from None
     except InputError as error:
-        raise ArmError(400, "UnsupportedTemplate", error.message, hint=error.hint) from None
+        raise ArmError(400, NotBuildable.code, error.message, hint=error.hint) from None
     asked_by = call.origin.correlation_id
     waiting = queued_run(row, run_id=new_run_id(), reason="request", correlation_id=asked_by)
     if not call.service.store.runs.queue(waiting):
@@ -43,6 +49,20 @@ def run(call: Call) -> Answer:
     call.service.builder.queued(waiting.run_id)
     headers = operations.status_headers(call, operation)
     return Answer(202, None, headers, {"runId": waiting.run_id})
+
+
+def _check_buildable(call: Call, template: ImageTemplate) -> None:
+    """Refuse what a run would refuse before its VM starts. Raises: `NotBuildable`."""
+    settings, store = call.service.settings, call.service.store
+    problems = [*template_problems(template, virtual_networks_for(store, template))]
+    source = template.properties.source
+    if isinstance(source, ManagedImageSource | SharedImageVersionSource):
+        try:  # a platform image may be in the cache of another host
+            exact_version(settings, store, template)
+        except Unfit as error:
+            problems.append(CodedMistake("properties.source", error.message, error.hint, code=error.code))
+    if problems := [*problems, *kept_problems(settings, store, template)]:
+        raise NotBuildable(tuple(problems))
 
 
 def cancel(call: Call) -> Answer:

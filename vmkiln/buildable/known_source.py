@@ -1,0 +1,55 @@
+"""What can be said of a template's source without having it: its kind, its size, the version it means now."""
+
+from dataclasses import dataclass
+
+from vmkiln.buildable.stored_source import stored_image
+from vmkiln.errors import ImageNotFound
+from vmkiln.platform_images.catalogue import DownloadEntry
+from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.settings import Settings
+from vmkiln.store.database import Store
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
+
+
+@dataclass(frozen=True)
+class KnownSource:
+    """A source that is there, or can be had. Until it was had, `exact_version` is '' and the size (bytes) None."""
+
+    exact_version: str
+    generation: int
+    os_type: str
+    virtual_size_bytes: int | None = None
+
+
+def known_source(settings: Settings, store: Store | None, source: Source) -> KnownSource | None:
+    """The source as it is now; None when it is not there. A `store` of None has no images.
+
+    Raises: `InputError` for a catalogue with mistakes.
+    """
+    try:
+        match source:
+            case PlatformImageSource():
+                return _platform_image(settings, source)
+            case ManagedImageSource() | SharedImageVersionSource() if store is not None:
+                image = stored_image(store, source)
+                is_version = isinstance(source, SharedImageVersionSource)
+                version = image.artifact_id if is_version else image.source_version
+                return KnownSource(version, image.generation, image.os_type, image.virtual_size_bytes)
+    except ImageNotFound:
+        return None
+    return None
+
+
+def _platform_image(settings: Settings, source: PlatformImageSource) -> KnownSource:
+    found = plan_platform_image(
+        PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
+        cache_directory=settings.image_cache,
+        user_catalogue=settings.catalogue,
+        most_age_days=settings.platform_image_most_age_days,
+    )
+    return KnownSource(
+        exact_version=found.cached.exact_version if found.cached else "",
+        generation=found.entry.generation,
+        os_type=found.entry.os_type if isinstance(found.entry, DownloadEntry) else "Linux",
+        virtual_size_bytes=found.cached.virtual_size_bytes if found.cached else None,
+    )
