@@ -33,8 +33,8 @@ CONNECT_SECONDS = 10
 CONNECT_AGAIN_SECONDS = 0.25
 AWAY = (  # what libpq says of a server that may be back in a moment
     "refused",
-    "starting up",
-    "shutting down",
+    "the database system is",  # starting up, shutting down, in recovery mode, not (yet) accepting connections
+    "terminating connection",  # it shuts down, or another of its processes crashed, while it looks who we are
     "closed the connection",
     "reset by peer",
     "timeout expired",

@@ -57,6 +57,37 @@ def test_the_wait_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     real.close()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is shutting down",
+        "FATAL:  the database system is in recovery mode",
+        "FATAL:  the database system is not yet accepting connections",
+        "FATAL:  the database system is not accepting connections",
+        "FATAL:  terminating connection due to administrator command",
+        "FATAL:  sorry, too many clients already",
+        "server closed the connection unexpectedly",
+        "Connection refused",
+    ],
+)
+def test_a_postgresql_that_restarts_is_waited_for(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words are those of its postmaster, which a client gets before it has a session, and so without a code."""
+    asked: list[str] = []
+
+    def connect(*_: object, **__: object) -> Any:
+        asked.append(said)
+        raise psycopg.OperationalError(f"connection failed: {said}" if len(asked) < 3 else "no such role")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(engine, "CONNECT_AGAIN_SECONDS", 0)
+    made = engine.make_engine("postgresql://user@localhost/db")
+    with pytest.raises(DatabaseAway, match="no such role"), made.connect():
+        pass
+    made.dispose()
+    assert len(asked) == 3
+
+
 def test_the_address_of_a_database_is_told_without_secrets() -> None:
     shown = engine.shown_address("postgresql://user:hush@localhost/db?password=hunter22")
     assert "hush" not in shown
