@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vmkiln.arm_template import deployment_plan
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, PlannedResource
 from vmkiln.arm_template.evaluation import MAXIMUM_STEPS
@@ -86,6 +87,19 @@ def test_dependencies_cost_a_step_for_each_name_and_each_resource_it_means() -> 
     own_names = 4 * 50  # `dependsOn` itself is evaluated as well: an array of three
     assert many._scope.effort.steps - few._scope.effort.steps <= own_names + 50 * (3 + 50 + 1)
     assert many._scope.effort.steps - few._scope.effort.steps >= 50 * (3 + 50 + 1)
+
+
+def test_what_a_resource_is_called_is_worked_out_once_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(resource: PlannedResource) -> set[str]:
+        asked.append(resource.key)
+        return names_of(resource)
+
+    names_of = deployment_plan._names_of
+    monkeypatch.setattr(deployment_plan, "_names_of", counted)
+    looped(40, "loop", "r1", "missing").planned()
+    assert len(asked) == len(set(asked)) == 40, "not once more for each name that somebody waits for"
 
 
 def test_resources_are_planned_once_however_often_they_are_asked_for() -> None:
