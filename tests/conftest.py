@@ -13,7 +13,6 @@ import tiers
 from open_files import open_files
 
 GRACE_SECONDS = 5.0  # for threads that are on their way out
-USUAL_EXAMPLES = 100
 MEMORY = "VMKILN_TEST_MEMORY"
 COMMITTING_OFTEN = ("api", "portal", "unit")
 RESULTS = ("passed", "failed", "error", "skipped")
@@ -37,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = os.environ[tiers.SEED]
     slow = {"deadline": None} if tiers.tier() is tiers.LONG else {}  # of very many examples one is slow by chance
-    hypothesis.settings.register_profile(tiers.tier().name, max_examples=tiers.examples(USUAL_EXAMPLES), **slow)
+    hypothesis.settings.register_profile(tiers.tier().name, max_examples=tiers.examples(tiers.USUAL_EXAMPLES), **slow)
     hypothesis.settings.load_profile(tiers.tier().name)
 
 

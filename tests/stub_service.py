@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import stub_build
@@ -23,6 +24,7 @@ from vmkiln.preparation import opened_store
 from vmkiln.run.room import Room
 from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
+from vmkiln.settings_sources import read_settings
 from vmkiln.store.database import utc_now
 
 
@@ -58,6 +60,6 @@ if __name__ == "__main__":
         vmkiln_service.host_capacity = lambda _settings: Room(int(cpus), 1024**2, 1024**3)
     stub_build.PHASE_SECONDS = float(os.environ.get("STUB_PHASE_SECONDS", stub_build.PHASE_SECONDS))
     try:
-        asyncio.run(main(Settings(Path(sys.argv[1]))))
+        asyncio.run(main(replace(read_settings(), home=Path(sys.argv[1]))))
     except asyncio.CancelledError:
         sys.exit(0)

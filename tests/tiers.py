@@ -14,6 +14,7 @@ from typing import TypeVar
 
 TIER, SEED = "VMKILN_TEST_TIER", "VMKILN_TEST_SEED"
 MOST_SEED = 2**32 - 1
+USUAL_EXAMPLES = 100
 FEWEST = 8  # as many are left of a list that is thinned
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Tier:
 
     name: str
     example_factor: int  # how often the usual number of a property's examples is tried (hypothesis)
+    cheap_example_factor: int  # the same of properties whose example costs less than half a millisecond
     requests: int  # generated requests to the API (tests/api/test_generated_requests.py)
     portal_requests: int  # generated requests to the portal (tests/portal/test_pages.py)
     document_examples: int  # requests from the OpenAPI document, of each operation (tests/api/test_openapi.py)
@@ -40,6 +42,7 @@ class Tier:
 SHORT = Tier(
     "short",
     example_factor=1,
+    cheap_example_factor=1,
     requests=20_000,
     portal_requests=800,
     document_examples=5,
@@ -55,6 +58,7 @@ SHORT = Tier(
 LONG = Tier(
     "long",
     example_factor=100,
+    cheap_example_factor=1000,
     requests=100_000,
     portal_requests=20_000,
     document_examples=100,
@@ -93,6 +97,14 @@ def today() -> int:
 def examples(usual: int) -> int:
     """How many examples of a property are tried of which `usual` are enough on most days."""
     return usual * tier().example_factor
+
+
+def cheap_examples(usual: int = USUAL_EXAMPLES) -> int:
+    """The same of a property whose example costs less than half a millisecond, such as bytes that are read or refused.
+
+    In the long tier these are 100,000: a minute each on a quiet core.
+    """
+    return usual * tier().cheap_example_factor
 
 
 def thinned(found: Sequence[T]) -> Sequence[T]:

@@ -35,6 +35,7 @@ class KilledService:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "STUB_CPUS": "8"}
+        self.environment["VMKILN_MOST_RUN_ATTEMPTS"] = str(KILLS + 2)  # each kill may meet the same run
         self.start()
 
     def start(self) -> None:

@@ -19,6 +19,8 @@ NETWORK = "10.77.0"
 CPUS = 4  # room for two runs
 LEASE_SECONDS = 3.0
 PHASE_SECONDS = 0.4
+DATABASE_WAS_AWAY = "1: its database went away while it started"
+LOG_TAIL_BYTES = 64 * 1024
 
 
 def run(*arguments: str) -> None:
@@ -33,12 +35,11 @@ class BuildHost:
     home: Path
     environment: dict[str, str]
     process: "subprocess.Popen[bytes]" = field(init=False)
-    ends: list[int] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "stub_worker", str(self.home), self.name]
-        log = (self.home.parent / f"{self.name}.log").open("ab")
-        with log:
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
 
     def again_if_ended(self) -> bool:
@@ -46,9 +47,19 @@ class BuildHost:
         status = self.process.poll()
         if status is None:
             return False
-        self.ends.append(status)
+        is_away = status == 1 and "DatabaseAway: " in self._last_start()
+        self.ends.append(DATABASE_WAS_AWAY if is_away else str(status))
         self.start()
         return True
+
+    @property
+    def _log(self) -> Path:
+        return self.home.parent / f"{self.name}.log"
+
+    def _last_start(self) -> str:
+        """What it said of its own end, when that came before it was at work."""
+        said = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+        return said.rpartition("Traceback (most recent call last):")[2]
 
     def send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

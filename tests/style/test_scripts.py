@@ -37,6 +37,12 @@ def test_a_script_has_help_and_refuses_what_it_does_not_know(path: Path) -> None
     assert shown.stdout.startswith(f"usage: script/{path.name}")
 
 
+def test_the_long_tier_begins_nothing_after_three_hours() -> None:
+    text = (ROOT / "script/test").read_text()
+    [whole], [roots] = re.findall(r"--session-timeout=(\d+)", text), re.findall(r"--long --timeout=(\d+)", text)
+    assert int(whole) + int(roots) <= 3 * 3600
+
+
 def test_the_tests_tell_their_tiers_and_how_a_day_is_repeated() -> None:
     shown = subprocess.run([ROOT / "script/test", "--help"], capture_output=True, text=True, check=True).stdout
     for word in ("--long", "--fast", "VMKILN_TEST_SEED", "tests/tiers.py", "docs/long-tests.md"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiers
-from tiers import LONG, SEED, SHORT, TIER, examples, least, seed, thinned, tier, today
+from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, least, seed, thinned, tier, today
 
 
 def test_the_long_tier_tries_at_least_what_the_short_one_does() -> None:
@@ -46,8 +46,10 @@ def test_a_thinned_list_has_every_part_of_the_whole_in_time(monkeypatch: pytest.
 def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TIER, SHORT.name)
     assert examples(50) == 50
+    assert cheap_examples() == 100
     monkeypatch.setenv(TIER, LONG.name)
     assert examples(50) == 5_000
+    assert cheap_examples() == 100_000
 
 
 def test_each_count_is_told(pytestconfig: pytest.Config) -> None:

@@ -1,7 +1,8 @@
 """Expressions become a tree, or one mistake that names the place."""
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.arm_template.expression import Access, Call, Expression, Literal, is_expression, parse_expression, unescaped
@@ -36,6 +37,7 @@ def test_a_tree_that_is_written_down_is_read_back(tree: Expression) -> None:
     assert parse_expression(f"[{written(tree)}]", path="p") == tree
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.text(alphabet="ab()[],.?' 019-_\n\"\\{}", max_size=50))
 def test_any_text_is_parsed_or_refused_at_its_path(text: str) -> None:
     paths = ["properties.x"]

@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
@@ -211,6 +212,7 @@ def test_a_mistake_names_the_place_and_the_reason(expression: str, message: str)
     assert message in caught.value.mistakes[0].message
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(
     st.sampled_from(
         [*FUNCTIONS, *RESOURCE_FUNCTIONS, "if", "map", "reduce", "sort", "coalesce", "tryGet", "copyIndex"]

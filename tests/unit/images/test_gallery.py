@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from publishing import COMPUTE, DEFINITION_ID, a_flat_disk, a_gallery_target
 
@@ -97,6 +98,7 @@ def test_what_is_not_a_version_has_no_numbers(text: str) -> None:
     assert parse_version(text) is None
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(VERSIONS)
 def test_a_version_is_read_back(version: Version) -> None:
     assert parse_version(".".join(map(str, version))) == version

@@ -185,13 +185,14 @@ def test_an_unknown_format_is_refused_whatever_the_content(name: str) -> None:
         check_bytes(raw_disk(), bytes(512), size_bytes=MIB, expected_format=name)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(head=st.binary(max_size=300), size=st.integers(0, 1 << 50), kind=st.sampled_from(["qcow2", "raw", "vhd"]))
 def test_any_bytes_are_taken_or_refused_but_never_crash(head: bytes, size: int, kind: str) -> None:
     with contextlib.suppress(ImageUnsafe):
         assert check_bytes(head, head[-512:], size_bytes=size, expected_format=kind) >= 0
 
 
-@settings(max_examples=tiers.examples(300))
+@settings(max_examples=max(300, tiers.cheap_examples()))
 @given(position=st.integers(0, 200), value=st.integers(0, 255))
 def test_one_changed_byte_in_a_header_never_brings_a_backing_file_through(position: int, value: int) -> None:
     head = bytearray(qcow2(extensions=bytes(8)))

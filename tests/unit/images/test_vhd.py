@@ -4,7 +4,8 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.errors import ImageUnsafe
@@ -19,6 +20,7 @@ def a_footer(size_bytes: int = 3 * MIB) -> bytes:
     return footer(size_bytes, identifier=NAME, created=NOW)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(SIZES)
 def test_a_footer_is_512_bytes_and_says_what_was_written(size_bytes: int) -> None:
     content = a_footer(size_bytes)
@@ -27,6 +29,7 @@ def test_a_footer_is_512_bytes_and_says_what_was_written(size_bytes: int) -> Non
     assert (found.size_bytes, found.disk_type) == (size_bytes, FIXED)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.integers(min_value=0, max_value=FOOTER_BYTES - 1), st.integers(min_value=1, max_value=255))
 def test_a_footer_with_one_wrong_byte_is_refused(position: int, difference: int) -> None:
     content = bytearray(a_footer())
@@ -63,6 +66,7 @@ def test_geometry_follows_the_appendix(size_bytes: int, expected: tuple[int, int
     assert geometry(size_bytes) == expected
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(SIZES)
 def test_geometry_fits_its_fields_and_never_exceeds_the_disk(size_bytes: int) -> None:
     cylinders, heads, sectors = geometry(size_bytes)
@@ -72,6 +76,7 @@ def test_geometry_fits_its_fields_and_never_exceeds_the_disk(size_bytes: int) ->
     assert cylinders * heads * sectors * 512 <= size_bytes
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.integers(min_value=0, max_value=2**50))
 def test_aligned_is_the_next_whole_mib(size_bytes: int) -> None:
     found = aligned(size_bytes)

@@ -2,7 +2,8 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.packer.packer_output import (
@@ -55,6 +56,7 @@ def test_chunks_may_end_anywhere(cuts: list[int]) -> None:
     assert read(*chunks) == read(RECORDED)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.binary(max_size=300))
 def test_nothing_a_guest_prints_moves_packer(printed: bytes) -> None:
     # what Packer does to a guest's line: no line end within, commas escaped, a prefix in front
@@ -64,6 +66,7 @@ def test_nothing_a_guest_prints_moves_packer(printed: bytes) -> None:
         assert all(isinstance(event, Line) and event.speaker == kind.decode() for event in events)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.binary(max_size=300).map(lambda text: text.replace(b"\n", b"").replace(b"\\", b"").replace(b",", b"")))
 def test_a_guests_bytes_come_out_as_they_went_in(printed: bytes) -> None:
     printed = printed.rstrip(b"\r").replace(b"%!(PACKER_COMMA)", b"")

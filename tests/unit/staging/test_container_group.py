@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.errors import LogLost
@@ -21,6 +22,7 @@ TOLD = b"started\npeak 34567\nexited 3\n"
 EVENTS = [("started", 0), ("peak", 34567), ("exited", 3)]
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.lists(st.integers(0, len(TOLD)), max_size=6))
 def test_events_may_be_cut_anywhere(cuts: list[int]) -> None:
     port, ends = EventPort(), [0, *sorted(cuts), len(TOLD)]
@@ -28,6 +30,7 @@ def test_events_may_be_cut_anywhere(cuts: list[int]) -> None:
     assert found == EVENTS
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.binary(max_size=200).map(lambda content: content + b"\n"))
 def test_what_is_no_event_is_passed_over(content: bytes) -> None:
     port = EventPort()

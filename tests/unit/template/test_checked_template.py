@@ -4,7 +4,8 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.errors import TemplateInvalid
@@ -279,6 +280,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in items for place in places(item, (*path, key)))][1 if not path else 0 :]
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(
     st.sampled_from(places(FULL)),
     st.sampled_from(

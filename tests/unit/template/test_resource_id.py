@@ -1,7 +1,8 @@
 """ARM ids are parsed, compared without regard to case, and printed as they were written."""
 
 import pytest
-from hypothesis import given
+import tiers
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
@@ -53,6 +54,7 @@ def test_what_is_no_id_is_refused(text: str, message: str) -> None:
         parse_resource_id(text)
 
 
+@settings(max_examples=tiers.cheap_examples())
 @given(st.text(max_size=40) | st.builds("/subscriptions/{}/resourceGroups/{}".format, st.text(), st.text()))
 def test_any_text_is_an_id_that_prints_to_itself_or_is_refused(text: str) -> None:
     try:
