@@ -1,8 +1,9 @@
 """Builds without virtual machines, for tests of the service: the run's own state machine, with stand-in phases.
 
 What a template asks for decides how its run goes: an inline command `fail` fails it, `fail while FILE` does as long as
-there is that file, `wait` keeps it going until it is cancelled, `crash` raises what is no error of ours, `flood` fills
-the log, `publish` distributes a small disk for real; otherwise every distribute target gets an output.
+there is that file, `hold while FILE` holds it for as long, `wait` keeps it going until it is cancelled, `crash` raises
+what is no error of ours, `flood` fills the log, `publish` distributes a small disk for real; otherwise every distribute
+target gets an output.
 """
 
 import asyncio
@@ -75,7 +76,7 @@ def _made(store: Store, group: StagingResourceGroup) -> Iterator[None]:
 
 async def _publish(
     host: BuildHost, request: RunRequest, group: StagingResourceGroup, directory: Path, tell: Tell
-) -> None:
+) -> str:
     disk = directory / "disk.raw"
     await off_loop(disk.write_bytes, request.run_id.encode().ljust(1024 * 1024, b"\0"))
     staged: Any = SimpleNamespace(
@@ -87,7 +88,7 @@ async def _publish(
         shape=SimpleNamespace(disk_bytes=1024 * 1024),
         tell=tell,
     )
-    await distributing.distribute(staged, Disk(disk, "raw"))
+    return distributing.failures_of(await distributing.distribute(staged, Disk(disk, "raw")))
 
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
@@ -105,8 +106,7 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             await asyncio.sleep(PHASE_SECONDS)
             await off_loop(store.runs.begin_phase, run_id, Phase.DISTRIBUTING)
             if "publish" in _lines(request):
-                await _publish(host, request, group, directory, tell)
-                return ""
+                return await _publish(host, request, group, directory, tell)
             await off_loop(_pretend_to_publish, store, request, group)
             await asyncio.sleep(PHASE_SECONDS)
         finally:
@@ -134,6 +134,9 @@ def _log_of(group: StagingResourceGroup) -> CustomizationLog:
 async def _customize(request: RunRequest, log: CustomizationLog) -> None:
     for line in _lines(request):
         await off_loop(log.write, line, kind="OUT")
+        held = Path(line.removeprefix("hold while ")) if line.startswith("hold while ") else None
+        while held and await off_loop(held.exists):  # noqa: ASYNC110 (a file has no event)
+            await asyncio.sleep(PHASE_SECONDS)
         if line == "wait":
             await asyncio.Event().wait()
         if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):

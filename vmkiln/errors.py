@@ -15,6 +15,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
 │   └── OtherImageKind           the image definition is of another operating system or generation
+├── GroupNotFound                the resource group that an image was to be published to is not there any more
 ├── SharedStorageFailed          the object store that hosts share refused, or is away
 │   └── ObjectMissing            it has no such object
 ├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
@@ -207,6 +208,12 @@ class OtherImageKind(ImageConflict):
             f"but this image is {image[0]} generation {image[1]}",
             hint="name an image definition of the source's kind, or make one",
         )
+
+
+class GroupNotFound(VmkilnError):
+    """The resource group that an image was to be published to is not there any more."""
+
+    code = "ResourceGroupNotFound"
 
 
 class SharedStorageFailed(VmkilnError):

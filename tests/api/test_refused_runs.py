@@ -4,7 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
+from in_process import (
+    GROUP,
+    IMAGE,
+    TEMPLATE,
+    InProcess,
+    a_template,
+    add_group,
+    code_of,
+    ended_run,
+    provisioned,
+    wait_for,
+)
 from publishing import a_flat_disk, a_gallery_target
 
 from vmkiln.images import gallery
@@ -81,3 +92,28 @@ def test_an_installation_disc_is_refused(live: InProcess) -> None:
     assert (response.status_code, code_of(response)) == (400, "ValidationFailed")
     found = provisioned(live, TEMPLATE, a_template(source=iso), api_version="2019-05-01-preview")["properties"]
     assert found["provisioningError"]["provisioningErrorCode"] == "BadSourceType"
+
+
+def test_a_target_whose_group_is_deleted_meanwhile_fails(live: InProcess, tmp_path: Path) -> None:
+    add_group(live, name="gone1")
+    hold = tmp_path / "hold"
+    hold.touch()
+    gone = f"{GROUP.replace('rg1', 'gone1')}/providers/Microsoft.Compute/images/web"
+    targets = [
+        {"type": "ManagedImage", "runOutputName": "kept", "imageId": IMAGE, "location": "westus2"},
+        {"type": "ManagedImage", "runOutputName": "lost", "imageId": gone, "location": "westus2"},
+    ]
+    provisioned(live, TEMPLATE, a_template(f"hold while {hold}", "publish", distribute=targets))
+    assert live.request("POST", f"{TEMPLATE}/run").status_code == 202
+    wait_for(lambda: live.get(TEMPLATE).json()["properties"]["lastRunStatus"].get("runSubState") == "Customizing")
+    assert live.request("DELETE", GROUP.replace("rg1", "gone1"), api_version="2024-03-01").status_code == 202
+    wait_for(lambda: live.get(GROUP.replace("rg1", "gone1"), api_version="2024-03-01").status_code == 404)
+    hold.unlink()
+    status = ended_run(live, TEMPLATE)
+    assert status["runState"] == "PartiallySucceeded"
+    assert "lost: ResourceGroupNotFound: Resource group 'gone1' could not be found" in status["message"]
+    outputs = live.get(f"{TEMPLATE}/runOutputs").json()["value"]
+    states = {item["name"]: item["properties"]["provisioningState"] for item in outputs}
+    assert states == {"kept": "Succeeded", "lost": "Failed"}
+    assert live.service.store.images.find(IMAGE) is not None
+    assert live.service.store.images.find(gone) is None

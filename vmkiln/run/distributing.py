@@ -6,19 +6,27 @@ Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vmkiln.azure_names import ProvisioningState
-from vmkiln.errors import DatabaseAway, DistributionFailed, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
+from vmkiln.azure_names import ProvisioningState, group_id
+from vmkiln.errors import (
+    DatabaseAway,
+    DistributionFailed,
+    GroupNotFound,
+    ImageNotFound,
+    ImageUnsafe,
+    RunTakenOver,
+    VmkilnError,
+)
 from vmkiln.files.durable_file import reported
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import SHARED_OBJECT, Artifact, ImageFacts, safe_name, sealed, to_the_end
+from vmkiln.images.image_store import SHARED_OBJECT, Artifact, ImageFacts, remove, safe_name, sealed, to_the_end
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
@@ -96,7 +104,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             continue
         try:
             before = await off_loop(_version_before, staged, target, outputs, done.values())
-            artifact = before or await _publish(staged, facts, target)
+            artifact = before or await _publish_where_a_group_is(staged, facts, target)
             row = RunOutputRow(
                 run_id, name, artifact.artifact_id, artifact.artifact_uri, ProvisioningState.SUCCEEDED, ""
             )
@@ -108,11 +116,16 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
             staged.tell(Notice(f"{name}: {error}", is_warning=True))
         await off_loop(store.images.put_output, row)
         outputs.append(row)
-    failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
-    if len(failed) == len(outputs) and failed:
-        text = "; ".join(f"{row.name}: {row.message}" for row in failed)
-        raise DistributionFailed(f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}")
+    if outputs and all(row.state == ProvisioningState.FAILED for row in outputs):
+        raise DistributionFailed(failures_of(outputs))
     return outputs
+
+
+def failures_of(outputs: Sequence[RunOutputRow]) -> str:
+    """Which targets could not be published to, and why, in Azure's words; '' when all could."""
+    failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
+    text = "; ".join(f"{row.name}: {row.message}" for row in failed)
+    return f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}" if failed else ""
 
 
 def _begun(store: Store, run_id: str, targets: Iterable[DistributeTarget]) -> dict[str, RunOutputRow]:
@@ -159,6 +172,35 @@ def _version_before(
         if image.key.startswith(prefix) and image.key not in taken:
             return Artifact(image.artifact_id, "", image.path)
     return None
+
+
+async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: DistributeTarget) -> Artifact:
+    """Publish, and take it back when the target's resource group was deleted meanwhile.
+
+    A deletion of a group says so before it looks what is in it, so that one of us two sees the other's.
+    Raises: `GroupNotFound`, and as `_publish`.
+    """
+    store = staged.host.store
+    if not staged.request.template_id or isinstance(target, VhdTarget):  # a file's targets need no resource group
+        return await _publish(staged, facts, target)
+    await off_loop(_check_group, store, target)
+    artifact = await _publish(staged, facts, target)
+    try:
+        await off_loop(_check_group, store, target)
+    except GroupNotFound:
+        image = await off_loop(store.images.find, artifact.artifact_id)
+        if image is not None:
+            await off_loop(remove, image, store)
+        raise
+    return artifact
+
+
+def _check_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
+    """Raises: `GroupNotFound` when the target's resource group is not there any more, or goes."""
+    image = target.resource_id if isinstance(target, ManagedImageTarget) else target.image_definition
+    group = store.resources.get(group_id(image.subscription_id, image.resource_group))
+    if group is None or group.properties.get("provisioningState") == ProvisioningState.DELETING:
+        raise GroupNotFound(f"ResourceGroupNotFound: Resource group '{image.resource_group}' could not be found")
 
 
 async def _publish(staged: Staged, facts: ImageFacts, target: DistributeTarget) -> Artifact:

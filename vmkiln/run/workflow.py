@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import (
     CustomizationFailed,
     DatabaseAway,
@@ -270,9 +269,7 @@ async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFa
         outputs = await distributing.distribute(staged, disk)
     if validation_error is not None:
         raise validation_error
-    failed = [row for row in outputs if row.state == ProvisioningState.FAILED]
-    text = "; ".join(f"{row.name}: {row.message}" for row in failed)
-    return f"Failed in distributing {len(failed)} images out of total {len(outputs)}: {text}" if failed else ""
+    return distributing.failures_of(outputs)
 
 
 async def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:

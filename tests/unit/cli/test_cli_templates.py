@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vmkiln.cli import main
+from vmkiln.cli.commands import build
 from vmkiln.cli.template_options import read_allowances
 from vmkiln.errors import InputError
 
@@ -187,3 +188,20 @@ def test_an_installation_disc_is_refused_before_anything_starts(
     assert vmkiln("build", str(path)) == 2
     assert "type ISO" in capsys.readouterr().err
     assert not home.exists(), "nothing was started"
+
+
+@pytest.mark.parametrize(("state", "code"), [("Succeeded", 0), ("PartiallySucceeded", 1)])
+def test_a_build_whose_images_were_not_all_published_ends_with_1(
+    state: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = "" if code == 0 else "Failed in distributing 1 images out of total 2: b: no room"
+
+    async def built(_request: Any, _view: Any) -> dict[str, Any]:
+        return {"run_id": "1", "state": state, "message": message, "outputs": [], "phases": []}
+
+    monkeypatch.setattr(build, "_build", built)
+    for more in ([], ["--json"]):
+        assert vmkiln("build", write(tmp_path), "--parameters", "password=hunter22", *more) == code
+        assert ("error: the run ended PartiallySucceeded: Failed in distributing 1" in capsys.readouterr().err) == code
+    assert vmkiln("build", "--help") == 0
+    assert "exit code 1 also when only a part was published" in " ".join(capsys.readouterr().out.split())

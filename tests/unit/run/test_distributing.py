@@ -67,7 +67,7 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
     settings, live = Settings(tmp_path), tmp_path / "live"
     live.mkdir()
     return SimpleNamespace(
-        request=SimpleNamespace(run_id=RUN_ID, template=template, attempt=1),
+        request=SimpleNamespace(run_id=RUN_ID, template=template, attempt=1, template_id=""),
         host=BuildHost(settings, store, Accelerator.TCG, "a stand-in", NO_IMAGE, 2, 4096, None),
         group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
         directory=live,

@@ -29,8 +29,8 @@ from vmkiln.cli.template_options import (
     surroundings_of,
 )
 from vmkiln.cli.waterfall import waterfall
-from vmkiln.errors import InputError, Mistake, TemplateInvalid
-from vmkiln.run_state import new_run_id
+from vmkiln.errors import InputError, Mistake, RunFailed, TemplateInvalid
+from vmkiln.run_state import RunState, new_run_id
 
 if TYPE_CHECKING:
     from vmkiln.cli.live_view import View
@@ -48,7 +48,7 @@ def build(
     virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build an image from a template, isolated, and publish it."""
+    """Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published."""
     from vmkiln.buildable.examination import check_examined
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.run_context import RunRequest
@@ -78,6 +78,8 @@ def build(
         summary = run_to_end(_build(request, view))
     if not as_json:
         print_summary(summary)
+    if summary["state"] != RunState.SUCCEEDED:
+        raise RunFailed(f"the run ended {summary['state']}: {summary['message']}")
 
 
 async def _build(request: RunRequest, view: View) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def run(
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
 ) -> None:
-    """Run a template and follow its log to the end; exit code 1 when the run did not succeed."""
+    """Run a template and follow its log to the end; exit code 1 when the run did not succeed, or only partially."""
 
     async def work(client: ArmClient, scope: str) -> Any:
         if no_wait and client.is_embedded:
