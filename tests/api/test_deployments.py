@@ -1,6 +1,7 @@
 """Deployments: what az sends, what is made in which order, what is refused before anything is made."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -320,3 +321,40 @@ def test_a_subscription_deployment_makes_groups(live: InProcess) -> None:
     found = deployed(live, {"location": "westus2", **body(group)}, path=path)
     assert found["provisioningState"] == "Succeeded", found
     assert live.request("HEAD", f"/subscriptions/{SUBSCRIPTION}/resourcegroups/made").status_code == 204
+
+
+def test_a_role_is_assigned_in_both_spellings_that_templates_have(live: InProcess) -> None:
+    reader = (
+        "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'acdd72a7-3385-48ef-bd42-f606fba81ae7')]"
+    )
+    network = {
+        "type": "Microsoft.Network/virtualNetworks",
+        "apiVersion": "2023-04-01",
+        "name": "net",
+        "location": "westus2",
+        "properties": {
+            "addressSpace": {"addressPrefixes": ["10.1.0.0/16"]},
+            "subnets": [{"name": "build", "properties": {"addressPrefix": "10.1.0.0/24"}}],
+        },
+    }
+    subnet = "[resourceId('Microsoft.Network/virtualNetworks/subnets', 'net', 'build')]"
+    names = [str(uuid.UUID(int=number)) for number in (1, 2)]
+    nested = {
+        "type": "Microsoft.Network/virtualNetworks/subnets/providers/roleAssignments",
+        "apiVersion": "2018-09-01-preview",
+        "name": f"[concat('net/build/Microsoft.Authorization/', '{names[0]}')]",
+        "dependsOn": ["[resourceId('Microsoft.Network/virtualNetworks', 'net')]"],
+        "properties": {"roleDefinitionId": reader, "principalId": "one"},
+    }
+    scoped = {
+        "type": "Microsoft.Authorization/roleAssignments",
+        "apiVersion": "2022-04-01",
+        "name": names[1],
+        "scope": "Microsoft.Network/virtualNetworks/net/subnets/build",
+        "dependsOn": ["[resourceId('Microsoft.Network/virtualNetworks', 'net')]"],
+        "properties": {"roleDefinitionId": reader, "principalId": "two"},
+    }
+    found = deployed(live, body(network, nested, scoped, outputs={"subnet": {"type": "string", "value": subnet}}))
+    assert found["provisioningState"] == "Succeeded", found
+    place = f"{found['outputs']['subnet']['value']}/providers/Microsoft.Authorization/roleAssignments"
+    assert {item["name"] for item in live.get(place).json()["value"]} == set(names)

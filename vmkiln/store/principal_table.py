@@ -1,4 +1,4 @@
-"""Who may call the service: service principals with their secrets, tokens, and the roles assigned to them.
+"""Who may call the service: service principals with their secrets, keys, tokens, and the roles assigned to them.
 
 Secrets and tokens are not kept, only what they can be recognised by: of a secret a scrypt hash with a salt of its own
 (RFC 7914), of a token, which is 256 random bits, its SHA-256.
@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware
-from vmkiln.store.rows import PrincipalRow, RoleAssignmentRow
-from vmkiln.store.tables import access_tokens, client_secrets, principals, role_assignments
+from vmkiln.store.rows import KeyKind, PrincipalKeyRow, PrincipalRow, RoleAssignmentRow
+from vmkiln.store.tables import access_tokens, client_secrets, principal_keys, principals, role_assignments
 
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 TOKEN_PREFIX = "vmk_"  # noqa: S105 (the beginning of every token, no token)
@@ -85,6 +85,7 @@ class PrincipalTable:
             return False
         with self._connections.begin() as connection:
             connection.execute(client_secrets.delete().where(client_secrets.c.app_id == found.app_id))
+            connection.execute(principal_keys.delete().where(principal_keys.c.app_id == found.app_id))
             connection.execute(access_tokens.delete().where(access_tokens.c.object_id == found.object_id))
             connection.execute(role_assignments.delete().where(role_assignments.c.object_id == found.object_id))
             connection.execute(principals.delete().where(principals.c.app_id == found.app_id))
@@ -99,6 +100,30 @@ class PrincipalTable:
         if not rows:
             _hashed(secret, _NO_SALT)
         return any(matches)
+
+    def add_key(self, app_id: str, kind: KeyKind, name: str, detail: Mapping[str, Any]) -> PrincipalKeyRow:
+        """One more certificate or federated credential; the one of the same kind and name is replaced."""
+        row = PrincipalKeyRow(str(uuid.uuid4()), app_id, kind, name, detail, self._connections.now())
+        same = (principal_keys.c.app_id == app_id) & (principal_keys.c.kind == kind) & (principal_keys.c.name == name)
+        with self._connections.begin() as connection:
+            connection.execute(principal_keys.delete().where(same))
+            connection.execute(principal_keys.insert().values(**{**vars(row), "detail": dict(detail)}))
+        return row
+
+    def keys_of(self, app_id: str) -> Sequence[PrincipalKeyRow]:
+        """The certificates and federated credentials of a principal, the oldest first."""
+        with self._connections.reading() as connection:
+            query = sa.select(principal_keys).where(principal_keys.c.app_id == app_id.lower())
+            rows = connection.execute(query.order_by(principal_keys.c.created)).mappings().all()
+        return [
+            PrincipalKeyRow(**{**row, "kind": KeyKind(row["kind"]), "created": aware(row["created"])}) for row in rows
+        ]
+
+    def remove_key(self, key_id: str) -> bool:
+        """Take a certificate or federated credential away; false when there is none."""
+        with self._connections.begin() as connection:
+            same = principal_keys.c.key_id == key_id.lower()
+            return connection.execute(principal_keys.delete().where(same)).rowcount == 1
 
     def add_token(self, object_id: str, name: str) -> str:
         """A token that speaks for a principal until it is removed; told this once."""
@@ -115,10 +140,12 @@ class PrincipalTable:
             object_id = connection.execute(query).scalar()
         return None if object_id is None else self.find_object(object_id)
 
-    def assign(self, object_id: str, role: str, scope: str, *, assignment_id: str = "") -> RoleAssignmentRow:
+    def assign(
+        self, object_id: str, role: str, scope: str, *, assignment_id: str = "", principal_type: str = ""
+    ) -> RoleAssignmentRow:
         """Give a principal a role in a scope; the same one once more changes nothing."""
         now, scope = self._connections.now(), "/" + scope.strip("/")
-        row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, now)
+        row = RoleAssignmentRow(assignment_id or str(uuid.uuid4()), object_id.lower(), role, scope, now, principal_type)
         with self._connections.begin() as connection:
             for existing in _roles(connection, role_assignments.c.object_id == row.object_id):
                 if (existing.role, existing.scope.lower()) == (role, scope.lower()):

@@ -273,12 +273,39 @@ class PrincipalRow:
 
 @dataclass(frozen=True)
 class RoleAssignmentRow:
-    """A role (Reader, Contributor, Owner) of a principal in a scope: `/`, a subscription or a resource group."""
+    """A role of a principal in a scope. `role` is a built-in one's name when it allows something here, else its GUID.
+
+    `principal_type` is what who gave it said of the principal; '' for nothing.
+    """
 
     assignment_id: str
     object_id: str
     role: str
     scope: str
+    created: datetime
+    principal_type: str = ""
+
+
+class KeyKind(StrEnum):
+    """What a principal proves itself with, besides a secret."""
+
+    CERTIFICATE = "certificate"
+    FEDERATED = "federated"
+
+
+@dataclass(frozen=True)
+class PrincipalKeyRow:
+    """A certificate of a principal, or a federated credential: whose tokens for which subject are its own.
+
+    `detail` of a certificate: `pem`, `sha1`, `sha256`, `notAfter`; of a federated credential: `issuer`, `subject`,
+    `audiences`.
+    """
+
+    key_id: str
+    app_id: str
+    kind: KeyKind
+    name: str
+    detail: Mapping[str, Any]
     created: datetime
 
 

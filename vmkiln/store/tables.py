@@ -202,8 +202,19 @@ role_assignments = sa.Table(
     metadata,
     sa.Column("assignment_id", sa.String(36), primary_key=True),
     sa.Column("object_id", sa.String(260), nullable=False, index=True),
-    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("role", sa.String(60), nullable=False),
     sa.Column("scope", sa.String(600), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("principal_type", sa.String(40), nullable=False, server_default=""),
+)
+principal_keys = sa.Table(
+    "vmkiln_principal_key",
+    metadata,
+    sa.Column("key_id", sa.String(36), primary_key=True),
+    sa.Column("app_id", sa.ForeignKey("vmkiln_principal.app_id"), nullable=False, index=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("name", sa.String(120), nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
 )
 audit = sa.Table(

@@ -6,7 +6,8 @@ Source: the ARM reference of Microsoft.Authorization.
 import re
 from typing import Any
 
-from vmkiln.api.authorization.role_definitions import BUILT_IN, GUID, SCOPES, definition_id, scope_of, stored
+from vmkiln.api.authorization.role_definitions import GUID, SCOPES, definition_id, scope_of, stored
+from vmkiln.api.identity.built_in_roles import ALLOWED, GUIDS, NAMES
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.managed_identity.managed_identities import IDENTITY
 from vmkiln.api.protocol.revision import time_text
@@ -15,11 +16,12 @@ from vmkiln.azure_names import ROLE_ASSIGNMENT
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import RoleAssignmentRow
 
+PRINCIPAL_TYPES = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device", "Unknown")
+
 
 def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
     scope = "" if row.scope == "/" else row.scope
-    guid = BUILT_IN.get(row.role, row.role)
-    is_known = call.service.store.principals.find_object(row.object_id) or row.object_id in _identities(call)
+    guid = GUIDS.get(row.role, row.role)
     return {
         "id": f"{scope}/providers/{ROLE_ASSIGNMENT}/{row.assignment_id}",
         "name": row.assignment_id,
@@ -27,11 +29,17 @@ def _assignment(call: Call, row: RoleAssignmentRow) -> dict[str, Any]:
         "properties": {
             "roleDefinitionId": definition_id(call, guid),
             "principalId": row.object_id,
-            "principalType": "ServicePrincipal" if is_known else "Unknown",
+            "principalType": row.principal_type or _kind_of(call, row.object_id),
             "scope": row.scope,
             "createdOn": time_text(row.created),
         },
     }
+
+
+def _kind_of(call: Call, object_id: str) -> str:
+    """What an object id stands for, when nobody said so."""
+    is_known = call.service.store.principals.find_object(object_id) or object_id in _identities(call)
+    return "ServicePrincipal" if is_known else "Unknown"
 
 
 def _identities(call: Call) -> set[str]:
@@ -49,11 +57,11 @@ def put_assignment(call: Call) -> Answer:
         raise ArmError(400, "BadRequest", "properties.roleDefinitionId and properties.principalId are required")
     if not GUID.fullmatch(call.names["roleAssignmentName"]):
         raise ArmError(400, "InvalidRoleAssignmentId", "the name of a role assignment is a GUID")
+    kind = _principal_type(properties.get("principalType"))
     guid = role_id.rsplit("/", 1)[-1].lower()
-    names = {value: name for name, value in BUILT_IN.items()}
-    role = names.get(guid, "")
-    if not role:
-        if stored(call, guid) is None:
+    role = NAMES.get(guid, "")
+    if role not in ALLOWED:
+        if not role and stored(call, guid) is None:
             raise ArmError(400, "RoleDefinitionDoesNotExist", f"The role definition '{guid[:80]}' does not exist.")
         role = guid  # kept, and without any rights
     table, wanted = call.service.store.principals, call.names["roleAssignmentName"].lower()
@@ -61,11 +69,22 @@ def put_assignment(call: Call) -> Answer:
     same = (object_id.lower(), role, scope_of(call).lower())
     if existing is not None and (existing.object_id, existing.role, existing.scope.lower()) != same:
         raise ArmError(409, "RoleAssignmentUpdateNotPermitted", "a role assignment cannot be changed")
-    row = table.assign(object_id, role, scope_of(call), assignment_id=wanted)
+    row = table.assign(object_id, role, scope_of(call), assignment_id=wanted, principal_type=kind)
     if row.assignment_id != wanted:
         message = f"The role assignment already exists. The ID of the existing role assignment is {row.assignment_id}."
         raise ArmError(409, "RoleAssignmentExists", message)
     return Answer(201, _assignment(call, row), detail=_detail(row))
+
+
+def _principal_type(given: Any) -> str:
+    """What a body says of its principal, as Azure spells it; '' for nothing. Raises: `ArmError` 400."""
+    if given is None:
+        return ""
+    for known in PRINCIPAL_TYPES:
+        if isinstance(given, str) and given.lower() == known.lower():
+            return known
+    message = f"properties.principalType is one of {', '.join(PRINCIPAL_TYPES)}"
+    raise ArmError(400, "InvalidPrincipalType", message, target="properties.principalType")
 
 
 def _find(call: Call) -> RoleAssignmentRow | None:

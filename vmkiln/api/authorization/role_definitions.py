@@ -1,7 +1,7 @@
 """Microsoft.Authorization/roleDefinitions: the roles there are, and those of one's own.
 
-A role of one's own is kept, so that tutorials go through, and gives no rights: what a caller may do is decided by the
-three built-in roles only. It belongs to its `assignableScopes`: it is seen from there, and only who may assign roles in
+A role of one's own is kept, so that tutorials go through, and gives no rights: what a caller may do is decided by
+built-in roles only. It belongs to its `assignableScopes`: it is seen from there, and only who may assign roles in
 every one of them may make, change or delete it.
 Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure's built-in roles.
 """
@@ -9,7 +9,7 @@ Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure
 import re
 from typing import Any, TypeGuard
 
-from vmkiln.api.identity.access_control import CONTRIBUTOR, OWNER, READER
+from vmkiln.api.identity.built_in_roles import CONTRIBUTOR, NAMES, actions_of
 from vmkiln.api.identity.caller import Permission, covers
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
@@ -17,15 +17,18 @@ from vmkiln.azure_names import ROLE_DEFINITION, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 
-BUILT_IN = {
-    OWNER: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
-    CONTRIBUTOR: "b24988ac-6180-42a0-ab88-20f7382dd24c",
-    READER: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
-}
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
 RESOURCE = f"{GROUP}/providers/{{provider}}/{{type}}/{{name}}"
-SCOPES = (("Subscription", SUBSCRIPTION), ("Group", GROUP), ("Resource", RESOURCE))
+CHILD = f"{RESOURCE}/{{type2}}/{{name2}}"
+GRANDCHILD = f"{CHILD}/{{type3}}/{{name3}}"
+SCOPES = (
+    ("Subscription", SUBSCRIPTION),
+    ("Group", GROUP),
+    ("Resource", RESOURCE),
+    ("Child", CHILD),  # a subnet, an image definition
+    ("Grandchild", GRANDCHILD),  # an image version, a blob container
+)
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -61,7 +64,7 @@ def _are_scopes(given: Any) -> TypeGuard[list[str]]:
 
 
 def _built_in(call: Call, name: str, guid: str) -> dict[str, Any]:
-    actions = {OWNER: ["*"], CONTRIBUTOR: ["*"], READER: ["*/read"]}[name]
+    actions = list(actions_of(name))
     not_actions = ["Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write"] if name == CONTRIBUTOR else []
     return {
         "id": definition_id(call, guid),
@@ -70,7 +73,7 @@ def _built_in(call: Call, name: str, guid: str) -> dict[str, Any]:
         "properties": {
             "roleName": name,
             "type": "BuiltInRole",
-            "description": "",
+            "description": "" if actions else "Kept by its name, and without any rights here.",
             "assignableScopes": ["/"],
             "permissions": [{"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []}],
         },
@@ -85,19 +88,21 @@ def list_definitions(call: Call) -> Answer:
     """GET the roles; `$filter=roleName eq 'X'` chooses."""
     scope = scope_of(call)
     own = call.service.store.resources.list(type=ROLE_DEFINITION, subscription_id=call.names["subscriptionId"])
-    found = [_built_in(call, name, guid) for name, guid in BUILT_IN.items()]
+    found = [_built_in(call, name, guid) for guid, name in NAMES.items()]
     found += [_body(row) for row in own if _is_seen(row, scope)]
-    if wanted := re.search(r"roleName eq '([^']*)'", call.query.get("$filter", ""), re.IGNORECASE):
+    asked = call.query.get("$filter", "")
+    if wanted := re.search(r"roleName eq '([^']*)'", asked, re.IGNORECASE):
         found = [item for item in found if str(item["properties"].get("roleName")).lower() == wanted[1].lower()]
+    if wanted := re.search(r"type eq '([^']*)'", asked, re.IGNORECASE):
+        found = [item for item in found if str(item["properties"].get("type")).lower() == wanted[1].lower()]
     return Answer(200, {"value": found})
 
 
 def get(call: Call) -> Answer:
     """GET one."""
     guid = call.names["roleDefinitionId"]
-    for name, known in BUILT_IN.items():
-        if guid.lower() == known:
-            return Answer(200, _built_in(call, name, known))
+    if name := NAMES.get(guid.lower()):
+        return Answer(200, _built_in(call, name, guid.lower()))
     row = stored(call, guid)
     if row is None:
         raise ArmError(404, "RoleDefinitionDoesNotExist", f"The role definition '{guid}' was not found.")
@@ -114,7 +119,7 @@ def _check_may_assign(call: Call, scopes: list[str]) -> None:
 def put(call: Call) -> Answer:
     """PUT a role of one's own: kept, and without any rights."""
     name, properties = call.names["roleDefinitionId"], call.body.get("properties")
-    if not GUID.fullmatch(name) or name.lower() in BUILT_IN.values() or not isinstance(properties, dict):
+    if not GUID.fullmatch(name) or name.lower() in NAMES or not isinstance(properties, dict):
         raise ArmError(400, "InvalidRoleDefinition", "a role definition needs a new GUID as its name, and properties")
     scopes = properties.get("assignableScopes") or [scope_of(call)]
     if not _are_scopes(scopes):
@@ -160,7 +165,7 @@ def _routes() -> list[Route]:
             Route("GET", every, f"RoleDefinitions_ListFor{suffix}", Permission.READ, list_definitions),
             Route("GET", one, f"RoleDefinitions_GetFor{suffix}", Permission.READ, get),
         ]
-        if scope != RESOURCE:
+        if scope in {SUBSCRIPTION, GROUP}:
             found += [
                 Route("PUT", one, f"RoleDefinitions_CreateFor{suffix}", Permission.ASSIGN, put, Body.JSON),
                 Route("DELETE", one, f"RoleDefinitions_DeleteFor{suffix}", Permission.ASSIGN, delete),

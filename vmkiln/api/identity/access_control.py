@@ -1,6 +1,7 @@
 """Who calls, proven by a token, and what their roles allow.
 
-A Reader may read. A Contributor may also write, delete and act. An Owner may also give roles away.
+A Reader may read. A Contributor may also write, delete and act. An Owner may also give roles away. What Azure's other
+built-in roles allow stands with their names.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -9,7 +10,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from vmkiln.api.identity.caller import Caller, Permission, Rights
+from vmkiln.api.identity.built_in_roles import ALLOWED, name_of
+from vmkiln.api.identity.caller import Caller, Rights
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.identity.outside_issuer import OutsideIssuer
 from vmkiln.errors import ArmError
@@ -17,19 +19,20 @@ from vmkiln.store.database import Store
 from vmkiln.store.principal_table import TOKEN_PREFIX
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-READER, CONTRIBUTOR, OWNER = "Reader", "Contributor", "Owner"
-ALLOWED: Mapping[str, frozenset[Permission]] = {
-    READER: frozenset({Permission.READ}),
-    CONTRIBUTOR: frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION}),
-    OWNER: frozenset({Permission.READ, Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.ASSIGN}),
-}
 # what SDKs ask tokens for when nobody told them where the service is
 AZURE_AUDIENCES = frozenset({"https://management.azure.com", "https://management.core.windows.net"})
 
 
 def rights_of(roles: Iterable[tuple[str, str]]) -> Rights:
     """What these roles allow, each with its scope; pure."""
-    return Rights(tuple((ALLOWED.get(role, frozenset()), scope) for role, scope in roles))
+    whole, limited = [], []
+    for role, scope in roles:
+        allowed, types = ALLOWED.get(name_of(role), (frozenset(), ""))
+        if types:
+            limited.append((allowed, scope, types))
+        else:
+            whole.append((allowed, scope))
+    return Rights(tuple(whole), limited=tuple(limited))
 
 
 class AccessControl:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.api.identity.access_control import OWNER
+from vmkiln.api.identity.built_in_roles import OWNER
 from vmkiln.audit.act import SERVICE, audit_row, begun, ended, new_cause
 from vmkiln.audit.act_names import PRINCIPAL_WRITE, ROLE_WRITE, principal_id, role_id
 from vmkiln.audit.audit_log import record_here

@@ -130,9 +130,10 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         ]
         if not resource.is_wanted or resource.is_existing:
             continue
-        namespace, _, type_name = resource.type.lower().partition("/")
+        kind = type_of(resource)
+        namespace, _, type_name = kind.lower().partition("/")
         types = {name.lower() for name in served.get(namespace, {"types": {}})["types"]}
-        if resource.type.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
+        if kind.lower() not in {NESTED, RESOURCE_GROUP.lower()} and type_name not in types:
             mistakes.append(Mistake(f"{resource.path}.type", f"`{resource.type}` is not served here"))
         elif resource.type.lower() in BY_BUILDS:
             hint = BOOT_HINT if type_name == "virtualmachines" else None
@@ -150,6 +151,18 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
     if mistakes:
         raise TemplateInvalid(list(dict.fromkeys(mistakes)))
     return resources
+
+
+def type_of(resource: PlannedResource) -> str:
+    """The type of what is put; pure.
+
+    Of a resource that belongs to another one, `Microsoft.Network/virtualNetworks/providers/roleAssignments` with the
+    name `net/Microsoft.Authorization/GUID`, it is what follows the last provider: `Microsoft.Authorization/...`.
+    """
+    if "/providers/" not in resource.type.lower():
+        return resource.type
+    provider, *rest = resource.id.rpartition("/providers/")[2].split("/")
+    return "/".join([provider, *rest[::2]])
 
 
 def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:

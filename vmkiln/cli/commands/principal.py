@@ -130,10 +130,10 @@ def assign(
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
 ) -> None:
     """Give a principal a role."""
-    from vmkiln.api.identity.access_control import ALLOWED
+    from vmkiln.api.identity.built_in_roles import CONTRIBUTOR, OWNER, READER
     from vmkiln.preparation import opened_store
 
-    known = {name.lower(): name for name in ALLOWED}
+    known = {name.lower(): name for name in (READER, CONTRIBUTOR, OWNER)}
     if role.lower() not in known:
         raise InputError(f"`{role}` is not a role", hint=f"allowed are {', '.join(known.values())}")
     segments = scope.strip("/").split("/") if scope.strip("/") else []
