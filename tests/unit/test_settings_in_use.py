@@ -14,9 +14,9 @@ from in_process import an_issuer
 
 from vmkiln import preparation
 from vmkiln.errors import HostUnfit
-from vmkiln.platform_images.catalogue import DebianEntry
+from vmkiln.platform_images.catalogue_entry import DebianEntry
 from vmkiln.platform_images.image_cache import SourceImage
-from vmkiln.platform_images.platform_image import Action, PlatformImageReference, recipe_of, resolve
+from vmkiln.platform_images.image_reference import Action, PlatformImageReference, recipe_of, resolve
 from vmkiln.preparation import host_capacity, prepared_host
 from vmkiln.run.cleaning_up import end_leftovers
 from vmkiln.run.vm_shape import GIB, decide_shape

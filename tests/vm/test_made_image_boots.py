@@ -25,7 +25,8 @@ from vmkiln.images.image_header import inspect_image
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image
 from vmkiln.platform_images.image_cache import SourceImage
-from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.platform_images.image_reference import PlatformImageReference
+from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, virtual_network
 from vmkiln.staging.login_key import new_key

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmkiln.buildable import kept_images
-from vmkiln.errors import CodedMistake, ImageNotFound, InputError, Mistake
+from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.platform_images.catalogue_entry import name_of
 from vmkiln.settings import Settings
 from vmkiln.staging import virtual_network
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
@@ -34,7 +35,11 @@ PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a build finds here. `opened_store` opens the database for reading; it gives None when there is none yet."""
+    """What a build finds here. `opened_store` opens the database for reading; it gives None when there is none yet.
+
+    `ask_publisher` asks the publisher of a platform image for an exact version that is not in the cache; it raises
+    `ImageNotFound` or `DownloadFailed`.
+    """
 
     settings: Settings
     local_files: LocalFiles
@@ -42,6 +47,7 @@ class Surroundings:
     template_name: str
     resource_group: str
     virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
+    ask_publisher: Callable[[PlatformImageSource], None] = lambda _source: None
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class NotBuildable(InputError):
 def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:
     """Everything that `build` would refuse, and what it would warn of; starts and writes nothing."""
     problems = [*template_problems(template, surroundings.virtual_networks)]
-    warnings = [*template_warnings(template)]
+    warnings = [*template_warnings(template), *_source_warnings(template, surroundings.settings)]
     needed: list[Mistake] = []
     for path, uri, checksum in ((item.path, item.uri, item.sha256_checksum) for item in template.scripts):
         if not is_local(uri):
@@ -168,7 +174,7 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
             yield from _staging_problems(own_group, surroundings, store)
     match source:
         case PlatformImageSource() if template.os_type is not OsType.WINDOWS:
-            yield from _platform_image_problems(source, surroundings.settings)
+            yield from _platform_image_problems(source, surroundings)
         case ManagedImageSource() | SharedImageVersionSource():
             with surroundings.opened_store() as store:
                 yield from _stored_source_problems(source, store)
@@ -193,21 +199,34 @@ def _staging_problems(group_id: str, surroundings: Surroundings, store: "Store |
         yield Mistake("properties.stagingResourceGroup", objection, "name another one, or leave it out")
 
 
-def _platform_image_problems(source: PlatformImageSource, settings: Settings) -> Iterator[Mistake]:
-    if source.version.lower() == "latest":
+def _source_warnings(template: ImageTemplate, settings: Settings) -> Iterator[str]:
+    """What whoever builds from a platform image has to know of it."""
+    source = template.properties.source
+    if isinstance(source, PlatformImageSource):
+        with contextlib.suppress(ImageNotFound):
+            entry = read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+            if entry.note:
+                yield f"{SOURCE}: {name_of(entry)}: {entry.note}"
+
+
+def _platform_image_problems(source: PlatformImageSource, surroundings: Surroundings) -> Iterator[Mistake]:
+    settings = surroundings.settings
+    is_simple = source.version.lower() == "latest" and source.plan_info is None
+    if is_simple:
         with contextlib.suppress(ImageNotFound):
             read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
             return
-    from vmkiln.platform_images import platform_image  # noqa: PLC0415 (imports what fetches and makes images)
+    from vmkiln.platform_images import image_reference, platform_image  # noqa: PLC0415 (import what makes images)
 
     try:
         platform_image.plan_platform_image(
-            platform_image.PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
+            image_reference.reference_of(source),
             cache_directory=settings.image_cache,
             user_catalogue=settings.catalogue,
             most_age_days=settings.platform_image_most_age_days,
         )
-    except ImageNotFound as error:
+        surroundings.ask_publisher(source)
+    except (ImageNotFound, DownloadFailed) as error:
         yield Mistake(SOURCE, error.message, error.hint)
 
 

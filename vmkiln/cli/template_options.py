@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import say
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vmkiln.staging.local_files import LocalFiles
     from vmkiln.staging.user_network import UserVirtualNetwork
     from vmkiln.store.database import Store
+    from vmkiln.template.source import PlatformImageSource
     from vmkiln.template.template_file import ResolvedTemplate
 
 TemplateArgument = Annotated[
@@ -151,6 +153,19 @@ def surroundings_of(
         template_name=resolved.name,
         resource_group=resource_group,
         virtual_networks=virtual_networks,
+        ask_publisher=lambda source: _ask_publisher(source, settings),
+    )
+
+
+def _ask_publisher(source: PlatformImageSource, settings: Settings) -> None:
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.platform_images.image_reference import reference_of
+    from vmkiln.platform_images.platform_image import check_published
+
+    run_to_end(
+        check_published(
+            reference_of(source), cache_directory=settings.image_cache, user_catalogue=settings.catalogue, progress=say
+        )
     )
 
 

@@ -1,7 +1,8 @@
 """The cache of source images: content-addressed, read-only, checked on use.
 
-An image lies in a folder named after the SHA-256 of its file, beside a record of what it is, and beside its kernel if
-it was made here, for the host's QEMU to be tried with. Before use the whole file
+An image lies in a folder named after the SHA-256 of its file (and after its own name, when another image of the same
+bytes was first), beside a record of what it is, and beside its kernel if it was made here, for the host's QEMU to be
+tried with. Before use the whole file
 is read and matched. The check is remembered by the file's size, inode and change times (nanoseconds) and done again
 when any of them differs: whoever writes to the file, with whatever rights, changes them. What this does not see is a
 disk that loses bits by itself. A file that does not match is set aside and never used.
@@ -15,12 +16,13 @@ to hash, copy and check them takes the half GiB that is used and not the whole v
 import asyncio
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from typing import Any
 from vmkiln.errors import ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import PART, make_folder, remove_abandoned_part, reported, sync, write_whole
 from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
-from vmkiln.images.image_store import removed_on_error, seal, sha256_of
+from vmkiln.images.image_store import link_or_copy, removed_on_error, seal, sha256_of
 from vmkiln.waiting.off_loop import off_loop
 
 RECORD = "record.json"
@@ -44,6 +46,8 @@ class SourceImage:
 
     `recipe` tells by what it was made or from where it was fetched: another recipe of the same name makes another
     image. `published_digest` is the checksum its publisher gave (`sha256:...`), none for an image made here.
+    `is_newest` says whether it was the newest when it was had, `is_imported` whether the user imported it; then `title`
+    is its name as it was given, and `plan` the three names of its purchase plan, if it has one.
     """
 
     name: str
@@ -58,6 +62,11 @@ class SourceImage:
     created: datetime
     recipe: str = ""
     published_digest: str = ""
+    is_newest: bool = True
+    is_imported: bool = False
+    title: str = ""
+    architecture: str = "x64"
+    plan: tuple[str, ...] = ()
 
     def age_days(self, now: datetime) -> float:
         """Days since it was made or fetched."""
@@ -96,7 +105,8 @@ def _is_recorded(place: Path) -> bool:
 def _read(record: Path) -> SourceImage:
     values = json.loads(record.read_text())
     path = record.parent / values.pop("file")
-    return SourceImage(**{**values, "path": path, "created": datetime.fromisoformat(values["created"])})
+    created = datetime.fromisoformat(values["created"])
+    return SourceImage(**{**values, "path": path, "created": created, "plan": tuple(values.get("plan", ()))})
 
 
 def add(directory: Path, file: Path, *, kernel: Path | None = None, **facts: Any) -> SourceImage:
@@ -109,10 +119,52 @@ def add(directory: Path, file: Path, *, kernel: Path | None = None, **facts: Any
     with reported(f"taking {facts['name']} into the cache"):
         seal(file)
         digest = sha256_of(file)
-        image = SourceImage(path=directory / digest / f"disk.{facts['format']}", digest=digest, **facts)
+        place = directory / _free_name(directory, digest, facts["name"], facts["exact_version"])
+        image = SourceImage(path=place / f"disk.{facts['format']}", digest=digest, **facts)
         _put(directory, file, image, kernel)
     _remember_check(image.path)
     return image
+
+
+def add_name(directory: Path, twin: SourceImage, **facts: Any) -> SourceImage:
+    """Take an image into the cache once more under another name: no byte is copied where the disk can link.
+
+    `facts` are the fields of it that differ. Raises: `StorageFailed` when it cannot be written.
+    """
+    with reported(f"taking {facts['name']} into the cache"):
+        kept = {**asdict(twin), **facts}
+        place = directory / _free_name(directory, twin.digest, kept["name"], kept["exact_version"])
+        image = SourceImage(**{**kept, "path": place / twin.path.name, "plan": tuple(kept["plan"])})
+        file = directory / f"{ADDING}{twin.digest[:16]}-{secrets.token_hex(4)}.file-{os.getpid()}"
+        try:
+            file.unlink(missing_ok=True)
+            link_or_copy(twin.path, file)
+            _put(directory, file, image, None)
+        finally:
+            file.unlink(missing_ok=True)
+    return image
+
+
+def renew(image: SourceImage, *, now: datetime) -> SourceImage:
+    """The image as one that was had just now, because its publisher has nothing newer. Raises: `StorageFailed`."""
+    renewed = replace(image, created=now, is_newest=True)
+    write_whole(image.path.parent / RECORD, _record_of(renewed), mode=0o600)
+    return renewed
+
+
+def _record_of(image: SourceImage) -> bytes:
+    record = {name: value for name, value in asdict(image).items() if name != "path"}
+    record |= {"file": image.path.name, "created": image.created.isoformat()}
+    return json.dumps(record, indent=1).encode()
+
+
+def _free_name(directory: Path, digest: str, name: str, version: str) -> str:
+    """The folder of an image: its digest, and its name too when the same bytes are there under another one."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+        there = _read(directory / digest / RECORD)
+        if (there.name, there.exact_version) != (name, version):
+            return f"{digest}-{hashlib.sha256(f'{name}:{version}'.encode()).hexdigest()[:12]}"
+    return digest
 
 
 def _put(directory: Path, file: Path, image: SourceImage, kernel: Path | None) -> None:
@@ -126,12 +178,12 @@ def _put(directory: Path, file: Path, image: SourceImage, kernel: Path | None) -
         if kernel is not None:
             sync(kernel)
             kernel.rename(temporary / KERNEL)
-        record = {name: value for name, value in asdict(image).items() if name != "path"}
-        record |= {"file": image.path.name, "created": image.created.isoformat()}
-        write_whole(temporary / RECORD, json.dumps(record, indent=1).encode(), mode=0o600)
+        write_whole(temporary / RECORD, _record_of(image), mode=0o600)
         if place.exists() and not _is_recorded(place):
             shutil.rmtree(place)
-        if not place.exists() and _moved(temporary, place):
+        if place.exists():  # the same bytes anew: what is known of them is newer
+            write_whole(place / RECORD, (temporary / RECORD).read_bytes(), mode=0o600)
+        elif _moved(temporary, place):
             with removed_on_error(place):
                 sync(directory)
     finally:
@@ -214,7 +266,10 @@ def remove_leftovers(directory: Path) -> list[Path]:
     entries = [entry for prefix in (ADDING, REMOVING) for entry in sorted(directory.glob(f"{prefix}*"))]
     found = [entry for entry in entries if not _lives(entry.name.rpartition("-")[2])]
     for entry in found:
-        shutil.rmtree(entry, ignore_errors=True)
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
     parts = sorted(directory.glob(f"*/.*{PART}"))
     return [*found, *(part for part in parts if remove_abandoned_part(part))]
 

@@ -1,32 +1,52 @@
 """Platform images: a reference becomes an exact image in the cache, made or fetched when it is not there.
 
 `latest` is resolved at build time: the newest cached image if it is younger than 30 days and its catalogue entry has
-not changed since, else a new one. An exact version must be in the cache, for neither Debian's archive nor a
-publisher's download page keeps old ones.
+not changed since, else a new one. An exact version comes from the cache, or from its publisher where that keeps dated
+builds; nobody else has old ones.
 
 *Leaves behind:* the image in the cache. *Undone by:* `image_cache.remove`. *Safe to repeat:* yes.
 """
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 
-from vmkiln.errors import ImageNotFound, ImageUnsafe
+from vmkiln.errors import DownloadFailed, ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
 from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
 from vmkiln.images.image_header import inspect_image
 from vmkiln.platform_images import making_folder
-from vmkiln.platform_images.catalogue import CatalogueEntry, DebianEntry, DownloadEntry, read_catalogue
-from vmkiln.platform_images.debian_recipe import DebianRecipe, make_image, recipe_digest
-from vmkiln.platform_images.image_cache import SourceImage, add, cached_images, checked
+from vmkiln.platform_images.catalogue import Catalogue, read_catalogue
+from vmkiln.platform_images.catalogue_entry import (
+    CatalogueEntry,
+    DebianEntry,
+    DownloadEntry,
+    ImportedEntry,
+    os_type_of,
+)
+from vmkiln.platform_images.debian_recipe import make_image
+from vmkiln.platform_images.image_cache import SourceImage, add, add_name, cached_images, checked, renew
 from vmkiln.platform_images.image_download import FetchedImage, fetch_image
+from vmkiln.platform_images.image_reference import (
+    PlatformImageReference,
+    Resolution,
+    debian_recipe,
+    imported_entries,
+    recipe_of,
+    resolve,
+    version_numbers,
+)
+from vmkiln.platform_images.published_builds import (
+    Build,
+    at_build,
+    build_of,
+    published_builds,
+)
 from vmkiln.settings import Settings
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
@@ -34,89 +54,9 @@ from vmkiln.waiting.off_loop import off_loop
 KEYRINGS = "keyrings"
 
 
-@dataclass(frozen=True)
-class PlatformImageReference:
-    """What a template names."""
-
-    publisher: str
-    offer: str
-    sku: str
-    version: str = "latest"
-
-    @property
-    def name(self) -> str:
-        """`publisher:offer:sku` in lower case."""
-        return f"{self.publisher}:{self.offer}:{self.sku}".lower()
-
-    @property
-    def is_latest(self) -> bool:
-        """Whether the newest version is meant."""
-        return self.version.lower() == "latest"
-
-
-class Action(StrEnum):
-    """What must be done to have an image."""
-
-    USE = "use"
-    MAKE = "make"
-    FETCH = "fetch"
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """What a reference means now: the cached image, or how a new one is had, and the same as a sentence."""
-
-    entry: CatalogueEntry
-    action: Action
-    cached: SourceImage | None
-    sentence: str
-
-
-def recipe_of(entry: CatalogueEntry) -> str:
-    """By what an entry's image is made or from where it is fetched, as a SHA-256."""
-    match entry:
-        case DebianEntry():
-            return recipe_digest(_recipe(entry))
-        case DownloadEntry():
-            values = (entry.url, entry.checksum_url, entry.format, entry.signature, entry.keyring, entry.version)
-            return hashlib.sha256("\0".join(values).encode()).hexdigest()
-
-
-def _recipe(entry: DebianEntry) -> DebianRecipe:
-    return DebianRecipe(entry.suite, entry.generation, entry.packages, entry.mirrors)
-
-
-def resolve(
-    reference: PlatformImageReference,
-    entry: CatalogueEntry,
-    cached: Sequence[SourceImage],
-    *,
-    now: datetime,
-    refresh: bool = False,
-    most_age_days: float = Settings.platform_image_most_age_days,
-) -> Resolution:
-    """What would happen, without doing it; `cached` is newest first.
-
-    `latest` never is a stale image: one older than `most_age_days`, or made by an older recipe, is not used.
-    Raises: `ImageNotFound` for an exact version that the cache lacks, naming those it has.
-    """
-    mine = [image for image in cached if image.name == reference.name]
-    if not reference.is_latest:
-        exact = next((image for image in mine if image.exact_version == reference.version), None)
-        if exact is None:
-            versions = ", ".join(image.exact_version for image in mine) or "none"
-            raise ImageNotFound(
-                f"version {reference.version} of {reference.name} is not in the cache, and only the newest can be had",
-                hint=f"use `latest`; versions in the cache: {versions}",
-            )
-        return Resolution(entry, Action.USE, exact, f"version {exact.exact_version} from the cache")
-    newest = next((image for image in mine if image.recipe == recipe_of(entry)), None)
-    if newest is not None and not refresh and newest.age_days(now) <= most_age_days:
-        age = f"{newest.age_days(now):.0f} days old"
-        return Resolution(entry, Action.USE, newest, f"version {newest.exact_version} from the cache, {age}")
-    if isinstance(entry, DebianEntry):
-        return Resolution(entry, Action.MAKE, None, f"to be made from packages of Debian {entry.suite}")
-    return Resolution(entry, Action.FETCH, None, f"to be fetched from {entry.url}")
+def whole_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue with the images that were imported on this machine. Raises: `InputError` for the user's file."""
+    return read_catalogue(settings.catalogue, imported_entries(cached_images(settings.image_cache)))
 
 
 def plan_platform_image(
@@ -130,8 +70,44 @@ def plan_platform_image(
 
     Raises: `ImageNotFound`, `InputError`.
     """
-    entry = read_catalogue(user_catalogue).find(reference.publisher, reference.offer, reference.sku)
-    return resolve(reference, entry, cached_images(cache_directory), now=datetime.now(UTC), most_age_days=most_age_days)
+    cached = cached_images(cache_directory)
+    entry = _find(reference, user_catalogue, cached)
+    return resolve(reference, entry, cached, now=datetime.now(UTC), most_age_days=most_age_days)
+
+
+def _find(reference: PlatformImageReference, user_catalogue: Path, cached: Sequence[SourceImage]) -> CatalogueEntry:
+    """The entry of a reference; the one that was there before, where a version of it is asked for that was imported."""
+    catalogue = read_catalogue(user_catalogue, imported_entries(cached))
+    entry = catalogue.find(reference.publisher, reference.offer, reference.sku)
+    if isinstance(entry, ImportedEntry) and not reference.is_latest and reference.version not in entry.versions:
+        name = (reference.publisher.lower(), reference.offer.lower(), reference.sku.lower())
+        return read_catalogue(user_catalogue).entries.get(name, entry)
+    return entry
+
+
+async def check_published(
+    reference: PlatformImageReference,
+    *,
+    cache_directory: Path,
+    user_catalogue: Path,
+    patience: Patience | None = None,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Ask the publisher for an exact version that is not in the cache; of any other image nothing is asked.
+
+    Raises: `ImageNotFound`, naming the versions that can be had; `DownloadFailed` when the publisher does not answer.
+    """
+    found = await off_loop(
+        lambda: plan_platform_image(reference, cache_directory=cache_directory, user_catalogue=user_catalogue)
+    )
+    if found.cached is None and not reference.is_latest and isinstance(found.entry, DownloadEntry):
+        builds = await published_builds(found.entry, progress=progress, patience=patience or Patience())
+        kept = await off_loop(_kept_versions, cache_directory, reference.name)
+        build_of(reference.version, found.entry, builds, kept=kept)
+
+
+def _kept_versions(cache_directory: Path, name: str) -> list[str]:
+    return [image.exact_version for image in cached_images(cache_directory) if image.name == name]
 
 
 async def obtain_platform_image(
@@ -153,7 +129,9 @@ async def obtain_platform_image(
     Raises: `ImageNotFound` for a name the catalogue lacks or a version the cache lacks; `InputError` for a catalogue
     with mistakes; `HostUnfit`, `DownloadFailed`, `ImageUnsafe`, `CommandFailed` when it cannot be had.
     """
-    entry = read_catalogue(user_catalogue).find(reference.publisher, reference.offer, reference.sku)
+    entry = await off_loop(lambda: _find(reference, user_catalogue, cached_images(cache_directory)))
+    if entry.note:
+        progress(f"{reference.name}: {entry.note}")
     fetching = _Fetching(cache_directory, user_catalogue.parent / KEYRINGS, progress, patience or Patience())
 
     def tell_waiting() -> None:
@@ -161,11 +139,12 @@ async def obtain_platform_image(
 
     async with alone(cache_directory, reference.name, waiting=tell_waiting):
         while True:
-            cached = cached_images(cache_directory)
+            cached = await off_loop(cached_images, cache_directory)
             now = datetime.now(UTC)
             resolution = resolve(reference, entry, cached, now=now, refresh=refresh, most_age_days=most_age_days)
             if resolution.cached is None:
-                return await _new(entry, reference, fetching)
+                twin = None if refresh else _twin(reference, entry, cached, now=now, most_age_days=most_age_days)
+                return await _new(entry, reference, fetching, twin)
             try:
                 return await checked(resolution.cached)
             except ImageUnsafe as error:  # it is out of the cache now, so the next turn does not find it
@@ -180,47 +159,148 @@ class _Fetching:
     patience: Patience
 
 
-async def _new(entry: CatalogueEntry, reference: PlatformImageReference, fetching: _Fetching) -> SourceImage:
-    directory = fetching.cache_directory
-    for parent in (directory, making_folder.shared_parent(os.environ)):
+def _twin(
+    reference: PlatformImageReference,
+    entry: CatalogueEntry,
+    cached: Sequence[SourceImage],
+    *,
+    now: datetime,
+    most_age_days: float,
+) -> SourceImage | None:
+    """The same download under another name (a second generation, an alias), which need not be fetched again; pure."""
+    if not isinstance(entry, DownloadEntry):
+        return None
+    same = [image for image in cached if image.recipe == recipe_of(entry)]
+    if not reference.is_latest:
+        return next((image for image in same if image.exact_version == reference.version), None)
+    fresh = [image for image in same if image.is_newest and image.age_days(now) <= most_age_days]
+    return max(fresh, key=lambda image: version_numbers(image.exact_version), default=None)
+
+
+async def _new(
+    entry: CatalogueEntry, reference: PlatformImageReference, fetching: _Fetching, twin: SourceImage | None
+) -> SourceImage:
+    if twin is not None:
+        facts = {"name": reference.name, "generation": entry.generation, "architecture": entry.architecture}
+        fetching.progress(f"{reference.name} is the same image as {twin.name}, which is in the cache")
+        try:
+            return await asyncio.to_thread(add_name, fetching.cache_directory, await checked(twin), **facts)
+        except ImageUnsafe as error:
+            fetching.progress(f"{error.message}; getting it anew")
+    for parent in (fetching.cache_directory, making_folder.shared_parent(os.environ)):
         await making_folder.remove_abandoned(parent)
-    async with making_folder.opened(directory) as folder:
-        file = folder / "disk.qcow2"
-        published, kernel = "", None
+    async with making_folder.opened(fetching.cache_directory) as folder:
         match entry:
             case DebianEntry():
-                archived = await make_image(_recipe(entry), file, progress=fetching.progress)
-                kernel = file.with_name(KERNEL)
-                version = f"{entry.release}.{archived:%Y%m%d}.{int(f'{archived:%H%M}')}"
-                origin = f"made from packages of Debian {entry.suite} of {archived:%Y-%m-%d %H:%M} UTC"
+                return await _made(entry, reference, fetching, folder)
             case DownloadEntry():
-                fetched = await fetch_image(
-                    entry,
-                    folder,
-                    parts=directory,
-                    own_keyrings=fetching.own_keyrings,
-                    progress=fetching.progress,
-                    patience=fetching.patience,
-                )
-                await _take_in(fetched.file, entry.format, file)
-                published = f"{fetched.checksum.algorithm}:{fetched.checksum.digest}"
-                version, origin = exact_version(entry, fetched), entry.url
-        return await asyncio.to_thread(
-            add,
+                return await _downloaded(entry, reference, fetching, folder)
+            case ImportedEntry():
+                raise ImageNotFound(f"the imported image {reference.name} is gone", hint="import it again")
+
+
+async def _made(
+    entry: DebianEntry, reference: PlatformImageReference, fetching: _Fetching, folder: Path
+) -> SourceImage:
+    file = folder / "disk.qcow2"
+    archived = await make_image(debian_recipe(entry), file, progress=fetching.progress)
+    return await take_in(
+        fetching.cache_directory,
+        file,
+        kernel=file.with_name(KERNEL),
+        name=reference.name,
+        exact_version=f"{entry.release}.{archived:%Y%m%d}.{int(f'{archived:%H%M}')}",
+        generation=entry.generation,
+        architecture=entry.architecture,
+        os_type=os_type_of(entry),
+        origin=f"made from packages of Debian {entry.suite} of {archived:%Y-%m-%d %H:%M} UTC",
+        recipe=recipe_of(entry),
+    )
+
+
+async def _downloaded(
+    entry: DownloadEntry, reference: PlatformImageReference, fetching: _Fetching, folder: Path
+) -> SourceImage:
+    build, is_newest = await _chosen_build(entry, reference, fetching)
+    at = entry if build is None else at_build(entry, build)
+    if build is not None and (kept := await off_loop(_kept, fetching.cache_directory, reference, entry, build)):
+        fetching.progress(f"{reference.name} has no newer build than {build.version}, which is in the cache")
+        return await off_loop(lambda: renew(kept, now=datetime.now(UTC)))
+    fetched = await fetch_image(
+        at,
+        folder,
+        parts=fetching.cache_directory,
+        own_keyrings=fetching.own_keyrings,
+        progress=fetching.progress,
+        patience=fetching.patience,
+    )
+    file = folder / "disk.qcow2"
+    await inspected(fetched.file, entry.format, file)
+    return await take_in(
+        fetching.cache_directory,
+        file,
+        name=reference.name,
+        exact_version=exact_version(entry, fetched) if build is None else build.version,
+        generation=entry.generation,
+        architecture=entry.architecture,
+        os_type=entry.os_type,
+        origin=at.url,
+        recipe=recipe_of(entry),
+        published_digest=f"{fetched.checksum.algorithm}:{fetched.checksum.digest}",
+        is_newest=is_newest,
+    )
+
+
+def _kept(directory: Path, reference: PlatformImageReference, entry: DownloadEntry, build: Build) -> SourceImage | None:
+    """The cached image that is this build and whose file is there; its content is checked when it is used."""
+    for image in cached_images(directory):
+        is_it = (image.name, image.recipe, image.exact_version) == (reference.name, recipe_of(entry), build.version)
+        if is_it and reference.is_latest and image.path.is_file():
+            return image
+    return None
+
+
+async def _chosen_build(
+    entry: DownloadEntry, reference: PlatformImageReference, fetching: _Fetching
+) -> tuple[Build | None, bool]:
+    """The publisher's build of a reference, and whether it is the newest; None for the address that stays the same.
+
+    Raises: `ImageNotFound`, `DownloadFailed`.
+    """
+    if entry.builds is None:
+        return None, True
+    try:
+        builds = await published_builds(entry, progress=fetching.progress, patience=fetching.patience)
+    except DownloadFailed as error:
+        if not reference.is_latest:
+            raise
+        fetching.progress(f"{error.message}; taking the image at {entry.url}")
+        return None, True
+    if reference.is_latest:
+        if not builds:
+            fetching.progress(f"{entry.builds.index_url} names no build; taking the image at {entry.url}")
+        return (builds[0] if builds else None), True
+    kept = await off_loop(_kept_versions, fetching.cache_directory, reference.name)
+    build = build_of(reference.version, entry, builds, kept=kept)
+    return build, build == builds[0]
+
+
+async def take_in(
+    directory: Path, file: Path, *, kernel: Path | None = None, created: datetime | None = None, **facts: object
+) -> SourceImage:
+    """Move a qcow2 file of our own making into the cache. Raises: `StorageFailed`."""
+    size = await virtual_size(Disk(file, "qcow2"))
+    return await asyncio.to_thread(
+        lambda: add(
             directory,
             file,
             kernel=kernel,
-            name=reference.name,
-            exact_version=version,
             format="qcow2",
-            generation=entry.generation,
-            os_type=entry.os_type if isinstance(entry, DownloadEntry) else "Linux",
-            virtual_size_bytes=await virtual_size(Disk(file, "qcow2")),
-            origin=origin,
-            created=datetime.now(UTC),
-            recipe=recipe_of(entry),
-            published_digest=published,
+            virtual_size_bytes=size,
+            created=created or datetime.now(UTC),
+            **facts,
         )
+    )
 
 
 def exact_version(entry: DownloadEntry, fetched: FetchedImage) -> str:
@@ -236,8 +316,11 @@ def exact_version(entry: DownloadEntry, fetched: FetchedImage) -> str:
     return ".".join([*numbers, last, "0"][:3])
 
 
-async def _take_in(fetched: Path, image_format: str, target: Path) -> None:
-    """A fetched file, looked at before any QEMU tool opens it, as an uncompressed qcow2 file of our own making."""
+async def inspected(fetched: Path, image_format: str, target: Path) -> None:
+    """A file of somebody else, looked at before any QEMU tool opens it, as an uncompressed qcow2 file of our own.
+
+    The file is deleted. Raises: `ImageUnsafe`.
+    """
     await off_loop(_inspect, fetched, image_format)
     await convert(Disk(fetched, "qcow2" if image_format == "qcow2" else "raw"), target, target_format="qcow2")
     await off_loop(fetched.unlink)

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
-from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.platform_images.image_reference import reference_of
+from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run.run_context import Submission
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -86,9 +87,8 @@ def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> 
     try:
         match source:
             case PlatformImageSource():
-                reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
                 found = plan_platform_image(
-                    reference,
+                    reference_of(source),
                     cache_directory=settings.image_cache,
                     user_catalogue=settings.catalogue,
                     most_age_days=settings.platform_image_most_age_days,

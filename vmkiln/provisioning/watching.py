@@ -11,7 +11,8 @@ from typing import Any
 
 from vmkiln.azure_names import TRIGGER, ProvisioningState
 from vmkiln.errors import ImageNotFound
-from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image, recipe_of
+from vmkiln.platform_images.image_reference import recipe_of, reference_of
+from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.run_state import RunState, new_run_id
@@ -34,9 +35,8 @@ def seen_now(settings: Settings, store: Store, template: ImageTemplate) -> dict[
     source = template.properties.source
     recipe = ""
     if isinstance(source, PlatformImageSource):
-        reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
         plan = plan_platform_image(
-            reference,
+            reference_of(source),
             cache_directory=settings.image_cache,
             user_catalogue=settings.catalogue,
             most_age_days=settings.platform_image_most_age_days,

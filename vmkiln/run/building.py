@@ -16,7 +16,8 @@ from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
 from vmkiln.host.network import network_setup
 from vmkiln.images.image_store import held
-from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.platform_images.image_reference import reference_of
+from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
@@ -138,9 +139,8 @@ async def resolve_source(
     """
     match source:
         case PlatformImageSource():
-            reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
             image = await obtain_platform_image(
-                reference,
+                reference_of(source),
                 cache_directory=host.settings.image_cache,
                 user_catalogue=host.settings.catalogue,
                 progress=progress,

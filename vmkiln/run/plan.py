@@ -11,7 +11,8 @@ from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
-from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.platform_images.image_reference import reference_of
+from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
 from vmkiln.settings import Settings
@@ -76,10 +77,9 @@ def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any]
     source = template.properties.source
     found: dict[str, Any] = source.model_dump(mode="json")
     if isinstance(source, PlatformImageSource):
-        reference = PlatformImageReference(source.publisher, source.offer, source.sku, source.version)
         try:
             resolution = plan_platform_image(
-                reference,
+                reference_of(source),
                 cache_directory=settings.image_cache,
                 user_catalogue=settings.catalogue,
                 most_age_days=settings.platform_image_most_age_days,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.platform_images.platform_image import whole_catalogue
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
@@ -69,7 +69,7 @@ def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
 def _generation(settings: Settings, store: Store, template: ImageTemplate) -> int:
     match template.properties.source:
         case PlatformImageSource(publisher=publisher, offer=offer, sku=sku):
-            entry = read_catalogue(settings.catalogue).entries.get((publisher.lower(), offer.lower(), sku.lower()))
+            entry = whole_catalogue(settings).entries.get((publisher.lower(), offer.lower(), sku.lower()))
             return entry.generation if entry else OTHER_GENERATION
         case ManagedImageSource(image_id=image_id):
             image = store.images.find(image_id)

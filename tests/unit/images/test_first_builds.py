@@ -16,7 +16,8 @@ from postgresql import Cluster, cluster
 
 from vmkiln.blobs.blob_server_install import install_azurite
 from vmkiln.images.container_image import obtain_container_image
-from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+from vmkiln.platform_images.image_reference import PlatformImageReference
+from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.store.database import opened
 from vmkiln.store.engine import make_engine
 from vmkiln.store.schema import REVISIONS

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import ImageNotFound, InputError
-from vmkiln.platform_images.catalogue import DebianEntry, DownloadEntry, parse_catalogue, read_catalogue
+from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.platform_images.catalogue_entry import CatalogueEntry, DebianEntry, DownloadEntry
+from vmkiln.platform_images.catalogue_text import parse_catalogue as parse_text
 
 OWN = """
 [[image]]
@@ -18,6 +20,10 @@ url = "https://images.acme.example/golden/disk.qcow2"
 checksum_url = "SHA256SUMS"
 format = "qcow2"
 """
+
+
+def parse_catalogue(text: str, *, name: str) -> tuple[CatalogueEntry, ...]:
+    return parse_text(text, name=name).entries
 
 
 def built_in(tmp_path: Path) -> list[str]:
@@ -66,7 +72,8 @@ def test_each_built_in_signature_names_its_file_and_how_to_get_the_keys(tmp_path
         entry for entry in catalogue.entries.values() if isinstance(entry, DownloadEntry) and entry.signature != "none"
     ]
     assert signed
-    assert all(entry.keyring and entry.keyring_hint and entry.signature_url for entry in signed)
+    assert all(entry.keyring and entry.keyring_hint and entry.fingerprints for entry in signed)
+    assert all(entry.signature_url for entry in signed if entry.signature == "detached")
 
 
 def test_an_unknown_image_comes_with_the_nearest_names(tmp_path: Path) -> None:

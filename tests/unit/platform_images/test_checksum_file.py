@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import DownloadFailed, HostUnfit
-from vmkiln.platform_images.catalogue import DownloadEntry
+from vmkiln.platform_images.catalogue_entry import DownloadEntry
 from vmkiln.platform_images.checksum_file import (
     PublishedChecksum,
     binary_keyring,

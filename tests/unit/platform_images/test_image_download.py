@@ -13,9 +13,10 @@ from image_server import ImageServer, serving
 
 from vmkiln.errors import DownloadFailed, HostUnfit
 from vmkiln.fetching import Patience
-from vmkiln.platform_images import image_download
-from vmkiln.platform_images.catalogue import DownloadEntry
-from vmkiln.platform_images.image_download import FetchedImage, fetch_image, last_modified, resumes_at
+from vmkiln.platform_images import resumed_download
+from vmkiln.platform_images.catalogue_entry import DownloadEntry
+from vmkiln.platform_images.image_download import FetchedImage, fetch_image
+from vmkiln.platform_images.resumed_download import last_modified, resumes_at
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -161,7 +162,7 @@ async def test_a_checksum_file_without_the_image_is_refused(server: ImageServer,
 
 
 async def test_too_large_a_file_is_refused(server: ImageServer, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_download, "MOST_IMAGE_BYTES", len(CONTENT) - 1)
+    monkeypatch.setattr(resumed_download, "MOST_IMAGE_BYTES", len(CONTENT) - 1)
     with pytest.raises(DownloadFailed, match="is larger than"):
         await fetch(server, parts)
 
@@ -169,7 +170,7 @@ async def test_too_large_a_file_is_refused(server: ImageServer, parts: Path, mon
 async def test_too_large_a_checksum_file_is_refused(
     server: ImageServer, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_download, "MOST_SMALL_BYTES", 10)
+    monkeypatch.setattr(resumed_download, "MOST_SMALL_BYTES", 10)
     with pytest.raises(DownloadFailed, match="no checksum file"):
         await fetch(server, parts)
 
@@ -212,8 +213,8 @@ async def test_a_cancelled_fetch_leaves_only_the_part_to_go_on_from(server: Imag
 
 
 def test_progress_counts_up_to_the_whole(monkeypatch: pytest.MonkeyPatch, server: ImageServer, parts: Path) -> None:
-    monkeypatch.setattr(image_download, "PROGRESS_BYTES", 1)
-    monkeypatch.setattr(image_download, "CHUNK_BYTES", 1024 * 1024)
+    monkeypatch.setattr(resumed_download, "PROGRESS_BYTES", 1)
+    monkeypatch.setattr(resumed_download, "CHUNK_BYTES", 1024 * 1024)
     told: list[str] = []
     asyncio.run(fetch(server, parts, told))
     assert [line.rsplit(": ", 1)[1] for line in told if "MiB" in line][-1] == "3 of 3 MiB (100 %)"

@@ -14,20 +14,13 @@ from image_server import ImageServer, serving
 from vmkiln.errors import CommandFailed, DownloadFailed, ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
 from vmkiln.platform_images import platform_image
-from vmkiln.platform_images.catalogue import DebianEntry, DownloadEntry
+from vmkiln.platform_images.catalogue_entry import DebianEntry, DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum
 from vmkiln.platform_images.debian_recipe import DebianRecipe
 from vmkiln.platform_images.image_cache import SourceImage, kernels
 from vmkiln.platform_images.image_download import FetchedImage
-from vmkiln.platform_images.platform_image import (
-    Action,
-    PlatformImageReference,
-    exact_version,
-    obtain_platform_image,
-    plan_platform_image,
-    recipe_of,
-    resolve,
-)
+from vmkiln.platform_images.image_reference import Action, PlatformImageReference, recipe_of, resolve
+from vmkiln.platform_images.platform_image import exact_version, obtain_platform_image, plan_platform_image
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DEBIAN = DebianEntry("Debian", "debian-12", "12", 1, "bookworm", "12")

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 from vmkiln.api.identity.caller import Caller, Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.platform_images.catalogue import DownloadEntry, read_catalogue
+from vmkiln.platform_images.catalogue_entry import os_type_of
+from vmkiln.platform_images.platform_image import whole_catalogue
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 ADFS = "adfs"
@@ -66,8 +67,8 @@ def metadata(call: Call) -> Answer:
 def image_aliases(call: Call) -> Answer:
     """GET /vmkiln/aliases.json: short names of the catalogue's platform images, as `az vm image list` reads them."""
     aliases: dict[str, dict[str, Any]] = {}
-    for entry in read_catalogue(call.service.settings.catalogue).entries.values():
-        kind = entry.os_type if isinstance(entry, DownloadEntry) else "Linux"
+    for entry in whole_catalogue(call.service.settings).entries.values():
+        kind = os_type_of(entry)
         urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
         aliases.setdefault(kind, {})[f"{entry.offer}-{entry.sku}"] = urn
     return Answer(200, {"outputs": {"aliases": {"type": "object", "value": aliases}}})

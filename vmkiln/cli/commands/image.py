@@ -20,7 +20,8 @@ from vmkiln.errors import HostUnfit, ImageNotFound, InputError
 if TYPE_CHECKING:
     from vmkiln.host.doctor.image_kernel import ImageKernel
     from vmkiln.host.qemu import Accelerator
-    from vmkiln.platform_images.platform_image import PlatformImageReference
+    from vmkiln.platform_images.catalogue_entry import CatalogueEntry
+    from vmkiln.platform_images.image_reference import PlatformImageReference
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
@@ -85,15 +86,29 @@ def list_(
 
 @app.command()
 def catalogue(as_json: JsonOption = False) -> None:
-    """List the platform images a template can name."""
-    from vmkiln.platform_images.catalogue import read_catalogue
+    """List the platform images a template can name, and how each is had; untried ones were never fetched by us."""
+    from vmkiln.platform_images.catalogue import is_tried
+    from vmkiln.platform_images.catalogue_entry import key_of, name_of
+    from vmkiln.platform_images.platform_image import whole_catalogue
 
-    entries = read_catalogue(read_settings().catalogue)
+    found = sorted(whole_catalogue(read_settings()).entries.values(), key=key_of)
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries.entries.values()]))
+        typer.echo(json.dumps([{**asdict(entry), "tried": is_tried(entry)} for entry in found]))
         return
-    for name in entries.names():
-        typer.echo(name)
+    for entry in found:
+        typer.echo(f"{name_of(entry):<66} {_had(entry)}{'' if is_tried(entry) else ', untried'}")
+
+
+def _had(entry: CatalogueEntry) -> str:
+    from vmkiln.platform_images.catalogue_entry import DebianEntry, DownloadEntry
+
+    match entry:
+        case DebianEntry():
+            return "made here"
+        case DownloadEntry():
+            return "fetched, not signed" if entry.signature == "none" else "fetched, signed"
+        case _:
+            return f"imported: {', '.join(entry.versions)}"
 
 
 @app.command()
@@ -203,7 +218,8 @@ def prepare(
     """Make ready what builds need: the container image, the accelerator's verdict, platform images."""
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.platform_images.image_cache import kernels
-    from vmkiln.platform_images.platform_image import PlatformImageReference, obtain_platform_image
+    from vmkiln.platform_images.image_reference import reference_of
+    from vmkiln.platform_images.platform_image import obtain_platform_image
     from vmkiln.preparation import opened_store, prepared_host
     from vmkiln.template.source import PlatformImageSource
 
@@ -212,7 +228,7 @@ def prepare(
         resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
         source = resolved.image_template.properties.source
         if isinstance(source, PlatformImageSource):
-            references.append(PlatformImageReference(source.publisher, source.offer, source.sku, source.version))
+            references.append(reference_of(source))
 
     async def work() -> dict[str, Any]:
         settings = read_settings()
@@ -265,9 +281,10 @@ async def _tried(kernel: ImageKernel, accelerator: Accelerator) -> None:
 
 
 def _reference(text: str) -> PlatformImageReference:
-    from vmkiln.platform_images.platform_image import PlatformImageReference
+    from vmkiln.platform_images.image_reference import PlatformImageReference
 
     parts = text.split(":")
     if len(parts) not in {3, 4} or not all(parts):
         raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")
-    return PlatformImageReference(*parts)
+    publisher, offer, sku = parts[:3]
+    return PlatformImageReference(publisher, offer, sku, parts[3] if len(parts) == 4 else "latest")
