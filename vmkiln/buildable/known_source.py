@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import ImageNotFound
-from vmkiln.platform_images.catalogue import DownloadEntry
-from vmkiln.platform_images.platform_image import PlatformImageReference, plan_platform_image
+from vmkiln.platform_images.catalogue_entry import os_type_of
+from vmkiln.platform_images.image_reference import reference_of
+from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
@@ -42,7 +43,7 @@ def known_source(settings: Settings, store: Store | None, source: Source) -> Kno
 
 def _platform_image(settings: Settings, source: PlatformImageSource) -> KnownSource:
     found = plan_platform_image(
-        PlatformImageReference(source.publisher, source.offer, source.sku, source.version),
+        reference_of(source),
         cache_directory=settings.image_cache,
         user_catalogue=settings.catalogue,
         most_age_days=settings.platform_image_most_age_days,
@@ -50,6 +51,6 @@ def _platform_image(settings: Settings, source: PlatformImageSource) -> KnownSou
     return KnownSource(
         exact_version=found.cached.exact_version if found.cached else "",
         generation=found.entry.generation,
-        os_type=found.entry.os_type if isinstance(found.entry, DownloadEntry) else "Linux",
+        os_type=os_type_of(found.entry),
         virtual_size_bytes=found.cached.virtual_size_bytes if found.cached else None,
     )
