@@ -1,12 +1,44 @@
 """A small HTTP server for tests: serves bytes, with ranges, and misbehaves when told to."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 ETAG = '"one"'
+
+
+def new_certificate(file: Path) -> Path:
+    """A certificate for `localhost` that vouches for itself, with its key, as PEM; `SSL_CERT_FILE` may name it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return file
 
 
 @dataclass
@@ -30,8 +62,8 @@ class ImageServer:
 
 
 @contextmanager
-def serving() -> Iterator[ImageServer]:
-    """A server on 127.0.0.1 until the block is left."""
+def serving(*, certificate: Path | None = None) -> Iterator[ImageServer]:
+    """A server on 127.0.0.1 until the block is left; `localhost` by https with a certificate and its key in a file."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -78,7 +110,13 @@ def serving() -> Iterator[ImageServer]:
 
     listener = Listener(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
-    server = ImageServer(f"http://127.0.0.1:{listener.server_address[1]}")
+    address = f"http://127.0.0.1:{listener.server_address[1]}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        address = f"https://localhost:{listener.server_address[1]}"
+    server = ImageServer(address)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

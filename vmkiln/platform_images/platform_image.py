@@ -10,7 +10,7 @@ builds; nobody else has old ones.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
 KEYRINGS = "keyrings"
+INDEX_ATTEMPTS = 2
 
 
 def whole_catalogue(settings: Settings) -> Catalogue:
@@ -269,8 +270,11 @@ async def _chosen_build(
     """
     if entry.builds is None:
         return None, True
+    patience = fetching.patience
+    if reference.is_latest:  # there is another way, so nobody waits long for this one
+        patience = replace(patience, attempts=min(patience.attempts, INDEX_ATTEMPTS))
     try:
-        builds = await published_builds(entry, progress=fetching.progress, patience=fetching.patience)
+        builds = await published_builds(entry, progress=fetching.progress, patience=patience)
     except DownloadFailed as error:
         if not reference.is_latest:
             raise

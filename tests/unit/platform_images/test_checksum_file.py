@@ -1,12 +1,11 @@
 """Checksum files: formats, keyrings, and signatures checked by the real gpgv."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from signing_publisher import Publisher, signing_publishers
 
 from vmkiln.errors import DownloadFailed, HostUnfit
 from vmkiln.platform_images.catalogue_entry import DownloadEntry
@@ -69,42 +68,10 @@ def test_damaged_armor_is_an_error() -> None:
         binary_keyring(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!!\n-----END PGP PUBLIC KEY BLOCK-----\n")
 
 
-@dataclass(frozen=True)
-class Publisher:
-    """Someone with a key of their own."""
-
-    home: Path
-
-    def gpg(self, *arguments: str, content: bytes = b"") -> bytes:
-        options = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--pinentry-mode", "loopback"]
-        return subprocess.run([*options, *arguments], input=content, capture_output=True, check=True).stdout
-
-    def public_key(self, *options: str) -> bytes:
-        return self.gpg(*options, "--export")
-
-    def signature(self, content: bytes) -> bytes:
-        return self.gpg("--detach-sign", "--output", "-", content=content)
-
-    def clear_signed(self, content: bytes) -> bytes:
-        return self.gpg("--clear-sign", "--output", "-", content=content)
-
-
-def new_publisher(home: Path) -> Publisher:
-    home.mkdir(mode=0o700)
-    publisher = Publisher(home)
-    publisher.gpg("--passphrase", "", "--quick-generate-key", "Test <test@example>", "ed25519", "sign", "never")
-    return publisher
-
-
 @pytest.fixture(scope="module")
 def publishers() -> Iterator[tuple[Publisher, Publisher]]:
-    # the agent's socket needs a short path
-    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    both = new_publisher(folder / "a"), new_publisher(folder / "b")
-    yield both
-    for publisher in both:
-        subprocess.run(["gpgconf", "--homedir", publisher.home, "--kill", "all"], check=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    with signing_publishers(2) as (first, second):
+        yield first, second
 
 
 def entry(keyring: Path, *, signature: str = "detached") -> DownloadEntry:
