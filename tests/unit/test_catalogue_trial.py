@@ -24,9 +24,13 @@ generation_2 = ["Acme:{offer}:2"]
 """
 
 
-async def test_only_images_that_came_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "disk", "1M"], check=True)
-    content = (tmp_path / "disk").read_bytes()
+    return (tmp_path / "disk").read_bytes()
+
+
+async def test_only_images_that_came_are_tried(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     written, own = tmp_path / "tried.json", tmp_path / "catalogue.toml"
     written.write_text(json.dumps({"acme:gone:1": {"url": "http://older"}, "other:o:s": {"url": "http://other"}}))
     with serving() as server:

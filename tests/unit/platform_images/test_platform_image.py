@@ -123,15 +123,24 @@ def publish(server: ImageServer, content: bytes) -> None:
 
 async def obtain(server: ImageServer, tmp_path: Path, *, image_format: str = "qcow2", version: str = "latest",
                  told: list[str] | None = None, refresh: bool = False) -> SourceImage:  # fmt: skip
-    catalogue = tmp_path / "catalogue.toml"
-    catalogue.write_text(
+    write_catalogue(server, tmp_path, image_format=image_format)
+    return await obtained(tmp_path, version=version, told=told, refresh=refresh)
+
+
+def write_catalogue(server: ImageServer, tmp_path: Path, *, image_format: str = "qcow2") -> None:
+    (tmp_path / "catalogue.toml").write_text(
         f'[[image]]\npublisher = "Acme"\noffer = "golden"\nsku = "1"\nrecipe = "download"\ngeneration = 2\n'
         f'release = "22.04"\nurl = "{server.url("/disk")}"\nchecksum_url = "sums"\nformat = "{image_format}"\n'
     )
+
+
+async def obtained(
+    tmp_path: Path, *, version: str = "latest", told: list[str] | None = None, refresh: bool = False
+) -> SourceImage:
     return await obtain_platform_image(
         PlatformImageReference("acme", "golden", "1", version),
         cache_directory=tmp_path / "cache",
-        user_catalogue=catalogue,
+        user_catalogue=tmp_path / "catalogue.toml",
         progress=(told if told is not None else []).append,
         refresh=refresh,
         patience=Patience(attempts=2, first_pause_seconds=0),
@@ -221,7 +230,8 @@ async def test_a_failed_fetch_leaves_nothing(server: ImageServer, tmp_path: Path
 
 
 async def test_two_at_once_fetch_once(server: ImageServer, tmp_path: Path) -> None:
-    first, second = await asyncio.gather(obtain(server, tmp_path), obtain(server, tmp_path))
+    write_catalogue(server, tmp_path)
+    first, second = await asyncio.gather(*(obtained(tmp_path) for _ in range(2)))
     assert first == second
     assert len(server.ranges("/disk")) == 1
 
