@@ -49,7 +49,7 @@ from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
 from vmkiln.store.operation_table import RENEW_SECONDS
 from vmkiln.tracing import Export
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import in_round, off_loop, to_its_end
 
 COMMANDS_SECONDS = 30.0  # commands that answer in their own process are waited for
 LOOK_SECONDS = 0.1
@@ -166,13 +166,13 @@ async def running(
     async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:
             await off_loop(builder.resume)
-            await asyncio.to_thread(_end_interrupted, store)
+            await in_round(_end_interrupted, store)
         async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
             tasks.own("image builder", builder.serve(on_unasked=on_unasked))
             look = functools.partial(_look_after_sessions, settings, store, is_embedded=identity.is_embedded)
             rounds.own(tasks, "session", look, seconds=RENEW_SECONDS)
             if not identity.is_embedded:
-                forget = functools.partial(asyncio.to_thread, audit.forget)
+                forget = functools.partial(in_round, audit.forget)
                 rounds.own(tasks, "audit", forget, seconds=FORGET_SECONDS)
                 tasks.own("blob storage", _blobs(settings, store, rounds).serve(on_unasked=on_unasked))
                 if shared is not None:
@@ -199,7 +199,7 @@ async def _flushed(audit: AuditLog) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(audit.flush, AUDIT_SECONDS)
+        await in_round(audit.flush, AUDIT_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -210,14 +210,15 @@ async def _session(settings: Settings, store: Store, *, is_alone: bool) -> Async
         yield
     finally:
         with contextlib.suppress(VmkilnError):  # its database may be away; then the lease runs out
-            await asyncio.to_thread(store.sessions.end)
+            await in_round(store.sessions.end)
 
 
 async def _look_after_sessions(settings: Settings, store: Store, *, is_embedded: bool) -> None:
     """Tell that this session goes on, and end what the sessions began that do not any more."""
-    await off_loop(lambda: store.sessions.renew(host_id=host_id(settings)))
+    renewing = in_round(store.sessions.renew, host_id=host_id(settings))
+    await to_its_end(asyncio.ensure_future(renewing))  # it would begin the session anew when that has ended
     if not is_embedded:
-        await asyncio.to_thread(_end_interrupted, store)
+        await in_round(_end_interrupted, store)
 
 
 def _end_interrupted(store: Store) -> None:

@@ -86,13 +86,38 @@ def test_a_database_that_does_not_answer_is_told_in_time(service: InProcess, mon
 def test_a_question_is_asked_anew_when_it_was_answered() -> None:
     answers = [ValueError(SECRET), None]
 
-    def question() -> None:
+    def question() -> str:
         if (error := answers.pop(0)) is not None:
             raise error
+        return ""
 
     asked_in_time = Asked(question, seconds=5)
     assert asked_in_time.problem() == "cannot be used (ValueError)"
     assert asked_in_time.problem() == ""
+
+
+async def test_who_waits_for_an_answer_takes_no_thread_and_waits_no_longer_than_told() -> None:
+    release = threading.Event()
+    asked_in_time = Asked(lambda: "" if release.wait(30) else "late", seconds=0.3)
+    before = threading.active_count()
+    waiting = [asyncio.create_task(asked_in_time.found()) for _ in range(100)]
+    await asyncio.sleep(0.05)
+    assert threading.active_count() == before + 1
+    waiting.pop().cancel()
+    assert set(await asyncio.gather(*waiting)) == {"does not answer within 0.3 s"}
+    release.set()
+    assert await asked_in_time.found() == ""
+
+
+async def test_a_question_without_a_thread_is_no_good_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    asked_in_time = Asked(lambda: "", seconds=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        assert "no thread" in await asked_in_time.found()
+    assert await asked_in_time.found() == "", "it is asked anew"
 
 
 class Moved:
@@ -137,6 +162,14 @@ def test_a_round_that_does_not_end_is_told_by_both(service: InProcess, clock: Mo
         clock.now += 101
         for path in ("/livez", "/readyz", "/healthz"):
             assert reasons(service, path) == ["runs has been at it for 101 s"]
+
+
+def test_a_round_that_has_ended_is_a_reason_for_both(service: InProcess, clock: Moved) -> None:
+    with rounds_of(service).going_on("janitor", seconds=60, is_needed=False):
+        pass
+    clock.now += 12
+    for path in ("/livez", "/readyz", "/healthz"):
+        assert reasons(service, path) == ["janitor has ended 12 s ago"]
 
 
 def test_a_neighbour_that_is_away_is_told_and_keeps_nothing_up(service: InProcess, clock: Moved) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
 from in_process import BASE, GROUP, SUBSCRIPTION, TEMPLATE, TestAccess, a_template, an_issuer
@@ -37,6 +38,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing import shared_storage
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
+from vmkiln.waiting import off_loop
 
 ROOT = Path(__file__).parents[2] / "vmkiln"
 MECHANISM = ROOT / "lifetime"
@@ -206,7 +208,7 @@ async def everything(
                 issuer=an_issuer(),
                 build=stub_build(settings, store, shared=shared),
                 watch_seconds=0.1,
-                identity=HostIdentity("here", lease_seconds=0.8),
+                identity=HostIdentity("here", lease_seconds=2.0),
                 isolation_level=level,
                 shared=shared,
                 rounds=rounds,
@@ -256,6 +258,49 @@ async def test_no_round_ends_whatever_it_raises(tmp_path: Path, caplog: pytest.L
         for state in service.rounds.states():
             if state.name not in {"blobs", "blob logs"}:  # the stand-in takes nothing
                 assert not state.problem, "all of them go well again"
+
+
+@pytest.mark.usefixtures("quick", "azurite")
+async def test_rounds_go_on_and_health_is_told_while_all_other_threads_are_busy(tmp_path: Path) -> None:
+    """Hashes and fetches may have all of asyncio's threads, slow requests all of anyio's, records all of ours."""
+    tries: dict[str, int] = {}
+    release = threading.Event()
+    lock = threading.Lock()
+
+    def tried(name: str) -> None:
+        with lock:
+            tries[name] = tries.get(name, 0) + 1
+
+    async with everything(tmp_path, trouble=tried) as service:
+        await service.a_run_that_waits()
+        await until(lambda: set(tries) == rounds_in_the_code())
+        loop = asyncio.get_running_loop()
+        busy: list[Any] = [loop.run_in_executor(None, release.wait, 60) for _ in range(64)]
+        busy += [asyncio.create_task(off_loop.off_loop(release.wait, 60)) for _ in range(off_loop.MOST_THREADS)]
+        most = int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+        busy += [asyncio.create_task(anyio.to_thread.run_sync(release.wait, 60)) for _ in range(most)]
+        try:
+            await asyncio.sleep(0.2)
+            before = dict(tries)
+            endless = rounds_in_the_code() - {"host probe", "blob server"}  # one ended well, one lives on
+            await until(lambda: all(tries[name] >= before[name] + 3 for name in endless))
+            async with asyncio.timeout(10):
+                for path in ("/livez", "/readyz", "/healthz"):
+                    answer = await service.client.get(f"{BASE}{path}")
+                    assert answer.status_code == 200, answer.text
+        finally:
+            release.set()
+            await asyncio.wait(busy)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def test_there_are_threads_for_all_rounds() -> None:
+    assert len(rounds_in_the_code()) < off_loop.MOST_ROUND_THREADS
 
 
 async def dies() -> None:

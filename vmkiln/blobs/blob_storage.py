@@ -29,7 +29,7 @@ from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount, account_name
 from vmkiln.store.database import Store, utc_now
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import in_round, off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -180,14 +180,14 @@ class _Passes:
     async def _pass(self) -> None:
         loop, blobs = asyncio.get_running_loop(), self._blobs
         began = utc_now()
-        groups = await asyncio.to_thread(blobs.groups_with_runs, self._since - RECENT)
+        groups = await in_round(blobs.groups_with_runs, self._since - RECENT)
         is_looking = loop.time() >= self._next_look
         names: set[str] = set()
         if is_looking:
-            names = await asyncio.to_thread(blobs.group_names)
+            names = await in_round(blobs.group_names)
             groups |= names - self._known
-            await asyncio.to_thread(self._look_around)
-        await asyncio.to_thread(blobs.publish, self._uploader, groups)
+            await in_round(self._look_around)
+        await in_round(blobs.publish, self._uploader, groups)
         if is_looking:
             self._known, self._next_look = names, loop.time() + blobs.look_seconds
         self._since = began

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import VmkilnError
+from vmkiln.waiting.off_loop import in_round
 
 APPLICATION = "vmkiln"
 VERSION = "1"  # of what the steps mean; never the version of vmkiln, or an upgrade would strand what is on record
@@ -52,7 +53,7 @@ class Attempts:
 
     async def begin(self, run_id: str, attempt: int) -> None:
         """Begin an attempt on this host; one that was begun before, here or elsewhere, is left alone."""
-        await asyncio.to_thread(self._begin, run_id, attempt)
+        await in_round(self._begin, run_id, attempt)
 
     def _begin(self, run_id: str, attempt: int) -> None:
         from dbos import SetWorkflowID  # noqa: PLC0415
@@ -62,12 +63,12 @@ class Attempts:
 
     async def fence(self, run_id: str, attempt: int) -> None:
         """Keep an attempt of a dead host from going on, if it ever wakes up."""
-        await asyncio.to_thread(self.dbos.cancel_workflow, workflow_id(run_id, attempt))
+        await in_round(self.dbos.cancel_workflow, workflow_id(run_id, attempt))
 
     async def forget(self, *, now: float | None = None) -> int:
         """Forget attempts that began long ago; returns how many. `now` is in seconds since 1970."""
         before = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now or time.time()) - KEPT_SECONDS))
-        old = await asyncio.to_thread(
+        old = await in_round(
             self.dbos.list_workflows,
             name=WORKFLOW,
             end_time=before,
@@ -78,12 +79,12 @@ class Attempts:
         )
         ids = [workflow.workflow_id for workflow in old]
         if ids:
-            await asyncio.to_thread(self.dbos.delete_workflows, ids)
+            await in_round(self.dbos.delete_workflows, ids)
         return len(ids)
 
     async def closed(self) -> None:
         """End the engine, when what goes on here has come to its recorded end; or without it, when that takes long."""
-        ending = asyncio.create_task(asyncio.to_thread(self._end))
+        ending = asyncio.create_task(in_round(self._end))
         await asyncio.wait([ending], timeout=END_SECONDS)  # DBOS itself waits for its database for ever
 
     def _end(self) -> None:
@@ -126,7 +127,7 @@ async def opened(
     """
     loop = asyncio.get_running_loop()
     # in a thread, where DBOS sees no event loop, so that it does not take over ours
-    launching = asyncio.ensure_future(asyncio.to_thread(_launched, address, incarnation, build, settle, loop))
+    launching = asyncio.ensure_future(in_round(_launched, address, incarnation, build, settle, loop))
     try:
         attempts = await asyncio.shield(launching)
     except asyncio.CancelledError:

@@ -6,8 +6,11 @@ A round that is not needed, such as one that waits for a neighbour, is told and 
 Reasons name kinds and numbers, never what an error says: who asks has not logged in.
 """
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from vmkiln import process_log
@@ -18,6 +21,7 @@ from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 
 PING_SECONDS = 2.0
+FRESH_SECONDS = 1.0
 DATABASE, DISK, LOG = "database", "disk", "log"
 
 
@@ -39,59 +43,89 @@ class Check:
 class Asked:
     """A question that is answered within a time, or not. It is asked once at a time, in a thread, however many ask."""
 
-    def __init__(self, question: Callable[[], object], *, seconds: float) -> None:
+    def __init__(self, question: Callable[[], str], *, seconds: float) -> None:
         self._question = question
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._pending: _Answer | None = None
+        self._pending: Future[str] | None = None
+
+    async def found(self) -> str:
+        """Why there is no good answer; '' when there is one. Who waits takes no thread."""
+        answer = asyncio.wrap_future(self._asked())
+        await asyncio.wait([answer], timeout=self._seconds)
+        if not answer.done():
+            answer.cancel()  # no more than that nobody waits here
+            return self._late()
+        return answer.result()
 
     def problem(self) -> str:
-        """Why there is no good answer; '' when there is one."""
-        with self._lock:
-            if self._pending is None or self._pending.is_there.is_set():
-                self._pending = _Answer()
-                threading.Thread(target=self._ask, args=[self._pending], name="health", daemon=True).start()
-            pending = self._pending
-        if not pending.is_there.wait(self._seconds):
-            return f"does not answer within {self._seconds:g} s"
-        return pending.problem
-
-    def _ask(self, answer: "_Answer") -> None:
+        """The same, for a thread."""
         try:
-            self._question()
+            return self._asked().result(self._seconds)
+        except TimeoutError:
+            return self._late()
+
+    def _late(self) -> str:
+        return f"does not answer within {self._seconds:g} s"
+
+    def _asked(self) -> "Future[str]":
+        with self._lock:
+            if self._pending is None or self._pending.done():
+                self._pending = Future()
+                self._pending.set_running_or_notify_cancel()  # so that nobody can cancel it for the others
+                try:
+                    threading.Thread(target=self._ask, args=[self._pending], name="health", daemon=True).start()
+                except RuntimeError:
+                    self._pending.set_result("cannot be asked: there is no thread to be had")
+            return self._pending
+
+    def _ask(self, answer: "Future[str]") -> None:
+        problem = "cannot be asked"
+        try:
+            problem = self._question()
         except Exception as error:
             kind = error.code if isinstance(error, VmkilnError) else type(error).__name__
-            answer.problem = f"cannot be used ({kind})"
+            problem = f"cannot be used ({kind})"
         finally:
-            answer.is_there.set()
-
-
-class _Answer:
-    def __init__(self) -> None:
-        self.is_there = threading.Event()
-        self.problem = ""
+            answer.set_result(problem)
 
 
 class Health:
-    """What is asked of one process; every method may be called from any thread, and none waits longer than `Asked`."""
+    """What is asked of one process. Only `ready` may wait, no longer than `Asked`, and not right after `look`."""
 
     def __init__(self, settings: Settings, store: Store, rounds: Rounds) -> None:
-        self._settings = settings
         self._rounds = rounds
-        self._database = Asked(store.ping, seconds=PING_SECONDS)
+
+        def ping() -> str:
+            store.ping()
+            return ""
+
+        questions = {DATABASE: ping, DISK: lambda: reserve_file.problem(settings.home)}
+        self._asked = {name: Asked(question, seconds=PING_SECONDS) for name, question in questions.items()}
+        self._found: dict[str, str] = {}
+        self._looked = float("-inf")
 
     def live(self) -> list[Check]:
         """What only a new start helps against; nothing is asked for it."""
         return [_stuck(state) for state in self._rounds.states() if state.is_needed or state.ended_ago is not None]
 
+    async def look(self) -> None:
+        """Ask what is outside of this process; no thread is taken from anybody for it."""
+        found = await asyncio.gather(*(asked.found() for asked in self._asked.values()))
+        self._remember(dict(zip(self._asked, found, strict=True)))
+
     def ready(self) -> list[Check]:
         """What keeps it from doing its work now."""
+        if time.monotonic() - self._looked > FRESH_SECONDS:
+            self._remember({name: asked.problem() for name, asked in self._asked.items()})
         return [
-            Check(DATABASE, self._database.problem()),
-            Check(DISK, reserve_file.problem(self._settings.home)),
+            *(Check(name, problem) for name, problem in self._found.items()),
             Check(LOG, process_log.problem(), is_needed=False),
             *(_failing(state) for state in self._rounds.states()),
         ]
+
+    def _remember(self, found: dict[str, str]) -> None:
+        self._found, self._looked = found, time.monotonic()
 
     def problems(self) -> Sequence[str]:
         """Why this process does not live any more, for systemd."""

@@ -34,7 +34,7 @@ from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
-from vmkiln.waiting.off_loop import off_loop, off_loop_with
+from vmkiln.waiting.off_loop import in_round, off_loop, off_loop_with
 
 FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 TICK_SECONDS = 1.0
@@ -129,9 +129,10 @@ class Hosting:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._engine.aclose)
             if self._identity.takes_runs:
-                await asyncio.to_thread(self._register)
-                await stack.enter_async_context(off_loop_with(self._lease().held))
+                await in_round(self._register)
                 stack.push_async_callback(self._leave)
+                # not renewed any more when the host leaves, or it would take itself for one that was given up
+                await stack.enter_async_context(off_loop_with(self._lease().held))
             self.is_at_work.set()
             stack.push_async_callback(self._all_settled)
             async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
@@ -188,7 +189,7 @@ class Hosting:
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseAway):
-            await asyncio.to_thread(self._store.hosts.leave, self._incarnation)
+            await in_round(self._store.hosts.leave, self._incarnation)
 
     async def _all_settled(self) -> None:
         """Wait until the attempts that were interrupted have given their room back; the next start does it else."""
@@ -200,19 +201,19 @@ class Hosting:
         """Make this machine ready and tell what it can promise. Raises: `VmkilnError`; what is missing may come."""
         assert self._duties.isolation_level is not None  # its only caller has looked
         level = await self._duties.isolation_level()
-        await asyncio.to_thread(self._store.hosts.describe, self._incarnation, isolation_level=level)
+        await in_round(self._store.hosts.describe, self._incarnation, isolation_level=level)
         self._woken()
 
     # rounds
 
     async def _round(self) -> None:
-        for placed in await asyncio.to_thread(self._placed):
+        for placed in await in_round(self._placed):
             await self._look_after(placed)
         if time.monotonic() - self._seen.looked < LOOK_SECONDS:
             return
         self._seen.looked = time.monotonic()
-        await off_loop(self._make_room)
-        if await asyncio.to_thread(self._place):
+        await in_round(self._make_room)
+        if await in_round(self._place):
             self._woken()
 
     def _placed(self) -> list[PlacedRun]:
@@ -224,7 +225,7 @@ class Hosting:
             if placed.state == RunState.CANCELING:
                 self._cancel(placed.run_id)
         elif placed.state in TERMINAL_STATES:
-            await asyncio.to_thread(self._store.hosts.release, placed.run_id, incarnation=self._incarnation)
+            await in_round(self._store.hosts.release, placed.run_id, incarnation=self._incarnation)
         elif placed.state == RunState.QUEUED and key not in self._seen.begun:
             self._seen.begun[key] = time.monotonic()
             try:
@@ -236,9 +237,9 @@ class Hosting:
             if time.monotonic() - self._seen.begun[key] > BEGIN_SECONDS:
                 # The engine has an attempt of this number on record already, for example after a back-up was restored.
                 # It does not begin one twice, so the run gets another number.
-                await asyncio.to_thread(self._withdraw, placed)
+                await in_round(self._withdraw, placed)
         elif placed.state in GOING_ON and key not in self._open:
-            await asyncio.to_thread(self._withdraw, placed)  # its end could not be recorded
+            await in_round(self._withdraw, placed)  # its end could not be recorded
 
     def _place(self) -> int:
         """Give waiting runs their hosts; returns how many are this one's."""
@@ -296,8 +297,8 @@ class Hosting:
 
     async def _attempt(self, run_id: str, attempt: int) -> None:
         """One attempt of a run: its build as a task of its own, so that a cancel ends that and not the workflow."""
-        run = (await asyncio.to_thread(self._store.runs.by_id, [run_id])).get(run_id)
-        mine = {(item.run_id, item.attempt) for item in await asyncio.to_thread(self._placed)}
+        run = (await off_loop(self._store.runs.by_id, [run_id])).get(run_id)
+        mine = {(item.run_id, item.attempt) for item in await off_loop(self._placed)}
         if run is None or run.ended is not None or (run_id, attempt) not in mine or self._is_stopping:
             return
         self._open.add((run_id, attempt))
@@ -322,7 +323,7 @@ class Hosting:
     async def _settle(self, run_id: str, attempt: int) -> None:
         """Give an attempt's room back; what could not record its end waits again."""
         try:
-            await asyncio.to_thread(self._settled, run_id, attempt)
+            await off_loop(self._settled, run_id, attempt)
         except VmkilnError:
             if not self._is_stopping:
                 raise
@@ -348,11 +349,11 @@ class Hosting:
 
     async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
-        for host in await asyncio.to_thread(self._store.hosts.give_up, besides=self._incarnation):
+        for host in await in_round(self._store.hosts.give_up, besides=self._incarnation):
             log.warning("the host %s is given up for dead: its lease has run out", host.name)
-        for placed in await asyncio.to_thread(self._store.hosts.orphans):
+        for placed in await in_round(self._store.hosts.orphans):
             await (await self._durable()).fence(placed.run_id, placed.attempt)
-            await asyncio.to_thread(self._withdraw, placed)
+            await in_round(self._withdraw, placed)
             self._woken()
 
     async def _clean_up(self) -> None:
@@ -360,11 +361,11 @@ class Hosting:
         told: list[str] = []
         left = 1  # unless it is found otherwise
         try:
-            await asyncio.to_thread(cleaning_up.end_leftovers, self._settings, self._store, told.append)
-            left = await asyncio.to_thread(cleaning_up.remains, self._settings)
+            await in_round(cleaning_up.end_leftovers, self._settings, self._store, told.append)
+            left = await in_round(cleaning_up.remains, self._settings)
             if self._duties.shared is not None:
-                await asyncio.to_thread(self._duties.shared.reconcile)
-            await asyncio.to_thread(reserve_file.ensure, self._settings.home)
+                await in_round(self._duties.shared.reconcile)
+            await in_round(reserve_file.ensure, self._settings.home)
             if self._attempts is not None:
                 await self._attempts.forget()
         except Exception:

@@ -39,7 +39,7 @@ from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import AuditRow, OperationRow, ResourceRow, RunRow
 from vmkiln.template.image_template import OnOff
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import in_round, off_loop
 
 PROVISION, DELETE, RUN = "provision", "delete", "run"
 AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace of their ids (RFC 9562, version 5)
@@ -205,8 +205,8 @@ class ImageBuilder:
     async def _take(self) -> None:
         if self._needs_room:
             self._needs_room = False
-            await off_loop(self._make_room)
-        for operation in await asyncio.to_thread(self._open_operations):
+            await in_round(self._make_room)
+        for operation in await in_round(self._open_operations):
             if operation.kind == PROVISION:
                 self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
             elif operation.kind == DELETE:
@@ -270,7 +270,7 @@ class ImageBuilder:
         await off_loop(self._store.operations.end, operation.operation_id)
 
     async def _watch(self) -> None:
-        if await asyncio.to_thread(self._look_at_sources):
+        if await in_round(self._look_at_sources):
             self._host.wake()
 
     def _look_at_sources(self) -> list[str]:

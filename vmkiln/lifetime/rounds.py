@@ -17,7 +17,7 @@ from typing import Any
 
 from vmkiln.errors import VmkilnError
 from vmkiln.lifetime.owned_tasks import OwnedTasks
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import in_round
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class Rounds:
                     round_.begins()
                     await work()
                 if round_.is_failing:
-                    await off_loop(on_failure)
+                    await in_round(on_failure)
                 await _pause(seconds, None if round_.is_failing else wake)
 
     async def until_good(

@@ -34,6 +34,7 @@ from vmkiln.staging import run_directory
 from vmkiln.staging.storage_account import LOGS, VHDS, account_name
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow, ResourceRow
+from vmkiln.waiting.off_loop import in_round, in_round_of_a_run
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class SharedStorage:
         await asyncio.to_thread(self._wait_for_pulls, run_id)
         try:
             async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:  # it ends its run, no more
-                send = functools.partial(asyncio.to_thread, sender.send)
+                send = functools.partial(in_round_of_a_run, sender.send)
                 pace = {"seconds": LOGS_SECONDS, "is_late_first": True, "is_needed": False, "may_end": True}
                 self.rounds.own(tasks, "run log", send, **pace)
                 yield
@@ -329,7 +330,7 @@ def _repeated(look: Callable[[set[str]], set[str]]) -> Callable[[], Awaitable[No
 
     async def once() -> None:
         nonlocal seen
-        seen = await asyncio.to_thread(look, seen)
+        seen = await in_round(look, seen)
 
     return once
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.api.protocol.arm import error_answer
 from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Request
-from vmkiln.api.protocol.health import LIVENESS
+from vmkiln.api.protocol.health import LIVENESS, READINESS
 from vmkiln.api.protocol.reading import MOST_BODY_BYTES
 from vmkiln.api.protocol.request_log import saw
 from vmkiln.api.protocol.route import Answer, FileBody, Service
@@ -62,7 +62,9 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
             )
             arguments = (scope, dispatcher, service, request)
             # answered also when every thread waits for something; another method asks who calls, and so the database
-            if scope["path"] == LIVENESS and scope["method"] == "GET":
+            if scope["path"] in {LIVENESS, *READINESS} and scope["method"] == "GET":
+                if scope["path"] != LIVENESS:
+                    await service.health.look()
                 response = _answered(*arguments)
             else:
                 async with contextlib.nullcontext() if scope["method"] in READING else changing.turn():

@@ -13,6 +13,7 @@ from vmkiln.api.protocol.route import Answer, Call, Handler, Route
 from vmkiln.fleet.health import Check
 
 LIVENESS = "/livez"
+READINESS = ("/readyz", "/healthz")
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -22,7 +23,7 @@ def live(call: Call) -> Answer:
 
 
 def ready(call: Call) -> Answer:
-    """Whether it can do its work now."""
+    """Whether it can do its work now; the application has looked just before."""
     return _answer(call, call.service.health.ready())
 
 
@@ -54,6 +55,6 @@ def _public(path: str, operation: str, handler: Handler) -> Route:
 
 ROUTES = (
     _public(LIVENESS, "Health_Live", live),
-    _public("/readyz", "Health_Ready", ready),
-    _public("/healthz", "Health_Get", ready),
+    _public(READINESS[0], "Health_Ready", ready),
+    _public(READINESS[1], "Health_Get", ready),
 )
