@@ -261,7 +261,7 @@ async def test_no_round_ends_whatever_it_raises(tmp_path: Path, caplog: pytest.L
 
 
 @pytest.mark.usefixtures("quick", "azurite")
-async def test_rounds_go_on_and_health_is_told_while_all_other_threads_are_busy(tmp_path: Path) -> None:
+async def test_rounds_go_on_and_health_is_told_while_all_threads_are_busy(tmp_path: Path) -> None:
     """Hashes and fetches may have all of asyncio's threads, slow requests all of anyio's, records all of ours."""
     tries: dict[str, int] = {}
     release = threading.Event()
