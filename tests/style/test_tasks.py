@@ -12,7 +12,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "lifetime/owned_tasks.py:own": "the task group of the block",
     "fleet/image_builder.py:_start": "_ended, which counts, logs and takes up again",
     "fleet/lease.py:held": "_guarded, which ends the process",
-    "fleet/health.py:problem": "_ask, which answers whatever happens",
+    "fleet/health.py:_asked": "_ask, which answers whatever happens",
     "api/protocol/background.py:begin": "work, which counts and logs",
     "audit/audit_log.py:_wake_writer": "_write_and_tell, which tells, and the next act starts another",
     "lifetime/last_words.py:end_now": "it only says why, and the process ends whether or not it can",
