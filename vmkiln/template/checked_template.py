@@ -4,6 +4,7 @@ Source of the rules: docs/reference/image-template.md#template (at most one iden
 docs/reference/behaviour.md#customizing (a Linux image takes no Windows customizers), #time-out.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
 from vmkiln.template.source import OsType, os_type_of_platform_image
-from vmkiln.template.vm_size import find_vm_size
+from vmkiln.template.vm_size import find_vm_size, unlisted
 
 # Members of a resource that say nothing about the build; the first three are read by template_file.py.
 ENVELOPE = {
@@ -48,6 +49,7 @@ def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST_A
     plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
     clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings)
     mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
+    findings.warnings.extend(_warnings_of_sizes(clean))
     template = None
     try:
         template = ImageTemplate.model_validate_json(json.dumps(clean | {"warnings": findings.warnings}), strict=True)
@@ -119,7 +121,11 @@ def _mistakes_between_parts(body: Mapping[str, Any], preview: bool) -> Iterator[
         *_steps(validate.get("inVMValidations") if isinstance(validate, dict) else None, _VALIDATIONS),
     ]
     yield from _mistakes_of_os(steps, source)
-    yield from _mistakes_of_size(properties.get("vmProfile"))
+    for path, name in _sizes(properties.get("vmProfile")):
+        try:
+            find_vm_size(name)
+        except InputError as error:
+            yield Mistake(path, error.message, error.hint)
 
 
 _VALIDATIONS = "properties.validate.inVMValidations"
@@ -171,12 +177,19 @@ def _os_of_source(source: Any) -> OsType | None:
     return os_type_of_platform_image(publisher, offer)
 
 
-def _mistakes_of_size(profile: Any) -> Iterator[Mistake]:
-    if not isinstance(profile, dict):
-        return
-    name = profile.get("vmSize")
-    if isinstance(name, str) and name:
-        try:
-            find_vm_size(name)
-        except InputError as error:
-            yield Mistake("properties.vmProfile.vmSize", error.message, error.hint)
+def _sizes(profile: Any) -> Iterator[tuple[str, str]]:
+    """Each VM size that a profile names, with its place."""
+    network = profile.get("vnetConfig") if isinstance(profile, dict) else None
+    for path, part, member in (("", profile, "vmSize"), (".vnetConfig", network, "proxyVmSize")):
+        name = part.get(member) if isinstance(part, dict) else None
+        if isinstance(name, str) and name:
+            yield f"properties.vmProfile{path}.{member}", name
+
+
+def _warnings_of_sizes(body: Mapping[str, Any]) -> Iterator[str]:
+    """Sizes whose shape is taken from their names."""
+    properties = body.get("properties")
+    for path, name in _sizes(properties.get("vmProfile") if isinstance(properties, dict) else None):
+        with contextlib.suppress(InputError):  # which is a mistake already
+            if sentence := unlisted(find_vm_size(name)):
+                yield f"{path}: {sentence}"

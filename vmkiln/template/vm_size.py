@@ -1,248 +1,132 @@
 """Azure's VM sizes: how many CPUs and how much memory a name stands for.
 
-Source: the "Sizes for virtual machines" pages of the Azure documentation. Which size an empty name means:
-docs/reference/image-template.md#vm-profile.
+Every published series is in vm_sizes.toml. A name that is not there but keeps to Azure's way of naming sizes is taken
+by what it says: the CPUs in it, and the memory that its family usually has for each.
+Source: the "Sizes for virtual machines" and "Virtual machine sizes naming conventions" pages of the Azure
+documentation. Which size an empty name means: docs/reference/image-template.md#vm-profile.
 """
 
 import difflib
 import functools
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib import resources
 
 from vmkiln.errors import InputError
 
 DEFAULT_GENERATION_1 = "Standard_D1_v2"
 DEFAULT_GENERATION_2 = "Standard_D2ds_v4"
+DEFAULT_ARM64 = "Standard_D2ps_v5"  # ours: Azure's defaults are x64
 DEFAULT_PROXY_VM_SIZE = "Standard_A1_v2"
-
-# Names with {} for the CPU count as printed in the name, then that count and the memory in GiB of each size.
-_FAMILIES: tuple[tuple[tuple[str, ...], dict[str, tuple[int, float]]], ...] = (
-    (("Basic_A{}",), {"0": (1, 0.75), "1": (1, 1.75), "2": (2, 3.5), "3": (4, 7), "4": (8, 14)}),
-    (
-        ("Standard_A{}",),
-        {
-            "0": (1, 0.75),
-            "1": (1, 1.75),
-            "2": (2, 3.5),
-            "3": (4, 7),
-            "4": (8, 14),
-            "5": (2, 14),
-            "6": (4, 28),
-            "7": (8, 56),
-            "8": (8, 56),
-            "9": (16, 112),
-            "10": (8, 56),
-            "11": (16, 112),
-        },
-    ),
-    (("Standard_A{}_v2",), {"1": (1, 2), "2": (2, 4), "4": (4, 8), "8": (8, 16)}),
-    (("Standard_A{}m_v2",), {"2": (2, 16), "4": (4, 32), "8": (8, 64)}),
-    (
-        ("Standard_B{}",),
-        {
-            "1ls": (1, 0.5),
-            "1s": (1, 1),
-            "1ms": (1, 2),
-            "2s": (2, 4),
-            "2ms": (2, 8),
-            "4ms": (4, 16),
-            "8ms": (8, 32),
-            "12ms": (12, 48),
-            "16ms": (16, 64),
-            "20ms": (20, 80),
-        },
-    ),
-    (
-        ("Standard_B{}_v2",),
-        {
-            "2ts": (2, 1),
-            "2ls": (2, 4),
-            "2s": (2, 8),
-            "4ls": (4, 8),
-            "4s": (4, 16),
-            "8ls": (8, 16),
-            "8s": (8, 32),
-            "16ls": (16, 32),
-            "16s": (16, 64),
-            "32ls": (32, 64),
-            "32s": (32, 128),
-            "2ats": (2, 1),
-            "2als": (2, 4),
-            "2as": (2, 8),
-            "4als": (4, 8),
-            "4as": (4, 16),
-            "8als": (8, 16),
-            "8as": (8, 32),
-            "16als": (16, 32),
-            "16as": (16, 64),
-            "32als": (32, 64),
-            "32as": (32, 128),
-        },
-    ),
-    (
-        ("Standard_D{}", "Standard_DS{}"),
-        {
-            "1": (1, 3.5),
-            "2": (2, 7),
-            "3": (4, 14),
-            "4": (8, 28),
-            "11": (2, 14),
-            "12": (4, 28),
-            "13": (8, 56),
-            "14": (16, 112),
-        },
-    ),
-    (
-        ("Standard_D{}_v2", "Standard_DS{}_v2"),
-        {
-            "1": (1, 3.5),
-            "2": (2, 7),
-            "3": (4, 14),
-            "4": (8, 28),
-            "5": (16, 56),
-            "11": (2, 14),
-            "12": (4, 28),
-            "13": (8, 56),
-            "14": (16, 112),
-            "15": (20, 140),
-        },
-    ),
-    (
-        ("Standard_F{}", "Standard_F{}s"),
-        {"1": (1, 2), "2": (2, 4), "4": (4, 8), "8": (8, 16), "16": (16, 32)},
-    ),
-    (
-        ("Standard_{}",),
-        {
-            "M64s": (64, 1024),
-            "M64ms": (64, 1792),
-            "M128s": (128, 2048),
-            "HB60rs": (60, 228),
-            "HC44rs": (44, 352),
-            "HB120rs_v2": (120, 456),
-            "HB120rs_v3": (120, 448),
-            "HB176rs_v4": (176, 768),
-            "NC6": (6, 56),
-            "NC12": (12, 112),
-            "NC24": (24, 224),
-            "NC6s_v2": (6, 112),
-            "NC6s_v3": (6, 112),
-            "NC12s_v3": (12, 224),
-            "NC24s_v3": (24, 448),
-            "NC4as_T4_v3": (4, 28),
-            "NC8as_T4_v3": (8, 56),
-            "NC16as_T4_v3": (16, 110),
-            "NC64as_T4_v3": (64, 440),
-            "NC24ads_A100_v4": (24, 220),
-            "NC48ads_A100_v4": (48, 440),
-            "NC96ads_A100_v4": (96, 880),
-            "NV6": (6, 56),
-            "NV12": (12, 112),
-            "NV24": (24, 224),
-            "NV12s_v3": (12, 112),
-            "NV24s_v3": (24, 224),
-            "NV48s_v3": (48, 448),
-            "NV4as_v4": (4, 14),
-            "NV8as_v4": (8, 28),
-            "NV16as_v4": (16, 56),
-            "NV32as_v4": (32, 112),
-            "NV6ads_A10_v5": (6, 55),
-            "NV12ads_A10_v5": (12, 110),
-            "NV18ads_A10_v5": (18, 220),
-            "NV36ads_A10_v5": (36, 440),
-        },
-    ),
-    (
-        ("Standard_E{}_v3", "Standard_E{}s_v3"),
-        {
-            "2": (2, 16),
-            "4": (4, 32),
-            "8": (8, 64),
-            "16": (16, 128),
-            "20": (20, 160),
-            "32": (32, 256),
-            "48": (48, 384),
-            "64": (64, 432),
-        },
-    ),
+HIGHEST_CPUS = 2000
+PROMO = "_promo"
+FEATURES = "abdehilmnoprstx"  # AMD, block storage, local disk, ... `p` is Arm64; each stands once
+# family, CPUs, constrained CPUs, features, accelerator or memory step, version
+_NAME = re.compile(
+    r"standard_(?P<family>[a-z]{1,3})(?P<cpus>[1-9][0-9]{0,3})(?:-(?P<constrained>[1-9][0-9]{0,3}))?"
+    rf"(?P<features>[{FEATURES}]*)(?P<accelerator>(?:_(?!v[0-9])[a-z0-9]+)*)(?:_v[1-9])?"
 )
+# GiB for each CPU, as the newest series of each family have it
+_FAMILIES: Mapping[str, float] = {
+    "a": 2, "b": 4, "d": 4, "dc": 4, "ds": 7, "e": 8, "ec": 8, "f": 4, "fx": 21, "gs": 14, "h": 7, "hb": 4, "hc": 8,
+    "hx": 8, "l": 8, "m": 16, "nc": 8, "ncc": 8, "nd": 16, "ng": 2, "nm": 8, "np": 17, "nv": 9,
+}  # fmt: skip
+# what may follow the features, by the first letter of the family: a GPU or FPGA, a step of memory, a confidential child
+_ACCELERATORS = {"n": r"(?:_[a-z]+)?_[a-z]*[0-9]+[a-z]*", "m": r"_[0-9]{1,2}", "d": "_cc", "e": "_cc"}
+_MEMORY = {"l": 0.5, "m": 2.0, "t": 0.125}  # low, much and tiny, of the family's usual
+ARM64_FAMILIES = ("b", "d", "e")
 
-# Families in which memory is the same for every CPU: names, GiB for each CPU, the CPU counts there are.
-_SMALL = (2, 4, 8, 16, 32, 48, 64)
-_LARGE = (2, 4, 8, 16, 32, 48, 64, 96)
-_EVEN: tuple[tuple[tuple[str, ...], float, tuple[int, ...]], ...] = (
-    (("Standard_D{}_v3", "Standard_D{}s_v3"), 4, _SMALL),
-    (("Standard_D{}_v4", "Standard_D{}s_v4", "Standard_D{}d_v4", "Standard_D{}ds_v4"), 4, _SMALL),
-    (("Standard_D{}a_v4", "Standard_D{}as_v4"), 4, _LARGE),
-    (("Standard_D{}_v5", "Standard_D{}s_v5", "Standard_D{}d_v5", "Standard_D{}ds_v5"), 4, _LARGE),
-    (("Standard_D{}as_v5", "Standard_D{}ads_v5"), 4, _LARGE),
-    (("Standard_D{}ls_v5", "Standard_D{}lds_v5"), 2, _LARGE),
-    (("Standard_D{}ps_v5", "Standard_D{}pds_v5"), 4, (2, 4, 8, 16, 32, 48, 64)),
-    (("Standard_D{}pls_v5", "Standard_D{}plds_v5"), 2, (2, 4, 8, 16, 32, 48, 64)),
-    (("Standard_D{}s_v6", "Standard_D{}ds_v6", "Standard_D{}as_v6", "Standard_D{}ads_v6"), 4, _LARGE),
-    (("Standard_E{}_v4", "Standard_E{}s_v4", "Standard_E{}d_v4", "Standard_E{}ds_v4"), 8, (2, 4, 8, 16, 20, 32, 48)),
-    (("Standard_E{}a_v4", "Standard_E{}as_v4"), 8, (2, 4, 8, 16, 20, 32, 48, 64)),
-    (
-        ("Standard_E{}_v5", "Standard_E{}s_v5", "Standard_E{}d_v5", "Standard_E{}ds_v5"),
-        8,
-        (2, 4, 8, 16, 20, 32, 48, 64),
-    ),
-    (("Standard_E{}as_v5", "Standard_E{}ads_v5"), 8, (2, 4, 8, 16, 20, 32, 48, 64)),
-    (
-        ("Standard_E{}s_v6", "Standard_E{}ds_v6", "Standard_E{}as_v6", "Standard_E{}ads_v6"),
-        8,
-        (2, 4, 8, 16, 32, 48, 64),
-    ),
-    (("Standard_F{}s_v2",), 2, (2, 4, 8, 16, 32, 48, 64, 72)),
-    (("Standard_F{}as_v6",), 4, (2, 4, 8, 16, 32, 48, 64)),
-    (("Standard_F{}als_v6",), 2, (2, 4, 8, 16, 32, 48, 64)),
-    (("Standard_DC{}s_v3", "Standard_DC{}ds_v3"), 8, (1, 2, 4, 8, 16, 24, 32, 48)),
-    (("Standard_DC{}as_v5", "Standard_DC{}ads_v5"), 4, _LARGE),
-    (("Standard_EC{}as_v5", "Standard_EC{}ads_v5"), 8, (2, 4, 8, 16, 20, 32, 48, 64)),
-    (("Standard_DC{}s_v2",), 4, (1, 2, 4, 8)),
-    (("Standard_L{}s_v2", "Standard_L{}s_v3", "Standard_L{}as_v3"), 8, (8, 16, 32, 48, 64, 80)),
-)
+
+class Architecture(StrEnum):
+    """What a CPU understands, in Azure's spelling."""
+
+    X64 = "x64"
+    ARM64 = "Arm64"
 
 
 @dataclass(frozen=True)
 class VmSize:
-    """One size, by Azure's name."""
+    """One size, by Azure's name; `is_listed` says whether its shape was published, or is taken from its name."""
 
     name: str
     cpu_count: int
     memory_mib: int
+    is_listed: bool = True
+
+    @property
+    def architecture(self) -> Architecture:
+        """Arm64 where the features in the name have a `p`."""
+        found = _parsed(self.name)
+        is_arm64 = found is not None and found["family"] in ARM64_FAMILIES and "p" in found["features"]
+        return Architecture.ARM64 if is_arm64 else Architecture.X64
 
 
 def all_vm_sizes() -> Iterator[VmSize]:
-    """Every size there is a name for."""
-    for patterns, sizes in _FAMILIES:
-        for pattern in patterns:
-            for mark, (cpu_count, memory_gib) in sizes.items():
-                yield VmSize(pattern.format(mark), cpu_count, int(memory_gib * 1024))
-    for patterns, gib_each, counts in _EVEN:
-        for pattern in patterns:
-            for count in counts:
-                yield VmSize(pattern.format(count), count, int(count * gib_each * 1024))
+    """Every size that is listed."""
+    text = resources.files("vmkiln.template").joinpath("vm_sizes.toml").read_text()
+    for series in tomllib.loads(text)["series"]:
+        shapes = series.get("sizes") or {count: (count, count * series["gib_each"]) for count in series["cpus"]}
+        for name in series["names"]:
+            full = name if name.startswith("Basic_") else f"Standard_{name}"
+            for mark, (cpu_count, gib) in shapes.items():
+                yield VmSize(full.format(mark), cpu_count, int(gib * 1024))
 
 
 @functools.cache
 def _by_name() -> Mapping[str, VmSize]:
-    """Every size by its name in lower case; hundreds, and always the same."""
+    """Every listed size by its name in lower case; hundreds, and always the same."""
     return {size.name.lower(): size for size in all_vm_sizes()}
 
 
 def find_vm_size(name: str) -> VmSize:
-    """The size of that name, whatever its case. Raises InputError that suggests the nearest names."""
+    """The size of that name, whatever its case; one that is not listed by what its name says.
+
+    Raises: `InputError` that suggests the nearest names, for a name that is not one of a size.
+    """
+    plain = name.lower().removesuffix(PROMO)
     by_name = _by_name()
-    found = by_name.get(name.lower())
-    if found:
-        return found
-    near = difflib.get_close_matches(name.lower(), by_name, 4, 0.6) or [DEFAULT_GENERATION_1.lower()]
-    suggestions = ", ".join(by_name[key].name for key in near)
-    raise InputError(f"`{name}` is not a known VM size", hint=f"near to it: {suggestions}")
+    if found := by_name.get(plain):
+        return found if plain == name.lower() else replace(found, name=f"{found.name}_Promo")
+    parts = _parsed(name)
+    if parts is None:
+        near = difflib.get_close_matches(name.lower(), by_name, 4, 0.6) or [DEFAULT_GENERATION_1.lower()]
+        suggestions = ", ".join(by_name[key].name for key in near)
+        raise InputError(f"`{name}` is not the name of a VM size", hint=f"near to it: {suggestions}")
+    cpus = int(parts["constrained"] or parts["cpus"])
+    # with constrained CPUs a size keeps all of its memory
+    whole = by_name.get(plain.replace(f"-{parts['constrained']}", "", 1)) if parts["constrained"] else None
+    if whole is not None:
+        return VmSize(name, cpus, whole.memory_mib)
+    each = _FAMILIES[parts["family"]]
+    for letter in set(parts["features"]) & set(_MEMORY):
+        each *= _MEMORY[letter]
+    return VmSize(name, cpus, max(512, int(int(parts["cpus"]) * each * 1024)), is_listed=False)
 
 
-def build_vm_size(name: str, *, hyper_v_generation: int) -> VmSize:
-    """The size of a build VM: of that name, or of the source image's generation (1 or 2) where the name is empty."""
+def _parsed(name: str) -> re.Match[str] | None:
+    """The parts of a name that keeps to Azure's way of naming sizes; None for any other."""
+    found = _NAME.fullmatch(name.lower().removesuffix(PROMO))
+    if found is None or found["family"] not in _FAMILIES:
+        return None
+    cpus, constrained, features = int(found["cpus"]), int(found["constrained"] or 0), found["features"]
+    accelerator = _ACCELERATORS.get(found["family"][0], "(?!)")
+    is_right = cpus <= HIGHEST_CPUS and (not constrained or constrained < cpus) and len(set(features)) == len(features)
+    is_right = is_right and (not found["accelerator"] or bool(re.fullmatch(accelerator, found["accelerator"])))
+    return found if is_right else None
+
+
+def unlisted(size: VmSize) -> str:
+    """A sentence on a size whose shape is taken from its name; '' for a listed one."""
+    if size.is_listed:
+        return ""
+    gib = f"{size.memory_mib / 1024:g}"
+    return f"the VM size `{size.name}` is not listed: by its name it is taken for {size.cpu_count} CPUs and {gib} GiB"
+
+
+def build_vm_size(name: str, *, hyper_v_generation: int, architecture: str = Architecture.X64) -> VmSize:
+    """The size of a build VM: of that name, or by the source's architecture and generation (1 or 2) where it is ''."""
     default = DEFAULT_GENERATION_2 if hyper_v_generation == 2 else DEFAULT_GENERATION_1
-    return find_vm_size(name or default)
+    return find_vm_size(name or (DEFAULT_ARM64 if architecture == Architecture.ARM64 else default))
