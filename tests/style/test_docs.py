@@ -9,8 +9,8 @@ import tiers
 import typer
 
 from vmkiln.arm_template.evaluation import SPECIAL_FUNCTIONS
-from vmkiln.arm_template.functions import FUNCTIONS
-from vmkiln.arm_template.resource_functions import RESOURCE_FUNCTIONS
+from vmkiln.arm_template.functions.general_functions import FUNCTIONS
+from vmkiln.arm_template.functions.place_functions import PLACE_FUNCTIONS
 from vmkiln.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ def test_every_function_of_the_template_language_is_documented_and_no_other() ->
     documented = {
         name.lower() for line in table for name in re.findall(r"`(\w+)(?:\.\.\.)?`", line.rpartition(" | ")[2])
     }
-    known = {*FUNCTIONS, *RESOURCE_FUNCTIONS, *SPECIAL_FUNCTIONS}
+    known = {*FUNCTIONS, *PLACE_FUNCTIONS, *SPECIAL_FUNCTIONS}
     assert documented - known == {"deployer", "environment", "list", "reference", "references"}
     assert known <= documented
     assert len(known) > 60

@@ -3,6 +3,7 @@
 A local build has no subscription; the values here stand in for one and may be set by the caller.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -16,12 +17,19 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class DeploymentContext:
-    """What resourceGroup(), subscription(), deployment(), utcNow() and newGuid() tell."""
+    """What resourceGroup(), subscription(), deployment(), deployer(), utcNow() and newGuid() tell.
+
+    A deployment of a subscription has no resource group (''). `location_of_group` tells the location of another
+    resource group by its id, '' for one that is not known.
+    """
 
     subscription_id: str = NO_SUBSCRIPTION
     resource_group: str = "vmkiln"
     location: str = "local"
     tenant_id: str = NO_SUBSCRIPTION
     template_name: str = "local"
+    deployer_id: str = NO_SUBSCRIPTION
+    deployer_name: str = "local"
+    location_of_group: Callable[[str], str] = lambda _group_id: ""
     now: datetime = field(default_factory=_now)
     new_guid: UUID = field(default_factory=uuid4)

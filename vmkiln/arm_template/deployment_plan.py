@@ -5,15 +5,18 @@ for it may ask for the state of other resources. Pure: what is asked for is answ
 Source: the ARM template syntax page; "Define the order"; "Resource iteration"; languageVersion 2.0 (symbolic names).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vmkiln.arm_template.declared_type import plain_kind, resolved
+from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_template import NESTED, Deployment
-from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_value
+from vmkiln.arm_template.evaluation import Scope, copied, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
+from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies
 from vmkiln.arm_template.values import member
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -33,28 +36,22 @@ class NotReady(Exception):
 
 
 @dataclass(frozen=True)
-class PlannedResource:
-    """One resource to be made, or only to be looked at (`is_existing`), or left out because of its condition.
+class Nested:
+    """A nested deployment as it says of itself. Parameters are not evaluated: each has a value and its place."""
 
-    `key` is its symbolic name, or its id in lower case; `loop` the name of the copy loop it is of; `depends_on` what
-    it says it waits for: ids, names, symbolic names or names of loops. `waits_for` has the keys of the resources these
-    mean, its own left out; `unknown` has those that mean no resource of the template.
-    """
+    template: Mapping[str, Any]
+    is_inner: bool
+    context: DeploymentContext
+    parameters: Mapping[str, tuple[Any, str]]
 
-    key: str
-    id: str
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a deployment: its type as ARM shows it, and its value."""
+
     type: str
-    name: str
-    api_version: str
-    path: str
-    loop: str
-    depends_on: tuple[str, ...]
-    is_existing: bool
-    is_wanted: bool
-    raw: Mapping[str, Any]
-    scope: Scope
-    waits_for: frozenset[str] = frozenset()
-    unknown: tuple[str, ...] = ()
+    value: Any
+    is_secure: bool
 
 
 class DeploymentPlan(Deployment):
@@ -63,6 +60,7 @@ class DeploymentPlan(Deployment):
     def __init__(self, document: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
         super().__init__(document, *arguments, **named)
         self._document = document
+        self._place: DeploymentContext = self._scope.context  # where its resources are put
         self._planned: list[PlannedResource] | None = None
 
     @property
@@ -91,7 +89,7 @@ class DeploymentPlan(Deployment):
         self.check_given()
         found: list[PlannedResource] = []
         mistakes: list[Mistake] = []
-        for path, symbolic, raw in _entries(self._resources):
+        for path, symbolic, raw in entries_of(self._resources):
             try:
                 found += self._instances(raw, path, symbolic, None)
             except TemplateInvalid as error:
@@ -133,7 +131,7 @@ class DeploymentPlan(Deployment):
     ) -> Iterator[PlannedResource]:
         resource = self._resource(raw, path, symbolic, loop=loop, scope=scope, parent=parent)
         yield resource
-        for child_path, child_symbolic, child in _entries(member(raw, "resources") or [], f"{path}.resources"):
+        for child_path, child_symbolic, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
             yield from self._instances(child, child_path, child_symbolic, resource)
 
     def _resource(
@@ -176,13 +174,13 @@ class DeploymentPlan(Deployment):
         )
 
     def _id(self, raw: Mapping[str, Any], type_name: str, name: str, scope: Scope, path: str) -> str:
-        context = scope.context
-        subscription, group = context.subscription_id, context.resource_group
+        subscription, group = self._place.subscription_id, self._place.resource_group
         if type_name.lower() == GROUPS:
             return group_id(subscription, name)
         if type_name.lower() == NESTED:
+            is_elsewhere = member(raw, "subscriptionId") is not None
             subscription = _text(raw, "subscriptionId", scope, path, default=subscription)
-            group = _text(raw, "resourceGroup", scope, path, default=group)
+            group = _text(raw, "resourceGroup", scope, path, default="" if is_elsewhere else group)
         provider, *types = type_name.strip("/").split("/")
         names = name.split("/")
         if not types or len(types) != len(names):
@@ -191,11 +189,7 @@ class DeploymentPlan(Deployment):
         place = group_id(subscription, group) if group else subscription_scope(subscription)
         at = member(raw, "scope")
         if at is not None:
-            found = evaluate_value(at, scope, member_path(path, "scope"))
-            place = found.rstrip("/") if isinstance(found, str) and found.startswith("/") else place
-            if isinstance(found, str) and found and not found.startswith("/") and "/" in found:
-                kind, *their_names = found.split("/")  # `Microsoft.X/types/name`, relative to the group
-                place = f"{place}/providers/{kind}/{'/'.join(their_names)}"
+            place = _place_of(evaluate_value(at, scope, member_path(path, "scope")), place)
         pairs = "/".join(f"{kind}/{part}" for kind, part in zip(types, names, strict=True))
         return f"{place}/providers/{provider}/{pairs}"
 
@@ -209,59 +203,107 @@ class DeploymentPlan(Deployment):
 
     def child(self, resource: PlannedResource, runtime: Runtime | None) -> "DeploymentPlan":
         """The plan of a deployment nested in this one. Raises TemplateInvalid for a linked one."""
-        properties = member(resource.raw, "properties")
-        path = member_path(resource.path, "properties")
-        template = member(properties, "template") if isinstance(properties, dict) else None
-        if not isinstance(template, dict):
-            message = "a linked deployment is not fetched"
-            hint = "put the template itself under `template`"
-            raise TemplateInvalid([Mistake(member_path(path, "templateLink"), message, hint)])
-        segments = resource.id.split("/")
-        group = segments[4] if len(segments) > 5 and segments[3].lower() == "resourcegroups" else ""
-        context = replace(
-            resource.scope.context,
-            subscription_id=segments[2],
-            resource_group=group,
-            template_name=resource.name,
-        )
-        scope = replace(resource.scope, runtime=runtime)
-        options = member(properties, "expressionEvaluationOptions")
-        is_inner = isinstance(options, dict) and str(member(options, "scope")).lower() == "inner"
-        if not is_inner:
-            plan = DeploymentPlan({**template, "parameters": {}}, {}, context)
-            plan._scope = replace(scope, context=context, runtime=None)
+        nested = self.nested(resource)
+        if not nested.is_inner:
+            plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, nested.context)
+            plan.see_through(resource.scope)
             return plan
-        given = {}
-        for name, entry in (member(properties, "parameters") or {}).items():
-            where = member_path(f"{path}.parameters", name)
-            value = member(entry, "value") if isinstance(entry, dict) else None
-            given[name.lower()] = GivenParameter(name, evaluate_value(value, scope, where), False)
-        plan = DeploymentPlan(template, given, context)
+        scope = replace(resource.scope, runtime=runtime)
+        given = {
+            name.lower(): GivenParameter(name, parameter_value(entry, scope, where), False)
+            for name, (entry, where) in nested.parameters.items()
+        }
+        plan = DeploymentPlan(nested.template, given, nested.context)
         self._children.append(plan)
         return plan
 
-    def outputs(self, runtime: Runtime | None) -> dict[str, Any]:
+    def see_through(self, scope: Scope) -> None:
+        """Evaluate in the scope of the deployment around it, as one does whose scope is outer."""
+        self._scope = replace(scope, runtime=None)
+
+    def nested(self, resource: PlannedResource) -> Nested:
+        """What a nested deployment says of itself. Raises TemplateInvalid for a linked one."""
+        properties = member(resource.raw, "properties")
+        path = member_path(resource.path, "properties")
+        template = member(properties, "template") if isinstance(properties, dict) else None
+        if not isinstance(properties, dict) or not isinstance(template, dict):
+            message = "a linked deployment is not fetched"
+            hint = "put the template itself under `template`"
+            raise TemplateInvalid([Mistake(member_path(path, "templateLink"), message, hint)])
+        options = member(properties, "expressionEvaluationOptions")
+        given = member(properties, "parameters") or {}
+        return Nested(
+            template=template,
+            is_inner=isinstance(options, dict) and str(member(options, "scope")).lower() == "inner",
+            context=self._context_of(resource),
+            parameters={
+                name: (entry, member_path(f"{path}.parameters", name))
+                for name, entry in (given.items() if isinstance(given, dict) else ())
+            },
+        )
+
+    def _context_of(self, resource: PlannedResource) -> DeploymentContext:
+        """Where a nested deployment takes place: from its id, and its group's location where that is known."""
+        segments = resource.id.lower().strip("/").split("/")
+        place = self._place
+        subscription, group = place.subscription_id, ""
+        if segments[0] == "subscriptions":
+            subscription = resource.id.strip("/").split("/")[1]
+            group = resource.id.strip("/").split("/")[3] if segments[2:3] == ["resourcegroups"] else ""
+        location = place.location
+        if group and (subscription, group) != (place.subscription_id, place.resource_group):
+            location = self.location_of_group(group_id(subscription, group)) or location
+        elif not group and member(resource.raw, "location") is not None:
+            location = _text(resource.raw, "location", resource.scope, resource.path)
+        return replace(
+            place,
+            subscription_id=subscription,
+            resource_group=group,
+            location=location,
+            template_name=resource.name,
+            location_of_group=self.location_of_group,
+        )
+
+    def location_of_group(self, wanted: str) -> str:
+        """The location of a resource group that this deployment makes, or one around it knows; else ''."""
+        for item in self.planned():
+            if item.type.lower() == GROUPS and item.id.lower() == wanted.lower() and member(item.raw, "location"):
+                return _text(item.raw, "location", item.scope, item.path)
+        return self._place.location_of_group(wanted)
+
+    @property
+    def declared_outputs(self) -> Mapping[str, Any]:
+        """The declarations of the outputs."""
+        found = member(self._document, "outputs")
+        return found if isinstance(found, dict) else {}
+
+    def output(self, name: str, runtime: Runtime | None) -> Output | None:
+        """One output; None when its condition leaves it out. Raises as `body` does."""
+        path, declared = member_path("outputs", name), self.declared_outputs[name]
+        if not isinstance(declared, dict):
+            raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
+        scope = replace(self._scope, runtime=runtime)
+        kind, is_secure = plain_kind(resolved(declared, self._document))
+        condition = member(declared, "condition")
+        if condition is not None and evaluate_value(condition, scope, path) in (False, "false", "False"):
+            return None
+        kind = kind or "string"
+        shown = f"Secure{kind.capitalize()}" if is_secure else kind.capitalize()
+        return Output(shown, self._output(declared, scope, path), is_secure=is_secure)
+
+    def outputs(self, runtime: Runtime | None, *, with_secrets: bool = False) -> dict[str, Any]:
         """The outputs with types and values; those of secure outputs are left out. Raises as `body` does."""
         found: dict[str, Any] = {}
-        declared = member(self._document, "outputs") or {}
         mistakes: list[Mistake] = []
-        scope = replace(self._scope, runtime=runtime)
-        for name, output in declared.items() if isinstance(declared, dict) else []:
-            path = member_path("outputs", name)
-            if not isinstance(output, dict):
-                mistakes.append(Mistake(path, "must be an object with type and value"))
-                continue
-            kind = str(member(output, "type") or "string")
+        for name in self.declared_outputs:
             try:
-                condition = member(output, "condition")
-                if condition is not None and evaluate_value(condition, scope, path) in (False, "false", "False"):
-                    continue
-                value = self._output(output, scope, path)
+                output = self.output(name, runtime)
             except TemplateInvalid as error:
                 mistakes += error.mistakes
                 continue
-            shown = kind[:1].upper() + kind[1:]
-            found[name] = {"type": shown} if kind.lower().startswith("secure") else {"type": shown, "value": value}
+            if output is not None:
+                is_told = with_secrets or not output.is_secure
+                found[name] = {"type": output.type} | ({"value": output.value} if is_told else {})
         if mistakes:
             raise TemplateInvalid(mistakes)
         return found
@@ -289,7 +331,7 @@ def _text(raw: Mapping[str, Any], name: str, scope: Scope, path: str, *, default
     return found or default
 
 
-def _entries(resources: Any, path: str = "resources") -> Iterator[tuple[str, str, dict[str, Any]]]:
+def entries_of(resources: Any, path: str = "resources") -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Path, symbolic name ('' in an array) and resource. Raises TemplateInvalid."""
     if not isinstance(resources, dict | list):
         raise TemplateInvalid([Mistake(path, "must be an array or an object")])
@@ -301,36 +343,28 @@ def _entries(resources: Any, path: str = "resources") -> Iterator[tuple[str, str
         yield where, key if isinstance(key, str) else "", item
 
 
-def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResource]:
-    """The resources, each with what it waits for; pure. Raises TemplateInvalid when there is too much of it.
+def parameter_value(entry: Any, scope: Scope, path: str) -> Any:
+    """The value that a nested deployment gives to a parameter; the whole entry may be an expression.
 
-    One dictionary answers all names. Every name and every resource it means counts as a step of the evaluation, for
-    800 resources that each name a loop of 800 make 640,000 edges of a few hundred bytes of template.
+    The Bicep compiler writes a condition so: `[if(empty(x), createObject('value', null()), createObject('value', x))]`.
+    Raises TemplateInvalid.
     """
-    keys_of: dict[str, set[str]] = {}
-    for resource in resources:
-        for name in _names_of(resource):
-            keys_of.setdefault(name, set()).add(resource.key)
-    found = []
-    for resource in resources:
-        keys: set[str] = set()
-        unknown = []
-        count_steps(resource.scope, len(resource.depends_on), member_path(resource.path, "dependsOn"))
-        for text in dict.fromkeys(resource.depends_on):
-            meant = keys_of.get(_plain(text), set())
-            count_steps(resource.scope, len(meant), member_path(resource.path, "dependsOn"))
-            keys |= meant
-            if not meant:
-                unknown.append(text)
-        found.append(replace(resource, waits_for=frozenset(keys - {resource.key}), unknown=tuple(unknown)))
-    return found
+    found = (
+        entry if isinstance(entry, dict) and member(entry, "value") is not None else evaluate_value(entry, scope, path)
+    )
+    if isinstance(found, dict) and member(found, "reference") is not None and member(found, "value") is None:
+        raise TemplateInvalid([Mistake(path, "is read from a key vault, which is not reached", "give it as `value`")])
+    value = member(found, "value") if isinstance(found, dict) else None
+    return evaluate_value(value, scope, path) if found is entry else value
 
 
-def _names_of(resource: PlannedResource) -> set[str]:
-    """Everything a `dependsOn` may call a resource by, as `_plain` has it."""
-    typed = f"{resource.type}/{resource.name}".lower()
-    return {_plain(resource.key), resource.loop.lower(), _plain(resource.id), resource.name.lower(), typed}
-
-
-def _plain(name: str) -> str:
-    return name.lower().strip("/")
+def _place_of(scope: Any, place: str) -> str:
+    """The id below which a resource with that `scope` lies: an id, the tenant's `/`, or a type and name; pure."""
+    if not isinstance(scope, str) or not scope:
+        return place
+    if scope.startswith("/"):
+        return scope.rstrip("/")
+    kind, *names = scope.split("/")  # `Microsoft.X/types/name`, relative to the deployment's own scope
+    if kind.lower() == "microsoft.management":
+        return f"/providers/{scope}"
+    return f"{place}/providers/{kind}/{'/'.join(names)}" if names else place

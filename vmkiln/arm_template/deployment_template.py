@@ -1,16 +1,15 @@
-"""An ARM deployment template: find its one image template and evaluate the expressions in it.
+"""An ARM deployment template: its parameters, variables and functions, each worked out once, when it is needed.
 
-Only what the image template needs is evaluated: other resources and outputs may ask for what a local build lacks.
-Deployments nested in it are entered, linked ones (which would have to be fetched) are not. Source: the ARM template
-syntax page and "Using linked and nested templates".
+Source: the ARM template syntax page.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from vmkiln.arm_template.declared_parameter import DeclaredParameter, check_value, declared_parameters, given_value
+from vmkiln.arm_template.declared_type import type_mistakes
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.evaluation import Scope, UserFunction, copied, evaluate_value
@@ -24,7 +23,6 @@ IMAGE_TEMPLATE = "microsoft.virtualmachineimages/imagetemplates"
 IMAGE_TEMPLATE_TYPES = (IMAGE_TEMPLATE, "microsoft.virtualmachineimages")
 NESTED = "microsoft.resources/deployments"
 MAXIMUM_DEPTH = 8  # of deployments in one another
-_MEMBERS = ("name", "type", "apiVersion", "location", "tags", "identity", "properties")
 
 
 def is_deployment_template(document: Mapping[str, Any]) -> bool:
@@ -77,20 +75,6 @@ class Deployment:
         found.update(text for child in self._children for text in child.secrets)
         return tuple(sorted(found - {""}, key=len, reverse=True))
 
-    def image_template_resource(self) -> dict[str, Any]:
-        """The one image template of the deployment, in plain JSON. Raises TemplateInvalid with every mistake."""
-        self.check_given()
-        try:
-            path, resource, owner = self._only_image_template()
-            scope = owner._copy_scope(resource, path)
-            wanted = {name: member(resource, name) for name in _MEMBERS}
-            present = {name: value for name, value in wanted.items() if value is not None}
-            result: dict[str, Any] = evaluate_value(present, scope, "")
-            check_size(result, "")
-        except RecursionError:
-            raise TemplateInvalid([Mistake("resources", "expressions are nested too deeply")]) from None
-        return result
-
     def check_given(self) -> None:
         mistakes = []
         named = {*self._given, *self._unknown}
@@ -105,86 +89,15 @@ class Deployment:
                 message = "was given, but the template declares no such parameter"
                 mistakes.append(Mistake(member_path("parameters", given.name), message, f"declared are {known}"))
                 continue
+            is_left_out = given.value is None and declared.declaration.get("nullable") is not True
+            if is_left_out and not declared.is_required:
+                continue
             try:
                 self._values[f"parameters.{name}"] = given_value(declared, given)
             except TemplateInvalid as error:
                 mistakes += error.mistakes
         if mistakes:
             raise TemplateInvalid(mistakes)
-
-    def _only_image_template(self) -> "tuple[str, dict[str, Any], Deployment]":
-        found = list(self._image_templates(self._resources, "resources", 1))
-        if len(found) == 1:
-            return found[0]
-        if found:
-            places = ", ".join(path for path, _, _ in found)
-            message = f"holds {len(found)} image templates, at {places}; exactly one is needed"
-            raise TemplateInvalid([Mistake("resources", message, "keep one in the file, or use conditions")])
-        message, hint = "holds no resource of type Microsoft.VirtualMachineImages/imageTemplates", None
-        if any(_type(item) == NESTED for _, item in _items(self._resources, "resources")):
-            hint = "linked deployments are not fetched: give the template in which the resource stands"
-        if any(member(item, "resources") for _, item in _items(self._resources, "resources")):
-            hint = "child resources are not entered: write the image template as a resource of its own"
-        raise TemplateInvalid([Mistake("resources", message, hint)])
-
-    def _image_templates(
-        self, resources: Any, path: str, depth: int
-    ) -> "Iterator[tuple[str, dict[str, Any], Deployment]]":
-        """The image templates among resources and in deployments nested in them, each with the one to evaluate it."""
-        for where, item in _items(resources, path):
-            if self._is_image_template(item, where):
-                yield where, item, self
-            elif _type(item) == NESTED and depth < MAXIMUM_DEPTH and _mentions_image_template(item):
-                yield from self._nested(item, where, depth)
-
-    def _nested(
-        self, resource: dict[str, Any], path: str, depth: int
-    ) -> "Iterator[tuple[str, dict[str, Any], Deployment]]":
-        if not self._is_wanted(resource, path):
-            return
-        scope = self._copy_scope(resource, path)
-        properties = _object(resource, "properties")
-        template, inside = _object(properties, "template"), f"{path}.properties.template.resources"
-        options = _object(properties, "expressionEvaluationOptions")
-        if str(member(options, "scope")).lower() != "inner":
-            yield from self._image_templates(member(template, "resources"), inside, depth + 1)
-            return
-        group = evaluate_value(member(resource, "resourceGroup"), scope, member_path(path, "resourceGroup"))
-        context = replace(scope.context, resource_group=group) if isinstance(group, str) and group else scope.context
-        given: dict[str, GivenParameter] = {}
-        unknown: dict[str, TemplateInvalid] = {}
-        for name, entry in _object(properties, "parameters").items():
-            where = member_path(f"{path}.properties.parameters", name)
-            value = member(entry, "value") if isinstance(entry, dict) else None
-            try:
-                given[name.lower()] = GivenParameter(name, evaluate_value(value, scope, where), False)
-            except TemplateInvalid as error:
-                unknown[name.lower()] = error
-        child = Deployment(template, given, context, unknown=unknown)
-        self._children.append(child)
-        child.check_given()
-        yield from child._image_templates(child._resources, inside, depth + 1)
-
-    def _is_wanted(self, resource: dict[str, Any], path: str) -> bool:
-        condition = member(resource, "condition")
-        if condition is None:
-            return True
-        return evaluate_value(condition, self._scope, member_path(path, "condition")) in (True, "true", "True")
-
-    def _is_image_template(self, resource: dict[str, Any], path: str) -> bool:
-        if _type(resource) not in IMAGE_TEMPLATE_TYPES or member(resource, "existing") is True:
-            return False
-        return self._is_wanted(resource, path)
-
-    def _copy_scope(self, resource: dict[str, Any], path: str) -> Scope:
-        loop = member(resource, "copy")
-        if not isinstance(loop, dict):
-            return self._scope
-        name, items = copied({**loop, "input": 0}, self._scope, member_path(path, "copy"))
-        if len(items) != 1:
-            message = f"makes {len(items)} image templates; exactly one is needed"
-            raise TemplateInvalid([Mistake(member_path(path, "copy"), message)])
-        return replace(self._scope, copy_indexes={name.lower(): 0, "": 0})
 
     def _parameter(self, name: str, path: str) -> Any:
         parameter = self._declared.get(name.lower())
@@ -195,7 +108,10 @@ class Deployment:
             raise self._unknown[name.lower()]
 
         def value() -> Any:
-            default = evaluate_value(parameter.declaration.get("defaultValue"), self._scope, parameter.path)
+            try:
+                default = evaluate_value(parameter.declaration.get("defaultValue"), self._scope, parameter.path)
+            except TemplateInvalid as error:
+                raise _with_way_out(error, parameter) from None
             check_value(parameter, default)
             return default
 
@@ -236,6 +152,19 @@ class Deployment:
         return value
 
 
+def _with_way_out(error: TemplateInvalid, parameter: DeclaredParameter) -> TemplateInvalid:
+    """The mistakes in a default value, each saying that the parameter may be given in its place."""
+    way = f"or give it a value: --parameters {parameter.name}=VALUE"
+    return TemplateInvalid(
+        [
+            replace(mistake, hint=f"{mistake.hint}; {way}" if mistake.hint else way.removeprefix("or "))
+            if "--parameters" not in (mistake.hint or "")
+            else mistake
+            for mistake in error.mistakes
+        ]
+    )
+
+
 def _kind(parameter: DeclaredParameter) -> str:
     allowed = parameter.declaration.get("allowedValues")
     if isinstance(allowed, list) and not parameter.is_secure:
@@ -250,41 +179,29 @@ def _object(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _type(resource: Mapping[str, Any]) -> str:
-    return str(member(resource, "type")).rstrip("/").lower()
-
-
-def _mentions_image_template(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(_mentions_image_template(item) for item in value)
-    if not isinstance(value, dict):
-        return False
-    return _type(value) in IMAGE_TEMPLATE_TYPES or any(_mentions_image_template(item) for item in value.values())
-
-
-def _items(resources: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The resources: an array, or since languageVersion 2.0 an object with symbolic names."""
-    if not isinstance(resources, dict | list):
-        raise TemplateInvalid([Mistake(path, "must be an array or an object")])
-    items = resources.items() if isinstance(resources, dict) else enumerate(resources)
-    for key, item in items:
-        if isinstance(item, dict):
-            yield member_path(path, key), item
-
-
 def _user_functions(document: Mapping[str, Any]) -> dict[str, UserFunction]:
     found: dict[str, UserFunction] = {}
     spaces = member(document, "functions") or []
     for space in spaces if isinstance(spaces, list) else []:
-        members = space.get("members") if isinstance(space, dict) else None
+        members = member(space, "members") if isinstance(space, dict) else None
         for name, function in members.items() if isinstance(members, dict) else []:
-            if not isinstance(function, dict) or not isinstance(function.get("output"), dict):
+            output = member(function, "output") if isinstance(function, dict) else None
+            if not isinstance(output, dict):
                 continue
-            parameters = function.get("parameters") or []
-            names = tuple(str(item.get("name")) for item in parameters if isinstance(item, dict))
-            key = f"{space.get('namespace')}.{name}".lower()
-            found[key] = UserFunction(names, function["output"].get("value"))
+            parameters = [item for item in member(function, "parameters") or [] if isinstance(item, dict)]
+            names = tuple(str(member(item, "name")) for item in parameters)
+            key = f"{member(space, 'namespace')}.{name}".lower()
+            found[key] = UserFunction(names, member(output, "value"), partial(_argument_mistakes, parameters, document))
     return found
+
+
+def _argument_mistakes(
+    parameters: Sequence[Mapping[str, Any]], document: Mapping[str, Any], index: int, value: Any, path: str
+) -> list[Mistake]:
+    """What is wrong with an argument of a function that the template defines."""
+    name = member(parameters[index], "name")
+    found = type_mistakes(value, parameters[index], document, path)
+    return [Mistake(path, f"the argument `{name}` {mistake.message}", mistake.hint) for mistake in found]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Expressions of ARM templates, evaluated: the functions that look around, choose, loop or define names.
 
-Everything else is in arm_functions.py. A value is plain JSON: dict, list, str, int, float, bool or None.
+Everything else is in the folder `functions`. A value is plain JSON: dict, list, str, int, float, bool or None.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,17 @@ from typing import Any
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.expression import Access, Call, Expression, Literal, is_expression, parse_expression, unescaped
-from vmkiln.arm_template.functions import FUNCTIONS, call_function, near_functions
+from vmkiln.arm_template.functions.element_functions import ELEMENT_FUNCTIONS, Asked, over_elements
+from vmkiln.arm_template.functions.function_names import near_functions
+from vmkiln.arm_template.functions.general_functions import FUNCTIONS, call_function
+from vmkiln.arm_template.functions.place_functions import PLACE_FUNCTIONS
 from vmkiln.arm_template.json_path import member_path
-from vmkiln.arm_template.resource_functions import RESOURCE_FUNCTIONS
-from vmkiln.arm_template.values import index_value, member_of, needs_bool
+from vmkiln.arm_template.values import followed, forced, index_value, kind_of, needs_bool
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MAXIMUM_NESTING = 120  # of values and calls in one another, variables and user functions included
 MAXIMUM_STEPS = 500_000
-RUNTIME_FUNCTIONS = {"reference", "references", "pickzones", "environment", "tologicalzone", "deployer"}
+RUNTIME_FUNCTIONS = {"reference", "references", "resourceinfo"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,11 @@ class Scope:
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function that the template defines."""
+    """A function that the template defines; `mistakes` tells what is wrong with an argument (index, value, place)."""
 
     parameter_names: tuple[str, ...]
     output: Any
+    mistakes: Callable[[int, Any, str], Sequence[Mistake]] = lambda _index, _value, _path: ()
 
 
 def evaluate_value(value: Any, scope: Scope, path: str) -> Any:
@@ -129,14 +132,19 @@ def copied(loop: Mapping[str, Any], scope: Scope, path: str) -> tuple[str, list[
 
 
 def evaluate(expression: Expression, scope: Scope, path: str) -> Any:
-    """The value of one expression. Raises TemplateInvalid at `path`."""
+    """The value of one expression, all of it. Raises TemplateInvalid at `path`."""
+    return forced(evaluate_lazily(expression, scope, path))
+
+
+def evaluate_lazily(expression: Expression, scope: Scope, path: str) -> Any:
+    """The value of one expression; the state of a resource is a `Later`, of which only what is asked for is needed."""
     with_nesting(scope, path)
     try:
         match expression:
             case Literal(value):
                 return value
             case Access(target, key, is_safe):
-                return _access(evaluate(target, scope, path), evaluate(key, scope, path), is_safe, path)
+                return _access(evaluate_lazily(target, scope, path), evaluate(key, scope, path), is_safe, path)
             case Call():
                 return _call(expression, scope, path)
     finally:
@@ -192,16 +200,21 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
     if name in RUNTIME_FUNCTIONS or name.startswith("list"):
         if scope.runtime is not None:
             return scope.runtime(name, arguments, path)
-        message = f"{function}() asks for the state of resources in Azure, which a local build does not have"
-        raise _refused(path, message, "put a parameter with a value in its place")
+        message = (
+            f"{function}() cannot stand here: names, conditions, loops, dependsOn, variables and defaults are "
+            "worked out before there is any resource to ask"
+        )
+        raise _refused(
+            path, message, "it may stand in properties, in the parameters of nested deployments and in outputs"
+        )
     try:
-        if name in RESOURCE_FUNCTIONS:
-            return RESOURCE_FUNCTIONS[name](scope.context, arguments)
+        if name in PLACE_FUNCTIONS:
+            return PLACE_FUNCTIONS[name](scope.context, arguments)
         if name in FUNCTIONS:
             return call_function(name, arguments)
     except (ValueError, OverflowError) as error:
         raise _refused(path, f"{function}(): {error}") from None
-    near = near_functions(name, [*FUNCTIONS, *RESOURCE_FUNCTIONS, *SPECIAL_FUNCTIONS])
+    near = near_functions(name)
     raise _refused(path, f"the function `{function}` is not known", f"did you mean {near}?" if near else None)
 
 
@@ -210,6 +223,8 @@ def _call_user_function(call: Call, function: UserFunction, scope: Scope, path: 
         wanted = len(function.parameter_names)
         raise _refused(path, f"{call.function}() takes {wanted} arguments, {len(call.arguments)} are given")
     given = [evaluate(argument, scope, path) for argument in call.arguments]
+    if wrong := [mistake for index, value in enumerate(given) for mistake in function.mistakes(index, value, path)]:
+        raise TemplateInvalid(wrong)
     values = dict(zip((name.lower() for name in function.parameter_names), given, strict=True))
 
     def parameter(name: str, where: str) -> Any:
@@ -226,7 +241,7 @@ def _if(call: Call, scope: Scope, path: str) -> Any:
         chosen = needs_bool(condition, "the condition")
     except ValueError as error:
         raise _refused(path, f"if(): {error}") from None
-    return evaluate(call.arguments[1 if chosen else 2], scope, path)
+    return evaluate_lazily(call.arguments[1 if chosen else 2], scope, path)
 
 
 def _and_or(call: Call, scope: Scope, path: str) -> bool:
@@ -288,9 +303,7 @@ def _lambda(call: Call, scope: Scope, path: str) -> Lambda:
     return Lambda(tuple(name.lower() for name in names), call.arguments[-1], scope)
 
 
-def _apply(function: Any, values: Sequence[Any], path: str) -> Any:
-    if not isinstance(function, Lambda):
-        raise _refused(path, "expected a lambda(...) as argument")
+def _apply(function: Lambda, values: Sequence[Any], path: str) -> Any:
     bound = dict(zip(function.names, values, strict=False))
     if len(function.names) > len(values):
         raise _refused(path, f"the lambda has {len(function.names)} variables, {len(values)} at most are given")
@@ -300,63 +313,36 @@ def _apply(function: Any, values: Sequence[Any], path: str) -> Any:
 
 def _over_elements(call: Call, scope: Scope, path: str) -> Any:
     """map, filter, reduce, sort, toObject, groupBy and mapValues."""
-    items, *rest = _arguments(call, scope, path)
-    name = call.function.lower()
-    if name == "mapvalues" and isinstance(items, dict):
-        return {key: _apply(rest[0], (item,), path) for key, item in items.items()}
-    if not isinstance(items, list) or (name == "reduce" and len(rest) < 2):
-        wanted = {"mapvalues": "an object and a lambda", "reduce": "an array, a first value and a lambda"}
-        raise _refused(path, f"{call.function}() takes {wanted.get(name, 'an array and a lambda')}")
-    match name:
-        case "map":
-            return [_apply(rest[0], (item, index)[: _arity(rest[0])], path) for index, item in enumerate(items)]
-        case "filter":
-            kept = ((item, _apply(rest[0], (item, index)[: _arity(rest[0])], path)) for index, item in enumerate(items))
-            return [item for item, keep in kept if keep is True]
-        case "reduce":
-            value = rest[0]
-            for index, item in enumerate(items):
-                value = _apply(rest[1], (value, item, index)[: max(2, _arity(rest[1]))], path)
-            return value
-        case "sort":
-            return _sorted(items, rest[0], path)
-    groups: dict[str, Any] = {}
-    for item in items:
-        key = _apply(rest[0], (item,), path)
-        if not isinstance(key, str):
-            raise _refused(path, f"{call.function}(): the lambda must give a string")
-        if name == "groupby":
-            groups.setdefault(key, []).append(item)
-        else:
-            groups[key] = _apply(rest[1], (item,), path) if len(rest) > 1 else item
-    return groups
+    items, *rest = (evaluate(argument, scope, path) for argument in call.arguments)
+    asked = [_asked(item, path) if isinstance(item, Lambda) else item for item in rest]
+    try:
+        return over_elements(call.function.lower(), items, asked)
+    except ValueError as error:
+        raise _refused(path, f"{call.function}(): {error}") from None
 
 
-def _arguments(call: Call, scope: Scope, path: str) -> Sequence[Any]:
-    return [evaluate(argument, scope, path) for argument in call.arguments]
-
-
-def _arity(function: Any) -> int:
-    return len(function.names) if isinstance(function, Lambda) else 1
-
-
-def _sorted(items: list[Any], comes_before: Any, path: str) -> list[Any]:
-    """Insertion by the lambda's word, which may be inconsistent; stable."""
-    result: list[Any] = []
-    for item in items:
-        at = next((i for i, other in enumerate(result) if _apply(comes_before, (item, other), path) is True), None)
-        result.insert(len(result) if at is None else at, item)
-    return result
+def _asked(function: Lambda, path: str) -> Asked:
+    return Asked(len(function.names), lambda values: _apply(function, values, path))
 
 
 def _try_get(call: Call, scope: Scope, path: str) -> Any:
-    value, *keys = (evaluate(argument, scope, path) for argument in call.arguments)
-    for key in keys:
-        found = member_of(value, key)
-        if found is None:
-            return None
-        value = found[0]
-    return value
+    value = evaluate_lazily(call.arguments[0], scope, path)
+    return followed(value, [evaluate(argument, scope, path) for argument in call.arguments[1:]])
+
+
+def _index_from_end(call: Call, scope: Scope, path: str) -> Any:
+    """indexFromEnd(array, 1) is the last element; tryIndexFromEnd goes on with further keys, or gives null."""
+    value, first, *keys = (evaluate(argument, scope, path) for argument in call.arguments)
+    is_safe = call.function.lower() == "tryindexfromend"
+    if not isinstance(value, list) and not (is_safe and value is None):
+        raise _refused(path, f"{call.function}() takes an array and how far from its end, not {kind_of(value)}")
+    found = followed(value, [{"value": first, "fromEnd": True}])
+    if is_safe:
+        return followed(found, keys)
+    length = len(value or ())
+    if not isinstance(first, int) or isinstance(first, bool) or not 1 <= first <= length:
+        raise _refused(path, f"{call.function}(): the array has {length} elements and none at {first!r} from its end")
+    return found
 
 
 def _refused(path: str, message: str, hint: str | None = None) -> TemplateInvalid:
@@ -375,5 +361,7 @@ SPECIAL_FUNCTIONS: dict[str, tuple[int, int, Callable[[Call, Scope, str], Any]]]
     "copyindex": (0, 2, _copy_index),
     "lambda": (1, 4, _lambda),
     "tryget": (2, _ANY, _try_get),
-    **dict.fromkeys(("map", "filter", "reduce", "sort", "groupby", "toobject", "mapvalues"), (2, 3, _over_elements)),
+    "tryindexfromend": (2, _ANY, _index_from_end),
+    "indexfromend": (2, 2, _index_from_end),
+    **dict.fromkeys(ELEMENT_FUNCTIONS, (2, 3, _over_elements)),
 }

@@ -41,8 +41,40 @@ def kind_of(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "an object" if isinstance(value, dict) else "a lambda")
 
 
+class Later:
+    """An object whose members are worked out when they are asked for, each alone: the state of a resource.
+
+    `members` gives each by its name; `missing` says what a member of another name is, or raises that it is not known.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, Callable[[], Any]],
+        *,
+        missing: Callable[[str], tuple[Any] | None] = lambda _name: None,
+    ) -> None:
+        self._members = {name.lower(): (name, work_out) for name, work_out in members.items()}
+        self._missing = missing
+
+    def member(self, name: str) -> tuple[Any] | None:
+        """The member of that name, whatever its case, in a tuple of one; None if there is none."""
+        found = self._members.get(name.lower())
+        return (found[1](),) if found else self._missing(name)
+
+    def whole(self) -> dict[str, Any]:
+        """Every member that is there."""
+        return {name: forced(work_out()) for name, work_out in self._members.values()}
+
+
+def forced(value: Any) -> Any:
+    """A value as plain JSON: all of it where it was to be worked out later."""
+    return value.whole() if isinstance(value, Later) else value
+
+
 def member_of(value: Any, key: Any) -> tuple[Any] | None:
     """The member or element of that key, in a tuple of one, or None; members go without regard to case."""
+    if isinstance(value, Later):
+        return value.member(key) if isinstance(key, str) else None
     if isinstance(value, dict) and isinstance(key, str):
         if key in value:
             return (value[key],)
@@ -67,10 +99,31 @@ def index_value(value: Any, key: Any, is_safe: bool) -> Any:
         return None
     if isinstance(value, list):
         raise ValueError(f"the array has {len(value)} elements and none at {key!r}")
+    if isinstance(value, Later):
+        raise ValueError(f"there is no member {key!r}")
     if isinstance(value, dict):
         known = ", ".join(list(value)[:12]) or "none"
         raise ValueError(f"the object has no member {key!r}; it has {known}")
     raise ValueError(f"the member {key!r} is asked of {kind_of(value)}")
+
+
+def followed(value: Any, keys: Sequence[Any]) -> Any:
+    """The member or element that the keys lead to, one after the other; null where there is none.
+
+    A key may be an object as the Bicep compiler writes it: `{"value": 1, "fromEnd": true}`.
+    """
+    for key in keys:
+        if isinstance(key, dict):
+            index, is_from_end = key.get("value"), key.get("fromEnd") is True
+            if is_from_end and isinstance(index, int) and isinstance(value, list):
+                key = len(value) - index if index >= 1 else -1  # noqa: PLW2901
+            else:
+                key = index  # noqa: PLW2901
+        found = member_of(value, key)
+        if found is None:
+            return None
+        value = found[0]
+    return value
 
 
 def same(left: Any, right: Any) -> bool:

@@ -6,11 +6,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.azure_names import plain_location
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.errors import InputError
@@ -39,6 +41,21 @@ ResourceGroupOption = Annotated[
 SubscriptionOption = Annotated[
     str, typer.Option("--subscription", help="The subscription id that subscription() stands for.")
 ]
+LocationOption = Annotated[
+    str,
+    typer.Option("--location", "-l", help="The location of that resource group, such as westus2."),
+]
+TemplateNameOption = Annotated[
+    str, typer.Option("--template-name", help="Which image template is meant, where the file has several.")
+]
+ReferenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE|ID=JSON",
+        help="What reference() tells of a resource that is not in the file; may be given more than once.",
+    ),
+]
 LocalFilesOption = Annotated[
     bool, typer.Option("--allow-local-files", help="Let the template read files beside it (file: and relative paths).")
 ]
@@ -64,24 +81,53 @@ NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 
 
 def read_template(
-    template: Path, parameters: Sequence[str] | None, *, resource_group: str, subscription: str
+    template: Path,
+    parameters: Sequence[str] | None,
+    *,
+    resource_group: str,
+    subscription: str,
+    location: str = "",
+    template_name: str = "",
+    references: Sequence[str] | None = None,
 ) -> ResolvedTemplate:
     """The resolved template. Raises: `InputError` for a file that cannot be read, `TemplateInvalid` for mistakes."""
     from vmkiln.arm_template.deployment_context import DeploymentContext
-    from vmkiln.arm_template.deployment_parameters import ParameterFile
     from vmkiln.template.template_file import read_image_template
 
-    given: list[ParameterFile | str] = []
-    for item in parameters or ():
-        path = Path(item.removeprefix("@"))
-        if "=" in item and not path.is_file():
-            given.append(item)
-        else:
-            given.append(ParameterFile(str(path), _read(path)))
     text = sys.stdin.read() if str(template) == "-" else _read(template)
     context = DeploymentContext(resource_group=resource_group, subscription_id=subscription)
-    name = "template" if str(template) == "-" else template.name
-    return read_image_template(text, file_name=name, parameters=given, context=context)
+    if location:
+        context = replace(context, location=plain_location(location))
+    return read_image_template(
+        text,
+        file_name="template" if str(template) == "-" else template.name,
+        parameters=_files_or_texts(parameters),
+        context=context,
+        template_name=template_name,
+        references=_files_or_texts(references),
+    )
+
+
+def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
+    """Each a file that is read (`FILE` or `@FILE`), or `NAME=VALUE` as it is. Raises: `InputError`."""
+    from vmkiln.arm_template.deployment_parameters import ParameterFile
+
+    found: list[ParameterFile | str] = []
+    for item in given or ():
+        path = Path(item.removeprefix("@"))
+        if "=" in item and not _is_file(path):
+            found.append(item)
+        else:
+            found.append(ParameterFile(str(path), _read(path)))
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; what is too long for a name is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> str:

@@ -6,19 +6,16 @@ docs/reference/image-template.md#template, and the ARM template syntax page.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
-from vmkiln.arm_template.deployment_template import (
-    IMAGE_TEMPLATE,
-    IMAGE_TEMPLATE_TYPES,
-    Deployment,
-    is_deployment_template,
-)
+from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.expression import is_expression
+from vmkiln.arm_template.given_references import given_references
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.local_deployment import LocalDeployment
 from vmkiln.arm_template.values import member
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
@@ -53,11 +50,14 @@ def read_image_template(
     file_name: str,
     parameters: Sequence[ParameterFile | str] = (),
     context: DeploymentContext | None = None,
+    template_name: str = "",
+    references: Sequence[ParameterFile | str] = (),
 ) -> ResolvedTemplate:
-    """The image template that `text` holds.
+    """The image template that `text` holds; of several, the one that is called `template_name`.
 
-    `parameters` are parameter files and `NAME=VALUE` strings; a later one wins. `file_name` names the file in
-    messages, and the template where it has no name of its own. Raises TemplateInvalid with every mistake found.
+    `parameters` are parameter files and `NAME=VALUE` strings; a later one wins. `references` tell the state of
+    resources that are not in the file (`ID=JSON`, or files of them). `file_name` names the file in messages, and the
+    template where it has no name of its own. Raises TemplateInvalid with every mistake found.
     """
     context = context or DeploymentContext()
     document = read_json(text, file_name=file_name)
@@ -71,14 +71,24 @@ def read_image_template(
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
             return _resolved(resource, file_name, context, NO_SECRETS)
         document = {"parameters": _asked_for(text), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
-    declared = Deployment(document, {}, context).parameter_names
+    declared = LocalDeployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
-    deployment = Deployment(document, {name: given[name] for name in given if name not in used}, context)
+    context = context_for(document, context)
+    told = given_references(references)
+    mine = {name: given[name] for name in given if name not in used}
+    deployment = LocalDeployment(document, mine, context, references=told)
     try:
-        resource = deployment.image_template_resource()
+        resource = deployment.image_template_resource(template_name)
         return _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
     except TemplateInvalid as error:
         raise _masked(error, SecretMask.of(deployment.secrets)) from None
+
+
+def context_for(document: Mapping[str, Any], context: DeploymentContext) -> DeploymentContext:
+    """Where the deployment takes place by its `$schema`: one of a subscription or above has no resource group; pure."""
+    schema = str(member(document, "$schema")).lower()
+    names = ("subscriptiondeploymenttemplate", "managementgroupdeploymenttemplate", "tenantdeploymenttemplate")
+    return replace(context, resource_group="") if any(name in schema for name in names) else context
 
 
 def _is_cut_out(body: Mapping[str, Any]) -> bool:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from vmkiln.arm_template import deployment_plan
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, PlannedResource
+from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.arm_template.evaluation import MAXIMUM_STEPS
+from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.errors import TemplateInvalid
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"

@@ -5,8 +5,9 @@ from typing import Any
 
 from vmkiln.api.protocol.route import Call
 from vmkiln.api.resources.deployment_run import DeploymentRun
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import same_location
 from vmkiln.errors import TemplateInvalid
 

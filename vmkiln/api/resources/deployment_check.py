@@ -1,5 +1,6 @@
 """Reads a deployment from a request, and finds what is wrong with it before anything is made."""
 
+import functools
 import hashlib
 import json
 from typing import Any
@@ -12,8 +13,9 @@ from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
@@ -84,6 +86,9 @@ def plan_of(call: Call) -> DeploymentPlan:
         location=location,
         tenant_id=call.service.issuer.tenant_id,
         template_name=call.names["deploymentName"],
+        deployer_id=call.caller.object_id,
+        deployer_name=call.caller.name,
+        location_of_group=functools.partial(_location_of_group, call),
     )
     try:
         plan = DeploymentPlan(template, _given(properties.get("parameters")), context)
@@ -93,6 +98,12 @@ def plan_of(call: Call) -> DeploymentPlan:
     except RecursionError:
         raise ArmError(400, "InvalidTemplate", "expressions are nested too deeply") from None
     return plan
+
+
+def _location_of_group(call: Call, wanted: str) -> str:
+    """The location of a resource group that is there already; '' when it is not, or may not be read."""
+    group = call.service.store.resources.get(wanted)
+    return group.location if group is not None and call.may(Permission.READ, group.id) else ""
 
 
 def _given(parameters: Any) -> dict[str, GivenParameter]:

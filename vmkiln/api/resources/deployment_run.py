@@ -12,8 +12,9 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Caller
 from vmkiln.api.protocol.route import Answer, Dispatch, Origin
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, PlannedResource
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.store.resource_table import Watch
@@ -79,6 +80,7 @@ class DeploymentRun:
         self.tools = tools
         self._resources = plan.planned()
         self._answers: dict[str, Mapping[str, Any]] = {}
+        self._outputs: dict[str, Mapping[str, Any]] = {}  # of nested deployments, secure ones too
 
     def carry_out(self) -> tuple[dict[str, Any], list[str]]:
         """Make everything; gives the outputs and the ids of what was made. Raises: `ArmError`, `TemplateInvalid`."""
@@ -131,6 +133,8 @@ class DeploymentRun:
             error, status = {"code": "InvalidTemplate", "message": problem.message}, 400
         except ArmError as problem:
             error, status = {"code": problem.code, "message": problem.message}, problem.status
+            if problem.details:  # of a nested deployment: which of its resources, and why
+                error = {**error, "details": list(problem.details)}
         state = ProvisioningState.FAILED if error else ProvisioningState.SUCCEEDED
         self.tools.record(Done(resource.id, resource.type, state, started, self.tools.now(), status, error))
         return {**error, "target": resource.id} if error else {}
@@ -153,7 +157,8 @@ class DeploymentRun:
     def _nested(self, resource: PlannedResource) -> Answer:
         """A deployment of its own, put with its expressions worked out as far as its scope says."""
         child = self._plan.child(resource, self.runtime)
-        outputs, made = DeploymentRun(child, self.tools).carry_out()
+        run = DeploymentRun(child, self.tools)
+        outputs, made = run.carry_out()
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
@@ -161,6 +166,8 @@ class DeploymentRun:
         }
         body = {"id": resource.id, "name": resource.name, "type": resource.type, "properties": properties}
         self._answers[resource.key] = body
+        told = child.outputs(run.runtime, with_secrets=True)
+        self._outputs[resource.key] = {name: output.get("value") for name, output in told.items()}
         return Answer(200, body)
 
     def _settled(self, resource: PlannedResource, answer: Answer) -> Answer:
@@ -180,12 +187,10 @@ class DeploymentRun:
 
     def runtime(self, function: str, arguments: list[Any], path: str) -> Any:
         """The functions that ask for the state of resources. Raises: `TemplateInvalid`, `NotReady`."""
-        if function == "environment":
-            return {"name": "vmkiln", "resourceManager": self.tools.base_url}
-        if function == "deployer":
-            return {"objectId": self.tools.caller.object_id, "userPrincipalName": self.tools.caller.name}
         if not arguments or not isinstance(arguments[0], str):
             raise TemplateInvalid([Mistake(path, f"{function}() takes the name or id of a resource")])
+        if function == "resourceinfo" and (item := self._found(arguments[0])) is not None:
+            return {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
         if function == "references":
             chosen = [item for item in self._resources if item.loop.lower() == arguments[0].lower()]
             is_full = arguments[1:2] == ["Full"]
@@ -204,11 +209,13 @@ class DeploymentRun:
         raise TemplateInvalid([Mistake(path, f"{function}() is not known here")])
 
     def _found(self, text: str) -> PlannedResource | None:
-        wanted = text.lower().strip("/")
+        """The resource that an id or name means, as `dependsOn` may spell it; by its loop's name none is meant."""
+        wanted, tail = plain_name(text), tail_of(text)
         for item in self._resources:
-            if wanted in (item.key.lower().strip("/"), item.id.lower().strip("/"), item.name.lower()):
+            if wanted in (plain_name(item.key), plain_name(item.id), item.name.lower()):
                 return item
-        return None
+        alike = [item for item in self._resources if tail and item.type.lower() == NESTED and tail_of(item.id) == tail]
+        return alike[0] if len(alike) == 1 else None
 
     def _state_of(self, item: PlannedResource, path: str, *, is_full: bool) -> Any:
         if not item.is_wanted:
@@ -230,6 +237,8 @@ class DeploymentRun:
         found = self._found(arguments[0])
         if found is not None and not found.is_existing and found.key not in self._answers:
             raise NotReady(found.key)
+        if found is not None and found.key in self._outputs and function == "listoutputswithsecurevalues":
+            return self._outputs[found.key]
         resource_id = found.id if found else arguments[0]
         version = str(arguments[1]) if len(arguments) > 1 else "2024-11-01"
         answer = self._request("POST", f"{resource_id}/{function}", version)

@@ -17,10 +17,13 @@ from vmkiln.cli.template_options import (
     AllowEgressOption,
     JsonOption,
     LocalFilesOption,
+    LocationOption,
     ParametersOption,
+    ReferenceOption,
     ResourceGroupOption,
     SubscriptionOption,
     TemplateArgument,
+    TemplateNameOption,
     VirtualNetworksOption,
     local_files,
     read_allowances,
@@ -43,6 +46,9 @@ def build(
     parameters: ParametersOption = None,
     resource_group: ResourceGroupOption = "vmkiln",
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
+    location: LocationOption = "",
+    template_name: TemplateNameOption = "",
+    reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
@@ -54,7 +60,15 @@ def build(
     from vmkiln.run.run_context import RunRequest
     from vmkiln.run.run_event import Notice
 
-    resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
+    resolved = read_template(
+        template,
+        parameters,
+        resource_group=resource_group,
+        subscription=subscription,
+        location=location,
+        template_name=template_name,
+        references=reference,
+    )
     networks, files = read_virtual_networks(virtual_networks), local_files(template, is_allowed=allow_local_files)
     allowances = read_allowances(allow_egress)
     surroundings = surroundings_of(
@@ -144,6 +158,9 @@ def validate(
     parameters: ParametersOption = None,
     resource_group: ResourceGroupOption = "vmkiln",
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
+    location: LocationOption = "",
+    template_name: TemplateNameOption = "",
+    reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
     virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
@@ -152,7 +169,15 @@ def validate(
     from vmkiln.buildable.examination import NotBuildable, examine
 
     try:
-        resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
+        resolved = read_template(
+            template,
+            parameters,
+            resource_group=resource_group,
+            subscription=subscription,
+            location=location,
+            template_name=template_name,
+            references=reference,
+        )
     except InputError as error:
         if as_json:
             mistakes = (
@@ -191,6 +216,9 @@ def plan(
     parameters: ParametersOption = None,
     resource_group: ResourceGroupOption = "vmkiln",
     subscription: SubscriptionOption = NO_SUBSCRIPTION,
+    location: LocationOption = "",
+    template_name: TemplateNameOption = "",
+    reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
@@ -201,7 +229,15 @@ def plan(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.plan import plan_of, plan_text
 
-    resolved = read_template(template, parameters, resource_group=resource_group, subscription=subscription)
+    resolved = read_template(
+        template,
+        parameters,
+        resource_group=resource_group,
+        subscription=subscription,
+        location=location,
+        template_name=template_name,
+        references=reference,
+    )
     files = local_files(template, is_allowed=allow_local_files)
     networks = read_virtual_networks(virtual_networks)
     verdict = examine(

@@ -17,7 +17,15 @@ from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
-from vmkiln.cli.template_options import JsonOption, ParametersOption, TemplateArgument, read_template
+from vmkiln.cli.template_options import (
+    JsonOption,
+    LocationOption,
+    ParametersOption,
+    ReferenceOption,
+    TemplateArgument,
+    TemplateNameOption,
+    read_template,
+)
 from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
 from vmkiln.harmless_text import harmless
 
@@ -79,6 +87,9 @@ def create(
     template: TemplateArgument,
     group: GroupOption,
     parameters: ParametersOption = None,
+    location: LocationOption = "",
+    template_name: TemplateNameOption = "",
+    reference: ReferenceOption = None,
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
 ) -> None:
@@ -86,7 +97,15 @@ def create(
 
     async def work(client: ArmClient, scope: str) -> Any:
         subscription_id = scope.rpartition("/")[2]
-        read = read_template(template, parameters, resource_group=group, subscription=subscription_id)
+        read = read_template(
+            template,
+            parameters,
+            resource_group=group,
+            subscription=subscription_id,
+            location=location,
+            template_name=template_name,
+            references=reference,
+        )
         await _ensure_group(client, f"{scope}/resourceGroups/{group}", read.image_template.location)
         path = _id(scope, group, name)
         body = {key: value for key, value in read.resolved.items() if key in ENVELOPE}

@@ -6,63 +6,25 @@ but not the same value: Azure's hash is not published. `utcNow` is the start of 
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.values import needs_string
-from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, subscription_scope
+from vmkiln.arm_template.functions.azure_cloud import azure_cloud
+from vmkiln.arm_template.functions.date_functions import formatted_time
+from vmkiln.arm_template.values import needs_int, needs_string
+from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, plain_location, subscription_scope
 
+_MANAGEMENT_GROUP = "Microsoft.Management/managementGroups"
+_ZONES = ("1", "2", "3")
 _GUID_NAMESPACE = UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the one Azure's guid() uses
-_TIME_PIECES = {
-    "yyyy": "%Y",
-    "yy": "%y",
-    "MM": "%m",
-    "dd": "%d",
-    "HH": "%H",
-    "hh": "%I",
-    "mm": "%M",
-    "ss": "%S",
-    "tt": "%p",
-    "dddd": "%A",
-    "ddd": "%a",
-    "MMMM": "%B",
-    "MMM": "%b",
-}
-_TIME_FORMATS = {
-    "d": "MM/dd/yyyy",
-    "D": "dddd, dd MMMM yyyy",
-    "o": "yyyy-MM-ddTHH:mm:ss.fffffffZ",
-    "O": "yyyy-MM-ddTHH:mm:ss.fffffffZ",
-    "s": "yyyy-MM-ddTHH:mm:ss",
-    "u": "yyyy-MM-dd HH:mm:ssZ",
-    "t": "HH:mm",
-    "T": "HH:mm:ss",
-}
-_TIME_TOKEN = re.compile(r"yyyy|yy|MMMM|MMM|MM|M|dddd|ddd|dd|d|HH|H|hh|h|mm|m|ss|s|f{1,7}|tt|'[^']*'|\\.|.", re.DOTALL)
-
-
-def formatted_time(moment: datetime, pattern: str) -> str:
-    """A time in .NET's pattern, such as `yyyyMMddTHHmmssZ`; the ones without leading zero are `M d H h m s`."""
-    pattern = _TIME_FORMATS.get(pattern, pattern)
-    return "".join(_time_piece(moment, token) for token in _TIME_TOKEN.findall(pattern))
-
-
-def _time_piece(moment: datetime, token: str) -> str:
-    if token in _TIME_PIECES:
-        return moment.strftime(_TIME_PIECES[token])
-    if token in ("M", "d", "H", "h", "m", "s"):
-        return moment.strftime(_TIME_PIECES[token * 2]).lstrip("0") or "0"
-    if token.startswith("f"):
-        return f"{moment.microsecond:06}0"[: len(token)]
-    return token[1:-1] if token.startswith("'") and len(token) > 1 else token.lstrip("\\") or token
 
 
 def _resource_group(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
     _takes(arguments, 0, 0)
+    if not context.resource_group:
+        raise ValueError("this deployment is one of a subscription and has no resource group")
     return {
         "id": group_id(context.subscription_id, context.resource_group),
         "name": context.resource_group,
@@ -85,7 +47,32 @@ def _subscription(context: DeploymentContext, arguments: Sequence[Any]) -> dict[
 
 def _tenant(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
     _takes(arguments, 0, 0)
-    return {"tenantId": context.tenant_id, "displayName": "local"}
+    return {"id": f"/tenants/{context.tenant_id}", "tenantId": context.tenant_id, "displayName": "local"}
+
+
+def _management_group(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
+    """The tenant's root group, whose name is the tenant's id; the only one there is."""
+    _takes(arguments, 0, 0)
+    return {
+        "id": f"/providers/{_MANAGEMENT_GROUP}/{context.tenant_id}",
+        "name": context.tenant_id,
+        "type": f"/providers/{_MANAGEMENT_GROUP}",
+        "properties": {"tenantId": context.tenant_id, "displayName": "Tenant Root Group"},
+    }
+
+
+def _environment(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:  # noqa: ARG001
+    _takes(arguments, 0, 0)
+    return azure_cloud()
+
+
+def _deployer(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
+    _takes(arguments, 0, 0)
+    return {
+        "objectId": context.deployer_id,
+        "tenantId": context.tenant_id,
+        "userPrincipalName": context.deployer_name,
+    }
 
 
 def _deployment(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, Any]:
@@ -98,16 +85,26 @@ def _deployment(context: DeploymentContext, arguments: Sequence[Any]) -> dict[st
 
 
 def _resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:
-    """resourceId([subscriptionId], [resourceGroup], type, name, ...): the type is the first with a slash."""
+    """resourceId([subscriptionId], [resourceGroup], type, name, ...): the type is the first with a slash.
+
+    In a deployment of a subscription there is no group, and the id has none.
+    """
     before, provider, pairs = _split_id(arguments, 2)
     group = before.pop() if before else context.resource_group
     subscription = before.pop() if before else context.subscription_id
-    return f"{group_id(subscription, group)}/providers/{provider}{pairs}"
+    place = group_id(subscription, group) if group else subscription_scope(subscription)
+    return f"{place}/providers/{provider}{pairs}"
 
 
 def _subscription_resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:
     before, provider, pairs = _split_id(arguments, 1)
-    return f"/subscriptions/{before[0] if before else context.subscription_id}/providers/{provider}{pairs}"
+    return f"{subscription_scope(before[0] if before else context.subscription_id)}/providers/{provider}{pairs}"
+
+
+def _management_group_resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:
+    before, provider, pairs = _split_id(arguments, 1)
+    group = before[0] if before else context.tenant_id
+    return f"/providers/{_MANAGEMENT_GROUP}/{group}/providers/{provider}{pairs}"
 
 
 def _tenant_resource_id(context: DeploymentContext, arguments: Sequence[Any]) -> str:  # noqa: ARG001
@@ -119,12 +116,45 @@ def _extension_resource_id(context: DeploymentContext, arguments: Sequence[Any])
     if not arguments:
         raise ValueError("it takes the id of a resource, a type and names")
     _, provider, pairs = _split_id(arguments[1:], 0)
-    return f"{needs_string(arguments[0], 'the id')}/providers/{provider}{pairs}"
+    return f"{needs_string(arguments[0], 'the id').rstrip('/')}/providers/{provider}{pairs}"
+
+
+def _pick_zones(context: DeploymentContext, arguments: Sequence[Any]) -> list[str]:  # noqa: ARG001
+    """Every region here has the three zones that most of Azure's have."""
+    _takes(arguments, 3, 5)
+    count = needs_int(arguments[3], "the number of zones") if len(arguments) > 3 else 1
+    offset = needs_int(arguments[4], "the offset") if len(arguments) > 4 else 0
+    if not (1 <= count <= len(_ZONES) and 0 <= offset <= len(_ZONES) - count):
+        raise ValueError(f"a region has {len(_ZONES)} zones; {count} from {offset} on are asked for")
+    return list(_ZONES[offset : offset + count])
+
+
+def _zones(arguments: Sequence[Any]) -> tuple[str, list[str]]:
+    """The location, and the zones that are to be told by their other name."""
+    _takes(arguments, 3, 3)
+    zones = arguments[2] if isinstance(arguments[2], list) else [arguments[2]]
+    return needs_string(arguments[1], "the location"), [needs_string(zone, "a zone") for zone in zones]
+
+
+def _logical(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # noqa: ARG001
+    _, zones = _zones(arguments)
+    found = [zone.rpartition("-az")[2] for zone in zones]
+    return found if isinstance(arguments[2], list) else found[0]
+
+
+def _physical(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # noqa: ARG001
+    location, zones = _zones(arguments)
+    found = [f"{plain_location(location)}-az{zone}" for zone in zones]
+    return found if isinstance(arguments[2], list) else found[0]
+
+
+def _providers(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # noqa: ARG001
+    raise ValueError("Azure has given it up, and what it told is not known here: write the api-version in its place")
 
 
 def _split_id(arguments: Sequence[Any], before_at_most: int) -> tuple[list[str], str, str]:
     texts = [needs_string(argument, "every argument") for argument in arguments]
-    at = next((index for index, text in enumerate(texts) if "/" in text), None)
+    at = next((index for index, text in enumerate(texts) if "/" in text.strip("/")), None)
     if at is None or at > before_at_most:
         raise ValueError("no argument is a resource type such as 'Microsoft.Compute/images' in its place")
     provider, *types = texts[at].strip("/").split("/")
@@ -163,7 +193,7 @@ def _takes(arguments: Sequence[Any], low: int, high: int) -> None:
         raise ValueError(f"it takes {wanted} arguments, {len(arguments)} are given")
 
 
-RESOURCE_FUNCTIONS: dict[str, Callable[[DeploymentContext, Sequence[Any]], Any]] = {
+PLACE_FUNCTIONS: dict[str, Callable[[DeploymentContext, Sequence[Any]], Any]] = {
     "resourcegroup": _resource_group,
     "subscription": _subscription,
     "tenant": _tenant,
@@ -172,6 +202,16 @@ RESOURCE_FUNCTIONS: dict[str, Callable[[DeploymentContext, Sequence[Any]], Any]]
     "subscriptionresourceid": _subscription_resource_id,
     "tenantresourceid": _tenant_resource_id,
     "extensionresourceid": _extension_resource_id,
+    "managementgroup": _management_group,
+    "managementgroupresourceid": _management_group_resource_id,
+    "environment": _environment,
+    "deployer": _deployer,
+    "pickzones": _pick_zones,
+    "tologicalzone": _logical,
+    "tologicalzones": _logical,
+    "tophysicalzone": _physical,
+    "tophysicalzones": _physical,
+    "providers": _providers,
     "uniquestring": _unique_string,
     "guid": _guid,
     "newguid": _new_guid,

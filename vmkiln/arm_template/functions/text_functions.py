@@ -116,6 +116,15 @@ def _data_uri(text: str) -> str:
     return f"data:text/plain;charset=utf8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
+def _from_data_uri(text: str) -> str:
+    found = re.fullmatch(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", text, re.DOTALL | re.IGNORECASE)
+    if not found:
+        raise ValueError("the text is not a data URI such as data:;base64,aGk=")
+    if found[2].lower().endswith(";base64"):
+        return _from_base64(unquote(found[3]))
+    return unquote(found[3])
+
+
 def _uri(arguments: Arguments) -> str:
     base, relative = (needs_string(argument, "every argument") for argument in arguments)
     return urljoin(base, relative)
@@ -138,6 +147,7 @@ TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "base64tojson": (1, 1, _text(lambda text: _json([_from_base64(text)]))),
     "base64tostring": (1, 1, _text(_from_base64)),
     "datauri": (1, 1, _text(_data_uri)),
+    "datauritostring": (1, 1, _text(_from_data_uri)),
     "endswith": (2, 2, lambda given: _lower(given[0]).endswith(_lower(given[1]))),
     "format": (1, 1000, _format),
     "indexof": (2, 2, _index_of),

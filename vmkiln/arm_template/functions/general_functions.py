@@ -4,13 +4,14 @@ Each takes the list of its argument values and gives a plain JSON value, or rais
 Source: the "ARM template functions" reference. Names are without regard to case.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from vmkiln.arm_template.functions.date_functions import DATE_FUNCTIONS
+from vmkiln.arm_template.functions.network_functions import NETWORK_FUNCTIONS
+from vmkiln.arm_template.functions.text_functions import TEXT_FUNCTIONS
 from vmkiln.arm_template.plain_text import as_text
-from vmkiln.arm_template.text_functions import TEXT_FUNCTIONS
 from vmkiln.arm_template.values import (
     MAXIMUM_ITEMS,
     Arguments,
@@ -25,10 +26,7 @@ from vmkiln.arm_template.values import (
     same,
 )
 
-
-def near_functions(name: str, known: Iterable[str]) -> str:
-    """Names near to an unknown one, for a hint; empty if none is."""
-    return " or ".join(f"`{near}`" for near in difflib.get_close_matches(name, list(known), 2, 0.8))
+_NUMBER = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,2})?")
 
 
 def call_function(name: str, arguments: Arguments) -> Any:
@@ -161,6 +159,21 @@ def _int(arguments: Arguments) -> int:
     return needs_int(value, "the argument")
 
 
+def _float(arguments: Arguments) -> float:
+    value = arguments[0]
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number or a string, not {kind_of(value)}")
+    if isinstance(value, str) and not re.fullmatch(
+        r"\s*[+-]?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?\s*", value
+    ):
+        raise ValueError(f"`{value[:60]}` is not a number")
+    return float(value)
+
+
+def _fail(arguments: Arguments) -> Any:
+    raise ValueError(needs_string(arguments[0], "the message"))
+
+
 def _bool(arguments: Arguments) -> bool:
     value = arguments[0]
     words = {"true": True, "1": True, "false": False, "0": False}
@@ -223,7 +236,10 @@ def _array(arguments: Arguments) -> list[Any]:
 
 
 _ANY = 1000
-FUNCTIONS: dict[str, tuple[int, int, Function]] = TEXT_FUNCTIONS | {
+FUNCTIONS: dict[str, tuple[int, int, Function]] = {
+    **TEXT_FUNCTIONS,
+    **DATE_FUNCTIONS,
+    **NETWORK_FUNCTIONS,
     "add": (2, 2, lambda given: sum(_two_ints(given))),
     "array": (1, 1, _array),
     "bool": (1, 1, _bool),
@@ -234,9 +250,11 @@ FUNCTIONS: dict[str, tuple[int, int, Function]] = TEXT_FUNCTIONS | {
     "div": (2, 2, _divided),
     "empty": (1, 1, _empty),
     "equals": (2, 2, lambda given: same(given[0], given[1])),
+    "fail": (1, 1, _fail),
     "false": (0, 0, lambda _: False),
     "first": (1, 1, _first),
     "flatten": (1, 1, _flatten),
+    "float": (1, 1, _float),
     "greater": (2, 2, lambda given: _compare(given) > 0),
     "greaterorequals": (2, 2, lambda given: _compare(given) >= 0),
     "int": (1, 1, _int),

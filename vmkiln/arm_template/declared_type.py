@@ -1,0 +1,153 @@
+"""Types of parameters, and of functions' parameters: `type` with its limits, and the user's own of languageVersion 2.0.
+
+A declaration may name one of the template's `definitions` by `$ref`, describe members (`properties`,
+`additionalProperties`) and elements (`items`, `prefixItems`), and choose by a member (`discriminator`). No message
+tells a value of a secure type. Source: "Parameters in ARM templates"; "Type definitions in ARM templates".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.values import kind_of, member, member_of, same
+from vmkiln.errors import Mistake
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+ARTICLES = {"string": "a string", "int": "a whole number", "bool": "true or false", "array": "an array"}
+_SECURE = "secure"
+_MOST_REFERENCES = 16
+_NAMES = (
+    *("defaultValue", "allowedValues", "minValue", "maxValue", "minLength", "maxLength", "type", "nullable", "items"),
+    *("prefixItems", "properties", "additionalProperties", "discriminator", "sealed", "$ref", "metadata"),
+)
+_BY_LOWER: dict[str, str] = {name.lower(): name for name in _NAMES}
+
+Schema = Mapping[str, Any]
+
+
+def resolved(declaration: Schema, document: Schema) -> dict[str, Any]:
+    """A declaration with what its `$ref` names taken in, and members spelled as Azure spells them; pure.
+
+    What stands beside a `$ref` wins. A `$ref` to nothing leaves no `type`.
+    """
+    found: dict[str, Any] = {}
+    here: Any = declaration
+    for _ in range(_MOST_REFERENCES):
+        if not isinstance(here, dict):
+            break
+        spelled: dict[str, Any] = {str(_BY_LOWER.get(key.lower(), key)): value for key, value in here.items()}
+        reference = spelled.pop("$ref", None)
+        found = {**spelled, **found}
+        if not isinstance(reference, str):
+            return found
+        here = document
+        for step in reference.split("/")[1:]:
+            inside = member_of(here, step.replace("~1", "/").replace("~0", "~"))
+            here = inside[0] if inside else None
+    return found
+
+
+def plain_kind(schema: Schema) -> tuple[str, bool]:
+    """The type in lower case without "secure", and whether it is secure; `` for none."""
+    kind = str(schema.get("type", "")).lower()
+    return kind.removeprefix(_SECURE), kind.startswith(_SECURE)
+
+
+def type_mistakes(
+    value: Any, declaration: Schema, document: Schema, path: str, *, is_secure: bool = False
+) -> Iterator[Mistake]:
+    """What a value of that type must not be."""
+    schema = resolved(declaration, document)
+    kind, has_secret = plain_kind(schema)
+    is_secure = is_secure or has_secret
+    if value is None and schema.get("nullable") is True:
+        return
+    if kind in KINDS and (not isinstance(value, KINDS[kind]) or (kind == "int" and isinstance(value, bool))):
+        yield Mistake(path, f"must be {ARTICLES.get(kind, 'an object')}, not {kind_of(value)}")
+        return
+    for text in _broken_limits(schema, value, is_secure=is_secure):
+        yield Mistake(path, text)
+    if isinstance(value, dict):
+        yield from _member_mistakes(value, schema, document, path, is_secure=is_secure)
+    elif isinstance(value, list):
+        yield from _element_mistakes(value, schema, document, path, is_secure=is_secure)
+
+
+def _member_mistakes(
+    value: dict[str, Any], schema: dict[str, Any], document: Schema, path: str, *, is_secure: bool
+) -> Iterator[Mistake]:
+    chosen = schema.get("discriminator")
+    if isinstance(chosen, dict):
+        name, choices = str(member(chosen, "propertyName")), member(chosen, "mapping") or {}
+        where = member_path(path, name)
+        given = member_of(value, name)
+        if given is None:
+            yield Mistake.missing(where, f"one of {', '.join(choices)}")
+            return
+        branch = choices.get(given[0]) if isinstance(given[0], str) else None
+        if not isinstance(branch, dict):
+            yield Mistake(where, f"`{given[0]}` is not one of {', '.join(choices)}")
+            return
+        yield from type_mistakes(value, branch, document, path, is_secure=is_secure)
+        return
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    for name, declaration in known.items():
+        found = member_of(value, name)
+        inner = resolved(declaration, document) if isinstance(declaration, dict) else {}
+        if found is not None:
+            yield from type_mistakes(found[0], inner, document, member_path(path, name), is_secure=is_secure)
+        elif inner.get("nullable") is not True:
+            yield Mistake.missing(member_path(path, name))
+    others = schema.get("additionalProperties")
+    is_closed = others is False or schema.get("sealed") is True
+    folded = {name.lower() for name in known}
+    for name, item in value.items():
+        if name.lower() in folded:
+            continue
+        if is_closed:
+            yield Mistake(member_path(path, name), f"is not a member of this type: it has {', '.join(known) or 'none'}")
+        elif isinstance(others, dict):
+            yield from type_mistakes(item, others, document, member_path(path, name), is_secure=is_secure)
+
+
+def _element_mistakes(
+    value: list[Any], schema: dict[str, Any], document: Schema, path: str, *, is_secure: bool
+) -> Iterator[Mistake]:
+    first = schema.get("prefixItems")
+    first = first if isinstance(first, list) else []
+    rest = schema.get("items")
+    if len(value) < len(first):
+        yield Mistake(path, f"has {len(value)} elements and needs {len(first)}")
+    if rest is False and len(value) > len(first):
+        yield Mistake(path, f"has {len(value)} elements; {len(first)} are allowed")
+    for index, item in enumerate(value):
+        declaration = first[index] if index < len(first) else rest
+        if isinstance(declaration, dict):
+            yield from type_mistakes(item, declaration, document, member_path(path, index), is_secure=is_secure)
+
+
+def _broken_limits(limits: Schema, value: Any, *, is_secure: bool) -> Iterator[str]:
+    shown = "the value" if is_secure or not isinstance(value, str | int) else f"`{value}`"
+    allowed = limits.get("allowedValues")
+    if isinstance(allowed, list):
+        values = value if isinstance(value, list) and not any(same(value, item) for item in allowed) else [value]
+        if not all(any(same(one, item) for item in allowed) for one in values):
+            choices = "" if is_secure else f": allowed are {', '.join(str(item) for item in allowed)}"
+            yield f"{shown} is not one of the allowed values{choices}"
+    size = value if isinstance(value, int) else len(value) if isinstance(value, str | list | dict) else None
+    if size is None:
+        return
+    for name, word in (("minValue", "less"), ("minLength", "less"), ("maxValue", "more"), ("maxLength", "more")):
+        limit = limits.get(name)
+        if not isinstance(limit, int) or name.endswith("Value") != isinstance(value, int):
+            continue
+        if (size < limit) if word == "less" else (size > limit):
+            measure = shown if name.endswith("Value") else f"the length of {shown}"
+            yield f"{measure} is {word} than {limit}"

@@ -1,0 +1,57 @@
+"""What the user tells of resources that are not in the file: `--reference ID={...}`, or a file of such members.
+
+The id may be a name, or a name of Bicep's; `listKeys(ID)={...}` tells what another function gives.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmkiln.arm_template.deployment_parameters import ParameterFile
+from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.planned_resource import plain_name
+from vmkiln.errors import Mistake, TemplateInvalid
+
+_CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class GivenReferences:
+    """Answers by function and name, both in lower case."""
+
+    answers: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+    def of(self, function: str, names: Iterable[str]) -> Any:
+        """What was given for a resource of one of these names (as `plain_name` has them); None for nothing."""
+        return next((self.answers[function, name] for name in names if (function, name) in self.answers), None)
+
+
+def given_references(sources: Sequence[ParameterFile | str]) -> GivenReferences:
+    """All that was given; a later source wins. Raises TemplateInvalid with every mistake."""
+    found: dict[tuple[str, str], Any] = {}
+    mistakes: list[Mistake] = []
+    for source in sources:
+        try:
+            for name, value in _pairs(source):
+                call = _CALL.fullmatch(name)
+                function, resource = (call[1].lower(), call[2]) if call else ("reference", name)
+                found[function, plain_name(resource.strip().strip("'"))] = value
+        except TemplateInvalid as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise TemplateInvalid(mistakes)
+    return GivenReferences(found)
+
+
+def _pairs(source: ParameterFile | str) -> list[tuple[str, Any]]:
+    if isinstance(source, ParameterFile):
+        document = read_json(source.text, file_name=source.name)
+        if not isinstance(document, dict):
+            raise TemplateInvalid([Mistake(source.name, "must hold a JSON object: an id and its members each")])
+        return list(document.items())
+    name, equals, text = source.partition("=")
+    if not equals or not name.strip():
+        raise TemplateInvalid([Mistake("references", f"`{source[:80]}` is not of the form ID=JSON")])
+    value = read_json(text, file_name=f"{name}=")
+    return [(name.strip(), value)]

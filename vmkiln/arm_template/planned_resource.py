@@ -1,0 +1,90 @@
+"""A resource of a deployment, as planned, and what it waits for: `dependsOn` by every name that it may be called by.
+
+A name is a symbolic name, the name of a loop, an id, a bare name, or a type with a name. An id may spell a resource
+group as a resource of its subscription, and may lack the group that a nested deployment goes to.
+Source: "Define the order for deploying resources"; `subscriptionResourceId` and `resourceId` of the "Resource
+functions" reference.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vmkiln.arm_template.evaluation import Scope, count_steps
+from vmkiln.arm_template.json_path import member_path
+
+_GROUP = re.compile(
+    r"(subscriptions/[^/]+)(?:/resourcegroups/[^/]*)?/providers/microsoft\.resources/resourcegroups/([^/]+)"
+)
+
+
+@dataclass(frozen=True)
+class PlannedResource:
+    """One resource to be made, or only to be looked at (`is_existing`), or left out because of its condition.
+
+    `key` is its symbolic name, or its id in lower case; `loop` the name of the copy loop it is of; `depends_on` what
+    it says it waits for: ids, names, symbolic names or names of loops. `waits_for` has the keys of the resources these
+    mean, its own left out; `unknown` has those that mean no resource of the template.
+    """
+
+    key: str
+    id: str
+    type: str
+    name: str
+    api_version: str
+    path: str
+    loop: str
+    depends_on: tuple[str, ...]
+    is_existing: bool
+    is_wanted: bool
+    raw: Mapping[str, Any]
+    scope: Scope
+    waits_for: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = ()
+
+
+def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResource]:
+    """The resources, each with what it waits for; pure. Raises TemplateInvalid when there is too much of it.
+
+    One dictionary answers all names. Every name and every resource it means counts as a step of the evaluation, for
+    800 resources that each name a loop of 800 make 640,000 edges of a few hundred bytes of template.
+    """
+    keys_of: dict[str, set[str]] = {}
+    by_tail: dict[str, set[str]] = {}
+    for resource in resources:
+        for name in names_of(resource):
+            keys_of.setdefault(name, set()).add(resource.key)
+        by_tail.setdefault(tail_of(resource.id), set()).add(resource.key)
+    found = []
+    for resource in resources:
+        keys: set[str] = set()
+        unknown = []
+        count_steps(resource.scope, len(resource.depends_on), member_path(resource.path, "dependsOn"))
+        for text in dict.fromkeys(resource.depends_on):
+            meant = keys_of.get(plain_name(text)) or by_tail.get(tail_of(text), set())
+            count_steps(resource.scope, len(meant), member_path(resource.path, "dependsOn"))
+            keys |= meant
+            if not meant:
+                unknown.append(text)
+        found.append(replace(resource, waits_for=frozenset(keys - {resource.key}), unknown=tuple(unknown)))
+    return found
+
+
+def names_of(resource: PlannedResource) -> set[str]:
+    """Everything a template may call a resource by, as `plain_name` has it."""
+    typed = f"{resource.type}/{resource.name}".lower()
+    return {plain_name(resource.key), resource.loop.lower(), plain_name(resource.id), resource.name.lower(), typed}
+
+
+def plain_name(name: str) -> str:
+    """A name as it is compared: in lower case, an id of a resource group in its usual form; pure."""
+    plain = name.lower().strip("/")
+    group = _GROUP.fullmatch(plain)
+    return f"{group[1]}/resourcegroups/{group[2]}" if group else plain
+
+
+def tail_of(name: str) -> str:
+    """What an id says after its place: `microsoft.x/types/name`, in lower case; '' for what is no id; pure."""
+    plain = plain_name(name)
+    return plain.rpartition("/providers/")[2] if plain.startswith("subscriptions/") and "/providers/" in plain else ""
