@@ -24,7 +24,11 @@ class Commands(LazyGroup):
     """Every command, in the order of the help."""
 
     listed: ClassVar = {
-        "build": Listed("build", "build", "Build an image from a template, isolated, and publish it."),
+        "build": Listed(
+            "build",
+            "build",
+            "Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published.",
+        ),
         "plan": Listed(
             "build",
             "plan",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmkiln.arm_template import deployment_plan
+from vmkiln.arm_template import planned_resource
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.arm_template.evaluation import MAXIMUM_STEPS
@@ -97,8 +97,8 @@ def test_what_a_resource_is_called_is_worked_out_once_for_it(monkeypatch: pytest
         asked.append(resource.key)
         return names_of(resource)
 
-    names_of = deployment_plan._names_of
-    monkeypatch.setattr(deployment_plan, "_names_of", counted)
+    names_of = planned_resource.names_of
+    monkeypatch.setattr(planned_resource, "names_of", counted)
     looped(40, "loop", "r1", "missing").planned()
     assert len(asked) == len(set(asked)) == 40, "not once more for each name that somebody waits for"
 
