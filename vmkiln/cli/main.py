@@ -27,7 +27,8 @@ class Commands(LazyGroup):
         "build": Listed(
             "build",
             "build",
-            "Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published.",
+            "Build an image from a template, isolated, and publish it; "
+            "exit code 1 also when only a part was published.",
         ),
         "plan": Listed(
             "build",
