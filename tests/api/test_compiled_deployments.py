@@ -79,7 +79,7 @@ def test_a_group_of_the_template_is_depended_on_by_every_spelling(live: InProces
         "Microsoft.Resources/deployments/first",
     ],
 )
-def test_a_module_in_another_group_is_depended_on_and_asked_by_every_spelling(live: InProcess, spelling: str) -> None:
+def test_a_module_in_another_group_is_found_by_every_spelling(live: InProcess, spelling: str) -> None:
     add_group(live, name="rg-other", location="eastus")
     told = {"where": {"type": "string", "value": "[resourceGroup().location]"}}
     first = module("first", document([{**IDENTITY, "name": "who"}], outputs=told), resourceGroup="rg-other")

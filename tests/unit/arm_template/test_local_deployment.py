@@ -236,7 +236,7 @@ def test_a_resource_group_of_the_file_lends_its_location() -> None:
     }
 
 
-def test_nested_deployments_go_to_other_subscriptions_and_up_to_the_subscription() -> None:
+def test_nested_deployments_go_to_other_groups_and_to_the_subscription() -> None:
     inner = document([image(tags={"id": "[resourceId('A.B/c', 'd')]"})])
     elsewhere = nested("inner", inner, subscriptionId="other", resourceGroup="theirs")
     assert read(document([elsewhere])).resolved["tags"]["id"] == (
