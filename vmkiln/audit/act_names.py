@@ -13,6 +13,8 @@ SECRET_WRITE = "Microsoft.Directory/servicePrincipals/credentials/write"  # noqa
 TOKEN_WRITE = "Microsoft.Directory/servicePrincipals/tokens/write"  # noqa: S105
 ROLE_WRITE = f"{ROLE_ASSIGNMENT}/write"
 ROLE_DELETE = f"{ROLE_ASSIGNMENT}/delete"
+PLATFORM_IMAGE_WRITE = "Vmkiln.Builds/platformImages/write"
+PLATFORM_IMAGE_DELETE = "Vmkiln.Builds/platformImages/delete"
 HOST_DRAIN = "Vmkiln.Builds/hosts/drain/action"
 HOST_UNDRAIN = "Vmkiln.Builds/hosts/undrain/action"
 
@@ -30,6 +32,12 @@ def principal_id(app_id: str) -> str:
 def role_id(scope: str, assignment_id: str) -> str:
     """The id of a role assignment; pure."""
     return f"{scope.rstrip('/')}/providers/{ROLE_ASSIGNMENT}/{assignment_id}"
+
+
+def platform_image_id(title: str, version: str) -> str:
+    """The id of a version of an imported platform image, `publisher:offer:sku`; pure."""
+    publisher, offer, sku = title.split(":")
+    return f"/providers/Vmkiln.Builds/platformImages/{publisher}/offers/{offer}/skus/{sku}/versions/{version}"
 
 
 def host_id(name: str) -> str:

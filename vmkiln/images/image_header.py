@@ -67,6 +67,24 @@ def inspect_image(path: Path, *, expected_format: str) -> int:
     return check_bytes(head, tail, size_bytes=status.st_size, expected_format=expected_format)
 
 
+def format_of(path: Path) -> str:
+    """Which of the formats a file is to be inspected as, by its start and its end: `qcow2`, `vhd`, else `raw`.
+
+    Raises: `ImageUnsafe` for a format that is not taken.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(max(0, path.stat().st_size - FOOTER_BYTES))
+        tail = file.read(FOOTER_BYTES)
+    if head.startswith(QCOW2):
+        return "qcow2"
+    if tail.startswith(VHD_MAGIC):
+        return "vhd"
+    if found := next((name for magic, name in MAGICS.items() if head.startswith(magic)), ""):
+        raise ImageUnsafe(f"this is a {found} file; allowed are qcow2, raw and fixed VHD")
+    return "raw"
+
+
 def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: str) -> int:
     """The same for the first 64 KiB and the last 512 bytes of a file of `size_bytes`; pure."""
     match expected_format:

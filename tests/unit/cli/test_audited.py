@@ -26,7 +26,7 @@ IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/we
 RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "build",
     "host drain", "host undrain",
-    "image delete",
+    "image delete", "image import", "image remove",
     "principal create", "principal delete", "principal secret", "principal token",
     "role assign", "role remove",
     "staging delete",

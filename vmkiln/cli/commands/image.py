@@ -1,4 +1,4 @@
-"""`vmkiln image list`, `catalogue`, `show`, `export`, `boot` and `delete`; `vmkiln prepare`."""
+"""`vmkiln image list`, `catalogue`, `import`, `show`, `export`, `boot` and `delete`; `vmkiln prepare`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.image_import import PLATFORM_IMAGE, delete_imported, import_, imported_data, size_of, urn
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
@@ -77,11 +78,17 @@ def list_(
         return
     with opened_store(settings, say) as store:
         rows = store.images.list()
+    imported = [image for image in cached_images(settings.image_cache) if image.is_imported]
     if as_json:
-        typer.echo(json.dumps([_as_data(row) for row in rows]))
+        typer.echo(json.dumps([*(_as_data(row) for row in rows), *(imported_data(image) for image in imported)]))
         return
-    for row in rows:
-        typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")
+    lines = [(row.created, row.kind, row.size_bytes, row.artifact_id) for row in rows]
+    lines += [(image.created, PLATFORM_IMAGE, size_of(image.path), urn(image)) for image in imported]
+    for created, kind, size, name in sorted(lines, key=lambda line: line[0], reverse=True):
+        typer.echo(f"{created:%Y-%m-%d %H:%M}  {kind:<18} {size >> 20:>6} MiB  {name}")
+
+
+app.command("import")(import_)
 
 
 @app.command()
@@ -188,12 +195,15 @@ def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int 
 
 @app.command()
 def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete an image and its file."""
+    """Delete an image and its file; an imported one by `PUBLISHER:OFFER:SKU[:VERSION]`."""
     from vmkiln.images import image_store
     from vmkiln.preparation import opened_store
     from vmkiln.sharing.shared_storage import shared_storage
 
     with opened_store(read_settings(), say) as store:
+        if image.count(":") in {2, 3}:
+            delete_imported(store, image, yes=yes)
+            return
         row = find_image(store, image)
         if not yes:
             typer.confirm(f"delete {row.artifact_id}?", abort=True)
@@ -202,6 +212,9 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
             if (shared := shared_storage(read_settings(), store)) is not None:
                 shared.delete_image(row)
     typer.echo(f"deleted {row.artifact_id}")
+
+
+app.command("remove", hidden=True)(delete)
 
 
 def prepare(

@@ -89,6 +89,12 @@ async def convert(
     await command.run(arguments, timeout_seconds=CONVERT_SECONDS, on_stdout=progress)
 
 
+async def copy_start(disk: Disk, target: Path, *, size_bytes: int) -> None:
+    """The first bytes that a guest would read, as a raw file; of a disk without a backing file."""
+    options = ["-f", disk.format, "-O", "raw", "bs=512", f"count={size_bytes // 512}"]
+    await command.run(["qemu-img", "dd", *options, f"if={disk.path}", f"of={target}"], timeout_seconds=QUICK_SECONDS)
+
+
 async def virtual_size(disk: Disk) -> int:
     """The size a guest sees, in bytes."""
     completed = await command.run(size_arguments(disk), timeout_seconds=QUICK_SECONDS)

@@ -1,0 +1,94 @@
+"""`vmkiln image import`, and the commands that show and delete what was imported."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vmkiln.cli import main
+from vmkiln.cli.main import app
+from vmkiln.settings import Settings
+from vmkiln.store.audit_table import AuditQuery
+from vmkiln.store.database import opened
+
+NAME = "RedHat:RHEL:9-lvm-gen2"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> str:
+    (tmp_path / "disk.raw").write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
+    return str(tmp_path / "disk.raw")
+
+
+def vmkiln(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    return done.stdout.strip()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main.main(list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def template(tmp_path: Path, **source: object) -> str:
+    publisher, offer, sku = NAME.split(":")
+    named = {"type": "PlatformImage", "publisher": publisher, "offer": offer, "sku": sku, **source}
+    properties = {"source": named, "distribute": [{"type": "VHD", "runOutputName": "o"}]}
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({"location": "x", "identity": {"type": "None"}, "properties": properties}))
+    return str(path)
+
+
+def test_an_import_is_listed_planned_from_and_deleted(tmp_path: Path, home: Path, disk: str) -> None:
+    found = json.loads(vmkiln("image", "import", disk, "--as", f"{NAME}:9.4.1", "--json"))
+    assert (found["artifact_id"], found["generation"], found["kind"]) == (f"{NAME}:9.4.1", 2, "PlatformImage")
+    assert vmkiln("image", "import", disk, "--as", f"{NAME}:9.5.0").startswith(f"imported {NAME}:9.5.0, generation 2")
+    assert [item["exact_version"] for item in json.loads(vmkiln("image", "list", "--json"))] == ["9.5.0", "9.4.1"]
+    assert f"{NAME}:9.4.1" in vmkiln("image", "list")
+    [entry] = [item for item in json.loads(vmkiln("image", "catalogue", "--json")) if item["publisher"] == "RedHat"]
+    assert entry["versions"] == ["9.5.0", "9.4.1"]
+    plan = json.loads(vmkiln("plan", template(tmp_path), "--json"))
+    assert (plan["source"]["exact_version"], plan["cannot_be_built_because"]) == ("9.5.0", [])
+    assert vmkiln("image", "delete", f"{NAME}:9.5.0", "--yes") == f"deleted {NAME}:9.5.0"
+    assert vmkiln("image", "remove", NAME, "--yes") == f"deleted {NAME}:9.4.1"
+    assert json.loads(vmkiln("image", "list", "--json")) == []
+    with opened(Settings(home).database) as store:
+        now = datetime.now(UTC)
+        query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
+        acts = [row.operation for row in store.audit.find(query, limit=20)]
+    assert {"Vmkiln.Builds/platformImages/write", "Vmkiln.Builds/platformImages/delete"} == set(acts)
+
+
+def test_an_image_that_only_customers_get_names_the_command(
+    tmp_path: Path, disk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "build", template(tmp_path))
+    assert "Red Hat gives its images to its customers only" in told
+    assert f"vmkiln image import FILE --as {NAME}" in told
+    vmkiln("image", "import", disk, "--as", NAME)
+    assert vmkiln("validate", template(tmp_path))
+
+
+def test_every_mistake_of_an_import_is_named_at_once(disk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(
+        capsys, "image", "import", disk, "--as", NAME, "--format", "vmdk", "--os-type", "Plan9", "--plan", "one"
+    )
+    for option in ("--format: `vmdk`", "--os-type: `Plan9`", "--plan: `one`"):
+        assert option in told
+
+
+def test_one_of_several_versions_has_to_be_named(disk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for version in ("1.0.0", "1.0.1"):
+        vmkiln("image", "import", disk, "--as", f"{NAME}:{version}")
+    assert "1.0.1, 1.0.0" in refused(capsys, "image", "delete", NAME, "--yes")

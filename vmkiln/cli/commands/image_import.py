@@ -1,0 +1,136 @@
+"""`vmkiln image import`, and what other commands need of imported images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmkiln.cli.audited import audited
+from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import ImageNotFound, InputError
+
+if TYPE_CHECKING:
+    from vmkiln.platform_images.image_cache import SourceImage
+    from vmkiln.platform_images.image_import import ImportedFacts
+    from vmkiln.store.database import Store
+
+PLATFORM_IMAGE = "PlatformImage"
+
+
+def urn(image: SourceImage) -> str:
+    """`publisher:offer:sku:version`."""
+    return f"{image.title}:{image.exact_version}"
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes; 0 when it is gone."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def imported_data(image: SourceImage) -> dict[str, Any]:
+    """An imported image as JSON has it."""
+    data = {**asdict(image), "path": str(image.path), "created": image.created.isoformat()}
+    return {"kind": PLATFORM_IMAGE, "artifact_id": urn(image), "size_bytes": size_of(image.path), **data}
+
+
+def import_(
+    source: Annotated[str, typer.Argument(help="A file (raw, qcow2, fixed VHD), or an https address of one.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="PUBLISHER:OFFER:SKU[:VERSION]",
+            help="What templates call it; the version is today's if left out.",
+        ),
+    ],
+    checksum: Annotated[str, typer.Option(metavar="sha256:HEX", help="The SHA-256 or SHA-512 that it must have.")] = "",
+    format_: Annotated[str, typer.Option("--format", help="qcow2, raw or vhd; else by what it is.")] = "",
+    generation: Annotated[
+        int, typer.Option(min=0, max=2, help="1 (BIOS) or 2 (UEFI); 0: as the SKU or the disk says.")
+    ] = 0,
+    os_type: Annotated[str, typer.Option(help="Linux or Windows; else by publisher and offer.")] = "",
+    architecture: Annotated[str, typer.Option(help="x64 or Arm64.")] = "x64",
+    plan: Annotated[
+        str, typer.Option(metavar="NAME:PRODUCT:PUBLISHER", help="The purchase plan it has on Azure.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take an image of yours as a platform image, so that templates that name it on Azure build here."""
+    from vmkiln.audit.act_names import PLATFORM_IMAGE_WRITE, platform_image_id
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.platform_images.image_import import import_image, parse_name
+    from vmkiln.preparation import opened_store
+
+    settings, wanted = read_settings(), parse_name(name)
+    facts = _facts(checksum, format_, generation, os_type, architecture, plan)
+    about = platform_image_id(wanted.title, wanted.version or "new")
+    with opened_store(settings, say) as store, audited(store, PLATFORM_IMAGE_WRITE, about, is_first=True) as act:
+        work = import_image(source, wanted, facts, cache_directory=settings.image_cache, progress=say)
+        image = run_to_end(work)
+        act.resource_id = platform_image_id(image.title, image.exact_version)
+    if as_json:
+        typer.echo(json.dumps(imported_data(image)))
+        return
+    typer.echo(f"imported {urn(image)}, generation {image.generation}, {image.virtual_size_bytes >> 20} MiB")
+
+
+def _facts(
+    checksum: str, image_format: str, generation: int, os_type: str, architecture: str, plan: str
+) -> ImportedFacts:
+    """What was said of an image. Raises: `InputError` naming every mistake."""
+    from vmkiln.platform_images.catalogue_entry import Plan
+    from vmkiln.platform_images.catalogue_text import ARCHITECTURES, FORMATS, OS_TYPES
+    from vmkiln.platform_images.image_import import ImportedFacts, parse_checksum
+
+    mistakes = [
+        f"{option}: `{value}` is not allowed; allowed are {', '.join(allowed)}"
+        for option, value, allowed in (
+            ("--format", image_format, ("", *FORMATS)),
+            ("--os-type", os_type, ("", *OS_TYPES)),
+            ("--architecture", architecture, ARCHITECTURES),
+        )
+        if value not in allowed
+    ]
+    parts = plan.split(":")
+    if plan and (len(parts) != 3 or not all(parts)):
+        mistakes.append(f"--plan: `{plan}` is not NAME:PRODUCT:PUBLISHER")
+    if mistakes:
+        raise InputError("; ".join(mistakes))
+    return ImportedFacts(
+        image_format,
+        generation,
+        os_type,
+        architecture,
+        Plan(*parts) if plan else None,
+        parse_checksum(checksum) if checksum else None,
+    )
+
+
+def delete_imported(store: Store, text: str, *, yes: bool) -> None:
+    """Delete the imported image of a name. Raises: `ImageNotFound`, `InputError` for more than one version."""
+    from vmkiln.audit.act_names import PLATFORM_IMAGE_DELETE, platform_image_id
+    from vmkiln.platform_images import image_cache
+
+    images = image_cache.cached_images(read_settings().image_cache)
+    found = [
+        item for item in images if item.is_imported and text.lower() in {item.name, f"{item.name}:{item.exact_version}"}
+    ]
+    if not found:
+        raise ImageNotFound(f"there is no imported image `{text}`", hint="`vmkiln image list` shows them")
+    if len(found) > 1:
+        versions = ", ".join(item.exact_version for item in found)
+        raise InputError(
+            f"`{text}` has more than one version: {versions}", hint="name one: PUBLISHER:OFFER:SKU:VERSION"
+        )
+    [image] = found
+    if not yes:
+        typer.confirm(f"delete {urn(image)}?", abort=True)
+    with audited(store, PLATFORM_IMAGE_DELETE, platform_image_id(image.title, image.exact_version), is_first=True):
+        image_cache.remove(image)
+    typer.echo(f"deleted {urn(image)}")
