@@ -18,15 +18,13 @@ from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputErro
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.catalogue_entry import name_of
 from vmkiln.settings import Settings
-from vmkiln.staging import virtual_network
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
-from vmkiln.staging.topology import subnet_problems
-from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.template.image_template import ImageTemplate, OnOff
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
 
 if TYPE_CHECKING:
+    from vmkiln.staging.user_network import UserVirtualNetwork
     from vmkiln.store.database import Store
 
 SOURCE = "properties.source"
@@ -46,7 +44,7 @@ class Surroundings:
     opened_store: "Callable[[], AbstractContextManager[Store | None]]"
     template_name: str
     resource_group: str
-    virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
+    virtual_networks: "Mapping[str, UserVirtualNetwork]" = field(default_factory=dict)
     ask_publisher: Callable[[PlatformImageSource], None] = lambda _source: None
 
 
@@ -102,13 +100,17 @@ def check_examined(template: ImageTemplate, surroundings: Surroundings) -> tuple
     return verdict.warnings
 
 
-def check_buildable(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork] | None = None) -> None:
+def check_buildable(
+    template: ImageTemplate, virtual_networks: "Mapping[str, UserVirtualNetwork] | None" = None
+) -> None:
     """Refuse what no build can do, by the template alone; `virtual_networks` are the user's. Raises: `NotBuildable`."""
     if problems := tuple(template_problems(template, virtual_networks or {})):
         raise NotBuildable(problems)
 
 
-def template_problems(template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork]) -> Iterator[Mistake]:
+def template_problems(
+    template: ImageTemplate, virtual_networks: "Mapping[str, UserVirtualNetwork]"
+) -> Iterator[Mistake]:
     """What is seen in the template alone, and in the virtual networks that it names."""
     properties = template.properties
     is_windows = template.os_type is OsType.WINDOWS
@@ -116,14 +118,21 @@ def template_problems(template: ImageTemplate, virtual_networks: Mapping[str, Us
         yield no_iso()
     if is_windows:
         yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
-    for text in subnet_problems(
-        properties.vm_profile.vnet_config,
-        virtual_networks,
-        service_port=virtual_network.service_port(is_windows=is_windows),
-    ):
-        yield Mistake("properties.vmProfile.vnetConfig", text)
+    if properties.vm_profile.vnet_config.subnet_id:
+        yield from _subnet_mistakes(template, virtual_networks)
     if any(disk.size_gb for disk in properties.additional_data_disks):
         yield Mistake("properties.additionalDataDisks", "are asked for, and images have one disk so far")
+
+
+def _subnet_mistakes(
+    template: ImageTemplate, virtual_networks: "Mapping[str, UserVirtualNetwork]"
+) -> Iterator[Mistake]:
+    from vmkiln.staging import topology, virtual_network  # noqa: PLC0415 (imports what makes networks)
+
+    port = virtual_network.service_port(is_windows=template.os_type is OsType.WINDOWS)
+    config = template.properties.vm_profile.vnet_config
+    for text in topology.subnet_problems(config, virtual_networks, service_port=port):
+        yield Mistake("properties.vmProfile.vnetConfig", text)
 
 
 def no_iso() -> Mistake:

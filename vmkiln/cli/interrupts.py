@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from vmkiln import process_log
+from vmkiln.cli import invocation
 from vmkiln.fleet import durable_attempts
 from vmkiln.host.heap import keep_in_one_arena
 from vmkiln.lifetime import last_words
@@ -80,6 +81,8 @@ def run_to_end(
 
     Raises: whatever the work raises; `KeyboardInterrupt` when it was cancelled and says nothing itself.
     """
+
+    invocation.collect_as_usual()
 
     async def watched() -> Result:
         global _loop  # noqa: PLW0603 (a process has one)

@@ -1,5 +1,6 @@
 """One call of the command line: its common options, and the settings that are in force for it."""
 
+import gc
 import os
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from vmkiln.settings_sources import InForce
 
 
+COLLECTION = gc.get_threshold()  # how often Python looks for garbage by itself
+RARELY = 50_000  # new objects until it does: imports make many that stay, and looking took a tenth of a short command
+
+
 @dataclass(frozen=True)
 class Invocation:
     """What was given before the subcommand, and what was told already."""
@@ -21,6 +26,16 @@ class Invocation:
 
 
 _current: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
+
+
+def collect_rarely() -> None:
+    """Look for garbage rarely, until `collect_as_usual` is called."""
+    gc.set_threshold(RARELY, *COLLECTION[1:])
+
+
+def collect_as_usual() -> None:
+    """What lasts longer than its imports looks for garbage as often as Python does by itself."""
+    gc.set_threshold(*COLLECTION)
 
 
 def begin(*, is_verbose: bool) -> None:

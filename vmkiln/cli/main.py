@@ -5,6 +5,8 @@ Help and completion start at once: only what is called is imported, and `rich` o
 
 import os
 import sys
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads the name of every package
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -132,6 +134,7 @@ def report(error: VmkilnError) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 130 cancelled."""
+    invocation.collect_rarely()
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
     if COMPLETION in os.environ:
         # typer would draw each help text with rich, which takes as long as everything else

@@ -103,6 +103,34 @@ def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
         assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
 
 
+def test_what_lasts_looks_for_garbage_as_often_as_usual(tmp_path: Path) -> None:
+    program = """
+import gc, sys
+usual = gc.get_threshold()
+from vmkiln.cli import main, interrupts
+async def lasting():
+    return gc.get_threshold()
+try:
+    main.main(["--version"])
+except SystemExit:
+    print(gc.get_threshold()[0] > usual[0], interrupts.run_to_end(lasting()) == usual)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True True"
+
+
+def test_no_plugin_of_another_package_is_looked_for(tmp_path: Path) -> None:
+    """Pydantic would read the names of all that is installed, for each command, and import what calls itself one."""
+    program = """
+import os
+from vmkiln.cli import main
+from pydantic.plugin import _loader
+print(os.environ["PYDANTIC_DISABLE_PLUGINS"], list(_loader.get_plugins()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["__all__", "[]"]
+
+
 @pytest.mark.parametrize("name", Commands.listed)
 def test_a_command_is_listed_with_the_first_line_of_its_help(name: str) -> None:
     listed = Commands.listed[name]
