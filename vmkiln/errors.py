@@ -50,6 +50,7 @@ class VmkilnError(Exception):
 
     code = "InternalError"
     exit_code = 1
+    outside = ""  # what callers on other machines are told instead, where the message names paths and hosts of ours
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -136,24 +137,28 @@ class StorageFailed(VmkilnError):
     """A file or the database could not be written or read. What was not acknowledged before is not there."""
 
     code = "StorageFailed"
+    outside = "The service's storage cannot be used now"
 
 
 class StorageFull(StorageFailed):
     """The disk is full."""
 
     code = "InsufficientStorage"
+    outside = "The service's disk is full"
 
 
 class DatabaseAway(StorageFailed):
     """The database cannot be used now: its server is away, it is locked for long, or its disk fails."""
 
     code = "DatabaseAway"
+    outside = "The service's database cannot be used now"
 
 
 class CommandFailed(VmkilnError):
     """A program ended with an error or ran past its limit; carries its argument list, exit status and output."""
 
     code = "CommandFailed"
+    outside = "A program that the service runs failed"
 
     def __init__(
         self,
@@ -220,6 +225,7 @@ class SharedStorageFailed(VmkilnError):
     """The object store that hosts share refused, or is away."""
 
     code = "SharedStorageFailed"
+    outside = "The storage that the service's hosts share cannot be used now"
 
 
 class ObjectMissing(SharedStorageFailed):
@@ -353,3 +359,4 @@ class CleanUpFailed(VmkilnError):
     """Something temporary could not be deleted; the message names each leftover."""
 
     code = "CleanUpFailed"
+    outside = "Something temporary could not be deleted on the service's host"

@@ -8,6 +8,7 @@ Source: ECMA-48; docs/reference/hostile-input.md#text-of-a-guest.
 import re
 import unicodedata
 
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # NUL, halves of surrogate pairs: not every database keeps them
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # control, format (bidi among them), surrogate, private, unassigned; separators of lines and of paragraphs
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

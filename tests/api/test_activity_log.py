@@ -1,13 +1,32 @@
 """The audit, shown as Azure's activity log: its shape, its filters, its pages, and who sees what."""
 
+import contextlib
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
+from in_process import (
+    GROUP,
+    OTHER_SUBSCRIPTION,
+    SUBSCRIPTION,
+    InProcess,
+    InstantWork,
+    TestAccess,
+    add_group,
+    code_of,
+    started,
+)
+from postgresql import cluster
+
+from vmkiln.api.identity.caller import Caller
+from vmkiln.api.insights.activity_filter import parse_filter
+from vmkiln.api.protocol.route import Origin
+from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.store.database import opened
 
 LOG = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Insights/eventtypes/management/values"
 TENANT_LOG = "/providers/Microsoft.Insights/eventtypes/management/values"
@@ -116,6 +135,28 @@ def test_an_event_has_azures_shape(told: InProcess) -> None:
 )  # fmt: skip
 def test_a_filter_chooses(told: InProcess, more: str, found: set[str]) -> None:
     assert seen(log(told, more)) == found
+
+
+@pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
+def test_callers_are_compared_in_any_case_whatever_their_letters(tmp_path: Path, kind: str) -> None:
+    """SQLite has small letters of ASCII only, PostgreSQL those of its locale."""
+    names = {"Jörgen Ångström": ("JÖRGEN ÅNGSTRÖM", "jörgen ångström", "Jo\u0308rgen A\u030angstro\u0308m"),
+             "Żółć": ("ŻÓŁĆ", "żółć"), "ИВАН": ("иван", "Иван"), "o'neill": ("O'NEILL",)}  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        place = tmp_path / "db" if kind == "SQLite" else stack.enter_context(cluster()).new_database()
+        store = stack.enter_context(opened(place, home=tmp_path))
+        service = started(store, tmp_path, TestAccess({name: [("Owner", "/")] for name in names}), InstantWork())
+        for number, name in enumerate(names):
+            origin = Origin(Caller(name, name), str(uuid.uuid4()), str(uuid.uuid4()))
+            path = GROUP.replace("rg1", f"g{number}")
+            body, query = {"location": "westus2"}, {"api-version": "2024-11-01"}
+            service.service.dispatch("PUT", path, caller=origin.caller, query=query, body=body, origin=origin)
+        assert service.service.audit.flush(10)
+        for number, (name, spellings) in enumerate(names.items()):
+            for spelling in (name, *spellings):
+                query = parse_filter(f"{FROM} and caller eq '{spelling.replace(chr(39), chr(39) * 2)}'",
+                                     subscription_id=SUBSCRIPTION, now=store.now())  # fmt: skip
+                assert [row.resource_group for row in store.audit.find(query, limit=9)] == [f"g{number}"], spelling
 
 
 def test_one_request_is_found_by_its_correlation_id(told: InProcess) -> None:
@@ -231,3 +272,19 @@ def test_what_belongs_to_no_subscription_is_in_the_tenants_log(told: InProcess) 
 def test_there_is_one_category_of_events(service: InProcess) -> None:
     found = service.get("/providers/Microsoft.Insights/eventcategories", api_version="2015-04-01").json()["value"]
     assert [item["value"] for item in found] == ["Administrative"]
+
+
+def test_its_provider_is_in_the_list_of_providers(service: InProcess) -> None:
+    path = f"/subscriptions/{SUBSCRIPTION}/providers"
+    found = {item["namespace"]: item for item in service.get(path, api_version="2024-11-01").json()["value"]}
+    types = [kind["resourceType"] for kind in found["Microsoft.Insights"]["resourceTypes"]]
+    assert types == ["eventtypes/management/values", "eventcategories"]
+    one = service.get(f"{path}/microsoft.insights", api_version="2024-11-01").json()
+    assert one["registrationState"] == "Registered"
+
+
+def test_every_provider_that_is_served_is_in_the_list(service: InProcess) -> None:
+    served = {route.path.rpartition("/providers/")[2].partition("/")[0] for route in ALL_ROUTES
+              if "/providers/" in route.path}  # fmt: skip
+    listed = service.get(f"/subscriptions/{SUBSCRIPTION}/providers", api_version="2024-11-01").json()["value"]
+    assert {name for name in served if not name.startswith("{")} <= {item["namespace"] for item in listed}

@@ -1,19 +1,25 @@
 """A list costs as much for whoever may read a part of it as for whoever may read all, and shows exactly that part."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from in_process import BASE, GROUP, SUBSCRIPTION, InProcess, InstantWork, TestAccess, an_issuer, started
+from in_process import BASE, GROUP, SUBSCRIPTION, InProcess, InstantWork, TestAccess, add_group, an_issuer, started
 
+from vmkiln import azure_names
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.caller import Permission, Rights
 from vmkiln.api.protocol.listing import MOST_SCOPES, container_of
+from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.staging import staging_resource_group
 from vmkiln.store import database
-from vmkiln.store.rows import ResourceRow
+from vmkiln.store.database import utc_now
+from vmkiln.store.rows import ImageRow, ResourceRow, RunRow
 
 TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
 LISTS = (f"/subscriptions/{SUBSCRIPTION}/providers/{TYPE}", f"/subscriptions/{SUBSCRIPTION}/resources")
@@ -155,3 +161,85 @@ def test_scopes_below_another_are_those_with_the_permission() -> None:
     read = frozenset({Permission.READ})
     rights = Rights(((read, GROUP), (frozenset(), f"{GROUP}x"), (read, "/subscriptions/other/resourceGroups/a")))
     assert rights.scopes_below(f"/subscriptions/{SUBSCRIPTION}", Permission.READ) == {GROUP.lower()}
+
+
+TYPES = (
+    azure_names.CONTAINER_GROUP, azure_names.VIRTUAL_MACHINE, azure_names.DISK, azure_names.NETWORK_INTERFACE,
+    azure_names.PRIVATE_ENDPOINT, azure_names.PRIVATE_LINK_SERVICE, azure_names.LOAD_BALANCER,
+    azure_names.SECURITY_GROUP, azure_names.VIRTUAL_NETWORK, azure_names.STORAGE_ACCOUNT,
+)  # fmt: skip
+
+
+def fill(service: InProcess, number: int) -> None:
+    """A staging resource group with a resource of each type, and one of all that users keep, in a group of its own."""
+    store, settings = service.service.store, service.service.settings
+    run = f"run-{number}"
+    store.runs.add(RunRow(run, "web", "rg", {}, "Succeeded", "", "", "", "", {}, utc_now(), utc_now()))
+    name = f"IT_rg_web_{number}"
+    staging_resource_group.create(settings.staging, store, name=name, run_id=run, tags={})
+    for kind in TYPES:
+        detail = {"rules": [], "prefix": "10.0.0.0/24", "subnets": [], "generation": 1, "cpus": 1, "memory_mib": 1}
+        store.staging.add_resource(name, run_id=run, type=kind, name=f"n{number}", detail=detail)
+    store.resources.put(
+        ResourceRow(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}", azure_names.RESOURCE_GROUP, name,
+                    SUBSCRIPTION, name, location="westus2", state={"staging_group": name})
+    )  # fmt: skip
+    group = f"rg{number}"
+    add_group(service, SUBSCRIPTION, group)
+    base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers"
+    at = {"location": "westus2"}
+    image = f"{base}/Microsoft.Compute/galleries/g/images/i"
+    kind_of_image = {"osType": "Linux", "osState": "Generalized",
+                     "identifier": {"publisher": f"p{number}", "offer": "o", "sku": "s"}}  # fmt: skip
+    net = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+           "subnets": [{"name": "s", "properties": {"addressPrefix": "10.0.1.0/24"}}]}  # fmt: skip
+    for path, body in (
+        (f"{base}/Microsoft.ManagedIdentity/userAssignedIdentities/one", at),
+        (f"{base}/Microsoft.Compute/galleries/g", at),
+        (image, {**at, "properties": kind_of_image}),
+        (f"{base}/Microsoft.Network/virtualNetworks/v", {**at, "properties": net}),
+        (f"{base}/Microsoft.Network/networkSecurityGroups/n", {**at, "properties": {}}),
+    ):
+        made = service.put(path, body, api_version="2024-11-01")
+        assert made.status_code in {200, 201}, made.text
+    store.resources.insert_many([template(group, number)])
+    row = ImageRow("", "", settings.home / "x", "qcow2", "0" * 64, 1, 1, 1, "Linux", "", run, {}, {}, utc_now())
+    store.images.add(replace(row, kind="ManagedImage", artifact_id=f"{base}/Microsoft.Compute/images/m"))
+    store.images.add_version(
+        replace(row, kind="SharedImage", artifact_id=f"{image}/versions/1.0.0"), definition_id=image
+    )
+
+
+LISTED = [
+    route
+    for route in ALL_ROUTES
+    if route.method == "GET" and "{subscriptionId}" in route.path and not set(re.findall(r"{(.*?)}", route.path))
+    - {"subscriptionId", "location"}
+]  # fmt: skip
+
+
+def test_no_list_of_a_subscription_asks_for_each_of_its_things(tmp_path: Path) -> None:
+    """As many statements with six times as much: found from the table of routes."""
+    with database.opened(tmp_path / "vmkiln.sqlite", home=tmp_path) as store:
+        access = TestAccess({"owner": [("Owner", "/")]})
+        service = started(store, tmp_path, access, InstantWork(store=store))
+        costs: list[dict[str, int]] = []
+        items: list[dict[str, int]] = []
+        for numbers in (range(1), range(1, 6)):
+            for number in numbers:
+                fill(service, number)
+            costs.append({})
+            items.append({})
+            for route in LISTED:
+                statements: list[str] = []
+                path = route.path.format(subscriptionId=SUBSCRIPTION, location="westus2")
+                version = (route.api_versions or ("2024-11-01",))[-1]
+                with heard(store, lambda _c, _u, statement, *_r, found=statements: found.append(statement)):
+                    answer = service.get(path, api_version=version)
+                assert answer.status_code < 500, (route.operation, answer.text)
+                costs[-1][route.operation] = len(statements)
+                items[-1][route.operation] = len(answer.json().get("value", [])) if answer.content else 0
+    assert costs[0] == costs[1]
+    grown = {name for name, count in items[1].items() if count > items[0][name]}
+    assert {"StorageAccounts_List", "ContainerGroups_List", "VirtualMachines_List", "Disks_List"} <= grown
+    assert len(grown) > 12, grown

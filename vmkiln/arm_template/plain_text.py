@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.harmless_text import UNSTORABLE
 
 MAXIMUM_TEXT = 1_048_576  # characters of any text that a function makes
 MAXIMUM_VALUES = 200_000  # members and elements of any one value
@@ -38,15 +39,17 @@ def json_text(value: Any) -> str:
 
 
 def check_size(value: Any, path: str) -> None:
-    """Raises TemplateInvalid if a value, written out, would have too many parts or too much text."""
+    """Raises TemplateInvalid if a value, written out, would be too large, or has text that no database keeps."""
     count, length, waiting = 0, 0, [value]
     while waiting:
         here = waiting.pop()
         count += 1
         if isinstance(here, str):
             length += len(here)
+            if UNSTORABLE.search(here):
+                raise TemplateInvalid([Mistake(path or "resources", "the text has NUL, or half of a surrogate pair")])
         elif isinstance(here, dict):
-            length += sum(len(key) for key in here)
+            waiting.extend(here)
             waiting.extend(here.values())
         elif isinstance(here, list):
             waiting.extend(here)

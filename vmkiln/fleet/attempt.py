@@ -130,4 +130,5 @@ def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState
             return None if is_stopping else (RunState.CANCELED, "the run was cancelled", "Canceled")
         case RunCanceled() if is_stopping:
             return None
-    return RunState.FAILED, str(error), getattr(error, "code", "InternalError")
+    told = getattr(error, "outside", "") or str(error)  # who reads it may be on another machine
+    return RunState.FAILED, told, getattr(error, "code", "InternalError")

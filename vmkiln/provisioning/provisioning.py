@@ -53,6 +53,9 @@ async def provision(
     except VmkilnError as error:
         code = error.code if isinstance(error, Unfit) else "Other"
         text = f"{error.message} ({error.hint})" if error.hint else error.message
+        if error.outside:
+            log.error("provisioning %s failed: %s", template_id, error)
+            text = f"{error.outside}; the service's log has more."
         return await off_loop(_failed, store, template_id, code, text)
     except Exception:
         log.exception("provisioning %s failed", template_id)

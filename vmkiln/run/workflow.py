@@ -287,6 +287,8 @@ async def _end(
     message: str = "",
 ) -> dict[str, Any]:
     text = request.mask(message or (str(error) if error is not None else ""))
+    if request.submission is not None and isinstance(error, VmkilnError) and error.outside:
+        text = error.outside  # who reads it may be on another machine; the log has the rest
     code = getattr(error, "code", "InternalError") if error is not None else ""
     state, text, summary = await off_loop(_record_end, host.store, request.run_id, state, text, code)
     tell(RunEnded(state, text, summary))

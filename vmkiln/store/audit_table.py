@@ -6,6 +6,7 @@ what was done behind the open ones.
 """
 
 import contextlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -168,8 +169,8 @@ def _conditions(query: AuditQuery) -> list[sa.ColumnElement[bool]]:
         if value:
             found.append(column == value.lower())
     if query.caller:
-        named = (sa.func.lower(column) == query.caller.lower() for column in (table.caller, table.caller_id))
-        found.append(sa.or_(*named))
+        named = table.caller_key == _compared(query.caller)
+        found.append(sa.or_(named, sa.func.lower(table.caller_id) == query.caller.lower()))  # ids are ASCII
     if query.groups is not None:
         seen = [_is_within(resource_id) for resource_id in sorted(query.resources)]
         found.append(sa.or_(table.resource_group.in_(sorted(query.groups)), *seen))
@@ -184,11 +185,17 @@ def _is_within(resource_id: str) -> sa.ColumnElement[bool]:
     return sa.or_(audit.c.key == resource_id, audit.c.key.startswith(f"{resource_id}/", autoescape=True))
 
 
+def _compared(name: str) -> str:
+    """A name as it is compared: SQLite has small letters of ASCII only, PostgreSQL those of its locale; pure."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
 def _columns(row: AuditRow) -> dict[str, Any]:
     values = {name: value for name, value in vars(row).items() if name != "number"}
-    return values | {"key": row.resource_id.lower(), "detail": dict(row.detail)}
+    keys = {"key": row.resource_id.lower(), "caller_key": _compared(row.caller)}
+    return values | keys | {"detail": dict(row.detail)}
 
 
 def _row(found: dict[str, Any]) -> AuditRow:
-    del found["key"]
+    del found["key"], found["caller_key"]
     return AuditRow(**{**found, "moment": aware(found["moment"])})

@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
 from vmkiln.files.durable_file import make_folder, reported
+from vmkiln.harmless_text import UNSTORABLE
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
@@ -54,6 +55,7 @@ IDLE_SECONDS = 10
 DISK_FULL = "53100"
 AWAY_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58", "XX"})  # the first two letters of an SQLSTATE
 AWAY_STATES = frozenset({"25006", "25P03", "25P04"})  # a standby; a transaction that stood still, or took too long
+REFUSED_TEXTS = frozenset({"22021", "22P05", None})  # None: the driver itself refused it
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 MOST_WRITERS = 2  # connections of one process: one that writes and the next; a server takes 100 of all hosts by default
 MOST_READERS = 3
@@ -94,6 +96,23 @@ def database_url(text: str) -> sa.URL:
     return url.set(drivername=DRIVER)
 
 
+def _json_text(value: Any) -> str:
+    """A value as JSON that both databases can look into: NUL and halves of surrogate pairs are U+FFFD in it."""
+    text = json.dumps(value)
+    return json.dumps(_storable(value)) if "\\u0000" in text or "\\ud" in text else text
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return UNSTORABLE.sub("\ufffd", value)
+        case dict():
+            return {_storable(name): _storable(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_storable(item) for item in value]
+    return value
+
+
 def _pool(*, only_reads: bool) -> dict[str, Any]:
     """How many connections an engine keeps, and how long one is waited for."""
     return {"pool_size": MOST_READERS if only_reads else MOST_WRITERS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
@@ -104,7 +123,7 @@ def _postgresql(text: str, *, only_reads: bool) -> Engine:
     engine = sa.create_engine(
         database_url(text),
         connect_args={"options": timeouts, "connect_timeout": CONNECT_SECONDS, "application_name": "vmkiln"},
-        json_serializer=json.dumps,
+        json_serializer=_json_text,
         pool_pre_ping=True,
         hide_parameters=True,
         **_pool(only_reads=only_reads),
@@ -161,6 +180,9 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
         if is_away(cause):
             kind = StorageFull if is_full(cause) else DatabaseAway
             raise kind(f"the database {name} cannot be used: {cause}") from cause
+        if is_unstorable(cause):
+            hint = "leave out NUL and halves of surrogate pairs"
+            raise InputError("a text holds a character that no database can keep", hint=hint) from cause
 
 
 def is_away(error: BaseException) -> bool:
@@ -179,6 +201,12 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, drivers)
 
 
+def is_unstorable(error: BaseException) -> bool:
+    """Whether an error says that a text has NUL, which PostgreSQL cannot keep, or is no Unicode; pure."""
+    is_nul = isinstance(error, psycopg.DataError) and error.sqlstate in REFUSED_TEXTS
+    return is_nul or isinstance(error, UnicodeEncodeError)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a database says that its disk is full; pure. Source: sqlite.org, "Result Codes"; PostgreSQL, 53100."""
     code = getattr(error, "sqlite_errorcode", 0)
@@ -194,7 +222,7 @@ def _sqlite(path: Path, *, only_reads: bool) -> Engine:
     engine = sa.create_engine(
         url,
         connect_args={"timeout": BUSY_SECONDS},
-        json_serializer=json.dumps,
+        json_serializer=_json_text,
         poolclass=sa.QueuePool,
         **_pool(only_reads=only_reads),
     )

@@ -184,7 +184,7 @@ def _roles(connection: Connection, condition: sa.ColumnElement[bool]) -> Sequenc
 
 
 def _token_hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()  # what a header can hold
 
 
 def _principal(row: dict[str, Any]) -> PrincipalRow:

@@ -20,6 +20,7 @@ from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import phases, reservations, runs
 
+MOST_IDS = 10_000  # in one statement
 # asked again and again, so built once: to build a statement costs as much as to execute it (SQLAlchemy, "SQL
 # Compilation Caching")
 _run: sa.BindParameter[str] = sa.bindparam("of_run")
@@ -97,9 +98,12 @@ class RunTable:
         return {row["template_id"]: run_row(row) for row in self._connections.rows(sa.select(runs).join(last, same))}
 
     def by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
-        """The runs with exactly these ids."""
-        rows = self._connections.rows(RUNS_BY_ID, {"run_ids": list(run_ids)})
-        return {row["run_id"]: run_row(row) for row in rows}
+        """The runs with exactly these ids; few statements, however many ids."""
+        found: dict[str, RunRow] = {}
+        for first in range(0, len(run_ids), MOST_IDS):
+            rows = self._connections.rows(RUNS_BY_ID, {"run_ids": list(run_ids[first : first + MOST_IDS])})
+            found |= {row["run_id"]: run_row(row) for row in rows}
+        return found
 
     def of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
         """The runs of an image template, the newest first."""

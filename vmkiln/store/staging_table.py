@@ -1,5 +1,6 @@
 """Staging resource groups, and the resources in them, in the database."""
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from vmkiln.store.row_reading import aware, maybe_aware, staging_group_row
 from vmkiln.store.rows import ResourceState, StagingGroupRow, StagingResourceRow
 from vmkiln.store.tables import runs, staging_groups, staging_resources
 
+MOST_NAMES = 10_000  # in one statement
 # built once, for every run asks for them again and again
 _resource: sa.BindParameter[int] = sa.bindparam("of_number")
 RESOURCE_ADDED = staging_resources.insert()
@@ -61,6 +63,16 @@ class StagingTable:
         rows = self._connections.rows(query)
         return staging_group_row(rows[0]) if rows else None
 
+    def groups(self, names: Collection[str]) -> dict[str, StagingGroupRow]:
+        """The staging resource groups of these names, without deleted ones; few statements, however many names."""
+        there = staging_groups.c.deleted.is_(None)
+        found: dict[str, StagingGroupRow] = {}
+        for some in _pieces(names):
+            query = sa.select(staging_groups).where(staging_groups.c.name.in_(some), there)
+            rows = (staging_group_row(row) for row in self._connections.rows(query))
+            found |= {row.name: row for row in rows}
+        return found
+
     def group_deleted(self, name: str) -> None:
         """Record that a group and all in it are gone."""
         now = self._connections.now()
@@ -88,15 +100,26 @@ class StagingTable:
 
     def resources_of(self, group: str) -> list[StagingResourceRow]:
         """A group's resources in the order they were made, deleted ones too."""
-        query = sa.select(staging_resources).where(staging_resources.c.group_name == group)
-        return [
-            StagingResourceRow(
-                **{
-                    **row,
-                    "state": ResourceState(row["state"]),
-                    "created": aware(row["created"]),
-                    "deleted": maybe_aware(row["deleted"]),
-                }
-            )
-            for row in self._connections.rows(query.order_by(staging_resources.c.number))
-        ]
+        return self.resources_of_all([group])
+
+    def resources_of_all(self, groups: Collection[str], *, type: str = "") -> list[StagingResourceRow]:  # noqa: A002
+        """The resources of groups, of one type when it is given, in the order they were made, deleted ones too."""
+        found: list[StagingResourceRow] = []
+        for some in _pieces(groups):
+            query = sa.select(staging_resources).where(staging_resources.c.group_name.in_(some))
+            if type:
+                query = query.where(staging_resources.c.type == type)
+            rows = self._connections.rows(query.order_by(staging_resources.c.number))
+            found += [_resource_row(row) for row in rows]
+        return found
+
+
+def _resource_row(row: Mapping[str, Any]) -> StagingResourceRow:
+    times = {"created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])}
+    return StagingResourceRow(**{**row, **times, "state": ResourceState(row["state"])})
+
+
+def _pieces(names: Collection[str]) -> Iterator[list[str]]:
+    """The names, as many at once as a statement takes."""
+    chosen = sorted(set(names))
+    return (chosen[first : first + MOST_NAMES] for first in range(0, len(chosen), MOST_NAMES))

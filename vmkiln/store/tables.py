@@ -225,6 +225,7 @@ audit = sa.Table(
     sa.Column("event_id", sa.String(36), nullable=False),
     sa.Column("moment", sa.DateTime(timezone=True), nullable=False),
     sa.Column("caller", sa.String(260), nullable=False),
+    sa.Column("caller_key", sa.String(800), nullable=False, server_default=""),  # some letters are more in lower case
     sa.Column("caller_id", sa.String(260), nullable=False),
     sa.Column("caller_kind", sa.String(20), nullable=False),
     sa.Column("operation", sa.String(300), nullable=False),

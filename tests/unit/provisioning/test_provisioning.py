@@ -106,7 +106,8 @@ def test_scripts_are_on_every_host_before_a_template_is_said_to_be_ready(store: 
 
     shared: Any = Shared()
     failed = asyncio.run(provisioning.provision(Settings(tmp_path), store, TEMPLATE, shared=shared))
-    assert failed == {"code": "Other", "message": "the store is away"}
+    text = f"{SharedStorageFailed.outside}; the service's log has more."
+    assert failed == {"code": "Other", "message": text}
     store.resources.change(
         TEMPLATE, lambda row: replace(row, properties={**row.properties, "provisioningState": "Creating"})
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -14,6 +15,7 @@ from alembic.script import ScriptDirectory
 from postgresql import cluster
 
 from vmkiln.errors import VmkilnError
+from vmkiln.store.audit_table import AuditQuery, AuditTable
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.engine import Connections, connected
 from vmkiln.store.schema import HEAD, REVISIONS, VERSION_TABLE, prepare
@@ -78,6 +80,27 @@ def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: Connect
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_acts_of_before_are_found_by_their_callers(database: Connections) -> None:
+    config = Config()
+    config.set_main_option("script_location", "vmkiln.store:migrations")
+    columns = {"event_id": "e", "moment": "2026-01-01 00:00:00", "caller_id": "i", "caller_kind": "user",
+               "operation": "o", "resource_id": "/r", "key": "/r", "subscription_id": "s", "resource_group": "",
+               "provider": "p", "status": "Succeeded", "code": 200, "error_code": "", "method": "PUT",
+               "correlation_id": "c", "request_id": "q", "source": "", "is_refused": False, "detail": "{}"}  # fmt: skip
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        for caller in ("Jörgen", "anna"):
+            names = ", ".join(["caller", *columns])
+            values = ", ".join(f":{name}" for name in ["caller", *columns])
+            insert = sa.text(f"INSERT INTO vmkiln_audit ({names}) VALUES ({values})")  # noqa: S608
+            connection.execute(insert, {"caller": caller, **columns})
+    prepare(database, "the database")
+    now = utc_now()
+    query = AuditQuery("s", now.replace(year=2025), now, caller="JÖRGEN")
+    assert [row.caller for row in AuditTable(database).find(query, limit=9)] == ["Jörgen"]
 
 
 def test_a_new_database_has_the_tables_of_today_at_once(database: Connections) -> None:

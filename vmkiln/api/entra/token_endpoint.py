@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from vmkiln.api.identity.caller import Caller, Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
+from vmkiln.api.protocol.reading import is_plain
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.platform_images.catalogue_entry import os_type_of
 from vmkiln.platform_images.platform_image import whole_catalogue
@@ -127,7 +128,8 @@ def _credentials(call: Call) -> tuple[str, str]:
             name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return "", ""
-        return unquote(name), unquote(secret)
+        name, secret = unquote(name), unquote(secret)
+        return (name, secret) if is_plain(name) and is_plain(secret) else ("", "")
     return form.get("client_id", ""), form.get("client_secret", "")
 
 

@@ -5,6 +5,7 @@ Source: docs/reference/rest-api.md#errors; the ARM resource provider contract.
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vmkiln.api.protocol.route import Answer
@@ -50,8 +51,12 @@ def error_answer(error: ArmError, *, is_wrapped: bool = True) -> Answer:
     return Answer(error.status, body if is_wrapped else body["error"], error.headers)
 
 
-def as_arm_error(error: Exception, *, request_id: str) -> ArmError:
-    """The same error in ARM's words; one that nobody foresaw is logged and told without its text."""
+def as_arm_error(error: Exception, *, request_id: str, is_local: bool = False) -> ArmError:
+    """The same error in ARM's words.
+
+    One of the service's own, with names of its hosts and paths, is logged, and told by its request's id; whole to the
+    operator of this machine (`is_local`), whose command it is. One that nobody foresaw is told to nobody.
+    """
     match error:
         case ArmError():
             return error
@@ -66,15 +71,47 @@ def as_arm_error(error: Exception, *, request_id: str) -> ArmError:
         case HostUnfit():
             return ArmError(409, "HostUnfit", error.message, hint=error.hint)
         case StorageFailed():
-            log.error("request %s failed: %s", request_id, error)
             wait = {"Retry-After": str(RETRY_SECONDS)}
             code = "InsufficientStorage" if isinstance(error, StorageFull) else "ServiceUnavailable"
-            return ArmError(503, code, error.message, hint=error.hint, headers=wait)
+            return _own_error(503, code, error, request_id=request_id, is_local=is_local, headers=wait)
         case VmkilnError():
-            log.error("request %s failed: %s", request_id, error)
-            return ArmError(500, "InternalServerError", error.message, hint=error.hint)
+            return _own_error(500, "InternalServerError", error, request_id=request_id, is_local=is_local)
     log.exception("request %s failed", request_id, exc_info=error)
     return ArmError(500, "InternalServerError", f"An internal error occurred. The request id is {request_id}.")
+
+
+def _own_error(
+    status: int,
+    code: str,
+    error: VmkilnError,
+    *,
+    request_id: str,
+    is_local: bool,
+    headers: Mapping[str, str] | None = None,
+) -> ArmError:
+    log.error("request %s failed: %s", request_id, error)
+    if is_local:
+        return ArmError(status, code, error.message, hint=error.hint, headers=headers)
+    text = error.outside or "An internal error occurred"
+    return ArmError(status, code, f"{text}. The request id is {request_id}.", headers=headers)
+
+
+def without_path(error: ArmError, home: Path, *, request_id: str) -> ArmError:
+    """The same error, without the path of the state directory, which is nobody's business on another machine."""
+    found = (error.message, error.hint or "")
+    if not any(str(home) in text for text in found):
+        return error
+    log.error("request %s failed: %s", request_id, error)
+    message, hint = (text.replace(str(home), "...") for text in found)
+    return ArmError(
+        error.status,
+        error.code,
+        message,
+        target=error.target,
+        details=error.details,
+        hint=hint or None,
+        headers=error.headers,
+    )
 
 
 def template_error(error: TemplateInvalid, *, api_version: str = "", kind: str = "ImageTemplate") -> ArmError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
-from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer
+from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer, without_path
 from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name, begun_act
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
 from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Route, Service
@@ -127,7 +127,7 @@ class Dispatcher:
             act = _begun(call)
             answer = _handled(call, act)
         except Exception as error:
-            refusal = as_arm_error(error, request_id=origin.request_id)
+            refusal = _refusal(service, error, origin)
             answer = error_answer(refusal, is_wrapped=not _is_unwrapped(match, version))
         answer = _recorded(service, match, origin, answer, act)
         return replace(answer, headers={**_trace_headers(origin), **answer.headers})
@@ -153,7 +153,7 @@ class Dispatcher:
         match: Match | None = None
         act: BegunAct | None = None
         try:
-            match = self.table.match(method, path_segments(path.encode()))
+            match = self.table.match(method, path_segments(path.encode(errors="surrogatepass")))
             rights = service.access.rights(caller)
             _check_allowed(rights, match, caller)
             if body is not None:
@@ -179,7 +179,7 @@ class Dispatcher:
             act = _begun(call)
             answer = _handled(call, act)
         except Exception as error:
-            answer = error_answer(as_arm_error(error, request_id=origin.request_id))
+            answer = error_answer(_refusal(service, error, origin))
         return _recorded(service, match, origin, answer, act)
 
 
@@ -202,6 +202,12 @@ def _handled(call: Call, act: BegunAct | None) -> Answer:
         call.service.store.audit.begin(act)
     with act.going_on():
         return call.route.handler(call)
+
+
+def _refusal(service: Service, error: Exception, origin: Origin) -> ArmError:
+    is_local = origin.caller.is_local
+    refusal = as_arm_error(error, request_id=origin.request_id, is_local=is_local)
+    return refusal if is_local else without_path(refusal, service.settings.home, request_id=origin.request_id)
 
 
 def _recorded(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from vmkiln.api.protocol.route import Body
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.errors import ArmError, TemplateInvalid
+from vmkiln.harmless_text import UNSTORABLE
 
 MOST_BODY_BYTES = 4 * 1024**2
 MOST_DEPTH = 100
@@ -53,8 +54,16 @@ def query_values(raw_query: bytes) -> dict[str, str]:
         raise ArmError(400, "InvalidQueryString", "the query is not well-formed") from None
     found: dict[str, str] = {}
     for name, value in pairs:
+        if not is_plain(name) or not is_plain(value):
+            message = "The query holds a character that is not allowed: NUL, or half of a pair of surrogates."
+            raise ArmError(400, "InvalidQueryString", message, target=name if is_plain(name) else "")
         found.setdefault(name.lower(), value)
     return found
+
+
+def is_plain(text: str) -> bool:
+    """Whether every database can hold a text: it has no NUL and no half of a surrogate pair; pure."""
+    return UNSTORABLE.search(text) is None
 
 
 def api_version_of(query: Mapping[str, str], known: tuple[str, ...], *, is_needed: bool) -> str:
@@ -81,9 +90,14 @@ def read_body(content: bytes, kind: Body, headers: Mapping[str, str]) -> Any:
         return None
     if kind is Body.FORM:
         try:
-            return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MOST_PARAMETERS))
+            pairs = parse_qsl(content.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
         except ValueError:
             raise ArmError(400, "invalid_request", "the body is not a form") from None
+        for name, value in pairs:
+            if not is_plain(name) or not is_plain(value):
+                where = f" in `{name[:60]}`" if is_plain(name) else ""
+                raise ArmError(400, "invalid_request", f"the form holds a character that is not allowed{where}")
+        return dict(pairs)
     if not content.strip():
         if kind is Body.OPTIONAL_JSON:
             return None
@@ -147,7 +161,7 @@ def check_plain(body: Any) -> None:
             pending += [(item, depth + 1) for item in value.values()]
         elif isinstance(value, list):
             pending += [(item, depth + 1) for item in value]
-        elif isinstance(value, str) and re.search(r"[\x00\ud800-\udfff]", value):
+        elif isinstance(value, str) and not is_plain(value):
             raise ArmError(400, "InvalidRequestContent", "The request content holds a character that is not allowed.")
         elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
             raise ArmError(400, "InvalidRequestContent", "The request content holds a number beyond 64 bits.")

@@ -183,7 +183,7 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
     except TemplateInvalid as error:
         properties = {"provisioningState": ProvisioningState.FAILED, "error": error_body(invalid(error))["error"]}
     except Exception as error:
-        problem = as_arm_error(error, request_id=call.request_id)
+        problem = as_arm_error(error, request_id=call.request_id, is_local=call.caller.is_local)
         is_canceled = problem.code == "DeploymentCanceled"
         state = ProvisioningState.CANCELED if is_canceled else ProvisioningState.FAILED
         properties = {"provisioningState": state, "error": error_body(problem)["error"]}

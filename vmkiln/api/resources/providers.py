@@ -31,6 +31,13 @@ def provider_bodies(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
         is_ours = namespace.lower() == "microsoft.virtualmachineimages"
         versions = list(reversed(route.api_versions or API_VERSIONS)) if is_ours else ANY_VERSIONS
         provider["types"].setdefault(type_name, list(versions))
+    readable = frozenset(found)
+    for route in routes:  # of a provider whose types are only listed, such as the activity log
+        _, marker, rest = route.path.rpartition("/providers/")
+        namespace, _, type_name = rest.partition("/")
+        if marker and route.method == "GET" and type_name and namespace.lower() not in readable:
+            provider = found.setdefault(namespace.lower(), {"namespace": namespace, "types": {}})
+            provider["types"].setdefault(type_name, list(ANY_VERSIONS))
     return found
 
 

@@ -234,7 +234,7 @@ def _delete_all_or_say_why(call: Call, group: ResourceRow, operation: OperationR
     try:
         _delete_all(call, group, operation)
     except Exception as error:
-        problem = as_arm_error(error, request_id=call.request_id)
+        problem = as_arm_error(error, request_id=call.request_id, is_local=call.caller.is_local)
         _failed(call.service.store, operation, {"code": problem.code, "message": problem.message})
 
 

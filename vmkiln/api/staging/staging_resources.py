@@ -3,7 +3,7 @@
 Everything here is read: a build's resources are the build's own. A container group's log is the live log of Packer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from vmkiln.errors import ArmError
 from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
 from vmkiln.staging.customization_log import LogPart, last_lines
 from vmkiln.staging.staging_resource_group import storage_account_of
-from vmkiln.store.rows import ResourceRow, RunRow, StagingGroupRow, StagingResourceRow
+from vmkiln.store.rows import ResourceRow, StagingGroupRow, StagingResourceRow
 
 ONLY_HERE = (CONTAINER_GROUP, VIRTUAL_MACHINE, DISK,
              NETWORK_INTERFACE, PRIVATE_ENDPOINT,
@@ -49,17 +49,28 @@ def staging_group(call: Call, group: ResourceRow) -> StagingGroupRow | None:
     return call.service.store.staging.group(name)
 
 
+def staging_groups(call: Call, groups: Sequence[ResourceRow]) -> list[tuple[ResourceRow, StagingGroupRow]]:
+    """Those groups that are staging resource groups, with what is recorded of them."""
+    names = {str(name): group for group in groups if (name := group.state.get("staging_group"))}
+    found = call.service.store.staging.groups(names)
+    return [(group, found[name]) for name, group in names.items() if name in found]
+
+
 def build_resources(call: Call, group: ResourceRow) -> list[StagingResourceRow]:
     """What builds made in a group, the storage account aside; of one name only the newest."""
-    staging = staging_group(call, group)
-    if staging is None:
-        return []
+    return [item for _, item in _build_resources_of(call, [group])]
+
+
+def _build_resources_of(
+    call: Call, groups: Sequence[ResourceRow], type_name: str = ""
+) -> list[tuple[ResourceRow, StagingResourceRow]]:
+    """The same of many groups, with the group of each: as many statements as for one."""
+    of_name = {staging.name: group for group, staging in staging_groups(call, groups)}
+    found = call.service.store.staging.resources_of_all(of_name, type=type_name)
     newest = {
-        (item.type.lower(), item.name.lower()): item
-        for item in call.service.store.staging.resources_of(staging.name)
-        if item.type != STORAGE_ACCOUNT
+        (item.group_name, item.type.lower(), item.name.lower()): item for item in found if item.type != STORAGE_ACCOUNT
     }
-    return list(newest.values())
+    return [(of_name[item.group_name], item) for item in newest.values()]
 
 
 def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
@@ -67,10 +78,6 @@ def live_resources(call: Call, group: ResourceRow) -> list[ResourceRow]:
     staging = staging_group(call, group)
     recorded = call.service.store.staging.resources_of(staging.name) if staging else []
     return [as_resource(item, group) for item in recorded if item.deleted is None]
-
-
-def _run_of(call: Call, item: StagingResourceRow) -> RunRow | None:
-    return call.service.store.runs.by_id([item.run_id]).get(item.run_id)
 
 
 def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
@@ -84,12 +91,21 @@ def find(call: Call, type_name: str) -> tuple[ResourceRow, StagingResourceRow]:
 
 
 def _whole(call: Call, group: ResourceRow, item: StagingResourceRow) -> dict[str, Any]:
-    """The whole resource; of a network security group, the rules as the kernel had them last."""
-    if item.type == SECURITY_GROUP and (staging := staging_group(call, group)) is not None:
-        kept = read_recorded(call.service.settings.staging / staging.name / FILE_NAME) or {}
-        if kept.get("run_id") == item.run_id:
-            item = replace(item, detail={**item.detail, "rules": kept["rules"]})
-    return body(item, group, _run_of(call, item))
+    """The whole resource."""
+    return _all_whole(call, [(group, item)])[0]
+
+
+def _all_whole(call: Call, found: Sequence[tuple[ResourceRow, StagingResourceRow]]) -> list[dict[str, Any]]:
+    """Whole resources; of network security groups, the rules as the kernel had them last."""
+    runs = call.service.store.runs.by_id(sorted({item.run_id for _, item in found}))
+    return [body(_with_rules(call, item), group, runs.get(item.run_id)) for group, item in found]
+
+
+def _with_rules(call: Call, item: StagingResourceRow) -> StagingResourceRow:
+    if item.type != SECURITY_GROUP:
+        return item
+    kept = read_recorded(call.service.settings.staging / item.group_name / FILE_NAME) or {}
+    return replace(item, detail={**item.detail, "rules": kept["rules"]}) if kept.get("run_id") == item.run_id else item
 
 
 def get(type_name: str, call: Call) -> Answer:
@@ -99,12 +115,7 @@ def get(type_name: str, call: Call) -> Answer:
 
 
 def _of_groups(call: Call, groups: list[ResourceRow], type_name: str) -> list[dict[str, Any]]:
-    return [
-        _whole(call, group, item)
-        for group in groups
-        for item in build_resources(call, group)
-        if item.type.lower() == type_name.lower()
-    ]
+    return _all_whole(call, _build_resources_of(call, groups, type_name))
 
 
 def list_in_group(type_name: str, call: Call) -> Answer:

@@ -14,7 +14,7 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Route
-from vmkiln.api.staging.staging_resources import refuse_change, staging_group
+from vmkiln.api.staging.staging_resources import refuse_change, staging_group, staging_groups
 from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT, ProvisioningState
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
@@ -50,10 +50,11 @@ def blob_endpoint(call: Call) -> BlobEndpoint | None:
     return endpoint if host in {"localhost", "::1"} or host.startswith("127.") else None
 
 
-def account_body(call: Call, group: ResourceRow, staging: StagingGroupRow) -> dict[str, Any]:
-    """A storage account as clients see it."""
+def account_body(
+    call: Call, group: ResourceRow, staging: StagingGroupRow, endpoint: BlobEndpoint | None
+) -> dict[str, Any]:
+    """A storage account as clients see it; `endpoint` is where they find its blobs."""
     account_id = _id(group, staging.storage_account)
-    endpoint = blob_endpoint(call)
     blobs = {} if endpoint is None else {"primaryEndpoints": {"blob": endpoint.of_account(staging.storage_account)}}
     return {
         "id": account_id,
@@ -89,12 +90,13 @@ def _found(call: Call) -> tuple[ResourceRow, StagingGroupRow]:
 def get(call: Call) -> Answer:
     """GET one."""
     group, staging = _found(call)
-    return Answer(200, account_body(call, group, staging))
+    return Answer(200, account_body(call, group, staging, blob_endpoint(call)))
 
 
 def _bodies(call: Call, groups: list[ResourceRow]) -> Answer:
-    found = [(group, staging_group(call, group)) for group in groups if group.state.get("staging_group")]
-    return Answer(200, {"value": [account_body(call, group, staging) for group, staging in found if staging]})
+    endpoint = blob_endpoint(call)
+    found = staging_groups(call, groups)
+    return Answer(200, {"value": [account_body(call, group, staging, endpoint) for group, staging in found]})
 
 
 def list_in_group(call: Call) -> Answer:

@@ -81,6 +81,8 @@ def put(call: Call) -> Answer:
     try:
         seen = seen_now(call.service.settings, store, kept)
     except VmkilnError as error:
+        if error.outside:
+            raise  # a fault of the service, not of the source
         raise ArmError(400, "ValidationFailed", error.message, hint=error.hint) from None
     row = store.resources.insert_beside(
         ResourceRow(
