@@ -12,8 +12,8 @@ from vmkiln.errors import VmkilnError
 from vmkiln.store.engine import Connections
 from vmkiln.store.tables import metadata
 
-HEAD = "0008"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+HEAD = "0009"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 VERSION_TABLE = "vmkiln_revision"
 FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2
 _revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))

@@ -91,7 +91,7 @@ def test_acts_of_before_are_found_by_their_callers(database: Connections) -> Non
                "correlation_id": "c", "request_id": "q", "source": "", "is_refused": False, "detail": "{}"}  # fmt: skip
     with database.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
+        command.upgrade(config, "0008")
         for caller in ("Jörgen", "anna"):
             names = ", ".join(["caller", *columns])
             values = ", ".join(f":{name}" for name in ["caller", *columns])
