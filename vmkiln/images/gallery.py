@@ -14,8 +14,15 @@ from pathlib import Path
 
 from vmkiln.azure_names import HIGHEST_VERSION_NUMBER, IMAGE_VERSION_RULE, image_version_numbers
 from vmkiln.errors import ImageConflict, ImageNotFound, OtherImageKind
-from vmkiln.files.durable_file import reported
-from vmkiln.images.image_store import Artifact, ImageFacts, folder_for, publish_linked, removed_on_error
+from vmkiln.files.durable_file import make_folder, reported, sync
+from vmkiln.images.image_store import (
+    Artifact,
+    ImageFacts,
+    folder_for,
+    link_or_copy,
+    publish_linked,
+    removed_on_error,
+)
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow
 
@@ -198,6 +205,22 @@ def _publish_as(
             attempt=facts.attempt,
         )
     return Artifact(image_id, "", place / DISK)
+
+
+def place_replicas(image: ImageRow, regions: Sequence[Region]) -> None:
+    """Give a version the replicas of these regions, and take those of others away. Raises: `StorageFailed`."""
+    folder = image.path.parent / "replicas"
+    wanted = {name.partition("/")[2] for name in _replicas(regions)}
+    with reported(f"replicating {image.artifact_id}"):
+        if not image.path.is_file():
+            return  # it is on another host, which links nothing either
+        make_folder(folder)
+        there = {path.name for path in folder.iterdir()}
+        for name in wanted - there:
+            link_or_copy(image.path, folder / name)
+        for name in there - wanted:
+            (folder / name).unlink(missing_ok=True)
+        sync(folder)
 
 
 def _replicas(regions: Sequence[Region]) -> list[str]:

@@ -218,7 +218,8 @@ def version_body(image: ImageRow, *, expand: str = "") -> dict[str, Any]:
     }
 
 
-def _find(call: Call, kind: str) -> ImageRow:
+def find(call: Call, kind: str) -> ImageRow:
+    """The image of a call's path. Raises: `ArmError` 404."""
     image = call.service.store.images.find(call.resource_id)
     if image is None or image.kind != kind:
         raise ArmError(404, "ResourceNotFound", f"The resource '{call.resource_id}' was not found.")
@@ -227,7 +228,7 @@ def _find(call: Call, kind: str) -> ImageRow:
 
 def get_image(call: Call) -> Answer:
     """GET a managed image."""
-    return Answer(200, image_body(_find(call, managed_image.KIND)))
+    return Answer(200, image_body(find(call, managed_image.KIND)))
 
 
 def list_images(call: Call) -> Answer:
@@ -254,10 +255,11 @@ def put_image(call: Call) -> Answer:
             "images are published by runs of image templates; there is no virtual machine or blob to make one from"
         )
         raise ArmError(400, "OperationNotAllowed", message, hint="distribute to a ManagedImage with this id")
-    return Answer(200, image_body(_tagged(call, image)))
+    return Answer(200, image_body(tagged(call, image)))
 
 
-def _tagged(call: Call, image: ImageRow, **detail: Any) -> ImageRow:
+def tagged(call: Call, image: ImageRow, **detail: Any) -> ImageRow:
+    """The image with the tags of the body, and with `detail` changed; recorded."""
     tags = call.body.get("tags")
     refuse(tag_mistakes(tags))
     changed = replace(image, tags=image.tags if tags is None else tags, detail={**image.detail, **detail})
@@ -267,7 +269,7 @@ def _tagged(call: Call, image: ImageRow, **detail: Any) -> ImageRow:
 
 def patch_image(call: Call) -> Answer:
     """PATCH a managed image's tags."""
-    return Answer(200, image_body(_tagged(call, _find(call, managed_image.KIND))))
+    return Answer(200, image_body(tagged(call, find(call, managed_image.KIND))))
 
 
 def delete_image(call: Call) -> Answer:
@@ -283,7 +285,7 @@ def delete_image(call: Call) -> Answer:
 
 def get_version(call: Call) -> Answer:
     """GET a gallery image version."""
-    return Answer(200, version_body(_find(call, gallery.KIND), expand=call.query.get("$expand", "")))
+    return Answer(200, version_body(find(call, gallery.KIND), expand=call.query.get("$expand", "")))
 
 
 def list_versions(call: Call) -> Answer:
@@ -294,21 +296,6 @@ def list_versions(call: Call) -> Answer:
         raise ArmError(404, "ParentResourceNotFound", f"The image definition '{definition}' was not found.")
     found = sorted(gallery.versions_of(store, definition), key=lambda item: item[0])
     return Answer(200, {"value": [version_body(image) for _, image in found]})
-
-
-def change_version(call: Call) -> Answer:
-    """PUT or PATCH a version: tags and excludeFromLatest may change; versions are made by runs."""
-    image = call.service.store.images.find(call.resource_id)
-    if image is None or image.kind != gallery.KIND:
-        message = "image versions are published by runs of image templates"
-        raise ArmError(400, "OperationNotAllowed", message, hint="distribute to a SharedImage with this definition")
-    properties = call.body.get("properties")
-    profile = properties.get("publishingProfile") if isinstance(properties, dict) else None
-    excluded = profile.get("excludeFromLatest") if isinstance(profile, dict) else None
-    if excluded is not None and not isinstance(excluded, bool):
-        refuse([Mistake("properties.publishingProfile.excludeFromLatest", "must be true or false")])
-    detail = {} if excluded is None else {"exclude_from_latest": excluded}
-    return Answer(200, version_body(_tagged(call, image, **detail)))
 
 
 def _routes() -> Sequence[Route]:
@@ -323,8 +310,6 @@ def _routes() -> Sequence[Route]:
         Route("DELETE", one, "Images_Delete", Permission.DELETE, delete_image),
         Route("GET", VERSIONS, "GalleryImageVersions_List", Permission.READ, list_versions),
         Route("GET", VERSION, "GalleryImageVersions_Get", Permission.READ, get_version),
-        Route("PUT", VERSION, "GalleryImageVersions_CreateOrUpdate", Permission.WRITE, change_version, Body.JSON),
-        Route("PATCH", VERSION, "GalleryImageVersions_Update", Permission.WRITE, change_version, Body.JSON),
         Route("DELETE", VERSION, "GalleryImageVersions_Delete", Permission.DELETE, delete_image),
     )
 
