@@ -13,7 +13,7 @@ LOOKED_AFTER = {  # where a start is not awaited in its own function, and who le
     "fleet/image_builder.py:_start": "_ended, which counts, logs and takes up again",
     "fleet/lease.py:held": "_guarded, which ends the process",
     "fleet/health.py:_asked": "_ask, which answers whatever happens",
-    "api/protocol/background.py:begin": "work, which counts and logs",
+    "api/protocol/background.py:reserved": "work, which counts and logs",
     "audit/audit_log.py:_wake_writer": "_write_and_tell, which tells, and the next act starts another",
     "lifetime/last_words.py:end_now": "it only says why, and the process ends whether or not it can",
     "lifetime/last_words.py:end_within": "it only ends the process",

@@ -20,11 +20,12 @@ from azure.storage.blob import BlobServiceClient
 from vmkiln.blobs.account_keys import AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
-from vmkiln.blobs.blob_upload import Destination, Uploader, withdraw
+from vmkiln.blobs.blob_upload import Destination, StoppedError, Uploader, withdraw
 from vmkiln.errors import InputError
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
+from vmkiln.lifetime.things import Things
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount, account_name
@@ -129,11 +130,19 @@ class BlobStorage:
     def group_names(self) -> set[str]:
         return {row.name for row in self.store.staging.list_groups()}
 
-    def publish(self, uploader: Uploader, groups: Iterable[str]) -> None:
-        for group in sorted(groups):
+    def publish(self, uploader: Uploader, groups: Iterable[str], things: Things[str]) -> None:
+        """Send what is new of these groups; of one that cannot be sent, nothing is kept in mind."""
+        for group in things.in_turn(sorted(groups)):
             account = account_of(self.settings, group)
-            if account.directory.is_dir():
-                uploader.publish(account, self.destination(account.name))
+            with things.tried(group):
+                if account.directory.is_dir():
+                    try:
+                        uploader.publish(account, self.destination(account.name))
+                    except StoppedError:
+                        return
+                    except Exception:
+                        uploader.forget(account.name)
+                        raise
 
     def _withdraw_deleted(self) -> None:
         """Take away what belonged to groups that are gone."""
@@ -163,8 +172,10 @@ class _Passes:
         self._uploader = uploader
         self._look_around = look_around
         self._known: set[str] = set()
+        self._failed: set[str] = set()
         self._since = utc_now()
         self._next_look = 0.0
+        self._groups = Things[str](blobs.rounds, "logs of a group" if uploader.is_for_logs else "blobs of a group")
 
     async def once(self) -> None:
         """One pass, when there is a server. After an error the next one sends everything that is missing."""
@@ -187,7 +198,9 @@ class _Passes:
             names = await in_round(blobs.group_names)
             groups |= names - self._known
             await in_round(self._look_around)
-        await in_round(blobs.publish, self._uploader, groups)
+        groups |= self._failed
+        await in_round(blobs.publish, self._uploader, groups, self._groups)
+        self._failed = self._groups.failing()
         if is_looking:
             self._known, self._next_look = names, loop.time() + blobs.look_seconds
         self._since = began

@@ -18,7 +18,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import ResourceRow, RunRow
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, until_cancelled
 
 Build = Callable[[RunRequest, Tell], Awaitable[object]]
 ONE_AT_A_TIME = Room(2, 1024**2, 1024**3)  # every run takes at least two CPUs
@@ -75,7 +75,7 @@ async def attempt_run(
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
         if duties.shared is not None:  # which may take long, and a cancel is heard meanwhile
-            await asyncio.to_thread(duties.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
+            await until_cancelled(duties.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
         request = await off_loop(_request_of, settings, store, row, run.run_id)
         await duties.build(
             replace(request, attempt=run.attempt, incarnation=incarnation, is_stopping=is_stopping), tell

@@ -30,6 +30,7 @@ from vmkiln.host import reserve_file
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
+from vmkiln.lifetime.things import Things
 from vmkiln.provisioning import provisioning, watching
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room
@@ -111,6 +112,7 @@ class ImageBuilder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._needs_room = False
+        self._triggers = Things[str](self.rounds, "trigger")
         self._began = utc_now()
         self._counted: dict[str, datetime] = {}
         self._counting = threading.Lock()
@@ -279,7 +281,7 @@ class ImageBuilder:
         def queue(row: ResourceRow, *, run_id: str, reason: str) -> bool:
             return self._queue(row, queued_run(row, run_id=run_id, reason=reason, correlation_id=run_id))
 
-        return watching.look_at_sources(self._settings, self._store, queue)
+        return watching.look_at_sources(self._settings, self._store, queue, self._triggers)
 
     def _queue(self, row: ResourceRow, run: RunRow) -> bool:
         """Queue a run of a template that nobody asked for, with its act in one transaction; false when one goes on."""

@@ -1,11 +1,12 @@
 """The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
-from vmkiln.errors import InputError, VmkilnError
+from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, positions
 from vmkiln.images import gallery
 from vmkiln.provisioning.stored_template import template_of
@@ -20,6 +21,7 @@ REMEMBERED_RUNS = 500
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
+log = logging.getLogger(__name__)
 
 
 def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
@@ -139,5 +141,10 @@ def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:
         return Need(NOTHING)
     try:
         return _host_need(settings, store, row)
-    except (InputError, VmkilnError):
+    except StorageFailed:
+        raise  # nothing is known of it
+    except VmkilnError:
         return Need(NOTHING)  # it cannot be built, which is said when it starts
+    except Exception:  # others would wait behind it for ever
+        log.exception("what the run %s needs cannot be found out: it starts, and ends with the reason", run.run_id)
+        return Need(NOTHING)

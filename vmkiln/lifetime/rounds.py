@@ -51,7 +51,7 @@ class RoundState:
 
 @dataclass
 class Round:
-    """One round that goes on. `tried` is entered for each try, from any thread.
+    """One round that goes on. `tried` is entered for each try, from any thread; the log tells it as `told_as`.
 
     It counts as failing when it has failed for `patience_seconds` in a row, as stuck when one try lasts longer than
     `stuck_seconds`. A service can do without one that is not needed for a while, such as when a neighbour is away.
@@ -64,6 +64,7 @@ class Round:
     clock: Clock
     trouble: Trouble
     on_failure: Callable[[str], None]
+    told_as: str = ""
     _good: float = 0.0
     _failing_since: float | None = None
     _busy_since: float | None = None
@@ -73,6 +74,7 @@ class Round:
 
     def __post_init__(self) -> None:
         self._good = self.clock()
+        self.told_as = self.told_as or self.name
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[None]:
@@ -104,7 +106,7 @@ class Round:
         """It has ended well, or is known to go well though a try lasts."""
         self._good = self.clock()
         if self._failing_since is not None:
-            log.info("%s goes well again, after %.0f s", self.name, self._good - self._failing_since)
+            log.info("%s goes well again, after %.0f s", self.told_as, self._good - self._failing_since)
         self._failing_since, self._problem, self._told = None, "", ("", float("-inf"))
 
     def _failed(self, error: BaseException) -> None:
@@ -121,7 +123,9 @@ class Round:
         often = f" (and {self._untold} more times)" if self._untold else ""
         self._told, self._untold = (text, now), 0
         known = isinstance(error, VmkilnError)
-        log.warning("%s failed, which is tried again: %s%s", self.name, error, often, exc_info=None if known else error)
+        log.warning(
+            "%s failed, which is tried again: %s%s", self.told_as, error, often, exc_info=None if known else error
+        )
 
     def state(self, failures: int) -> RoundState:
         """How it goes now."""
@@ -194,6 +198,23 @@ class Rounds:
                 self._going_on.remove(round_)
                 if not may_end:
                     self._ended[name] = round_, self.clock()
+
+    def one(self, name: str, *, told_as: str) -> Round:
+        """A round for one of several things of this name, which tells and counts by itself; `join` has it told."""
+        with self._lock:
+            self._failures[name] += 0
+        patience, needed = LEAST_PATIENCE_SECONDS, False
+        return Round(name, patience, STUCK_SECONDS, needed, self.clock, self.trouble, self.count, told_as)
+
+    def join(self, round_: Round) -> None:
+        """Tell how it goes from now on."""
+        with self._lock:
+            self._going_on.append(round_)
+
+    def leave(self, round_: Round) -> None:
+        """Tell no more how it goes."""
+        with self._lock:
+            self._going_on.remove(round_)
 
     def count(self, name: str) -> None:
         """A try of this round has failed."""

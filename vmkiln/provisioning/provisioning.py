@@ -5,7 +5,6 @@
 Source: docs/reference/behaviour.md#two-phases, #updates, #staging-resource-group.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from vmkiln.store.rows import ResourceRow
 from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, until_cancelled
 
 log = logging.getLogger(__name__)
 OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGroupName")
@@ -49,7 +48,7 @@ async def provision(
         version = await off_loop(submitting.exact_version, settings, store, template)
         copies = await submitting.copied_scripts(template, group)
         if shared is not None:
-            await asyncio.to_thread(shared.push_submission, group.name)
+            await until_cancelled(shared.push_submission, group.name)
     except VmkilnError as error:
         code = error.code if isinstance(error, Unfit) else "Other"
         text = f"{error.message} ({error.hint})" if error.hint else error.message

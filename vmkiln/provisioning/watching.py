@@ -11,6 +11,7 @@ from typing import Any
 
 from vmkiln.azure_names import TRIGGER, ProvisioningState
 from vmkiln.errors import ImageNotFound
+from vmkiln.lifetime.things import Things
 from vmkiln.platform_images.image_reference import recipe_of, reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.provisioning.stored_template import template_of
@@ -70,20 +71,16 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
     return HEALTHY
 
 
-def look_at_sources(settings: Settings, store: Store, queue: Queue) -> list[str]:
-    """Queue a run for each template whose source is new; gives the runs' ids.
+def look_at_sources(settings: Settings, store: Store, queue: Queue, triggers: Things[str]) -> list[str]:
+    """Queue a run for each template whose source is new; gives the runs' ids. `triggers` tell of those that fail.
 
-    Raises: what went wrong with one template, after the others were looked at.
+    Raises: what went wrong with one trigger, when several fail.
     """
     started: list[str] = []
-    problem: Exception | None = None
-    for trigger in store.resources.list(type=TRIGGER):
-        try:
-            started += _look_at(settings, store, trigger, queue)
-        except Exception as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
+    found = {trigger.id: trigger for trigger in store.resources.list(type=TRIGGER)}
+    for key in triggers.in_turn(found):
+        with triggers.tried(key):
+            started += _look_at(settings, store, found[key], queue)
     return started
 
 

@@ -9,8 +9,9 @@ With errorHandling `abort` the build VM is kept: its disk moves into the staging
 """
 
 import contextlib
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
@@ -33,6 +34,7 @@ from vmkiln.store.rows import ResourceState
 from vmkiln.waiting.off_loop import off_loop
 
 KEPT_DISK = "kept-vm.qcow2"
+log = logging.getLogger(__name__)
 
 
 async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
@@ -61,7 +63,10 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
 
     Their processes are gone already (the kernel ended them). What is left are files and rows. Runs of other hosts, and
     runs that this one has a place for and did not begin, are not judged here (`fleet/hosting.py`).
+
+    Raises: what went wrong first, after all the rest was cleaned up; what went wrong besides is in the log.
     """
+    problems: list[Exception] = []
     # looked at before the locks: a run holds its lock from before it is recorded until its end is
     here = host_id(settings)
     unended = [run for run in store.runs.list(limit=None, states=GOING_ON) if run.facts.get("host_id", here) == here]
@@ -72,12 +77,30 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
     for row in unended:
         if run_directory.is_live(settings.runs, row.run_id):
             continue
-        if store.runs.end_lost(row, most_attempts=settings.most_run_attempts) == RunState.QUEUED:
-            tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
-    run_directory.forget_locks(settings.runs)
-    reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
-    _end_lost_vhds(settings, store)
-    image_cache.remove_leftovers(settings.image_cache)
+        with _going_on(problems):
+            if store.runs.end_lost(row, most_attempts=settings.most_run_attempts) == RunState.QUEUED:
+                tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
+    with _going_on(problems):
+        run_directory.forget_locks(settings.runs)
+    with _going_on(problems):
+        reconcile(settings.image_store, store, live_run_ids=lambda: run_directory.live_runs(settings.runs))
+    with _going_on(problems):
+        _end_lost_vhds(settings, store)
+    with _going_on(problems):
+        image_cache.remove_leftovers(settings.image_cache)
+    if problems:
+        raise problems[0]
+
+
+@contextlib.contextmanager
+def _going_on(problems: list[Exception]) -> Iterator[None]:
+    """Note an error of the block, and go on behind it: what cannot be deleted keeps nothing else from it."""
+    try:
+        yield
+    except Exception as error:
+        if problems:
+            log.warning("a clean-up failed, too: %s", error, exc_info=error)
+        problems.append(error)
 
 
 def _end_lost_vhds(settings: Settings, store: Store) -> None:

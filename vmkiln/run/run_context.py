@@ -24,6 +24,7 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 from vmkiln.store.run_facts import SourceFacts
 from vmkiln.template.image_template import ImageTemplate
+from vmkiln.waiting.off_loop import until_cancelled
 
 Tell = Callable[[RunEvent], None]
 
@@ -85,7 +86,7 @@ class BuildHost:
 
     async def local_copy(self, image: ImageRow) -> ImageRow:
         """A recorded image with its file on this machine. Raises: as `SharedImages.fetch`."""
-        return image if self.shared is None else await asyncio.to_thread(self.shared.images.fetch, image)
+        return image if self.shared is None else await until_cancelled(self.shared.images.fetch, image)
 
 
 @dataclass(frozen=True)

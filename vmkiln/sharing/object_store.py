@@ -28,6 +28,7 @@ from obstore.store import AzureStore, LocalStore, S3Store
 
 from vmkiln.errors import ImageUnsafe, InputError, ObjectMissing, SharedStorageFailed
 from vmkiln.files.durable_file import part_of
+from vmkiln.waiting.off_loop import go_on
 
 BLOCK_BYTES = 8 * 1024**2
 MOST_PARTS = 9000  # S3 takes 10,000 parts of one object
@@ -201,7 +202,8 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def _doing(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong in the block becomes an error of ours, without keys."""
+        """Whatever goes wrong in the block becomes an error of ours, without keys. Raises: as `go_on`, too."""
+        go_on()
         try:
             yield
         except FileNotFoundError as error:

@@ -24,6 +24,7 @@ from vmkiln.host.network.network_rules import FILE_NAME
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
+from vmkiln.lifetime.things import Things
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import FollowedLog, log_of
@@ -33,7 +34,7 @@ from vmkiln.sharing.shared_images import SharedImages, alone
 from vmkiln.staging import run_directory
 from vmkiln.staging.storage_account import LOGS, VHDS, account_name
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ImageRow, ResourceRow
+from vmkiln.store.rows import ImageRow, ResourceRow, RunRow
 from vmkiln.waiting.off_loop import in_round, in_round_of_a_run
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class SharedStorage:
         self._whole: dict[str, None] = {}  # ended runs whose logs are all here, the last ones
         self.look_seconds = LOOK_SECONDS
         self.rounds = rounds or Rounds()
+        self._logs = Things[str](self.rounds, "shared log of a run")
+        self._groups = Things[str](self.rounds, "shared files of a group")
 
     # what a submission made
 
@@ -181,30 +184,39 @@ class SharedStorage:
     def _follow_logs(self, last: set[str]) -> set[str]:
         """The logs of runs that go on, and of those that went on the last time."""
         live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
-        for run in self._store.runs.by_id(sorted(live | last)).values():
-            if run.staging_group:
-                self._pull_run(run.staging_group, run.run_id, has_ended=run.ended is not None)
-        return live
+        runs = self._store.runs.by_id(sorted(live | last))
+        for run_id in self._logs.in_turn(runs):
+            with self._logs.tried(run_id):
+                if group := runs[run_id].staging_group:
+                    self._pull_run(group, run_id, has_ended=runs[run_id].ended is not None)
+        return live | self._logs.failing()
 
     def _follow_the_rest(self, known: set[str]) -> set[str]:
         """Groups not seen before, the logs of runs that have ended, and their groups' VHDs."""
         names = {row.name for row in self._store.staging.list_groups()}
         recent = self._store.runs.list(limit=RECENT_RUNS)
         ended = [run for run in recent if run.ended and run.run_id not in self._whole and run.staging_group in names]
-        for group in sorted(names - known):
+        new = (names - known) | {run.staging_group for run in ended}
+        for group in self._groups.in_turn(sorted(new)):
+            with self._groups.tried(group):
+                self._follow_group(
+                    group, [run for run in ended if run.staging_group == group], is_new=group not in known
+                )
+        return names - self._groups.failing()
+
+    def _follow_group(self, group: str, ended: Sequence[RunRow], *, is_new: bool) -> None:
+        """Fetch all of a new group, the logs of runs that have ended, and its VHDs."""
+        if is_new:
             self.pull(group)
-        for run in ended:
-            if run.staging_group in known:
-                self._pull_run(run.staging_group, run.run_id, has_ended=True)
-        for group in sorted((names - known) | {run.staging_group for run in ended}):
-            for image in self._store.images.list(prefix=f"/staging/{group}/{VHDS}/"):
-                try:
-                    self.images.fetch(image)
-                except (ImageNotFound, ImageUnsafe) as error:
-                    log.warning("a VHD cannot be shown here: %s", error)
+        for run in () if is_new else ended:
+            self._pull_run(group, run.run_id, has_ended=True)
+        for image in self._store.images.list(prefix=f"/staging/{group}/{VHDS}/"):
+            try:
+                self.images.fetch(image)
+            except (ImageNotFound, ImageUnsafe) as error:
+                log.warning("a VHD cannot be shown here: %s", error)
         for run in ended:
             self._is_whole(run.run_id)
-        return names
 
     def _is_whole(self, run_id: str) -> None:
         """Remember that all of an ended run is here; of the runs before the last ones it is asked for again."""

@@ -59,8 +59,11 @@ class OutputQueue:
                     await off_loop(self._write, events)
                 for event in events:
                     self._tell(event)
-            except Exception as error:
-                self.lost.set_result(error)
+            except BaseException as error:  # also a panic, or a cancel: nobody may wait for room that never comes
+                self.lost.set_result(error if isinstance(error, Exception) else LogLost(type(error).__name__))
+                self._has_room.set()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
             self._bytes -= sum(size for _, size in batch)
             self._has_room.set()
             if not self._waiting and not self._is_closed:

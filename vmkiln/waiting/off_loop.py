@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import logging
 import os
 import sys
 import threading
@@ -24,10 +25,13 @@ MOST_THREADS = 8  # of a process; writers queue for the database anyway, and eac
 MOST_ROUND_THREADS = 24  # more than there are rounds, each of which makes one call at a time
 MOST_RUN_LOG_THREADS = 8  # for the rounds of runs, of which there are as many as runs
 START_SECONDS = 20.0  # a new thread runs at once
+STOP_SECONDS = 5.0
 NAME = "off-loop"
 P = ParamSpec("P")
 R = TypeVar("R")
 Make = Callable[[], contextlib.AbstractContextManager[R]]
+_is_stopped: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("is_stopped", default=None)
+log = logging.getLogger(__name__)
 
 
 class _Threads:
@@ -107,6 +111,42 @@ async def to_its_end(future: "asyncio.Future[R]") -> R:
         task.uncancel()  # asyncio counts cancels, and this one is no second one
         task.cancel(*cancel.args)
     return future.result()
+
+
+class StoppedError(Exception):
+    """Nobody waits for what a call fetches any more."""
+
+
+def go_on() -> None:
+    """To be called by a long call now and then. Raises: `StoppedError`, when the task that waits was cancelled."""
+    is_stopped = _is_stopped.get()
+    if is_stopped is not None and is_stopped.is_set():
+        raise StoppedError
+
+
+async def until_cancelled(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+    """Call what may take long, such as a fetch, in one of asyncio's threads; a cancel stops it at its next `go_on`.
+
+    That is waited for, but not for ever: it may be stuck in a single read. Raises: what the function raises.
+    """
+    is_stopped = threading.Event()
+
+    def call() -> R:
+        _is_stopped.set(is_stopped)
+        go_on()
+        return function(*arguments, **named)
+
+    calling = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        is_stopped.set()
+        await asyncio.wait([calling], timeout=STOP_SECONDS)
+        if not calling.done():
+            log.warning("%s does not stop within %.0f s: it is left alone", function, STOP_SECONDS)
+        elif not calling.cancelled():
+            calling.exception()  # it was stopped, or ended badly, and nobody waits for it any more
+        raise
 
 
 @contextlib.asynccontextmanager

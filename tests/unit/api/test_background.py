@@ -110,3 +110,25 @@ def test_work_that_fails_is_told_and_counted_and_gives_its_place_back(caplog: py
 def test_background_work_does_not_hold_up_the_end(blocked: Blocked) -> None:
     blocked.begin("s")
     assert all(thread.daemon for thread in threads())
+
+
+def test_without_a_thread_nothing_is_recorded_and_the_place_is_free(
+    blocked: Blocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    recorded: list[str] = []
+
+    def ask() -> None:
+        with blocked.background.reserved("s"):
+            recorded.append("a deployment that would go on for ever")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(ArmError) as caught:
+            ask()
+    assert caught.value.status == 503
+    assert caught.value.headers["Retry-After"]
+    assert recorded == []
+    assert not blocked.background._taken

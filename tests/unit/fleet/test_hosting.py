@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.errors import DatabaseAway
+from vmkiln.fleet import hosting as hosting_module
+from vmkiln.fleet import run_queue
 from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
+from vmkiln.run.room import NOTHING
+from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.store.database import Store, opened
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import PlacedRun, RunRow
 
 LEASE_SECONDS = 0.4
 
@@ -56,3 +62,90 @@ async def test_a_host_that_leaves_does_not_take_its_lease_for_lost(
 
 def hosting_of(store: Store, home: Path) -> Hosting:
     return Hosting(Settings(home), store, HostDuties(build), HostIdentity("here"))
+
+
+def row(run_id: str, state: str = "Queued") -> RunRow:
+    return RunRow(run_id, "web", "rg", {}, state, "", "", "", "", {}, utc_now(), None, "/subscriptions/s/t")
+
+
+async def test_a_run_that_cannot_be_begun_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each look goes on behind it, and it is told with its traceback, and counted, by itself."""
+    begun: set[str] = set()
+
+    class Engine:
+        async def begin(self, run_id: str, _attempt: int) -> None:
+            if run_id == "a":
+                raise KeyError("its record is broken")
+            begun.add(run_id)
+
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        placed = [PlacedRun(run_id, 1, "here", RunState.QUEUED, "/t") for run_id in "abc"]
+        monkeypatch.setattr(hosting, "_placed", lambda: placed)
+
+        async def durable() -> Engine:
+            return Engine()
+
+        monkeypatch.setattr(hosting, "_durable", durable)
+        await hosting._round()
+        assert begun == {"b", "c"}
+        assert hosting._rounds.failures() == {"run of this host": 1}
+        [record] = [record for record in caplog.records if "run of this host a 1 failed" in record.message]
+        assert record.exc_info
+
+
+async def test_a_run_of_a_dead_host_that_cannot_be_fenced_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withdrawn: list[str] = []
+
+    class Engine:
+        async def fence(self, run_id: str, _attempt: int) -> None:
+            if run_id == "a":
+                raise KeyError("its record is broken")
+
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        orphans = [PlacedRun(run_id, 1, "dead", RunState.RUNNING, "/t") for run_id in "abc"]
+        monkeypatch.setattr(store.hosts, "orphans", lambda: orphans)
+        monkeypatch.setattr(hosting, "_withdraw", lambda run: withdrawn.append(run.run_id))
+
+        async def durable() -> Engine:
+            return Engine()
+
+        monkeypatch.setattr(hosting, "_durable", durable)
+        await hosting._succeed()
+        assert withdrawn == ["b", "c"]
+        assert hosting._rounds.failures() == {"run of a dead host": 1}
+
+
+async def test_runs_that_do_not_give_their_room_back_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hosting_module, "SETTLE_SECONDS", 0.05)
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._open.add(("a-run", 2))
+        await hosting._all_settled()
+    assert "a-run" in caplog.text
+
+
+def test_a_run_whose_need_cannot_be_found_out_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a template that nobody foresaw")
+
+    with opened(tmp_path / "db") as store:
+        monkeypatch.setattr(store.resources, "get", lambda _id: object())
+        monkeypatch.setattr(run_queue, "_host_need", broken)
+        assert run_queue.need_of_queued(Settings(tmp_path), store, row("a")).room == NOTHING
+
+        def away(*_: object) -> None:
+            raise DatabaseAway("away")
+
+        monkeypatch.setattr(run_queue, "_host_need", away)
+        with pytest.raises(DatabaseAway):
+            run_queue.need_of_queued(Settings(tmp_path), store, row("a"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.run import cleaning_up
 from vmkiln.run.cleaning_up import end_leftovers, leftovers
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
@@ -117,3 +118,25 @@ def test_a_summary_has_nothing_where_nothing_is_known(settings: Settings, store:
     assert [summary[name] for name in ("sub_state", "error_code", "ended", "staging_group")] == [None] * 4
     assert (summary["phases"], summary["outputs"], summary["facts"]) == ([], [], {"a": 1})
     assert summary["started"].endswith("Z")
+
+
+def test_what_cannot_be_cleaned_up_keeps_nothing_else_from_it(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_run(store, settings)
+    done: list[str] = []
+
+    def broken(*_: object, **__: object) -> None:
+        raise PermissionError(13, "denied")
+
+    def later(*_: object) -> None:
+        done.append("cache")
+        raise ValueError("another thing")
+
+    monkeypatch.setattr(store.runs, "end_lost", broken)
+    monkeypatch.setattr(cleaning_up, "reconcile", broken)
+    monkeypatch.setattr(cleaning_up.image_cache, "remove_leftovers", later)
+    with pytest.raises(PermissionError):
+        end_leftovers(settings, store, lambda _text: None)
+    assert done == ["cache"]
+    assert "another thing" in caplog.text

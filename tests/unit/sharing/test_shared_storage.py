@@ -30,6 +30,7 @@ from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import ImageRow, RunRow
 from vmkiln.template.source import ManagedImageSource
+from vmkiln.waiting.off_loop import until_cancelled
 
 GROUP = "IT_rg_web_0a"
 SECONDS = 20
@@ -591,3 +592,77 @@ def test_without_an_address_nothing_is_shared(fleet: Fleet) -> None:
     settings = replace(fleet.a.settings, object_store=fleet.directory.as_uri())
     assert shared_storage.shared_storage(settings, fleet.a.store) is not None
     shutil.rmtree(fleet.a.settings.home)
+
+
+# what fails
+
+
+def a_second_run(fleet: Fleet, run_id: str) -> None:
+    group = f"{GROUP}-{run_id}"
+    fleet.a.store.runs.add(RunRow(run_id, "web", "rg", {}, "Running", "", "", "", group, {}, utc_now(), None, "/s/t"))
+    staging_resource_group.create(fleet.a.settings.staging, fleet.a.store, name=group, run_id=run_id, tags={})
+
+
+def test_a_log_that_cannot_be_fetched_holds_up_no_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("r1", "r2"):
+        a_second_run(fleet, name)
+    pulled: list[str] = []
+
+    def pull(_group: str, run_id: str, **_: object) -> None:
+        if run_id == "r1":
+            raise PermissionError(13, "denied")
+        pulled.append(run_id)
+
+    monkeypatch.setattr(fleet.b.shared, "_pull_run", pull)
+    assert fleet.b.shared._follow_logs(set()) >= {"r1", "r2", RUN_ID}
+    assert set(pulled) == {RUN_ID, "r2"}
+    assert "shared log of a run r1 failed" in caplog.text
+
+
+def test_a_group_that_cannot_be_fetched_holds_up_no_other_and_is_tried_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_second_run(fleet, "r2")
+    pull = fleet.b.shared.pull
+    is_broken = [True]
+
+    def broken(group: str) -> None:
+        if group == GROUP and is_broken[0]:
+            raise PermissionError(13, "denied")
+        pull(group)
+
+    monkeypatch.setattr(fleet.b.shared, "pull", broken)
+    known = fleet.b.shared._follow_the_rest(set())
+    assert known == {f"{GROUP}-r2"}
+    is_broken[0] = False
+    assert fleet.b.shared._follow_the_rest(known) == {GROUP, f"{GROUP}-r2"}
+
+
+async def test_a_cancel_before_an_attempt_leaves_nobody_fetching(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched behind it would come back into a group that is deleted meanwhile."""
+    for number in range(50):
+        script = fleet.a.account.blob(f"scripts/{number:04}-a.sh")
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text("true")
+    fleet.a.shared.push_submission(GROUP)
+    has_begun = threading.Event()
+    get_file = fleet.b.objects.get_file
+
+    def slowly(key: str, target: Path, **options: Any) -> None:
+        has_begun.set()
+        get_file(key, target, **options)
+
+    monkeypatch.setattr(fleet.b.objects, "get_file", slowly)
+    task = asyncio.create_task(until_cancelled(fleet.b.shared.pull_for_attempt, GROUP, RUN_ID))
+    await asyncio.to_thread(has_begun.wait, SECONDS)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    fetched = len(fleet.b.objects.fetched)
+    assert fetched < 50
+    await asyncio.sleep(0.2)
+    assert len(fleet.b.objects.fetched) == fetched
+    await asyncio.wait_for(asyncio.to_thread(fleet.b.shared.pull_for_attempt, GROUP, RUN_ID), SECONDS)
+    assert len(list(fleet.b.account.blob("scripts").iterdir())) == 50, "the group is not locked, and nothing is torn"

@@ -106,3 +106,26 @@ async def test_a_cancel_leaves_no_write_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert log.lines == ["last"]
+
+
+class Panic(BaseException):
+    """What libraries that are written in other languages raise."""
+
+
+@pytest.mark.parametrize("where", ["write", "tell"])
+async def test_a_panic_of_whoever_writes_or_is_told_leaves_nobody_waiting(where: str) -> None:
+    def write(_events: Sequence[object]) -> None:
+        if where == "write":
+            raise Panic
+
+    def tell(_event: object) -> None:
+        if where == "tell":
+            raise Panic
+
+    async def run() -> None:
+        async with asyncio.timeout(10), output_queue.opened(write, tell) as queue:
+            for _ in range(3):
+                await queue.put(["much"], size_bytes=MOST_WAITING_BYTES + 1)
+
+    with pytest.raises(LogLost, match="Panic"):
+        await run()

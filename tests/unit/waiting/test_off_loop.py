@@ -4,11 +4,22 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from vmkiln.waiting.off_loop import MOST_THREADS, NAME, off_loop, off_loop_with
+from vmkiln.waiting import off_loop as module
+from vmkiln.waiting.off_loop import (
+    MOST_THREADS,
+    NAME,
+    StoppedError,
+    go_on,
+    in_round,
+    off_loop,
+    off_loop_with,
+    until_cancelled,
+)
 
 
 class Gate:
@@ -195,3 +206,98 @@ def test_a_child_process_has_threads_of_its_own() -> None:
     if child == 0:
         os._exit(asyncio.run(asyncio.wait_for(off_loop(lambda: 7), 20)))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_long_call_stops_soon_after_its_cancel() -> None:
+    """It is waited for: what it would still write is not written behind whoever cleans up."""
+    steps: list[str] = []
+    has_begun = threading.Event()
+
+    def fetch() -> None:
+        try:
+            has_begun.set()
+            while True:
+                time.sleep(0.01)
+                go_on()
+        except StoppedError:
+            steps.append("stopped")
+            raise
+
+    async def main() -> None:
+        task = asyncio.create_task(until_cancelled(fetch))
+        await asyncio.to_thread(has_begun.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        steps.append("cleaned up")
+
+    asyncio.run(main())
+    assert steps == ["stopped", "cleaned up"]
+    go_on()  # whoever has no such task goes on
+
+
+def test_a_long_call_that_is_stuck_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.05)
+    gate = Gate()
+
+    async def main() -> None:
+        task = asyncio.create_task(until_cancelled(gate))
+        await gate.begun()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.may_end.set()
+
+    asyncio.run(main())
+    assert "does not stop within" in caplog.text
+
+
+def test_a_long_call_gives_what_the_function_gives() -> None:
+    assert asyncio.run(until_cancelled(lambda value: value, 7)) == 7
+
+
+def test_a_call_that_gets_no_thread_is_not_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool of the library keeps it, and makes it when there are threads again."""
+    made: list[str] = []
+    start = threading.Thread.start
+    left = [3]
+
+    def few(thread: threading.Thread) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    threads = module._Threads("few", 4)
+    monkeypatch.setattr(module, "_own", threads)
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", few)
+            with pytest.raises(RuntimeError):
+                await off_loop(made.append, "first")
+        await off_loop(made.append, "second")
+
+    asyncio.run(main())
+    assert made == ["second"]
+
+
+def test_rounds_have_threads_of_their_own_and_hear_a_cancel_at_once() -> None:
+    gates = [Gate() for _ in range(MOST_THREADS)]
+
+    async def main() -> None:
+        busy = [asyncio.create_task(off_loop(gate)) for gate in gates]
+        assert (await asyncio.wait_for(in_round(lambda: threading.current_thread().name), 20)).startswith("rounds")
+        stuck = Gate()
+        task = asyncio.create_task(in_round(stuck))
+        await stuck.begun()
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+        for gate in (*gates, stuck):
+            gate.may_end.set()
+        await asyncio.gather(*busy)
+
+    asyncio.run(main())

@@ -45,32 +45,37 @@ class BackgroundThreads:
     def reserved(self, subscription_id: str) -> Iterator[Callable[[Function], None]]:
         """A place for one function of a subscription, free again when the function has ended or was never given.
 
-        Raises: `ArmError` 429 when there is none.
+        Its thread is there before the block begins, and does the function when the block has ended.
+        Raises: `ArmError` 429 when there is none, 503 when the machine has no thread for it.
         """
         owner = subscription_id.lower()
         self._take(owner)
-        is_begun = False
+        given: list[Function] = []
+        is_decided = threading.Event()
 
-        def begin(function: Function) -> None:
-            nonlocal is_begun
-
-            def work() -> None:
-                try:
+        def work() -> None:
+            is_decided.wait()
+            try:
+                for function in given:
                     function()
-                except Exception:
-                    log.exception("what was to be done after a request failed")
-                    self._on_failure()
-                finally:
+            except BaseException:
+                log.exception("what was to be done after a request failed")
+                self._on_failure()
+            finally:
+                if given:
                     self._give_back(owner)
 
-            threading.Thread(target=work, name="background", daemon=True).start()
-            is_begun = True
-
         try:
-            yield begin
+            threading.Thread(target=work, name="background", daemon=True).start()
+        except RuntimeError as error:
+            self._give_back(owner)
+            raise _no_thread() from error
+        try:
+            yield given.append
         finally:
-            if not is_begun:
+            if not given:
                 self._give_back(owner)
+            is_decided.set()
 
     def _take(self, owner: str) -> None:
         with self._lock:
@@ -84,6 +89,11 @@ class BackgroundThreads:
         with self._lock:
             self._taken[owner] -= 1
             self._taken += Counter()  # forgets subscriptions with none
+
+
+def _no_thread() -> ArmError:
+    message = f"This machine has no thread for it now. Please try again after '{RETRY_SECONDS}' seconds."
+    return ArmError(503, "ServerBusy", message, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def _too_many(whose: str, most: int) -> ArmError:
