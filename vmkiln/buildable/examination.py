@@ -213,7 +213,8 @@ def _source_warnings(template: ImageTemplate, settings: Settings) -> Iterator[st
     source = template.properties.source
     if isinstance(source, PlatformImageSource):
         with contextlib.suppress(ImageNotFound):
-            entry = read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+            catalogue = read_catalogue(settings.catalogue, publisher=source.publisher)
+            entry = catalogue.find(source.publisher, source.offer, source.sku)
             if entry.note:
                 yield f"{SOURCE}: {name_of(entry)}: {entry.note}"
 
@@ -223,7 +224,8 @@ def _platform_image_problems(source: PlatformImageSource, surroundings: Surround
     is_simple = source.version.lower() == "latest" and source.plan_info is None
     if is_simple:
         with contextlib.suppress(ImageNotFound):
-            read_catalogue(settings.catalogue).find(source.publisher, source.offer, source.sku)
+            catalogue = read_catalogue(settings.catalogue, publisher=source.publisher)
+            catalogue.find(source.publisher, source.offer, source.sku)
             return
     from vmkiln.platform_images import image_reference, platform_image  # noqa: PLC0415 (import what makes images)
 

@@ -67,9 +67,15 @@ class Catalogue:
         return sorted(name_of(entry) for entry in self.entries.values())
 
 
-def read_catalogue(user_file: Path, imported: Sequence[ImportedEntry] = ()) -> Catalogue:
-    """The built-in catalogue with the user's additions. Raises: `InputError` naming every mistake in the user's."""
-    texts = list(built_in())
+def read_catalogue(user_file: Path, imported: Sequence[ImportedEntry] = (), *, publisher: str = "") -> Catalogue:
+    """The built-in catalogue with the user's additions.
+
+    With a `publisher` it has all images of that one, and of others what happens to stand in the same text: enough to
+    find an image, and not to say which names come near one. Reading all takes longer than the rest of `validate`.
+
+    Raises: `InputError` naming every mistake in the user's.
+    """
+    texts = list(built_in(publisher))
     if user_file.exists():
         texts.append(parse_catalogue(_text_of(user_file), name=str(user_file)))
     entries = [entry for text in texts for entry in text.entries]
@@ -107,9 +113,20 @@ def is_tried(entry: CatalogueEntry) -> bool:
     return tried().get(name_of(entry).lower(), {}).get("url") == entry.url
 
 
+def built_in(publisher: str = "") -> tuple[CatalogueText, ...]:
+    """What came with the program, a text of each distribution; with a `publisher`, the texts that name it."""
+    beginning = f'"{publisher}'.lower() if publisher else ""  # of `publisher = "X"`, or of one of `names = ["X:Y:Z"]`
+    return tuple(_parsed(name) for name, text in _built_in_texts().items() if beginning in text.lower())
+
+
 @functools.cache
-def built_in() -> tuple[CatalogueText, ...]:
-    """What came with the program, a text of each distribution; it does not change while the program runs."""
+def _built_in_texts() -> Mapping[str, str]:
+    """By file name; they do not change while the program runs."""
     folder = resources.files("vmkiln.platform_images").joinpath("catalogue")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
-    return tuple(parse_catalogue(file.read_text(encoding="utf-8"), name=BUILT_IN) for file in files)
+    return {file.name: file.read_text(encoding="utf-8") for file in files}
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(name: str) -> CatalogueText:
+    return parse_catalogue(_built_in_texts()[name], name=BUILT_IN)

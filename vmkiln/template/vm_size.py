@@ -64,6 +64,18 @@ class VmSize:
         return Architecture.ARM64 if is_arm64 else Architecture.X64
 
 
+# what most templates have, by not naming a size: the list is not read for these, which takes longer than all else
+_DEFAULTS: Mapping[str, VmSize] = {
+    size.name.lower(): size
+    for size in (
+        VmSize(DEFAULT_GENERATION_1, 1, 3584),
+        VmSize(DEFAULT_GENERATION_2, 2, 8192),
+        VmSize(DEFAULT_ARM64, 2, 8192),
+        VmSize(DEFAULT_PROXY_VM_SIZE, 1, 2048),
+    )
+}
+
+
 def all_vm_sizes() -> Iterator[VmSize]:
     """Every size that is listed."""
     text = resources.files("vmkiln.template").joinpath("vm_sizes.toml").read_text()
@@ -86,6 +98,8 @@ def find_vm_size(name: str) -> VmSize:
 
     Raises: `InputError` that suggests the nearest names, for a name that is not one of a size.
     """
+    if usual := _DEFAULTS.get(name.lower()):
+        return usual
     plain = name.lower().removesuffix(PROMO)
     by_name = _by_name()
     if found := by_name.get(plain):

@@ -165,3 +165,18 @@ recipe = "magic"
 def test_a_file_that_is_no_catalogue_is_refused(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_catalogue(text, name="own.toml")
+
+
+def test_with_a_publisher_all_of_its_images_are_read_and_little_else(tmp_path: Path) -> None:
+    whole = read_catalogue(tmp_path / "none.toml")
+    for publisher in {entry.publisher for entry in whole.entries.values()}:
+        part = read_catalogue(tmp_path / "none.toml", publisher=publisher.upper())
+        own = {key: entry for key, entry in whole.entries.items() if entry.publisher == publisher}
+        assert own.items() <= part.entries.items(), publisher
+    assert len(read_catalogue(tmp_path / "none.toml", publisher="Debian").entries) < len(whole.entries) / 2
+    assert read_catalogue(tmp_path / "none.toml", publisher="nobody").entries == {}
+
+
+def test_the_users_images_are_read_whichever_publisher_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN)
+    assert len(read_catalogue(tmp_path / "own.toml", publisher="nobody").entries) == 1

@@ -9,7 +9,17 @@ import pytest
 
 from vmkiln.errors import InputError
 from vmkiln.template.template_file import read_image_template
-from vmkiln.template.vm_size import Architecture, all_vm_sizes, build_vm_size, find_vm_size, unlisted
+from vmkiln.template.vm_size import (
+    DEFAULT_ARM64,
+    DEFAULT_GENERATION_1,
+    DEFAULT_GENERATION_2,
+    DEFAULT_PROXY_VM_SIZE,
+    Architecture,
+    all_vm_sizes,
+    build_vm_size,
+    find_vm_size,
+    unlisted,
+)
 
 LEARN = "https://learn.microsoft.com/azure/virtual-machines/sizes/"
 
@@ -161,3 +171,9 @@ def test_a_template_warns_of_a_size_that_is_not_listed() -> None:
     warnings = "\n".join(read_image_template(text, file_name="t.json").warnings)
     assert "properties.vmProfile.vmSize: the VM size `Standard_D2s_v9` is not listed" in warnings
     assert "properties.vmProfile.vnetConfig.proxyVmSize: the VM size `Standard_A2_v9` is not listed" in warnings
+
+
+def test_the_default_sizes_are_as_they_are_listed() -> None:
+    listed = {size.name: size for size in all_vm_sizes()}
+    for name in (DEFAULT_GENERATION_1, DEFAULT_GENERATION_2, DEFAULT_ARM64, DEFAULT_PROXY_VM_SIZE):
+        assert find_vm_size(name.upper()) == listed[name]
