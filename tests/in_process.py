@@ -57,6 +57,9 @@ class TestAccess:
             )
         return Caller(token, token)
 
+    def is_own(self, host: str) -> bool:
+        return host == "localhost"
+
     def rights(self, caller: Caller) -> Rights:
         roles = self.roles.get(caller.object_id, [])
         return Rights(tuple((frozenset(ALLOWED[role]), scope) for role, scope in roles), is_local=caller.is_local)

@@ -31,6 +31,7 @@ PRIVATE_LINK_SERVICE = "Microsoft.Network/privateLinkServices"
 LOAD_BALANCER = "Microsoft.Network/loadBalancers"
 STORAGE_ACCOUNT = "Microsoft.Storage/storageAccounts"
 USER_ASSIGNED_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
+FEDERATED_CREDENTIAL = f"{USER_ASSIGNED_IDENTITY}/federatedIdentityCredentials"
 ROLE_DEFINITION = "Microsoft.Authorization/roleDefinitions"
 ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 

@@ -1,13 +1,17 @@
 """Fetches over HTTP: one client with limits, one rule for what is tried again, for scripts and for images.
 
+Small documents, such as the keys of an issuer, are fetched whole and once.
+
 *Leaves behind:* nothing; what arrives is written by whoever fetches.
 """
 
 import asyncio
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -19,6 +23,8 @@ CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 60.0
 MOST_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
+DOCUMENT_SECONDS = 10.0  # for all of it
+MOST_DOCUMENT_BYTES = 1024 * 1024
 # another time the answer may be another: too slow, too early, too many requests, a server in trouble (RFC 9110, 6585)
 TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 Fetched = TypeVar("Fetched")
@@ -43,6 +49,26 @@ def _client() -> httpx.AsyncClient:
     """A new client; it reads every certificate of the machine, which takes a while."""
     limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     return httpx.AsyncClient(follow_redirects=True, max_redirects=MOST_REDIRECTS, timeout=limits)
+
+
+def fetch_json(url: str) -> Any:
+    """What a URL answers, as JSON: no redirect is followed, and too much or too slow is no answer. Waits.
+
+    Raises: `httpx.HTTPError`, `ValueError`.
+    """
+    deadline = time.monotonic() + DOCUMENT_SECONDS
+    content = bytearray()
+    with httpx.stream("GET", url, timeout=DOCUMENT_SECONDS, follow_redirects=False) as response:
+        if response.is_redirect:
+            raise httpx.HTTPStatusError("redirects are not followed", request=response.request, response=response)
+        response.raise_for_status()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MOST_DOCUMENT_BYTES:
+                raise ValueError(f"more than {MOST_DOCUMENT_BYTES} bytes")
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout(f"not all of it came within {DOCUMENT_SECONDS:.0f} s", request=response.request)
+    return json.loads(content)
 
 
 async def fetched(

@@ -86,6 +86,10 @@ def fill(service: InProcess) -> Filled:
     deployment = {"properties": {"mode": "Incremental", "template": {"resources": []}}}
     for path, body in (
         (f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder", here),
+        (
+            f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder/federatedIdentityCredentials/github",
+            {"properties": {"issuer": "https://token.example.org", "subject": "s", "audiences": ["a"]}},
+        ),
         (GALLERY, here),
         (f"{GALLERY}/images/debian", {**here, "properties": definition}),
         (f"{GROUP}/{NETWORK}/virtualNetworks/own-network", {**here, "properties": network}),
@@ -137,7 +141,7 @@ def fill(service: InProcess) -> Filled:
         "containerGroups/name": containers[0]["name"], "containerGroups/containerName": "packer",
         "virtualMachines/name": "build-vm", "disks/name": "build-vm-os-disk", "networkInterfaces/name": "build-vm-nic",
         "accountName": account, "storageAccounts/containerName": "packerlogs", "folderName": run_id,
-        "blobName": "customization.log", "scriptName": "build",
+        "blobName": "customization.log", "scriptName": "build", "credentialName": "github",
         "featureNamespace": "Microsoft.Compute", "featureName": "SomePreview",
     }  # fmt: skip
     for word in ("containerGroups", "virtualMachines", "disks", "networkInterfaces", "storageAccounts"):

@@ -19,7 +19,7 @@ from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import AuditRow, HostRow, ImageRow, RunRow
+from vmkiln.store.rows import AuditRow, HostRow, ImageRow, KeyKind, RunRow
 
 SUBSCRIPTION = "/subscriptions/11111111-1111-1111-1111-111111111111"
 IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/web"
@@ -28,6 +28,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "host drain", "host undrain",
     "image delete", "image import", "image remove",
     "principal create", "principal delete", "principal secret", "principal token",
+    "principal certificate", "principal federate", "principal remove-key",
     "role assign", "role remove",
     "staging delete",
     "rest", "template cancel", "template create", "template delete", "template run",
@@ -35,7 +36,8 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
 CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "settings",
     "context list", "context show", "context use", "host list", "host show", "image boot", "image catalogue",
-    "image export", "image list", "image show", "principal list", "role list", "run list", "run logs", "run show",
+    "image export", "image list", "image show", "principal keys", "principal list", "role list",
+    "run list", "run logs", "run show",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
     "template list", "template logs", "template show",
 }  # fmt: skip
@@ -83,6 +85,29 @@ def test_what_is_done_to_principals_is_recorded_without_their_secrets(store: Sto
     ]  # fmt: skip
     assert [row.detail.get("isOnly") for row in seen[1:3]] == ["False", "True"]
     assert not [secret for secret in told if secret and secret in repr(seen)]
+
+
+def test_keys_are_added_listed_and_removed_and_all_of_it_recorded(store: Store, tmp_path: Path) -> None:
+    app_id = json.loads(vmkiln("principal", "create", "builder"))["appId"]
+    issuer = ("--issuer", "https://token.example.org", "--subject", "repo:a/b")
+    key_id = vmkiln("principal", "federate", app_id, *issuer).strip()
+    act = last_act(store)
+    assert act.operation.endswith("keyCredentials/write")
+    assert act.detail["subject"] == "repo:a/b"
+    (listed,) = json.loads(vmkiln("principal", "keys", app_id, "--json"))
+    assert (listed["id"], listed["audiences"]) == (key_id, ["api://AzureADTokenExchange"])
+    assert "https://token.example.org repo:a/b" in vmkiln("principal", "keys", app_id)
+    vmkiln("principal", "remove-key", app_id, key_id)
+    assert last_act(store).operation.endswith("keyCredentials/delete")
+    assert json.loads(vmkiln("principal", "keys", app_id, "--json")) == []
+    (tmp_path / "none.pem").write_text("nothing")
+    for words in (
+        ("remove-key", app_id, key_id),
+        ("federate", app_id, "--issuer", "http://token.example.org", "--subject", "s"),
+        ("certificate", app_id, str(tmp_path / "none.pem")),
+        ("certificate", app_id, str(tmp_path / "missing.pem")),
+    ):
+        assert CliRunner().invoke(app, ["principal", *words]).exit_code != 0, words
 
 
 def test_a_role_given_on_the_machine_is_in_the_log_of_its_subscription(store: Store) -> None:
@@ -134,6 +159,8 @@ def test_a_drained_host_is_recorded(store: Store) -> None:
         ("principal", "create", "builder"),
         ("principal", "secret", "APP", "--only"),
         ("principal", "token", "APP"),
+        ("principal", "federate", "APP", "--issuer", "https://token.example.org", "--subject", "s"),
+        ("principal", "remove-key", "APP", "KEY"),
         ("role", "assign", "Owner", "APP"),
         ("role", "remove", "ROLE"),
         ("principal", "delete", "APP"),
@@ -162,7 +189,8 @@ def test_a_command_killed_right_after_its_change_has_recorded_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(audit_log, "record_here", killed)
-    known = {"APP": principal.app_id, "ROLE": role.assignment_id}
+    key = store.principals.add_key(principal.app_id, KeyKind.FEDERATED, "x", {})
+    known = {"APP": principal.app_id, "ROLE": role.assignment_id, "KEY": key.key_id}
     CliRunner().invoke(app, [known.get(word, word) for word in words])
     now = datetime.now(UTC)
     found = [

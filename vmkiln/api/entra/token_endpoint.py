@@ -7,15 +7,27 @@ import base64
 import binascii
 import uuid
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.api.identity.caller import Caller, Permission
+from vmkiln.api.identity.client_assertion import (
+    KIND,
+    Certificate,
+    FederatedCredential,
+    NotProven,
+    check_certificate,
+    check_federated,
+    unproven,
+)
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
 from vmkiln.api.protocol.reading import is_plain
-from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Route, Service
+from vmkiln.azure_names import FEDERATED_CREDENTIAL, USER_ASSIGNED_IDENTITY
 from vmkiln.platform_images.catalogue_entry import os_type_of
 from vmkiln.platform_images.platform_image import whole_catalogue
+from vmkiln.store.rows import KeyKind, PrincipalRow
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 ADFS = "adfs"
@@ -95,7 +107,7 @@ def openid_configuration(call: Call) -> Answer:
             "grant_types_supported": ["client_credentials"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
             "tenant_region_scope": None,
             "cloud_instance_name": urlsplit(call.base_url).netloc,
         },
@@ -141,8 +153,51 @@ def audience_of(form: dict[str, str]) -> str:
     return form.get("resource", "").rstrip("/")
 
 
+def of_application(service: Service, app_id: str) -> tuple[PrincipalRow | None, str]:
+    """The principal of an application id, or the managed identity of a client id as one, with the identity's id."""
+    principal = service.store.principals.find(app_id)
+    if principal is not None:
+        return principal, ""
+    for row in service.store.resources.list(type=USER_ASSIGNED_IDENTITY):
+        client_id, object_id = str(row.properties["clientId"]), str(row.properties["principalId"])
+        if client_id.lower() == app_id.lower():
+            return PrincipalRow(client_id, object_id, row.name, row.created or service.now(), is_disabled=False), row.id
+    return None, ""
+
+
+def _wrong_assertion(call: Call, principal: PrincipalRow, identity_id: str) -> tuple[int, str]:
+    """Why an assertion does not prove the principal, by Microsoft's number; 0 when it does."""
+    service, form = call.service, call.body
+    try:
+        if form.get("client_assertion_type", "").lower() != KIND:
+            raise NotProven(900144, f"The request body must contain client_assertion_type '{KIND}'.")
+        header, claims = unproven(form["client_assertion"])
+        keys = [] if identity_id else service.store.principals.keys_of(principal.app_id)
+        if str(claims.get("iss", "")).lower() == principal.app_id.lower() and not identity_id:
+            certificates = [
+                Certificate(key.detail["pem"], key.detail["sha1"], key.detail["sha256"],
+                            datetime.fromisoformat(key.detail["notAfter"]))
+                for key in keys
+                if key.kind is KeyKind.CERTIFICATE
+            ]  # fmt: skip
+            is_own = service.access.is_own
+            check_certificate(
+                form["client_assertion"], header, certificates, app_id=principal.app_id, own=is_own, now=service.now()
+            )
+            return 0, ""
+        known = [key.detail for key in keys if key.kind is KeyKind.FEDERATED]
+        if identity_id:
+            rows = service.store.resources.list(type=FEDERATED_CREDENTIAL, parent=identity_id.lower())
+            known = [row.properties for row in rows]
+        trusted = [FederatedCredential(item["issuer"], item["subject"], tuple(item["audiences"])) for item in known]
+        check_federated(form["client_assertion"], claims, trusted, service.issuers)
+    except NotProven as error:
+        return error.code, error.text
+    return 0, ""
+
+
 def token(call: Call) -> Answer:
-    """POST: a token for a service principal that shows its secret."""
+    """POST: a token for a service principal that shows its secret, or an assertion."""
     service, form = call.service, call.body
     tenant = call.names["tenant"].lower()
     if tenant not in {*ANY_TENANT, service.issuer.tenant_id}:
@@ -154,16 +209,23 @@ def token(call: Call) -> Answer:
     audience = audience_of(form)
     if not audience or urlsplit(audience).scheme not in {"https", "api"}:
         return _refused(400, "invalid_scope", 70011, "The provided value for scope is not valid: write URL/.default.")
-    app_id, secret = _credentials(call)
+    identity_id = ""
+    if form.get("client_assertion"):
+        app_id = form.get("client_id", "")
+        principal, identity_id = of_application(service, app_id)
+        wrong, text = (700016, "") if principal is None else _wrong_assertion(call, principal, identity_id)
+    else:
+        app_id, secret = _credentials(call)
+        is_right = service.store.principals.check_secret(app_id, secret)
+        principal = service.store.principals.find(app_id)
+        wrong, text = (0, "") if is_right else (7000215, f"Invalid client secret provided for app '{app_id}'.")
     tried = {"appId": app_id}
-    is_right = service.store.principals.check_secret(app_id, secret)
-    principal = service.store.principals.find(app_id)
     if principal is None:
         text = f"Application with identifier '{app_id[:80]}' was not found in the directory."
         return replace(_refused(400, "unauthorized_client", 700016, text), detail=tried)
-    if not is_right or principal.is_disabled:
-        text = f"Invalid client secret provided for app '{app_id}'."
-        answer = replace(_refused(401, "invalid_client", 7000215, text), detail=tried)
+    if wrong or principal.is_disabled:
+        text = text or f"Application '{app_id}' is disabled."
+        answer = replace(_refused(401, "invalid_client", wrong or 7000112, text), detail=tried)
         if service.failures.count(principal.app_id) <= MOST_FAILURES:
             return answer
         held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
@@ -173,7 +235,9 @@ def token(call: Call) -> Answer:
         "token_type": "Bearer",
         "expires_in": seconds,
         "ext_expires_in": seconds,
-        "access_token": service.issuer.token(principal, audience=audience, now=now, lasts_seconds=seconds),
+        "access_token": service.issuer.token(
+            principal, audience=audience, now=now, lasts_seconds=seconds, identity_id=identity_id
+        ),
     }
     if "resource" in form:
         expires = int(now.timestamp()) + seconds

@@ -14,6 +14,7 @@ from vmkiln.api.identity.built_in_roles import ALLOWED, name_of
 from vmkiln.api.identity.caller import Caller, Rights
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.identity.outside_issuer import OutsideIssuer
+from vmkiln.azure_names import USER_ASSIGNED_IDENTITY
 from vmkiln.errors import ArmError
 from vmkiln.store.database import Store
 from vmkiln.store.principal_table import TOKEN_PREFIX
@@ -83,14 +84,24 @@ class AccessControl:
         claims = self._issuer.claims(token, now=now)
         audience = str(claims["aud"]).rstrip("/").lower()
         # never by the Host header: whoever replays a token chooses that
-        if audience not in AZURE_AUDIENCES and not self._is_own(urlsplit(audience).hostname or ""):
+        if audience not in AZURE_AUDIENCES and not self.is_own(urlsplit(audience).hostname or ""):
             raise jwt.InvalidAudienceError("the token is for another service")
+        if identity_id := str(claims.get("xms_mirid", "")):
+            return self._identity(identity_id, str(claims["oid"]))
         principal = self._store.principals.find_object(str(claims["oid"]))
         if principal is None or principal.is_disabled:
             raise jwt.InvalidTokenError("the principal was removed")
         return Caller(principal.object_id, principal.display_name)
 
-    def _is_own(self, host: str) -> bool:
+    def _identity(self, identity_id: str, object_id: str) -> Caller:
+        """The managed identity of a token, as long as it is the same one."""
+        row = self._store.resources.get(identity_id)
+        if row is None or row.type != USER_ASSIGNED_IDENTITY or row.properties.get("principalId") != object_id:
+            raise jwt.InvalidTokenError("the identity was removed")
+        return Caller(object_id, row.name)
+
+    def is_own(self, host: str) -> bool:
+        """Whether a host name or address is one of the service's own."""
         wildcard = "*." + host.partition(".")[2]
         return host in self._names or ("." in host and wildcard in self._names)
 

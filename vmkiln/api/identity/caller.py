@@ -94,3 +94,6 @@ class Access(Protocol):
 
     def rights(self, caller: Caller) -> Rights:
         """What the caller's roles allow at this moment."""
+
+    def is_own(self, host: str) -> bool:
+        """Whether a host name or address is one of the service's own."""

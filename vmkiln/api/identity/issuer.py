@@ -37,8 +37,10 @@ class Issuer:
         """The `iss` of its tokens; Azurite and the SDKs know the shape."""
         return f"https://sts.windows.net/{self.tenant_id}/"
 
-    def token(self, principal: PrincipalRow, *, audience: str, now: datetime, lasts_seconds: int) -> str:
-        """An access token for a principal."""
+    def token(
+        self, principal: PrincipalRow, *, audience: str, now: datetime, lasts_seconds: int, identity_id: str = ""
+    ) -> str:
+        """An access token for a principal, or for the managed identity of this id."""
         claims = {
             "aud": audience,
             "iss": self.issuer,
@@ -54,6 +56,8 @@ class Issuer:
             "ver": "1.0",
             "uti": uuid.uuid4().hex,
         }
+        if identity_id:
+            claims["xms_mirid"] = identity_id
         return jwt.encode(claims, self.private_key, algorithm=ALGORITHM, headers={"kid": self.key_id})
 
     def claims(self, token: str, *, now: datetime) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from vmkiln.api.identity.caller import NOBODY, Access, Caller, Permission, Rights
 from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.background import Background
 from vmkiln.audit.audit_log import AuditLog
 from vmkiln.fleet.admission import QueuePosition
@@ -130,6 +131,7 @@ class Service:
     routes: Sequence["Route"]
     audit: AuditLog
     failures: Failures = field(default_factory=Failures)
+    issuers: Issuers = field(default_factory=Issuers)
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)
 

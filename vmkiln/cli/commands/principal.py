@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vmkiln.audit.act_names import (
+    KEY_DELETE,
+    KEY_WRITE,
     PRINCIPAL_DELETE,
     PRINCIPAL_WRITE,
     ROLE_DELETE,
@@ -97,6 +100,87 @@ def secret(
         with audited(store, SECRET_WRITE, principal_id(found.app_id), isOnly=str(only)):
             made = store.principals.add_secret(found.app_id, is_only=only)
     typer.echo(made)
+
+
+@app.command()
+def certificate(
+    app_id: AppIdArgument,
+    file: Annotated[Path, typer.Argument(help="The certificate (PEM); a private key in the file is not read.")],
+    name: Annotated[str, typer.Option(help="What it is for; one of the same name is replaced.")] = "certificate",
+) -> None:
+    """Let a principal log in with a certificate, as `az login --certificate` does; prints the key's id."""
+    from vmkiln.api.identity.client_assertion import read_certificate
+    from vmkiln.preparation import opened_store
+    from vmkiln.store.rows import KeyKind
+
+    try:
+        found = read_certificate(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
+    detail = {"pem": found.pem, "sha1": found.sha1, "sha256": found.sha256, "notAfter": found.ends.isoformat()}
+    with opened_store(read_settings(), say) as store:
+        principal = _find(store, app_id)
+        with audited(store, KEY_WRITE, principal_id(principal.app_id), keyName=name, sha1=found.sha1):
+            row = store.principals.add_key(principal.app_id, KeyKind.CERTIFICATE, name[:120], detail)
+    typer.echo(row.key_id)
+    say(f"good until {found.ends:%Y-%m-%d}, thumbprint {found.sha1.upper()}")
+
+
+@app.command()
+def federate(
+    app_id: AppIdArgument,
+    issuer: Annotated[str, typer.Option(help="Whose tokens: https://token.actions.githubusercontent.com for GitHub.")],
+    subject: Annotated[str, typer.Option(help="Their `sub`: repo:OWNER/REPOSITORY:ref:refs/heads/main for GitHub.")],
+    audience: Annotated[list[str] | None, typer.Option(help="Their `aud`; Azure's usual one when left out.")] = None,
+    name: Annotated[str, typer.Option(help="What it is for; one of the same name is replaced.")] = "federated",
+) -> None:
+    """Let a principal log in with tokens of another issuer, as workflows do; prints the key's id."""
+    from vmkiln.api.identity.client_assertion import USUAL_AUDIENCE, credential_mistakes
+    from vmkiln.preparation import opened_store
+    from vmkiln.store.rows import KeyKind
+
+    detail = {"issuer": issuer, "subject": subject, "audiences": audience or [USUAL_AUDIENCE]}
+    if wrong := credential_mistakes(detail):
+        raise InputError("; ".join(f"--{member.removesuffix('s')} {why}" for member, why in wrong))
+    with opened_store(read_settings(), say) as store:
+        principal = _find(store, app_id)
+        with audited(store, KEY_WRITE, principal_id(principal.app_id), keyName=name, issuer=issuer, subject=subject):
+            row = store.principals.add_key(principal.app_id, KeyKind.FEDERATED, name[:120], detail)
+    typer.echo(row.key_id)
+
+
+@app.command()
+def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
+    """List the certificates and federated credentials of a principal."""
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        rows = store.principals.keys_of(_find(store, app_id).app_id)
+    if as_json:
+        shown = [
+            {"id": row.key_id, "kind": row.kind, "name": row.name}
+            | {name: value for name, value in row.detail.items() if name != "pem"}
+            for row in rows
+        ]
+        typer.echo(json.dumps(shown))
+        return
+    for row in rows:
+        what = row.detail.get("sha1") or f"{row.detail['issuer']} {row.detail['subject']}"
+        typer.echo(f"{row.key_id}  {row.kind:<11} {row.name}  {what}")
+
+
+@app.command("remove-key")
+def remove_key(app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
+    """Take a certificate or federated credential away."""
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        found = _find(store, app_id)
+        known = {row.key_id for row in store.principals.keys_of(found.app_id)}
+        if key_id.lower() not in known:
+            raise InputError(f"the principal has no key {key_id}", hint="`vmkiln principal keys` shows them")
+        with audited(store, KEY_DELETE, principal_id(found.app_id), keyId=key_id.lower()):
+            store.principals.remove_key(key_id)
 
 
 @app.command()
