@@ -127,6 +127,7 @@ def fill(service: InProcess) -> Filled:
     names = {
         "subscriptionId": SUBSCRIPTION, "resourceGroupName": "rg1", "location": "westus2",
         "resourceProviderNamespace": "Microsoft.Compute",
+        "publisherName": "Debian", "offer": "debian-12", "skus": "12", "version": "latest",
         "imageTemplateName": "web", "runOutputName": "out", "triggerName": "own-trigger", "runId": run_id,
         "operationId": run.headers["Azure-AsyncOperation"].partition("?")[0].rpartition("/")[2],
         "deploymentName": "d1", "Deployments_GetStatus/operationId": statuses[-2],

@@ -298,3 +298,34 @@ def test_az_shows_who_did_what(az: Az, login: Login, group_id: str, tmp_path: Pa
     assert [set(item) for item in chosen] == [{"caller", "resourceId"}] * 2
     assert [item["value"] for item in az("monitor", "activity-log", "list-categories")] == ["Administrative"]
     az("image", "builder", "delete", "-g", "rg1", "-n", "seen")
+
+
+def test_the_catalogue_as_az_vm_image_asks_for_it(az: Az) -> None:
+    offline = {item["urnAlias"]: item["urn"] for item in az("vm", "image", "list")}
+    assert offline["Ubuntu2204"] == "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
+    assert offline["Debian12"] == "Debian:debian-12:12-gen2:latest"
+    place = ("-l", "westus2")
+    assert "Canonical" in [item["name"] for item in az("vm", "image", "list-publishers", *place)]
+    offers = az("vm", "image", "list-offers", *place, "-p", "Canonical")
+    assert "UbuntuServer" in [item["name"] for item in offers]
+    skus = az("vm", "image", "list-skus", *place, "-p", "Canonical", "-f", "UbuntuServer")
+    assert "18.04-LTS" in [item["name"] for item in skus]
+    every = az("vm", "image", "list", *place, "--all", "-p", "Debian", "-f", "debian-13", "-s", "13-upstream-gen2")
+    assert [item["urn"] for item in every] == ["Debian:debian-13:13-upstream-gen2:latest"]
+    shown = az("vm", "image", "show", *place, "--urn", "Debian:debian-12:12-gen2:latest")
+    assert (shown["name"], shown["hyperVGeneration"], shown["architecture"]) == ("latest", "V2", "x64")
+    assert shown["osDiskImage"]["operatingSystem"] == "Linux"
+    missing = az.run("vm", "image", "show", *place, "--urn", "RedHat:RHEL:9-lvm:1.0.0")
+    assert missing.returncode != 0
+    assert "vmkiln image import FILE --as RedHat:RHEL:9-lvm" in missing.stderr
+
+
+def test_a_template_starts_from_a_short_name_of_an_image(az: Az, group_id: str) -> None:
+    identity = az("identity", "create", "-g", "rg1", "-n", "short")["id"]
+    az(
+        "image", "builder", "create", "-g", "rg1", "-n", "short", "-i", "Debian12", "--identity", identity,
+        "--managed-image-destinations", f"{group_id}/providers/Microsoft.Compute/images/short=westus2",
+    )  # fmt: skip
+    source = az("image", "builder", "show", "-g", "rg1", "-n", "short")["source"]
+    assert (source["offer"], source["sku"]) == ("debian-12", "12-gen2")
+    az("image", "builder", "delete", "-g", "rg1", "-n", "short")

@@ -7,7 +7,7 @@ import difflib
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -28,10 +28,14 @@ BUILT_IN = "built-in"
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All entries, by (publisher, offer, sku) in lower case, and the publishers whose images are not public."""
+    """All entries, by (publisher, offer, sku) in lower case, and the publishers whose images are not public.
+
+    `aliases` are az's short names of images, such as `Ubuntu2204`, each with the image's `publisher:offer:sku`.
+    """
 
     entries: Mapping[tuple[str, str, str], CatalogueEntry]
     closed: tuple[ClosedPublisher, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, publisher: str, offer: str, sku: str) -> CatalogueEntry:
         """The entry. Raises: `ImageNotFound`, with what to do: the names that come nearest, or the import of a file."""
@@ -80,7 +84,9 @@ def read_catalogue(user_file: Path, imported: Sequence[ImportedEntry] = (), *, p
         texts.append(parse_catalogue(_text_of(user_file), name=str(user_file)))
     entries = [entry for text in texts for entry in text.entries]
     return Catalogue(
-        {key_of(entry): entry for entry in (*entries, *imported)}, tuple(item for text in texts for item in text.closed)
+        {key_of(entry): entry for entry in (*entries, *imported)},
+        tuple(item for text in texts for item in text.closed),
+        {alias: image for text in texts for alias, image in text.aliases.items()},
     )
 
 

@@ -122,6 +122,12 @@ def os_type_of(entry: CatalogueEntry) -> str:
     return "Linux" if isinstance(entry, DebianEntry) else entry.os_type
 
 
+def key_of_name(name: str) -> tuple[str, str, str]:
+    """The same for a `publisher:offer:sku`."""
+    publisher, offer, sku = name.lower().split(":")
+    return (publisher, offer, sku)
+
+
 def key_of(entry: CatalogueEntry) -> tuple[str, str, str]:
     """How an entry is found: its name in lower case."""
     return (entry.publisher.lower(), entry.offer.lower(), entry.sku.lower())

@@ -54,6 +54,7 @@ class CatalogueText:
 
     entries: tuple[CatalogueEntry, ...]
     closed: tuple[ClosedPublisher, ...]
+    aliases: Mapping[str, str]
 
 
 def parse_catalogue(text: str, *, name: str) -> CatalogueText:
@@ -62,9 +63,9 @@ def parse_catalogue(text: str, *, name: str) -> CatalogueText:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name} is not TOML: {error}") from error
-    known = ("common", "image", "closed")
+    known = ("common", "image", "closed", "aliases")
     mistakes = [
-        f"unknown member `{member}`; allowed are [common], [[image]] and [[closed]]"
+        f"unknown member `{member}`; allowed are [common], [[image]], [[closed]] and [aliases]"
         for member in document
         if member not in known
     ]
@@ -78,6 +79,14 @@ def parse_catalogue(text: str, *, name: str) -> CatalogueText:
     for index, table in enumerate(closed):
         mistakes += [f"closed[{index}].{member}: is missing" for member in CLOSED if not table.get(member)]
         mistakes += [f"closed[{index}].{member}: is unknown" for member in table if member not in CLOSED]
+    aliases = document.get("aliases", {})
+    if not isinstance(aliases, dict):
+        raise InputError(f"{name}: `aliases` must be a table, written [aliases]")
+    mistakes += [
+        f"aliases.{alias}: must be PUBLISHER:OFFER:SKU"
+        for alias, image in aliases.items()
+        if not isinstance(image, str) or not _NAME.fullmatch(image)
+    ]
     entries = [] if mistakes else [entry for table in tables for entry in _entries(table)]
     seen: set[tuple[str, str, str]] = set()
     for entry in entries:
@@ -88,7 +97,7 @@ def parse_catalogue(text: str, *, name: str) -> CatalogueText:
         lines = "\n".join(f"  {mistake}" for mistake in mistakes)
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}"
         raise InputError(f"{name} has {count}:\n{lines}", hint="docs/platform-images.md has examples")
-    return CatalogueText(tuple(entries), tuple(ClosedPublisher(**table) for table in closed))
+    return CatalogueText(tuple(entries), tuple(ClosedPublisher(**table) for table in closed), aliases)
 
 
 def _tables(document: Mapping[str, Any], member: str, name: str) -> list[dict[str, Any]]:

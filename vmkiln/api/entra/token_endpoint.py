@@ -25,7 +25,7 @@ from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
 from vmkiln.api.protocol.reading import is_plain
 from vmkiln.api.protocol.route import Answer, Body, Call, Route, Service
 from vmkiln.azure_names import FEDERATED_CREDENTIAL, USER_ASSIGNED_IDENTITY
-from vmkiln.platform_images.catalogue_entry import os_type_of
+from vmkiln.platform_images.catalogue_entry import key_of_name, os_type_of
 from vmkiln.platform_images.platform_image import whole_catalogue
 from vmkiln.store.rows import KeyKind, PrincipalRow
 
@@ -80,10 +80,14 @@ def metadata(call: Call) -> Answer:
 def image_aliases(call: Call) -> Answer:
     """GET /vmkiln/aliases.json: short names of the catalogue's platform images, as `az vm image list` reads them."""
     aliases: dict[str, dict[str, Any]] = {}
-    for entry in whole_catalogue(call.service.settings).entries.values():
-        kind = os_type_of(entry)
-        urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
-        aliases.setdefault(kind, {})[f"{entry.offer}-{entry.sku}"] = urn
+    catalogue = whole_catalogue(call.service.settings)
+    images = [(alias, catalogue.entries.get(key_of_name(image))) for alias, image in catalogue.aliases.items()]
+    images += [(f"{entry.offer}-{entry.sku}", entry) for entry in catalogue.entries.values()]
+    for alias, entry in images:
+        if entry is not None:
+            urn = {"publisher": entry.publisher, "offer": entry.offer, "sku": entry.sku, "version": "latest"}
+            urn["architecture"] = entry.architecture
+            aliases.setdefault(os_type_of(entry), {}).setdefault(alias, urn)
     return Answer(200, {"outputs": {"aliases": {"type": "object", "value": aliases}}})
 
 
