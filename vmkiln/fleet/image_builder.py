@@ -1,7 +1,8 @@
 """What the service does by itself: provision and delete image templates, run what waits, watch sources.
 
 What is to be done is read from the store, so nothing is forgotten when the service ends; calls from outside only say
-that there is something to look at. Runs start as far as the machine has room, in turn between subscriptions.
+that there is something to look at. Templates are provisioned and deleted as far as `operation_turns.py` lets them, runs
+start as far as the machine has room, both in turn between subscriptions.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,10 +21,12 @@ from vmkiln.audit.act import SERVICE, Cause, audit_row
 from vmkiln.audit.audit_log import log_line
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
 from vmkiln.errors import StorageFailed
+from vmkiln.fleet import operation_turns
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
+from vmkiln.fleet.operation_turns import Failed, next_ones
 from vmkiln.fleet.run_queue import hosts_now, queue_of
 from vmkiln.fleet.run_trace import Span
 from vmkiln.fleet.tally import Tally
@@ -110,7 +114,8 @@ class ImageBuilder:
         self._watch_seconds = watch_seconds
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._going_on: dict[str, tuple[OperationRow, asyncio.Task[None]]] = {}
+        self._failed = Failed()
         self._needs_room = False
         self._triggers = Things[str](self.rounds, "trigger")
         self._began = utc_now()
@@ -182,11 +187,11 @@ class ImageBuilder:
                 try:
                     await owned_tasks.for_ever()
                 finally:
-                    for task in self._tasks.values():
+                    for _, task in self._going_on.values():
                         if not task.cancelling():  # a second cancel would cut its clean-up short
                             task.cancel()
         finally:
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*(task for _, task in self._going_on.values()), return_exceptions=True)
 
     def _begin_rounds(self, tasks: OwnedTasks) -> None:
         rounds, wake, each = self.rounds, self._wake, self._watch_seconds
@@ -208,42 +213,48 @@ class ImageBuilder:
         if self._needs_room:
             self._needs_room = False
             await in_round(self._make_room)
-        for operation in await in_round(self._open_operations):
-            if operation.kind == PROVISION:
-                self._start(f"{PROVISION}:{operation.operation_id}", self._provision(operation))
-            elif operation.kind == DELETE:
-                self._start(f"{DELETE}:{operation.operation_id}", self._delete(operation))
+        kept_out = {*self._going_on, *self._failed.not_due(now=time.monotonic())}
+        waiting = await in_round(self._open_operations, kept_out)
+        for operation in next_ones(waiting, [operation for operation, _ in self._going_on.values()]):
+            work = self._provision if operation.kind == PROVISION else self._delete
+            self._start(operation, work(operation))
 
-    def _open_operations(self) -> list[OperationRow]:
+    def _open_operations(self, besides: Collection[str]) -> list[OperationRow]:
         """What this process was asked for, and, in a service, what others were and cannot do any more."""
         own = self._store.sessions.own
-        found = self._store.operations.open_ones()
-        if any(operation.session != own for operation in found) and not self._identity.is_embedded:
-            going_on = self._store.sessions.going_on() - {own}
-            return [operation for operation in found if operation.session not in going_on]
-        return [operation for operation in found if operation.session == own]
+        front = functools.partial(
+            self._store.operations.front,
+            (PROVISION, DELETE),
+            per_subscription=operation_turns.MOST_OF_A_SUBSCRIPTION,
+            besides=besides,
+        )
+        if self._identity.is_embedded:
+            return front(session=own)
+        return front(not_sessions=self._store.sessions.going_on() - {own})
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        if name in self._tasks:
+    def _start(self, operation: OperationRow, work: Coroutine[Any, Any, None]) -> None:
+        if operation.operation_id in self._going_on:
             work.close()
             return
-        task = asyncio.create_task(work, name=name)
-        self._tasks[name] = task
-        task.add_done_callback(lambda _done: self._ended(name))
+        task = asyncio.create_task(work, name=f"{operation.kind}:{operation.operation_id}")
+        self._going_on[operation.operation_id] = operation, task
+        task.add_done_callback(lambda _done: self._ended(operation))
 
-    def _ended(self, name: str) -> None:
-        task = self._tasks.pop(name)
+    def _ended(self, operation: OperationRow) -> None:
+        _, task = self._going_on.pop(operation.operation_id)
+        self._wake.set()  # another one may have its turn
         error = None if task.cancelled() else task.exception()
         if error is None:
-            self._wake.set()
+            self._failed.forget(operation.operation_id)
             return
-        # the next look takes it up again; at once it would only fail again
-        self.rounds.count(name.partition(":")[0])
+        # a later look takes it up again; at once it would only fail again
+        self._failed.add(operation.operation_id, now=time.monotonic())
+        self.rounds.count(operation.kind)
         if isinstance(error, StorageFailed):
             self._needs_room = True
             log.error("%s; it is tried again", error)
         else:
-            log.error("%s failed, which is tried again", name, exc_info=error)
+            log.error("%s failed, which is tried again", task.get_name(), exc_info=error)
 
     def _make_room(self) -> None:
         """Make what room there is: what could not be recorded is taken up again."""

@@ -1,7 +1,7 @@
 """Asynchronous operations, so that their URLs stay good after the service was restarted."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations, sessions
 
+IS_OPEN = sa.and_(operations.c.status == OperationStatus.IN_PROGRESS, operations.c.run_id == "")
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = LEASE_SECONDS / 4
 
@@ -68,8 +69,34 @@ class OperationTable:
 
         Without those that a run stands for: how it goes is said by the run, and stays so when it has ended.
         """
-        rows = self._list(sa.and_(operations.c.status == OperationStatus.IN_PROGRESS, operations.c.run_id == ""))
-        return [row for row in rows if not resource_id or row.resource_id.lower() == resource_id.lower()]
+        if resource_id:
+            its = sa.func.lower(operations.c.resource_id) == resource_id.lower()
+            return self._list(sa.and_(IS_OPEN, its))
+        return self._list(IS_OPEN)
+
+    def front(
+        self,
+        kinds: Collection[str],
+        *,
+        per_subscription: int,
+        besides: Collection[str] = (),
+        session: str | None = None,
+        not_sessions: Collection[str] = (),
+    ) -> list[OperationRow]:
+        """The oldest open operations of these kinds, so many of each subscription, without those of `besides`.
+
+        Of one session, when one is given, and never of `not_sessions`. It takes as long when thousands wait.
+        """
+        place = sa.func.row_number().over(
+            partition_by=operations.c.subscription_id, order_by=(operations.c.started, operations.c.operation_id)
+        )
+        wanted = [IS_OPEN, operations.c.kind.in_(kinds), operations.c.operation_id.not_in(besides)]
+        wanted += [operations.c.session.not_in(not_sessions)]
+        if session is not None:
+            wanted.append(operations.c.session == session)
+        places = sa.select(operations.c.operation_id, place.label("place")).where(*wanted).subquery()
+        first = sa.select(places.c.operation_id).where(places.c.place <= per_subscription)
+        return self._list(operations.c.operation_id.in_(first))
 
     def _list(self, condition: sa.ColumnElement[bool]) -> list[OperationRow]:
         query = sa.select(operations).where(condition).order_by(operations.c.started)

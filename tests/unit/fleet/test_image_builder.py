@@ -1,15 +1,25 @@
 """What an image builder counts, and what it does with what fails."""
 
+import asyncio
 import contextlib
 import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vmkiln.fleet import image_builder
 from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.fleet.operation_turns import MOST_AT_ONCE, MOST_OF_A_SUBSCRIPTION
+from vmkiln.provisioning import provisioning
 from vmkiln.settings import Settings
-from vmkiln.store.database import opened, utc_now
+from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
+
+
+async def build(*_: object) -> None:
+    raise AssertionError
 
 
 def test_a_run_is_counted_once_however_many_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +47,70 @@ def test_a_run_is_counted_once_however_many_ask_at_once(tmp_path: Path, monkeypa
         for thread in threads:
             thread.join(20)
         assert dict(builder.tally.ended) == {("Succeeded", ""): 1}
+
+
+def templates_to_provision(store: Store, count: int, *, subscription: str = "s") -> None:
+    for number in range(count):
+        store.operations.begin(
+            "provision", subscription_id=subscription, location="local", resource_id=f"/{subscription}/t{number}"
+        )
+
+
+async def test_however_many_templates_are_put_few_are_provisioned_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait in the database, other subscriptions do not wait for them, and none is lost."""
+    now, most = Counter[str](), Counter[str]()
+    done: list[str] = []
+
+    async def provision(_settings: object, _store: object, template_id: str, **_: object) -> dict[str, Any]:
+        owner = template_id.split("/")[1]
+        now[owner] += 1
+        most[owner] = max(most[owner], now[owner])
+        most["all"] = max(most["all"], now.total())
+        await asyncio.sleep(0.005)
+        now[owner] -= 1
+        done.append(template_id)
+        return {}
+
+    monkeypatch.setattr(provisioning, "provision", provision)
+    with opened(tmp_path / "db") as store:
+        templates_to_provision(store, 60)
+        templates_to_provision(store, 2, subscription="late")
+        builder = ImageBuilder(Settings(tmp_path), store, build)
+        serving = asyncio.create_task(builder.serve())
+        async with asyncio.timeout(60):
+            while store.operations.open_ones():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert len(done) == len(set(done)) == 62
+        assert most["s"] == MOST_OF_A_SUBSCRIPTION
+        assert most["all"] <= MOST_AT_ONCE
+        assert max(done.index("/late/t0"), done.index("/late/t1")) < 20
+
+
+async def test_templates_that_always_fail_keep_no_other_from_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = Counter[str]()
+
+    async def provision(_settings: object, _store: object, template_id: str, **_: object) -> dict[str, Any]:
+        tried[template_id] += 1
+        if int(template_id.rpartition("t")[2]) < 20:
+            raise RuntimeError("nobody foresaw this")
+        return {}
+
+    monkeypatch.setattr(provisioning, "provision", provision)
+    monkeypatch.setattr(image_builder, "LOOK_SECONDS", 0.05)
+    with opened(tmp_path / "db") as store:
+        templates_to_provision(store, 25)
+        builder = ImageBuilder(Settings(tmp_path), store, build)
+        serving = asyncio.create_task(builder.serve())
+        async with asyncio.timeout(60):
+            while len(store.operations.open_ones()) > 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert builder.rounds.failures()["provision"] >= 20
+        assert max(tried.values()) <= 2, "what fails is not tried again at once"
