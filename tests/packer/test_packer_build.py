@@ -1,10 +1,25 @@
 """What the real Packer makes of our template, and what we read from it."""
 
+import hashlib
+import time
 from pathlib import Path
 
+import pytest
 from packer_bench import Bench, bench_  # noqa: F401 (a fixture)
 
-from vmkiln.packer.packer_output import BuildError, Connected, Line, PackerEvent, PackerOutput, Speaker, StepReached
+from vmkiln.packer import packer_template
+from vmkiln.packer.packer_output import (
+    BuildError,
+    Connected,
+    Line,
+    PackerEvent,
+    PackerOutput,
+    ScriptEnded,
+    ScriptLost,
+    ScriptStarted,
+    Speaker,
+    StepReached,
+)
 from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell, Step, packer_input
 
 
@@ -89,3 +104,80 @@ def test_packer_is_one_login_to_the_ssh_server(bench: Bench) -> None:
     log = (bench.folder / "sshd.log").read_bytes()
     assert log.count(b"Connection from") == 1
     assert log.count(b"Accepted publickey") == 1
+
+
+def lines_of(events: list[PackerEvent], speaker: Speaker = Speaker.GUEST) -> list[str]:
+    return [event.text[len("    null: ") :] for event in events if isinstance(event, Line) and event.speaker is speaker]
+
+
+def test_a_talkative_step_comes_out_whole_in_order_and_fast(bench: Bench) -> None:
+    step = InlineShell("chatty", "a", ("seq 1 60000", "seq 1 20000 >&2", "printf 'no end'"))
+    begin = time.monotonic()
+    done = bench.build(packer_input([step], bench.connection))
+    seconds = time.monotonic() - begin
+    events = read(done.stdout)
+    assert lines_of(events) == [*map(str, range(1, 60001)), "no end"]
+    assert lines_of(events, Speaker.ERROR)[:20000] == [*map(str, range(1, 20001))]
+    assert done.stdout.count(b"\n") < 1000, "many lines are one record of Packer's"
+    assert seconds < 20
+
+
+def test_a_script_and_its_tail_arrive_byte_for_byte(bench: Bench, tmp_path: Path) -> None:
+    tail = b"PK\r\n\x00\xff\r\n\r\nend"
+    script = tmp_path / "self-extracting.run"
+    script.write_bytes(b"#!/bin/sh -e\nsed '1,/^#PAYLOAD$/d' \"$0\" | sha256sum\nexit 0\n#PAYLOAD\n" + tail)
+    events = read(bench.build(packer_input([ScriptShell("installer", "a", script)], bench.connection)).stdout)
+    assert lines_of(events) == [hashlib.sha256(tail).hexdigest() + "  -"]
+
+
+def test_a_step_is_told_from_its_beginning_to_its_end_with_its_status(bench: Bench) -> None:
+    steps = [InlineShell("good", "a", ("true",)), InlineShell("bad", "b", ("kill -KILL $$",))]
+    done = bench.build(packer_input(steps, bench.connection))
+    told = [event for event in read(done.stdout) if isinstance(event, StepReached | ScriptStarted | ScriptEnded)]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    started = ScriptStarted(boot)
+    assert told == [StepReached(0), started, ScriptEnded(0), StepReached(1), started, ScriptEnded(137)]
+    assert done.returncode != 0
+
+
+def test_a_process_left_behind_with_the_output_is_waited_for_and_named(bench: Bench) -> None:
+    left = InlineShell("left", "a", ("(sleep 4; echo late) &",))
+    events = read(bench.build(packer_input([left], bench.connection)).stdout)
+    assert lines_of(events) == ["late"]
+    said = [line for line in lines_of(events, Speaker.PACKER) if "left running" in line]
+    assert said
+    assert "waiting up to 120 s" in said[0]
+
+
+def test_a_script_without_a_first_line_for_the_kernel_is_run_by_the_shell(bench: Bench, tmp_path: Path) -> None:
+    script = tmp_path / "plain"
+    script.write_text("echo $((1 + 1)) is it\n")
+    missing = tmp_path / "missing"
+    missing.write_text("#!/no/such/interpreter\n")
+    done = bench.build(packer_input([ScriptShell("a", "a", script), ScriptShell("b", "b", missing)], bench.connection))
+    events = read(done.stdout)
+    assert lines_of(events) == ["2 is it"]
+    assert [event.status for event in events if isinstance(event, ScriptEnded)] == [0, 127]
+    assert ScriptLost() not in events
+
+
+def test_a_script_finds_the_signals_as_a_shell_leaves_them(bench: Bench) -> None:
+    step = InlineShell("pipe", "a", ("awk '/^SigIgn/ { print $2 }' /proc/self/status",))
+    (ignored,) = lines_of(read(bench.build(packer_input([step], bench.connection)).stdout))
+    assert int(ignored, 16) & (1 << 12) == 0, "a broken pipe (13) ends a program"
+
+
+def test_a_vm_without_an_interpreter_runs_the_script_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        packer_template,
+        "STARTER",
+        packer_template.STARTER.replace("in python3", "in no-such-one").replace("platform-", "no-"),
+    )
+    step = InlineShell("plain", "a", ("echo one", "exit 5"))
+    done = bench.build(packer_input([step], bench.connection))
+    events = read(done.stdout)
+    assert lines_of(events) == ["one"]
+    assert ScriptEnded(5) in events
+    assert done.returncode != 0

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class VirtualMachine:
     panics: EventListener
     disk_errors: EventListener
     unheard: "asyncio.Future[Exception]"
+    resets: EventListener = field(default_factory=lambda: EventListener("RESET"))
 
     @property
     def has_panicked(self) -> bool:
@@ -57,6 +58,12 @@ class VirtualMachine:
         data: Any = {}
         while data.get("action") != "stop":
             data = (await self.disk_errors.get())["data"]
+
+    async def reset(self) -> None:
+        """Return when the guest restarted, for every time once; QEMU goes on, and the firmware boots again."""
+        data: Any = {}
+        while not data.get("guest"):
+            data = (await self.resets.get())["data"]
 
     async def press_power_button(self) -> None:
         """Ask the guest to power off (ACPI); content when the VM ends just then."""
@@ -116,6 +123,8 @@ async def running(
         control.register_listener(panics)
         disk_errors = EventListener("BLOCK_IO_ERROR")
         control.register_listener(disk_errors)
+        resets = EventListener("RESET")
+        control.register_listener(resets)
         ended = await stack.enter_async_context(namespace.start(machine.name, arguments(machine)))
         connecting = asyncio.create_task(control.accept())
         stack.callback(connecting.cancel)
@@ -127,7 +136,7 @@ async def running(
             if ended.done():
                 reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
             raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
-        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard)
+        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets)
 
 
 async def _disconnect(control: QMPClient) -> None:

@@ -2,15 +2,17 @@
 
 A record is `timestamp,target,type,data...` on one line. What a guest prints is always inside a `message` or `error`
 record, behind Packer's own `    null: ` or `==> null: `, with its commas escaped: it can neither end a record nor begin
-one, and is never taken for Packer's own `say`. Even so, nothing here decides whether a build succeeded: that is
+one, and is never taken for Packer's own `say`. From Packer 1.14.3 on it is inside a `say`, too, and known by the mark
+that `step_runner.py` puts before all that a step prints. Even so, nothing here decides that a build succeeded: that is
 Packer's exit status alone.
-Source: Packer's documentation, "Machine-Readable Output"; read from 1.6.6.
+Source: Packer's documentation, "Machine-Readable Output"; read from 1.6.6, and from the sources up to 1.16.0.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vmkiln.packer import step_runner
 from vmkiln.secret_mask import NO_SECRETS, SecretMask
 
 LONGEST_LINE_BYTES = 256 * 1024
@@ -18,6 +20,11 @@ _STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/a
 _CONNECTED = frozenset({"==> null: Connected to SSH!", "==> null: Connected to WinRM!"})
 _COMMA = "%!(PACKER_COMMA)"
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
+_MARK = step_runner.MARK.decode()
+_KINDS = {
+    name: getattr(step_runner, name).decode()
+    for name in ("STARTED", "ENDED", "MISSING", "RESTARTING", "REMARK", "LINES", "LONG_LINE", "NEXT", "OWN_MARK")
+}
 
 
 class Speaker(StrEnum):
@@ -55,7 +62,31 @@ class BuildError:
     text: str
 
 
-PackerEvent = Line | Connected | StepReached | BuildError
+@dataclass(frozen=True)
+class ScriptStarted:
+    """A step's script begins in the VM; `boot_id` is another one after each start of the VM."""
+
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class ScriptEnded:
+    """A step's script has ended in the VM, with this exit status."""
+
+    status: int
+
+
+@dataclass(frozen=True)
+class ScriptLost:
+    """A step's script was copied to the VM, and is not there any more: it went away with a restart."""
+
+
+@dataclass(frozen=True)
+class RestartComing:
+    """The step's script has ended, and the VM is about to restart or to turn off."""
+
+
+PackerEvent = Line | Connected | StepReached | BuildError | ScriptStarted | ScriptEnded | ScriptLost | RestartComing
 
 
 class PackerOutput:
@@ -132,7 +163,12 @@ def _read(record: str) -> list[PackerEvent]:
     if fields[2] != "ui" or len(fields) < 5:
         return []  # artifacts, counts and the like say nothing a reader needs
     speaker = Speaker(fields[3]) if fields[3] in set(Speaker) else Speaker.PACKER
-    lines = _lines(_unescaped(",".join(fields[4:])))
+    text = _unescaped(",".join(fields[4:]))
+    if (prefix := _prefix(text)) and text.startswith(_MARK, len(prefix)):
+        told = _of_step(text[len(prefix) + 1 :], is_error=speaker is Speaker.ERROR)
+        if told:
+            return told
+    lines = _lines(text)
     events: list[PackerEvent] = [Line(line, speaker) for line in lines]
     if speaker is Speaker.PACKER:
         if lines[0] in _CONNECTED:
@@ -140,6 +176,30 @@ def _read(record: str) -> list[PackerEvent]:
         elif found := _STEP.match(lines[0]):
             events.append(StepReached(int(found.group(1))))
     return events
+
+
+def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
+    """What `step_runner.py` wrote, without its mark; nothing for what it never writes."""
+    kind, rest = text[:1], text[1:]
+    speaker, prefix = (Speaker.ERROR, "==> null: ") if is_error else (Speaker.GUEST, "    null: ")
+    if kind == _KINDS["LINES"]:
+        lines = rest.split(_KINDS["NEXT"])
+        return [Line(prefix + line.replace(_KINDS["OWN_MARK"], _MARK), speaker) for line in lines]
+    if kind == _KINDS["LONG_LINE"]:
+        return [Line(prefix + rest, speaker)]
+    if kind == _KINDS["STARTED"]:
+        return [ScriptStarted(rest)]
+    if kind == _KINDS["ENDED"] and rest.isdigit():
+        return [ScriptEnded(int(rest))]
+    if kind == _KINDS["MISSING"]:
+        return [ScriptLost()]
+    if kind == _KINDS["RESTARTING"]:
+        return [RestartComing()]
+    return [Line(f"==> null: {rest}", Speaker.PACKER)] if kind == _KINDS["REMARK"] else []
+
+
+def _prefix(text: str) -> str:
+    return next((prefix for prefix in _PREFIXES if text.startswith(prefix)), "")
 
 
 def _unescaped(text: str) -> str:
@@ -151,7 +211,7 @@ def _lines(text: str) -> list[str]:
 
     Within a build's own records each line has the same prefix, which tells the two apart.
     """
-    prefix = next((prefix for prefix in _PREFIXES if text.startswith(prefix)), "")
+    prefix = _prefix(text)
     text = text.replace("\\r", "\r") if not prefix else text
     parts = text.split(f"\\n{prefix}")
     lines = [parts[0], *(prefix + part for part in parts[1:])]

@@ -1,13 +1,15 @@
 """What the container instance gets to run Packer: a JSON template and its input files; pure.
 
 A user's text never becomes part of the template, where Packer would interpret `{{ }}`: each script is a file of its
-own, named after its place, and the template holds only names that we chose. Each provisioner is a process of some
-10 MiB that starts before Packer connects, so Shell steps that follow each other share one; Packer still names each
-script as it begins.
+own, named after its place, and the template holds only names that we chose. Its bytes arrive as they are, and
+`step_runner.py` runs it, which stands in the command that Packer gives to the VM's shell. Each provisioner is a process
+of some 10 MiB that starts before Packer connects, so Shell steps that follow each other share one; Packer still names
+each script as it begins.
 Source: Packer's documentation of the null builder and of the shell and file provisioners; measured with 1.6.6.
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,12 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import InputError
+from vmkiln.packer import step_runner
 
 INPUT = "/aib/packerInput"
 TEMPLATE = "template.json"
 KEY = "key"
 DEPROVISION = "deprovision.sh"
 DEPROVISION_NAME = "deprovision"
+# the interpreter that cloud-init has brought along; a VM that has lost it runs the script without further ado
+STARTER = """
+for python in python3 /usr/libexec/platform-python; do
+    command -v "$python" > /dev/null 2>&1 && exec "$python" -I -S -c "$1" "$2" "$3"
+done
+[ -z "$3" ] || [ -e "$4" ] || printf '%s' "$3" > "$4"
+printf '\\036s%s\\n' "$(cat /proc/sys/kernel/random/boot_id)"
+"$2"
+status=$?
+printf '\\036e%s\\n' "$status"
+exit "$status"
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,7 @@ class Connection:
     """How Packer logs in to the VM: through the relay on `port` of its own container group. Timeout in seconds.
 
     `script_folder` is where its scripts lie in the VM while they run: in memory, so that no image has their text.
+    A VM that restarts has `timeout_seconds` for it once more.
     """
 
     port: int
@@ -79,11 +95,12 @@ class Connection:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of the input disk: its text, or the file it is copied from."""
+    """One file of the input disk: its text, or the file it is copied from; a script's line ends are looked at."""
 
     name: str
     text: str | None = None
     source: Path | None = None
+    is_script: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +128,8 @@ def step_file(index: int, step: Step) -> str:
 
 def packer_input(steps: Sequence[Step], connection: Connection) -> PackerInput:
     """The input of one container instance."""
-    provisioners = [_provisioner(group, connection.script_folder) for group in _groups(steps)]
+    default = default_deprovisioning() if any(isinstance(step, Deprovision) for step in steps) else ""
+    provisioners = [_provisioner(group, connection, default) for group in _groups(steps)]
     template = {"builders": [_builder(connection)], "provisioners": provisioners}
     environment = {
         "CHECKPOINT_DISABLE": "1",
@@ -160,7 +178,9 @@ def _groups(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
     return [list(group) for _, group in groupby(enumerate(steps), key=kind)]
 
 
-def _provisioner(group: list[tuple[int, Step]], folder: str) -> dict[str, Any]:
+def _provisioner(group: list[tuple[int, Step]], connection: Connection, default: str) -> dict[str, Any]:
+    # byte for byte: without `binary`, Packer makes every CR LF a line feed, also inside an archive behind a script
+    shell = {"type": "shell", "remote_folder": connection.script_folder, "binary": True}
     files = [f"{INPUT}/{step_file(index, step)}" for index, step in group]
     match group[0][1]:
         case FileCopy(destination=destination):
@@ -168,10 +188,36 @@ def _provisioner(group: list[tuple[int, Step]], folder: str) -> dict[str, Any]:
         case Deprovision():
             command = "chmod +x {{.Path}}; sudo sh {{.Path}}"
             # the script removes itself; Packer would come back to remove it while the VM powers off
-            shell = {"type": "shell", "script": files[0], "remote_folder": folder}
-            return {**shell, "execute_command": command, "skip_clean": True}
+            return {**shell, "script": files[0], "execute_command": command, "skip_clean": True}
         case InlineShell() | ScriptShell():
-            return {"type": "shell", "scripts": files, "remote_folder": folder}
+            return {
+                **shell,
+                "scripts": files,
+                "execute_command": run_command(default),
+                # a step may restart the VM: Packer goes on when it can log in again
+                "expect_disconnect": True,
+                "start_retry_timeout": f"{connection.timeout_seconds}s",
+            }
+
+
+def run_command(default: str) -> str:
+    """What Packer has the VM's shell do with a script that it has copied there.
+
+    `default` is the deprovisioning script that lies in the VM before the first step, for customizers to change.
+    """
+    program = _own_text("step_runner.py")
+    before = shlex.join(["sh", "-c", STARTER, "step", program])
+    after = shlex.join([default, step_runner.OWN_DEPROVISIONING])
+    return f"chmod +x {{{{.Path}}}}; {{{{.Vars}}}} {literal(before)} {{{{.Path}}}} {literal(after)}"
+
+
+def default_deprovisioning() -> str:
+    """What takes out of the disk what belongs to one VM, where no customizer has brought its own."""
+    return _own_text("default_deprovisioning.sh")
+
+
+def _own_text(name: str) -> str:
+    return resources.files("vmkiln.packer").joinpath(name).read_text()
 
 
 def literal(text: str) -> str:
@@ -185,8 +231,12 @@ def _input_file(index: int, step: Step) -> InputFile:
     name = step_file(index, step)
     match step:
         case InlineShell(lines=lines):
-            return InputFile(name, "#!/bin/sh -e\n" + "".join(f"{line}\n" for line in lines))
-        case ScriptShell(source=source) | FileCopy(source=source):
+            text = "".join(f"{line}\n" for line in lines).replace("\r\n", "\n")
+            return InputFile(name, f"#!/bin/sh -e\n{text}")
+        case ScriptShell(source=source):
+            return InputFile(name, source=source, is_script=True)
+        case FileCopy(source=source):
             return InputFile(name, source=source)
         case Deprovision():
-            return InputFile(name, resources.files("vmkiln.packer").joinpath("deprovision_linux.sh").read_text())
+            default = default_deprovisioning()
+            return InputFile(name, _own_text("deprovision_linux.sh").replace("@DEFAULT@\n", default))

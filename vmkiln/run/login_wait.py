@@ -1,7 +1,7 @@
 """The time until Packer has logged in to a VM: what the VM's console says meanwhile, and a limit of its own.
 
-A guest that hangs while it boots is silent for ever. The user then sees what it said last, and the run ends long before
-`buildTimeoutInMinutes`, which is for the customizers.
+It begins anew when the VM restarts. A guest that hangs while it boots is silent for ever. The user then sees what it
+said last, and the run ends long before `buildTimeoutInMinutes`, which is for the customizers.
 Source of the limit: the customization.log of Azure Image Builder ("Waiting for SSH ... up to timeout: 20m0s").
 """
 
@@ -22,18 +22,25 @@ LONGEST_LINE = 200
 
 @dataclass(frozen=True)
 class LoginWait:
-    """What is waited for: `is_connected` is set when Packer has logged in; `tell` gets a sentence for the user."""
+    """What is waited for: `is_connected` is set when Packer has logged in; `tell` gets a sentence for the user.
+
+    `is_customized` says that the VM's disk went through customizers.
+    """
 
     is_connected: asyncio.Event
     tell: Callable[[str], None]
     limit_seconds: float = LOGIN_SECONDS
     silence_seconds: float = SILENCE_SECONDS
+    is_customized: bool = False
 
 
-async def logged_in(instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait) -> None:
-    """Return when Packer has logged in. After each while of silence the console's last line is told.
+async def logged_in(
+    instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait, *, is_again: bool = False
+) -> None:
+    """Return when Packer has logged in; `is_again` after a restart.
 
-    The while doubles with each time, until the console says something new.
+    After each while of silence the console's last line is told. The while doubles with each time, until the console
+    says something new.
 
     Raises: `LoginTimedOut` at the limit, with the end of the console.
     """
@@ -47,7 +54,7 @@ async def logged_in(instance: ContainerInstance, vm: VirtualMachine, wait: Login
         except TimeoutError:
             now = loop.time()
             if now - began >= wait.limit_seconds:
-                raise _timed_out(instance, vm, wait.limit_seconds) from None
+                raise _timed_out(instance, vm, wait, is_again=is_again) from None
             if (latest := _Seen.of(instance, vm)) != seen:
                 seen, changed, patience = latest, now, wait.silence_seconds
             elif now - changed >= patience:
@@ -87,10 +94,12 @@ def console_ends(instance: ContainerInstance, vm: VirtualMachine) -> str:
     return console_end(vm) if instance.started.is_set() else f"{console_end(instance.machine)}\n{console_end(vm)}"
 
 
-def _timed_out(instance: ContainerInstance, vm: VirtualMachine, limit_seconds: float) -> LoginTimedOut:
-    limit = f"{round(limit_seconds / 60, 3):g} minutes"
+def _timed_out(instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait, *, is_again: bool) -> LoginTimedOut:
+    limit = f"{round(wait.limit_seconds / 60, 3):g} minutes"
     if instance.started.is_set():
-        text = f"Packer could not log in to the {vm.name} within {limit}"
+        text = f"Packer could not log in to the {vm.name} within {limit}{' of its restart' if is_again else ''}"
+        if is_again or wait.is_customized:
+            text += "; did a customizer move or close ssh's port 22, or change who may log in?"
     else:
         text = f"Packer did not start in its container group within {limit}"
     return LoginTimedOut(text, hint=console_ends(instance, vm))

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +20,10 @@ from vmkiln.errors import HostUnfit, LogLost, RunFailed
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Disk, Firmware
-from vmkiln.packer.packer_output import BuildError, Connected, Line, PackerOutput, Speaker, StepReached
+from vmkiln.packer import unix_lines
+from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
+from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
@@ -50,19 +52,6 @@ class PackerPhase:
     disk: Disk
     log_name: str
     power_off: bool
-
-
-@dataclass
-class Progress:
-    """Where Packer is, as its own output tells; `error` is what it said about a failure."""
-
-    step: int = -1
-    error: str = ""
-    is_connected: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def is_past(self, steps: Sequence[Step]) -> bool:
-        """Whether the last step began: from then on the VM may power itself off."""
-        return self.step == len(steps) - 1
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         accelerator=staged.host.accelerator,
         firmware=await off_loop(_firmware, staged, packer_phase.vm_name),
     )
-    progress = Progress()
+    may_restart = await off_loop(asking_for_restart, packer_phase.steps)
+    watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
     recorded = _resources_of(staged, packer_phase, memory_mib=group.memory_mib)
     async with (
         off_loop_with(lambda: _log_of(staged, packer_phase)) as log,
@@ -129,11 +119,17 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     ):
         output = PackerOutput(staged.request.mask)
 
-        async def on_output(chunk: bytes) -> None:
-            events = output.feed(chunk)
+        def noted(events: Sequence[PackerEvent]) -> list[object]:
+            found: list[object] = []
             for event in events:
-                _note(progress, packer_phase.steps, event)
-            await queue.put(events, size_bytes=len(chunk))
+                found += [event, *(Said(staged.request.mask(text)) for text in watch.note(event))]
+            return found
+
+        def tell(text: str) -> None:
+            queue.add([Said(staged.request.mask(text))])
+
+        async def on_output(chunk: bytes) -> None:
+            await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
@@ -141,24 +137,26 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             directory=staged.directory,
             on_output=on_output,
             log_lost=queue.lost,
-            login=LoginWait(progress.is_connected, functools.partial(_warn, staged, queue)),
+            login=LoginWait(
+                watch.is_connected,
+                functools.partial(_warn, staged, queue),
+                is_customized=packer_phase.phase is not Phase.CUSTOMIZING,
+            ),
+            steps=watch,
+            tell=tell,
         )
         with ending_told(queue, staged.request.mask):
             outcome = await run_to_end(
                 entered.namespace,
                 pair,
                 egress_lost=entered.egress_lost,
-                may_power_off=lambda: packer_phase.power_off and progress.is_past(packer_phase.steps),
+                may_power_off=lambda: packer_phase.power_off and watch.is_at_last_step,
                 power_off=packer_phase.power_off,
             )
-        last = output.finish()
-        for event in last:
-            _note(progress, packer_phase.steps, event)
-        queue.add(last)
+        queue.add(noted(output.finish()))
     peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
-    reached = packer_phase.steps[progress.step] if 0 <= progress.step < len(packer_phase.steps) else None
-    return PhaseResult(outcome, reached, progress.error)
+    return PhaseResult(outcome, watch.current, watch.error)
 
 
 @dataclass(frozen=True)
@@ -167,6 +165,13 @@ class Remark:
 
     text: str
     kind: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence of ours in its place between the lines of the log, and told."""
+
+    text: str
 
 
 @contextlib.contextmanager
@@ -219,17 +224,6 @@ def _resources_of(
     )
 
 
-def _note(progress: Progress, steps: Sequence[Step], event: object) -> None:
-    """How far Packer is, by what it said."""
-    match event:
-        case Connected():
-            progress.is_connected.set()
-        case StepReached(index) if 0 <= index < len(steps):
-            progress.step = index
-        case BuildError(text):
-            progress.error = text
-
-
 def _write(log: CustomizationLog, events: Sequence[object]) -> None:
     for event in events:
         match event:
@@ -237,6 +231,8 @@ def _write(log: CustomizationLog, events: Sequence[object]) -> None:
                 log.write(text, kind="ERR" if speaker is Speaker.ERROR else "OUT")
             case Remark(text, kind):
                 log.write(text, kind=kind)
+            case Said(text):
+                log.write(text)
 
 
 def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
@@ -244,6 +240,8 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
     match event:
         case Line(text, speaker):
             staged.tell(LogLine(packer_phase.phase, text, speaker))
+        case Said(text):
+            staged.tell(Notice(text))
         case StepReached(index) if 0 <= index < len(steps):
             count = sum(not isinstance(step, Deprovision) for step in steps)
             staged.tell(StepStarted(packer_phase.phase, index, count, steps[index].name))
@@ -269,7 +267,7 @@ def _fill(folder: Path, content: PackerInput) -> None:
     for file in content.files:
         target = folder / file.name
         if file.source is not None:
-            shutil.copyfile(file.source, target)
+            (unix_lines.copied if file.is_script else shutil.copyfile)(file.source, target)
         else:
             target.write_text(file.text or "")
 

@@ -16,6 +16,7 @@ from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, Sto
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import Reader, VirtualMachine, running
+from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
@@ -27,7 +28,8 @@ POWER_OFF_SECONDS = 90
 class VmPair:
     """The two machines, the run's folder with their sockets, what reads Packer's output, the wait for its login.
 
-    `log_lost` ends with the error when what was read could not be written.
+    `steps` knows where Packer is, and `tell` has what it says for the user. `log_lost` ends with the error when what
+    was read could not be written.
     """
 
     container_group: Machine
@@ -36,6 +38,8 @@ class VmPair:
     on_output: Reader
     login: LoginWait
     log_lost: "asyncio.Future[Exception]"
+    steps: StepWatch
+    tell: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,13 @@ async def run_to_end(
             group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
             instance = await stack.enter_async_context(group)
             vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
-            exit_status = await _noting(instance, vm, _packer_done(instance, vm, pair, egress_lost, may_power_off))
+            work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
+            exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if power_off and exit_status == 0:
                 if not vm.ended.done():
                     await _powered_off(vm, asked=may_power_off())
                 if not _ended_well(vm):
-                    raise _lost(vm, "while it powered off")
+                    raise _lost(vm, "while it powered off", pair.steps)
             return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
     except (VirtualMachineLost, EgressLost) as error:
         if namespace.is_lost:
@@ -91,14 +96,14 @@ async def _packer_done(
 ) -> int:
     packer = asyncio.create_task(finished(instance))
     stopped = asyncio.create_task(vm.stopped_by_full_disk())
-    logging_in = asyncio.create_task(logged_in(instance, vm, pair.login))
+    logging_in = asyncio.create_task(_logging_in(instance, vm, pair))
+    broken = pair.steps.broken
     try:
         unheard = (instance.machine.unheard, vm.unheard, pair.log_lost)
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, *unheard]
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, broken, *unheard]
         await asyncio.wait([*waiting, logging_in], return_when=asyncio.FIRST_COMPLETED)
         if not any(future.done() for future in waiting):
-            logging_in.result()  # it raises when Packer did not log in
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            logging_in.result()  # it raises that Packer did not log in
         for failure in unheard:
             if failure.done():
                 error = failure.result()
@@ -109,17 +114,30 @@ async def _packer_done(
             raise EgressLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
         if vm.ended.done() and not _ended_well(vm):
             # also when Packer is content: it takes the end of the connection for the power-off it asked for
-            raise _lost(vm, "while Packer was working on it")
+            raise _lost(vm, "while Packer was working on it", pair.steps)
+        if broken.done() and not packer.done():
+            return 1
         if not packer.done() and may_power_off():
             # the VM was told to power off by the last step; Packer's own end is still on its way
             await asyncio.wait([packer], timeout=REPORT_SECONDS)
         if not packer.done():
-            raise _lost(vm, "while Packer was working on it")
+            raise _lost(vm, "while Packer was working on it", pair.steps)
         return packer.result()
     finally:
         for task in (packer, stopped, logging_in):
             task.cancel()
         await asyncio.gather(packer, stopped, logging_in, return_exceptions=True)
+
+
+async def _logging_in(instance: ContainerInstance, vm: VirtualMachine, pair: VmPair) -> None:
+    """Wait for Packer's login, and for another one after each restart of the VM. It ends when one fails."""
+    await logged_in(instance, vm, pair.login)
+    vm.resets.clear()  # those of its first boot
+    while True:
+        await vm.reset()
+        for text in pair.steps.restarted():
+            pair.tell(text)
+        await logged_in(instance, vm, pair.login, is_again=True)
 
 
 async def _noting(instance: ContainerInstance, vm: VirtualMachine, work: Awaitable[int]) -> int:
@@ -135,17 +153,26 @@ def _ended_well(vm: VirtualMachine) -> bool:
     return vm.ended.result().status == 0 and not vm.has_panicked
 
 
-def _lost(vm: VirtualMachine, moment: str) -> VirtualMachineLost:
+def _lost(vm: VirtualMachine, moment: str, steps: StepWatch) -> VirtualMachineLost:
     ended = vm.ended.result()
+    step = steps.current
+    at = f" (in `{step.name}`)" if step is not None else ""
     if vm.has_panicked:
         return GuestPanicked(
-            f"the kernel of the {vm.name} panicked {moment}",
+            f"the kernel of the {vm.name} panicked {moment}{at}",
             hint="the end of its console:\n" + vm.last_console_lines(60),
         )
+    console = "the end of its console:\n" + vm.last_console_lines()
+    if ended.status == 0 and step is not None:
+        place = f" ({step.path})" if step.path else ""
+        return VirtualMachineLost(
+            f"the {vm.name} was turned off in `{step.name}`{place}, with work still to do in it",
+            hint=f"a step may restart the VM, but not turn it off; {console}",
+        )
     return VirtualMachineLost(
-        f"the {vm.name} ended (status {ended.status}) {moment}"
+        f"the {vm.name} ended (status {ended.status}) {moment}{at}"
         + (f": {ended.output.strip()}" if ended.output.strip() else ""),
-        hint="the end of its console:\n" + vm.last_console_lines(),
+        hint=console,
     )
 
 

@@ -15,6 +15,9 @@ HOST_NAME = "build-vm"
 # the deprovision step knows the run's key by it, should a customizer have copied it
 KEY_COMMENT = "vmkiln-build"
 SCRIPT_FOLDER = "/run/packer"
+# the deprovision step takes it out again
+MOUNT_UNIT = "/etc/systemd/system/run-packer.mount"
+MOUNT_OPTIONS = "nosuid,nodev,exec,mode=1777"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,22 @@ class LoginKey:
 
     private: str
     public: str
+
+
+def _script_folder() -> str:
+    """The commands that make the scripts' folder, at every boot.
+
+    It is in memory: a deleted file of the disk would still be in the image's bytes. Scripts may run from it. systemd
+    makes it, too, for a step may take cloud-init away and then restart the VM.
+    """
+    mount = f"[Mount]\\nWhat=tmpfs\\nWhere={SCRIPT_FOLDER}\\nType=tmpfs\\nOptions={MOUNT_OPTIONS}\\n"
+    wants = MOUNT_UNIT.replace("/run-", "/local-fs.target.wants/run-")
+    return (
+        f"mountpoint -q {SCRIPT_FOLDER} || "
+        f"{{ mkdir -p {SCRIPT_FOLDER} && mount -t tmpfs -o {MOUNT_OPTIONS} tmpfs {SCRIPT_FOLDER}; }}; "
+        f"[ ! -d /run/systemd/system ] || [ -e {MOUNT_UNIT} ] || "
+        f"{{ printf '{mount}' > {MOUNT_UNIT}; mkdir -p {wants.rpartition('/')[0]}; ln -sf {MOUNT_UNIT} {wants}; }}"
+    )
 
 
 def contents(
@@ -44,8 +63,7 @@ def contents(
                 "ssh_authorized_keys": [login.public],
             }
         ],
-        # in memory: a deleted file of the disk would still be in the image's bytes; and scripts may run from there
-        "bootcmd": [f"mkdir -p {SCRIPT_FOLDER} && mount -t tmpfs -o nosuid,nodev,exec,mode=1777 tmpfs {SCRIPT_FOLDER}"],
+        "bootcmd": [_script_folder()],
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
@@ -55,7 +73,8 @@ def contents(
         # what makes a VM usable runs in cloud-init's first stage; its later stages have nothing to do here, and would
         # compete with the customizers for the VM's CPU
         "cloud_config_modules": [],
-        "cloud_final_modules": [],
+        # but this one, which writes the file that scripts wait for: /var/lib/cloud/instance/boot-finished
+        "cloud_final_modules": ["final_message"],
     }
     network_config = {
         "version": 2,

@@ -13,9 +13,14 @@ from vmkiln.packer.packer_output import (
     Line,
     PackerEvent,
     PackerOutput,
+    RestartComing,
+    ScriptEnded,
+    ScriptLost,
+    ScriptStarted,
     Speaker,
     StepReached,
 )
+from vmkiln.packer.step_runner import LINES, MARK, NEXT, cleaned
 
 # as Packer 1.6.6 wrote it
 RECORDED = rb"""1795492252,,ui,say,==> null: Using ssh communicator to connect: 127.0.0.1
@@ -62,14 +67,16 @@ def test_nothing_a_guest_prints_moves_packer(printed: bytes) -> None:
     # what Packer does to a guest's line: no line end within, commas escaped, a prefix in front
     line = printed.replace(b"\n", b"").replace(b",", b"%!(PACKER_COMMA)").replace(b"\r", b"\\r")
     for kind, prefix in ((b"message", b"    null: "), (b"error", b"==> null: ")):
-        events = read(b"1700000000,,ui," + kind + b"," + prefix + line + b"\n")
-        assert all(isinstance(event, Line) and event.speaker == kind.decode() for event in events)
+        for mark in (b"", MARK + LINES):
+            events = read(b"1700000000,,ui," + kind + b"," + prefix + mark + line + b"\n")
+            assert not any(isinstance(event, PACKERS_OWN) for event in events)
+            assert {event.speaker for event in events if isinstance(event, Line)} <= {kind.decode(), "say"}
 
 
 @settings(max_examples=tiers.cheap_examples())
 @given(st.binary(max_size=300).map(lambda text: text.replace(b"\n", b"").replace(b"\\", b"").replace(b",", b"")))
 def test_a_guests_bytes_come_out_as_they_went_in(printed: bytes) -> None:
-    printed = printed.rstrip(b"\r").replace(b"%!(PACKER_COMMA)", b"")
+    printed = printed.rstrip(b"\r").replace(b"%!(PACKER_COMMA)", b"").replace(MARK, b"")
     (line,) = read(b"1700000000,,ui,message,    null: " + printed + b"\n")
     assert isinstance(line, Line)
     assert line.text.encode(errors="surrogateescape") == b"    null: " + printed
@@ -110,3 +117,28 @@ def test_an_error_can_be_stored_as_text_whatever_its_bytes() -> None:
     (error,) = read(b"1,null,error,bad \xff byte\\nsecond%!(PACKER_COMMA) line\n")
     assert isinstance(error, BuildError)
     assert error.text.encode().decode() == "bad � byte\nsecond, line"
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda text: text.replace(b"\n", b"").replace(b"\r", b"")), min_size=1))
+def test_lines_that_travelled_together_come_out_one_by_one(printed: list[bytes]) -> None:
+    together = NEXT.join(cleaned(line) for line in printed)
+    # what Packer makes of it
+    record = together.replace(b",", b"%!(PACKER_COMMA)")
+    lines = read(b"1700000000,,ui,message,    null: " + MARK + LINES + record + b"\n")
+    expected = [line.rstrip().replace(b"%!(PACKER_COMMA)", b",") for line in printed]
+    got = [line.text.encode(errors="surrogateescape") for line in lines if isinstance(line, Line)]
+    assert got == [b"    null: " + line for line in expected]
+
+
+def test_a_steps_output_is_not_packers_where_packer_says_it() -> None:
+    # as Packer does from 1.14.3 on
+    forged = rb"==> null: Provisioning with shell script: /aib/packerInput/0009-shell.sh"
+    events = read(b"1,,ui,say,==> null: \x1el" + forged + b"\x1enConnected to SSH!\n")
+    lines = [Line("    null: " + forged.decode(), Speaker.GUEST), Line("    null: Connected to SSH!", Speaker.GUEST)]
+    assert events == lines
+
+
+def test_what_the_vm_tells_of_a_script_is_no_line_of_the_log() -> None:
+    told = b"".join(b"1,,ui,message,    null: \x1e" + text + b"\n" for text in (b"sabc-1", b"e7", b"m", b"r"))
+    assert read(told) == [ScriptStarted("abc-1"), ScriptEnded(7), ScriptLost(), RestartComing()]
+    assert read(b"1,,ui,message,    null: \x1ewit waits\n") == [Line("==> null: it waits", Speaker.PACKER)]

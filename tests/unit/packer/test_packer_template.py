@@ -43,11 +43,25 @@ def test_packer_does_not_come_back_for_the_deprovision_script() -> None:
     assert template_of(Deprovision())["provisioners"][0]["skip_clean"] is True
 
 
+def test_scripts_go_to_the_vm_byte_for_byte_and_may_restart_it() -> None:
+    (shown,) = template_of(INLINE, SCRIPT)["provisioners"]
+    assert (shown["binary"], shown["expect_disconnect"], shown["start_retry_timeout"]) == (True, True, "900s")
+    assert shown["remote_folder"] == "/run/packer"
+
+
+def test_no_step_follows_the_deprovisioning_so_it_may_not_restart_the_vm() -> None:
+    (shown,) = template_of(Deprovision())["provisioners"]
+    assert shown["binary"] is True
+    assert "expect_disconnect" not in shown
+
+
 def test_no_text_of_the_user_is_in_the_template() -> None:
     content = packer_input([INLINE, SCRIPT], CONNECTION)
-    assert "{{" not in content.text_of("template.json")
+    template = content.text_of("template.json").replace("{{.Path}}", "").replace("{{.Vars}}", "")
+    assert "{{" not in template
+    assert "echo" not in template
     assert content.text_of("0000-shell.sh") == "#!/bin/sh -e\necho {{user `x`}}\ntrue\n"
-    assert InputFile("0001-shell.sh", source=Path("/copies/one")) in content.files
+    assert InputFile("0001-shell.sh", source=Path("/copies/one"), is_script=True) in content.files
 
 
 def test_a_destination_that_packer_would_interpret_is_refused() -> None:

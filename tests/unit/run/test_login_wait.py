@@ -11,6 +11,7 @@ from qemu.qmp import EventListener
 
 from vmkiln.errors import LoginTimedOut
 from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import login_wait, packer_phase, vm_pair
 from vmkiln.run.login_wait import LoginWait, console_end, logged_in, silence
 from vmkiln.run.packer_phase import ending_told
@@ -74,6 +75,12 @@ async def test_a_login_that_never_comes_is_told_with_the_end_of_the_console() ->
     )
 
 
+async def test_where_customizers_were_at_work_the_cause_may_be_theirs() -> None:
+    wait = LoginWait(asyncio.Event(), print, limit_seconds=0.1, silence_seconds=0.05, is_customized=True)
+    with pytest.raises(LoginTimedOut, match="did a customizer move or close ssh's port 22"):
+        await logged_in(an_instance(), a_vm("validation-vm", BOOT), wait)
+
+
 async def test_of_a_packer_that_never_starts_the_container_groups_console_is_shown() -> None:
     instance = an_instance(is_started=False, console=b"init: no such disk\n")
     wait = LoginWait(asyncio.Event(), print, limit_seconds=0.1, silence_seconds=0.05)
@@ -112,7 +119,9 @@ def packer_works(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Event":
 async def packer_done(login: LoginWait) -> int:
     instance, vm = an_instance(), a_vm("build-vm", BOOT)
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    pair: Any = SimpleNamespace(login=login, log_lost=asyncio.get_running_loop().create_future())
+    steps = StepWatch("build-vm", (), is_connected=login.is_connected)
+    log_lost = asyncio.get_running_loop().create_future()
+    pair: Any = SimpleNamespace(login=login, log_lost=log_lost, steps=steps, tell=print)
     return await vm_pair._noting(instance, vm, vm_pair._packer_done(instance, vm, pair, lost, lambda: False))
 
 

@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 from qemu.qmp import EventListener, QMPError
 
-from vmkiln.errors import LogLost, StorageFull
+from vmkiln.errors import GuestPanicked, LoginTimedOut, LogLost, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import Ended
 from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.packer.packer_output import Connected, ScriptStarted, StepReached
+from vmkiln.packer.packer_template import InlineShell
+from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import vm_pair
 from vmkiln.run.login_wait import LoginWait
+
+STEPS = (InlineShell("install", "properties.customize[0]", ("true",)),)
 
 
 @pytest.fixture
@@ -38,11 +43,24 @@ async def tell(errors: EventListener, action: str) -> None:
     await errors.put({"event": "BLOCK_IO_ERROR", "data": {"device": "", "action": action, "nospace": action == "stop"}})
 
 
-async def packer_done(vm: VirtualMachine, log_lost: "asyncio.Future[Exception] | None" = None) -> int:
+async def packer_done(
+    vm: VirtualMachine,
+    log_lost: "asyncio.Future[Exception] | None" = None,
+    *,
+    steps: StepWatch | None = None,
+    told: list[str] | None = None,
+    limit_seconds: float = 10,
+) -> int:
     instance: Any = SimpleNamespace(machine=a_vm(EventListener()), started=asyncio.Event())
+    instance.started.set()
     lost = asyncio.get_running_loop().create_future()
-    login = LoginWait(asyncio.Event(), print)
-    pair: Any = SimpleNamespace(login=login, log_lost=log_lost or asyncio.get_running_loop().create_future())
+    steps = steps or StepWatch("build-vm", STEPS)
+    pair: Any = SimpleNamespace(
+        login=LoginWait(steps.is_connected, print, limit_seconds=limit_seconds, silence_seconds=0.05),
+        log_lost=log_lost or asyncio.get_running_loop().create_future(),
+        steps=steps,
+        tell=(told if told is not None else []).append,
+    )
     async with asyncio.timeout(10):
         return await vm_pair._packer_done(instance, vm, pair, lost, lambda: False)
 
@@ -77,3 +95,76 @@ async def test_an_error_that_the_guest_was_told_of_is_the_guests(working: "async
     await tell(errors, "report")
     asyncio.get_running_loop().call_later(0.1, working.set_result, 7)
     assert await packer_done(a_vm(errors)) == 7
+
+
+def at_its_step() -> StepWatch:
+    steps = StepWatch("build-vm", STEPS)
+    for event in (Connected(), StepReached(0), ScriptStarted("boot-1")):
+        steps.note(event)
+    return steps
+
+
+async def reset(vm: VirtualMachine, *, guest: bool = True) -> None:
+    await vm.resets.put({"event": "RESET", "data": {"guest": guest, "reason": "guest-reset"}})
+
+
+async def test_a_restart_is_told_with_the_step_and_the_login_is_waited_for(working: "asyncio.Future[int]") -> None:
+    vm, told = a_vm(EventListener()), []  # type: ignore[var-annotated]
+    steps = at_its_step()
+    done = asyncio.create_task(packer_done(vm, steps=steps, told=told, limit_seconds=0.3))
+    await asyncio.sleep(0.05)
+    await reset(vm)
+    with pytest.raises(LoginTimedOut, match=r"could not log in to the build-vm .* of its restart; .* port 22"):
+        await done
+    assert told == ["the build-vm restarts during `install`; waiting until Packer can log in again"]
+
+
+async def test_a_vm_that_is_back_in_time_goes_on(working: "asyncio.Future[int]") -> None:
+    vm, steps = a_vm(EventListener()), at_its_step()
+    done = asyncio.create_task(packer_done(vm, steps=steps, limit_seconds=0.4))
+    for _ in range(2):
+        await asyncio.sleep(0.2)
+        await reset(vm)
+        await asyncio.sleep(0.2)
+        steps.is_connected.set()
+    await asyncio.sleep(0.5)
+    assert not done.done()
+    working.set_result(0)
+    assert await done == 0
+
+
+async def test_a_restart_before_the_first_login_is_part_of_booting(working: "asyncio.Future[int]") -> None:
+    vm, told = a_vm(EventListener()), []  # type: ignore[var-annotated]
+    steps = StepWatch("build-vm", STEPS)
+    await reset(vm)
+    done = asyncio.create_task(packer_done(vm, steps=steps, told=told, limit_seconds=0.5))
+    await asyncio.sleep(0.1)
+    steps.note(Connected())
+    await asyncio.sleep(0.1)
+    working.set_result(0)
+    assert await done == 0
+    assert told == []
+
+
+async def test_a_step_that_was_cut_short_ends_packers_work(working: "asyncio.Future[int]") -> None:
+    steps = at_its_step()
+    done = asyncio.create_task(packer_done(a_vm(EventListener()), steps=steps))
+    await asyncio.sleep(0.05)
+    steps.note(ScriptStarted("boot-2"))
+    assert await done == 1
+
+
+async def test_a_step_that_turns_the_vm_off_is_named(working: "asyncio.Future[int]") -> None:
+    vm = a_vm(EventListener())
+    vm.ended.set_result(Ended(0, ""))
+    with pytest.raises(VirtualMachineLost, match=r"turned off in `install` \(properties.customize\[0\]\)") as caught:
+        await packer_done(vm, steps=at_its_step())
+    assert "may restart the VM, but not turn it off" in str(caught.value.hint)
+
+
+async def test_a_panic_is_told_with_the_step(working: "asyncio.Future[int]") -> None:
+    vm = a_vm(EventListener())
+    await vm.panics.put({"event": "GUEST_PANICKED", "data": {}})
+    vm.ended.set_result(Ended(0, ""))
+    with pytest.raises(GuestPanicked, match=r"panicked while Packer was working on it .in `install`."):
+        await packer_done(vm, steps=at_its_step())

@@ -1,0 +1,113 @@
+"""Whether the VM stayed up under each step, and what a restart means."""
+
+from pathlib import Path
+
+import pytest
+
+from vmkiln.packer.packer_output import (
+    BuildError,
+    Connected,
+    PackerEvent,
+    RestartComing,
+    ScriptEnded,
+    ScriptLost,
+    ScriptStarted,
+    StepReached,
+)
+from vmkiln.packer.packer_template import Deprovision, FileCopy, InlineShell, ScriptShell, Step
+from vmkiln.packer.step_watch import StepWatch, asking_for_restart
+
+STEPS: tuple[Step, ...] = (
+    InlineShell("first", "properties.customize[0]", ("sudo reboot", "sleep 60")),
+    InlineShell("second", "properties.customize[1]", ("make",)),
+    Deprovision(),
+)
+FIRST, SECOND = ScriptStarted("boot-1"), ScriptStarted("boot-2")
+RESET = "RESET"
+
+
+async def watched(*events: PackerEvent | str) -> tuple[StepWatch, list[str]]:
+    watch = StepWatch("build-vm", STEPS, asking_for_restart(STEPS))
+    said: list[str] = []
+    for event in (Connected(), *events):
+        said += watch.restarted() if isinstance(event, str) else watch.note(event)
+    return watch, said
+
+
+async def test_a_restart_between_two_steps_breaks_nothing() -> None:
+    events = (StepReached(1), FIRST, ScriptEnded(0), RestartComing(), RESET, StepReached(2), SECOND, ScriptEnded(0))
+    watch, said = await watched(*events)
+    assert watch.ended(0) == 0
+    assert said == [
+        "`second` restarts the build-vm, or turns it off; waiting for that",
+        "the build-vm restarts during `second`; waiting until Packer can log in again",
+        "the build-vm is back after its restart",
+    ]
+
+
+async def test_a_script_that_asks_for_the_restart_may_be_cut_short_by_it() -> None:
+    watch, _ = await watched(StepReached(0), FIRST, RESET, StepReached(1), SECOND, ScriptEnded(0))
+    assert not watch.broken.done()
+    assert watch.ended(0) == 0
+
+
+async def test_a_script_that_was_cut_short_without_asking_breaks_the_build() -> None:
+    watch, _ = await watched(StepReached(1), FIRST, RESET, StepReached(2), SECOND)
+    assert watch.broken.result().startswith("the build-vm restarted while its script ran, which does not ask for that")
+    assert watch.current == STEPS[1]
+    assert watch.ended(0) == 1
+
+
+async def test_the_last_step_is_held_to_it_too() -> None:
+    watch, _ = await watched(StepReached(1), FIRST, RESET)
+    assert watch.ended(0) == 1
+    assert "restarted while its script ran" in watch.error
+    watch, _ = await watched(StepReached(0), FIRST, RESET)
+    assert watch.ended(0) == 0
+
+
+async def test_a_connection_that_breaks_in_the_midst_breaks_the_build() -> None:
+    watch, _ = await watched(StepReached(0), FIRST, StepReached(1), FIRST)
+    assert "connection to the build-vm broke" in watch.broken.result()
+    assert watch.current == STEPS[0]
+    watch, _ = await watched(StepReached(0), FIRST)
+    assert watch.ended(0) == 1
+    assert "connection to the build-vm broke" in watch.error
+
+
+async def test_a_script_that_a_restart_took_away_is_named() -> None:
+    watch, _ = await watched(StepReached(0), FIRST, ScriptEnded(0), StepReached(1), RESET, SECOND, ScriptLost())
+    assert "restarted before its script began" in watch.broken.result()
+    assert watch.current == STEPS[1]
+
+
+async def test_a_failure_after_a_restart_says_that_there_was_one() -> None:
+    watch, _ = await watched(StepReached(1), FIRST, ScriptEnded(0), RESET, BuildError("Error uploading: EOF."))
+    assert watch.ended(1) == 1
+    assert watch.error == "Error uploading: EOF; the build-vm restarted during this step"
+
+
+async def test_a_login_is_waited_for_until_the_vm_is_back() -> None:
+    watch, _ = await watched(StepReached(0), FIRST, ScriptEnded(0), RESET)
+    assert not watch.is_connected.is_set()
+    watch.note(StepReached(1))
+    assert watch.is_connected.is_set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sudo reboot",
+        "shutdown -r now",
+        "systemctl reboot",
+        "init 6",
+        "echo b > /proc/sysrq-trigger",
+        "/sbin/reboot -f",
+        "kexec -e",
+    ],
+)
+def test_a_script_is_known_to_ask_for_a_restart_by_its_words(text: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nmake\n{text}\n")
+    steps = (InlineShell("a", "a", ("make",)), InlineShell("b", "b", (text,)), ScriptShell("c", "c", script))
+    assert asking_for_restart((*steps, FileCopy("d", "d", script, "/reboot"))) == {1, 2}

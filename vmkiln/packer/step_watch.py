@@ -1,0 +1,138 @@
+"""Where Packer is among a phase's steps, and whether the VM stayed up under each of them.
+
+A step may restart the VM: as the last thing that its script does, or in its midst where the script itself says so. A
+script that a restart cut short without having asked for it is not done, and the build ends with its name.
+Source: what users of Azure's image builder and of Packer do for new kernels and drivers.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vmkiln.packer.packer_output import (
+    BuildError,
+    Connected,
+    PackerEvent,
+    RestartComing,
+    ScriptEnded,
+    ScriptLost,
+    ScriptStarted,
+    StepReached,
+)
+from vmkiln.packer.packer_template import InlineShell, ScriptShell, Step
+
+MOST_READ_BYTES = 1024 * 1024
+_RESTART = re.compile(
+    rb"\b(reboot|shutdown|poweroff|halt|kexec|telinit|init\s+6|sysrq-trigger|LoginManager\.Reboot)\b|\bcontrol-alt-del"
+)
+_INTERRUPTED = (
+    "the {vm} restarted while its script ran, which does not ask for that: an earlier step may have, in the "
+    "background; let a step that restarts the VM end with the restart"
+)
+_UNBEGUN = "the {vm} restarted before its script began: an earlier step may have asked for that, in the background"
+_DISCONNECTED = "the connection to the {vm} broke while its script ran: did it restart ssh, or change the network?"
+
+
+def asking_for_restart(steps: Sequence[Step]) -> frozenset[int]:
+    """The numbers of the steps whose script has a word for a restart; reads the scripts' copies."""
+    return frozenset(index for index, step in enumerate(steps) if _RESTART.search(_text(step)))
+
+
+def _text(step: Step) -> bytes:
+    match step:
+        case InlineShell(lines=lines):
+            return "\n".join(lines).encode(errors="surrogateescape")
+        case ScriptShell(source=source):
+            with source.open("rb") as file:
+                return file.read(MOST_READ_BYTES)
+        case _:
+            return b""
+
+
+@dataclass
+class StepWatch:
+    """What is known of the steps; `note` and `restarted` return sentences for the user.
+
+    `broken` ends with what is wrong with step number `step`, when its script did not come to its end.
+    """
+
+    vm_name: str
+    steps: Sequence[Step]
+    may_restart: frozenset[int] = frozenset()
+    step: int = -1
+    error: str = ""
+    is_connected: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    _boot_id: str = ""
+    _running: int | None = None
+    _restarted: set[int] = field(default_factory=set)
+
+    @property
+    def is_at_last_step(self) -> bool:
+        """Whether the last step began: from then on the VM may power itself off."""
+        return self.step == len(self.steps) - 1
+
+    @property
+    def current(self) -> Step | None:
+        """The step that Packer is at."""
+        return self.steps[self.step] if 0 <= self.step < len(self.steps) else None
+
+    def note(self, event: PackerEvent) -> list[str]:
+        """Take in what Packer's output tells."""
+        match event:
+            case Connected():
+                self.is_connected.set()
+            case StepReached(index) if 0 <= index < len(self.steps):
+                self.step = index
+                self.is_connected.set()
+            case ScriptStarted(boot_id):
+                return self._started(boot_id)
+            case ScriptEnded():
+                self._running = None
+            case ScriptLost():
+                self._break(self.step, _UNBEGUN)
+            case RestartComing():
+                return [f"{self._place()} restarts the {self.vm_name}, or turns it off; waiting for that"]
+            case BuildError(text):
+                self.error = text
+        return []
+
+    def restarted(self) -> list[str]:
+        """The VM was reset: it has to boot, and Packer to log in again."""
+        self._restarted.add(self.step)
+        self.is_connected.clear()
+        return [f"the {self.vm_name} restarts during {self._place()}; waiting until Packer can log in again"]
+
+    def ended(self, exit_status: int) -> int:
+        """The exit status of Packer's work, from Packer's own: content with nothing that was not done."""
+        if exit_status == 0 and self._running is not None:
+            if self._running not in self._restarted:
+                self._break(self._running, _DISCONNECTED)
+            elif self._running not in self.may_restart:
+                self._break(self._running, _INTERRUPTED)
+        if self.broken.done():
+            return exit_status or 1
+        if exit_status and self.step in self._restarted:
+            self.error = f"{self.error.rstrip('.')}; the {self.vm_name} restarted during this step"
+        return exit_status
+
+    def _started(self, boot_id: str) -> list[str]:
+        said = []
+        if self._running is not None and boot_id == self._boot_id:
+            self._break(self._running, _DISCONNECTED)
+        elif self._running is not None and self._running not in self.may_restart:
+            self._break(self._running, _INTERRUPTED)
+        elif self._boot_id and boot_id != self._boot_id:
+            said.append(f"the {self.vm_name} is back after its restart")
+        self._boot_id, self._running = boot_id, self.step
+        self.is_connected.set()
+        return said
+
+    def _break(self, step: int, text: str) -> None:
+        if not self.broken.done():
+            self.step, self.error = step, text.format(vm=self.vm_name)
+            self.broken.set_result(self.error)
+
+    def _place(self) -> str:
+        return f"`{self.current.name}`" if self.current else "its boot"
