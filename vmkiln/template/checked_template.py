@@ -144,6 +144,7 @@ def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> 
         telling = ((path, _os_of_step(step)) for path, step in steps)
         first, os_type = next((found for found in telling if found[1]), ("", None))
         because = f"{first} makes it"
+    is_after_shell = False
     for path, step in steps:
         kind, destination = step.get("type"), step.get("destination")
         wanted = _os_of_step(step)
@@ -156,9 +157,10 @@ def _mistakes_of_os(steps: list[tuple[str, Mapping[str, Any]]], source: Any) -> 
                 kind=MistakeKind.CUSTOMIZER_OF_ANOTHER_SYSTEM,
             )
         if kind == "File" and isinstance(destination, str) and destination:
-            wrong = destination_mistake(destination, os_type)
+            wrong = destination_mistake(destination, os_type, is_after_shell=is_after_shell)
             if wrong:
                 yield Mistake(member_path(path, "destination"), wrong)
+        is_after_shell = is_after_shell or kind == "Shell"
 
 
 def _os_of_step(step: Mapping[str, Any]) -> OsType | None:

@@ -138,7 +138,7 @@ def test_what_the_service_writes_is_accepted_back() -> None:
         ({"type": "File", "sourceUri": "a", "destination": "etc/x"}, ".destination", "not absolute"),
         ({"type": "File", "sourceUri": "a", "destination": "/etc/x"}, ".destination", "under /tmp"),
         ({"type": "File", "sourceUri": "a", "destination": "/tmp/../etc/x"}, ".destination", "under /tmp"),
-        ({"type": "File", "sourceUri": "a", "destination": "/tmp/"}, ".destination", "under /tmp"),
+        ({"type": "File", "sourceUri": "a", "destination": "/tmp/"}, ".destination", "is a folder"),
         ({"type": "File", "destination": "/tmp/x"}, ".sourceUri", "is required"),
         ({"type": "Shell", "scriptUri": "https://"}, ".scriptUri", "names no host"),
         ({"type": "Shell", "scriptUri": "c:\\x.ps1"}, ".scriptUri", "not an address"),
@@ -149,6 +149,16 @@ def test_what_the_service_writes_is_accepted_back() -> None:
 def test_a_wrong_step_on_linux_is_refused(step: dict[str, Any], path: str, message: str) -> None:
     found = mistakes(body(customize=[step]))
     assert message in found[f"properties.customize[0]{path}"]
+
+
+def test_a_file_may_go_where_an_earlier_shell_step_can_have_made_room() -> None:
+    shell = {"type": "Shell", "inline": ["sudo install -d -o packer /opt/app"]}
+    file = {"type": "File", "sourceUri": "a", "destination": "/opt/app/x"}
+    check_image_template(body(customize=[shell, file]))
+    check_image_template(body(customize=[shell], validate={"inVMValidations": [file]}))
+    found = mistakes(body(customize=[file, shell, {**file, "destination": "opt/x"}]))
+    assert "unless an earlier Shell step" in found["properties.customize[0].destination"]
+    assert "not absolute" in found["properties.customize[2].destination"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """`File`: copy one file into the build VM.
 
 Source: docs/reference/image-template.md#customizers; docs/reference/behaviour.md#customizing. That a destination is
-absolute, and under /tmp on Linux, is checked where the operating system is known.
+absolute, and under /tmp on Linux until a Shell step may have made other folders writable, is checked where the
+operating system is known.
 """
 
 import ntpath
@@ -22,8 +23,11 @@ class FileCustomizer(Part):
     destination: NonEmpty
 
 
-def destination_mistake(destination: str, os_type: OsType | None) -> str | None:
-    """What is wrong with a destination on that operating system, or None."""
+def destination_mistake(destination: str, os_type: OsType | None, *, is_after_shell: bool = False) -> str | None:
+    """What is wrong with a destination on that operating system, or None.
+
+    An earlier Shell step, which may `sudo`, can have made any folder one that the build's user may write to.
+    """
     if "{{" in destination:
         return f"`{destination}` holds `{{{{`, which Packer would interpret; allowed is any other name"
     is_posix = destination.startswith("/")
@@ -31,9 +35,12 @@ def destination_mistake(destination: str, os_type: OsType | None) -> str | None:
     if os_type is OsType.LINUX or (os_type is None and is_posix):
         if not is_posix:
             return f"`{destination}` is not absolute; allowed is the path of a file under /tmp"
-        if not posixpath.normpath(destination).startswith("/tmp/") or destination.endswith("/"):  # noqa: S108
+        if destination.endswith("/"):
+            return f"`{destination}` is a folder; allowed is the path of a file, under /tmp"
+        if not posixpath.normpath(destination).startswith("/tmp/") and not is_after_shell:  # noqa: S108
             return (
-                f"`{destination}` is not the path of a file under /tmp, the only folder a Linux build VM takes files in"
+                f"`{destination}` is not the path of a file under /tmp, the only folder a Linux build VM takes files "
+                "in unless an earlier Shell step makes another one writable"
             )
         return None
     if not (is_windows or is_posix):

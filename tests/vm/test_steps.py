@@ -1,0 +1,105 @@
+"""One real build whose steps do what people's steps do: restart the VM, talk much, leave things running, keep files.
+
+The build runs once for all tests of this file but the last; each test looks at one promise.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Told, a_template, runner, shell, unchanged_world
+
+from vmkiln.errors import VirtualMachineLost
+from vmkiln.run.run_event import Notice
+from vmkiln.settings import Settings
+
+pytestmark = pytest.mark.vm
+
+TAIL = b"PK\r\n\x00\xff\r\n\r\nend"
+INSTALLER = b"#!/bin/sh -e\nsed '1,/^#PAYLOAD$/d' \"$0\" | sha256sum\nexit 0\n#PAYLOAD\n" + TAIL
+OWN_SCRIPT = "/tmp/DeprovisioningScript.sh"
+KEPT = "/var/log/app/install.log /var/log/build-manifest.txt /var/tmp/keep.txt /root/.cache/tool/data"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample ops@example.org"
+STEPS = (
+    shell(
+        "for i in $(seq 240); do [ -f /var/lib/cloud/instance/boot-finished ] && break; sleep 0.5; done",
+        "test -f /var/lib/cloud/instance/boot-finished",
+        f"sudo sed -i 's/-deprovision+user/-deprovision/' {OWN_SCRIPT}",
+        f"grep -e '-force -deprovision ' {OWN_SCRIPT}",
+        "sudo install -d -o packer /opt/app && sudo install -d /var/log/app /root/.cache/tool",
+        f"echo installed | sudo tee {KEPT} > /dev/null",
+        f"echo '{KEY}' | sudo tee -a /root/.ssh/authorized_keys > /dev/null",
+        name="prepare",
+    ),
+    {"type": "Shell", "name": "installer", "scriptUri": "file:installer.run"},
+    {"type": "File", "name": "file", "sourceUri": "file:payload", "destination": "/opt/app/payload"},
+    shell("seq 1 20000; seq 1 100 >&2", name="chatty"),
+    shell("(sleep 4; echo late) &", name="left-running"),
+    shell("sudo touch /etc/before-reboot", "sudo reboot", name="reboot"),
+    shell("test -f /etc/before-reboot", f"test -x {OWN_SCRIPT}", "echo is back", name="after-reboot"),
+    shell("nohup sh -c 'sleep 2; sudo reboot' > /dev/null 2>&1 &", name="in-background"),
+    shell("test ! -e /run/nologin", name="after-background"),
+    shell("sudo systemctl reboot", "sleep 300", name="last"),
+)
+LOOK = shell(
+    f"sudo sh -c 'for f in {KEPT}; do test -s $f || {{ echo lost $f; exit 1; }}; done'",
+    "sudo grep ops@example.org /root/.ssh/authorized_keys",
+    'sudo sh -c \'! grep vmkiln-build /root/.ssh/authorized_keys | grep -v "$(cut -d" " -f2 /home/packer/.ssh/authorized_keys)"\'',
+    "test ! -s /var/log/dpkg.log",
+    name="look",
+)
+
+
+@pytest.fixture(scope="module")
+def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    files = tmp_path_factory.mktemp("files")
+    (files / "installer.run").write_bytes(INSTALLER)
+    (files / "payload").write_bytes(TAIL)
+    told = runner(prepared, files)(
+        a_template(*STEPS, distribute=[{"type": "VHD", "runOutputName": "vhd"}], validate={"inVMValidations": [LOOK]})
+    )
+    assert told.error is None, "\n".join([str(told.error), *told.log[-40:]])
+    return told
+
+
+def notices(told: Told) -> list[str]:
+    return [event.text for event in told.events if isinstance(event, Notice)]
+
+
+def test_a_step_that_restarts_the_vm_is_named_and_the_next_one_waits(built: Told) -> None:
+    for step in ("reboot", "in-background", "last"):
+        restarts = f"the build-vm restarts during `{step}`; waiting until Packer can log in again"
+        assert notices(built).count(restarts) == 1
+    assert "    null: is back" in built.log
+
+
+def test_a_self_extracting_script_has_its_own_bytes_in_the_vm(built: Told) -> None:
+    assert f"    null: {hashlib.sha256(TAIL).hexdigest()}  -" in built.log
+
+
+def test_all_lines_of_a_talkative_step_are_in_the_log(built: Told) -> None:
+    lines = [line.removeprefix("    null: ") for line in built.log]
+    begin = lines.index("1")
+    assert [line for line in lines[begin:] if line.isdigit()][:20000] == [str(number) for number in range(1, 20001)]
+
+
+def test_what_a_step_left_running_is_waited_for(built: Told) -> None:
+    assert "    null: late" in built.log
+    assert any("the script has ended; waiting up to 120 s for what it left running" in line for line in built.log)
+
+
+def test_the_log_says_what_deprovisioning_took_away(built: Told) -> None:
+    said = [line for line in built.log if "[deprovision]" in line]
+    assert any("emptied in /var/log:" in line and "dpkg.log" in line for line in said)
+    assert not any("build-manifest" in line or "install.log" in line for line in said)
+    assert any("removed ssh host keys:" in line for line in said)
+    assert any("removed what the build brought in" in line for line in said)
+
+
+def test_a_step_that_turns_the_vm_off_is_named(prepared: Settings, tmp_path: Path) -> None:
+    run: Callable[..., Told] = runner(prepared, tmp_path)
+    with unchanged_world(prepared):
+        told = run(a_template(shell("sudo poweroff", name="goodbye"), shell("true", name="never")))
+    assert isinstance(told.error, VirtualMachineLost)
+    assert "the build-vm was turned off in `goodbye` (properties.customize[0])" in told.error.message
