@@ -1,10 +1,10 @@
 """A plain `packer build` with its qemu builder, and `vmkiln build` of the same work, side by side in one call.
 
 Same base image, accelerator, number of CPUs and memory; the same commands install one package; both end with a
-shut-down VM and a qcow2 file. The plain build has no isolation; vmkiln has all of it. Prints the ratio of wall-clock
+shut-down VM and a qcow2 file. With --lines the commands print so many lines instead. The plain build has no isolation; vmkiln has all of it. Prints the ratio of wall-clock
 times (below 1.0: vmkiln is faster) and the memory of the container group.
 
-    python bench/against_packer.py [--rounds N] [--json]
+    python bench/against_packer.py [--rounds N] [--lines N] [--json]
 """
 
 import argparse
@@ -37,8 +37,9 @@ def source_image() -> dict[str, str]:
     return result
 
 
-def plain_packer(folder: Path, image: dict[str, str], accelerator: str) -> tuple[float, int]:
+def plain_packer(folder: Path, image: dict[str, str], commands: list[str]) -> tuple[float, int]:
     """Seconds of a plain `packer build`, and the size of its image in bytes."""
+    accelerator = image["accelerator"]
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     public = key.with_suffix(".pub").read_text().strip()
@@ -72,7 +73,7 @@ def plain_packer(folder: Path, image: dict[str, str], accelerator: str) -> tuple
         "vm_name": "image.qcow2",
     }
     template = folder / "template.json"
-    template.write_text(json.dumps({"builders": [builder], "provisioners": [{"type": "shell", "inline": COMMANDS}]}))
+    template.write_text(json.dumps({"builders": [builder], "provisioners": [{"type": "shell", "inline": commands}]}))
     environment = {**os.environ, "PACKER_CACHE_DIR": str(folder / "cache"), "CHECKPOINT_DISABLE": "1"}
     begin = time.monotonic()
     finished = subprocess.run(
@@ -84,7 +85,9 @@ def plain_packer(folder: Path, image: dict[str, str], accelerator: str) -> tuple
     return seconds, (folder / "output" / "image.qcow2").stat().st_size
 
 
-def vmkiln_build(folder: Path, image: dict[str, str], number: int) -> tuple[float, dict[str, object]]:
+def vmkiln_build(
+    folder: Path, image: dict[str, str], number: int, commands: list[str]
+) -> tuple[float, dict[str, object]]:
     """Seconds of `vmkiln build`, and what the run recorded."""
     template = {
         "location": "local",
@@ -98,7 +101,7 @@ def vmkiln_build(folder: Path, image: dict[str, str], number: int) -> tuple[floa
                 "version": image["exact_version"],
             },
             "vmProfile": {"vmSize": VM_SIZE, "osDiskSizeGB": 4},
-            "customize": [{"type": "Shell", "name": "install", "inline": COMMANDS}],
+            "customize": [{"type": "Shell", "name": "install", "inline": commands}],
             "distribute": [
                 {
                     "type": "ManagedImage",
@@ -123,8 +126,10 @@ def main() -> None:
     """Run both, alternating, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1, help="how many times each builds (default 1)")
+    parser.add_argument("--lines", type=int, default=0, help="a step that prints so many lines (default: a package)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
+    commands = [f"seq 1 {arguments.lines}"] if arguments.lines else COMMANDS
     image = source_image()
     plain: list[float] = []
     ours: list[float] = []
@@ -132,10 +137,10 @@ def main() -> None:
     phases: object = None
     for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory(prefix="vmkiln-bench-") as folder:
-            seconds, _ = plain_packer(Path(folder), image, image["accelerator"])
+            seconds, _ = plain_packer(Path(folder), image, commands)
             plain.append(seconds)
         with tempfile.TemporaryDirectory(prefix="vmkiln-bench-") as folder:
-            seconds, result = vmkiln_build(Path(folder), image, number)
+            seconds, result = vmkiln_build(Path(folder), image, number, commands)
             ours.append(seconds)
             peaks.append(float(str(result["container_group_peak_kib"])) / 1024)
             phases = result["phases"]

@@ -115,6 +115,15 @@ class PackerInput:
         return next(file.text or "" for file in self.files if file.name == name)
 
 
+def shown(content: PackerInput) -> dict[str, Any]:
+    """The Packer template for the plan: with the name of the program that runs the scripts, and not its text."""
+    template: dict[str, Any] = json.loads(content.text_of(TEMPLATE))
+    for provisioner in template["provisioners"]:
+        if _own_text("step_runner.py").partition("\n")[0] in provisioner.get("execute_command", ""):
+            provisioner["execute_command"] = "chmod +x {{.Path}}; {{.Vars}} <step_runner.py> {{.Path}}"
+    return template
+
+
 def step_file(index: int, step: Step) -> str:
     """The file that holds a step's script or content; its number tells which step Packer is at."""
     match step:

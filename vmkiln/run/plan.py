@@ -10,7 +10,7 @@ from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance
-from vmkiln.packer.packer_template import TEMPLATE, Connection, Deprovision, packer_input
+from vmkiln.packer.packer_template import Connection, Deprovision, packer_input, shown
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
@@ -155,9 +155,9 @@ def _packer(template: ImageTemplate) -> dict[str, Any]:
         return {"problem": error.message}
     if not template.properties.validation.source_validation_only:
         steps = (*customize, Deprovision())
-        found["customize"] = json.loads(packer_input(steps, connection).text_of(TEMPLATE))
+        found["customize"] = shown(packer_input(steps, connection))
     if validations:
-        found["validate"] = json.loads(packer_input(validations, connection).text_of(TEMPLATE))
+        found["validate"] = shown(packer_input(validations, connection))
     return found
 
 

@@ -8,13 +8,13 @@ from vmkiln.packer.packer_differences import DIFFERENCES, NEWEST_READ, RUN_HERE,
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 
 
-def test_the_rows_are_in_the_order_of_versions_and_of_versions_that_were_read() -> None:
+def test_the_rows_are_in_order_and_of_versions_that_were_read() -> None:
     versions = [row.since for row in DIFFERENCES]
     assert versions == sorted(versions)
     assert all(OLDEST < version <= NEWEST_READ for version in versions)
 
 
-def test_the_oldest_that_is_taken_was_run_and_the_page_says_which_were_only_read() -> None:
+def test_the_page_says_which_versions_were_only_read() -> None:
     assert OLDEST in RUN_HERE
     assert f"Only {shown(OLDEST)} has been run by us" in OPERATIONS.read_text()
     assert f"to {shown(NEWEST_READ)} were read" in OPERATIONS.read_text()
