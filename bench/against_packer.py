@@ -1,7 +1,8 @@
 """A plain `packer build` with its qemu builder, and `vmkiln build` of the same work, side by side in one call.
 
 Same base image, accelerator, number of CPUs and memory; the same commands install one package; both end with a
-shut-down VM and a qcow2 file. With --lines the commands print so many lines instead. The plain build has no isolation; vmkiln has all of it. Prints the ratio of wall-clock
+shut-down VM and a qcow2 file. With --lines the commands print so many lines instead.
+The plain build has no isolation; vmkiln has all of it. Prints the ratio of wall-clock
 times (below 1.0: vmkiln is faster) and the memory of the container group.
 
     python bench/against_packer.py [--rounds N] [--lines N] [--json]
