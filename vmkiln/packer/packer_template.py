@@ -119,7 +119,7 @@ def shown(content: PackerInput) -> dict[str, Any]:
     """The Packer template for the plan: with the name of the program that runs the scripts, and not its text."""
     template: dict[str, Any] = json.loads(content.text_of(TEMPLATE))
     for provisioner in template["provisioners"]:
-        if STARTER in provisioner.get("execute_command", ""):
+        if STARTER.strip().partition("\n")[0] in provisioner.get("execute_command", ""):
             provisioner["execute_command"] = "chmod +x {{.Path}}; {{.Vars}} <step_runner.py> {{.Path}}"
     return template
 
