@@ -79,6 +79,7 @@ def failed(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Fail
             {
                 "type": "Microsoft.VirtualMachineImages/imageTemplates",
                 "apiVersion": "2024-02-01",
+                "identity": {"type": "None"},
                 **a_template(*steps),
             }
         ],

@@ -18,28 +18,41 @@ _SPACE = re.compile(r"(?:[ \t\r\n\u00a0\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(r'[^"\\\x00-\x08\x0b\x0c\x0e-\x1f]*')
 _WORD = re.compile(r"[A-Za-z]+")
+_BARE = re.compile(
+    r"<[A-Za-z][\w .\-/]{0,80}>|\{\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}\}|#\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}#"
+    r"|(?:(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|TODO)(?![A-Za-z0-9])"
+)
+_NEVER = re.compile(r"(?!)")
 _HEX = re.compile(r"[0-9A-Fa-f]{4}")
 _WORDS = {"true": True, "false": False, "null": None}
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def read_json(text: str, *, file_name: str, bare_names: bool = False) -> Any:
+class Bare(str):
+    """A placeholder that stands outside quotes, as `<region>` may in a file that nobody has filled in yet."""
+
+    __slots__ = ()
+
+
+def read_json(text: str, *, file_name: str, bare_names: bool = False, bare_placeholders: bool = False) -> Any:
     """The value that `text` holds: dict, list, str, int, float, bool or None.
 
-    With `bare_names`, members' names may stand without quotes, as az writes one of them.
+    With `bare_names`, members' names may stand without quotes, as az writes one of them; with `bare_placeholders`,
+    `<x>`, `{{x}}` and `REPLACE_ME` too, which are then `Bare`.
 
     Raises TemplateInvalid with one mistake, whose path is `<file name>:<line>:<column>`.
     """
-    return _Reader(text, file_name, bare_names=bare_names).document()
+    return _Reader(text, file_name, bare_names=bare_names, bare_placeholders=bare_placeholders).document()
 
 
 class _Reader:
     """One pass over one text; `_at` is how far it has come."""
 
-    def __init__(self, text: str, file_name: str, *, bare_names: bool) -> None:
+    def __init__(self, text: str, file_name: str, *, bare_names: bool, bare_placeholders: bool) -> None:
         self._text = text
         self._file_name = file_name
         self._bare_names = bare_names
+        self._bare = _BARE if bare_placeholders else _NEVER
         self._at = 0
 
     def document(self) -> Any:
@@ -55,6 +68,9 @@ class _Reader:
     def _value(self, depth: int) -> Any:
         if depth > MAXIMUM_DEPTH:
             raise self._refusal(f"nested deeper than {MAXIMUM_DEPTH} levels")
+        if placeholder := self._bare.match(self._text, self._at):
+            self._at = placeholder.end()
+            return Bare(placeholder[0])
         match self._text[self._at : self._at + 1]:
             case "{":
                 return self._object(depth)
@@ -79,7 +95,7 @@ class _Reader:
         self._at += 1
         while not self._closed_by("}", opened):
             key_at = self._at
-            bare = _WORD.match(self._text, self._at) if self._bare_names else None
+            bare = _WORD.match(self._text, self._at) if self._bare_names else self._bare.match(self._text, self._at)
             if bare is None and not self._text.startswith('"', self._at):
                 raise self._refusal("expected a member name in double quotes, or `}`")
             if bare is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
     from vmkiln.template.template_file import ResolvedTemplate
 
 TemplateArgument = Annotated[
-    Path, typer.Argument(help="An image template's body, or an ARM deployment template with one; `-` reads stdin.")
+    Path,
+    typer.Argument(
+        help="An image template's body, or an ARM deployment template with one: JSON, YAML or Bicep; `-` reads stdin."
+    ),
 ]
 ParametersOption = Annotated[
     list[str] | None,
@@ -94,14 +96,14 @@ def read_template(
     from vmkiln.arm_template.deployment_context import DeploymentContext
     from vmkiln.template.template_file import read_image_template
 
-    text = sys.stdin.read() if str(template) == "-" else _read(template)
+    text, compiled_parameters = template_texts(template)
     context = DeploymentContext(resource_group=resource_group, subscription_id=subscription)
     if location:
         context = replace(context, location=plain_location(location))
     return read_image_template(
         text,
         file_name="template" if str(template) == "-" else template.name,
-        parameters=_files_or_texts(parameters),
+        parameters=[*compiled_parameters, *_files_or_texts(parameters)],
         context=context,
         template_name=template_name,
         references=_files_or_texts(references),
@@ -118,8 +120,42 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
         if "=" in item and not _is_file(path):
             found.append(item)
         else:
-            found.append(ParameterFile(str(path), _read(path)))
+            found.append(ParameterFile(str(path), _parameters_text(path)))
     return found
+
+
+def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
+    """A template file as JSON, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
+    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.cli.template_text import json_of_yaml, kind_of, read_text
+
+    text = read_text(template)
+    kind = kind_of(template, text)
+    if kind == "yaml":
+        return json_of_yaml(text, template.name), []
+    if kind in ("bicep", "bicepparam"):
+        if str(template) == "-":
+            raise InputError(
+                "Bicep is not read from standard input", hint="name the file, whose folder has its modules"
+            )
+        from vmkiln.cli.bicep import template_and_parameters
+
+        compiled, parameters = template_and_parameters(template, kind)
+        return compiled, [ParameterFile(template.name, parameters)] if parameters else []
+    return text, []
+
+
+def _parameters_text(path: Path) -> str:
+    """A parameter file as JSON: it may be YAML, or Bicep's. Raises: `InputError`."""
+    from vmkiln.cli.template_text import json_of_yaml, kind_of, read_text
+
+    text = read_text(path)
+    kind = kind_of(path, text)
+    if kind == "bicepparam":
+        from vmkiln.cli.bicep import template_and_parameters
+
+        return template_and_parameters(path, kind)[1]
+    return json_of_yaml(text, path.name) if kind == "yaml" else text
 
 
 def _is_file(path: Path) -> bool:
@@ -130,28 +166,18 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtualNetwork]:
     """The user's virtual networks in these files, each one resource, an array of them, or an object with `value`.
 
     Raises: `InputError` for what cannot be read.
     """
+    from vmkiln.cli.template_text import read_text
     from vmkiln.staging.user_network import virtual_networks_of
 
     bodies: list[Any] = []
     for path in files or ():
         try:
-            content = json.loads(_read(path))
+            content = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise InputError(f"--virtual-networks: {path} is not JSON: {error}") from error
         listed = content.get("value", [content]) if isinstance(content, dict) else content

@@ -16,6 +16,7 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import InputError, Mistake, MistakeKind, TemplateInvalid
 from vmkiln.template.api_version import is_preview
+from vmkiln.template.azure_rules import identity_mistakes, tag_mistakes, target_mistakes
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
@@ -109,8 +110,11 @@ def _mistakes_between_parts(body: Mapping[str, Any], preview: bool) -> Iterator[
     if isinstance(assigned, dict) and len(assigned) > 1:
         message = f"has {len(assigned)} identities; an image template has at most one"
         yield Mistake("identity.userAssignedIdentities", message)
+    yield from identity_mistakes(identity, is_preview=preview)
+    yield from tag_mistakes(body)
     if not isinstance(properties, dict):
         return
+    yield from target_mistakes(properties)
     source = properties.get("source")
     if isinstance(source, dict) and source.get("type") == "ISO" and not preview:
         hint = "allowed are PlatformImage, ManagedImage, SharedImageVersion"

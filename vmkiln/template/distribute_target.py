@@ -23,6 +23,7 @@ from vmkiln.azure_names import (
     IMAGE_VERSION_RULE,
     MANAGED_IMAGE,
     image_version_numbers,
+    plain_location,
 )
 from vmkiln.errors import CodedMistake, InputError, Mistake
 from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, resource_id_of
@@ -145,7 +146,8 @@ class SharedImageTarget(Target):
         if body.get("versioning") and isinstance(gallery, str) and "/versions/" in gallery.lower():
             message = "is given although `galleryImageId` names an exact version; allowed is only one of the two"
             yield Mistake(member_path(path, "versioning"), message)
-        yield from _repeated_regions(targets, path)
+        yield from _repeated_regions(targets, member_path(path, "targetRegions"))
+        yield from _repeated_regions(older, member_path(path, "replicationRegions"))
         if found := _parsed(gallery, IMAGE_DEFINITION, IMAGE_VERSION):
             yield from _mistaken_names(found, member_path(path, "galleryImageId"))
 
@@ -203,14 +205,18 @@ def published_as(target: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _repeated_regions(targets: Any, path: str) -> Iterator[Mistake]:
+def _repeated_regions(regions: Any, path: str) -> Iterator[Mistake]:
+    """Regions that stand there more than once, whichever way they are written."""
     seen: set[str] = set()
-    for index, region in enumerate(targets if isinstance(targets, list) else []):
-        name = region.get("name") if isinstance(region, dict) else None
+    for index, region in enumerate(regions if isinstance(regions, list) else []):
+        name = region.get("name") if isinstance(region, dict) else region
         if not isinstance(name, str):
             continue
-        key = name.lower().replace(" ", "")
+        key = plain_location(name)
         if key in seen:
-            where = member_path(member_path(member_path(path, "targetRegions"), index), "name")
-            yield Mistake(where, f"the region `{name}` is given twice")
+            where = member_path(path, index)
+            yield Mistake(
+                member_path(where, "name") if isinstance(region, dict) else where,
+                f"the region `{name}` is given twice",
+            )
         seen.add(key)

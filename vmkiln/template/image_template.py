@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.azure_locations import usual_location
 from vmkiln.azure_names import RESOURCE_GROUP
 from vmkiln.errors import Mistake
 from vmkiln.template.customizers.file import FileCustomizer
@@ -164,7 +165,7 @@ class ExternalFile:
 class ImageTemplate(Part):
     """A template that was found free of mistakes; `warnings` are sentences on what was odd but let pass."""
 
-    location: NonEmpty
+    location: Annotated[NonEmpty, AfterValidator(usual_location)]
     tags: dict[str, str] = Field(default_factory=dict)
     identity: Identity | None = None
     properties: ImageTemplateProperties

@@ -1,15 +1,33 @@
-"""Placeholders such as `<region>`, which template files carry for `sed` to fill in.
+"""Placeholders that template files carry for `sed`, a pipeline or their reader to fill in.
 
-A placeholder is replaced only where its name was given as a parameter: `<` also stands in scripts.
+`<region>`, `<URL of the script>`, `{{ region }}`, `#{region}#`, `REPLACE_ME`, `YOUR_SUBSCRIPTION_ID`; in values and in
+members' names, in quotes or bare. One is replaced where its name was given as a parameter. One that is left is a
+mistake, but in scripts and free texts, where `<` means something else.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vmkiln.arm_template.deployment_parameters import GivenParameter
+from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.lenient_json import Bare, read_json
+from vmkiln.errors import Mistake, TemplateInvalid
 
-_PLACEHOLDER = re.compile(r"<([A-Za-z][\w.-]*)>")
+_PLACEHOLDER = re.compile(
+    r"<(?P<angle>[A-Za-z][\w .\-/]{0,80})>"
+    r"|\{\{\s*(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
+    r"|#\{\s*(?P<hash>[A-Za-z][\w .\-]{0,80}?)\s*\}#"
+    r"|(?<![A-Za-z0-9])(?P<word>(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|TODO)(?![A-Za-z0-9])"
+)
+_PLAIN_VALUES = {  # members that are numbers, or true or false
+    *("osdisksizegb", "buildtimeoutinminutes", "replicacount", "sizegb", "updatelimit", "major", "excludefromlatest"),
+    *("runelevated", "runassystem", "continuedistributeonfailure", "sourcevalidationonly"),
+}
+_FREE = {  # texts in which anything may stand
+    *("inline", "tags", "artifacttags", "managedresourcetags", "searchcriteria", "filters", "restartcommand"),
+    *("restartcheckcommand", "metadata", "comments"),
+}
 
 
 def fill_placeholders(
@@ -18,21 +36,75 @@ def fill_placeholders(
     """`body` with each placeholder that has a value replaced, in values and in member names; and the names used."""
     used: set[str] = set()
 
-    def filled(value: Any) -> Any:
+    def filled(value: Any, member: str = "") -> Any:
         if isinstance(value, str):
-            return _PLACEHOLDER.sub(replaced, value)
+            return _filled_text(value, member)
         if isinstance(value, list):
-            return [filled(item) for item in value]
+            return [filled(item, member) for item in value]
         if isinstance(value, dict):
-            return {filled(key): filled(item) for key, item in value.items()}
+            return {str(filled(key)): filled(item, key) for key, item in value.items()}
         return value
 
+    def _filled_text(text: str, member: str) -> Any:
+        whole = _PLACEHOLDER.fullmatch(text)
+        found = _PLACEHOLDER.sub(replaced, text)
+        is_plain = isinstance(text, Bare) or member.lower() in _PLAIN_VALUES
+        return _read(found) if whole and is_plain and found != text else found
+
     def replaced(found: re.Match[str]) -> str:
-        name = found[1].lower()
+        name = _name_of(found).lower()
         if name not in given:
             return found[0]
         used.add(name)
-        return str(given[name].value)
+        value = given[name].value
+        return value if isinstance(value, str) else str(value)
 
     result: dict[str, Any] = filled(body)
     return result, frozenset(used)
+
+
+def _name_of(found: re.Match[str]) -> str:
+    return next(text for text in found.groups() if text is not None)
+
+
+def _read(text: str) -> Any:
+    """What a value means where a number, true or false is wanted; a text that is none stays one."""
+    try:
+        value = read_json(text, file_name="value")
+    except TemplateInvalid:
+        return text
+    return text if value is None else value
+
+
+def placeholders_in(text: str) -> list[tuple[str, str]]:
+    """Each placeholder of a text, as it is written and by its name; pure."""
+    return [(found[0], _name_of(found)) for found in _PLACEHOLDER.finditer(text)]
+
+
+def unfilled(body: Any, path: str = "") -> Iterator[Mistake]:
+    """A mistake for each value and member's name that still holds placeholders, all of them named; pure."""
+    if isinstance(body, str):
+        if found := list(dict.fromkeys(placeholders_in(body))):
+            yield _mistake(path, found)
+    elif isinstance(body, list):
+        for index, item in enumerate(body):
+            yield from unfilled(item, member_path(path, index))
+    elif isinstance(body, dict):
+        for name, item in body.items():
+            where = member_path(path, name)
+            if found := placeholders_in(name):
+                yield _mistake(where, found)
+            if name.lower() not in _FREE:
+                yield from unfilled(item, where)
+
+
+def _mistake(path: str, found: list[tuple[str, str]]) -> Mistake:
+    written = ", ".join(f"`{text}`" for text, _ in found)
+    values = " ".join(f"--parameters {_quoted(f'{name}=VALUE')}" for name in dict.fromkeys(name for _, name in found))
+    kind = "placeholder" if len(found) == 1 else "placeholders"
+    way = "give it a value" if len(found) == 1 else "give them values"
+    return Mistake(path, f"still holds the {kind} {written}", f"replace it in the file, or {way}: {values}")
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if " " in text else text

@@ -21,9 +21,10 @@ from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secret_mask import LEAST_LETTERS, NO_SECRETS, SecretMask
 from vmkiln.template.api_version import known_api_version
+from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.placeholder import fill_placeholders
+from vmkiln.template.placeholder import fill_placeholders, unfilled
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 
@@ -60,7 +61,7 @@ def read_image_template(
     template where it has no name of its own. Raises TemplateInvalid with every mistake found.
     """
     context = context or DeploymentContext()
-    document = read_json(text, file_name=file_name)
+    document = read_json(text, file_name=file_name, bare_placeholders=True)
     if not isinstance(document, dict):
         raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
     given = given_parameters(parameters)
@@ -157,10 +158,17 @@ def _resolved(
         name = _name(member(resource, "name"), file_name)
     except TemplateInvalid as error:
         mistakes += error.mistakes
+    holes = [mistake for mistake in unfilled(resource) if not mistake.path.startswith(("name", "apiVersion"))]
     try:
         template = check_image_template(resource, api_version=api_version)
     except TemplateInvalid as error:
-        mistakes += error.mistakes
+        mistakes += [mistake for mistake in error.mistakes if not _is_told(mistake.path, holes)]
+    mistakes += holes
+    if member(resource, "identity") is None and needs_identity(api_version):
+        if member(resource, "apiVersion"):
+            mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))
+        else:
+            odd.append("identity: is not given; Azure asks for one since api-version 2020-02-14")
     if mistakes or template is None:
         raise TemplateInvalid(mistakes)
     if mask.too_short:
@@ -170,6 +178,11 @@ def _resolved(
         )
     warnings = tuple(map(mask, (*odd, *template.warnings)))
     return ResolvedTemplate(template, name, api_version, resource, warnings, mask)
+
+
+def _is_told(path: str, holes: Sequence[Mistake]) -> bool:
+    """Whether what is wrong at a place is its placeholder: there, or in a name above or below it."""
+    return any(path == hole.path or hole.path.startswith(f"{path}['") for hole in holes)
 
 
 def _api_version(written: Any) -> str:
@@ -182,7 +195,7 @@ def _api_version(written: Any) -> str:
 
 def _name(written: Any, file_name: str) -> str:
     if written is None or written == "":
-        stem = re.sub(r"\.json$", "", re.split(r"[/\\]", file_name)[-1], flags=re.IGNORECASE)
+        stem = re.sub(r"\.(?:json|ya?ml|bicep|bicepparam)$", "", re.split(r"[/\\]", file_name)[-1], flags=re.IGNORECASE)
         return re.sub(r"[^A-Za-z0-9\-_.]", "-", stem)[:64] or "template"
     if not isinstance(written, str) or not _NAME.fullmatch(written):
         raise TemplateInvalid([Mistake("name", f"`{written}` is not allowed: 1-64 letters, digits and `-_.`")])

@@ -13,6 +13,7 @@ from vmkiln.template.template_file import ResolvedTemplate, read_image_template
 
 CONTEXT = DeploymentContext(now=datetime(2026, 1, 2, tzinfo=UTC))
 TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
+NO_IDENTITY = {"type": "None"}
 
 
 def resource(**changes: Any) -> dict[str, Any]:
@@ -21,7 +22,14 @@ def resource(**changes: Any) -> dict[str, Any]:
         "customize": [{"type": "Shell", "inline": ["true"]}],
         "distribute": [{"type": "VHD", "runOutputName": "out"}],
     }
-    return {"type": TYPE, "apiVersion": "2025-10-01", "name": "it", "location": "x", "properties": properties} | changes
+    return {
+        "type": TYPE,
+        "apiVersion": "2025-10-01",
+        "name": "it",
+        "location": "x",
+        "identity": NO_IDENTITY,
+        "properties": properties,
+    } | changes
 
 
 def deployment(*resources: Any, **members: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vmkiln.template.template_file import read_image_template
 EXAMPLE = Path(__file__).parents[3] / "examples/hello-linux/template.json"
 BODY: dict[str, Any] = {
     "location": "<region>",
+    "identity": {"type": "None"},
     "properties": {
         "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12"},
         "customize": [{"type": "Shell", "inline": ["cat <file"]}],
@@ -56,28 +57,30 @@ def test_placeholders_take_values_and_are_named_where_they_have_none() -> None:
 
 def test_name_api_version_and_body_are_checked_at_once() -> None:
     wrong = BODY | {"name": "a/b", "apiVersion": "2020-01-01", "tags": 1}
-    found = mistakes(json.dumps(wrong), "name=out")
+    found = mistakes(json.dumps(wrong), "name=out", "region=here")
     assert set(found) == {"name", "apiVersion", "tags"}
     assert "2025-10-01" in found["apiVersion"]
 
 
 def test_a_body_cut_out_of_a_deployment_is_evaluated() -> None:
     body = BODY | {"apiVersion": "[parameters('api-version')]"}
-    found = read_image_template(json.dumps(body), file_name="x.json", parameters=["api-version=2020-02-14", "name=o"])
+    found = read_image_template(
+        json.dumps(body), file_name="x.json", parameters=["api-version=2020-02-14", "name=o", "region=here"]
+    )
     assert found.api_version == "2020-02-14"
-    assert list(mistakes(json.dumps(body), "name=o")) == ["parameters.api-version"]
+    assert list(mistakes(json.dumps(body), "name=o", "region=here")) == ["parameters.api-version"]
 
 
 def test_brackets_in_a_body_of_its_own_are_plain_text() -> None:
     body = json.loads(json.dumps(BODY))
     body["properties"]["customize"][0]["inline"] = ["[ -f /x ]"]
-    found = read_image_template(json.dumps(body), file_name="x.json", parameters=["name=o"])
+    found = read_image_template(json.dumps(body), file_name="x.json", parameters=["name=o", "region=here"])
     assert found.resolved["properties"]["customize"][0]["inline"] == ["[ -f /x ]"]
 
 
 def test_an_example_of_the_specification_is_a_body_too() -> None:
     call = {"parameters": {"api-version": "2024-02-01", "imageTemplateName": "it", "parameters": BODY}}
-    found = read_image_template(json.dumps(call), file_name="x.json", parameters=["name=o"])
+    found = read_image_template(json.dumps(call), file_name="x.json", parameters=["name=o", "region=here"])
     assert (found.name, found.api_version) == ("it", "2024-02-01")
 
 

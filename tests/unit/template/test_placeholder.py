@@ -1,0 +1,150 @@
+"""A placeholder that nobody filled in is named wherever it stands, all of them at once, and can be given a value."""
+
+import json
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import TemplateInvalid
+from vmkiln.template.placeholder import placeholders_in
+from vmkiln.template.template_file import ResolvedTemplate, read_image_template
+
+GALLERY = "/subscriptions/<subscriptionID>/resourceGroups/<rg name>/providers/Microsoft.Compute/galleries/g/images/d"
+HOLDERS: dict[str, Any] = {
+    "location": "<where>",
+    "identity": {"type": "UserAssigned", "userAssignedIdentities": {"<my-identity>": {}}},
+    "properties": {
+        "source": {
+            "type": "PlatformImage",
+            "publisher": "<pub>",
+            "offer": "{{ offer }}",
+            "sku": "#{sku}#",
+            "version": "REPLACE_ME",
+        },
+        "customize": [
+            {"type": "Shell", "name": "s", "scriptUri": "<URL of the script>"},
+            {"type": "Shell", "inline": ["cat <file >out"]},
+        ],
+        "distribute": [
+            {
+                "type": "SharedImage",
+                "runOutputName": "o",
+                "galleryImageId": GALLERY,
+                "replicationRegions": ["<spot one>", "YOUR_REGION"],
+            }
+        ],
+    },
+}
+PLACES = {
+    "location": ("`<where>`", "--parameters where=VALUE"),
+    "identity.userAssignedIdentities['<my-identity>']": ("`<my-identity>`", "--parameters my-identity=VALUE"),
+    "properties.source.publisher": ("`<pub>`", "--parameters pub=VALUE"),
+    "properties.source.offer": ("`{{ offer }}`", "--parameters offer=VALUE"),
+    "properties.source.sku": ("`#{sku}#`", "--parameters sku=VALUE"),
+    "properties.source.version": ("`REPLACE_ME`", "--parameters REPLACE_ME=VALUE"),
+    "properties.customize[0].scriptUri": ("`<URL of the script>`", "--parameters 'URL of the script=VALUE'"),
+    "properties.distribute[0].galleryImageId": (
+        "`<subscriptionID>`, `<rg name>`",
+        "--parameters subscriptionID=VALUE --parameters 'rg name=VALUE'",
+    ),
+    "properties.distribute[0].replicationRegions[0]": ("`<spot one>`", "'spot one=VALUE'"),
+    "properties.distribute[0].replicationRegions[1]": ("`YOUR_REGION`", "YOUR_REGION=VALUE"),
+}
+ISO = {
+    "apiVersion": "2019-05-01-preview",
+    "location": "westus2",
+    "properties": {
+        "vmProfile": {"osDiskSizeGB": "<DISKSIZE>"},
+        "source": {"type": "ISO", "sourceURI": "https://example.com/x.iso", "sha256Checksum": "<CHECK>"},
+        "distribute": [{"type": "VHD", "runOutputName": "o"}],
+    },
+}
+
+
+def read(text: str, *parameters: str) -> ResolvedTemplate:
+    return read_image_template(text, file_name="t.json", parameters=parameters)
+
+
+def mistakes(text: str, *parameters: str) -> dict[str, str]:
+    with pytest.raises(TemplateInvalid) as caught:
+        read(text, *parameters)
+    return {mistake.path: str(mistake) for mistake in caught.value.mistakes}
+
+
+def test_every_placeholder_is_named_with_the_option_that_fills_it() -> None:
+    found = mistakes(json.dumps(HOLDERS))
+    assert found.keys() == PLACES.keys()
+    for path, (written, option) in PLACES.items():
+        assert written in found[path]
+        assert option in found[path]
+
+
+def test_every_placeholder_can_be_given_a_value() -> None:
+    identity = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+    given = {
+        "where": "West US 2", "my-identity": identity, "pub": "Debian", "offer": "debian-12", "sku": "12",
+        "REPLACE_ME": "latest", "URL of the script": "https://x.example/s", "subscriptionID": "s", "rg name": "g",
+        "spot one": "westus2", "YOUR_REGION": "eastus",
+    }  # fmt: skip
+    found = read(json.dumps(HOLDERS), *(f"{name}={value}" for name, value in given.items())).image_template
+    assert found.location == "westus2", "a known location is written as Azure writes it"
+    assert found.identity is not None
+    assert list(found.identity.user_assigned_identities) == [identity]
+    assert found.properties.source.model_dump()["sku"] == "12"
+
+
+@pytest.mark.parametrize("api_version", ["2019-05-01-preview", "2024-02-01"])
+def test_numbers_and_checksums_are_filled_too(api_version: str) -> None:
+    body = json.loads(json.dumps(ISO)) | {"apiVersion": api_version, "identity": {"type": "None"}}
+    if api_version > "2020":
+        body["properties"]["source"] = {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "<CHECK>"}
+    found = mistakes(json.dumps(body))
+    assert "`<DISKSIZE>`" in found["properties.vmProfile.osDiskSizeGB"]
+    assert all("`<CHECK>`" in text for path, text in found.items() if path != "properties.vmProfile.osDiskSizeGB")
+    template = read(json.dumps(body), "DISKSIZE=64", f"CHECK={'a' * 64}").image_template
+    assert template.properties.vm_profile.os_disk_size_gb == 64
+
+
+@pytest.mark.parametrize("bare", ["<region>", "{{ region }}", "REPLACE_ME"])
+def test_a_placeholder_outside_quotes_is_named_and_filled(bare: str) -> None:
+    body = json.loads(json.dumps(HOLDERS))
+    body["identity"] = {"type": "None"}
+    body["location"] = "westus2"
+    body["properties"]["source"] = {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s"}
+    body["properties"]["customize"] = []
+    body["properties"]["vmProfile"] = {"osDiskSizeGB": 77}
+    body["properties"]["distribute"][0]["galleryImageId"] = GALLERY.replace("<subscriptionID>", "s").replace(
+        "<rg name>", "g"
+    )
+    body["properties"]["distribute"][0]["replicationRegions"] = ["REGION"]
+    text = json.dumps(body).replace('"REGION"', bare).replace("77", "<size>")
+    found = mistakes(text)
+    assert found.keys() == {"properties.distribute[0].replicationRegions[0]", "properties.vmProfile.osDiskSizeGB"}
+    name = "REPLACE_ME" if bare == "REPLACE_ME" else "region"
+    template = read(text, f"{name}=westus2", "size=64").image_template
+    assert template.properties.vm_profile.os_disk_size_gb == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("<a>-<b>", ["a", "b"]),
+        ("a < b and c > d", []),
+        ("x<1>", []),
+        ("https://<account>.blob.core.windows.net/<file name>", ["account", "file name"]),
+        ("{{x}}", ["x"]),
+        ("${x}", []),
+        ("PLEASE_REPLACE_MENU", []),
+        ("CHANGEME", ["CHANGEME"]),
+        ("your_name", []),
+        ("YOUR-SUBSCRIPTION-ID", ["YOUR-SUBSCRIPTION-ID"]),
+    ],
+)
+def test_what_is_a_placeholder(text: str, names: list[str]) -> None:
+    assert [name for _, name in placeholders_in(text)] == names
+
+
+def test_scripts_and_tags_may_hold_anything() -> None:
+    body = json.loads(json.dumps(ISO)) | {"tags": {"note": "<b>bold</b> TODO"}}
+    body["properties"]["customize"] = [{"type": "Shell", "inline": ["cat <file> {{x}} # TODO"]}]
+    read(json.dumps(body), "DISKSIZE=64", f"CHECK={'a' * 64}")

@@ -1,0 +1,163 @@
+"""The text of a template file, whatever it was written with: JSON in UTF-8 or UTF-16, YAML, Bicep.
+
+What is none of these is named as what it is, with what to do. Bicep is compiled by `cli/bicep.py`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import InputError
+
+MOST_BYTES = 16 * 1024**2
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+SAVE_HINT = "save it as UTF-8 (PowerShell: `Out-File -Encoding utf8`)"
+BICEP, BICEP_PARAMETERS, YAML = (".bicep",), (".bicepparam",), (".yaml", ".yml")
+_OTHERS: dict[tuple[str, ...], tuple[str, str]] = {
+    (".tf", ".tfvars", ".hcl"): (
+        "Terraform",
+        "apply it to `vmkiln serve` with the azapi or azurerm provider, or give the template's body as JSON",
+    ),
+    (".sh", ".ps1", ".py", ".cmd", ".bat"): ("a script", "a template names scripts in `customize`; give the template"),
+    (".zip", ".gz", ".tgz", ".tar", ".7z"): ("an archive", "unpack it and give the template in it"),
+    (".md", ".txt", ".rst", ".html", ".htm"): ("a text to read", "give the template's JSON"),
+    (".vhd", ".vhdx", ".qcow2", ".img", ".iso", ".raw"): ("a disk", "`vmkiln image` imports and exports images"),
+    (".xml",): ("XML", "give the template's JSON"),
+}
+_BICEP_WORDS = re.compile(
+    r"(?m)^\s*(?:@description\(|targetScope\s*=|param\s+\w+\s+\w+|resource\s+\w+\s+'|module\s+\w+\s+')"
+)
+_BICEPPARAM_WORDS = re.compile(r"(?m)^\s*using\s+(?:'|none)")
+_TERRAFORM_WORDS = re.compile(r'(?m)^\s*(?:terraform\s*\{|(?:resource|data|provider|variable|module)\s+"[^"]+")')
+_YAML_WORDS = re.compile(r"(?m)\A(?:---\s*$|(?:\s*#.*\n|\s*\n)*[A-Za-z$][\w$-]*:(?:\s|$))")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, or of standard input for `-`. Raises: `InputError`."""
+    shown = "standard input" if str(path) == "-" else str(path)
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(MOST_BYTES + 1) if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+        else:
+            with path.open("rb") as file:
+                raw = file.read(MOST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder", hint="name a file in it") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if len(raw) > MOST_BYTES:
+        raise InputError(f"{shown} is larger than {MOST_BYTES // 1024**2} MiB, too large for a template")
+    return decoded(raw, shown)
+
+
+def decoded(raw: bytes, name: str) -> str:
+    """Bytes as text: UTF-8, or what their byte order mark says; pure. Raises: `InputError`."""
+    coding = next((coding for mark, coding in _MARKS if raw.startswith(mark)), "utf-8")
+    try:
+        text = raw.decode(coding)
+    except UnicodeDecodeError as error:
+        if b"\0" in raw and coding == "utf-8":
+            raise InputError(f"{name} is not a text", hint="give the template's JSON, YAML or Bicep file") from error
+        line = raw[: error.start].count(b"\n") + 1
+        raise InputError(f"{name} is not UTF-8 text: line {line}", hint=SAVE_HINT) from error
+    if "\0" in text:
+        looks_wide = raw[1::2].count(0) > len(raw) // 4 or raw[::2].count(0) > len(raw) // 4
+        hint = f"it looks like UTF-16 without a byte order mark; {SAVE_HINT}" if looks_wide else SAVE_HINT
+        raise InputError(f"{name} is not UTF-8 text: it holds zero bytes", hint=hint)
+    return text
+
+
+def kind_of(path: Path, text: str) -> str:
+    """What a template file is written in: `json`, `yaml`, `bicep` or `bicepparam`; by its name, else by its text; pure.
+
+    Raises: `InputError` for what is none of these.
+    """
+    suffix = path.suffix.lower()
+    for suffixes, kind in ((BICEP, "bicep"), (BICEP_PARAMETERS, "bicepparam"), (YAML, "yaml")):
+        if suffix in suffixes:
+            return kind
+    begins = text.lstrip("\ufeff \t\r\n")[:1]
+    if begins in ("{", "[") or suffix == ".json":
+        return "json"
+    for others, (what, hint) in _OTHERS.items():
+        if suffix in others:
+            raise InputError(f"{path} is {what}, not a template", hint=hint)
+    if _BICEPPARAM_WORDS.search(text):
+        return "bicepparam"
+    if _BICEP_WORDS.search(text):
+        return "bicep"
+    if _TERRAFORM_WORDS.search(text):
+        what, hint = _OTHERS[(".tf", ".tfvars", ".hcl")]
+        raise InputError(f"{path} is {what}, not a template", hint=hint)
+    if text.startswith("#!"):
+        raise InputError(f"{path} is a script, not a template", hint="a template names scripts in `customize`")
+    if begins == "<" and not re.match(r"<[\w .-]+>\s*[:,\]}]", text.lstrip()):
+        raise InputError(f"{path} is XML or HTML, not a template", hint="give the template's JSON")
+    return "yaml" if _YAML_WORDS.match(text) else "json"
+
+
+def json_of_yaml(text: str, name: str) -> str:
+    """A YAML text as JSON: plain values only, dates and versions stay as they are written. Raises: `InputError`."""
+    import yaml  # type: ignore[import-untyped]
+
+    from vmkiln.arm_template.plain_text import check_size
+
+    # YAML 1.2's words: `yes` is a text, and so is 2024-02-01
+    loader: Any = type("Loader", (yaml.SafeLoader,), {})
+    loader.yaml_implicit_resolvers = {
+        letter: [(tag, expression) for tag, expression in found if tag in _KEPT_TAGS]
+        for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for tag, expression, letters in (
+        ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+        ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ):
+        loader.add_implicit_resolver(tag, re.compile(expression), list(letters))
+    loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    try:
+        value = yaml.load(text, loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise InputError(f"{name}{where}: {problem}", hint="the file was read as YAML") from error
+    except RecursionError as error:
+        raise InputError(f"{name} is nested too deeply") from error
+    check_size(value, name)
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{name} holds what JSON cannot: {error}") from error
+
+
+_KEPT_TAGS = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:float"}
+
+
+def _mapping(loader: Any, node: Any) -> dict[str, Any]:
+    """A mapping in which every name stands once and is a text."""
+    import yaml
+
+    loader.flatten_mapping(node)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if key is None:
+            raise yaml.constructor.ConstructorError(None, None, "a member's name must be a text", key_node.start_mark)
+        if key in found:
+            problem = f"the member '{key}' is given twice in the same object"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found

@@ -1,0 +1,76 @@
+"""Rules that Azure holds a template's identity, tags and targets against, whoever builds it.
+
+Source: docs/reference/image-template.md#template (identity, required since 2020-02-14); "Use tags to organize your
+Azure resources", limitations.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vmkiln.arm_template.json_path import member_path
+from vmkiln.errors import Mistake
+
+IDENTITY_SINCE = "2020-02-14"
+MOST_TAGS = 50
+LONGEST_TAG_NAME = 512
+LONGEST_TAG_VALUE = 256
+NOT_IN_TAG_NAMES = "<>%&\\?/"
+
+
+def identity_mistakes(identity: Any, *, is_preview: bool) -> Iterator[Mistake]:
+    """An image template has one identity of a user, or none; never one of its own."""
+    if not isinstance(identity, dict):
+        return
+    kind, assigned = identity.get("type"), identity.get("userAssignedIdentities")
+    if isinstance(kind, str) and kind.lower().startswith("systemassigned"):
+        message = f"`{kind}` is not supported: an image template has no identity of its own"
+        yield Mistake("identity.type", message, "allowed are UserAssigned and None")
+    if kind == "UserAssigned" and not assigned and not is_preview:
+        hint = "name one, by its id, or say `None`"
+        yield Mistake("identity.userAssignedIdentities", "is empty, and `type` says UserAssigned", hint)
+
+
+def needs_identity(api_version: str) -> bool:
+    """Whether a template of that api-version has to say what its identity is."""
+    return api_version >= IDENTITY_SINCE and not api_version.endswith("-preview")
+
+
+def tag_mistakes(body: Mapping[str, Any]) -> Iterator[Mistake]:
+    """The limits of tags: of the template, of its artifacts and of what its builds make."""
+    yield from _mistaken_tags(body.get("tags"), "tags")
+    properties = body.get("properties")
+    if not isinstance(properties, dict):
+        return
+    yield from _mistaken_tags(properties.get("managedResourceTags"), "properties.managedResourceTags")
+    targets = properties.get("distribute")
+    for index, target in enumerate(targets if isinstance(targets, list) else []):
+        if isinstance(target, dict):
+            yield from _mistaken_tags(target.get("artifactTags"), f"properties.distribute[{index}].artifactTags")
+
+
+def _mistaken_tags(tags: Any, path: str) -> Iterator[Mistake]:
+    if not isinstance(tags, dict):
+        return
+    if len(tags) > MOST_TAGS:
+        yield Mistake(path, f"has {len(tags)} tags; at most {MOST_TAGS} are allowed")
+    seen: dict[str, str] = {}
+    for name, value in tags.items():
+        shown = name if len(name) <= 60 else f"{name[:57]}..."
+        if not name or len(name) > LONGEST_TAG_NAME:
+            yield Mistake(path, f"the name `{shown}` has {len(name)} letters; allowed are 1 to {LONGEST_TAG_NAME}")
+        if wrong := sorted(set(name) & set(NOT_IN_TAG_NAMES)):
+            yield Mistake(path, f"the name `{shown}` holds `{''.join(wrong)}`", f"not allowed are {NOT_IN_TAG_NAMES}")
+        if (first := seen.setdefault(name.lower(), name)) != name:
+            yield Mistake(path, f"`{first}` and `{shown}` are one name, for case does not tell names apart")
+        if isinstance(value, str) and len(value) > LONGEST_TAG_VALUE:
+            message = f"has {len(value)} letters; at most {LONGEST_TAG_VALUE} are allowed"
+            yield Mistake(member_path(path, shown), message)
+
+
+def target_mistakes(properties: Mapping[str, Any]) -> Iterator[Mistake]:
+    """An image that is built goes somewhere."""
+    validate = properties.get("validate")
+    only_source = isinstance(validate, dict) and validate.get("sourceValidationOnly") is True
+    if properties.get("distribute") == [] and not only_source:
+        hint = "name a ManagedImage, a SharedImage or a VHD"
+        yield Mistake("properties.distribute", "is empty: nobody would get the image", hint)
