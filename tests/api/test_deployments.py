@@ -300,6 +300,41 @@ def test_mode_complete_deletes_what_the_template_lacks(live: InProcess, mode: st
     assert names == ["kept"]
 
 
+def test_mode_complete_deletes_versions_and_definitions_before_their_gallery(live: InProcess) -> None:
+    galleries = f"{GROUP}/providers/Microsoft.Compute/galleries"
+    assert live.put(f"{galleries}/golden", {"location": "westus2"}).status_code == 201
+    definition = {"osType": "linux", "osState": "generalized", "hyperVGeneration": "v1", "architecture": "X64"}
+    definition["identifier"] = {"publisher": "p", "offer": "o", "sku": "s"}  # type: ignore[assignment]
+    made = live.put(f"{galleries}/golden/images/debian", {"location": "westus2", "properties": definition})
+    assert made.status_code == 201, made.text
+    assert [made.json()["properties"][name] for name in ("osType", "osState", "hyperVGeneration", "architecture")] == [
+        "Linux", "Generalized", "V1", "x64",
+    ]  # fmt: skip
+    what_if = live.request("POST", f"{DEPLOYMENT}/whatIf", body({**IDENTITY, "name": "kept"}, mode="Complete")).json()
+    gone = [item["resourceId"] for item in what_if["properties"]["changes"] if item["changeType"] == "Delete"]
+    assert gone == [f"{galleries}/golden/images/debian", f"{galleries}/golden"]
+    found = deployed(live, body({**IDENTITY, "name": "kept"}, mode="Complete"))
+    assert found["provisioningState"] == "Succeeded", found
+    assert live.get(f"{galleries}/golden").status_code == 404
+    operations = live.get(f"{DEPLOYMENT}/operations").json()["value"]
+    done = [(item["properties"]["provisioningOperation"], item["properties"]["targetResource"]["resourceName"])
+            for item in operations]  # fmt: skip
+    assert done == [("Create", "kept"), ("Delete", "debian"), ("Delete", "golden")]
+
+
+def test_mode_complete_fails_when_something_cannot_be_deleted(live: InProcess) -> None:
+    network = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
+    spaces = {"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]}}
+    subnets = {"subnets": [{"name": "build", "properties": {"addressPrefix": "10.1.0.0/24"}}]}
+    assert live.put(network, {"location": "westus2", "properties": {**spaces, **subnets}}).status_code == 201
+    profile = {"vnetConfig": {"subnetId": f"{network}/subnets/build"}}
+    template = the_image_template(properties={**a_template()["properties"], "vmProfile": profile})
+    found = deployed(live, body(template, mode="Complete"))
+    assert (found["provisioningState"], found["error"]["code"]) == ("Failed", "DeploymentFailed")
+    assert found["error"]["details"][0]["code"] == "InUseSubnetCannotBeDeleted"
+    assert live.get(network).status_code == 200
+
+
 def test_a_deployment_is_listed_and_its_record_deleted(live: InProcess) -> None:
     deployed(live, body({**IDENTITY, "name": "one"}))
     listed = live.get(f"{GROUP}/providers/Microsoft.Resources/deployments/").json()["value"]

@@ -224,6 +224,8 @@ def test_tags_identity_targets_and_profile_may_be_changed_and_nothing_else(live:
 def test_identities_are_merged_without_regard_to_case(live: InProcess) -> None:
     provisioned(live, TEMPLATE, a_template())
     one = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/One"
+    for identity in (one, f"{one}2"):
+        assert live.put(identity, {"location": "westus2"}).status_code == 201
 
     def change(assigned: dict[str, Any]) -> dict[str, Any]:
         body = {"identity": {"type": "UserAssigned", "userAssignedIdentities": assigned}}
@@ -372,3 +374,21 @@ def test_a_brought_staging_group_stays_and_gets_its_tags_back(live: InProcess) -
     row = live.service.store.resources.get(mine)
     assert row is not None
     assert not row.tags
+
+
+@pytest.mark.parametrize("where", ["identity", "profile"])
+def test_an_identity_that_is_not_there_is_refused(live: InProcess, where: str) -> None:
+    missing = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/typo"
+    body = a_template(**({"vmProfile": {"userAssignedIdentities": [missing]}} if where == "profile" else {}))
+    if where == "identity":
+        body["identity"] = {"type": "UserAssigned", "userAssignedIdentities": {missing: {}}}
+    refused = live.put(TEMPLATE, body)
+    assert (refused.status_code, code_of(refused)) == (400, "FailedIdentityOperation")
+    assert "userAssignedIdentities/typo" in refused.text
+    assert live.get(TEMPLATE).status_code == 404
+
+
+def test_the_type_of_an_identity_is_user_assigned_or_none(live: InProcess) -> None:
+    refused = live.put(TEMPLATE, {**a_template(), "identity": {"type": "SystemAssigned"}})
+    assert (refused.status_code, code_of(refused)) == (400, "ValidationFailed")
+    assert "UserAssigned" in refused.text

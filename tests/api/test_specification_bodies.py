@@ -190,6 +190,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with opened(home / "vmkiln.sqlite") as store:
         service = started(store, home, TestAccess({"owner": [("Owner", "/")]}), InstantWork(store=store))
         add_group(service)
+        assert service.put(IDENTITY, {"location": "westus"}).status_code == 201
         yield service
 
 

@@ -50,7 +50,7 @@ def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST_A
     plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
     clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings)
     mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
-    findings.warnings.extend(_warnings_of_sizes(clean))
+    findings.warnings.extend([*_warnings_of_sizes(clean), *_warnings_of_identities(clean)])
     template = None
     try:
         template = ImageTemplate.model_validate_json(json.dumps(clean | {"warnings": findings.warnings}), strict=True)
@@ -190,6 +190,15 @@ def _sizes(profile: Any) -> Iterator[tuple[str, str]]:
         name = part.get(member) if isinstance(part, dict) else None
         if isinstance(name, str) and name:
             yield f"properties.vmProfile{path}.{member}", name
+
+
+def _warnings_of_identities(body: Mapping[str, Any]) -> Iterator[str]:
+    """Identities of the build VM are kept, and no use to what runs in it: it reaches nobody who would give tokens."""
+    properties = body.get("properties")
+    profile = properties.get("vmProfile") if isinstance(properties, dict) else None
+    if isinstance(profile, dict) and profile.get("userAssignedIdentities"):
+        path = "properties.vmProfile.userAssignedIdentities"
+        yield f"{path}: no tokens are given inside a build VM; steps that log in with an identity will fail"
 
 
 def _warnings_of_sizes(body: Mapping[str, Any]) -> Iterator[str]:

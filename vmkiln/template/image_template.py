@@ -102,7 +102,7 @@ class Identity(Part):
     """The identity that scripts in storage accounts were read with; a local build uses none."""
 
     read_only = frozenset({"principalId", "tenantId"})
-    type: Literal["UserAssigned", "None", "SystemAssigned", "SystemAssigned, UserAssigned"] = "None"
+    type: Literal["UserAssigned", "None"] = "None"
     user_assigned_identities: dict[str, AssignedIdentity] = Field(default_factory=dict)
 
 

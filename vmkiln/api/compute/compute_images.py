@@ -57,19 +57,23 @@ GALLERIES = Kind(
 )
 
 
+# values are taken in any case and answered in Azure's; which members are needed
+CHOICES: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    "osType": (("Linux", "Windows"), True),
+    "osState": (("Generalized",), True),
+    "hyperVGeneration": (("V1", "V2"), False),
+    "architecture": (("x64", "Arm64"), False),
+}
+
+
 def _definition_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mistake]:
     mistakes = []
-    for member, allowed, is_needed in (
-        ("osType", ("Linux", "Windows"), True),
-        ("osState", ("Generalized",), True),
-        ("hyperVGeneration", ("V1", "V2"), False),
-        ("architecture", ("x64", "Arm64"), False),
-    ):
-        value = properties.get(member)
-        if (value is None and is_needed) or (value is not None and value not in allowed):
-            mistakes.append(
-                Mistake(f"properties.{member}", f"`{value}` is not allowed", f"allowed are {', '.join(allowed)}")
-            )
+    for member, (allowed, is_needed) in CHOICES.items():
+        value, shown = properties.get(member), f"allowed are {', '.join(allowed)}"
+        if value is None and is_needed:
+            mistakes.append(Mistake.missing(f"properties.{member}", shown))
+        elif value is not None and (not isinstance(value, str) or value.lower() not in map(str.lower, allowed)):
+            mistakes.append(Mistake(f"properties.{member}", f"`{str(value)[:60]}` is not allowed", shown))
     identifier = properties.get("identifier")
     identifier = identifier if isinstance(identifier, dict) else {}
     names = [identifier.get(name) for name in ("publisher", "offer", "sku")]
@@ -86,6 +90,8 @@ def _definition_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mist
 
 def _filled_definition(call: Call, properties: Mapping[str, Any], existing: ResourceRow | None) -> dict[str, Any]:
     made = {"hyperVGeneration": "V1", "architecture": "x64", **properties}
+    for member, (allowed, _) in CHOICES.items():
+        made[member] = next(word for word in allowed if word.lower() == str(made[member]).lower())
     store = call.service.store
     known = store.images.definition(call.resource_id)
     generation = 2 if made["hyperVGeneration"] == "V2" else 1

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Call
+from vmkiln.api.resources.deployment_deletions import others_in_group
 from vmkiln.api.resources.deployment_run import DeploymentRun
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
@@ -31,15 +33,14 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
             continue
         found.append(_change(call, plan, run, item))
     if is_complete and "resourceGroupName" in call.names:
-        known = {item.id.lower() for item in planned}
-        path = (
-            f"/subscriptions/{call.names['subscriptionId']}/resourceGroups/{call.names['resourceGroupName']}/resources"
-        )
-        listed = call.service.dispatch("GET", path, caller=call.caller, query={"api-version": "2024-11-01"})
         found += [
-            {"resourceId": item["id"], "changeType": "Delete", "before": item}
-            for item in (listed.body["value"] if listed.status == 200 else [])
-            if item["id"].lower() not in known
+            {
+                "resourceId": row.id,
+                "changeType": "Delete",
+                "before": {"id": row.id, "name": row.name, "type": row.type, "location": row.location},
+            }
+            for row in others_in_group(call, plan)
+            if call.may(Permission.READ, row.id)
         ]
     return found
 

@@ -4,7 +4,7 @@ Resources go through the same routes as a client's, so what the caller may not d
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from vmkiln.api.protocol.route import Answer, Dispatch, Origin
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
-from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState
+from vmkiln.azure_names import NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.store.resource_table import Watch
 
@@ -35,6 +35,7 @@ class Done:
     ended: datetime
     status_code: int
     error: Mapping[str, Any] = field(default_factory=dict)
+    operation: str = "Create"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class DeploymentRun:
         self.tools = tools
         self._resources = plan.planned()
         self._answers: dict[str, Mapping[str, Any]] = {}
+        self._inner: dict[str, list[str]] = {}  # what nested deployments made, by their keys
         self._outputs: dict[str, Mapping[str, Any]] = {}  # of nested deployments, secure ones too
 
     def carry_out(self) -> tuple[dict[str, Any], list[str]]:
@@ -106,7 +108,7 @@ class DeploymentRun:
                     failures.append(error)
                 else:
                     finished.add(resource.key)
-                    made.append(resource.id)
+                    made += self._inner.get(resource.key, [resource.id])
             if not moved:
                 break
         if failures:
@@ -162,8 +164,9 @@ class DeploymentRun:
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
-            "outputResources": [{"id": i} for i in made],
+            "outputResources": output_resources(made),
         }
+        self._inner[resource.key] = made
         body = {"id": resource.id, "name": resource.name, "type": resource.type, "properties": properties}
         self._answers[resource.key] = body
         told = child.outputs(run.runtime, with_secrets=True)
@@ -245,6 +248,17 @@ class DeploymentRun:
         if answer.status >= 400:
             raise TemplateInvalid([Mistake(path, f"{function}(`{resource_id}`) is not there, or not allowed")])
         return answer.body
+
+
+def output_resources(made: Sequence[str]) -> list[dict[str, str]]:
+    """What a deployment made, as clients see it; pure. Those of nested deployments stand for these."""
+    return [{"id": item, "resourceType": _type_of(item)} for item in made]
+
+
+def _type_of(resource_id: str) -> str:
+    _, has_provider, rest = resource_id.rpartition("/providers/")
+    provider, *others = rest.split("/")
+    return "/".join([provider, *others[::2]]) if has_provider else RESOURCE_GROUP
 
 
 def _state(answer: Answer) -> str:

@@ -25,11 +25,11 @@ from vmkiln.api.resources.deployment_check import (
     location_of,
     mode_of,
     plan_of,
-    scope_of,
 )
-from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools
+from vmkiln.api.resources.deployment_deletions import delete_others
+from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools, output_resources
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
-from vmkiln.azure_names import DEPLOYMENT, NEWEST_API_VERSION, OperationStatus, ProvisioningState
+from vmkiln.azure_names import DEPLOYMENT, OperationStatus, ProvisioningState
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.store.database import Store
 from vmkiln.store.resource_table import Watch
@@ -172,13 +172,14 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
 
     properties: dict[str, Any]
     try:
-        outputs, made = DeploymentRun(plan, _tools(call, record, deployment_id)).carry_out()
-        if mode_of(call) == "Complete":
-            _delete_others(call, plan)
+        tools = _tools(call, record, deployment_id)
+        outputs, made = DeploymentRun(plan, tools).carry_out()
+        if mode_of(call) == "Complete" and "resourceGroupName" in call.names:
+            delete_others(call, plan, tools)
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
             "outputs": outputs,
-            "outputResources": [{"id": item} for item in made],
+            "outputResources": output_resources(made),
         }
     except TemplateInvalid as error:
         properties = {"provisioningState": ProvisioningState.FAILED, "error": error_body(invalid(error))["error"]}
@@ -199,31 +200,11 @@ def _ended(row: ResourceRow, *, properties: Mapping[str, Any]) -> ResourceRow:
     return replace(row, properties={**row.properties, **properties})
 
 
-def _delete_others(call: Call, plan: DeploymentPlan) -> None:
-    """Mode Complete: what is in the group and not in the template goes."""
-    group = call.names.get("resourceGroupName")
-    if not group:
-        return
-    kept = {item.id.lower() for item in plan.planned() if item.is_wanted}
-    listed = call.service.dispatch(
-        "GET", f"{scope_of(call)}/resources", caller=call.caller, query={"api-version": "2024-11-01"}
-    )
-    for item in listed.body["value"] if listed.status == 200 else []:
-        if item["id"].lower() not in kept:
-            version = (
-                NEWEST_API_VERSION
-                if item["type"].lower().startswith("microsoft.virtualmachineimages")
-                else "2024-11-01"
-            )
-            asked = {"api-version": version}
-            call.service.dispatch("DELETE", item["id"], caller=call.caller, query=asked, origin=call.origin)
-
-
 def operation_body(deployment_id: str, done: Done) -> dict[str, Any]:
     """One operation of a deployment."""
     operation_id = hashlib.sha256(done.id.lower().encode()).hexdigest()[:16].upper()
     properties: dict[str, Any] = {
-        "provisioningOperation": "Create",
+        "provisioningOperation": done.operation,
         "provisioningState": done.state,
         "timestamp": time_text(done.ended),
         "duration": duration_text(done.started, done.ended),

@@ -256,7 +256,7 @@ def patch(call: Call) -> Answer:
         template = check_image_template(body, api_version=max(_version(row), call.api_version))
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version) from None
-    check_references(call, template)
+    check_references(call, template, has_new_identities=bool(set(call.body) & {"identity", "properties"}))
     read_only = {name: row.properties[name] for name in _READ_ONLY if name in row.properties}
 
     def changed(old: ResourceRow) -> ResourceRow:

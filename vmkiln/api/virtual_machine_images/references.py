@@ -7,14 +7,18 @@ from collections.abc import Iterator
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Call
+from vmkiln.azure_names import USER_ASSIGNED_IDENTITY
 from vmkiln.errors import ArmError
 from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTarget
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
 
 
-def check_references(call: Call, template: ImageTemplate) -> None:
-    """Every id in a template is one the caller may use. Raises: `ArmError` 403 naming all that are not."""
+def check_references(call: Call, template: ImageTemplate, *, has_new_identities: bool = True) -> None:
+    """Every id in a template is one the caller may use, and each identity that it names anew is there.
+
+    Raises: `ArmError` 403 naming all that are not, and 400 for an identity that is not there.
+    """
     refused = [
         (path, wanted, permission)
         for path, wanted, permission in references(template)
@@ -27,6 +31,22 @@ def check_references(call: Call, template: ImageTemplate) -> None:
             for path, wanted, permission in refused
         ]
         raise ArmError(403, "LinkedAuthorizationFailed", " ".join(texts), target=refused[0][0])
+    if has_new_identities:
+        _check_identities(call, template)
+
+
+def _check_identities(call: Call, template: ImageTemplate) -> None:
+    """Every identity is there: a typing error would show on Azure first. Raises: `ArmError` 400."""
+    for path, wanted, _ in references(template):
+        if not path.endswith("userAssignedIdentities"):
+            continue
+        row = call.service.store.resources.get(wanted)
+        if row is None or row.type != USER_ASSIGNED_IDENTITY:
+            message = (
+                f"Identity operation for resource '{call.resource_id}' failed with error 'Failed to perform resource "
+                f"identity operation. Status: 'BadRequest'. The identity '{wanted}' was not found.' ({path})"
+            )
+            raise ArmError(400, "FailedIdentityOperation", message, target=path, hint="`az identity create` makes one")
 
 
 def references(template: ImageTemplate) -> Iterator[tuple[str, str, Permission]]:
