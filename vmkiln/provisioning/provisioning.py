@@ -46,6 +46,7 @@ async def provision(
         staging, group = await off_loop(_open_group, settings, store, row, template)
         await off_loop(check_targets, store, template)
         version = await off_loop(submitting.exact_version, settings, store, template)
+        await submitting.check_publisher(settings, template)
         copies = await submitting.copied_scripts(template, group)
         if shared is not None:
             await until_cancelled(shared.push_submission, group.name)

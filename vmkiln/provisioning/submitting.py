@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
+from vmkiln.fetching import Patience
 from vmkiln.platform_images.image_reference import reference_of
-from vmkiln.platform_images.platform_image import plan_platform_image
+from vmkiln.platform_images.platform_image import check_published, plan_platform_image
 from vmkiln.run.run_context import Submission
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -107,6 +108,27 @@ def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> 
         codes = {"PlatformImage": "BadPIRSource", "ManagedImage": "BadManagedImageSource"}
         code = codes.get(source.type, "BadSharedImageVersionSource")
         raise Unfit(code, error.message, hint=error.hint) from error
+
+
+async def check_publisher(settings: Settings, template: ImageTemplate) -> None:
+    """Ask a platform image's publisher for an exact version that is not in the cache.
+
+    A publisher who does not answer is asked again by the run. Raises: `Unfit` when the publisher does not have it.
+    """
+    source = template.properties.source
+    if not isinstance(source, PlatformImageSource):
+        return
+    try:
+        await check_published(
+            reference_of(source),
+            cache_directory=settings.image_cache,
+            user_catalogue=settings.catalogue,
+            patience=Patience(attempts=2),
+        )
+    except ImageNotFound as error:
+        raise Unfit("BadPIRSource", error.message, hint=error.hint) from error
+    except DownloadFailed as error:
+        log.warning("the version %s could not be asked for: %s", source.version, error.message)
 
 
 def withdraw(settings: Settings, store: Store, group_names: Sequence[str]) -> None:

@@ -48,6 +48,8 @@ def template_body(
         "exactStagingResourceGroup": "",
         **row.properties,
     }
+    if (source := properties.get("source")) is not None:
+        properties["source"] = _with_exact_version(source, last_run)
     if last_run is not None:
         properties["lastRunStatus"] = run_status(last_run, staging_group_id=properties["exactStagingResourceGroup"])
     return {
@@ -60,6 +62,21 @@ def template_body(
         "properties": properties,
         "systemData": system_data(row),
     }
+
+
+def _with_exact_version(source: Mapping[str, Any], last_run: RunRow | None) -> dict[str, Any]:
+    """A source with its exactVersion: what the last run had, what was found at provisioning, else what was written.
+
+    It differs from what was written only where that is `latest`.
+    """
+    written = {"PlatformImage": source.get("version"), "SharedImageVersion": source.get("imageVersionId")}
+    version = written.get(str(source.get("type"))) or ("latest" if source.get("type") == "PlatformImage" else "")
+    if not version:
+        return dict(source)
+    used = ""
+    if last_run is not None and version.lower().rsplit("/", 1)[-1] == "latest":
+        used = str(last_run.facts.get("source_exact_version") or "")
+    return {**source, "exactVersion": used or source.get("exactVersion") or version}
 
 
 def run_status(run: RunRow, *, staging_group_id: str = "") -> dict[str, Any]:
