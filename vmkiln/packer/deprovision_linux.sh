@@ -77,6 +77,7 @@ fi
 rm -f "$0"
 say "removed what the build brought in: its user $build_user, its key, its seed with network and host name, and all in /tmp"
 say "done; the VM powers off"
+printf '\036e0\n'
 fstrim --all > /dev/null 2>&1
 sync
 # once this step has reported its own success, which it has when what started it is gone

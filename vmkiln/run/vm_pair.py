@@ -132,8 +132,8 @@ async def _packer_done(
 async def _logging_in(instance: ContainerInstance, vm: VirtualMachine, pair: VmPair) -> None:
     """Wait for Packer's login, and for another one after each restart of the VM. It ends when one fails."""
     await logged_in(instance, vm, pair.login)
-    vm.resets.clear()  # those of its first boot
     while True:
+        vm.resets.clear()  # those of this boot: a BIOS resets the machine once more when it is not started by power
         await vm.reset()
         for text in pair.steps.restarted():
             pair.tell(text)

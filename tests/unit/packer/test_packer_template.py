@@ -96,3 +96,10 @@ def test_packer_asks_nobody_for_updates_and_writes_only_below_tmp() -> None:
 )
 def test_each_provisioner_counts_as_a_process(steps: list[Step], expected: int) -> None:
     assert packer_input(steps, CONNECTION).process_count == expected
+
+
+def test_the_deprovisioning_tells_its_beginning_and_its_end() -> None:
+    text = packer_input([INLINE, Deprovision()], CONNECTION).text_of("0001-deprovision.sh")
+    told = [line for line in text.splitlines() if line.startswith("printf '\\036")]
+    assert [line[12] for line in told] == ["s", "e"]
+    assert told[-1] == "printf '\\036e0\\n'"
