@@ -105,6 +105,21 @@ async def test_what_a_dead_service_did_is_ended_when_its_lease_is_over(
             assert group.properties["provisioningState"] == "Succeeded"
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_command_leaves_what_a_dead_service_did_to_services(tmp_path: Path) -> None:
+    database, settings = tmp_path / "db", Settings(tmp_path / "b")
+    with opened(database) as dead:
+        operation = begin_work(dead)
+        settings.home.mkdir()
+        with opened(database, home=settings.home) as store:
+            identity = HostIdentity("laptop", takes_runs=False, is_embedded=True)
+            access, build = TestAccess({"owner": [("Owner", "/")]}), stub_build(settings, store)
+            async with running(settings, store, access, issuer=an_issuer(), build=build, identity=identity):
+                await asyncio.sleep(0.5)
+            assert states(store, operation) == ("Running", "InProgress")
+            assert store.hosts.all() == []
+
+
 async def test_what_this_directorys_earlier_service_did_is_ended_at_once(tmp_path: Path) -> None:
     database = tmp_path / "db"
     async with service(tmp_path / "a", database, "a") as store:
