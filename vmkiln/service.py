@@ -215,7 +215,7 @@ async def _session(settings: Settings, store: Store, *, is_alone: bool) -> Async
 
 async def _look_after_sessions(settings: Settings, store: Store, *, is_embedded: bool) -> None:
     """Tell that this session goes on, and end what the sessions began that do not any more."""
-    renewing = in_round(store.sessions.renew, host_id=host_id(settings))
+    renewing = in_round(lambda: store.sessions.renew(host_id=host_id(settings)))
     await to_its_end(asyncio.ensure_future(renewing))  # it would begin the session anew when that has ended
     if not is_embedded:
         await in_round(_end_interrupted, store)

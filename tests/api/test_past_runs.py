@@ -48,12 +48,18 @@ def piece(service: InProcess, **query: object) -> dict[str, Any]:
 def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: InProcess, write: Write) -> None:
     line = b"x" * (100 * KIB - 1) + b"\n"
     write(line * 50)
-    position, count = 0, 0
-    while not (found := piece(living, position=position))["isComplete"]:
-        assert 0 < sum(len(text) for text in found["lines"]) <= MIB
+    position, counts, is_complete = 0, [], False
+    while not is_complete:
+        found = piece(living, position=position)
         assert found["startPosition"] == position
-        position, count = found["position"], count + len(found["lines"])
-    assert (found["position"], count + len(found["lines"])) == (50 * len(line), 50)
+        position, is_complete = found["position"], found["isComplete"]
+        counts.append(len(found["lines"]))
+    assert (position, counts) == (50 * len(line), [10] * 5)
+
+
+def test_the_tail_has_at_most_a_mebibyte_too(living: InProcess, write: Write) -> None:
+    write((b"x" * (100 * KIB - 1) + b"\n") * 50)
+    assert len(piece(living, tail=50)["lines"]) == 10
 
 
 def test_a_line_longer_than_an_answer_comes_in_parts(living: InProcess, write: Write) -> None:
