@@ -4,20 +4,27 @@ Each setting is declared here once: its type, its default, and what `docs/settin
 `VMKILN_X_Y` in the environment and `x_y` in the settings file.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vmkiln.errors import InputError
 from vmkiln.secret_mask import MASK
+from vmkiln.secret_shapes import HARMLESS_PARAMETERS, SECRET_NAME, shown_url, without_secrets
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
 FILE_NAME = "vmkiln.toml"
 OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/that/all/hosts/mount"
+
+
+# texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
+HARMLESS = frozenset({"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region"})
+_PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)
 
 
 class _Word(StrEnum):
@@ -306,22 +313,19 @@ def checked_together(settings: Settings) -> Settings:
 
 
 def shown(declared: Declared, value: Any) -> str | int | float | bool | None:
-    """A setting's value as it may be shown to anybody: of a URL the password is masked, other secrets whole; pure."""
+    """A setting's value as it may be shown to anybody; pure.
+
+    Texts are masked but for those that are known to be harmless, and of a URL the parts that are.
+    """
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    if not text or not declared.description.is_secret:
+    if not text or isinstance(value, Path | StrEnum):
         return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return MASK
-    if not parts.scheme or "password" in parts.query.lower() or "@" in parts.path + parts.query + parts.fragment:
-        return MASK
-    if parts.password is None:
-        return text
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{MASK}@{host}"))
+    if "://" in text:
+        url = shown_url(text)
+        return url if _PLAIN_URL.fullmatch(url) else MASK
+    return text if declared.name in HARMLESS and "@" not in text and without_secrets(text) == text else MASK
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
@@ -329,12 +333,14 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     found = {settings.database_url, settings.blob_connection_string}
     for piece in settings.blob_connection_string.split(";"):
         name, _, value = piece.partition("=")
-        if name.strip().lower() in {"accountkey", "sharedaccesssignature"}:
+        if SECRET_NAME.search(name):
             found.add(value)
     try:
         parts = urlsplit(settings.database_url)
-        found |= {value for name, value in parse_qsl(parts.query) if name == "password"}
-        found |= {parts.password or "", unquote(parts.password or "")}
+        found |= {value for name, value in parse_qsl(parts.query) if name.lower() not in HARMLESS_PARAMETERS}
+        login = settings.database_url.partition("://")[2].rpartition("@")[0]
+        user, _, password = login.partition(":")
+        found |= {password or user, unquote(password or user)}  # a token may stand in the place of a user
     except ValueError:
         pass
     return frozenset(found - {""})

@@ -30,6 +30,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"fetching"},
     {"waiting"},
     {"files"},
+    {"secret_shapes"},
     {"azure_locations", "azure_names", "harmless_text", "run_state", "secret_mask"},
     {"errors", "__version__"},
 ]

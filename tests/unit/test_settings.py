@@ -6,13 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
 from vmkiln.secret_mask import SecretMask
-from vmkiln.settings import LogFormat, LogLevel, Settings, declared_settings, secrets_of, shown
+from vmkiln.settings import HARMLESS, LogFormat, LogLevel, Settings, declared_settings, secrets_of, shown
 from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
 
 ISSUER = {"VMKILN_OIDC_ISSUER": "https://login.example.org/t/v2.0", "VMKILN_OIDC_AUDIENCE": "api://vmkiln"}
+
+SECRETS = st.text("abcXYZ0189_/:?#%+=,;.~-", min_size=6, max_size=20).map(lambda text: f"q{text}q")
+URLS = (
+    "postgresql://user:{secret}@db/v",
+    "postgresql://{secret}@db/v",
+    "postgresql://user:a@{secret}@db/v",
+    "postgresql://db/v?passw%6Frd={secret}",
+    "postgresql://db/v?sslmode=require&sslpassword={secret}",
+    "postgresql://db/v?unknown={secret}",
+    "postgresql://db/v#{secret}",
+    "postgresql://db/v;password={secret}",
+    "https://{secret}@login.example.org/",
+    "host=db password={secret} ",
+)
 
 
 def in_file(home: Path, text: str, *, mode: int = 0o600) -> dict[str, str]:
@@ -159,10 +175,15 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("postgresql://u:hunter22@db:5432/v?sslmode=require", "postgresql://u:***@db:5432/v?sslmode=require"),
+        ("postgresql://u:hunter22@db:5432/v?sslmode=require", "postgresql://***@db:5432/v?sslmode=require"),
         ("postgresql:///v?host=/run/postgresql", "postgresql:///v?host=/run/postgresql"),
-        ("postgresql://db/v?user=u&password=hunter22", "***"),
-        ("postgresql://u:hunter22/x@db/v", "***"),
+        ("postgresql://db/v?user=u&password=hunter22", "postgresql://db/v?user=***&password=***"),
+        ("postgresql://u:hunter22/x@db/v", "postgresql://***@db/v"),
+        ("postgresql://hunter22@db/v", "postgresql://***@db/v"),
+        ("postgresql://db/v?passw%6Frd=hunter22&sslpassword=hunter22", "postgresql://db/v?***=***&sslpassword=***"),
+        ("postgresql://db/v#hunter22", "postgresql://db/v#***"),
+        ("postgresql://db/v;password=hunter22", "***"),
+        ("postgresql://u:a@hunter22?x/y@db/v", "postgresql://***@db/v"),
         ("host=db password=hunter22", "***"),
         ("", ""),
     ],
@@ -170,6 +191,22 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path: Path, text: str) -
 def test_a_databases_password_is_never_shown(value: str, told: str) -> None:
     [declared] = [one for one in declared_settings() if one.name == "database_url"]
     assert shown(declared, value) == told
+
+
+@given(secret=SECRETS, kind=st.sampled_from(URLS))
+def test_no_part_of_a_url_that_may_be_secret_is_shown(secret: str, kind: str) -> None:
+    url = kind.format(secret=secret)
+    for declared in declared_settings():
+        if declared.kind is str:
+            assert secret not in str(shown(declared, url)), declared.name
+
+
+def test_texts_are_shown_only_where_they_are_known_to_be_harmless() -> None:
+    """A new setting is masked until somebody says that it is no secret."""
+    for declared in declared_settings():
+        if declared.kind is str:
+            assert (shown(declared, "plain") == "plain") == (declared.name in HARMLESS)
+            assert not (declared.name in HARMLESS and declared.description.is_secret)
 
 
 def test_each_secret_is_masked_in_texts_whole_and_in_pieces() -> None:

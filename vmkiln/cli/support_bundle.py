@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from vmkiln import __version__
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
@@ -28,6 +29,7 @@ from vmkiln.host.network.network_rules import FILE_NAME as NETWORK_RULES
 from vmkiln.run.plan import plan_of
 from vmkiln.run.run_summary import summary_of
 from vmkiln.secret_mask import MASK, SecretMask
+from vmkiln.secret_shapes import SECRET_NAME, value_without_secrets, without_secrets
 from vmkiln.settings import Settings, secrets_of
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.storage_account import LOGS
@@ -41,18 +43,6 @@ MOST_RUNS = 50
 JOURNAL_LINES = 3000
 JOURNAL_SECONDS = 30.0
 UNITS = ("vmkiln.service", "vmkiln-worker.service")
-# what a variable of the environment, or a member of a template, is called when its value is a secret
-SECRET_NAME = re.compile(
-    r"secret|password|passwd|token|credential|connection_?string|account_?key|access_?key|api_?key", re.IGNORECASE
-)
-# the same in a text, with the value behind it: up to the end of a word, or of what is quoted
-WITH_VALUE = re.compile(
-    r"""((?:secret|password|passwd|token|account_?key|access_?key|api_?key)["']?\s*[:=]\s*|\bbearer\s+|\bbasic\s+)"""
-    r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s"',;&]+)""",
-    re.IGNORECASE,
-)
-IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+@", re.IGNORECASE)
-PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 README = """What `vmkiln support-bundle` found out. Everything is text.
 
 Masked ({mask}) are: secrets of the settings and of the environment, keys of storage accounts, logins, signatures in
@@ -79,35 +69,35 @@ class Masked:
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
-        text = PRIVATE_KEY.sub(MASK, self._mask(text))
-        text = IN_URL.sub(rf"\1{MASK}@", text)
-        return WITH_VALUE.sub(rf"\1{MASK}", text)
+        return without_secrets(self._mask(text))
 
-    def value(self, value: Any, *, is_secret: bool = False) -> Any:
-        """Plain data without secrets; a member whose name says so is one, with all that is below it."""
-        if isinstance(value, Mapping):
-            return {
-                self(str(name)): self.value(item, is_secret=is_secret or bool(SECRET_NAME.search(str(name))))
-                for name, item in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self.value(item, is_secret=is_secret) for item in value]
-        if not isinstance(value, str):
-            return value
-        return MASK if is_secret and value else self(value)
+    def value(self, value: Any) -> Any:
+        """Plain data without secrets."""
+        return value_without_secrets(value, self)
 
 
 def known_secrets(settings: Settings, environment: Mapping[str, str]) -> frozenset[str]:
     """Every secret whose value is known on this machine."""
     found = set(secrets_of(settings))
-    named = {value for name, value in environment.items() if SECRET_NAME.search(name)}
-    found |= {value for value in named if len(value) >= LEAST_LETTERS}
+    found |= {piece for name, value in environment.items() for piece in _secrets_in(name, value)}
     for read in (_account_keys, _owner_secret, _logins):
         try:
             found |= read(settings, environment)
         except (VmkilnError, OSError, ValueError, KeyError, TypeError):
             continue  # what cannot be read is not put in either
     return frozenset(secret for secret in found if secret)
+
+
+def _secrets_in(name: str, value: str) -> Iterator[str]:
+    """What is secret in a variable of the environment: all of it, or who logs in by a URL; pure."""
+    pieces = {value} if SECRET_NAME.search(name) else set()
+    if SECRET_NAME.search(name):
+        pieces |= {piece.partition("=")[2] for piece in re.split(r"[,;]", value)}
+    if "@" in value:
+        login = value.rpartition("@")[0].rpartition("://")[2]
+        user, _, password = login.partition(":")
+        pieces |= {login, password or user, unquote(password or user)}
+    yield from (piece for piece in pieces if len(piece) >= LEAST_LETTERS)
 
 
 def _account_keys(settings: Settings, _environment: Mapping[str, str]) -> set[str]:

@@ -109,8 +109,8 @@ def test_it_has_everything_and_no_secret(settings: Settings, tmp_path: Path) -> 
         assert secret not in whole, secret
     # the places where they were are there
     assert "the end of the log" in found["run/customization.log"]
-    assert "Authorization: Bearer ***" in found["run/customization.log"]
-    assert "https://user:***@git.example.org" in found["run/customization.log"]
+    assert "Authorization: ***" in found["run/customization.log"]
+    assert "https://***@git.example.org" in found["run/customization.log"]
     plan = json.loads(found["run/plan.json"])
     assert "plain-step" in json.dumps(plan)
     assert plan["template"]["tags"] == {"adminPassword": "***", "team": "web"}
