@@ -20,7 +20,7 @@ _PLAIN = re.compile(r'[^"\\\x00-\x08\x0b\x0c\x0e-\x1f]*')
 _WORD = re.compile(r"[A-Za-z]+")
 _BARE = re.compile(
     r"<[A-Za-z][\w .\-/]{0,80}>|\{\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}\}|#\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}#"
-    r"|(?:(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|TODO)(?![A-Za-z0-9])"
+    r"|(?:(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO)(?![A-Za-z0-9])"
 )
 _NEVER = re.compile(r"(?!)")
 _HEX = re.compile(r"[0-9A-Fa-f]{4}")

@@ -74,3 +74,13 @@ def target_mistakes(properties: Mapping[str, Any]) -> Iterator[Mistake]:
     if properties.get("distribute") == [] and not only_source:
         hint = "name a ManagedImage, a SharedImage or a VHD"
         yield Mistake("properties.distribute", "is empty: nobody would get the image", hint)
+
+
+def needless_versionings(properties: Any) -> Iterator[str]:
+    """Targets that name an exact version and a scheme too: the exact one is published."""
+    targets = properties.get("distribute") if isinstance(properties, dict) else None
+    for index, target in enumerate(targets if isinstance(targets, list) else []):
+        gallery = target.get("galleryImageId") if isinstance(target, dict) else None
+        if isinstance(gallery, str) and "/versions/" in gallery.lower() and target.get("versioning"):
+            where = f"properties.distribute[{index}].versioning"
+            yield f"{where}: has no effect, because `galleryImageId` names an exact version"

@@ -16,7 +16,7 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import InputError, Mistake, MistakeKind, TemplateInvalid
 from vmkiln.template.api_version import is_preview
-from vmkiln.template.azure_rules import identity_mistakes, tag_mistakes, target_mistakes
+from vmkiln.template.azure_rules import identity_mistakes, needless_versionings, tag_mistakes, target_mistakes
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
@@ -50,7 +50,8 @@ def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST_A
     plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
     clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings)
     mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
-    findings.warnings.extend([*_warnings_of_sizes(clean), *_warnings_of_identities(clean)])
+    findings.warnings.extend((*_warnings_of_sizes(clean), *_warnings_of_identities(clean)))
+    findings.warnings.extend(needless_versionings(clean.get("properties")))
     template = None
     try:
         template = ImageTemplate.model_validate_json(json.dumps(clean | {"warnings": findings.warnings}), strict=True)

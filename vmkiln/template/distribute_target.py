@@ -143,9 +143,6 @@ class SharedImageTarget(Target):
             message = "is allowed only together with `replicationRegions`"
             yield Mistake(member_path(path, "storageAccountType"), message, "give it in each of `targetRegions`")
         gallery = body.get("galleryImageId")
-        if body.get("versioning") and isinstance(gallery, str) and "/versions/" in gallery.lower():
-            message = "is given although `galleryImageId` names an exact version; allowed is only one of the two"
-            yield Mistake(member_path(path, "versioning"), message)
         yield from _repeated_regions(targets, member_path(path, "targetRegions"))
         yield from _repeated_regions(older, member_path(path, "replicationRegions"))
         if found := _parsed(gallery, IMAGE_DEFINITION, IMAGE_VERSION):

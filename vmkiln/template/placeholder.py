@@ -18,9 +18,9 @@ _PLACEHOLDER = re.compile(
     r"<(?P<angle>[A-Za-z][\w .\-/]{0,80})>"
     r"|\{\{\s*(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
     r"|#\{\s*(?P<hash>[A-Za-z][\w .\-]{0,80}?)\s*\}#"
-    r"|(?<![A-Za-z0-9])(?P<word>(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|TODO)(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9])(?P<word>(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO)(?![A-Za-z0-9])"
 )
-_PLAIN_VALUES = {  # members that are numbers, or true or false
+PLAIN_VALUES = {  # members that are numbers, or true or false
     *("osdisksizegb", "buildtimeoutinminutes", "replicacount", "sizegb", "updatelimit", "major", "excludefromlatest"),
     *("runelevated", "runassystem", "continuedistributeonfailure", "sourcevalidationonly"),
 }
@@ -48,7 +48,7 @@ def fill_placeholders(
     def _filled_text(text: str, member: str) -> Any:
         whole = _PLACEHOLDER.fullmatch(text)
         found = _PLACEHOLDER.sub(replaced, text)
-        is_plain = isinstance(text, Bare) or member.lower() in _PLAIN_VALUES
+        is_plain = isinstance(text, Bare) or member.lower() in PLAIN_VALUES
         return _read(found) if whole and is_plain and found != text else found
 
     def replaced(found: re.Match[str]) -> str:

@@ -24,7 +24,7 @@ from vmkiln.template.api_version import known_api_version
 from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.placeholder import fill_placeholders, unfilled
+from vmkiln.template.placeholder import PLAIN_VALUES, fill_placeholders, unfilled
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 
@@ -71,7 +71,7 @@ def read_image_template(
             resource, used = fill_placeholders(body, given)
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
             return _resolved(resource, file_name, context, NO_SECRETS)
-        document = {"parameters": _asked_for(text), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
+        document = {"parameters": _asked_for(text, given), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
     declared = LocalDeployment(document, {}, context).parameter_names
     document, used = fill_placeholders(document, {name: given[name] for name in given if name not in declared})
     context = context_for(document, context)
@@ -98,9 +98,30 @@ def _is_cut_out(body: Mapping[str, Any]) -> bool:
     return any(isinstance(value, str) and is_expression(value) for value in values)
 
 
-def _asked_for(text: str) -> dict[str, Any]:
-    """Declarations of the parameters that a cut-out body asks for; each is taken to be a string."""
-    return {name: {"type": "string"} for name in re.findall(r"parameters\(\s*'([^'\"]+)'\s*\)", text)}
+def _asked_for(text: str, given: Mapping[str, GivenParameter]) -> dict[str, Any]:
+    """Declarations of the parameters that a cut-out body asks for, each with the type that its value has.
+
+    A text is an object or an array when it is written as one, and a number, true or false where it stands for one.
+    """
+    found = {}
+    for name in re.findall(r"parameters\(\s*'([^'\"]+)'\s*\)", text):
+        value = given[name.lower()].value if name.lower() in given else ""
+        members = re.findall(rf'"(\w+)"\s*:\s*"\[parameters\(\s*\'{re.escape(name)}\'\s*\)\]"', text)
+        is_plain = any(member_name.lower() in PLAIN_VALUES for member_name in members)
+        found[name] = {"type": _type_of(value, is_plain=is_plain)}
+    return found
+
+
+def _type_of(value: Any, *, is_plain: bool) -> str:
+    if not isinstance(value, str):
+        kinds: dict[type, str] = {bool: "bool", int: "int", list: "array", dict: "object"}
+        return kinds.get(type(value), "string")
+    begins = value.strip()[:1]
+    if begins in ("{", "["):
+        return "object" if begins == "{" else "array"
+    if is_plain:
+        return "bool" if value.strip().lower() in ("true", "false") else "int"
+    return "string"
 
 
 def _refuse_unused(parameters: Sequence[GivenParameter]) -> None:

@@ -89,3 +89,10 @@ def test_a_region_stands_once_whichever_way_it_is_written(member: str) -> None:
 def test_a_known_location_is_written_as_azure_writes_it(written: str, usual: str) -> None:
     assert usual_location(written) == usual
     assert checked(location=written).location == usual
+
+
+def test_an_exact_version_wins_over_a_scheme_with_a_warning() -> None:
+    target = {"type": "SharedImage", "runOutputName": "o", "galleryImageId": f"{GALLERY}/versions/1.2.3"}
+    found = checked(properties={"distribute": [{**target, "versioning": {"scheme": "Latest"}}]})
+    [warning] = found.warnings
+    assert warning.startswith("properties.distribute[0].versioning: has no effect")

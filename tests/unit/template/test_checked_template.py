@@ -199,7 +199,6 @@ def test_where_the_source_tells_nothing_the_first_customizer_does() -> None:
         ({"versioning": {"scheme": "Newest"}}, "versioning.scheme", "'Latest', 'Source'"),
         ({"versioning": {"scheme": "Latest", "major": -2}}, "versioning.major", "at least -1"),
         ({"versioning": {"scheme": "Source", "major": 1}}, "versioning.major", "not a known member"),
-        ({"galleryImageId": f"{DEFINITION_ID}/versions/1.0.0", "versioning": {"scheme": "Source"}}, "versioning", ""),
         ({"galleryImageId": IMAGE_ID}, "galleryImageId", "is the id of"),
         ({"galleryImageId": "/subscriptions/<id>/x"}, "galleryImageId", "placeholder `<id>`"),
         ({"replicationMode": "Half"}, "replicationMode", "'Full' or 'Shallow'"),
