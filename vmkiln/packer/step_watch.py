@@ -62,6 +62,7 @@ class StepWatch:
     may_restart: frozenset[int] = frozenset()
     step: int = -1
     error: str = ""
+    status: int | None = None  # of the last script that ended
     is_connected: asyncio.Event = field(default_factory=asyncio.Event)
     broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _boot_id: str = ""
@@ -88,8 +89,8 @@ class StepWatch:
                 self.is_connected.set()
             case ScriptStarted(boot_id):
                 return self._started(boot_id)
-            case ScriptEnded():
-                self._running = None
+            case ScriptEnded(status):
+                self._running, self.status = None, status
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)
             case RestartComing():

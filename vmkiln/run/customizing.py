@@ -10,7 +10,8 @@ from vmkiln.errors import CustomizationFailed
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.packer.packer_template import Deprovision, Step
-from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
+from vmkiln.run.packer_phase import PackerPhase, PhaseResult, carry_out
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
 from vmkiln.run_state import Phase
@@ -47,7 +48,17 @@ async def customize(entered: Entered) -> Disk:
         where = f" in `{result.step.name}`{place}" if result.step else ""
         raise CustomizationFailed(
             f"customizing failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
-            hint=f"`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
+            hint=f"{_advice(result)}`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
             f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
     return overlay
+
+
+def _advice(result: PhaseResult) -> str:
+    """What to do about a deprovisioning script that names a program which the image has not."""
+    if isinstance(result.step, Deprovision) and result.script_status == NOT_FOUND:
+        return (
+            f"{OWN_DEPROVISIONING} calls a program that the image does not have; if that is `waagent`, install its "
+            "package in an earlier step, add it to the catalogue entry, or leave the script out; "
+        )
+    return ""

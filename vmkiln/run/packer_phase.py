@@ -56,11 +56,12 @@ class PackerPhase:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """How Packer's work ended: its exit status, the step it was at, and what it said."""
+    """How Packer's work ended: its exit status, the step it was at, what it said, how the last script ended."""
 
     outcome: Outcome
     step: Step | None
     error: str
+    script_status: int | None
 
 
 def connection(staged: Staged, private_key: str) -> Connection:
@@ -156,7 +157,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         queue.add(noted(output.finish()))
     peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
-    return PhaseResult(outcome, watch.current, watch.error)
+    return PhaseResult(outcome, watch.current, watch.error, watch.status)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ async def test_a_failure_after_a_restart_says_that_there_was_one() -> None:
     assert watch.error == "Error uploading: EOF; the build-vm restarted during this step"
 
 
+async def test_the_status_of_the_last_script_is_known() -> None:
+    watch, _ = await watched(StepReached(1), FIRST, ScriptEnded(0), StepReached(2), FIRST, ScriptEnded(127))
+    assert (watch.status, watch.ended(1)) == (127, 1)
+
+
 async def test_a_login_is_waited_for_until_the_vm_is_back() -> None:
     watch, _ = await watched(StepReached(0), FIRST, ScriptEnded(0), RESET)
     assert not watch.is_connected.is_set()
