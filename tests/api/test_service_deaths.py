@@ -27,6 +27,7 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1"
 GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
 RUNS, KILLS = tiers.tier().killed_runs, tiers.tier().kills
 SECONDS = 180 + RUNS
+STANDSTILL_SECONDS = 120
 
 
 class KilledService:
@@ -113,7 +114,7 @@ def make_gallery(service: KilledService) -> None:
     service.put(f"{GALLERY}/images/d", {"location": "westus2", "properties": properties})
 
 
-@pytest.mark.timeout(SECONDS * 2)
+@pytest.mark.timeout(SECONDS * 4)
 def test_runs_end_once_each_though_the_service_is_killed_again_and_again(service: KilledService, store: Store) -> None:
     make_gallery(service)
 
@@ -137,7 +138,12 @@ def test_runs_end_once_each_though_the_service_is_killed_again_and_again(service
         runs = store.runs.list(limit=None)
         return len(runs) >= RUNS and all(run.ended for run in runs) and not store.operations.open_ones()
 
-    wait_for(all_ended, seconds=SECONDS)
+    ended, since = -1, time.monotonic()
+    while not all_ended():  # on a busy machine that takes as long as it takes, but it goes on
+        if (now := sum(run.ended is not None for run in store.runs.list(limit=None))) > ended:
+            ended, since = now, time.monotonic()
+        assert time.monotonic() - since < STANDSTILL_SECONDS, f"{ended} of {RUNS} runs ended, and no more since"
+        time.sleep(0.2)
     runs = store.runs.list(limit=None)
     assert Counter((run.state, run.error_code) for run in runs) == {("Succeeded", ""): RUNS}
     assert len({run.template_id for run in runs}) == RUNS, "none was lost and none doubled"
