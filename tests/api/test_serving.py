@@ -11,10 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from in_process import TestAccess, a_template, an_issuer
+from in_process import InProcess, TestAccess, a_template, an_issuer
 from stub_build import stub_build
 
 from vmkiln.api.identity.tls import ensure_tls
+from vmkiln.api.protocol import application as protocol
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import InputError
 from vmkiln.service import only_service, remember_endpoint, running
@@ -152,3 +153,18 @@ async def test_a_template_that_waits_without_an_operation_gets_one(
         found = store.resources.get(template)
         assert (found is None) if kind == "delete" else (found and found.properties["provisioningState"] != "Creating")
         assert store.resources.get(f"{template}2") is not None
+
+
+def test_a_request_that_gets_no_thread_is_answered_503(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the form that clients know, with the time after which they try again; whether it lives is told as before."""
+
+    async def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(protocol, "run_in_threadpool", none)
+    response = service.get("/subscriptions", token="owner")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "ServerBusy"
+    assert response.headers["retry-after"]
+    for path in ("/livez", "/readyz"):
+        assert service.get(path, token=None, api_version=None).status_code == 200

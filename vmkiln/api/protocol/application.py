@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.api.protocol.arm import error_answer
+from vmkiln.api.protocol.background import no_thread
 from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Request
 from vmkiln.api.protocol.health import LIVENESS, READINESS
 from vmkiln.api.protocol.reading import MOST_BODY_BYTES
@@ -25,6 +27,7 @@ BODY_SECONDS = 60
 MOST_CHANGING = 24  # requests at once; others wait, and leave the rest of the threads to what only reads
 BLOCK_BYTES = 64 * 1024
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+log = logging.getLogger(__name__)
 ALWAYS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
@@ -68,10 +71,19 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 response = _answered(*arguments)
             else:
                 async with contextlib.nullcontext() if scope["method"] in READING else changing.turn():
-                    response = await run_in_threadpool(_answered, *arguments)
+                    response = await _answered_in_thread(*arguments)
         await response(scope, receive, send)
 
     return answer
+
+
+async def _answered_in_thread(scope: Scope, dispatcher: Dispatcher, service: Service, request: Request) -> Response:
+    """The answer, worked out in a thread; when the machine has none for it, that is the answer."""
+    try:
+        return await run_in_threadpool(_answered, scope, dispatcher, service, request)
+    except Exception as error:  # `_answered` itself raises nothing
+        log.error("a request cannot be answered now: %s", error)
+        return _response(error_answer(no_thread()))
 
 
 class Changing:

@@ -69,7 +69,7 @@ class BackgroundThreads:
             threading.Thread(target=work, name="background", daemon=True).start()
         except RuntimeError as error:
             self._give_back(owner)
-            raise _no_thread() from error
+            raise no_thread() from error
         try:
             yield given.append
         finally:
@@ -91,7 +91,8 @@ class BackgroundThreads:
             self._taken += Counter()  # forgets subscriptions with none
 
 
-def _no_thread() -> ArmError:
+def no_thread() -> ArmError:
+    """What is answered when the machine has no thread for what was asked for; nothing was done."""
     message = f"This machine has no thread for it now. Please try again after '{RETRY_SECONDS}' seconds."
     return ArmError(503, "ServerBusy", message, headers={"Retry-After": str(RETRY_SECONDS)})
 
