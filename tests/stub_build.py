@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import CustomizationFailed
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
@@ -84,7 +85,7 @@ async def _publish(
         request=request,
         group=group,
         directory=directory,
-        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="1.2.3"),
+        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="1.2.3", architecture=Architecture.X64),
         shape=SimpleNamespace(disk_bytes=1024 * 1024),
         tell=tell,
     )

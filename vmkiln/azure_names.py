@@ -51,6 +51,13 @@ class ProvisioningState(StrEnum):
     DELETING = "Deleting"
 
 
+class Architecture(StrEnum):
+    """What a CPU understands: of a VM size, an image, an image definition."""
+
+    X64 = "x64"
+    ARM64 = "Arm64"
+
+
 class OperationStatus(StrEnum):
     """Where an asynchronous operation is."""
 

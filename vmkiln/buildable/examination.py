@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmkiln.buildable import kept_images
+from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.catalogue_entry import name_of
@@ -187,6 +188,11 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
         case ManagedImageSource() | SharedImageVersionSource():
             with surroundings.opened_store() as store:
                 yield from _stored_source_problems(source, store)
+    if isinstance(source, PlatformImageSource):
+        with contextlib.suppress(ImageNotFound):  # which is a problem already
+            entry = read_catalogue(surroundings.settings.catalogue).find(source.publisher, source.offer, source.sku)
+            if wrong := architecture_problem(template.properties.vm_profile, entry.architecture):
+                yield wrong
     if kept_images.may_matter(surroundings.settings, template):
         from vmkiln.buildable.targets import kept_problems  # noqa: PLC0415 (imports the database)
 

@@ -20,8 +20,10 @@ COUNT = "SELECT (SELECT count(*) FROM vmkiln_image) + (SELECT count(*) FROM vmki
 def may_matter(settings: Settings, template: ImageTemplate) -> bool:
     """Whether an image that is kept here may be in the way of a target, or too large for the disk."""
     properties = template.properties
-    is_kept = not isinstance(properties.source, PlatformImageSource) or settings.image_cache.exists()
-    if properties.vm_profile.os_disk_size_gb and is_kept:
+    profile, is_platform_image = properties.vm_profile, isinstance(properties.source, PlatformImageSource)
+    if profile.os_disk_size_gb and (not is_platform_image or settings.image_cache.exists()):
+        return True
+    if profile.vm_size and not is_platform_image:
         return True
     if all(isinstance(target, VhdTarget) for target in properties.distribute):
         return False

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from vmkiln.azure_names import Architecture
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import ImageNotFound
+from vmkiln.images.image_store import architecture_of
 from vmkiln.platform_images.catalogue_entry import os_type_of
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
@@ -20,6 +22,7 @@ class KnownSource:
     generation: int
     os_type: str
     virtual_size_bytes: int | None = None
+    architecture: Architecture = Architecture.X64
 
 
 def known_source(settings: Settings, store: Store | None, source: Source) -> KnownSource | None:
@@ -35,7 +38,8 @@ def known_source(settings: Settings, store: Store | None, source: Source) -> Kno
                 image = stored_image(store, source)
                 is_version = isinstance(source, SharedImageVersionSource)
                 version = image.artifact_id if is_version else image.source_version
-                return KnownSource(version, image.generation, image.os_type, image.virtual_size_bytes)
+                size, architecture = image.virtual_size_bytes, architecture_of(image)
+                return KnownSource(version, image.generation, image.os_type, size, architecture)
     except ImageNotFound:
         return None
     return None
@@ -53,4 +57,5 @@ def _platform_image(settings: Settings, source: PlatformImageSource) -> KnownSou
         generation=found.entry.generation,
         os_type=os_type_of(found.entry),
         virtual_size_bytes=found.cached.virtual_size_bytes if found.cached else None,
+        architecture=Architecture(found.entry.architecture),
     )

@@ -5,6 +5,7 @@ Source: docs/reference/image-template.md#distribute-targets; docs/reference/beha
 
 from collections.abc import Iterator
 
+from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.known_source import KnownSource, known_source
 from vmkiln.errors import CodedMistake, ImageConflict, Mistake, OtherImageKind
 from vmkiln.images import gallery, managed_image
@@ -26,6 +27,8 @@ GIB = 1024**3
 def kept_problems(settings: Settings, store: Store | None, template: ImageTemplate) -> Iterator[Mistake]:
     """What a build would refuse for what is kept here: of the source's size, of what is published."""
     source = known_source(settings, store, template.properties.source)
+    if source is not None and (wrong := architecture_problem(template.properties.vm_profile, source.architecture)):
+        yield wrong
     if source is not None and source.virtual_size_bytes is not None:
         yield from size_problems(template.properties.vm_profile, source.virtual_size_bytes)
     if store is not None:

@@ -8,14 +8,12 @@ from types import MappingProxyType
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, positions
-from vmkiln.images import gallery
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room, need_of, promised_to
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
-from vmkiln.template.source import SharedImageVersionSource
 
 REMEMBERED_RUNS = 500
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
@@ -27,15 +25,9 @@ log = logging.getLogger(__name__)
 def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
     template = template_of(row)
     region = plain_location(row.location)
-    source = template.properties.source
-    architecture = ""
-    if isinstance(source, SharedImageVersionSource):
-        definition = store.resources.get(gallery.split_id(source.image_version_id)[0])
-        architecture = str(definition.properties.get("architecture", "")) if definition else ""
     return Need(
         need_of(settings, store, template),
         region="" if region in ANYWHERE else region,
-        architecture=architecture,
         isolation_level=row.tags.get(ISOLATION_TAG, ""),
     )
 

@@ -22,7 +22,7 @@ from vmkiln.errors import HostUnfit
 from vmkiln.files.durable_file import make_folder
 from vmkiln.host.command import run, start
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry, archive
-from vmkiln.host.qemu import SANDBOX, Accelerator, cpu_model
+from vmkiln.host.qemu import SANDBOX, Accelerator, cpu_model, machine_option
 
 PROBE_SECONDS = 10.0
 EMULATED_PROBE_SECONDS = 60.0
@@ -60,7 +60,7 @@ def probe_arguments(accelerator: Accelerator, *, kernel: Path, initial: Path, qe
         "-no-reboot",
         "-display", "none",
         "-sandbox", SANDBOX,
-        "-machine", f"q35,accel={accelerator},vmport=off,smm=off,usb=off,i8042=off,graphics=off",
+        "-machine", machine_option(accelerator),
         "-cpu", cpu_model(accelerator),
         "-smp", "1",
         "-m", f"{MEMORY_MIB}M",

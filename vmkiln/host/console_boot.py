@@ -5,28 +5,35 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.host import command
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
-from vmkiln.host.qemu import SANDBOX, Accelerator, Disk, block_arguments, cpu_model
+from vmkiln.host.qemu import BOARDS, SANDBOX, Accelerator, Disk, accelerator_for, block_arguments, cpu_model
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 
 def boot_arguments(
-    overlay: Disk, *, accelerator: Accelerator, memory_mib: int, cpus: int, firmware: tuple[Path, Path] | None
+    overlay: Disk,
+    *,
+    accelerator: Accelerator,
+    memory_mib: int,
+    cpus: int,
+    firmware: tuple[Path, Path] | None,
+    architecture: Architecture = Architecture.X64,
 ) -> list[str]:
     """QEMU's arguments: a serial console on standard input and output (Ctrl-A X ends it), no network; pure."""
-    flash = []
+    board, flash = BOARDS[architecture], []
     if firmware is not None:
         flash = [
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={firmware[0]}",
             "-drive", f"if=pflash,format=raw,unit=1,file={firmware[1]}",
         ]  # fmt: skip
     return [
-        "qemu-system-x86_64",
+        board.program,
         "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
-        "-machine", f"q35,accel={accelerator}",
-        "-cpu", cpu_model(accelerator),
+        "-machine", f"{board.machine.partition(',')[0]},accel={accelerator}",
+        "-cpu", cpu_model(accelerator, architecture),
         "-smp", str(cpus), "-m", f"{memory_mib}M",
         "-device", "virtio-rng-pci",
         "-serial", "mon:stdio",
@@ -43,6 +50,7 @@ async def boot_with_console(
     memory_mib: int,
     cpus: int,
     firmware: FirmwareFiles | None,
+    architecture: Architecture = Architecture.X64,
 ) -> int:
     """Start the disk and wait until it powers off; the disk itself is not changed. Returns QEMU's exit status."""
     await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
@@ -54,7 +62,14 @@ async def boot_with_console(
             variables = Path(folder) / "variables.fd"
             await off_loop(shutil.copyfile, firmware.variables, variables)
             files = (firmware.code, variables)
-        arguments = boot_arguments(overlay, accelerator=accelerator, memory_mib=memory_mib, cpus=cpus, firmware=files)
+        arguments = boot_arguments(
+            overlay,
+            accelerator=accelerator_for(architecture, accelerator),
+            memory_mib=memory_mib,
+            cpus=cpus,
+            firmware=files,
+            architecture=architecture,
+        )
         async with command.start(
             arguments, stdin=None, stdout=None, stderr=None, environment=dict(os.environ), new_session=False
         ) as process:

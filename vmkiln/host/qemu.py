@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import Architecture
+
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 # id 0 inside the namespace keeps no capability, gets none back, and cannot gain any through a program it starts
 UNPRIVILEGED = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--")
@@ -27,12 +29,44 @@ class Accelerator(StrEnum):
 # erms and fsrm go together: Linux before 6.4 takes "fast short rep mov" without "enhanced rep mov" for leave to copy
 # without looking at lengths, and overwrites itself; QEMU emulates fsrm since 8, and 7.2 already knows its name.
 # Source: Linux, commit "x86/lib/memmove: Decouple ERMS from FSRM".
+ARM64_CPU = "neoverse-n1"  # what Azure's first Arm64 sizes have; the richest one signs pointers, slowly
 EMULATED_CPU = "max,svm=off,la57=off,aes=off,pclmulqdq=off,sha-ni=off,erms=off,fsrm=off"
 
 
-def cpu_model(accelerator: Accelerator) -> str:
+@dataclass(frozen=True)
+class Board:
+    """What differs between architectures: QEMU's program, its machine, the CPU it emulates, the device of panics."""
+
+    program: str
+    machine: str
+    emulated_cpu: str
+    panic_device: str
+
+
+BOARDS = {
+    Architecture.X64: Board(
+        "qemu-system-x86_64", "q35,vmport=off,smm=off,usb=off,i8042=off,graphics=off", EMULATED_CPU, "pvpanic"
+    ),
+    Architecture.ARM64: Board(
+        "qemu-system-aarch64", "virt,gic-version=3,usb=off,graphics=off", ARM64_CPU, "pvpanic-pci"
+    ),
+}
+
+
+def accelerator_for(architecture: Architecture, hosts: Accelerator) -> Accelerator:
+    """What executes a guest of an architecture on an x64 host whose own guests `hosts` executes."""
+    return hosts if architecture is Architecture.X64 else Accelerator.TCG
+
+
+def cpu_model(accelerator: Accelerator, architecture: Architecture = Architecture.X64) -> str:
     """QEMU's `-cpu` for it: the host's own CPU, or the richest that is not slowed down by being emulated."""
-    return "host" if accelerator is Accelerator.KVM else EMULATED_CPU
+    return "host" if accelerator is Accelerator.KVM else BOARDS[architecture].emulated_cpu
+
+
+def machine_option(accelerator: Accelerator, architecture: Architecture = Architecture.X64) -> str:
+    """QEMU's `-machine`: a board with nothing on it that no guest needs."""
+    kind, _, options = BOARDS[architecture].machine.partition(",")
+    return f"{kind},accel={accelerator},{options}"
 
 
 @dataclass(frozen=True)
@@ -87,26 +121,27 @@ class Machine:
     boot: DirectKernel | Firmware | None = None
     channels: tuple[Channel, ...] = ()
     may_reboot: bool = True
-    program: str = "qemu-system-x86_64"
+    architecture: Architecture = Architecture.X64
 
 
 def arguments(machine: Machine) -> list[str]:
     """The whole argument list, from the privilege drop on."""
+    board = BOARDS[machine.architecture]
     return [
         *UNPRIVILEGED,
-        machine.program,
+        board.program,
         "-name", machine.name,
         "-nodefaults",
         "-no-user-config",
         "-display", "none",
         "-sandbox", SANDBOX,
-        "-machine", f"q35,accel={machine.accelerator},vmport=off,smm=off,usb=off,i8042=off,graphics=off",
-        "-cpu", cpu_model(machine.accelerator),
+        "-machine", machine_option(machine.accelerator, machine.architecture),
+        "-cpu", cpu_model(machine.accelerator, machine.architecture),
         "-smp", str(machine.cpus),
         "-m", f"{machine.memory_mib}M",
         "-rtc", "base=utc",
         "-boot", "strict=on",
-        "-device", "pvpanic",
+        "-device", board.panic_device,
         "-device", "virtio-rng-pci",
         "-qmp", f"unix:{machine.control_socket},server=off",
         "-chardev", f"socket,id=console,path={machine.console_socket},server=off",

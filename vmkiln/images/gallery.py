@@ -197,7 +197,7 @@ def _publish_as(
                     "exclude_from_latest": target.exclude_from_latest,
                     "replication_mode": target.replication_mode,
                     "regions": [vars(region) for region in target.regions],
-                    **facts.shared_detail,
+                    **facts.common_detail,
                 },
                 created=store.now(),
             ),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.files.sparse_file import copy_sparse
@@ -27,6 +28,7 @@ from vmkiln.store.rows import ImageRow
 TEMPORARY = ".publishing-"
 RUN_ID_LETTERS = 8
 SHARED_OBJECT = "object"  # the detail of an image that names it
+ARCHITECTURE = "architecture"  # the detail of an image that is not for x64
 _PLACE = re.compile(rf".*-([^-]{{{RUN_ID_LETTERS}}})-\d+")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,11 +50,18 @@ class ImageFacts:
     run_id: str
     attempt: int = 1
     shared_object: str = ""
+    architecture: Architecture = Architecture.X64
 
     @property
-    def shared_detail(self) -> dict[str, Any]:
-        """What an image's record says of where other hosts get it."""
-        return shared_detail(self.shared_object)
+    def common_detail(self) -> dict[str, Any]:
+        """What an image's record says whatever it is published as: its architecture, where other hosts get it."""
+        architecture = {} if self.architecture is Architecture.X64 else {ARCHITECTURE: str(self.architecture)}
+        return {**architecture, **shared_detail(self.shared_object)}
+
+
+def architecture_of(image: ImageRow) -> Architecture:
+    """What CPUs a recorded image is for."""
+    return Architecture(image.detail.get(ARCHITECTURE, Architecture.X64))
 
 
 def shared_detail(shared_object: str) -> dict[str, Any]:

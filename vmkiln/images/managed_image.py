@@ -57,7 +57,7 @@ def publish(
                 source_version=facts.source_version,
                 run_id=facts.run_id,
                 tags=dict(tags),
-                detail={"location": location, **facts.shared_detail},
+                detail={"location": location, **facts.common_detail},
                 created=store.now(),
             ),
             attempt=facts.attempt,

@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from vmkiln.images.image_store import (
     link_or_copy,
     removed_on_error,
     sealed,
-    shared_detail,
     to_the_end,
 )
 from vmkiln.images.vhd import FOOTER_BYTES, Footer, aligned, check_uploadable, footer
@@ -103,7 +103,7 @@ async def _publish(
             source_version=facts.source_version,
             run_id=facts.run_id,
             tags=dict(tags),
-            detail=shared_detail(shared_object),
+            detail=replace(facts, shared_object=shared_object).common_detail,
             created=created,
         )
         await to_the_end(_name_and_record, temporary, image, store, attempt=facts.attempt)

@@ -1,7 +1,8 @@
 """A bootable disk written without root: partition table, boot loader and file systems put together as bytes.
 
 Generation 1 boots by BIOS: GRUB's first sector in the protective MBR, its core in a BIOS boot partition.
-Generation 2 boots by UEFI: shim as `EFI/BOOT/BOOTX64.EFI` in an EFI system partition loads GRUB beside it.
+Generation 2 boots by UEFI: shim as `EFI/BOOT/BOOTX64.EFI` (`BOOTAA64.EFI` for Arm64) in an EFI system partition loads
+GRUB beside it.
 Sources: UEFI specification 5.3 (GPT); GRUB manual, "BIOS installation"; grub-core/boot/i386/pc/{boot,diskboot}.S for
 the two places grub-setup patches.
 """
@@ -11,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.files.sparse_file import copy_into
 from vmkiln.host import command
@@ -23,7 +25,11 @@ ESP_SECTORS = 131072
 ALIGNMENT = 2048
 BIOS_BOOT_TYPE = "21686148-6449-6E6F-744E-656564454649"
 ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00C04FC93EC9"
-LINUX_ROOT_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+# systemd finds the root of its own architecture by these (Discoverable Partitions Specification)
+LINUX_ROOT_TYPES = {
+    Architecture.X64: "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
+    Architecture.ARM64: "B921B045-1DF0-41C3-AF44-4C6F280D3FAE",
+}
 BOOT_CODE_BYTES = 440
 KERNEL_SECTOR_AT = 0x5C
 BLOCKLIST_AT = SECTOR - 12
@@ -51,13 +57,13 @@ def layout(generation: int, *, size_bytes: int) -> Layout:
     return Layout(generation, FIRST_SECTOR, first, root_start, root, total)
 
 
-def partition_script(plan: Layout) -> str:
+def partition_script(plan: Layout, architecture: Architecture = Architecture.X64) -> str:
     """The partition table in the language of sfdisk(8)."""
     first_type = BIOS_BOOT_TYPE if plan.generation == 1 else ESP_TYPE
     return (
         "label: gpt\n"
         f"start={plan.first_start}, size={plan.first_sectors}, type={first_type}\n"
-        f"start={plan.root_start}, size={plan.root_sectors}, type={LINUX_ROOT_TYPE}\n"
+        f"start={plan.root_start}, size={plan.root_sectors}, type={LINUX_ROOT_TYPES[architecture]}\n"
     )
 
 
@@ -78,7 +84,15 @@ def patched_core(core_image: bytes, *, core_start: int) -> bytes:
     return bytes(core)
 
 
-async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path, esp_id: str) -> None:
+async def assemble(
+    disk: Path,
+    plan: Layout,
+    *,
+    root: Path,
+    boot: Path,
+    esp_id: str,
+    architecture: Architecture = Architecture.X64,
+) -> None:
     """Write the raw disk: `root` is the root file system's image; `boot` holds boot.img and core.img, or a folder esp.
 
     The EFI system partition gets the serial number `esp_id` (`01AB-23CD`).
@@ -86,7 +100,9 @@ async def assemble(disk: Path, plan: Layout, *, root: Path, boot: Path, esp_id: 
     Raises: `VmkilnError` when a part does not fit its partition.
     """
     await off_loop(_make_room, disk, plan.total_sectors * SECTOR)
-    await command.run(["sfdisk", "--quiet", disk], stdin=partition_script(plan).encode(), timeout_seconds=60)
+    await command.run(
+        ["sfdisk", "--quiet", disk], stdin=partition_script(plan, architecture).encode(), timeout_seconds=60
+    )
     await asyncio.to_thread(_copy_into, disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
     if plan.generation == 1:
         await off_loop(_write_grub, disk, boot, plan)

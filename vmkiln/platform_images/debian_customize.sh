@@ -1,10 +1,15 @@
 #!/bin/sh
 # Runs outside the new root file system, which is $1, as its root; makes it a machine image.
-# VMKILN_GENERATION is 1 (BIOS) or 2 (UEFI); VMKILN_ROOT_UUID and VMKILN_ESP_ID name its future file systems.
+# VMKILN_GENERATION is 1 (BIOS) or 2 (UEFI); VMKILN_ROOT_UUID and VMKILN_ESP_ID name its future file systems;
+# VMKILN_ARCHITECTURE is Debian's word for its CPU.
 # What belongs beside the root file system (boot loader, dates of the package lists) is left in $1/.beside.
 set -eu
 root=$1
 beside=$root/.beside
+console=ttyS0,115200 modules="ahci ata_piix" efi=x64 grub=x86_64-efi
+if [ "$VMKILN_ARCHITECTURE" = arm64 ]; then
+    console=ttyAMA0 modules=ahci efi=aa64 grub=arm64-efi
+fi
 mkdir "$beside"
 grep -h '^Date: ' "$root"/var/lib/apt/lists/*_InRelease > "$beside/dates"
 
@@ -77,14 +82,19 @@ cat > "$root/etc/initramfs-tools/conf.d/machine-image" << END
 MODULES=list
 COMPRESS=zstd
 END
+echo update_initramfs=yes > "$root/etc/initramfs-tools/update-initramfs.conf"
 cat > "$root/etc/initramfs-tools/hooks/machine-image" << END
 #!/bin/sh
 [ "\$1" = prereqs ] && exit 0
 . /usr/share/initramfs-tools/hook-functions
-manual_add_modules virtio_pci virtio_blk virtio_scsi nvme ahci ata_piix sd_mod hv_vmbus hv_storvsc pci_hyperv ext4
+manual_add_modules virtio_pci virtio_blk virtio_scsi nvme $modules sd_mod hv_vmbus hv_storvsc pci_hyperv ext4
 END
 chmod 0755 "$root/etc/initramfs-tools/hooks/machine-image"
-chroot "$root" update-initramfs -u -k all
+if [ "$VMKILN_ARCHITECTURE" = arm64 ]; then # none was made yet
+    chroot "$root" update-initramfs -c -k all
+else
+    chroot "$root" update-initramfs -u -k all
+fi
 
 # the boot loader's settings, for update-grub in the running machine
 cat > "$root/etc/default/grub" << END
@@ -92,7 +102,7 @@ GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=Debian
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 consoleblank=0"
+GRUB_CMDLINE_LINUX="console=tty0 console=$console consoleblank=0"
 GRUB_DISABLE_OS_PROBER=true
 END
 if [ "$VMKILN_GENERATION" = 1 ]; then # UEFI firmware has the serial line in its own console
@@ -112,7 +122,7 @@ cat > "$root/boot/grub/grub.cfg" << END
 set timeout=0
 set root=
 search --no-floppy --fs-uuid --set=root $VMKILN_ROOT_UUID
-linux /vmlinuz root=UUID=$VMKILN_ROOT_UUID ro console=tty0 console=ttyS0,115200 consoleblank=0
+linux /vmlinuz root=UUID=$VMKILN_ROOT_UUID ro console=tty0 console=$console consoleblank=0
 initrd /initrd.img
 boot
 END
@@ -127,14 +137,14 @@ if [ "$VMKILN_GENERATION" = 1 ]; then
         biosdisk part_gpt ext2 search search_fs_uuid normal linux configfile test echo minicmd gzio
 else
     # Debian's own signed chain, so that Secure Boot may stay on: shim loads GRUB, which looks in EFI/debian
-    cp -r "$root/usr/lib/grub/x86_64-efi" "$root/boot/grub/"
+    cp -r "$root/usr/lib/grub/$grub" "$root/boot/grub/"
     mkdir -p "$root/boot/efi" "$beside/esp/EFI/BOOT" "$beside/esp/EFI/debian"
-    cp "$root/usr/lib/shim/shimx64.efi.signed" "$beside/esp/EFI/BOOT/BOOTX64.EFI"
-    cp "$root/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" "$beside/esp/EFI/BOOT/grubx64.efi"
+    cp "$root/usr/lib/shim/shim$efi.efi.signed" "$beside/esp/EFI/BOOT/BOOT$(echo $efi | tr '[:lower:]' '[:upper:]').EFI"
+    cp "$root/usr/lib/grub/$grub-signed/grub$efi.efi.signed" "$beside/esp/EFI/BOOT/grub$efi.efi"
     # shellcheck disable=SC2016 # GRUB's variable, not the shell's
     { cat "$beside/early.cfg"; echo 'configfile $prefix/grub.cfg'; } > "$beside/esp/EFI/debian/grub.cfg"
-    printf 'grub-efi-amd64 grub2/force_efi_extra_removable boolean true\ngrub-efi-amd64 grub2/update_nvram boolean false\n' |
-        chroot "$root" debconf-set-selections
+    printf "%s grub2/force_efi_extra_removable boolean true\n%s grub2/update_nvram boolean false\n" \
+        "grub-efi-$VMKILN_ARCHITECTURE" "grub-efi-$VMKILN_ARCHITECTURE" | chroot "$root" debconf-set-selections
 fi
 rm "$beside/early.cfg"
 

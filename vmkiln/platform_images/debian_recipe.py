@@ -17,8 +17,9 @@ from email.utils import parsedate_to_datetime
 from importlib import resources
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
-from vmkiln.host import command, namespace
+from vmkiln.host import command, foreign_cpu, namespace
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
@@ -27,6 +28,11 @@ from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
 from vmkiln.waiting.off_loop import off_loop
 
 BOOTSTRAP_SECONDS = 3600
+EMULATED_BOOTSTRAP_SECONDS = 3 * 3600
+DEBIAN_ARCHITECTURES = {Architecture.X64: "amd64", Architecture.ARM64: "arm64"}
+NO_INITRAMFS = (
+    'mkdir -p "$1/etc/initramfs-tools"; echo update_initramfs=no > "$1/etc/initramfs-tools/update-initramfs.conf"'
+)
 SIZE_BYTES = 3 * 1024**3
 PACKAGES = (
     "ca-certificates",
@@ -37,7 +43,6 @@ PACKAGES = (
     "fdisk",
     "grub2-common",
     "iproute2",
-    "linux-image-cloud-amd64",
     "netplan.io",
     "openssh-server",
     "sudo",
@@ -59,6 +64,12 @@ class DebianRecipe:
     generation: int
     extra_packages: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
+    architecture: Architecture = Architecture.X64
+
+    @property
+    def debian_architecture(self) -> str:
+        """Debian's own word for it."""
+        return DEBIAN_ARCHITECTURES[self.architecture]
 
 
 def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list[str]:
@@ -67,13 +78,19 @@ def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list
     The script that makes a machine of the system is handed over as text: mmdebstrap runs it as a subordinate id, which
     may not be able to pass through the user's own folders.
     """
-    boot = (
-        ("grub-pc-bin",) if recipe.generation == 1 else ("grub-efi-amd64-bin", "grub-efi-amd64-signed", "shim-signed")
-    )
-    packages = sorted({*PACKAGES, *boot, *recipe.extra_packages})
+    debian = recipe.debian_architecture
+    boot: tuple[str, ...] = (f"grub-efi-{debian}-bin", f"grub-efi-{debian}-signed", "shim-signed")
+    if recipe.generation == 1:
+        boot = ("grub-pc-bin",)
+    packages = sorted({*PACKAGES, f"linux-image-cloud-{debian}", *boot, *recipe.extra_packages})
+    mode = ["--mode=unshare"]
+    if recipe.architecture is not Architecture.X64:  # it runs inside the namespace that emulates the other CPU
+        # the initial file system is slow to make there: once is enough, by the script
+        hook = f"--essential-hook={NO_INITRAMFS}"
+        mode = ["--mode=root", "--skip=check/qemu", f"--architectures={debian}", hook]
     return [
         "mmdebstrap",
-        "--mode=unshare",
+        *mode,
         "--variant=minbase",
         f"--include={','.join(packages)}",
         "--dpkgopt=force-confold",
@@ -86,7 +103,9 @@ def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list
 
 def recipe_digest(recipe: DebianRecipe) -> str:
     """What the image is made by, as a SHA-256: a newer recipe makes a newer image; reads the packaged script."""
-    values = [*sorted(PACKAGES), recipe.suite, str(recipe.generation), *recipe.extra_packages, *recipe.mirrors]
+    kernel = f"linux-image-cloud-{recipe.debian_architecture}"
+    packages = sorted([*PACKAGES, kernel])
+    values = [*packages, recipe.suite, str(recipe.generation), *recipe.extra_packages, *recipe.mirrors]
     return hashlib.sha256(_customize_script() + "\0".join([*values, str(SIZE_BYTES)]).encode()).hexdigest()
 
 
@@ -104,6 +123,7 @@ def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Ma
         "HOME": "/nonexistent",
         "LC_ALL": "C.UTF-8",
         "VMKILN_GENERATION": str(recipe.generation),
+        "VMKILN_ARCHITECTURE": recipe.debian_architecture,
         "VMKILN_ROOT_UUID": str(root_uuid),
         "VMKILN_ESP_ID": esp_id(root_uuid),
     }
@@ -142,7 +162,11 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
 async def _bootstrap(
     recipe: DebianRecipe, tar: Path, scratch: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
 ) -> None:
-    progress(f"making Debian {recipe.suite} (generation {recipe.generation}) from packages")
+    progress(f"making Debian {recipe.suite} (generation {recipe.generation}, {recipe.architecture}) from packages")
+    arguments = bootstrap_arguments(recipe, script=_customize_script().decode(), tar=tar)
+    if recipe.architecture is not Architecture.X64:
+        arguments = foreign_cpu.emulated(arguments, recipe.architecture)
+        progress(f"its programs are emulated, so this takes ten times as long ({recipe.architecture} on this host)")
 
     def report(chunk: bytes) -> None:
         for line in chunk.decode(errors="replace").splitlines():
@@ -151,8 +175,8 @@ async def _bootstrap(
 
     environment = environment_for(recipe, root_uuid=root_uuid, inherited=os.environ)
     await command.run(
-        bootstrap_arguments(recipe, script=_customize_script().decode(), tar=tar),
-        timeout_seconds=BOOTSTRAP_SECONDS,
+        arguments,
+        timeout_seconds=BOOTSTRAP_SECONDS if recipe.architecture is Architecture.X64 else EMULATED_BOOTSTRAP_SECONDS,
         environment={**environment, "TMPDIR": str(scratch)},
         directory=scratch,
         on_stderr=report,
@@ -168,7 +192,8 @@ async def _assembled(
     await _root_file_system(workplace, root, root_uuid=root_uuid, size_bytes=plan.root_sectors * SECTOR)
     disk = workplace / "disk.raw"
     progress("putting the disk together")
-    await assemble(disk, plan, root=root, boot=workplace / "boot", esp_id=esp_id(root_uuid))
+    boot = workplace / "boot"
+    await assemble(disk, plan, root=root, boot=boot, esp_id=esp_id(root_uuid), architecture=recipe.architecture)
     await off_loop(root.unlink)
     finished = workplace / "disk.qcow2"
     await convert(Disk(disk, "raw"), finished, target_format="qcow2")

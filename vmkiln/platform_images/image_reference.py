@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageNotFound
 from vmkiln.platform_images.catalogue_entry import CatalogueEntry, DebianEntry, DownloadEntry, ImportedEntry, Plan
 from vmkiln.platform_images.debian_recipe import DebianRecipe, recipe_digest
@@ -83,7 +84,8 @@ def recipe_of(entry: CatalogueEntry) -> str:
 
 def debian_recipe(entry: DebianEntry) -> DebianRecipe:
     """The recipe of an image that is made here; pure."""
-    return DebianRecipe(entry.suite, entry.generation, entry.packages, entry.mirrors)
+    architecture = Architecture(entry.architecture)
+    return DebianRecipe(entry.suite, entry.generation, entry.packages, entry.mirrors, architecture)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

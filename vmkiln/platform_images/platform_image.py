@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import DownloadFailed, ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
 from vmkiln.host.disk.disk_image import convert, virtual_size
@@ -208,7 +209,8 @@ async def _made(
     return await take_in(
         fetching.cache_directory,
         file,
-        kernel=file.with_name(KERNEL),
+        # this host's QEMU is tried with kernels of its own architecture
+        kernel=file.with_name(KERNEL) if entry.architecture == Architecture.X64 else None,
         name=reference.name,
         exact_version=f"{entry.release}.{archived:%Y%m%d}.{int(f'{archived:%H%M}')}",
         generation=entry.generation,

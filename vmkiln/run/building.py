@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
 from vmkiln.host.network import network_setup
-from vmkiln.images.image_store import held
+from vmkiln.images.image_store import architecture_of, held
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
@@ -57,6 +58,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     shape = decide_shape(
         template.properties.vm_profile,
         generation=source.generation,
+        architecture=source.architecture,
         source_bytes=source.virtual_size_bytes,
         host_cpus=host.cpus,
         host_memory_mib=host.memory_mib,
@@ -155,6 +157,7 @@ async def resolve_source(
                 os_type=image.os_type,
                 virtual_size_bytes=image.virtual_size_bytes,
                 origin=image.origin,
+                architecture=Architecture(image.architecture),
             )
         case ManagedImageSource() | SharedImageVersionSource():
             found = await off_loop(stored_image, host.store, source)
@@ -174,4 +177,5 @@ def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:
         os_type=image.os_type,
         virtual_size_bytes=image.virtual_size_bytes,
         origin=image.artifact_id,
+        architecture=architecture_of(image),
     )

@@ -51,6 +51,7 @@ def _record_kept(staged: Staged, temporary: Path, disk: Path, vm_name: str) -> N
         temporary.rename(disk)
         sync(disk.parent)
     detail = {"path": str(disk), "state": "Stopped", "generation": staged.source.generation}
+    detail["architecture"] = str(staged.source.architecture)
     staging, run_id = staged.host.store.staging, staged.request.run_id
     number = staging.add_resource(
         staged.group.name, run_id=run_id, type=VIRTUAL_MACHINE, name=f"{vm_name}-kept", detail=detail

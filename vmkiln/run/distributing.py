@@ -26,7 +26,16 @@ from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import SHARED_OBJECT, Artifact, ImageFacts, remove, safe_name, sealed, to_the_end
+from vmkiln.images.image_store import (
+    SHARED_OBJECT,
+    Artifact,
+    ImageFacts,
+    architecture_of,
+    remove,
+    safe_name,
+    sealed,
+    to_the_end,
+)
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
@@ -58,6 +67,7 @@ async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
         source_version=staged.source.exact_version,
         run_id=staged.request.run_id,
         attempt=staged.request.attempt,
+        architecture=staged.source.architecture,
     )
 
 
@@ -156,6 +166,7 @@ async def _published_before(staged: Staged) -> ImageFacts | None:
                 run_id=image.run_id,
                 attempt=staged.request.attempt,
                 shared_object=str(image.detail.get(SHARED_OBJECT, "")),
+                architecture=architecture_of(image),
             )
     return None
 

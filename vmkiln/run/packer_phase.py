@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
+from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE, Architecture
 from vmkiln.errors import HostUnfit, LogLost, RunFailed
 from vmkiln.host.disk.ext4_image import make_ext4
+from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Disk, Firmware
 from vmkiln.packer import unix_lines
@@ -109,6 +110,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         seed=seed,
         accelerator=staged.host.accelerator,
         firmware=await off_loop(_firmware, staged, packer_phase.vm_name),
+        architecture=staged.source.architecture,
     )
     may_restart = await off_loop(asking_for_restart, packer_phase.steps)
     watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
@@ -274,12 +276,16 @@ def _fill(folder: Path, content: PackerInput) -> None:
 
 
 def _firmware(staged: Staged, vm_name: str) -> Firmware | None:
-    """UEFI with variables of the VM's own for generation 2; none for generation 1."""
-    if staged.source.generation == 1:
+    """UEFI with variables of the VM's own for generation 2 and Arm64; none for generation 1."""
+    architecture = staged.source.architecture
+    if staged.source.generation == 1 and architecture is Architecture.X64:
         return None
-    files = staged.host.firmware
+    files = staged.host.firmware if architecture is Architecture.X64 else find_firmware(architecture=architecture)
     if files is None:
-        raise HostUnfit("a generation 2 image needs UEFI firmware", hint="install the package `ovmf`")
+        raise HostUnfit(
+            f"an {architecture} image of generation {staged.source.generation} needs UEFI firmware",
+            hint=f"install the package `{PACKAGES[architecture]}`",
+        )
     variables = staged.directory / f"{vm_name}-variables.fd"
     shutil.copyfile(files.variables, variables)
     variables.chmod(0o600)

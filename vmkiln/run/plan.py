@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, STORAGE_ACCOUNT, VIRTUAL_MACHINE
+from vmkiln.azure_names import (
+    CONTAINER_GROUP,
+    DISK,
+    NETWORK_INTERFACE,
+    STORAGE_ACCOUNT,
+    VIRTUAL_MACHINE,
+    Architecture,
+)
 from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.network import network_setup
@@ -54,7 +61,7 @@ async def plan_of(
         "warnings": [*resolved.warnings, *verdict.warnings],
         "cannot_be_built_because": problems,
         "source": source,
-        "build_vm": _build_vm(template, generation),
+        "build_vm": _build_vm(template, generation, str(source.get("architecture", Architecture.X64))),
         "staging_resource_group": {
             "name": name,
             "tags": group_tags(
@@ -88,12 +95,14 @@ def _source(template: ImageTemplate, settings: Settings) -> tuple[dict[str, Any]
             return {**found, "problem": f"{error.message}; {error.hint}"}, 1
         found["exact_version"] = resolution.cached.exact_version if resolution.cached else resolution.sentence
         found["generation"] = resolution.entry.generation
+        found["architecture"] = resolution.entry.architecture
         return found, resolution.entry.generation
     return found, 1
 
 
-def _build_vm(template: ImageTemplate, generation: int) -> dict[str, Any]:
-    size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
+def _build_vm(template: ImageTemplate, generation: int, architecture: str) -> dict[str, Any]:
+    wanted = template.properties.vm_profile.vm_size
+    size = build_vm_size(wanted, hyper_v_generation=generation, architecture=architecture)
     disk = template.properties.vm_profile.os_disk_size_gb
     return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": size.memory_mib, "os_disk_gb": disk or "source"}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.namespace import Namespace
@@ -41,11 +42,14 @@ class ResolvedSource:
     os_type: str
     virtual_size_bytes: int
     origin: str
+    architecture: Architecture = Architecture.X64
 
     @property
     def as_known(self) -> KnownSource:
         """What is known of it, for the checks of what does not go with it."""
-        return KnownSource(self.exact_version, self.generation, self.os_type, self.virtual_size_bytes)
+        return KnownSource(
+            self.exact_version, self.generation, self.os_type, self.virtual_size_bytes, self.architecture
+        )
 
     @property
     def facts(self) -> SourceFacts:

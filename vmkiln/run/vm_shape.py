@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vmkiln.azure_names import Architecture
+from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.targets import GIB, size_problems
 from vmkiln.errors import TemplateInvalid
 from vmkiln.settings import Settings
@@ -24,6 +26,7 @@ def decide_shape(
     profile: VmProfile,
     *,
     generation: int,
+    architecture: Architecture = Architecture.X64,
     source_bytes: int,
     host_cpus: int,
     host_memory_mib: int,
@@ -36,7 +39,9 @@ def decide_shape(
     Raises: `TemplateInvalid` when osDiskSizeGB is smaller than the source image
     (docs/reference/image-template.md#vm-profile).
     """
-    size = build_vm_size(profile.vm_size, hyper_v_generation=generation)
+    size = build_vm_size(profile.vm_size, hyper_v_generation=generation, architecture=architecture)
+    if wrong := architecture_problem(profile, architecture):
+        raise TemplateInvalid([wrong])
     name = size.name
     warnings: list[str] = []
     cpus = min(size.cpu_count, host_cpus)

@@ -7,7 +7,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
+from vmkiln.azure_names import Architecture
+from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, accelerator_for
 from vmkiln.host.virtual_machine import INSIDE
 from vmkiln.staging.virtual_network import VirtualNetwork
 
@@ -23,6 +24,7 @@ class BuildVm:
     seed: Path
     accelerator: Accelerator
     firmware: Firmware | None
+    architecture: Architecture = Architecture.X64
 
 
 def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
@@ -30,7 +32,8 @@ def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
     subnet = network.build_vm_subnet
     return Machine(
         name=vm.name,
-        accelerator=vm.accelerator,
+        accelerator=accelerator_for(vm.architecture, vm.accelerator),
+        architecture=vm.architecture,
         cpus=vm.cpus,
         memory_mib=vm.memory_mib,
         disks=(vm.disk, Disk(vm.seed, "raw", read_only=True)),

@@ -12,9 +12,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from importlib import resources
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import InputError
 
 DEFAULT_GENERATION_1 = "Standard_D1_v2"
@@ -38,13 +38,6 @@ _FAMILIES: Mapping[str, float] = {
 _ACCELERATORS = {"n": r"(?:_[a-z]+)?_[a-z]*[0-9]+[a-z]*", "m": r"_[0-9]{1,2}", "d": "_cc", "e": "_cc"}
 _MEMORY = {"l": 0.5, "m": 2.0, "t": 0.125}  # low, much and tiny, of the family's usual
 ARM64_FAMILIES = ("b", "d", "e")
-
-
-class Architecture(StrEnum):
-    """What a CPU understands, in Azure's spelling."""
-
-    X64 = "x64"
-    ARM64 = "Arm64"
 
 
 @dataclass(frozen=True)

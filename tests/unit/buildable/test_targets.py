@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from publishing import COMPUTE, DEFINITION_ID, IMAGE_ID, a_flat_disk, a_gallery_target, to_managed_image
 
+from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import known_source
 from vmkiln.buildable.targets import kept_problems, target_problems
 from vmkiln.errors import Mistake
@@ -121,3 +122,33 @@ def test_every_reason_is_named_at_once(settings: Settings, store: Store, facts: 
     from_image = a_template({**shared(""), "galleryImageId": f"{COMPUTE}/galleries/G/images/Win"})
     (problem,) = here(settings, store, from_image)
     assert "is Windows generation 2, but this image is Linux generation 1" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("sku", "size", "message"),
+    [
+        ("12", "Standard_D2ps_v5", "`Standard_D2ps_v5` has Arm64 CPUs, and the source is an x64 image"),
+        ("12-arm64", "Standard_D2s_v5", "`Standard_D2s_v5` has x64 CPUs, and the source is an Arm64 image"),
+        ("12-arm64", "Standard_D2ps_v5", ""),
+        ("12-arm64", "", ""),
+        ("12", "Standard_D2s_v5", ""),
+    ],
+)
+def test_a_size_of_another_architecture_than_the_source_is_refused(
+    settings: Settings, store: Store, sku: str, size: str, message: str
+) -> None:
+    source = {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": sku}
+    found = here(settings, store, a_template(source=source, vmSize=size))
+    assert [(problem.path, problem.message) for problem in found] == (
+        [("properties.vmProfile.vmSize", message)] if message else []
+    )
+    assert all(problem.hint and problem.hint.startswith("name a") for problem in found)
+
+
+def test_the_architecture_of_an_image_is_kept_with_it(
+    settings: Settings, store: Store, facts: ImageFacts, tmp_path: Path
+) -> None:
+    to_managed_image(tmp_path, store, ImageFacts(**{**vars(facts), "architecture": Architecture.ARM64}))
+    (problem,) = here(settings, store, a_template(vmSize="Standard_D2s_v5"))
+    assert "the source is an Arm64 image" in problem.message
+    assert here(settings, store, a_template(vmSize="Standard_E2pds_v6")) == []

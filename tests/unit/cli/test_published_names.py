@@ -135,3 +135,14 @@ def test_two_targets_that_publish_the_same_are_a_mistake(tmp_path: Path, capsys:
     assert error.count("is what distribute[") == 4
     for place in ("[3].galleryImageId", "[5].imageId", "[7].galleryImageId", "[9].uri"):
         assert f"properties.distribute{place}: is what distribute[" in error
+
+
+def test_an_arm64_size_on_an_x64_source_is_refused_by_all_three(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, vmProfile={"vmSize": "Standard_D2ps_v5"})
+    for command in ("validate", "plan", "build"):
+        assert vmkiln(command, path) == 2
+        captured = capsys.readouterr()
+        assert "`Standard_D2ps_v5` has Arm64 CPUs, and the source is an x64 image" in captured.out + captured.err
+    assert not home.exists()

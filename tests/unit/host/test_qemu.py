@@ -3,16 +3,23 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import (
+    ARM64_CPU,
     EMULATED_CPU,
+    UNPRIVILEGED,
     Accelerator,
     Channel,
     DirectKernel,
     Disk,
     Firmware,
     Machine,
+    accelerator_for,
     arguments,
     block_node,
+    cpu_model,
 )
 
 BASE = Disk(Path("/cache/base.qcow2"), "qcow2")
@@ -106,3 +113,33 @@ def test_erms_and_fsrm_are_never_parted() -> None:
     switches = EMULATED_CPU.split(",")
     assert ("erms=off" in switches) == ("fsrm=off" in switches), "Linux before 6.4 hangs with fsrm but no erms"
     assert [switch for switch in switches if switch.startswith(("erms", "fsrm"))] == ["erms=off", "fsrm=off"]
+
+
+def test_an_arm64_machine_has_its_own_program_board_and_cpu() -> None:
+    firmware = Firmware(Path("/usr/share/AAVMF/AAVMF_CODE.fd"), Path("/run/variables.fd"))
+    machine = a_machine(architecture=Architecture.ARM64, boot=firmware)
+    texts = arguments(machine)
+    assert texts[len(UNPRIVILEGED)] == "qemu-system-aarch64"
+    assert option("-machine", machine) == [
+        "virt,accel=tcg,gic-version=3,usb=off,graphics=off",
+        "pflash0=firmware,pflash1=variables",
+    ]
+    assert option("-cpu", machine) == [ARM64_CPU]
+    devices = option("-device", machine)
+    assert "pvpanic-pci" in devices
+    assert {device.partition(",")[0] for device in devices} == {
+        "pvpanic-pci", "virtio-rng-pci", "virtio-blk-pci", "virtio-net-pci",
+    }  # fmt: skip
+    for pc_only in ("i8042", "smm", "vmport", "q35"):
+        assert not any(pc_only in text for text in texts)
+    x64 = arguments(a_machine(boot=firmware))
+    same = {"-nodefaults", "-no-user-config", "-sandbox", "-netdev", "-qmp", "-serial", "-rtc", "-boot", "-blockdev"}
+    assert same <= set(texts)
+    assert same <= set(x64)
+
+
+@pytest.mark.parametrize("hosts", list(Accelerator))
+def test_arm64_is_always_emulated_and_x64_as_the_host_can(hosts: Accelerator) -> None:
+    assert accelerator_for(Architecture.ARM64, hosts) is Accelerator.TCG
+    assert accelerator_for(Architecture.X64, hosts) is hosts
+    assert cpu_model(Accelerator.TCG, Architecture.ARM64) == ARM64_CPU

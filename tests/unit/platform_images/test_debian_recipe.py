@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.platform_images.debian_recipe import (
     DebianRecipe,
@@ -43,6 +44,18 @@ def test_each_generation_has_its_own_boot_loader(generation: int, has: str, lack
     assert has in packages
     assert lacks not in packages
     assert {"cloud-init", "openssh-server", "linux-image-cloud-amd64"} <= packages
+
+
+def test_arm64_is_made_of_its_own_packages_where_its_programs_are_emulated() -> None:
+    recipe = DebianRecipe("bookworm", 2, architecture=Architecture.ARM64)
+    texts, packages = arguments(recipe), included(recipe)
+    assert "--architectures=arm64" in texts
+    assert {"--mode=root", "--skip=check/qemu"} <= set(texts), "the namespace that emulates is there already"
+    assert {"linux-image-cloud-arm64", "grub-efi-arm64-bin", "grub-efi-arm64-signed", "shim-signed"} <= packages
+    assert not any("amd64" in name for name in packages)
+    environment = environment_for(recipe, root_uuid=ROOT_UUID, inherited={})
+    assert environment["VMKILN_ARCHITECTURE"] == "arm64"
+    assert recipe_digest(recipe) != recipe_digest(DebianRecipe("bookworm", 2))
 
 
 def test_the_script_is_handed_over_as_text() -> None:

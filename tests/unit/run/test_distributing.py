@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
+from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing
@@ -71,7 +72,7 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
         host=BuildHost(settings, store, Accelerator.TCG, "a stand-in", NO_IMAGE, 2, 4096, None),
         group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
         directory=live,
-        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="12.1.0"),
+        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="12.1.0", architecture=Architecture.X64),
         shape=SimpleNamespace(disk_bytes=facts.virtual_size_bytes),
         tell=lambda _event: None,
     )

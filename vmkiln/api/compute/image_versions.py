@@ -16,7 +16,7 @@ from vmkiln.azure_names import IMAGE_VERSION_RULE, image_version_numbers, plain_
 from vmkiln.errors import ArmError, ImageConflict, ImageNotFound, Mistake
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import SHARED_OBJECT, ImageFacts
+from vmkiln.images.image_store import SHARED_OBJECT, ImageFacts, architecture_of
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.distribute_target import ReplicationMode, StorageAccountType
 
@@ -177,6 +177,7 @@ def _published(call: Call, source: ImageRow, target: GalleryTarget) -> ImageRow:
             source_version=source.source_version,
             run_id=str(uuid.uuid4()),
             shared_object=str(source.detail.get(SHARED_OBJECT, "")),
+            architecture=architecture_of(source),
         )
         try:
             gallery.publish(settings.image_store, store, facts, target)

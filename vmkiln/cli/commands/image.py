@@ -162,20 +162,27 @@ def boot(
     memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
 ) -> None:
     """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
+    from vmkiln.images.image_store import architecture_of
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
         row = _here(store, find_image(store, image))
     disk_format = "raw" if row.format == "vhd" else row.format
-    boot_disk(row.path, disk_format, generation=row.generation, memory_mib=memory)
+    boot_disk(row.path, disk_format, generation=row.generation, memory_mib=memory, architecture=architecture_of(row))
 
 
-def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int = BOOT_MEMORY_MIB) -> None:
+def boot_disk(
+    path: Path, disk_format: str, *, generation: int, memory_mib: int = BOOT_MEMORY_MIB, architecture: str = "x64"
+) -> None:
     """Start a disk with its console here; exits with QEMU's status."""
+    from vmkiln.azure_names import Architecture
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.host.console_boot import boot_with_console
+    from vmkiln.host.disk.firmware import find_firmware
     from vmkiln.host.qemu import Disk
     from vmkiln.preparation import opened_store, prepared_host
+
+    machine = Architecture(architecture)
 
     async def start() -> int:
         settings = read_settings()
@@ -187,7 +194,8 @@ def boot_disk(path: Path, disk_format: str, *, generation: int, memory_mib: int 
                     accelerator=host.accelerator,
                     memory_mib=memory_mib,
                     cpus=1,
-                    firmware=host.firmware if generation == 2 else None,
+                    firmware=find_firmware(architecture=machine) if generation == 2 else None,
+                    architecture=machine,
                 )
 
     raise typer.Exit(run_to_end(start()))

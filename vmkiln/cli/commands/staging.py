@@ -118,7 +118,9 @@ def boot(group: GroupArgument) -> None:
     disk = read_settings().staging / row.name / KEPT_DISK
     if not kept or not disk.exists():
         raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
-    boot_disk(Path(str(disk)), "qcow2", generation=int(kept[0].detail.get("generation", 1)))
+    detail = kept[0].detail
+    generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", "x64"))
+    boot_disk(Path(str(disk)), "qcow2", generation=generation, architecture=architecture)
 
 
 @app.command()

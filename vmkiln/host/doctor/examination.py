@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
-from vmkiln.host import capacity, command, namespace
+from vmkiln.host import capacity, command, foreign_cpu, namespace
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, Verdict, boots, choose_accelerator
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
+from vmkiln.host.disk.firmware import PACKAGES as FIRMWARE_PACKAGES
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.doctor import fitness
 from vmkiln.host.doctor.fitness import BOOTSTRAP, Finding, Status
@@ -28,7 +30,7 @@ from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProg
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Egress, Network, Segment, forbidden_networks
-from vmkiln.host.qemu import Accelerator
+from vmkiln.host.qemu import BOARDS, Accelerator
 
 NETWORK_SECONDS = 60.0
 TUN = Path("/dev/net/tun")
@@ -125,10 +127,22 @@ def _files_and_amounts(state: Path) -> list[Finding]:
         with Path(busybox).open("rb") as file:
             findings.append(fitness.busybox_finding(busybox, file.read(4096)))
     findings.append(fitness.firmware_finding(find_firmware()))
+    findings.append(fitness.arm64_finding(_missing_for_arm64()))
     place = next(path for path in (state, *state.parents) if path.exists())
     findings.append(fitness.disk_finding(shutil.disk_usage(place).free, state))
     findings.append(fitness.memory_finding(capacity.available_memory_bytes()))
     return findings
+
+
+def _missing_for_arm64() -> list[str]:
+    arm64 = Architecture.ARM64
+    has_firmware = find_firmware(architecture=arm64) is not None
+    there = {
+        "qemu-system-arm": shutil.which(BOARDS[arm64].program) is not None,
+        FIRMWARE_PACKAGES[arm64]: has_firmware,
+        foreign_cpu.PACKAGE: any(shutil.which(name) for name in foreign_cpu.PROGRAMS[arm64]),
+    }
+    return [package for package, is_there in there.items() if not is_there]
 
 
 def _text(path: Path) -> str:
