@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import ImageNotFound, InputError
-from vmkiln.platform_images.catalogue import read_catalogue
+from vmkiln.platform_images.catalogue import is_tried, read_catalogue
 from vmkiln.platform_images.catalogue_entry import CatalogueEntry, DebianEntry, DownloadEntry
 from vmkiln.platform_images.catalogue_text import parse_catalogue as parse_text
 
@@ -180,3 +180,101 @@ def test_with_a_publisher_all_of_its_images_are_read_and_little_else(tmp_path: P
 def test_the_users_images_are_read_whichever_publisher_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(OWN)
     assert len(read_catalogue(tmp_path / "own.toml", publisher="nobody").entries) == 1
+
+
+WANTED = [
+    *(f"Canonical:UbuntuServer:{sku}" for sku in ("14.04.5-LTS", "16.04-LTS", "16_04-lts-gen2", "18.04-LTS")),
+    *(f"Canonical:UbuntuServer:{sku}" for sku in ("18_04-lts-gen2", "20.04-LTS", "22.04-LTS", "22_04-lts-gen2")),
+    *(f"Canonical:0001-com-ubuntu-{kind}" for kind in ("minimal-jammy:minimal-22_04-lts-gen2", "server-lunar:23_04")),
+    *(f"Canonical:0001-com-ubuntu-pro-{name}" for name in ("bionic:pro-18_04-lts", "jammy:pro-22_04-lts-gen2")),
+    *(f"Canonical:ubuntu-{name}" for name in ("24_04-lts:ubuntu-pro", "22_04-lts:server", "25_10:minimal-arm64")),
+    *(f"Debian:debian-{name}" for name in ("10:10", "10:10-backports-gen2", "11:11-backports-gen2", "11-daily:11")),
+    *(f"Debian:debian-{name}" for name in ("12-daily:12-gen2", "13:13-backports", "13-daily:13-arm64")),
+    *("Oracle:Oracle-Linux:ol94-lvm-gen2", "OpenLogic:CentOS:7.6", "CentOS:centos-stream-10:10-gen2"),
+    *("SUSE:opensuse-leap-15-6:gen2", "Fedora:fedora-43:43", "resf:rockylinux-x86_64:9-lvm"),
+    *("almalinux:almalinux-arm:9-arm-gen2", "resf:rockylinux-aarch64:9-base"),
+]
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_names_that_templates_have_are_there(tmp_path: Path, name: str) -> None:
+    entry = read_catalogue(tmp_path / "none.toml").find(*name.split(":"))
+    assert isinstance(entry, DownloadEntry)
+    assert entry.generation == (2 if "gen2" in name or entry.architecture == "Arm64" else entry.generation)
+    assert ("arm" in name or "aarch64" in name) is (entry.architecture == "Arm64")
+
+
+def test_every_address_is_https_and_no_digest_stands_in_the_catalogue(tmp_path: Path) -> None:
+    for entry in read_catalogue(tmp_path / "none.toml").entries.values():
+        if isinstance(entry, DownloadEntry):
+            addresses = [entry.url, entry.checksum_url, entry.signature_url, entry.key_url]
+            addresses += [entry.builds.index_url, entry.builds.url] if entry.builds else []
+            assert all(address.startswith("https://") for address in addresses if address), entry
+            assert not is_tried(entry), "say in docs/platform-images.md what was fetched"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("RedHat:RHEL:9-lvm-gen2", "Red Hat gives its images to its customers only"),
+        ("SUSE:sles-15-sp5:gen2", "SUSE gives the images of SUSE Linux Enterprise to its customers only"),
+        ("OpenLogic:CentOS:8_5-gen2", "CentOS has ended"),
+        ("MicrosoftCBLMariner:azure-linux-3:azure-linux-3-gen2", "no disk image of Azure Linux"),
+    ],
+)
+def test_an_image_that_nobody_gives_away_says_why_and_the_command(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(ImageNotFound) as refused:
+        read_catalogue(tmp_path / "none.toml").find(*name.split(":"))
+    assert reason in refused.value.message
+    assert f"`vmkiln image import FILE --as {name}`" in (refused.value.hint or "")
+
+
+def test_the_mistakes_of_builds_keys_and_names_are_named() -> None:
+    text = """
+[common]
+recipe = "download"
+format = "qcow2"
+url = "https://acme.example/disk"
+checksum_url = "sums"
+
+[[image]]
+generation_1 = ["Acme:one"]
+build_url = "../disk"
+architecture = "sparc"
+
+[[image]]
+generation_2 = ["Acme:two:2"]
+key_url = "key"
+plan = { name = "one" }
+
+[[image]]
+generation_2 = ["Acme:three:3"]
+fingerprints = ["short"]
+
+[aliases]
+Golden = "Acme:one"
+
+[[closed]]
+publisher = "Acme"
+"""
+    with pytest.raises(InputError) as refused:
+        parse_catalogue(text, name="own.toml")
+    for place in (
+        "image[0].generation_1: must be a list of PUBLISHER:OFFER:SKU",
+        "image[0].index_url: is missing",
+        "image[0].build_url: has no {build}",
+        "image[0].architecture: `sparc`",
+        "image[1].fingerprints: is missing",
+        "image[1].plan: must be a table of name, product, publisher",
+        "image[2].fingerprints: `short`",
+        "aliases.Golden: must be PUBLISHER:OFFER:SKU",
+        "closed[0].reason: is missing",
+    ):
+        assert place in refused.value.message, place
+
+
+def test_short_names_may_be_added(tmp_path: Path) -> None:
+    own = tmp_path / "catalogue.toml"
+    own.write_text(OWN + '\n[aliases]\nGolden = "Acme:golden:1"\n')
+    assert read_catalogue(own).aliases["Golden"] == "Acme:golden:1"
+    assert read_catalogue(own).aliases["Ubuntu2204"].startswith("Canonical:")

@@ -233,7 +233,7 @@ class World:
         for file in resources.files("vmkiln.platform_images").joinpath("catalogue").iterdir():
             text = file.read_text(encoding="utf-8")
             publisher, offer, _ = self.layout.name.split(":")
-            if file.name.endswith(".toml") and f'"{publisher}:{offer}:' in text:
+            if "[[image]]" in text and f'"{publisher}:{offer}:' in text:
                 texts.append(text)
         [text] = texts
         text = text.replace("https://", f"{self.server.address}/")
