@@ -5,9 +5,10 @@ Source: uvicorn's documentation of `Config` and `Server`.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ GRACE_SECONDS = 10
 IDLE_GRACE_SECONDS = 0.5
 MOST_CONNECTIONS = 1000
 BACKLOG = 256
+FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 MOST_HEADER_BYTES = 64 * 1024
 
 
@@ -47,9 +49,23 @@ def is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
+def inherited(environment: Mapping[str, str]) -> socket.socket | None:
+    """The socket that systemd listens on for this process; connections wait there while it is started anew.
+
+    Source: sd_listen_fds(3); systemd.socket(5).
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS") != "1":
+        return None
+    return socket.socket(fileno=FIRST_INHERITED)
+
+
 @contextlib.contextmanager
-def bound(address: Address) -> Iterator[socket.socket]:
-    """A socket that listens there. Raises: `InputError` when that is not possible."""
+def bound(address: Address, given: socket.socket | None = None) -> Iterator[socket.socket]:
+    """A socket that listens there, or the one that is given. Raises: `InputError` when that is not possible."""
+    if given is not None:
+        with given:
+            yield given
+        return
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     # named as TCP, so that asyncio sets TCP_NODELAY on what it accepts; else small answers wait 40 ms for an ACK
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -92,7 +108,10 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", None)
             if cycle is None or cycle.response_complete:
-                connection.transport.abort()
+                # one that is being closed already has nothing left that could be aborted
+                with contextlib.suppress(AttributeError):
+                    connection.transport.abort()
+                self.server_state.connections.discard(connection)
         await ending
 
 

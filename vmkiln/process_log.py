@@ -26,6 +26,7 @@ STDERR = 2
 TEXT_FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FORM = "%(asctime)s %(levelname)s %(name)s %(message)s"
 JSON_NAMES = {"asctime": "time", "levelname": "level", "name": "logger"}
+QUIET = ("httpx", "azure", "qemu.qmp")  # each request, each header, each end of a monitor is a line of theirs
 LEVELS = {
     LogLevel.DEBUG: logging.DEBUG,
     LogLevel.INFO: logging.INFO,
@@ -162,7 +163,8 @@ def set_up(level: LogLevel, log_format: LogFormat, *, secrets: Iterable[str] = (
     root.addHandler(handler)
     root.setLevel(max(LEVELS[level], logging.INFO))
     logging.getLogger("vmkiln").setLevel(LEVELS[level])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in QUIET:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _formatter(log_format: LogFormat) -> logging.Formatter:

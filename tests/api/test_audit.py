@@ -30,7 +30,7 @@ from vmkiln.store.rows import AuditRow
 
 CHANGING = [route for route in ALL_ROUTES if route.method in AUDITED]
 READING = [route for route in ALL_ROUTES if route.method not in AUDITED]
-MAY_CAUSE_MORE = {"Deployments_CreateOrUpdate", "ResourceGroups_Delete"}
+MAY_CAUSE_MORE = {"Deployments_CreateOrUpdate", "ResourceGroups_Delete", "Tags_"}
 NAMES = {
     "subscriptionId": SUBSCRIPTION,
     "resourceGroupName": "rg1",

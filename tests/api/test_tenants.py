@@ -143,6 +143,7 @@ def fill(service: InProcess) -> Filled:
         "virtualMachines/name": "build-vm", "disks/name": "build-vm-os-disk", "networkInterfaces/name": "build-vm-nic",
         "accountName": account, "storageAccounts/containerName": "packerlogs", "folderName": run_id,
         "blobName": "customization.log", "scriptName": "build", "credentialName": "github",
+        "objectId": str(uuid.UUID(int=7)),
         "featureNamespace": "Microsoft.Compute", "featureName": "SomePreview",
     }  # fmt: skip
     for word in ("containerGroups", "virtualMachines", "disks", "networkInterfaces", "storageAccounts"):

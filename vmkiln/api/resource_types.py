@@ -12,7 +12,16 @@ from vmkiln.api.managed_identity import managed_identities
 from vmkiln.api.network import security_rules, virtual_networks
 from vmkiln.api.protocol import health, operations
 from vmkiln.api.protocol.route import Route
-from vmkiln.api.resources import deployment_scripts, deployments, features, providers, resource_groups, subscriptions
+from vmkiln.api.resources import (
+    deployment_scripts,
+    deployments,
+    empty_lists,
+    features,
+    providers,
+    resource_groups,
+    resource_tags,
+    subscriptions,
+)
 from vmkiln.api.staging import staging_resources
 from vmkiln.api.storage import storage_accounts
 from vmkiln.api.virtual_machine_images import image_templates, past_runs, runs, triggers
@@ -27,6 +36,8 @@ ALL_ROUTES: tuple[Route, ...] = (
     *resource_groups.ROUTES,
     *providers.ROUTES,
     *features.ROUTES,
+    *resource_tags.ROUTES,
+    *empty_lists.ROUTES,
     *deployments.ROUTES,
     *deployment_scripts.ROUTES,
     *compute_images.ROUTES,

@@ -16,6 +16,7 @@ from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name, begun_act
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
 from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Route, Service
 from vmkiln.audit.act import ended
+from vmkiln.azure_names import group_id
 from vmkiln.errors import ArmError
 from vmkiln.store.audit_table import BegunAct
 from vmkiln.template.api_version import API_VERSIONS
@@ -23,6 +24,7 @@ from vmkiln.template.api_version import API_VERSIONS
 IMAGE_BUILDER = "microsoft.virtualmachineimages"
 REQUEST, CORRELATION = "x-ms-request-id", "x-ms-correlation-request-id"
 CLIENT_REQUEST = "x-ms-client-request-id"
+NO_GUID = "00000000-0000-0000-0000-000000000000"
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -64,8 +66,8 @@ class RouteTable:
         for rows in self._by_length.values():  # fixed words before placeholders
             rows.sort(key=lambda row: [part.startswith("{") for part in row[0]])
 
-    def match(self, method: str, segments: tuple[str, ...]) -> Match:
-        """The route for a request. Raises: `ArmError` 404 or 405."""
+    def match(self, method: str, segments: tuple[str, ...], *, has_existence: bool = False) -> Match:
+        """The route for a request; with `has_existence` HEAD is what GET is. Raises: `ArmError` 404 or 405."""
         folded = tuple(segment.lower() for segment in segments)
         other_methods: set[str] = set()
         for pattern, route in self._by_length.get(len(segments), []):
@@ -76,6 +78,8 @@ class RouteTable:
                     }
                     return Match(route, names, "/" + "/".join(segments))
                 other_methods.add(route.method)
+        if has_existence and method == "HEAD" and "GET" in other_methods:
+            return self.match("GET", segments)
         if other_methods:
             allowed = ", ".join(sorted(other_methods))
             message = f"The requested resource does not support http method '{method[:20]}'."
@@ -98,7 +102,7 @@ class Dispatcher:
         act: BegunAct | None = None
         try:
             try:
-                match = self.table.match(request.method, path_segments(request.raw_path))
+                match = self.table.match(request.method, path_segments(request.raw_path), has_existence=True)
             except ArmError:
                 service.access.authenticate(request.headers, base_url=request.base_url)
                 raise
@@ -108,7 +112,7 @@ class Dispatcher:
                 origin = replace(origin, caller=caller)
             query = query_values(request.raw_query)
             rights = service.access.rights(origin.caller) if route.permission is not Permission.NONE else Rights()
-            _check_allowed(rights, match, origin.caller)
+            _check_allowed(service, rights, match, origin.caller)
             version = query.get("api-version", "")
             call = Call(
                 route=route,
@@ -126,6 +130,8 @@ class Dispatcher:
             )
             act = _begun(call)
             answer = _handled(call, act)
+            if request.method == "HEAD" and answer.status < 300:
+                answer = replace(answer, status=204, body=None)  # only whether it is there
         except Exception as error:
             refusal = _refusal(service, error, origin)
             answer = error_answer(refusal, is_wrapped=not _is_unwrapped(match, version))
@@ -155,7 +161,7 @@ class Dispatcher:
         try:
             match = self.table.match(method, path_segments(path.encode(errors="surrogatepass")))
             rights = service.access.rights(caller)
-            _check_allowed(rights, match, caller)
+            _check_allowed(service, rights, match, caller)
             if body is not None:
                 check_plain(body)
             parameters = {name.lower(): value for name, value in (query or {}).items()}
@@ -228,13 +234,29 @@ def resource_id_of(match: Match) -> str:
     return match.path.rpartition("/")[0] if is_action else match.path
 
 
-def _check_allowed(rights: Rights, match: Match, caller: Caller) -> None:
+def _check_allowed(service: Service, rights: Rights, match: Match, caller: Caller) -> None:
     permission = match.route.permission
+    if permission is not Permission.NONE and not _GUID.fullmatch(match.names.get("subscriptionId", NO_GUID)):
+        text = f"The provided subscription identifier '{match.names['subscriptionId'][:80]}' is malformed or invalid."
+        raise ArmError(400, "InvalidSubscriptionId", text, hint="a subscription is a GUID")
     if permission in {Permission.NONE, Permission.ANY}:
         return
     scope = resource_id_of(match)
-    if not rights.may(permission, scope):
+    if not rights.may(permission, scope) and not _may_follow(service, rights, match):
         raise forbidden(caller, match.route, scope)
+
+
+def _may_follow(service: Service, rights: Rights, match: Match) -> bool:
+    """Whether it is about the staging resource group of an image template with which the caller may do the same.
+
+    Who may read a template, or run it, sees what its builds make; nobody changes that.
+    """
+    permission = match.route.permission
+    if permission not in {Permission.READ, Permission.ACTION} or "resourceGroupName" not in match.names:
+        return False
+    group = service.store.resources.get(group_id(match.names["subscriptionId"], match.names["resourceGroupName"]))
+    template_id = str(group.properties.get("managedBy") or "") if group and group.state.get("staging_group") else ""
+    return bool(template_id) and rights.may(permission, template_id)
 
 
 def forbidden(caller: Caller, route: Route, scope: str) -> ArmError:

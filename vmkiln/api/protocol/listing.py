@@ -8,6 +8,7 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Call
 from vmkiln.azure_names import subscription_scope
+from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 
 PAGE = 100
@@ -56,14 +57,26 @@ def container_of(path: str) -> str:
     return above
 
 
+def most_wanted(call: Call) -> int | None:
+    """How many items of a list the caller wants (`$top`); none when they do not say. Raises: `ArmError` 400."""
+    text = call.query.get("$top", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text[:10]) > 0 and len(text) <= 9):
+        raise ArmError(400, "InvalidTopInQueryString", "`$top` must be a whole number from 1", target="$top")
+    return int(text)
+
+
 def page(call: Call, rows: Sequence[ResourceRow], bodies: Callable[[Sequence[ResourceRow]], list[Any]]) -> Answer:
     """One page of `rows`, which may hold one more than a page to tell that there is a next one."""
-    chosen = rows[:PAGE]
+    top = most_wanted(call)
+    chosen = rows[: PAGE if top is None else min(PAGE, top)]
     answer: dict[str, Any] = {"value": bodies(chosen)}
-    if len(rows) > PAGE:
+    if len(rows) > PAGE and (top is None or top > PAGE):
         token = quote(chosen[-1].key, safe="")
         path = quote(call.resource_id, safe="/")
         asked = {name: call.query[name] for name in ("$filter", "$expand") if name in call.query}
         more = "".join(f"&{name}={quote(value, safe='')}" for name, value in asked.items())
+        more += f"&$top={top - PAGE}" if top is not None else ""
         answer["nextLink"] = f"{call.base_url}{path}?api-version={call.api_version}{more}&$skipToken={token}"
     return Answer(200, answer)

@@ -15,6 +15,7 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.arm import accepted_headers, as_arm_error, error_body
+from vmkiln.api.protocol.listing import PAGE, page
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.resources.deployment_changes import changes_of
@@ -236,12 +237,42 @@ def exists(call: Call) -> Answer:
 
 
 def list_deployments(call: Call) -> Answer:
-    """GET all of a group or subscription."""
-    group = call.names.get("resourceGroupName", "")
-    rows = call.service.store.resources.list(
-        type=DEPLOYMENT, subscription_id=call.names["subscriptionId"], resource_group=group
-    )
-    return Answer(200, {"value": [deployment_body(row) for row in rows if group or not row.resource_group]})
+    """GET all of a group or subscription; `$filter=provisioningState eq 'Failed'` and `$top` choose."""
+    group, table = call.names.get("resourceGroupName", ""), call.service.store.resources
+    state = wanted_state(call.query.get("$filter", ""))
+
+    def fetch(after: str) -> list[ResourceRow]:
+        return table.list(
+            type=DEPLOYMENT,
+            subscription_id=call.names["subscriptionId"],
+            resource_group=group,
+            after=after,
+            limit=PAGE + 1,
+        )
+
+    def is_wanted(row: ResourceRow) -> bool:
+        own = str(row.properties.get("provisioningState", "")).lower()
+        return bool(group or not row.resource_group) and state in {"", own}
+
+    after, found = call.query.get("$skiptoken", ""), list[ResourceRow]()
+    while len(found) <= PAGE and (rows := fetch(after)):
+        found += filter(is_wanted, rows)
+        after = rows[-1].key
+        if len(rows) <= PAGE:
+            break
+    return page(call, found, lambda chosen: [deployment_body(row) for row in chosen])
+
+
+def wanted_state(text: str) -> str:
+    """The state that a filter of deployments asks for, in lower case; '' for none. Raises: `ArmError` 400."""
+    if not text.strip():
+        return ""
+    found = re.fullmatch(r"\s*provisioningState\s+eq\s+'([A-Za-z]{1,30})'\s*", text, re.IGNORECASE)
+    if found is None:
+        message = f"The filter '{text[:200]}' is not understood."
+        hint = "such as provisioningState eq 'Succeeded'"
+        raise ArmError(400, "InvalidFilterInQueryString", message, target="$filter", hint=hint)
+    return found[1].lower()
 
 
 def operation_status(call: Call) -> Answer:

@@ -25,6 +25,7 @@ from vmkiln.run_state import RunState
 from vmkiln.store.rows import ResourceRow, RunRow, StagingResourceRow
 
 CONTAINER = "packer"
+KILLED = 137  # 128 and SIGKILL, as container groups have it
 MIB_PER_GB = 1024
 
 
@@ -39,13 +40,17 @@ def container_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, A
     facts: Mapping[str, Any] = run.facts if run else {}
     current: dict[str, Any] = {"state": "Running", "startTime": _time(item.created), "detailStatus": ""}
     if not is_alive:
-        failed = run is not None and run.state == RunState.FAILED
+        code, word = 0, "Completed"
+        if run is not None and run.state == RunState.FAILED:
+            code, word = 1, "Error"
+        elif run is not None and run.state in {RunState.CANCELED, RunState.CANCELING}:
+            code, word = KILLED, "Error"
         current = {
             "state": "Terminated",
             "startTime": _time(item.created),
             "finishTime": _time(item.deleted),
-            "exitCode": 1 if failed else 0,
-            "detailStatus": "Error" if failed else "Completed",
+            "exitCode": code,
+            "detailStatus": word,
         }
     events = [_event("Created", f"Created container {name}", item.created)]
     events.append(_event("Started", f"Started container {name}", item.created))
@@ -281,6 +286,31 @@ def as_resource(item: StagingResourceRow, group: ResourceRow) -> ResourceRow:
     )
 
 
+def _with_ids(properties: dict[str, Any], row: ResourceRow) -> dict[str, Any]:
+    """The properties with whole ids: clients take them apart."""
+    place = f"{row.id.partition('/providers/')[0]}/providers/Microsoft.Network"
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: f"{place}/{item}" if name in {"id", "privateLinkServiceId"} and _is_short(item) else whole(item)
+            for name, item in value.items()
+        }
+
+    found: dict[str, Any] = whole(properties)
+    for member in ("subnets", "ipConfigurations", "securityRules", "frontendIPConfigurations", "backendAddressPools"):
+        for part in found.get(member) or []:
+            part.setdefault("id", f"{row.id}/{member}/{part['name']}")
+    return found
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str) and "/" in value and not value.startswith("/")
+
+
 def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> dict[str, Any]:
     """The whole resource."""
     row = as_resource(item, group)
@@ -290,5 +320,5 @@ def body(item: StagingResourceRow, group: ResourceRow, run: RunRow | None) -> di
         "type": row.type,
         "location": row.location,
         "tags": dict(row.tags),
-        "properties": _properties(item, run),
+        "properties": _with_ids(_properties(item, run), row),
     }

@@ -12,7 +12,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Handler, Route
-from vmkiln.api.staging.staging_bodies import as_resource, body
+from vmkiln.api.staging.staging_bodies import CONTAINER, as_resource, body
 from vmkiln.azure_names import (
     CONTAINER_GROUP,
     CUSTOMIZATION_LOG,
@@ -164,6 +164,10 @@ def container_logs(call: Call) -> Answer:
     tail = call.query.get("tail", "")
     if tail and (not tail.isdecimal() or len(tail) > 9):
         raise ArmError(400, "InvalidParameter", "`tail` must be a number of lines", target="tail")
+    known = [str(name) for name in item.detail.get("containers") or [CONTAINER]]
+    if call.names["containerName"].lower() not in [name.lower() for name in known]:
+        message = f"The container '{call.names['containerName']}' was not found: there is {', '.join(known)}."
+        raise ArmError(404, "ContainerNotFound", message)
     path = log_file(call, group, item)
     found = LogPart()
     if path is not None:

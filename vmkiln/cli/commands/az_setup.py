@@ -37,6 +37,24 @@ def az_setup(
     """Write a private az configuration and print the two exports after which plain `az` works."""
     import shlex
 
+    try:
+        url, exports = _set_up(directory, endpoint, credentials, cloud_name=cloud_name, subscription=subscription)
+    except InputError:
+        if not as_json:  # else `eval "$(vmkiln az-setup)" && az ...` would go on with the user's own login
+            typer.echo("false")
+        raise
+    if as_json:
+        typer.echo(json.dumps(exports))
+        return
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo(f"az talks to {url} after these two lines; ~/.azure was not touched", err=True)
+
+
+def _set_up(
+    directory: Path | None, endpoint: str, credentials: Path | None, *, cloud_name: str, subscription: str
+) -> tuple[str, dict[str, str]]:
+    """Write the configuration; gives the service's URL and what is to be exported. Raises: `InputError`."""
     from vmkiln.api.identity.first_start import owner_file, read_credentials, service_directory
 
     settings = read_settings()
@@ -50,13 +68,7 @@ def az_setup(
         write_whole(target / name, text.encode())
     bundle = target / "ca-bundle.pem"
     write_whole(bundle, _bundle(service_directory(settings.home) / "tls" / "ca.pem"))
-    exports = {"AZURE_CONFIG_DIR": str(target), "REQUESTS_CA_BUNDLE": str(bundle)}
-    if as_json:
-        typer.echo(json.dumps(exports))
-        return
-    for name, value in exports.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
-    typer.echo(f"az talks to {url} after these two lines; ~/.azure was not touched", err=True)
+    return url, {"AZURE_CONFIG_DIR": str(target), "REQUESTS_CA_BUNDLE": str(bundle)}
 
 
 def _refuse_users_own(target: Path) -> None:

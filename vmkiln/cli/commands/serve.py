@@ -104,7 +104,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.cli.interrupts import end_for_sure
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
-    from vmkiln.listener import bound, is_loopback, serve
+    from vmkiln.listener import bound, inherited, is_loopback, serve
     from vmkiln.preparation import isolation_level_of, opened_store
     from vmkiln.service import only_service, real_build, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
@@ -115,7 +115,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         exported(os.environ) as export,
         only_service(settings),
         opened_store(settings, say) as store,
-        bound(address) as listening,
+        bound(address, inherited(os.environ)) as listening,
     ):
         directory = service_directory(settings.home)
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())

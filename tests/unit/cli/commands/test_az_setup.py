@@ -90,3 +90,12 @@ def test_principals_and_roles_are_managed_from_the_command_line(home: Path) -> N
 def test_what_is_no_role_or_scope_is_refused(home: Path, arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["role", "assign", *arguments])
     assert isinstance(result.exception, InputError)
+
+
+def test_a_shell_does_not_go_on_when_nothing_was_set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`eval "$(vmkiln az-setup)" && az ...` would go on with the user's own login, for `eval ""` is a success."""
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = CliRunner().invoke(app, ["az-setup"])
+    assert (result.exit_code == 0, result.stdout) == (False, "false\n")
+    assert CliRunner().invoke(app, ["az-setup", "--json"]).stdout == ""
