@@ -31,7 +31,8 @@ def vmkiln(*arguments: str) -> int:
 def write(tmp_path: Path, *targets: dict[str, Any], api_version: str = "2022-07-01", **properties: Any) -> str:
     everything = {"source": DEBIAN, "distribute": list(targets) or [VHD], **properties}
     path = tmp_path / "web.json"
-    path.write_text(json.dumps({"apiVersion": api_version, "location": "westus2", "properties": everything}))
+    body = {"apiVersion": api_version, "location": "westus2", "identity": {"type": "None"}, "properties": everything}
+    path.write_text(json.dumps(body))
     return str(path)
 
 
