@@ -82,7 +82,6 @@ cat > "$root/etc/initramfs-tools/conf.d/machine-image" << END
 MODULES=list
 COMPRESS=zstd
 END
-echo update_initramfs=yes > "$root/etc/initramfs-tools/update-initramfs.conf"
 cat > "$root/etc/initramfs-tools/hooks/machine-image" << END
 #!/bin/sh
 [ "\$1" = prereqs ] && exit 0
@@ -90,8 +89,9 @@ cat > "$root/etc/initramfs-tools/hooks/machine-image" << END
 manual_add_modules virtio_pci virtio_blk virtio_scsi nvme $modules sd_mod hv_vmbus hv_storvsc pci_hyperv ext4
 END
 chmod 0755 "$root/etc/initramfs-tools/hooks/machine-image"
-if [ "$VMKILN_ARCHITECTURE" = arm64 ]; then # none was made yet
+if [ "$VMKILN_ARCHITECTURE" = arm64 ]; then # none was made yet: INITRD=No
     chroot "$root" update-initramfs -c -k all
+    [ -e "$root/initrd.img" ] || ln -sf "$(cd "$root" && echo boot/initrd.img-*)" "$root/initrd.img"
 else
     chroot "$root" update-initramfs -u -k all
 fi

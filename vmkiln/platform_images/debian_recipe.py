@@ -30,9 +30,6 @@ from vmkiln.waiting.off_loop import off_loop
 BOOTSTRAP_SECONDS = 3600
 EMULATED_BOOTSTRAP_SECONDS = 3 * 3600
 DEBIAN_ARCHITECTURES = {Architecture.X64: "amd64", Architecture.ARM64: "arm64"}
-NO_INITRAMFS = (
-    'mkdir -p "$1/etc/initramfs-tools"; echo update_initramfs=no > "$1/etc/initramfs-tools/update-initramfs.conf"'
-)
 SIZE_BYTES = 3 * 1024**3
 PACKAGES = (
     "ca-certificates",
@@ -85,9 +82,7 @@ def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list
     packages = sorted({*PACKAGES, f"linux-image-cloud-{debian}", *boot, *recipe.extra_packages})
     mode = ["--mode=unshare"]
     if recipe.architecture is not Architecture.X64:  # it runs inside the namespace that emulates the other CPU
-        # the initial file system is slow to make there: once is enough, by the script
-        hook = f"--essential-hook={NO_INITRAMFS}"
-        mode = ["--mode=root", "--skip=check/qemu", f"--architectures={debian}", hook]
+        mode = ["--mode=root", "--skip=check/qemu", f"--architectures={debian}"]
     return [
         "mmdebstrap",
         *mode,
@@ -117,8 +112,11 @@ def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Ma
     """The hook's environment: nothing of ours but PATH and proxy settings reaches the new system; pure."""
     kept = {name: value for name, value in inherited.items() if name.lower().endswith("_proxy")}
     path = inherited.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    # the initial file system takes minutes to make where programs are emulated: once is enough, by the script
+    initramfs = {} if recipe.architecture is Architecture.X64 else {"INITRD": "No"}
     return {
         **kept,
+        **initramfs,
         "PATH": path,
         "HOME": "/nonexistent",
         "LC_ALL": "C.UTF-8",
