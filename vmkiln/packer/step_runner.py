@@ -27,6 +27,7 @@ LOOK_SECONDS = 0.25
 SILENT_SECONDS = 2.0  # so long nothing is said about waiting
 LEFT_SECONDS = 120.0  # for what the script left running that keeps its output open, or is a script itself
 RESTART_SECONDS = 300.0
+AFTERMATH_SECONDS = 4.0  # between the end of a script that was left running and what it set going
 LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, and the end
 # in the background these are a script that goes on, such as one that restarts the VM soon; others are daemons
 SCRIPTS = frozenset([b"sh", b"bash", b"dash", b"sleep", b"sudo", b"su", b"reboot", b"shutdown", b"systemctl"])
@@ -215,9 +216,13 @@ def seconds_until_scheduled() -> "float | None":
     return None
 
 
-def wait_for_restart() -> None:
-    """Wait for a restart that is on its way; the VM takes this process with it."""
+def wait_for_restart(patience: float = 0.0) -> None:
+    """Wait for a restart that is on its way, or comes within `patience`; the VM takes this process with it."""
     scheduled = seconds_until_scheduled()
+    until = time.monotonic() + patience
+    while scheduled is None and time.monotonic() < until and not is_going_down():
+        time.sleep(LOOK_SECONDS)
+        scheduled = seconds_until_scheduled()
     if scheduled is not None and scheduled > RESTART_SECONDS:
         say(REMARK, b"a shutdown is scheduled in %d s, which is not waited for" % int(scheduled))
         return
@@ -274,8 +279,11 @@ def pass_on(streams: "dict[int, Stream]", seconds: float, due: float) -> float:
     return time.monotonic() + PAUSE_SECONDS
 
 
-def passed_on(script: str) -> int:
-    """Run the script and pass on what it writes, for a while also what those write that it left running; its status."""
+def passed_on(script: str) -> "tuple[int, bool]":
+    """Run the script and pass on what it writes, for a while also what those write that it left running.
+
+    Its status, and whether it left a script running.
+    """
     before = of_this_login()
     child, streams = started(script)
     status, due = None, 0.0
@@ -285,19 +293,21 @@ def passed_on(script: str) -> int:
         status = status_of(child, is_waited_for=not streams)
     ended = time.monotonic()
     own = {str(posix.getpid()).encode(), str(child).encode()}
-    is_told = False
+    is_told = has_left = False
     while True:
         if streams:
             due = pass_on(streams, 0.0, due)
         left = of_this_login() - before - own
-        if not streams and not any(name_of(process) in SCRIPTS for process in left):
-            return status
+        has_scripts = any(name_of(process) in SCRIPTS for process in left)
+        has_left = has_left or has_scripts
+        if not streams and not has_scripts:
+            return status, has_left
         waited = time.monotonic() - ended
         if waited > LEFT_SECONDS:
             say(REMARK, b"what the script left running goes on, and is waited for no longer: " + names(left))
             for stream in streams.values():
                 stream.send(is_last=True)
-            return status
+            return status, True
         if waited > SILENT_SECONDS and not is_told:
             is_told = True
             held = b", which keeps its output open" if streams else b""
@@ -329,12 +339,12 @@ def main(script: str, default: str) -> int:
         say(MISSING)
         return NOT_FOUND
     _signal.signal(_signal.SIGTERM, ended_with_vm)
-    status = passed_on(script)
+    status, has_left = passed_on(script)
     if status in KILLED and is_going_down():
         wait_for_restart()  # the signal was the VM's, and what the script's status would have been is not known
     say(ENDED, b"%d" % status)
     if status == 0:
-        wait_for_restart()
+        wait_for_restart(AFTERMATH_SECONDS if has_left else 0.0)
     return status
 
 
