@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -27,7 +29,7 @@ from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.files.durable_file import make_folder, write_whole
-from vmkiln.files.locks import opened, try_to_take
+from vmkiln.files.locks import is_held, opened, try_to_take
 from vmkiln.files.private_folder import make_private
 from vmkiln.fleet.attempt import Build, HostDuties
 from vmkiln.fleet.health import Health
@@ -71,41 +73,81 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
     return build
 
 
-@contextlib.contextmanager
-def only_service(settings: Settings) -> Iterator[None]:
-    """The lock of the one service of a state directory, which is made its owner's alone.
+class Occupant(StrEnum):
+    """What has a state directory for itself, which nothing else may work in."""
 
-    Commands that answer in their own process are waited for: they do not last. Raises: `InputError` when another holds
-    it.
+    SERVICE = "service"
+    WORKER = "worker"
+    COMMAND = "command"
+
+
+class Occupied(InputError):
+    """A state directory is in use; `by` says what by."""
+
+    def __init__(self, by: Occupant, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
+
+
+@contextlib.contextmanager
+def only_service(settings: Settings, occupant: Occupant = Occupant.SERVICE) -> Iterator[None]:
+    """The lock of the one service, or worker, of a state directory, which is made its owner's alone; blocks.
+
+    Commands that answer in their own process are waited for, but for one that builds: the others do not last.
+    Raises: `Occupied` when another holds it.
     """
     with _lock_file(settings) as descriptor:
         if not try_to_take(descriptor):
-            deadline = time.monotonic() + COMMANDS_SECONDS
-            while try_to_take(descriptor, shared=True) and time.monotonic() < deadline:
-                if try_to_take(descriptor):
-                    break
-                time.sleep(LOOK_SECONDS)
-            else:
-                raise _occupied(settings, by_commands=try_to_take(descriptor, shared=True))
+            _wait_for_commands(settings, descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, occupant.encode(), 0)
         make_private(settings.home, log.warning, is_thorough=True)
         yield
 
 
-def _occupied(settings: Settings, *, by_commands: bool) -> InputError:
-    if by_commands:
-        return InputError(f"commands have worked in {settings.home} all the time", hint="wait for them, or end them")
-    return InputError(
-        f"another `vmkiln serve` works in {settings.home}", hint="end it, or give this one its own --data"
+def _wait_for_commands(settings: Settings, descriptor: int) -> None:
+    deadline = time.monotonic() + COMMANDS_SECONDS
+    while try_to_take(descriptor, shared=True):  # no service, then
+        if try_to_take(descriptor):
+            return
+        if is_held(_builder(settings)):
+            raise _built_by_a_command(settings)
+        if time.monotonic() > deadline:
+            message = f"commands have worked in {settings.home} all the time"
+            raise Occupied(Occupant.COMMAND, message, hint="wait for them, or end them")
+        time.sleep(LOOK_SECONDS)
+    raise Occupied(
+        Occupant.SERVICE,
+        f"another `vmkiln serve` or `worker` works in {settings.home}",
+        hint="end it, or give this one its own --data",
     )
 
 
 @contextlib.contextmanager
-def beside_commands(settings: Settings) -> Iterator[None]:
-    """The lock of a command that answers in its own process. Raises: `InputError` when a service works here."""
-    with _lock_file(settings) as descriptor:
+def beside_commands(settings: Settings, *, builds: bool = False) -> Iterator[None]:
+    """The lock of a command that answers in its own process; one at a time builds there.
+
+    Raises: `Occupied` when a service or a worker works here, or, with `builds`, another command that builds.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(_lock_file(settings))
         if not try_to_take(descriptor, shared=True):
-            raise InputError(f"a service works in {settings.home}", hint="ask it, or end it")
+            if os.pread(descriptor, 16, 0) == Occupant.WORKER.encode():
+                hint = "log in to the service of its fleet: `vmkiln login URL`"
+                raise Occupied(Occupant.WORKER, f"a worker works in {settings.home}, which answers nobody", hint=hint)
+            raise Occupied(Occupant.SERVICE, f"a service works in {settings.home}", hint="ask it, or end it")
+        if builds and not try_to_take(stack.enter_context(opened(_builder(settings)))):
+            raise _built_by_a_command(settings)
         yield
+
+
+def _built_by_a_command(settings: Settings) -> Occupied:
+    hint = "wait for it, or start `vmkiln serve` once it has ended, which builds several at once"
+    return Occupied(Occupant.COMMAND, f"a `vmkiln template run` builds in {settings.home}", hint=hint)
+
+
+def _builder(settings: Settings) -> Path:
+    return settings.home / "command.lock"
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
 
 
 def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Path) -> None:
+    """Needs an ordinary user: `vmkiln serve` refuses to run as root."""
     own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1"], now=utc_now())
     home = tmp_path / "state"
     command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(home)]
@@ -92,6 +93,7 @@ def test_serve_takes_a_certificate_an_address_and_a_state_directory(tmp_path: Pa
 
 
 def test_a_quiet_service_tells_who_did_what_and_requests_when_asked(tmp_path: Path) -> None:
+    """Needs an ordinary user: `vmkiln serve` refuses to run as root."""
     own = ensure_tls(tmp_path / "own", ["localhost", "127.0.0.1"], now=utc_now())
     command = [sys.executable, "-m", "vmkiln", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "state")]
     command += ["--tls-cert", str(own.certificate), "--tls-key", str(own.key), "--log-format", "json", "--access-log"]

@@ -6,9 +6,11 @@ A token goes to the context's own address only, over TLS that is always verified
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,13 +22,16 @@ from vmkiln.cli.output import say
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.preparation import opened_store
-from vmkiln.service import beside_commands, only_service, real_build, running
+from vmkiln.service import Occupant, Occupied, beside_commands, real_build, running
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import shared_storage
 
 EMBEDDED = "https://localhost"
 AUDIENCE = "https://management.azure.com"  # what every service takes, under whatever name it is reached
 REQUEST_SECONDS = 120.0
+START_SECONDS = 20.0  # a service that has its state directory answers by then
+CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 0.2
 GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
 MOST_PAUSE_SECONDS = 30.0
 
@@ -184,6 +189,44 @@ async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
         yield ArmClient(web, context.url, await _token(web, context))
 
 
+async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *, builds: bool) -> Context | None:
+    """The service that serves this state directory; none when there is none, and commands have it: this one is one.
+
+    A service that only starts is waited for. Raises: `InputError` when nobody answers here, with what to do.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            stack.enter_context(beside_commands(settings, builds=builds))
+        except Occupied as occupied:
+            if occupied.by is not Occupant.SERVICE:
+                raise
+            with contextlib.suppress(InputError):
+                context = of_this_machine(settings)
+                if await _answers(context.url):
+                    return context
+            if time.monotonic() > deadline:
+                hint = "its log says why; end it, and start it anew"
+                raise InputError(f"the service that works in {settings.home} does not answer", hint=hint) from occupied
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            return None
+
+
+async def _answers(url: str) -> bool:
+    """Whether anybody listens at a URL."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 @contextlib.asynccontextmanager
 async def opened_client(
     settings: Settings, context: Context | None, *, builds: bool = False
@@ -198,10 +241,7 @@ async def opened_client(
     builds = builds and isinstance(settings.database_address, Path)
     async with contextlib.AsyncExitStack() as stack:
         if context is None:
-            try:
-                stack.enter_context(only_service(settings) if builds else beside_commands(settings))
-            except InputError:
-                context = of_this_machine(settings)
+            context = await _service_here(settings, stack, builds=builds)
         if context is not None:
             yield await stack.enter_async_context(remote_client(context))
             return

@@ -1,4 +1,4 @@
-"""One attempt of a run on this host: from the kept template to the recorded end."""
+"""One attempt of a run on this host: from the stored template to the recorded end."""
 
 import asyncio
 import contextlib

@@ -255,22 +255,22 @@ class Hosting:
         self._describe(capacities[self._incarnation])
         only = frozenset(self._asked) if self._identity.is_embedded else None
         queue = queue_of(self._settings, self._store, per_subscription=FRONT, capacities=capacities, only=only)
-        positions = [queued for queued in queue if not queued.reason]
+        positions = [position for position in queue if not position.reason]
         if not positions:
             return 0
-        runs = self._store.runs.by_id([queued.run_id for queued in positions])
+        runs = self._store.runs.by_id([position.run_id for position in positions])
         rows = [
             ReservationRow(
-                run_id=queued.run_id,
-                attempt=runs[queued.run_id].attempt,
-                incarnation=queued.incarnation,
-                cpus=queued.room.cpus,
-                memory_mib=queued.room.memory_mib,
-                disk_mib=queued.room.disk_mib,
+                run_id=position.run_id,
+                attempt=runs[position.run_id].attempt,
+                incarnation=position.incarnation,
+                cpus=position.room.cpus,
+                memory_mib=position.room.memory_mib,
+                disk_mib=position.room.disk_mib,
                 placed=0.0,
             )
-            for queued in positions
-            if queued.run_id in runs
+            for position in positions
+            if position.run_id in runs
         ]
         taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities)))
         return sum(row.run_id in taken and row.incarnation == self._incarnation for row in rows)

@@ -37,7 +37,7 @@ def run_of(key: str) -> str:
 
 
 @contextlib.contextmanager
-def alone(settings: Settings, name: str) -> Iterator[None]:
+def one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
     """One thread of one process of this host at a time does what has this name; others wait."""
     settings.shared_locks.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locks.exclusive(locks.file_of(settings.shared_locks, name)):
@@ -75,7 +75,7 @@ class SharedImages:
                 f"the image {image.artifact_id} is on the host that made it, and not in the shared storage",
                 hint="it was made before VMKILN_OBJECT_STORE was set: build it again",
             )
-        with alone(self._settings, str(image.path)):
+        with one_at_a_time(self._settings, str(image.path)):
             if image.path.is_file():
                 return image
             try:

@@ -30,7 +30,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.log_pieces import FollowedLog, log_of
 from vmkiln.sharing.object_store import ObjectStore, StoredObject, open_object_store
 from vmkiln.sharing.sent_run import SentRun
-from vmkiln.sharing.shared_images import SharedImages, alone
+from vmkiln.sharing.shared_images import SharedImages, one_at_a_time
 from vmkiln.staging import run_directory
 from vmkiln.staging.storage_account import LOGS, VHDS, account_name
 from vmkiln.store.database import Store
@@ -91,7 +91,7 @@ class SharedStorage:
         It asks for the containers, and for what is in those, so it costs the same however many runs there were.
         Raises: `SharedStorageFailed`.
         """
-        with alone(self._settings, f"{STAGING}/{group}"):
+        with one_at_a_time(self._settings, f"{STAGING}/{group}"):
             if self._store.staging.group(group) is None:
                 return
             account = f"{STAGING}/{group}/{account_name(group)}"
@@ -106,7 +106,7 @@ class SharedStorage:
 
         One listing tells what is missing. Raises: `SharedStorageFailed`.
         """
-        with alone(self._settings, f"{STAGING}/{group}"):
+        with one_at_a_time(self._settings, f"{STAGING}/{group}"):
             if self._store.staging.group(group) is None:
                 return
             logs: dict[str, list[StoredObject]] = {}
@@ -162,7 +162,7 @@ class SharedStorage:
         """Wait until a fetch of the run's log has ended; a later one sees that the run goes on here."""
         run = self._store.runs.by_id([run_id]).get(run_id)
         if run is not None and run.staging_group:
-            with alone(self._settings, f"{STAGING}/{run.staging_group}"):
+            with one_at_a_time(self._settings, f"{STAGING}/{run.staging_group}"):
                 pass
 
     def _send_last(self, sender: SentRun) -> None:
@@ -244,7 +244,7 @@ class SharedStorage:
     def _pull_run(self, group: str, run_id: str, *, has_ended: bool) -> None:
         """Fetch what is new of a run's logs and rules. Of which attempt they are is remembered until it has ended."""
         folder = f"{STAGING}/{group}"
-        with alone(self._settings, folder):
+        with one_at_a_time(self._settings, folder):
             names = self._pull_logs(group, run_id)
             if has_ended:
                 for name in names:

@@ -62,8 +62,8 @@ def _queue_body(call: Call, run: RunRow) -> dict[str, Any]:
     """Where a waiting run stands, and why it waits."""
     if run.state != RunState.QUEUED:
         return {}
-    queued = next((queued for queued in call.service.builder.queue() if queued.run_id == run.run_id), None)
-    return {"queue": {"position": queued.position, "reason": queued.reason}} if queued else {}
+    position = next((one for one in call.service.builder.queue() if one.run_id == run.run_id), None)
+    return {"queue": {"position": position.position, "reason": position.reason}} if position else {}
 
 
 def list_runs(call: Call) -> Answer:

@@ -46,12 +46,12 @@ def list_(
     with opened_store(settings, say) as store:
         rows = store.runs.list(limit=limit)
         waits = any(row.state == RunState.QUEUED for row in rows)
-        queue = {queued.run_id: queued for queued in _queue(store)} if waits else {}
+        queue = {position.run_id: position for position in _queue(store)} if waits else {}
         if as_json:
             found = [summary_of(store, row.run_id) for row in rows]
             for summary in found:
-                if queued := queue.get(summary["run_id"]):
-                    summary["queue"] = {"position": queued.position, "reason": queued.reason}
+                if position := queue.get(summary["run_id"]):
+                    summary["queue"] = {"position": position.position, "reason": position.reason}
             typer.echo(json.dumps(found))
             return
         for row in rows:
@@ -75,11 +75,11 @@ def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | No
     return found.newest
 
 
-def _line(run: RunRow | ListedRun, queued: QueuePosition | None) -> str:
+def _line(run: RunRow | ListedRun, position: QueuePosition | None) -> str:
     seconds = f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state
     return (
         f"{run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M:%S}  {run.state:<18} {seconds:>12}  {run.template_name}"
-        + _waiting_text(queued)
+        + _waiting_text(position)
         + (f"  (attempt {run.attempt})" if run.attempt > 1 else "")
     )
 
@@ -91,8 +91,8 @@ def _queue(store: Store) -> list[QueuePosition]:
     return queue_of(settings, store)
 
 
-def _waiting_text(queued: QueuePosition | None) -> str:
-    return f"  (place {queued.position}: {queued.reason or 'starts when the service looks'})" if queued else ""
+def _waiting_text(position: QueuePosition | None) -> str:
+    return f"  (place {position.position}: {position.reason or 'starts when the service looks'})" if position else ""
 
 
 @app.command()

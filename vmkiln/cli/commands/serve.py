@@ -89,7 +89,17 @@ def serve_command(
     certificate, key = settings.tls_cert, settings.tls_key
     own = TlsFiles(certificate, certificate, key) if certificate and key else None
     identity = identity_of(settings, takes_runs=settings.builds)
-    host_to_end(_serve(settings, address, own, identity), ended="the service has ended")
+    host_to_end(_serve_alone(settings, address, own, identity), ended="the service has ended")
+
+
+async def _serve_alone(
+    settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity
+) -> None:
+    from vmkiln.service import only_service
+    from vmkiln.waiting.off_loop import off_loop_with
+
+    async with off_loop_with(lambda: only_service(settings)):
+        await _serve(settings, address, given_tls, identity)
 
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
@@ -106,14 +116,13 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.listener import bound, inherited, is_loopback, serve
     from vmkiln.preparation import isolation_level_of, opened_store
-    from vmkiln.service import only_service, real_build, remember_endpoint, running
+    from vmkiln.service import real_build, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.store.database import utc_now
     from vmkiln.tracing import exported
 
     with (
         exported(os.environ) as export,
-        only_service(settings),
         opened_store(settings, say) as store,
         bound(address, inherited(os.environ)) as listening,
     ):

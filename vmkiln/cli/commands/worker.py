@@ -74,7 +74,15 @@ def worker(
             "a worker needs the database of its fleet",
             hint="set VMKILN_DATABASE_URL=postgresql://..., or run `vmkiln serve`, which builds on one machine alone",
         )
-    host_to_end(_work(settings, identity_of(settings)), ended="the worker has ended")
+    host_to_end(_work_alone(settings, identity_of(settings)), ended="the worker has ended")
+
+
+async def _work_alone(settings: Settings, identity: HostIdentity) -> None:
+    from vmkiln.service import Occupant, only_service
+    from vmkiln.waiting.off_loop import off_loop_with
+
+    async with off_loop_with(lambda: only_service(settings, Occupant.WORKER)):
+        await _work(settings, identity)
 
 
 async def _work(settings: Settings, identity: HostIdentity) -> None:
@@ -84,13 +92,12 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
     from vmkiln.process_log import say
-    from vmkiln.service import only_service, real_build, take_runs
+    from vmkiln.service import real_build, take_runs
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.tracing import exported
 
     with (
         exported(os.environ) as export,
-        only_service(settings),
         opened_store(settings, say) as store,
     ):
         rounds = Rounds()

@@ -41,5 +41,4 @@ REQUIRED_PROGRAMS = (
     RequiredProgram(("gpgv",), "gpgv", "checks signatures of platform images"),
     RequiredProgram(("dpkg-deb",), "dpkg", "unpacks the container's kernel"),
     RequiredProgram(("depmod",), "kmod", "indexes the modules of the container's kernel"),
-    RequiredProgram(("ssh-keygen",), "openssh-client", "the key of a run", None),
 )
