@@ -4,6 +4,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
 │   ├── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
 │   ├── NotBuildable             a template without a mistake that cannot be built here (`buildable/examination.py`)
+│   ├── Occupied                 something else works in the state directory (`service.py`)
 │   └── Unfit                    a template that cannot be provisioned (`provisioning/submitting.py`)
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
 ├── StorageFailed                a file or the database could not be written or read
