@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; four of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; six of them stand where they are raised, and say so here.
 
 VmkilnError                      anything we report; carries an optional hint saying what to do next
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
@@ -10,6 +10,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
 │   └── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+├── ProgramGone                  a program inside a run's namespaces has ended (`host/namespace.py`)
 ├── CommandFailed                a program ended with an error or ran past its limit
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
@@ -28,6 +29,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
 │   ├── LogLost                  what a VM says could not be read or kept any more
+│   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
@@ -291,6 +293,12 @@ class VirtualMachineLost(RunFailed):
     """A VM ended when it should have been running."""
 
     code = "BuildVmTerminated"
+
+
+class NotConfined(RunFailed):
+    """The process of a VM is not held as it is meant to be; its guest has not run."""
+
+    code = "NotConfined"
 
 
 class ContainerGroupLost(VirtualMachineLost):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from stand_ins.builds import put_programs
+from stand_ins.unconfined import unconfined
 from workflow.steps import a_machine, a_network
 
 from vmkiln.errors import LogLost
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.qemu import Accelerator
+from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait
 from vmkiln.run.vm_pair import VmPair, run_to_end
 from vmkiln.staging import container_group
@@ -40,10 +42,13 @@ async def test_a_log_that_cannot_be_written_ends_the_run_with_a_named_cause(
         directory=folder,
         on_output=write,
         login=LoginWait(asyncio.Event(), print),
+        steps=StepWatch("build-vm", ()),
+        tell=print,
         log_lost=asyncio.get_running_loop().create_future(),
     )
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with namespace.opened() as inside, asyncio.timeout(30):
-        await virtual_machine.bind_run_directory(inside, folder)
-        with pytest.raises(LogLost, match="No space left on device"):
-            await run_to_end(inside, pair, egress_lost=lost, may_power_off=lambda: False, power_off=True)
+    with unconfined():
+        async with namespace.opened() as inside, asyncio.timeout(30):
+            await virtual_machine.bind_run_directory(inside, folder)
+            with pytest.raises(LogLost, match="No space left on device"):
+                await run_to_end(inside, pair, egress_lost=lost, may_power_off=lambda: False, power_off=True)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stand_ins import unconfined
+
 from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
 from vmkiln.host.qemu import Accelerator
@@ -181,6 +183,7 @@ def _child(settings: Settings, runner: str, asked: Asked) -> None:
 def main() -> None:
     """Start a process for each request until there are no more."""
     settings = Settings(Path(sys.argv[1]))
+    unconfined.install()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for their ends
     sys.stdout.write("ready\n")
     sys.stdout.flush()

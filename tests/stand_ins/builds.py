@@ -13,10 +13,12 @@ from pathlib import Path
 
 from stand_ins.build_process import SOURCE_ID
 
+from vmkiln.azure_names import RESOURCE_GROUP, group_id
 from vmkiln.images import managed_image
 from vmkiln.images.image_store import ImageFacts, seal, sha256_of
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
+from vmkiln.store.rows import ResourceRow
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
@@ -138,6 +140,9 @@ def _publish_source(settings: Settings) -> None:
     seal(flat)
     facts = ImageFacts(flat, sha256_of(flat), SOURCE_BYTES, 1, "Linux", "1.2.3", "source--")
     with opened(settings.database_address) as store:
+        store.resources.put(
+            ResourceRow(group_id("s", "rg"), RESOURCE_GROUP, "rg", "s", "rg", "local")
+        )  # of all the targets
         managed_image.publish(settings.image_store, store, facts, image_id=SOURCE_ID, location="local", tags={})
 
 

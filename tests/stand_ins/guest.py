@@ -1,4 +1,4 @@
-"""Stands in for QEMU and its guest: opens the sockets that QEMU opens, answers QMP, and plays Packer or a Linux.
+"""Stands in for QEMU and its guest: takes the sockets that QEMU takes, answers QMP, and plays Packer or a Linux.
 
     python -I -S guest.py -name NAME ...QEMU's arguments...      a virtual machine
     python -I -S guest.py packer VM                               Packer, in the container group's one
@@ -39,28 +39,21 @@ def hold(moment: str, folder: str = FOLDER) -> None:
             gate.readline()
 
 
-def connected(path: str) -> socket.socket:
-    plug = socket.socket(socket.AF_UNIX)
-    plug.connect(path)
-    return plug
-
-
 def sockets_of(arguments: list[str]) -> dict[str, socket.socket]:
-    """Every socket that the arguments name, connected: `console`, `channel0`, ..."""
+    """Every socket that the arguments name, open: `control`, `console`, `channel0`, ..."""
     found = {}
     for text in arguments:
         if text.startswith("socket,id="):
             fields = dict(part.partition("=")[::2] for part in text.split(",")[1:])
-            found[fields["id"]] = connected(fields["path"])
+            found[fields["id"]] = socket.socket(fileno=int(fields["fd"]))
     return found
 
 
 class Monitor:
     """The QMP side of the machine."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        address = arguments[arguments.index("-qmp") + 1]
-        self.plug = connected(address.removeprefix("unix:").partition(",")[0])
+    def __init__(self, plug: socket.socket) -> None:
+        self.plug = plug
         self._pending = b""
         self.say(GREETING)
 
@@ -84,6 +77,11 @@ class Monitor:
             found.append(request["execute"])
         return found
 
+    def wait_until_told_to_go_on(self) -> None:
+        """The machine stands still until then."""
+        while "cont" not in self.asked():
+            pass
+
     def wait_until_read(self) -> None:
         """Wait until the other side has read what was said (unix(7), SIOCOUTQ); a guest that boots takes longer."""
         while fcntl.ioctl(self.plug, termios.TIOCOUTQ, bytes(4)) != bytes(4):
@@ -95,8 +93,8 @@ def build_vm(name: str, arguments: list[str]) -> None:
     """A VM that runs until somebody presses its power button."""
     hold("BVM up" if name == "build-vm" else "-")
     sockets = sockets_of(arguments)
-    monitor = Monitor(arguments)
-    monitor.asked()  # for its capabilities: from here on it is controlled
+    monitor = Monitor(sockets["control"])
+    monitor.wait_until_told_to_go_on()
     power = f"{FOLDER}/{name}.power"
     os.mkfifo(power)
     button = os.open(power, os.O_RDWR)
@@ -111,7 +109,8 @@ def build_vm(name: str, arguments: list[str]) -> None:
 def container_group(name: str, arguments: list[str]) -> None:
     """A VM whose one program is Packer; it ends with that."""
     sockets = sockets_of(arguments)
-    monitor = Monitor(arguments)
+    monitor = Monitor(sockets["control"])
+    monitor.wait_until_told_to_go_on()
     vm = name.removeprefix("container-")
     sockets["console"].sendall(b"starting Packer\n")
     sockets["channel1"].sendall(b"started\n")

@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from stand_ins import unconfined
 from stand_ins.build_process import MOMENT_OF_PHASE, Asked, hold, prepare_stand_ins
 
 from vmkiln.cli.interrupts import host_to_end
@@ -83,4 +84,5 @@ async def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    unconfined.install()
     host_to_end(main(Settings(Path(sys.argv[1]))), ended="ended")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from stand_ins.unconfined import unconfined
+
 from vmkiln.blobs import account_keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.host import command, namespace, virtual_machine
@@ -176,8 +178,10 @@ async def machine_running(place: Place) -> AsyncIterator[object]:
         await virtual_machine.bind_run_directory(inside, place.folder)
         machine = a_machine("vm")
         try:
-            async with virtual_machine.running(inside, machine, directory=place.folder, channels={}) as vm:
-                yield vm
+            running = virtual_machine.running(inside, machine, directory=place.folder, channels={})
+            with unconfined():
+                async with running as vm:
+                    yield vm
         finally:
             (place.folder / "vm.power").unlink(missing_ok=True)  # the stand-in's own
 
@@ -192,8 +196,9 @@ async def group_started(place: Place) -> AsyncIterator[object]:
         async with namespace.opened() as inside:
             await virtual_machine.bind_run_directory(inside, place.folder)
             started = container_group.started(inside, machine, directory=place.folder, on_output=lambda _chunk: None)
-            async with started as instance:
-                yield instance
+            with unconfined():
+                async with started as instance:
+                    yield instance
     finally:
         (place.folder / "steps-vm").unlink()
 

@@ -25,6 +25,12 @@ MOST_EFFECTS = 80
 STEPS_IN = ("blobs", "fleet", "host", "images", "platform_images", "provisioning", "run", "sharing", "staging")
 # what makes something and is tried elsewhere, and where
 ELSEWHERE = {
+    "host/confinement/jail.py": "tests/isolation/test_jail.py",
+    "host/confinement/descriptors.py": "tests/unit/host/confinement/test_descriptors.py",
+    "host/confinement/descriptors.py:opened": "tests/unit/host/confinement/test_descriptors.py",
+    "host/confinement/vm_ids.py:allotted": "tests/unit/host/confinement/test_vm_ids.py",
+    "host/namespace.py:_vm_ids": "tests/unit/host/confinement/test_vm_ids.py",
+    "host/supervisor.py:_started": "tests/isolation/test_jail.py",
     "host/virtual_machine.py:_listening": "part of host/virtual_machine.py:running",
     "host/virtual_machine.py": "part of host/virtual_machine.py:running",
     "host/network/network_setup.py:_egress": "part of host/network/network_setup.py:joined",
@@ -50,10 +56,10 @@ ELSEWHERE = {
     "blobs/blob_upload.py": "tests/unit/blobs/test_blob_upload.py",
     "blobs/blob_server.py": "tests/unit/blobs/test_blob_server.py",
     "blobs/blob_server_install.py": "tests/unit/blobs/test_blob_server.py",
-    "platform_images/image_download.py": "tests/unit/platform_images/test_image_download.py",
-    "run/cleaning_up.py:_going_on": "tests/unit/run/test_cleaning_up.py",
     "platform_images/image_import.py": "tests/unit/platform_images/test_image_import.py",
     "platform_images/resumed_download.py": "tests/unit/platform_images/test_image_download.py",
+    "run/cleaning_up.py:_going_on": "tests/unit/run/test_cleaning_up.py",
+    "platform_images/image_download.py": "tests/unit/platform_images/test_image_download.py",
     "platform_images/image_cache.py": "tests/unit/platform_images/test_image_cache.py",
     "platform_images/platform_image.py": "tests/unit/platform_images/test_platform_image.py",
     "platform_images/debian_recipe.py": "tests/unit/platform_images/test_debian_recipe.py",

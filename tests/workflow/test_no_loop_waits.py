@@ -9,6 +9,7 @@ import pytest
 from blocking_calls import no_loop_waits
 from stand_ins import build_process
 from stand_ins.builds import Builds, opened_builds
+from stand_ins.unconfined import unconfined
 
 from vmkiln.errors import VmkilnError
 from vmkiln.run import building
@@ -20,7 +21,8 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Builds]:
     monkeypatch.setattr(building, "resolve_source", building.resolve_source)  # the stand-in's process replaces it
     with opened_builds(tmp_path) as found:
         monkeypatch.setenv("PATH", found.environment["PATH"])
-        yield found
+        with unconfined():
+            yield found
 
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["of the service", "of the command line"])

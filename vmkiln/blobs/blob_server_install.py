@@ -6,6 +6,7 @@ Source: npm's documentation of `npm ci`: it installs what the lock file says, wi
 
 import asyncio
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.files.durable_file import make_folder, sync, sync_all
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host import command
+from vmkiln.host.environment import for_fetching
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
@@ -51,7 +53,9 @@ async def _installed(directory: Path) -> None:
     await asyncio.to_thread(_removed, workplace, old)  # whoever was killed at this left them
     try:
         await off_loop(_prepare, workplace)
-        await command.run(NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace)
+        await command.run(
+            NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace, environment=for_fetching(os.environ)
+        )
         await off_loop(_put, directory, workplace, old)
     except CommandFailed as error:
         error.hint = "npm needs its registry; behind a proxy, set what `npm config` asks for"

@@ -7,6 +7,7 @@ A process started here dies with us: it gets SIGKILL when the thread that starte
 import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import shlex
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import CommandFailed, HostUnfit
+from vmkiln.host.environment import ordinary
 
 logger = logging.getLogger(__name__)
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 PR_SET_PDEATHSIG = 1
+CANNOT_START = 126  # what a shell says of a program that it may not start
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,6 +48,16 @@ def die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _prepare(before_exec: Callable[[], None] | None) -> None:
+    if before_exec is not None:
+        try:
+            before_exec()
+        except Exception as error:  # the parent sees no more of an exception here than that there was one
+            os.write(2, f"the program was not started: {error}\n".encode())
+            os._exit(CANNOT_START)
+    die_with_parent()  # at the end, for the kernel forgets it when a process changes its id
+
+
 async def run(
     arguments: Sequence[str | Path],
     *,
@@ -58,8 +71,8 @@ async def run(
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    `environment` replaces the whole environment when given. `on_stdout` and `on_stderr` get each chunk of output as
-    it arrives (for progress). Cancelling the call kills the program.
+    `environment` is its whole environment; without it, it gets what `environment.ordinary` lets through.
+    `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Cancelling the call kills it.
 
     Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
     false) or when the limit is reached.
@@ -131,11 +144,14 @@ async def start(
     pass_fds: Sequence[int] = (),
     new_session: bool = True,
     umask: int = -1,
+    before_exec: Callable[[], None] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running program, killed (with its process group) when the block is left.
 
     It gets a session of its own, so that Ctrl-C is for us alone; `new_session=False` is for one that talks to the user.
-    `umask` is what it may not give away of the files that it makes (umask(2)); -1 leaves ours.
+    `environment` is as in `run`. `umask` is what it may not give away of the files that it makes (umask(2)); -1 leaves
+    ours. `before_exec` is called in the new process, where nothing of asyncio may be touched; when it raises, the
+    process ends with status 126 and says why on its standard error.
 
     Raises: `HostUnfit` when the program is not installed.
     """
@@ -147,12 +163,12 @@ async def start(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=dict(environment) if environment is not None else None,
+            env=ordinary(os.environ) if environment is None else dict(environment),
             cwd=directory,
             pass_fds=tuple(pass_fds),
             start_new_session=new_session,
             umask=umask,
-            preexec_fn=die_with_parent,
+            preexec_fn=functools.partial(_prepare, before_exec),
         )
     except (FileNotFoundError, PermissionError) as error:  # the latter also for a folder on PATH that may not be read
         raise HostUnfit(

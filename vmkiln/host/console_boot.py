@@ -1,6 +1,5 @@
 """A disk started on a throw-away overlay with its serial console on this terminal; no network at all."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -70,7 +69,5 @@ async def boot_with_console(
             firmware=files,
             architecture=architecture,
         )
-        async with command.start(
-            arguments, stdin=None, stdout=None, stderr=None, environment=dict(os.environ), new_session=False
-        ) as process:
+        async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
             return await process.wait()

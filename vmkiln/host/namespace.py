@@ -13,18 +13,20 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.confinement.vm_ids import BLOCK, VmIds, allotted
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 log = logging.getLogger(__name__)
 START_SECONDS = 20
+SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 LOST = "the supervisor of the run's namespaces ended"
 
 
@@ -34,6 +36,10 @@ class Ended:
 
     status: int
     output: str
+
+
+class ProgramGone(VmkilnError):
+    """The program that was asked about has ended."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,16 @@ def id_map_arguments(program: str, process_id: int, *, own_id: int, subordinate:
 class Namespace:
     """A live namespace: starts programs inside and tells when they end."""
 
-    def __init__(self, process_id: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        process_id: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        vm_ids: VmIds | None = None,
+    ) -> None:
         self.process_id = process_id
+        self._vm_ids = vm_ids
+        self._vms = 0
         self._reader = reader
         self._writer = writer
         self._next_id = 0
@@ -83,6 +97,16 @@ class Namespace:
     def user_path(self) -> Path:
         """The user namespace, as a path another program can join."""
         return Path(f"/proc/{self.process_id}/ns/user")
+
+    def next_vm_id(self) -> int:
+        """An id, of user and group, that no other VM of this user has now. Raises: `HostUnfit` without such ids."""
+        if self._vm_ids is None:
+            raise HostUnfit(
+                "this user has no subordinate ids, and every virtual machine runs as one of its own",
+                hint="`vmkiln doctor` says what to change",
+            )
+        self._vms += 1
+        return self._vm_ids.of((self._vms - 1) % BLOCK)  # those before the last two have ended
 
     @property
     def is_lost(self) -> bool:
@@ -132,18 +156,34 @@ class Namespace:
         return completed
 
     @contextlib.asynccontextmanager
-    async def start(self, name: str, arguments: Sequence[str | Path]) -> AsyncIterator[asyncio.Future[Ended]]:
-        """A program running inside under `name`; the future ends when it does. Killed when the block is left."""
+    async def start(
+        self, name: str, arguments: Sequence[str | Path], *, confined: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[asyncio.Future[Ended]]:
+        """A program running inside under `name`; the future ends when it does. Killed when the block is left.
+
+        `confined` is what holds it to a jail of its own, as `vm_jail.confined` gives it.
+        """
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._programs[name] = future
         try:
-            await self._ask(do="start", name=name, arguments=[str(argument) for argument in arguments])
+            texts = [str(argument) for argument in arguments]
+            await self._ask(do="start", name=name, arguments=texts, confined=confined)
             yield future
         finally:
             self._programs.pop(name, None)
             if not self._closed:
                 with contextlib.suppress(VmkilnError):
                     await self._ask(do="stop", name=name)
+
+    async def facts(self, name: str) -> dict[str, Any]:
+        """What the kernel says of a running program (`program`), and the supervisor's namespaces (`supervisor`).
+
+        Raises: `ProgramGone` when it has ended.
+        """
+        facts: dict[str, Any] | None = (await self._ask(do="facts", name=name))["facts"]
+        if facts is None:
+            raise ProgramGone(f"the program `{name}` has ended")
+        return facts
 
     async def _ask(self, **request: Any) -> dict[str, Any]:
         if self._closed:
@@ -171,15 +211,17 @@ class Namespace:
 async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace]:
     """New user, network, pid, mount, ipc and host name namespaces with their supervisor.
 
-    Raises: `HostUnfit` when the kernel or the set-up refuses.
+    Raises: `HostUnfit` when the kernel or the set-up refuses, or all ids of the user are taken.
     """
     ours, theirs = socket.socketpair()
     arguments = [sys.executable, "-I", "-m", "vmkiln.host.supervisor", str(theirs.fileno())]
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(ours.close)
         with theirs:
+            ids = await stack.enter_async_context(off_loop_with(_vm_ids)) if use_subordinate_ids else None
+            inherited = [theirs.fileno()] if ids is None else [theirs.fileno(), ids.lock]
             process = await stack.enter_async_context(
-                command.start(arguments, stdin=None, stderr=None, pass_fds=[theirs.fileno()])
+                command.start(arguments, stdin=None, stderr=None, pass_fds=inherited)
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=MOST_MESSAGE_BYTES)
         stack.callback(writer.close)
@@ -195,17 +237,30 @@ async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace
                     "the run's namespaces could not be prepared", hint="`vmkiln doctor` says what to change"
                 )
         inner = await asyncio.to_thread(_only_child, process.pid)
-        namespace = Namespace(inner, reader, writer)
+        namespace = Namespace(inner, reader, writer, ids)
         listening = asyncio.create_task(namespace.listen())
         stack.callback(listening.cancel)
         yield namespace
 
 
+@contextlib.contextmanager
+def _vm_ids() -> Iterator[VmIds | None]:
+    """Ids for the VMs of a run; none for a user without subordinate ids, who can make no image either."""
+    user, user_id = getpass.getuser(), os.getuid()
+    ranges = [subordinate_range(_text_of(path), user=user, user_id=user_id) for path in (SUBUID, SUBGID)]
+    users, groups = ranges
+    if users is None or groups is None:
+        yield None
+        return
+    with allotted(first_outside=users.first, count=min(users.count, groups.count)) as ids:
+        yield ids
+
+
 async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
     user, user_id, group_id = getpass.getuser(), os.getuid(), os.getgid()
     for program, own_id, path in (
-        ("newuidmap", user_id, Path("/etc/subuid")),
-        ("newgidmap", group_id, Path("/etc/subgid")),
+        ("newuidmap", user_id, SUBUID),
+        ("newgidmap", group_id, SUBGID),
     ):
         text = await off_loop(_text_of, path) if use_subordinate_ids else ""
         subordinate = subordinate_range(text, user=user, user_id=user_id)

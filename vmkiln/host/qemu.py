@@ -2,10 +2,13 @@
 
 No default device, no display, no monitor but QMP, no host port; the system call filter is on; every disk names its
 format and its whole backing chain, so QEMU never guesses a format and never follows a name found inside an image.
+Its disks, its tap and its sockets come to it as open descriptors, each written `@NAME@` in the list; it opens no path
+of ours.
 Source: qemu(1), "Security" in QEMU's system emulation documentation.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +17,7 @@ from typing import Any
 from vmkiln.azure_names import Architecture
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# id 0 inside the namespace keeps no capability, gets none back, and cannot gain any through a program it starts
-UNPRIVILEGED = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--")
+KERNEL_INSIDE, INITRAMFS_INSIDE = "/kernel", "/initramfs"  # where a jailed QEMU sees them
 
 
 class Accelerator(StrEnum):
@@ -106,6 +108,15 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class MachineFile:
+    """A file that a machine reads, or writes too, and the name of its descriptor."""
+
+    name: str
+    path: Path
+    writable: bool
+
+
+@dataclass(frozen=True)
 class Machine:
     """One virtual machine. Memory in MiB. The sockets are listened on by us; QEMU connects."""
 
@@ -124,13 +135,37 @@ class Machine:
     architecture: Architecture = Architecture.X64
 
 
-def arguments(machine: Machine) -> list[str]:
-    """The whole argument list, from the privilege drop on."""
+def files(machine: Machine) -> tuple[MachineFile, ...]:
+    """Every file of its disks and its firmware; the position of each is the number of its descriptor set."""
+    found = []
+    for index, disk in enumerate(machine.disks):
+        layer: Disk | None = disk
+        writable, depth = not disk.read_only, 0
+        while layer is not None:
+            found.append(MachineFile(f"disk{index}layer{depth}", layer.path, writable))
+            layer, writable, depth = layer.backing, False, depth + 1
+    if isinstance(machine.boot, Firmware):
+        found.append(MachineFile("firmware", machine.boot.code, False))
+        found.append(MachineFile("variables", machine.boot.variables, True))
+    return tuple(found)
+
+
+def sockets(machine: Machine) -> dict[str, Path]:
+    """The sockets that it connects to, by the names of their descriptors."""
+    found = {"control": machine.control_socket, "console": machine.console_socket}
+    return found | {f"channel{index}": channel.socket for index, channel in enumerate(machine.channels)}
+
+
+def arguments(machine: Machine, *, program: str = "") -> list[str]:
+    """The whole argument list. The machine stands still until told to go on, so that it can be looked at first.
+
+    `program` is QEMU by its whole path, as a jail has it.
+    """
     board = BOARDS[machine.architecture]
     return [
-        *UNPRIVILEGED,
-        board.program,
+        program or board.program,
         "-name", machine.name,
+        "-S",
         "-nodefaults",
         "-no-user-config",
         "-display", "none",
@@ -143,25 +178,42 @@ def arguments(machine: Machine) -> list[str]:
         "-boot", "strict=on",
         "-device", board.panic_device,
         "-device", "virtio-rng-pci",
-        "-qmp", f"unix:{machine.control_socket},server=off",
-        "-chardev", f"socket,id=console,path={machine.console_socket},server=off",
+        "-chardev", "socket,id=control,fd=@control@,server=off",
+        "-mon", "chardev=control,mode=control",
+        "-chardev", "socket,id=console,fd=@console@,server=off",
         "-serial", "chardev:console",
         *(() if machine.may_reboot else ("-no-reboot",)),
+        *_descriptor_sets(machine),
         *_boot(machine),
         *_disks(machine),
-        "-netdev", f"tap,id=net,ifname={machine.tap},script=no,downscript=no",
+        "-netdev", "tap,id=net,fd=@tap@",
         "-device", f"virtio-net-pci,netdev=net,mac={machine.mac},romfile=",
         *_channels(machine),
     ]  # fmt: skip
 
 
+def _descriptor_sets(machine: Machine) -> list[str]:
+    """Each file as a set of one descriptor, which a block node opens as /dev/fdset/N."""
+    return [
+        text
+        for number, file in enumerate(files(machine))
+        for text in ("-add-fd", f"fd=@{file.name}@,set={number},opaque={file.name}")
+    ]
+
+
+def _set_of(machine: Machine) -> Callable[[Path], str]:
+    numbers = {file.path: number for number, file in enumerate(files(machine))}
+    return lambda path: f"/dev/fdset/{numbers[path]}"
+
+
 def _boot(machine: Machine) -> list[str]:
     match machine.boot:
-        case DirectKernel(image, initramfs, command_line):
-            return ["-kernel", str(image), "-initrd", str(initramfs), "-append", command_line]
+        case DirectKernel(_, _, command_line):
+            return ["-kernel", KERNEL_INSIDE, "-initrd", INITRAMFS_INSIDE, "-append", command_line]
         case Firmware(code, variables):
-            code_node = {"driver": "raw", "node-name": "firmware", "read-only": True, "file": _file(code)}
-            variables_node = {"driver": "raw", "node-name": "variables", "file": _file(variables)}
+            name_of = _set_of(machine)
+            code_node = {"driver": "raw", "node-name": "firmware", "read-only": True, "file": _file(name_of(code))}
+            variables_node = {"driver": "raw", "node-name": "variables", "file": _file(name_of(variables))}
             return [
                 "-blockdev", json.dumps(code_node),
                 "-blockdev", json.dumps(variables_node),
@@ -172,32 +224,34 @@ def _boot(machine: Machine) -> list[str]:
 
 
 def _disks(machine: Machine) -> list[str]:
-    return [text for index, disk in enumerate(machine.disks) for text in block_arguments(index, disk)]
+    name_of = _set_of(machine)
+    return [text for index, disk in enumerate(machine.disks) for text in block_arguments(index, disk, name_of=name_of)]
 
 
-def block_arguments(index: int, disk: Disk) -> list[str]:
-    """One disk as a blockdev node and its virtio device."""
+def block_arguments(index: int, disk: Disk, *, name_of: Callable[[Path], str] = str) -> list[str]:
+    """One disk as a blockdev node and its virtio device; `name_of` gives a file's name as QEMU is to open it."""
     boot = ",bootindex=0" if disk.is_boot else ""
-    node = {**block_node(disk), "node-name": f"disk{index}"}
+    node = {**block_node(disk, name_of=name_of), "node-name": f"disk{index}"}
     return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive=disk{index},serial=disk{index}{boot}"]
 
 
-def block_node(disk: Disk) -> dict[str, Any]:
+def block_node(disk: Disk, *, name_of: Callable[[Path], str] = str) -> dict[str, Any]:
     """The disk as a blockdev node: explicit driver at every level, nothing flushed (a crash throws the disk away)."""
     node: dict[str, Any] = {
         "driver": disk.format,
         "read-only": disk.read_only,
         "cache": {"no-flush": True},
         "discard": "unmap",
-        "file": _file(disk.path),
+        "file": _file(name_of(disk.path)),
     }
     if disk.format == "qcow2":
-        node["backing"] = None if disk.backing is None else block_node(replace(disk.backing, read_only=True))
+        backing = None if disk.backing is None else replace(disk.backing, read_only=True)
+        node["backing"] = None if backing is None else block_node(backing, name_of=name_of)
     return node
 
 
-def _file(path: Path) -> dict[str, Any]:
-    return {"driver": "file", "filename": str(path), "cache": {"no-flush": True}, "discard": "unmap"}
+def _file(name: str) -> dict[str, Any]:
+    return {"driver": "file", "filename": name, "cache": {"no-flush": True}, "discard": "unmap"}
 
 
 def _channels(machine: Machine) -> list[str]:
@@ -206,7 +260,7 @@ def _channels(machine: Machine) -> list[str]:
     result = ["-device", "virtio-serial-pci"]
     for index, channel in enumerate(machine.channels):
         result += [
-            "-chardev", f"socket,id=channel{index},path={channel.socket},server=off",
+            "-chardev", f"socket,id=channel{index},fd=@channel{index}@,server=off",
             "-device", f"virtserialport,chardev=channel{index},name={channel.name}",
         ]  # fmt: skip
     return result

@@ -4,24 +4,29 @@ It is started by `host/namespace.py`, speaks JSON lines over one inherited unix 
 namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel kills
 everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
-Requests are `{"id", "do": "run" | "start" | "stop", ...}`; each gets one answer with the same `id`. A program that was
-started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`.
+Requests are `{"id", "do": "run" | "start" | "stop" | "facts", ...}`; each gets one answer with the same `id`. A
+program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`.
 """
 
 import asyncio
 import base64
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command
+from vmkiln.host.confinement import descriptors, process_facts
+from vmkiln.host.confinement.descriptors import Descriptor
+from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -80,6 +85,9 @@ def _prepare_mounts() -> None:
     _call(_libc.mount, b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     # /run holds the host's own sockets (and nft and ip want a writable folder there)
     _call(_libc.mount, b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755,size=1m")
+    # a user namespace of one's own is where most ways out of a process begin, and nothing of a run needs another
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    Path(MOUNTED_AT).mkdir()  # every jail mounts its own root there, in a mount namespace of its own
     socket.sethostname("vmkiln")
 
 
@@ -89,6 +97,7 @@ class _Server:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._process_ids: dict[str, int] = {}
         self._answers: set[asyncio.Task[None]] = set()
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -122,7 +131,7 @@ class _Server:
                 case "start":
                     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._running[request["name"]] = asyncio.create_task(
-                        self._keep(request["name"], request["arguments"], started)
+                        self._keep(request["name"], request["arguments"], request.get("confined"), started)
                     )
                     await started
                 case "stop":
@@ -130,6 +139,8 @@ class _Server:
                     if task is not None:
                         task.cancel()
                         await asyncio.gather(task, return_exceptions=True)
+                case "facts":
+                    answer["facts"] = self._facts(request["name"])
                 case unknown:
                     answer["error"] = f"unknown request `{unknown}`"
         except (VmkilnError, OSError, KeyError) as error:
@@ -138,22 +149,59 @@ class _Server:
             answer["error"] = repr(error)
         self.tell(answer)
 
-    async def _keep(self, name: str, arguments: list[str], started: asyncio.Future[None]) -> None:
+    def _facts(self, name: str) -> dict[str, Any] | None:
+        """What the kernel says of a program, and our own namespaces; None when it has ended."""
+        process_id = self._process_ids.get(name)
         try:
-            async with command.start(arguments, stdout=command.DEVNULL, stderr=command.PIPE) as process:
+            program = None if process_id is None else process_facts.of(process_id)
+        except (FileNotFoundError, ProcessLookupError):
+            program = None
+        return None if program is None else {"program": program, "supervisor": process_facts.namespaces()}
+
+    async def _keep(
+        self, name: str, arguments: list[str], confined: dict[str, Any] | None, started: asyncio.Future[None]
+    ) -> None:
+        try:
+            async with _started(arguments, confined) as process:
+                self._process_ids[name] = process.pid
                 started.set_result(None)
                 tail = b""
                 assert process.stderr is not None  # asked for just above
                 while chunk := await process.stderr.read(4096):
                     tail = (tail + chunk)[-OUTPUT_TAIL_BYTES:]
                 status = await process.wait()
-        except (VmkilnError, OSError) as error:
+        except (VmkilnError, OSError, KeyError, ValueError) as error:
             if not started.done():
                 started.set_exception(error)
                 return
             status, tail = -1, str(error).encode()  # whoever waits for its end is told that it cannot be seen
+        finally:
+            self._process_ids.pop(name, None)
         self._running.pop(name, None)
         self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})
+
+
+@contextlib.asynccontextmanager
+async def _started(arguments: list[str], confined: dict[str, Any] | None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program; a confined one with its descriptors, in its jail, and with no environment but what it is given."""
+    if confined is None:
+        async with command.start(arguments, stdout=command.DEVNULL, stderr=command.PIPE) as process:
+            yield process
+        return
+    jail = confined["jail"]  # none for stand-ins of tests; whoever asks for a VM looks at what holds it, and refuses
+    before_exec = functools.partial(enter, Jail.read(jail)) if jail is not None else None
+    async with contextlib.AsyncExitStack() as stack:
+        with descriptors.opened([Descriptor.read(described) for described in confined["descriptors"]]) as numbers:
+            starting = command.start(
+                descriptors.with_numbers(arguments, numbers),
+                stdout=command.DEVNULL,
+                stderr=command.PIPE,
+                environment=confined["environment"],
+                pass_fds=tuple(numbers.values()),
+                before_exec=before_exec,
+            )
+            process = await stack.enter_async_context(starting)
+        yield process
 
 
 async def _serve(control: socket.socket) -> None:

@@ -6,6 +6,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from typing import Any
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
-from vmkiln.errors import VirtualMachineLost
+from vmkiln.errors import NotConfined, VirtualMachineLost
 from vmkiln.harmless_text import harmless
-from vmkiln.host.namespace import Ended, Namespace
-from vmkiln.host.qemu import Machine, arguments
+from vmkiln.host.confinement import process_facts, vm_jail
+from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
+from vmkiln.host.confinement.program_files import ProgramFiles, program_files
+from vmkiln.host.namespace import Ended, Namespace, ProgramGone
+from vmkiln.host.qemu import BOARDS, Machine, arguments
 from vmkiln.waiting.off_loop import off_loop
 
 CONNECT_SECONDS = 30
@@ -27,6 +31,7 @@ CONSOLE_TAIL_BYTES = 64 * 1024
 INSIDE = Path("/run/vmkiln")
 
 Reader = Callable[[bytes], Awaitable[None] | None]
+OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
 
 
 @dataclass
@@ -88,13 +93,20 @@ async def bind_run_directory(namespace: Namespace, directory: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    namespace: Namespace, machine: Machine, *, directory: Path, channels: Mapping[str, Reader]
+    namespace: Namespace,
+    machine: Machine,
+    *,
+    directory: Path,
+    channels: Mapping[str, Reader],
+    on_confinement: OnConfinement | None = None,
 ) -> AsyncIterator[VirtualMachine]:
     """A running VM. `directory` is the run's folder outside; `channels` gets what each named port sends, in order.
 
-    Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory.
+    Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory. `on_confinement` gets
+    what holds its process, before the guest's first instruction.
 
-    Raises: `VirtualMachineLost` when QEMU does not start, with what it printed.
+    Raises: `VirtualMachineLost` when QEMU does not start, with what it printed; `NotConfined` when it is not held as it
+    is meant to be.
     """
     console = bytearray()
 
@@ -125,7 +137,11 @@ async def running(
         control.register_listener(disk_errors)
         resets = EventListener("RESET")
         control.register_listener(resets)
-        ended = await stack.enter_async_context(namespace.start(machine.name, arguments(machine)))
+        files = await program_files(BOARDS[machine.architecture].program)
+        own_id = namespace.next_vm_id()
+        confined = vm_jail.confined(machine, files, own_id=own_id)
+        starting = namespace.start(machine.name, arguments(machine, program=files.program), confined=confined)
+        ended = await stack.enter_async_context(starting)
         connecting = asyncio.create_task(control.accept())
         stack.callback(connecting.cancel)
         either: list[asyncio.Future[Any]] = [connecting, ended]
@@ -136,7 +152,40 @@ async def running(
             if ended.done():
                 reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
             raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
+        with_look = functools.partial(_confinement, namespace, machine, files, own_id)
+        await _let_go_on(machine.name, control, ended, with_look, on_confinement)
         yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets)
+
+
+async def _let_go_on(
+    name: str,
+    control: QMPClient,
+    ended: "asyncio.Future[Ended]",
+    look: Callable[[], Awaitable[list[Fact]]],
+    on_confinement: OnConfinement | None,
+) -> None:
+    """Let the guest run, once what holds its process was looked at. Raises: `VirtualMachineLost`, and as `look`."""
+    try:
+        facts = await look()
+        if on_confinement is not None:
+            await on_confinement(name, facts)
+        await control.execute("cont")
+    except (QMPError, ProgramGone) as error:
+        await asyncio.wait([ended], timeout=CONTROL_END_SECONDS)
+        reason = f"{ended.result().output} (status {ended.result().status})" if ended.done() else str(error)
+        raise VirtualMachineLost(f"QEMU for {name} ended before its guest ran: {reason}") from error
+
+
+async def _confinement(namespace: Namespace, machine: Machine, files: ProgramFiles, own_id: int) -> list[Fact]:
+    """What holds the machine's process. Raises: `NotConfined` naming what does not hold."""
+    asked = await namespace.facts(machine.name)
+    around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"])
+    jail, descriptors = vm_jail.jail_of(machine, files, own_id=own_id), vm_jail.descriptors_of(machine)
+    facts = judged(asked["program"], jail, descriptors, vm_jail.ENVIRONMENT, around)
+    if wrong := failed(facts):
+        texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]
+        raise NotConfined(f"the process of the {machine.name} is not confined: {'; '.join(texts)}")
+    return facts
 
 
 async def _disconnect(control: QMPClient) -> None:

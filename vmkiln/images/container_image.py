@@ -23,6 +23,7 @@ from vmkiln.host import command
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
+from vmkiln.host.shared_libraries import libraries_of
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
@@ -196,7 +197,7 @@ async def _packer_disk(workplace: Path, programs: Mapping[str, Path], relay: byt
     root = workplace / "disk"
     await off_loop(_make_root, root, relay)
     for name, program in programs.items():
-        await asyncio.to_thread(_copy, program, root / name, await _libraries(program), root)
+        await asyncio.to_thread(_copy, program, root / name, await libraries_of(program), root)
     await make_ext4(workplace / "disk.ext4", root)
     await asyncio.to_thread(shutil.rmtree, root)
 
@@ -216,11 +217,3 @@ def _copy(program: Path, copy: Path, libraries: Sequence[Path], root: Path) -> N
         target = root / str(library).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
-
-
-async def _libraries(program: Path) -> list[Path]:
-    """The shared libraries a program needs, with the loader; none for a static one (ldd(1))."""
-    completed = await command.run(["ldd", program], timeout_seconds=30, check=False)
-    if completed.exit_status != 0:
-        return []
-    return [Path(found) for found in re.findall(r"(?:=> |^\s+)(/\S+)", completed.text, flags=re.MULTILINE)]

@@ -25,7 +25,11 @@ KINDS = ("customization", "validation")
 async def run(visit: Visit) -> Response:
     """One run."""
     template_id = visit.id.rpartition(f"/{RUNS}/")[0]
-    found, runs = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{template_id}/{RUNS}"))
+    found, runs, confinement = await asyncio.gather(
+        visit.api.ask("GET", visit.id),
+        visit.api.every(f"{template_id}/{RUNS}"),
+        visit.api.ask("GET", f"{visit.id}/confinement"),
+    )
     properties = found["properties"]
     live = properties["runState"] in LIVE
     before = _last_success(runs, found)
@@ -37,6 +41,7 @@ async def run(visit: Visit) -> Response:
         run=found,
         template_id=template_id,
         bars=bars,
+        confinement=confinement["value"],
         logs={kind: piece for kind, piece in logs.items() if piece["lines"]},
         is_live=live,
     )

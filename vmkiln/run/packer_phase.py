@@ -17,6 +17,7 @@ from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE, Architecture
 from vmkiln.errors import HostUnfit, LogLost, RunFailed
+from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
@@ -37,7 +38,7 @@ from vmkiln.staging.login_key import new_key
 from vmkiln.staging.output_queue import OutputQueue
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
-from vmkiln.store.run_facts import PeakFacts
+from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LATER_SECONDS = 60
@@ -140,6 +141,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             directory=staged.directory,
             on_output=on_output,
             log_lost=queue.lost,
+            on_confinement=functools.partial(_keep_confinement, staged),
             login=LoginWait(
                 watch.is_connected,
                 functools.partial(_warn, staged, queue),
@@ -191,6 +193,11 @@ def ending_told(queue: OutputQueue, mask: SecretMask) -> Iterator[None]:
         for note in getattr(error, "__notes__", ()):
             _remark(queue, mask(note), kind="ERR")
         raise
+
+
+async def _keep_confinement(staged: Staged, machine: str, facts: list[Fact]) -> None:
+    kept = cast(ConfinementFacts, {f"{machine}{CONFINEMENT}": facts})
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **kept)
 
 
 def _remark(queue: OutputQueue, text: str, *, kind: str) -> None:

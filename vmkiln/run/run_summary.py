@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.store.database import Store
+from vmkiln.store.run_facts import beside_confinement
 
 
 def _text(moment: datetime | None) -> str | None:
@@ -44,5 +45,5 @@ def summary_of(store: Store, run_id: str) -> dict[str, Any]:
             for row in store.images.outputs_of(run.run_id)
         ],
         "container_group_peak_kib": run.facts.get("build-vm_container_peak_kib"),
-        "facts": run.facts,
+        "facts": beside_confinement(run.facts),
     }

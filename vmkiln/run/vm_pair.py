@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
-from vmkiln.host.virtual_machine import Reader, VirtualMachine, running
+from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, running
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
@@ -29,7 +29,7 @@ class VmPair:
     """The two machines, the run's folder with their sockets, what reads Packer's output, the wait for its login.
 
     `steps` knows where Packer is, and `tell` has what it says for the user. `log_lost` ends with the error when what
-    was read could not be written.
+    was read could not be written. `on_confinement` gets what holds each machine's process.
     """
 
     container_group: Machine
@@ -40,6 +40,7 @@ class VmPair:
     log_lost: "asyncio.Future[Exception]"
     steps: StepWatch
     tell: Callable[[str], None]
+    on_confinement: OnConfinement | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,18 @@ async def run_to_end(
     """
     try:
         async with contextlib.AsyncExitStack() as stack:
-            group = started(namespace, pair.container_group, directory=pair.directory, on_output=pair.on_output)
+            group = started(
+                namespace,
+                pair.container_group,
+                directory=pair.directory,
+                on_output=pair.on_output,
+                on_confinement=pair.on_confinement,
+            )
             instance = await stack.enter_async_context(group)
-            vm = await stack.enter_async_context(running(namespace, pair.vm, directory=pair.directory, channels={}))
+            build_vm = running(
+                namespace, pair.vm, directory=pair.directory, channels={}, on_confinement=pair.on_confinement
+            )
+            vm = await stack.enter_async_context(build_vm)
             work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if power_off and exit_status == 0:

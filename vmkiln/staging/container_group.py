@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.errors import ContainerGroupLost, LogLost, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
-from vmkiln.host.virtual_machine import INSIDE, Reader, VirtualMachine, running
+from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 CONTAINER_INSTANCE = "packerizercontainer"
@@ -118,11 +118,16 @@ def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Ma
 
 @contextlib.asynccontextmanager
 async def started(
-    namespace: Namespace, machine: Machine, *, directory: Path, on_output: Reader
+    namespace: Namespace,
+    machine: Machine,
+    *,
+    directory: Path,
+    on_output: Reader,
+    on_confinement: OnConfinement | None = None,
 ) -> AsyncIterator[ContainerInstance]:
     """A running container group; `on_output` gets what Packer prints, raw and in order.
 
-    Raises: `ContainerGroupLost` when its VM does not start.
+    Raises: `ContainerGroupLost` when its VM does not start, `NotConfined` when it is not held as it is meant to be.
     """
     loop = asyncio.get_running_loop()
     exit_status: asyncio.Future[int] = loop.create_future()
@@ -147,7 +152,7 @@ async def started(
     async with contextlib.AsyncExitStack() as stack:
         try:
             virtual_machine = await stack.enter_async_context(
-                running(namespace, machine, directory=directory, channels=channels)
+                running(namespace, machine, directory=directory, channels=channels, on_confinement=on_confinement)
             )
         except VirtualMachineLost as error:
             raise ContainerGroupLost(error.message) from error

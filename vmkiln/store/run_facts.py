@@ -1,6 +1,7 @@
 """What was decided for a run, and what was measured: each fact by its name, kept as JSON with the run."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 
 class NeedFact(TypedDict):
@@ -17,7 +18,31 @@ PeakFacts = TypedDict(
 )
 
 
-class RunFacts(PeakFacts, total=False):
+# what held the process of each VM: facts by name, with what was expected and found (host/confinement/confinement.py)
+ConfinementFacts = TypedDict(
+    "ConfinementFacts",
+    {
+        "build-vm_confinement": list[dict[str, Any]],
+        "container-build-vm_confinement": list[dict[str, Any]],
+        "validation-vm_confinement": list[dict[str, Any]],
+        "container-validation-vm_confinement": list[dict[str, Any]],
+    },
+    total=False,
+)
+CONFINEMENT = "_confinement"
+
+
+def confinement_of(facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What held the processes of a run's VMs, by the VM's name; pure."""
+    return {name.removesuffix(CONFINEMENT): value for name, value in facts.items() if name.endswith(CONFINEMENT)}
+
+
+def beside_confinement(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run without those, which are long and are asked for apart; pure."""
+    return {name: value for name, value in facts.items() if not name.endswith(CONFINEMENT)}
+
+
+class RunFacts(PeakFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it

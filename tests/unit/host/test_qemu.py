@@ -1,4 +1,4 @@
-"""QEMU's argument list: nothing by default, every format named, no way back to a privilege."""
+"""QEMU's argument list: nothing by default, every format named, no path of ours."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import (
     ARM64_CPU,
     EMULATED_CPU,
-    UNPRIVILEGED,
     Accelerator,
     Channel,
     DirectKernel,
@@ -20,6 +19,8 @@ from vmkiln.host.qemu import (
     arguments,
     block_node,
     cpu_model,
+    files,
+    sockets,
 )
 
 BASE = Disk(Path("/cache/base.qcow2"), "qcow2")
@@ -46,12 +47,32 @@ def option(name: str, machine: Machine) -> list[str]:
     return [texts[index + 1] for index, text in enumerate(texts) if text == name]
 
 
-def test_privileges_are_dropped_before_qemu_starts() -> None:
-    texts = arguments(a_machine())
-    assert texts[0] == "setpriv"
-    assert "--no-new-privs" in texts
-    assert "--bounding-set=-all" in texts
-    assert texts.index("--") < texts.index("qemu-system-x86_64")
+def test_no_path_of_ours_is_in_the_argument_list() -> None:
+    boots = (
+        DirectKernel(Path("/ours/k"), Path("/ours/i"), "quiet"),
+        Firmware(Path("/ours/code.fd"), Path("/ours/variables.fd")),
+    )
+    for boot in boots:
+        text = " ".join(arguments(a_machine(boot=boot, channels=(Channel("log", Path("/run/vmkiln/log")),))))
+        assert not any(path in text for path in ("/ours", "/cache", "/run/"))
+
+
+def test_the_guest_stands_still_until_it_is_told_to_go_on() -> None:
+    assert "-S" in arguments(a_machine())
+
+
+def test_each_file_is_opened_once_and_only_its_own_disk_for_writing() -> None:
+    found = files(a_machine(boot=Firmware(Path("/code.fd"), Path("/run/variables.fd"))))
+    assert [(file.name, str(file.path), file.writable) for file in found] == [
+        ("disk0layer0", "/run/overlay.qcow2", True),
+        ("disk0layer1", "/cache/base.qcow2", False),
+        ("disk1layer0", "/run/seed.iso", False),
+        ("firmware", "/code.fd", False),
+        ("variables", "/run/variables.fd", True),
+    ]
+    node = json.loads(option("-blockdev", a_machine())[0])
+    assert node["file"]["filename"] == "/dev/fdset/0"
+    assert node["backing"]["file"]["filename"] == "/dev/fdset/1"
 
 
 def test_the_machine_starts_from_nothing() -> None:
@@ -88,7 +109,7 @@ def test_only_the_boot_disk_has_a_boot_index() -> None:
 
 def test_a_direct_kernel_is_given_with_its_command_line() -> None:
     machine = a_machine(boot=DirectKernel(Path("/k"), Path("/i"), "quiet a=b"))
-    assert option("-kernel", machine) == ["/k"]
+    assert option("-kernel", machine) == ["/kernel"]
     assert option("-append", machine) == ["quiet a=b"]
 
 
@@ -102,7 +123,8 @@ def test_uefi_variables_are_the_machines_own() -> None:
 
 def test_channels_connect_to_sockets_we_listen_on() -> None:
     machine = a_machine(channels=(Channel("log", Path("/run/vmkiln/log")),))
-    assert "socket,id=channel0,path=/run/vmkiln/log,server=off" in option("-chardev", machine)
+    assert "socket,id=channel0,fd=@channel0@,server=off" in option("-chardev", machine)
+    assert sockets(machine)["channel0"] == Path("/run/vmkiln/log")
 
 
 def test_kvm_uses_the_hosts_processor() -> None:
@@ -119,7 +141,7 @@ def test_an_arm64_machine_has_its_own_program_board_and_cpu() -> None:
     firmware = Firmware(Path("/usr/share/AAVMF/AAVMF_CODE.fd"), Path("/run/variables.fd"))
     machine = a_machine(architecture=Architecture.ARM64, boot=firmware)
     texts = arguments(machine)
-    assert texts[len(UNPRIVILEGED)] == "qemu-system-aarch64"
+    assert texts[0] == "qemu-system-aarch64"
     assert option("-machine", machine) == [
         "virt,accel=tcg,gic-version=3,usb=off,graphics=off",
         "pflash0=firmware,pflash1=variables",

@@ -20,6 +20,7 @@ from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import PhaseRow, ResourceRow, RunRow
+from vmkiln.store.run_facts import beside_confinement, confinement_of
 
 TYPE = "Vmkiln.Builds/runs"
 ALL = f"{ONE}/providers/{TYPE}"
@@ -52,7 +53,7 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
                 {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
                 for output in call.service.store.images.outputs_of(run.run_id)
             ],
-            "facts": run.facts,
+            "facts": beside_confinement(run.facts),
             **_queue_body(call, run),
         },
     }
@@ -84,6 +85,12 @@ def _run(call: Call) -> tuple[ResourceRow, RunRow]:
 def get_run(call: Call) -> Answer:
     """GET one run."""
     return Answer(200, run_body(call, *_run(call)))
+
+
+def get_confinement(call: Call) -> Answer:
+    """GET what held the process of each of a run's VMs, as it was when the VM started: facts, by the VM's name."""
+    _, run = _run(call)
+    return Answer(200, {"value": confinement_of(run.facts)})
 
 
 def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
@@ -135,4 +142,5 @@ ROUTES = (
     Route("GET", ALL, "Runs_List", Permission.READ, list_runs),
     Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
+    Route("GET", f"{RUN}/confinement", "Runs_GetConfinement", Permission.READ, get_confinement),
 )

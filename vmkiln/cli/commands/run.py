@@ -99,15 +99,24 @@ def _waiting_text(position: QueuePosition | None) -> str:
 def show(
     run_id: RunArgument = "",
     last: Annotated[bool, typer.Option("--last", help="The newest run (the default).")] = False,
+    confinement: Annotated[
+        bool, typer.Option("--confinement", help="What held the process of each VM, fact by fact.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run: state, outputs, where its time went."""
+    """Show a run: state, outputs, where its time went; or what its VMs' processes were held to."""
     from vmkiln.cli.commands.build import print_summary
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
+    from vmkiln.store.run_facts import confinement_of
 
     with opened_store(read_settings(), say) as store:
-        summary = summary_of(store, newest_or(store, "" if last else run_id))
+        wanted = newest_or(store, "" if last else run_id)
+        summary = summary_of(store, wanted)
+        held = confinement_of(store.runs.find(wanted).facts) if confinement else {}
+    if confinement:
+        _show_confinement(held, as_json=as_json)
+        return
     if as_json:
         typer.echo(json.dumps(summary))
         return
@@ -115,6 +124,20 @@ def show(
     typer.echo(f"  staging resource group: {summary['staging_group'] or 'none was made'}")
     for name, value in summary["facts"].items():
         typer.echo(f"  {name}: {value}")
+
+
+def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(held))
+        return
+    if not held:
+        raise InputError("nothing is known of what held this run's VMs", hint="it ended before they started")
+    for machine, facts in held.items():
+        holding = sum(bool(fact["holds"]) for fact in facts)
+        typer.echo(f"{machine}: {holding} of {len(facts)} facts hold")
+        for fact in facts:
+            told = str(fact["found"]) if fact["holds"] else f"{fact['found']}, not {fact['expected']}"
+            typer.echo(f"  {'yes' if fact['holds'] else 'NO '}  {fact['name']}: {harmless(told)}")
 
 
 @app.command()

@@ -25,6 +25,7 @@ from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.files.durable_file import sync, sync_all
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host.command import run
+from vmkiln.host.environment import for_fetching
 from vmkiln.waiting.alone import alone
 
 RECORD = "kernel.json"
@@ -218,7 +219,7 @@ async def _show(name: str, private: Path | None) -> Package | None:
 
 
 async def _apt(arguments: Sequence[str], *, limit: float, directory: Path | None = None, check: bool = True) -> str:
-    environment: Mapping[str, str] = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    environment: Mapping[str, str] = {**for_fetching(os.environ), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     completed = await run(arguments, timeout_seconds=limit, environment=environment, directory=directory, check=check)
     return completed.text
 

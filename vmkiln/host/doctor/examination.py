@@ -27,6 +27,7 @@ from vmkiln.host.doctor.fitness import BOOTSTRAP, Finding, Status
 from vmkiln.host.doctor.image_kernel import ImageKernel, image_kernel_boots
 from vmkiln.host.doctor.kvm_access import cure, kvm_access
 from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProgram
+from vmkiln.host.environment import ordinary
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Egress, Network, Segment, forbidden_networks
@@ -104,7 +105,7 @@ async def _program(program: RequiredProgram) -> Finding:
     printed = ""
     if path is not None and program.version is not None:
         # Packer asks its maker for newer versions unless told not to
-        environment = {**os.environ, "LC_ALL": "C", "CHECKPOINT_DISABLE": "1"}
+        environment = {**ordinary(os.environ), "LC_ALL": "C", "CHECKPOINT_DISABLE": "1"}
         try:
             completed = await command.run(
                 [path, *program.version], timeout_seconds=program.limit_seconds, check=False, environment=environment

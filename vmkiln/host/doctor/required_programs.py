@@ -28,7 +28,6 @@ REQUIRED_PROGRAMS = (
     RequiredProgram(("ip",), "iproute2", "bridges and links of a build", ("-V",)),
     RequiredProgram(("newuidmap",), "uidmap", "user ids of a build's namespace", None),
     RequiredProgram(("newgidmap",), "uidmap", "group ids of a build's namespace", None),
-    RequiredProgram(("setpriv",), "util-linux", "takes privileges away from QEMU"),
     RequiredProgram(("mmdebstrap",), "mmdebstrap", "makes platform images from packages"),
     RequiredProgram(("xorrisofs", "genisoimage", "mkisofs"), "xorriso", "first configuration of a VM"),
     RequiredProgram(("sfdisk",), "fdisk", "partitions platform images"),

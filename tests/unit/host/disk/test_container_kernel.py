@@ -42,7 +42,7 @@ case $name in
 esac
 """
 APT_GET = f"""\
-echo "$*" >> "$RECORD"
+echo "$*" >> "${{0%/*}}/../apt-get.record"
 case "$*" in *download*) : > linux-image-{RELEASE}_6.1.9-1_amd64.deb ;; esac
 """
 DPKG_DEB = f"""\
@@ -59,7 +59,6 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     record = tmp_path / "apt-get.record"
     record.touch()
-    monkeypatch.setenv("RECORD", str(record))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     stand_in(folder, "apt-cache", APT_CACHE.format(lists_switch=""))
     stand_in(folder, "apt-get", APT_GET)

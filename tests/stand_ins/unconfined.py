@@ -1,0 +1,52 @@
+"""Lets stand-ins run where QEMU would be jailed: they are Python programs, and they write to the run's folder.
+
+They get their sockets as QEMU does, open; nothing else of the jail is there, and nothing is said of it. What holds the
+real QEMU is tried in tests/isolation and tests/vm.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from vmkiln.host import virtual_machine
+from vmkiln.host.confinement import vm_jail
+from vmkiln.host.confinement.descriptors import Kind
+from vmkiln.host.confinement.program_files import ProgramFiles
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.qemu import Machine
+
+
+def _confined(machine: Machine, _files: ProgramFiles, *, own_id: int) -> dict[str, Any]:
+    assert own_id > 0
+    plugs = [one.described() for one in vm_jail.descriptors_of(machine) if one.kind is Kind.CONNECT]
+    return {"jail": None, "descriptors": plugs, "environment": dict(os.environ)}
+
+
+async def _nothing_said(*_arguments: object) -> list[Any]:
+    return []
+
+
+async def _program(program: str) -> ProgramFiles:
+    return ProgramFiles(program, ())
+
+
+def install() -> None:
+    """For the rest of this process, which is one of stand-ins."""
+    vm_jail.confined = _confined
+    virtual_machine._confinement = _nothing_said  # type: ignore[assignment]
+    virtual_machine.program_files = _program
+    Namespace.next_vm_id = lambda _self: 1  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def unconfined() -> Iterator[None]:
+    """For a block of a test."""
+    before = vm_jail.confined, virtual_machine._confinement, virtual_machine.program_files
+    next_vm_id = Namespace.next_vm_id
+    install()
+    try:
+        yield
+    finally:
+        vm_jail.confined, virtual_machine._confinement, virtual_machine.program_files = before
+        Namespace.next_vm_id = next_vm_id  # type: ignore[method-assign]

@@ -1,0 +1,105 @@
+"""Each fact of a VM's process: it holds as it should be, and is named when it does not."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.host.confinement import vm_jail
+from vmkiln.host.confinement.confinement import Surroundings, failed, judged
+from vmkiln.host.confinement.program_files import ProgramFiles
+from vmkiln.host.qemu import Accelerator, DirectKernel, Disk, Machine
+
+FILES = ProgramFiles("/usr/bin/qemu", ("/usr/bin/qemu", "/lib/libc.so.6"))
+MACHINE = Machine(
+    "vm",
+    Accelerator.TCG,
+    1,
+    64,
+    (Disk(Path("/run/a.qcow2"), "qcow2", backing=Disk(Path("/cache/b.qcow2"), "qcow2")),),
+    "tap",
+    "02:00:00:00:00:01",
+    Path("/run/vmkiln/console"),
+    Path("/run/vmkiln/qmp"),
+    DirectKernel(Path("/cache/k"), Path("/cache/i"), "quiet"),
+)
+JAIL = vm_jail.jail_of(MACHINE, FILES, own_id=40000)
+HOST = {name: f"{name}:[1]" for name in ("user", "mnt", "pid", "net", "ipc", "uts")}
+SUPERVISOR = {name: f"{name}:[2]" for name in HOST}
+OWN = {**SUPERVISOR, "mnt": "mnt:[3]", "net": "net:[3]", "ipc": "ipc:[3]", "uts": "uts:[3]"}
+READ_ONLY = "ro,nosuid,nodev"
+
+
+def held() -> dict[str, Any]:
+    """A process as it should be."""
+    return {
+        "ids": {"user_ids": [40000], "group_ids": [40000], "groups": []},
+        "capabilities": dict.fromkeys(("inheritable", "permitted", "effective", "bounding", "ambient"), "0"),
+        "no_new_privileges": True,
+        "system_call_filter": True,
+        "namespaces": dict(OWN),
+        "mounts": [
+            {"path": "/", "kind": "tmpfs", "options": READ_ONLY},
+            *({"path": path, "kind": "ext4", "options": READ_ONLY} for path in FILES.files),
+            *({"path": path, "kind": "devtmpfs", "options": "rw,nosuid,noexec"} for path in vm_jail.DEVICES),
+        ],
+        "descriptors": [
+            {"target": "/dev/null", "writable": True},
+            {"target": "socket:[9]", "writable": True},
+            {"target": "/dev/net/tun", "writable": True},
+            {"target": "/run/a.qcow2", "writable": True},
+            {"target": "/cache/b.qcow2", "writable": False},
+        ],
+        "limits": {
+            "Max address space": str(JAIL.limits["RLIMIT_AS"]),
+            "Max processes": "256",
+            "Max open files": "256",
+            "Max core file size": "0",
+            "Max locked memory": "0",
+        },
+        "environment": ["PATH"],
+        "control_groups": [":/"],
+    }
+
+
+def names_of_failed(facts: dict[str, Any]) -> list[str]:
+    given = vm_jail.descriptors_of(MACHINE)
+    found = judged(facts, JAIL, given, vm_jail.ENVIRONMENT, Surroundings(HOST, SUPERVISOR))
+    assert len(found) >= 15
+    return [fact["name"] for fact in failed(found)]
+
+
+def test_a_process_that_is_held_as_it_should_be_passes() -> None:
+    assert names_of_failed(held()) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "named"),
+    [
+        (("ids", "user_ids"), [0], "user id"),
+        (("ids", "user_ids"), [0, 40000], "user id"),
+        (("ids", "group_ids"), [1000], "group id"),
+        (("ids", "groups"), [27], "other groups"),
+        *((("capabilities", name), "1", f"{name} capabilities") for name in held()["capabilities"]),
+        (("no_new_privileges",), False, "no new privileges"),
+        (("system_call_filter",), False, "system call filter"),
+        *((("namespaces", name), HOST[name], f"{name} namespace") for name in HOST),
+        *((("namespaces", name), SUPERVISOR[name], f"{name} namespace") for name in ("mnt", "net", "ipc", "uts")),
+        (("mounts", 0, "kind"), "ext4", "root"),
+        (("mounts", 0, "options"), "rw,nosuid", "mounts that it may write"),
+        (("mounts", 1, "options"), "ro,nodev", "set-user-id"),
+        (("mounts", 1, "path"), "/home", "mounts beside"),
+        (("descriptors", 0, "target"), "/home/a/.ssh/id_rsa", "open files"),
+        (("descriptors", 4, "writable"), True, "open for writing"),
+        (("environment",), ["AWS_SECRET_ACCESS_KEY", "PATH"], "environment"),
+        *((("limits", name), "unlimited", "limit") for name in held()["limits"]),
+    ],
+)
+def test_whatever_does_not_hold_is_named(member: tuple[Any, ...], value: object, named: str) -> None:
+    facts = copy.deepcopy(held())
+    place = facts
+    for step in member[:-1]:
+        place = place[step]
+    place[member[-1]] = value
+    assert any(named in name for name in names_of_failed(facts))

@@ -1,0 +1,147 @@
+"""Whether a virtual machine's process is held as it was meant to be: each fact, and whether it holds; pure.
+
+A fact that is required and does not hold ends the run before the guest's first instruction. One that only some hosts
+can have, as a control group of the run's own, is told and does not end it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from vmkiln.host.confinement.descriptors import Descriptor, Kind
+from vmkiln.host.confinement.jail import Jail
+
+NOT_FILES = ("socket:", "anon_inode:", "pipe:", "/dev/null", "/dev/net/tun", "/memfd:")
+LIMITS = {
+    "RLIMIT_AS": "Max address space",
+    "RLIMIT_NPROC": "Max processes",
+    "RLIMIT_NOFILE": "Max open files",
+    "RLIMIT_CORE": "Max core file size",
+    "RLIMIT_MEMLOCK": "Max locked memory",
+    "RLIMIT_FSIZE": "Max file size",
+}
+NAMESPACES_OF_THE_RUN = ("user", "pid")
+NAMESPACES_OF_THE_VM = ("mnt", "net", "ipc", "uts")
+
+
+class Fact(TypedDict):
+    """One fact: its name, what it is to be and what it is, whether it holds, and whether a run needs it to."""
+
+    name: str
+    expected: str
+    found: str
+    holds: bool
+    required: bool
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process is compared with: the namespaces of this host, and those of the run's supervisor."""
+
+    host: Mapping[str, str]
+    supervisor: Mapping[str, str]
+
+
+def judged(
+    facts: Mapping[str, Any],
+    jail: Jail,
+    descriptors: Sequence[Descriptor],
+    environment: Mapping[str, str],
+    around: Surroundings,
+) -> list[Fact]:
+    """Every fact of a process, as `process_facts.of` gives them, held against its jail."""
+    return [
+        *_identity(facts, jail),
+        *_privileges(facts),
+        *_namespaces(facts, around),
+        *_root(facts, jail),
+        *_reach(facts, descriptors, environment),
+        *_limits(facts, jail),
+    ]
+
+
+def failed(facts: Sequence[Fact]) -> list[Fact]:
+    """Those that are required and do not hold."""
+    return [fact for fact in facts if fact["required"] and not fact["holds"]]
+
+
+def _fact(name: str, expected: object, found: object, *, required: bool = True, holds: bool | None = None) -> Fact:
+    is_so = expected == found if holds is None else holds
+    return Fact(name=name, expected=_text(expected), found=_text(found), holds=is_so, required=required)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(str(item) for item in value) or "none"
+    return str(value)
+
+
+def _identity(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
+    ids = facts["ids"]
+    return [
+        _fact("user id, of this VM alone", [jail.id], ids["user_ids"]),
+        _fact("group id, of this VM alone", [jail.id], ids["group_ids"]),
+        _fact("other groups", [], ids["groups"]),
+    ]
+
+
+def _privileges(facts: Mapping[str, Any]) -> list[Fact]:
+    return [
+        *(_fact(f"{name} capabilities", "0", value) for name, value in facts["capabilities"].items()),
+        _fact("no new privileges", True, facts["no_new_privileges"]),
+        _fact("system call filter on every thread", True, facts["system_call_filter"]),
+    ]
+
+
+def _namespaces(facts: Mapping[str, Any], around: Surroundings) -> list[Fact]:
+    own = facts["namespaces"]
+    found = []
+    for name in NAMESPACES_OF_THE_RUN:
+        holds = own[name] == around.supervisor[name] != around.host[name]
+        found.append(_fact(f"{name} namespace", "the run's own", own[name], holds=holds))
+    for name in NAMESPACES_OF_THE_VM:
+        holds = own[name] not in {around.host[name], around.supervisor[name]}
+        found.append(_fact(f"{name} namespace", "the VM's own", own[name], holds=holds))
+    return found
+
+
+def _root(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
+    mounts = {mount["path"]: mount for mount in facts["mounts"]}
+    devices = set(jail.devices)
+    writable = sorted(
+        path for path, mount in mounts.items() if path not in devices and "ro" not in mount["options"].split(",")
+    )
+    expected = {"/", *jail.files, *jail.devices}
+    return [
+        _fact("root", "tmpfs", mounts.get("/", {}).get("kind", "none")),
+        _fact("mounts beside what it was given", [], sorted(set(mounts) - expected)),
+        _fact("mounts that it may write", [], writable),
+        _fact(
+            "mounts with set-user-id programs",
+            [],
+            sorted(path for path, mount in mounts.items() if "nosuid" not in mount["options"].split(",")),
+        ),
+    ]
+
+
+def _reach(facts: Mapping[str, Any], descriptors: Sequence[Descriptor], environment: Mapping[str, str]) -> list[Fact]:
+    given = {descriptor.target for descriptor in descriptors if descriptor.kind in (Kind.READ, Kind.WRITE)}
+    writable = {descriptor.target for descriptor in descriptors if descriptor.kind is Kind.WRITE}
+    opened = [entry for entry in facts["descriptors"] if not entry["target"].startswith(NOT_FILES)]
+    inside = [entry for entry in opened if entry["target"] not in given]
+    return [
+        _fact("open files beside its disks", [], sorted({entry["target"] for entry in inside})),
+        _fact(
+            "files open for writing beside its own disk",
+            [],
+            sorted({entry["target"] for entry in opened if entry["writable"]} - writable),
+        ),
+        _fact("environment", sorted(environment), facts["environment"]),
+    ]
+
+
+def _limits(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
+    return [
+        _fact(f"limit: {LIMITS[name].removeprefix('Max ')}", str(limit), facts["limits"].get(LIMITS[name], "none"))
+        for name, limit in jail.limits.items()
+    ]

@@ -1,0 +1,61 @@
+"""The jail of a virtual machine, described: which files QEMU sees, what it gets open, and its limits; pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vmkiln.host import qemu
+from vmkiln.host.confinement.descriptors import Descriptor, Kind
+from vmkiln.host.confinement.jail import Jail
+from vmkiln.host.confinement.program_files import ProgramFiles
+from vmkiln.host.qemu import Accelerator, DirectKernel, Machine
+
+MIB = 1024**2
+DEVICES = ("/dev/null", "/dev/urandom")
+KVM = "/dev/kvm"
+ADDRESS_SPACE_BESIDE_MEMORY = 8 * 1024 * MIB  # translated code, libraries, stacks of threads; none of it is touched
+MOST_THREADS = 256  # QEMU does disk requests in up to 64 threads for each disk's node
+MOST_OPEN_FILES = 256
+ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin"}
+
+
+def descriptors_of(machine: Machine) -> tuple[Descriptor, ...]:
+    """Every disk, the firmware, the tap and the sockets."""
+    found = [
+        Descriptor(file.name, Kind.WRITE if file.writable else Kind.READ, str(file.path))
+        for file in qemu.files(machine)
+    ]
+    found.append(Descriptor("tap", Kind.TAP, machine.tap))
+    found += [Descriptor(name, Kind.CONNECT, str(path)) for name, path in qemu.sockets(machine).items()]
+    return tuple(found)
+
+
+def jail_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
+    """The jail of a machine that runs as an id of its own."""
+    copies = {}
+    if isinstance(machine.boot, DirectKernel):
+        copies = {
+            qemu.KERNEL_INSIDE: str(machine.boot.image),
+            qemu.INITRAMFS_INSIDE: str(machine.boot.initramfs),
+        }
+    return Jail(
+        id=own_id,
+        files=files.files,
+        devices=(*DEVICES, KVM) if machine.accelerator is Accelerator.KVM else DEVICES,
+        copies=copies,
+        limits={
+            "RLIMIT_AS": machine.memory_mib * MIB + ADDRESS_SPACE_BESIDE_MEMORY,
+            "RLIMIT_NPROC": MOST_THREADS,
+            "RLIMIT_NOFILE": MOST_OPEN_FILES,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_MEMLOCK": 0,
+        },
+    )
+
+
+def confined(machine: Machine, files: ProgramFiles, *, own_id: int) -> dict[str, Any]:
+    """All of it as the supervisor is told."""
+    return {
+        "jail": jail_of(machine, files, own_id=own_id).described(),
+        "descriptors": [descriptor.described() for descriptor in descriptors_of(machine)],
+        "environment": dict(ENVIRONMENT),
+    }
