@@ -28,6 +28,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
+from vmkiln.store.rows import ResourceRow
 
 SUBSCRIPTIONS = [str(uuid.UUID(int=number)) for number in range(1, 4)]
 GALLERY = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/d"
@@ -55,6 +56,18 @@ class Seen:
 
 def prepare(settings: Settings, store: Store) -> None:
     """What all templates share: a staging resource group, and an image definition."""
+    for subscription in SUBSCRIPTIONS:  # an image's resource group is there before it is published
+        store.resources.put(
+            ResourceRow(
+                id=f"/subscriptions/{subscription}/resourceGroups/rg",
+                type="Microsoft.Resources/resourceGroups",
+                name="rg",
+                subscription_id=subscription,
+                resource_group="rg",
+                location="local",
+                properties={"provisioningState": "Succeeded"},
+            )
+        )
     staging_resource_group.create(settings.staging, store, name="IT_fleet", run_id="", tags={})
     shared = shared_storage(settings, store)
     assert shared is not None

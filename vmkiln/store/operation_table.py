@@ -26,9 +26,17 @@ class OperationTable:
         self._session = session
 
     def begin(
-        self, kind: str, *, subscription_id: str, location: str, resource_id: str, run_id: str = ""
+        self,
+        kind: str,
+        *,
+        subscription_id: str,
+        location: str,
+        resource_id: str,
+        run_id: str = "",
+        is_done: bool = False,
     ) -> OperationRow:
-        """Record an operation that starts now."""
+        """Record an operation that starts now, or that is done: then a kill cannot leave it open for ever."""
+        now = self._connections.now()
         row = OperationRow(
             operation_id=str(uuid.uuid4()),
             kind=kind,
@@ -36,10 +44,10 @@ class OperationTable:
             location=location,
             resource_id=resource_id,
             run_id=run_id,
-            status=OperationStatus.IN_PROGRESS,
+            status=OperationStatus.SUCCEEDED if is_done else OperationStatus.IN_PROGRESS,
             error={},
-            started=self._connections.now(),
-            ended=None,
+            started=now,
+            ended=now if is_done else None,
             session=self._session,
         )
         with self._connections.begin() as connection:

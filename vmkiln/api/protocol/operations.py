@@ -26,14 +26,17 @@ STATUS_OF_RUN: Mapping[str, str] = {
 }
 
 
-def begin(call: Call, kind: str, *, resource_id: str, location: str, run_id: str = "") -> OperationRow:
-    """Record an operation for a call in a subscription."""
+def begin(
+    call: Call, kind: str, *, resource_id: str, location: str, run_id: str = "", is_done: bool = False
+) -> OperationRow:
+    """Record an operation for a call in a subscription; `is_done` is one that the call itself has done."""
     return call.service.store.operations.begin(
         kind,
         subscription_id=call.names["subscriptionId"],
         location=_plain_location(location),
         resource_id=resource_id,
         run_id=run_id,
+        is_done=is_done,
     )
 
 

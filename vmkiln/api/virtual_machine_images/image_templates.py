@@ -230,8 +230,7 @@ def _at_once(call: Call, row: ResourceRow) -> Mapping[str, str]:
     Without one, the first SDKs take the answer itself for the resource and read it twice, which loses the types of
     source, customizers and targets; with one they fetch it afresh.
     """
-    operation = operations.begin(call, UPDATE, resource_id=row.id, location=row.location)
-    call.service.store.operations.end(operation.operation_id)
+    operation = operations.begin(call, UPDATE, resource_id=row.id, location=row.location, is_done=True)
     return operations.status_headers(call, operation)
 
 

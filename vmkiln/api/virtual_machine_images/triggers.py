@@ -101,8 +101,7 @@ def put(call: Call) -> Answer:
     )
     if row is None:  # the very same one was put meanwhile
         return get(call)
-    operation = operations.begin(call, "trigger", resource_id=row.id, location=template.location)
-    store.operations.end(operation.operation_id)
+    operation = operations.begin(call, "trigger", resource_id=row.id, location=template.location, is_done=True)
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(row)}
     return Answer(201, trigger_body(row, status_of(store, template)), headers)
 
@@ -156,8 +155,7 @@ def delete(call: Call) -> Answer:
         return Answer(204)
     check_etag(call, row)
     call.service.store.resources.delete(row.id)
-    operation = operations.begin(call, "trigger", resource_id=row.id, location=row.location)
-    call.service.store.operations.end(operation.operation_id)
+    operation = operations.begin(call, "trigger", resource_id=row.id, location=row.location, is_done=True)
     return Answer(202, None, operations.result_headers(call, operation))
 
 
