@@ -1,6 +1,7 @@
 """Runs that wait: where they stand, why, and what Prometheus hears of it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from in_process import (
@@ -112,15 +113,15 @@ def test_what_a_dead_run_left_is_cleaned_up_while_the_service_goes_on(
 def test_a_full_disk_does_not_end_the_service(living: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     add_group(living)
     operations, failures = living.service.store.operations, [StorageFull("the disk is full")] * 2
-    real = operations.open_ones
+    real = operations.front
 
-    def full_at_first(*arguments: str) -> object:
+    def full_at_first(*arguments: Any, **named: Any) -> object:
         if failures:
             raise failures.pop()
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr(image_builder, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(operations, "open_ones", full_at_first)
+    monkeypatch.setattr(operations, "front", full_at_first)
     path = queued(living, "goes-on")
     assert ended_run(living, path)["runState"] == "Succeeded"
     assert failures == []
