@@ -30,6 +30,12 @@ RESTART_SECONDS = 300.0
 AFTERMATH_SECONDS = 4.0  # between the end of a script that was left running and what it set going
 LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, and the end
 # in the background these are a script that goes on, such as one that restarts the VM soon; others are daemons
+SCRIPTS = frozenset(
+    b"sh bash dash sleep sudo su env nohup setsid timeout reboot shutdown systemctl poweroff halt".split()
+)
+AFTERMATH_SECONDS = 4.0  # between the end of a script that was left running and what it set going
+LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, and the end
+# in the background these are a script that goes on, such as one that restarts the VM soon; others are daemons
 SCRIPTS = frozenset([b"sh", b"bash", b"dash", b"sleep", b"sudo", b"su", b"reboot", b"shutdown", b"systemctl"])
 OWN_DEPROVISIONING = "/tmp/DeprovisioningScript.sh"  # noqa: S108 (Azure's name)
 SCHEDULED = "/run/systemd/shutdown/scheduled"
@@ -294,11 +300,13 @@ def passed_on(script: str) -> "tuple[int, bool]":
     ended = time.monotonic()
     own = {str(posix.getpid()).encode(), str(child).encode()}
     is_told = has_left = False
+    # also one that has not become its program yet, or never will: a part of the script itself (15 letters: proc(5))
+    going_on = SCRIPTS | {script.rpartition("/")[2].encode()[:15]}
     while True:
         if streams:
             due = pass_on(streams, 0.0, due)
         left = of_this_login() - before - own
-        has_scripts = any(name_of(process) in SCRIPTS for process in left)
+        has_scripts = any(name_of(process) in going_on for process in left)
         has_left = has_left or has_scripts
         if not streams and not has_scripts:
             return status, has_left
