@@ -155,7 +155,7 @@ def test_an_arm64_machine_has_its_own_program_board_and_cpu() -> None:
     for pc_only in ("i8042", "smm", "vmport", "q35"):
         assert not any(pc_only in text for text in texts)
     x64 = arguments(a_machine(boot=firmware))
-    same = {"-nodefaults", "-no-user-config", "-sandbox", "-netdev", "-qmp", "-serial", "-rtc", "-boot", "-blockdev"}
+    same = {"-nodefaults", "-no-user-config", "-sandbox", "-netdev", "-mon", "-serial", "-rtc", "-boot", "-blockdev"}
     assert same <= set(texts)
     assert same <= set(x64)
 
