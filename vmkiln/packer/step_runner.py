@@ -33,10 +33,7 @@ LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, 
 SCRIPTS = frozenset(
     b"sh bash dash sleep sudo su env nohup setsid timeout reboot shutdown systemctl poweroff halt".split()
 )
-AFTERMATH_SECONDS = 4.0  # between the end of a script that was left running and what it set going
-LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, and the end
 # in the background these are a script that goes on, such as one that restarts the VM soon; others are daemons
-SCRIPTS = frozenset([b"sh", b"bash", b"dash", b"sleep", b"sudo", b"su", b"reboot", b"shutdown", b"systemctl"])
 OWN_DEPROVISIONING = "/tmp/DeprovisioningScript.sh"  # noqa: S108 (Azure's name)
 SCHEDULED = "/run/systemd/shutdown/scheduled"
 INHIBITORS = "/run/systemd/inhibit"
