@@ -87,5 +87,7 @@ def _end_of(code: int, told: str, errors: str, stand_ins: tuple[str, ...]) -> Bu
     if code == 0:
         return Built("built", "", stand_ins)
     error_code = str(summary.get("error_code") or "")
+    if "`deprovision`" in message:  # a step that vmkiln adds
+        return Built("ours", message[:500], stand_ins)
     is_users = error_code in USERS or message.startswith(("customizing failed in", "validation failed in"))
     return Built("user" if is_users else "ours", message[:500], stand_ins)

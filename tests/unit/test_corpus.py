@@ -95,6 +95,7 @@ def test_scripts_of_the_internet_become_stand_ins_that_are_told(tmp_path: Path) 
         (1, {"error_code": "PackerBuildFailed", "message": "customizing failed in `s`"}, "user"),
         (1, {"error_code": "ValidationFailed", "message": "validation failed in `v`"}, "user"),
         (1, {"error_code": "BuildVmTerminated", "message": "the VM ended"}, "ours"),
+        (1, {"error_code": "PackerBuildFailed", "message": "customizing failed in `deprovision`: x"}, "ours"),
         (2, {}, "ours"),
     ],
 )
