@@ -33,7 +33,6 @@ LAST_SECONDS = 5.0  # between the signal that ends this, when the VM goes down, 
 SCRIPTS = frozenset(
     b"sh bash dash sleep sudo su env nohup setsid timeout reboot shutdown systemctl poweroff halt".split()
 )
-# in the background these are a script that goes on, such as one that restarts the VM soon; others are daemons
 OWN_DEPROVISIONING = "/tmp/DeprovisioningScript.sh"  # noqa: S108 (Azure's name)
 SCHEDULED = "/run/systemd/shutdown/scheduled"
 INHIBITORS = "/run/systemd/inhibit"
