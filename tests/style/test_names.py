@@ -29,3 +29,9 @@ def test_the_name_of_a_test_fits_a_line_of_a_terminal() -> None:
 def test_no_test_hides_another_one_of_the_same_name() -> None:
     twice = {path: [name for name, count in Counter(tests).items() if count > 1] for path, tests in names().items()}
     assert {path: tests for path, tests in twice.items() if tests} == {}
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """Pytest would import one of them for the other, and refuse to begin when both are asked for."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
