@@ -88,7 +88,7 @@ def test_settings_are_shown_with_where_each_comes_from_and_without_secrets(
     rows = {row["name"]: row for row in json.loads(told)}
     assert rows["database_url"] == {
         "name": "database_url", "variable": "VMKILN_DATABASE_URL",
-        "value": "postgresql://u:***@db/v", "origin": "environment",
+        "value": "postgresql://***@db/v", "origin": "environment",
     }  # fmt: skip
     assert (rows["lease_seconds"]["value"], rows["lease_seconds"]["origin"]) == (30.0, str(home / "vmkiln.toml"))
     assert rows["builds"]["origin"] == "default"
