@@ -49,7 +49,7 @@ def first_snapshot(home: Path) -> World:
 
 def snapshot(home: Path, *, user_id: int | None = None) -> World:
     """The world now, as far as it is a user's (by default, who asks). `home` is vmkiln's state directory."""
-    ids = {os.getuid() if user_id is None else user_id, *_subordinate_ids()}
+    ids = {os.getuid() if user_id is None else user_id, *own_subordinate_ids()}
     own = list(_own(ids))
     return World(
         processes=frozenset(filter(None, map(_described, own))),
@@ -105,7 +105,7 @@ def _is_ours(path: Path, ids: Collection[int]) -> bool:
 
 def own_listeners() -> frozenset[str]:
     """The listeners of whoever asks, and of its subordinate ids."""
-    return frozenset(_listeners({os.getuid(), *_subordinate_ids()}))
+    return frozenset(_listeners({os.getuid(), *own_subordinate_ids()}))
 
 
 def _listeners(ids: Collection[int]) -> Iterator[str]:
@@ -128,7 +128,8 @@ def _system_v_ipc(ids: Collection[int]) -> Iterator[str]:
                 yield f"{kind} {words[0]} {words[1]}"
 
 
-def _subordinate_ids() -> range:
+def own_subordinate_ids() -> range:
+    """The subordinate ids of whoever asks."""
     for line in Path("/etc/subuid").read_text().splitlines():
         name, first, count = line.split(":")
         if name == getpass.getuser():

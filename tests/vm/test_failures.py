@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import VMKILN, Told, a_template, runner, shell, unchanged_world
-from empty_world import differences, first_snapshot, snapshot
+from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 
 from vmkiln.errors import (
     CommandFailed,
@@ -317,9 +317,12 @@ def test_a_qemu_img_that_dies_while_distributing_leaves_no_image(prepared: Setti
 
 
 def kill_own(part: bytes) -> bool:
-    """SIGKILL to the processes of this user that have `part` in their command line; whether there was one."""
+    """SIGKILL to the processes of this user that have `part` in their command line; whether there was one.
+
+    A VM's process runs as a subordinate id of the user, who may end it as the owner of its user namespace.
+    """
     found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and part in _command_line(entry)]
-    own = [entry for entry in found if entry.stat().st_uid == os.getuid()]
+    own = [entry for entry in found if entry.stat().st_uid in {os.getuid(), *own_subordinate_ids()}]
     for entry in own:
         os.kill(int(entry.name), signal.SIGKILL)
     return bool(own)

@@ -4,6 +4,7 @@ In a container, or a service with `MemoryMax=` or `CPUQuota=`, the machine has m
 """
 
 import contextlib
+import getpass
 import math
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from vmkiln.host import control_group
 from vmkiln.host.control_group import ROOT, MemoryLimit
+from vmkiln.host.namespace import subordinate_range
 
 KIB = 1024
 
@@ -56,14 +58,26 @@ def _machine_available(root: Path) -> int:
 
 
 def _guests(root: Path) -> list[tuple[dict[bool, str], int]]:
-    """This user's QEMU processes: the groups each is in, and the memory it has taken, in bytes (proc(5), VmRSS)."""
+    """This user's QEMU processes: the groups each is in, and the memory it has taken, in bytes (proc(5), VmRSS).
+
+    Each runs as a subordinate id of the user; those outside of a run as the user.
+    """
     found = []
+    own, subordinate = os.getuid(), _subordinate_ids(root)
     for folder in (root / "proc").iterdir():
         if not folder.name.isdecimal():
             continue
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if folder.stat().st_uid == os.getuid() and (folder / "comm").read_text().startswith("qemu-system"):
+            owner = folder.stat().st_uid
+            if (owner == own or owner in subordinate) and (folder / "comm").read_text().startswith("qemu-system"):
                 lines = (folder / "status").read_text().splitlines()
                 taken = sum(int(line.split()[1]) * KIB for line in lines if line.startswith("VmRSS:"))
                 found.append((control_group.group_paths(root, folder.name), taken))
     return found
+
+
+def _subordinate_ids(root: Path) -> range:
+    path = root / "etc/subuid"
+    text = path.read_text() if path.exists() else ""
+    found = subordinate_range(text, user=getpass.getuser(), user_id=os.getuid())
+    return range(0) if found is None else range(found.first, found.first + found.count)

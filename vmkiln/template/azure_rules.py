@@ -18,13 +18,10 @@ NOT_IN_TAG_NAMES = "<>%&\\?/"
 
 
 def identity_mistakes(identity: Any, *, is_preview: bool) -> Iterator[Mistake]:
-    """An image template has one identity of a user, or none; never one of its own."""
+    """An image template that says it has a user's identity names one."""
     if not isinstance(identity, dict):
         return
     kind, assigned = identity.get("type"), identity.get("userAssignedIdentities")
-    if isinstance(kind, str) and kind.lower().startswith("systemassigned"):
-        message = f"`{kind}` is not supported: an image template has no identity of its own"
-        yield Mistake("identity.type", message, "allowed are UserAssigned and None")
     if kind == "UserAssigned" and not assigned and not is_preview:
         hint = "name one, by its id, or say `None`"
         yield Mistake("identity.userAssignedIdentities", "is empty, and `type` says UserAssigned", hint)

@@ -33,14 +33,14 @@ case $name in
     {META}) printf 'Package: %s\\nVersion: 1\\nDepends: linux-image-{RELEASE}\\n' "$name" ;;
     linux-image-{RELEASE}) printf 'Package: %s\\nVersion: 1\\nSize: 2000000\\n' "$name" ;;
 esac""",
-    "apt-get": f'echo "$*" >> "$RECORD"; sleep 0.05; : > linux-image-{RELEASE}_1_amd64.deb',
+    "apt-get": f'echo "$*" >> "${{0%/*}}/../record"; sleep 0.05; : > linux-image-{RELEASE}_1_amd64.deb',
     "dpkg-deb": f'mkdir -p "$3/boot" "$3/lib/modules/{RELEASE}/kernel"; echo kernel > "$3/boot/vmlinuz-{RELEASE}"',
     "depmod": f'cd "$2/lib/modules/$3"; touch modules.dep; printf "%s.ko\\n" {MODULES} > modules.builtin',
     "packer": ":",
     "node": ":",
     # as npm does: what is there goes first, and a second one at work in the same folder trips over the first
     "npm": """
-echo "$*" >> "$RECORD"; rm -rf node_modules; mkdir node_modules || exit 1
+echo "$*" >> "${0%/*}/../record"; rm -rf node_modules; mkdir node_modules || exit 1
 mkdir node_modules/.bin && sleep 0.05 && echo azurite > node_modules/main.js || exit 1
 ln -s ../main.js node_modules/.bin/azurite-blob""",
 }
@@ -54,7 +54,6 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, script in STAND_INS.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
-    monkeypatch.setenv("RECORD", str(tmp_path / "record"))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin:/usr/sbin:/sbin")
     return tmp_path / "record"
 
