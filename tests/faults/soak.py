@@ -266,9 +266,11 @@ def all_of_it(settings: Settings) -> dict[str, Any]:
         outcomes, found = asyncio.run(soaked(settings, store))
         left = differences(before, snapshot(settings.home))
         left += sorted(descriptors(but=settings.database) - open_files)
-        # the pool beside the event loop, and the one who writes the audit, belong to the process and have their limits
+        # the pools beside the event loop, and the one who writes the audit, belong to the process and have their limits
         new = [thread.name for thread in threading.enumerate() if thread not in threads]
-        left += [name for name in new if not name.startswith((off_loop.NAME, "audit"))]
+        left += [
+            name for name in new if not name.startswith((off_loop.NAME, off_loop.ROUNDS, off_loop.RUN_LOGS, "audit"))
+        ]
         left += sorted({row.key for row in store.resources.list()} - kept)
         left += [str(operation) for operation in store.operations.open_ones()]
         runs = store.runs.list(limit=None)

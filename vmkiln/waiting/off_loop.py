@@ -26,7 +26,7 @@ MOST_ROUND_THREADS = 24  # more than there are rounds, each of which makes one c
 MOST_RUN_LOG_THREADS = 8  # for the rounds of runs, of which there are as many as runs
 START_SECONDS = 20.0  # a new thread runs at once
 STOP_SECONDS = 5.0
-NAME = "off-loop"
+NAME, ROUNDS, RUN_LOGS = "off-loop", "rounds", "run-logs"  # the names of the threads begin so
 P = ParamSpec("P")
 R = TypeVar("R")
 Make = Callable[[], contextlib.AbstractContextManager[R]]
@@ -70,8 +70,8 @@ def _begun(name: str, most: int) -> ThreadPoolExecutor:
 
 
 _own = _Threads(NAME, MOST_THREADS)  # asyncio's may all be busy for minutes with the hashes of large images
-_of_rounds = _Threads("rounds", MOST_ROUND_THREADS)
-_of_run_logs = _Threads("run-logs", MOST_RUN_LOG_THREADS)
+_of_rounds = _Threads(ROUNDS, MOST_ROUND_THREADS)
+_of_run_logs = _Threads(RUN_LOGS, MOST_RUN_LOG_THREADS)
 
 
 async def off_loop(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
