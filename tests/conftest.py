@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tiers
 from open_files import open_files
 
 GRACE_SECONDS = 5.0  # for threads that are on their way out
+ENGINE = "/engine.sqlite"
 MEMORY = "VMKILN_TEST_MEMORY"
 COMMITTING_OFTEN = ("api", "portal", "unit")
 RESULTS = ("passed", "failed", "error", "skipped")
@@ -87,6 +89,8 @@ def nothing_stays_open() -> Iterator[None]:
     deadline = time.monotonic() + GRACE_SECONDS
     while (left := open_files() - before) and time.monotonic() < deadline:
         time.sleep(0.02)
+    # the durable engine of a service that lives on beside many tests has a pool, which may grow in any of them
+    left = Counter({path: count for path, count in left.items() if not (path.endswith(ENGINE) and before[path])})
     assert not left, f"still open: {sorted(left)}"
 
 

@@ -294,7 +294,7 @@ async def test_rounds_go_on_and_health_is_told_while_all_threads_are_busy(tmp_pa
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):  # beside the other tests a round takes its time
         while not is_so():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
