@@ -11,7 +11,6 @@ program that was started and ended by itself is announced by `{"ended": name, "s
 import asyncio
 import base64
 import contextlib
-import ctypes
 import functools
 import json
 import os
@@ -24,32 +23,27 @@ from typing import Any
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command
-from vmkiln.host.confinement import descriptors, process_facts
+from vmkiln.host.confinement import descriptors, kernel_calls, process_facts
 from vmkiln.host.confinement.descriptors import Descriptor
 from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
+NAMESPACES = (
+    kernel_calls.CLONE_NEWUSER
+    | kernel_calls.CLONE_NEWNET
+    | kernel_calls.CLONE_NEWNS
+    | kernel_calls.CLONE_NEWPID
+    | kernel_calls.CLONE_NEWIPC
+    | kernel_calls.CLONE_NEWUTS
+)
 OUTPUT_TAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 16 * 1024**2  # of a line, in both directions: more than any rule set or listing has
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> int:
     """Enter new namespaces, wait until the parent mapped the ids, then serve as process 1 of the pid namespace."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
     try:
-        _call(_libc.unshare, flags)
+        kernel_calls.unshare(NAMESPACES)
     except OSError as error:
         return _refused(error)
     control.sendall(b'{"unshared": true}\n')
@@ -70,21 +64,16 @@ def main() -> int:
 
 
 def _refused(error: OSError) -> int:
-    sys.stderr.write(f"unshare: {error.strerror}\n")
+    sys.stderr.write(f"{error.strerror}\n")
     return 1
 
 
-def _call(function: Any, *arguments: Any) -> None:
-    if function(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
 def _prepare_mounts() -> None:
-    _call(_libc.mount, b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    _call(_libc.mount, b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    kernel_calls.mount("none", "/", None, kernel_calls.MS_REC | kernel_calls.MS_PRIVATE)
+    no_programs = kernel_calls.MS_NOSUID | kernel_calls.MS_NODEV | kernel_calls.MS_NOEXEC
+    kernel_calls.mount("proc", "/proc", "proc", no_programs)
     # /run holds the host's own sockets (and nft and ip want a writable folder there)
-    _call(_libc.mount, b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755,size=1m")
+    kernel_calls.mount("tmpfs", "/run", "tmpfs", kernel_calls.MS_NOSUID | kernel_calls.MS_NODEV, "mode=0755,size=1m")
     # a user namespace of one's own is where most ways out of a process begin, and nothing of a run needs another
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
     Path(MOUNTED_AT).mkdir()  # every jail mounts its own root there, in a mount namespace of its own
