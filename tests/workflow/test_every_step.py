@@ -71,7 +71,7 @@ ELSEWHERE = {
     "run/packer_phase.py:ending_told": "tests/unit/run/test_login_wait.py",
     "sharing/sent_run.py": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_images.py": "tests/unit/sharing/test_shared_storage.py",
-    "sharing/shared_images.py:alone": "tests/unit/sharing/test_shared_storage.py",
+    "sharing/shared_images.py:one_at_a_time": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_storage.py": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_storage.py:mirrored": "tests/unit/sharing/test_shared_storage.py",
     "sharing/object_store.py": "tests/unit/sharing/test_object_store.py",
