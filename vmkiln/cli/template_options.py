@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,6 +80,49 @@ VirtualNetworksOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class GivenTemplate:
+    """A template as `validate`, `plan` and `build` were given it, with all that a build of it would find here."""
+
+    resolved: ResolvedTemplate
+    local_files: LocalFiles
+    virtual_networks: Mapping[str, UserVirtualNetwork]
+    surroundings: Surroundings
+
+
+def read_given(
+    template: Path,
+    parameters: Sequence[str] | None,
+    *,
+    resource_group: str,
+    subscription: str,
+    location: str,
+    template_name: str,
+    references: Sequence[str] | None,
+    allow_local_files: bool,
+    virtual_networks: Sequence[Path] | None,
+) -> GivenTemplate:
+    """The template that these options name, and its surroundings.
+
+    Raises: `InputError` for a file that cannot be read or settings that are wrong, `TemplateInvalid` for mistakes.
+    """
+    resolved = read_template(
+        template,
+        parameters,
+        resource_group=resource_group,
+        subscription=subscription,
+        location=location,
+        template_name=template_name,
+        references=references,
+    )
+    networks = read_virtual_networks(virtual_networks)
+    files = _local_files(template, is_allowed=allow_local_files)
+    surroundings = _surroundings_of(
+        resolved, resource_group=resource_group, local_files=files, virtual_networks=networks
+    )
+    return GivenTemplate(resolved, files, networks, surroundings)
 
 
 def read_template(
@@ -187,7 +230,7 @@ def read_virtual_networks(files: Sequence[Path] | None) -> dict[str, UserVirtual
     return virtual_networks_of(bodies)
 
 
-def local_files(template: Path, *, is_allowed: bool) -> LocalFiles:
+def _local_files(template: Path, *, is_allowed: bool) -> LocalFiles:
     """Which folder local scripts may come from: the template's own."""
     from vmkiln.staging.local_files import LocalFiles
 
@@ -207,7 +250,7 @@ def opened_if_there(settings: Settings) -> Iterator[Store | None]:
         yield store
 
 
-def surroundings_of(
+def _surroundings_of(
     resolved: ResolvedTemplate,
     *,
     resource_group: str,

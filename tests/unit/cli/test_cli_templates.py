@@ -120,6 +120,17 @@ def test_a_missing_file_and_a_missing_parameter_are_named(tmp_path: Path, capsys
     assert "UTF-8" in capsys.readouterr().err
 
 
+def test_a_program_reads_what_is_wrong_with_the_networks_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "networks.json").write_text("no JSON")
+    given = ["--parameters", "password=hunter22", "--virtual-networks", str(tmp_path / "networks.json"), "--json"]
+    assert vmkiln("validate", write(tmp_path), *given) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] is False
+    assert "--virtual-networks" in found["mistakes"][0]["message"]
+
+
 def test_parameters_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "web.parameters.json"
     file.write_text(json.dumps({"parameters": {"password": {"value": "hunter22"}}}))

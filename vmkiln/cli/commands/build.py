@@ -25,11 +25,8 @@ from vmkiln.cli.template_options import (
     TemplateArgument,
     TemplateNameOption,
     VirtualNetworksOption,
-    local_files,
     read_allowances,
-    read_template,
-    read_virtual_networks,
-    surroundings_of,
+    read_given,
 )
 from vmkiln.cli.waterfall import waterfall
 from vmkiln.errors import InputError, Mistake, RunFailed, TemplateInvalid
@@ -60,7 +57,7 @@ def build(
     from vmkiln.run.run_context import RunRequest
     from vmkiln.run.run_event import Notice
 
-    resolved = read_template(
+    given = read_given(
         template,
         parameters,
         resource_group=resource_group,
@@ -68,23 +65,22 @@ def build(
         location=location,
         template_name=template_name,
         references=reference,
+        allow_local_files=allow_local_files,
+        virtual_networks=virtual_networks,
     )
-    networks, files = read_virtual_networks(virtual_networks), local_files(template, is_allowed=allow_local_files)
+    resolved = given.resolved
     allowances = read_allowances(allow_egress)
-    surroundings = surroundings_of(
-        resolved, resource_group=resource_group, local_files=files, virtual_networks=networks
-    )
-    check_examined(resolved.image_template, surroundings)  # its warnings come with the run
+    check_examined(resolved.image_template, given.surroundings)  # its warnings come with the run
     request = RunRequest(
         run_id=new_run_id(),
         template_name=resolved.name,
         resource_group=resource_group,
         template=resolved.image_template,
         resolved=resolved.resolved,
-        local_files=files,
+        local_files=given.local_files,
         allowances=allowances,
         mask=resolved.mask,
-        virtual_networks=networks,
+        virtual_networks=given.virtual_networks,
     )
     with _view(as_json=as_json) as view:
         for warning in resolved.warnings:
@@ -169,7 +165,7 @@ def validate(
     from vmkiln.buildable.examination import NotBuildable, examine
 
     try:
-        resolved = read_template(
+        given = read_given(
             template,
             parameters,
             resource_group=resource_group,
@@ -177,6 +173,8 @@ def validate(
             location=location,
             template_name=template_name,
             references=reference,
+            allow_local_files=allow_local_files,
+            virtual_networks=virtual_networks,
         )
     except InputError as error:
         if as_json:
@@ -185,12 +183,8 @@ def validate(
             )
             _print_line(json.dumps({"valid": False, "mistakes": as_data(mistakes)}))
         raise
-    files = local_files(template, is_allowed=allow_local_files)
-    networks = read_virtual_networks(virtual_networks)
-    verdict = examine(
-        resolved.image_template,
-        surroundings_of(resolved, resource_group=resource_group, local_files=files, virtual_networks=networks),
-    )
+    resolved = given.resolved
+    verdict = examine(resolved.image_template, given.surroundings)
     warnings = [*resolved.warnings, *map(resolved.mask, (*verdict.warnings, *map(str, verdict.needs_permission)))]
     if as_json:
         found = {
@@ -229,7 +223,7 @@ def plan(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.plan import plan_of, plan_text
 
-    resolved = read_template(
+    given = read_given(
         template,
         parameters,
         resource_group=resource_group,
@@ -237,21 +231,18 @@ def plan(
         location=location,
         template_name=template_name,
         references=reference,
+        allow_local_files=allow_local_files,
+        virtual_networks=virtual_networks,
     )
-    files = local_files(template, is_allowed=allow_local_files)
-    networks = read_virtual_networks(virtual_networks)
-    verdict = examine(
-        resolved.image_template,
-        surroundings_of(resolved, resource_group=resource_group, local_files=files, virtual_networks=networks),
-    )
+    verdict = examine(given.resolved.image_template, given.surroundings)
     found = run_to_end(
         plan_of(
-            resolved,
+            given.resolved,
             resource_group=resource_group,
             verdict=verdict,
             settings=read_settings(),
             allowances=read_allowances(allow_egress),
-            virtual_networks=networks,
+            virtual_networks=given.virtual_networks,
         )
     )
     _print_line(json.dumps(found) if as_json else plan_text(found))
