@@ -4,15 +4,14 @@ In a container, or a service with `MemoryMax=` or `CPUQuota=`, the machine has m
 """
 
 import contextlib
-import getpass
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.host import control_group
+from vmkiln.host.confinement.subordinate_ids import IdFile, own_range
 from vmkiln.host.control_group import ROOT, MemoryLimit
-from vmkiln.host.namespace import subordinate_range
 
 KIB = 1024
 
@@ -63,21 +62,15 @@ def _guests(root: Path) -> list[tuple[dict[bool, str], int]]:
     Each runs as a subordinate id of the user; those outside of a run as the user.
     """
     found = []
-    own, subordinate = os.getuid(), _subordinate_ids(root)
+    own, subordinate = os.getuid(), own_range(IdFile.USERS, root)
+    handed_out = subordinate.ids if subordinate else range(0)
     for folder in (root / "proc").iterdir():
         if not folder.name.isdecimal():
             continue
         with contextlib.suppress(OSError):  # it ended meanwhile
             owner = folder.stat().st_uid
-            if (owner == own or owner in subordinate) and (folder / "comm").read_text().startswith("qemu-system"):
+            if (owner == own or owner in handed_out) and (folder / "comm").read_text().startswith("qemu-system"):
                 lines = (folder / "status").read_text().splitlines()
                 taken = sum(int(line.split()[1]) * KIB for line in lines if line.startswith("VmRSS:"))
                 found.append((control_group.group_paths(root, folder.name), taken))
     return found
-
-
-def _subordinate_ids(root: Path) -> range:
-    path = root / "etc/subuid"
-    text = path.read_text() if path.exists() else ""
-    found = subordinate_range(text, user=getpass.getuser(), user_id=os.getuid())
-    return range(0) if found is None else range(found.first, found.first + found.count)

@@ -7,7 +7,6 @@ Everything of a run that executes lives inside: when this process dies, even by 
 import asyncio
 import base64
 import contextlib
-import getpass
 import json
 import logging
 import os
@@ -20,13 +19,13 @@ from typing import Any
 
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, VmIds, allotted
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 log = logging.getLogger(__name__)
 START_SECONDS = 20
-SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 LOST = "the supervisor of the run's namespaces ended"
 
 
@@ -40,24 +39,6 @@ class Ended:
 
 class ProgramGone(VmkilnError):
     """The program that was asked about has ended."""
-
-
-@dataclass(frozen=True)
-class IdRange:
-    """A range of subordinate ids: first id and how many (subuid(5))."""
-
-    first: int
-    count: int
-
-
-def subordinate_range(text: str, *, user: str, user_id: int) -> IdRange | None:
-    """The user's first range in the text of /etc/subuid or /etc/subgid; pure."""
-    for line in text.splitlines():
-        owner, _, rest = line.strip().partition(":")
-        first, _, count = rest.partition(":")
-        if owner in {user, str(user_id)} and first.isdigit() and count.isdigit() and int(count) > 0:
-            return IdRange(int(first), int(count))
-    return None
 
 
 def id_map_arguments(program: str, process_id: int, *, own_id: int, subordinate: IdRange | None) -> list[str]:
@@ -246,9 +227,7 @@ async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace
 @contextlib.contextmanager
 def _vm_ids() -> Iterator[VmIds | None]:
     """Ids for the VMs of a run; none for a user without subordinate ids, who can make no image either."""
-    user, user_id = getpass.getuser(), os.getuid()
-    ranges = [subordinate_range(_text_of(path), user=user, user_id=user_id) for path in (SUBUID, SUBGID)]
-    users, groups = ranges
+    users, groups = own_range(IdFile.USERS), own_range(IdFile.GROUPS)
     if users is None or groups is None:
         yield None
         return
@@ -257,20 +236,13 @@ def _vm_ids() -> Iterator[VmIds | None]:
 
 
 async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
-    user, user_id, group_id = getpass.getuser(), os.getuid(), os.getgid()
-    for program, own_id, path in (
-        ("newuidmap", user_id, SUBUID),
-        ("newgidmap", group_id, SUBGID),
+    for program, own_id, file in (
+        ("newuidmap", os.getuid(), IdFile.USERS),
+        ("newgidmap", os.getgid(), IdFile.GROUPS),
     ):
-        text = await off_loop(_text_of, path) if use_subordinate_ids else ""
-        subordinate = subordinate_range(text, user=user, user_id=user_id)
+        subordinate = await off_loop(own_range, file) if use_subordinate_ids else None
         arguments = id_map_arguments(program, process_id, own_id=own_id, subordinate=subordinate)
         await command.run(arguments, timeout_seconds=START_SECONDS)
-
-
-def _text_of(path: Path) -> str:
-    """A file's text; '' when there is no such file."""
-    return path.read_text() if path.exists() else ""
 
 
 def _only_child(process_id: int) -> int:

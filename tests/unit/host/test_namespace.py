@@ -10,24 +10,9 @@ import pytest
 
 from vmkiln.errors import NamespaceLost, VmkilnError
 from vmkiln.host import supervisor
-from vmkiln.host.namespace import LOST, Ended, IdRange, Namespace, id_map_arguments, subordinate_range
+from vmkiln.host.confinement.subordinate_ids import IdRange
+from vmkiln.host.namespace import LOST, Ended, Namespace, id_map_arguments
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("alice:100000:65536\n", IdRange(100000, 65536)),
-        ("bob:1:2\nalice:7:9\n", IdRange(7, 9)),
-        ("1001:5:6\n", IdRange(5, 6)),
-        ("bob:1:2\n", None),
-        ("alice:x:y\n", None),
-        ("alice:5:0\n", None),
-        ("", None),
-    ],
-)
-def test_the_users_own_range_is_found(text: str, expected: IdRange | None) -> None:
-    assert subordinate_range(text, user="alice", user_id=1001) == expected
 
 
 def test_id_zero_inside_is_the_user_outside() -> None:

@@ -19,6 +19,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.host import capacity, command, foreign_cpu, namespace
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, Verdict, boots, choose_accelerator
+from vmkiln.host.confinement.subordinate_ids import IdFile, own_range
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.firmware import PACKAGES as FIRMWARE_PACKAGES
 from vmkiln.host.disk.firmware import find_firmware
@@ -117,11 +118,10 @@ async def _program(program: RequiredProgram) -> Finding:
 
 
 def _files_and_amounts(state: Path) -> list[Finding]:
-    user, user_id = getpass.getuser(), os.getuid()
+    user = getpass.getuser()
     findings = []
-    for kind, name in (("subuid", "newuidmap"), ("subgid", "newgidmap")):
-        text = _text(Path("/etc") / kind)
-        findings.append(fitness.subordinate_ids_finding(kind, text, user=user, user_id=user_id))
+    for file_of_ids, name in ((IdFile.USERS, "newuidmap"), (IdFile.GROUPS, "newgidmap")):
+        findings.append(fitness.subordinate_ids_finding(file_of_ids, own_range(file_of_ids), user=user))
         if path := shutil.which(name):
             findings.append(fitness.id_map_finding(name, path=path, is_privileged=_is_privileged(Path(path))))
     if busybox := shutil.which("busybox"):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange
 from vmkiln.host.disk.container_kernel import ContainerKernel
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.doctor import packer_version
 from vmkiln.host.doctor.required_programs import RequiredProgram
-from vmkiln.host.namespace import subordinate_range
 
 GIB = 1024**3
 PYTHON_MINIMUM = (3, 11)
@@ -93,10 +93,10 @@ def user_finding(user_id: int, user: str) -> Finding:
     return Finding("user", Status.OK, f"{user} (uid {user_id})")
 
 
-def subordinate_ids_finding(kind: str, text: str, *, user: str, user_id: int) -> Finding:
-    """The user's range in /etc/subuid or /etc/subgid; `kind` is `subuid` or `subgid`, `text` the file."""
+def subordinate_ids_finding(file: IdFile, found: IdRange | None, *, user: str) -> Finding:
+    """The user's range in the file; None when there is none."""
+    kind = file.value
     remedy = f"{BOOTSTRAP}, or as root: `usermod --add-{kind}s 100000-165535 {user}` with a free range"
-    found = subordinate_range(text, user=user, user_id=user_id)
     if found is None:
         return Finding(kind, Status.FAILED, f"no range for {user} in /etc/{kind}", remedy)
     described = f"{found.count} ids from {found.first}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.host.confinement.subordinate_ids import IdFile, range_in
 from vmkiln.host.disk.container_kernel import ContainerKernel
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.doctor import fitness
@@ -73,7 +74,8 @@ def test_a_program_that_calls_itself_packer_is_refused() -> None:
     ],
 )
 def test_subordinate_ids_must_be_enough(text: str, status: Status) -> None:
-    finding = fitness.subordinate_ids_finding("subuid", text, user="kiln", user_id=1001)
+    found = range_in(text, user="kiln", user_id=1001)
+    finding = fitness.subordinate_ids_finding(IdFile.USERS, found, user="kiln")
     assert finding.status is status
     assert (status is Status.OK) == (finding.remedy is None)
 
