@@ -15,7 +15,7 @@ from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.files.durable_file import make_folder, sync, sync_all
 from vmkiln.files.private_folder import make_private_before_use
 from vmkiln.host import command
-from vmkiln.host.environment import for_fetching
+from vmkiln.host.environment import for_npm
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
@@ -53,9 +53,7 @@ async def _installed(directory: Path) -> None:
     await asyncio.to_thread(_removed, workplace, old)  # whoever was killed at this left them
     try:
         await off_loop(_prepare, workplace)
-        await command.run(
-            NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace, environment=for_fetching(os.environ)
-        )
+        await command.run(NPM, timeout_seconds=INSTALL_SECONDS, directory=workplace, environment=for_npm(os.environ))
         await off_loop(_put, directory, workplace, old)
     except CommandFailed as error:
         error.hint = "npm needs its registry; behind a proxy, set what `npm config` asks for"

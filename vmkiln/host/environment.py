@@ -21,11 +21,17 @@ def ordinary(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in ORDINARY or name.startswith(LOCALE)}
 
 
+def proxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """What fetching takes where the network has proxies or certificate authorities of its own, and no more; pure."""
+    return {name: value for name, value in environment.items() if name.lower() in PROXIES or name in FETCHING}
+
+
 def for_fetching(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a program that fetches packages may see besides: proxies, certificate authorities, npm's settings; pure."""
-    fetching = {
-        name: value
-        for name, value in environment.items()
-        if name.lower() in PROXIES or name in FETCHING or name.lower().startswith(NPM)
-    }
-    return ordinary(environment) | fetching
+    """What a program that fetches packages may see; pure."""
+    return ordinary(environment) | proxied(environment)
+
+
+def for_npm(environment: Mapping[str, str]) -> dict[str, str]:
+    """What npm may see: its settings too, which may have the tokens of a registry; pure."""
+    settings = {name: value for name, value in environment.items() if name.lower().startswith(NPM)}
+    return for_fetching(environment) | settings

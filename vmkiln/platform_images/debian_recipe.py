@@ -22,6 +22,7 @@ from vmkiln.errors import VmkilnError
 from vmkiln.host import command, foreign_cpu, namespace
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.doctor.image_kernel import KERNEL
+from vmkiln.host.environment import proxied
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
@@ -109,13 +110,12 @@ def _customize_script() -> bytes:
 
 
 def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The hook's environment: nothing of ours but PATH and proxy settings reaches the new system; pure."""
-    kept = {name: value for name, value in inherited.items() if name.lower().endswith("_proxy")}
+    """The hook's environment: nothing of ours but PATH and what fetching takes reaches the new system; pure."""
     path = inherited.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
     # the initial file system takes minutes to make where programs are emulated: once is enough, by the script
     initramfs = {} if recipe.architecture is Architecture.X64 else {"INITRD": "No"}
     return {
-        **kept,
+        **proxied(inherited),
         **initramfs,
         "PATH": path,
         "HOME": "/nonexistent",

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from vmkiln.host.command import run
-from vmkiln.host.environment import for_fetching, ordinary
+from vmkiln.host.environment import for_fetching, for_npm, ordinary, proxied
 
 OURS = {
     "PATH": "/usr/bin",
@@ -25,7 +25,12 @@ def test_a_program_gets_nothing_that_is_not_on_the_list() -> None:
 
 def test_who_fetches_knows_proxies_and_certificates_too() -> None:
     fetching = for_fetching(OURS)
-    assert set(fetching) == set(OURS) - {"AWS_SECRET_ACCESS_KEY", "VMKILN_DATABASE_URL"}
+    assert set(fetching) == {*ordinary(OURS), "HTTPS_PROXY", "SSL_CERT_FILE"}
+    assert set(proxied(OURS)) == {"HTTPS_PROXY", "SSL_CERT_FILE"}
+
+
+def test_the_settings_of_npm_which_may_be_tokens_are_for_npm_alone() -> None:
+    assert set(for_npm(OURS)) == {*for_fetching(OURS), "npm_config_registry"}
 
 
 async def test_no_secret_of_ours_is_in_the_environment_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,12 +69,13 @@ def test_packages_and_mirrors_of_an_entry_are_used() -> None:
 
 
 def test_only_path_and_proxies_reach_the_new_system() -> None:
-    inherited = {"PATH": "/bin", "SECRET_TOKEN": "x", "https_proxy": "http://p:1", "LD_PRELOAD": "/evil.so"}
+    inherited = {"PATH": "/bin", "https_proxy": "http://p:1", "SSL_CERT_FILE": "/etc/ca.pem", "LD_PRELOAD": "/evil.so"}
+    inherited |= {"SECRET_TOKEN": "x", "secret_proxy": "x", "npm_config__auth": "x", "LANG": "de_DE.UTF-8"}
     environment = environment_for(DebianRecipe("bookworm", 2), root_uuid=ROOT_UUID, inherited=inherited)
     assert environment["PATH"] == "/bin"
     assert environment["https_proxy"] == "http://p:1"
     assert environment["VMKILN_GENERATION"] == "2"
-    assert not {"SECRET_TOKEN", "LD_PRELOAD"} & set(environment)
+    assert set(environment) & set(inherited) == {"PATH", "https_proxy", "SSL_CERT_FILE"}
 
 
 def test_the_esp_is_named_as_the_system_will_see_it() -> None:
