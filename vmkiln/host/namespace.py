@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class Namespace:
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._programs: dict[str, asyncio.Future[Ended]] = {}
+        self._hearers: dict[str, Callable[[str], None]] = {}
         self._closed = False
 
     @property
@@ -115,6 +116,9 @@ class Namespace:
             program = self._programs.pop(message["ended"], None)
             if program is not None and not program.done():
                 program.set_result(Ended(message["status"], message["output"]))
+        elif "said" in message:
+            if hearer := self._hearers.get(message["said"]):
+                hearer(message["line"])
         elif "id" in message:
             waiting = self._waiting.pop(message["id"], None)  # none when who asked was cancelled meanwhile
             if waiting is not None and not waiting.done():
@@ -138,20 +142,30 @@ class Namespace:
 
     @contextlib.asynccontextmanager
     async def start(
-        self, name: str, arguments: Sequence[str | Path], *, confined: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str | Path],
+        *,
+        confined: Mapping[str, Any] | None = None,
+        on_line: Callable[[str], None] | None = None,
     ) -> AsyncIterator[asyncio.Future[Ended]]:
         """A program running inside under `name`; the future ends when it does. Killed when the block is left.
 
-        `confined` is what holds it to a jail of its own, as `vm_jail.confined` gives it.
+        `confined` is what holds it to a jail of its own, as `vm_jail.confined` gives it. `on_line` gets each line of
+        its standard output, of at most 64 KiB; a longer one ends the program. It must not raise, nor wait.
         """
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._programs[name] = future
+        if on_line is not None:
+            self._hearers[name] = on_line
         try:
             texts = [str(argument) for argument in arguments]
-            await self._ask(do="start", name=name, arguments=texts, confined=confined)
+            told = on_line is not None
+            await self._ask(do="start", name=name, arguments=texts, confined=confined, told=told)
             yield future
         finally:
             self._programs.pop(name, None)
+            self._hearers.pop(name, None)
             if not self._closed:
                 with contextlib.suppress(VmkilnError):
                     await self._ask(do="stop", name=name)

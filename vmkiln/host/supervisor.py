@@ -5,7 +5,8 @@ namespaces on request. It is process 1 of its pid namespace, so when it ends, fo
 everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
 Requests are `{"id", "do": "run" | "start" | "stop" | "facts", ...}`; each gets one answer with the same `id`. A
-program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`.
+program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`; one that
+was started with `told` is heard: each line of its standard output is passed on as `{"said": name, "line": text}`.
 """
 
 import asyncio
@@ -119,9 +120,7 @@ class _Server:
                     }
                 case "start":
                     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._running[request["name"]] = asyncio.create_task(
-                        self._keep(request["name"], request["arguments"], request.get("confined"), started)
-                    )
+                    self._running[request["name"]] = asyncio.create_task(self._keep(request, started))
                     await started
                 case "stop":
                     task = self._running.pop(request["name"], None)
@@ -147,17 +146,13 @@ class _Server:
             program = None
         return None if program is None else {"program": program, "supervisor": process_facts.namespaces()}
 
-    async def _keep(
-        self, name: str, arguments: list[str], confined: dict[str, Any] | None, started: asyncio.Future[None]
-    ) -> None:
+    async def _keep(self, request: dict[str, Any], started: asyncio.Future[None]) -> None:
+        name, is_heard = request["name"], bool(request.get("told"))
         try:
-            async with _started(arguments, confined) as process:
+            async with _started(request["arguments"], request.get("confined"), is_heard=is_heard) as process:
                 self._process_ids[name] = process.pid
                 started.set_result(None)
-                tail = b""
-                assert process.stderr is not None  # asked for just above
-                while chunk := await process.stderr.read(4096):
-                    tail = (tail + chunk)[-OUTPUT_TAIL_BYTES:]
+                tail, _ = await asyncio.gather(_tail(process.stderr), self._pass_on(name, process.stdout))
                 status = await process.wait()
         except (VmkilnError, OSError, KeyError, ValueError) as error:
             if not started.done():
@@ -169,12 +164,29 @@ class _Server:
         self._running.pop(name, None)
         self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})
 
+    async def _pass_on(self, name: str, said: asyncio.StreamReader | None) -> None:
+        """Tell each line; who says more than is taken waits. Raises: `ValueError` for a line that is too long."""
+        while said is not None and (line := await said.readline()):
+            self.tell({"said": name, "line": line.decode(errors="replace").rstrip("\n")})
+            await self._writer.drain()
+
+
+async def _tail(said: asyncio.StreamReader | None) -> bytes:
+    """The end of what a program writes, when it has ended."""
+    tail = b""
+    while said is not None and (chunk := await said.read(4096)):
+        tail = (tail + chunk)[-OUTPUT_TAIL_BYTES:]
+    return tail
+
 
 @contextlib.asynccontextmanager
-async def _started(arguments: list[str], confined: dict[str, Any] | None) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _started(
+    arguments: list[str], confined: dict[str, Any] | None, *, is_heard: bool
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A program; a confined one with its descriptors, in its jail, and with no environment but what it is given."""
+    stdout = command.PIPE if is_heard else command.DEVNULL
     if confined is None:
-        async with command.start(arguments, stdout=command.DEVNULL, stderr=command.PIPE) as process:
+        async with command.start(arguments, stdout=stdout, stderr=command.PIPE) as process:
             yield process
         return
     jail = confined["jail"]  # none for stand-ins of tests; whoever asks for a VM looks at what holds it, and refuses
@@ -183,7 +195,7 @@ async def _started(arguments: list[str], confined: dict[str, Any] | None) -> Asy
         with descriptors.opened([Descriptor.read(described) for described in confined["descriptors"]]) as numbers:
             starting = command.start(
                 descriptors.with_numbers(arguments, numbers),
-                stdout=command.DEVNULL,
+                stdout=stdout,
                 stderr=command.PIPE,
                 environment=confined["environment"],
                 pass_fds=tuple(numbers.values()),

@@ -81,8 +81,9 @@ async def test_a_message_that_is_too_large_is_refused_and_loses_nothing() -> Non
         assert (await next_one).exit_status == 0
 
 
-async def test_the_largest_message_goes_both_ways() -> None:
-    """Whoever asked used to lose the whole namespace, or to wait for ever."""
+@contextlib.asynccontextmanager
+async def a_served_namespace() -> AsyncIterator[Namespace]:
+    """A namespace whose requests the supervisor's own server answers, in this process and without namespaces."""
     ours, theirs = socket.socketpair()
     heard, telling = await asyncio.open_connection(sock=theirs, limit=MOST_MESSAGE_BYTES)
     server = supervisor._Server(telling)
@@ -96,6 +97,16 @@ async def test_the_largest_message_goes_both_ways() -> None:
     namespace = Namespace(1, reader, writer)
     listening = asyncio.create_task(namespace.listen())
     async with asyncio.timeout(30):
+        yield namespace
+    listening.cancel()
+    writer.close()
+    await asyncio.wait([serving, listening])
+    telling.close()
+
+
+async def test_the_largest_message_goes_both_ways() -> None:
+    """Whoever asked used to lose the whole namespace, or to wait for ever."""
+    async with a_served_namespace() as namespace:
         large = bytes(MOST_MESSAGE_BYTES * 5 // 8)
         assert len((await namespace.run(["cat"], stdin=large)).stdout) == len(large)
         with pytest.raises(VmkilnError, match="more than a message takes"):
@@ -103,7 +114,19 @@ async def test_the_largest_message_goes_both_ways() -> None:
         with pytest.raises(VmkilnError, match="TypeError"):
             await namespace._ask(do="run", arguments=None, stdin="", timeout_seconds=1)
         assert (await namespace.run(["true"])).exit_status == 0
-    listening.cancel()
-    writer.close()
-    await asyncio.wait([serving, listening])
-    telling.close()
+
+
+async def test_each_line_of_a_program_is_heard_while_it_runs() -> None:
+    heard: list[str] = []
+    async with a_served_namespace() as namespace:
+        script = ["sh", "-c", "echo one; echo two; read -r more; echo $more"]
+        async with namespace.start("talker", script, on_line=heard.append) as ended:
+            assert (await ended).status == 0
+    assert heard == ["one", "two", ""]
+
+
+async def test_a_line_that_never_ends_ends_the_program() -> None:
+    async with a_served_namespace() as namespace:
+        endless = ["sh", "-c", "tr '\\0' x </dev/zero"]
+        async with namespace.start("talker", endless, on_line=lambda _: None) as ended:
+            assert "limit" in (await ended).output
