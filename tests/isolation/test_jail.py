@@ -54,7 +54,7 @@ GUARDS = {
     "a group id of its own": "os.setresgid = lambda *ids: None",
     "no bounding set": "kernel_calls.empty_bounding_set = lambda: None",
     "no new privileges": "kernel_calls.forbid_new_privileges = lambda: None",
-    "Landlock": "jail.landlock.restrict = lambda allowed: 0",
+    "Landlock": "jail.landlock.restrict = lambda allowed, **others: 0",
     "limits": "jail.resource.setrlimit = lambda name, limits: None",
     "no other descriptors": "subprocess_close()",
     "an environment by an allow-list": "environment_of_ours()",

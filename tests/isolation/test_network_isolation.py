@@ -75,7 +75,7 @@ def test_build_vm_reaches_the_internet(world: World) -> None:
 def test_build_vm_gets_names_from_the_resolver_of_the_host(world: World) -> None:
     world.forget_traffic()
     assert world.probe([probe := Probe("build one", "udp", NAMES, 53)]) == {probe: "open internet"}
-    asked = [text for text in world.arrived("internet") if text.endswith(":53")]
+    asked = [text for text in asked_for(world.arrived("internet")) if text.endswith(":53")]
     assert asked == [f"udp 198.51.100.2 > {RESOLVER}:53"]
 
 

@@ -1,9 +1,9 @@
 """A whole world without root: a host with a LAN, an Internet behind it, and runs of vmkiln on the host.
 
-Run it by `unshare --user --map-root-user --net --mount`: its own network namespace is the host. The "internet" is one
-other namespace with a gateway, a LAN neighbour, a public server, and private servers of every range. Each run has a
-stand-in for the build VM and one for the container group at the run's own taps. It is driven by JSON lines, like
-`node.py`; `world_client.py` has the other end.
+Run it by `unshare --user --map-root-user --map-auto --net --mount`: its own network namespace is the host. The
+"internet" is one other namespace with a gateway, a LAN neighbour, a public server, and private servers of every range.
+Each run has a stand-in for the build VM and one for the container group at the run's own taps. It is driven by JSON
+lines, like `node.py`; `world_client.py` has the other end.
 """
 
 import asyncio
@@ -110,6 +110,11 @@ class World:
         resolvers = self.directory / "resolv.conf"
         resolvers.write_text(f"nameserver {RESOLVER}\n")
         await self.do_on_host(["mount", "--bind", str(resolvers), "/etc/resolv.conf"])
+        _, count = Path("/proc/self/uid_map").read_text().splitlines()[1].rsplit(maxsplit=1)
+        ranges = self.directory / "ranges"
+        ranges.write_text(f"0:1:{count}\nroot:1:{count}\n")  # the world's ids are not those of the host outside
+        for name in ("/etc/subuid", "/etc/subgid"):
+            await self.do_on_host(["mount", "--bind", str(ranges), name])
         self.nodes["host"] = host = await self.stack.enter_async_context(node("host", "here"))
         self.nodes["internet"] = internet = await self.stack.enter_async_context(node("internet", "new"))
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # as on a host with containers
@@ -167,7 +172,7 @@ class World:
         ).network
         stack = contextlib.AsyncExitStack()
         try:
-            inside = await stack.enter_async_context(namespace.opened(use_subordinate_ids=False))
+            inside = await stack.enter_async_context(namespace.opened())
             with _loosened(pasta or {}, sysctls or {}):
                 lost = await stack.enter_async_context(network_setup.joined(inside, decided))
             for kind, segment in (("build", decided.far), ("container", decided.near)):

@@ -32,7 +32,7 @@ class World:
     """A running world."""
 
     def __init__(self, directory: Path) -> None:
-        command = ["unshare", "--user", "--map-root-user", "--net", "--mount", sys.executable, str(WORLD)]
+        command = ["unshare", "--user", "--map-root-user", "--map-auto", "--net", "--mount", sys.executable, str(WORLD)]
         environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
         self._process = subprocess.Popen(
             [*command, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -20,7 +20,7 @@ from typing import Any
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
-from vmkiln.host.confinement.vm_ids import BLOCK, VmIds, allotted
+from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
@@ -88,7 +88,21 @@ class Namespace:
                 hint="`vmkiln doctor` says what to change",
             )
         self._vms += 1
-        return self._vm_ids.of((self._vms - 1) % BLOCK)  # those before the last two have ended
+        return self._vm_ids.of((self._vms - 1) % (BLOCK - SERVICES))  # those before the last two have ended
+
+    def service_id(self, number: int) -> int:
+        """The id of the run's own service of this number, from 0, which lives as long as the run.
+
+        Raises: `HostUnfit` without such ids, `ValueError` when there is no such number.
+        """
+        if not 0 <= number < SERVICES:
+            raise ValueError(f"a run has ids for {SERVICES} services")
+        if self._vm_ids is None:
+            raise HostUnfit(
+                "this user has no subordinate ids, and every service of a run works as one of its own",
+                hint="`vmkiln doctor` says what to change",
+            )
+        return self._vm_ids.of(BLOCK - SERVICES + number)
 
     @property
     def is_lost(self) -> bool:

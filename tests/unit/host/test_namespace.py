@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from vmkiln.errors import NamespaceLost, VmkilnError
+from vmkiln.errors import HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import supervisor
 from vmkiln.host.confinement.subordinate_ids import IdRange
+from vmkiln.host.confinement.vm_ids import SERVICES, VmIds
 from vmkiln.host.namespace import LOST, Ended, Namespace, id_map_arguments
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 
@@ -130,3 +131,15 @@ async def test_a_line_that_never_ends_ends_the_program() -> None:
         endless = ["sh", "-c", "tr '\\0' x </dev/zero"]
         async with namespace.start("talker", endless, on_line=lambda _: None) as ended:
             assert "limit" in (await ended).output
+
+
+async def test_a_service_of_a_run_shares_its_id_with_no_vm() -> None:
+    reader, writer = asyncio.StreamReader(), None
+    namespace = Namespace(1, reader, writer, VmIds(100, 0))  # type: ignore[arg-type]
+    services = [namespace.service_id(number) for number in range(SERVICES)]
+    assert len(set(services)) == SERVICES
+    assert not set(services) & {namespace.next_vm_id() for _ in range(100)}
+    with pytest.raises(ValueError, match="services"):
+        namespace.service_id(SERVICES)
+    with pytest.raises(HostUnfit, match="subordinate"):
+        Namespace(1, reader, writer).service_id(0)  # type: ignore[arg-type]

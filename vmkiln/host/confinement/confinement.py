@@ -52,8 +52,8 @@ def judged(
     """Every fact of a process, as `process_facts.of` gives them, held against its jail."""
     return [
         *_identity(facts, jail),
-        *_privileges(facts),
-        *_namespaces(facts, around),
+        *_privileges(facts, has_filter=not jail.shares_network),
+        *_namespaces(facts, around, shares_network=jail.shares_network),
         *_root(facts, jail),
         *_reach(facts, descriptors, environment),
         *_limits(facts, jail),
@@ -85,21 +85,23 @@ def _identity(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
     ]
 
 
-def _privileges(facts: Mapping[str, Any]) -> list[Fact]:
+def _privileges(facts: Mapping[str, Any], *, has_filter: bool) -> list[Fact]:
+    """QEMU filters its own system calls; a program of ours that serves guests does not."""
     return [
         *(_fact(f"{name} capabilities", "0", value) for name, value in facts["capabilities"].items()),
         _fact("no new privileges", True, facts["no_new_privileges"]),
-        _fact("system call filter on every thread", True, facts["system_call_filter"]),
+        *([_fact("system call filter on every thread", True, facts["system_call_filter"])] if has_filter else []),
     ]
 
 
-def _namespaces(facts: Mapping[str, Any], around: Surroundings) -> list[Fact]:
+def _namespaces(facts: Mapping[str, Any], around: Surroundings, *, shares_network: bool) -> list[Fact]:
     own = facts["namespaces"]
     found = []
-    for name in NAMESPACES_OF_THE_RUN:
+    of_the_run = (*NAMESPACES_OF_THE_RUN, *(("net",) if shares_network else ()))
+    for name in of_the_run:
         holds = own[name] == around.supervisor[name] != around.host[name]
         found.append(_fact(f"{name} namespace", "the run's own", own[name], holds=holds))
-    for name in NAMESPACES_OF_THE_VM:
+    for name in (name for name in NAMESPACES_OF_THE_VM if name not in of_the_run):
         holds = own[name] not in {around.host[name], around.supervisor[name]}
         found.append(_fact(f"{name} namespace", "the VM's own", own[name], holds=holds))
     return found

@@ -31,7 +31,8 @@ class Jail:
 
     `files` and `devices` are seen inside at the paths they have. `copies` are files that only their owner may read, by
     the path inside: they are copied, for a jailed program is not their owner. `limits` are soft and hard limits by the
-    resource's name, in bytes or as counts (getrlimit(2)).
+    resource's name, in bytes or as counts (getrlimit(2)). `shares_network` leaves it in the run's network, where the
+    rules of the firewall say what its id may do.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Jail:
     devices: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    shares_network: bool = False
 
     def described(self) -> dict[str, Any]:
         """For a message to the supervisor."""
@@ -51,7 +53,7 @@ class Jail:
         if own_id <= 0:
             raise ValueError("a jailed program has an id of its own")
         files, devices = tuple(described["files"]), tuple(described["devices"])
-        return cls(own_id, files, devices, described["copies"], described["limits"])
+        return cls(own_id, files, devices, described["copies"], described["limits"], described["shares_network"])
 
 
 def enter(jail: Jail) -> None:
@@ -60,7 +62,7 @@ def enter(jail: Jail) -> None:
     The order matters: mounts need capabilities, a limit on processes counts for the id, and what forbids goes last.
     Raises: `OSError` for what the kernel refuses; the program is not to be started then.
     """
-    kernel_calls.unshare(OWN_NAMESPACES)
+    kernel_calls.unshare(OWN_NAMESPACES & ~kernel_calls.CLONE_NEWNET if jail.shares_network else OWN_NAMESPACES)
     kernel_calls.empty_bounding_set()  # it reads /proc, which the new root has not
     _make_root(jail)
     for name, limit in jail.limits.items():
@@ -70,12 +72,15 @@ def enter(jail: Jail) -> None:
     os.setresuid(jail.id, jail.id, jail.id)
     kernel_calls.give_up_capabilities()
     kernel_calls.forbid_new_privileges()
-    landlock.restrict(_allowed(jail))
+    landlock.restrict(_allowed(jail), uses_network=jail.shares_network)
     os.umask(0o077)
 
 
 def _allowed(jail: Jail) -> dict[str, int]:
     allowed = dict.fromkeys((*jail.files, *jail.copies), landlock.READ)
+    for inside in jail.copies:  # Python looks through the folders that it imports from
+        if (folder := inside.split("/")[1]) and os.path.dirname(inside) != "/":  # noqa: PTH120
+            allowed[f"/{folder}"] = landlock.READ
     return allowed | dict.fromkeys(jail.devices, landlock.USE_DEVICE)
 
 

@@ -28,9 +28,10 @@ def handled(version: int) -> int:
     return rights
 
 
-def restrict(allowed: Mapping[str, int]) -> int:
+def restrict(allowed: Mapping[str, int], *, uses_network: bool = False) -> int:
     """Hold this process to the paths, each with its rights; no TCP, no signal, no abstract socket to others.
 
+    One that `uses_network` may use TCP.
     Returns the interface's version; 0 where the kernel has no Landlock, and nothing is changed then.
     Raises: `OSError` for a path that is not there.
     """
@@ -39,7 +40,10 @@ def restrict(allowed: Mapping[str, int]) -> int:
         return 0
     all_rights = handled(version)
     ruleset = kernel_calls.create_ruleset(
-        version, handled=all_rights, network=BIND_AND_CONNECT, scoped=ABSTRACT_SOCKETS_AND_SIGNALS
+        version,
+        handled=all_rights,
+        network=0 if uses_network else BIND_AND_CONNECT,
+        scoped=ABSTRACT_SOCKETS_AND_SIGNALS,
     )
     try:
         for path, rights in allowed.items():
