@@ -159,7 +159,7 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
             own_id, other_id = inside.next_vm_id(), inside.next_vm_id()
             asleep = [files.program, "-e", "sleep 60"]
             quiet = replace(machine, name="other", disks=())
-            other = {**vm_jail.confined(quiet, files, own_id=other_id), "descriptors": []}
+            other = {**vm_jail.confinement_of(quiet, files, own_id=other_id).described(), "descriptors": []}
             async with inside.start("other", asleep, confined=other):
                 on = {
                     **place.targets,
@@ -171,7 +171,8 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
                 }
                 arguments = [files.program, "-e", INTRUDER.read_text(), "@control@"]
                 arguments += [f"{name}={value}" for name, value in on.items()]
-                confined = vm_jail.confined(machine, files, own_id=own_id)
+                meant = vm_jail.confinement_of(machine, files, own_id=own_id)
+                confined = meant.described()
                 kept = [one for one in confined["descriptors"] if one["name"] != "console"]
                 confined = {**confined, "descriptors": kept, "jail": confined["jail"] if is_jailed else None}
                 async with inside.start("vm", arguments, confined=confined) as ended:
@@ -180,9 +181,7 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
                         raise NotStarted(ended.result().output)
                     asked = await inside.facts("vm")
                     around = Surroundings(process_facts.namespaces(), asked["supervisor"])
-                    jail = vm_jail.jail_of(machine, files, own_id=own_id)
-                    given = vm_jail.descriptors_of(machine)
-                    facts = judged(asked["program"], jail, given, vm_jail.ENVIRONMENT, around)
+                    facts = judged(asked["program"], meant, around)
     lines = ends.result().decode().splitlines()[:-1]
     by_word: dict[str, list[str]] = {"allowed": [], "denied": []}
     for line in lines:

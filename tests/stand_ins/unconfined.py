@@ -7,20 +7,32 @@ real QEMU is tried in tests/isolation and tests/vm.
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.host import virtual_machine
 from vmkiln.host.confinement import vm_jail
+from vmkiln.host.confinement.confinement import Confinement
 from vmkiln.host.confinement.descriptors import Kind
 from vmkiln.host.confinement.program_files import ProgramFiles
+from vmkiln.host.confinement.vm_jail import confinement_of
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Machine
 
 
-def _confined(machine: Machine, _files: ProgramFiles, *, own_id: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Unconfined(Confinement):
+    """Sockets, and nothing that holds the process."""
+
+    def described(self) -> dict[str, Any]:
+        plugs = [one.described() for one in self.descriptors if one.kind is Kind.CONNECT]
+        return {"jail": None, "descriptors": plugs, "environment": dict(os.environ)}
+
+
+def _unconfined(machine: Machine, files: ProgramFiles, *, own_id: int) -> Confinement:
     assert own_id > 0
-    plugs = [one.described() for one in vm_jail.descriptors_of(machine) if one.kind is Kind.CONNECT]
-    return {"jail": None, "descriptors": plugs, "environment": dict(os.environ)}
+    meant = confinement_of(machine, files, own_id=own_id)
+    return _Unconfined(meant.jail, meant.descriptors, meant.environment)
 
 
 async def _nothing_said(*_arguments: object) -> list[Any]:
@@ -33,7 +45,7 @@ async def _program(program: str) -> ProgramFiles:
 
 def install() -> None:
     """For the rest of this process, which is one of stand-ins."""
-    vm_jail.confined = _confined
+    vm_jail.confinement_of = _unconfined
     virtual_machine._confinement = _nothing_said  # type: ignore[assignment]
     virtual_machine.program_files = _program
     Namespace.next_vm_id = lambda _self: 1  # type: ignore[method-assign]
@@ -42,11 +54,11 @@ def install() -> None:
 @contextlib.contextmanager
 def unconfined() -> Iterator[None]:
     """For a block of a test."""
-    before = vm_jail.confined, virtual_machine._confinement, virtual_machine.program_files
+    before = vm_jail.confinement_of, virtual_machine._confinement, virtual_machine.program_files
     next_vm_id = Namespace.next_vm_id
     install()
     try:
         yield
     finally:
-        vm_jail.confined, virtual_machine._confinement, virtual_machine.program_files = before
+        vm_jail.confinement_of, virtual_machine._confinement, virtual_machine.program_files = before
         Namespace.next_vm_id = next_vm_id  # type: ignore[method-assign]

@@ -165,8 +165,8 @@ class Namespace:
     ) -> AsyncIterator[asyncio.Future[Ended]]:
         """A program running inside under `name`; the future ends when it does. Killed when the block is left.
 
-        `confined` is what holds it to a jail of its own, as `vm_jail.confined` gives it. `on_line` gets each line of
-        its standard output, of at most 64 KiB; a longer one ends the program. It must not raise, nor wait.
+        `confined` is what holds it to a jail of its own, as `Confinement.described` gives it. `on_line` gets each line
+        of its standard output, of at most 64 KiB; a longer one ends the program. It must not raise, nor wait.
         """
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._programs[name] = future

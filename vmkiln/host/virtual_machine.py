@@ -18,8 +18,8 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from vmkiln.errors import NotConfined, VirtualMachineLost
 from vmkiln.harmless_text import harmless
 from vmkiln.host.confinement import process_facts, vm_jail
-from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
-from vmkiln.host.confinement.program_files import ProgramFiles, program_files
+from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
+from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
 from vmkiln.host.qemu import BOARDS, Machine, arguments
 from vmkiln.waiting.off_loop import off_loop
@@ -138,9 +138,9 @@ async def running(
         resets = EventListener("RESET")
         control.register_listener(resets)
         files = await program_files(BOARDS[machine.architecture].program)
-        own_id = namespace.next_vm_id()
-        confined = vm_jail.confined(machine, files, own_id=own_id)
-        starting = namespace.start(machine.name, arguments(machine, program=files.program), confined=confined)
+        meant = vm_jail.confinement_of(machine, files, own_id=namespace.next_vm_id())
+        texts = arguments(machine, program=files.program)
+        starting = namespace.start(machine.name, texts, confined=meant.described())
         ended = await stack.enter_async_context(starting)
         connecting = asyncio.create_task(control.accept())
         stack.callback(connecting.cancel)
@@ -152,7 +152,7 @@ async def running(
             if ended.done():
                 reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
             raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
-        with_look = functools.partial(_confinement, namespace, machine, files, own_id)
+        with_look = functools.partial(_confinement, namespace, machine.name, meant)
         await _let_go_on(machine.name, control, ended, with_look, on_confinement)
         yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets)
 
@@ -176,15 +176,14 @@ async def _let_go_on(
         raise VirtualMachineLost(f"QEMU for {name} ended before its guest ran: {reason}") from error
 
 
-async def _confinement(namespace: Namespace, machine: Machine, files: ProgramFiles, own_id: int) -> list[Fact]:
+async def _confinement(namespace: Namespace, name: str, meant: Confinement) -> list[Fact]:
     """What holds the machine's process. Raises: `NotConfined` naming what does not hold."""
-    asked = await namespace.facts(machine.name)
+    asked = await namespace.facts(name)
     around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"])
-    jail, descriptors = vm_jail.jail_of(machine, files, own_id=own_id), vm_jail.descriptors_of(machine)
-    facts = judged(asked["program"], jail, descriptors, vm_jail.ENVIRONMENT, around)
+    facts = judged(asked["program"], meant, around)
     if wrong := failed(facts):
         texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]
-        raise NotConfined(f"the process of the {machine.name} is not confined: {'; '.join(texts)}")
+        raise NotConfined(f"the process of the {name} is not confined: {'; '.join(texts)}")
     return facts
 
 

@@ -42,21 +42,35 @@ class Surroundings:
     supervisor: Mapping[str, str]
 
 
-def judged(
-    facts: Mapping[str, Any],
-    jail: Jail,
-    descriptors: Sequence[Descriptor],
-    environment: Mapping[str, str],
-    around: Surroundings,
-) -> list[Fact]:
-    """Every fact of a process, as `process_facts.of` gives them, held against its jail."""
+@dataclass(frozen=True)
+class Confinement:
+    """What is to hold one process: its jail, what it gets open, and its whole environment.
+
+    The process is started by it and judged by it, so that the two can never differ.
+    """
+
+    jail: Jail
+    descriptors: tuple[Descriptor, ...]
+    environment: Mapping[str, str]
+
+    def described(self) -> dict[str, Any]:
+        """All of it as the supervisor is told."""
+        return {
+            "jail": self.jail.described(),
+            "descriptors": [descriptor.described() for descriptor in self.descriptors],
+            "environment": dict(self.environment),
+        }
+
+
+def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -> list[Fact]:
+    """Every fact of a process, as `process_facts.of` gives them, held against what is meant to hold it."""
     return [
-        *_identity(facts, jail),
-        *_privileges(facts, has_filter=not jail.shares_network),
-        *_namespaces(facts, around, shares_network=jail.shares_network),
-        *_root(facts, jail),
-        *_reach(facts, descriptors, environment),
-        *_limits(facts, jail),
+        *_identity(facts, meant.jail),
+        *_privileges(facts, has_filter=not meant.jail.shares_network),
+        *_namespaces(facts, around, shares_network=meant.jail.shares_network),
+        *_root(facts, meant.jail),
+        *_reach(facts, meant.descriptors, meant.environment),
+        *_limits(facts, meant.jail),
     ]
 
 

@@ -1,9 +1,9 @@
 """The jail of a virtual machine, described: which files QEMU sees, what it gets open, and its limits; pure."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from vmkiln.host import qemu
+from vmkiln.host.confinement.confinement import Confinement
 from vmkiln.host.confinement.descriptors import Descriptor, Kind
 from vmkiln.host.confinement.jail import Jail
 from vmkiln.host.confinement.program_files import ProgramFiles
@@ -18,7 +18,7 @@ MOST_OPEN_FILES = 256
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin"}
 
 
-def descriptors_of(machine: Machine) -> tuple[Descriptor, ...]:
+def _descriptors(machine: Machine) -> tuple[Descriptor, ...]:
     """Every disk, the firmware, the tap and the sockets."""
     found = [
         Descriptor(file.name, Kind.WRITE if file.writable else Kind.READ, str(file.path))
@@ -29,7 +29,7 @@ def descriptors_of(machine: Machine) -> tuple[Descriptor, ...]:
     return tuple(found)
 
 
-def jail_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
+def _jail(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
     """The jail of a machine that runs as an id of its own."""
     copies = {}
     if isinstance(machine.boot, DirectKernel):
@@ -52,10 +52,6 @@ def jail_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
     )
 
 
-def confined(machine: Machine, files: ProgramFiles, *, own_id: int) -> dict[str, Any]:
-    """All of it as the supervisor is told."""
-    return {
-        "jail": jail_of(machine, files, own_id=own_id).described(),
-        "descriptors": [descriptor.described() for descriptor in descriptors_of(machine)],
-        "environment": dict(ENVIRONMENT),
-    }
+def confinement_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Confinement:
+    """All that holds a machine which runs as an id of its own."""
+    return Confinement(_jail(machine, files, own_id=own_id), _descriptors(machine), ENVIRONMENT)

@@ -24,7 +24,8 @@ MACHINE = Machine(
     Path("/run/vmkiln/qmp"),
     DirectKernel(Path("/cache/k"), Path("/cache/i"), "quiet"),
 )
-JAIL = vm_jail.jail_of(MACHINE, FILES, own_id=40000)
+MEANT = vm_jail.confinement_of(MACHINE, FILES, own_id=40000)
+JAIL = MEANT.jail
 HOST = {name: f"{name}:[1]" for name in ("user", "mnt", "pid", "net", "ipc", "uts")}
 SUPERVISOR = {name: f"{name}:[2]" for name in HOST}
 OWN = {**SUPERVISOR, "mnt": "mnt:[3]", "net": "net:[3]", "ipc": "ipc:[3]", "uts": "uts:[3]"}
@@ -64,8 +65,7 @@ def held() -> dict[str, Any]:
 
 
 def names_of_failed(facts: dict[str, Any]) -> list[str]:
-    given = vm_jail.descriptors_of(MACHINE)
-    found = judged(facts, JAIL, given, vm_jail.ENVIRONMENT, Surroundings(HOST, SUPERVISOR))
+    found = judged(facts, MEANT, Surroundings(HOST, SUPERVISOR))
     assert len(found) >= 15
     return [fact["name"] for fact in failed(found)]
 
