@@ -32,6 +32,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"files"},
     {"secret_shapes"},
     {"azure_locations", "azure_names", "harmless_text", "run_state", "secret_mask"},
+    {"secrecy"},
     {"errors", "__version__"},
 ]
 LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Azure provider above
@@ -47,6 +48,7 @@ LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Az
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 RANK_IN_API = {name: rank for rank, names in enumerate(LAYERS_OF_API) for name in names}
 ONLY_HERE = {
+    "ahocorasick": {"secrecy"},
     "alembic": {"store"},
     "fcntl": {"files/locks.py"},
     "dbos": {"fleet/durable_attempts.py"},

@@ -9,16 +9,18 @@ Source: Packer's documentation, "Machine-Readable Output"; read from 1.6.6, and 
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vmkiln.packer import step_runner
-from vmkiln.secret_mask import NO_SECRETS, SecretMask
+from vmkiln.secret_mask import NO_SECRETS, LineMask, SecretMask, StreamMask
 
 LONGEST_LINE_BYTES = 256 * 1024
 _STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")
 _CONNECTED = frozenset({"==> null: Connected to SSH!", "==> null: Connected to WinRM!"})
 _COMMA = "%!(PACKER_COMMA)"
+_CUT = len(_COMMA) + 4
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 _MARK = step_runner.MARK.decode()
 _KINDS = {
@@ -90,15 +92,15 @@ PackerEvent = Line | Connected | StepReached | BuildError | ScriptStarted | Scri
 
 
 class PackerOutput:
-    """Turns chunks of bytes into events; holds at most one unfinished line of 256 KiB.
+    """Turns chunks of bytes into events; holds at most one unfinished line of 256 KiB, and what a mask holds back.
 
     A longer line comes in parts, which all have the speaker of the first and say nothing about where Packer is.
     `mask` takes the secrets out of every text; also one that lies across two parts.
     """
 
     def __init__(self, mask: SecretMask = NO_SECRETS) -> None:
-        self._mask = mask
-        self._held_back = max(self._mask.longest, len(_COMMA))
+        self._mask = LineMask(mask)
+        self._part = StreamMask(mask)
         self._pending = bytearray()
         self._part_of: Speaker | None = None
 
@@ -126,22 +128,20 @@ class PackerOutput:
         if speaker is None and is_whole:
             return [self._masked(event) for event in _read(text)]
         if speaker is None:
-            lines = [event for event in _read(text) if isinstance(event, Line)]
-            self._part_of = lines[0].speaker if lines else Speaker.GUEST
-        else:
-            self._part_of = None if is_whole else speaker
-            lines = [Line(_unescaped(text), speaker)] if text else []
-        lines = [Line(self._mask(line.text), line.speaker) for line in lines]
-        return list(lines if is_whole else self._without_end(lines))
+            *whole, last = [event for event in _read(text) if isinstance(event, Line)] or [Line("", Speaker.GUEST)]
+            self._part_of = last.speaker
+            return [*map(self._masked, whole), *self._parts(last.text, last.speaker, is_whole=False)]
+        self._part_of = None if is_whole else speaker
+        return list(self._parts(_unescaped(text), speaker, is_whole=is_whole))
 
-    def _without_end(self, lines: list[Line]) -> list[Line]:
-        """All but the end of a part, which a secret may lie across; it becomes the beginning of the next part."""
-        if not lines:
-            return []
-        *whole, last = lines
-        kept = last.text[: -self._held_back]
-        self._pending += last.text[len(kept) :].encode(errors="surrogateescape")
-        return [*whole, Line(kept, last.speaker)]
+    def _parts(self, text: str, speaker: Speaker, *, is_whole: bool) -> Iterator[Line]:
+        """A part of a long line; its end, where a letter or a comma may be cut, becomes the beginning of the next."""
+        if not is_whole:
+            text, rest = text[:-_CUT], text[-_CUT:]
+            self._pending += rest.encode(errors="surrogateescape")
+        masked = self._part.feed(text) + (self._part.finish() if is_whole else "")
+        if masked:
+            yield Line(masked, speaker)
 
     def _masked(self, event: PackerEvent) -> PackerEvent:
         match event:
