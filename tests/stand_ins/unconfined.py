@@ -1,7 +1,7 @@
-"""Lets stand-ins run where QEMU would be jailed: they are Python programs, and they write to the run's folder.
+"""Lets stand-ins run where QEMU and qemu-img would be jailed: they write to the run's folder, and wait at a pipe there.
 
-They get their sockets as QEMU does, open; nothing else of the jail is there, and nothing is said of it. What holds the
-real QEMU is tried in tests/isolation and tests/vm.
+They get their sockets as QEMU does, open; nothing else of the jails is there, and nothing is said of them. What holds
+the real programs is tried in tests/isolation and tests/vm.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.host import virtual_machine
-from vmkiln.host.confinement import vm_jail
+from vmkiln.host.confinement import program_jail, vm_jail
 from vmkiln.host.confinement.confinement import Confinement
 from vmkiln.host.confinement.descriptors import Kind
 from vmkiln.host.confinement.program_files import ProgramFiles
@@ -43,22 +43,28 @@ async def _program(program: str) -> ProgramFiles:
     return ProgramFiles(program, ())
 
 
+def _as_it_is(_jail: program_jail.ProgramJail) -> None:
+    """Nothing holds it."""
+
+
 def install() -> None:
     """For the rest of this process, which is one of stand-ins."""
     vm_jail.confinement_of = _unconfined
     virtual_machine._confinement = _nothing_said  # type: ignore[assignment]
     virtual_machine.program_files = _program
     Namespace.next_vm_id = lambda _self: 1  # type: ignore[method-assign]
+    program_jail.enter = _as_it_is
 
 
 @contextlib.contextmanager
 def unconfined() -> Iterator[None]:
     """For a block of a test."""
     before = vm_jail.confinement_of, virtual_machine._confinement, virtual_machine.program_files
-    next_vm_id = Namespace.next_vm_id
+    next_vm_id, enter = Namespace.next_vm_id, program_jail.enter
     install()
     try:
         yield
     finally:
         vm_jail.confinement_of, virtual_machine._confinement, virtual_machine.program_files = before
         Namespace.next_vm_id = next_vm_id  # type: ignore[method-assign]
+        program_jail.enter = enter

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 @functools.cache
 def _hooked() -> None:
     sys.addaudithook(_audit)  # there is no way to take one away
+    os.register_at_fork(after_in_child=_current.clear)  # what a program's own process does before it is the program
 
 
 def _watched(effects: Effects, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

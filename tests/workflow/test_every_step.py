@@ -65,6 +65,7 @@ ELSEWHERE = {
     "platform_images/debian_recipe.py": "tests/unit/platform_images/test_debian_recipe.py",
     "images/container_image.py": "tests/unit/images/test_container_image.py",
     "fleet/durable_attempts.py:opened": "tests/unit/fleet/test_durable_attempts.py",
+    "host/confinement/program_jail.py": "tests/isolation/test_program_jail.py",
     "host/host_id.py": "tests/unit/host/test_host_id.py",
     "fleet/lease.py:held": "tests/unit/fleet/test_lease.py",
     "staging/output_queue.py:opened": "tests/unit/staging/test_output_queue.py",

@@ -26,6 +26,7 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 PR_SET_PDEATHSIG = 1
 CANNOT_START = 126  # what a shell says of a program that it may not start
+NOT_STARTED = "the program was not started: "
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,7 +54,7 @@ def _prepare(before_exec: Callable[[], None] | None) -> None:
         try:
             before_exec()
         except Exception as error:  # the parent sees no more of an exception here than that there was one
-            os.write(2, f"the program was not started: {error}\n".encode())
+            os.write(2, f"{NOT_STARTED}{error}\n".encode())
             os._exit(CANNOT_START)
     die_with_parent()  # at the end, for the kernel forgets it when a process changes its id
 
@@ -68,11 +69,13 @@ async def run(
     check: bool = True,
     on_stdout: Callable[[bytes], None] | None = None,
     on_stderr: Callable[[bytes], None] | None = None,
+    before_exec: Callable[[], None] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    `environment` is its whole environment; without it, it gets what `environment.ordinary` lets through.
-    `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Cancelling the call kills it.
+    `environment` is its whole environment; without it, it gets what `environment.ordinary` lets through. `before_exec`
+    is as in `start`. `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Cancelling the
+    call kills it.
 
     Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
     false) or when the limit is reached.
@@ -84,6 +87,7 @@ async def run(
         stderr=subprocess.PIPE,
         environment=environment,
         directory=directory,
+        before_exec=before_exec,
     ) as process:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -97,14 +101,20 @@ async def run(
                 reason=f"ran longer than {timeout_seconds:g} s and was ended",
             ) from error
         completed = Completed(process.returncode or 0, stdout, stderr)
-    if check and completed.exit_status != 0:
+    if check:
+        check_status(arguments, completed)
+    return completed
+
+
+def check_status(arguments: Sequence[str | Path], completed: Completed) -> None:
+    """Raises: `CommandFailed` when a program did not end with status 0."""
+    if completed.exit_status != 0:
         raise CommandFailed(
             [str(argument) for argument in arguments],
             exit_status=completed.exit_status,
-            output=(stderr or stdout).decode(errors="replace"),
+            output=(completed.stderr or completed.stdout).decode(errors="replace"),
             reason=f"exited with status {completed.exit_status}",
         )
-    return completed
 
 
 async def _communicate(

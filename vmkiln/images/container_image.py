@@ -19,7 +19,8 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit
 from vmkiln.files.durable_file import make_folder, sync, sync_all
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, REGULAR, Entry, archive
@@ -189,7 +190,8 @@ async def _module(path: Path) -> bytes:
     if path.suffix == ".xz":
         return await asyncio.to_thread(lzma.decompress, content)
     if path.suffix == ".zst":
-        return (await command.run(["zstd", "-dc", path], timeout_seconds=30)).stdout
+        arguments = ["zstd", "-dc", str(path.absolute())]
+        return (await confined_program.run(arguments, Reach((path,)), timeout_seconds=30)).stdout
     return content
 
 

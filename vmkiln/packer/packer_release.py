@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import CommandFailed, DownloadFailed, VmkilnError
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 KEY = Path(__file__).with_name("hashicorp_72d7468f.asc")
@@ -174,7 +175,9 @@ async def check_signature(signed: Path, signature: Path, *, key: Path, folder: P
     except (OSError, ValueError) as error:
         raise DownloadFailed(f"the publisher's key {key} cannot be read: {error}") from error
     try:
-        await command.run(["gpgv", "--quiet", "--keyring", trusted, signature, signed], timeout_seconds=GPGV_SECONDS)
+        files = [path.absolute() for path in (trusted, signature, signed)]
+        arguments: list[str | Path] = ["gpgv", "--quiet", "--keyring", *files]
+        await confined_program.run(arguments, Reach(tuple(files)), timeout_seconds=GPGV_SECONDS)
     except CommandFailed as error:
         raise DownloadFailed(f"the signature of {url} is not good: {error.output.strip()}") from error
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.files.sparse_file import copy_into
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.waiting.off_loop import off_loop
 
 SECTOR = 512
@@ -100,9 +101,9 @@ async def assemble(
     Raises: `VmkilnError` when a part does not fit its partition.
     """
     await off_loop(_make_room, disk, plan.total_sectors * SECTOR)
-    await command.run(
-        ["sfdisk", "--quiet", disk], stdin=partition_script(plan, architecture).encode(), timeout_seconds=60
-    )
+    script = partition_script(plan, architecture).encode()
+    reach = Reach(writes=(disk,), file_bytes=plan.total_sectors * SECTOR)
+    await confined_program.run(["sfdisk", "--quiet", disk.absolute()], reach, stdin=script, timeout_seconds=60)
     await asyncio.to_thread(_copy_into, disk, root, offset=plan.root_start * SECTOR, limit=plan.root_sectors * SECTOR)
     if plan.generation == 1:
         await off_loop(_write_grub, disk, boot, plan)
@@ -131,9 +132,12 @@ def _write_grub(disk: Path, boot: Path, plan: Layout) -> None:
 async def _make_esp(image: Path, folder: Path, *, size_bytes: int, esp_id: str) -> None:
     await off_loop(_make_room, image, size_bytes)
     serial = esp_id.replace("-", "")
-    await command.run(["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", serial, image], timeout_seconds=60)
+    image, folder = image.absolute(), folder.absolute()
+    reach = Reach((folder,), (image,), file_bytes=size_bytes)
+    arguments: list[str | Path] = ["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", serial, image]
+    await confined_program.run(arguments, reach, timeout_seconds=60)
     files = await off_loop(lambda: sorted(folder.iterdir()))
-    await command.run(["mcopy", "-s", "-i", image, *files, "::/"], timeout_seconds=60)
+    await confined_program.run(["mcopy", "-s", "-i", image, *files, "::/"], reach, timeout_seconds=60)
 
 
 def _copy_into(disk: Path, part: Path, *, offset: int, limit: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vmkiln.errors import CommandFailed, DownloadFailed, HostUnfit
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.platform_images.catalogue_entry import DownloadEntry, name_of
 from vmkiln.waiting.off_loop import off_loop
 
@@ -117,7 +118,7 @@ async def verified_text(
     keyring = await off_loop(_readable_keyring, entry, own_keyrings, folder, fetched_keys)
     signed = folder / "checksums"
     await off_loop(signed.write_bytes, checksums)
-    arguments: list[str | Path] = ["gpgv", "--quiet", "--status-fd", "1", "--keyring", keyring]
+    arguments: list[str | Path] = ["gpgv", "--quiet", "--status-fd", "1", "--keyring", keyring.absolute()]
     if signature is not None:
         detached = folder / "checksums.signature"
         await off_loop(detached.write_bytes, signature)
@@ -127,7 +128,8 @@ async def verified_text(
         verified = folder / "checksums.verified"
         arguments += ["--output", verified, signed]
     try:
-        done = await command.run(arguments, timeout_seconds=GPGV_SECONDS)
+        reach = Reach((keyring,), (folder,))
+        done = await confined_program.run(arguments, reach, timeout_seconds=GPGV_SECONDS)
     except CommandFailed as error:
         raise DownloadFailed(
             f"the signature of {entry.checksum_url} is not good: {error.output.strip()}",

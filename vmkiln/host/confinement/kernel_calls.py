@@ -22,7 +22,7 @@ SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_RULE_PATH_BENEATH = 1
-AT_FDCWD = -100
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -67,20 +67,33 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
     _checked(f"mount {target}", _libc.mount, source.encode(), target.encode(), kind_bytes, flags, option_bytes)
 
 
-def set_mount_attributes(target: str, attributes: int) -> None:
-    """Add attributes to a mount; those it has stay, for a user namespace may take none away. Raises: `OSError`."""
+def set_mount_attributes(target: str, attributes: int, *, is_recursive: bool = False) -> None:
+    """Add attributes to a mount, and to those below it if `is_recursive`.
+
+    Those it has stay, for a user namespace may take none away. Raises: `OSError`.
+    """
     wanted = _MountAttributes(attributes, 0, 0, 0)
-    size = ctypes.sizeof(wanted)
-    arguments = (ctypes.c_long(SYS_MOUNT_SETATTR), AT_FDCWD, target.encode(), 0, ctypes.byref(wanted), size)
+    size, flags = ctypes.sizeof(wanted), AT_RECURSIVE if is_recursive else 0
+    arguments = (ctypes.c_long(SYS_MOUNT_SETATTR), AT_FDCWD, target.encode(), flags, ctypes.byref(wanted), size)
     _checked(f"mount_setattr {target}", _libc.syscall, *arguments)
 
 
 def pivot_into(root: str) -> None:
     """Make a mounted folder the root of this mount namespace, with nothing of the old one left. Raises: `OSError`."""
     os.chdir(root)
-    _checked("pivot_root", _libc.pivot_root, b".", b".")
-    _checked("umount of the old root", _libc.umount2, b".", MNT_DETACH)
+    pivot_root(".", ".")
+    detach(".")
     os.chdir("/")
+
+
+def pivot_root(root: str, old: str) -> None:
+    """pivot_root(2): a mounted folder becomes the root, and the root until now lies at `old`. Raises: `OSError`."""
+    _checked("pivot_root", _libc.pivot_root, root.encode(), old.encode())
+
+
+def detach(path: str) -> None:
+    """Take a mount, with all that is mounted below it, out of sight at once. Raises: `OSError`."""
+    _checked(f"umount {path}", _libc.umount2, path.encode(), MNT_DETACH)
 
 
 def forbid_new_privileges() -> None:

@@ -1,25 +1,39 @@
 """Disk images through qemu-img: every call names the format of all it reads and writes, and reads no name out of one.
 
 A chain is opened as an explicit graph, so a header that a guest wrote is never asked which other file belongs to it;
-an overlay is made without opening what it lies on.
+an overlay is made without opening what it lies on. Each call is in a jail with the files of its own chain.
 Source: qemu-img(1); QEMU block driver options (`qemu-storage-daemon --help` and qapi/block-core.json).
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import CommandFailed
-from vmkiln.host import command
+from vmkiln.host import command, confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.host.qemu import Disk
 
 QUICK_SECONDS = 60
 CONVERT_SECONDS = 4 * 3600
+METADATA_BYTES = 64 * 1024**2  # what a file may have beside what was measured; QEMU makes tables in advance
 # exit statuses of `qemu-img compare` and `qemu-img check`
 DIFFERENT = 1
 CORRUPT, LEAKED, NO_CHECK_FOR_FORMAT = 2, 3, 63
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a copy of a disk takes: the bytes it needs as it is, and the most it can get when every block is used."""
+
+    needed_bytes: int
+    most_bytes: int
+
+
+def files_of(disk: Disk) -> tuple[Path, ...]:
+    """The disk's file and all below it; pure."""
+    return (disk.path, *(() if disk.backing is None else files_of(disk.backing)))
 
 
 def graph(disk: Disk) -> str:
@@ -28,7 +42,7 @@ def graph(disk: Disk) -> str:
 
 
 def _node(disk: Disk) -> dict[str, Any]:
-    node: dict[str, Any] = {"driver": disk.format, "file": {"driver": "file", "filename": str(disk.path)}}
+    node: dict[str, Any] = {"driver": disk.format, "file": {"driver": "file", "filename": str(disk.path.absolute())}}
     if disk.format == "qcow2":
         node["backing"] = None if disk.backing is None else _node(disk.backing)
     return node
@@ -36,8 +50,8 @@ def _node(disk: Disk) -> dict[str, Any]:
 
 def overlay_arguments(backing: Disk, path: Path, *, size_bytes: int) -> list[str]:
     """`qemu-img create` of an empty overlay; `-u` leaves the backing file, and what its header says, unread."""
-    options = ["-q", "-f", "qcow2", "-u", "-b", str(backing.path), "-F", backing.format]
-    return ["qemu-img", "create", *options, str(path), str(size_bytes)]
+    options = ["-q", "-f", "qcow2", "-u", "-b", str(backing.path.absolute()), "-F", backing.format]
+    return ["qemu-img", "create", *options, str(path.absolute()), str(size_bytes)]
 
 
 def convert_arguments(disk: Disk, target: Path, *, target_format: str, has_progress: bool = False) -> list[str]:
@@ -48,7 +62,7 @@ def convert_arguments(disk: Disk, target: Path, *, target_format: str, has_progr
     and preallocation gain nothing, and compression costs a minute.
     """
     options = ["-p" if has_progress else "-q", "-m", "16", "-W", "-t", "unsafe", "-T", "writeback"]
-    return ["qemu-img", "convert", *options, "-O", target_format, graph(disk), str(target)]
+    return ["qemu-img", "convert", *options, "-O", target_format, graph(disk), str(target.absolute())]
 
 
 def measure_arguments(disk: Disk, *, target_format: str) -> list[str]:
@@ -74,7 +88,8 @@ def size_arguments(disk: Disk) -> list[str]:
 async def create_overlay(backing: Disk, path: Path, *, size_bytes: int | None = None) -> Disk:
     """An empty overlay on a disk, as large as it or `size_bytes`."""
     size = await virtual_size(backing) if size_bytes is None else size_bytes
-    await command.run(overlay_arguments(backing, path, size_bytes=size), timeout_seconds=QUICK_SECONDS)
+    arguments = overlay_arguments(backing, path, size_bytes=size)
+    await confined_program.run(arguments, Reach(writes=(path,)), timeout_seconds=QUICK_SECONDS)
     return Disk(path, "qcow2", backing=backing)
 
 
@@ -86,47 +101,46 @@ async def convert(
     `progress` gets qemu-img's own lines, `(12.34/100%)`, each ended by a carriage return.
     """
     arguments = convert_arguments(disk, target, target_format=target_format, has_progress=progress is not None)
-    await command.run(arguments, timeout_seconds=CONVERT_SECONDS, on_stdout=progress)
+    measured = await measure(disk, target_format=target_format)
+    reach = Reach(files_of(disk), (target,), file_bytes=measured.most_bytes + METADATA_BYTES)
+    await confined_program.run(arguments, reach, timeout_seconds=CONVERT_SECONDS, on_stdout=progress)
 
 
 async def copy_start(disk: Disk, target: Path, *, size_bytes: int) -> None:
     """The first bytes that a guest would read, as a raw file; of a disk without a backing file."""
     options = ["-f", disk.format, "-O", "raw", "bs=512", f"count={size_bytes // 512}"]
-    await command.run(["qemu-img", "dd", *options, f"if={disk.path}", f"of={target}"], timeout_seconds=QUICK_SECONDS)
+    arguments = ["qemu-img", "dd", *options, f"if={disk.path.absolute()}", f"of={target.absolute()}"]
+    await confined_program.run(arguments, Reach((disk.path,), (target,)), timeout_seconds=QUICK_SECONDS)
 
 
 async def virtual_size(disk: Disk) -> int:
     """The size a guest sees, in bytes."""
-    completed = await command.run(size_arguments(disk), timeout_seconds=QUICK_SECONDS)
+    completed = await confined_program.run(size_arguments(disk), Reach((disk.path,)), timeout_seconds=QUICK_SECONDS)
     return int(json.loads(completed.text)["virtual-size"])
 
 
-async def needed_bytes(disk: Disk, *, target_format: str) -> int:
-    """How many bytes a flattened copy in this format takes."""
+async def measure(disk: Disk, *, target_format: str) -> Measure:
+    """How many bytes a flattened copy in this format takes; the disk's content is not read."""
     arguments = measure_arguments(disk, target_format=target_format)
-    completed = await command.run(arguments, timeout_seconds=QUICK_SECONDS)
-    return int(json.loads(completed.text)["required"])
+    completed = await confined_program.run(arguments, Reach(files_of(disk)), timeout_seconds=QUICK_SECONDS)
+    told = json.loads(completed.text)
+    return Measure(int(told["required"]), int(told["fully-allocated"]))
 
 
 async def is_same(first: Disk, second: Disk) -> bool:
     """Whether two guests would read the same; a longer disk may end in zeros."""
-    completed = await _run_to_answer(compare_arguments(first, second), answers={0, DIFFERENT})
-    return completed == 0
+    files = (*files_of(first), *files_of(second))
+    return await _run_to_answer(compare_arguments(first, second), files, answers={0, DIFFERENT}) == 0
 
 
 async def is_sound(disk: Disk) -> bool:
     """Whether a file's own structure is free of corruption; leaked clusters only waste room."""
-    completed = await _run_to_answer(check_arguments(disk), answers={0, CORRUPT, LEAKED, NO_CHECK_FOR_FORMAT})
-    return completed != CORRUPT
+    answers = {0, CORRUPT, LEAKED, NO_CHECK_FOR_FORMAT}
+    return await _run_to_answer(check_arguments(disk), (disk.path,), answers=answers) != CORRUPT
 
 
-async def _run_to_answer(arguments: list[str], *, answers: set[int]) -> int:
-    completed = await command.run(arguments, timeout_seconds=CONVERT_SECONDS, check=False)
+async def _run_to_answer(arguments: list[str], files: tuple[Path, ...], *, answers: set[int]) -> int:
+    completed = await confined_program.run(arguments, Reach(files), timeout_seconds=CONVERT_SECONDS, check=False)
     if completed.exit_status not in answers:
-        raise CommandFailed(
-            arguments,
-            exit_status=completed.exit_status,
-            output=completed.stderr.decode(errors="replace"),
-            reason=f"exited with status {completed.exit_status}",
-        )
+        command.check_status(arguments, completed)
     return completed.exit_status

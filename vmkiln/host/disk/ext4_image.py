@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.waiting.off_loop import off_loop
 
 MARGIN_BYTES = 8 * 1024 * 1024
@@ -19,10 +20,14 @@ def size_for(folder: Path) -> int:
 
 async def make_ext4(image: Path, folder: Path) -> None:
     """Write `image` holding the folder's content; no journal, for it is mounted read-only (mke2fs(8) -d)."""
-    await off_loop(_make_room, image, folder)
-    await command.run(["mke2fs", *OPTIONS, "-d", folder, image], timeout_seconds=300)
+    size = await off_loop(_make_room, image, folder)
+    reach = Reach((folder,), (image,), file_bytes=size)
+    arguments: list[str | Path] = ["mke2fs", *OPTIONS, "-d", folder.absolute(), image.absolute()]
+    await confined_program.run(arguments, reach, timeout_seconds=300)
 
 
-def _make_room(image: Path, folder: Path) -> None:
+def _make_room(image: Path, folder: Path) -> int:
+    size = size_for(folder)
     with image.open("wb") as file:
-        file.truncate(size_for(folder))
+        file.truncate(size)
+    return size

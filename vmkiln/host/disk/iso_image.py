@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host import command
+from vmkiln.host import confined_program
+from vmkiln.host.confined_program import Reach
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 PROGRAMS = ("xorrisofs", "genisoimage", "mkisofs")
@@ -19,8 +20,9 @@ async def make_iso(image: Path, contents: Mapping[str, str], *, label: str) -> N
         raise HostUnfit(f"none of {', '.join(PROGRAMS)} is installed", hint="install the package `xorriso`")
     async with off_loop_with(lambda: tempfile.TemporaryDirectory(dir=image.parent, prefix=".iso-")) as folder:
         await off_loop(_write, Path(folder), contents)
-        arguments: list[str | Path] = [program, "-quiet", "-output", image, "-volid", label, "-joliet", "-rock", folder]
-        await command.run(arguments, timeout_seconds=30)
+        options = ["-quiet", "-volid", label, "-joliet", "-rock"]
+        arguments = [program, *options, "-output", str(image.absolute()), str(Path(folder).absolute())]
+        await confined_program.run(arguments, Reach((Path(folder),), (image,)), timeout_seconds=30)
 
 
 def _write(folder: Path, contents: Mapping[str, str]) -> None:
