@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from vmkiln.arm_template.budget import Budget
 from vmkiln.arm_template.declared_type import resolved
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.values import member
@@ -124,7 +125,7 @@ def _first_values(document: Any, text: str) -> dict[str, Any]:
     if isinstance(document, dict) and member(document, "resources") is None:
         declared = {found: {"type": "string"} for found in re.findall(r"parameters\(\s*'([^'\"]+)'\s*\)", text)}
     for name, declaration in (declared if isinstance(declared, dict) else {}).items():
-        schema = resolved(declaration, document) if isinstance(declaration, dict) else {}
+        schema = resolved(declaration, document, Budget()) if isinstance(declaration, dict) else {}
         if "defaultValue" not in schema and schema.get("nullable") is not True and "type" in schema:
             values[name] = made_up(name, str(schema["type"]).lower().removeprefix("secure"), schema)
     for _, name in placeholders_in(text):

@@ -5,8 +5,10 @@ No message tells the value of a secure parameter. Source: the "Parameters in ARM
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+from vmkiln.arm_template.budget import MOST_MISTAKES, Budget
 from vmkiln.arm_template.declared_type import ARTICLES, KINDS, plain_kind, resolved, type_mistakes
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.json_path import member_path
@@ -39,7 +41,7 @@ class DeclaredParameter:
         return "defaultValue" not in self.declaration and self.declaration.get("nullable") is not True
 
 
-def declared_parameters(document: Mapping[str, Any]) -> dict[str, DeclaredParameter]:
+def declared_parameters(document: Mapping[str, Any], budget: Budget) -> dict[str, DeclaredParameter]:
     """What a template declares, by lower-case name. Raises TemplateInvalid with every mistake in the declarations."""
     found: dict[str, DeclaredParameter] = {}
     mistakes: list[Mistake] = []
@@ -51,7 +53,10 @@ def declared_parameters(document: Mapping[str, Any]) -> dict[str, DeclaredParame
         if not isinstance(declaration, dict):
             mistakes.append(Mistake(path, "must be an object with a `type`"))
             continue
-        schema = resolved(declaration, document)
+        try:
+            schema = resolved(declaration, document, budget)
+        except ValueError as error:
+            raise TemplateInvalid([Mistake(path, str(error))]) from None
         kind, is_secure = plain_kind(schema)
         if kind not in KINDS:
             mistakes.append(_unknown_type(path, declaration, schema))
@@ -59,6 +64,8 @@ def declared_parameters(document: Mapping[str, Any]) -> dict[str, DeclaredParame
             mistakes.append(Mistake(path, "is declared twice: names are without regard to case"))
         else:
             found[name.lower()] = DeclaredParameter(name, kind, is_secure, schema, document)
+        if len(mistakes) >= MOST_MISTAKES:
+            break
     if mistakes:
         raise TemplateInvalid(mistakes)
     return found
@@ -66,15 +73,17 @@ def declared_parameters(document: Mapping[str, Any]) -> dict[str, DeclaredParame
 
 def _unknown_type(path: str, declaration: Mapping[str, Any], schema: Mapping[str, Any]) -> Mistake:
     if "type" not in schema and (reference := member(declaration, "$ref")) is not None:
-        return Mistake(member_path(path, "$ref"), f"`{reference}` is not among the template's definitions")
+        return Mistake(member_path(path, "$ref"), f"`{str(reference)[:200]}` is not among the template's definitions")
     hint = "allowed are string, securestring, int, bool, object, secureObject, array"
-    return Mistake(member_path(path, "type"), f"`{str(schema.get('type')).lower()}` is not a type of parameters", hint)
+    return Mistake(
+        member_path(path, "type"), f"`{str(schema.get('type'))[:80].lower()}` is not a type of parameters", hint
+    )
 
 
-def given_value(parameter: DeclaredParameter, given: GivenParameter) -> Any:
+def given_value(parameter: DeclaredParameter, given: GivenParameter, budget: Budget) -> Any:
     """The value of a parameter that was given. Raises TemplateInvalid with its mistakes."""
     value = _read_text(parameter, given.value) if given.is_text else given.value
-    check_value(parameter, value)
+    check_value(parameter, value, budget)
     return value
 
 
@@ -91,10 +100,16 @@ def _read_text(parameter: DeclaredParameter, text: str) -> Any:
         raise TemplateInvalid([Mistake(parameter.path, f"must be {wanted}, written as JSON")]) from None
 
 
-def check_value(parameter: DeclaredParameter, value: Any) -> None:
+def check_value(parameter: DeclaredParameter, value: Any, budget: Budget) -> None:
     """Holds a value against type and limits. Raises TemplateInvalid with everything that is wrong with it."""
     found = type_mistakes(
-        value, parameter.declaration, parameter.document, parameter.path, is_secure=parameter.is_secure
+        value, parameter.declaration, parameter.document, parameter.path, budget, is_secure=parameter.is_secure
     )
-    if mistakes := list(found):
+    try:
+        mistakes = list(islice(found, MOST_MISTAKES))
+    except ValueError as error:
+        mistakes = [Mistake(parameter.path, str(error))]
+    except RecursionError:
+        mistakes = [Mistake(parameter.path, "the value, or its type, is nested too deeply")]
+    if mistakes:
         raise TemplateInvalid(mistakes)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP
 from vmkiln.arm_template.declared_type import plain_kind, resolved
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_template import NESTED, Deployment
-from vmkiln.arm_template.evaluation import Scope, copied, evaluate_value
+from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies
@@ -22,6 +23,8 @@ from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MOST_RESOURCES = 800
+LONGEST_NAME = 2_048  # letters of a name, a type, a group or a scope
+INSTANCE_STEPS = 20  # to work out what one is called and what it waits for, besides its expressions
 GROUPS = "microsoft.resources/resourcegroups"
 _BODY = ("location", "tags", "identity", "properties", "sku", "kind", "plan", "zones", "managedBy")
 Runtime = Callable[[str, list[Any], str], Any]
@@ -94,8 +97,11 @@ class DeploymentPlan(Deployment):
                 found += self._instances(raw, path, symbolic, None)
             except TemplateInvalid as error:
                 mistakes += error.mistakes
+            if self.budget.is_spent or len(mistakes) >= MOST_MISTAKES or len(found) > MOST_RESOURCES:
+                break
         if len(found) > MOST_RESOURCES:
-            mistakes.append(Mistake("resources", f"makes {len(found)} resources; at most {MOST_RESOURCES} are allowed"))
+            message = f"makes {len(found)} resources or more; at most {MOST_RESOURCES} are allowed"
+            mistakes.append(Mistake("resources", message))
         seen: dict[str, str] = {}
         for resource in found:
             other = seen.setdefault(resource.id.lower(), resource.path)
@@ -144,6 +150,7 @@ class DeploymentPlan(Deployment):
         scope: Scope,
         parent: PlannedResource | None,
     ) -> PlannedResource:
+        count_steps(scope, INSTANCE_STEPS + len(raw), path)
         type_name = _text(raw, "type", scope, path)
         name = _text(raw, "name", scope, path)
         if parent is not None and "/" not in type_name:
@@ -189,23 +196,24 @@ class DeploymentPlan(Deployment):
         place = group_id(subscription, group) if group else subscription_scope(subscription)
         at = member(raw, "scope")
         if at is not None:
-            place = _place_of(evaluate_value(at, scope, member_path(path, "scope")), place)
+            place = _place_of(evaluate_value(at, scope, member_path(path, "scope")), place)[:LONGEST_NAME]
         pairs = "/".join(f"{kind}/{part}" for kind, part in zip(types, names, strict=True))
         return f"{place}/providers/{provider}/{pairs}"
 
     def body(self, resource: PlannedResource, runtime: Runtime | None) -> dict[str, Any]:
         """What is put for a resource. Raises TemplateInvalid, and `NotReady` as `runtime` does."""
+        count_steps(resource.scope, len(resource.raw), resource.path)
         wanted = {name: member(resource.raw, name) for name in _BODY}
         given = {name: value for name, value in wanted.items() if value is not None}
         found: dict[str, Any] = evaluate_value(given, replace(resource.scope, runtime=runtime), resource.path)
-        check_size(found, resource.path)
+        check_size(found, resource.path, self.budget)
         return found
 
     def child(self, resource: PlannedResource, runtime: Runtime | None) -> "DeploymentPlan":
         """The plan of a deployment nested in this one. Raises TemplateInvalid for a linked one."""
         nested = self.nested(resource)
         if not nested.is_inner:
-            plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, nested.context)
+            plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, nested.context, budget=self.budget)
             plan.see_through(resource.scope)
             return plan
         scope = replace(resource.scope, runtime=runtime)
@@ -213,7 +221,7 @@ class DeploymentPlan(Deployment):
             name.lower(): GivenParameter(name, parameter_value(entry, scope, where), False)
             for name, (entry, where) in nested.parameters.items()
         }
-        plan = DeploymentPlan(nested.template, given, nested.context)
+        plan = DeploymentPlan(nested.template, given, nested.context, budget=self.budget)
         self._children.append(plan)
         return plan
 
@@ -266,6 +274,7 @@ class DeploymentPlan(Deployment):
 
     def location_of_group(self, wanted: str) -> str:
         """The location of a resource group that this deployment makes, or one around it knows; else ''."""
+        count_steps(self._scope, len(self.planned()) // VALUES_A_STEP, "resources")
         for item in self.planned():
             if item.type.lower() == GROUPS and item.id.lower() == wanted.lower() and member(item.raw, "location"):
                 return _text(item.raw, "location", item.scope, item.path)
@@ -283,7 +292,7 @@ class DeploymentPlan(Deployment):
         if not isinstance(declared, dict):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)
-        kind, is_secure = plain_kind(resolved(declared, self._document))
+        kind, is_secure = plain_kind(resolved(declared, self._document, self.budget))
         condition = member(declared, "condition")
         if condition is not None and evaluate_value(condition, scope, path) in (False, "false", "False"):
             return None
@@ -300,6 +309,8 @@ class DeploymentPlan(Deployment):
                 output = self.output(name, runtime)
             except TemplateInvalid as error:
                 mistakes += error.mistakes
+                if self.budget.is_spent or len(mistakes) >= MOST_MISTAKES:
+                    break
                 continue
             if output is not None:
                 is_told = with_secrets or not output.is_secure
@@ -328,6 +339,8 @@ def _text(raw: Mapping[str, Any], name: str, scope: Scope, path: str, *, default
     found = evaluate_value(value, scope, where)
     if not isinstance(found, str) or (not found and not default):
         raise TemplateInvalid([Mistake(where, "must be a string that is not empty")])
+    if len(found) > LONGEST_NAME:
+        raise TemplateInvalid([Mistake(where, f"has {len(found)} characters; at most {LONGEST_NAME} are allowed")])
     return found or default
 
 

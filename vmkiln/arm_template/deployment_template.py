@@ -6,13 +6,15 @@ Source: the ARM template syntax page.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
+from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP, Budget, some
 from vmkiln.arm_template.declared_parameter import DeclaredParameter, check_value, declared_parameters, given_value
 from vmkiln.arm_template.declared_type import type_mistakes
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
-from vmkiln.arm_template.evaluation import Scope, UserFunction, copied, evaluate_value
+from vmkiln.arm_template.evaluation import Scope, UserFunction, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.values import member
@@ -40,21 +42,26 @@ class Deployment:
         context: DeploymentContext,
         *,
         unknown: Mapping[str, TemplateInvalid] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """`unknown` are parameters whose value could not be worked out, with why; they may stay unused.
+
+        `budget` is that of the deployment around this one.
 
         Raises TemplateInvalid for declarations that cannot be read.
         """
         self._unknown = unknown or {}
         self._children: list[Deployment] = []
         self._given = given
-        self._declared = declared_parameters(document)
+        self.budget = budget if budget is not None else Budget()
+        self._declared = declared_parameters(document, self.budget)
         self._variables = _object(document, "variables")
-        self._functions = _user_functions(document)
+        self._variable_names = {name.lower(): name for name in reversed(self._variables) if name != "copy"}
+        self._functions = _user_functions(document, self.budget)
         self._resources = member(document, "resources")
         self._values: dict[str, Any] = {}
         self._open: list[str] = []
-        self._scope = Scope(context, self._parameter, self._variable, self._user_function)
+        self._scope = Scope(context, self._parameter, self._variable, self._user_function, budget=self.budget)
 
     @property
     def parameter_names(self) -> frozenset[str]:
@@ -85,25 +92,30 @@ class Deployment:
         for name, given in self._given.items():
             declared = self._declared.get(name)
             if declared is None:
-                known = ", ".join(p.name for p in self._declared.values()) or "none"
                 message = "was given, but the template declares no such parameter"
-                mistakes.append(Mistake(member_path("parameters", given.name), message, f"declared are {known}"))
+                mistakes.append(Mistake(member_path("parameters", given.name), message, self._declared_hint()))
                 continue
             is_left_out = given.value is None and declared.declaration.get("nullable") is not True
             if is_left_out and not declared.is_required:
                 continue
             try:
-                self._values[f"parameters.{name}"] = given_value(declared, given)
+                self._values[f"parameters.{name}"] = given_value(declared, given, self.budget)
             except TemplateInvalid as error:
                 mistakes += error.mistakes
+            if len(mistakes) >= MOST_MISTAKES:
+                break
         if mistakes:
-            raise TemplateInvalid(mistakes)
+            raise TemplateInvalid(mistakes[:MOST_MISTAKES])
+
+    def _declared_hint(self) -> str:
+        return f"declared are {some([parameter.name for parameter in self._declared.values()])}"
 
     def _parameter(self, name: str, path: str) -> Any:
         parameter = self._declared.get(name.lower())
         if parameter is None:
-            known = ", ".join(p.name for p in self._declared.values()) or "none"
-            raise TemplateInvalid([Mistake(path, f"the parameter `{name}` is not declared", f"declared are {known}")])
+            raise TemplateInvalid(
+                [Mistake(path, f"the parameter `{name[:80]}` is not declared", self._declared_hint())]
+            )
         if name.lower() in self._unknown:
             raise self._unknown[name.lower()]
 
@@ -112,22 +124,23 @@ class Deployment:
                 default = evaluate_value(parameter.declaration.get("defaultValue"), self._scope, parameter.path)
             except TemplateInvalid as error:
                 raise _with_way_out(error, parameter) from None
-            check_value(parameter, default)
+            check_value(parameter, default, self.budget)
             return default
 
         return self._once(f"parameters.{name.lower()}", path, value)
 
     def _variable(self, name: str, path: str) -> Any:
-        key = next((key for key in self._variables if key.lower() == name.lower() and key != "copy"), None)
+        key = self._variable_names.get(name.lower())
         where = member_path("variables", key or name)
         if key is not None:
             return self._once(where.lower(), path, lambda: evaluate_value(self._variables[key], self._scope, where))
         loops = self._variables.get("copy")
+        count_steps(self._scope, len(loops) // VALUES_A_STEP if isinstance(loops, list) else 0, path)
         for loop in loops if isinstance(loops, list) else []:
             if isinstance(loop, dict) and str(loop.get("name")).lower() == name.lower():
                 return self._once(where.lower(), path, partial(self._loop, loop))
-        known = ", ".join(self._variables) or "none"
-        raise TemplateInvalid([Mistake(path, f"the variable `{name}` does not exist", f"there are {known}")])
+        known = f"there are {some(self._variables)}"
+        raise TemplateInvalid([Mistake(path, f"the variable `{name[:80]}` does not exist", known)])
 
     def _loop(self, loop: Mapping[str, Any]) -> list[Any]:
         return copied(loop, self._scope, "variables")[1]
@@ -145,7 +158,7 @@ class Deployment:
         self._open.append(key)
         try:
             value = work_out()
-            check_size(value, key)
+            check_size(value, key, self.budget)
             self._values[key] = value
         finally:
             self._open.pop()
@@ -179,7 +192,7 @@ def _object(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _user_functions(document: Mapping[str, Any]) -> dict[str, UserFunction]:
+def _user_functions(document: Mapping[str, Any], budget: Budget) -> dict[str, UserFunction]:
     found: dict[str, UserFunction] = {}
     spaces = member(document, "functions") or []
     for space in spaces if isinstance(spaces, list) else []:
@@ -191,17 +204,31 @@ def _user_functions(document: Mapping[str, Any]) -> dict[str, UserFunction]:
             parameters = [item for item in member(function, "parameters") or [] if isinstance(item, dict)]
             names = tuple(str(member(item, "name")) for item in parameters)
             key = f"{member(space, 'namespace')}.{name}".lower()
-            found[key] = UserFunction(names, member(output, "value"), partial(_argument_mistakes, parameters, document))
+            found[key] = UserFunction(
+                names, member(output, "value"), partial(_argument_mistakes, parameters, (document, budget))
+            )
     return found
 
 
 def _argument_mistakes(
-    parameters: Sequence[Mapping[str, Any]], document: Mapping[str, Any], index: int, value: Any, path: str
+    parameters: Sequence[Mapping[str, Any]],
+    types: tuple[Mapping[str, Any], Budget],
+    index: int,
+    value: Any,
+    path: str,
 ) -> list[Mistake]:
     """What is wrong with an argument of a function that the template defines."""
     name = member(parameters[index], "name")
-    found = type_mistakes(value, parameters[index], document, path)
-    return [Mistake(path, f"the argument `{name}` {mistake.message}", mistake.hint) for mistake in found]
+    document, budget = types
+    found = type_mistakes(value, parameters[index], document, path, budget)
+    try:
+        return [
+            Mistake(path, f"the argument `{name}` {mistake.message}", mistake.hint)
+            for mistake in islice(found, MOST_MISTAKES)
+        ]
+    except (ValueError, RecursionError) as error:
+        message = "is nested too deeply" if isinstance(error, RecursionError) else f"costs too much: {error}"
+        return [Mistake(path, f"the argument `{name}` {message}")]
 
 
 def _texts(value: Any) -> Iterator[str]:

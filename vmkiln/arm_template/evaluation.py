@@ -3,10 +3,11 @@
 Everything else is in the folder `functions`. A value is plain JSON: dict, list, str, int, float, bool or None.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vmkiln.arm_template.budget import MAXIMUM_NESTING, MOST_MISTAKES, Arguments, Budget
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.expression import Access, Call, Expression, Literal, is_expression, parse_expression, unescaped
 from vmkiln.arm_template.functions.element_functions import ELEMENT_FUNCTIONS, Asked, over_elements
@@ -17,8 +18,9 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.values import followed, forced, index_value, kind_of, needs_bool
 from vmkiln.errors import Mistake, TemplateInvalid
 
-MAXIMUM_NESTING = 120  # of values and calls in one another, variables and user functions included
-MAXIMUM_STEPS = 500_000
+PATH_LETTERS_A_STEP = 256
+EXPRESSION_LETTERS_A_STEP = 8
+RUNTIME_STEPS = 500  # another resource is asked for its state, which is a request of its own
 RUNTIME_FUNCTIONS = {"reference", "references", "resourceinfo"}
 
 
@@ -29,14 +31,6 @@ class Lambda:
     names: tuple[str, ...]
     body: Expression
     scope: "Scope"
-
-
-@dataclass
-class Effort:
-    """What an evaluation has cost so far, so that a template cannot keep us busy for ever."""
-
-    steps: int = 0
-    nesting: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Scope:
     user_function: Callable[[str, str], "UserFunction | None"]
     copy_indexes: Mapping[str, int] = field(default_factory=dict)
     lambda_variables: Mapping[str, Any] = field(default_factory=dict)
-    effort: Effort = field(default_factory=Effort)
+    budget: Budget = field(default_factory=Budget)
     runtime: "Callable[[str, list[Any], str], Any] | None" = None
 
 
@@ -75,18 +69,19 @@ def evaluate_value(value: Any, scope: Scope, path: str) -> Any:
     try:
         if isinstance(value, str):
             if is_expression(value):
+                count_steps(scope, len(value) // EXPRESSION_LETTERS_A_STEP, path)
                 return evaluate(parse_expression(value, path=path), scope, path)
             return unescaped(value)
         if isinstance(value, list):
-            return _evaluate_all([(member_path(path, index), item) for index, item in enumerate(value)], scope)
+            return _evaluate_all(((member_path(path, index), item) for index, item in enumerate(value)), scope)
         if isinstance(value, dict):
             return _evaluate_object(value, scope, path)
         return value
     finally:
-        scope.effort.nesting -= 1
+        scope.budget.nesting -= 1
 
 
-def _evaluate_all(items: Sequence[tuple[str, Any]], scope: Scope) -> list[Any]:
+def _evaluate_all(items: Iterable[tuple[str, Any]], scope: Scope) -> list[Any]:
     found: list[Any] = []
     mistakes: list[Mistake] = []
     for path, item in items:
@@ -94,8 +89,10 @@ def _evaluate_all(items: Sequence[tuple[str, Any]], scope: Scope) -> list[Any]:
             found.append(evaluate_value(item, scope, path))
         except TemplateInvalid as error:
             mistakes += error.mistakes
+            if scope.budget.is_spent or len(mistakes) >= MOST_MISTAKES:
+                break
     if mistakes:
-        raise TemplateInvalid(list(dict.fromkeys(mistakes)))
+        raise TemplateInvalid(list(dict.fromkeys(mistakes))[:MOST_MISTAKES])
     return found
 
 
@@ -104,7 +101,7 @@ def _evaluate_object(value: dict[str, Any], scope: Scope, path: str) -> dict[str
     for key in keys:
         if not isinstance(key, str):
             raise _refused(path, "an expression in place of a member's name must give a string")
-    members = [(member_path(path, key), item) for key, item in value.items() if key != "copy"]
+    members = ((member_path(path, key), item) for key, item in value.items() if key != "copy")
     result = dict(zip(keys, _evaluate_all(members, scope), strict=True))
     if "copy" in value:
         result |= _evaluate_copy(value["copy"], scope, member_path(path, "copy"))
@@ -127,6 +124,7 @@ def copied(loop: Mapping[str, Any], scope: Scope, path: str) -> tuple[str, list[
     items = []
     for index in range(count):
         inner = replace(scope, copy_indexes={**scope.copy_indexes, name.lower(): index, "": index})
+        count_steps(scope, 2, path)
         items.append(evaluate_value(loop["input"], inner, member_path(path, name)))
     return name, items
 
@@ -144,35 +142,36 @@ def evaluate_lazily(expression: Expression, scope: Scope, path: str) -> Any:
             case Literal(value):
                 return value
             case Access(target, key, is_safe):
-                return _access(evaluate_lazily(target, scope, path), evaluate(key, scope, path), is_safe, path)
+                return _access(evaluate_lazily(target, scope, path), evaluate(key, scope, path), is_safe, scope, path)
             case Call():
                 return _call(expression, scope, path)
     finally:
-        scope.effort.nesting -= 1
+        scope.budget.nesting -= 1
 
 
 def with_nesting(scope: Scope, path: str) -> None:
     """Counts one step deeper. Raises TemplateInvalid when it is one too many."""
-    scope.effort.nesting += 1
+    scope.budget.nesting += 1
     try:
-        if scope.effort.nesting > MAXIMUM_NESTING:
+        if scope.budget.nesting > MAXIMUM_NESTING:
             raise _refused(path, f"values and variables are nested deeper than {MAXIMUM_NESTING} levels")
-        count_steps(scope, 1, path)
+        count_steps(scope, 1 + len(path) // PATH_LETTERS_A_STEP, path)
     except TemplateInvalid:
-        scope.effort.nesting -= 1
+        scope.budget.nesting -= 1
         raise
 
 
 def count_steps(scope: Scope, steps: int, path: str) -> None:
     """Counts work of so many steps. Raises TemplateInvalid when it is more than one template may cost."""
-    scope.effort.steps += steps
-    if scope.effort.steps > MAXIMUM_STEPS:
-        raise _refused(path, f"the template takes more than {MAXIMUM_STEPS} steps to evaluate")
-
-
-def _access(target: Any, key: Any, is_safe: bool, path: str) -> Any:
     try:
-        return index_value(target, key, is_safe)
+        scope.budget.work(steps)
+    except ValueError as error:
+        raise _refused(path, str(error)) from None
+
+
+def _access(target: Any, key: Any, is_safe: bool, scope: Scope, path: str) -> Any:
+    try:
+        return index_value(target, key, is_safe, scope.budget)
     except ValueError as error:
         raise _refused(path, str(error)) from None
 
@@ -199,6 +198,7 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
     name = function.lower()
     if name in RUNTIME_FUNCTIONS or name.startswith("list"):
         if scope.runtime is not None:
+            count_steps(scope, RUNTIME_STEPS, path)
             return scope.runtime(name, arguments, path)
         message = (
             f"{function}() cannot stand here: names, conditions, loops, dependsOn, variables and defaults are "
@@ -209,11 +209,13 @@ def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> 
         )
     try:
         if name in PLACE_FUNCTIONS:
-            return PLACE_FUNCTIONS[name](scope.context, arguments)
+            return scope.budget.take(PLACE_FUNCTIONS[name](scope.context, arguments))
         if name in FUNCTIONS:
-            return call_function(name, arguments)
+            return call_function(name, Arguments(arguments, scope.budget))
     except (ValueError, OverflowError) as error:
         raise _refused(path, f"{function}(): {error}") from None
+    except RecursionError:
+        raise _refused(path, f"{function}(): the values are nested too deeply") from None
     near = near_functions(name)
     raise _refused(path, f"the function `{function}` is not known", f"did you mean {near}?" if near else None)
 
@@ -307,6 +309,7 @@ def _apply(function: Lambda, values: Sequence[Any], path: str) -> Any:
     bound = dict(zip(function.names, values, strict=False))
     if len(function.names) > len(values):
         raise _refused(path, f"the lambda has {len(function.names)} variables, {len(values)} at most are given")
+    count_steps(function.scope, 2, path)
     inner = replace(function.scope, lambda_variables={**function.scope.lambda_variables, **bound})
     return evaluate(function.body, inner, path)
 
@@ -316,7 +319,8 @@ def _over_elements(call: Call, scope: Scope, path: str) -> Any:
     items, *rest = (evaluate(argument, scope, path) for argument in call.arguments)
     asked = [_asked(item, path) if isinstance(item, Lambda) else item for item in rest]
     try:
-        return over_elements(call.function.lower(), items, asked)
+        scope.budget.read(items)
+        return scope.budget.take(over_elements(call.function.lower(), items, asked))
     except ValueError as error:
         raise _refused(path, f"{call.function}(): {error}") from None
 
@@ -327,7 +331,7 @@ def _asked(function: Lambda, path: str) -> Asked:
 
 def _try_get(call: Call, scope: Scope, path: str) -> Any:
     value = evaluate_lazily(call.arguments[0], scope, path)
-    return followed(value, [evaluate(argument, scope, path) for argument in call.arguments[1:]])
+    return followed(value, [evaluate(argument, scope, path) for argument in call.arguments[1:]], scope.budget)
 
 
 def _index_from_end(call: Call, scope: Scope, path: str) -> Any:
@@ -336,9 +340,9 @@ def _index_from_end(call: Call, scope: Scope, path: str) -> Any:
     is_safe = call.function.lower() == "tryindexfromend"
     if not isinstance(value, list) and not (is_safe and value is None):
         raise _refused(path, f"{call.function}() takes an array and how far from its end, not {kind_of(value)}")
-    found = followed(value, [{"value": first, "fromEnd": True}])
+    found = followed(value, [{"value": first, "fromEnd": True}], scope.budget)
     if is_safe:
-        return followed(found, keys)
+        return followed(found, keys, scope.budget)
     length = len(value or ())
     if not isinstance(first, int) or isinstance(first, bool) or not 1 <= first <= length:
         raise _refused(path, f"{call.function}(): the array has {length} elements and none at {first!r} from its end")

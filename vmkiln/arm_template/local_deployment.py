@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from vmkiln.arm_template.budget import Budget
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, parameter_value
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
 from vmkiln.arm_template.evaluation import Scope, copied, evaluate_value
+from vmkiln.arm_template.functions.resource_state import derived_members
 from vmkiln.arm_template.given_references import GivenReferences
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
-from vmkiln.arm_template.resource_state import derived_members
 from vmkiln.arm_template.values import Later, member
 from vmkiln.errors import Mistake, TemplateInvalid
 
@@ -58,8 +59,9 @@ class LocalDeployment(DeploymentPlan):
         unknown: Mapping[str, TemplateInvalid] | None = None,
         references: GivenReferences | None = None,
         parent: "LocalDeployment | None" = None,
+        budget: Budget | None = None,
     ) -> None:
-        super().__init__(document, given, context, unknown=unknown)
+        super().__init__(document, given, context, unknown=unknown, budget=budget)
         self._references = references or GivenReferences()
         self._parent = parent
         self._known: list[PlannedResource] | None = None
@@ -76,7 +78,7 @@ class LocalDeployment(DeploymentPlan):
             found = self._only_image_template(name)
             present = {item: member(found.raw, item) for item in _MEMBERS if member(found.raw, item) is not None}
             result: dict[str, Any] = evaluate_value(present, found.scope, "")
-            check_size(result, "")
+            check_size(result, "", self.budget)
         except RecursionError:
             raise TemplateInvalid([Mistake("resources", "expressions are nested too deeply")]) from None
         return result
@@ -181,7 +183,9 @@ class LocalDeployment(DeploymentPlan):
         nested = self.nested(resource)
         inherited: dict[str, Any] = {"references": self._references, "parent": self}
         if not nested.is_inner:
-            outer = LocalDeployment({**nested.template, "parameters": {}}, {}, nested.context, **inherited)
+            outer = LocalDeployment(
+                {**nested.template, "parameters": {}}, {}, nested.context, budget=self.budget, **inherited
+            )
             outer.see_through(resource.scope)
             return outer
         given: dict[str, GivenParameter] = {}
@@ -192,7 +196,9 @@ class LocalDeployment(DeploymentPlan):
                 given[name.lower()] = GivenParameter(name, parameter_value(entry, scope, where), False)
             except TemplateInvalid as error:
                 unknown[name.lower()] = error
-        inner = LocalDeployment(nested.template, given, nested.context, unknown=unknown, **inherited)
+        inner = LocalDeployment(
+            nested.template, given, nested.context, unknown=unknown, budget=self.budget, **inherited
+        )
         inner.check_given()
         return inner
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vmkiln.arm_template.budget import LETTERS_A_STEP
 from vmkiln.arm_template.evaluation import Scope, count_steps
 from vmkiln.arm_template.json_path import member_path
 
@@ -62,6 +63,7 @@ def with_dependencies(resources: Sequence[PlannedResource]) -> list[PlannedResou
         unknown = []
         count_steps(resource.scope, len(resource.depends_on), member_path(resource.path, "dependsOn"))
         for text in dict.fromkeys(resource.depends_on):
+            count_steps(resource.scope, len(text) // LETTERS_A_STEP, member_path(resource.path, "dependsOn"))
             meant = keys_of.get(plain_name(text)) or by_tail.get(tail_of(text), set())
             count_steps(resource.scope, len(meant), member_path(resource.path, "dependsOn"))
             keys |= meant

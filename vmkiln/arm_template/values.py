@@ -3,14 +3,14 @@
 All raise ValueError, which says what is wrong and not where: the place is added by arm_evaluation.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from vmkiln.arm_template.budget import VALUES_A_STEP, Arguments, Budget, some
 from vmkiln.arm_template.plain_text import MAXIMUM_TEXT
 
 MAXIMUM_ITEMS = 100_000
 
-Arguments = Sequence[Any]
 Function = Callable[[Arguments], Any]
 
 
@@ -71,14 +71,19 @@ def forced(value: Any) -> Any:
     return value.whole() if isinstance(value, Later) else value
 
 
-def member_of(value: Any, key: Any) -> tuple[Any] | None:
-    """The member or element of that key, in a tuple of one, or None; members go without regard to case."""
+def member_of(value: Any, key: Any, budget: Budget | None = None) -> tuple[Any] | None:
+    """The member or element of that key, in a tuple of one, or None; members go without regard to case.
+
+    To find one in another case than it is written in, all are looked at, which is what the budget is for.
+    """
     if isinstance(value, Later):
         return value.member(key) if isinstance(key, str) else None
     if isinstance(value, dict) and isinstance(key, str):
         if key in value:
             return (value[key],)
         folded = key.lower()
+        if budget is not None:
+            budget.work(len(value) // VALUES_A_STEP)
         return next(((item,) for name, item in value.items() if name.lower() == folded), None)
     if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(value):
         return (value[key],)
@@ -90,24 +95,27 @@ def member(body: Mapping[str, Any], name: str) -> Any:
     return next((value for key, value in body.items() if key.lower() == name.lower()), None)
 
 
-def index_value(value: Any, key: Any, is_safe: bool) -> Any:
+def index_value(value: Any, key: Any, is_safe: bool, budget: Budget) -> Any:
     """`value[key]`; null if `is_safe` and there is none. Raises ValueError."""
-    found = member_of(value, key)
+    found = member_of(value, key, budget)
     if found:
         return found[0]
     if is_safe:
         return None
     if isinstance(value, list):
-        raise ValueError(f"the array has {len(value)} elements and none at {key!r}")
+        raise ValueError(f"the array has {len(value)} elements and none at {_shown(key)}")
     if isinstance(value, Later):
         raise ValueError(f"there is no member {key!r}")
     if isinstance(value, dict):
-        known = ", ".join(list(value)[:12]) or "none"
-        raise ValueError(f"the object has no member {key!r}; it has {known}")
-    raise ValueError(f"the member {key!r} is asked of {kind_of(value)}")
+        raise ValueError(f"the object has no member {_shown(key)}; it has {some(value)}")
+    raise ValueError(f"the member {_shown(key)} is asked of {kind_of(value)}")
 
 
-def followed(value: Any, keys: Sequence[Any]) -> Any:
+def _shown(key: Any) -> str:
+    return repr(key[:80] if isinstance(key, str) else key)[:100]
+
+
+def followed(value: Any, keys: Sequence[Any], budget: Budget) -> Any:
     """The member or element that the keys lead to, one after the other; null where there is none.
 
     A key may be an object as the Bicep compiler writes it: `{"value": 1, "fromEnd": true}`.
@@ -119,22 +127,45 @@ def followed(value: Any, keys: Sequence[Any]) -> Any:
                 key = len(value) - index if index >= 1 else -1  # noqa: PLW2901
             else:
                 key = index  # noqa: PLW2901
-        found = member_of(value, key)
+        found = member_of(value, key, budget)
         if found is None:
             return None
         value = found[0]
     return value
 
 
-def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal: true is not 1, strings go with regard to case."""
+def same(left: Any, right: Any, budget: Budget) -> bool:
+    """Whether two JSON values are equal: true is not 1, strings go with regard to case.
+
+    Raises ValueError when they are so large, or there were so many before, that the budget is spent.
+    """
+    budget.work(1)
     if isinstance(left, bool) != isinstance(right, bool):
         return False
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(same(a, b, budget) for a, b in zip(left, right, strict=True))
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(same(left[key], right[key], budget) for key in left)
+    if isinstance(left, str):
+        budget.read(left)
     return bool(left == right)
+
+
+def comparable(value: Any, budget: Budget) -> Hashable:
+    """A value that is equal, and has the same hash, for values that `same` takes for equal; raises as `same` does."""
+    budget.work(1)
+    if isinstance(value, list):
+        return ("array", *(comparable(item, budget) for item in value))
+    if isinstance(value, dict):
+        return ("object", frozenset((key, comparable(item, budget)) for key, item in value.items()))
+    if isinstance(value, str):
+        budget.read(value)
+    return (type(value) is bool, value)
+
+
+def is_among(wanted: Any, items: Sequence[Any], budget: Budget) -> bool:
+    """Whether one of the items is the same as a value; raises as `same` does."""
+    return any(same(item, wanted, budget) for item in items)
 
 
 def joined(texts: Sequence[str], between: str = "") -> str:

@@ -113,6 +113,7 @@ def json_of_yaml(text: str, name: str) -> str:
     """A YAML text as JSON: plain values only, dates and versions stay as they are written. Raises: `InputError`."""
     import yaml  # type: ignore[import-untyped]
 
+    from vmkiln.arm_template.budget import Budget
     from vmkiln.arm_template.plain_text import check_size
 
     # YAML 1.2's words: `yes` is a text, and so is 2024-02-01
@@ -136,7 +137,7 @@ def json_of_yaml(text: str, name: str) -> str:
         raise InputError(f"{name}{where}: {problem}", hint="the file was read as YAML") from error
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply") from error
-    check_size(value, name)
+    check_size(value, name, Budget())
     try:
         return json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkiln.arm_template import planned_resource
+from vmkiln.arm_template.budget import MAXIMUM_STEPS
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
-from vmkiln.arm_template.evaluation import MAXIMUM_STEPS
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.errors import TemplateInvalid
 
@@ -86,8 +86,8 @@ def test_dependencies_cost_a_step_for_each_name_and_each_resource_it_means() -> 
     few.planned()
     many.planned()
     own_names = 4 * 50  # `dependsOn` itself is evaluated as well: an array of three
-    assert many._scope.effort.steps - few._scope.effort.steps <= own_names + 50 * (3 + 50 + 1)
-    assert many._scope.effort.steps - few._scope.effort.steps >= 50 * (3 + 50 + 1)
+    assert many.budget.steps - few.budget.steps <= own_names + 50 * (3 + 50 + 1)
+    assert many.budget.steps - few.budget.steps >= 50 * (3 + 50 + 1)
 
 
 def test_what_a_resource_is_called_is_worked_out_once_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +106,9 @@ def test_what_a_resource_is_called_is_worked_out_once_for_it(monkeypatch: pytest
 def test_resources_are_planned_once_however_often_they_are_asked_for() -> None:
     plan = looped(50, "loop")
     plan.planned()
-    steps = plan._scope.effort.steps
+    steps = plan.budget.steps
     plan.planned()
-    assert plan._scope.effort.steps == steps
+    assert plan.budget.steps == steps
 
 
 def test_a_few_hundred_bytes_that_make_a_million_edges_are_refused() -> None:

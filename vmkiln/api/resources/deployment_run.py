@@ -117,6 +117,7 @@ class DeploymentRun:
             names = ", ".join(item.name for item in pending)
             message = f"Circular dependency detected: {names} wait for one another."
             raise ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'")
+        self._plan.budget.renew()
         return self._plan.outputs(self.runtime), made
 
     def _check_cancelled(self) -> None:
@@ -125,6 +126,7 @@ class DeploymentRun:
 
     def _make(self, resource: PlannedResource) -> Mapping[str, Any]:
         started = self.tools.now()
+        self._plan.budget.renew()  # what was asked for was evaluated within one; this goes on for hours
         try:
             answer = self._nested(resource) if resource.type.lower() == NESTED else self._put(resource)
             error: Mapping[str, Any] = _error_of(answer)

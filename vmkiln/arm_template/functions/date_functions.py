@@ -7,9 +7,12 @@ format strings".
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from vmkiln.arm_template.values import Arguments, Function, needs_int, needs_string
+from vmkiln.arm_template.budget import Arguments
+from vmkiln.arm_template.values import Function, needs_int, needs_string
 
+LONGEST_PATTERN = 1000  # letters; each piece is written alone
 ISO = "yyyy-MM-ddTHH:mm:ssZ"
 _PIECES = {
     "yyyy": "%Y",
@@ -97,22 +100,30 @@ def read_time(text: str) -> tuple[datetime, str]:
                 hours, minutes = int(zone[1:3]), int(zone[4:6])
                 moment -= timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
             return moment, pattern
-    raise ValueError(f"`{text}` is not a date and time such as 2026-01-31T13:00:00Z")
+    raise ValueError(f"`{text[:80]}` is not a date and time such as 2026-01-31T13:00:00Z")
 
 
 def read_duration(text: str) -> timedelta:
     """A duration in the form of ISO 8601: `P3Y`, `-P9D`, `PT1H30M`. Raises ValueError."""
     found = _DURATION.fullmatch(text)
     if not found:
-        raise ValueError(f"`{text}` is not a duration such as P3Y, -P9D or PT1H30M")
+        raise ValueError(f"`{text[:80]}` is not a duration such as P3Y, -P9D or PT1H30M")
     days = sum(int(number or 0) * each for number, each in zip(found.groups()[1:5], _DAYS, strict=True))
     hours, minutes, seconds = (float(number or 0) for number in found.groups()[5:8])
     length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     return -length if found[1] else length
 
 
+def check_pattern(pattern: Any) -> None:
+    """Raises ValueError for what is no pattern of a time, but a text of some length."""
+    if len(needs_string(pattern, "the format")) > LONGEST_PATTERN:
+        raise ValueError(f"a format of a time has at most {LONGEST_PATTERN} characters")
+
+
 def _add(arguments: Arguments) -> str:
     base, pattern = read_time(needs_string(arguments[0], "the base"))
+    if len(arguments) > 2:
+        check_pattern(arguments[2])
     moment = base + read_duration(needs_string(arguments[1], "the duration"))
     return formatted_time(moment, needs_string(arguments[2], "the format") if len(arguments) > 2 else pattern)
 

@@ -5,18 +5,20 @@ Source: the "ARM template functions" reference. Names are without regard to case
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from vmkiln.arm_template.budget import Arguments, Budget
 from vmkiln.arm_template.functions.date_functions import DATE_FUNCTIONS
 from vmkiln.arm_template.functions.network_functions import NETWORK_FUNCTIONS
 from vmkiln.arm_template.functions.text_functions import TEXT_FUNCTIONS
-from vmkiln.arm_template.plain_text import as_text
+from vmkiln.arm_template.plain_text import MAXIMUM_TEXT, as_text
 from vmkiln.arm_template.values import (
     MAXIMUM_ITEMS,
-    Arguments,
     Function,
     array_in,
+    comparable,
+    is_among,
     joined,
     kind_of,
     member_of,
@@ -26,7 +28,7 @@ from vmkiln.arm_template.values import (
     same,
 )
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,2})?")
+OBJECT_BYTES = 240  # of a small one
 
 
 def call_function(name: str, arguments: Arguments) -> Any:
@@ -35,7 +37,13 @@ def call_function(name: str, arguments: Arguments) -> Any:
     if not low <= len(arguments) <= high:
         wanted = f"{low}" if low == high else f"{low} or more" if high == _ANY else f"{low} to {high}"
         raise ValueError(f"it takes {wanted} arguments, {len(arguments)} are given")
-    return function(arguments)
+    for argument in arguments:
+        arguments.budget.read(argument)
+    result = function(arguments)
+    if isinstance(result, str) and len(result) > MAXIMUM_TEXT:
+        raise ValueError(f"the text would be longer than {MAXIMUM_TEXT} characters")
+    is_new = not any(result is argument for argument in arguments)
+    return arguments.budget.take(result) if is_new else result
 
 
 def _concat(arguments: Arguments) -> Any:
@@ -43,7 +51,7 @@ def _concat(arguments: Arguments) -> Any:
         if not all(isinstance(argument, list) for argument in arguments):
             raise ValueError("arrays and strings cannot be joined with each other")
         return _chained(arguments)
-    return joined([as_text(argument) for argument in arguments])
+    return joined([as_text(argument, arguments.budget) for argument in arguments])
 
 
 def _first(arguments: Arguments) -> Any:
@@ -85,11 +93,12 @@ def _empty(arguments: Arguments) -> bool:
 
 def _contains(arguments: Arguments) -> bool:
     where, what = arguments
+    budget = arguments.budget
     if isinstance(where, str):
-        return as_text(what) in where
+        return as_text(what, budget) in where
     if isinstance(where, dict):
-        return member_of(where, as_text(what)) is not None
-    return any(same(item, what) for item in array_in(where))
+        return member_of(where, as_text(what, budget), budget) is not None
+    return is_among(what, array_in(where), budget)
 
 
 def _create_object(arguments: Arguments) -> dict[str, Any]:
@@ -102,18 +111,20 @@ def _union(arguments: Arguments) -> Any:
     if all(isinstance(argument, dict) for argument in arguments):
         merged: dict[str, Any] = {}
         for argument in arguments:
-            merged = _merged(merged, argument)
+            merged = _merged(merged, argument, arguments.budget)
         return merged
-    found: list[Any] = []
+    found: dict[Hashable, Any] = {}
     for item in (item for argument in arguments for item in array_in(argument)):
-        if not any(same(item, other) for other in found):
-            found.append(item)
-    return found
+        found.setdefault(comparable(item, arguments.budget), item)
+    return list(found.values())
 
 
-def _merged(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+def _merged(left: dict[str, Any], right: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    budget.work(1 + len(right) // 4)
+    budget.take(left)
+    budget.take(right)
     both = {
-        key: _merged(left[key], item) if isinstance(item, dict) and isinstance(left.get(key), dict) else item
+        key: _merged(left[key], item, budget) if isinstance(item, dict) and isinstance(left.get(key), dict) else item
         for key, item in right.items()
     }
     return {**left, **both}
@@ -121,12 +132,20 @@ def _merged(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 
 def _intersection(arguments: Arguments) -> Any:
     first, *others = arguments
+    budget = arguments.budget
     if all(isinstance(argument, dict) for argument in arguments):
         return {
-            key: item for key, item in first.items() if all(key in other and same(other[key], item) for other in others)
+            key: item
+            for key, item in first.items()
+            if all(key in other and same(other[key], item, budget) for other in others)
         }
     kept = array_in(first)
-    return [item for item in kept if all(any(same(item, other) for other in array_in(array)) for array in others)]
+    sets = [{comparable(item, budget) for item in array_in(array)} for array in others]
+    return [item for item in kept if _is_in_all(comparable(item, budget), sets)]
+
+
+def _is_in_all(key: Hashable, sets: Sequence[set[Hashable]]) -> bool:
+    return all(key in each for each in sets)
 
 
 def _shallow_merge(arguments: Arguments) -> dict[str, Any]:
@@ -134,11 +153,13 @@ def _shallow_merge(arguments: Arguments) -> dict[str, Any]:
     for item in array_in(arguments[0]):
         if not isinstance(item, dict):
             raise ValueError("expected an array of objects")
+        arguments.budget.work(len(item) // 4)
         merged |= item
     return merged
 
 
 def _flatten(arguments: Arguments) -> list[Any]:
+    arguments.budget.work(len(array_in(arguments[0])) // 4)
     arrays = [array_in(item) for item in array_in(arguments[0])]
     return _chained(arrays)
 
@@ -147,7 +168,7 @@ def _range(arguments: Arguments) -> list[int]:
     start, count = needs_int(arguments[0], "the start"), needs_int(arguments[1], "the count")
     if not 0 <= count <= 10_000:
         raise ValueError("the count must be from 0 to 10000")
-    return list(range(start, start + count))
+    return arguments.budget.take_with_elements(list(range(start, start + count)))
 
 
 def _int(arguments: Arguments) -> int:
@@ -228,7 +249,9 @@ def _extreme(choose: Callable[[list[int]], int]) -> Function:
 def _items(arguments: Arguments) -> list[dict[str, Any]]:
     if not isinstance(arguments[0], dict):
         raise ValueError(f"expected an object, not {kind_of(arguments[0])}")
-    return [{"key": key, "value": item} for key, item in sorted(arguments[0].items())]
+    arguments.budget.work(len(arguments[0]))
+    arguments.budget.make(len(arguments[0]) * OBJECT_BYTES)
+    return [{"key": key, "value": arguments[0][key]} for key in sorted(arguments[0])]
 
 
 def _array(arguments: Arguments) -> list[Any]:
@@ -249,7 +272,7 @@ FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "createobject": (0, _ANY, _create_object),
     "div": (2, 2, _divided),
     "empty": (1, 1, _empty),
-    "equals": (2, 2, lambda given: same(given[0], given[1])),
+    "equals": (2, 2, lambda given: same(given[0], given[1], given.budget)),
     "fail": (1, 1, _fail),
     "false": (0, 0, lambda _: False),
     "first": (1, 1, _first),

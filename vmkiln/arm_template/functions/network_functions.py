@@ -7,7 +7,8 @@ network's own, of IPv6 too, though parseCidr calls an IPv6 network's own address
 import ipaddress
 from typing import Any
 
-from vmkiln.arm_template.values import Arguments, Function, needs_int, needs_string
+from vmkiln.arm_template.budget import Arguments
+from vmkiln.arm_template.values import Function, needs_int, needs_string
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -15,11 +16,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def _network(value: Any) -> Network:
     text = needs_string(value, "the network")
     if "/" not in text:
-        raise ValueError(f"`{text}` is not a network in CIDR notation such as 10.1.0.0/16")
+        raise ValueError(f"`{text[:80]}` is not a network in CIDR notation such as 10.1.0.0/16")
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
-        raise ValueError(f"`{text}` is not a network in CIDR notation such as 10.1.0.0/16") from None
+        raise ValueError(f"`{text[:80]}` is not a network in CIDR notation such as 10.1.0.0/16") from None
 
 
 def _parse(arguments: Arguments) -> dict[str, Any]:

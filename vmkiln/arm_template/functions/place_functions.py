@@ -12,11 +12,14 @@ from uuid import UUID, uuid5
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.functions.azure_cloud import azure_cloud
-from vmkiln.arm_template.functions.date_functions import formatted_time
-from vmkiln.arm_template.values import needs_int, needs_string
+from vmkiln.arm_template.functions.date_functions import check_pattern, formatted_time
+from vmkiln.arm_template.values import joined, needs_int, needs_string
 from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, plain_location, subscription_scope
 
 _MANAGEMENT_GROUP = "Microsoft.Management/managementGroups"
+LONGEST_ID = 8_192  # letters, all arguments together; Azure refuses far shorter ones
+MOST_ZONES = 100  # that are told by another name at once
+LONGEST_LOCATION = 128
 _ZONES = ("1", "2", "3")
 _GUID_NAMESPACE = UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the one Azure's guid() uses
 
@@ -133,7 +136,10 @@ def _zones(arguments: Sequence[Any]) -> tuple[str, list[str]]:
     """The location, and the zones that are to be told by their other name."""
     _takes(arguments, 3, 3)
     zones = arguments[2] if isinstance(arguments[2], list) else [arguments[2]]
-    return needs_string(arguments[1], "the location"), [needs_string(zone, "a zone") for zone in zones]
+    location = needs_string(arguments[1], "the location")
+    if len(zones) > MOST_ZONES or len(location) > LONGEST_LOCATION:
+        raise ValueError(f"a region has {len(_ZONES)} zones, and a name of at most {LONGEST_LOCATION} characters")
+    return location, [needs_string(zone, "a zone") for zone in zones]
 
 
 def _logical(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # noqa: ARG001
@@ -154,6 +160,8 @@ def _providers(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # 
 
 def _split_id(arguments: Sequence[Any], before_at_most: int) -> tuple[list[str], str, str]:
     texts = [needs_string(argument, "every argument") for argument in arguments]
+    if sum(map(len, texts)) > LONGEST_ID:
+        raise ValueError(f"an id has at most {LONGEST_ID} characters")
     at = next((index for index, text in enumerate(texts) if "/" in text.strip("/")), None)
     if at is None or at > before_at_most:
         raise ValueError("no argument is a resource type such as 'Microsoft.Compute/images' in its place")
@@ -168,13 +176,14 @@ def _split_id(arguments: Sequence[Any], before_at_most: int) -> tuple[list[str],
 
 def _unique_string(context: DeploymentContext, arguments: Sequence[Any]) -> str:  # noqa: ARG001
     _takes(arguments, 1, 100)
-    joined = "-".join(needs_string(argument, "every argument") for argument in arguments)
-    return base64.b32encode(hashlib.sha256(joined.encode()).digest()).decode().lower()[:13]
+    text = joined([needs_string(argument, "every argument") for argument in arguments], "-")
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:13]
 
 
 def _guid(context: DeploymentContext, arguments: Sequence[Any]) -> str:  # noqa: ARG001
     _takes(arguments, 1, 100)
-    return str(uuid5(_GUID_NAMESPACE, "-".join(needs_string(argument, "every argument") for argument in arguments)))
+    text = joined([needs_string(argument, "every argument") for argument in arguments], "-")
+    return str(uuid5(_GUID_NAMESPACE, text))
 
 
 def _new_guid(context: DeploymentContext, arguments: Sequence[Any]) -> str:
@@ -184,6 +193,8 @@ def _new_guid(context: DeploymentContext, arguments: Sequence[Any]) -> str:
 
 def _utc_now(context: DeploymentContext, arguments: Sequence[Any]) -> str:
     _takes(arguments, 0, 1)
+    if arguments:
+        check_pattern(arguments[0])
     return formatted_time(context.now, needs_string(arguments[0], "the format") if arguments else "yyyyMMddTHHmmssZ")
 
 

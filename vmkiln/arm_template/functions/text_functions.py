@@ -9,19 +9,24 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
+from vmkiln.arm_template.budget import LETTERS_A_STEP, Arguments, Budget
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.plain_text import MAXIMUM_TEXT, as_text, json_text
-from vmkiln.arm_template.values import Arguments, Function, array_in, joined, kind_of, needs_int, needs_string, same
+from vmkiln.arm_template.values import Function, array_in, joined, kind_of, needs_int, needs_string, same
 from vmkiln.errors import TemplateInvalid
 
+JSON_LETTERS_A_STEP = 2
+JSON_BYTES_A_LETTER = 20  # `[[],[],...` is the worst: 64 bytes for three letters
+ELEMENT_BYTES = 64  # of a short text in an array
 _HOLE = re.compile(r"\{\{|\}\}|\{([0-9]+)(?:,(-?[0-9]{1,4}))?(?::([^{}]*))?\}|[{}]")
 
 
 def _format(arguments: Arguments) -> str:
     pattern, *values = arguments
     pieces, at = [], 0
-    text = needs_string(pattern, "the format")
+    text, budget = needs_string(pattern, "the format"), arguments.budget
     for hole in _HOLE.finditer(text):
+        budget.work(1)
         pieces.append(text[at : hole.start()])
         at = hole.end()
         if hole[0] in ("{{", "}}"):
@@ -31,15 +36,16 @@ def _format(arguments: Arguments) -> str:
         elif len(hole[1]) > 4 or int(hole[1]) >= len(values):
             raise ValueError(f"the format asks for argument {{{hole[1]}}}, {len(values)} are given")
         else:
-            shown = _formatted(values[int(hole[1])], hole[3] or "")
+            shown = _formatted(values[int(hole[1])], hole[3] or "", budget)
             width = int(hole[2] or 0)
+            budget.make(max(len(shown), abs(width)))
             pieces.append(shown.rjust(width) if width >= 0 else shown.ljust(-width))
     return joined([*pieces, text[at:]])
 
 
-def _formatted(value: Any, pattern: str) -> str:
+def _formatted(value: Any, pattern: str, budget: Budget) -> str:
     if not pattern:
-        return as_text(value)
+        return as_text(value, budget)
     found = re.fullmatch(r"([dDxXnNfF])([0-9]{0,2})|(0+)", pattern)
     if not found or isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"the format `{pattern}` is not supported for {kind_of(value)}")
@@ -72,20 +78,29 @@ def _substring(arguments: Arguments) -> str:
 def _split(arguments: Arguments) -> list[str]:
     text, marks = needs_string(arguments[0], "the text"), arguments[1]
     marks = [needs_string(mark, "every delimiter") for mark in (marks if isinstance(marks, list) else [marks])]
-    marks = [re.escape(mark) for mark in marks if mark]
+    plain = [mark for mark in marks if mark]
+    arguments.budget.work(len(plain) * len(text) // LETTERS_A_STEP)  # each is tried at each letter
+    marks = [re.escape(mark) for mark in plain]
+    arguments.budget.make(ELEMENT_BYTES * sum(text.count(mark) for mark in set(plain)))
     return re.split("|".join(sorted(marks, key=len, reverse=True)), text) if marks else [text]
 
 
 def _join(arguments: Arguments) -> str:
-    return joined([as_text(item) for item in array_in(arguments[0])], needs_string(arguments[1], "the delimiter"))
+    return joined(
+        [as_text(item, arguments.budget) for item in array_in(arguments[0])],
+        needs_string(arguments[1], "the delimiter"),
+    )
 
 
 def _index_of(arguments: Arguments, *, from_end: bool = False) -> int:
     where, what = arguments
     if isinstance(where, str):
-        folded, wanted = where.lower(), as_text(what).lower()
-        return folded.rfind(wanted) if from_end else folded.find(wanted)
-    places = [index for index, item in enumerate(array_in(where)) if same(item, what)]
+        folded, wanted = where.lower(), as_text(what, arguments.budget).lower()
+        if not from_end:
+            return folded.find(wanted)
+        at = folded[::-1].find(wanted[::-1])  # `rfind` takes the product of both lengths where they are nearly alike
+        return len(folded) - at - len(wanted) if at >= 0 else -1
+    places = [index for index, item in enumerate(array_in(where)) if same(item, what, arguments.budget)]
     return (places[-1] if from_end else places[0]) if places else -1
 
 
@@ -94,15 +109,22 @@ def _pad_left(arguments: Arguments) -> str:
     mark = needs_string(arguments[2], "the padding") if len(arguments) > 2 else " "
     if not 0 <= width <= MAXIMUM_TEXT or len(mark) != 1:
         raise ValueError("the width is out of range, or the padding is not one character")
-    return as_text(arguments[0]).rjust(width, mark)
+    return as_text(arguments[0], arguments.budget).rjust(width, mark)
 
 
 def _json(arguments: Arguments) -> Any:
     text = needs_string(arguments[0], "the argument")
+    arguments.budget.work(len(text) // JSON_LETTERS_A_STEP)
+    arguments.budget.make(len(text) * JSON_BYTES_A_LETTER)
     try:
         return read_json(text, file_name="the text")
     except TemplateInvalid as error:
         raise ValueError(f"{error.mistakes[0].path}: {error.mistakes[0].message}") from None
+
+
+def _json_in_base64(arguments: Arguments) -> Any:
+    text = _from_base64(needs_string(arguments[0], "the argument"))
+    return _json(Arguments([text], arguments.budget))
 
 
 def _from_base64(text: str) -> str:
@@ -134,8 +156,13 @@ def _lower(value: Any) -> str:
     return needs_string(value, "every argument").lower()
 
 
-def _string(value: Any) -> str:
-    return as_text(value) if value is None or isinstance(value, bool) else json_text(value)
+def _string(arguments: Arguments) -> str:
+    value = arguments[0]
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return as_text(value, arguments.budget)
+    return json_text(value, arguments.budget)
 
 
 def _text(change: Callable[[str], Any]) -> Function:
@@ -144,7 +171,7 @@ def _text(change: Callable[[str], Any]) -> Function:
 
 TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "base64": (1, 1, _text(lambda text: base64.b64encode(text.encode()).decode())),
-    "base64tojson": (1, 1, _text(lambda text: _json([_from_base64(text)]))),
+    "base64tojson": (1, 1, _json_in_base64),
     "base64tostring": (1, 1, _text(_from_base64)),
     "datauri": (1, 1, _text(_data_uri)),
     "datauritostring": (1, 1, _text(_from_data_uri)),
@@ -158,7 +185,7 @@ TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "replace": (3, 3, _replace),
     "split": (2, 2, _split),
     "startswith": (2, 2, lambda given: _lower(given[0]).startswith(_lower(given[1]))),
-    "string": (1, 1, lambda given: given[0] if isinstance(given[0], str) else _string(given[0])),
+    "string": (1, 1, _string),
     "substring": (2, 3, _substring),
     "tolower": (1, 1, _text(str.lower)),
     "toupper": (1, 1, _text(str.upper)),
