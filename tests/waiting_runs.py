@@ -38,6 +38,7 @@ def add_waiting_runs(
                 identity={"type": "None"},
                 properties=properties,
                 state={"api_version": "2025-10-01", "staging_group": staging_group},
+                created_by="local operator",
             )
         )
     store.resources.insert_many(rows)

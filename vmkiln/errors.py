@@ -28,6 +28,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── LoginTimedOut            Packer could not log in to a VM in the time that a VM has for booting
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
+│   ├── RightsLost               whoever's rights the run has may not use what its template names
 │   ├── LogLost                  what a VM says could not be read or kept any more
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
@@ -281,6 +282,12 @@ class EgressLost(RunFailed):
     """The build VM's way to the Internet ended."""
 
     code = "EgressTerminated"
+
+
+class RightsLost(RunFailed):
+    """Whoever's rights the run has may not use (any more) what its image template names."""
+
+    code = "LinkedAuthorizationFailed"
 
 
 class LogLost(RunFailed):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from in_process import GROUP, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
 
-from vmkiln.api.identity.access_control import rights_of
 from vmkiln.api.identity.caller import Permission
+from vmkiln.rights.built_in_roles import rights_of
 
 AUTHORIZATION = "providers/Microsoft.Authorization"
 OTHER_GROUP = GROUP.replace("rg1", "rg2")
@@ -181,7 +181,8 @@ def test_roles_are_assigned_at_any_resource_however_deep(filled: InProcess) -> N
         made = filled.put(path, {"properties": {"roleDefinitionId": reader, "principalId": f"p{number}"}})
         assert made.status_code == 201, made.text
         assert filled.get(path).json()["properties"]["scope"] == scope
-        assert filled.get(f"{scope}/{AUTHORIZATION}/roleAssignments").json()["value"] == [made.json()]
+        asked = f"{scope}/{AUTHORIZATION}/roleAssignments?$filter=principalId%20eq%20'p{number}'"
+        assert filled.get(asked).json()["value"] == [made.json()]
         assert filled.request("DELETE", path).status_code == 200
 
 

@@ -51,6 +51,7 @@ def test_what_the_last_service_left_undone_is_ended(tmp_path: Path) -> None:
 
         async def look() -> int:
             access = TestAccess({"owner": [("Owner", "/")]})
+            access.keep(store)
             build = stub_build(settings, store)
             async with running(settings, store, access, issuer=an_issuer(), build=build) as application:
                 transport = httpx.ASGITransport(application)

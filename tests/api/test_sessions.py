@@ -38,6 +38,7 @@ async def service(home: Path, database: Path, name: str) -> AsyncIterator[Store]
     settings = Settings(home)
     with opened(database, home=home) as store:
         access = TestAccess({"owner": [("Owner", "/")]})
+        access.keep(store)
         identity = HostIdentity(name, takes_runs=False)
         async with running(
             settings, store, access, issuer=an_issuer(), build=stub_build(settings, store), identity=identity
@@ -114,6 +115,7 @@ async def test_a_command_leaves_what_a_dead_service_did_to_services(tmp_path: Pa
         with opened(database, home=settings.home) as store:
             identity = HostIdentity("laptop", takes_runs=False, is_embedded=True)
             access, build = TestAccess({"owner": [("Owner", "/")]}), stub_build(settings, store)
+            access.keep(store)
             async with running(settings, store, access, issuer=an_issuer(), build=build, identity=identity):
                 await asyncio.sleep(0.5)
             assert states(store, operation) == ("Running", "InProgress")

@@ -46,7 +46,10 @@ def test_the_features_and_providers_it_asks_for_are_registered(az: Az) -> None:
 
 
 def test_a_workflow_builds_an_image_and_cleans_up_after_itself(web: httpx.Client, az: Az) -> None:
-    identity = az("identity", "create", "-g", "rg1", "-n", "builder")["id"]
+    made = az("identity", "create", "-g", "rg1", "-n", "builder")
+    identity = made["id"]
+    scope = ("--role", "Contributor", "--scope", IMAGE.partition("/providers/")[0])
+    az("role", "assignment", "create", "--assignee", made["clientId"], *scope)
     target = {
         "type": "ManagedImage",
         "imageId": IMAGE,
@@ -71,9 +74,9 @@ def test_a_workflow_builds_an_image_and_cleans_up_after_itself(web: httpx.Client
         },
     }
     asked = {"api-version": VERSION}
-    made = web.put(TEMPLATE, params=asked, json=body)
-    assert made.status_code == 201, made.text
-    end = ended(web, made)
+    put = web.put(TEMPLATE, params=asked, json=body)
+    assert put.status_code == 201, put.text
+    end = ended(web, put)
     assert (end.status_code, end.json()["status"]) == (200, "Succeeded"), end.text
     run = web.post(f"{TEMPLATE}/run", params=asked)
     assert run.status_code == 202, run.text

@@ -239,6 +239,7 @@ async def soaked(settings: Settings, store: Store) -> tuple[Counter[tuple[str, s
         return await real(request, tell)
 
     access = TestAccess({"owner": [("Owner", "/")]})
+    access.keep(store)
     async with vmkiln_service.running(settings, store, access, issuer=an_issuer(), build=build) as application:
         transport = httpx.ASGITransport(application)
         headers = {"Authorization": "Bearer owner"}

@@ -200,11 +200,13 @@ async def everything(
         async def level() -> str:
             return "emulated"
 
+        access = TestAccess({"owner": [("Owner", "/")]})
+        access.keep(store)
         async with (
             running(
                 settings,
                 store,
-                TestAccess({"owner": [("Owner", "/")]}),
+                access,
                 issuer=an_issuer(),
                 build=stub_build(settings, store, shared=shared),
                 watch_seconds=0.1,

@@ -62,6 +62,7 @@ def queue(builds: Builds, store: Store, run_id: str) -> None:
         identity={"type": "None"},
         properties=read_image_template(template_text(run_id), file_name="stand-in.json").resolved["properties"],
         state={"api_version": "2025-10-01", "staging_group": group},
+        created_by="local operator",
     )
     store.resources.put(row)
     assert store.runs.queue(queued_run(row, run_id=run_id, reason="request"))

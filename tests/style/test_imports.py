@@ -16,6 +16,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"api", "portal"},
     {"fleet", "blobs"},
     {"provisioning"},
+    {"rights"},
     {"run"},
     {"buildable"},
     {"sharing"},

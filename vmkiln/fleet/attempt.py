@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from vmkiln.errors import DatabaseAway, LeaseLost, RunCanceled, RunTakenOver, VmkilnError
 from vmkiln.fleet.run_trace import Span, StepClock, StepStart, trace_of
 from vmkiln.lifetime import last_words
-from vmkiln.provisioning.stored_template import request_of
+from vmkiln.provisioning.stored_template import check_rights, request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
@@ -74,6 +74,8 @@ async def attempt_run(
         row = await off_loop(store.resources.get, run.template_id)
         if row is None:
             raise VmkilnError("the image template was deleted while its run waited")
+        # however it came to its beginning: asked for, by a trigger, after a restart, once more after a host's death
+        await off_loop(check_rights, store, row)
         if duties.shared is not None:  # which may take long, and a cancel is heard meanwhile
             await until_cancelled(duties.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
         request = await off_loop(_request_of, settings, store, row, run.run_id)

@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vmkiln.audit import act_names
-from vmkiln.audit.act import SERVICE, Cause, audit_row
+from vmkiln.audit.act import DONE, SERVICE, Cause, Outcome, audit_row
 from vmkiln.audit.audit_log import log_line
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
-from vmkiln.errors import StorageFailed
+from vmkiln.errors import RightsLost, StorageFailed
 from vmkiln.fleet import operation_turns
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
@@ -36,7 +36,7 @@ from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.lifetime.things import Things
 from vmkiln.provisioning import provisioning, watching
-from vmkiln.provisioning.stored_template import template_of
+from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
@@ -76,11 +76,13 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: st
     )
 
 
-def own_act(template: ResourceRow, run: RunRow) -> AuditRow:
+def own_act(template: ResourceRow, run: RunRow, *, outcome: Outcome = DONE) -> AuditRow:
     """What the audit says of a run that nobody asked for; pure."""
     detail = {"runId": run.run_id, "reason": run.facts["reason"]}
     cause = Cause(run.facts["correlation_id"])
-    return audit_row(act_names.RUN, template.id, who=SERVICE, cause=cause, moment=run.started, detail=detail)
+    return audit_row(
+        act_names.RUN, template.id, who=SERVICE, cause=cause, moment=run.started, outcome=outcome, detail=detail
+    )
 
 
 class ImageBuilder:
@@ -295,9 +297,22 @@ class ImageBuilder:
         return watching.look_at_sources(self._settings, self._store, queue, self._triggers)
 
     def _queue(self, row: ResourceRow, run: RunRow) -> bool:
-        """Queue a run of a template that nobody asked for, with its act in one transaction; false when one goes on."""
-        act = own_act(row, run)
+        """Queue a run of a template that nobody asked for, with its act in one transaction; false when one goes on.
+
+        One whose rights are gone is recorded as failed, for its owner to see, and never begins.
+        """
+        refused: RightsLost | None = None
+        try:
+            check_rights(self._store, row)
+        except RightsLost as error:
+            refused = error
+        act = own_act(row, run, outcome=Outcome(403, refused.code) if refused else DONE)
         if not self._store.runs.queue(run, act=act):
             return False
         log_line(act)
+        if refused is not None:
+            message = f"{refused.message}; {refused.hint}" if refused.hint else refused.message
+            self._store.runs.move(
+                run.run_id, expected=[RunState.QUEUED], state=RunState.FAILED, message=message, code=refused.code
+            )
         return True

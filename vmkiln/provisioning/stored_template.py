@@ -8,6 +8,7 @@ from typing import Any
 
 from vmkiln.provisioning.submitting import submission
 from vmkiln.provisioning.user_networks import virtual_networks_for
+from vmkiln.rights import run_rights
 from vmkiln.run.run_context import RunRequest
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import NO_LOCAL_FILES
@@ -29,6 +30,11 @@ def body_of(row: ResourceRow) -> dict[str, Any]:
 def template_of(row: ResourceRow) -> ImageTemplate:
     """The checked template. Raises: `TemplateInvalid` when it was recorded by a vmkiln that knew other rules."""
     return check_image_template(body_of(row), api_version=row.state["api_version"])
+
+
+def check_rights(store: Store, row: ResourceRow) -> None:
+    """Whoever's rights a run of this template has may use at this moment all that it names. Raises: `RightsLost`."""
+    run_rights.check(store, row, template_of(row))
 
 
 def given_properties(template: ImageTemplate) -> dict[str, Any]:

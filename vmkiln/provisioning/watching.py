@@ -1,7 +1,7 @@
 """Triggers of kind SourceImage: a template runs when its source has a new version.
 
 A trigger remembers which source it saw last. After several runs in a row that failed, its template is not run by
-itself any more until one run, asked for by hand, succeeds.
+itself any more until one run, asked for by hand, succeeds. One whose rights are gone is suspended until they are back.
 Source: docs/reference/behaviour.md#triggers; the number of failures is not published, ours is `MOST_FAILURES`.
 """
 
@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from vmkiln.azure_names import TRIGGER, ProvisioningState
-from vmkiln.errors import ImageNotFound
+from vmkiln.errors import ImageNotFound, RightsLost, TemplateInvalid
 from vmkiln.lifetime.things import Things
 from vmkiln.platform_images.image_reference import recipe_of, reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
-from vmkiln.provisioning.stored_template import template_of
+from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.settings import Settings
@@ -62,6 +62,8 @@ def is_suspended(newest_first: list[RunRow]) -> bool:
 
 def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
     """The code and message of a trigger's status."""
+    if refusal := _refusal(store, template):
+        return "Suspended", f"Automatic builds are suspended, because {refusal}."
     if is_suspended(store.runs.of_template(template.key, limit=MOST_FAILURES + 3)):
         return (
             "Suspended",
@@ -69,6 +71,17 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
             "They go on after one build that was started by hand succeeds.",
         )
     return HEALTHY
+
+
+def _refusal(store: Store, template: ResourceRow) -> str:
+    """Why a run of a template may not begin now, and whom to ask; '' when it may."""
+    try:
+        check_rights(store, template)
+    except RightsLost as error:
+        return f"{error.message}; {error.hint}"
+    except TemplateInvalid:
+        return ""  # by today's rules, which is told where it is run
+    return ""
 
 
 def look_at_sources(settings: Settings, store: Store, queue: Queue, triggers: Things[str]) -> list[str]:
@@ -102,12 +115,16 @@ def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queue: Queu
         return []
     if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
         return []
+    refusal = _refusal(store, row)
+    if refusal and trigger.state.get("refused") == refusal:
+        return []  # told once, in a run that failed; what is new is built when the rights are back
     run_id = new_run_id()
     if not queue(row, run_id=run_id, reason=f"trigger {trigger.name}"):
         return []
-    _remember(store, trigger, now)
+    _remember(store, trigger, seen if refusal else now, refused=refusal)
     return [run_id]
 
 
-def _remember(store: Store, trigger: ResourceRow, now: dict[str, str]) -> None:
-    store.resources.change(trigger.id, lambda old: replace(old, state={**old.state, "seen": now}))
+def _remember(store: Store, trigger: ResourceRow, now: dict[str, str], *, refused: str = "") -> None:
+    state = {"seen": now, "refused": refused}
+    store.resources.change(trigger.id, lambda old: replace(old, state={**old.state, **state}))

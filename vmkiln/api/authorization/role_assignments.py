@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 from vmkiln.api.authorization.role_definitions import GUID, SCOPES, definition_id, scope_of, stored
-from vmkiln.api.identity.built_in_roles import ALLOWED, GUIDS, NAMES
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.managed_identity.managed_identities import IDENTITY
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.azure_names import ROLE_ASSIGNMENT
 from vmkiln.errors import ArmError
+from vmkiln.rights.built_in_roles import ALLOWED, GUIDS, NAMES
 from vmkiln.store.rows import RoleAssignmentRow
 
 PRINCIPAL_TYPES = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device", "Unknown")

@@ -1,6 +1,6 @@
 """Microsoft.Authorization/roleDefinitions: the roles there are, and those of one's own.
 
-A role of one's own is kept, so that tutorials go through, and gives no rights: what a caller may do is decided by
+A role of one's own is kept, and gives a caller no rights (runs: `rights/run_rights.py`): what one may do is decided by
 built-in roles only. It belongs to its `assignableScopes`: it is seen from there, and only who may assign roles in
 every one of them may make, change or delete it.
 Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure's built-in roles.
@@ -9,12 +9,12 @@ Source: the ARM reference of Microsoft.Authorization; the ids are those of Azure
 import re
 from typing import Any, TypeGuard
 
-from vmkiln.api.identity.built_in_roles import CONTRIBUTOR, NAMES, actions_of
 from vmkiln.api.identity.caller import Permission, covers
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.azure_names import ROLE_DEFINITION, subscription_scope
 from vmkiln.errors import ArmError
+from vmkiln.rights.built_in_roles import CONTRIBUTOR, NAMES, actions_of
 from vmkiln.store.rows import ResourceRow
 
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"

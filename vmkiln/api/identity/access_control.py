@@ -4,36 +4,24 @@ A Reader may read. A Contributor may also write, delete and act. An Owner may al
 built-in roles allow stands with their names.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import jwt
 
-from vmkiln.api.identity.built_in_roles import ALLOWED, name_of
 from vmkiln.api.identity.caller import Caller, Rights
 from vmkiln.api.identity.issuer import Issuer
 from vmkiln.api.identity.outside_issuer import OutsideIssuer
 from vmkiln.azure_names import USER_ASSIGNED_IDENTITY
 from vmkiln.errors import ArmError
+from vmkiln.rights.built_in_roles import rights_of
 from vmkiln.store.database import Store
 from vmkiln.store.principal_table import TOKEN_PREFIX
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # what SDKs ask tokens for when nobody told them where the service is
 AZURE_AUDIENCES = frozenset({"https://management.azure.com", "https://management.core.windows.net"})
-
-
-def rights_of(roles: Iterable[tuple[str, str]]) -> Rights:
-    """What these roles allow, each with its scope; pure."""
-    whole, limited = [], []
-    for role, scope in roles:
-        allowed, types = ALLOWED.get(name_of(role), (frozenset(), ""))
-        if types:
-            limited.append((allowed, scope, types))
-        else:
-            whole.append((allowed, scope))
-    return Rights(tuple(whole), limited=tuple(limited))
 
 
 class AccessControl:

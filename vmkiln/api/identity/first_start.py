@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.api.identity.built_in_roles import OWNER
 from vmkiln.audit.act import SERVICE, audit_row, begun, ended, new_cause
 from vmkiln.audit.act_names import PRINCIPAL_WRITE, ROLE_WRITE, principal_id, role_id
 from vmkiln.audit.audit_log import record_here
 from vmkiln.errors import InputError
 from vmkiln.files.durable_file import make_folder, write_whole
+from vmkiln.rights.built_in_roles import OWNER
 from vmkiln.store.database import Store
 
 DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"

@@ -15,6 +15,7 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.virtual_machine_images.ownership import owned_by_caller, taken_over
 from vmkiln.api.virtual_machine_images.references import check_references
 from vmkiln.api.virtual_machine_images.template_body import derived_principal, template_body
 from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState, same_location
@@ -179,7 +180,7 @@ def put(call: Call) -> Answer:
         tags=template.tags,
         identity=_identity(template),
         properties={**given_properties(template), "provisioningState": ProvisioningState.CREATING},
-        state={"api_version": call.api_version},
+        state={"api_version": call.api_version, **owned_by_caller(call)},
         created_by=call.caller.name,
         changed_by=call.caller.name,
     )
@@ -215,13 +216,19 @@ def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> An
         raise _conflict()
     row = call.service.store.resources.change(
         existing.id,
-        lambda old: replace(old, tags=template.tags, identity=_identity(template), changed_by=call.caller.name),
+        lambda old: replace(
+            old,
+            tags=template.tags,
+            identity=_identity(template),
+            state={**old.state, **owned_by_caller(call)},
+            changed_by=call.caller.name,
+        ),
     )
     if row is None:
         raise _conflict()
     pending = call.service.store.operations.open_ones(row.id)
     headers = operations.status_headers(call, pending[-1]) if pending else _at_once(call, row)
-    return Answer(200, shown(call, row), {**headers, "ETag": etag_of(row)})
+    return Answer(200, shown(call, row), {**headers, "ETag": etag_of(row)}, taken_over(call, existing))
 
 
 def _at_once(call: Call, row: ResourceRow) -> Mapping[str, str]:
@@ -239,7 +246,10 @@ def _version(row: ResourceRow) -> str:
 
 
 def patch(call: Call) -> Answer:
-    """PATCH: tags, identity, distribute targets, the build VM's profile; nothing else. Accepted, as Azure does."""
+    """PATCH: tags, identity, distribute targets, the build VM's profile; nothing else. Accepted, as Azure does.
+
+    Whoever does it owns the template from then on, and may use all that it names.
+    """
     row = find(call)
     check_etag(call, row)
     run = last_run_of(call, row)
@@ -261,7 +271,7 @@ def patch(call: Call) -> Answer:
     def changed(old: ResourceRow) -> ResourceRow:
         source = old.properties["source"]
         properties = {**given_properties(template), **read_only, "source": source}
-        state = {**old.state, "api_version": max(_version(old), call.api_version)}
+        state = {**old.state, "api_version": max(_version(old), call.api_version), **owned_by_caller(call)}
         return replace(
             old,
             tags=template.tags,
@@ -271,8 +281,9 @@ def patch(call: Call) -> Answer:
             changed_by=call.caller.name,
         )
 
+    before = row
     row = call.service.store.resources.change(row.id, changed) or row
-    return Answer(202, None, {**_at_once(call, row), "ETag": etag_of(row)})
+    return Answer(202, None, {**_at_once(call, row), "ETag": etag_of(row)}, taken_over(call, before))
 
 
 _READ_ONLY = ("provisioningState", "provisioningError", "exactStagingResourceGroup")

@@ -11,6 +11,7 @@ from vmkiln.api.protocol import operations
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.storage.storage_accounts import blob_endpoint
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
+from vmkiln.api.virtual_machine_images.ownership import check_run
 from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
@@ -36,6 +37,7 @@ def run(call: Call) -> Answer:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
         template = template_of(row)
+        told = check_run(call, row, template)
         _check_buildable(call, template)
     except NotBuildable as error:
         raise ArmError(409 if error.code == TAKEN else 400, error.code, error.message) from None
@@ -48,7 +50,7 @@ def run(call: Call) -> Answer:
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
     call.service.builder.queued(waiting.run_id)
     headers = operations.status_headers(call, operation)
-    return Answer(202, None, headers, {"runId": waiting.run_id})
+    return Answer(202, None, headers, {"runId": waiting.run_id, **told})
 
 
 def _check_buildable(call: Call, template: ImageTemplate) -> None:

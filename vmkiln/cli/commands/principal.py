@@ -214,8 +214,8 @@ def assign(
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
 ) -> None:
     """Give a principal a role."""
-    from vmkiln.api.identity.built_in_roles import CONTRIBUTOR, OWNER, READER
     from vmkiln.preparation import opened_store
+    from vmkiln.rights.built_in_roles import CONTRIBUTOR, OWNER, READER
 
     known = {name.lower(): name for name in (READER, CONTRIBUTOR, OWNER)}
     if role.lower() not in known:

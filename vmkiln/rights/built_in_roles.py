@@ -5,9 +5,9 @@ others are kept by name and GUID, so that templates go through, and allow nothin
 Source: Microsoft, "Azure built-in roles" (names and GUIDs are the same in every tenant).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from vmkiln.api.identity.caller import Permission
+from vmkiln.rights.rights import Permission, Rights
 
 OWNER, CONTRIBUTOR, READER = "Owner", "Contributor", "Reader"
 READ = frozenset({Permission.READ})
@@ -173,3 +173,15 @@ def actions_of(name: str) -> Iterator[str]:
             yield f"{types}/*/{word}" if types else f"*/{word}"
     if Permission.ASSIGN in allowed:
         yield "Microsoft.Authorization/*"
+
+
+def rights_of(roles: Iterable[tuple[str, str]]) -> Rights:
+    """What these roles allow, each with its scope; pure."""
+    whole, limited = [], []
+    for role, scope in roles:
+        allowed, types = ALLOWED.get(name_of(role), (frozenset(), ""))
+        if types:
+            limited.append((allowed, scope, types))
+        else:
+            whole.append((allowed, scope))
+    return Rights(tuple(whole), limited=tuple(limited))
