@@ -58,8 +58,3 @@ DIFFERENCES = (
         "nothing: none is named, and the container group reaches only the build VM",
     ),
 )
-
-
-def differences_of(version: Version) -> tuple[Difference, ...]:
-    """What is different in this version from the one that was run here."""
-    return tuple(item for item in DIFFERENCES if item.since <= version)

@@ -60,13 +60,6 @@ class UserSubnets:
         return self.build_vm_subnet.prefix[6]
 
 
-def topology_of(config: VirtualNetworkConfig) -> Topology:
-    """What `vnetConfig` asks for. The container group's subnet alone is refused by the template's checks."""
-    if not config.subnet_id:
-        return Topology.OWN
-    return Topology.USER_SUBNETS if config.container_instance_subnet_id else Topology.PRIVATE_ENDPOINT
-
-
 def network_id_of(subnet_id: str) -> str:
     """The id, in lower case, of the virtual network that a subnet belongs to."""
     return subnet_id.lower().rpartition("/subnets/")[0]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vmkiln.host.doctor.packer_version import CRASHING, OLDEST, obstacle, shown
-from vmkiln.packer.packer_differences import DIFFERENCES, NEWEST_READ, RUN_HERE, differences_of
+from vmkiln.packer.packer_differences import DIFFERENCES, NEWEST_READ, RUN_HERE
 
 OPERATIONS = Path(__file__).parents[3] / "docs/operations.md"
 
@@ -18,12 +18,6 @@ def test_the_page_says_which_versions_were_only_read() -> None:
     assert OLDEST in RUN_HERE
     assert f"Only {shown(OLDEST)} has been run by us" in OPERATIONS.read_text()
     assert f"to {shown(NEWEST_READ)} were read" in OPERATIONS.read_text()
-
-
-def test_a_version_is_told_what_is_different_in_it() -> None:
-    assert differences_of(OLDEST) == ()
-    assert any("same kind of record" in row.what for row in differences_of((1, 14, 2)))
-    assert not any("same kind of record" in row.what for row in differences_of((1, 14, 1)))
 
 
 def test_no_version_is_refused_but_for_the_reason_of_a_row() -> None:

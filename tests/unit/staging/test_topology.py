@@ -11,11 +11,9 @@ from vmkiln.errors import InputError
 from vmkiln.host.network.network_namespace import firewall, ip_batch
 from vmkiln.staging.security_rule import DEFAULT_RULES, Direction, SecurityRule
 from vmkiln.staging.topology import (
-    Topology,
     UserSubnets,
     own_block,
     subnet_problems,
-    topology_of,
     user_subnets_of,
 )
 from vmkiln.staging.user_network import UserSubnet, UserVirtualNetwork
@@ -48,14 +46,6 @@ def a_rule(direction: Direction, *, port: int, source: str = "*", allow: bool = 
 def placed(config: VirtualNetworkConfig, space: str = "10.1.0.0/16") -> VirtualNetwork:
     user_subnets = user_subnets_of(config, a_network(space), service_port=22)
     return decide(HOST, is_windows=False, user_subnets=user_subnets)
-
-
-def test_the_topology_follows_from_the_two_subnets() -> None:
-    assert [topology_of(item) for item in (OWN, ENDPOINT, BOTH)] == [
-        Topology.OWN,
-        Topology.PRIVATE_ENDPOINT,
-        Topology.USER_SUBNETS,
-    ]
 
 
 @pytest.mark.parametrize(

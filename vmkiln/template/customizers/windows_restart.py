@@ -37,8 +37,3 @@ class WindowsRestartCustomizer(Part):
     restart_command: str = 'shutdown /r /f /t 0 /c "packer restart"'
     restart_check_command: str = ""
     restart_timeout: Annotated[str, AfterValidator(_check_duration)] = "5m"
-
-    @property
-    def restart_timeout_seconds(self) -> float:
-        """`restart_timeout` in seconds."""
-        return duration_seconds(self.restart_timeout) or 0.0
