@@ -5,9 +5,12 @@ import hashlib
 import multiprocessing
 import multiprocessing.context
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.images import gallery, managed_image, vhd_image
+from vmkiln.images.data_disk import DataDisk, file_beside
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import Artifact, ImageFacts, seal
 from vmkiln.store.database import Store
@@ -34,6 +37,19 @@ def a_flat_disk(
     seal(flat)
     digest = hashlib.sha256(flat.read_bytes()).hexdigest()
     return ImageFacts(flat, digest, 7 * MIB // 2, generation, "Linux", source_version, run_id)
+
+
+def with_data_disks(facts: ImageFacts, *, luns: Sequence[int]) -> ImageFacts:
+    """The same with sealed data disks of 2 MiB beside it, each with a content of its own."""
+    disks = []
+    for lun in luns:
+        raw, file = facts.flat.with_name(f"data-{lun}.raw"), file_beside(facts.flat, lun)
+        raw.write_bytes(bytes([lun + 1]) * MIB + bytes(MIB))
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, file], check=True)
+        seal(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        disks.append(DataDisk(lun, digest, file.stat().st_size, 2 * MIB))
+    return replace(facts, data_disks=tuple(disks))
 
 
 def a_gallery_target(

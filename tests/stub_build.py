@@ -19,7 +19,7 @@ from vmkiln.errors import CustomizationFailed
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing, workflow
-from vmkiln.run.run_context import BuildHost, RunRequest, Tell
+from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Tell
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
@@ -89,7 +89,7 @@ async def _publish(
         shape=SimpleNamespace(disk_bytes=1024 * 1024),
         tell=tell,
     )
-    return distributing.failures_of(await distributing.distribute(staged, Disk(disk, "raw")))
+    return distributing.failures_of(await distributing.distribute(staged, Disks(Disk(disk, "raw"))))
 
 
 async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:

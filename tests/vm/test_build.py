@@ -122,6 +122,7 @@ def built(
         "properties": {
             "source": PLATFORM_IMAGE,
             "vmProfile": {"vmSize": "Standard_D1_v2", "osDiskSizeGB": 4},
+            "additionalDataDisks": [{"sizeGB": 1}],
             "customize": [
                 {
                     "type": "Shell",
@@ -142,6 +143,8 @@ def built(
                         "sudo install -m 0644 /tmp/payload /etc/payload # installed from the inline script",
                         "echo '{{ .Vars }} ${HOME:-} \"quoted\"' | sudo tee /etc/inline > /dev/null",
                         "df --output=size -B1 / | tail -n 1 | sed 's/^/root-size /'",
+                        "sudo mkfs.ext4 -q -L data /dev/disk/azure/scsi1/lun0 && sudo mount LABEL=data /mnt",
+                        "echo on the data disk | sudo tee /mnt/note > /dev/null; sudo umount /mnt",
                         "sudo update-grub  # from here on it boots by the menu that it wrote itself",
                     ],
                 },
@@ -156,6 +159,11 @@ def built(
                         "destination": "/tmp/seen",
                     },
                     {"type": "Shell", "name": "same-bytes", "inline": ["cmp /tmp/seen /etc/payload"]},
+                    {
+                        "type": "Shell",
+                        "name": "data-disk",
+                        "inline": ["sudo mount /dev/disk/azure/scsi1/lun0 /mnt && grep -q 'on the data' /mnt/note"],
+                    },
                 ]
             },
             "distribute": [
@@ -310,7 +318,8 @@ def test_log_lines_are_told_as_they_happen(built: Built) -> None:
 def test_a_guest_cannot_pretend_that_a_step_was_reached(built: Built) -> None:
     events = [json.loads(line) for line in built.lines[:-1]]
     names = [event["name"] for event in events if event.get("event") == "StepStarted"]
-    assert names == ["by-address", "payload", "inline", "deprovision", "hello-works", "a-file", "same-bytes"]
+    assert names[:4] == ["by-address", "payload", "inline", "deprovision"]
+    assert names[4:] == ["hello-works", "a-file", "same-bytes", "data-disk"]
 
 
 def test_the_root_file_system_grew_to_the_disk(built: Built) -> None:
@@ -349,6 +358,20 @@ def test_the_vhd_is_what_azure_takes_and_equals_the_managed_image(built: Built) 
     subprocess.run(["qemu-img", "check", "-f", "qcow2", managed.path], check=True, capture_output=True)
     as_vhd = "json:" + json.dumps({"driver": "vpc", "file": {"driver": "file", "filename": str(vhd)}})
     subprocess.run(["qemu-img", "compare", graph(managed), as_vhd], check=True, capture_output=True)
+
+
+def test_the_data_disk_is_in_every_target(built: Built, tmp_path: Path) -> None:
+    managed, version = stored_image(built, "managed"), stored_image(built, "gallery")
+    (disk,) = managed["detail"]["data_disks"]
+    assert disk["virtual_size_bytes"] == 1024 * MIB
+    assert version["detail"]["data_disks"] == [disk]
+    raw = tmp_path / "data.raw"
+    subprocess.run([*VMKILN, "image", "export", managed["artifact_id"], str(raw), "--lun", "0"], check=True)
+    shown = subprocess.run(["debugfs", "-R", "cat /note", raw], capture_output=True, text=True, check=True)
+    assert shown.stdout == "on the data disk\n"
+    vhd = Path(next(item for item in built.summary["outputs"] if item["name"] == "vhd")["artifact_uri"][7:])
+    with vhd.with_name(f"{vhd.stem}-data-0.vhd").open("rb") as file:
+        assert file.read(1024 * MIB) == raw.read_bytes()
 
 
 def test_the_gallery_has_a_version_in_each_region(built: Built) -> None:

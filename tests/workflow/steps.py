@@ -26,7 +26,7 @@ from vmkiln.images.image_store import ImageFacts, seal, sha256_of
 from vmkiln.platform_images import making_folder
 from vmkiln.provisioning import submitting
 from vmkiln.run import cleaning_up, packer_phase, workflow
-from vmkiln.run.run_context import Staged
+from vmkiln.run.run_context import Disks, Staged
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory, script_copy, staging_resource_group, virtual_network
 from vmkiln.staging.customization_log import CustomizationLog
@@ -217,7 +217,7 @@ def staged_of(place: Place) -> Staged:
 
 @contextlib.contextmanager
 def packer_resources(place: Place) -> Any:
-    order: Any = SimpleNamespace(vm_name="build-vm", disk=SimpleNamespace(path=place.folder / "disk"))
+    order: Any = SimpleNamespace(vm_name="build-vm", disks=Disks(Disk(place.folder / "disk", "qcow2")))
     entries = packer_phase._resources_of(staged_of(place), order, memory_mib=1)
     with staging_resource_group.resources(place.group, place.store, entries, exist=True):
         yield None

@@ -8,7 +8,7 @@ imported where it is needed, so that a simple template is checked at once.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
+from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.catalogue_entry import name_of
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
-from vmkiln.template.image_template import ImageTemplate, OnOff
+from vmkiln.template.image_template import DataDisk, ImageTemplate, OnOff
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
 
@@ -121,8 +122,18 @@ def template_problems(
         yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
     if properties.vm_profile.vnet_config.subnet_id:
         yield from _subnet_mistakes(template, virtual_networks)
-    if any(disk.size_gb for disk in properties.additional_data_disks):
-        yield Mistake("properties.additionalDataDisks", "are asked for, and images have one disk so far")
+    yield from _data_disk_mistakes(properties.additional_data_disks)
+
+
+def _data_disk_mistakes(disks: Sequence[DataDisk]) -> Iterator[Mistake]:
+    where = "properties.additionalDataDisks"
+    if len(disks) > MOST_DATA_DISKS:
+        yield Mistake(where, f"asks for {len(disks)} data disks, and a VM has at most {MOST_DATA_DISKS}")
+    for index, disk in enumerate(disks):
+        if not 1 <= disk.size_gb <= LARGEST_DATA_DISK_GB:
+            yield Mistake(
+                f"{where}[{index}].sizeGB", f"must be from 1 to {LARGEST_DATA_DISK_GB} GB, not {disk.size_gb}"
+            )
 
 
 def _subnet_mistakes(

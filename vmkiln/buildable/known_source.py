@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vmkiln.azure_names import Architecture
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import ImageNotFound
+from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of
 from vmkiln.platform_images.catalogue_entry import os_type_of
 from vmkiln.platform_images.image_reference import reference_of
@@ -23,6 +24,7 @@ class KnownSource:
     os_type: str
     virtual_size_bytes: int | None = None
     architecture: Architecture = Architecture.X64
+    data_disk_count: int = 0
 
 
 def known_source(settings: Settings, store: Store | None, source: Source) -> KnownSource | None:
@@ -39,7 +41,8 @@ def known_source(settings: Settings, store: Store | None, source: Source) -> Kno
                 is_version = isinstance(source, SharedImageVersionSource)
                 version = image.artifact_id if is_version else image.source_version
                 size, architecture = image.virtual_size_bytes, architecture_of(image)
-                return KnownSource(version, image.generation, image.os_type, size, architecture)
+                count = len(data_disks_of(image))
+                return KnownSource(version, image.generation, image.os_type, size, architecture, data_disk_count=count)
     except ImageNotFound:
         return None
     return None

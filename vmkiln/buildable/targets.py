@@ -9,6 +9,7 @@ from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.known_source import KnownSource, known_source
 from vmkiln.errors import CodedMistake, ImageConflict, Mistake, OtherImageKind
 from vmkiln.images import gallery, managed_image
+from vmkiln.images.data_disk import MOST_DATA_DISKS
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.template.distribute_target import (
@@ -31,8 +32,18 @@ def kept_problems(settings: Settings, store: Store | None, template: ImageTempla
         yield wrong
     if source is not None and source.virtual_size_bytes is not None:
         yield from size_problems(template.properties.vm_profile, source.virtual_size_bytes)
+    if source is not None and source.data_disk_count:
+        yield from data_disk_problems(template, source.data_disk_count)
     if store is not None:
         yield from target_problems(store, template, source)
+
+
+def data_disk_problems(template: ImageTemplate, of_source: int) -> Iterator[Mistake]:
+    """More data disks than a VM can have, with those of the source; pure."""
+    count = of_source + len(template.properties.additional_data_disks)
+    if count > MOST_DATA_DISKS:
+        message = f"with the {of_source} of the source the VM has {count} data disks, of at most {MOST_DATA_DISKS}"
+        yield Mistake("properties.additionalDataDisks", message)
 
 
 def size_problems(profile: VmProfile, source_bytes: int) -> Iterator[Mistake]:

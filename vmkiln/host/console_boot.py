@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
@@ -20,6 +22,7 @@ def boot_arguments(
     cpus: int,
     firmware: tuple[Path, Path] | None,
     architecture: Architecture = Architecture.X64,
+    data_disks: Sequence[Disk] = (),
 ) -> list[str]:
     """QEMU's arguments: a serial console on standard input and output (Ctrl-A X ends it), no network; pure."""
     board, flash = BOARDS[architecture], []
@@ -37,7 +40,7 @@ def boot_arguments(
         "-device", "virtio-rng-pci",
         "-serial", "mon:stdio",
         *flash,
-        *block_arguments(0, overlay),
+        *(text for index, disk in enumerate((overlay, *data_disks)) for text in block_arguments(index, disk)),
     ]  # fmt: skip
 
 
@@ -50,12 +53,17 @@ async def boot_with_console(
     cpus: int,
     firmware: FirmwareFiles | None,
     architecture: Architecture = Architecture.X64,
+    data_disks: Sequence[Disk] = (),
 ) -> int:
-    """Start the disk and wait until it powers off; the disk itself is not changed. Returns QEMU's exit status."""
+    """Start the disk and wait until it powers off; no disk is changed. Returns QEMU's exit status."""
     await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
     async with off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace)) as folder:
         overlay = await create_overlay(disk, Path(folder) / "overlay.qcow2")
         overlay = Disk(overlay.path, overlay.format, backing=disk, is_boot=True)
+        others = [
+            replace(await create_overlay(other, Path(folder) / f"overlay-{index}.qcow2"), serial=other.serial)
+            for index, other in enumerate(data_disks)
+        ]
         files = None
         if firmware is not None:
             variables = Path(folder) / "variables.fd"
@@ -68,6 +76,7 @@ async def boot_with_console(
             cpus=cpus,
             firmware=files,
             architecture=architecture,
+            data_disks=others,
         )
         async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
             return await process.wait()

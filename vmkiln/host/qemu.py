@@ -73,13 +73,17 @@ def machine_option(accelerator: Accelerator, architecture: Architecture = Archit
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk: a file in a known format, with the backing chain we made ourselves."""
+    """A disk: a file in a known format, with the backing chain we made ourselves.
+
+    A guest finds it by its serial: /dev/disk/by-id/virtio-SERIAL; '' is `disk` with its number.
+    """
 
     path: Path
     format: str
     read_only: bool = False
     backing: "Disk | None" = None
     is_boot: bool = False
+    serial: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,8 @@ def block_arguments(index: int, disk: Disk, *, name_of: Callable[[Path], str] = 
     """One disk as a blockdev node and its virtio device; `name_of` gives a file's name as QEMU is to open it."""
     boot = ",bootindex=0" if disk.is_boot else ""
     node = {**block_node(disk, name_of=name_of), "node-name": f"disk{index}"}
-    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive=disk{index},serial=disk{index}{boot}"]
+    device = f"virtio-blk-pci,drive=disk{index},serial={disk.serial or f'disk{index}'}{boot}"
+    return ["-blockdev", json.dumps(node), "-device", device]
 
 
 def block_node(disk: Disk, *, name_of: Callable[[Path], str] = str) -> dict[str, Any]:

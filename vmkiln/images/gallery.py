@@ -177,7 +177,7 @@ def _publish_as(
     image_id: str, store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget
 ) -> Artifact:
     place = folder_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
-    publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)])
+    publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
         store.images.add_version(
             ImageRow(

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -22,12 +22,12 @@ from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.files.sparse_file import copy_sparse
+from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, described, parts_of
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 TEMPORARY = ".publishing-"
 RUN_ID_LETTERS = 8
-SHARED_OBJECT = "object"  # the detail of an image that names it
 ARCHITECTURE = "architecture"  # the detail of an image that is not for x64
 _PLACE = re.compile(rf".*-([^-]{{{RUN_ID_LETTERS}}})-\d+")
 P = ParamSpec("P")
@@ -39,6 +39,7 @@ class ImageFacts:
     """What is known of an image's content whatever it is published as. Sizes in bytes; SHA-256 of the qcow2 file.
 
     `attempt` is the run's attempt that made it; `shared_object` is the object that the hosts of a fleet get it from.
+    The files of `data_disks` lie beside `flat`.
     """
 
     flat: Path
@@ -51,12 +52,17 @@ class ImageFacts:
     attempt: int = 1
     shared_object: str = ""
     architecture: Architecture = Architecture.X64
+    data_disks: tuple[DataDisk, ...] = ()
 
     @property
     def common_detail(self) -> dict[str, Any]:
-        """What an image's record says whatever it is published as: its architecture, where other hosts get it."""
+        """What an image's record says whatever it is published as: architecture, data disks, where others get it."""
         architecture = {} if self.architecture is Architecture.X64 else {ARCHITECTURE: str(self.architecture)}
-        return {**architecture, **shared_detail(self.shared_object)}
+        return {**architecture, **described(self.data_disks), **shared_detail(self.shared_object)}
+
+    def data_files(self, os_disk: str) -> dict[str, Path]:
+        """The files of the data disks, by the names that they have beside an OS disk of this name."""
+        return {disk.beside(Path(os_disk)).name: disk.beside(self.flat) for disk in self.data_disks}
 
 
 def architecture_of(image: ImageRow) -> Architecture:
@@ -95,18 +101,19 @@ def folder_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt:
     return store_directory / f"{safe_name(artifact_id)}-{key}-{run_id[:RUN_ID_LETTERS]}-{attempt}"
 
 
-def publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
+def publish_linked(flat: Path, place: Path, names: Sequence[str], *, others: Mapping[str, Path] | None = None) -> None:
     """Give a finished file its place, under each name (`disk.qcow2`, `replicas/westeurope.qcow2`), in one step.
 
-    The names are hard links: no byte is copied, unless the place is on another file system.
+    `others` are files that come with it, by their names there. The names are hard links: no byte is copied, unless the
+    place is on another file system.
 
     Raises: `ImageConflict` when the place is taken; `StorageFailed` when it cannot be written.
     """
     with reported(f"publishing {place.name}"):
-        _publish_linked(flat, place, names)
+        _publish_linked(flat, place, names, others or {})
 
 
-def _publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
+def _publish_linked(flat: Path, place: Path, names: Sequence[str], others: Mapping[str, Path]) -> None:
     temporary = place.with_name(TEMPORARY + place.name)
     shutil.rmtree(temporary, ignore_errors=True)
     make_folder(place.parent)
@@ -118,6 +125,8 @@ def _publish_linked(flat: Path, place: Path, names: Sequence[str]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             link_or_copy(source, target)
             source = target
+        for name, file in others.items():
+            link_or_copy(file, temporary / name)
         for folder in {temporary, *(path.parent for path in temporary.rglob("*"))}:
             sync(folder)
         try:
@@ -249,10 +258,11 @@ async def verified(image: ImageRow) -> ImageRow:
 
     Raises: `ImageNotFound` when its file is gone, `ImageUnsafe` when its content is not what was published.
     """
-    if not image.path.is_file():
-        raise ImageNotFound(f"the file of the image {image.artifact_id} is gone: {image.path}")
-    if await asyncio.to_thread(sha256_of, image.path) != image.digest:
-        raise ImageUnsafe(f"the file of the image {image.artifact_id} is not what was published: {image.path}")
+    for part in parts_of(image):
+        if not part.path.is_file():
+            raise ImageNotFound(f"the file of the image {image.artifact_id} is gone: {part.path}")
+        if await asyncio.to_thread(sha256_of, part.path) != part.digest:
+            raise ImageUnsafe(f"the file of the image {image.artifact_id} is not what was published: {part.path}")
     return image
 
 
@@ -265,6 +275,8 @@ async def held(image: ImageRow, directory: Path) -> ImageRow:
     """
     own = directory / f"source.{image.format}"
     try:
+        for disk in data_disks_of(image):
+            await asyncio.to_thread(link_or_copy, disk.beside(image.path), disk.beside(own))
         await asyncio.to_thread(link_or_copy, image.path, own)
     except FileNotFoundError as error:
         raise ImageNotFound(f"the file of the image {image.artifact_id} is gone: {image.path}") from error

@@ -41,7 +41,7 @@ def publish(
     existing = store.images.find(image_id)
     if existing is not None and existing.run_id == facts.run_id and existing.digest == facts.digest:
         return Artifact(image_id, "", existing.path)
-    publish_linked(facts.flat, place, [DISK])
+    publish_linked(facts.flat, place, [DISK], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
         replaced = store.images.replace(
             ImageRow(

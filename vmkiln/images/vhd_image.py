@@ -11,9 +11,9 @@ from vmkiln.errors import ImageConflict
 from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
+from vmkiln.images.data_disk import SHARED_OBJECT
 from vmkiln.images.image_store import (
     RUN_ID_LETTERS,
-    SHARED_OBJECT,
     TEMPORARY,
     Artifact,
     ImageFacts,
@@ -65,6 +65,7 @@ async def publish(
 ) -> Artifact:
     """Write the disk as a fixed VHD to `file`, whole or not at all; its virtual size is rounded up to whole MiB.
 
+    Each data disk becomes a VHD of its own beside it, first: `web.vhd` has `web-data-0.vhd`, with an id of its own.
     Until it is whole it is beside the flattened disk, in the folder of the run, and ends with it. Finds what the same
     run has published before and is content. `share` gives the finished file, with its SHA-256, to the other hosts and
     returns the object they get it from.
@@ -72,7 +73,17 @@ async def publish(
     Raises: `ImageConflict` when another run's VHD is there; `StorageFailed` when it cannot be written; `RunTakenOver`.
     """
     with reported(f"publishing {file.name}"):
-        return await _publish(file, store, facts, artifact_id=artifact_id, tags=tags, share=share)
+        alone = replace(facts, data_disks=())
+        for disk in facts.data_disks:
+            await _publish(
+                disk.beside(file),
+                store,
+                replace(alone, flat=disk.beside(facts.flat), virtual_size_bytes=disk.virtual_size_bytes),
+                artifact_id=str(disk.beside(Path(artifact_id))),
+                tags=tags,
+                share=share,
+            )
+        return await _publish(file, store, alone, artifact_id=artifact_id, tags=tags, share=share)
 
 
 async def _publish(

@@ -16,6 +16,7 @@ from vmkiln.buildable.stored_source import stored_image
 from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
 from vmkiln.host.network import network_setup
+from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import obtain_platform_image
@@ -178,4 +179,5 @@ def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:
         virtual_size_bytes=image.virtual_size_bytes,
         origin=image.artifact_id,
         architecture=architecture_of(image),
+        data_disks=data_disks_of(image),
     )

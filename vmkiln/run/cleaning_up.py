@@ -11,7 +11,7 @@ With errorHandling `abort` the build VM is kept: its disk moves into the staging
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
@@ -19,11 +19,11 @@ from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
-from vmkiln.host.qemu import Disk
 from vmkiln.images import vhd_image
+from vmkiln.images.data_disk import file_beside
 from vmkiln.images.image_store import reconcile
 from vmkiln.platform_images import image_cache
-from vmkiln.run.run_context import Staged
+from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
@@ -37,18 +37,24 @@ KEPT_DISK = "kept-vm.qcow2"
 log = logging.getLogger(__name__)
 
 
-async def keep_vm(staged: Staged, disk: Disk, *, vm_name: str) -> None:
-    """Keep a failed VM: its disk, whole and on its own, in the staging resource group."""
-    place = staged.host.settings.staging / staged.group.name
-    temporary = place / f".{KEPT_DISK}"
-    await convert(disk, temporary, target_format="qcow2")
-    await off_loop(_record_kept, staged, temporary, place / KEPT_DISK, vm_name)
+async def keep_vm(staged: Staged, disks: Disks, *, vm_name: str) -> None:
+    """Keep a failed VM: its disks, whole and on their own, in the staging resource group."""
+    os_disk = staged.host.settings.staging / staged.group.name / KEPT_DISK
+    kept = {file_beside(os_disk, lun): disk for lun, disk in disks.data.items()} | {os_disk: disks.os}
+    for file, disk in kept.items():
+        await convert(disk, _unnamed(file), target_format="qcow2")
+    await off_loop(_record_kept, staged, list(kept), os_disk, vm_name)
 
 
-def _record_kept(staged: Staged, temporary: Path, disk: Path, vm_name: str) -> None:
+def _unnamed(file: Path) -> Path:
+    return file.with_name(f".{file.name}")
+
+
+def _record_kept(staged: Staged, files: Sequence[Path], disk: Path, vm_name: str) -> None:
     with reported(f"keeping the disk of the {vm_name}"):
-        sync(temporary)
-        temporary.rename(disk)
+        for file in files:
+            sync(_unnamed(file))
+            _unnamed(file).rename(file)
         sync(disk.parent)
     detail = {"path": str(disk), "state": "Stopped", "generation": staged.source.generation}
     detail["architecture"] = str(staged.source.architecture)

@@ -1,18 +1,24 @@
 """Customizing: Packer, inside the container group, runs the customizers on the build VM; then the VM is deprovisioned.
 
-*Leaves behind:* the build VM's overlay, powered off and belonging to nobody, and customization.log.
+*Leaves behind:* the build VM's overlays, powered off and belonging to nobody, and customization.log.
 *Undone by:* the deletion of the run's folder. *Safe to repeat:* no, for customizers may do anything; a new run starts
 from a new overlay.
 """
 
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
 from vmkiln.azure_names import CUSTOMIZATION_LOG
+from vmkiln.buildable.targets import GIB
 from vmkiln.errors import CustomizationFailed
-from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.qemu import Disk
+from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision, Step
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
 from vmkiln.run.packer_phase import PackerPhase, PhaseResult, carry_out
-from vmkiln.run.run_context import Entered, Staged
+from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
 from vmkiln.run_state import Phase
 from vmkiln.staging.storage_account import LOGS
@@ -26,19 +32,18 @@ def steps_of(staged: Staged) -> tuple[Step, ...]:
     return (*customizers, Deprovision())
 
 
-async def customize(entered: Entered) -> Disk:
-    """Customize the build VM; returns its disk.
+async def customize(entered: Entered) -> Disks:
+    """Customize the build VM; returns its disks.
 
     Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
     """
     staged = entered.staged
-    source = Disk(staged.source.path, staged.source.format, read_only=True)
-    overlay = await create_overlay(source, staged.directory / f"{VM_NAME}.qcow2", size_bytes=staged.shape.disk_bytes)
+    disks = await _own_disks(staged)
     packer_phase = PackerPhase(
         phase=Phase.CUSTOMIZING,
         vm_name=VM_NAME,
         steps=steps_of(staged),
-        disk=overlay,
+        disks=disks,
         log_name=CUSTOMIZATION_LOG,
         power_off=True,
     )
@@ -51,7 +56,24 @@ async def customize(entered: Entered) -> Disk:
             hint=f"{_advice(result)}`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
             f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
-    return overlay
+    return disks
+
+
+async def _own_disks(staged: Staged) -> Disks:
+    """An overlay on each disk of the source, and the template's additional data disks, which are empty."""
+    own = staged.directory / f"{VM_NAME}.qcow2"
+    source = staged.source.disks
+    overlay = await create_overlay(source.os, own, size_bytes=staged.shape.disk_bytes)
+    data = await overlays(source.data, own)
+    for disk in staged.request.template.properties.additional_data_disks:
+        lun = next(number for number in itertools.count() if number not in data)
+        data[lun] = await create_empty(file_beside(own, lun), size_bytes=disk.size_gb * GIB)
+    return Disks(overlay, data)
+
+
+async def overlays(below: Mapping[int, Disk], os_disk: Path) -> dict[int, Disk]:
+    """An overlay on each data disk, beside the OS disk of the VM that gets them."""
+    return {lun: await create_overlay(disk, file_beside(os_disk, lun)) for lun, disk in below.items()}
 
 
 def _advice(result: PhaseResult) -> str:

@@ -22,12 +22,11 @@ from vmkiln.errors import (
     VmkilnError,
 )
 from vmkiln.files.durable_file import reported
-from vmkiln.host.disk.disk_image import convert
-from vmkiln.host.qemu import Disk
+from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.images import gallery, managed_image, vhd_image
+from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, file_beside
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import (
-    SHARED_OBJECT,
     Artifact,
     ImageFacts,
     architecture_of,
@@ -37,7 +36,7 @@ from vmkiln.images.image_store import (
     to_the_end,
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
-from vmkiln.run.run_context import Staged
+from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
@@ -52,12 +51,17 @@ from vmkiln.template.distribute_target import (
 from vmkiln.waiting.off_loop import off_loop
 
 
-async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
-    """Write the disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
-    flat = staged.directory / "flat.qcow2"
+async def flatten(staged: Staged, disks: Disks) -> ImageFacts:
+    """Write each disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
+    flat, data_disks = staged.directory / "flat.qcow2", []
     with reported("flattening the disk"):
-        await convert(disk, flat, target_format="qcow2")
+        await convert(disks.os, flat, target_format="qcow2")
         digest = await sealed(flat)
+        for lun, disk in sorted(disks.data.items()):
+            file = file_beside(flat, lun)
+            await convert(disk, file, target_format="qcow2")
+            size = (await off_loop(file.stat)).st_size
+            data_disks.append(DataDisk(lun, await sealed(file), size, await virtual_size(disk)))
     return ImageFacts(
         flat=flat,
         digest=digest,
@@ -68,6 +72,7 @@ async def flatten(staged: Staged, disk: Disk) -> ImageFacts:
         run_id=staged.request.run_id,
         attempt=staged.request.attempt,
         architecture=staged.source.architecture,
+        data_disks=tuple(data_disks),
     )
 
 
@@ -80,7 +85,12 @@ async def shared(staged: Staged, facts: ImageFacts) -> ImageFacts:
     if facts.shared_object or all(isinstance(target, VhdTarget) for target in targets):
         return facts  # a VHD is given to them as a VHD
     share = sharing(staged, "qcow2")
-    return replace(facts, shared_object=await to_the_end(share, facts.flat, facts.digest))
+    data_disks = [
+        replace(disk, shared_object=await to_the_end(share, disk.beside(facts.flat), disk.digest))
+        for disk in facts.data_disks
+    ]
+    shared_object = await to_the_end(share, facts.flat, facts.digest)
+    return replace(facts, shared_object=shared_object, data_disks=tuple(data_disks))
 
 
 def sharing(staged: Staged, file_format: str) -> Share:
@@ -97,7 +107,7 @@ def sharing(staged: Staged, file_format: str) -> Share:
     return share
 
 
-async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
+async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     """Publish to every target, also when one of them fails; returns the run outputs.
 
     Raises: `DistributionFailed` naming each target that failed, when all did; with some it is told by the outputs.
@@ -105,7 +115,7 @@ async def distribute(staged: Staged, disk: Disk) -> list[RunOutputRow]:
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
-    facts = await shared(staged, await _published_before(staged) or await flatten(staged, disk))
+    facts = await shared(staged, await _published_before(staged) or await flatten(staged, disks))
     outputs = []
     for target in targets:
         name = target.run_output_name
@@ -167,6 +177,7 @@ async def _published_before(staged: Staged) -> ImageFacts | None:
                 attempt=staged.request.attempt,
                 shared_object=str(image.detail.get(SHARED_OBJECT, "")),
                 architecture=architecture_of(image),
+                data_disks=data_disks_of(image),
             )
     return None
 

@@ -21,13 +21,13 @@ from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
-from vmkiln.host.qemu import Disk, Firmware
+from vmkiln.host.qemu import Firmware
 from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
-from vmkiln.run.run_context import Entered, Staged
+from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_state import Phase
@@ -46,12 +46,12 @@ LATER_SECONDS = 60
 
 @dataclass(frozen=True)
 class PackerPhase:
-    """What to do: the phase, the VM's name, the steps, the VM's disk, the log's file name."""
+    """What to do: the phase, the VM's name, the steps, the VM's disks, the log's file name."""
 
     phase: Phase
     vm_name: str
     steps: tuple[Step, ...]
-    disk: Disk
+    disks: Disks
     log_name: str
     power_off: bool
 
@@ -88,6 +88,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         network=staged.network,
         login=login,
         host_key=new_key("host"),
+        has_data_disks=bool(packer_phase.disks.data),
     )
     input_disk = staged.directory / f"{packer_phase.vm_name}-input.ext4"
     content = packer_input(packer_phase.steps, connection(staged, login.private))
@@ -107,7 +108,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         name=packer_phase.vm_name,
         cpus=staged.shape.cpus,
         memory_mib=staged.shape.memory_mib,
-        disk=replace(packer_phase.disk, is_boot=True),
+        disk=replace(packer_phase.disks.os, is_boot=True),
+        data_disks=packer_phase.disks.data,
         seed=seed,
         accelerator=staged.host.accelerator,
         firmware=await off_loop(_firmware, staged, packer_phase.vm_name),
@@ -215,7 +217,11 @@ def _resources_of(
     """What exists in the staging resource group while Packer works, as (type, name, detail); pure."""
     container_subnet, vm_subnet = staged.network.container_group_subnet, staged.network.build_vm_subnet
     return (
-        (DISK, f"{packer_phase.vm_name}-os-disk", {"path": str(packer_phase.disk.path)}),
+        (DISK, f"{packer_phase.vm_name}-os-disk", {"path": str(packer_phase.disks.os.path)}),
+        *(
+            (DISK, f"{packer_phase.vm_name}-data-disk-{lun}", {"path": str(disk.path), "lun": lun})
+            for lun, disk in packer_phase.disks.data.items()
+        ),
         (NETWORK_INTERFACE, f"{packer_phase.vm_name}-nic", {"address": str(vm_subnet.address), "mac": vm_subnet.mac}),
         (
             VIRTUAL_MACHINE,

@@ -10,8 +10,9 @@ from vmkiln.buildable.known_source import KnownSource
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network.network_namespace import Allowance
-from vmkiln.host.qemu import Accelerator
+from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.images.data_disk import DataDisk
 from vmkiln.run.run_event import RunEvent
 from vmkiln.run.vm_shape import VmShape
 from vmkiln.secret_mask import NO_SECRETS, SecretMask
@@ -32,7 +33,10 @@ Tell = Callable[[RunEvent], None]
 
 @dataclass(frozen=True)
 class ResolvedSource:
-    """A verified disk image and what is known of it. `virtual_size_bytes` is what a guest sees."""
+    """A verified disk image and what is known of it. `virtual_size_bytes` is what a guest sees.
+
+    The files of its data disks lie beside `path`.
+    """
 
     path: Path
     format: str
@@ -43,12 +47,24 @@ class ResolvedSource:
     virtual_size_bytes: int
     origin: str
     architecture: Architecture = Architecture.X64
+    data_disks: tuple[DataDisk, ...] = ()
+
+    @property
+    def disks(self) -> "Disks":
+        """Its disks, which no VM may write to."""
+        data = {disk.lun: Disk(disk.beside(self.path), "qcow2", read_only=True) for disk in self.data_disks}
+        return Disks(Disk(self.path, self.format, read_only=True), data)
 
     @property
     def as_known(self) -> KnownSource:
         """What is known of it, for the checks of what does not go with it."""
         return KnownSource(
-            self.exact_version, self.generation, self.os_type, self.virtual_size_bytes, self.architecture
+            self.exact_version,
+            self.generation,
+            self.os_type,
+            self.virtual_size_bytes,
+            self.architecture,
+            data_disk_count=len(self.data_disks),
         )
 
     @property
@@ -61,6 +77,14 @@ class ResolvedSource:
             "generation": self.generation,
             "os_type": self.os_type,
         }
+
+
+@dataclass(frozen=True)
+class Disks:
+    """The disks of a VM or of an image: the OS disk, and the data disks by their logical unit numbers."""
+
+    os: Disk
+    data: Mapping[int, Disk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

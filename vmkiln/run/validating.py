@@ -7,25 +7,26 @@ Source: docs/reference/behaviour.md#validating.
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.errors import ValidationFailed
 from vmkiln.host.disk.disk_image import create_overlay
-from vmkiln.host.qemu import Disk
+from vmkiln.run.customizing import overlays
 from vmkiln.run.packer_phase import PackerPhase, carry_out
-from vmkiln.run.run_context import Entered
+from vmkiln.run.run_context import Disks, Entered
 from vmkiln.run.steps import VALIDATIONS, packer_steps
 from vmkiln.run_state import Phase
 
 VM_NAME = "validation-vm"
 
 
-async def validate(entered: Entered, disk: Disk) -> None:
-    """Run the validations on `disk`, which is not changed. Raises: `ValidationFailed`, `VirtualMachineLost`."""
+async def validate(entered: Entered, disks: Disks) -> None:
+    """Run the validations on `disks`, which are not changed. Raises: `ValidationFailed`, `VirtualMachineLost`."""
     staged = entered.staged
     validation = staged.request.template.properties.validation
-    overlay = await create_overlay(disk, staged.directory / f"{VM_NAME}.qcow2")
+    own = staged.directory / f"{VM_NAME}.qcow2"
+    throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
     packer_phase = PackerPhase(
         phase=Phase.VALIDATING,
         vm_name=VM_NAME,
         steps=packer_steps(validation.in_vm_validations, staged.copies, where=VALIDATIONS),
-        disk=overlay,
+        disks=throw_away,
         log_name=VALIDATION_LOG,
         power_off=False,
     )

@@ -28,10 +28,11 @@ from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
+from vmkiln.images import data_disk
 from vmkiln.process_log import hiding
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
 from vmkiln.run.room import need_fact, need_of
-from vmkiln.run.run_context import BuildHost, Entered, RunRequest, Staged, Tell
+from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
@@ -192,8 +193,8 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             await _begin(host, request, tell, Phase.BUILDING)
             staged = await building.stage(host, request, directory, tell)
             async with _entered(staged) as entered:
-                disk, validation_error = await _build(entered)
-            return await _distribute(staged, disk, validation_error)
+                disks, validation_error = await _build(entered)
+            return await _distribute(staged, disks, validation_error)
         finally:
             await off_loop(reserve_file.release_if_full, host.settings.home)
             await off_loop(cleaning_up.forget_unmade, host.store, run_id)
@@ -219,54 +220,61 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
 
 
-async def _build(entered: Entered) -> tuple[Disk, ValidationFailed | None]:
-    """Customize and validate; returns the disk to distribute, and a validation error that does not stop that."""
+async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:
+    """Customize and validate; returns the disks to distribute, and a validation error that does not stop that."""
     staged = entered.staged
     properties = staged.request.template.properties
     validation, on_error = properties.validation, properties.error_handling
-    disk = Disk(staged.source.path, staged.source.format, read_only=True)
+    disks = staged.source.disks
     if not validation.source_validation_only:
         await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
         try:
-            disk = await customizing.customize(entered)
+            disks = await customizing.customize(entered)
         except CustomizationFailed:
             if on_error.on_customizer_error is OnError.ABORT:
                 await _keep(staged, customizing.VM_NAME)
             raise
     if not validation.in_vm_validations:
-        return disk, None
+        return disks, None
     await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
     try:
-        await validating.validate(entered, disk)
+        await validating.validate(entered, disks)
     except ValidationFailed as error:
         if on_error.on_validation_error is OnError.ABORT:
             await _keep(staged, validating.VM_NAME)
         if not validation.continue_distribute_on_failure:
             raise
         staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
-        return disk, error
-    return disk, None
+        return disks, error
+    return disks, None
 
 
 async def _keep(staged: Staged, vm_name: str) -> None:
-    """The failed VM's disk: its overlay with the chain below it."""
-    source = Disk(staged.source.path, staged.source.format)
-    below = source
-    if vm_name == validating.VM_NAME:
-        customized = staged.directory / f"{customizing.VM_NAME}.qcow2"
-        below = Disk(customized, "qcow2", backing=source) if customized.exists() else source
-    overlay: Path = staged.directory / f"{vm_name}.qcow2"
-    await cleaning_up.keep_vm(staged, Disk(overlay, "qcow2", backing=below), vm_name=vm_name)
+    """The failed VM's disks: its overlays with the chains below them."""
+    disks = staged.source.disks
+    for name in dict.fromkeys((customizing.VM_NAME, vm_name)):
+        disks = await off_loop(_upon, disks, staged.directory / f"{name}.qcow2")
+    await cleaning_up.keep_vm(staged, disks, vm_name=vm_name)
     staged.tell(Notice(f"the {vm_name} is kept in {staged.group.name}, as errorHandling asks", is_warning=True))
 
 
-async def _distribute(staged: Staged, disk: Disk, validation_error: ValidationFailed | None) -> str:
+def _upon(below: Disks, os_disk: Path) -> Disks:
+    """The disks of a VM whose overlays lie on these, and its additional ones; the same where it never was."""
+    if not os_disk.exists():
+        return below
+    data = dict(below.data)
+    for lun, file in data_disk.files_beside(os_disk).items():
+        data[lun] = Disk(file, "qcow2", backing=below.data.get(lun))
+    return Disks(Disk(os_disk, "qcow2", backing=below.os), data)
+
+
+async def _distribute(staged: Staged, disks: Disks, validation_error: ValidationFailed | None) -> str:
     if staged.request.template.properties.validation.source_validation_only:
         staged.tell(Notice("only the source was validated, as the template asks; nothing is distributed"))
         outputs = []
     else:
         await _begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
-        outputs = await distributing.distribute(staged, disk)
+        outputs = await distributing.distribute(staged, disks)
     if validation_error is not None:
         raise validation_error
     return distributing.failures_of(outputs)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing
 from vmkiln.files import locks
-from vmkiln.images.image_store import SHARED_OBJECT
+from vmkiln.images.data_disk import SHARED_OBJECT, parts_of
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.object_store import ObjectStore
@@ -44,6 +44,11 @@ def one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
         yield
 
 
+def objects_of(image: ImageRow) -> list[str]:
+    """The object of each file of an image; '' for a file that is only on the host that made it."""
+    return [str(part.detail.get(SHARED_OBJECT, "")) for part in parts_of(image)]
+
+
 class SharedImages:
     """The images of all hosts; every method blocks."""
 
@@ -62,15 +67,16 @@ class SharedImages:
         return key
 
     def fetch(self, image: ImageRow) -> ImageRow:
-        """The image, whose file is on this host then, at its `path`; another's fetching of it is waited for.
+        """The image, whose files are on this host then, at its `path`; another's fetching of it is waited for.
+
+        The OS disk comes as the last: where it is, the image is whole.
 
         Raises: `ImageNotFound` when no host gave it to the others, `ImageUnsafe` when its object was changed (nothing
         of it is kept), `SharedStorageFailed`.
         """
         if image.path.is_file():
             return image
-        key = str(image.detail.get(SHARED_OBJECT, ""))
-        if not key:
+        if not all(objects_of(image)):
             raise ImageNotFound(
                 f"the image {image.artifact_id} is on the host that made it, and not in the shared storage",
                 hint="it was made before VMKILN_OBJECT_STORE was set: build it again",
@@ -78,26 +84,33 @@ class SharedImages:
         with one_at_a_time(self._settings, str(image.path)):
             if image.path.is_file():
                 return image
-            try:
-                self._objects.get_file(key, image.path, digest=image.digest, mode=0o400)
-            except ObjectMissing as error:
-                raise ImageNotFound(f"the object of the image {image.artifact_id} is gone: {key}") from error
-            except ImageUnsafe:
-                with contextlib.suppress(OSError):
-                    image.path.parent.rmdir()  # made for it, unless it holds something else
-                raise
+            for part in parts_of(image):
+                self._get(part)
             return image
+
+    def _get(self, part: ImageRow) -> None:
+        if part.path.is_file():
+            return
+        key = str(part.detail[SHARED_OBJECT])
+        try:
+            self._objects.get_file(key, part.path, digest=part.digest, mode=0o400)
+        except ObjectMissing as error:
+            raise ImageNotFound(f"the object of the image {part.artifact_id} is gone: {key}") from error
+        except ImageUnsafe:
+            with contextlib.suppress(OSError):
+                part.path.parent.rmdir()  # made for it, unless it holds something else
+            raise
 
     def delete(self, image: ImageRow) -> None:
         """Delete the object of an image whose record is gone, unless other images or a live run need it.
 
         Raises: `SharedStorageFailed`; `reconcile` deletes it then.
         """
-        key = str(image.detail.get(SHARED_OBJECT, ""))
         run = self._store.runs.by_id([image.run_id]).get(image.run_id)
-        is_free = run is None or run.ended is not None
-        if key and is_free and key not in self._named():
-            self._objects.delete([key])
+        if run is not None and run.ended is None:
+            return
+        named = self._named()
+        self._objects.delete([key for key in objects_of(image) if key and key not in named])
 
     def reconcile(self) -> list[str]:
         """Delete the objects that no record names and no live run is publishing; returns their keys.
@@ -113,4 +126,4 @@ class SharedImages:
         return left
 
     def _named(self) -> set[str]:
-        return {str(image.detail.get(SHARED_OBJECT, "")) for image in self._store.images.list()}
+        return {key for image in self._store.images.list() for key in objects_of(image)}

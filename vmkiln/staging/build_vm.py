@@ -4,7 +4,8 @@
 *Undone by:* leaving the block, and the deletion of the run's folder. *Safe to repeat:* with a new overlay.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
@@ -15,7 +16,10 @@ from vmkiln.staging.virtual_network import VirtualNetwork
 
 @dataclass(frozen=True)
 class BuildVm:
-    """What a build VM is made of. `disk` is the overlay with its chain; `seed` the cloud-init disk."""
+    """What a build VM is made of. `disk` is the overlay with its chain; `seed` the cloud-init disk.
+
+    The guest finds the data disk of a logical unit number by its serial, `lun0`.
+    """
 
     name: str
     cpus: int
@@ -25,6 +29,7 @@ class BuildVm:
     accelerator: Accelerator
     firmware: Firmware | None
     architecture: Architecture = Architecture.X64
+    data_disks: Mapping[int, Disk] = field(default_factory=dict)
 
 
 def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
@@ -36,7 +41,11 @@ def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
         architecture=vm.architecture,
         cpus=vm.cpus,
         memory_mib=vm.memory_mib,
-        disks=(vm.disk, Disk(vm.seed, "raw", read_only=True)),
+        disks=(
+            vm.disk,
+            Disk(vm.seed, "raw", read_only=True),
+            *(replace(disk, serial=f"lun{lun}") for lun, disk in sorted(vm.data_disks.items())),
+        ),
         tap=subnet.tap,
         mac=subnet.mac,
         console_socket=INSIDE / f"{vm.name}.console",

@@ -44,8 +44,31 @@ def _script_folder() -> str:
     )
 
 
+def _data_disk_names() -> str:
+    """The command that gives data disks Azure's names, /dev/disk/azure/scsi1/lun0, at every boot.
+
+    The rule is in memory: the image gets its own from the agent of whatever runs it.
+    """
+    disk = 'SUBSYSTEM=="block", ENV{ID_SERIAL}=="lun[0-9]*", ENV{DEVTYPE}=='
+    link = 'SYMLINK+="disk/azure/scsi1/$env{ID_SERIAL}'
+    rules = (f'{disk}"disk", {link}"', f'{disk}"partition", {link}-part%n"')
+    quoted = " ".join(f"'{rule}'" for rule in rules)
+    folder = "/run/udev/rules.d"
+    return (
+        f"! command -v udevadm > /dev/null || {{ mkdir -p {folder} && "
+        f"printf '%s\\n' {quoted} > {folder}/99-vmkiln-data-disks.rules && udevadm control --reload && "
+        "udevadm trigger --action=change --subsystem-match=block && udevadm settle --timeout=20; }"
+    )
+
+
 def contents(
-    *, instance_id: str, host_name: str, network: VirtualNetwork, login: LoginKey, host_key: LoginKey
+    *,
+    instance_id: str,
+    host_name: str,
+    network: VirtualNetwork,
+    login: LoginKey,
+    host_key: LoginKey,
+    has_data_disks: bool = False,
 ) -> dict[str, str]:
     """The seed's files by name; pure.
 
@@ -63,7 +86,7 @@ def contents(
                 "ssh_authorized_keys": [login.public],
             }
         ],
-        "bootcmd": [_script_folder()],
+        "bootcmd": [_script_folder(), *([_data_disk_names()] if has_data_disks else [])],
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},

@@ -9,14 +9,15 @@ import pytest
 from publishing import COMPUTE, DEFINITION_ID, IMAGE_ID, a_flat_disk, a_gallery_target, to_managed_image
 
 from vmkiln.azure_names import Architecture
+from vmkiln.buildable.examination import template_problems
 from vmkiln.buildable.known_source import known_source
-from vmkiln.buildable.targets import kept_problems, target_problems
+from vmkiln.buildable.targets import data_disk_problems, kept_problems, target_problems
 from vmkiln.errors import Mistake
 from vmkiln.images import gallery
 from vmkiln.images.image_store import ImageFacts
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
-from vmkiln.template.image_template import ImageTemplate
+from vmkiln.template.image_template import DataDisk, ImageTemplate
 from vmkiln.template.template_file import read_image_template
 
 VHD = {"type": "VHD", "runOutputName": "vhd"}
@@ -152,3 +153,24 @@ def test_the_architecture_of_an_image_is_kept_with_it(
     (problem,) = here(settings, store, a_template(vmSize="Standard_D2s_v5"))
     assert "the source is an Arm64 image" in problem.message
     assert here(settings, store, a_template(vmSize="Standard_E2pds_v6")) == []
+
+
+def with_data_disks(*sizes: int) -> ImageTemplate:
+    template = a_template()
+    disks = tuple(DataDisk(sizeGB=size) for size in sizes)
+    return template.model_copy(
+        update={"properties": template.properties.model_copy(update={"additional_data_disks": disks})}
+    )
+
+
+@pytest.mark.parametrize(("of_source", "is_refused"), [(1, False), (15, True), (16, True)])
+def test_data_disks_with_those_of_the_source_have_a_limit(of_source: int, is_refused: bool) -> None:
+    template = with_data_disks(1, 2)
+    found = list(data_disk_problems(template, of_source))
+    assert [mistake.path for mistake in found] == ["properties.additionalDataDisks"] * is_refused
+
+
+def test_a_data_disk_without_a_size_is_refused_with_its_place() -> None:
+    template = with_data_disks(1, 0, 40_000)
+    paths = [mistake.path for mistake in template_problems(template, {})]
+    assert paths == ["properties.additionalDataDisks[1].sizeGB", "properties.additionalDataDisks[2].sizeGB"]

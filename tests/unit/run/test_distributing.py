@@ -13,9 +13,11 @@ from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.images.data_disk import data_disks_of, file_beside
+from vmkiln.images.image_store import remove
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
-from vmkiln.run.run_context import BuildHost
+from vmkiln.run.run_context import BuildHost, Disks
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
@@ -61,7 +63,11 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
             file.write(bytes(len(made) + 1))
         made.append(target)
 
+    async def virtual_size(_disk: Disk) -> int:
+        return facts.virtual_size_bytes
+
     monkeypatch.setattr(distributing, "convert", convert)
+    monkeypatch.setattr(distributing, "virtual_size", virtual_size)
     template = ImageTemplate.model_validate(
         {"location": "l", "properties": {"source": SOURCE, "customize": [], "distribute": [GALLERY, MANAGED, VHD]}}
     )
@@ -79,7 +85,7 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 def attempt(staged: Any) -> list[RunOutputRow]:
-    return asyncio.run(distribute(staged, Disk(Path("/nonexistent"), "qcow2")))
+    return asyncio.run(distribute(staged, Disks(Disk(Path("/nonexistent"), "qcow2"))))
 
 
 @pytest.mark.parametrize("deaths", [1, 2, 3])
@@ -111,6 +117,28 @@ def test_an_attempt_after_a_death_publishes_only_what_is_missing(
     assert len({image.digest for image in published if image.format == "qcow2"}) == 1, "all targets got one image"
     assert outputs[0].artifact_id == f"{DEFINITION_ID}/versions/1.0.0"
     assert all(image.path.exists() for image in published)
+
+
+def test_data_disks_go_to_every_target_also_after_a_death(staged: Any, store: Store) -> None:
+    disks = Disks(Disk(Path("/nonexistent"), "qcow2"), {0: Disk(Path("/data"), "qcow2")})
+    outputs = asyncio.run(distribute(staged, disks))
+    assert [row.state for row in outputs] == ["Succeeded"] * 3
+    published = store.images.of_run(RUN_ID)
+    with_disks = [image for image in published if data_disks_of(image)]
+    assert sorted(image.kind for image in with_disks) == ["ManagedImage", "SharedImageVersion"]
+    assert all(file_beside(image.path, 0).is_file() for image in with_disks)
+    assert len([image for image in published if image.format == "vhd"]) == 2
+    lost = store.images.find(IMAGE_ID)
+    assert lost is not None
+    remove(lost, store)
+    store.images.put_output(RunOutputRow(RUN_ID, "managed", "", "", "Creating", ""))
+    shutil.rmtree(staged.directory)
+    staged.directory.mkdir()
+    asyncio.run(distribute(staged, disks))
+    again = store.images.find(IMAGE_ID)
+    assert again is not None
+    assert data_disks_of(again) == data_disks_of(with_disks[0]), "the same disks as the other targets have"
+    assert file_beside(again.path, 0).is_file()
 
 
 def test_another_run_gets_another_version(staged: Any, store: Store) -> None:

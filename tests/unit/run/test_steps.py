@@ -55,7 +55,7 @@ def test_everything_that_cannot_be_built_is_named_at_once() -> None:
     template = a_template(
         source=WINDOWS,
         customize=[{"type": "WindowsRestart"}],
-        additionalDataDisks=[{"sizeGB": 4}],
+        additionalDataDisks=[{"sizeGB": 0}],
         vmProfile={
             "vnetConfig": {
                 "subnetId": "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/r/providers/"

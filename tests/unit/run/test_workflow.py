@@ -25,7 +25,7 @@ from vmkiln.errors import (
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
-from vmkiln.run.run_context import BuildHost, RunRequest, Staged
+from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent
 from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
@@ -79,20 +79,20 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     image = ContainerImage(tmp_path / "kernel", tmp_path / "initramfs", tmp_path / "disk", "digest", "1.6.6")
 
     async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Any) -> Any:
-        source = SimpleNamespace(path=tmp_path / "source.qcow2", format="qcow2")
+        source = SimpleNamespace(disks=Disks(Disk(tmp_path / "source.qcow2", "qcow2")))
         return SimpleNamespace(host=host, request=request, directory=directory, tell=tell, source=source)
 
     @contextlib.asynccontextmanager
     async def entered(staged: Staged) -> AsyncIterator[Any]:
         yield SimpleNamespace(staged=staged)
 
-    async def customize(_entered: Any) -> Disk:
-        return Disk(tmp_path / "build-vm.qcow2", "qcow2")
+    async def customize(_entered: Any) -> Disks:
+        return Disks(Disk(tmp_path / "build-vm.qcow2", "qcow2"))
 
-    async def validate(_entered: Any, _disk: Disk) -> None:
+    async def validate(_entered: Any, _disks: Disks) -> None:
         pass
 
-    async def distribute(_staged: Any, _disk: Disk) -> list[RunOutputRow]:
+    async def distribute(_staged: Any, _disks: Disks) -> list[RunOutputRow]:
         return [RunOutputRow(RUN_ID, "vhd", "", "", "Succeeded", "")]
 
     monkeypatch.setattr(building, "stage", stage)
@@ -214,7 +214,7 @@ def cancel_at(phase: Phase) -> Callable[[RunEvent], None]:
 
 
 def test_a_cancel_cancels(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def customize(_entered: Any) -> Disk:
+    async def customize(_entered: Any) -> Disks:
         await asyncio.sleep(60)
         raise AssertionError
 
@@ -249,7 +249,7 @@ def test_a_failed_validation_can_be_distributed_and_fails_all_the_same(
 
 
 def test_a_target_that_failed_makes_the_run_partially_succeeded(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def distribute(_staged: Any, _disk: Disk) -> list[RunOutputRow]:
+    async def distribute(_staged: Any, _disks: Disks) -> list[RunOutputRow]:
         rows = [("a", "Succeeded", ""), ("b", "Failed", "no room")]
         return [RunOutputRow(RUN_ID, name, "", "", state, message) for name, state, message in rows]
 

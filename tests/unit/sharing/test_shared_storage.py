@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing import IMAGE_ID, RUN_ID, VHD_ID, a_flat_disk
+from publishing import IMAGE_ID, RUN_ID, VHD_ID, a_flat_disk, with_data_disks
 from stub_build import stub_host
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, RunTakenOver, SharedStorageFailed
 from vmkiln.images import managed_image, vhd_image
+from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import Artifact, ImageFacts, reconcile, sha256_of, verified
 from vmkiln.run.building import resolve_source
 from vmkiln.run_state import RunState
@@ -99,7 +100,20 @@ class Host:
         key = self.shared.images.share(
             facts.flat, run_id=facts.run_id, attempt=facts.attempt, digest=facts.digest, file_format="qcow2"
         )
-        return replace(facts, shared_object=key)
+        data_disks = [
+            replace(
+                disk,
+                shared_object=self.shared.images.share(
+                    disk.beside(facts.flat),
+                    run_id=facts.run_id,
+                    attempt=facts.attempt,
+                    digest=disk.digest,
+                    file_format="qcow2",
+                ),
+            )
+            for disk in facts.data_disks
+        ]
+        return replace(facts, shared_object=key, data_disks=tuple(data_disks))
 
     def publish(self, facts: ImageFacts) -> Artifact:
         """As a run of this host does."""
@@ -178,6 +192,29 @@ async def test_what_one_host_published_another_has_once_and_whole(fleet: Fleet, 
     assert fleet.a.objects.fetched == []
     reconcile(fleet.b.settings.image_store, fleet.b.store)
     assert image.path.is_file(), "a host's own clean-up leaves what it fetched"
+
+
+async def test_an_image_comes_with_its_data_disks_and_goes_with_them(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.a.publish(with_data_disks(a_flat_disk(tmp_path / "a"), luns=(0, 2)))
+    image = fleet.b.image()
+    assert len(fleet.objects()) == 3
+    fleet.b.shared.images.fetch(image)
+    assert await verified(image) == image
+    assert fleet.a.shared.images.reconcile() == [], "all of them are named by the image"
+    fleet.a.store.runs.move(RUN_ID, expected=["Running"], state=RunState.SUCCEEDED)
+    fleet.a.store.images.remove(IMAGE_ID)
+    fleet.a.shared.images.delete(image)
+    assert fleet.objects() == []
+
+
+async def test_a_damaged_data_disk_is_refused_and_the_image_is_not_there(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.a.publish(with_data_disks(a_flat_disk(tmp_path / "a"), luns=(0,)))
+    image = fleet.b.image()
+    file = fleet.directory / data_disks_of(image)[0].shared_object
+    file.write_bytes(b"x" * file.stat().st_size)
+    with pytest.raises(ImageUnsafe):
+        fleet.b.shared.images.fetch(image)
+    assert not image.path.exists()
 
 
 async def test_a_run_starts_from_an_image_that_another_host_made(fleet: Fleet, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The seed: who may log in to the build VM."""
 
 import json
+import subprocess
 from ipaddress import IPv4Interface
+from pathlib import Path
 
 from vmkiln.staging.cloud_init_seed import contents
 from vmkiln.staging.login_key import new_key
@@ -29,6 +31,21 @@ def test_the_address_is_static_and_matched_by_mac() -> None:
     assert primary["match"]["macaddress"] == NETWORK.build_vm_subnet.mac
     assert primary["addresses"] == ["10.0.1.4/24"]
     assert primary["dhcp4"] is False
+
+
+def test_data_disks_have_azures_names_while_the_vm_is_up(tmp_path: Path) -> None:
+    made = {"instance_id": "i", "host_name": "h", "network": NETWORK, "login": new_key("a"), "host_key": new_key("b")}
+    without, files = contents(**made), contents(**made, has_data_disks=True)  # type: ignore[arg-type]
+    assert "azure" not in without["user-data"]
+    command = json.loads(files["user-data"].removeprefix("#cloud-config\n"))["bootcmd"][-1]
+    (tmp_path / "udevadm").write_text("#!/bin/sh\n")
+    (tmp_path / "udevadm").chmod(0o700)
+    folder = tmp_path / "rules.d"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", command.replace("/run/udev/rules.d", str(folder))], env=environment, check=True)
+    disk, partition = (folder / "99-vmkiln-data-disks.rules").read_text().splitlines()
+    assert disk.endswith('ENV{DEVTYPE}=="disk", SYMLINK+="disk/azure/scsi1/$env{ID_SERIAL}"')
+    assert partition.endswith('ENV{DEVTYPE}=="partition", SYMLINK+="disk/azure/scsi1/$env{ID_SERIAL}-part%n"')
 
 
 def test_each_run_gets_another_key() -> None:

@@ -26,6 +26,7 @@ from vmkiln.azure_names import (
 )
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.images import gallery, managed_image
+from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import remove
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow, ResourceRow
@@ -178,7 +179,15 @@ def image_body(image: ImageRow) -> dict[str, Any]:
                     "caching": "ReadWrite",
                     "storageAccountType": "Standard_LRS",
                 },
-                "dataDisks": [],
+                "dataDisks": [
+                    {
+                        "lun": disk.lun,
+                        "diskSizeGB": -(-disk.virtual_size_bytes // GIB),
+                        "caching": "ReadWrite",
+                        "storageAccountType": "Standard_LRS",
+                    }
+                    for disk in data_disks_of(image)
+                ],
                 "zoneResilient": False,
             },
         },
@@ -211,6 +220,11 @@ def version_body(image: ImageRow, *, expand: str = "") -> dict[str, Any]:
         "storageProfile": {"osDiskImage": {"sizeInGB": size, "hostCaching": "ReadWrite"}},
         "safetyProfile": {"reportedForPolicyViolation": False, "allowDeletionOfReplicatedLocations": True},
     }
+    if disks := data_disks_of(image):
+        properties["storageProfile"]["dataDiskImages"] = [
+            {"lun": disk.lun, "sizeInGB": -(-disk.virtual_size_bytes // GIB), "hostCaching": "ReadWrite"}
+            for disk in disks
+        ]
     if "replicationstatus" in expand.lower():
         summary = [{"region": item["name"], "state": "Completed", "details": "", "progress": 100} for item in targets]
         properties["replicationStatus"] = {"aggregatedState": "Completed", "summary": summary}

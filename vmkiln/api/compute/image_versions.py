@@ -15,8 +15,9 @@ from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
 from vmkiln.azure_names import IMAGE_VERSION_RULE, image_version_numbers, plain_location
 from vmkiln.errors import ArmError, ImageConflict, ImageNotFound, Mistake
 from vmkiln.images import gallery, managed_image
+from vmkiln.images.data_disk import SHARED_OBJECT, data_disks_of
 from vmkiln.images.gallery import GalleryTarget, Region
-from vmkiln.images.image_store import SHARED_OBJECT, ImageFacts, architecture_of
+from vmkiln.images.image_store import ImageFacts, architecture_of
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.distribute_target import ReplicationMode, StorageAccountType
 
@@ -178,6 +179,7 @@ def _published(call: Call, source: ImageRow, target: GalleryTarget) -> ImageRow:
             run_id=str(uuid.uuid4()),
             shared_object=str(source.detail.get(SHARED_OBJECT, "")),
             architecture=architecture_of(source),
+            data_disks=data_disks_of(source),
         )
         try:
             gallery.publish(settings.image_store, store, facts, target)

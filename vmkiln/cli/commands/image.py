@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from vmkiln.errors import HostUnfit, ImageNotFound, InputError
 
 if TYPE_CHECKING:
     from vmkiln.host.doctor.image_kernel import ImageKernel
-    from vmkiln.host.qemu import Accelerator
+    from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
     from vmkiln.platform_images.image_reference import PlatformImageReference
     from vmkiln.store.database import Store
@@ -138,14 +139,17 @@ def export(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     format_: Annotated[str, typer.Option("--format", help="One of qcow2, raw, vhd; else by the file's name.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    lun: Annotated[int | None, typer.Option("--lun", min=0, help="A data disk instead, by its number.")] = None,
 ) -> None:
     """Write an image to a file as qcow2, raw or fixed VHD."""
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.images.data_disk import part_of, parts_of
     from vmkiln.images.image_export import export_image
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
         row = _here(store, find_image(store, image))
+    row = next(reversed(list(parts_of(row)))) if lun is None else part_of(row, lun)
 
     def progress(chunk: bytes) -> None:
         if sys.stderr.isatty():
@@ -162,19 +166,36 @@ def boot(
     memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
 ) -> None:
     """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
+    from vmkiln.host.qemu import Disk
+    from vmkiln.images.data_disk import data_disks_of
     from vmkiln.images.image_store import architecture_of
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
         row = _here(store, find_image(store, image))
     disk_format = "raw" if row.format == "vhd" else row.format
-    boot_disk(row.path, disk_format, generation=row.generation, memory_mib=memory, architecture=architecture_of(row))
+    boot_disk(
+        row.path,
+        disk_format,
+        generation=row.generation,
+        memory_mib=memory,
+        architecture=architecture_of(row),
+        data_disks=[
+            Disk(disk.beside(row.path), "qcow2", read_only=True, serial=f"lun{disk.lun}") for disk in data_disks_of(row)
+        ],
+    )
 
 
 def boot_disk(
-    path: Path, disk_format: str, *, generation: int, memory_mib: int = BOOT_MEMORY_MIB, architecture: str = "x64"
+    path: Path,
+    disk_format: str,
+    *,
+    generation: int,
+    memory_mib: int = BOOT_MEMORY_MIB,
+    architecture: str = "x64",
+    data_disks: Sequence[Disk] = (),
 ) -> None:
-    """Start a disk with its console here; exits with QEMU's status."""
+    """Start a disk, and the data disks that go with it, with its console here; exits with QEMU's status."""
     from vmkiln.azure_names import Architecture
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.host.console_boot import boot_with_console
@@ -196,6 +217,7 @@ def boot_disk(
                     cpus=1,
                     firmware=find_firmware(architecture=machine) if generation == 2 else None,
                     architecture=machine,
+                    data_disks=data_disks,
                 )
 
     raise typer.Exit(run_to_end(start()))

@@ -107,6 +107,8 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
     from vmkiln.cli.commands.image import boot_disk
+    from vmkiln.host.qemu import Disk
+    from vmkiln.images.data_disk import files_beside
     from vmkiln.preparation import opened_store
     from vmkiln.run.cleaning_up import KEPT_DISK
     from vmkiln.store.rows import ResourceState
@@ -120,7 +122,8 @@ def boot(group: GroupArgument) -> None:
         raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
     detail = kept[0].detail
     generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", "x64"))
-    boot_disk(Path(str(disk)), "qcow2", generation=generation, architecture=architecture)
+    others = [Disk(file, "qcow2", read_only=True, serial=f"lun{lun}") for lun, file in files_beside(disk).items()]
+    boot_disk(Path(str(disk)), "qcow2", generation=generation, architecture=architecture, data_disks=others)
 
 
 @app.command()

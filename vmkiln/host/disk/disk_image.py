@@ -54,6 +54,11 @@ def overlay_arguments(backing: Disk, path: Path, *, size_bytes: int) -> list[str
     return ["qemu-img", "create", *options, str(path.absolute()), str(size_bytes)]
 
 
+def empty_arguments(path: Path, *, size_bytes: int) -> list[str]:
+    """`qemu-img create` of an empty disk."""
+    return ["qemu-img", "create", "-q", "-f", "qcow2", str(path), str(size_bytes)]
+
+
 def convert_arguments(disk: Disk, target: Path, *, target_format: str, has_progress: bool = False) -> list[str]:
     """`qemu-img convert` of a chain into one file; out of order and with many requests in flight.
 
@@ -91,6 +96,12 @@ async def create_overlay(backing: Disk, path: Path, *, size_bytes: int | None = 
     arguments = overlay_arguments(backing, path, size_bytes=size)
     await confined_program.run(arguments, Reach(writes=(path,)), timeout_seconds=QUICK_SECONDS)
     return Disk(path, "qcow2", backing=backing)
+
+
+async def create_empty(path: Path, *, size_bytes: int) -> Disk:
+    """An empty disk."""
+    await command.run(empty_arguments(path, size_bytes=size_bytes), timeout_seconds=QUICK_SECONDS)
+    return Disk(path, "qcow2")
 
 
 async def convert(
