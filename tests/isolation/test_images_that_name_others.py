@@ -13,8 +13,8 @@ import pytest
 from vmkiln.errors import VmkilnError
 from vmkiln.host import confined_program
 from vmkiln.host.disk import disk_image
-from vmkiln.platform_images import platform_image
-from vmkiln.platform_images.platform_image import inspected
+from vmkiln.platform_images import inspection
+from vmkiln.platform_images.inspection import inspected
 
 KIB = 1024
 SECRET = b"SECRET".ljust(64 * KIB, b".")
@@ -54,7 +54,7 @@ def backing_of(kind: str, secret: Path, port: int) -> str:
 @pytest.fixture(params=KINDS)
 def lure(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lure]:
     """Nobody looks at its header, and qemu-img is told no chain, so it follows what the header says."""
-    monkeypatch.setattr(platform_image, "inspect_image", lambda _path, *, expected_format: len(expected_format))
+    monkeypatch.setattr(inspection, "inspect_image", lambda _path, *, expected_format: len(expected_format))
     monkeypatch.setattr(
         disk_image, "graph", lambda disk: f'json:{{"driver": "{disk.format}", "file.filename": "{disk.path}"}}'
     )

@@ -126,7 +126,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 CALLS: dict[str, Callable[[World], Awaitable[object]]] = {
     "looks at a size": lambda world: disk_image.virtual_size(world.source),
-    "measures": lambda world: disk_image.measure(world.source, target_format="qcow2"),
+    "measures": lambda world: disk_image.measure(world.source),
     "makes an overlay": lambda world: disk_image.create_overlay(
         world.source, world.place.run / "overlay", size_bytes=1 << 20
     ),

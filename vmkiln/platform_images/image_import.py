@@ -34,7 +34,8 @@ from vmkiln.platform_images.checksum_file import BY_LENGTH, PublishedChecksum
 from vmkiln.platform_images.image_cache import SourceImage, cached_images
 from vmkiln.platform_images.image_download import fetch_checked
 from vmkiln.platform_images.image_reference import IMPORTED
-from vmkiln.platform_images.platform_image import inspected, take_in
+from vmkiln.platform_images.inspection import inspected
+from vmkiln.platform_images.platform_image import take_in
 from vmkiln.platform_images.resumed_download import MOST_IMAGE_BYTES, Download, Progress
 from vmkiln.template.source import os_type_of_platform_image
 from vmkiln.waiting.alone import alone

@@ -17,10 +17,9 @@ from pathlib import Path
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import DownloadFailed, ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
-from vmkiln.host.disk.disk_image import convert, virtual_size
+from vmkiln.host.disk.disk_image import virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_header import inspect_image
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.catalogue import Catalogue, read_catalogue
 from vmkiln.platform_images.catalogue_entry import (
@@ -42,6 +41,7 @@ from vmkiln.platform_images.image_reference import (
     resolve,
     version_numbers,
 )
+from vmkiln.platform_images.inspection import inspected
 from vmkiln.platform_images.published_builds import (
     Build,
     at_build,
@@ -320,20 +320,3 @@ def exact_version(entry: DownloadEntry, fetched: FetchedImage) -> str:
     numbers = [str(int(number)) if number.isdigit() else "0" for number in release.split(".")[:2]]
     last = f"{fetched.published:%Y%m%d}" if fetched.published else str(int(fetched.checksum.digest[:7], 16))
     return ".".join([*numbers, last, "0"][:3])
-
-
-async def inspected(fetched: Path, image_format: str, target: Path) -> None:
-    """A file of somebody else, looked at before any QEMU tool opens it, as an uncompressed qcow2 file of our own.
-
-    The file is deleted. Raises: `ImageUnsafe`.
-    """
-    await off_loop(_inspect, fetched, image_format)
-    await convert(Disk(fetched, "qcow2" if image_format == "qcow2" else "raw"), target, target_format="qcow2")
-    await off_loop(fetched.unlink)
-
-
-def _inspect(fetched: Path, image_format: str) -> None:
-    size_bytes = inspect_image(fetched, expected_format=image_format)
-    if image_format == "vhd":  # what comes before the footer is the raw disk
-        with fetched.open("r+b") as file:
-            file.truncate(size_bytes)

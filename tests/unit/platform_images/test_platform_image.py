@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from image_server import ImageServer, serving
+from test_inspection import bomb
 
 from vmkiln.errors import CommandFailed, DownloadFailed, ImageNotFound, ImageUnsafe
 from vmkiln.fetching import Patience
-from vmkiln.platform_images import platform_image
+from vmkiln.platform_images import inspection, platform_image
 from vmkiln.platform_images.catalogue_entry import DebianEntry, DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum
 from vmkiln.platform_images.debian_recipe import DebianRecipe
@@ -216,8 +217,16 @@ async def test_an_image_with_a_backing_file_never_reaches_a_tool(
     async def must_not_run(*arguments: object, **options: object) -> None:
         raise AssertionError(f"a tool was started: {arguments}")
 
-    monkeypatch.setattr(platform_image, "convert", must_not_run)
+    for name in ("measure", "convert"):
+        monkeypatch.setattr(inspection, name, must_not_run)
     with pytest.raises(ImageUnsafe, match="backing file"):
+        await obtain(server, tmp_path)
+    assert left(tmp_path) == []
+
+
+async def test_a_size_bomb_that_is_fetched_is_refused(server: ImageServer, tmp_path: Path) -> None:
+    publish(server, bomb(tmp_path / "made.qcow2", size_bytes=4 << 30).read_bytes())
+    with pytest.raises(ImageUnsafe, match="times as many"):
         await obtain(server, tmp_path)
     assert left(tmp_path) == []
 
