@@ -70,4 +70,4 @@ def guards_of_pasta(egress: Egress) -> set[str]:
 def all_guards(host_addresses: Iterable[str]) -> set[str]:
     """Every guard of a run on a host with these addresses."""
     network = decide([IPv4Interface(text) for text in host_addresses], is_windows=False).network
-    return guards_of_firewall(firewall(network)) | guards_of_sysctls() | guards_of_pasta(network.egress)
+    return guards_of_firewall(firewall(network, resolver=1)) | guards_of_sysctls() | guards_of_pasta(network.egress)

@@ -135,7 +135,8 @@ def inner_listeners(protocol: str) -> Observe:
     """Whether ports of the host appear inside."""
 
     def observe(world: World) -> str:
-        return "listens" if protocol in world.inside(RUN, "ss", "-Hltun") else ""
+        lines = world.inside(RUN, "ss", "-Hltun").splitlines()
+        return "listens" if any(line.startswith(protocol) and ":80 " in line for line in lines) else ""
 
     return observe
 
@@ -188,7 +189,10 @@ TRIALS: dict[str, Trial] = {
     "answers to nothing": Trial(stray_in(CONTAINER_MAC, CONTAINER, flag="R"), "", f"tcp R {CONTAINER} > {BUILD}:22"),
     "replies": Trial(reach("container", "tcp", BUILD, 22), f"open build {RUN}", "silent"),
     "near guest to far guest": Trial(reach("container", "tcp", BUILD, 22), f"open build {RUN}", "unreachable"),
-    "names": Trial(reach("build", "udp", NAMES, 53), "open internet", "unreachable"),
+    "names": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
+    "answers of the resolver": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
+    "questions of the resolver": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
+    "answers to the resolver": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
     "host, private and link-local": Trial(reach("build", "udp", "10.77.0.1", 80), "unreachable", "open internet"),
     "far guest to the Internet": Trial(reach("build", "tcp", PUBLIC, 80), "open internet", "unreachable"),
     "everything else": Trial(reach("container", "tcp", PUBLIC, 80), "unreachable", "silent"),
@@ -231,8 +235,8 @@ LOOSE_PASTA: dict[str, str | None] = {
 }
 # the kernel itself never routes these from a link; they stand in the list for who reads it
 BY_THE_KERNEL = {"forbidden 127.0.0.0/8": "127.0.0.1", "forbidden 224.0.0.0/4": "239.1.2.3"}
-# IPv4 only means that neither of these is spoken
-IMPLIED = {"pasta --no-ndp", "pasta --no-ra"}
+# IPv4 only means that neither of the first two is spoken; the last takes nothing away, the resolver needs it
+IMPLIED = {"pasta --no-ndp", "pasta --no-ra", "sysctl net/ipv4/ip_unprivileged_port_start"}
 
 
 class Walls:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from vmkiln.errors import NotConfined
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.confinement import process_facts, vm_jail
 from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import program_files
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import network_setup, resolver
 from vmkiln.host.qemu import Accelerator, Disk, Machine
 from vmkiln.staging import virtual_network
 
@@ -241,16 +243,53 @@ def test_each_guard_of_the_jail_is_needed(
     guard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jailed: Tried
 ) -> None:
     """Without it the program can do more, or a fact does not hold, or it does not start at all."""
-    weak = tmp_path / "python"
-    weak.write_text(WEAKENED.format(python=sys.executable, weakening=GUARDS[guard]))
-    weak.chmod(0o755)
-    monkeypatch.setattr(namespace.sys, "executable", str(weak))
+    weaken(guard, tmp_path, monkeypatch)
+    monkeypatch.setattr(resolver, "answering", no_resolver)  # it is held by the same jail, and would not start
     try:
         found = asyncio.run(tried(a_place(tmp_path / "place"), is_jailed=True))
     except NotStarted:
         return  # another guard needs this one
     more = set(found.allowed) - set(jailed.allowed)
     assert more or wrong(found.facts), json.dumps(found.allowed)
+
+
+def weaken(guard: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a guard away from the jail in every supervisor that is started from now on."""
+    weak = folder / "python"
+    weak.write_text(WEAKENED.format(python=sys.executable, weakening=GUARDS[guard]))
+    weak.chmod(0o755)
+    monkeypatch.setattr(namespace.sys, "executable", str(weak))
+
+
+class NoResolver:
+    """In the place of a resolver: it answers nothing."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def ready(self) -> None:
+        """At once."""
+
+
+@contextlib.asynccontextmanager
+async def no_resolver(*_: Any) -> AsyncIterator[NoResolver]:
+    """In the place of `resolver.answering`."""
+    yield NoResolver()
+
+
+@pytest.mark.parametrize("guard", ["a group id of its own", "a user id of its own", "read-only mounts", "limits"])
+def test_a_run_whose_resolver_is_not_confined_does_not_begin(
+    guard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weaken(guard, tmp_path, monkeypatch)
+    network = virtual_network.decide((IPv4Interface("192.0.2.1/24"),), is_windows=False, allowances=())
+
+    async def begin() -> None:
+        async with namespace.opened() as inside, network_setup.joined(inside, network.network):
+            pass
+
+    with pytest.raises(NotConfined, match="the resolver"):
+        asyncio.run(begin())
 
 
 def test_two_runs_of_a_user_never_share_an_id() -> None:

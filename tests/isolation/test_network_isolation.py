@@ -21,12 +21,14 @@ from world import (
 )
 from world_client import SILENCE_SECONDS, Probe, World, world
 
+from vmkiln.host.egress.resolver_program import UPSTREAM_SOCKETS
+
 __all__ = ["world"]  # the fixture
 
 PUBLIC = "203.0.113.10"
 CONTAINER, BUILD = "10.0.0.4", "10.0.1.4"
 CONTAINER_MAC, BUILD_MAC = "02:00:0a:00:00:04", "02:00:0a:00:01:04"
-NAMES = "10.0.2.53"
+NAMES, UPSTREAM = "10.0.2.53", "10.0.2.54"  # the resolver of the run, and what it asks
 GATEWAY = "10.0.2.1"  # of the egress leg: for pasta this is the host's loopback, unless told otherwise
 ROUTER = ["10.0.0.1", "10.0.1.1", "10.0.2.2"]
 PRIVATE = [address for address in INTERNET if address not in {PUBLIC, RESOLVER}]
@@ -74,7 +76,7 @@ def test_build_vm_reaches_the_internet(world: World) -> None:
 
 def test_build_vm_gets_names_from_the_resolver_of_the_host(world: World) -> None:
     world.forget_traffic()
-    assert world.probe([probe := Probe("build one", "udp", NAMES, 53)]) == {probe: "open internet"}
+    assert world.probe([probe := Probe("build one", "names", NAMES, 53)]) == {probe: "open internet"}
     asked = [text for text in asked_for(world.arrived("internet")) if text.endswith(":53")]
     assert asked == [f"udp 198.51.100.2 > {RESOLVER}:53"]
 
@@ -82,15 +84,16 @@ def test_build_vm_gets_names_from_the_resolver_of_the_host(world: World) -> None
 def test_names_are_answered_when_the_resolver_of_the_host_is_on_its_loopback(world: World) -> None:
     world.ask("open_run", name="local", resolver="127.0.0.53")
     try:
-        assert world.probe([probe := Probe("build local", "udp", NAMES, 53)]) == {probe: "open host"}
+        assert world.probe([probe := Probe("build local", "names", NAMES, 53)]) == {probe: "open host"}
     finally:
         world.ask("close_run", name="local")
 
 
 def test_the_resolvers_address_opens_nothing_but_names(world: World) -> None:
-    """Not every pasta maps TCP to the resolver: such a connection would go to whoever has that address outside."""
+    """Neither the run's own resolver's, nor the one that it asks, which is pasta's; nor what is no question."""
     world.forget_traffic()
-    probes = [probe for probe in tries(["build one"], [NAMES]) if (probe.protocol, probe.port) != ("udp", 53)]
+    probes = [probe for probe in tries(["build one"], [NAMES, UPSTREAM]) if (probe.port, probe.target) != (53, NAMES)]
+    probes += [Probe("build one", "names", UPSTREAM, 53), Probe("build one", "udp", NAMES, 53)]
     assert set(world.probe(probes, seconds=SILENCE_SECONDS).values()) <= NOWHERE
     assert asked_for(world.arrived("internet")) == []
 
@@ -225,7 +228,12 @@ def test_a_run_changes_nothing_that_listens_on_the_host(world: World) -> None:
     assert len(before) == (len(TCP_PORTS) + len(UDP_PORTS)) * len([*HOST_ADDRESSES, *HOST_LOOPBACK, HOST_IPV6])
     world.ask("open_run", name="three")
     assert world.probe([probe := Probe("build three", "tcp", PUBLIC, 80)]) == {probe: "open internet"}
-    assert world.inside("three", "ss", "-Hltun") == ""
+    inside = {
+        " ".join(line.split()[part] for part in (0, 4)) for line in world.inside("three", "ss", "-Hltun").splitlines()
+    }
+    asking = {text for text in inside if text.startswith("udp 0.0.0.0:")}
+    assert inside - asking == {f"tcp {NAMES}:53", f"udp {NAMES}:53"}
+    assert len(asking) == UPSTREAM_SOCKETS
     during = listening()
     world.ask("close_run", name="three")
     assert before == during == listening()

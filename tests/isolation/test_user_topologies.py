@@ -87,7 +87,7 @@ def test_names_are_answered_whatever_the_users_rules_say(world: World) -> None:
         names = next(
             line.split("ip daddr ")[1].split()[0] for line in facts["firewall"].splitlines() if '"names"' in line
         )
-        found = world.probe([Probe(BUILD, "udp", names, 53), Probe(BUILD, "tcp", PUBLIC, 80)], seconds=2)
+        found = world.probe([Probe(BUILD, "names", names, 53), Probe(BUILD, "tcp", PUBLIC, 80)], seconds=2)
         assert list(found.values()) == ["open internet", "silent"]
 
 

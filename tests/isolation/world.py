@@ -20,7 +20,8 @@ from unittest import mock
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
-from vmkiln.host.network import network_setup
+from vmkiln.host.egress.resolver_program import Told
+from vmkiln.host.network import network_setup, resolver
 from vmkiln.host.network.network_namespace import Allowance, Network, Segment, firewall
 from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
@@ -94,6 +95,7 @@ class Run:
     network: Network
     lost: "asyncio.Future[str]"
     stack: contextlib.AsyncExitStack
+    questions: list[Told]
 
 
 class World:
@@ -171,10 +173,13 @@ class World:
             await network_setup.host_addresses(), is_windows=False, allowances=allowed, user_subnets=user_subnets
         ).network
         stack = contextlib.AsyncExitStack()
+        questions: list[Told] = []
         try:
             inside = await stack.enter_async_context(namespace.opened())
             with _loosened(pasta or {}, sysctls or {}):
-                lost = await stack.enter_async_context(network_setup.joined(inside, decided))
+                lost = await stack.enter_async_context(
+                    network_setup.joined(inside, decided, on_question=questions.append)
+                )
             for kind, segment in (("build", decided.far), ("container", decided.near)):
                 cable = await stack.enter_async_context(
                     node(f"{kind} {name}", "tap", str(inside.process_id), segment.tap)
@@ -186,9 +191,9 @@ class World:
             raise
         for text in ("icmp_ratelimit", "icmp_ratemask"):  # every refusal is told, so that one run equals the next
             await inside.run(["tee", f"/proc/sys/net/ipv4/{text}"], stdin=b"0")
-        self.runs[name] = Run(inside, decided, lost, stack)
+        self.runs[name] = Run(inside, decided, lost, stack, questions)
         return {
-            "firewall": firewall(decided),
+            "firewall": firewall_of(inside, decided),
             "forbidden": [str(item) for item in decided.forbidden],
             "sysctls": network_setup.sysctl_values(),
             "supervisor": inside.process_id,
@@ -207,6 +212,16 @@ class World:
         """Why the egress leg of a run ended, if it did."""
         run = self.runs[name]
         return run.lost.result() if run.lost.done() else None
+
+    async def do_end_inside(self, name: str, words: str) -> None:
+        """Kill the one program inside a run whose arguments have these words; return when it has ended."""
+        run = self.runs[name]
+        script = f'for f in /proc/[0-9]*; do tr "\\0" " " <$f/cmdline | grep -q "{words}" && echo $f; done; true'
+        own = await run.inside.run(["sh", "-c", script])
+        for path in own.text.split():
+            with contextlib.suppress(VmkilnError):
+                await run.inside.run(["kill", "-9", path.split("/")[2]])
+        await asyncio.wait([run.lost], timeout=10)
 
     async def do_names(self) -> list[str]:
         """Every node there is."""
@@ -239,7 +254,14 @@ class World:
             await network_setup.host_addresses(), is_windows=False, user_subnets=placed
         ).network
         assert decided.near == self.runs[name].network.near
-        return firewall(decided)
+        return firewall_of(self.runs[name].inside, decided)
+
+    async def do_questions(self, name: str) -> list[dict[str, Any]]:
+        """What the resolver of a run told since the last time."""
+        run = self.runs[name]
+        told = [asdict(item) for item in run.questions]
+        run.questions.clear()
+        return told
 
     async def do_rules(self, name: str) -> list[dict[str, Any]]:
         """The rules in force in a run, as vmkiln reads them."""
@@ -256,6 +278,11 @@ class World:
             return {"id": number, "answer": await getattr(self, f"do_{do}")(**request)}
         except (RuntimeError, VmkilnError) as error:
             return {"id": number, "error": f"{do}: {error} {getattr(error, 'output', '')}"}
+
+
+def firewall_of(inside: namespace.Namespace, network: Network) -> str:
+    """The firewall as `network_setup` loads it."""
+    return firewall(network, resolver=inside.service_id(resolver.SERVICE))
 
 
 def _user_subnets(user: dict[str, Any]) -> UserSubnets | None:

@@ -19,13 +19,17 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Probe:
-    """One try: from a node, by a protocol (tcp, udp, icmp), to an address and port."""
+    """One try: from a node, by a protocol (tcp, udp, icmp), to an address and port.
+
+    By `names` and `names-tcp` it is a question of DNS for `name`.
+    """
 
     start: str
     protocol: str
     target: str
     port: int = 0
     source: str | None = None
+    name: str = "who.example"
 
 
 class World:
@@ -98,6 +102,7 @@ class World:
                     "target": probe.target,
                     "port": probe.port,
                     "source": probe.source,
+                    "name": probe.name,
                     "seconds": seconds,
                 },
             }

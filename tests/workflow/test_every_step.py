@@ -35,6 +35,8 @@ ELSEWHERE = {
     "host/virtual_machine.py": "part of host/virtual_machine.py:running",
     "host/network/network_setup.py:_egress": "part of host/network/network_setup.py:joined",
     "host/network/network_setup.py": "part of host/network/network_setup.py:joined",
+    "host/network/resolver.py": "part of host/network/network_setup.py:joined",
+    "host/network/resolver.py:answering": "part of host/network/network_setup.py:joined",
     "host/network/network_rules.py": "part of host/network/network_rules.py:recorded",
     "images/image_store.py": "part of images/managed_image.py",
     "images/image_store.py:removed_on_error": "part of images/managed_image.py",

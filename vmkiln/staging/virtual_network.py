@@ -116,7 +116,7 @@ def decide(
         container_group_subnet=group,
         build_vm_subnet=build,
         service_port=service_port(is_windows=is_windows),
-        egress=Egress(IPv4Interface((third[2], 24)), third[1], third[53]),
+        egress=Egress(IPv4Interface((third[2], 24)), third[1], dns=third[53], upstream_dns=third[54]),
         forbidden=forbidden_networks(host_addresses, more=taken_by(user_subnets) if user_subnets else ()),
         allowances=tuple(allowances),
         topology=topology,
@@ -188,7 +188,7 @@ def allowances_text(network: VirtualNetwork) -> list[str]:
         ]
     else:
         sentences = [f"{container.name} ({container.address}) -> {build.name} ({build.address}): {port}"]
-    sentences.append(f"{build.name} -> names: DNS at {network.dns} (answered by the host's resolver)")
+    sentences.append(f"{build.name} -> names: DNS at {network.dns} (the run's own resolver, which asks the host's)")
     sentences += [
         f"{build.name} -> {item.network}: TCP {f'port {item.port}' if item.port else 'any port'} (allowed by setting)"
         for item in network.allowances

@@ -11,11 +11,11 @@ HOST = [IPv4Interface("192.0.2.2/24")]
 def test_the_container_group_reaches_ssh_on_the_build_vm() -> None:
     network = decide(HOST, is_windows=False)
     assert network.service_port == 22
-    assert "ip daddr 10.0.1.4 tcp dport 22" in firewall(network.network)
+    assert "ip daddr 10.0.1.4 tcp dport 22" in firewall(network.network, resolver=7)
 
 
 def test_a_windows_build_vm_is_reached_over_winrm() -> None:
-    assert "tcp dport 5986" in firewall(decide(HOST, is_windows=True).network)
+    assert "tcp dport 5986" in firewall(decide(HOST, is_windows=True).network, resolver=7)
 
 
 def test_the_subnets_are_different_links() -> None:

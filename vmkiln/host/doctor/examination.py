@@ -204,7 +204,8 @@ async def _firewall(opened: Namespace) -> Finding:
 async def _way_out() -> Finding:
     near = Segment("near", "near0", IPv4Interface("10.0.0.1/24"), IPv4Address("10.0.0.4"), "02:00:00:00:00:01")
     far = Segment("far", "far0", IPv4Interface("10.0.1.1/24"), IPv4Address("10.0.1.4"), "02:00:00:00:00:02")
-    egress = Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), IPv4Address("10.0.2.53"))
+    dns = (IPv4Address("10.0.2.53"), IPv4Address("10.0.2.54"))
+    egress = Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), *dns)
     try:
         async with asyncio.timeout(NETWORK_SECONDS):
             forbidden = forbidden_networks(await network_setup.host_addresses())

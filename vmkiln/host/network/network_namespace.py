@@ -57,11 +57,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Egress:
-    """The leg out: our address and the gateway on it, and the address that answers DNS (pasta forwards it)."""
+    """The leg out: our address and the gateway on it, and the addresses that answer names.
+
+    Guests ask `dns`, which is the run's own resolver; it asks `upstream_dns`, which pasta forwards to the host's.
+    """
 
     address: IPv4Interface
     gateway: IPv4Address
     dns: IPv4Address
+    upstream_dns: IPv4Address
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def ip_batch(network: Network) -> str:
             f"link set dev {segment.tap} up",
             f"link set dev {segment.bridge} up",
         ]
+    lines.append(f"address add {network.egress.dns}/32 dev {network.far.bridge}")
     if endpoint := network.endpoint:
         lines += [
             f"link add name {endpoint.bridge} type bridge mcast_snooping 0",
@@ -139,7 +144,7 @@ def ip_batch(network: Network) -> str:
 
 
 def sysctl_values() -> dict[str, str]:
-    """Kernel settings of the namespace: route IPv4, no IPv6 at all, strict reverse path.
+    """Kernel settings of the namespace: route IPv4, no IPv6 at all, strict reverse path; the resolver may have port 53.
 
     Written before any link exists, for a link takes its own settings from `default`.
     """
@@ -148,15 +153,17 @@ def sysctl_values() -> dict[str, str]:
         "net/ipv6/conf/all/disable_ipv6": "1",
         "net/ipv6/conf/default/disable_ipv6": "1",
         "net/ipv4/conf/all/rp_filter": "1",
+        "net/ipv4/ip_unprivileged_port_start": "53",
     }
 
 
-def firewall(network: Network) -> str:
+def firewall(network: Network, *, resolver: int) -> str:
     """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for.
 
-    Names are asked over UDP only: not every pasta forwards TCP to its name server's address, and one that does not
-    would connect to whoever has that address in the host's own network. Source ports are made anew on the way out,
-    for pasta binds the same port of the host for UDP: a guest must not choose which.
+    `resolver` is the id, inside, that the resolver runs as: it alone may ask for names outside, over UDP only, for not
+    every pasta forwards TCP to its name server's address, and one that does not would connect to whoever has that
+    address in the host's own network. Source ports are made anew on the way out, for pasta binds the same port of the
+    host for UDP: a guest must not choose which.
     """
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
@@ -185,18 +192,21 @@ def firewall(network: Network) -> str:
   }}
   chain input {{
     type filter hook input priority 0; policy drop;
+    iifname "{far.bridge}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
+    iifname "{EGRESS_INTERFACE}" ip saddr {egress.upstream_dns} udp sport 53 ct state established counter accept comment "answers to the resolver"
     counter comment "to the router itself"
   }}
   chain output {{
     type filter hook output priority 0; policy drop;
     icmp type destination-unreachable counter accept comment "refusals"
+    oifname "{far.bridge}" ip saddr {egress.dns} meta l4proto {{ tcp, udp }} th sport 53 ct state established counter accept comment "answers of the resolver"
+    oifname "{EGRESS_INTERFACE}" ip daddr {egress.upstream_dns} udp dport 53 meta skuid {resolver} counter accept comment "questions of the resolver"
   }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
     ct state invalid counter drop comment "answers to nothing"
     ct state established,related counter accept comment "replies"
     iifname "{near.bridge}" oifname "{far.bridge}" {is_through_endpoint}ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
-    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {egress.dns} udp dport 53 counter accept comment "names"
 {asks_outbound}{allowances}    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"
     iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" counter accept comment "far guest to the Internet"
     counter reject with icmpx type admin-prohibited comment "everything else"
@@ -280,7 +290,7 @@ def pasta_arguments(egress: Egress, *, network_path: str, user_path: str) -> lis
         "--address", str(egress.address.ip),
         "--netmask", str(egress.address.network.prefixlen),
         "--gateway", str(egress.gateway),
-        "--dns-forward", str(egress.dns),
+        "--dns-forward", str(egress.upstream_dns),
         "--userns", user_path,
         "--netns", network_path,
     ]  # fmt: skip

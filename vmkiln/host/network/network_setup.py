@@ -12,7 +12,9 @@ from ipaddress import IPv4Interface
 
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
-from vmkiln.host.namespace import Namespace
+from vmkiln.host.egress.resolver_program import Orders, Told
+from vmkiln.host.namespace import Ended, Namespace
+from vmkiln.host.network import resolver
 from vmkiln.host.network.network_namespace import (
     EGRESS_INTERFACE,
     Network,
@@ -42,19 +44,35 @@ def parse_addresses(text: str) -> tuple[IPv4Interface, ...]:
     )
 
 
+def _unheard(_told: Told) -> None:
+    """What becomes of questions that nobody wants to hear of."""
+
+
 @contextlib.asynccontextmanager
-async def joined(namespace: Namespace, network: Network) -> AsyncIterator["asyncio.Future[str]"]:
-    """The network, up; yields a future that ends with a reason when the egress leg dies early.
+async def joined(
+    namespace: Namespace, network: Network, *, on_question: resolver.Hear = _unheard
+) -> AsyncIterator["asyncio.Future[str]"]:
+    """The network, up; yields a future that ends with a reason when the egress leg or the resolver dies early.
 
-    The firewall is loaded before any link exists, so there is no moment without it.
+    The firewall is loaded before any link exists, so there is no moment without it. `on_question` gets each name that
+    a guest asks for; it must not raise, nor wait.
 
-    Raises: `HostUnfit` when the egress leg does not come up.
+    Raises: `HostUnfit` when the egress leg or the resolver does not come up.
     """
-    await namespace.run(["nft", "-f", "-"], stdin=firewall(network).encode())
+    rules = firewall(network, resolver=namespace.service_id(resolver.SERVICE))
+    await namespace.run(["nft", "-f", "-"], stdin=rules.encode())
     for key, value in sysctl_values().items():
         await namespace.run(["tee", f"/proc/sys/{key}"], stdin=value.encode())
     await namespace.run(["ip", "-batch", "-"], stdin=ip_batch(network).encode())
-    async with _egress(namespace, network) as lost:
+    orders = Orders(str(network.egress.dns), str(network.egress.upstream_dns))
+    async with resolver.answering(namespace, orders, on_question) as answering, _egress(namespace, network) as lost:
+        await answering.ready()
+
+        def resolver_lost(ended: "asyncio.Future[Ended]") -> None:
+            if not lost.done() and not ended.cancelled():
+                lost.set_result(f"the resolver ended with status {ended.result().status}: {ended.result().output}")
+
+        answering.ended.add_done_callback(resolver_lost)
         yield lost
 
 

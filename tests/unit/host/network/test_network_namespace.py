@@ -19,12 +19,14 @@ from vmkiln.host.network.network_namespace import (
 )
 from vmkiln.host.network.network_setup import counters, parse_addresses
 
+DNS = (IPv4Address("10.0.2.53"), IPv4Address("10.0.2.54"))
+
 
 def a_network(allowances: tuple[Allowance, ...] = ()) -> Network:
     return Network(
         near=Segment("near", "tap-near", IPv4Interface("10.0.0.1/24"), IPv4Address("10.0.0.4"), "02:00:00:00:00:04"),
         far=Segment("far", "tap-far", IPv4Interface("10.0.1.1/24"), IPv4Address("10.0.1.4"), "02:00:00:00:01:04"),
-        egress=Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), IPv4Address("10.0.2.53")),
+        egress=Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), *DNS),
         service_port=22,
         forbidden=forbidden_networks([IPv4Interface("203.0.113.9/24")]),
         allowances=allowances,
@@ -52,13 +54,13 @@ def test_every_address_and_link_of_the_host_is_forbidden(addresses: list[IPv4Int
 
 
 def test_every_chain_that_filters_drops_by_default() -> None:
-    text = firewall(a_network())
+    text = firewall(a_network(), resolver=7)
     for chain in ("input", "output", "forward"):
         assert f"type filter hook {chain} priority 0; policy drop;" in text
 
 
 def test_an_allowance_stands_before_the_forbidden_ranges() -> None:
-    text = firewall(a_network((Allowance(IPv4Network("10.9.9.9/32"), 443),)))
+    text = firewall(a_network((Allowance(IPv4Network("10.9.9.9/32"), 443),)), resolver=7)
     assert text.index("10.9.9.9/32 tcp dport 443") < text.index("@forbidden")
 
 
