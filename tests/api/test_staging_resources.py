@@ -87,7 +87,7 @@ def test_the_rules_in_force_are_told_with_their_packets(living: InProcess, stagi
     assert living.get(path).json()["properties"]["securityRules"] == []
     (directory / FILE_NAME).write_text(json.dumps({"run_id": run_id, "rules": [rule]}))
     told = living.get(path).json()["properties"]["securityRules"]
-    assert [(item["name"], item["properties"]["packetCount"]) for item in told] == [("far guest to the Internet", 7)]
+    assert [(item["name"], item["properties"]["packetCount"]) for item in told] == [("far-guest-to-the-Internet", 7)]
     living.request("POST", f"{TEMPLATE}/cancel")
 
 

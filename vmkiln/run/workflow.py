@@ -213,7 +213,8 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         await bind_run_directory(inside, staged.directory)
         lost = await stack.enter_async_context(network_setup.joined(inside, staged.network.network))
         file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
-        facts = {"run_id": run_id, "topology": staged.network.topology}
+        network = network_rules.described(staged.network.network)
+        facts = {"run_id": run_id, "topology": staged.network.topology, "network": network}
         await stack.enter_async_context(network_rules.recorded(inside, file, facts=facts))
         yield Entered(staged, inside, lost)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.staging.firewall_rules import default_rules, security_rules
 from vmkiln.azure_names import (
     CONTAINER_GROUP,
     DISK,
@@ -168,33 +169,16 @@ def security_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, An
         {"comment": comment, "packets": packets}
         for comment, packets in ((run.facts if run else {}).get("packets") or {}).items()
     ]
+    network = item.detail.get("network") or {}
     return {
         "provisioningState": ProvisioningState.SUCCEEDED,
-        "securityRules": [_rule(index, rule) for index, rule in enumerate(rules)],
-        "defaultSecurityRules": [],
-    }
-
-
-def _rule(index: int, rule: Mapping[str, Any]) -> dict[str, Any]:
-    text = str(rule.get("expression", ""))
-    verdict = "Allow" if " accept" in f" {text}" or not text else "Deny"
-    return {
-        "name": str(rule.get("comment") or f"rule-{index}"),
-        "chain": str(rule.get("chain", "")),
-        "properties": {
-            "description": text,
-            "priority": 100 + index,
-            "direction": "Outbound",
-            "access": verdict,
-            "protocol": "*",
-            "sourceAddressPrefix": "*",
-            "destinationAddressPrefix": "*",
-            "sourcePortRange": "*",
-            "destinationPortRange": "*",
-            "packetCount": int(rule.get("packets") or 0),
-            "byteCount": int(rule.get("bytes") or 0),
-            "provisioningState": ProvisioningState.SUCCEEDED,
-        },
+        "securityRules": security_rules(
+            rules,
+            subnets=network.get("subnets") or {},
+            forbidden=network.get("forbidden") or [],
+            inside=str(network.get("inside", "")),
+        ),
+        "defaultSecurityRules": default_rules(),
     }
 
 

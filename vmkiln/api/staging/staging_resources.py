@@ -105,7 +105,9 @@ def _with_rules(call: Call, item: StagingResourceRow) -> StagingResourceRow:
     if item.type != SECURITY_GROUP:
         return item
     kept = read_recorded(call.service.settings.staging / item.group_name / FILE_NAME) or {}
-    return replace(item, detail={**item.detail, "rules": kept["rules"]}) if kept.get("run_id") == item.run_id else item
+    if kept.get("run_id") != item.run_id:
+        return item
+    return replace(item, detail={**item.detail, "rules": kept["rules"], "network": kept.get("network")})
 
 
 def get(type_name: str, call: Call) -> Answer:

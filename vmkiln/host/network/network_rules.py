@@ -16,6 +16,7 @@ from typing import Any
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host.namespace import Namespace
+from vmkiln.host.network.network_namespace import Network
 
 EVERY_SECONDS = 2.0
 FILE_NAME = "network-rules.json"
@@ -50,6 +51,16 @@ def parse_rules(ruleset: str) -> tuple[RuleInForce, ...]:
             name = comment.group(1) if comment else ""
             found.append(RuleInForce(chain, name, int(counter.group(1)), int(counter.group(2)), expression))
     return tuple(found)
+
+
+def described(network: Network) -> dict[str, Any]:
+    """What the names in the rules stand for: the prefix behind each bridge, the far guest's bridge, `@forbidden`."""
+    segments = (network.near, network.far)
+    return {
+        "subnets": {segment.bridge: str(segment.router.network) for segment in segments},
+        "inside": network.far.bridge,
+        "forbidden": [str(prefix) for prefix in sorted(network.forbidden)],
+    }
 
 
 async def rules_in_force(namespace: Namespace) -> tuple[RuleInForce, ...]:
