@@ -29,6 +29,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
 │   ├── RightsLost               whoever's rights the run has may not use what its template names
+│   ├── NotBelieved              what the container group tells cannot be true, or is without measure
 │   ├── LogLost                  what a VM says could not be read or kept any more
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
@@ -288,6 +289,12 @@ class RightsLost(RunFailed):
     """Whoever's rights the run has may not use (any more) what its image template names."""
 
     code = "LinkedAuthorizationFailed"
+
+
+class NotBelieved(RunFailed):
+    """What the container group tells cannot be true, or is without measure; nothing of it counts."""
+
+    code = "ContainerGroupNotBelieved"
 
 
 class LogLost(RunFailed):

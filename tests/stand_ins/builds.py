@@ -66,11 +66,11 @@ class Builds:
     environment: dict[str, str]
     started: list[Build] = field(default_factory=list)
 
-    def start(self, run_id: str, *, runner: str, moment: str = "", is_kept: bool = False) -> Build:
-        """A run in a process of its own; held when it comes to `moment`."""
+    def start(self, run_id: str, *, runner: str, moment: str = "", is_kept: bool = False, lie: str = "") -> Build:
+        """A run in a process of its own; held when it comes to `moment`. `lie` is what its container group tells."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        asked = {"runner": runner, "run_id": run_id, "moment": moment, "is_kept": is_kept}
+        asked = {"runner": runner, "run_id": run_id, "moment": moment, "is_kept": is_kept, "lie": lie}
         self.server.stdin.write(json.dumps(asked) + "\n")
         self.server.stdin.flush()
         process_id = int(self.server.stdout.readline())

@@ -112,10 +112,18 @@ def container_group(name: str, arguments: list[str]) -> None:
     monitor = Monitor(sockets["control"])
     monitor.wait_until_told_to_go_on()
     vm = name.removeprefix("container-")
+    with open(f"{FOLDER}/lie") as file:  # noqa: PTH123
+        lie = file.read() if vm == "build-vm" else ""
+    if lie == "ended before it began":
+        sockets["channel1"].sendall(b"started\nexited 0\n")
+        time.sleep(600)
+    if lie == "events without end":
+        sockets["channel1"].sendall(b"started\n" * 1000)
+        time.sleep(600)
     sockets["console"].sendall(b"starting Packer\n")
     sockets["channel1"].sendall(b"started\n")
     packer = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, "packer", vm],
+        [sys.executable, "-I", "-S", __file__, "packer", vm, lie],
         stdin=subprocess.DEVNULL,
         stdout=sockets["channel0"],
         stderr=subprocess.DEVNULL,
@@ -124,11 +132,13 @@ def container_group(name: str, arguments: list[str]) -> None:
     while ended not in select.select([monitor.plug, ended], [], [])[0]:
         monitor.asked()
     status = packer.wait()
+    if lie == "never ended":
+        time.sleep(600)
     sockets["channel1"].sendall(f"peak 1234\nexited {status if status >= 0 else 128 - status}\n".encode())
 
 
-def packer(vm: str) -> None:
-    """What Packer says as it works through the steps of a VM."""
+def packer(vm: str, lie: str) -> None:
+    """What Packer says as it works through the steps of a VM; `lie` is how it departs from that."""
 
     def say(text: str, kind: str = "say") -> None:
         record = f"{int(time.time())},,ui,{kind},{text.replace(',', '%!(PACKER_COMMA)')}\n"
@@ -143,11 +153,22 @@ def packer(vm: str) -> None:
     hold("connected" if customizes else "-")
     with open(f"{FOLDER}/steps-{vm}") as file:  # noqa: PTH123
         steps = file.read().split()
-    for index, step in enumerate(steps):
+    told = list(enumerate(steps))
+    if lie == "a step left out":
+        del told[1]
+    if lie == "steps in another order":
+        told = [told[1], told[0], *told[2:]]
+    if lie == "a step too many":
+        told.append((len(steps), "shell"))
+    if lie == "ended at the first step":
+        del told[1:]
+    while lie == "a log without end":
+        say("    null: " + "x" * 4000, kind="message")
+    for index, step in told:
         say(f"==> null: Provisioning with shell script: /aib/packerInput/{index:04}-{step}.sh")
         say(f"    null: step {index} of {vm}", kind="message")
         hold(f"{vm} {index}")
-    if customizes:
+    if customizes and lie not in {"ended at the first step", "a VM that is on"}:
         with open(f"{FOLDER}/{vm}.power", "w") as button:  # noqa: PTH123
             button.write("off")
 
@@ -155,7 +176,7 @@ def packer(vm: str) -> None:
 def main(arguments: list[str]) -> None:
     if arguments[0] == "packer":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # it is inside the container group
-        packer(arguments[1])
+        packer(arguments[1], arguments[2])
         return
     name = arguments[arguments.index("-name") + 1]
     (container_group if name.startswith("container-") else build_vm)(name, arguments)

@@ -70,15 +70,6 @@ class VirtualMachine:
         while not data.get("guest"):
             data = (await self.resets.get())["data"]
 
-    async def press_power_button(self) -> None:
-        """Ask the guest to power off (ACPI); content when the VM ends just then."""
-        try:
-            await self.control.execute("system_powerdown")
-        except QMPError:
-            await asyncio.wait([self.ended], timeout=CONTROL_END_SECONDS)
-            if not self.ended.done():
-                raise
-
     def last_console_lines(self, count: int = 20) -> str:
         """The last lines of the console that have something to read, made harmless, for an error message."""
         lines = (harmless(line).rstrip() for line in self.console.decode(errors="replace").splitlines())

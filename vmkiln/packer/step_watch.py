@@ -54,7 +54,8 @@ def _text(step: Step) -> bytes:
 class StepWatch:
     """What is known of the steps; `note` and `restarted` return sentences for the user.
 
-    `broken` ends with what is wrong with step number `step`, when its script did not come to its end.
+    `broken` ends with what is wrong with step number `step`, when its script did not come to its end; `untrue` when
+    steps are told that cannot be: Packer begins each once, in their order.
     """
 
     vm_name: str
@@ -64,10 +65,16 @@ class StepWatch:
     error: str = ""
     status: int | None = None  # of the last script that ended
     is_connected: asyncio.Event = field(default_factory=asyncio.Event)
+    is_complete: asyncio.Event = field(default_factory=asyncio.Event)  # the last step began, and each before it
+    untrue: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     _boot_id: str = ""
     _running: int | None = None
     _restarted: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            self.is_complete.set()
 
     @property
     def is_at_last_step(self) -> bool:
@@ -84,9 +91,8 @@ class StepWatch:
         match event:
             case Connected():
                 self.is_connected.set()
-            case StepReached(index) if 0 <= index < len(self.steps):
-                self.step = index
-                self.is_connected.set()
+            case StepReached(index):
+                self._reached(index)
             case ScriptStarted(boot_id):
                 return self._started(boot_id)
             case ScriptEnded(status):
@@ -117,6 +123,16 @@ class StepWatch:
         if exit_status and self.step in self._restarted:
             self.error = f"{self.error.rstrip('.')}; the {self.vm_name} restarted during this step"
         return exit_status
+
+    def _reached(self, index: int) -> None:
+        if index not in {self.step, self.step + 1} or index >= len(self.steps):  # once more: Packer tries again
+            if not self.untrue.done():
+                self.untrue.set_result(f"step {index + 1} of {len(self.steps)} is told after step {self.step + 1}")
+            return
+        self.step = index
+        self.is_connected.set()
+        if self.is_at_last_step:
+            self.is_complete.set()
 
     def _started(self, boot_id: str) -> list[str]:
         said = []

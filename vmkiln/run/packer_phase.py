@@ -35,6 +35,7 @@ from vmkiln.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
+from vmkiln.staging.output_limit import OutputLimit
 from vmkiln.staging.output_queue import OutputQueue
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
@@ -123,7 +124,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         output_queue.opened(functools.partial(_write, log), functools.partial(_tell, staged, packer_phase)) as queue,
         off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)),
     ):
-        output = PackerOutput(staged.request.mask)
+        output, limit = PackerOutput(staged.request.mask), OutputLimit()
 
         def noted(events: Sequence[PackerEvent]) -> list[object]:
             found: list[object] = []
@@ -135,6 +136,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             queue.add([Said(staged.request.mask(text))])
 
         async def on_output(chunk: bytes) -> None:
+            await limit.passed(len(chunk))
             await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
         pair = VmPair(

@@ -7,12 +7,20 @@ Used for customizing and for validating. The two VMs start together; the contain
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import EgressLost, GuestPanicked, LogLost, NamespaceLost, StorageFull, VirtualMachineLost
+from vmkiln.errors import (
+    EgressLost,
+    GuestPanicked,
+    LogLost,
+    NamespaceLost,
+    NotBelieved,
+    StorageFull,
+    VirtualMachineLost,
+)
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, running
@@ -21,7 +29,7 @@ from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
 REPORT_SECONDS = 20
-POWER_OFF_SECONDS = 90
+POWER_OFF_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,17 @@ async def run_to_end(
     may_power_off: Callable[[], bool],
     power_off: bool,
 ) -> Outcome:
-    """Run Packer to its end, then power the VM off when asked to (so that its disk is whole).
+    """Run Packer to its end; with `power_off`, until the VM has powered itself off, so that its disk is whole.
 
-    `may_power_off` tells, when the VM ends, whether Packer had told it to; any other end is a lost VM.
+    The container group is believed in nothing that counts: success is its exit status, each step told in its order up
+    to the last, and, with `power_off`, the VM's own end. `may_power_off` tells, when the VM ends, whether Packer had
+    told it to; any other end is a lost VM.
 
-    Raises: within seconds, `VirtualMachineLost` when either VM ends too early or otherwise than by powering off,
-    `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept, `NamespaceLost` when the
-    namespaces end; `StorageFull` when this host has no room for what the VM writes; `LoginTimedOut` when Packer has
-    not logged in at the limit. A cancel leaves with the end of the consoles as a note, for a time-out to show.
+    Raises: `NotBelieved` for what cannot be true; within seconds, `VirtualMachineLost` when either VM ends too early or
+    otherwise than by powering off, `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept,
+    `NamespaceLost` when the namespaces end; `StorageFull` when this host has no room for what the VM writes;
+    `LoginTimedOut` when Packer has not logged in at the limit. A cancel leaves with the end of the consoles as a note,
+    for a time-out to show.
     """
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -85,9 +96,10 @@ async def run_to_end(
             vm = await stack.enter_async_context(build_vm)
             work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
+            if exit_status == 0:
+                await _all_told(pair.steps)
             if power_off and exit_status == 0:
-                if not vm.ended.done():
-                    await _powered_off(vm, asked=may_power_off())
+                await _powered_off(vm)
                 if not _ended_well(vm):
                     raise _lost(vm, "while it powered off", pair.steps)
             return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
@@ -109,15 +121,12 @@ async def _packer_done(
     logging_in = asyncio.create_task(_logging_in(instance, vm, pair))
     broken = pair.steps.broken
     try:
-        unheard = (instance.machine.unheard, vm.unheard, pair.log_lost)
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, broken, *unheard]
+        unheard, untrue = (instance.machine.unheard, vm.unheard, pair.log_lost), pair.steps.untrue
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, broken, untrue, *unheard]
         await asyncio.wait([*waiting, logging_in], return_when=asyncio.FIRST_COMPLETED)
         if not any(future.done() for future in waiting):
             logging_in.result()  # it raises that Packer did not log in
-        for failure in unheard:
-            if failure.done():
-                error = failure.result()
-                raise LogLost(f"the log could not be kept: {error}") from error
+        _check_heard(unheard, untrue)
         if stopped.done():
             raise StorageFull(f"the disk of this host is full: the {vm.name} cannot go on", hint="make room")
         if not packer.done() and egress_lost.done():
@@ -130,6 +139,8 @@ async def _packer_done(
         if not packer.done() and may_power_off():
             # the VM was told to power off by the last step; Packer's own end is still on its way
             await asyncio.wait([packer], timeout=REPORT_SECONDS)
+            if not packer.done():
+                raise _not_believed(f"the {vm.name} powered off {REPORT_SECONDS} s ago, and Packer goes on")
         if not packer.done():
             raise _lost(vm, "while Packer was working on it", pair.steps)
         return packer.result()
@@ -137,6 +148,18 @@ async def _packer_done(
         for task in (packer, stopped, logging_in):
             task.cancel()
         await asyncio.gather(packer, stopped, logging_in, return_exceptions=True)
+
+
+def _check_heard(unheard: Sequence["asyncio.Future[Exception]"], untrue: "asyncio.Future[str]") -> None:
+    """Raises: `LogLost` when what the VMs say could not be kept, `NotBelieved` when it cannot be true."""
+    for failure in unheard:
+        if failure.done():
+            error = failure.result()
+            if isinstance(error, NotBelieved):
+                raise error
+            raise LogLost(f"the log could not be kept: {error}") from error
+    if untrue.done():
+        raise _not_believed(untrue.result())
 
 
 async def _logging_in(instance: ContainerInstance, vm: VirtualMachine, pair: VmPair) -> None:
@@ -186,15 +209,26 @@ def _lost(vm: VirtualMachine, moment: str, steps: StepWatch) -> VirtualMachineLo
     )
 
 
-async def _powered_off(vm: VirtualMachine, *, asked: bool) -> None:
-    """Wait for the VM's own power-off; press the button when it was not asked; give up with an error."""
-    if asked:
-        await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS / 3)
-    if not vm.ended.done():
-        await vm.press_power_button()
-        await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS)
+async def _all_told(steps: StepWatch) -> None:
+    """Wait until the last step was told, which is on its way by another port. Raises: `NotBelieved` when it is not."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REPORT_SECONDS):
+            await steps.is_complete.wait()
+    if steps.untrue.done():
+        raise _not_believed(steps.untrue.result())
+    if not steps.is_complete.is_set():
+        raise _not_believed(f"Packer is told to have ended well, at step {steps.step + 1} of {len(steps.steps)}")
+
+
+def _not_believed(text: str) -> NotBelieved:
+    return NotBelieved(f"what the container group tells cannot be true: {text}", hint="nothing was published")
+
+
+async def _powered_off(vm: VirtualMachine) -> None:
+    """Wait for the VM's own power-off, which ends its last step. Raises: `VirtualMachineLost` when it does not come."""
+    await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS)
     if not vm.ended.done():
         raise VirtualMachineLost(
             f"the {vm.name} did not power off within {POWER_OFF_SECONDS} s, so its disk may not be whole",
-            hint="the end of its console:\n" + vm.last_console_lines(),
+            hint="its deprovisioning ends with that; the end of its console:\n" + vm.last_console_lines(),
         )

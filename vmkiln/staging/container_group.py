@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import ContainerGroupLost, LogLost, VirtualMachineLost
+from vmkiln.errors import ContainerGroupLost, NotBelieved, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
 from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
@@ -62,10 +62,10 @@ class EventPort:
         self._seen = 0
 
     def feed(self, chunk: bytes) -> list[tuple[str, int]]:
-        """The events that this chunk completes, each with its number. Raises: `LogLost` when too much has come."""
+        """The events that this chunk completes, each with its number. Raises: `NotBelieved` when too much has come."""
         self._seen += len(chunk)
         if self._seen > MOST_EVENT_BYTES:
-            raise LogLost(f"the container group told more than {MOST_EVENT_BYTES} bytes of events")
+            raise NotBelieved(f"the container group told more than {MOST_EVENT_BYTES} bytes of events")
         self._pending += chunk
         *lines, rest = bytes(self._pending).split(b"\n")
         self._pending[:] = rest

@@ -29,7 +29,7 @@ RESET = "RESET"
 async def watched(*events: PackerEvent | str) -> tuple[StepWatch, list[str]]:
     watch = StepWatch("build-vm", STEPS, asking_for_restart(STEPS))
     said: list[str] = []
-    for event in (Connected(), *events):
+    for event in (Connected(), StepReached(0), *events):
         said += watch.restarted() if isinstance(event, str) else watch.note(event)
     return watch, said
 
@@ -116,3 +116,27 @@ def test_a_script_is_known_to_ask_for_a_restart_by_its_words(text: str, tmp_path
     script.write_text(f"#!/bin/sh\nmake\n{text}\n")
     steps = (InlineShell("a", "a", ("make",)), InlineShell("b", "b", (text,)), ScriptShell("c", "c", script))
     assert asking_for_restart((*steps, FileCopy("d", "d", script, "/reboot"))) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ((StepReached(2),), "step 3 of 3 is told after step 1"),
+        ((StepReached(1), StepReached(0)), "step 1 of 3 is told after step 2"),
+        ((StepReached(1), StepReached(2), StepReached(3)), "step 4 of 3 is told after step 3"),
+        ((StepReached(9999),), "step 10000 of 3"),
+    ],
+)
+async def test_steps_out_of_their_order_are_untrue(told: tuple[PackerEvent, ...], words: str) -> None:
+    watch, _ = await watched(*told)
+    assert words in watch.untrue.result()
+
+
+async def test_steps_are_complete_when_the_last_began_in_its_turn() -> None:
+    watch, _ = await watched(StepReached(1))
+    assert not watch.is_complete.is_set()
+    watch.note(StepReached(1))  # Packer tries a step again
+    watch.note(StepReached(2))
+    assert watch.is_complete.is_set()
+    assert not watch.untrue.done()
+    assert StepWatch("validation-vm", ()).is_complete.is_set()

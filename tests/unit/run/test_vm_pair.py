@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from qemu.qmp import EventListener, QMPError
+from qemu.qmp import EventListener
 
 from vmkiln.errors import GuestPanicked, LoginTimedOut, LogLost, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import Ended
@@ -70,17 +70,6 @@ async def test_a_log_that_cannot_be_written_ends_packers_work(working: "asyncio.
     lost.set_result(OSError(5, "Input/output error"))
     with pytest.raises(LogLost, match=r"the log could not be kept: .*Input/output error"):
         await packer_done(a_vm(EventListener()), lost)
-
-
-async def test_a_vm_that_ends_while_its_button_is_pressed_has_powered_off() -> None:
-    async def disconnect(_command: str) -> None:
-        asyncio.get_running_loop().call_later(0.01, vm.ended.set_result, Ended(0, ""))
-        raise QMPError("Disconnected")
-
-    vm = a_vm(EventListener())
-    vm.control = SimpleNamespace(execute=disconnect)  # type: ignore[assignment]
-    await vm.press_power_button()
-    assert vm.ended.done()
 
 
 async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "asyncio.Future[int]") -> None:

@@ -13,7 +13,7 @@ import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmkiln.errors import LogLost
+from vmkiln.errors import NotBelieved
 from vmkiln.host.virtual_machine import Reader
 from vmkiln.staging import container_group
 from vmkiln.staging.container_group import CONTAINER_INSTANCE, MOST_EVENT_BYTES, EventPort, started
@@ -46,7 +46,7 @@ def test_a_number_that_is_none_is_no_event(line: str) -> None:
 @pytest.mark.parametrize("chunk", [b"x" * 65536, b"\n" * 65536, b"started\n" * 8192], ids=["no end", "empty", "events"])
 def test_a_group_that_tells_too_much_is_refused_at_once(chunk: bytes) -> None:
     port = EventPort()
-    with pytest.raises(LogLost, match=f"more than {MOST_EVENT_BYTES} bytes"):
+    with pytest.raises(NotBelieved, match=f"more than {MOST_EVENT_BYTES} bytes"):
         port.feed(chunk)
     assert not port._pending
 
