@@ -59,10 +59,13 @@ def living(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
 
 
 @contextlib.contextmanager
-def living_service(home: Path, access: TestAccess, place: Path | str) -> Iterator[InProcess]:
+def living_service(
+    home: Path, access: TestAccess, place: Path | str, *, private_servers: str = ""
+) -> Iterator[InProcess]:
     """Such a service, with its database in a place."""
     with opened(place) as store:
-        settings = Settings(home, database_url=place if isinstance(place, str) else "")
+        url = place if isinstance(place, str) else ""
+        settings = Settings(home, database_url=url, private_servers=private_servers)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
         with working(builder):
             yield started(store, home, access, builder)

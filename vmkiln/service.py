@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from vmkiln.api.identity.caller import Access
 from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.application import application
 from vmkiln.api.protocol.background import BackgroundThreads
 from vmkiln.api.protocol.dispatcher import Dispatcher, RouteTable
@@ -28,6 +29,9 @@ from vmkiln.audit.audit_log import FORGET_SECONDS, AuditLog, Kept
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.errors import InputError, VmkilnError
+from vmkiln.fetching.documents import fetch_json
+from vmkiln.fetching.server_rule import NamedBy
+from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.files.locks import is_held, opened, try_to_take
 from vmkiln.files.private_folder import make_private
@@ -202,8 +206,21 @@ async def running(
         return dispatcher.answer_inside(service, method, path, **options)  # type: ignore[arg-type]
 
     background = BackgroundThreads(on_failure=lambda: rounds.count("background"))
+    # whoever may give an identity a federated credential names an issuer: a caller, whose servers are checked
+    ask = functools.partial(fetch_json, rule=rule_of(settings, NamedBy.CALLER), way_out=way_out_of(settings))
     service = Service(
-        settings, store, access, builder, dispatch, background, issuer, ALL_ROUTES, audit, shared=shared, rounds=rounds
+        settings,
+        store,
+        access,
+        builder,
+        dispatch,
+        background,
+        issuer,
+        ALL_ROUTES,
+        audit,
+        issuers=Issuers(fetch=ask),
+        shared=shared,
+        rounds=rounds,
     )
     async with _flushed(audit), _session(settings, store, is_alone=not identity.is_embedded):
         if not identity.is_embedded:

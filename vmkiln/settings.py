@@ -23,7 +23,9 @@ OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/
 
 
 # texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
-HARMLESS = frozenset({"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region"})
+HARMLESS = frozenset(
+    {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"} | {"private_servers"}
+)
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)
 
 
@@ -97,6 +99,33 @@ class Settings:
         str, Description("The issuer of tokens that somebody else issues, such as Entra ID; with `oidc_audience`.")
     ] = ""
     oidc_audience: Annotated[str, Description("The audience of those tokens.")] = ""
+    private_servers: Annotated[
+        str,
+        Description(
+            "Servers outside the public Internet that callers may have the service fetch scripts, files and keys of "
+            "issuers from, with commas: `scripts.corp.example`, `*.corp.example:8443`, `10.1.0.0/16`, `10.1.2.3:8080`."
+        ),
+    ] = ""
+    http_proxy: Annotated[
+        str,
+        Description(
+            "The proxy for `http`, `http://[USER:PASSWORD@]HOST:PORT`; the environment's `http_proxy` if unset."
+        ),
+    ] = field(default="", repr=False)
+    https_proxy: Annotated[str, Description("The same for `https`; the environment's `https_proxy` if unset.")] = field(
+        default="", repr=False
+    )
+    no_proxy: Annotated[
+        str,
+        Description(
+            "What goes past the proxies, with commas: names with all below them, addresses, networks, `*`; the "
+            "environment's `no_proxy` if unset."
+        ),
+    ] = ""
+    ca_bundle: Annotated[
+        Path | None,
+        Description("Certificates of authorities (PEM) that are trusted besides the machine's own."),
+    ] = None
     listen: Annotated[
         str, Description("Where the service listens: `HOST:PORT`; port 0 is any free one.", flag="--listen of `serve`")
     ] = "127.0.0.1:8443"
@@ -309,7 +338,20 @@ def checked_together(settings: Settings) -> Settings:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InputError("--tls-cert and --tls-key go together; one of them is not set")
     checked_object_store(settings.object_store)
+    for name in ("http_proxy", "https_proxy"):
+        check_proxy(name, getattr(settings, name))
     return settings
+
+
+def check_proxy(name: str, proxy: str) -> None:
+    """Refuse what is no proxy; pure. Raises: `InputError`, without what it says, which may be a password."""
+    try:
+        parts = urlsplit(proxy)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if proxy and (not is_one or parts.path not in {"", "/"} or parts.query or parts.fragment):
+        raise InputError(f"{name} is no proxy", hint="such as http://proxy.corp.example:3128")
 
 
 def shown(declared: Declared, value: Any) -> str | int | float | bool | None:
@@ -335,6 +377,9 @@ def secrets_of(settings: Settings) -> frozenset[str]:
         name, _, value = piece.partition("=")
         if SECRET_NAME.search(name):
             found.add(value)
+    for proxy in (settings.http_proxy, settings.https_proxy):
+        password = proxy.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        found |= {password, unquote(password)}
     try:
         parts = urlsplit(settings.database_url)
         found |= {value for name, value in parse_qsl(parts.query) if name.lower() not in HARMLESS_PARAMETERS}

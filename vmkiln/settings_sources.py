@@ -38,6 +38,13 @@ from vmkiln.settings import (
 OTHER_READERS = ("VMKILN_TEST_", "VMKILN_PACKER_", "VMKILN_DEMO_")  # our tests and scripts
 MOST_FILE_BYTES = 1024**2
 FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
+STANDARD = "the environment's proxies"
+# settings that many programs know by a name of their own (curl(1)); the first that is set counts
+STANDARD_NAMES = {
+    "http_proxy": ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"),
+    "https_proxy": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+    "no_proxy": ("no_proxy", "NO_PROXY"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ def settings_in_force(environment: Mapping[str, str], flags: Mapping[str, Any]) 
         FLAG: InitSettingsSource(model, given),
         ENVIRONMENT: _environment_source(model, declared.values(), environment),
         str(file): _file_source(model, file, may_set_home=is_named),
+        STANDARD: InitSettingsSource(model, standard_settings(environment)),
         DEFAULT: InitSettingsSource(model, {"home": default_home(environment)}),
     }
     found = {name: source() for name, source in sources.items()}
@@ -77,6 +85,21 @@ def settings_in_force(environment: Mapping[str, str], flags: Mapping[str, Any]) 
     values = _validated(model, declared, found)
     values["home"] = values["home"].expanduser().absolute()
     return InForce(checked_together(Settings(**values)), origins, tuple(unknown_variables(environment)))
+
+
+def standard_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What variables say that other programs read, too; pure.
+
+    A proxy may lack its scheme, which is http then (curl(1)); one of a kind that is not known here is left out.
+    """
+    found = {}
+    for name, variables in STANDARD_NAMES.items():
+        value = next((value for one in variables if (value := environment.get(one, "").strip())), "")
+        if name != "no_proxy" and value and "://" not in value:
+            value = f"http://{value}"
+        if value and (name == "no_proxy" or value.lower().startswith(("http://", "https://"))):
+            found[name] = value
+    return found
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

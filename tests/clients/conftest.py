@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asked_server import OUR_SERVERS
 from real_clients import CLIENTS, SUBSCRIPTION, Az, Login, az_of, login_of
 
 TESTS = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def login(home: Path) -> Iterator[Login]:
     azurite = CLIENTS / "node_modules/.bin"
     assert (azurite / "azurite-blob").exists(), f"{azurite} has no Azurite: `script/test-clients` installs it"
     path = f"{azurite}:{os.environ['PATH']}"
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": path}
+    environment = {**os.environ, **OUR_SERVERS, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "PATH": path}
     command = [sys.executable, "-m", "stub_service", str(home)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -102,7 +102,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of commands, and nothing of the user's own."""
     home = tmp_path / "home"
     for name in os.environ:
-        if name.startswith("VMKILN_"):
+        if name.startswith("VMKILN_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name, value in {**TERMINAL, "VMKILN_HOME": str(home), "PATH": "/usr/bin:/bin"}.items():
         monkeypatch.setenv(name, value)

@@ -95,11 +95,13 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
         "oidc_issuer": ISSUER, "oidc_audience": ISSUER,
         "tls_cert": {"VMKILN_TLS_KEY": "/k"}, "tls_key": {"VMKILN_TLS_CERT": "/c"},
     }  # fmt: skip
+    proxy = "http://user:word@proxy.example:3128"
+    addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy}
     seen = 0
     for one in declared_settings():
         if one.name == "home":
             continue
-        text, value = ("file:///a", "file:///a") if one.name == "object_store" else of_kind[one.kind]
+        text, value = (addresses[one.name],) * 2 if one.name in addresses else of_kind[one.kind]
         others = {"VMKILN_HOME": str(tmp_path / one.name), **together.get(one.name, {})}
         others.pop(one.variable, None)
         assert getattr(settings_from({**others, one.variable: text}), one.name) == value
@@ -220,3 +222,27 @@ def test_each_secret_is_masked_in_texts_whole_and_in_pieces() -> None:
         assert text not in mask(f"could not connect: {text}!")
     assert mask("host db, account a") == "host db, account a"
     assert all(secret not in repr(settings) for secret in secrets_of(settings))
+
+
+def test_proxies_are_taken_from_the_environment_that_all_programs_know(tmp_path: Path) -> None:
+    known = {
+        "VMKILN_HOME": str(tmp_path), "http_proxy": "proxy.example:3128", "ALL_PROXY": "socks5://other.example",
+        "NO_PROXY": "corp.example",
+    }  # fmt: skip
+    found = settings_from(known)
+    assert (found.http_proxy, found.https_proxy, found.no_proxy) == ("http://proxy.example:3128", "", "corp.example")
+    assert settings_from({**known, "VMKILN_HTTP_PROXY": "http://own.example:1"}).http_proxy == "http://own.example:1"
+
+
+@pytest.mark.parametrize("wrong", ["proxy.example:3128", "socks5://a:1", "http://", "http://a:99999", "http://a:1/p?q"])
+def test_what_is_no_proxy_is_refused_without_its_password(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(InputError, match="https_proxy is no proxy") as caught:
+        settings_from({"VMKILN_HOME": str(tmp_path), "VMKILN_HTTPS_PROXY": wrong})
+    assert wrong not in str(caught.value)
+
+
+def test_a_proxys_password_is_a_secret_of_the_settings(tmp_path: Path) -> None:
+    found = settings_from({"VMKILN_HOME": str(tmp_path), "VMKILN_HTTPS_PROXY": "http://me:p%40ss@proxy.example:1"})
+    assert {"p%40ss", "p@ss"} <= secrets_of(found)
+    [declared] = [one for one in declared_settings() if one.name == "https_proxy"]
+    assert shown(declared, found.https_proxy) == "http://***@proxy.example:1"

@@ -37,6 +37,7 @@ import httpx
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
+from asked_server import OUR_SERVERS  # noqa: E402
 from postgresql import cluster, programs  # noqa: E402
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -166,7 +167,13 @@ class Older:
 
     def __init__(self, checkout: Path, home: Path, database: str) -> None:
         path = f"{checkout / 'tests'}:{checkout}"
-        self.environment = {**os.environ, "PYTHONPATH": path, "VMKILN_HOME": str(home), "VMKILN_DATABASE_URL": database}
+        self.environment = {
+            **os.environ,
+            **OUR_SERVERS,
+            "PYTHONPATH": path,
+            "VMKILN_HOME": str(home),
+            "VMKILN_DATABASE_URL": database,
+        }
         os.umask(0o022)
         home.mkdir(mode=0o755)  # as `useradd --create-home` does
         command = [sys.executable, "-c", SERVICE, str(home)]

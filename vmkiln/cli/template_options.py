@@ -274,12 +274,17 @@ def _surroundings_of(
 
 def _ask_publisher(source: PlatformImageSource, settings: Settings) -> None:
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.fetching.way_out import way_out_of
     from vmkiln.platform_images.image_reference import reference_of
     from vmkiln.platform_images.platform_image import check_published
 
     run_to_end(
         check_published(
-            reference_of(source), cache_directory=settings.image_cache, user_catalogue=settings.catalogue, progress=say
+            reference_of(source),
+            cache_directory=settings.image_cache,
+            user_catalogue=settings.catalogue,
+            progress=say,
+            way_out=way_out_of(settings),
         )
     )
 

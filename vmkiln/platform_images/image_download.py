@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.errors import DownloadFailed
-from vmkiln.fetching import Patience, connected
+from vmkiln.fetching.http_fetch import Patience, connected
+from vmkiln.fetching.server_rule import FOR_THE_OPERATOR
+from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.platform_images.catalogue_entry import DownloadEntry
 from vmkiln.platform_images.checksum_file import (
     PublishedChecksum,
@@ -35,14 +37,23 @@ class FetchedImage:
 
 
 async def fetch_image(
-    entry: DownloadEntry, folder: Path, *, parts: Path, own_keyrings: Path, progress: Progress, patience: Patience
+    entry: DownloadEntry,
+    folder: Path,
+    *,
+    parts: Path,
+    own_keyrings: Path,
+    progress: Progress,
+    patience: Patience,
+    way_out: WayOut = STRAIGHT,
 ) -> FetchedImage:
     """Fetch an entry's image into `folder`; an unfinished part is kept in `parts` (same file system).
+
+    A catalogue's addresses are the operator's own words, so they may be private ones.
 
     Raises: `DownloadFailed` when it cannot be fetched or does not match; `HostUnfit` when the publisher's keys are
     not on this machine and cannot be fetched.
     """
-    async with connected() as client:
+    async with connected(way_out, FOR_THE_OPERATOR) as client:
         download = Download(client, progress, patience)
         text, published = await _checksums(entry, download, folder, own_keyrings=own_keyrings, progress=progress)
         if entry.checksum_member:

@@ -20,7 +20,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vmkiln.errors import DownloadFailed, HostUnfit, ImageConflict, InputError
-from vmkiln.fetching import Patience, connected
+from vmkiln.fetching.http_fetch import Patience, connected
+from vmkiln.fetching.server_rule import NamedBy, ServerRule
+from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.files.durable_file import make_folder
 from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.host.disk.disk_image import copy_start, is_same, virtual_size
@@ -44,6 +46,7 @@ from vmkiln.waiting.off_loop import off_loop
 SPARE_BYTES = 512 * 1024 * 1024
 PARTITION_TABLE_BYTES = 34 * SECTOR
 MOST_NAME_LETTERS = 80
+OF_THE_USER = ServerRule(NamedBy.USER)  # there is no import by a service
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 _PACKED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -127,6 +130,8 @@ async def import_image(
     cache_directory: Path,
     progress: Progress,
     patience: Patience | None = None,
+    rule: ServerRule = OF_THE_USER,
+    way_out: WayOut = STRAIGHT,
 ) -> SourceImage:
     """Take a file, or what an address gives, into the cache under a name.
 
@@ -150,7 +155,9 @@ async def import_image(
     ):
         taken = folder / "taken"
         if is_address(source):
-            await _fetch(source, taken, facts.checksum, parts=cache_directory, progress=progress, patience=patience)
+            async with connected(way_out, rule, notice=progress) as client:
+                download = Download(client, progress, patience or Patience())
+                await _fetch(source, taken, facts.checksum, download, parts=cache_directory, progress=progress)
         else:
             await _copy(Path(source), taken, facts.checksum)
         image_format = facts.image_format or await off_loop(_format, taken, source)
@@ -200,20 +207,18 @@ async def _fetch(
     source: str,
     target: Path,
     checksum: PublishedChecksum | None,
+    download: Download,
     *,
     parts: Path,
     progress: Progress,
-    patience: Patience | None,
 ) -> None:
-    async with connected() as client:
-        download = Download(client, progress, patience or Patience())
-        if checksum is not None:
-            await fetch_checked(download, source, checksum, target, parts=parts)
-            return
-        progress(f"{source} is checked against no checksum; who serves it is trusted (--checksum names one)")
-        part = parts / f".part-{hashlib.sha256(source.encode()).hexdigest()[:32]}"
-        await download.whole_file(source, part)
-        await off_loop(part.rename, target)
+    if checksum is not None:
+        await fetch_checked(download, source, checksum, target, parts=parts)
+        return
+    progress(f"{source} is checked against no checksum; who serves it is trusted (--checksum names one)")
+    part = parts / f".part-{hashlib.sha256(source.encode()).hexdigest()[:32]}"
+    await download.whole_file(source, part)
+    await off_loop(part.rename, target)
 
 
 async def _copy(source: Path, target: Path, checksum: PublishedChecksum | None) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import DownloadFailed, ImageNotFound, ImageUnsafe
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
+from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.host.disk.disk_image import virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.qemu import Disk
@@ -94,6 +95,7 @@ async def check_published(
     user_catalogue: Path,
     patience: Patience | None = None,
     progress: Callable[[str], None] = lambda _text: None,
+    way_out: WayOut = STRAIGHT,
 ) -> None:
     """Ask the publisher for an exact version that is not in the cache; of any other image nothing is asked.
 
@@ -103,7 +105,8 @@ async def check_published(
         lambda: plan_platform_image(reference, cache_directory=cache_directory, user_catalogue=user_catalogue)
     )
     if found.cached is None and not reference.is_latest and isinstance(found.entry, DownloadEntry):
-        builds = await published_builds(found.entry, progress=progress, patience=patience or Patience())
+        patience = patience or Patience()
+        builds = await published_builds(found.entry, progress=progress, patience=patience, way_out=way_out)
         kept = await off_loop(_kept_versions, cache_directory, reference.name)
         build_of(reference.version, found.entry, builds, kept=kept)
 
@@ -121,6 +124,7 @@ async def obtain_platform_image(
     refresh: bool = False,
     patience: Patience | None = None,
     most_age_days: float = Settings.platform_image_most_age_days,
+    way_out: WayOut = STRAIGHT,
 ) -> SourceImage:
     """The exact image, checked, ready to be a backing file.
 
@@ -134,7 +138,7 @@ async def obtain_platform_image(
     entry = await off_loop(lambda: _find(reference, user_catalogue, cached_images(cache_directory)))
     if entry.note:
         progress(f"{reference.name}: {entry.note}")
-    fetching = _Fetching(cache_directory, user_catalogue.parent / KEYRINGS, progress, patience or Patience())
+    fetching = _Fetching(cache_directory, user_catalogue.parent / KEYRINGS, progress, patience or Patience(), way_out)
 
     def tell_waiting() -> None:
         progress(f"waiting for another process that is getting {reference.name}")
@@ -159,6 +163,7 @@ class _Fetching:
     own_keyrings: Path
     progress: Callable[[str], None]
     patience: Patience
+    way_out: WayOut
 
 
 def _twin(
@@ -236,6 +241,7 @@ async def _downloaded(
         own_keyrings=fetching.own_keyrings,
         progress=fetching.progress,
         patience=fetching.patience,
+        way_out=fetching.way_out,
     )
     file = folder / "disk.qcow2"
     await inspected(fetched.file, entry.format, file)
@@ -276,7 +282,7 @@ async def _chosen_build(
     if reference.is_latest:  # there is another way, so nobody waits long for this one
         patience = replace(patience, attempts=min(patience.attempts, INDEX_ATTEMPTS))
     try:
-        builds = await published_builds(entry, progress=fetching.progress, patience=patience)
+        builds = await published_builds(entry, progress=fetching.progress, patience=patience, way_out=fetching.way_out)
     except DownloadFailed as error:
         if not reference.is_latest:
             raise

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import urljoin
 
 from vmkiln.errors import ImageNotFound
-from vmkiln.fetching import Patience, connected
+from vmkiln.fetching.http_fetch import Patience, connected
+from vmkiln.fetching.server_rule import FOR_THE_OPERATOR
+from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.platform_images.catalogue_entry import DatedBuilds, DownloadEntry, name_of
 from vmkiln.platform_images.catalogue_text import address
 from vmkiln.platform_images.resumed_download import Download, Progress
@@ -61,11 +63,13 @@ def may_be_version(version: str, builds: DatedBuilds) -> bool:
     return re.fullmatch(pattern, version) is not None
 
 
-async def published_builds(entry: DownloadEntry, *, progress: Progress, patience: Patience) -> list[Build]:
+async def published_builds(
+    entry: DownloadEntry, *, progress: Progress, patience: Patience, way_out: WayOut = STRAIGHT
+) -> list[Build]:
     """The builds that an entry's publisher has now, the newest first. Raises: `DownloadFailed`."""
     if entry.builds is None:
         return []
-    async with connected() as client:
+    async with connected(way_out, FOR_THE_OPERATOR) as client:  # its address is of the catalogue
         content, _ = await Download(client, progress, patience).small_file(entry.builds.index_url)
     return builds_in(content.decode(errors="replace"), entry.builds)
 

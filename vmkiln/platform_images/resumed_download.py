@@ -15,7 +15,7 @@ from typing import BinaryIO
 import httpx
 
 from vmkiln.errors import DownloadFailed
-from vmkiln.fetching import CHUNK_BYTES, Fetched, Patience, fetched
+from vmkiln.fetching.http_fetch import CHUNK_BYTES, Fetched, Patience, answered, fetched
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 MOST_SMALL_BYTES = 4 * 1024 * 1024
@@ -81,8 +81,8 @@ class Download:
         )
 
     async def _small(self, url: str) -> tuple[bytes, datetime | None]:
-        async with self._client.stream("GET", url) as response:
-            _check_answer(url, response)
+        async with answered(self._client, url) as response:
+            response.raise_for_status()
             content = b""
             async for chunk in response.aiter_bytes():
                 content += chunk
@@ -94,10 +94,10 @@ class Download:
         marker = part.with_name(part.name + ".validator")
         received = part.stat().st_size if part.exists() and marker.exists() else 0
         headers = {"Range": f"bytes={received}-", "If-Range": await off_loop(marker.read_text)} if received else {}
-        async with self._client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
+        async with answered(self._client, url, headers) as response:
             if received and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # all of it is there already; the checksum decides
-            _check_answer(url, response)
+            response.raise_for_status()
             received = resumes_at(response.status_code, response.headers, asked=received)
             await off_loop(_remember, marker, response.headers)
             await self._receive(url, response, part, received)
@@ -118,12 +118,6 @@ class Download:
                     told = received
                     share = f" ({received * 100 // total} %)" if total else ""
                     self._progress(f"fetching {url}: {received >> 20} of {total >> 20} MiB{share}")
-
-
-def _check_answer(url: str, response: httpx.Response) -> None:
-    response.raise_for_status()
-    if url.startswith("https:") and response.url.scheme != "https":
-        raise DownloadFailed(f"{url} led to an address without https, {response.url}")
 
 
 def _remember(marker: Path, headers: httpx.Headers) -> None:

@@ -47,7 +47,7 @@ async def provision(
         await off_loop(check_targets, store, template)
         version = await off_loop(submitting.exact_version, settings, store, template)
         await submitting.check_publisher(settings, template)
-        copies = await submitting.copied_scripts(template, group)
+        copies = await submitting.copied_scripts(settings, template, group)
         if shared is not None:
             await until_cancelled(shared.push_submission, group.name)
     except VmkilnError as error:

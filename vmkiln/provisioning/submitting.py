@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
+from vmkiln.fetching.server_rule import NamedBy
+from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import check_published, plan_platform_image
 from vmkiln.run.run_context import Submission
@@ -47,7 +49,7 @@ def open_group(settings: Settings, store: Store, *, name: str, tags: Mapping[str
     return staging_resource_group.create(settings.staging, store, name=name, run_id="", tags=tags)
 
 
-async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -> dict[str, str]:
+async def copied_scripts(settings: Settings, template: ImageTemplate, group: StagingResourceGroup) -> dict[str, str]:
     """Copy what the template names; gives the blob's name for each place in the template.
 
     Raises: `Unfit` naming every script that could not be had.
@@ -55,7 +57,12 @@ async def copied_scripts(template: ImageTemplate, group: StagingResourceGroup) -
     scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
     try:
         copied = await copy_scripts(
-            scripts, group.storage_account, local_files=NO_LOCAL_FILES, notice=lambda text: log.warning("%s", text)
+            scripts,
+            group.storage_account,
+            local_files=NO_LOCAL_FILES,
+            notice=lambda text: log.warning("%s", text),
+            rule=rule_of(settings, NamedBy.CALLER),
+            way_out=way_out_of(settings),
         )
     except DownloadFailed as error:
         is_validator = all(path.startswith("properties.validate") for path in error.paths)
@@ -127,6 +134,7 @@ async def check_publisher(settings: Settings, template: ImageTemplate) -> None:
             cache_directory=settings.image_cache,
             user_catalogue=settings.catalogue,
             patience=Patience(attempts=2),
+            way_out=way_out_of(settings),
         )
     except ImageNotFound as error:
         raise Unfit("BadPIRSource", error.message, hint=error.hint) from error

@@ -15,6 +15,8 @@ from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
+from vmkiln.fetching.server_rule import NamedBy
+from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.host.network import network_setup
 from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
@@ -23,6 +25,7 @@ from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
+from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group, virtual_network
 from vmkiln.staging.script_copy import Script, copy_scripts, oddity
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
@@ -49,7 +52,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         resolving = tasks.create_task(
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
         )
-        copying = tasks.create_task(_copies(request, group, tell))
+        copying = tasks.create_task(_copies(host.settings, request, group, tell))
         addresses = tasks.create_task(network_setup.host_addresses())
     source = resolving.result()
     await off_loop(_check_targets, host, request, source.as_known)
@@ -109,7 +112,9 @@ def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
     return staging_resource_group.create(host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags)
 
 
-async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) -> Mapping[str, Path]:
+async def _copies(
+    settings: Settings, request: RunRequest, group: StagingResourceGroup, tell: Tell
+) -> Mapping[str, Path]:
     """The scripts' copies, by the place in the template that names them."""
     if request.submission is not None:
         for path, file in request.submission.copies.items():
@@ -122,6 +127,8 @@ async def _copies(request: RunRequest, group: StagingResourceGroup, tell: Tell) 
         group.storage_account,
         local_files=request.local_files,
         notice=lambda text: tell(Notice(text, is_warning=True)),
+        rule=rule_of(settings, NamedBy.USER),  # a service copies them when a template is submitted
+        way_out=way_out_of(settings),
     )
     return {copy.script.path: copy.file for copy in copied}
 
@@ -148,6 +155,7 @@ async def resolve_source(
                 user_catalogue=host.settings.catalogue,
                 progress=progress,
                 most_age_days=host.settings.platform_image_most_age_days,
+                way_out=way_out_of(host.settings),
             )
             return ResolvedSource(
                 path=image.path,

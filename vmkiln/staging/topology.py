@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vmkiln.azure_names import CONTAINER_GROUP
 from vmkiln.errors import InputError
-from vmkiln.host.network.network_namespace import FORBIDDEN_NETWORKS
 from vmkiln.host.network.packet_rule import Connection, deciding_rule
+from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 from vmkiln.staging.security_rule import INBOUND, OUTBOUND, Direction
 from vmkiln.staging.user_network import LOAD_BALANCER, UserSubnet, UserVirtualNetwork, packet_rules
 from vmkiln.template.vm_profile import VirtualNetworkConfig

@@ -12,7 +12,7 @@ import pytest
 from image_server import ImageServer, serving
 
 from vmkiln.errors import DownloadFailed, HostUnfit
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
 from vmkiln.platform_images import resumed_download
 from vmkiln.platform_images.catalogue_entry import DownloadEntry
 from vmkiln.platform_images.image_download import FetchedImage, fetch_image

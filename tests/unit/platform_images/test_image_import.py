@@ -16,7 +16,7 @@ import pytest
 from image_server import ImageServer, new_certificate, serving
 
 from vmkiln.errors import DownloadFailed, HostUnfit, ImageConflict, ImageNotFound, ImageUnsafe, InputError
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
 from vmkiln.platform_images import image_import, making_folder
 from vmkiln.platform_images.boot_disk import BIOS_BOOT_TYPE, ESP_TYPE
 from vmkiln.platform_images.catalogue_entry import Plan

@@ -13,7 +13,7 @@ from image_server import ImageServer, serving
 from test_inspection import bomb
 
 from vmkiln.errors import CommandFailed, DownloadFailed, ImageNotFound, ImageUnsafe
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
 from vmkiln.platform_images import inspection, platform_image
 from vmkiln.platform_images.catalogue_entry import DebianEntry, DownloadEntry
 from vmkiln.platform_images.checksum_file import PublishedChecksum

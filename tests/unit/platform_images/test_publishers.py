@@ -18,7 +18,7 @@ from image_server import ImageServer, new_certificate, serving
 from signing_publisher import Publisher, signing_publishers
 
 from vmkiln.errors import DownloadFailed, ImageNotFound
-from vmkiln.fetching import Patience
+from vmkiln.fetching.http_fetch import Patience
 from vmkiln.platform_images import checksum_file, image_cache
 from vmkiln.platform_images.checksum_file import json_checksum
 from vmkiln.platform_images.image_cache import SourceImage

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import ClassVar
 import pytest
 
 from vmkiln.errors import DownloadFailed
+from vmkiln.fetching.server_rule import FOR_CALLERS, NamedBy, ServerRule, read_servers
+from vmkiln.fetching.transport import REFUSED
 from vmkiln.staging import script_copy
 from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.storage_account import StorageAccount
 
 BODY = b"#!/bin/sh\necho hello\n"
+LOOPBACK = ServerRule(NamedBy.CALLER, read_servers("127.0.0.1"))
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
@@ -30,6 +34,9 @@ class _Answers(BaseHTTPRequestHandler):
                 status = 200
             case "/flaky.sh":
                 status = 503 if self.requests.count(self.path) < 3 else 200
+            case "/slow.sh":
+                time.sleep(1)
+                status = 200
             case "/down.sh":
                 status = 500
             case _:
@@ -55,12 +62,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-def copy(tmp_path: Path, *scripts: Script, allowed: bool = False, notices: list[str] | None = None) -> list[bytes]:
+def copy(
+    tmp_path: Path,
+    *scripts: Script,
+    allowed: bool = False,
+    notices: list[str] | None = None,
+    rule: ServerRule = LOOPBACK,
+) -> list[bytes]:
     account = StorageAccount("a", tmp_path / "account")
     account.create()
     local = LocalFiles(tmp_path / "template", allowed)
     said = notices if notices is not None else []
-    copied = asyncio.run(copy_scripts(scripts, account, local_files=local, notice=said.append))
+    copied = asyncio.run(copy_scripts(scripts, account, local_files=local, notice=said.append, rule=rule))
     return [item.file.read_bytes() for item in copied]
 
 
@@ -128,3 +141,37 @@ def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "template" / "sub").mkdir(parents=True)
     with pytest.raises(DownloadFailed):
         copy(tmp_path, Script("p", "file:sub"), allowed=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "no-such-name.invalid"])
+def test_a_private_server_is_refused_at_once_in_the_same_words(tmp_path: Path, server: str, host: str) -> None:
+    notices: list[str] = []
+    with pytest.raises(DownloadFailed) as caught:
+        copy(tmp_path, Script("p", f"{server.replace('127.0.0.1', host)}/ok.sh"), rule=FOR_CALLERS, notices=notices)
+    assert caught.value.message.endswith(f"/ok.sh failed: {REFUSED}")
+    assert (_Answers.requests, notices) == ([], [])
+
+
+def test_scripts_of_one_template_are_few(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = [Script(f"p[{number}]", f"{server}/ok.sh") for number in range(4)]
+    assert len(copy(tmp_path, *scripts)) == 4
+    monkeypatch.setattr(script_copy, "MOST_SCRIPTS", 3)
+    with pytest.raises(DownloadFailed, match="at most 3") as caught:
+        copy(tmp_path, *scripts)
+    assert caught.value.paths == ("p[3]",)
+
+
+def test_scripts_of_one_template_are_small_together(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_copy, "MOST_BYTES_TOGETHER", 2 * len(BODY))
+    with pytest.raises(DownloadFailed, match="1 of 3"):
+        copy(tmp_path, *(Script(f"p[{number}]", f"{server}/ok.sh") for number in range(3)))
+
+
+def test_scripts_that_come_too_slowly_are_given_up(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_copy, "MOST_COPY_SECONDS", 0.3)
+    with pytest.raises(DownloadFailed, match="did not all come"):
+        copy(tmp_path, Script("p", f"{server}/slow.sh"))

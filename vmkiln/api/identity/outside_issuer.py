@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import jwt
 
-from vmkiln.fetching import fetch_json
+from vmkiln.fetching.documents import fetch_json
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384")
 REFRESH_SECONDS = 3600.0

@@ -260,6 +260,7 @@ def prepare(
 ) -> None:
     """Make ready what builds need: the container image, the accelerator's verdict, platform images."""
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.fetching.way_out import way_out_of
     from vmkiln.platform_images.image_cache import kernels
     from vmkiln.platform_images.image_reference import reference_of
     from vmkiln.platform_images.platform_image import obtain_platform_image
@@ -290,6 +291,7 @@ def prepare(
                         most_age_days=settings.platform_image_most_age_days,
                         progress=say,
                         refresh=refresh,
+                        way_out=way_out_of(settings),
                     )
                     for kernel in kernels([image]):
                         await _tried(kernel, host.accelerator)

@@ -64,6 +64,8 @@ def import_(
     """Take an image of yours as a platform image, so that templates that name it on Azure build here."""
     from vmkiln.audit.act_names import PLATFORM_IMAGE_WRITE, platform_image_id
     from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.fetching.server_rule import NamedBy
+    from vmkiln.fetching.way_out import rule_of, way_out_of
     from vmkiln.platform_images.image_import import import_image, parse_name
     from vmkiln.preparation import opened_store
 
@@ -71,7 +73,15 @@ def import_(
     facts = _facts(checksum, format_, generation, os_type, architecture, plan)
     about = platform_image_id(wanted.title, wanted.version or "new")
     with opened_store(settings, say) as store, audited(store, PLATFORM_IMAGE_WRITE, about, is_first=True) as act:
-        work = import_image(source, wanted, facts, cache_directory=settings.image_cache, progress=say)
+        work = import_image(
+            source,
+            wanted,
+            facts,
+            cache_directory=settings.image_cache,
+            progress=say,
+            rule=rule_of(settings, NamedBy.USER),
+            way_out=way_out_of(settings),
+        )
         image = run_to_end(work)
         act.resource_id = platform_image_id(image.title, image.exact_version)
     if as_json:

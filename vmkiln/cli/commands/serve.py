@@ -104,6 +104,7 @@ async def _serve_alone(
 
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
     import asyncio
+    import functools
     import logging
 
     from vmkiln.api.identity.access_control import AccessControl
@@ -112,6 +113,9 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.api.identity.outside_issuer import OutsideIssuer
     from vmkiln.api.identity.tls import ensure_tls, listen_names, names_of
     from vmkiln.cli.interrupts import end_for_sure
+    from vmkiln.fetching.documents import fetch_json
+    from vmkiln.fetching.server_rule import FOR_THE_OPERATOR
+    from vmkiln.fetching.way_out import trusted, way_out_of
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.listener import bound, inherited, is_loopback, serve
@@ -120,6 +124,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.store.database import utc_now
     from vmkiln.tracing import exported
+    from vmkiln.waiting.off_loop import off_loop
 
     with (
         exported(os.environ) as export,
@@ -129,7 +134,11 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         directory = service_directory(settings.home)
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
         issuer = ensure_issuer(directory)
-        outside = OutsideIssuer(*settings.oidc) if settings.oidc else None
+        # the operator named this issuer; those of federated credentials are checked (`service.py`)
+        way_out = way_out_of(settings)
+        await off_loop(trusted, way_out)  # a bundle without certificates is told now
+        ask = functools.partial(fetch_json, rule=FOR_THE_OPERATOR, way_out=way_out)
+        outside = OutsideIssuer(*settings.oidc, fetch=ask) if settings.oidc else None
         access = AccessControl(store, issuer, outside, names=names_of(tls.certificate))
         ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
         host = "localhost" if is_loopback(address.host) or address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104

@@ -21,27 +21,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vmkiln.host.network.packet_rule import PacketRule, chain_text
+from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 
 EGRESS_INTERFACE = "egress"
 SOURCE_PORTS = "32768-60999"  # the kernel's own range for ports that nobody asked for (ip_local_port_range)
-# RFC 6890 without the documentation ranges, plus the address clouds reserve for their host agent
-FORBIDDEN_NETWORKS = tuple(
-    IPv4Network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "168.63.129.16/32",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-    )
-)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkiln.host.network.network_namespace import (
-    FORBIDDEN_NETWORKS,
     Allowance,
     Egress,
     Network,
@@ -18,6 +17,7 @@ from vmkiln.host.network.network_namespace import (
     pasta_arguments,
 )
 from vmkiln.host.network.network_setup import counters, parse_addresses
+from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 
 DNS = (IPv4Address("10.0.2.53"), IPv4Address("10.0.2.54"))
 

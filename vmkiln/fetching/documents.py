@@ -1,0 +1,46 @@
+"""Small documents, such as the keys of an issuer: fetched whole and once, as JSON.
+
+*Leaves behind:* nothing.
+"""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import httpx
+
+from vmkiln.fetching.http_fetch import answered, connected
+from vmkiln.fetching.server_rule import FOR_CALLERS, ServerRule
+from vmkiln.fetching.way_out import STRAIGHT, WayOut
+
+DOCUMENT_SECONDS = 10.0  # for all of it
+MOST_DOCUMENT_BYTES = 1024 * 1024
+
+
+def fetch_json(url: str, *, rule: ServerRule = FOR_CALLERS, way_out: WayOut = STRAIGHT) -> Any:
+    """What a URL answers, as JSON: no redirect is followed, and too much or too slow is no answer. Waits.
+
+    Raises: `httpx.HTTPError`, `httpx.InvalidURL`, `ValueError`; `InputError` for a bad bundle of authorities.
+    """
+    # closed at once: a name server that does not answer keeps a thread, and need not keep us
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        return json.loads(loop.run_until_complete(_document(url, rule, way_out)))
+
+
+async def _document(url: str, rule: ServerRule, way_out: WayOut) -> bytes:
+    content = bytearray()
+    try:
+        async with (
+            asyncio.timeout(DOCUMENT_SECONDS),
+            connected(way_out, rule) as client,
+            answered(client, url, most_redirects=0) as response,
+        ):
+            response.raise_for_status()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MOST_DOCUMENT_BYTES:
+                    raise ValueError(f"more than {MOST_DOCUMENT_BYTES} bytes")
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"not all of it came within {DOCUMENT_SECONDS:.0f} s") from error
+    return bytes(content)
