@@ -20,6 +20,7 @@ class RunState(StrEnum):
 
 
 GOING_ON = (RunState.RUNNING, RunState.CANCELING)
+LIVE_STATES = frozenset({RunState.QUEUED, *GOING_ON})
 TERMINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIALLY_SUCCEEDED, RunState.FAILED, RunState.CANCELED})
 
 

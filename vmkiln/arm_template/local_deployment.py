@@ -23,6 +23,7 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
 from vmkiln.arm_template.values import Later, member
+from vmkiln.azure_names import ProvisioningState
 from vmkiln.errors import Mistake, TemplateInvalid
 
 _MEMBERS = ("name", "type", "apiVersion", "location", "tags", "identity", "properties")
@@ -292,7 +293,7 @@ class LocalDeployment(DeploymentPlan):
             wanted = [name for name in child.declared_outputs if child.output_is_wanted(name)]
             return Later({name: partial(child.output_as_told, name) for name in wanted})
 
-        return Later({"outputs": outputs, "provisioningState": partial(_itself, "Succeeded")})
+        return Later({"outputs": outputs, "provisioningState": partial(_itself, ProvisioningState.SUCCEEDED)})
 
     def output_is_wanted(self, name: str) -> bool:
         """Whether an output's condition keeps it. Raises TemplateInvalid."""

@@ -20,7 +20,7 @@ from azure.storage.blob import BlobServiceClient
 from vmkiln.blobs.account_keys import AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
-from vmkiln.blobs.blob_upload import Destination, StoppedError, Uploader, withdraw
+from vmkiln.blobs.blob_upload import Destination, Uploader, UploadStopped, withdraw
 from vmkiln.errors import InputError
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked
@@ -138,7 +138,7 @@ class BlobStorage:
                 if account.directory.is_dir():
                     try:
                         uploader.publish(account, self.destination(account.name))
-                    except StoppedError:
+                    except UploadStopped:
                         return
                     except Exception:
                         uploader.forget(account.name)

@@ -28,7 +28,7 @@ TEXT = ContentSettings(content_type="text/plain; charset=utf-8")
 Stamp = tuple[int, int]
 
 
-class StoppedError(Exception):
+class UploadStopped(Exception):
     """The service ends; what was being sent is sent anew at its next start."""
 
 
@@ -134,7 +134,7 @@ class Uploader:
 
     def _go_on(self) -> None:
         if self.stop.is_set():
-            raise StoppedError
+            raise UploadStopped
 
 
 def is_unfinished(blob: str) -> bool:

@@ -53,7 +53,7 @@ other words cannot be known as one: look at run/ before you pass this on.
 
 
 @dataclass(frozen=True)
-class Part:
+class BundledFile:
     """One file of the bundle: its name, what it is, its text."""
 
     name: str
@@ -121,17 +121,17 @@ async def collected(
     run_id: str,
     examination: Callable[[], Awaitable[Any]],
     environment: Mapping[str, str],
-) -> list[Part]:
-    """The parts of a bundle, masked; `run_id` is '' for the newest run.
+) -> list[BundledFile]:
+    """The files of a bundle, masked; `run_id` is '' for the newest run.
 
     Raises: `InputError` when there is no such run.
     """
     masked = Masked(known_secrets(settings, environment))
-    parts: list[Part] = []
+    files: list[BundledFile] = []
 
     def add(name: str, about: str, content: Any, *, is_log: bool = False) -> None:
         text = masked(content) if isinstance(content, str) else json.dumps(masked.value(content), indent=2, default=str)
-        parts.append(Part(name, about, _limited(text, is_log=is_log)))
+        files.append(BundledFile(name, about, _limited(text, is_log=is_log)))
 
     add("versions.json", "vmkiln, Python, the system", versions())
     add("settings.json", "the settings in force, and where each comes from", shown_settings)
@@ -141,8 +141,8 @@ async def collected(
         add(f"{unit}.log", f"the end of the log of {unit}", await _journal(unit), is_log=True)
     for name, about, content in await _from_store(settings, open_store, run_id):
         add(name, about, content, is_log=name.endswith(".log"))
-    told = "".join(f"{part.name:<32} {len(part.text.encode()):>9} bytes  {part.about}\n" for part in parts)
-    return [Part("README.txt", "what is in this file", README.format(mask=MASK) + told), *parts]
+    told = "".join(f"{file.name:<32} {len(file.text.encode()):>9} bytes  {file.about}\n" for file in files)
+    return [BundledFile("README.txt", "what is in this file", README.format(mask=MASK) + told), *files]
 
 
 Content = tuple[str, str, Any]  # a part's name, what it is, and plain data or text
@@ -293,13 +293,13 @@ def _limited(text: str, *, is_log: bool) -> str:
     return text[:MOST_PART_BYTES] + "\n... the rest was left out\n"
 
 
-def packed(parts: list[Part], *, name: str, now: float) -> bytes:
-    """The parts as a compressed archive with one folder; pure."""
+def packed(files: list[BundledFile], *, name: str, now: float) -> bytes:
+    """The files as a compressed archive with one folder; pure."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w:gz") as archive:
-        for part in parts:
-            content = part.text.encode()
-            entry = tarfile.TarInfo(f"{name}/{part.name}")
+        for file in files:
+            content = file.text.encode()
+            entry = tarfile.TarInfo(f"{name}/{file.name}")
             entry.size, entry.mode, entry.mtime = len(content), 0o600, int(now)
             archive.addfile(entry, io.BytesIO(content))
     return written.getvalue()

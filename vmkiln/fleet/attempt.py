@@ -129,7 +129,7 @@ def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState
         case None | RunTakenOver() | DatabaseAway():
             return None
         case asyncio.CancelledError():
-            return None if is_stopping else (RunState.CANCELED, "the run was cancelled", "Canceled")
+            return None if is_stopping else (RunState.CANCELED, "the run was cancelled", RunCanceled.code)
         case RunCanceled() if is_stopping:
             return None
     told = getattr(error, "outside", "") or str(error)  # who reads it may be on another machine

@@ -4,7 +4,9 @@ import platform
 import socket
 from dataclasses import dataclass, field
 
-ARCHITECTURES = {"x86_64": "x64", "aarch64": "Arm64"}  # the kernel's words, and Azure's
+from vmkiln.azure_names import Architecture
+
+ARCHITECTURES = {"x86_64": Architecture.X64, "aarch64": Architecture.ARM64}  # the kernel's words, and Azure's
 LEASE_SECONDS = 60.0
 
 

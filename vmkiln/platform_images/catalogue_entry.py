@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vmkiln.azure_names import Architecture
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -42,7 +44,7 @@ class DebianEntry:
     release: str
     packages: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
-    architecture: str = "x64"
+    architecture: str = Architecture.X64
     plan: Plan | None = None
     note: str = ""
 
@@ -72,7 +74,7 @@ class DownloadEntry:
     keyring_hint: str = ""
     release: str = ""
     version: str = ""
-    architecture: str = "x64"
+    architecture: str = Architecture.X64
     key_url: str = ""
     fingerprints: tuple[str, ...] = ()
     checksum_member: str = ""
@@ -91,7 +93,7 @@ class ImportedEntry:
     generation: int
     versions: tuple[str, ...]
     os_type: str = "Linux"
-    architecture: str = "x64"
+    architecture: str = Architecture.X64
     plan: Plan | None = None
     note: str = ""
 

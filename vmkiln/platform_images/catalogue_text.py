@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import InputError
 from vmkiln.platform_images.catalogue_entry import (
     CatalogueEntry,
@@ -41,7 +42,7 @@ CLOSED = ("publisher", "offer", "reason", "source")
 SIGNATURES = ("detached", "clearsigned", "none")
 FORMATS = ("qcow2", "raw", "vhd")
 OS_TYPES = ("Linux", "Windows")
-ARCHITECTURES = ("x64", "Arm64")
+ARCHITECTURES = tuple(Architecture)
 SCHEMES = ("http", "https")
 FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 _NAME = re.compile(r"[^:\s]+:[^:\s]+:[^:\s]+")

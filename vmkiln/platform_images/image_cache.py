@@ -27,6 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import PART, make_folder, remove_abandoned_part, reported, sync, write_whole
 from vmkiln.host.doctor.image_kernel import KERNEL, ImageKernel
@@ -65,7 +66,7 @@ class SourceImage:
     is_newest: bool = True
     is_imported: bool = False
     title: str = ""
-    architecture: str = "x64"
+    architecture: str = Architecture.X64
     plan: tuple[str, ...] = ()
 
     def age_days(self, now: datetime) -> float:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import DownloadFailed, HostUnfit, ImageConflict, InputError
 from vmkiln.fetching.http_fetch import Patience, connected
 from vmkiln.fetching.server_rule import NamedBy, ServerRule
@@ -73,7 +74,7 @@ class ImportedFacts:
     image_format: str = ""
     generation: int = 0
     os_type: str = ""
-    architecture: str = "x64"
+    architecture: str = Architecture.X64
     plan: Plan | None = None
     checksum: PublishedChecksum | None = None
 

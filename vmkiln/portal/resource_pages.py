@@ -6,6 +6,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.portal.network_picture import network_picture
 from vmkiln.portal.rendering import page, pretty
@@ -13,14 +14,16 @@ from vmkiln.portal.template_pages import subscriptions_of
 from vmkiln.portal.visit import Visit
 
 PICTURED = ("virtualNetworks", "networkInterfaces", "networkSecurityGroups", "privateEndpoints")
-CONTAINER_GROUPS = "providers/Microsoft.ContainerInstance/containerGroups"
+CONTAINER_GROUPS = f"providers/{CONTAINER_GROUP}"
 REFRESH_SECONDS = 5
 
 
 async def resource_groups(visit: Visit) -> Response:
     """Every resource group that the visitor may read."""
     subscriptions = await subscriptions_of(visit)
-    lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/resourceGroups") for each in subscriptions))
+    lists = await asyncio.gather(
+        *(visit.api.every(f"{subscription_scope(each)}/resourceGroups") for each in subscriptions)
+    )
     groups = sorted((group for found in lists for group in found), key=lambda group: str(group["name"]).lower())
     return await page("groups.html", title="Resource groups", groups=groups)
 
@@ -29,7 +32,7 @@ async def resource_group(visit: Visit) -> Response:
     """One group: what is in it, and of a build's what was; the network, the rules and what they counted."""
     group, present = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"))
     pictured = [item for found in await asyncio.gather(*_lists(visit)) for item in found]
-    is_live = any(str(item["type"]).endswith("/containerGroups") for item in present)
+    is_live = any(item["type"] == CONTAINER_GROUP for item in present)
     return await page(
         "group.html",
         title=group["name"],

@@ -13,9 +13,10 @@ from vmkiln.errors import ArmError
 from vmkiln.harmless_text import harmless
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import HEADERS, page
-from vmkiln.portal.template_pages import LIVE, RUNS
+from vmkiln.portal.template_pages import RUNS
 from vmkiln.portal.visit import Visit
 from vmkiln.portal.waterfall import waterfall
+from vmkiln.run_state import LIVE_STATES, RunState
 
 FOLLOW_SECONDS = 0.5
 SHOWN_LINES = 1000
@@ -31,7 +32,7 @@ async def run(visit: Visit) -> Response:
         visit.api.ask("GET", f"{visit.id}/confinement"),
     )
     properties = found["properties"]
-    live = properties["runState"] in LIVE
+    live = properties["runState"] in LIVE_STATES
     before = _last_success(runs, found)
     bars = waterfall(properties["phases"], before, datetime.now(UTC))
     logs = {} if live else {kind: await _end_of_log(visit, kind) for kind in KINDS}
@@ -52,7 +53,7 @@ def _last_success(runs: list[dict[str, Any]], run: dict[str, Any]) -> list[dict[
     start = run["properties"]["startTime"]
     for other in runs:  # the newest first
         properties = other["properties"]
-        if properties["startTime"] < start and properties["runState"] == "Succeeded":
+        if properties["startTime"] < start and properties["runState"] == RunState.SUCCEEDED:
             return list(properties["phases"])
     return []
 

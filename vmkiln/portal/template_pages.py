@@ -8,15 +8,16 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from vmkiln.azure_names import group_id
+from vmkiln.azure_names import ProvisioningState, group_id, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.run_state import LIVE_STATES
 
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 RUNS = "providers/Vmkiln.Builds/runs"
 ACTIONS = {"run", "cancel"}
-LIVE = {"Running", "Canceling", "Queued"}
+CHANGING = {ProvisioningState.CREATING, ProvisioningState.UPDATING, ProvisioningState.DELETING}
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 EXAMPLE = {
     "location": "westus2",
@@ -50,7 +51,7 @@ async def subscriptions_of(visit: Visit) -> list[str]:
 async def home(visit: Visit) -> Response:
     """Every template that the visitor may read."""
     subscriptions = await subscriptions_of(visit)
-    lists = await asyncio.gather(*(visit.api.every(f"/subscriptions/{each}/{TYPE}") for each in subscriptions))
+    lists = await asyncio.gather(*(visit.api.every(f"{subscription_scope(each)}/{TYPE}") for each in subscriptions))
     templates = sorted((item for found in lists for item in found), key=lambda item: str(item["name"]).lower())
     live = any(is_live(item) for item in templates)
     return await page("home.html", title="Image templates", templates=templates, refresh_seconds=5 if live else 0)
@@ -60,7 +61,7 @@ def is_live(template: dict[str, Any]) -> bool:
     """Whether something goes on with a template."""
     properties = template["properties"]
     state = (properties.get("lastRunStatus") or {}).get("runState")
-    return state in LIVE or properties.get("provisioningState") in {"Creating", "Updating", "Deleting"}
+    return state in LIVE_STATES or properties.get("provisioningState") in CHANGING
 
 
 async def template(visit: Visit) -> Response:
@@ -78,7 +79,7 @@ async def template(visit: Visit) -> Response:
         runs=runs,
         outputs=outputs,
         triggers=triggers,
-        is_running=any(run["properties"]["runState"] in LIVE for run in runs),
+        is_running=any(run["properties"]["runState"] in LIVE_STATES for run in runs),
         refresh_seconds=3 if is_live(found) else 0,
     )
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.engine import Connections, database_time
@@ -221,7 +221,7 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
         values |= {
             "state": RunState.CANCELED,
             "message": "the run was cancelled",
-            "error_code": "Canceled",
+            "error_code": RunCanceled.code,
             "ended": now,
         }
     elif found.template_id and attempt <= most_attempts:

@@ -22,7 +22,9 @@ from vmkiln.azure_names import (
     IMAGE_DEFINITION,
     IMAGE_VERSION,
     MANAGED_IMAGE,
+    Architecture,
     ProvisioningState,
+    subscription_scope,
 )
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.images import gallery, managed_image
@@ -63,7 +65,7 @@ CHOICES: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "osType": (("Linux", "Windows"), True),
     "osState": (("Generalized",), True),
     "hyperVGeneration": (("V1", "V2"), False),
-    "architecture": (("x64", "Arm64"), False),
+    "architecture": (tuple(Architecture), False),
 }
 
 
@@ -90,7 +92,7 @@ def _definition_mistakes(call: Call, properties: Mapping[str, Any]) -> list[Mist
 
 
 def _filled_definition(call: Call, properties: Mapping[str, Any], existing: ResourceRow | None) -> dict[str, Any]:
-    made = {"hyperVGeneration": "V1", "architecture": "x64", **properties}
+    made = {"hyperVGeneration": "V1", "architecture": Architecture.X64, **properties}
     for member, (allowed, _) in CHOICES.items():
         made[member] = next(word for word in allowed if word.lower() == str(made[member]).lower())
     store = call.service.store
@@ -253,7 +255,7 @@ def get_image(call: Call) -> Answer:
 
 def list_images(call: Call) -> Answer:
     """GET managed images of a subscription or group."""
-    scope = f"/subscriptions/{call.names['subscriptionId']}"
+    scope = subscription_scope(call.names["subscriptionId"])
     if group := call.names.get("resourceGroupName"):
         scope += f"/resourceGroups/{group}"
     images = {row.key: row for row in stored_images(call.service.store, scope) if row.kind == managed_image.KIND}

@@ -17,6 +17,7 @@ from vmkiln.api.insights.activity_filter import parse_filter
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.listing import PAGE
 from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.azure_names import subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.rows import AuditRow
@@ -32,7 +33,7 @@ def list_of_subscription(call: Call) -> Answer:
     subscription = call.names["subscriptionId"]
     known = call.rights.subscriptions
     if known is not None and subscription.lower() not in known:
-        raise forbidden(call.caller, call.route, f"/subscriptions/{subscription}")
+        raise forbidden(call.caller, call.route, subscription_scope(subscription))
     query = parse_filter(call.query.get("$filter", ""), subscription_id=subscription, now=call.service.now())
     return _page(call, _as_far_as_readable(call, query))
 
@@ -49,7 +50,7 @@ def list_categories(_call: Call) -> Answer:
 
 def _as_far_as_readable(call: Call, query: AuditQuery) -> AuditQuery:
     """The query, narrowed to what the caller may read. Raises: `ArmError` 403 when that is nothing."""
-    subscription = f"/subscriptions/{call.names['subscriptionId']}"
+    subscription = subscription_scope(call.names["subscriptionId"])
     asked = [subscription]
     if query.resource_group:
         asked.append(f"{subscription}/resourceGroups/{query.resource_group}")

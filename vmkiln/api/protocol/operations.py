@@ -12,7 +12,7 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.azure_names import OperationStatus
-from vmkiln.errors import ArmError
+from vmkiln.errors import ArmError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import OperationRow
 
@@ -78,7 +78,7 @@ def current(call: Call, operation: OperationRow) -> OperationRow:
             group_id = str(template.properties.get("exactStagingResourceGroup") or "") if template else ""
             error = {"code": run.error_code, "message": run_message(run, staging_group_id=group_id)}
     if status == OperationStatus.CANCELED:
-        error = {"code": "Canceled", "message": "The run was canceled."}
+        error = {"code": RunCanceled.code, "message": "The run was canceled."}
     ended = run.ended if run else operation.ended
     return OperationRow(**{**vars(operation), "status": status, "error": error, "ended": ended})
 

@@ -1,5 +1,6 @@
 """What is told of a run, in Azure's words; pure. Source: docs/reference/rest-api.md#on-the-wire."""
 
+from vmkiln.azure_names import CUSTOMIZATION_LOG, STORAGE_ACCOUNT
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import RunRow
 
@@ -12,8 +13,8 @@ def run_message(run: RunRow, *, staging_group_id: str = "") -> str:
         return "Canceling image build"
     if run.error_code == "PackerBuildFailed" and staging_group_id:
         log = (
-            f"{staging_group_id}/providers/Microsoft.Storage/storageAccounts/{run.facts.get('storage_account', '')}"
-            f"/blobServices/default/containers/packerlogs/{run.run_id}/customization.log"
+            f"{staging_group_id}/providers/{STORAGE_ACCOUNT}/{run.facts.get('storage_account', '')}"
+            f"/blobServices/default/containers/packerlogs/{run.run_id}/{CUSTOMIZATION_LOG}"
         )
         return (
             f"{run.message}. During the image build a failure has occurred. Packer build logs are at location {log}. "

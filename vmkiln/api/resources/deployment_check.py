@@ -16,7 +16,7 @@ from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource
-from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP
+from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.template.checked_template import check_image_template
 
@@ -26,7 +26,7 @@ BOOT_HINT = "`vmkiln image boot` starts a virtual machine from an image"
 
 def scope_of(call: Call) -> str:
     """The subscription or resource group of a call."""
-    found = f"/subscriptions/{call.names['subscriptionId']}"
+    found = subscription_scope(call.names["subscriptionId"])
     if group := call.names.get("resourceGroupName"):
         found += f"/resourceGroups/{group}"
     return found

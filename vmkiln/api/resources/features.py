@@ -11,7 +11,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.resources.subscriptions import check_seen
-from vmkiln.azure_names import FEATURE
+from vmkiln.azure_names import FEATURE, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 
@@ -48,7 +48,7 @@ def _names(call: Call) -> tuple[str, str]:
 
 def _id(call: Call, namespace: str, name: str) -> str:
     subscription = call.names["subscriptionId"]
-    return f"/subscriptions/{subscription}/providers/Microsoft.Features/providers/{namespace}/features/{name}"
+    return f"{subscription_scope(subscription)}/providers/Microsoft.Features/providers/{namespace}/features/{name}"
 
 
 def _body(call: Call, namespace: str, name: str, state: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.resources.subscriptions import LOCATIONS
+from vmkiln.azure_names import subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.template.api_version import API_VERSIONS
 
@@ -44,7 +45,7 @@ def provider_bodies(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
 def _body(call: Call, provider: dict[str, Any]) -> dict[str, Any]:
     namespace = provider["namespace"]
     return {
-        "id": f"/subscriptions/{call.names['subscriptionId']}/providers/{namespace}",
+        "id": f"{subscription_scope(call.names['subscriptionId'])}/providers/{namespace}",
         "namespace": namespace,
         "registrationState": "Registered",
         "registrationPolicy": "RegistrationRequired",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.api.resources.script_words import MOST_SCRIPT_LETTERS, Command, UnknownValue, commands_of
-from vmkiln.azure_names import IMAGE_TEMPLATE
+from vmkiln.azure_names import IMAGE_TEMPLATE, subscription_scope
 from vmkiln.errors import InputError, Mistake
 from vmkiln.template.resource_id import parse_resource_id
 
@@ -224,7 +224,7 @@ def _by_address(address: str, method: str) -> str | None:
 def _absolute(template_id: str, subscription_id: str) -> str:
     """The whole id. Raises: `_NotARun` when it is none of an image template."""
     if template_id.lower().startswith("/resourcegroups/"):
-        template_id = f"/subscriptions/{subscription_id}{template_id}"
+        template_id = subscription_scope(subscription_id) + template_id
     try:
         found = parse_resource_id(template_id)
     except InputError as error:

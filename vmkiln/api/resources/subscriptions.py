@@ -93,7 +93,7 @@ def list_locations(call: Call) -> Answer:
     subscription_id = check_seen(call)
     value = [
         {
-            "id": f"/subscriptions/{subscription_id}/locations/{name}",
+            "id": f"{subscription_scope(subscription_id)}/locations/{name}",
             "name": name,
             "type": "Region",
             "displayName": title,

@@ -16,7 +16,7 @@ from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
 from vmkiln.buildable.targets import TAKEN, kept_problems
-from vmkiln.errors import ArmError, CodedMistake, InputError
+from vmkiln.errors import ArmError, CodedMistake, InputError, RunCanceled
 from vmkiln.fleet.image_builder import RUN, queued_run
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
@@ -78,7 +78,11 @@ def cancel(call: Call) -> Answer:
         if going_on.state == RunState.QUEUED:
             message = "the run was cancelled while it waited"
             is_done = store.runs.move(
-                going_on.run_id, expected=[RunState.QUEUED], state=RunState.CANCELED, message=message, code="Canceled"
+                going_on.run_id,
+                expected=[RunState.QUEUED],
+                state=RunState.CANCELED,
+                message=message,
+                code=RunCanceled.code,
             )
         else:
             is_done = store.runs.ask_to_cancel(going_on.run_id)

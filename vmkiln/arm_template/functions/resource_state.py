@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmkiln.arm_template.functions.azure_cloud import azure_cloud
+from vmkiln.azure_names import ProvisioningState
 
 _ENDPOINTS = ("blob", "queue", "table", "file", "dfs")
 
@@ -29,4 +30,4 @@ _DERIVED: Mapping[str, Callable[[str], dict[str, Any]]] = {
 def derived_members(type_name: str, resource_id: str) -> dict[str, Any]:
     """Members of `properties` that every made resource of this type has; pure."""
     work_out = _DERIVED.get(type_name.lower())
-    return {"provisioningState": "Succeeded", **(work_out(resource_id) if work_out else {})}
+    return {"provisioningState": ProvisioningState.SUCCEEDED, **(work_out(resource_id) if work_out else {})}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE
+from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.image_import import PLATFORM_IMAGE, delete_imported, import_, imported_data, size_of, urn
 from vmkiln.cli.invocation import read_settings
@@ -192,7 +192,7 @@ def boot_disk(
     *,
     generation: int,
     memory_mib: int = BOOT_MEMORY_MIB,
-    architecture: str = "x64",
+    architecture: str = Architecture.X64,
     data_disks: Sequence[Disk] = (),
 ) -> None:
     """Start a disk, and the data disks that go with it, with its console here; exits with QEMU's status."""

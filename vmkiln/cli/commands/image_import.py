@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
@@ -55,7 +56,7 @@ def import_(
         int, typer.Option(min=0, max=2, help="1 (BIOS) or 2 (UEFI); 0: as the SKU or the disk says.")
     ] = 0,
     os_type: Annotated[str, typer.Option(help="Linux or Windows; else by publisher and offer.")] = "",
-    architecture: Annotated[str, typer.Option(help="x64 or Arm64.")] = "x64",
+    architecture: Annotated[str, typer.Option(help="x64 or Arm64.")] = Architecture.X64,
     plan: Annotated[
         str, typer.Option(metavar="NAME:PRODUCT:PUBLISHER", help="The purchase plan it has on Azure.")
     ] = "",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.audit.act_names import GROUP_DELETE
-from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
+from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
@@ -121,7 +121,7 @@ def boot(group: GroupArgument) -> None:
     if not kept or not disk.exists():
         raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
     detail = kept[0].detail
-    generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", "x64"))
+    generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", Architecture.X64))
     others = [Disk(file, "qcow2", read_only=True, serial=f"lun{lun}") for lun, file in files_beside(disk).items()]
     boot_disk(Path(str(disk)), "qcow2", generation=generation, architecture=architecture, data_disks=others)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
@@ -28,6 +28,7 @@ from vmkiln.cli.template_options import (
 )
 from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
 from vmkiln.harmless_text import harmless
+from vmkiln.run_state import LIVE_STATES, RunState
 
 if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
@@ -37,7 +38,6 @@ TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 OLDEST_API_VERSION = "2020-02-14"
 ENVELOPE = {"location", "tags", "identity", "properties"}
 RUNS = "providers/Vmkiln.Builds/runs"
-GOING_ON = {"Queued", "Running", "Canceling"}
 FOLLOW_SECONDS = 0.5
 
 app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
@@ -61,7 +61,7 @@ def _do(
 
     async def all_of_it() -> Any:
         async with opened_client(read_settings(), chosen, builds=builds) as client:
-            return await work(client, f"/subscriptions/{subscription or await _first_subscription(client)}")
+            return await work(client, subscription_scope(subscription or await _first_subscription(client)))
 
     return run_to_end(all_of_it())
 
@@ -192,7 +192,7 @@ def run(
         typer.echo(json.dumps(found))
     else:
         say(f"run {found['name'][:8]}: {found['properties']['runState']}")
-    if not no_wait and found["properties"]["runState"] != "Succeeded":
+    if not no_wait and found["properties"]["runState"] != RunState.SUCCEEDED:
         properties = found["properties"]
         raise RunFailed(properties["message"] or f"the run ended {properties['runState']}")
 
@@ -255,7 +255,7 @@ def cancel(
         path = _id(scope, group, name)
         await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
         found = await _last_run(client, path)
-        while found["properties"]["runState"] in GOING_ON:
+        while found["properties"]["runState"] in LIVE_STATES:
             await asyncio.sleep(FOLLOW_SECONDS)
             found = await _last_run(client, path)
         return found
@@ -273,8 +273,8 @@ def delete(
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)
         await client.request("DELETE", path, api_version=NEWEST_API_VERSION)
-        state = "Deleting"
-        while state == "Deleting":
+        state: str = ProvisioningState.DELETING
+        while state == ProvisioningState.DELETING:
             await asyncio.sleep(FOLLOW_SECONDS)
             state = await _provisioning_state(client, path)
         if state:
