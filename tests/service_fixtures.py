@@ -12,6 +12,7 @@ from loop_thread import in_a_thread
 from stub_build import stub_build
 
 from vmkiln.fleet.image_builder import ImageBuilder
+from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.store.engine import MOST_READERS, MOST_WRITERS
@@ -63,7 +64,7 @@ def living_service(
     home: Path, access: TestAccess, place: Path | str, *, private_servers: str = ""
 ) -> Iterator[InProcess]:
     """Such a service, with its database in a place."""
-    with opened(place) as store:
+    with opened(place, keys=keys_beside(home)) as store:
         url = place if isinstance(place, str) else ""
         settings = Settings(home, database_url=url, private_servers=private_servers)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)

@@ -134,7 +134,7 @@ def _log_of(group: StagingResourceGroup) -> CustomizationLog:
 
 async def _customize(request: RunRequest, log: CustomizationLog) -> None:
     for line in _lines(request):
-        await off_loop(log.write, line, kind="OUT")
+        await off_loop(log.write, request.mask(line), kind="OUT")
         held = Path(line.removeprefix("hold while ")) if line.startswith("hold while ") else None
         while held and await off_loop(held.exists):  # noqa: ASYNC110 (a file has no event)
             await asyncio.sleep(PHASE_SECONDS)

@@ -10,6 +10,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
 │   └── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+├── KeyUnavailable               a key that seals or signs is missing, or what it sealed was changed
 ├── ProgramGone                  a program inside a run's namespaces has ended (`host/namespace.py`)
 ├── CommandFailed                a program ended with an error or ran past its limit
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
@@ -157,6 +158,12 @@ class DatabaseAway(StorageFailed):
 
     code = "DatabaseAway"
     outside = "The service's database cannot be used now"
+
+
+class KeyUnavailable(VmkilnError):
+    """A key that secrets are sealed with, or that signs, cannot be used; or a sealed value was changed."""
+
+    outside = "a key of the service cannot be used"
 
 
 class CommandFailed(VmkilnError):

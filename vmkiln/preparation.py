@@ -33,7 +33,7 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
     make_folder(settings.home)
     make_private(settings.home, tell)
     reserve_file.release_if_full(settings.home)
-    with database.opened(settings.database_address, home=settings.home) as store:
+    with database.opened(settings.database_address, home=settings.home, keys=settings.keys_folder) as store:
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
 

@@ -4,29 +4,20 @@ Each setting is declared here once: its type, its default, and what `docs/settin
 `VMKILN_X_Y` in the environment and `x_y` in the settings file.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from vmkiln.errors import InputError
-from vmkiln.secret_mask import MASK
-from vmkiln.secret_shapes import HARMLESS_PARAMETERS, SECRET_NAME, shown_url, without_secrets
+from vmkiln.sealing.key_ring import keys_beside
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
 FILE_NAME = "vmkiln.toml"
 OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/that/all/hosts/mount"
-
-
-# texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
-HARMLESS = frozenset(
-    {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"} | {"private_servers"}
-)
-_PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)
 
 
 class _Word(StrEnum):
@@ -81,6 +72,13 @@ class Settings:
             "A PostgreSQL database in place of the SQLite file.", flag="--database-url of `worker`", is_secret=True
         ),
     ] = field(default="", repr=False)
+    keys: Annotated[
+        Path | None,
+        Description(
+            "The folder of the keys that secrets are sealed with and tokens are signed with; a fleet's hosts share it. "
+            "Left out: the state directory's name with `-keys`, beside it."
+        ),
+    ] = None
     object_store: Annotated[
         str,
         Description(
@@ -219,6 +217,11 @@ class Settings:
         return (self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
+    def keys_folder(self) -> Path:
+        """Where the keys are: apart from the database, and from a back-up of the state directory."""
+        return self.keys or keys_beside(self.home)
+
+    @property
     def database_address(self) -> Path | str:
         """Where the database is: PostgreSQL's URL when one is set, else SQLite's file."""
         return self.database_url or self.database
@@ -352,40 +355,3 @@ def check_proxy(name: str, proxy: str) -> None:
         is_one = False
     if proxy and (not is_one or parts.path not in {"", "/"} or parts.query or parts.fragment):
         raise InputError(f"{name} is no proxy", hint="such as http://proxy.corp.example:3128")
-
-
-def shown(declared: Declared, value: Any) -> str | int | float | bool | None:
-    """A setting's value as it may be shown to anybody; pure.
-
-    Texts are masked but for those that are known to be harmless, and of a URL the parts that are.
-    """
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
-    if not text or isinstance(value, Path | StrEnum):
-        return text
-    if "://" in text:
-        url = shown_url(text)
-        return url if _PLAIN_URL.fullmatch(url) else MASK
-    return text if declared.name in HARMLESS and "@" not in text and without_secrets(text) == text else MASK
-
-
-def secrets_of(settings: Settings) -> frozenset[str]:
-    """What must not be shown of these settings: secrets whole, and the pieces of them that are secret alone; pure."""
-    found = {settings.database_url, settings.blob_connection_string}
-    for piece in settings.blob_connection_string.split(";"):
-        name, _, value = piece.partition("=")
-        if SECRET_NAME.search(name):
-            found.add(value)
-    for proxy in (settings.http_proxy, settings.https_proxy):
-        password = proxy.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        found |= {password, unquote(password)}
-    try:
-        parts = urlsplit(settings.database_url)
-        found |= {value for name, value in parse_qsl(parts.query) if name.lower() not in HARMLESS_PARAMETERS}
-        login = settings.database_url.partition("://")[2].rpartition("@")[0]
-        user, _, password = login.partition(":")
-        found |= {password or user, unquote(password or user)}  # a token may stand in the place of a user
-    except ValueError:
-        pass
-    return frozenset(found - {""})

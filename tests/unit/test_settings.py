@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
 from vmkiln.secret_mask import SecretMask
-from vmkiln.settings import HARMLESS, LogFormat, LogLevel, Settings, declared_settings, secrets_of, shown
+from vmkiln.settings import LogFormat, LogLevel, Settings, declared_settings
 from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
+from vmkiln.shown_settings import HARMLESS, secrets_of, shown
 
 ISSUER = {"VMKILN_OIDC_ISSUER": "https://login.example.org/t/v2.0", "VMKILN_OIDC_AUDIENCE": "api://vmkiln"}
 

@@ -54,6 +54,15 @@ def test_each_setting_is_read_by_some_code() -> None:
     assert "oidc" in read
 
 
+def test_secrets_are_sealed_with_the_keys_of_the_folder_that_is_named(tmp_path: Path) -> None:
+    for keys in (None, tmp_path / "shared"):
+        chosen = Settings(tmp_path / "home", keys=keys)
+        with preparation.opened_store(chosen, lambda _text: None) as store:
+            store.seal.sealed("hunter22", place="/a")
+        assert [path.name for path in chosen.keys_folder.glob("*.json")] == ["keys.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "home-keys", "shared"}
+
+
 def test_a_build_vm_leaves_its_host_the_reserved_memory() -> None:
     memory = [
         decide_shape(

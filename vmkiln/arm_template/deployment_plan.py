@@ -221,9 +221,15 @@ class DeploymentPlan(Deployment):
             name.lower(): GivenParameter(name, parameter_value(entry, scope, where), False)
             for name, (entry, where) in nested.parameters.items()
         }
-        plan = DeploymentPlan(nested.template, given, nested.context, budget=self.budget)
+        plan = DeploymentPlan(
+            nested.template, given, nested.context, budget=self.budget, secrets=resource.scope.secrets
+        )
         self._children.append(plan)
         return plan
+
+    def keep_secret(self, value: Any) -> None:
+        """Every text in a value is secret, such as the keys of an account that the template asked for."""
+        self._scope.secrets.add(value)
 
     def see_through(self, scope: Scope) -> None:
         """Evaluate in the scope of the deployment around it, as one does whose scope is outer."""
@@ -298,7 +304,10 @@ class DeploymentPlan(Deployment):
             return None
         kind = kind or "string"
         shown = f"Secure{kind.capitalize()}" if is_secure else kind.capitalize()
-        return Output(shown, self._output(declared, scope, path), is_secure=is_secure)
+        value = self._output(declared, scope, path)
+        if is_secure:
+            scope.secrets.add(value)
+        return Output(shown, value, is_secure=is_secure)
 
     def outputs(self, runtime: Runtime | None, *, with_secrets: bool = False) -> dict[str, Any]:
         """The outputs with types and values; those of secure outputs are left out. Raises as `body` does."""

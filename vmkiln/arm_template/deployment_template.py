@@ -19,6 +19,7 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_values import SecretValues
 
 IMAGE_TEMPLATE = "microsoft.virtualmachineimages/imagetemplates"
 # The second spelling is no type of Azure's, but stands in published templates.
@@ -43,10 +44,11 @@ class Deployment:
         *,
         unknown: Mapping[str, TemplateInvalid] | None = None,
         budget: Budget | None = None,
+        secrets: SecretValues | None = None,
     ) -> None:
         """`unknown` are parameters whose value could not be worked out, with why; they may stay unused.
 
-        `budget` is that of the deployment around this one.
+        `budget` and `secrets` are those of the deployment around this one.
 
         Raises TemplateInvalid for declarations that cannot be read.
         """
@@ -61,7 +63,14 @@ class Deployment:
         self._resources = member(document, "resources")
         self._values: dict[str, Any] = {}
         self._open: list[str] = []
-        self._scope = Scope(context, self._parameter, self._variable, self._user_function, budget=self.budget)
+        self._scope = Scope(
+            context,
+            self._parameter,
+            self._variable,
+            self._user_function,
+            budget=self.budget,
+            secrets=secrets or SecretValues(),
+        )
 
     @property
     def parameter_names(self) -> frozenset[str]:
@@ -70,8 +79,8 @@ class Deployment:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every text in the values of secure parameters, as far as known."""
-        found: set[str] = set()
+        """Every text in the values of secure parameters, as far as known, and what expressions made of them."""
+        found: set[str] = set(self._scope.secrets.texts)
         for name, parameter in self._declared.items():
             if parameter.is_secure:
                 value = self._values.get(f"parameters.{name}")
@@ -127,7 +136,10 @@ class Deployment:
             check_value(parameter, default, self.budget)
             return default
 
-        return self._once(f"parameters.{name.lower()}", path, value)
+        found = self._once(f"parameters.{name.lower()}", path, value)
+        if parameter.is_secure:
+            self._scope.secrets.add(found)
+        return found
 
     def _variable(self, name: str, path: str) -> Any:
         key = self._variable_names.get(name.lower())

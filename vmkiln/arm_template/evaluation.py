@@ -17,6 +17,7 @@ from vmkiln.arm_template.functions.place_functions import PLACE_FUNCTIONS
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.values import followed, forced, index_value, kind_of, needs_bool
 from vmkiln.errors import Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_values import SecretValues
 
 PATH_LETTERS_A_STEP = 256
 EXPRESSION_LETTERS_A_STEP = 8
@@ -48,6 +49,7 @@ class Scope:
     copy_indexes: Mapping[str, int] = field(default_factory=dict)
     lambda_variables: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    secrets: SecretValues = field(default_factory=SecretValues)
     runtime: "Callable[[str, list[Any], str], Any] | None" = None
 
 
@@ -190,7 +192,9 @@ def _call(call: Call, scope: Scope, path: str) -> Any:
         if user_function:
             return _call_user_function(call, user_function, scope, path)
     arguments = [evaluate(argument, scope, path) for argument in call.arguments]
-    return call_plain(call.function, arguments, scope, path)
+    found = call_plain(call.function, arguments, scope, path)
+    count_steps(scope, scope.secrets.follow(name, arguments, found), path)
+    return found
 
 
 def call_plain(function: str, arguments: list[Any], scope: Scope, path: str) -> Any:

@@ -62,7 +62,8 @@ class LocalDeployment(DeploymentPlan):
         parent: "LocalDeployment | None" = None,
         budget: Budget | None = None,
     ) -> None:
-        super().__init__(document, given, context, unknown=unknown, budget=budget)
+        secrets = parent._scope.secrets if parent is not None else None
+        super().__init__(document, given, context, unknown=unknown, budget=budget, secrets=secrets)
         self._references = references or GivenReferences()
         self._parent = parent
         self._known: list[PlannedResource] | None = None

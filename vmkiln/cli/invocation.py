@@ -65,7 +65,8 @@ def read_settings(*, default_level: "LogLevel | None" = None, **flags: Any) -> "
     Raises: `InputError`.
     """
     from vmkiln.process_log import set_up
-    from vmkiln.settings import LogLevel, secrets_of
+    from vmkiln.settings import LogLevel
+    from vmkiln.shown_settings import secrets_of
 
     settings = settings_here(**flags).settings
     level = settings.log_level or default_level or LogLevel.WARNING

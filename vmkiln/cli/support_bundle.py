@@ -30,7 +30,8 @@ from vmkiln.run.plan import plan_of
 from vmkiln.run.run_summary import summary_of
 from vmkiln.secret_mask import MASK, SecretMask
 from vmkiln.secret_shapes import SECRET_NAME, value_without_secrets, without_secrets
-from vmkiln.settings import Settings, secrets_of
+from vmkiln.settings import Settings
+from vmkiln.shown_settings import secrets_of
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store

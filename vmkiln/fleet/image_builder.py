@@ -269,7 +269,7 @@ class ImageBuilder:
     def _provisioned(self, operation: OperationRow, error: dict[str, Any]) -> None:
         """Record how provisioning a template ended, and that it runs by itself when it says so."""
         row = self._store.resources.get(operation.resource_id)
-        if not error and row is not None and template_of(row).properties.auto_run.state is OnOff.ENABLED:
+        if not error and row is not None and template_of(self._store, row).properties.auto_run.state is OnOff.ENABLED:
             run_id = str(uuid.uuid5(AUTO_RUNS, operation.operation_id))  # the same one, however often this is done
             if not self._store.runs.by_id([run_id]):
                 run = queued_run(row, run_id=run_id, reason="autoRun", correlation_id=run_id)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
-    template = template_of(row)
+    template = template_of(store, row)
     region = plain_location(row.location)
     return Need(
         need_of(settings, store, template),

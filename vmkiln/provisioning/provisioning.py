@@ -14,9 +14,11 @@ from typing import Any
 from vmkiln.azure_names import RESOURCE_GROUP, TRIGGER, ProvisioningState, group_id, same_location
 from vmkiln.errors import VmkilnError
 from vmkiln.images import gallery
+from vmkiln.process_log import hiding
 from vmkiln.provisioning import submitting
-from vmkiln.provisioning.stored_template import staging_tags, template_of
+from vmkiln.provisioning.stored_template import kept_of, staging_tags, template_of
 from vmkiln.provisioning.submitting import Unfit
+from vmkiln.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging.staging_resource_group import StagingResourceGroup, group_name
@@ -41,8 +43,29 @@ async def provision(
     row = await off_loop(store.resources.get, template_id)
     if row is None:
         return {"code": "ResourceNotFound", "message": "the image template was deleted"}
+    secrets = await off_loop(_kept_secrets, store, row)
+    with hiding(secrets):
+        return await _provision(settings, store, row, template_id, SecretMask(secrets), shared=shared)
+
+
+def _kept_secrets(store: Store, row: ResourceRow) -> frozenset[str]:
     try:
-        template = await off_loop(template_of, row)
+        return kept_of(store, row).secrets
+    except VmkilnError:
+        return frozenset()  # which is told when the template is read
+
+
+async def _provision(
+    settings: Settings,
+    store: Store,
+    row: ResourceRow,
+    template_id: str,
+    mask: SecretMask,
+    *,
+    shared: SharedStorage | None,
+) -> dict[str, Any]:
+    try:
+        template = await off_loop(template_of, store, row)
         staging, group = await off_loop(_open_group, settings, store, row, template)
         await off_loop(check_targets, store, template)
         version = await off_loop(submitting.exact_version, settings, store, template)
@@ -56,7 +79,7 @@ async def provision(
         if error.outside:
             log.error("provisioning %s failed: %s", template_id, error)
             text = f"{error.outside}; the service's log has more."
-        return await off_loop(_failed, store, template_id, code, text)
+        return await off_loop(_failed, store, template_id, code, mask(text))
     except Exception:
         log.exception("provisioning %s failed", template_id)
         text = "An internal error occurred; the service's log has more."

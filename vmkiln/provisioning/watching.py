@@ -103,7 +103,7 @@ def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queue: Queu
     if row is None or row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         return []
     try:
-        now = seen_now(settings, store, template_of(row))
+        now = seen_now(settings, store, template_of(store, row))
     except (ImageNotFound, Unfit):
         return []  # the source is gone for now; what comes after it is new
     seen: dict[str, Any] = trigger.state.get("seen") or {}

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import reported, sync
+from vmkiln.sealing.key_ring import keys_beside
+from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.host_table import HostTable
@@ -36,7 +38,7 @@ class Store:
     """The tables of one database; one per process.
 
     `home` is the state directory: what is recorded of files in it is good on every host, and when it moves. `session`
-    is what says whose work is whose, a new one when it is left out.
+    is what says whose work is whose, a new one when it is left out. `seal` is what secrets in it are sealed with.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Store:
         home: Path | None = None,
         session: str = "",
         changes: ResourceChanges | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self.connections = connections
+        self.seal = seal or Seal(None)
         self._home = home
         self.runs = RunTable(connections)
         self.images = ImageTable(connections, home=home)
@@ -67,7 +71,7 @@ class Store:
     def fenced(self, run_id: str, *, incarnation: str) -> "Store":
         """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
         same = self.connections.fenced(run_id, incarnation=incarnation)
-        return Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes)
+        return Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
 
     def ping(self) -> None:
         """Read one row. Raises: `VmkilnError` when the database cannot be read."""
@@ -84,16 +88,23 @@ class Store:
 
 @contextlib.contextmanager
 def opened(
-    address: Path | str, *, clock: Callable[[], datetime] = utc_now, home: Path | None = None
+    address: Path | str,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    home: Path | None = None,
+    keys: Path | None = None,
 ) -> Iterator[Store]:
     """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
     `clock` gives the time in UTC; `home` is the state directory (SQLite: where the file is, unless it is given).
+    `keys` is the folder of the keys that secrets are sealed with; beside the state directory unless it is given.
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
     name = shown_address(address)
     connections = connected(address, clock)
-    store = Store(connections, home=home or (address.parent.absolute() if isinstance(address, Path) else None))
+    home = home or (address.parent.absolute() if isinstance(address, Path) else None)
+    keys = keys or (None if home is None else keys_beside(home))
+    store = Store(connections, home=home, seal=Seal(keys))
     try:
         prepare(connections, name)
         if isinstance(address, Path):

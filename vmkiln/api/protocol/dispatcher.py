@@ -149,10 +149,11 @@ class Dispatcher:
         body: Any = None,
         base_url: str = "",
         origin: Origin | None = None,
+        secrets: frozenset[str] = frozenset(),
     ) -> Answer:
         """The answer to a request of our own on behalf of a caller: same routes, same checks; raises nothing.
 
-        `origin` is the request from outside that this one belongs to.
+        `origin` is the request from outside that this one belongs to, `secrets` what in `body` must not be shown.
         """
         request_id = str(uuid.uuid4())
         origin = origin or Origin(caller, request_id, request_id)
@@ -181,6 +182,7 @@ class Dispatcher:
                 origin=origin,
                 service=service,
                 rights=rights,
+                secrets=secrets,
             )
             act = _begun(call)
             answer = _handled(call, act)

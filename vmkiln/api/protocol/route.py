@@ -110,6 +110,7 @@ class Dispatch(Protocol):
         body: Any = None,
         base_url: str = "",
         origin: "Origin | None" = None,
+        secrets: frozenset[str] = frozenset(),
     ) -> Answer: ...
 
 
@@ -150,7 +151,8 @@ class Call:
     """One request: matched, authenticated, allowed and read.
 
     `names` are the path's placeholders as the caller spelled them; `resource_id` is the path without doubled slashes
-    and without an action's last segment; `query` and `headers` have names in lower case.
+    and without an action's last segment; `query` and `headers` have names in lower case. `secrets` are what in the body
+    must be shown to nobody, as far as whoever asks knows.
     """
 
     route: "Route"
@@ -165,6 +167,7 @@ class Call:
     origin: Origin
     service: Service
     rights: Rights
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def request_id(self) -> str:

@@ -12,6 +12,7 @@ from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import same_location
 from vmkiln.errors import TemplateInvalid
+from vmkiln.provisioning.kept_texts import kept_apart
 
 # what the service fills in; a template does not set it
 OURS = {"provisioningState", "lastRunStatus", "exactStagingResourceGroup", "exactVersion", "etag", "systemData", "id"}
@@ -29,7 +30,7 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
             except NotReady:
                 found.append(_unsupported(item, "needs other resources"))
             except TemplateInvalid as error:
-                found.append(_unsupported(item, str(error.mistakes[0])))
+                found.append(_unsupported(item, run.mask(str(error.mistakes[0]))))
             continue
         found.append(_change(call, plan, run, item))
     if is_complete and "resourceGroupName" in call.names:
@@ -53,11 +54,12 @@ def _change(call: Call, plan: DeploymentPlan, run: DeploymentRun, item: PlannedR
     head = {"id": item.id, "type": item.type, "name": item.name.rsplit("/", 1)[-1], "apiVersion": item.api_version}
     before = call.service.dispatch("GET", item.id, caller=call.caller, query={"api-version": item.api_version})
     try:
-        after = {**head, **plan.body(item, run.runtime)}
+        body = plan.body(item, run.runtime)
+        after = {**head, **kept_apart(body, run.mask, "")[0]}
     except NotReady as error:
         after = {**head, "properties": f"(known when {error.key} is there)"}
     except TemplateInvalid as error:
-        return _unsupported(item, str(error.mistakes[0]))
+        return _unsupported(item, run.mask(str(error.mistakes[0])))
     if before.status >= 400 or not isinstance(before.body, dict):
         return {"resourceId": item.id, "changeType": "Create", "after": after}
     was = {name: value for name, value in before.body.items() if name not in OURS} | {"id": item.id}

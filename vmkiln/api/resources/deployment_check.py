@@ -18,6 +18,9 @@ from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_search import MOST_SECRET_LETTERS
+from vmkiln.secrecy.secret_values import SecretValues
+from vmkiln.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.template.checked_template import check_image_template
 
 BY_BUILDS = {name.lower() for name in ONLY_HERE}
@@ -48,10 +51,18 @@ def location_of(call: Call) -> str:
     return group_of(call).location
 
 
-def invalid(error: TemplateInvalid) -> ArmError:
-    """Every mistake of a deployment as one InvalidTemplate error with details."""
-    text = "; ".join(str(mistake) for mistake in error.mistakes)
-    details = [{"code": "InvalidTemplate", "message": str(m), "target": m.path} for m in error.mistakes]
+def check_secrets(plan: DeploymentPlan) -> None:
+    """Raises: `TemplateInvalid` when there is more that is secret than can be looked for."""
+    letters = sum(map(len, plan.secrets))
+    if letters > MOST_SECRET_LETTERS:
+        message = f"the values of secure parameters, and what is made of them, have {letters} letters"
+        raise TemplateInvalid([Mistake("parameters", message, f"at most {MOST_SECRET_LETTERS} are allowed together")])
+
+
+def invalid(error: TemplateInvalid, mask: SecretMask = NO_SECRETS) -> ArmError:
+    """Every mistake of a deployment as one InvalidTemplate error with details, without secrets."""
+    text = mask("; ".join(str(mistake) for mistake in error.mistakes))
+    details = [{"code": "InvalidTemplate", "message": mask(str(m)), "target": mask(m.path)} for m in error.mistakes]
     return ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{text}'", details=details)
 
 
@@ -90,11 +101,14 @@ def plan_of(call: Call) -> DeploymentPlan:
         deployer_name=call.caller.name,
         location_of_group=functools.partial(_location_of_group, call),
     )
+    secrets = SecretValues()
     try:
-        plan = DeploymentPlan(template, _given(properties.get("parameters")), context)
+        plan = DeploymentPlan(template, _given(properties.get("parameters")), context, secrets=secrets)
+        secrets.add(plan.secrets)
         check(call, plan)
+        check_secrets(plan)
     except TemplateInvalid as error:
-        raise invalid(error) from None
+        raise invalid(error, SecretMask.of(secrets.texts)) from None
     except RecursionError:
         raise ArmError(400, "InvalidTemplate", "expressions are nested too deeply") from None
     return plan
@@ -239,7 +253,7 @@ def known_properties(call: Call, plan: DeploymentPlan, resources: list[PlannedRe
         providers.setdefault(namespace, set()).add(type_name)
     return {
         "templateHash": str(int(hashlib.sha256(template.encode()).hexdigest()[:16], 16)),
-        "parameters": plan.parameter_values(),
+        "parameters": SecretMask.of(plan.secrets).value(plan.parameter_values()),
         "mode": mode_of(call),
         "correlationId": call.origin.correlation_id,
         "providers": [

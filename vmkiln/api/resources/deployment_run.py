@@ -15,12 +15,15 @@ from vmkiln.api.protocol.route import Answer, Dispatch, Origin
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
-from vmkiln.azure_names import NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
+from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_values import texts_in
+from vmkiln.secret_mask import SecretMask
 from vmkiln.store.resource_table import Watch
 
 WAIT_SECONDS = 4 * 3600.0
 LOOK_AGAIN_SECONDS = 15.0  # though nothing was told: another process may have changed it
+LEAST_KEY_LETTERS = 32
 GOING_ON = {"creating", "updating", "running", "accepted", "deleting", "inprogress"}
 
 
@@ -140,10 +143,13 @@ class DeploymentRun:
             if problem.details:  # of a nested deployment: which of its resources, and why
                 error = {**error, "details": list(problem.details)}
         state = ProvisioningState.FAILED if error else ProvisioningState.SUCCEEDED
+        error = self.mask.value(error)
         self.tools.record(Done(resource.id, resource.type, state, started, self.tools.now(), status, error))
         return {**error, "target": resource.id} if error else {}
 
-    def _request(self, method: str, path: str, version: str, body: Any = None) -> Answer:
+    def _request(
+        self, method: str, path: str, version: str, body: Any = None, secrets: frozenset[str] = frozenset()
+    ) -> Answer:
         return self.tools.dispatch(
             method,
             path,
@@ -152,11 +158,20 @@ class DeploymentRun:
             body=body,
             base_url=self.tools.base_url,
             origin=self.tools.origin,
+            secrets=secrets,
         )
+
+    @property
+    def mask(self) -> SecretMask:
+        """Takes the secrets of the deployment, as far as they are known by now, out of what is shown or kept of it."""
+        return SecretMask.of(self._plan.secrets)
 
     def _put(self, resource: PlannedResource) -> Answer:
         body = self._plan.body(resource, self.runtime)
-        return self._settled(resource, self._request("PUT", resource.id, resource.api_version, body))
+        secrets = frozenset(self._plan.secrets)
+        if secrets and isinstance(body.get("tags"), dict) and resource.type.lower() != IMAGE_TEMPLATE.lower():
+            body = {**body, "tags": self.mask.value(body["tags"])}
+        return self._settled(resource, self._request("PUT", resource.id, resource.api_version, body, secrets))
 
     def _nested(self, resource: PlannedResource) -> Answer:
         """A deployment of its own, put with its expressions worked out as far as its scope says."""
@@ -249,7 +264,13 @@ class DeploymentRun:
         answer = self._request("POST", f"{resource_id}/{function}", version)
         if answer.status >= 400:
             raise TemplateInvalid([Mistake(path, f"{function}(`{resource_id}`) is not there, or not allowed")])
+        self._plan.keep_secret([text for text in texts_in(answer.body) if _may_be_a_key(text)])
         return answer.body
+
+
+def _may_be_a_key(text: str) -> bool:
+    """Whether a text that a `list...` action answers may be a key, and is no id or address; pure."""
+    return len(text) >= LEAST_KEY_LETTERS and not text.startswith("/") and "://" not in text
 
 
 def output_resources(made: Sequence[str]) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from vmkiln.api.resources.run_scripts import RunScript, read_script
 from vmkiln.azure_names import DEPLOYMENT_SCRIPT, NEWEST_API_VERSION, ProvisioningState, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.run_state import RunState
+from vmkiln.secret_mask import SecretMask
 from vmkiln.store.rows import ResourceRow, RunRow
 
 ALL = f"{GROUP_PATH}/{DEPLOYMENT_SCRIPT}"
@@ -78,7 +79,8 @@ def put(call: Call) -> Answer:
     assert script is not None  # else something was wrong with it
     existing = call.service.store.resources.get(call.resource_id)
     check_etag(call, existing)
-    properties, kind = _kept(call.body["properties"]), KINDS[call.body["kind"].lower()]
+    mask = SecretMask.of(call.secrets)
+    properties, kind = mask.value(_kept(call.body["properties"])), KINDS[call.body["kind"].lower()]
     if existing is not None and not _is_to_run(call, existing, properties):
         runs, log = dict(existing.state["runs"]), list(existing.state["log"])
     else:
@@ -91,10 +93,16 @@ def put(call: Call) -> Answer:
             subscription_id=call.names["subscriptionId"],
             resource_group=group.name,
             location=plain_location(call.body["location"]),
-            tags=call.body.get("tags") or {},
+            tags=mask.value(call.body.get("tags") or {}),
             identity=call.body.get("identity") if isinstance(call.body.get("identity"), dict) else None,
             properties=properties,
-            state={"kind": kind, "runs": runs, "log": log, "waits": script.waits, "outputs": dict(script.outputs)},
+            state={
+                "kind": kind,
+                "runs": runs,
+                "log": log,
+                "waits": script.waits,
+                "outputs": mask.value(script.outputs),
+            },
             created_by=call.caller.name,
             changed_by=call.caller.name,
         )

@@ -32,6 +32,7 @@ from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools, outp
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.azure_names import DEPLOYMENT, OperationStatus, ProvisioningState
 from vmkiln.errors import ArmError, TemplateInvalid
+from vmkiln.secret_mask import SecretMask
 from vmkiln.store.database import Store
 from vmkiln.store.resource_table import Watch
 from vmkiln.store.rows import ResourceRow
@@ -179,16 +180,20 @@ def _carry_out(call: Call, plan: DeploymentPlan, deployment_id: str, started: da
             delete_others(call, plan, tools)
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
-            "outputs": outputs,
+            "outputs": SecretMask.of(plan.secrets).value(outputs),
             "outputResources": output_resources(made),
         }
     except TemplateInvalid as error:
-        properties = {"provisioningState": ProvisioningState.FAILED, "error": error_body(invalid(error))["error"]}
+        properties = {
+            "provisioningState": ProvisioningState.FAILED,
+            "error": error_body(invalid(error, SecretMask.of(plan.secrets)))["error"],
+        }
     except Exception as error:
         problem = as_arm_error(error, request_id=call.request_id, is_local=call.caller.is_local)
         is_canceled = problem.code == "DeploymentCanceled"
         state = ProvisioningState.CANCELED if is_canceled else ProvisioningState.FAILED
-        properties = {"provisioningState": state, "error": error_body(problem)["error"]}
+        told = SecretMask.of(plan.secrets).value(error_body(problem)["error"])
+        properties = {"provisioningState": state, "error": told}
     ended = call.service.now()
     times = {"timestamp": time_text(ended), "duration": duration_text(started, ended)}
     store.resources.change(deployment_id, functools.partial(_ended, properties={**properties, **times}))

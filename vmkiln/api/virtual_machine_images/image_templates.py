@@ -21,8 +21,18 @@ from vmkiln.api.virtual_machine_images.template_body import derived_principal, t
 from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState, same_location
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.fleet.image_builder import DELETE, PROVISION
-from vmkiln.provisioning.stored_template import body_of, given_properties
+from vmkiln.provisioning.kept_texts import sent_back
+from vmkiln.provisioning.stored_template import (
+    SEALED,
+    Kept,
+    body_of,
+    given_properties,
+    kept_of,
+    sealed_apart,
+    shown_body,
+)
 from vmkiln.run_state import RunState
+from vmkiln.secret_mask import SecretMask
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
 from vmkiln.template.api_version import API_VERSIONS, is_strict
 from vmkiln.template.checked_template import check_image_template
@@ -164,23 +174,25 @@ def put(call: Call) -> Answer:
     check_name(call.names["imageTemplateName"], "image template name")
     group = group_of(call)
     _check_envelope(call, call.body)
-    template = checked(call, call.body)
-    check_references(call, template)
     existing = call.service.store.resources.get(call.resource_id)
+    template = checked(call, _with_secrets(call, existing))
+    check_references(call, template)
     check_etag(call, existing)
     if existing is not None:
         return _put_again(call, existing, template)
+    template_id = f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}"
+    properties, sealed = sealed_apart(call.service.store, template_id, given_properties(template), call.secrets)
     row = ResourceRow(
-        id=f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}",
+        id=template_id,
         type=IMAGE_TEMPLATE,
         name=call.names["imageTemplateName"],
         subscription_id=call.names["subscriptionId"],
         resource_group=group.name,
         location=template.location,
-        tags=template.tags,
+        tags=SecretMask.of(call.secrets).value(template.tags),
         identity=_identity(template),
-        properties={**given_properties(template), "provisioningState": ProvisioningState.CREATING},
-        state={"api_version": call.api_version, **owned_by_caller(call)},
+        properties={**properties, "provisioningState": ProvisioningState.CREATING},
+        state={"api_version": call.api_version, SEALED: sealed, **owned_by_caller(call)},
         created_by=call.caller.name,
         changed_by=call.caller.name,
     )
@@ -191,6 +203,24 @@ def put(call: Call) -> Answer:
     call.service.builder.wake()
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(made)}
     return Answer(201, template_body(made, None, principal=lambda key: principal_of(call, key)), headers)
+
+
+def _with_secrets(call: Call, existing: ResourceRow | None) -> dict[str, Any]:
+    """The body of a call, with the secrets that it means in the place of their marks. Raises: `ArmError`."""
+    kept = Kept() if existing is None else kept_of(call.service.store, existing)
+    try:
+        return _sent_back(call, existing, kept)
+    except TemplateInvalid as error:
+        raise template_error(error, api_version=call.api_version) from None
+
+
+def _sent_back(call: Call, existing: ResourceRow | None, kept: Kept) -> dict[str, Any]:
+    """The same. Raises: `TemplateInvalid` for a mark that means no secret that is kept."""
+    shown_now = {} if existing is None else shown_body(existing)
+    body, mistakes = sent_back(call.body, shown_now, kept.texts, "")
+    if mistakes:
+        raise TemplateInvalid(mistakes)
+    return dict(body)
 
 
 def _identity(template: ImageTemplate) -> dict[str, Any] | None:
@@ -207,18 +237,19 @@ def _conflict() -> ArmError:
 def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> Answer:
     """The same template once more changes tags and identity; another one is a conflict."""
     is_same = given_properties(template) == given_properties(
-        check_image_template(body_of(existing), api_version=_version(existing))
+        check_image_template(body_of(call.service.store, existing), api_version=_version(existing))
     ) and same_location(template.location, existing.location)
     if not is_same or existing.properties.get("provisioningState") in {
         ProvisioningState.FAILED,
         ProvisioningState.DELETING,
     }:
         raise _conflict()
+    tags = SecretMask.of(call.secrets).value(template.tags)
     row = call.service.store.resources.change(
         existing.id,
         lambda old: replace(
             old,
-            tags=template.tags,
+            tags=tags,
             identity=_identity(template),
             state={**old.state, **owned_by_caller(call)},
             changed_by=call.caller.name,
@@ -254,7 +285,9 @@ def patch(call: Call) -> Answer:
     check_etag(call, row)
     run = last_run_of(call, row)
     try:
-        body = changed_body(body_of(row), call.body, api_version=call.api_version)
+        kept = kept_of(call.service.store, row)
+        change = _sent_back(call, row, kept)
+        body = changed_body(body_of(call.service.store, row), change, api_version=call.api_version)
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version, kind="ImageTemplateUpdateParameters") from None
     if row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED and set(call.body) - {"tags"}:
@@ -266,15 +299,18 @@ def patch(call: Call) -> Answer:
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version) from None
     check_references(call, template, has_new_identities=bool(set(call.body) & {"identity", "properties"}))
+    secrets = kept.secrets | call.secrets
+    shown_now, sealed = sealed_apart(call.service.store, row.id, given_properties(template), secrets)
     read_only = {name: row.properties[name] for name in _READ_ONLY if name in row.properties}
 
     def changed(old: ResourceRow) -> ResourceRow:
         source = old.properties["source"]
-        properties = {**given_properties(template), **read_only, "source": source}
-        state = {**old.state, "api_version": max(_version(old), call.api_version), **owned_by_caller(call)}
+        properties = {**shown_now, **read_only, "source": source}
+        state = {**old.state, "api_version": max(_version(old), call.api_version), SEALED: sealed}
+        state |= owned_by_caller(call)
         return replace(
             old,
-            tags=template.tags,
+            tags=SecretMask.of(secrets).value(template.tags),
             identity=_identity(template),
             properties=properties,
             state=state,

@@ -36,7 +36,7 @@ def run(call: Call) -> Answer:
     if row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
-        template = template_of(row)
+        template = template_of(call.service.store, row)
         told = check_run(call, row, template)
         _check_buildable(call, template)
     except NotBuildable as error:

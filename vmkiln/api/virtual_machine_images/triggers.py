@@ -64,7 +64,7 @@ def put(call: Call) -> Answer:
     """PUT: a template can have one trigger of kind SourceImage."""
     check_name(call.names["triggerName"], "trigger name")
     template = find(call)
-    kept = template_of(template)
+    kept = template_of(call.service.store, template)
     mistakes = list(_mistakes(call, template, kept))
     if mistakes:
         raise template_error(TemplateInvalid(mistakes), api_version=call.api_version, kind="Trigger")

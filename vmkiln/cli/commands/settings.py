@@ -33,7 +33,8 @@ in the environment a warning that names the nearest one.
 
 def as_rows() -> list[dict[str, Any]]:
     """What is in force, a row a setting, without secrets. Raises: `InputError`."""
-    from vmkiln.settings import declared_settings, shown
+    from vmkiln.settings import declared_settings
+    from vmkiln.shown_settings import shown
 
     found = settings_here()
     return [
