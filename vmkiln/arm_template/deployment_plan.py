@@ -57,6 +57,18 @@ class Output:
     is_secure: bool
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """A resource as the template declares it, once for each element of its `copy`; `loop` is that one's name."""
+
+    raw: Mapping[str, Any]
+    path: str
+    symbolic: str
+    loop: str
+    scope: Scope
+    parent: PlannedResource | None
+
+
 class DeploymentPlan(Deployment):
     """A deployment with all its resources. Raises TemplateInvalid as `Deployment` does."""
 
@@ -117,39 +129,23 @@ class DeploymentPlan(Deployment):
         loop = member(raw, "copy")
         scope = parent.scope if parent else self._scope
         if not isinstance(loop, dict):
-            yield from self._with_children(raw, path, symbolic, loop="", scope=scope, parent=parent)
+            yield from self._with_children(_Declared(raw, path, symbolic, "", scope, parent))
             return
         name, items = copied({**loop, "input": 0}, scope, member_path(path, "copy"))
         for index in range(len(items)):
             inner = replace(scope, copy_indexes={**scope.copy_indexes, name.lower(): index, "": index})
             key = f"{symbolic}[{index}]" if symbolic else ""
-            yield from self._with_children(raw, path, key, loop=symbolic or name, scope=inner, parent=parent)
+            yield from self._with_children(_Declared(raw, path, key, symbolic or name, inner, parent))
 
-    def _with_children(
-        self,
-        raw: Mapping[str, Any],
-        path: str,
-        symbolic: str,
-        *,
-        loop: str,
-        scope: Scope,
-        parent: PlannedResource | None,
-    ) -> Iterator[PlannedResource]:
-        resource = self._resource(raw, path, symbolic, loop=loop, scope=scope, parent=parent)
+    def _with_children(self, declared: _Declared) -> Iterator[PlannedResource]:
+        resource = self._resource(declared)
         yield resource
-        for child_path, child_symbolic, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
+        children = member(declared.raw, "resources") or []
+        for child_path, child_symbolic, child in entries_of(children, f"{declared.path}.resources"):
             yield from self._instances(child, child_path, child_symbolic, resource)
 
-    def _resource(
-        self,
-        raw: Mapping[str, Any],
-        path: str,
-        symbolic: str,
-        *,
-        loop: str,
-        scope: Scope,
-        parent: PlannedResource | None,
-    ) -> PlannedResource:
+    def _resource(self, declared: _Declared) -> PlannedResource:
+        raw, path, scope, parent = declared.raw, declared.path, declared.scope, declared.parent
         count_steps(scope, INSTANCE_STEPS + len(raw), path)
         type_name = _text(raw, "type", scope, path)
         name = _text(raw, "name", scope, path)
@@ -166,13 +162,13 @@ class DeploymentPlan(Deployment):
             raise TemplateInvalid([Mistake(member_path(path, "dependsOn"), "must be an array of strings")])
         resource_id = self._id(raw, type_name, name, scope, path)
         return PlannedResource(
-            key=symbolic or resource_id.lower(),
+            key=declared.symbolic or resource_id.lower(),
             id=resource_id,
             type=type_name,
             name=name,
             api_version=_text(raw, "apiVersion", scope, path, default="2024-11-01"),
             path=path,
-            loop=loop,
+            loop=declared.loop,
             depends_on=(*waits, *([parent.key] if parent else [])),
             is_existing=member(raw, "existing") is True,
             is_wanted=is_wanted and (parent is None or parent.is_wanted),

@@ -180,24 +180,15 @@ def _publish_as(
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
         store.images.add_version(
-            ImageRow(
-                artifact_id=image_id,
-                kind=KIND,
-                path=place / DISK,
-                format="qcow2",
-                digest=facts.digest,
-                size_bytes=facts.flat.stat().st_size,
-                virtual_size_bytes=facts.virtual_size_bytes,
-                generation=facts.generation,
-                os_type=facts.os_type,
-                source_version=facts.source_version,
-                run_id=facts.run_id,
-                tags=dict(target.tags),
+            facts.recorded_as(
+                image_id,
+                KIND,
+                place / DISK,
+                tags=target.tags,
                 detail={
                     "exclude_from_latest": target.exclude_from_latest,
                     "replication_mode": target.replication_mode,
                     "regions": [vars(region) for region in target.regions],
-                    **facts.common_detail,
                 },
                 created=store.now(),
             ),

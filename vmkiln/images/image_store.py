@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -59,6 +60,34 @@ class ImageFacts:
         """What an image's record says whatever it is published as: architecture, data disks, where others get it."""
         architecture = {} if self.architecture is Architecture.X64 else {ARCHITECTURE: str(self.architecture)}
         return {**architecture, **described(self.data_disks), **shared_detail(self.shared_object)}
+
+    def recorded_as(
+        self,
+        artifact_id: str,
+        kind: str,
+        path: Path,
+        *,
+        tags: Mapping[str, str],
+        created: datetime,
+        detail: Mapping[str, Any] | None = None,
+    ) -> ImageRow:
+        """The record of the image as a qcow2 file at `path`; `detail` is what only this kind has."""
+        return ImageRow(
+            artifact_id=artifact_id,
+            kind=kind,
+            path=path,
+            format="qcow2",
+            digest=self.digest,
+            size_bytes=self.flat.stat().st_size,
+            virtual_size_bytes=self.virtual_size_bytes,
+            generation=self.generation,
+            os_type=self.os_type,
+            source_version=self.source_version,
+            run_id=self.run_id,
+            tags=dict(tags),
+            detail={**(detail or {}), **self.common_detail},
+            created=created,
+        )
 
     def data_files(self, os_disk: str) -> dict[str, Path]:
         """The files of the data disks, by the names that they have beside an OS disk of this name."""

@@ -9,7 +9,6 @@ from vmkiln.errors import ImageConflict
 from vmkiln.files.durable_file import reported
 from vmkiln.images.image_store import Artifact, ImageFacts, folder_for, publish_linked, removed_on_error
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ImageRow
 
 KIND = "ManagedImage"
 DISK = "disk.qcow2"
@@ -44,21 +43,8 @@ def publish(
     publish_linked(facts.flat, place, [DISK], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
         replaced = store.images.replace(
-            ImageRow(
-                artifact_id=image_id,
-                kind=KIND,
-                path=place / DISK,
-                format="qcow2",
-                digest=facts.digest,
-                size_bytes=facts.flat.stat().st_size,
-                virtual_size_bytes=facts.virtual_size_bytes,
-                generation=facts.generation,
-                os_type=facts.os_type,
-                source_version=facts.source_version,
-                run_id=facts.run_id,
-                tags=dict(tags),
-                detail={"location": location, **facts.common_detail},
-                created=store.now(),
+            facts.recorded_as(
+                image_id, KIND, place / DISK, tags=tags, detail={"location": location}, created=store.now()
             ),
             attempt=facts.attempt,
         )
