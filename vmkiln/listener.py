@@ -1,30 +1,50 @@
-"""The HTTPS listener: one address, TLS always, ended gracefully.
+"""The HTTPS listener: one address, TLS always, so many connections, each with limits of time, ended gracefully.
 
-Source: uvicorn's documentation of `Config` and `Server`.
+Connections are taken here and not by asyncio's own server, which knows no number of them, waits a minute for TLS, and
+tells some hundred lines a second when no file is left. Source: uvicorn's documentation of `Config` and `Server`.
 """
 
 import asyncio
+import asyncio.sslproto
 import contextlib
+import errno
+import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
+from vmkiln.host.confinement.file_limit import raise_file_limit
+from vmkiln.listening.connections import Connections
+from vmkiln.listening.few_lines import FewLines
+from vmkiln.listening.http_connection import HttpConnection
 
 DEFAULT = "127.0.0.1:8443"
-KEEP_ALIVE_SECONDS = 75
+KEEP_ALIVE_SECONDS = 30
+TLS_SECONDS = 10.0  # to set it up
+TLS_END_SECONDS = 2.0  # to end it politely
+TLS_READ_BYTES = 32 * 1024  # at once; asyncio has 256 KiB for each connection, most of which say nothing
+NO_FILES_SECONDS = 0.5  # before the next is taken, when there is no file for it
+SPARED_FILES = 512  # for the database, logs, builds and what else the process opens
+FEWEST_CONNECTIONS = 16
 GRACE_SECONDS = 10
 IDLE_GRACE_SECONDS = 0.5
-MOST_CONNECTIONS = 1000
+MOST_REQUESTS = 1000
 BACKLOG = 256
+DEFAULT_CONNECTIONS = 500
+_NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+LOGGERS = ("uvicorn.error", "asyncio", __name__)  # what strangers can make long
 FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 MOST_HEADER_BYTES = 64 * 1024
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,26 +103,101 @@ def bound(address: Address, given: socket.socket | None = None) -> Iterator[sock
         yield listening
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server without its own handling of signals, which the command line has."""
+def room_for(wanted: int, files: int) -> int:
+    """How many connections there may be, of those that are wanted, when a process may open so many files; pure."""
+    return max(FEWEST_CONNECTIONS, min(wanted, files - min(SPARED_FILES, files // 2)))
 
-    def __init__(self, config: uvicorn.Config) -> None:
+
+def places(most: int, most_of_an_address: int) -> Connections:
+    """The connections of a service, which takes all files that it may for them."""
+    return Connections(room_for(most, raise_file_limit()), most_of_an_address)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which takes its connections itself and leaves signals to the command line."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
         self.is_ready = asyncio.Event()
+        self._connections = connections
+        self._taking: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self.lifespan.startup()
+        self.servers: list[asyncio.Server] = []
+        for listening in sockets or []:
+            listening.setblocking(False)
+            # without it the service would go on and answer nobody
+            self._own(self._take_all(listening)).add_done_callback(lambda _: self._end())
+        self.started = True
         self.is_ready.set()
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        task.add_done_callback(_told)
+        return task
+
+    async def _take_all(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listening)
+            except OSError as error:  # also one that went away before it was taken
+                if error.errno in _NO_FILES:
+                    log.error("a connection cannot be taken now: %s", error.strerror)
+                    self._connections.make_room()
+                    await asyncio.sleep(NO_FILES_SECONDS)
+                continue
+            self._take(accepted, str(peer[0]))
+
+    def _take(self, accepted: socket.socket, address: str) -> None:
+        place = self._connections.enter(address)
+        if place is None:
+            log.warning("no place for a connection from %s: every one of its places, or of all, has a request", address)
+            accepted.close()
+            return
+        connection = HttpConnection(
+            place, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        greeting = self._own(self._greet(accepted, connection, address))
+        place.close = greeting.cancel
+
+        def tidy_up(_: object) -> None:  # not in the task, which may be cancelled before it does anything
+            if not connection.has_begun:
+                place.leaves()
+                accepted.close()
+
+        greeting.add_done_callback(tidy_up)
+
+    async def _greet(self, accepted: socket.socket, connection: HttpConnection, address: str) -> None:
+        """Set up TLS and hand the connection to its protocol."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=TLS_SECONDS,
+                ssl_shutdown_timeout=TLS_END_SECONDS,
+            )
+        except OSError as error:  # ssl.SSLError is one; strangers who speak no TLS are no news
+            log.debug("TLS was not set up with %s: %s", address, error)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End as uvicorn does; clients that only keep a connection open are not waited for.
 
         asyncio closes TLS politely, and an idle client does not answer until it wants something again.
         """
+        for task in list(self._taking):
+            task.cancel()
         ending = asyncio.create_task(super().shutdown(sockets))
         await asyncio.wait([ending], timeout=IDLE_GRACE_SECONDS)
         for connection in list(self.server_state.connections):
@@ -122,10 +217,16 @@ async def serve(
     certificate: Path,
     key: Path,
     on_ready: Callable[[], Awaitable[None]],
+    connections: Connections | None = None,
 ) -> None:
-    """Answer requests until cancelled; those that are being answered then have `GRACE_SECONDS` to end."""
+    """Answer requests until cancelled; those that are being answered then have `GRACE_SECONDS` to end.
+
+    `connections` knows how many there may be; without it, a few hundred.
+    """
+    asyncio.sslproto.SSLProtocol.max_size = TLS_READ_BYTES
+    requests = _Requests(application)
     config = uvicorn.Config(
-        application,
+        requests,
         ssl_certfile=str(certificate),
         ssl_keyfile=str(key),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
@@ -136,7 +237,6 @@ async def serve(
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=MOST_CONNECTIONS,
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         http="h11",
         ws="none",
@@ -147,7 +247,12 @@ async def serve(
         raise InputError(f"the certificate {certificate} and its key cannot be used: {error}") from error
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    server = _Server(config)
+    if connections is None:
+        connections = Connections(DEFAULT_CONNECTIONS, DEFAULT_CONNECTIONS)
+    server = _Server(config, connections)
+    few = FewLines()
+    for logger in LOGGERS:
+        logging.getLogger(logger).addFilter(few)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     ready = asyncio.create_task(server.is_ready.wait())
     try:
@@ -160,3 +265,30 @@ async def serve(
         ready.cancel()
         server.should_exit = True
         await asyncio.wait([serving], timeout=GRACE_SECONDS + 5)
+        for logger in LOGGERS:
+            logging.getLogger(logger).removeFilter(few)
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """Say how a task ended, when that was not foreseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a connection could not be taken: %s", error, exc_info=error)
+
+
+class _Requests:
+    """So many requests at once; more are told to come again."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+        self._count = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._count >= MOST_REQUESTS:
+            answer = PlainTextResponse("Service Unavailable", 503, {"Retry-After": "1", "Connection": "close"})
+            await answer(scope, receive, send)
+            return
+        self._count += 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._count -= 1

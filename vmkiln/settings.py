@@ -207,6 +207,12 @@ class Settings:
     dead_hosts_kept_seconds: Annotated[
         float, Description("How long a host that died can still be looked at, in seconds.", least=0)
     ] = 86_400.0
+    most_connections: Annotated[
+        int, Description("Connections at once; beyond, who waits longest without a request gives way.", least=16)
+    ] = 2000
+    most_connections_of_an_address: Annotated[
+        int, Description("How many of them may be from one address, such as a proxy's.", least=4)
+    ] = 500
     access_token_seconds: Annotated[
         int, Description("How long a token lasts that the service issued, in seconds.", least=60)
     ] = 3600

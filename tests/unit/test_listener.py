@@ -1,22 +1,18 @@
 """The HTTPS listener: TLS always, an address that is checked, a graceful end."""
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 import ssl
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import a_certificate
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from vmkiln.errors import InputError
-from vmkiln.listener import Address, bound, is_loopback, parse_address, serve
+from vmkiln.errors import InputError, TaskEnded
+from vmkiln.listener import Address, _Server, bound, is_loopback, parse_address, serve
 
 
 @pytest.mark.parametrize(
@@ -58,28 +54,6 @@ def test_small_answers_are_not_held_back() -> None:
         assert listening.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only where it sees this
 
 
-def a_certificate(directory: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    files = directory / "certificate.pem", directory / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    return files
-
-
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("hello")(scope, receive, send)
 
@@ -103,6 +77,22 @@ async def test_it_answers_over_tls_only_and_ends_when_cancelled(tmp_path: Path) 
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(serving, 20)
+
+
+async def test_a_listener_that_takes_nobody_any_more_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_server: object, accepted: socket.socket, _address: str) -> None:
+        accepted.close()
+        raise ValueError("unforeseen")
+
+    certificate, key = a_certificate(tmp_path)
+
+    async def on_ready() -> None:
+        monkeypatch.setattr(_Server, "_take", fails)
+        with socket.create_connection(listening.getsockname()):
+            pass
+
+    with bound(Address("127.0.0.1", 0)) as listening, pytest.raises(TaskEnded):
+        await asyncio.wait_for(serve(hello, listening, certificate=certificate, key=key, on_ready=on_ready), 30)
 
 
 async def test_a_certificate_without_its_key_is_said(tmp_path: Path) -> None:

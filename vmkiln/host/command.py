@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import CommandFailed, HostUnfit
+from vmkiln.host.confinement.file_limit import restore_file_limit
 from vmkiln.host.environment import ordinary
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def die_with_parent() -> None:
 
 
 def _prepare(before_exec: Callable[[], None] | None) -> None:
+    restore_file_limit()
     if before_exec is not None:
         try:
             before_exec()

@@ -23,7 +23,7 @@ from vmkiln.api.protocol.request_log import saw
 from vmkiln.api.protocol.route import Answer, FileBody, Service
 from vmkiln.errors import ArmError
 
-BODY_SECONDS = 60
+BODY_SECONDS = 30
 MOST_CHANGING = 24  # requests at once; others wait, and leave the rest of the threads to what only reads
 BLOCK_BYTES = 64 * 1024
 READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -118,7 +118,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     from vmkiln.fetching.way_out import trusted, way_out_of
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
-    from vmkiln.listener import bound, inherited, is_loopback, serve
+    from vmkiln.listener import bound, inherited, is_loopback, places, serve
     from vmkiln.preparation import isolation_level_of, opened_store
     from vmkiln.service import real_build, remember_endpoint, running
     from vmkiln.sharing.shared_storage import shared_storage
@@ -177,5 +177,12 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             notify=systemd,
             on_unasked=end_for_sure,
         ) as application:
-            await serve(application, listening, certificate=tls.certificate, key=tls.key, on_ready=on_ready)
+            await serve(
+                application,
+                listening,
+                certificate=tls.certificate,
+                key=tls.key,
+                on_ready=on_ready,
+                connections=places(settings.most_connections, settings.most_connections_of_an_address),
+            )
             await asyncio.sleep(0)

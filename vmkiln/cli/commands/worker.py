@@ -88,6 +88,7 @@ async def _work_alone(settings: Settings, identity: HostIdentity) -> None:
 async def _work(settings: Settings, identity: HostIdentity) -> None:
     from vmkiln.cli.interrupts import end_for_sure
     from vmkiln.fleet.attempt import HostDuties
+    from vmkiln.host.confinement.file_limit import raise_file_limit
     from vmkiln.lifetime.notify_socket import notify_socket
     from vmkiln.lifetime.rounds import Rounds
     from vmkiln.preparation import host_capacity, isolation_level_of, opened_store
@@ -100,6 +101,7 @@ async def _work(settings: Settings, identity: HostIdentity) -> None:
         exported(os.environ) as export,
         opened_store(settings, say) as store,
     ):
+        raise_file_limit()
         rounds = Rounds()
         shared = shared_storage(settings, store, rounds=rounds)
         duties = HostDuties(
