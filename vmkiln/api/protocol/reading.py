@@ -16,9 +16,11 @@ from vmkiln.harmless_text import UNSTORABLE
 
 MOST_BODY_BYTES = 4 * 1024**2
 MOST_DEPTH = 100
+MOST_VALUES = 200_000
 MOST_SEGMENT_LETTERS = 260
 MOST_PARAMETERS = 64
 FIRST_VERSION = "1.0"  # of /metadata/endpoints only, and no date
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # also one that is never closed, so that none is read twice
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.-]{1,30})?", re.IGNORECASE)
 
 
@@ -105,6 +107,7 @@ def read_body(content: bytes, kind: Body, headers: Mapping[str, str]) -> Any:
     media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type not in {"application/json", "text/json", ""} and not media_type.endswith("+json"):
         raise ArmError(415, "UnsupportedMediaType", f"The content media type '{media_type[:60]}' is not supported.")
+    _check_count(content)
     body = _lenient(content) if kind is Body.LENIENT_JSON else _strict(content)
     if not isinstance(body, dict):
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid: it must be a JSON object.")
@@ -138,10 +141,22 @@ def _refuse(name: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the member `{twice[:60]}` is given twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the member `{name[:60]}` is given twice")
+            seen.add(name)
     return found
+
+
+def _check_count(content: bytes) -> None:
+    """Refuse a body of more values than any has, before each becomes sixty bytes and more. Raises: `ArmError`."""
+    if sum(map(content.count, (b",", b"[", b"{"))) <= MOST_VALUES:
+        return
+    outside = _STRING.sub(b"", content)  # what stands in texts does not count
+    if sum(map(outside.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        message = f"The request content was invalid: it has more than {MOST_VALUES} values."
+        raise ArmError(400, "InvalidRequestContent", message)
 
 
 def _too_deep() -> ArmError:

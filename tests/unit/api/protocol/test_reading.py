@@ -1,0 +1,60 @@
+"""Bodies are read in time that grows with their length, and hold so many values at most."""
+
+import json
+
+import pytest
+
+from vmkiln.api.protocol import reading
+from vmkiln.api.protocol.reading import MOST_VALUES, read_body
+from vmkiln.api.protocol.route import Body
+from vmkiln.errors import ArmError
+
+compared = 0
+
+
+class Name(str):
+    """A member's name that counts how often it is compared."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        global compared  # noqa: PLW0603 (dictionaries compare, and know nobody to tell)
+        compared += 1
+        return str.__eq__(self, other)  # type: ignore[arg-type]
+
+
+def test_a_member_that_is_given_twice_is_found_in_one_pass() -> None:
+    """It was one pass for each name before it: minutes for a body of 4 MiB."""
+    global compared  # noqa: PLW0603
+    compared = 0
+    names = [Name(f"n{index}") for index in range(5_000)]
+    with pytest.raises(ValueError, match="`n4999` is given twice"):
+        reading._object([(name, 0) for name in [*names, Name("n4999")]])
+    assert compared <= 10 * len(names)
+
+
+@pytest.mark.parametrize("kind", [Body.JSON, Body.LENIENT_JSON])
+@pytest.mark.parametrize("many", ["0,", "[],", "{},", '"",'])
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(
+    kind: Body, many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_strict", None)
+    monkeypatch.setattr(reading, "_lenient", None)
+    content = f'{{"a":[{many * MOST_VALUES}0]}}'.encode()
+    with pytest.raises(ArmError, match=f"more than {MOST_VALUES} values"):
+        read_body(content, kind, {})
+
+
+@pytest.mark.parametrize("text", ["," * 500_000, "[" * 500_000, '{"\\,' * 100_000])
+def test_marks_inside_a_text_are_no_values(text: str) -> None:
+    body = {"script": text}
+    for kind in (Body.JSON, Body.LENIENT_JSON):
+        assert read_body(json.dumps(body).encode(), kind, {}) == body
+
+
+def test_a_text_that_is_never_closed_is_gone_through_once() -> None:
+    """Each quote in it began another pass to the end when it had to be closed."""
+    content = b'{"a":[' + b"0," * MOST_VALUES + b'"' + b'\\"' * 500_000
+    with pytest.raises(ArmError, match="values"):
+        read_body(content, Body.JSON, {})
