@@ -1,4 +1,4 @@
-"""A resource of a deployment, as planned, and what it waits for: `dependsOn` by every name that it may be called by.
+"""A planned resource of a deployment, and the resources it waits for: `dependsOn` may name each of them in many ways.
 
 A name is a symbolic name, the name of a loop, an id, a bare name, or a type with a name. An id may spell a resource
 group as a resource of its subscription, and may lack the group that a nested deployment goes to.

@@ -88,7 +88,7 @@ def make_private(home: Path, tell: Callable[[str], None], *, is_thorough: bool =
 
 
 def make_private_before_use(folder: Path) -> None:
-    """Give what a program made (a package manager, an archive) the permissions it is to have, before it is used."""
+    """Make the files that a package manager or an archive left in a folder private, before they are used."""
     make_private(folder, lambda _text: None, is_thorough=True)
 
 

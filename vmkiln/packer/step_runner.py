@@ -282,7 +282,7 @@ def pass_on(streams: "dict[int, Stream]", seconds: float, due: float) -> float:
 
 
 def passed_on(script: str) -> "tuple[int, bool]":
-    """Run the script and pass on what it writes, for a while also what those write that it left running.
+    """Run the script and pass on its output, and for a while that of the processes it left running.
 
     Its status, and whether it left a script running.
     """

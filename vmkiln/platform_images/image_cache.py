@@ -1,11 +1,10 @@
 """The cache of source images: content-addressed, read-only, checked on use.
 
-An image lies in a folder named after the SHA-256 of its file (and after its own name, when another image of the same
-bytes was first), beside a record of what it is, and beside its kernel if it was made here, for the host's QEMU to be
-tried with. Before use the whole file
-is read and matched. The check is remembered by the file's size, inode and change times (nanoseconds) and done again
-when any of them differs: whoever writes to the file, with whatever rights, changes them. What this does not see is a
-disk that loses bits by itself. A file that does not match is set aside and never used.
+Each image has a folder, named after the SHA-256 of its file; a second image of the same bytes has its own name added.
+Beside the file lies a record of what it is. An image that was made here also has its kernel there, with which the
+host's QEMU is tried. Before use the whole file is read and matched. The check is remembered by the file's size, inode
+and change times (nanoseconds), and done again when any of them differs: every write to the file changes them. It does
+not see a disk that loses bits by itself. A file that does not match is set aside and never used.
 
 Images are kept as uncompressed qcow2: as fast to boot from as raw (the guest's reads miss only one small table), and
 to hash, copy and check them takes the half GiB that is used and not the whole virtual size.
@@ -45,10 +44,10 @@ ADDING, REMOVING = ".adding-", ".removing-"
 class SourceImage:
     """A cached source image. `digest` is the SHA-256 of the file; `created` when it was made or fetched (UTC).
 
-    `recipe` tells by what it was made or from where it was fetched: another recipe of the same name makes another
-    image. `published_digest` is the checksum its publisher gave (`sha256:...`), none for an image made here.
-    `is_newest` says whether it was the newest when it was had, `is_imported` whether the user imported it; then `title`
-    is its name as it was given, and `plan` the three names of its purchase plan, if it has one.
+    `recipe` is the recipe that made the image, or the address it was fetched from; another recipe of the same name
+    makes another image. `published_digest` is the publisher's checksum (`sha256:...`), none for an image made here.
+    `is_newest` says whether no newer version was known when it was made or fetched. `is_imported` says whether the user
+    imported it; `title` is then the name that the user gave. `plan` is the purchase plan's three names, if it has one.
     """
 
     name: str

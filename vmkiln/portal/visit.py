@@ -64,7 +64,7 @@ def base_url_of(request: Request) -> str:
 
 
 def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[Request], Awaitable[Response]]:
-    """A page as Starlette wants it: who has no login is sent to it, and what the API refuses is shown as it says."""
+    """A page for Starlette. A visitor without a login is sent to it; a refusal of the API is shown in its own words."""
 
     async def answer(request: Request) -> Response:
         base_url = base_url_of(request)

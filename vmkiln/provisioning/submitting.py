@@ -1,7 +1,7 @@
 """Submitting: an image template becomes ready to run.
 
-Its staging resource group exists, the scripts and files it names are copied and checked, and what it asks for is
-there: the source image, the definitions it distributes to. A run needs nothing from outside but the source image.
+Its staging resource group is made. The scripts and files it names are copied and checked. Its source image and the
+image definitions it distributes to are looked for. A run needs nothing from outside but the source image.
 
 *Leaves behind:* the staging resource group with its storage account. *Undone by:* `withdraw`.
 *Safe to repeat:* yes: what is there already is used.

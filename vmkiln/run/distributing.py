@@ -199,7 +199,8 @@ def _version_before(
 async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: DistributeTarget) -> Artifact:
     """Publish, and take it back when the target's resource group was deleted meanwhile.
 
-    A deletion of a group says so before it looks what is in it, so that one of us two sees the other's.
+    Who deletes a group records that before it looks for images in the group; we record the image before we look for the
+    group. So one of the two always sees the other.
     Raises: `GroupNotFound`, and as `_publish`.
     """
     store = staged.host.store

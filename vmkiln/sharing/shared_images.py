@@ -117,7 +117,8 @@ class SharedImages:
 
         Raises: `SharedStorageFailed`.
         """
-        # in this order: what comes later is not ours to judge, and a run that is over has recorded what it made
+        # The order matters. An object that appears after the first line is not deleted by this look. A run that ended
+        # before the second line has recorded its images by the third.
         found = [item.key for item in self._objects.objects(IMAGES, with_unfinished=True)]
         live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
         named = self._named()

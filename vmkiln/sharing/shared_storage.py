@@ -174,7 +174,7 @@ class SharedStorage:
             self._unsent[sender.run_id] = sender
 
     async def follow(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
-        """Fetch what runs on other hosts write, until cancelled, so that it is read here as if it were made here."""
+        """Fetch the logs and files of runs on other hosts until cancelled; they are read here like our own."""
         logs, rest = _repeated(self._follow_logs), _repeated(self._follow_the_rest)
         async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
             self.rounds.own(tasks, "shared logs", logs, seconds=LOGS_SECONDS, is_needed=False)
@@ -337,7 +337,7 @@ def _same_time(file: Path, item: StoredObject) -> None:
 
 
 def _repeated(look: Callable[[set[str]], set[str]]) -> Callable[[], Awaitable[None]]:
-    """A function that calls `look` in a thread, each time with what it returned the last time it ended well."""
+    """A function that calls `look` in a thread, each time with its own result of the last call that succeeded."""
     seen: set[str] = set()
 
     async def once() -> None:

@@ -1,6 +1,7 @@
 """A rule of a network security group: read from its ARM body, with every mistake in it; and Azure's default rules.
 
-Whoever keeps a rule and whoever builds by it read it here, so that what was accepted can be built by. Pure.
+The service that stores a rule and the build that uses it read it by this one module, so every stored rule can be built
+with. Pure.
 Sources: the ARM reference of Microsoft.Network; Azure's documentation of network security groups and service tags; the
 error codes are the ones that Azure's Resource Manager answers with.
 """

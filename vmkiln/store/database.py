@@ -37,8 +37,9 @@ def utc_now() -> datetime:
 class Store:
     """The tables of one database; one per process.
 
-    `home` is the state directory: what is recorded of files in it is good on every host, and when it moves. `session`
-    is what says whose work is whose, a new one when it is left out. `seal` is what secrets in it are sealed with.
+    `home` is the state directory. Paths below it are recorded relative to it, so that they hold on every host and after
+    a move. `session` tells this process's work from that of others; a new one is made when it is left out. `seal` is
+    what secrets in it are sealed with.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Store:
         return self.connections.now()
 
     def fenced(self, run_id: str, *, incarnation: str) -> "Store":
-        """The same database for what a host does for a run: writes raise `RunTakenOver` when it has it no more."""
+        """The same database for a run's writes: they raise `RunTakenOver` once this host has the run no more."""
         same = self.connections.fenced(run_id, incarnation=incarnation)
         return Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
 

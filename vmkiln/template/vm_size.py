@@ -1,7 +1,7 @@
 """Azure's VM sizes: how many CPUs and how much memory a name stands for.
 
-Every published series is in vm_sizes.toml. A name that is not there but keeps to Azure's way of naming sizes is taken
-by what it says: the CPUs in it, and the memory that its family usually has for each.
+Every published series is in vm_sizes.toml. Any other name in Azure's form tells the number of CPUs itself; the memory
+is what the family usually has for each CPU.
 Source: the "Sizes for virtual machines" and "Virtual machine sizes naming conventions" pages of the Azure
 documentation. Which size an empty name means: docs/reference/image-template.md#vm-profile.
 """

@@ -24,8 +24,9 @@ def readable(call: Call, fetch: Fetch, *, keep: Callable[[ResourceRow], bool] = 
     """A page of a list's rows, and one more, that the caller may read.
 
     Who has a role in a resource group only sees what is in there; who has none in the subscription is refused.
-    `fetch` gives rows behind an id, and may leave out what is in none of the scopes it is given (None: give all), so
-    that a caller with one group costs no more than one with all; `keep` chooses among them. Raises: `ArmError` 403.
+    `fetch` gives the rows that come after an id. It may leave out rows outside the scopes it is given (None: all rows
+    count), so that a list costs a caller with one group no more than one with all. `keep` chooses among the rows.
+    Raises: `ArmError` 403.
     """
     subscription = call.names["subscriptionId"]
     scopes: Collection[str] | None = None

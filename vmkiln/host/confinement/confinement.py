@@ -25,7 +25,7 @@ NAMESPACES_OF_THE_VM = ("mnt", "net", "ipc", "uts")
 
 
 class Fact(TypedDict):
-    """One fact: its name, what it is to be and what it is, whether it holds, and whether a run needs it to."""
+    """One fact about a process: the expected and the found value, whether they agree, and whether a run needs that."""
 
     name: str
     expected: str

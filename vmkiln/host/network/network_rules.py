@@ -26,7 +26,7 @@ _COMMENT = re.compile(r' ?comment "([^"]*)"')
 
 @dataclass(frozen=True)
 class RuleInForce:
-    """One rule: its chain, what it is for, what it matched so far, and itself as nft writes it (without counter)."""
+    """One rule: its chain, its purpose, the packets it matched so far, and its text as nft prints it (no counter)."""
 
     chain: str
     comment: str
