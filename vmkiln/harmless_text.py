@@ -1,13 +1,15 @@
 """Text that a guest wrote, made harmless for a terminal or a page: it can show itself, and nothing else.
 
 Control characters, escape sequences, signs that turn the direction of writing, and bytes that are no text are shown,
-not obeyed. Colours are left out. Of texts that were written over each other with carriage returns, the last is kept.
+not obeyed. Colours are left out. A carriage return is shown as `\\r`: on a terminal, what comes behind it would hide
+what stands before it. Those at the end of a line hide nothing and are left out.
 Source: ECMA-48; docs/reference/hostile-input.md#text-of-a-guest.
 """
 
 import re
 import unicodedata
 
+RETURN = "\\r"  # how a carriage return is shown
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # NUL, halves of surrogate pairs: not every database keeps them
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # control, format (bidi among them), surrogate, private, unassigned; separators of lines and of paragraphs
@@ -16,9 +18,7 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def harmless(text: str) -> str:
     """One line of text without its power over a terminal; tabs stay, a line end within is shown."""
-    text = _COLOUR.sub("", text)
-    if "\r" in text:
-        text = next((part for part in reversed(text.split("\r")) if part), "")
+    text = _COLOUR.sub("", text).rstrip("\r").replace("\r", RETURN)
     if text.isprintable():
         return text
     return "".join(letter if _is_plain(letter) else _shown(letter) for letter in text)

@@ -59,7 +59,7 @@ def a_principal(az: Az, *keys: str) -> str:
         return done.stdout
 
     app_id = str(json.loads(vmkiln("principal", "create", "ci"))["appId"])
-    vmkiln("role", "assign", "Reader", app_id)
+    vmkiln("role", "assign", "Reader", app_id, "--scope", "/")
     vmkiln("principal", keys[0], app_id, *keys[1:])
     assert len(json.loads(vmkiln("principal", "keys", app_id, "--json"))) == 1
     return app_id

@@ -122,6 +122,13 @@ def test_a_talkative_step_comes_out_whole_in_order_and_fast(bench: Bench) -> Non
     assert seconds < 20
 
 
+def test_what_a_carriage_return_would_hide_is_in_the_log(bench: Bench) -> None:
+    over = r"printf 'visible\rOVERWRITTEN\r\n'"
+    step = InlineShell("bar", "a", (over, r"head -c 9000 /dev/zero | tr '\0' x", r"printf '\ry\n'"))
+    events = read(bench.build(packer_input([step], bench.connection)).stdout)
+    assert lines_of(events) == ["visible\rOVERWRITTEN", "x" * 9000 + "\ry"]
+
+
 def test_a_script_and_its_tail_arrive_byte_for_byte(bench: Bench, tmp_path: Path) -> None:
     tail = b"PK\r\n\x00\xff\r\n\r\nend"
     script = tmp_path / "self-extracting.run"

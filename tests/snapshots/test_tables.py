@@ -32,7 +32,8 @@ REFUSED = (
     ("image", "show", "nothing"),
     ("host", "show", "nobody"),
     ("staging", "boot", "IT_rg"),
-    ("role", "assign", "King", "x"),
+    ("role", "assign", "Reader", "x"),
+    ("role", "assign", "King", "x", "--scope", "/"),
     ("validate", "no-such-file.json"),
 )
 MISTAKEN = {

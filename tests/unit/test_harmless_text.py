@@ -49,6 +49,9 @@ def test_colours_are_left_out() -> None:
     assert harmless("\x1b[31mred\x1b[0m") == "red"
 
 
-def test_a_progress_line_keeps_its_last_state() -> None:
-    assert harmless("10 %\r50 %\r100 %") == "100 %"
-    assert harmless("done\r") == "done"
+def test_what_is_written_over_is_shown_beside_what_hides_it() -> None:
+    assert harmless("visible\rOVERWRITTEN") == "visible\\rOVERWRITTEN"
+    assert harmless("10 %\r50 %\r100 %") == "10 %\\r50 %\\r100 %"
+    assert harmless("done\r") == harmless("done\r\r") == "done"
+    assert harmless("a\x08\x08b") == "a\\x08\\x08b"
+    assert harmless("a\x1b[1Gb\x1b[2Kc") == "a\\x1b[1Gb\\x1b[2Kc"

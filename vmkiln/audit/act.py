@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from vmkiln.harmless_text import harmless
+from vmkiln.harmless_text import RETURN, harmless
 from vmkiln.store.audit_table import BegunAct
 from vmkiln.store.rows import AuditRow
 
@@ -148,7 +148,7 @@ def plain(text: str, most_letters: int) -> str:
 
     A carriage return is shown too: on a terminal it would hide what stands before it.
     """
-    return harmless(text[:most_letters].replace("\r", "\\x0d"))[:most_letters]
+    return harmless(text[:most_letters].replace("\r", RETURN))[:most_letters]
 
 
 def _after(word: str, pair: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Azurite, the blob server of the storage accounts: found, started, watched, and started again when it ends.
 
-It listens on loopback only and asks for an account's key. It dies with the service.
+It listens on loopback only, and asks for an account's key or a signature that ends soon (`azurite/access.cjs`). It dies
+with the service.
 
 *Leaves behind:* its data folder, which holds copies of what the staging folders hold. *Undone by:* leaving the block.
 *Safe to repeat:* yes, on the same folder.
@@ -30,7 +31,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0
 LISTENS = b"successfully listens on"
 PACKAGE = Path(__file__).parent / "azurite"
-ACCOUNTS_SCRIPT = PACKAGE / "accounts.cjs"
+ACCOUNTS_SCRIPT, ACCESS_SCRIPT = PACKAGE / "accounts.cjs", PACKAGE / "access.cjs"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def arguments(azurite: Azurite, folder: BlobFolder, port: int) -> list[str | Pat
         f"--max-old-space-size={MOST_HEAP_MIB}",
         "--require",
         ACCOUNTS_SCRIPT,
+        "--require",
+        ACCESS_SCRIPT,
         azurite.main,
         "--blobHost",
         LOOPBACK,

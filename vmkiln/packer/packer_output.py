@@ -23,10 +23,8 @@ _COMMA = "%!(PACKER_COMMA)"
 _CUT = len(_COMMA) + 4
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 _MARK = step_runner.MARK.decode()
-_KINDS = {
-    name: getattr(step_runner, name).decode()
-    for name in ("STARTED", "ENDED", "MISSING", "RESTARTING", "REMARK", "LINES", "LONG_LINE", "NEXT", "OWN_MARK")
-}
+_NAMES = ("STARTED", "ENDED", "MISSING", "RESTARTING", "REMARK", "LINES", "LONG_LINE", "NEXT", "OWN_MARK", "RETURN")
+_KINDS = {name: getattr(step_runner, name).decode() for name in _NAMES}
 
 
 class Speaker(StrEnum):
@@ -184,9 +182,9 @@ def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
     speaker, prefix = (Speaker.ERROR, "==> null: ") if is_error else (Speaker.GUEST, "    null: ")
     if kind == _KINDS["LINES"]:
         lines = rest.split(_KINDS["NEXT"])
-        return [Line(prefix + line.replace(_KINDS["OWN_MARK"], _MARK), speaker) for line in lines]
+        return [Line(prefix + _returned(line).replace(_KINDS["OWN_MARK"], _MARK), speaker) for line in lines]
     if kind == _KINDS["LONG_LINE"]:
-        return [Line(prefix + rest, speaker)]
+        return [Line(prefix + _returned(rest), speaker)]
     if kind == _KINDS["STARTED"]:
         return [ScriptStarted(rest)]
     if kind == _KINDS["ENDED"] and rest.isdigit():
@@ -196,6 +194,10 @@ def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
     if kind == _KINDS["RESTARTING"]:
         return [RestartComing()]
     return [Line(f"==> null: {rest}", Speaker.PACKER)] if kind == _KINDS["REMARK"] else []
+
+
+def _returned(text: str) -> str:
+    return text.replace(_KINDS["RETURN"], "\r")
 
 
 def _prefix(text: str) -> str:

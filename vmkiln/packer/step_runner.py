@@ -20,6 +20,7 @@ STARTED, ENDED, MISSING = b"s", b"e", b"m"  # with the boot's id, the exit statu
 RESTARTING, REMARK = b"r", b"w"  # with nothing, a sentence for the log
 LINES, LONG_LINE = b"l", b"o"  # lines with `NEXT` between them, one line as it is
 NEXT, OWN_MARK = MARK + b"n", MARK + b"m"
+RETURN = MARK + b"c"  # Packer leaves out what stands before a carriage return; the log keeps it
 
 BATCH_BYTES = 8 * 1024  # times 16, for what Packer makes of a comma, it is still a line that we read in one piece
 PAUSE_SECONDS = 0.05  # between two batches
@@ -89,7 +90,7 @@ class Stream:
         while self.pending:
             if self.is_long:
                 line, end, self.pending = self.pending.partition(b"\n")
-                write(self.target, line + end)
+                write(self.target, line.replace(b"\r", RETURN) + end)
                 self.is_long = not end
                 continue
             cut = self.pending.rfind(b"\n", 0, BATCH_BYTES) + 1
@@ -109,8 +110,8 @@ class Stream:
 
 
 def cleaned(line: bytes) -> bytes:
-    """What Packer makes of a line: nothing of it that a carriage return took back."""
-    return line.rstrip().rpartition(b"\r")[2].replace(MARK, OWN_MARK)
+    """A line as it travels: without the end that Packer would leave out, and without what it would obey."""
+    return line.rstrip().replace(MARK, OWN_MARK).replace(b"\r", RETURN)
 
 
 def of_this_login() -> "set[bytes]":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from vmkiln.blobs import blob_server
 from vmkiln.blobs.blob_server import (
+    ACCESS_SCRIPT,
     Azurite,
     BlobFolder,
     arguments,
@@ -19,6 +21,7 @@ from vmkiln.blobs.blob_server import (
     next_pause,
     supervise,
 )
+from vmkiln.host import command
 
 
 def program(file: Path, text: str = "exit 0") -> Path:
@@ -48,6 +51,43 @@ def test_it_listens_on_loopback_and_tells_nobody(tmp_path: Path) -> None:
     assert words[words.index("--blobPort") + 1] == "1234"
     assert {"--disableTelemetry", "--skipApiVersionCheck", "--silent"} <= set(words)
     assert "AZURITE_ACCOUNTS" not in environment(azurite, place)
+
+
+NOW = "2026-01-01T00:00:00Z"
+SIGNED = "/account/logs/a.log?sv=2021-08-06&sr=b&sp=r&sig=abc"
+ACCESS = """
+const [script, now, asked] = process.argv.slice(1);
+const { refusal } = require(script);
+const all = JSON.parse(asked).map(([method, url, headers]) => refusal(method, url, headers, Date.parse(now)));
+console.log(JSON.stringify(all.map((found) => (found ? found[1] : ""))));
+"""
+PUBLIC, TOO_LONG = "PublicAccessNotPermitted", "AuthenticationFailed"
+REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
+    ("GET", "/account/logs/a.log", {"authorization": "SharedKey account:abc"}, ""),
+    ("GET", f"{SIGNED}&se=2026-01-01T01:00:00Z", {}, ""),
+    ("GET", f"{SIGNED}&se=2026-01-08T00%3A00%3A00Z", {}, ""),
+    ("GET", f"{SIGNED}&se=2026-01-02", {}, ""),
+    ("OPTIONS", "/account/logs/a.log", {}, ""),
+    ("GET", "/account/logs/a.log", {}, PUBLIC),
+    ("HEAD", "/account/logs?restype=container&comp=list", {}, PUBLIC),
+    ("PUT", "/account/c?restype=container", {"authorization": "x", "x-ms-blob-public-access": "blob"}, PUBLIC),
+    ("GET", f"{SIGNED}&se=2026-01-08T00:00:01Z", {}, TOO_LONG),
+    ("GET", f"{SIGNED}&se=2051-01-01T00:00:00Z", {}, TOO_LONG),
+    ("GET", f"{SIGNED}&se=2051-01-01T00:00:00Z", {"authorization": "x"}, TOO_LONG),
+    ("GET", f"{SIGNED}&se=2026-01-02&se=2051-01-01", {}, TOO_LONG),
+    ("GET", f"{SIGNED}&SE=2026-01-02&se=2051-01-01", {}, TOO_LONG),
+    ("GET", f"{SIGNED}&se=2026-01-02T00%253A00%253A00Z", {}, TOO_LONG),
+    ("GET", SIGNED, {}, TOO_LONG),
+    ("GET", f"{SIGNED}&si=policy", {}, TOO_LONG),
+    ("GET", "/account/?comp=list&ss=b&srt=sco&sp=rl&se=2051-01-01&sig=a", {}, TOO_LONG),
+]
+
+
+async def test_nobody_reads_without_a_key_or_a_signature_that_ends_soon() -> None:
+    asked = json.dumps([request[:3] for request in REQUESTS])
+    found = await command.run(["node", "-e", ACCESS, ACCESS_SCRIPT, NOW, asked], timeout_seconds=60)
+    told = json.loads(found.stdout)
+    assert dict(zip(map(str, REQUESTS), told, strict=True)) == {str(item): item[3] for item in REQUESTS}
 
 
 def test_pauses_grow_until_a_life_was_long(tmp_path: Path) -> None:

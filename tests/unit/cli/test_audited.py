@@ -161,7 +161,7 @@ def test_a_drained_host_is_recorded(store: Store) -> None:
         ("principal", "token", "APP"),
         ("principal", "federate", "APP", "--issuer", "https://token.example.org", "--subject", "s"),
         ("principal", "remove-key", "APP", "KEY"),
-        ("role", "assign", "Owner", "APP"),
+        ("role", "assign", "Owner", "APP", "--scope", "/"),
         ("role", "remove", "ROLE"),
         ("principal", "delete", "APP"),
         ("host", "drain", "blue"),

@@ -210,7 +210,7 @@ def delete(app_id: AppIdArgument) -> None:
 def assign(
     role: Annotated[str, typer.Argument(help="Reader, Contributor or Owner.")],
     app_id: Annotated[str, typer.Argument(help="The application id; with --object the object id of anybody.")],
-    scope: Annotated[str, typer.Option(help="/, /subscriptions/ID or /subscriptions/ID/resourceGroups/NAME.")] = "/",
+    scope: Annotated[str, typer.Option(help="/, /subscriptions/ID or /subscriptions/ID/resourceGroups/NAME.")],
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
 ) -> None:
     """Give a principal a role."""

@@ -86,10 +86,18 @@ def test_principals_and_roles_are_managed_from_the_command_line(home: Path) -> N
     assert isinstance(CliRunner().invoke(app, ["principal", "delete", made["appId"]]).exception, InputError)
 
 
-@pytest.mark.parametrize("arguments", [["Boss", "x"], ["Reader", "x", "--scope", "/resourceGroups/g"]])
+@pytest.mark.parametrize("arguments", [["Boss", "x", "--scope", "/"], ["Reader", "x", "--scope", "/resourceGroups/g"]])
 def test_what_is_no_role_or_scope_is_refused(home: Path, arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["role", "assign", *arguments])
     assert isinstance(result.exception, InputError)
+
+
+def test_a_role_is_given_in_a_scope_that_is_named(home: Path) -> None:
+    made = json.loads(CliRunner().invoke(app, ["principal", "create", "ci"]).stdout)
+    result = CliRunner().invoke(app, ["role", "assign", "Owner", made["appId"]])
+    assert result.exit_code == 2
+    assert "--scope" in result.stderr
+    assert json.loads(CliRunner().invoke(app, ["role", "list", "--json"]).stdout) == []
 
 
 def test_a_shell_does_not_go_on_when_nothing_was_set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
