@@ -71,11 +71,15 @@ def machine_option(accelerator: Accelerator, architecture: Architecture = Archit
     return f"{kind},accel={accelerator},{options}"
 
 
+TABLES_BYTES = 64 * 1024**2  # more than a qcow2 file has beside its clusters and what grows with them
+
+
 @dataclass(frozen=True)
 class Disk:
     """A disk: a file in a known format, with the backing chain we made ourselves.
 
-    A guest finds it by its serial: /dev/disk/by-id/virtio-SERIAL; '' is `disk` with its number.
+    A guest finds it by its serial: /dev/disk/by-id/virtio-SERIAL; '' is `disk` with its number. `size_bytes` is what a
+    guest sees, where it is known: of every disk that is made for a run.
     """
 
     path: Path
@@ -84,6 +88,7 @@ class Disk:
     backing: "Disk | None" = None
     is_boot: bool = False
     serial: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,18 @@ def files(machine: Machine) -> tuple[MachineFile, ...]:
         found.append(MachineFile("firmware", machine.boot.code, False))
         found.append(MachineFile("variables", machine.boot.variables, True))
     return tuple(found)
+
+
+def most_file_bytes(machine: Machine) -> int:
+    """How large a file may get that the machine writes: all of the disk, its tables, or its firmware's variables.
+
+    0 for one that writes none. Source: docs/interop/qcow2.rst in QEMU: a cluster of 64 KiB has 10 bytes in tables.
+    """
+    writable = [disk.size_bytes for disk in machine.disks if not disk.read_only]
+    if not writable and not isinstance(machine.boot, Firmware):
+        return 0
+    size = max(writable, default=0)
+    return size + size // 4096 + TABLES_BYTES
 
 
 def sockets(machine: Machine) -> dict[str, Path]:
@@ -235,6 +252,7 @@ def _disks(machine: Machine) -> list[str]:
 def block_arguments(index: int, disk: Disk, *, name_of: Callable[[Path], str] = str) -> list[str]:
     """One disk as a blockdev node and its virtio device; `name_of` gives a file's name as QEMU is to open it."""
     boot = ",bootindex=0" if disk.is_boot else ""
+    boot += "" if disk.read_only else ",werror=stop"  # the guest never goes on without what it has written
     node = {**block_node(disk, name_of=name_of), "node-name": f"disk{index}"}
     device = f"virtio-blk-pci,drive=disk{index},serial={disk.serial or f'disk{index}'}{boot}"
     return ["-blockdev", json.dumps(node), "-device", device]

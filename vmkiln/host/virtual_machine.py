@@ -34,6 +34,14 @@ Reader = Callable[[bytes], Awaitable[None] | None]
 OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class WriteError:
+    """Why a VM could not write: no room on this host, or the words of the kernel (strerror(3)) for another reason."""
+
+    has_no_room: bool
+    reason: str
+
+
 @dataclass
 class VirtualMachine:
     """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console.
@@ -55,14 +63,15 @@ class VirtualMachine:
         """Whether the guest's kernel said that it panicked (pvpanic); QEMU ends then."""
         return not self.panics.empty()
 
-    async def stopped_by_full_disk(self) -> None:
-        """Return when QEMU stopped the VM because this host had no room for what it wrote.
+    async def stopped_by_write_error(self) -> WriteError:
+        """Return when QEMU stopped the VM because this host did not write what it wrote, with the reason.
 
-        It does so rather than let the guest go on without what it has written (`werror=enospc`, its default).
+        It does so rather than let the guest go on without what it has written (`werror=stop`).
         """
         data: Any = {}
         while data.get("action") != "stop":
             data = (await self.disk_errors.get())["data"]
+        return WriteError(bool(data.get("nospace")), str(data.get("reason", "")))
 
     async def reset(self) -> None:
         """Return when the guest restarted, for every time once; QEMU goes on, and the firmware boots again."""

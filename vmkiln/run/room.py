@@ -6,10 +6,11 @@ from vmkiln.platform_images.platform_image import whole_catalogue
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import ImageRow, RunRow
 from vmkiln.store.run_facts import NeedFact
+from vmkiln.template.distribute_target import VhdTarget
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.template.vm_size import build_vm_size
 
 
@@ -25,8 +26,13 @@ class Room:
         return Room(self.cpus + other.cpus, self.memory_mib + other.memory_mib, self.disk_mib + other.disk_mib)
 
     def capped(self, most: "Room") -> "Room":
-        """The same need on a host that has only `most` CPUs and memory: the build VM is made smaller there."""
-        return Room(min(self.cpus, most.cpus), min(self.memory_mib, most.memory_mib), self.disk_mib)
+        """The same need on a host that has no more than `most`.
+
+        The build VM is made smaller there; what its disks may grow to has the host for itself.
+        """
+        least_disk = min(self.disk_mib, RUN_DISK_MIB)  # less than that, and it does not begin
+        disk = max(least_disk, min(self.disk_mib, most.disk_mib))
+        return Room(min(self.cpus, most.cpus), min(self.memory_mib, most.memory_mib), disk)
 
     def missing(self, free: "Room") -> str:
         """What is missing in `free`, in words; '' when nothing is."""
@@ -49,6 +55,9 @@ CONTAINER_GROUP_CPUS = 1
 QEMU_MIB = 128  # what a QEMU needs beside its guest's memory, measured
 
 
+GIB_MIB = 1024
+
+
 RUN_DISK_MIB = 4096  # overlays and the flattened image of a small build
 
 
@@ -63,7 +72,30 @@ def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
     generation = _generation(settings, store, template)
     size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
     memory_mib = size.memory_mib + container_group.MEMORY_MIB + 2 * QEMU_MIB
-    return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, RUN_DISK_MIB)
+    return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, _disk_mib(store, template))
+
+
+def _disk_mib(store: Store, template: ImageTemplate) -> int:
+    """What a run's disks may grow to, and what is made of them: flattened once, and written whole for each VHD.
+
+    The size of a platform image is not known before it is there; then it is what a small build takes.
+    """
+    properties = template.properties
+    image = _source_image(store, properties.source)
+    source_bytes = 0 if image is None else image.virtual_size_bytes
+    disk_mib = properties.vm_profile.os_disk_size_gb * GIB_MIB or source_bytes // 1024**2
+    disk_mib += sum(disk.size_gb * GIB_MIB for disk in properties.additional_data_disks)
+    copies = 1 + sum(isinstance(target, VhdTarget) for target in properties.distribute)
+    return max(RUN_DISK_MIB, disk_mib * (1 + copies))
+
+
+def _source_image(store: Store, source: Source) -> ImageRow | None:
+    match source:
+        case ManagedImageSource(image_id=image_id):
+            return store.images.find(image_id)
+        case SharedImageVersionSource(image_version_id=version_id):
+            return store.images.find(version_id)
+    return None
 
 
 def _generation(settings: Settings, store: Store, template: ImageTemplate) -> int:
@@ -71,12 +103,7 @@ def _generation(settings: Settings, store: Store, template: ImageTemplate) -> in
         case PlatformImageSource(publisher=publisher, offer=offer, sku=sku):
             entry = whole_catalogue(settings).entries.get((publisher.lower(), offer.lower(), sku.lower()))
             return entry.generation if entry else OTHER_GENERATION
-        case ManagedImageSource(image_id=image_id):
-            image = store.images.find(image_id)
-        case SharedImageVersionSource(image_version_id=version_id):
-            image = store.images.find(version_id)
-        case _:
-            image = None
+    image = _source_image(store, template.properties.source)
     return image.generation if image else OTHER_GENERATION
 
 

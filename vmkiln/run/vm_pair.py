@@ -7,6 +7,8 @@ Used for customizing and for validating. The two VMs start together; the contain
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,13 @@ from vmkiln.errors import (
     LogLost,
     NamespaceLost,
     NotBelieved,
+    StorageFailed,
     StorageFull,
     VirtualMachineLost,
 )
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
-from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, running
+from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.staging.container_group import ContainerInstance, finished, started
@@ -76,9 +79,9 @@ async def run_to_end(
 
     Raises: `NotBelieved` for what cannot be true; within seconds, `VirtualMachineLost` when either VM ends too early or
     otherwise than by powering off, `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept,
-    `NamespaceLost` when the namespaces end; `StorageFull` when this host has no room for what the VM writes;
-    `LoginTimedOut` when Packer has not logged in at the limit. A cancel leaves with the end of the consoles as a note,
-    for a time-out to show.
+    `NamespaceLost` when the namespaces end; `StorageFull` when this host, or what the run has reserved of
+    it, has no room for what the VM writes, `StorageFailed` when it cannot be written; `LoginTimedOut` when Packer has
+    not logged in at the limit. A cancel leaves with the end of the consoles as a note, for a time-out to show.
     """
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -117,7 +120,7 @@ async def _packer_done(
     may_power_off: Callable[[], bool],
 ) -> int:
     packer = asyncio.create_task(finished(instance))
-    stopped = asyncio.create_task(vm.stopped_by_full_disk())
+    stopped = asyncio.create_task(vm.stopped_by_write_error())
     logging_in = asyncio.create_task(_logging_in(instance, vm, pair))
     broken = pair.steps.broken
     try:
@@ -128,7 +131,7 @@ async def _packer_done(
             logging_in.result()  # it raises that Packer did not log in
         _check_heard(unheard, untrue)
         if stopped.done():
-            raise StorageFull(f"the disk of this host is full: the {vm.name} cannot go on", hint="make room")
+            raise _unwritten(vm.name, stopped.result())
         if not packer.done() and egress_lost.done():
             raise EgressLost(f"the build VM lost its way to the Internet: {egress_lost.result()}")
         if vm.ended.done() and not _ended_well(vm):
@@ -184,6 +187,18 @@ async def _noting(instance: ContainerInstance, vm: VirtualMachine, work: Awaitab
 def _ended_well(vm: VirtualMachine) -> bool:
     """Whether an ended VM powered itself off: neither was QEMU killed, nor did the guest's kernel panic."""
     return vm.ended.result().status == 0 and not vm.has_panicked
+
+
+def _unwritten(name: str, error: WriteError) -> StorageFailed:
+    """What a run ends with whose VM was stopped because it could not write."""
+    if error.has_no_room:
+        return StorageFull(f"the disk of this host is full: the {name} cannot go on", hint="make room")
+    if error.reason == os.strerror(errno.EFBIG):
+        return StorageFull(
+            f"the {name} wrote more than its run may have of this host's disk: it cannot go on",
+            hint="a larger `osDiskSizeGB` reserves more",
+        )
+    return StorageFailed(f"what the {name} wrote could not be kept by this host: {error.reason}")
 
 
 def _lost(vm: VirtualMachine, moment: str, steps: StepWatch) -> VirtualMachineLost:

@@ -63,7 +63,7 @@ def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None
     queue = [waiting("large"), waiting("small", second=1)]
     found = positions(queue, Turns({"a": 1}), need_of=needs.__getitem__, hosts=[BUSY])
     assert found[0].reason == (
-        "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 200000 MiB of disk (95904 free)"
+        "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 100000 MiB of disk (95904 free)"
     )
     assert found[1].reason == "waits behind 1 other"
 

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vmkiln.buildable.targets import target_problems
-from vmkiln.run.room import need_of
+from vmkiln.run.room import RUN_DISK_MIB, Room, need_of
 from vmkiln.run.run_context import ResolvedSource
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
 from vmkiln.template.template_file import read_image_template
 
 GALLERY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images"
+IMAGE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/images/i"
 SOURCE = ResolvedSource(Path("disk.qcow2"), "qcow2", "digest", "12.1", 2, "Linux", 1024, "somewhere")
 
 
@@ -53,3 +56,38 @@ def test_a_source_of_no_known_size_still_needs_room(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         need = need_of(Settings(home=tmp_path), store, template)
     assert need.cpus > 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "profile", "data_disks", "disk_mib"),
+    [
+        (["ManagedImage"], {}, [], RUN_DISK_MIB),
+        (["ManagedImage"], {"osDiskSizeGB": 30}, [], 2 * 30 * 1024),
+        (["ManagedImage", "VHD"], {"osDiskSizeGB": 30}, [], 3 * 30 * 1024),
+        (["ManagedImage"], {"osDiskSizeGB": 30}, [{"sizeGB": 10}], 2 * 40 * 1024),
+    ],
+    ids=["a size that is not known yet", "its own disk and the image", "a VHD as well", "a data disk"],
+)
+def test_a_run_reserves_what_its_disks_may_grow_to(
+    targets: list[str], profile: dict[str, int], data_disks: list[dict[str, int]], disk_mib: int, tmp_path: Path
+) -> None:
+    made = {
+        "ManagedImage": {"type": "ManagedImage", "runOutputName": "i", "imageId": IMAGE, "location": "here"},
+        "VHD": {"type": "VHD", "runOutputName": "vhd"},
+    }
+    source = {"type": "PlatformImage", "publisher": "debian", "offer": "debian-12", "sku": "12", "version": "latest"}
+    properties: dict[str, Any] = {"source": source, "distribute": [made[name] for name in targets]}
+    properties |= {"vmProfile": profile} if profile else {}
+    properties |= {"additionalDataDisks": data_disks} if data_disks else {}
+    body = {"apiVersion": "2025-10-01", "location": "here", "identity": {"type": "None"}, "properties": properties}
+    template = read_image_template(json.dumps(body), file_name="t.json").image_template
+    with opened(tmp_path / "db") as store:
+        need = need_of(Settings(home=tmp_path), store, template)
+    assert need.disk_mib == disk_mib
+
+
+def test_a_run_that_may_need_more_disk_than_a_host_has_gets_it_for_itself() -> None:
+    need, host = Room(1, 1, 100_000), Room(8, 8, 50_000)
+    assert need.capped(host).missing(host) == ""
+    assert need.capped(host).missing(Room(8, 8, 49_000)) != ""
+    assert need.capped(Room(8, 8, 1000)).missing(Room(8, 8, 1000)) != ""  # too little for any build

@@ -1,13 +1,15 @@
 """What ends Packer's work before Packer does."""
 
 import asyncio
+import errno
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from qemu.qmp import EventListener
 
-from vmkiln.errors import GuestPanicked, LoginTimedOut, LogLost, StorageFull, VirtualMachineLost
+from vmkiln.errors import GuestPanicked, LoginTimedOut, LogLost, StorageFailed, StorageFull, VirtualMachineLost
 from vmkiln.host.namespace import Ended
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.packer_output import Connected, ScriptStarted, StepReached
@@ -77,6 +79,24 @@ async def test_a_vm_that_the_full_host_stopped_ends_the_run_at_once(working: "as
     await tell(errors, "stop")
     with pytest.raises(StorageFull, match="the disk of this host is full: the build-vm cannot go on"):
         await packer_done(a_vm(errors))
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "match"),
+    [
+        (errno.EFBIG, StorageFull, "the build-vm wrote more than its run may have of this host's disk"),
+        (errno.EIO, StorageFailed, "could not be kept by this host: Input/output error"),
+    ],
+)
+async def test_a_vm_whose_writes_fail_ends_the_run_with_the_reason(
+    number: int, error: type[StorageFailed], match: str, working: "asyncio.Future[int]"
+) -> None:
+    errors = EventListener()
+    data = {"device": "", "action": "stop", "nospace": False, "reason": os.strerror(number)}
+    await errors.put({"event": "BLOCK_IO_ERROR", "data": data})
+    with pytest.raises(StorageFailed, match=match) as caught:
+        await packer_done(a_vm(errors))
+    assert type(caught.value) is error
 
 
 async def test_an_error_that_the_guest_was_told_of_is_the_guests(working: "asyncio.Future[int]") -> None:

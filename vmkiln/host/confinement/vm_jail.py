@@ -48,6 +48,7 @@ def _jail(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
             "RLIMIT_NOFILE": MOST_OPEN_FILES,
             "RLIMIT_CORE": 0,
             "RLIMIT_MEMLOCK": 0,
+            "RLIMIT_FSIZE": qemu.most_file_bytes(machine),
         },
     )
 

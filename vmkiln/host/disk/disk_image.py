@@ -95,13 +95,14 @@ async def create_overlay(backing: Disk, path: Path, *, size_bytes: int | None = 
     size = await virtual_size(backing) if size_bytes is None else size_bytes
     arguments = overlay_arguments(backing, path, size_bytes=size)
     await confined_program.run(arguments, Reach(writes=(path,)), timeout_seconds=QUICK_SECONDS)
-    return Disk(path, "qcow2", backing=backing)
+    return Disk(path, "qcow2", backing=backing, size_bytes=size)
 
 
 async def create_empty(path: Path, *, size_bytes: int) -> Disk:
     """An empty disk."""
-    await command.run(empty_arguments(path, size_bytes=size_bytes), timeout_seconds=QUICK_SECONDS)
-    return Disk(path, "qcow2")
+    arguments = empty_arguments(path.absolute(), size_bytes=size_bytes)
+    await confined_program.run(arguments, Reach(writes=(path,)), timeout_seconds=QUICK_SECONDS)
+    return Disk(path, "qcow2", size_bytes=size_bytes)
 
 
 async def convert(

@@ -58,6 +58,7 @@ def held() -> dict[str, Any]:
             "Max open files": "256",
             "Max core file size": "0",
             "Max locked memory": "0",
+            "Max file size": str(JAIL.limits["RLIMIT_FSIZE"]),
         },
         "environment": ["PATH"],
         "control_groups": [":/"],
