@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from vmkiln.buildable.egress_choice import operator_policy
 from vmkiln.errors import HostUnfit, InputError
 from vmkiln.files.durable_file import make_folder
 from vmkiln.files.private_folder import make_private
@@ -50,8 +51,9 @@ async def prepared_host(
 ) -> AsyncIterator[BuildHost]:
     """This machine, ready to build: container image made, accelerator judged; `shared` is opened when not given.
 
-    Raises: `InputError` as root, `HostUnfit` for what is missing.
+    Raises: `InputError` as root and for a wrong egress policy, `HostUnfit` for what is missing.
     """
+    operator_policy(settings.egress)
     if os.getuid() == 0:
         raise InputError(
             "builds run as an ordinary user, never as root",

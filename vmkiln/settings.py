@@ -182,6 +182,14 @@ class Settings:
     audit_most_acts: Annotated[
         int, Description("How many acts of it at most; of refused ones a tenth of that, beside them.", least=1000)
     ] = 1_000_000
+    egress: Annotated[
+        str,
+        Description(
+            "What builds may reach: `open`, `none`, or a list of names (docs/egress.md). Options and templates can "
+            "only take away from it.",
+            flag="--egress of `build`, `plan`, `validate`",
+        ),
+    ] = "open"
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024

@@ -12,8 +12,10 @@ from vmkiln.settings import Declared, Settings
 
 # texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
 HARMLESS = frozenset(
-    {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"} | {"private_servers"}
+    {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"}
+    | {"private_servers", "egress"}
 )
+NAMES_SETS = frozenset({"egress"})  # by an at sign, which in other texts may stand before a host and after a secret
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)
 
 
@@ -30,7 +32,8 @@ def shown(declared: Declared, value: Any) -> str | int | float | bool | None:
     if "://" in text:
         url = shown_url(text)
         return url if _PLAIN_URL.fullmatch(url) else MASK
-    return text if declared.name in HARMLESS and "@" not in text and without_secrets(text) == text else MASK
+    is_plain = "@" not in text or declared.name in NAMES_SETS
+    return text if declared.name in HARMLESS and is_plain and without_secrets(text) == text else MASK
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:

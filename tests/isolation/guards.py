@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface
 from vmkiln.host.network.network_namespace import Egress, firewall, pasta_arguments, sysctl_values
 from vmkiln.staging.virtual_network import decide
 
-VERDICT = re.compile(r"\b(accept|drop|reject|masquerade|jump|dnat|snat|return)\b")
+VERDICT = re.compile(r"\b(accept|drop|reject|masquerade|jump|dnat|snat|redirect|return)\b")
 ELEMENTS = re.compile(r"elements = \{ (.*) \}")
 
 
@@ -70,4 +70,8 @@ def guards_of_pasta(egress: Egress) -> set[str]:
 def all_guards(host_addresses: Iterable[str]) -> set[str]:
     """Every guard of a run on a host with these addresses."""
     network = decide([IPv4Interface(text) for text in host_addresses], is_windows=False).network
-    return guards_of_firewall(firewall(network, resolver=1)) | guards_of_sysctls() | guards_of_pasta(network.egress)
+    return (
+        guards_of_firewall(firewall(network, resolver=1, proxy=2))
+        | guards_of_sysctls()
+        | guards_of_pasta(network.egress)
+    )

@@ -147,6 +147,42 @@ class Node:
             await writer.drain()
             writer.close()
 
+    async def do_listen_web(self, address: str, tcp: list[int]) -> None:
+        """Answer what comes at ports of an address with this machine's name and what it was."""
+        for port in tcp:
+            self._keep.append(await asyncio.start_server(self._echo, address, port))
+
+    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(self.name.encode() + b" got " + data)
+                await writer.drain()
+            writer.close()
+
+    async def do_say(
+        self, target: str, port: int, pieces: list[str], seconds: float = 5, *, to_the_end: bool = False
+    ) -> str:
+        """Connect and say pieces (in hexadecimal), each after an answer or a pause; all that was answered, or why not.
+
+        The answer is in hexadecimal, with a `|` where the other end closed; `to_the_end` waits for that.
+        """
+        answer = b""
+        try:
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_connection(target, port)
+        except OSError as error:
+            return verdict(error)
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            for piece in [*pieces, ""] if to_the_end else pieces:
+                writer.write(bytes.fromhex(piece))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        answer += (more := await reader.read(65536))
+                        if not more:
+                            return answer.hex() + "|"
+            return answer.hex()
+        return answer.hex() + "|"  # it was cut off
+
     async def do_watch(self, interface: str) -> None:
         """Note every packet that arrives at an interface (`seen`), and every one that goes out there (`said`).
 
@@ -293,12 +329,16 @@ def told_name(answer: bytes) -> str:
 
 
 def answered(asked: bytes, own_name: str) -> bytes | None:
-    """The answer to a question of DNS: this machine's name as TXT, many of them for `large.`, 203.0.113.10 as A."""
+    """The answer to a question of DNS: this machine's name as TXT, many of them for `large.`, 203.0.113.10 as A.
+
+    The A record of a name that begins with `inner.` is an address that is nobody's business.
+    """
     if len(asked) < 17 or asked[2] & 0x80 or asked[4:6] != b"\0\1":
         return None
     end = asked.index(b"\0", 12) + 5
     kind = struct.unpack_from("!H", asked, end - 4)[0]
-    value = {1: ipaddress.IPv4Address("203.0.113.10").packed, 16: bytes([len(own_name)]) + own_name.encode()}.get(kind)
+    address = ipaddress.IPv4Address("10.77.0.1" if asked[12:18] == b"\5inner" else "203.0.113.10")
+    value = {1: address.packed, 16: bytes([len(own_name)]) + own_name.encode()}.get(kind)
     count = 0 if value is None else 100 if asked[13:18] == b"large" else 1
     record = b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(value or b"")) + (value or b"")
     return asked[:2] + struct.pack("!5H", 0x8180, 1, count, 0, 0) + asked[12:end] + record * count

@@ -20,9 +20,11 @@ from unittest import mock
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
+from vmkiln.host.egress.name_proxy import Passage
+from vmkiln.host.egress.policy_text import checked_policy
 from vmkiln.host.egress.resolver_program import Told
-from vmkiln.host.network import network_setup, resolver
-from vmkiln.host.network.network_namespace import Allowance, Network, Segment, firewall
+from vmkiln.host.network import network_setup
+from vmkiln.host.network.network_namespace import Allowance, Network, Segment
 from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
 from vmkiln.staging.topology import UserSubnets, user_subnets_of
@@ -96,6 +98,7 @@ class Run:
     lost: "asyncio.Future[str]"
     stack: contextlib.AsyncExitStack
     questions: list[Told]
+    passages: list[Passage]
 
 
 class World:
@@ -161,24 +164,31 @@ class World:
         pasta: dict[str, str | None] | None = None,
         sysctls: dict[str, str] | None = None,
         user: dict[str, Any] | None = None,
+        egress: str = "open",
     ) -> dict[str, Any]:
         """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings.
 
-        `user` has the ARM `bodies` of a user's network and the `vnet_config` that names its subnets.
+        `user` has the ARM `bodies` of a user's network and the `vnet_config` that names its subnets; `egress` is the
+        text of an egress policy.
         """
         (self.directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
         allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
         user_subnets = _user_subnets(user) if user else None
         decided = virtual_network.decide(
-            await network_setup.host_addresses(), is_windows=False, allowances=allowed, user_subnets=user_subnets
+            await network_setup.host_addresses(),
+            is_windows=False,
+            allowances=allowed,
+            user_subnets=user_subnets,
+            egress_policy=checked_policy([egress], where="egress"),
         ).network
         stack = contextlib.AsyncExitStack()
         questions: list[Told] = []
+        passages: list[Passage] = []
         try:
             inside = await stack.enter_async_context(namespace.opened())
             with _loosened(pasta or {}, sysctls or {}):
                 lost = await stack.enter_async_context(
-                    network_setup.joined(inside, decided, on_question=questions.append)
+                    network_setup.joined(inside, decided, on_question=questions.append, on_passage=passages.append)
                 )
             for kind, segment in (("build", decided.far), ("container", decided.near)):
                 cable = await stack.enter_async_context(
@@ -191,9 +201,9 @@ class World:
             raise
         for text in ("icmp_ratelimit", "icmp_ratemask"):  # every refusal is told, so that one run equals the next
             await inside.run(["tee", f"/proc/sys/net/ipv4/{text}"], stdin=b"0")
-        self.runs[name] = Run(inside, decided, lost, stack, questions)
+        self.runs[name] = Run(inside, decided, lost, stack, questions, passages)
         return {
-            "firewall": firewall_of(inside, decided),
+            "firewall": network_setup.rules_of(inside, decided),
             "forbidden": [str(item) for item in decided.forbidden],
             "sysctls": network_setup.sysctl_values(),
             "supervisor": inside.process_id,
@@ -254,13 +264,25 @@ class World:
             await network_setup.host_addresses(), is_windows=False, user_subnets=placed
         ).network
         assert decided.near == self.runs[name].network.near
-        return firewall_of(self.runs[name].inside, decided)
+        return network_setup.rules_of(self.runs[name].inside, decided)
 
     async def do_questions(self, name: str) -> list[dict[str, Any]]:
         """What the resolver of a run told since the last time."""
         run = self.runs[name]
         told = [asdict(item) for item in run.questions]
         run.questions.clear()
+        return told
+
+    async def do_firewall_of(self, name: str) -> str:
+        """The firewall of an open run as it was loaded."""
+        run = self.runs[name]
+        return network_setup.rules_of(run.inside, run.network)
+
+    async def do_passages(self, name: str) -> list[dict[str, Any]]:
+        """What the name proxy of a run told since the last time."""
+        run = self.runs[name]
+        told = [asdict(item) for item in run.passages]
+        run.passages.clear()
         return told
 
     async def do_rules(self, name: str) -> list[dict[str, Any]]:
@@ -278,11 +300,6 @@ class World:
             return {"id": number, "answer": await getattr(self, f"do_{do}")(**request)}
         except (RuntimeError, VmkilnError) as error:
             return {"id": number, "error": f"{do}: {error} {getattr(error, 'output', '')}"}
-
-
-def firewall_of(inside: namespace.Namespace, network: Network) -> str:
-    """The firewall as `network_setup` loads it."""
-    return firewall(network, resolver=inside.service_id(resolver.SERVICE))
 
 
 def _user_subnets(user: dict[str, Any]) -> UserSubnets | None:

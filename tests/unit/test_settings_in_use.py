@@ -13,7 +13,9 @@ import pytest
 from in_process import an_issuer
 
 from vmkiln import preparation
-from vmkiln.errors import HostUnfit
+from vmkiln.buildable.egress_choice import decided_egress
+from vmkiln.errors import HostUnfit, InputError
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS
 from vmkiln.platform_images.catalogue_entry import DebianEntry
 from vmkiln.platform_images.image_cache import SourceImage
 from vmkiln.platform_images.image_reference import Action, PlatformImageReference, recipe_of, resolve
@@ -123,3 +125,16 @@ def test_a_token_lasts_as_long_as_was_set() -> None:
     token = an_issuer().token(principal, audience="https://a", now=utc_now(), lasts_seconds=120)
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 120
+
+
+def test_an_operators_egress_policy_counts_for_every_build(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, egress="*.example.org")
+    policy = decided_egress(settings.egress, OPEN_EGRESS, {"vmkiln-egress": "a.example.org b.example"})
+    assert policy.allows("a.example.org", 443)
+    assert not policy.allows("b.example", 443)
+
+
+async def test_a_wrong_egress_policy_is_named_before_anything_starts(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(InputError, match="VMKILN_EGRESS: `localhost`"):
+        async with prepared_host(Settings(tmp_path, egress="localhost"), store, lambda _: None):
+            pass

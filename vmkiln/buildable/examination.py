@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
+from vmkiln.buildable.egress_choice import tag_mistakes
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.platform_images.catalogue import read_catalogue
@@ -120,6 +121,7 @@ def template_problems(
         yield no_iso()
     if is_windows:
         yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
+    yield from tag_mistakes(template.tags)
     if properties.vm_profile.vnet_config.subnet_id:
         yield from _subnet_mistakes(template, virtual_networks)
     yield from _data_disk_mistakes(properties.additional_data_disks)

@@ -21,10 +21,12 @@ from urllib.parse import unquote
 from vmkiln import __version__
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.blobs.account_keys import AccountKeys
+from vmkiln.buildable.egress_choice import decided_egress
 from vmkiln.buildable.examination import Verdict, template_problems
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS
 from vmkiln.host.network.network_rules import FILE_NAME as NETWORK_RULES
 from vmkiln.run.plan import plan_of
 from vmkiln.run.run_summary import summary_of
@@ -219,7 +221,15 @@ async def _plan(settings: Settings, run: Any) -> Any:
     text = json.dumps(run.template)
     resolved = read_image_template(text, file_name=run.template_name, parameters=())
     verdict = Verdict(problems=tuple(template_problems(resolved.image_template, {})))
-    return await plan_of(resolved, resource_group=run.resource_group, verdict=verdict, settings=settings, allowances=())
+    egress = decided_egress(settings.egress, OPEN_EGRESS, resolved.image_template.tags)
+    return await plan_of(
+        resolved,
+        resource_group=run.resource_group,
+        verdict=verdict,
+        settings=settings,
+        allowances=(),
+        egress=egress,
+    )
 
 
 async def _tried(work: Callable[[], Awaitable[Any]]) -> Any:

@@ -19,6 +19,7 @@ from vmkiln.errors import InputError
 if TYPE_CHECKING:
     from vmkiln.arm_template.deployment_parameters import ParameterFile
     from vmkiln.buildable.examination import Surroundings
+    from vmkiln.host.egress.egress_policy import EgressPolicy
     from vmkiln.host.network.network_namespace import Allowance
     from vmkiln.settings import Settings
     from vmkiln.staging.local_files import LocalFiles
@@ -67,6 +68,16 @@ AllowEgressOption = Annotated[
         "--allow-egress",
         metavar="NETWORK[:PORT]",
         help="Let the build VM reach this private network (CIDR) over TCP; may be given more than once.",
+    ),
+]
+EgressOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--egress",
+        metavar="open|none|NAMES|FILE",
+        help="What the build VM may reach: `open`, `none`, or names such as `@debian,packages.example.org:443`, or a "
+        "file of them (a path with a slash); may be given more than once. The strictest of this, the setting and the "
+        "template's tag `vmkiln-egress` counts.",
     ),
 ]
 VirtualNetworksOption = Annotated[
@@ -311,3 +322,27 @@ def read_allowances(texts: Sequence[str] | None) -> tuple[Allowance, ...]:
             f"--allow-egress: {'; '.join(mistakes)}", hint="write a network and perhaps a port: 10.1.2.0/24:443"
         )
     return tuple(found)
+
+
+def read_egress(texts: Sequence[str] | None) -> EgressPolicy:
+    """The egress policy that the command asks for; `open` when it asks for nothing.
+
+    Raises: `InputError` for a file that cannot be read, and with every mistake.
+    """
+    from vmkiln.cli.template_text import read_text
+    from vmkiln.host.egress.policy_text import checked_policy
+
+    return checked_policy((read_text(Path(text)) if "/" in text else text for text in texts or ()), where="--egress")
+
+
+def egress_of(given: GivenTemplate, asked: EgressPolicy, allowances: Sequence[Allowance] = ()) -> EgressPolicy:
+    """What a build of this template may reach here; wrong tags, which are among what keeps it from being built, aside.
+
+    Raises: `InputError` for what does not go together.
+    """
+    from vmkiln.buildable.egress_choice import check_allowances, decided_egress, tag_mistakes
+
+    tags = given.resolved.image_template.tags
+    policy = decided_egress(read_settings().egress, asked, {} if any(tag_mistakes(tags)) else tags)
+    check_allowances(policy, allowances)
+    return policy

@@ -100,7 +100,7 @@ class StepWatch:
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)
             case RestartComing():
-                return [f"{self._place()} restarts the {self.vm_name}, or turns it off; waiting for that"]
+                return [f"{self.place} restarts the {self.vm_name}, or turns it off; waiting for that"]
             case BuildError(text):
                 self.error = text
         return []
@@ -109,7 +109,7 @@ class StepWatch:
         """The VM was reset: it has to boot, and Packer to log in again."""
         self._restarted.add(self.step)
         self.is_connected.clear()
-        return [f"the {self.vm_name} restarts during {self._place()}; waiting until Packer can log in again"]
+        return [f"the {self.vm_name} restarts during {self.place}; waiting until Packer can log in again"]
 
     def ended(self, exit_status: int) -> int:
         """The exit status of Packer's work, from Packer's own: content with nothing that was not done."""
@@ -151,5 +151,7 @@ class StepWatch:
             self.step, self.error = step, text.format(vm=self.vm_name)
             self.broken.set_result(self.error)
 
-    def _place(self) -> str:
+    @property
+    def place(self) -> str:
+        """The step by its name, for a sentence."""
         return f"`{self.current.name}`" if self.current else "its boot"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
+from vmkiln.buildable.egress_choice import decided_egress
 from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
@@ -44,6 +45,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     """
     template = request.template
     check_buildable(template, request.virtual_networks)
+    egress = decided_egress(host.settings.egress, request.egress, template.tags)
     for warning in template_warnings(template):
         tell(Notice(warning, is_warning=True))
     await off_loop(_check_targets, host, request, None)  # taken since it was asked for
@@ -82,6 +84,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             addresses.result(),
             is_windows=False,
             allowances=request.allowances,
+            egress_policy=egress,
             user_subnets=user_subnets_of(
                 template.properties.vm_profile.vnet_config,
                 request.virtual_networks,

@@ -13,6 +13,7 @@ from vmkiln.azure_names import CUSTOMIZATION_LOG
 from vmkiln.buildable.targets import GIB
 from vmkiln.errors import CustomizationFailed
 from vmkiln.host.disk.disk_image import create_empty, create_overlay
+from vmkiln.host.network.refused_names import advice
 from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision, Step
@@ -53,7 +54,8 @@ async def customize(entered: Entered) -> Disks:
         where = f" in `{result.step.name}`{place}" if result.step else ""
         raise CustomizationFailed(
             f"customizing failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
-            hint=f"{_advice(result)}`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
+            hint=f"{advice(result.refused)}{_advice(result)}"
+            f"`vmkiln run logs {staged.request.run_id[:8]}` shows the log "
             f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
     return disks

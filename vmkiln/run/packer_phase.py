@@ -59,12 +59,16 @@ class PackerPhase:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """How Packer's work ended: its exit status, the step it was at, what it said, how the last script ended."""
+    """How Packer's work ended: its exit status, the step it was at, what it said, how the last script ended.
+
+    `refused` is what the egress policy refused during that step.
+    """
 
     outcome: Outcome
     step: Step | None
     error: str
     script_status: int | None
+    refused: tuple[str, ...] = ()
 
 
 def connection(staged: Staged, private_key: str) -> Connection:
@@ -154,7 +158,11 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             steps=watch,
             tell=tell,
         )
-        with ending_told(queue, staged.request.mask):
+
+        def refused(wanted: str) -> None:
+            tell(f"the egress policy refuses {wanted} to the {packer_phase.vm_name}, in {watch.place}")
+
+        with entered.refused.told_to(refused, lambda: watch.step), ending_told(queue, staged.request.mask):
             outcome = await run_to_end(
                 entered.namespace,
                 pair,
@@ -165,7 +173,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         queue.add(noted(output.finish()))
     peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
-    return PhaseResult(outcome, watch.current, watch.error, watch.status)
+    wanted = entered.refused.of_step(watch.step)
+    return PhaseResult(outcome, watch.current, watch.error, watch.status, wanted)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from vmkiln.azure_names import (
 )
 from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 from vmkiln.host.network import network_setup
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import Connection, Deprovision, packer_input, shown
@@ -45,15 +46,16 @@ async def plan_of(
     verdict: Verdict,
     settings: Settings,
     allowances: Sequence[Allowance],
+    egress: EgressPolicy = OPEN_EGRESS,
     virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
 ) -> dict[str, Any]:
-    """The plan as plain data; `verdict` is what `buildable.examine` found."""
+    """The plan as plain data; `verdict` is what `buildable.examine` found, `egress` what the build may reach."""
     template = resolved.image_template
     own_group = template.properties.staging_resource_group
     name = parse_resource_id(own_group).name if own_group else group_name(resource_group, resolved.name, GUID)
     problems = [str(problem) for problem in (*verdict.problems, *verdict.needs_permission)]
     source, generation = await off_loop(_source, template, settings)
-    net = await _network(template, virtual_networks or {}, allowances)
+    net = await _network(template, virtual_networks or {}, allowances, egress)
     plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
@@ -108,7 +110,10 @@ def _build_vm(template: ImageTemplate, generation: int, architecture: str) -> di
 
 
 async def _network(
-    template: ImageTemplate, virtual_networks: Mapping[str, UserVirtualNetwork], allowances: Sequence[Allowance]
+    template: ImageTemplate,
+    virtual_networks: Mapping[str, UserVirtualNetwork],
+    allowances: Sequence[Allowance],
+    egress: EgressPolicy,
 ) -> VirtualNetwork | None:
     """The network of the build; None when the template's subnets cannot be used, for which the plan says why."""
     is_windows = template.os_type is OsType.WINDOWS
@@ -118,7 +123,9 @@ async def _network(
     except InputError:
         return None
     addresses = await network_setup.host_addresses()
-    return virtual_network.decide(addresses, is_windows=is_windows, allowances=allowances, user_subnets=user_subnets)
+    return virtual_network.decide(
+        addresses, is_windows=is_windows, allowances=allowances, user_subnets=user_subnets, egress_policy=egress
+    )
 
 
 def _sentences(net: VirtualNetwork | None) -> list[str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.host.disk.firmware import FirmwareFiles
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network.network_namespace import Allowance
+from vmkiln.host.network.refused_names import RefusedNames
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import DataDisk
@@ -129,6 +131,7 @@ class Submission:
 class RunRequest:
     """What was asked for: the template with its name and resource group, and what the command line allows.
 
+    `egress` is what the command asks for; the operator's setting and the template's tags can take away from it.
     A template that the service keeps has an id, and what its submission made.
     `virtual_networks` are those of the user that the template may name, by their id in lower case.
     `attempt` counts how often the run was begun; it is read once, when an attempt begins.
@@ -144,6 +147,7 @@ class RunRequest:
     resolved: Mapping[str, object]
     local_files: LocalFiles
     allowances: tuple[Allowance, ...] = ()
+    egress: EgressPolicy = OPEN_EGRESS
     mask: SecretMask = NO_SECRETS
     template_id: str = ""
     attempt: int = 1
@@ -170,8 +174,12 @@ class Staged:
 
 @dataclass(frozen=True)
 class Entered:
-    """A staged run inside its own namespaces, with its network up; `egress_lost` ends when the way out is lost."""
+    """A staged run inside its own namespaces, with its network up; `egress_lost` ends when the way out is lost.
+
+    `refused` knows what its egress policy refused.
+    """
 
     staged: Staged
     namespace: Namespace
     egress_lost: "asyncio.Future[str]"
+    refused: RefusedNames = field(default_factory=RefusedNames)

@@ -7,6 +7,7 @@ Source: docs/reference/behaviour.md#validating.
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.errors import ValidationFailed
 from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.network.refused_names import advice
 from vmkiln.run.customizing import overlays
 from vmkiln.run.packer_phase import PackerPhase, carry_out
 from vmkiln.run.run_context import Disks, Entered
@@ -35,5 +36,5 @@ async def validate(entered: Entered, disks: Disks) -> None:
         where = f" in `{result.step.name}` ({result.step.path})" if result.step else ""
         raise ValidationFailed(
             f"validating failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
-            hint=f"`vmkiln run logs {staged.request.run_id[:8]} --validation` shows the log",
+            hint=f"{advice(result.refused)}`vmkiln run logs {staged.request.run_id[:8]} --validation` shows the log",
         )

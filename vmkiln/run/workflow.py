@@ -26,6 +26,7 @@ from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
 from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
+from vmkiln.host.network.refused_names import RefusedNames
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.images import data_disk
@@ -211,12 +212,16 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         await stack.enter_async_context(off_loop_with(lambda: resources(group, store, recorded)))
         inside = await stack.enter_async_context(namespace.opened())
         await bind_run_directory(inside, staged.directory)
-        lost = await stack.enter_async_context(network_setup.joined(inside, staged.network.network))
+        refused = RefusedNames()
+        joined = network_setup.joined(
+            inside, staged.network.network, on_question=refused.question, on_passage=refused.passage
+        )
+        lost = await stack.enter_async_context(joined)
         file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
         network = network_rules.described(staged.network.network)
         facts = {"run_id": run_id, "topology": staged.network.topology, "network": network}
         await stack.enter_async_context(network_rules.recorded(inside, file, facts=facts))
-        yield Entered(staged, inside, lost)
+        yield Entered(staged, inside, lost, refused)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressMode, EgressPolicy
+from vmkiln.host.egress.policy_text import policy_sentence
 from vmkiln.host.network.network_namespace import (
     NO_USER_RULES,
     Allowance,
@@ -59,6 +61,7 @@ class VirtualNetwork:
     topology: Topology = Topology.OWN
     endpoint: PrivateEndpoint | None = None
     user_rules: UserRules = NO_USER_RULES
+    egress_policy: EgressPolicy = OPEN_EGRESS
 
     @property
     def dns(self) -> IPv4Address:
@@ -82,6 +85,7 @@ class VirtualNetwork:
             allowances=self.allowances,
             endpoint=self.endpoint,
             user_rules=self.user_rules,
+            egress_policy=self.egress_policy,
         )
 
 
@@ -96,6 +100,7 @@ def decide(
     is_windows: bool,
     allowances: Sequence[Allowance] = (),
     user_subnets: UserSubnets | None = None,
+    egress_policy: EgressPolicy = OPEN_EGRESS,
 ) -> VirtualNetwork:
     """The network for a run on a host with these addresses, in the user's subnets if there are any; pure."""
     first, second, third, _ = own_block(user_subnets).subnets(new_prefix=24)
@@ -122,6 +127,7 @@ def decide(
         topology=topology,
         endpoint=endpoint,
         user_rules=_user_rules(user_subnets) if user_subnets else NO_USER_RULES,
+        egress_policy=egress_policy,
     )
 
 
@@ -189,12 +195,22 @@ def allowances_text(network: VirtualNetwork) -> list[str]:
     else:
         sentences = [f"{container.name} ({container.address}) -> {build.name} ({build.address}): {port}"]
     sentences.append(f"{build.name} -> names: DNS at {network.dns} (the run's own resolver, which asks the host's)")
+    mode = network.egress_policy.mode
+    by_whom = "allowed by setting" if mode is EgressMode.OPEN else "allowed by setting, for names on the list"
     sentences += [
-        f"{build.name} -> {item.network}: TCP {f'port {item.port}' if item.port else 'any port'} (allowed by setting)"
+        f"{build.name} -> {item.network}: TCP {f'port {item.port}' if item.port else 'any port'} ({by_whom})"
         for item in network.allowances
+        if mode is not EgressMode.NONE
     ]
     denied = ", ".join(str(item) for item in network.forbidden)
-    sentences.append(f"{build.name} -> Internet: any, except {denied}")
+    match mode:
+        case EgressMode.OPEN:
+            sentences.append(f"{build.name} -> Internet: any, except {denied}")
+        case EgressMode.ALLOW_LIST:
+            sentences.append(f"{build.name} -> Internet: TCP by the name proxy, never to {denied}")
+        case EgressMode.NONE:
+            sentences.append(f"{build.name} -> Internet: nothing")
+    sentences.append(policy_sentence(network.egress_policy))
     if names := _rule_names(network.user_rules):
         sentences.append(f"of all that, only what your network security groups let through: {'; '.join(names)}")
     sentences.append("everything else, in every direction: dropped and counted; no public IP address; no IPv6")

@@ -216,3 +216,35 @@ def test_a_build_whose_images_were_not_all_published_ends_with_1(
         assert ("error: the run ended PartiallySucceeded: Failed in distributing 1" in capsys.readouterr().err) == code
     assert vmkiln("build", "--help") == 0
     assert "exit code 1 also when only a part was published" in " ".join(capsys.readouterr().out.split())
+
+
+LOCKED = ["--parameters", "password=hunter22", "--egress", "@debian,packages.example.org:8443"]
+
+
+def test_a_policy_that_is_not_open_is_shown(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    assert vmkiln("validate", path, *LOCKED) == 0
+    assert "egress policy: allow-list; only deb.debian.org, " in capsys.readouterr().out
+    assert vmkiln("validate", path, "--parameters", "password=hunter22", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["egress_policy"].startswith("egress policy: open")
+
+
+def test_a_policy_may_stand_in_a_file(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tmp_path / "names"
+    names.write_text("a.example  # the mirror\n\nb.example:8080\n")
+    assert vmkiln("validate", write(tmp_path), *LOCKED[:2], "--egress", str(names), "--egress", "c.example") == 0
+    assert "only a.example, b.example:8080, c.example " in capsys.readouterr().out
+
+
+def test_every_mistake_in_a_policy_is_named(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("validate", write(tmp_path), *LOCKED[:2], "--egress", "10.0.0.1,@nowhere") == 2
+    assert "`10.0.0.1` is an address" in (shown := capsys.readouterr().err)
+    assert "`@nowhere` is no set" in shown
+
+
+def test_nothing_is_opened_to_a_build_that_may_reach_nothing(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", write(tmp_path), *LOCKED[:2], "--egress", "none", "--allow-egress", "10.1.2.0/24"]
+    assert vmkiln(*arguments) == 2
+    assert "--allow-egress opens a network" in capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_behind_a_private_endpoint_the_container_group_sees_only_that() -> None:
     assert network.build_vm_subnet.address == IPv4Address("10.1.0.7")
     assert network.endpoint is not None
     assert network.target == network.endpoint.address == IPv4Address("10.0.1.4")
-    text = firewall(network.network, resolver=7)
+    text = firewall(network.network, resolver=7, proxy=8)
     assert "ip daddr 10.0.1.4 tcp dport 22 counter dnat ip to 10.1.0.7:22" in text
     assert "snat ip to 10.1.0.6" in text
     assert "ct status dnat ip daddr 10.1.0.7 tcp dport 22 counter accept" in text
@@ -164,9 +164,9 @@ def test_the_walls_stand_whatever_the_user_allows(config: VirtualNetworkConfig) 
     everything = a_rule(Direction.OUTBOUND, port=80, allow=True)
     user_subnets = user_subnets_of(config, a_network(build={"rules": everything}), service_port=22)
     network = decide(HOST, is_windows=False, user_subnets=user_subnets)
-    ours = firewall(replace(network, user_rules=decide(HOST, is_windows=False).user_rules).network, resolver=7)
+    ours = firewall(replace(network, user_rules=decide(HOST, is_windows=False).user_rules).network, resolver=7, proxy=8)
     rules = [line for line in ours.splitlines() if line.strip() != "}"]
-    with_theirs = [line for line in firewall(network.network, resolver=7).splitlines() if line.strip() != "}"]
+    with_theirs = [line for line in firewall(network.network, resolver=7, proxy=8).splitlines() if line.strip() != "}"]
     assert [line for line in with_theirs if line in rules] == rules
     added = [line for line in with_theirs if line not in rules]
     assert added

@@ -15,6 +15,7 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
+    EgressOption,
     JsonOption,
     LocalFilesOption,
     LocationOption,
@@ -25,7 +26,9 @@ from vmkiln.cli.template_options import (
     TemplateArgument,
     TemplateNameOption,
     VirtualNetworksOption,
+    egress_of,
     read_allowances,
+    read_egress,
     read_given,
 )
 from vmkiln.cli.waterfall import waterfall
@@ -47,6 +50,7 @@ def build(
     template_name: TemplateNameOption = "",
     reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
+    egress: EgressOption = None,
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
@@ -70,7 +74,9 @@ def build(
     )
     resolved = given.resolved
     allowances = read_allowances(allow_egress)
+    asked = read_egress(egress)
     check_examined(resolved.image_template, given.surroundings)  # its warnings come with the run
+    egress_of(given, asked, allowances)
     request = RunRequest(
         run_id=new_run_id(),
         template_name=resolved.name,
@@ -79,6 +85,7 @@ def build(
         resolved=resolved.resolved,
         local_files=given.local_files,
         allowances=allowances,
+        egress=asked,
         mask=resolved.mask,
         virtual_networks=given.virtual_networks,
     )
@@ -158,11 +165,13 @@ def validate(
     template_name: TemplateNameOption = "",
     reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
+    egress: EgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a template: every mistake, and whatever keeps it from being built here. Starts nothing."""
     from vmkiln.buildable.examination import NotBuildable, examine
+    from vmkiln.host.egress.policy_text import policy_sentence
 
     try:
         given = read_given(
@@ -176,6 +185,7 @@ def validate(
             allow_local_files=allow_local_files,
             virtual_networks=virtual_networks,
         )
+        policy = egress_of(given, read_egress(egress))
     except InputError as error:
         if as_json:
             mistakes = (
@@ -191,6 +201,7 @@ def validate(
             "valid": True,
             "name": resolved.name,
             "warnings": warnings,
+            "egress_policy": resolved.mask(policy_sentence(policy)),
             "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
         }
         _print_line(json.dumps(found))
@@ -203,6 +214,8 @@ def validate(
         raise problem
     if not as_json:
         typer.echo(f"{resolved.name}: no mistakes (api-version {resolved.api_version})")
+        if not policy.is_open:
+            typer.echo(resolved.mask(policy_sentence(policy)))
 
 
 def plan(
@@ -214,6 +227,7 @@ def plan(
     template_name: TemplateNameOption = "",
     reference: ReferenceOption = None,
     allow_local_files: LocalFilesOption = False,
+    egress: EgressOption = None,
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
     as_json: JsonOption = False,
@@ -234,6 +248,8 @@ def plan(
         allow_local_files=allow_local_files,
         virtual_networks=virtual_networks,
     )
+    allowances = read_allowances(allow_egress)
+    policy = egress_of(given, read_egress(egress), allowances)
     verdict = examine(given.resolved.image_template, given.surroundings)
     found = run_to_end(
         plan_of(
@@ -241,7 +257,8 @@ def plan(
             resource_group=resource_group,
             verdict=verdict,
             settings=read_settings(),
-            allowances=read_allowances(allow_egress),
+            allowances=allowances,
+            egress=policy,
             virtual_networks=given.virtual_networks,
         )
     )

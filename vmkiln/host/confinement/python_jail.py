@@ -6,12 +6,11 @@ whoever it runs as may not read the files of this user. `-I -S`: no environment,
 
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from vmkiln.host.confinement.descriptors import Descriptor
+from vmkiln.host.confinement.confinement import Confinement
 from vmkiln.host.confinement.jail import Jail
 from vmkiln.host.shared_libraries import libraries_of
 from vmkiln.waiting.off_loop import off_loop
@@ -21,6 +20,7 @@ PACKAGE = Path(__file__).parents[2]
 MODULES_INSIDE = "/program"
 ADDRESS_SPACE = 512 * MIB
 MOST_OPEN_FILES = 1024
+PIECE_LETTERS = 30_000
 MOST_THREADS = 4  # of the id, which no other process has
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin"}
 
@@ -49,10 +49,14 @@ def _copies(folder: Path) -> dict[str, str]:
     return {f"{MODULES_INSIDE}/{path.relative_to(PACKAGE.parent)}": str(path) for path in sorted(set(found))}
 
 
-def arguments_of(files: PythonFiles, module: str, texts: Sequence[str]) -> list[str]:
-    """The argument list that calls `main()` of a module; it finds `texts` in `sys.argv[1:]`; pure."""
+def arguments_of(files: PythonFiles, module: str, text: str) -> list[str]:
+    """The argument list that calls `main()` of a module; `sys.argv[1:]`, joined, is the text; pure.
+
+    It comes in pieces, for one argument may be no longer than the kernel says (execve(2)).
+    """
     code = f"import sys; sys.path.append('{MODULES_INSIDE}'); from {module} import main; main()"
-    return [files.program, "-I", "-S", "-B", "-c", code, *texts]
+    pieces = [text[at : at + PIECE_LETTERS] for at in range(0, len(text), PIECE_LETTERS)]
+    return [files.program, "-I", "-S", "-B", "-c", code, *pieces]
 
 
 def jail_of(files: PythonFiles, *, own_id: int) -> Jail:
@@ -73,10 +77,6 @@ def jail_of(files: PythonFiles, *, own_id: int) -> Jail:
     )
 
 
-def confined(files: PythonFiles, descriptors: Sequence[Descriptor], *, own_id: int) -> dict[str, Any]:
-    """All of it as the supervisor is told; pure."""
-    return {
-        "jail": jail_of(files, own_id=own_id).described(),
-        "descriptors": [descriptor.described() for descriptor in descriptors],
-        "environment": dict(ENVIRONMENT),
-    }
+def confinement_of(files: PythonFiles, *, own_id: int) -> Confinement:
+    """All that is to hold the program; pure."""
+    return Confinement(jail_of(files, own_id=own_id), (), ENVIRONMENT)

@@ -87,6 +87,12 @@ def parse_question(message: bytes) -> Question:
     return Question(number, name, kind, flags & (_RECURSE | _AUTHENTIC | _UNCHECKED), wire, udp_bytes, wants_dnssec)
 
 
+def question_for(name: str, *, number: int) -> Question:
+    """The question for the addresses (A) of a plain name, as we put it ourselves."""
+    labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
+    return Question(number, name, A, _RECURSE, labels + struct.pack("!BHH", 0, A, INTERNET))
+
+
 def asking(question: Question, number: int) -> bytes:
     """The question put anew, with a number of our own: nothing of the client's but the question and its wishes."""
     head = _HEADER.pack(number, question.flags | _RECURSE, 1, 0, 0, 1)

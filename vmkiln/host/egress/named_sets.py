@@ -1,7 +1,6 @@
 """The named sets of the egress policy: what each distribution's packages come from, read from `named_sets.toml`."""
 
 import functools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -27,6 +26,8 @@ class NamedSet:
 @functools.cache
 def named_sets() -> Mapping[str, NamedSet]:
     """Every set, by its name without the `@`."""
+    import tomllib  # noqa: PLC0415 (few policies name a set)
+
     text = resources.files("vmkiln.host.egress").joinpath("named_sets.toml").read_text()
     return {
         name: NamedSet(

@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from vmkiln.host.egress import dns_message
 from vmkiln.host.egress.dns_message import NotDns, Question
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 
 PORT = 53
 UPSTREAM_SECONDS = 5
@@ -32,39 +33,26 @@ MOST_QUESTION_BYTES = 512
 MOST_ANSWER_BYTES = 4096
 MOST_TOLD_ADDRESSES = 16
 READY = "ready"
-
-
-class Policy(Protocol):
-    """What may be asked for: everything, or names that are allowed."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing is refused."""
-
-    def allows_name(self, name: str) -> bool:
-        """Whether a name may be asked for."""
-
-
-class OpenPolicy:
-    """Everything may be asked for."""
-
-    is_open = True
-
-    def allows_name(self, name: str) -> bool:  # noqa: ARG002 (a policy is asked so)
-        """Any name."""
-        return True
+BY_POLICY = "by the egress policy"
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What a resolver is told: where it listens, and who answers (both of IPv4, in dotted form)."""
+    """What a resolver is told: where it listens, who answers (both of IPv4, in dotted form), what may be asked for."""
 
     listen: str
     upstream: str
+    policy: EgressPolicy = OPEN_EGRESS
 
     def text(self) -> str:
         """For its argument list."""
-        return json.dumps(asdict(self))
+        return json.dumps({"listen": self.listen, "upstream": self.upstream, "policy": self.policy.described()})
+
+    @classmethod
+    def read(cls, text: str) -> "Orders":
+        """What `text` gave."""
+        found = json.loads(text)
+        return cls(found["listen"], found["upstream"], EgressPolicy.read(found["policy"]))
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ class Upstream(asyncio.DatagramProtocol):
 class Resolver:
     """Takes questions, within its limits."""
 
-    def __init__(self, upstreams: list[Upstream], policy: Policy, tell: Callable[[Told], None]) -> None:
+    def __init__(self, upstreams: list[Upstream], policy: EgressPolicy, tell: Callable[[Told], None]) -> None:
         self._upstreams = upstreams
         self._policy = policy
         self._tell = tell
@@ -162,13 +150,9 @@ class Resolver:
         if self._policy.is_open:
             return ""
         if not self._policy.allows_name(question.name):
-            return "by the egress policy"
+            return BY_POLICY
         # a question for anything else could carry what nobody allowed
-        return (
-            ""
-            if question.kind in {dns_message.A, dns_message.AAAA}
-            else "by the egress policy, which has addresses only"
-        )
+        return "" if question.kind in {dns_message.A, dns_message.AAAA} else f"{BY_POLICY}, which has addresses only"
 
     def _is_empty(self, question: Question) -> bool:
         """In a locked run names have no IPv6 addresses, for nothing could be reached there."""
@@ -259,7 +243,7 @@ def tell(told: Told) -> None:
     sys.stdout.flush()
 
 
-async def serve(orders: Orders, policy: Policy) -> None:
+async def serve(orders: Orders) -> None:
     """Answer until killed."""
     loop = asyncio.get_running_loop()
     upstreams = []
@@ -269,7 +253,7 @@ async def serve(orders: Orders, policy: Policy) -> None:
             local_addr=("0.0.0.0", 0),  # noqa: S104 (the firewall lets answers in)
         )
         upstreams.append(upstream)
-    resolver = Resolver(upstreams, policy, tell)
+    resolver = Resolver(upstreams, orders.policy, tell)
     connections = Connections(resolver)
     server = await asyncio.start_server(connections.serve, orders.listen, PORT, backlog=MOST_CONNECTIONS)
     _, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(resolver), local_addr=(orders.listen, PORT))
@@ -283,4 +267,4 @@ async def serve(orders: Orders, policy: Policy) -> None:
 
 def main() -> None:
     """Read the orders and serve."""
-    asyncio.run(serve(Orders(**json.loads(sys.argv[1])), OpenPolicy()))
+    asyncio.run(serve(Orders.read("".join(sys.argv[1:]))))

@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressMode, EgressPolicy
+from vmkiln.host.network import egress_rules
+from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, WayOut
 from vmkiln.host.network.packet_rule import PacketRule, chain_text
 from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 
-EGRESS_INTERFACE = "egress"
 SOURCE_PORTS = "32768-60999"  # the kernel's own range for ports that nobody asked for (ip_local_port_range)
 
 
@@ -100,6 +102,7 @@ class Network:
     allowances: tuple[Allowance, ...] = ()
     endpoint: PrivateEndpoint | None = None
     user_rules: UserRules = NO_USER_RULES
+    egress_policy: EgressPolicy = OPEN_EGRESS
 
 
 def ip_batch(network: Network) -> str:
@@ -140,25 +143,27 @@ def sysctl_values() -> dict[str, str]:
     }
 
 
-def firewall(network: Network, *, resolver: int) -> str:
+def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for.
 
-    `resolver` is the id, inside, that the resolver runs as: it alone may ask for names outside, over UDP only, for not
-    every pasta forwards TCP to its name server's address, and one that does not would connect to whoever has that
-    address in the host's own network. Source ports are made anew on the way out, for pasta binds the same port of the
-    host for UDP: a guest must not choose which.
+    `resolver` and `proxy` are the ids, inside, that the resolver and the name proxy run as: they alone may ask for
+    names outside, over UDP only, for not every pasta forwards TCP to its name server's address, and one that does not
+    would connect to whoever has that address in the host's own network. Source ports are made anew on the way out, for
+    pasta binds the same port of the host for UDP: a guest must not choose which.
     """
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
-    allowances = "".join(
-        f'    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr {item.network} '
-        f'{f"tcp dport {item.port}" if item.port else "meta l4proto tcp"} counter accept comment "allowed by setting"\n'
-        for item in network.allowances
-    )
     is_through_endpoint = "ct status dnat " if network.endpoint else ""
-    asks_outbound = _jump(
-        f'iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}"', "outbound", network.user_rules.outbound
+    way = WayOut(
+        far.bridge,
+        network.egress_policy,
+        egress.upstream_dns,
+        proxy,
+        tuple((item.network, item.port) for item in network.allowances),
     )
+    outbound = network.user_rules.outbound
+    asks_outbound = _jump(f'iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}"', "outbound", outbound)
+    asks_proxied = _jump(f'oifname "{EGRESS_INTERFACE}" meta skuid {proxy}', "proxied", outbound)
     return f"""table inet vmkiln {{
   set forbidden {{
     type ipv4_addr
@@ -177,29 +182,27 @@ def firewall(network: Network, *, resolver: int) -> str:
     type filter hook input priority 0; policy drop;
     iifname "{far.bridge}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
     iifname "{EGRESS_INTERFACE}" ip saddr {egress.upstream_dns} udp sport 53 ct state established counter accept comment "answers to the resolver"
-    counter comment "to the router itself"
+{egress_rules.into_the_proxy(way)}    counter comment "to the router itself"
   }}
   chain output {{
     type filter hook output priority 0; policy drop;
     icmp type destination-unreachable counter accept comment "refusals"
     oifname "{far.bridge}" ip saddr {egress.dns} meta l4proto {{ tcp, udp }} th sport 53 ct state established counter accept comment "answers of the resolver"
     oifname "{EGRESS_INTERFACE}" ip daddr {egress.upstream_dns} udp dport 53 meta skuid {resolver} counter accept comment "questions of the resolver"
-  }}
+{egress_rules.out_of_the_proxy(way, asks_proxied)}  }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
     ct state invalid counter drop comment "answers to nothing"
     ct state established,related counter accept comment "replies"
     iifname "{near.bridge}" oifname "{far.bridge}" {is_through_endpoint}ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
-{asks_outbound}{allowances}    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"
-    iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}" counter accept comment "far guest to the Internet"
-    counter reject with icmpx type admin-prohibited comment "everything else"
+{egress_rules.routed(way, asks_outbound)}    counter reject with icmpx type admin-prohibited comment "everything else"
   }}
   chain translation {{
     type nat hook postrouting priority 100; policy accept;
     oifname "{EGRESS_INTERFACE}" meta l4proto {{ tcp, udp }} counter masquerade to :{SOURCE_PORTS} fully-random comment "ports"
     oifname "{EGRESS_INTERFACE}" counter masquerade comment "other protocols"
   }}
-{_endpoint_chains(network)}{_user_chains(network)}}}
+{egress_rules.turned(way)}{_endpoint_chains(network)}{_user_chains(network)}}}
 """  # noqa: E501 (one rule, one line)
 
 
@@ -223,7 +226,13 @@ def _user_chains(network: Network) -> str:
     """The user's own rules. Those for arriving are asked after the proxy's address is in the packet (priority 100)."""
     rules = network.user_rules
     to_far = f'oifname "{network.far.bridge}"'
-    chains = [chain_text(f"user_{name}", getattr(rules, name)) for name in ("leaving", "arriving", "outbound")]
+    chains = [chain_text(f"user_{name}", getattr(rules, name)) for name in ("leaving", "arriving")]
+    match network.egress_policy.mode:
+        case EgressMode.OPEN:
+            chains.append(chain_text("user_outbound", rules.outbound))
+        case EgressMode.ALLOW_LIST if rules.outbound:
+            of_the_guest = egress_rules.proxied(rules.outbound, network.far.guest)
+            chains.append(chain_text("user_proxied", of_the_guest) or "  chain user_proxied {\n  }\n")
     jumps = _jump(to_far, "leaving", rules.leaving) + _jump(to_far, "arriving", rules.arriving)
     if jumps:
         chains.append(

@@ -12,11 +12,14 @@ from ipaddress import IPv4Interface
 
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
-from vmkiln.host.egress.resolver_program import Orders, Told
-from vmkiln.host.namespace import Ended, Namespace
-from vmkiln.host.network import resolver
+from vmkiln.host.egress import name_proxy, resolver_program
+from vmkiln.host.egress.egress_policy import EgressMode
+from vmkiln.host.egress.name_proxy import Passage
+from vmkiln.host.egress.resolver_program import Told
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.network import proxy, resolver
+from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, PROXY_PORT
 from vmkiln.host.network.network_namespace import (
-    EGRESS_INTERFACE,
     Network,
     firewall,
     ip_batch,
@@ -44,36 +47,48 @@ def parse_addresses(text: str) -> tuple[IPv4Interface, ...]:
     )
 
 
-def _unheard(_told: Told) -> None:
-    """What becomes of questions that nobody wants to hear of."""
+def _unheard(_told: Told | Passage) -> None:
+    """What becomes of questions and connections that nobody wants to hear of."""
 
 
 @contextlib.asynccontextmanager
 async def joined(
-    namespace: Namespace, network: Network, *, on_question: resolver.Hear = _unheard
+    namespace: Namespace,
+    network: Network,
+    *,
+    on_question: resolver.Hear = _unheard,
+    on_passage: proxy.Hear = _unheard,
 ) -> AsyncIterator["asyncio.Future[str]"]:
     """The network, up; yields a future that ends with a reason when the egress leg or the resolver dies early.
 
     The firewall is loaded before any link exists, so there is no moment without it. `on_question` gets each name that
-    a guest asks for; it must not raise, nor wait.
+    a guest asks for, `on_passage` each connection that the name proxy of a locked run took; they must not raise, nor
+    wait.
 
     Raises: `HostUnfit` when the egress leg or the resolver does not come up.
     """
-    rules = firewall(network, resolver=namespace.service_id(resolver.SERVICE))
-    await namespace.run(["nft", "-f", "-"], stdin=rules.encode())
+    await namespace.run(["nft", "-f", "-"], stdin=rules_of(namespace, network).encode())
     for key, value in sysctl_values().items():
         await namespace.run(["tee", f"/proc/sys/{key}"], stdin=value.encode())
     await namespace.run(["ip", "-batch", "-"], stdin=ip_batch(network).encode())
-    orders = Orders(str(network.egress.dns), str(network.egress.upstream_dns))
-    async with resolver.answering(namespace, orders, on_question) as answering, _egress(namespace, network) as lost:
-        await answering.ready()
-
-        def resolver_lost(ended: "asyncio.Future[Ended]") -> None:
-            if not lost.done() and not ended.cancelled():
-                lost.set_result(f"the resolver ended with status {ended.result().status}: {ended.result().output}")
-
-        answering.ended.add_done_callback(resolver_lost)
+    policy, upstream = network.egress_policy, str(network.egress.upstream_dns)
+    async with contextlib.AsyncExitStack() as stack:
+        orders = resolver_program.Orders(str(network.egress.dns), upstream, policy)
+        services = [await stack.enter_async_context(resolver.answering(namespace, orders, on_question))]
+        if policy.mode is EgressMode.ALLOW_LIST:
+            proxy_orders = name_proxy.Orders(PROXY_PORT, upstream, policy)
+            services.append(await stack.enter_async_context(proxy.proxying(namespace, proxy_orders, on_passage)))
+        lost = await stack.enter_async_context(_egress(namespace, network))
+        for service in services:
+            await service.ready()
+            service.tell_end(lost)
         yield lost
+
+
+def rules_of(namespace: Namespace, network: Network) -> str:
+    """The firewall as it is loaded: with the ids of the run's services."""
+    resolver_id, proxy_id = (namespace.service_id(one.SERVICE.number) for one in (resolver, proxy))
+    return firewall(network, resolver=resolver_id, proxy=proxy_id)
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,11 @@ async def test_it_sees_the_interpreter_and_the_modules_of_one_folder() -> None:
 
 
 def test_its_program_has_no_environment_and_no_site_packages() -> None:
-    texts = arguments_of(FILES, "vmkiln.host.x", ["one"])
+    orders = "x" * 100_000
+    texts = arguments_of(FILES, "vmkiln.host.x", orders)
     assert texts[:4] == ["/usr/bin/python3", "-I", "-S", "-B"]
-    assert texts[-1] == "one"
+    assert "".join(texts[6:]) == orders
+    assert max(len(text.encode()) for text in texts) < 131072  # what one argument may have
 
 
 def test_its_jail_stays_in_the_network_of_the_run() -> None:

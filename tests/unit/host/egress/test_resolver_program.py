@@ -7,11 +7,11 @@ import pytest
 
 from vmkiln.host.egress import dns_message, resolver_program
 from vmkiln.host.egress.dns_message import Question
+from vmkiln.host.egress.egress_policy import OPEN_EGRESS, AllowedName, EgressMode, EgressPolicy
 from vmkiln.host.egress.resolver_program import (
     MOST_AT_ONCE,
     MOST_IN_A_BURST,
     MOST_QUESTION_BYTES,
-    OpenPolicy,
     Resolver,
     Told,
     Upstream,
@@ -38,20 +38,11 @@ class Server(Upstream):
         return head + question.wire + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xcb\0\x71\x0a"
 
 
-class OnlyDebian:
-    """Names of Debian."""
-
-    is_open = False
-
-    def allows_name(self, name: str) -> bool:
-        return name.endswith("debian.org")
-
-
 @dataclass
 class Scene:
     """A resolver with who answers, and what it told."""
 
-    policy: resolver_program.Policy = field(default_factory=OpenPolicy)
+    policy: EgressPolicy = OPEN_EGRESS
     server: Server = field(default_factory=Server)
     told: list[Told] = field(default_factory=list)
 
@@ -85,7 +76,7 @@ async def test_a_question_is_passed_on_and_told() -> None:
 async def test_in_a_locked_run_only_addresses_of_allowed_names_are_asked(
     name: str, kind: int, code: str, asked: bool
 ) -> None:
-    scene = Scene(policy=OnlyDebian())
+    scene = Scene(policy=EgressPolicy(EgressMode.ALLOW_LIST, ((AllowedName("*.debian.org"),),)))
     scene.server.may_answer.set()
     assert await scene.ask(question(name, kind)) == code
     assert (scene.server.asked == [name]) is asked
@@ -125,7 +116,7 @@ async def test_who_gets_no_answer_is_told_so(monkeypatch: pytest.MonkeyPatch) ->
     upstream = Upstream("192.0.2.1")
     upstream.connection_made(Sender())
     told: list[Told] = []
-    resolver = Resolver([upstream], OpenPolicy(), told.append)
+    resolver = Resolver([upstream], OPEN_EGRESS, told.append)
     answer = await resolver.answer(question(), "10.0.1.4", most_bytes=512)
     assert dns_message.answer_of(answer or b"").code_name == "SERVFAIL"
     assert told[0].code == ""

@@ -54,13 +54,13 @@ def test_every_address_and_link_of_the_host_is_forbidden(addresses: list[IPv4Int
 
 
 def test_every_chain_that_filters_drops_by_default() -> None:
-    text = firewall(a_network(), resolver=7)
+    text = firewall(a_network(), resolver=7, proxy=8)
     for chain in ("input", "output", "forward"):
         assert f"type filter hook {chain} priority 0; policy drop;" in text
 
 
 def test_an_allowance_stands_before_the_forbidden_ranges() -> None:
-    text = firewall(a_network((Allowance(IPv4Network("10.9.9.9/32"), 443),)), resolver=7)
+    text = firewall(a_network((Allowance(IPv4Network("10.9.9.9/32"), 443),)), resolver=7, proxy=8)
     assert text.index("10.9.9.9/32 tcp dport 443") < text.index("@forbidden")
 
 

@@ -1,0 +1,95 @@
+"""A program of ours that serves a run's guests from its jail in the run's network: started, looked at, and heard.
+
+*Leaves behind:* nothing. *Undone by:* leaving the block. *Safe to repeat:* in a new namespace.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from vmkiln.errors import HostUnfit, NotConfined
+from vmkiln.host.confinement import process_facts, python_jail
+from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
+from vmkiln.host.namespace import Ended, Namespace
+from vmkiln.waiting.off_loop import off_loop
+
+START_SECONDS = 15
+READY = "ready"  # the first line of each
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service: its name, its number among the run's services, the module whose `main` it runs."""
+
+    name: str
+    number: int
+    module: ModuleType
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    namespace: Namespace, service: Service, orders: str, hear: Callable[[str], None]
+) -> AsyncIterator["Serving"]:
+    """A service that was started with its orders; `hear` gets each line it says but the first, while it runs.
+
+    Raises: `HostUnfit` when it does not start.
+    """
+    assert service.module.__file__ is not None  # it is a file of ours
+    files = await python_jail.python_files(Path(service.module.__file__).parent)
+    own_id = namespace.service_id(service.number)
+    held = python_jail.confinement_of(files, own_id=own_id)
+    arguments = python_jail.arguments_of(files, service.module.__name__, orders)
+    is_ready = asyncio.Event()
+
+    def on_line(line: str) -> None:
+        if line == READY:
+            is_ready.set()
+        else:
+            hear(line)
+
+    async with namespace.start(service.name, arguments, confined=held.described(), on_line=on_line) as ended:
+        yield Serving(namespace, service.name, held, ended, is_ready)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A service that runs: how it ended (once it has), and whether it serves."""
+
+    namespace: Namespace
+    name: str
+    held: Confinement
+    ended: "asyncio.Future[Ended]"
+    is_ready: asyncio.Event
+
+    async def ready(self) -> None:
+        """Return when it serves, held as it is meant to be. Raises: `HostUnfit`, `NotConfined`."""
+        self.ended.add_done_callback(lambda _: self.is_ready.set())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self.is_ready.wait()
+        except TimeoutError as error:
+            raise HostUnfit(f"the {self.name} of the run was silent for {START_SECONDS} s") from error
+        if self.ended.done():
+            raise HostUnfit(f"the {self.name} of the run did not start: {self.ended.result().output[-500:]}")
+        if wrong := failed(await self.confinement()):
+            texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]
+            raise NotConfined(f"the {self.name} of the run is not confined: {'; '.join(texts)}")
+
+    async def confinement(self) -> list[Fact]:
+        """What holds its process. Raises: `ProgramGone`."""
+        asked = await self.namespace.facts(self.name)
+        around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"])
+        return judged(asked["program"], self.held, around)
+
+    def tell_end(self, lost: "asyncio.Future[str]") -> None:
+        """Let `lost` end with the reason when the service ends while it should serve."""
+
+        def told(ended: "asyncio.Future[Ended]") -> None:
+            if not lost.done() and not ended.cancelled():
+                end = ended.result()
+                lost.set_result(f"the {self.name} ended with status {end.status}: {end.output}")
+
+        self.ended.add_done_callback(told)
