@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """Progress and notices go to standard error, so that standard output holds only what was asked for."""
     typer.echo(text, err=True)
+
+
+def show_data(data: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing with its members: as JSON, or a line for each member."""
+    if as_json:
+        typer.echo(json.dumps(data))
+        return
+    for name, value in data.items():
+        typer.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 def newest_or(store: Store, run_id: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
 
@@ -67,11 +67,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
 
     with opened_store(read_settings(), say) as store:
         told = _told(store, _found(store, name), now=store.hosts.now())
-    if as_json:
-        typer.echo(json.dumps(told))
-        return
-    for key, value in told.items():
-        typer.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    show_data(told, as_json=as_json)
 
 
 @app.command()

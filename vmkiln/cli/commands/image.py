@@ -15,7 +15,7 @@ from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.image_import import PLATFORM_IMAGE, delete_imported, import_, imported_data, size_of, urn
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import HostUnfit, ImageNotFound, InputError
 
@@ -126,11 +126,7 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 
     with opened_store(read_settings(), say) as store:
         data = _as_data(find_image(store, image))
-    if as_json:
-        typer.echo(json.dumps(data))
-        return
-    for name, value in data.items():
-        typer.echo(f"{name}: {value}")
+    show_data(data, as_json=as_json)
 
 
 @app.command()
