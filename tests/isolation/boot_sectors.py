@@ -45,3 +45,23 @@ def disk_with(path: Path, sector: bytes, *, size_bytes: int) -> Path:
         file.truncate(size_bytes)
         file.write(sector)
     return path
+
+
+FLASH_BYTES = 32 * 1024
+# Firmware that goes on in memory, as a flash that is written to cannot be executed, and writes a byte to its own flash
+# and one to that of the variables below it, in the words of a CFI flash (40h, then the byte); then it says `W`. Of the
+# source, for `as --32`: lgdtl %cs:gdtr; mov %cr0,%eax; or $1,%al; mov %eax,%cr0; ljmpl $8,$p32; p32: mov $16 to ds, es;
+# rep movsb of what follows to 1000h; jmp to it; movb $0x40 and $0 to FFFF9000h, then to FFFEA000h, there also $0xff;
+# mov $0x3f8,%dx; mov $'W',%al; out; hlt; the table of segments.
+_FIRMWARE = bytes.fromhex(
+    "fa2e660f011678800f20c00c010f22c066ea1880ffff080066b810008ed88ec0be3880ffffbf00100000b923000000f3a4b800100000ffe0"
+    "bb0090ffffc60340c60300bb00a0feffc60340c60300c603ff66baf803b057eef4ebfd8d74260090"
+    "0000000000000000ffff0000009bcf00ffff00000093cf0017006080ffff"
+)
+_RESET = bytes.fromhex("e90d80")  # at FFFFFFF0h: jmp to FFFF8000h, where the flash begins
+
+
+def flash_writer() -> bytes:
+    """All of a flash of 32 KiB that is firmware of its own."""
+    body = _FIRMWARE.ljust(FLASH_BYTES - 16, b"\xff")
+    return body + _RESET.ljust(16, b"\xff")
