@@ -17,6 +17,7 @@ from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.packer.packer_program import find_packer
+from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import BuildHost
@@ -30,11 +31,12 @@ MIB = 1024**2
 
 @contextlib.contextmanager
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
-    """The database, after what dead runs left behind was cleaned up."""
+    """The database, after what dead runs left was cleaned up and what older releases kept in plain words was sealed."""
     make_folder(settings.home)
     make_private(settings.home, tell)
     reserve_file.release_if_full(settings.home)
     with database.opened(settings.database_address, home=settings.home, keys=settings.keys_folder) as store:
+        older_secrets.seal(settings, store, tell)
         cleaning_up.end_leftovers(settings, store, tell)
         yield store
 

@@ -6,7 +6,9 @@ images, logs, and folders that every user of the machine could read.
 """
 
 import asyncio
+import contextlib
 import fcntl
+import sqlite3
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from vmkiln.images.image_header import inspect_image
 from vmkiln.images.image_store import verified
 from vmkiln.images.vhd import check_uploadable
 from vmkiln.preparation import opened_store
+from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.service import only_service, running
@@ -220,6 +223,56 @@ def test_ended_runs_keep_their_ends_and_their_logs(life: Life) -> None:
 def test_whoever_could_log_in_still_can(life: Life) -> None:
     assert life.auditor_status == 200
     assert loads((life.state.settings.home / "service/owner.json").read_text()) == life.owner
+
+
+def plain_secrets(state: OlderState, server: Cluster | None) -> list[str]:
+    """The files of the state, and of its database, in whose bytes a secret of the older release's template is."""
+    signature = state.told["script_uri"].rpartition("sig=")[2]
+    secrets = [state.told["secret"].encode(), signature.encode()]
+    files = [path for path in state.settings.home.rglob("*") if path.is_file()]
+    if server is not None:
+        server.sql("CHECKPOINT")
+        # its write-ahead log is the server's own, which writes over it in time
+        files += [
+            path for path in (server.directory / "data").rglob("*") if path.is_file() and "pg_wal" not in path.parts
+        ]
+    return [f"{path.name}: {secret!r}" for path in files for secret in secrets if secret in path.read_bytes()]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_no_secret_is_left_in_plain_words_anywhere(name: str, tmp_path: Path) -> None:
+    """In rows, free pages, write-ahead logs, the engine's tables and logs: all bytes on disk are looked through."""
+    with cluster() if name == STATES[1] else contextlib.nullcontext() as server:
+        _no_secret_is_left(put_back(name, tmp_path / "home", server), server)
+
+
+def _no_secret_is_left(state: OlderState, server: Cluster | None) -> None:
+    group = next(path for path in state.settings.staging.iterdir() if "_secure_" in path.name)
+    log = group / "packerlogs" / "old.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(f"before\nPACKER OUT {state.told['secret']}\nafter\n")
+    if server is None:  # as a template that was changed or deleted leaves its pages
+        with contextlib.closing(sqlite3.connect(state.settings.database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA secure_delete=OFF")
+            connection.execute("BEGIN")
+            connection.execute("CREATE TABLE old (text)")
+            connection.executemany("INSERT INTO old VALUES (?)", [(state.told["secret"],)] * 20_000)
+            connection.execute("COMMIT")
+            connection.execute("DROP TABLE old")
+    assert len(plain_secrets(state, server)) > 2, "the probe finds them before"
+    said: list[str] = []
+    for _ in range(2):
+        with opened_store(state.settings, said.append) as store:
+            row = store.resources.get(f"{TEMPLATES}/secure")
+            assert row is not None
+            assert template_of(store, row).properties.customize[0].inline == (f"printf {state.told['secret']}",)  # type: ignore[union-attr]
+            assert template_of(store, row).properties.customize[1].script_uri == state.told["script_uri"]  # type: ignore[union-attr]
+            web = store.resources.get(f"{TEMPLATES}/web")
+            assert web is not None
+            assert not web.state.get("sealed"), "what has no secret stays readable"
+    assert plain_secrets(state, server) == []
+    assert log.read_text() == "before\nPACKER OUT ***\nafter\n"
+    assert len([text for text in said if "are sealed now" in text]) == 1
 
 
 async def test_images_are_found_whole_and_of_a_known_format(state: OlderState) -> None:

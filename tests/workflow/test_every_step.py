@@ -25,6 +25,7 @@ MOST_EFFECTS = 80
 STEPS_IN = ("blobs", "fleet", "host", "images", "platform_images", "provisioning", "run", "sharing", "staging")
 # what makes something and is tried elsewhere, and where
 ELSEWHERE = {
+    "provisioning/older_secrets.py": "tests/upgrade/test_upgrade.py",
     "host/confinement/jail.py": "tests/isolation/test_jail.py",
     "host/confinement/descriptors.py": "tests/unit/host/confinement/test_descriptors.py",
     "host/confinement/descriptors.py:opened": "tests/unit/host/confinement/test_descriptors.py",

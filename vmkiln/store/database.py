@@ -25,7 +25,7 @@ from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
 from vmkiln.store.resource_table import ResourceChanges, ResourceTable
 from vmkiln.store.run_table import RunTable
-from vmkiln.store.schema import check, confirm_undone, prepare
+from vmkiln.store.schema import DutyTable, check, confirm_undone, prepare
 from vmkiln.store.staging_table import StagingTable
 
 
@@ -64,6 +64,7 @@ class Store:
         self.queue = QueueTable(connections)
         self.hosts = HostTable(connections)
         self.audit = AuditTable(connections)
+        self.duties = DutyTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""

@@ -5,15 +5,21 @@ A new database gets its tables at once and the newest revision's name; an older 
 Source: Alembic's cookbook, "Building an Up to Date Database from Scratch".
 """
 
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from vmkiln.errors import VmkilnError
 from vmkiln.store.engine import Connections
-from vmkiln.store.tables import metadata
+from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0009"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+HEAD = "0010"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"
 FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2
 _revision = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
@@ -86,3 +92,65 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", "vmkiln.store:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
+
+
+class DutyTable:
+    """What an upgrade left to be done, by a process that has what the upgrade itself had not, such as keys.
+
+    Also how old contents are got rid of: a row that was changed or deleted stays in free pages and in the write-ahead
+    log until they are written over.
+    Source: sqlite.org, "VACUUM", "PRAGMA secure_delete", "PRAGMA wal_checkpoint"; PostgreSQL, "VACUUM".
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def is_open(self, name: str) -> bool:
+        """Whether this is still to be done."""
+        with self._connections.reading() as connection:
+            return connection.execute(sa.select(duties.c.name).where(duties.c.name == name)).first() is not None
+
+    def done(self, name: str) -> None:
+        """It is done."""
+        with self._connections.begin() as connection:
+            connection.execute(duties.delete().where(duties.c.name == name))
+
+    def templates_of_runs(self, template_id: str) -> dict[str, Any]:
+        """What is recorded of a template with its runs, by their ids."""
+        query = sa.select(runs.c.run_id, runs.c.template).where(runs.c.template_id == template_id.lower())
+        with self._connections.reading() as connection:
+            return {str(run_id): template for run_id, template in connection.execute(query)}
+
+    def change_run(self, run_id: str, template: Any) -> None:
+        """Record another template with a run."""
+        with self._connections.begin() as connection:
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(template=template))
+
+    def scrub(self) -> bool:
+        """Write the whole database anew, so that no old content is left in it; false when others use it just now."""
+        writer = self._connections.engines[0]
+        if writer.dialect.name == "postgresql":
+            with writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for table in metadata.sorted_tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+            return True
+        return _scrubbed(Path(str(writer.url.database)))
+
+
+def _scrubbed(path: Path) -> bool:
+    """The same of a file of SQLite, which may be missing."""
+    if not path.exists():
+        return True
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
+        try:
+            connection.execute("PRAGMA secure_delete=ON").close()
+            connection.execute("VACUUM").close()
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+    return not is_busy
+
+
+def scrub_file(path: Path) -> bool:
+    """Write another file of SQLite anew, such as the durable engine's; false when others use it just now."""
+    return _scrubbed(path)

@@ -217,6 +217,12 @@ principal_keys = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
 )
+duties = sa.Table(
+    "vmkiln_duty",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("detail", sa.JSON, nullable=False),
+)
 audit = sa.Table(
     "vmkiln_audit",
     metadata,
