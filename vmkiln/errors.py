@@ -30,6 +30,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
 │   ├── EgressLost               the build VM's way to the Internet ended
 │   ├── RightsLost               whoever's rights the run has may not use what its template names
+│   ├── QuotaExceeded            the run's subscription has as much as it may have
 │   ├── NotBelieved              what the container group tells cannot be true, or is without measure
 │   ├── LogLost                  what a VM says could not be read or kept any more
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
@@ -296,6 +297,12 @@ class RightsLost(RunFailed):
     """Whoever's rights the run has may not use (any more) what its image template names."""
 
     code = "LinkedAuthorizationFailed"
+
+
+class QuotaExceeded(RunFailed):
+    """The run's subscription has as much as it may have."""
+
+    code = "QuotaExceeded"
 
 
 class NotBelieved(RunFailed):

@@ -221,6 +221,17 @@ class Settings:
     most_connections_of_an_address: Annotated[
         int, Description("How many of them may be from one address, such as a proxy's.", least=4)
     ] = 500
+    most_waiting_runs: Annotated[
+        int, Description("Runs of one subscription that wait; beyond, a run is refused (`QuotaExceeded`).", least=1)
+    ] = 1000
+    most_images: Annotated[
+        int,
+        Description(
+            "Images and image versions that one subscription keeps; beyond, a run that would publish more is refused "
+            "(`QuotaExceeded`).",
+            least=1,
+        ),
+    ] = 10_000
     access_token_seconds: Annotated[
         int, Description("How long a token lasts that the service issued, in seconds.", least=60)
     ] = 3600

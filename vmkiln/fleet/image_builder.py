@@ -20,7 +20,7 @@ from vmkiln.audit import act_names
 from vmkiln.audit.act import DONE, SERVICE, Cause, Outcome, audit_row
 from vmkiln.audit.audit_log import log_line
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
-from vmkiln.errors import RightsLost, StorageFailed
+from vmkiln.errors import QuotaExceeded, RightsLost, RunFailed, StorageFailed
 from vmkiln.fleet import operation_turns
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
@@ -35,7 +35,7 @@ from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.lifetime.things import Things
-from vmkiln.provisioning import provisioning, watching
+from vmkiln.provisioning import provisioning, quotas, watching
 from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.run_state import RunState
@@ -83,6 +83,13 @@ def own_act(template: ResourceRow, run: RunRow, *, outcome: Outcome = DONE) -> A
     return audit_row(
         act_names.RUN, template.id, who=SERVICE, cause=cause, moment=run.started, outcome=outcome, detail=detail
     )
+
+
+def _outcome_of(refused: RunFailed | None) -> Outcome:
+    """What the audit says of a run that nobody asked for, refused or not; pure."""
+    if refused is None:
+        return DONE
+    return Outcome(409 if isinstance(refused, QuotaExceeded) else 403, refused.code)
 
 
 class ImageBuilder:
@@ -299,14 +306,20 @@ class ImageBuilder:
     def _queue(self, row: ResourceRow, run: RunRow) -> bool:
         """Queue a run of a template that nobody asked for, with its act in one transaction; false when one goes on.
 
-        One whose rights are gone is recorded as failed, for its owner to see, and never begins.
+        One whose rights are gone, or whose subscription has its fill, is recorded as failed, for its owner to see, and
+        never begins.
         """
-        refused: RightsLost | None = None
+        refused: RunFailed | None = None
         try:
             check_rights(self._store, row)
-        except RightsLost as error:
+            quotas.check_run(self._settings, self._store, row, template_of(self._store, row))
+        except (RightsLost, QuotaExceeded) as error:
             refused = error
-        act = own_act(row, run, outcome=Outcome(403, refused.code) if refused else DONE)
+        act = own_act(
+            row,
+            run,
+            outcome=_outcome_of(refused),
+        )
         if not self._store.runs.queue(run, act=act):
             return False
         log_line(act)

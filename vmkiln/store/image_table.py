@@ -173,3 +173,8 @@ class ImageTable:
         if prefix:
             query = query.where(images.c.key.startswith(prefix.lower(), autoescape=True))
         return [self._image(row) for row in self._connections.rows(query)]
+
+    def count_of(self, subscription_id: str) -> int:
+        """How many images and image versions a subscription keeps."""
+        mine = images.c.key.startswith(f"/subscriptions/{subscription_id.lower()}/", autoescape=True)
+        return int(self._connections.rows(sa.select(sa.func.count().label("count")).where(mine))[0]["count"])

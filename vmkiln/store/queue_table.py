@@ -21,6 +21,7 @@ WAITING = sa.select(*MOMENT).where(
 )
 WAITING = WAITING.order_by(runs.c.started, runs.c.run_id)
 OLDEST = WAITING.limit(sa.bindparam("most"))
+COUNT = sa.select(sa.func.count()).where(runs.c.state == RunState.QUEUED, sa.bindparam("subscription") == SUBSCRIPTION)
 FIRST = sa.select(sa.func.min(SUBSCRIPTION)).where(runs.c.state == RunState.QUEUED)
 NEXT = FIRST.where(sa.bindparam("after") < SUBSCRIPTION)
 FRONT = WAITING.where(sa.bindparam("subscription") == SUBSCRIPTION).limit(sa.bindparam("most"))
@@ -64,6 +65,11 @@ class QueueTable:
                 found += map(_moment, connection.execute(FRONT, values).mappings())
                 subscription = connection.execute(NEXT, {"after": subscription}).scalar()
         return sorted(found, key=lambda item: (item.started, item.run_id))
+
+    def count_of(self, subscription_id: str) -> int:
+        """How many runs of a subscription wait, those with room kept for them included."""
+        with self._connections.reading() as connection:
+            return int(connection.execute(COUNT, {"subscription": subscription_id.lower()}).scalar_one())
 
     def last_starts(self, *, limit: int) -> dict[str, datetime]:
         """When each subscription's last run was started, among so many runs that were started last."""

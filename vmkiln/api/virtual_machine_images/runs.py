@@ -16,8 +16,9 @@ from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
 from vmkiln.buildable.targets import TAKEN, kept_problems
-from vmkiln.errors import ArmError, CodedMistake, InputError, RunCanceled
+from vmkiln.errors import ArmError, CodedMistake, InputError, QuotaExceeded, RunCanceled
 from vmkiln.fleet.image_builder import RUN, queued_run
+from vmkiln.provisioning import quotas
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.provisioning.user_networks import virtual_networks_for
@@ -39,6 +40,9 @@ def run(call: Call) -> Answer:
         template = template_of(call.service.store, row)
         told = check_run(call, row, template)
         _check_buildable(call, template)
+        quotas.check_run(call.service.settings, call.service.store, row, template)
+    except QuotaExceeded as error:
+        raise ArmError(409, error.code, error.message, hint=error.hint) from None
     except NotBuildable as error:
         raise ArmError(409 if error.code == TAKEN else 400, error.code, error.message) from None
     except InputError as error:
