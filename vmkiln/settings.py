@@ -124,6 +124,18 @@ class Settings:
         Path | None,
         Description("Certificates of authorities (PEM) that are trusted besides the machine's own."),
     ] = None
+    guest_proxy: Annotated[
+        str,
+        Description(
+            "The proxy that steps find in `http_proxy` and `https_proxy`, `http://[USER:PASSWORD@]HOST:PORT`; it may "
+            "have a private address. Nothing of it stays in the image."
+        ),
+    ] = field(default="", repr=False)
+    guest_no_proxy: Annotated[str, Description("What those steps find in `no_proxy`, with commas.")] = ""
+    guest_ca_bundle: Annotated[
+        Path | None,
+        Description("Certificates of authorities (PEM) that steps trust besides the image's own; none stays in it."),
+    ] = None
     listen: Annotated[
         str, Description("Where the service listens: `HOST:PORT`; port 0 is any free one.", flag="--listen of `serve`")
     ] = "127.0.0.1:8443"
@@ -366,7 +378,7 @@ def checked_together(settings: Settings) -> Settings:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InputError("--tls-cert and --tls-key go together; one of them is not set")
     checked_object_store(settings.object_store)
-    for name in ("http_proxy", "https_proxy"):
+    for name in ("http_proxy", "https_proxy", "guest_proxy"):
         check_proxy(name, getattr(settings, name))
     return settings
 

@@ -13,7 +13,7 @@ from vmkiln.settings import Declared, Settings
 # texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
 HARMLESS = frozenset(
     {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"}
-    | {"private_servers", "egress"}
+    | {"private_servers", "guest_no_proxy", "egress"}
 )
 NAMES_SETS = frozenset({"egress"})  # by an at sign, which in other texts may stand before a host and after a secret
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)
@@ -43,7 +43,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
         name, _, value = piece.partition("=")
         if SECRET_NAME.search(name):
             found.add(value)
-    for proxy in (settings.http_proxy, settings.https_proxy):
+    for proxy in (settings.http_proxy, settings.https_proxy, settings.guest_proxy):
         password = proxy.partition("://")[2].rpartition("@")[0].partition(":")[2]
         found |= {password, unquote(password)}
     try:

@@ -97,7 +97,7 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
         "tls_cert": {"VMKILN_TLS_KEY": "/k"}, "tls_key": {"VMKILN_TLS_CERT": "/c"},
     }  # fmt: skip
     proxy = "http://user:word@proxy.example:3128"
-    addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy}
+    addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy, "guest_proxy": proxy}
     seen = 0
     for one in declared_settings():
         if one.name == "home":

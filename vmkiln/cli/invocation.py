@@ -71,4 +71,16 @@ def read_settings(*, default_level: "LogLevel | None" = None, **flags: Any) -> "
     settings = settings_here(**flags).settings
     level = settings.log_level or default_level or LogLevel.WARNING
     set_up(level, settings.log_format, secrets=secrets_of(settings))
+    if settings.http_proxy or settings.https_proxy or settings.no_proxy or settings.ca_bundle:
+        _tell_programs(settings)
     return settings
+
+
+def _tell_programs(settings: "Settings") -> None:
+    """Programs that fetch (apt, npm) find the proxies of our settings where they look for such things."""
+    from vmkiln.fetching.way_out import environment_of, way_out_of
+
+    wanted = environment_of(way_out_of(settings), os.environ)
+    for name in [name for name in os.environ if name not in wanted]:
+        del os.environ[name]
+    os.environ.update(wanted)

@@ -47,7 +47,7 @@ fi
 for file in /etc/netplan/50-cloud-init.yaml /etc/systemd/network/10-cloud-init-*.network \
     /etc/network/interfaces.d/50-cloud-init /etc/network/interfaces.d/50-cloud-init.cfg \
     /etc/NetworkManager/system-connections/cloud-init-*.nmconnection /etc/sysconfig/network-scripts/ifcfg-primary \
-    /etc/sudoers.d/90-cloud-init-users /etc/systemd/system/run-packer.mount \
+    /etc/sudoers.d/90-cloud-init-users /etc/sudoers.d/90-vmkiln-way-out /etc/systemd/system/run-packer.mount \
     /etc/systemd/system/local-fs.target.wants/run-packer.mount; do
     rm -f "$file"
 done

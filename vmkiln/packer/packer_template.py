@@ -11,7 +11,7 @@ Source: Packer's documentation of the null builder and of the shell and file pro
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -83,7 +83,7 @@ class Connection:
     """How Packer logs in to the VM: through the relay on `port` of its own container group. Timeout in seconds.
 
     `script_folder` is where its scripts lie in the VM while they run: in memory, so that no image has their text.
-    A VM that restarts has `timeout_seconds` for it once more.
+    A VM that restarts has `timeout_seconds` for it once more. `environment` is what Shell steps find in theirs.
     """
 
     port: int
@@ -91,6 +91,7 @@ class Connection:
     private_key: str
     timeout_seconds: int
     script_folder: str
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,10 @@ def _provisioner(group: list[tuple[int, Step]], connection: Connection, default:
             # the script removes itself; Packer would come back to remove it while the VM powers off
             return {**shell, "script": files[0], "execute_command": command, "skip_clean": True}
         case InlineShell() | ScriptShell():
+            environment = [f"{name}={literal(value)}" for name, value in connection.environment]
             return {
                 **shell,
+                **({"environment_vars": environment} if environment else {}),
                 "scripts": files,
                 "execute_command": run_command(default),
                 # a step may restart the VM: Packer goes on when it can log in again

@@ -16,8 +16,12 @@ from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
+from vmkiln.fetching.guest_way_out import GuestWayOut, allowances, guest_way_out_of, proxy_server
+from vmkiln.fetching.http_fetch import CONNECT_SECONDS
+from vmkiln.fetching.looked_up import looked_up
 from vmkiln.fetching.server_rule import NamedBy
 from vmkiln.fetching.way_out import rule_of, way_out_of
+from vmkiln.host.egress.egress_policy import EgressMode, EgressPolicy
 from vmkiln.host.network import network_setup
 from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
@@ -46,6 +50,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     template = request.template
     check_buildable(template, request.virtual_networks)
     egress = decided_egress(host.settings.egress, request.egress, template.tags)
+    way_out, request = await with_way_out(host.settings, request, egress)
     for warning in template_warnings(template):
         tell(Notice(warning, is_warning=True))
     await off_loop(_check_targets, host, request, None)  # taken since it was asked for
@@ -92,7 +97,31 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             ),
         ),
         tell=tell,
+        way_out=way_out,
     )
+
+
+async def with_way_out(settings: Settings, request: RunRequest, egress: EgressPolicy) -> tuple[GuestWayOut, RunRequest]:
+    """The guests' way out, and the request with what it needs: leave to reach the proxy, and its password masked.
+
+    Raises: `InputError`, `HostUnfit`.
+    """
+    way_out = await off_loop(guest_way_out_of, settings)
+    if not way_out.proxy:
+        return way_out, request
+    if egress.mode is not EgressMode.OPEN:
+        raise InputError(
+            "guest_proxy reaches whatever it is asked for, so it does not go with a closed egress policy",
+            hint="leave one of them out, or have the proxy hold the list",
+        )
+    host, port = proxy_server(way_out)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await asyncio.to_thread(looked_up, host, port)
+    except (OSError, UnicodeError):  # TimeoutError among them
+        found = None
+    allowed = (*request.allowances, *allowances(way_out, found))
+    return way_out, replace(request, allowances=allowed, mask=request.mask | way_out.mask)  # a step may print all
 
 
 def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:

@@ -17,6 +17,7 @@ from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE, Architecture
 from vmkiln.errors import HostUnfit, LogLost, RunFailed
+from vmkiln.fetching.guest_way_out import variables
 from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.firmware import PACKAGES, find_firmware
@@ -75,7 +76,12 @@ def connection(staged: Staged, private_key: str) -> Connection:
     """How Packer logs in; it gives up a little later than `login_wait.py`, which knows what the console says."""
     timeout = min(LOGIN_SECONDS + LATER_SECONDS, staged.request.template.build_timeout_seconds)
     return Connection(
-        container_group.RELAY_PORT, cloud_init_seed.USER, private_key, timeout, cloud_init_seed.SCRIPT_FOLDER
+        container_group.RELAY_PORT,
+        cloud_init_seed.USER,
+        private_key,
+        timeout,
+        cloud_init_seed.SCRIPT_FOLDER,
+        variables(staged.way_out),
     )
 
 
@@ -94,6 +100,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         login=login,
         host_key=new_key("host"),
         has_data_disks=bool(packer_phase.disks.data),
+        way_out=staged.way_out,
     )
     input_disk = staged.directory / f"{packer_phase.vm_name}-input.ext4"
     content = packer_input(packer_phase.steps, connection(staged, login.private))

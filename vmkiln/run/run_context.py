@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import KnownSource
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 from vmkiln.host.namespace import Namespace
@@ -170,6 +171,7 @@ class Staged:
     copies: Mapping[str, Path]
     network: VirtualNetwork
     tell: Tell
+    way_out: GuestWayOut = STRAIGHT_OUT
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Source: cloud-init's documentation of NoCloud, network configuration version 2, 
 import json
 from dataclasses import dataclass
 
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut, boot_commands, seed_files
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 USER = "packer"
@@ -69,6 +70,7 @@ def contents(
     login: LoginKey,
     host_key: LoginKey,
     has_data_disks: bool = False,
+    way_out: GuestWayOut = STRAIGHT_OUT,
 ) -> dict[str, str]:
     """The seed's files by name; pure.
 
@@ -86,7 +88,11 @@ def contents(
                 "ssh_authorized_keys": [login.public],
             }
         ],
-        "bootcmd": [_script_folder(), *([_data_disk_names()] if has_data_disks else [])],
+        "bootcmd": [
+            _script_folder(),
+            *([_data_disk_names()] if has_data_disks else []),
+            *boot_commands(way_out, user=USER, label=LABEL),
+        ],
         "disable_root": True,
         "ssh_pwauth": False,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
@@ -119,4 +125,5 @@ def contents(
         "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": host_name}),
         "user-data": "#cloud-config\n" + json.dumps(user_data),
         "network-config": json.dumps(network_config),
+        **seed_files(way_out),
     }

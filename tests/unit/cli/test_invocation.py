@@ -1,6 +1,7 @@
 """The options before a command: `--verbose` shows what is started; what is amiss in the environment is told once."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from vmkiln.cli import main
 from vmkiln.cli.commands.settings import page
+from vmkiln.cli.invocation import read_settings
 from vmkiln.host import command
+from vmkiln.host.environment import for_fetching
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +112,14 @@ def test_a_mistake_in_a_setting_ends_a_command_with_2(
 def test_the_page_of_settings_is_what_the_code_declares() -> None:
     written = Path(__file__).parents[3] / "docs" / "settings.md"
     assert written.read_text() == page(), "vmkiln settings --describe > docs/settings.md"
+
+
+def test_programs_that_fetch_find_the_proxies_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "VMKILN_HOME": str(tmp_path), "VMKILN_HTTPS_PROXY": "http://me:word@new.example:1",
+        "http_proxy": "http://old.example:1", "HTTPS_PROXY": "http://old.example:1",
+    }  # fmt: skip
+    monkeypatch.setattr(os, "environ", environment)
+    read_settings()
+    proxies = {"http_proxy": "http://old.example:1", "https_proxy": "http://me:word@new.example:1"}
+    assert for_fetching(environment) == proxies

@@ -10,6 +10,7 @@ import pytest
 from qemu.qmp import EventListener
 
 from vmkiln.errors import LoginTimedOut
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import login_wait, packer_phase, vm_pair
@@ -174,7 +175,7 @@ async def test_the_log_has_the_console_too_without_secrets(
 def test_a_login_has_as_long_as_on_azure_and_packer_gives_up_later() -> None:
     assert (login_wait.LOGIN_SECONDS, login_wait.SILENCE_SECONDS) == (20 * 60, 60)
     template = SimpleNamespace(build_timeout_seconds=240 * 60)
-    staged: Any = SimpleNamespace(request=SimpleNamespace(template=template))
+    staged: Any = SimpleNamespace(request=SimpleNamespace(template=template), way_out=STRAIGHT_OUT)
     assert packer_phase.connection(staged, "key").timeout_seconds == 21 * 60
     template.build_timeout_seconds = 300
     assert packer_phase.connection(staged, "key").timeout_seconds == 300

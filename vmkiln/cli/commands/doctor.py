@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,16 +57,21 @@ def advice(findings: tuple[Finding, ...]) -> list[str]:
 
 async def examine_here(settings: Settings, progress: Callable[[str], None]) -> Examination:
     """What this machine has and lacks for builds in its state directory."""
+    import asyncio
+
+    from vmkiln.fetching.way_out_findings import way_out_findings
     from vmkiln.host.doctor.examination import examine
     from vmkiln.platform_images.image_cache import cached_images, kernels
 
-    return await examine(
+    examination = await examine(
         state=settings.home,
         kernel_directory=settings.container_image / "kernel",
         accelerator_directory=settings.container_image,
         image_kernels=kernels(cached_images(settings.image_cache)),
         progress=progress,
     )
+    told = await asyncio.to_thread(lambda: tuple(way_out_findings(settings)))
+    return replace(examination, findings=(*examination.findings, *told))
 
 
 def doctor(
