@@ -24,6 +24,7 @@ from vmkiln.errors import (
 )
 from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
+from vmkiln.host.egress.policy_text import policy_sentence
 from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
 from vmkiln.host.network.refused_names import RefusedNames
@@ -50,6 +51,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
+MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
     "Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'"
@@ -207,7 +209,8 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
     """The run's namespaces and network, recorded in the staging resource group while they exist."""
     store, group, run_id = staged.host.store, staged.group, staged.request.run_id
     recorded = resources_of(staged.network)
-    await off_loop(store.runs.add_facts, run_id, topology=staged.network.topology)
+    policy = policy_sentence(staged.network.egress_policy).partition(": ")[2][:MOST_POLICY_LETTERS]
+    await off_loop(store.runs.add_facts, run_id, topology=staged.network.topology, egress_policy=policy)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(off_loop_with(lambda: resources(group, store, recorded)))
         inside = await stack.enter_async_context(namespace.opened())

@@ -68,6 +68,7 @@ class RunFacts(PeakFacts, ConfinementFacts, total=False):
     generation: int
     os_type: str
     topology: str
+    egress_policy: str
     packets: dict[str, int]
 
 

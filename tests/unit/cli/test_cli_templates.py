@@ -248,3 +248,14 @@ def test_nothing_is_opened_to_a_build_that_may_reach_nothing(
     arguments = ["plan", write(tmp_path), *LOCKED[:2], "--egress", "none", "--allow-egress", "10.1.2.0/24"]
     assert vmkiln(*arguments) == 2
     assert "--allow-egress opens a network" in capsys.readouterr().err
+
+
+def test_the_plan_of_a_locked_build_says_so(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting is a floor: what the command asks for beside it is not in the policy."""
+    monkeypatch.setenv("VMKILN_EGRESS", "*.example.org")
+    vmkiln("plan", write(tmp_path), *LOCKED[:2], "--egress", "a.example.org b.example")
+    shown = capsys.readouterr().out
+    assert "Internet: TCP by the name proxy" in shown
+    assert "allow-list; only *.example.org; of these only: a.example.org, b.example " in shown
