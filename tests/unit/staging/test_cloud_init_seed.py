@@ -5,6 +5,7 @@ import subprocess
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+from vmkiln.fetching.guest_way_out import SEED_FILE, GuestWayOut
 from vmkiln.staging.cloud_init_seed import contents
 from vmkiln.staging.login_key import new_key
 from vmkiln.staging.virtual_network import decide
@@ -50,3 +51,13 @@ def test_data_disks_have_azures_names_while_the_vm_is_up(tmp_path: Path) -> None
 
 def test_each_run_gets_another_key() -> None:
     assert new_key("x").public != new_key("x").public
+
+
+def test_authorities_lie_on_the_seed_and_not_in_what_cloud_init_keeps() -> None:
+    made = {"instance_id": "i", "host_name": "h", "network": NETWORK, "login": new_key("a"), "host_key": new_key("b")}
+    without, files = contents(**made), contents(**made, way_out=GuestWayOut(authorities="PEM OF OURS"))  # type: ignore[arg-type]
+    assert set(files) - set(without) == {SEED_FILE}
+    assert files[SEED_FILE] == "PEM OF OURS"
+    commands = json.loads(files["user-data"].removeprefix("#cloud-config\n"))["bootcmd"]
+    assert any(SEED_FILE in command for command in commands)
+    assert "PEM OF OURS" not in files["user-data"]
