@@ -45,7 +45,7 @@ def piece(service: InProcess, **query: object) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: InProcess, write: Write) -> None:
+def test_one_answer_has_at_most_256_kibibytes_however_long_lines_are(living: InProcess, write: Write) -> None:
     line = b"x" * (100 * KIB - 1) + b"\n"
     write(line * 50)
     position, counts, is_complete = 0, [], False
@@ -54,12 +54,12 @@ def test_one_answer_has_at_most_a_mebibyte_however_long_the_lines_are(living: In
         assert found["startPosition"] == position
         position, is_complete = found["position"], found["isComplete"]
         counts.append(len(found["lines"]))
-    assert (position, counts) == (50 * len(line), [10] * 5)
+    assert (position, counts) == (50 * len(line), [2] * 25)
 
 
-def test_the_tail_has_at_most_a_mebibyte_too(living: InProcess, write: Write) -> None:
+def test_the_tail_has_at_most_256_kibibytes_too(living: InProcess, write: Write) -> None:
     write((b"x" * (100 * KIB - 1) + b"\n") * 50)
-    assert len(piece(living, tail=50)["lines"]) == 10
+    assert len(piece(living, tail=50)["lines"]) == 2
 
 
 def test_a_line_longer_than_an_answer_comes_in_parts(living: InProcess, write: Write) -> None:

@@ -132,6 +132,66 @@ def test_a_vhd_is_told_by_its_blobs_url(living: InProcess) -> None:
     assert (container, name) == ("vhds", "disk.vhd")
 
 
+LOG = b"0123456789" * 10_000
+
+
+@pytest.fixture
+def log(service: InProcess, account: str) -> str:
+    """The address of a log of 100,000 bytes."""
+    path = service.service.settings.staging / GROUP / NAME / "packerlogs/run/customization.log"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(LOG)
+    return f"{account}/blobServices/default/containers/packerlogs/run/customization.log"
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=99990-", 99_990, 100_000),
+        ("bytes=-7", 99_993, 100_000),
+        ("bytes=70000-900000", 70_000, 100_000),
+        ("bytes=-900000", 0, 100_000),
+        ("BYTES=5-15", 5, 16),
+    ],
+)
+def test_a_part_of_a_log_is_sent_as_it_is_asked_for(
+    service: InProcess, log: str, asked: str, first: int, end: int
+) -> None:
+    answer = service.request("GET", log, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (206, LOG[first:end])
+    assert answer.headers["content-range"] == f"bytes {first}-{end - 1}/100000"
+    assert answer.headers["content-length"] == str(end - first)
+
+
+@pytest.mark.parametrize("asked", ["", "bytes=", "bytes=-", "bytes=9-5", "bytes=0-1,5-6", "lines=1-2", "bytes=x-"])
+def test_what_is_no_single_range_gets_the_whole_log(service: InProcess, log: str, asked: str) -> None:
+    answer = service.request("GET", log, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (200, LOG)
+    assert answer.headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize("asked", ["bytes=100000-", "bytes=999999-9999999", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused_with_the_length(service: InProcess, log: str, asked: str) -> None:
+    answer = service.request("GET", log, headers={"Range": asked})
+    assert (answer.status_code, code_of(answer)) == (416, "InvalidRange")
+    assert answer.headers["content-range"] == "bytes */100000"
+
+
+def test_a_range_is_of_the_log_that_was_meant(service: InProcess, log: str) -> None:
+    tag = service.get(log).headers["etag"]
+    wanted = {"Range": "bytes=0-9", "If-Range": tag}
+    assert service.request("GET", log, headers=wanted).status_code == 206
+    with (service.service.settings.staging / GROUP / NAME / "packerlogs/run/customization.log").open("ab") as file:
+        file.write(b"more")
+    assert service.request("GET", log, headers=wanted).status_code == 200
+
+
+def test_the_length_of_a_log_is_told_without_it(service: InProcess, log: str) -> None:
+    answer = service.request("HEAD", log, headers={"Range": "bytes=0-9"})
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "100000", b"")
+
+
 def test_a_log_that_grows_while_it_is_sent_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "customization.log"
     path.write_bytes(b"x" * 200_000)

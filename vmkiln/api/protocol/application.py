@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -43,6 +43,8 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
             return
         web = WebRequest(scope, receive)
         headers = {name.lower(): value for name, value in web.headers.items()}
+        if scope["method"] == "HEAD":
+            headers.pop("range", None)  # which is defined for GET only
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 content = await _content(web)
@@ -101,7 +103,7 @@ def _answered(scope: Scope, dispatcher: Dispatcher, service: Service, request: R
     """The answer as it is sent: a long one takes a while to be written as JSON, too."""
     found = dispatcher.answer(service, request)
     _tell_log(scope, found)
-    return _response(found)
+    return _response(found, is_head=scope["method"] == "HEAD")
 
 
 def _tell_log(scope: Scope, answer: Answer) -> None:
@@ -134,7 +136,7 @@ def _base_url(web: WebRequest, headers: Mapping[str, str]) -> str:
     return f"{web.scope.get('scheme', 'https')}://{host}"
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: Answer, *, is_head: bool = False) -> Response:
     headers = {**ALWAYS, **answer.headers}
     body: Any = answer.body
     if body is None:
@@ -145,15 +147,32 @@ def _response(answer: Answer) -> Response:
     if isinstance(body, FileBody):
         media_type = headers.pop("Content-Type", "application/octet-stream")
         headers["Content-Length"] = str(body.size_bytes)
-        return StreamingResponse(_blocks(body), status_code=answer.status, headers=headers, media_type=media_type)
+        if is_head:
+            return Response(status_code=answer.status, headers=headers, media_type=media_type)
+        return _FilePart(_blocks(body), status_code=answer.status, headers=headers, media_type=media_type)
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return Response(text, status_code=answer.status, headers=headers, media_type="application/json; charset=utf-8")
 
 
-def _blocks(body: FileBody) -> Iterator[bytes]:
-    """A file's first bytes; Starlette reads each block in a thread."""
+class _FilePart(StreamingResponse):
+    """A part of a file on its way; the file is closed also when the client goes away before it has all."""
+
+    def __init__(self, content: Generator[bytes, None, None], **named: Any) -> None:
+        super().__init__(content, **named)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._content.close()
+
+
+def _blocks(body: FileBody) -> Generator[bytes, None, None]:
+    """A part of a file; Starlette reads each block in a thread."""
     left = body.size_bytes
     with body.path.open("rb") as file:
+        file.seek(body.start)
         while left and (block := file.read(min(BLOCK_BYTES, left))):
             left -= len(block)
             yield block

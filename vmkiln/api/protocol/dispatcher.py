@@ -14,7 +14,7 @@ from vmkiln.api.identity.caller import NOBODY, Caller, Permission, Rights
 from vmkiln.api.protocol.arm import WRAPPED_SINCE, as_arm_error, error_answer, without_path
 from vmkiln.api.protocol.auditing import AUDITED, act_of, action_name, begun_act
 from vmkiln.api.protocol.reading import api_version_of, check_plain, path_segments, query_values, read_body
-from vmkiln.api.protocol.route import Answer, Body, Call, Origin, Route, Service
+from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Origin, Route, Service
 from vmkiln.audit.act import ended
 from vmkiln.azure_names import group_id
 from vmkiln.errors import ArmError
@@ -130,7 +130,7 @@ class Dispatcher:
             )
             act = _begun(call)
             answer = _handled(call, act)
-            if request.method == "HEAD" and answer.status < 300:
+            if request.method == "HEAD" and answer.status < 300 and not isinstance(answer.body, FileBody):
                 answer = replace(answer, status=204, body=None)  # only whether it is there
         except Exception as error:
             refusal = _refusal(service, error, origin)

@@ -39,10 +39,11 @@ class Body(Enum):
 
 @dataclass(frozen=True)
 class FileBody:
-    """A body that is sent from a file block by block: the first `size_bytes` of it, though it may grow meanwhile."""
+    """A body that is sent from a file block by block: `size_bytes` from `start` on, though it may grow meanwhile."""
 
     path: Path
     size_bytes: int
+    start: int = 0
 
 
 @dataclass(frozen=True)

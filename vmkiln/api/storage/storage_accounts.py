@@ -6,15 +6,15 @@ Source: docs/reference/behaviour.md#staging-resource-group, #logs; docs/referenc
 endpoints are path-style).
 """
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.revision import time_text
-from vmkiln.api.protocol.route import Answer, Body, Call, FileBody, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.staging.staging_resources import refuse_change, staging_group, staging_groups
+from vmkiln.api.storage.byte_range import file_answer
 from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT, ProvisioningState
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
@@ -31,7 +31,6 @@ CONTAINERS = f"{ONE}/blobServices/default/containers"
 CONTAINER = f"{CONTAINERS}/{{containerName}}"
 BLOB = f"{CONTAINER}/{{folderName}}/{{blobName}}"
 NO_STORE = {"Cache-Control": "no-store"}
-MOST_BLOB_BYTES = 512 * 1024 * 1024
 
 
 def _id(group: ResourceRow, name: str) -> str:
@@ -176,7 +175,7 @@ def _size(account: StorageAccount, name: str) -> int:
 
 
 def get_log(call: Call) -> Answer:
-    """GET a log, whole, as text; one that is being written, as far as it is."""
+    """GET a log as text, whole or a part of it (`Range`); one that is being written, as far as it is."""
     (_, staging), names = _found(call), call.names
     account = storage_account_of(call.service.settings.staging, staging)
     if call.service.shared is not None:
@@ -184,11 +183,7 @@ def get_log(call: Call) -> Answer:
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
-    path: Path = account.directory / wanted
-    size_bytes = path.stat().st_size
-    if size_bytes > MOST_BLOB_BYTES:
-        raise ArmError(409, "BlobTooLarge", f"the log has {size_bytes} bytes: read it on the machine, {path}")
-    return Answer(200, FileBody(path, size_bytes), {"Content-Type": "text/plain; charset=utf-8"})
+    return file_answer(account.directory / wanted, call.headers, "text/plain; charset=utf-8")
 
 
 ROUTES = (

@@ -11,7 +11,6 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
-from vmkiln.api.storage.storage_accounts import MOST_BLOB_BYTES
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
@@ -27,7 +26,8 @@ ALL = f"{ONE}/providers/{TYPE}"
 RUN = f"{ALL}/{{runId}}"
 MOST_RUNS = 100
 MOST_LINES = 2000
-MOST_ANSWER_BYTES = 1024 * 1024
+MOST_ANSWER_BYTES = 256 * 1024
+MOST_POSITION = 512 * 1024**2
 
 
 def _phase_body(phase: PhaseRow) -> dict[str, Any]:
@@ -106,15 +106,15 @@ def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
 def get_log(call: Call) -> Answer:
     """GET whole lines of a run's log from `position` (bytes) on, or its last ones: {lines, position, isComplete, ...}.
 
-    An answer has at most 2,000 lines and 1 MiB, but one line at least; `startPosition` is where they begin, `position`
-    where they end. `isComplete` says that the run has ended and this is the end of its log; `kind` chooses
+    An answer has at most 2,000 lines and 256 KiB, but one line at least; `startPosition` is where they begin, and
+    `position` where they end. `isComplete` says that the run has ended and this is the end of its log; `kind` chooses
     customization or validation; `tail` asks for so many of the last lines in place of a position.
     """
     _, run = _run(call)
     kind = call.query.get("kind", "customization")
     if kind not in LOG_FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
-    position, tail = _number(call.query, "position", most=MOST_BLOB_BYTES), _number(call.query, "tail", most=MOST_LINES)
+    position, tail = _number(call.query, "position", most=MOST_POSITION), _number(call.query, "tail", most=MOST_LINES)
     if position is not None and tail is not None:
         raise ArmError(400, "InvalidParameter", "`tail` and `position` exclude each other", target="tail")
     staging, is_whole, piece = call.service.store.staging.group(run.staging_group), True, LogPart()
