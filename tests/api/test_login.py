@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from in_process import BASE, SUBSCRIPTION, InProcess, RecordedWork, an_issuer, code_of, started
 
 from vmkiln.api.identity.access_control import AccessControl
+from vmkiln.api.identity.failures import MOST_OF_AN_ADDRESS
 from vmkiln.api.identity.issuer import issuer_of, new_key
 from vmkiln.api.identity.outside_issuer import OutsideIssuer
 from vmkiln.errors import ArmError
 from vmkiln.store.database import opened
+from vmkiln.store.principal_table import PrincipalTable
 
 TENANT = an_issuer().tenant_id
 OUTSIDE = "https://login.example.org/tenant/v2.0"
@@ -148,6 +150,25 @@ def test_other_spellings_of_an_application_id_give_no_more_guesses(real: InProce
     spellings = [app_id.upper(), app_id] * 11
     answers = [log_in(real, spelling, f"guess {number}") for number, spelling in enumerate(spellings)]
     assert answers[-1].status_code == 429
+
+
+def test_an_address_with_many_wrong_logins_is_hashed_nothing_more(
+    real: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_id, secret = a_principal(real)
+    for number in range(MOST_OF_AN_ADDRESS):
+        log_in(real, f"nobody {number}", "guess")
+    monkeypatch.setattr(PrincipalTable, "check_secret", None)
+    refused = log_in(real, app_id, secret)
+    assert (refused.status_code, refused.json()["error"]) == (429, "temporarily_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_wrong_logins_of_one_address_hold_up_no_other(real: InProcess) -> None:
+    app_id, secret = a_principal(real)
+    for _ in range(MOST_OF_AN_ADDRESS):
+        real.service.failures_of_addresses.count("192.0.2.1")
+    assert log_in(real, app_id, secret).status_code == 200
 
 
 def test_the_outside_issuer_cannot_speak_for_a_principal_of_ours(real: InProcess, outside: Outside) -> None:

@@ -61,6 +61,7 @@ BEGIN INSERT INTO ended VALUES (NEW.run_id, NEW.state); END;
 CREATE TRIGGER changes AFTER UPDATE OF state, ended ON vmkiln_run WHEN OLD.ended IS NOT NULL
 BEGIN INSERT INTO changed_after_its_end VALUES (NEW.run_id, NEW.state); END;
 """
+POOLS = (off_loop.NAME, off_loop.ROUNDS, off_loop.RUN_LOGS, off_loop.LOGINS)
 
 
 @dataclass(frozen=True)
@@ -269,9 +270,7 @@ def all_of_it(settings: Settings) -> dict[str, Any]:
         left += sorted(descriptors(but=settings.database) - open_files)
         # the pools beside the event loop, and the one who writes the audit, belong to the process and have their limits
         new = [thread.name for thread in threading.enumerate() if thread not in threads]
-        left += [
-            name for name in new if not name.startswith((off_loop.NAME, off_loop.ROUNDS, off_loop.RUN_LOGS, "audit"))
-        ]
+        left += [name for name in new if not name.startswith((*POOLS, "audit"))]
         left += sorted({row.key for row in store.resources.list()} - kept)
         left += [str(operation) for operation in store.operations.open_ones()]
         runs = store.runs.list(limit=None)

@@ -26,7 +26,8 @@ MOST_ROUND_THREADS = 24  # more than there are rounds, each of which makes one c
 MOST_RUN_LOG_THREADS = 8  # for the rounds of runs, of which there are as many as runs
 START_SECONDS = 20.0  # a new thread runs at once
 STOP_SECONDS = 5.0
-NAME, ROUNDS, RUN_LOGS = "off-loop", "rounds", "run-logs"  # the names of the threads begin so
+MOST_LOGIN_THREADS = 4  # two hash on two processors, and others may wait for what an issuer's keys are fetched from
+NAME, ROUNDS, RUN_LOGS, LOGINS = "off-loop", "rounds", "run-logs", "logins"  # the names of the threads begin so
 P = ParamSpec("P")
 R = TypeVar("R")
 Make = Callable[[], contextlib.AbstractContextManager[R]]
@@ -72,6 +73,7 @@ def _begun(name: str, most: int) -> ThreadPoolExecutor:
 _own = _Threads(NAME, MOST_THREADS)  # asyncio's may all be busy for minutes with the hashes of large images
 _of_rounds = _Threads(ROUNDS, MOST_ROUND_THREADS)
 _of_run_logs = _Threads(RUN_LOGS, MOST_RUN_LOG_THREADS)
+_of_logins = _Threads(LOGINS, MOST_LOGIN_THREADS)
 
 
 async def off_loop(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -93,6 +95,12 @@ async def in_round_of_a_run(function: Callable[P, R], /, *arguments: P.args, **n
     """The same for a round that a run has: there may be many, so they share other threads."""
     call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
     return await asyncio.get_running_loop().run_in_executor(_of_run_logs.pool(), call)
+
+
+async def in_login(function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+    """The same for a login, whose hash is costly and whose caller is not known yet."""
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+    return await asyncio.get_running_loop().run_in_executor(_of_logins.pool(), call)
 
 
 async def to_its_end(future: "asyncio.Future[R]") -> R:

@@ -21,7 +21,8 @@ from vmkiln.api.identity.client_assertion import (
     check_federated,
     unproven,
 )
-from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES
+from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_FAILURES, MOST_OF_AN_ADDRESS
+from vmkiln.api.identity.login_turns import network_of
 from vmkiln.api.protocol.reading import is_plain
 from vmkiln.api.protocol.route import Answer, Body, Call, Route, Service
 from vmkiln.azure_names import FEDERATED_CREDENTIAL, USER_ASSIGNED_IDENTITY
@@ -213,6 +214,11 @@ def token(call: Call) -> Answer:
     audience = audience_of(form)
     if not audience or urlsplit(audience).scheme not in {"https", "api"}:
         return _refused(400, "invalid_scope", 70011, "The provided value for scope is not valid: write URL/.default.")
+    place = network_of(call.origin.source)
+    held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
+    if service.failures_of_addresses.recent(place) >= MOST_OF_AN_ADDRESS:  # before anything is hashed or fetched
+        text = "Too many logins from this address were wrong: come again in a minute."
+        return replace(_refused(429, "temporarily_unavailable", 50196, text), headers=held_up)
     identity_id = ""
     if form.get("client_assertion"):
         app_id = form.get("client_id", "")
@@ -224,6 +230,8 @@ def token(call: Call) -> Answer:
         principal = service.store.principals.find(app_id)
         wrong, text = (0, "") if is_right else (7000215, f"Invalid client secret provided for app '{app_id}'.")
     tried = {"appId": app_id}
+    if principal is None or wrong:
+        service.failures_of_addresses.count(place)
     if principal is None:
         text = f"Application with identifier '{app_id[:80]}' was not found in the directory."
         return replace(_refused(400, "unauthorized_client", 700016, text), detail=tried)
@@ -232,7 +240,6 @@ def token(call: Call) -> Answer:
         answer = replace(_refused(401, "invalid_client", wrong or 7000112, text), detail=tried)
         if service.failures.count(principal.app_id) <= MOST_FAILURES:
             return answer
-        held_up = {**NO_STORE, "Retry-After": str(int(FAILURES_SECONDS))}
         return replace(answer, status=429, headers=held_up)
     now, seconds = service.now(), service.settings.access_token_seconds
     body = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Generator, Mapping
@@ -11,9 +12,10 @@ from weakref import WeakKeyDictionary
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as WebRequest
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vmkiln.api.identity.login_turns import LoginTurns
 from vmkiln.api.protocol.arm import error_answer
 from vmkiln.api.protocol.background import no_thread
 from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Request
@@ -26,6 +28,7 @@ from vmkiln.errors import ArmError
 BODY_SECONDS = 30
 MOST_CHANGING = 24  # requests at once; others wait, and leave the rest of the threads to what only reads
 BLOCK_BYTES = 64 * 1024
+LOGINS = ("/oauth2/token", "/oauth2/v2.0/token")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 log = logging.getLogger(__name__)
 ALWAYS = {
@@ -36,7 +39,7 @@ ALWAYS = {
 
 def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
     """The service as an ASGI application."""
-    changing = Changing()
+    changing, logins = Changing(), LoginTurns()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,6 +74,9 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 if scope["path"] != LIVENESS:
                     await service.health.look()
                 response = _answered(*arguments)
+            elif scope["method"] == "POST" and scope["path"].lower().endswith(LOGINS):
+                found = await logins.answered(request.source, functools.partial(_answered, *arguments))
+                response = found or PlainTextResponse("Too many logins wait", 429, {**ALWAYS, "Retry-After": "1"})
             else:
                 async with contextlib.nullcontext() if scope["method"] in READING else changing.turn():
                     response = await _answered_in_thread(*arguments)

@@ -133,6 +133,7 @@ class Service:
     routes: Sequence["Route"]
     audit: AuditLog
     failures: Failures = field(default_factory=Failures)
+    failures_of_addresses: Failures = field(default_factory=Failures)
     issuers: Issuers = field(default_factory=Issuers)
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)
