@@ -231,6 +231,7 @@ async def running(
             look = functools.partial(_look_after_sessions, settings, store, is_embedded=identity.is_embedded)
             rounds.own(tasks, "session", look, seconds=RENEW_SECONDS)
             if not identity.is_embedded:
+                tasks.own("template trials", service.trials.serve())
                 forget = functools.partial(in_round, audit.forget)
                 rounds.own(tasks, "audit", forget, seconds=FORGET_SECONDS)
                 tasks.own("blob storage", _blobs(settings, store, rounds).serve(on_unasked=on_unasked))

@@ -24,6 +24,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"platform_images"},
     {"staging", "packer", "images"},
     {"template"},
+    {"trial"},
     {"audit"},
     {"fetching"},
     {"arm_template", "host", "store"},

@@ -25,6 +25,7 @@ from vmkiln.run.room import Room
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
+from vmkiln.trial.trials import Trials
 
 
 class Body(Enum):
@@ -134,6 +135,7 @@ class Service:
     audit: AuditLog
     failures: Failures = field(default_factory=Failures)
     failures_of_addresses: Failures = field(default_factory=Failures)
+    trials: Trials = field(default_factory=Trials)
     issuers: Issuers = field(default_factory=Issuers)
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)

@@ -103,7 +103,9 @@ def plan_of(call: Call) -> DeploymentPlan:
     )
     secrets = SecretValues()
     try:
-        plan = DeploymentPlan(template, _given(properties.get("parameters")), context, secrets=secrets)
+        given = _given(properties.get("parameters"))
+        call.service.trials.check(template, {one.name: one.value for one in given.values()}, context)
+        plan = DeploymentPlan(template, given, context, secrets=secrets)
         secrets.add(plan.secrets)
         check(call, plan)
         check_secrets(plan)

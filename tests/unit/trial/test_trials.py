@@ -1,0 +1,106 @@
+"""A template that takes too long or too much is killed with its process, and the next one is tried."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from vmkiln.arm_template.deployment_context import DeploymentContext
+from vmkiln.errors import HostUnfit, TemplateInvalid
+from vmkiln.trial import trials as trials_module
+from vmkiln.trial.trials import PROGRAM, Trials
+
+CONTEXT = DeploymentContext(subscription_id="s", resource_group="g")
+# with the budget gone only the process holds what a template costs
+UNBOUNDED = """
+from vmkiln.arm_template.budget import Budget
+from vmkiln.trial import trial_program
+Budget.work = Budget.make = lambda _self, _amount: None
+trial_program.main()
+"""
+ENDLESS = "length(map(range(0,9999),lambda('x',map(range(0,9999),lambda('y',map(range(0,9999),lambda('z',1)))))))"
+LARGE = "length(map(range(0,9999),lambda('x',padLeft('a',1048576))))"
+
+
+def template(value: str) -> dict[str, Any]:
+    return {"resources": [], "outputs": {"o": {"type": "int", "value": f"[{value}]"}}}
+
+
+@contextlib.asynccontextmanager
+async def served(program: Sequence[str]) -> AsyncIterator[Trials]:
+    trials = Trials(program)
+    serving = asyncio.create_task(trials.serve())
+    await asyncio.sleep(0)
+    try:
+        yield trials
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+async def tried(trials: Trials, value: str) -> str:
+    """Why a template did not come through; '' when it did."""
+    try:
+        await asyncio.to_thread(trials.check, template(value), {}, CONTEXT)
+    except TemplateInvalid as error:
+        return str(error.mistakes[0])
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (ENDLESS, "properties.template: takes more than 2 s to evaluate"),
+        (LARGE, "properties.template: takes more than 256 MiB to evaluate"),
+    ],
+)
+async def test_what_no_budget_holds_is_killed_and_the_next_is_tried(
+    value: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials_module, "CPU_SECONDS", 0.5)
+    async with served([sys.executable, "-I", "-c", UNBOUNDED]) as trials:
+        assert await tried(trials, value) == why
+        assert await tried(trials, "add(1,2)") == ""
+
+
+async def test_with_the_budget_a_process_goes_on_to_the_next_template() -> None:
+    async with served(PROGRAM) as trials:
+        for value in (ENDLESS, LARGE, "add(1,2)", "nothing()"):
+            assert await tried(trials, value) == ""
+
+
+async def test_a_program_that_dies_is_replaced() -> None:
+    async with served([sys.executable, "-c", "import sys; sys.stdin.buffer.read(9)"]) as trials:
+        for _ in range(3):
+            assert "256 MiB" in await tried(trials, "add(1,2)")
+
+
+async def test_where_no_process_can_be_started_nothing_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.asynccontextmanager
+    async def start(*_: object, **__: object) -> AsyncIterator[None]:
+        raise HostUnfit("no more processes")
+        yield
+
+    monkeypatch.setattr(trials_module, "start", start)
+    async with served(PROGRAM) as trials:
+        for _ in range(3):
+            assert "no process" in await tried(trials, "add(1,2)")
+
+
+async def test_without_a_service_nothing_is_tried() -> None:
+    assert await tried(Trials(["/nonexistent"]), ENDLESS) == ""
+
+
+async def test_whoever_finds_too_many_waiting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials_module, "MOST_WAITING", 1)
+    async with served([sys.executable, "-c", "import time; time.sleep(60)"]) as trials:
+        asked = [asyncio.create_task(tried(trials, "add(1,2)")) for _ in range(6)]
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        assert all("too many others" in task.result() for task in done)
+        assert done
+    for task in asked:
+        assert await task
