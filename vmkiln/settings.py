@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import urlsplit
 
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
+from vmkiln.setting_texts.servers import check_proxy, checked_object_store, ports_of
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
 FILE_NAME = "vmkiln.toml"
-OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/that/all/hosts/mount"
 
 
 class _Word(StrEnum):
@@ -244,6 +243,20 @@ class Settings:
             least=1,
         ),
     ] = 10_000
+    egress_closed_ports: Annotated[
+        str,
+        Description("TCP ports that no build reaches, with commas; Azure closes 25. 465 and 587 are mail's, too."),
+    ] = "25"
+    egress_flows_a_second: Annotated[
+        int, Description("Connections that one build may open in a second, on the average.", least=1)
+    ] = 100
+    egress_flows_at_once: Annotated[int, Description("Connections of one build at once.", least=10)] = 1000
+    egress_udp_flows_at_once: Annotated[
+        int, Description("Of those by UDP: each takes a port of the host.", least=1)
+    ] = 250
+    egress_kbytes_a_second: Annotated[
+        int, Description("What one build may send, and what it may receive, in KB a second; 0: no bound.", least=0)
+    ] = 0
     access_token_seconds: Annotated[
         int, Description("How long a token lasts that the service issued, in seconds.", least=60)
     ] = 3600
@@ -324,27 +337,6 @@ class Settings:
         return self.home / "catalogue.toml"
 
 
-def checked_object_store(url: str) -> str:
-    """The address of an object store as it was given, '' for none; pure. Raises: `InputError`, without what it says."""
-    if not url:
-        return ""
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise InputError("VMKILN_OBJECT_STORE is no URL", hint=OBJECT_STORE_HINT) from error
-    if parts.scheme not in {"az", "s3", "file"}:
-        raise InputError("VMKILN_OBJECT_STORE names no kind of store that is known here", hint=OBJECT_STORE_HINT)
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        hint = "keys and endpoints are given by AZURE_STORAGE_... and AWS_..., never in the URL"
-        raise InputError("VMKILN_OBJECT_STORE has more than a name and a path", hint=hint)
-    if parts.scheme == "file":
-        if parts.netloc or not parts.path.startswith("/") or ".." in parts.path.split("/"):
-            raise InputError("VMKILN_OBJECT_STORE names no directory", hint="file:///mnt/shared, with three slashes")
-    elif not parts.netloc or ".." in parts.path.split("/"):
-        raise InputError("VMKILN_OBJECT_STORE names no container or bucket", hint=OBJECT_STORE_HINT)
-    return url
-
-
 @dataclass(frozen=True)
 class Declared:
     """A setting as it was declared: its name, its type, its default (`NO_DEFAULT` for `home`), its description."""
@@ -380,15 +372,5 @@ def checked_together(settings: Settings) -> Settings:
     checked_object_store(settings.object_store)
     for name in ("http_proxy", "https_proxy", "guest_proxy"):
         check_proxy(name, getattr(settings, name))
+    ports_of(settings.egress_closed_ports)
     return settings
-
-
-def check_proxy(name: str, proxy: str) -> None:
-    """Refuse what is no proxy; pure. Raises: `InputError`, without what it says, which may be a password."""
-    try:
-        parts = urlsplit(proxy)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if proxy and (not is_one or parts.path not in {"", "/"} or parts.query or parts.fragment):
-        raise InputError(f"{name} is no proxy", hint="such as http://proxy.corp.example:3128")

@@ -13,7 +13,7 @@ from vmkiln.settings import Declared, Settings
 # texts that may be shown; as URLs, too, but for who logs in and for unknown parameters
 HARMLESS = frozenset(
     {"object_store", "oidc_issuer", "oidc_audience", "listen", "host_name", "region", "no_proxy"}
-    | {"private_servers", "guest_no_proxy", "egress"}
+    | {"private_servers", "guest_no_proxy", "egress", "egress_closed_ports"}
 )
 NAMES_SETS = frozenset({"egress"})  # by an at sign, which in other texts may stand before a host and after a secret
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:\*\*\*@)?[\w.,:\[\]-]*(?:/[\w./~ %+-]*)?(?:[?#]\S*)?", re.IGNORECASE)

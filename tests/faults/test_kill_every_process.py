@@ -29,13 +29,15 @@ from vmkiln.store.rows import RunRow
 ENDS_SECONDS = 5.0
 HELD_SECONDS = 60.0
 CANCEL, BESIDE, RUNNER = "cancel", "beside", "service"
-NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta")
+NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta", "resolver", "host watch")
 GUESTS = (*NAMESPACES, "container group", "build VM", "packer")
 PROCESSES = {
     RUNNER: "the service, a worker, or the command that builds",
     "supervisor": "process 1 of the run's pid namespace",
     PARENT: "the process that made the run's namespaces",
     "pasta": "the egress leg",
+    "resolver": "answers the guests' names",
+    "host watch": "ip, which tells what addresses the host gets",
     "container group": "QEMU of the container group",
     "build VM": "QEMU of the build VM; in P11 of the validation VM",
     "packer": "Packer in the container group",
@@ -82,8 +84,9 @@ def expected_end(moment: Moment, victim: str) -> tuple[str, str, str]:
     match victim:
         case "supervisor" | "supervisor's parent":
             return "Failed", "NamespaceTerminated", "the supervisor of the run's namespaces ended"
-        case "pasta":
-            return "Failed", "EgressTerminated", "pasta ended with status -9"
+        case "pasta" | "resolver" | "host watch":
+            words = {"resolver": "the resolver", "host watch": "ip monitor"}.get(victim, victim)
+            return "Failed", "EgressTerminated", f"{words} ended with status -9"
         case "container group":
             return "Failed", "ContainerGroupTerminated", "the container group ended"
         case "build VM":

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import frames
 import pytest
 from guards import all_guards, without
+from test_flow_bounds import BOUNDS
 from test_network_isolation import (
     BUILD,
     BUILD_MAC,
@@ -79,6 +80,21 @@ def leaves(probe: Probe) -> Observe:
         world.probe([probe], seconds=2)
         said = world.node(f"router {RUN}", "traffic")["said"]
         return " ".join(sorted({match.group(1) for text in said if (match := re.search(r"(\S+) > " + PUBLIC, text))}))
+
+    return observe
+
+
+def leaves_as(packet: bytes) -> Observe:
+    """What of a single packet goes out on the egress leg, of other protocols than the mark that follows it."""
+
+    def observe(world: World) -> str:
+        with_ear(world)
+        world.node(f"router {RUN}", "traffic")
+        frame = frames.ethernet(router_mac(world, RUN, "build"), BUILD_MAC, packet)
+        world.node(f"build {RUN}", "send", interface="eth0", frame=frame)
+        world.probe([Probe(f"build {RUN}", "tcp", PUBLIC, 80)])
+        said = world.node(f"router {RUN}", "traffic")["said"]
+        return " ".join(text for text in said if not text.startswith("tcp "))
 
     return observe
 
@@ -194,6 +210,10 @@ TRIALS: dict[str, Trial] = {
     "questions of the resolver": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
     "answers to the resolver": Trial(reach("build", "names", NAMES, 53), "open internet", "silent"),
     "host, private and link-local": Trial(reach("build", "udp", "10.77.0.1", 80), "unreachable", "open internet"),
+    "closed ports": Trial(reach("build", "tcp", PUBLIC, 25), "unreachable", "open internet"),
+    "control messages but echo requests": Trial(
+        leaves_as(frames.icmp(BUILD, PUBLIC, kind=13)), "", f"icmp 13/0 10.0.2.2 > {PUBLIC}"
+    ),
     "far guest to the Internet": Trial(reach("build", "tcp", PUBLIC, 80), "open internet", "unreachable"),
     "everything else": Trial(reach("container", "tcp", PUBLIC, 80), "unreachable", "silent"),
     "policy forward": Trial(reach("container", "tcp", BUILD, 80), "silent", f"open build {RUN}", ("everything else",)),
@@ -206,6 +226,7 @@ TRIALS: dict[str, Trial] = {
     **address("169.254.0.0/16", "169.254.169.254", who="host"),
     **address("172.16.0.0/12", "172.17.0.1", who="host"),
     **address("192.0.0.0/24", "192.0.0.9"),
+    **address("192.88.99.0/24", "192.88.99.9"),
     **address("192.168.0.0/16", "192.168.77.1"),
     **address("198.18.0.0/15", "198.18.0.9"),
     **address("198.51.100.0/24", "198.51.100.3", who="host"),
@@ -287,7 +308,7 @@ def walls(world: World) -> Walls:
 
 
 def test_every_guard_has_a_test() -> None:
-    assert all_guards(HOST) == TRIALS.keys() | BY_THE_KERNEL.keys() | IMPLIED
+    assert all_guards(HOST) == TRIALS.keys() | BY_THE_KERNEL.keys() | IMPLIED | BOUNDS.keys()
 
 
 @pytest.mark.parametrize("guard", TRIALS)

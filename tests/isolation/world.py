@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from vmkiln.host import command, namespace
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import checked_policy
 from vmkiln.host.egress.resolver_program import Told
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import host_watch, network_setup
+from vmkiln.host.network.flow_bounds import FlowBounds
 from vmkiln.host.network.network_namespace import Allowance, Network, Segment
 from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
@@ -33,6 +34,7 @@ from vmkiln.template.vm_profile import VirtualNetworkConfig
 
 NODE = Path(__file__).with_name("node.py")
 TCP_PORTS = [22, 53, 80, 5986, 8080]
+MAIL_PORTS = [25, 465]
 UDP_PORTS = [53, 80, 4500]
 RESOLVER = "203.0.113.53"
 HOST_ADDRESSES = ["198.51.100.2", "198.51.100.3", "203.0.113.99", "169.254.169.254", "168.63.129.16", "172.17.0.1"]
@@ -40,7 +42,7 @@ HOST_LOOPBACK = ["127.0.0.1", "127.0.0.53", "::1"]
 HOST_IPV6 = "2001:db8:1::2"
 INTERNET = ["203.0.113.10", RESOLVER, "198.51.100.1", "198.51.100.77", "192.168.77.1", "10.77.0.1", "10.0.2.53",
             "10.0.2.1", "172.20.0.1", "100.64.0.9", "192.0.0.9", "198.18.0.9", "0.1.2.3", "240.0.0.9",
-            "169.254.77.1"]  # fmt: skip
+            "169.254.77.1", "192.88.99.9"]  # fmt: skip
 INTERNET_IPV6 = ["2001:db8:1::1", "2001:db8:2::10"]
 
 
@@ -153,6 +155,7 @@ class World:
             await host.ask(do="listen", address=address, tcp=TCP_PORTS, udp=UDP_PORTS)
         for address in (*INTERNET, *INTERNET_IPV6):
             await internet.ask(do="listen", address=address, tcp=TCP_PORTS, udp=UDP_PORTS)
+        await internet.ask(do="listen", address=INTERNET[0], tcp=MAIL_PORTS, udp=[])
         await internet.ask(do="watch", interface="lan1")
 
     async def do_open_run(
@@ -165,28 +168,32 @@ class World:
         sysctls: dict[str, str] | None = None,
         user: dict[str, Any] | None = None,
         egress: str = "open",
+        bounds: dict[str, Any] | None = None,
+        is_blind: bool = False,
     ) -> dict[str, Any]:
         """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings.
 
         `user` has the ARM `bodies` of a user's network and the `vnet_config` that names its subnets; `egress` is the
-        text of an egress policy.
+        text of an egress policy. `bounds` replace those of flows; one that `is_blind` does not watch what addresses the
+        host gets.
         """
         (self.directory / "resolv.conf").write_text(f"nameserver {resolver}\n")
         allowed = [Allowance(IPv4Network(text), port) for text, port in allowances or ()]
         user_subnets = _user_subnets(user) if user else None
         decided = virtual_network.decide(
-            await network_setup.host_addresses(),
+            await host_watch.host_addresses(),
             is_windows=False,
             allowances=allowed,
             user_subnets=user_subnets,
             egress_policy=checked_policy([egress], where="egress"),
         ).network
+        decided = replace(decided, bounds=FlowBounds(**bounds or {}))
         stack = contextlib.AsyncExitStack()
         questions: list[Told] = []
         passages: list[Passage] = []
         try:
             inside = await stack.enter_async_context(namespace.opened())
-            with _loosened(pasta or {}, sysctls or {}):
+            with _loosened(pasta or {}, sysctls or {}), _blinded(is_blind=is_blind):
                 lost = await stack.enter_async_context(
                     network_setup.joined(inside, decided, on_question=questions.append, on_passage=passages.append)
                 )
@@ -261,7 +268,7 @@ class World:
             found.subnet(config.container_instance_subnet_id or ""),
         )
         decided = virtual_network.decide(
-            await network_setup.host_addresses(), is_windows=False, user_subnets=placed
+            await host_watch.host_addresses(), is_windows=False, user_subnets=placed
         ).network
         assert decided.near == self.runs[name].network.near
         return network_setup.rules_of(self.runs[name].inside, decided)
@@ -327,6 +334,14 @@ def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
         mock.patch.object(network_setup, "pasta_arguments", arguments),
         mock.patch.object(network_setup, "sysctl_values", return_value=values),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def _blinded(*, is_blind: bool) -> Any:
+    """A run that does not see what addresses the host gets."""
+    nothing = contextlib.nullcontext()
+    with mock.patch.object(host_watch, "watched", return_value=nothing) if is_blind else nothing:
         yield
 
 

@@ -159,6 +159,10 @@ def role_of(command_line: list[str]) -> str:
     words = [word.rsplit("/", 1)[-1] for word in command_line]
     if "vmkiln.host.supervisor" in words:
         return "supervisor"
+    if any("resolver_program" in word for word in command_line):
+        return "resolver"
+    if words[:1] == ["ip"] and "monitor" in words:
+        return "host watch"
     if "guest.py" in words:
         after = words[words.index("guest.py") + 1 :]
         if after[0] == "packer":

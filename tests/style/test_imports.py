@@ -34,7 +34,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"waiting"},
     {"sealing"},
     {"files"},
-    {"secret_shapes"},
+    {"secret_shapes", "setting_texts"},
     {"azure_locations", "azure_names", "harmless_text", "run_state", "secret_mask"},
     {"secrecy"},
     {"errors", "__version__"},

@@ -17,7 +17,7 @@ import pytest
 from vmkiln.host import namespace
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.initramfs import EXECUTABLE, Entry, archive
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import host_watch, network_setup
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.settings import Settings
@@ -102,7 +102,7 @@ def probe_from_inside(prepared: Settings, directory: Path, *, lan: str, port: in
                     input_disk=directory / "input.ext4",
                     accelerator=host.accelerator,
                 )
-                net = virtual_network.decide(await network_setup.host_addresses(), is_windows=False)
+                net = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
                 machine = replace(container_group.describe(group, net, name="container-group"))
                 async with namespace.opened() as inside, network_setup.joined(inside, net.network):
                     await bind_run_directory(inside, directory)

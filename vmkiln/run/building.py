@@ -22,7 +22,8 @@ from vmkiln.fetching.looked_up import looked_up
 from vmkiln.fetching.server_rule import NamedBy
 from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.host.egress.egress_policy import EgressMode, EgressPolicy
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import host_watch
+from vmkiln.host.network.flow_bounds import bounds_of
 from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
 from vmkiln.platform_images.image_reference import reference_of
@@ -60,7 +61,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
         )
         copying = tasks.create_task(_copies(host.settings, request, group, tell))
-        addresses = tasks.create_task(network_setup.host_addresses())
+        addresses = tasks.create_task(host_watch.host_addresses())
     source = resolving.result()
     await off_loop(_check_targets, host, request, source.as_known)
     await off_loop(
@@ -90,6 +91,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
             is_windows=False,
             allowances=request.allowances,
             egress_policy=egress,
+            bounds=bounds_of(host.settings),
             user_subnets=user_subnets_of(
                 template.properties.vm_profile.vnet_config,
                 request.virtual_networks,

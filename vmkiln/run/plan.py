@@ -16,7 +16,8 @@ from vmkiln.azure_names import (
 from vmkiln.buildable.examination import Verdict
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import host_watch
+from vmkiln.host.network.flow_bounds import bounds_of
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import Connection, Deprovision, packer_input, shown
 from vmkiln.platform_images.image_reference import reference_of
@@ -55,7 +56,7 @@ async def plan_of(
     name = parse_resource_id(own_group).name if own_group else group_name(resource_group, resolved.name, GUID)
     problems = [str(problem) for problem in (*verdict.problems, *verdict.needs_permission)]
     source, generation = await off_loop(_source, template, settings)
-    net = await _network(template, virtual_networks or {}, allowances, egress)
+    net = await _network(template, virtual_networks or {}, allowances, egress, settings)
     plan = {
         "name": resolved.name,
         "api_version": resolved.api_version,
@@ -114,6 +115,7 @@ async def _network(
     virtual_networks: Mapping[str, UserVirtualNetwork],
     allowances: Sequence[Allowance],
     egress: EgressPolicy,
+    settings: Settings,
 ) -> VirtualNetwork | None:
     """The network of the build; None when the template's subnets cannot be used, for which the plan says why."""
     is_windows = template.os_type is OsType.WINDOWS
@@ -122,9 +124,14 @@ async def _network(
         user_subnets = user_subnets_of(template.properties.vm_profile.vnet_config, virtual_networks, service_port=port)
     except InputError:
         return None
-    addresses = await network_setup.host_addresses()
+    addresses = await host_watch.host_addresses()
     return virtual_network.decide(
-        addresses, is_windows=is_windows, allowances=allowances, user_subnets=user_subnets, egress_policy=egress
+        addresses,
+        is_windows=is_windows,
+        allowances=allowances,
+        user_subnets=user_subnets,
+        egress_policy=egress,
+        bounds=bounds_of(settings),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressMode, EgressPolicy
 from vmkiln.host.egress.policy_text import policy_sentence
+from vmkiln.host.network.flow_bounds import DEFAULT_BOUNDS, FlowBounds
 from vmkiln.host.network.network_namespace import (
     NO_USER_RULES,
     Allowance,
@@ -62,6 +63,7 @@ class VirtualNetwork:
     endpoint: PrivateEndpoint | None = None
     user_rules: UserRules = NO_USER_RULES
     egress_policy: EgressPolicy = OPEN_EGRESS
+    bounds: FlowBounds = DEFAULT_BOUNDS
 
     @property
     def dns(self) -> IPv4Address:
@@ -86,6 +88,7 @@ class VirtualNetwork:
             endpoint=self.endpoint,
             user_rules=self.user_rules,
             egress_policy=self.egress_policy,
+            bounds=self.bounds,
         )
 
 
@@ -101,6 +104,7 @@ def decide(
     allowances: Sequence[Allowance] = (),
     user_subnets: UserSubnets | None = None,
     egress_policy: EgressPolicy = OPEN_EGRESS,
+    bounds: FlowBounds = DEFAULT_BOUNDS,
 ) -> VirtualNetwork:
     """The network for a run on a host with these addresses, in the user's subnets if there are any; pure."""
     first, second, third, _ = own_block(user_subnets).subnets(new_prefix=24)
@@ -128,6 +132,7 @@ def decide(
         endpoint=endpoint,
         user_rules=_user_rules(user_subnets) if user_subnets else NO_USER_RULES,
         egress_policy=egress_policy,
+        bounds=bounds,
     )
 
 
@@ -211,6 +216,11 @@ def allowances_text(network: VirtualNetwork) -> list[str]:
         case EgressMode.NONE:
             sentences.append(f"{build.name} -> Internet: nothing")
     sentences.append(policy_sentence(network.egress_policy))
+    if ports := network.bounds.closed_ports:
+        closed = ", ".join(str(port) for port in ports)
+        sentences.append(
+            f"{build.name} -> TCP port {closed} of anybody: closed, as the setting egress_closed_ports says"
+        )
     if names := _rule_names(network.user_rules):
         sentences.append(f"of all that, only what your network security groups let through: {'; '.join(names)}")
     sentences.append("everything else, in every direction: dropped and counted; no public IP address; no IPv6")

@@ -30,7 +30,7 @@ from vmkiln.host.doctor.kvm_access import cure, kvm_access
 from vmkiln.host.doctor.required_programs import REQUIRED_PROGRAMS, RequiredProgram
 from vmkiln.host.environment import ordinary
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network import network_setup
+from vmkiln.host.network import host_watch, network_setup
 from vmkiln.host.network.network_namespace import Egress, Network, Segment, forbidden_networks
 from vmkiln.host.qemu import BOARDS, Accelerator
 
@@ -208,7 +208,7 @@ async def _way_out() -> Finding:
     egress = Egress(IPv4Interface("10.0.2.2/24"), IPv4Address("10.0.2.1"), *dns)
     try:
         async with asyncio.timeout(NETWORK_SECONDS):
-            forbidden = forbidden_networks(await network_setup.host_addresses())
+            forbidden = forbidden_networks(await host_watch.host_addresses())
             described = Network(near, far, egress, service_port=22, forbidden=forbidden)
             async with namespace.opened() as opened, network_setup.joined(opened, described):
                 return Finding("way out", Status.OK, "pasta gives a namespace its way out")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from vmkiln.host.egress.egress_policy import EgressMode, EgressPolicy
+from vmkiln.host.network.flow_bounds import FlowBounds, leaving_rules
 from vmkiln.host.network.packet_rule import EVERY_PORT, EVERYWHERE, PacketRule
 
 EGRESS_INTERFACE = "egress"
@@ -35,8 +36,11 @@ class WayOut:
         return self.policy.mode is EgressMode.ALLOW_LIST
 
 
-def routed(way: WayOut, asks_outbound: str) -> str:
-    """The rules in the chain `forward` for what the far guest opens outside; none when it is locked."""
+def refused(way: WayOut, asks_outbound: str) -> str:
+    """The rules in the chain `forward` for what the far guest may not reach, whether it is open already or not.
+
+    A locked guest is not routed at all.
+    """
     if not way.policy.is_open:
         return ""
     leaving = f'iifname "{way.bridge}" oifname "{EGRESS_INTERFACE}"'
@@ -47,7 +51,18 @@ def routed(way: WayOut, asks_outbound: str) -> str:
     return (
         f"{asks_outbound}{allowances}"
         f'    {leaving} ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"\n'  # noqa: E501 (one rule, one line)
-        f'    {leaving} counter accept comment "far guest to the Internet"\n'
+    )
+
+
+def routed(way: WayOut, bounds: FlowBounds) -> str:
+    """The rules in the chain `forward` for what the far guest opens outside; none when it is locked."""
+    if not way.policy.is_open:
+        return ""
+    leaving = f'iifname "{way.bridge}" oifname "{EGRESS_INTERFACE}"'
+    return (
+        leaving_rules(bounds, way.bridge, EGRESS_INTERFACE)
+        + f'    {leaving} icmp type != echo-request counter drop comment "control messages but echo requests"\n'
+        + f'    {leaving} meta l4proto {{ tcp, udp, icmp }} counter accept comment "far guest to the Internet"\n'
     )
 
 

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressMode, EgressPolicy
-from vmkiln.host.network import egress_rules
+from vmkiln.host.network import egress_rules, flow_bounds
 from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, WayOut
+from vmkiln.host.network.flow_bounds import DEFAULT_BOUNDS, FlowBounds
 from vmkiln.host.network.packet_rule import PacketRule, chain_text
 from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 
@@ -103,6 +104,7 @@ class Network:
     endpoint: PrivateEndpoint | None = None
     user_rules: UserRules = NO_USER_RULES
     egress_policy: EgressPolicy = OPEN_EGRESS
+    bounds: FlowBounds = DEFAULT_BOUNDS
 
 
 def ip_batch(network: Network) -> str:
@@ -140,6 +142,7 @@ def sysctl_values() -> dict[str, str]:
         "net/ipv6/conf/default/disable_ipv6": "1",
         "net/ipv4/conf/all/rp_filter": "1",
         "net/ipv4/ip_unprivileged_port_start": "53",
+        **flow_bounds.sysctl_values(),
     }
 
 
@@ -149,7 +152,9 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     `resolver` and `proxy` are the ids, inside, that the resolver and the name proxy run as: they alone may ask for
     names outside, over UDP only, for not every pasta forwards TCP to its name server's address, and one that does not
     would connect to whoever has that address in the host's own network. Source ports are made anew on the way out, for
-    pasta binds the same port of the host for UDP: a guest must not choose which.
+    pasta binds the same port of the host for UDP: a guest must not choose which. What is
+    forbidden is so for what goes on, too: the host gets addresses while a run is on (`host_watch`). Questions to the
+    resolver by UDP are not remembered, for it has limits of its own.
     """
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
@@ -168,6 +173,7 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
   set forbidden {{
     type ipv4_addr
     flags interval
+    auto-merge
     elements = {{ {forbidden} }}
   }}
   chain spoofing {{
@@ -177,7 +183,15 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     iifname "{far.bridge}" ether saddr != {far.guest_mac} counter drop comment "far guest with a false MAC"
     iifname "{far.bridge}" ip saddr != {far.guest} counter drop comment "far guest with a false address"
     meta protocol ip6 counter drop comment "no IPv6"
+    iifname "{far.bridge}" ip daddr {egress.dns} udp dport 53 notrack
   }}
+  chain answers {{
+    type filter hook output priority -300; policy accept;
+    oifname "{far.bridge}" ip saddr {egress.dns} udp sport 53 notrack
+  }}
+  chain opening {{
+    type filter hook prerouting priority -150; policy accept;
+{flow_bounds.opening_rules(network.bounds, far.bridge)}  }}
   chain input {{
     type filter hook input priority 0; policy drop;
     iifname "{far.bridge}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
@@ -187,15 +201,15 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
   chain output {{
     type filter hook output priority 0; policy drop;
     icmp type destination-unreachable counter accept comment "refusals"
-    oifname "{far.bridge}" ip saddr {egress.dns} meta l4proto {{ tcp, udp }} th sport 53 ct state established counter accept comment "answers of the resolver"
+    oifname "{far.bridge}" ip saddr {egress.dns} meta l4proto {{ tcp, udp }} th sport 53 ct state established,untracked counter accept comment "answers of the resolver"
     oifname "{EGRESS_INTERFACE}" ip daddr {egress.upstream_dns} udp dport 53 meta skuid {resolver} counter accept comment "questions of the resolver"
 {egress_rules.out_of_the_proxy(way, asks_proxied)}  }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
     ct state invalid counter drop comment "answers to nothing"
-    ct state established,related counter accept comment "replies"
+{egress_rules.refused(way, asks_outbound)}{flow_bounds.rate_rules(network.bounds, far.bridge, EGRESS_INTERFACE)}    ct state established,related counter accept comment "replies"
     iifname "{near.bridge}" oifname "{far.bridge}" {is_through_endpoint}ip daddr {far.guest} tcp dport {network.service_port} counter accept comment "near guest to far guest"
-{egress_rules.routed(way, asks_outbound)}    counter reject with icmpx type admin-prohibited comment "everything else"
+{egress_rules.routed(way, network.bounds)}    counter reject with icmpx type admin-prohibited comment "everything else"
   }}
   chain translation {{
     type nat hook postrouting priority 100; policy accept;

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from ipaddress import IPv4Interface
 
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
@@ -17,7 +16,7 @@ from vmkiln.host.egress.egress_policy import EgressMode
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.resolver_program import Told
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network import proxy, resolver
+from vmkiln.host.network import host_watch, proxy, resolver
 from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, PROXY_PORT
 from vmkiln.host.network.network_namespace import (
     Network,
@@ -28,23 +27,6 @@ from vmkiln.host.network.network_namespace import (
 )
 
 EGRESS_SECONDS = 10
-
-
-async def host_addresses() -> tuple[IPv4Interface, ...]:
-    """Every IPv4 address of this machine, with its link's prefix."""
-    completed = await command.run(["ip", "-json", "-4", "address", "show"], timeout_seconds=10)
-    return parse_addresses(completed.text)
-
-
-def parse_addresses(text: str) -> tuple[IPv4Interface, ...]:
-    """The addresses in the output of `ip -json address`; pure."""
-    links = json.loads(text)
-    return tuple(
-        IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
-        for link in links
-        for entry in link.get("addr_info", ())
-        if entry["family"] == "inet"
-    )
 
 
 def _unheard(_told: Told | Passage) -> None:
@@ -59,7 +41,7 @@ async def joined(
     on_question: resolver.Hear = _unheard,
     on_passage: proxy.Hear = _unheard,
 ) -> AsyncIterator["asyncio.Future[str]"]:
-    """The network, up; yields a future that ends with a reason when the egress leg or the resolver dies early.
+    """The network, up; yields a future that ends with a reason when a part of it dies early.
 
     The firewall is loaded before any link exists, so there is no moment without it. `on_question` gets each name that
     a guest asks for, `on_passage` each connection that the name proxy of a locked run took; they must not raise, nor
@@ -82,6 +64,7 @@ async def joined(
         for service in services:
             await service.ready()
             service.tell_end(lost)
+        await stack.enter_async_context(host_watch.watched(namespace, network, lost))
         yield lost
 
 

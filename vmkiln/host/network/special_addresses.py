@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 Address = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
-# RFC 6890 without the documentation ranges, plus the address clouds reserve for their host agent
+# The registry (RFC 6890) without what it calls globally reachable and without the documentation ranges; multicast; and
+# the address that clouds reserve for their host agent
 FORBIDDEN_NETWORKS = tuple(
     IPv4Network(text)
     for text in (
@@ -20,16 +21,15 @@ FORBIDDEN_NETWORKS = tuple(
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.0.0.0/24",
+        "192.88.99.0/24",
         "192.168.0.0/16",
         "198.18.0.0/15",
         "224.0.0.0/4",
         "240.0.0.0/4",
     )
 )
-# where nobody serves anything (RFC 5737, RFC 7526): a fetch would only wait
-UNUSED_NETWORKS = tuple(
-    IPv4Network(text) for text in ("192.0.2.0/24", "192.88.99.0/24", "198.51.100.0/24", "203.0.113.0/24")
-)
+# where nobody serves anything (RFC 5737): a fetch would only wait
+UNUSED_NETWORKS = tuple(IPv4Network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"))
 GLOBAL_IPV6 = IPv6Network("2000::/3")  # all that was given out for the Internet; mapped and compatible lie outside
 FORBIDDEN_IPV6 = tuple(
     IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")

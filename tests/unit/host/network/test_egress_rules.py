@@ -22,7 +22,7 @@ def text_of(egress: str, *, allowances: tuple[Allowance, ...] = ()) -> str:
 
 
 def test_only_an_open_runs_guest_is_routed_outside() -> None:
-    routed = 'iifname "build" oifname "egress" counter accept'
+    routed = 'iifname "build" oifname "egress" meta l4proto { tcp, udp, icmp } counter accept'
     assert routed in text_of("open")
     assert routed not in text_of("a.example")
     assert routed not in text_of("none")

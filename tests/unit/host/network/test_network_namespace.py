@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vmkiln.host.network.host_watch import parse_addresses
 from vmkiln.host.network.network_namespace import (
     Allowance,
     Egress,
@@ -16,7 +17,7 @@ from vmkiln.host.network.network_namespace import (
     ip_batch,
     pasta_arguments,
 )
-from vmkiln.host.network.network_setup import counters, parse_addresses
+from vmkiln.host.network.network_setup import counters
 from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
 
 DNS = (IPv4Address("10.0.2.53"), IPv4Address("10.0.2.54"))

@@ -1,0 +1,117 @@
+"""The host's own addresses and networks, and those that it gets while a run is on: they are refused to its guests.
+
+A build takes an hour, and meanwhile a container engine makes a bridge, a laptop joins another network, a VPN comes up.
+What is refused once stays refused until the run ends.
+
+*Leaves behind:* nothing. *Undone by:* leaving the block. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Interface, IPv4Network
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import command
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.network.network_namespace import Network, forbidden_networks
+
+LOOK_SECONDS = 10  # between two looks when nothing is told
+SETTLE_SECONDS = 0.05  # changes come in bursts
+READ_SECONDS = 10
+WIDEST_LINK = 8  # a route without a gateway to more than a /8 is a way out (a tunnel), not a network of neighbours
+
+
+async def host_addresses() -> tuple[IPv4Interface, ...]:
+    """Every IPv4 address of this machine, with its link's prefix, and every network that it reaches without a gateway.
+
+    Raises: `CommandFailed`, `HostUnfit`.
+    """
+    addresses = await command.run(["ip", "-json", "-4", "address", "show"], timeout_seconds=READ_SECONDS)
+    routes = await command.run(["ip", "-json", "-4", "route", "show", "table", "all"], timeout_seconds=READ_SECONDS)
+    return (*parse_addresses(addresses.text), *parse_routes(routes.text))
+
+
+def parse_addresses(text: str) -> tuple[IPv4Interface, ...]:
+    """The addresses in the output of `ip -json address`; pure."""
+    links = json.loads(text)
+    return tuple(
+        IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
+        for link in links
+        for entry in link.get("addr_info", ())
+        if entry["family"] == "inet"
+    )
+
+
+def parse_routes(text: str) -> tuple[IPv4Interface, ...]:
+    """The networks in the output of `ip -json route` that are reached without a gateway; pure."""
+    found = []
+    for route in json.loads(text or "[]"):
+        if route.get("gateway") or route.get("via") or route.get("nexthops") or route["dst"] == "default":
+            continue
+        network = IPv4Network(route["dst"])
+        if network.prefixlen >= WIDEST_LINK:
+            found.append(IPv4Interface(f"{network.network_address}/{network.prefixlen}"))
+    return tuple(found)
+
+
+def not_yet_refused(known: Sequence[IPv4Network], now: Sequence[IPv4Interface]) -> tuple[IPv4Network, ...]:
+    """What of the host's addresses and networks the known ranges do not cover; pure."""
+    return tuple(network for network in forbidden_networks(now) if not any(network.subnet_of(wider) for wider in known))
+
+
+@contextlib.asynccontextmanager
+async def watched(namespace: Namespace, network: Network, lost: "asyncio.Future[str]") -> AsyncIterator[None]:
+    """Refuse what the host gets while the block lasts; `lost` ends with a reason when that cannot be seen any more.
+
+    Looks once before the block begins: between a run's decision and its network some time has passed.
+    Raises: `CommandFailed`, `HostUnfit`.
+    """
+    arguments = ["ip", "-oneline", "-4", "monitor", "address", "route", "link"]
+    async with command.start(arguments, stdout=command.PIPE) as process:
+        known = await _refuse(namespace, network.forbidden)
+        watching = asyncio.create_task(_go_on(namespace, process, known, lost))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+
+async def _go_on(
+    namespace: Namespace,
+    process: asyncio.subprocess.Process,
+    known: tuple[IPv4Network, ...],
+    lost: "asyncio.Future[str]",
+) -> None:
+    try:
+        while await _told(process):
+            known = await _refuse(namespace, known)
+        reason = f"ip monitor ended with status {await process.wait()}"
+    except (VmkilnError, OSError, ValueError, KeyError) as error:
+        reason = f"the host's addresses cannot be watched: {error}"
+    if not lost.done():
+        lost.set_result(reason)
+
+
+async def _told(process: asyncio.subprocess.Process) -> bool:
+    """Wait until something changed, or some time has passed. False when nothing is told any more."""
+    assert process.stdout is not None  # asked for by watched
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            if not await process.stdout.read(65536):
+                return False
+        await asyncio.sleep(SETTLE_SECONDS)
+    except TimeoutError:
+        pass
+    return True
+
+
+async def _refuse(namespace: Namespace, known: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+    """Refuse what is new; returns what is refused then."""
+    new = not_yet_refused(known, await host_addresses())
+    if new:
+        elements = ", ".join(str(network) for network in new)
+        await namespace.run(["nft", "add", "element", "inet", "vmkiln", "forbidden", f"{{ {elements} }}"])
+    return (*known, *new)
