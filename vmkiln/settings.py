@@ -201,6 +201,10 @@ class Settings:
             flag="--egress of `build`, `plan`, `validate`",
         ),
     ] = "open"
+    require_confinement: Annotated[
+        bool,
+        Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),
+    ] = False
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024

@@ -73,6 +73,12 @@ def group_paths(root: Path = ROOT, process: str = "self", controller: str = "mem
     return found
 
 
+def own_folder(root: Path, controller: str, *, is_unified: bool) -> Path | None:
+    """The folder of the group that this process is in, of a version; none when its hierarchy is not mounted here."""
+    found = [group.folder for group in _groups(root, "self", controller) if group.is_unified is is_unified]
+    return found[0] if found and found[0].is_dir() else None
+
+
 def is_within(path: str, group: str) -> bool:
     """Whether a group's path is a group or below it; pure."""
     return group in (path, "/") or path.startswith(f"{group}/")

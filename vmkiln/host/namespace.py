@@ -19,6 +19,7 @@ from typing import Any
 
 from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
@@ -60,6 +61,7 @@ class Namespace:
         vm_ids: VmIds | None = None,
     ) -> None:
         self.process_id = process_id
+        self.control_group = ""  # the name of the one that all inside is in, where there is one
         self._vm_ids = vm_ids
         self._vms = 0
         self._reader = reader
@@ -217,8 +219,8 @@ class Namespace:
 
 
 @contextlib.asynccontextmanager
-async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace]:
-    """New user, network, pid, mount, ipc and host name namespaces with their supervisor.
+async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = None) -> AsyncIterator[Namespace]:
+    """New user, network, pid, mount, ipc and host name namespaces with their supervisor, in a control group if given.
 
     Raises: `HostUnfit` when the kernel or the set-up refuses, or all ids of the user are taken.
     """
@@ -247,6 +249,9 @@ async def opened(*, use_subordinate_ids: bool = True) -> AsyncIterator[Namespace
                 )
         inner = await asyncio.to_thread(_only_child, process.pid)
         namespace = Namespace(inner, reader, writer, ids)
+        if group is not None:
+            await off_loop(group.add, inner)
+            namespace.control_group = group.name
         listening = asyncio.create_task(namespace.listen())
         stack.callback(listening.cancel)
         yield namespace

@@ -179,7 +179,7 @@ async def _let_go_on(
 async def _confinement(namespace: Namespace, name: str, meant: Confinement) -> list[Fact]:
     """What holds the machine's process. Raises: `NotConfined` naming what does not hold."""
     asked = await namespace.facts(name)
-    around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"])
+    around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"], namespace.control_group)
     facts = judged(asked["program"], meant, around)
     if wrong := failed(facts):
         texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]

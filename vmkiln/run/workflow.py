@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from vmkiln.errors import (
 )
 from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
+from vmkiln.host.confinement import run_group
+from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.egress.policy_text import policy_sentence
 from vmkiln.host.host_id import host_id
 from vmkiln.host.network import network_rules, network_setup
@@ -39,7 +41,7 @@ from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepS
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
-from vmkiln.staging import run_directory
+from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import Store, utc_now
@@ -51,6 +53,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
+PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has
 MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
@@ -213,7 +216,8 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
     await off_loop(store.runs.add_facts, run_id, topology=staged.network.topology, egress_policy=policy)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(off_loop_with(lambda: resources(group, store, recorded)))
-        inside = await stack.enter_async_context(namespace.opened())
+        held_by = await stack.enter_async_context(off_loop_with(lambda: _control_group(staged)))
+        inside = await stack.enter_async_context(namespace.opened(group=held_by))
         await bind_run_directory(inside, staged.directory)
         refused = RefusedNames()
         joined = network_setup.joined(
@@ -227,6 +231,16 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         yield Entered(staged, inside, lost, refused)
         ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
+
+
+def _control_group(staged: Staged) -> AbstractContextManager[RunGroup | None]:
+    """The run's own, where one is delegated. Raises: `HostUnfit` when the settings demand more than there is."""
+    properties = staged.request.template.properties
+    steps = len(properties.customize) + len(properties.validation.in_vm_validations)
+    guests_mib = staged.shape.memory_mib + container_group.memory_mib(PROCESSES_OF_A_STEP * steps)
+    most = run_group.limits_of(guests_mib=guests_mib)
+    is_required = staged.host.settings.require_confinement
+    return run_group.held(staged.request.run_id, most, is_required=is_required)
 
 
 async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:

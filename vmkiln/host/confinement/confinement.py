@@ -36,10 +36,14 @@ class Fact(TypedDict):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a process is compared with: the namespaces of this host, and those of the run's supervisor."""
+    """What a process is compared with: the namespaces of this host, those of the run's supervisor, the run's group.
+
+    `control_group` is its name; '' where the run has none.
+    """
 
     host: Mapping[str, str]
     supervisor: Mapping[str, str]
+    control_group: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -
         *_root(facts, meant.jail),
         *_reach(facts, meant.descriptors, meant.environment),
         *_limits(facts, meant.jail),
+        _control_group(facts, around.control_group),
     ]
 
 
@@ -154,6 +159,15 @@ def _reach(facts: Mapping[str, Any], descriptors: Sequence[Descriptor], environm
         ),
         _fact("environment", sorted(environment), facts["environment"]),
     ]
+
+
+def _control_group(facts: Mapping[str, Any], name: str) -> Fact:
+    """Only some hosts have one; who has it is held to it."""
+    expected = "the run's own"
+    if not name:
+        return _fact("control group", expected, "none was delegated to us", required=False, holds=False)
+    found = facts["control_groups"]
+    return _fact("control group", expected, found, holds=any(path.endswith(f"/{name}") for path in found))
 
 
 def _limits(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:

@@ -19,6 +19,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.host import capacity, command, foreign_cpu, namespace
 from vmkiln.host.accelerator import EMULATED_PROBE_SECONDS, Verdict, boots, choose_accelerator
+from vmkiln.host.confinement import kernel_calls, run_group
 from vmkiln.host.confinement.subordinate_ids import IdFile, own_range
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
 from vmkiln.host.disk.firmware import PACKAGES as FIRMWARE_PACKAGES
@@ -132,6 +133,8 @@ def _files_and_amounts(state: Path) -> list[Finding]:
     place = next(path for path in (state, *state.parents) if path.exists())
     findings.append(fitness.disk_finding(shutil.disk_usage(place).free, state))
     findings.append(fitness.memory_finding(capacity.available_memory_bytes()))
+    findings.append(fitness.landlock_finding(kernel_calls.landlock_version()))
+    findings.append(fitness.control_group_finding(is_delegated=run_group.is_delegated()))
     return findings
 
 

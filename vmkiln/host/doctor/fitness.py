@@ -49,6 +49,30 @@ def can_build(findings: Iterable[Finding]) -> bool:
     return all(finding.status is not Status.FAILED for finding in findings)
 
 
+def landlock_finding(version: int) -> Finding:
+    """Landlock, one more wall round each program; `version` is the kernel's interface, 0 without it."""
+    if version:
+        return Finding("Landlock", Status.OK, f"interface {version}")
+    return Finding(
+        "Landlock",
+        Status.WARNING,
+        "this kernel has none, or it is switched off",
+        "add `landlock` to the kernel's parameter `lsm=` (Linux 5.13 or newer)",
+    )
+
+
+def control_group_finding(*, is_delegated: bool) -> Finding:
+    """A control group that can be divided between runs."""
+    if is_delegated:
+        return Finding("control group", Status.OK, "one is delegated: each run gets its own")
+    return Finding(
+        "control group",
+        Status.WARNING,
+        "none is delegated: a run's processes are held one by one, not together",
+        "use a unit of packaging/systemd for the service, `systemd-run --user --scope -p Delegate=yes` for a command",
+    )
+
+
 def version_in(text: str) -> str | None:
     """The first version number on the first line of what a program printed: `1.2`, `1.2.3` or a date (passt)."""
     match = re.search(r"\d{4}_\d{2}_\d{2}[.\w]*|\d+(?:\.\d+)+", text.strip().partition("\n")[0])

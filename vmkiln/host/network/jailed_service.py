@@ -81,7 +81,9 @@ class Serving:
     async def confinement(self) -> list[Fact]:
         """What holds its process. Raises: `ProgramGone`."""
         asked = await self.namespace.facts(self.name)
-        around = Surroundings(await off_loop(process_facts.namespaces), asked["supervisor"])
+        around = Surroundings(
+            await off_loop(process_facts.namespaces), asked["supervisor"], self.namespace.control_group
+        )
         return judged(asked["program"], self.held, around)
 
     def tell_end(self, lost: "asyncio.Future[str]") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vmkiln.host.confinement import vm_jail
-from vmkiln.host.confinement.confinement import Surroundings, failed, judged
+from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import ProgramFiles
 from vmkiln.host.qemu import Accelerator, DirectKernel, Disk, Machine
 
@@ -104,3 +104,15 @@ def test_whatever_does_not_hold_is_named(member: tuple[Any, ...], value: object,
         place = place[step]
     place[member[-1]] = value
     assert any(named in name for name in names_of_failed(facts))
+
+
+def test_a_run_with_a_control_group_is_held_to_it_and_one_without_is_told_so() -> None:
+    def of_group(group: str, name: str) -> Fact:
+        facts = {**held(), "control_groups": [f"pids:/a.service/{group}"]}
+        found = judged(facts, MEANT, Surroundings(HOST, SUPERVISOR, name))
+        return next(fact for fact in found if fact["name"] == "control group")
+
+    assert of_group("vmkiln-run-r", "vmkiln-run-r")["holds"]
+    assert failed([of_group("vmkiln-run-s", "vmkiln-run-r")]), "another run's"
+    without = of_group("", "")
+    assert (without["holds"], failed([without])) == (False, [])
