@@ -264,11 +264,11 @@ def weaken(guard: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class NoResolver:
     """In the place of a resolver: it answers nothing."""
 
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
     async def ready(self) -> None:
         """At once."""
+
+    def tell_end(self, lost: "asyncio.Future[str]") -> None:
+        """It has no end."""
 
 
 @contextlib.asynccontextmanager
