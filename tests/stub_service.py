@@ -39,7 +39,7 @@ async def main(settings: Settings) -> None:
     ):
         directory = service_directory(settings.home)
         tls = ensure_tls(directory / "tls", listen_names("127.0.0.1"), now=utc_now())
-        issuer = ensure_issuer(directory)
+        issuer = ensure_issuer(directory, settings.keys_folder)
         ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
         url = f"https://localhost:{listening.getsockname()[1]}"
 

@@ -58,7 +58,7 @@ def listening(user: Path) -> Iterator[Listening]:
     """A service of this state directory, over TLS on a port of its own."""
     settings = Settings(user)
     directory = service_directory(user)
-    issuer = ensure_issuer(directory)
+    issuer = ensure_issuer(directory, settings.keys_folder)
     tls = ensure_tls(directory / "tls", ["localhost", "127.0.0.1"], now=utc_now())
     with only_service(settings), opened(settings.database) as store, bound(Address("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

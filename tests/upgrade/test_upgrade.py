@@ -97,7 +97,7 @@ def modes(home: Path) -> set[int]:
 async def _live(life: Life) -> None:
     settings = life.state.settings
     with only_service(settings), opened_store(settings, life.said.append) as store:
-        issuer = ensure_issuer(service_directory(settings.home))
+        issuer = ensure_issuer(service_directory(settings.home), settings.keys_folder)
         ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
         real = stub_build(settings, store)
 

@@ -26,6 +26,7 @@ STEPS_IN = ("blobs", "fleet", "host", "images", "platform_images", "provisioning
 # what makes something and is tried elsewhere, and where
 ELSEWHERE = {
     "provisioning/older_secrets.py": "tests/upgrade/test_upgrade.py",
+    "provisioning/resealing.py": "tests/unit/cli/test_key_commands.py",
     "host/confinement/jail.py": "tests/isolation/test_jail.py",
     "host/confinement/descriptors.py": "tests/unit/host/confinement/test_descriptors.py",
     "host/confinement/descriptors.py:opened": "tests/unit/host/confinement/test_descriptors.py",

@@ -13,6 +13,7 @@ SECRET_WRITE = "Microsoft.Directory/servicePrincipals/credentials/write"  # noqa
 TOKEN_WRITE = "Microsoft.Directory/servicePrincipals/tokens/write"  # noqa: S105
 KEY_WRITE = "Microsoft.Directory/servicePrincipals/keyCredentials/write"
 KEY_DELETE = "Microsoft.Directory/servicePrincipals/keyCredentials/delete"
+SERVICE_KEY_WRITE = "Vmkiln.Builds/keys/write"
 ROLE_WRITE = f"{ROLE_ASSIGNMENT}/write"
 ROLE_DELETE = f"{ROLE_ASSIGNMENT}/delete"
 PLATFORM_IMAGE_WRITE = "Vmkiln.Builds/platformImages/write"
@@ -40,6 +41,11 @@ def platform_image_id(title: str, version: str) -> str:
     """The id of a version of an imported platform image, `publisher:offer:sku`; pure."""
     publisher, offer, sku = title.split(":")
     return f"/providers/Vmkiln.Builds/platformImages/{publisher}/offers/{offer}/skus/{sku}/versions/{version}"
+
+
+def service_key_id(purpose: str) -> str:
+    """The id of the service's keys of a purpose; pure."""
+    return f"/providers/Vmkiln.Builds/keys/{purpose}"
 
 
 def host_id(name: str) -> str:

@@ -246,7 +246,7 @@ async def opened_client(
             yield await stack.enter_async_context(remote_client(context))
             return
         store = stack.enter_context(opened_store(settings, say))
-        issuer = ensure_issuer(service_directory(settings.home))
+        issuer = ensure_issuer(service_directory(settings.home), settings.keys_folder)
         shared = shared_storage(settings, store)
         build = real_build(settings, store, shared=shared)
         here = HostIdentity(takes_runs=builds, is_embedded=True)

@@ -84,6 +84,7 @@ class Commands(LazyGroup):
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
         "context": Listed("login", "context_app", "The services that the command line knows."),
         "principal": Listed("principal", "app", "Service principals that may log in to the service of this machine."),
+        "key": Listed("storage", "key_app", "The keys that secrets are sealed with, and that tokens are signed with."),
         "role": Listed("principal", "role_app", "Roles: Reader, Contributor or Owner of /, a subscription or a group."),
     }
 

@@ -108,6 +108,12 @@ class KeyRing:
         """A new key of a purpose, used from now on. Raises: as `current`; `InputError` when there are too many."""
         return self._added(purpose, make, only_first=False)
 
+    def forget_older(self, purpose: Purpose) -> None:
+        """Keep of a purpose only the newest key. Raises: `KeyUnavailable`, `StorageFailed`."""
+        with reported(f"deleting keys in {self.folder}"), locks.exclusive(self.folder / "lock"):
+            newest = self.keys(purpose)[-1:]
+            self._write([*self._others(purpose), *newest])
+
     def _added(self, purpose: Purpose, make: Callable[[], Material], *, only_first: bool) -> Key:
         make_folder(self.folder)
         with reported(f"making a key in {self.folder}"), locks.exclusive(self.folder / "lock"):

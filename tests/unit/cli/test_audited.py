@@ -25,7 +25,7 @@ SUBSCRIPTION = "/subscriptions/11111111-1111-1111-1111-111111111111"
 IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/web"
 RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "build",
-    "host drain", "host undrain",
+    "host drain", "host undrain", "key rotate",
     "image delete", "image import", "image remove",
     "principal create", "principal delete", "principal secret", "principal token",
     "principal certificate", "principal federate", "principal remove-key",
@@ -35,7 +35,8 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
 }  # fmt: skip
 CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "settings",
-    "context list", "context show", "context use", "host list", "host show", "image boot", "image catalogue",
+    "context list", "context show", "context use", "host list", "host show", "key list",
+    "image boot", "image catalogue",
     "image export", "image list", "image show", "principal keys", "principal list", "role list",
     "run list", "run logs", "run show",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",

@@ -1,10 +1,13 @@
-"""The issuer of tokens: an RSA key and a tenant id, made at first start and kept, so that clients' tokens stay good.
+"""The issuer of tokens: RSA keys and a tenant id, made at first start and kept, so that clients' tokens stay good.
+
+The newest key signs; the public halves of older ones stay, so what they signed is still known for its own.
 
 A token says who (`oid`, `appid`), for what (`aud`), from whom (`iss`, `tid`), until when (`exp`).
 Source: RFC 7519 (JWT), RFC 7517 (JWK); the claims are those of Microsoft's access tokens, version 1.0.
 """
 
 import base64
+import functools
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -17,7 +20,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vmkiln.files.durable_file import make_folder, write_whole
+from vmkiln.files.durable_file import make_folder, sync, write_whole
+from vmkiln.sealing.key_ring import KeyRing, Material, Purpose
 from vmkiln.store.rows import PrincipalRow
 
 ALGORITHM = "RS256"
@@ -26,11 +30,23 @@ LEEWAY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Issuer:
-    """The tenant, the key in PEM, and the key's id."""
+    """The tenant, a key and its id; with a ring of keys, those in it take its place."""
 
     tenant_id: str
     private_key: rsa.RSAPrivateKey
     key_id: str
+    ring: KeyRing | None = None
+
+    def _signing(self) -> tuple[str, rsa.RSAPrivateKey]:
+        if self.ring is None:
+            return self.key_id, self.private_key
+        key = self.ring.current(Purpose.SIGNING, new_material)
+        return key.key_id, _private(key.secret)
+
+    def _public_keys(self) -> dict[str, rsa.RSAPublicKey]:
+        if self.ring is None:
+            return {self.key_id: self.private_key.public_key()}
+        return {key.key_id: _public(key.public) for key in self.ring.keys(Purpose.SIGNING)}
 
     @property
     def issuer(self) -> str:
@@ -58,16 +74,20 @@ class Issuer:
         }
         if identity_id:
             claims["xms_mirid"] = identity_id
-        return jwt.encode(claims, self.private_key, algorithm=ALGORITHM, headers={"kid": self.key_id})
+        key_id, key = self._signing()
+        return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id})
 
     def claims(self, token: str, *, now: datetime) -> Mapping[str, Any]:
         """What one of its own tokens says; the audience is for the caller to check.
 
         Raises: `jwt.InvalidTokenError` for a token that is not its own, is over, or was changed.
         """
+        key = self._public_keys().get(str(jwt.get_unverified_header(token).get("kid")))
+        if key is None:
+            raise jwt.InvalidTokenError("the token was signed with a key that is not known here")
         found = jwt.decode(
             token,
-            self.private_key.public_key(),
+            key,
             algorithms=[ALGORITHM],
             issuer=self.issuer,
             options={
@@ -86,18 +106,22 @@ class Issuer:
         return dict(found)
 
     def key_set(self) -> dict[str, Any]:
-        """The public key as a JWK set."""
-        numbers = self.private_key.public_key().public_numbers()
-        key = {
-            "kty": "RSA",
-            "use": "sig",
-            "alg": ALGORITHM,
-            "kid": self.key_id,
-            "n": _base64(numbers.n),
-            "e": _base64(numbers.e),
-            "issuer": self.issuer,
-        }
-        return {"keys": [key]}
+        """The public keys as a JWK set, the newest last."""
+        found = []
+        for key_id, key in self._public_keys().items():
+            numbers = key.public_numbers()
+            found.append(
+                {
+                    "kty": "RSA",
+                    "use": "sig",
+                    "alg": ALGORITHM,
+                    "kid": key_id,
+                    "n": _base64(numbers.n),
+                    "e": _base64(numbers.e),
+                    "issuer": self.issuer,
+                }
+            )
+        return {"keys": found}
 
 
 def _base64(number: int) -> str:
@@ -114,19 +138,51 @@ def new_key() -> bytes:
 
 
 def issuer_of(tenant_id: str, key_text: bytes) -> Issuer:
-    """The issuer with this key; the key's id is derived from it."""
-    key = serialization.load_pem_private_key(key_text, password=None)
+    """The issuer with this key alone; the key's id is derived from it."""
+    return Issuer(tenant_id, _private(key_text), material_of(key_text).key_id)
+
+
+def new_material() -> Material:
+    """A new key for a ring."""
+    return material_of(new_key())
+
+
+def material_of(key_text: bytes) -> Material:
+    """A private key in PEM with its public half and its id, which is derived from that."""
+    public = _private(key_text).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    key_id = hashlib.sha256(public.public_bytes(serialization.Encoding.DER, form)).hexdigest()[:32]
+    return Material(key_text, public.public_bytes(serialization.Encoding.PEM, form).decode(), key_id)
+
+
+@functools.lru_cache(maxsize=4)
+def _private(text: bytes) -> rsa.RSAPrivateKey:
+    key = serialization.load_pem_private_key(text, password=None)
     assert isinstance(key, rsa.RSAPrivateKey)  # new_key makes no other
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return Issuer(tenant_id, key, hashlib.sha256(public).hexdigest()[:32])
+    return key
 
 
-def ensure_issuer(directory: Path) -> Issuer:
-    """The issuer kept in `directory`, made when it is missing. One service at a time asks."""
+@functools.lru_cache(maxsize=128)
+def _public(text: str) -> rsa.RSAPublicKey:
+    key = serialization.load_pem_public_key(text.encode())
+    assert isinstance(key, rsa.RSAPublicKey)
+    return key
+
+
+def ensure_issuer(directory: Path, keys: Path) -> Issuer:
+    """The issuer whose tenant is kept in `directory` and whose keys are in the folder `keys`, made when missing.
+
+    A key that an older release kept in `directory` is moved to the others. One service at a time asks.
+    Raises: `KeyUnavailable` when the keys cannot be read, `StorageFailed` when they cannot be written.
+    """
     make_folder(directory)
-    key_file, tenant_file = directory / "signing-key.pem", directory / "tenant"
-    if not key_file.exists():
-        write_whole(key_file, new_key())
+    old_file, tenant_file = directory / "signing-key.pem", directory / "tenant"
+    ring = KeyRing(keys)
+    old = old_file.read_bytes() if old_file.exists() else b""
+    key = ring.current(Purpose.SIGNING, lambda: material_of(old) if old else new_material())
+    if old:
+        old_file.unlink()
+        sync(directory)
     if not tenant_file.exists():
         write_whole(tenant_file, f"{uuid.uuid4()}\n".encode())
-    return issuer_of(tenant_file.read_text().strip(), key_file.read_bytes())
+    return Issuer(tenant_file.read_text().strip(), _private(key.secret), key.key_id, ring)

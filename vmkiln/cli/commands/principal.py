@@ -53,7 +53,7 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> N
     from vmkiln.preparation import opened_store
 
     settings = read_settings()
-    issuer = ensure_issuer(service_directory(settings.home))
+    issuer = ensure_issuer(service_directory(settings.home), settings.keys_folder)
     with opened_store(settings, say) as store:
         app_id = str(uuid.uuid4())
         with audited(store, PRINCIPAL_WRITE, principal_id(app_id), displayName=name):

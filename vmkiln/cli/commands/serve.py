@@ -133,7 +133,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
     ):
         directory = service_directory(settings.home)
         tls = given_tls or ensure_tls(directory / "tls", listen_names(address.host), now=utc_now())
-        issuer = ensure_issuer(directory)
+        issuer = ensure_issuer(directory, settings.keys_folder)
         # the operator named this issuer; those of federated credentials are checked (`service.py`)
         way_out = way_out_of(settings)
         await off_loop(trusted, way_out)  # a bundle without certificates is told now

@@ -1,11 +1,22 @@
-"""`vmkiln storage install` and `show`: the blob server of the storage accounts."""
+"""`vmkiln storage`, the blob server of the storage accounts, and `vmkiln key`, what secrets are sealed with."""
+
+import json
+from typing import Annotated, Any
 
 import typer
 
+from vmkiln.audit.act_names import SERVICE_KEY_WRITE, service_key_id
+from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.sealing.key_ring import Purpose
 
 app = typer.Typer(no_args_is_help=True, help="The blob server of the storage accounts (Azurite, optional).")
+
+key_app = typer.Typer(
+    no_args_is_help=True, help="The keys that secrets are sealed with, and that tokens are signed with."
+)
 
 
 @app.command()
@@ -33,3 +44,62 @@ def show() -> None:
     typer.echo(f"Azurite: {found.main if found else 'not installed (`vmkiln storage install`)'}")
     endpoint = read_endpoint(settings.blob_endpoint)
     typer.echo(f"blobs: {f'{endpoint.url} ({endpoint.service})' if endpoint else 'over the service only'}")
+
+
+@key_app.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """List the keys, the newest of each kind last; with --json also what may be shown of them."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.provisioning.resealing import sealed_with
+
+    with opened_store(read_settings(), say) as store:
+        counts = sealed_with(store)
+        found: list[dict[str, Any]] = [
+            {
+                "id": key.key_id,
+                "purpose": str(key.purpose),
+                "created": key.created.isoformat(),
+                "isCurrent": key == keys[-1],
+                "sealedTemplates": counts[key.key_id],
+                "public": key.public,
+            }
+            for purpose in Purpose
+            for keys in [store.seal.ring.keys(purpose)]
+            for key in keys
+        ]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for told in found:
+        use = "current" if told["isCurrent"] else "older"
+        of = f"{told['sealedTemplates']} templates" if told["purpose"] == Purpose.SECRETS else ""
+        typer.echo(f"{told['id']:<32}  {told['purpose']:<8} {told['created'][:19]}Z  {use:<8} {of}".rstrip())
+
+
+@key_app.command()
+def rotate(
+    purpose: Annotated[Purpose, typer.Argument(help="`secrets` or `signing`.")],
+    forget_older: Annotated[
+        bool, typer.Option("--forget-older", help="Delete the older keys: what only they open or prove is void.")
+    ] = False,
+) -> None:
+    """Make a new key and use it from now on; what is sealed with older ones is sealed anew.
+
+    A service that is up uses it at once. Tokens that older keys signed stay good until they end.
+    """
+    from vmkiln.api.identity.issuer import new_material
+    from vmkiln.preparation import opened_store
+    from vmkiln.provisioning.resealing import reseal
+    from vmkiln.sealing.key_ring import new_secret
+
+    with opened_store(read_settings(), say) as store:
+        ring = store.seal.ring
+        with audited(store, SERVICE_KEY_WRITE, service_key_id(purpose), is_first=True):
+            key = ring.rotate(purpose, new_material if purpose is Purpose.SIGNING else new_secret)
+            count = reseal(store) if purpose is Purpose.SECRETS else 0
+            if forget_older:
+                ring.forget_older(purpose)
+    typer.echo(key.key_id)
+    if count:
+        say(f"{count} templates are sealed anew")
+    say(f"copy {ring.file} to where its back-up is, and to every host that has a copy of its own")
