@@ -22,7 +22,7 @@ def rules() -> dict[str, dict[str, Any]]:
     )
     listed = subprocess.run(
         ["unshare", "--map-root-user", "--net", "sh", "-c", "nft -f - && nft list ruleset"],
-        input=firewall(own.network),
+        input=firewall(own.network, resolver=7, proxy=8),
         capture_output=True,
         text=True,
         check=True,
