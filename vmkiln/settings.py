@@ -240,13 +240,14 @@ class Settings:
         int, Description("Runs of one subscription that wait; beyond, a run is refused (`QuotaExceeded`).", least=1)
     ] = 1000
     most_images: Annotated[
-        int,
-        Description(
-            "Images and image versions that one subscription keeps; beyond, a run that would publish more is refused "
-            "(`QuotaExceeded`).",
-            least=1,
-        ),
+        int, Description("Images that a subscription keeps; a run beyond is refused (`QuotaExceeded`).", least=1)
     ] = 10_000
+    run_logs_kept_days: Annotated[
+        float, Description("How long the log of a run is kept that ended, in days.", least=1)
+    ] = 365.0
+    most_run_log_mib: Annotated[
+        int, Description("Such logs of one subscription in all, in MiB; the oldest go first.", least=1)
+    ] = 10_240
     egress_closed_ports: Annotated[
         str,
         Description("TCP ports that no build reaches, with commas; Azure closes 25. 465 and 587 are mail's, too."),

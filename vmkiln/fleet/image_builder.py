@@ -26,6 +26,7 @@ from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
+from vmkiln.fleet.log_retention import forget_logs
 from vmkiln.fleet.operation_turns import Failed, next_ones
 from vmkiln.fleet.run_queue import hosts_now, queue_of
 from vmkiln.fleet.run_trace import Span
@@ -50,6 +51,7 @@ PROVISION, DELETE, RUN = "provision", "delete", "run"
 AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace of their ids (RFC 9562, version 5)
 LOOK_SECONDS = 5.0
 WATCH_SECONDS = 60.0
+RETENTION_SECONDS = 3600.0
 RECENT = timedelta(minutes=10)  # hosts' clocks differ by less
 log = logging.getLogger(__name__)
 
@@ -206,6 +208,8 @@ class ImageBuilder:
         rounds, wake, each = self.rounds, self._wake, self._watch_seconds
         rounds.own(tasks, "templates", self._take, seconds=LOOK_SECONDS, wake=wake, on_failure=self._make_room)
         if not self._identity.is_embedded:
+            forget = functools.partial(in_round, forget_logs, self._settings, self._store)
+            rounds.own(tasks, "log retention", forget, seconds=RETENTION_SECONDS, is_needed=False)
             rounds.own(tasks, "sources", self._watch, seconds=each, is_late_first=True, is_needed=False)
 
     @property

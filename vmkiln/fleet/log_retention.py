@@ -1,0 +1,80 @@
+"""Logs of ended runs are kept for so long, and so many of a subscription; then a line in their place says so.
+
+What goes first is what ended first. Logs of runs that go on are left alone, and so is everything that is not a log.
+
+*Leaves behind:* a line in each log that went. *Undone by:* nothing. *Safe to repeat:* yes.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from vmkiln.azure_names import LOG_FILES
+from vmkiln.files.durable_file import write_whole
+from vmkiln.fleet.run_queue import subscription_of
+from vmkiln.settings import Settings
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.database import Store
+from vmkiln.store.rows import RunRow
+
+NOTE = b"[vmkiln] this log was deleted, for logs are kept for a time and up to a size (docs/operations.md)\n"
+MIB = 1024 * 1024
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeptLog:
+    """A log that is there: whose it is, its size, and when its run ended."""
+
+    file: Path
+    subscription_id: str
+    size_bytes: int
+    ended: datetime
+
+
+def forget_logs(settings: Settings, store: Store) -> int:
+    """Delete what is too old, and the oldest of what is too much; returns how many logs."""
+    files = list(_files(settings.staging))
+    runs = store.runs.by_id(sorted({file.parent.name for file in files}))
+    oldest = store.now() - timedelta(days=settings.run_logs_kept_days)
+    gone = to_forget(_kept(files, runs), oldest=oldest, most_bytes=settings.most_run_log_mib * MIB)
+    for item in gone:
+        write_whole(item.file, NOTE)
+    if gone:
+        log.info("%d logs of ended runs are not kept any longer", len(gone))
+    return len(gone)
+
+
+def to_forget(logs: Sequence[KeptLog], *, oldest: datetime, most_bytes: int) -> list[KeptLog]:
+    """The logs that ended before `oldest`, and of each subscription what is beyond `most_bytes`, oldest first; pure."""
+    found = []
+    total: dict[str, int] = defaultdict(int)
+    for item in sorted(logs, key=lambda item: item.ended, reverse=True):
+        total[item.subscription_id] += item.size_bytes
+        if item.ended < oldest or total[item.subscription_id] > most_bytes:
+            found.append(item)
+    return found[::-1]
+
+
+def _files(staging: Path) -> Iterator[Path]:
+    for name in sorted(LOG_FILES.values()):
+        yield from staging.glob(f"*/*/{LOGS}/*/{name}")
+
+
+def _kept(files: Sequence[Path], runs: Mapping[str, RunRow]) -> list[KeptLog]:
+    """Those of runs that have ended; one whose run is not known is nobody's to delete."""
+    found = []
+    for file in files:
+        run = runs.get(file.parent.name)
+        if run is None or run.ended is None:
+            continue
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError:  # its template was deleted just now
+            continue
+        if size > len(NOTE):
+            found.append(KeptLog(file, subscription_of(run.template_id), size, run.ended))
+    return found
