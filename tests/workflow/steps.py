@@ -209,7 +209,8 @@ def a_blob(place: Place) -> object:
 
 def staged_of(place: Place) -> Staged:
     host: Any = SimpleNamespace(store=place.store, settings=place.settings)
-    request: Any = SimpleNamespace(run_id=RUN_ID)
+    no_steps: Any = SimpleNamespace(customize=(), validation=SimpleNamespace(in_vm_validations=()))
+    request: Any = SimpleNamespace(run_id=RUN_ID, template=SimpleNamespace(properties=no_steps))
     shape: Any = SimpleNamespace(vm_size="s", cpus=1, memory_mib=64, disk_bytes=1)
     source: Any = None
     return Staged(host, request, place.group, place.folder, source, shape, {}, a_network(), lambda _event: None)
