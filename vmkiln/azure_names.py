@@ -36,7 +36,9 @@ ROLE_DEFINITION = "Microsoft.Authorization/roleDefinitions"
 ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 
 CUSTOMIZATION_LOG, VALIDATION_LOG = "customization.log", "validation.log"
-LOG_FILES = {"customization": CUSTOMIZATION_LOG, "validation": VALIDATION_LOG}  # what is logged, and in which blob
+FLOW_LOG = "flows.jsonl"
+# what is logged, and in which blob
+LOG_FILES = {"customization": CUSTOMIZATION_LOG, "validation": VALIDATION_LOG, "flows": FLOW_LOG}
 
 
 class ProvisioningState(StrEnum):

@@ -1,8 +1,10 @@
 """A run's log is read in pieces of a bounded size, from its beginning on or from its end."""
 
+import json
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
 
 from vmkiln.api.virtual_machine_images import past_runs
+from vmkiln.host.network.flow_log import FlowEntry
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
@@ -111,3 +114,25 @@ def test_the_tail_of_a_long_log_reads_only_the_end(living: InProcess, write: Wri
 def read_bytes() -> int:
     """What this process has read so far, from caches too (proc_pid_io(5))."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_the_flow_log_of_a_run_is_told_entry_by_entry(living: InProcess, write: Write) -> None:
+    flows = write(b"").with_name("flows.jsonl")
+    entries = [
+        FlowEntry(
+            "2026-01-02T03:04:05.000+00:00",
+            "build-vm",
+            "Customizing: update",
+            "deb.example",
+            "203.0.113.10",
+            443,
+            "tcp",
+        )
+        for _ in range(3)
+    ]
+    flows.write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in entries) + '{"dropped": 7}\n{"torn')
+    answer = living.get(f"{BASE}{LOG.removesuffix('/log')}/flows").json()
+    assert answer["value"] == [asdict(entry) for entry in entries]
+    assert (answer["dropped"], answer["isComplete"]) == (7, True)
+    flows.unlink()
+    assert living.get(f"{BASE}{LOG.removesuffix('/log')}/flows").json()["value"] == []

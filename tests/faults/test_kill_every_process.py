@@ -29,7 +29,7 @@ from vmkiln.store.rows import RunRow
 ENDS_SECONDS = 5.0
 HELD_SECONDS = 60.0
 CANCEL, BESIDE, RUNNER = "cancel", "beside", "service"
-NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta", "resolver", "host watch")
+NAMESPACES = (RUNNER, "supervisor", PARENT, "pasta", "resolver", "host watch", "flow watch")
 GUESTS = (*NAMESPACES, "container group", "build VM", "packer")
 PROCESSES = {
     RUNNER: "the service, a worker, or the command that builds",
@@ -37,6 +37,7 @@ PROCESSES = {
     PARENT: "the process that made the run's namespaces",
     "pasta": "the egress leg",
     "resolver": "answers the guests' names",
+    "flow watch": "tells connections",
     "host watch": "ip, which tells what addresses the host gets",
     "container group": "QEMU of the container group",
     "build VM": "QEMU of the build VM; in P11 of the validation VM",
@@ -84,8 +85,10 @@ def expected_end(moment: Moment, victim: str) -> tuple[str, str, str]:
     match victim:
         case "supervisor" | "supervisor's parent":
             return "Failed", "NamespaceTerminated", "the supervisor of the run's namespaces ended"
-        case "pasta" | "resolver" | "host watch":
-            words = {"resolver": "the resolver", "host watch": "ip monitor"}.get(victim, victim)
+        case "pasta" | "resolver" | "host watch" | "flow watch":
+            words = {"resolver": "the resolver", "host watch": "ip monitor", "flow watch": "flow-watch"}.get(
+                victim, victim
+            )
             return "Failed", "EgressTerminated", f"{words} ended with status -9"
         case "container group":
             return "Failed", "ContainerGroupTerminated", "the container group ended"

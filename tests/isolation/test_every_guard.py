@@ -258,6 +258,7 @@ LOOSE_PASTA: dict[str, str | None] = {
 BY_THE_KERNEL = {"forbidden 127.0.0.0/8": "127.0.0.1", "forbidden 224.0.0.0/4": "239.1.2.3"}
 # IPv4 only means that neither of the first two is spoken; the last takes nothing away, the resolver needs it
 IMPLIED = {"pasta --no-ndp", "pasta --no-ra", "sysctl net/ipv4/ip_unprivileged_port_start"}
+IMPLIED |= {f"sysctl net/netfilter/nf_conntrack_{name}" for name in ("acct", "timestamp")}  # for the flow log
 
 
 class Walls:

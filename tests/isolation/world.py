@@ -23,8 +23,9 @@ from vmkiln.host import command, namespace
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import checked_policy
 from vmkiln.host.egress.resolver_program import Told
-from vmkiln.host.network import host_watch, network_setup
+from vmkiln.host.network import flow_log, host_watch, network_setup
 from vmkiln.host.network.flow_bounds import FlowBounds
+from vmkiln.host.network.flow_log import FlowLog, Whereabouts, entry_of
 from vmkiln.host.network.network_namespace import Allowance, Network, Segment
 from vmkiln.host.network.network_rules import rules_in_force
 from vmkiln.staging import virtual_network
@@ -170,6 +171,7 @@ class World:
         egress: str = "open",
         bounds: dict[str, Any] | None = None,
         is_blind: bool = False,
+        has_flow_log: bool = False,
     ) -> dict[str, Any]:
         """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings.
 
@@ -188,6 +190,9 @@ class World:
             egress_policy=checked_policy([egress], where="egress"),
         ).network
         decided = replace(decided, bounds=FlowBounds(**bounds or {}))
+        where = Whereabouts()
+        where.note("build-vm", "Customizing: a step")
+        flows = FlowLog(decided, where, str)
         stack = contextlib.AsyncExitStack()
         questions: list[Told] = []
         passages: list[Passage] = []
@@ -195,8 +200,16 @@ class World:
             inside = await stack.enter_async_context(namespace.opened())
             with _loosened(pasta or {}, sysctls or {}), _blinded(is_blind=is_blind):
                 lost = await stack.enter_async_context(
-                    network_setup.joined(inside, decided, on_question=questions.append, on_passage=passages.append)
+                    network_setup.joined(
+                        inside,
+                        decided,
+                        on_question=flows.question if has_flow_log else questions.append,
+                        on_passage=passages.append,
+                    )
                 )
+                if has_flow_log:
+                    file = self.directory / f"{name}.jsonl"
+                    await stack.enter_async_context(flow_log.recorded(inside, flows, file, lost))
             for kind, segment in (("build", decided.far), ("container", decided.near)):
                 cable = await stack.enter_async_context(
                     node(f"{kind} {name}", "tap", str(inside.process_id), segment.tap)
@@ -224,6 +237,14 @@ class World:
         for kind in ("build", "container", "router"):
             self.nodes.pop(f"{kind} {name}", None)
         await run.stack.aclose()
+
+    async def do_close_logged_run(self, name: str) -> list[dict[str, Any]]:
+        """Close a run; its flow log."""
+        await self.do_close_run(name)
+        file = self.directory / f"{name}.jsonl"
+        found = [entry for line in file.read_text().splitlines() if (entry := entry_of(line)) is not None]
+        file.unlink()
+        return [asdict(entry) for entry in found]
 
     async def do_egress_lost(self, name: str) -> str | None:
         """Why the egress leg of a run ended, if it did."""

@@ -161,6 +161,8 @@ def role_of(command_line: list[str]) -> str:
         return "supervisor"
     if any("resolver_program" in word for word in command_line):
         return "resolver"
+    if any("flow_program" in word for word in command_line):
+        return "flow watch"
     if words[:1] == ["ip"] and "monitor" in words:
         return "host watch"
     if "guest.py" in words:

@@ -7,7 +7,7 @@ case "$name $*" in
     "qemu-img create"*/build-vm.qcow2*) moment=overlay ;;
     "qemu-img convert"*/flat.qcow2) moment=converting folder=${last%/*} ;;
     "qemu-img convert"*" -O raw "*) moment=distributing folder=${last%/*} ;;
-    "nft list ruleset") moment=network folder=/run/vmkiln ;;
+    "nft --terse list ruleset") moment=network folder=/run/vmkiln ;;
 esac
 if [ "$moment" = overlay ]; then
     for word in "$@"; do case $word in */build-vm.qcow2) folder=${word%/*} ;; esac; done

@@ -19,6 +19,7 @@ from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.network import network_rules, network_setup
+from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk, Machine
 from vmkiln.images import gallery, image_store, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
@@ -210,7 +211,7 @@ def a_blob(place: Place) -> object:
 def staged_of(place: Place) -> Staged:
     host: Any = SimpleNamespace(store=place.store, settings=place.settings)
     no_steps: Any = SimpleNamespace(customize=(), validation=SimpleNamespace(in_vm_validations=()))
-    request: Any = SimpleNamespace(run_id=RUN_ID, template=SimpleNamespace(properties=no_steps))
+    request: Any = SimpleNamespace(run_id=RUN_ID, mask=str, template=SimpleNamespace(properties=no_steps))
     shape: Any = SimpleNamespace(vm_size="s", cpus=1, memory_mib=64, disk_bytes=1)
     source: Any = None
     return Staged(host, request, place.group, place.folder, source, shape, {}, a_network(), lambda _event: None)
@@ -231,11 +232,12 @@ def rules_file(place: Place) -> Path:
 @contextlib.asynccontextmanager
 async def whole_network(place: Place) -> AsyncIterator[object]:
     try:
-        async with workflow._entered(staged_of(place)) as entered:
+        async with workflow._entered(staged_of(place), Whereabouts()) as entered:
             yield entered
     finally:
         rules_file(place).unlink(missing_ok=True)
         rules_file(place).with_name(f".{network_rules.FILE_NAME}").unlink(missing_ok=True)
+        remove_blobs(place)  # the flow log, which stays with the run
 
 
 def remove_blobs(place: Place) -> None:

@@ -48,6 +48,8 @@ ELSEWHERE = {
     "host/network/refused_names.py:told_to": "tests/unit/host/network/test_refused_names.py",
     "host/network/host_watch.py": "tests/isolation/test_late_addresses.py",
     "host/network/host_watch.py:watched": "tests/isolation/test_late_addresses.py",
+    "host/network/flow_log.py": "part of run/workflow.py:_entered",
+    "host/network/flow_log.py:recorded": "part of run/workflow.py:_entered",
     "host/network/network_rules.py": "part of host/network/network_rules.py:recorded",
     "images/image_store.py": "part of images/managed_image.py",
     "images/image_store.py:removed_on_error": "part of images/managed_image.py",

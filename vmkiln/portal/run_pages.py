@@ -20,16 +20,18 @@ from vmkiln.run_state import LIVE_STATES, RunState
 
 FOLLOW_SECONDS = 0.5
 SHOWN_LINES = 1000
+SHOWN_FLOWS = 500
 KINDS = ("customization", "validation")
 
 
 async def run(visit: Visit) -> Response:
     """One run."""
     template_id = visit.id.rpartition(f"/{RUNS}/")[0]
-    found, runs, confinement = await asyncio.gather(
+    found, runs, confinement, flows = await asyncio.gather(
         visit.api.ask("GET", visit.id),
         visit.api.every(f"{template_id}/{RUNS}"),
         visit.api.ask("GET", f"{visit.id}/confinement"),
+        visit.api.ask("GET", f"{visit.id}/flows"),
     )
     properties = found["properties"]
     live = properties["runState"] in LIVE_STATES
@@ -43,6 +45,8 @@ async def run(visit: Visit) -> Response:
         template_id=template_id,
         bars=bars,
         confinement=confinement["value"],
+        flows=flows["value"][:SHOWN_FLOWS],
+        has_more_flows=not flows["isComplete"] or len(flows["value"]) > SHOWN_FLOWS,
         logs={kind: piece for kind, piece in logs.items() if piece["lines"]},
         is_live=live,
     )

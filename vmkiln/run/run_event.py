@@ -1,11 +1,14 @@
 """What a run tells while it goes on: to the terminal, to `--json`, and to traces."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run_state import Phase, RunState
+
+VM_OF = {Phase.CUSTOMIZING: "build-vm", Phase.VALIDATING: "validation-vm"}
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,16 @@ class RunEnded:
 
 
 RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded
+
+
+def noting(tell: Callable[[RunEvent], None], note: Callable[[str, str], None]) -> Callable[[RunEvent], None]:
+    """Tell as before, and note which VM works and what runs there, whenever that changes."""
+
+    def both(event: RunEvent) -> None:
+        if isinstance(event, PhaseStarted):
+            note(VM_OF.get(event.phase, ""), str(event.phase))
+        elif isinstance(event, StepStarted):
+            note(VM_OF.get(event.phase, ""), f"{event.phase}: {event.name}")
+        tell(event)
+
+    return both

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import FLOW_LOG
 from vmkiln.errors import (
     CustomizationFailed,
     DatabaseAway,
@@ -26,9 +27,12 @@ from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
 from vmkiln.host.confinement import run_group
 from vmkiln.host.confinement.run_group import RunGroup
+from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import policy_sentence
+from vmkiln.host.egress.resolver_program import Told
 from vmkiln.host.host_id import host_id
-from vmkiln.host.network import network_rules, network_setup
+from vmkiln.host.network import flow_log, network_rules, network_setup
+from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.network.refused_names import RefusedNames
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
@@ -37,12 +41,13 @@ from vmkiln.process_log import hiding
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
-from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted, noting
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run_state import Phase, RunState
 from vmkiln.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
+from vmkiln.staging.storage_account import LOGS
 from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
@@ -197,8 +202,9 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     async with off_loop_with(lambda: run_directory.held(runs, run_id, attempt=request.attempt)) as directory:
         try:
             await _begin(host, request, tell, Phase.BUILDING)
-            staged = await building.stage(host, request, directory, tell)
-            async with _entered(staged) as entered:
+            where = Whereabouts()
+            staged = await building.stage(host, request, directory, noting(tell, where.note))
+            async with _entered(staged, where) as entered:
                 disks, validation_error = await _build(entered)
             return await _distribute(staged, disks, validation_error)
         finally:
@@ -208,8 +214,8 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _entered(staged: Staged) -> AsyncIterator[Entered]:
-    """The run's namespaces and network, recorded in the staging resource group while they exist."""
+async def _entered(staged: Staged, where: Whereabouts) -> AsyncIterator[Entered]:
+    """The run's namespaces and network, recorded in the staging resource group while they exist, with what goes out."""
     store, group, run_id = staged.host.store, staged.group, staged.request.run_id
     recorded = resources_of(staged.network)
     policy = policy_sentence(staged.network.egress_policy).partition(": ")[2][:MOST_POLICY_LETTERS]
@@ -220,16 +226,26 @@ async def _entered(staged: Staged) -> AsyncIterator[Entered]:
         inside = await stack.enter_async_context(namespace.opened(group=held_by))
         await bind_run_directory(inside, staged.directory)
         refused = RefusedNames()
-        joined = network_setup.joined(
-            inside, staged.network.network, on_question=refused.question, on_passage=refused.passage
-        )
+        flows = flow_log.FlowLog(staged.network.network, where, staged.request.mask)
+
+        def on_question(told: Told) -> None:
+            refused.question(told)
+            flows.question(told)
+
+        def on_passage(passage: Passage) -> None:
+            refused.passage(passage)
+            flows.passage(passage)
+
+        joined = network_setup.joined(inside, staged.network.network, on_question=on_question, on_passage=on_passage)
         lost = await stack.enter_async_context(joined)
+        log_file = await off_loop(group.storage_account.blob, f"{LOGS}/{run_id}/{FLOW_LOG}")
+        await stack.enter_async_context(flow_log.recorded(inside, flows, log_file, lost))
         file = staged.host.settings.staging / group.name / network_rules.FILE_NAME
         network = network_rules.described(staged.network.network)
         facts = {"run_id": run_id, "topology": staged.network.topology, "network": network}
         await stack.enter_async_context(network_rules.recorded(inside, file, facts=facts))
         yield Entered(staged, inside, lost, refused)
-        ruleset = await inside.run(["nft", "-j", "list", "ruleset"])
+        ruleset = await inside.run(["nft", "-j", "--terse", "list", "ruleset"])
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
 
 

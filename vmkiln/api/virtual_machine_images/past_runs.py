@@ -5,6 +5,7 @@ them. A log is read in pieces, from a position in bytes on, so it can be followe
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
@@ -14,6 +15,7 @@ from vmkiln.api.protocol.run_message import run_message
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
+from vmkiln.host.network.flow_log import dropped_in, entry_of
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.staging_resource_group import storage_account_of
@@ -138,9 +140,23 @@ def get_log(call: Call) -> Answer:
     return Answer(200, body)
 
 
+def get_flows(call: Call) -> Answer:
+    """GET what of a run's flow log begins at `position` (bytes): {value, position, isComplete}.
+
+    Each entry is a connection or a question for a name; an answer has at most 2,000 of them. `dropped` counts
+    those that found no room.
+    """
+    log = get_log(replace(call, query={**call.query, "kind": "flows"})).body
+    found = [entry for line in log["lines"] if (entry := entry_of(line)) is not None]
+    dropped = sum(dropped_in(line) for line in log["lines"])
+    body = {"value": [asdict(entry) for entry in found], "dropped": dropped}
+    return Answer(200, {**body, "position": log["position"], "isComplete": log["isComplete"]})
+
+
 ROUTES = (
     Route("GET", ALL, "Runs_List", Permission.READ, list_runs),
     Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
+    Route("GET", f"{RUN}/flows", "Runs_GetFlows", Permission.READ, get_flows),
     Route("GET", f"{RUN}/confinement", "Runs_GetConfinement", Permission.READ, get_confinement),
 )

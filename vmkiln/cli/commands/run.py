@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
+from vmkiln.azure_names import CUSTOMIZATION_LOG, FLOW_LOG, VALIDATION_LOG
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
@@ -18,9 +18,12 @@ from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless
 from vmkiln.run_state import TERMINAL_STATES, RunState
 
+BUILD_VMS = ("build-vm", "validation-vm")
+
 if TYPE_CHECKING:
     from vmkiln.cli.run_list import ListedRun
     from vmkiln.fleet.admission import QueuePosition
+    from vmkiln.host.network.flow_log import FlowEntry
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
@@ -151,7 +154,7 @@ def logs(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        path = _log_path(store, newest_or(store, run_id), validation=validation)
+        path = _log_path(store, newest_or(store, run_id), file_name=VALIDATION_LOG if validation else CUSTOMIZATION_LOG)
         position = 0
         while True:
             is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
@@ -163,7 +166,47 @@ def logs(
         raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
 
-def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
+@app.command()
+def flows(
+    run_id: RunArgument = "",
+    as_allow_list: Annotated[
+        bool, typer.Option("--as-allow-list", help="As a list of names that `--egress` takes: learn, then lock.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a run's VMs connected to and asked for: with the step, name, bytes and verdict of each.
+
+    Connections are told when they are over, or the run's network ends.
+    """
+    from vmkiln.host.egress.learned_list import learned_list
+    from vmkiln.host.network.flow_log import dropped_in, entry_of
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        path = _log_path(store, newest_or(store, run_id), file_name=FLOW_LOG)
+    if not path.exists():
+        raise InputError("nothing is on record of this run's connections", hint="it ended before its network was made")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        if as_allow_list:
+            entries = (entry for line in lines if (entry := entry_of(line)) is not None)
+            typer.echo(learned_list(entry for entry in entries if entry.vm in BUILD_VMS))
+            return
+        for line in lines:
+            if dropped := dropped_in(line):
+                say(f"{dropped} more entries found no room")
+            elif (entry := entry_of(line)) is not None:
+                typer.echo(line.rstrip() if as_json else harmless(told_flow(entry)))
+
+
+def told_flow(entry: FlowEntry) -> str:
+    """An entry as a line for people; pure."""
+    target = f"{entry.name or entry.address}:{entry.port}" if entry.port else entry.name or entry.address
+    went = entry.detail if entry.protocol == "dns" else f"{entry.bytes_out} B out, {entry.bytes_in} B in"
+    verdict = "" if entry.verdict == "allowed" else f"  {entry.verdict}"
+    return f"{entry.time}  {entry.vm or '-'}  {entry.step or '-'}  {entry.protocol}  {target}  {went}{verdict}"
+
+
+def _log_path(store: Store, run_id: str, *, file_name: str) -> Path:
     from vmkiln.staging import staging_resource_group
     from vmkiln.staging.storage_account import LOGS
 
@@ -174,7 +217,7 @@ def _log_path(store: Store, run_id: str, *, validation: bool) -> Path:
     account = staging_resource_group.storage_account_of(
         settings.staging, staging_resource_group.find(store, group, with_deleted=True)
     )
-    return account.directory / LOGS / run_id / (VALIDATION_LOG if validation else CUSTOMIZATION_LOG)
+    return account.directory / LOGS / run_id / file_name
 
 
 def _print_from(path: Path, position: int, *, raw: bool) -> int:

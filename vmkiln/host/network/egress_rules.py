@@ -15,6 +15,15 @@ from vmkiln.host.network.packet_rule import EVERY_PORT, EVERYWHERE, PacketRule
 
 EGRESS_INTERFACE = "egress"
 PROXY_PORT = 3128
+MOST_REFUSED = 4096  # destinations that are on record; what goes to others is counted by the rule alone
+REFUSED_SET = f"""  set refused {{
+    type ipv4_addr . ipv4_addr . inet_proto . inet_service
+    size {MOST_REFUSED}
+    flags dynamic
+    counter
+  }}
+"""
+_NOTED = "add @refused { ip saddr . ip daddr . meta l4proto . th dport }"
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ def refused(way: WayOut, asks_outbound: str) -> str:
     )
     return (
         f"{asks_outbound}{allowances}"
+        f"    {leaving} ip daddr @forbidden meta l4proto {{ tcp, udp }} {_NOTED}\n"
         f'    {leaving} ip daddr @forbidden counter reject with icmpx type admin-prohibited comment "host, private and link-local"\n'  # noqa: E501 (one rule, one line)
     )
 
@@ -60,10 +70,17 @@ def routed(way: WayOut, bounds: FlowBounds) -> str:
         return ""
     leaving = f'iifname "{way.bridge}" oifname "{EGRESS_INTERFACE}"'
     return (
-        leaving_rules(bounds, way.bridge, EGRESS_INTERFACE)
+        noted_closed(bounds, leaving)
+        + leaving_rules(bounds, way.bridge, EGRESS_INTERFACE)
         + f'    {leaving} icmp type != echo-request counter drop comment "control messages but echo requests"\n'
         + f'    {leaving} meta l4proto {{ tcp, udp, icmp }} counter accept comment "far guest to the Internet"\n'
     )
+
+
+def noted_closed(bounds: FlowBounds, leaving: str) -> str:
+    """The rule that puts on record what goes to closed ports; none when none is closed."""
+    ports = ", ".join(str(port) for port in bounds.closed_ports)
+    return f"    {leaving} tcp dport {{ {ports} }} {_NOTED}\n" if ports else ""
 
 
 def turned(way: WayOut) -> str:

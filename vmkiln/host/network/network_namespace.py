@@ -143,6 +143,8 @@ def sysctl_values() -> dict[str, str]:
         "net/ipv4/conf/all/rp_filter": "1",
         "net/ipv4/ip_unprivileged_port_start": "53",
         **flow_bounds.sysctl_values(),
+        "net/netfilter/nf_conntrack_acct": "1",
+        "net/netfilter/nf_conntrack_timestamp": "1",
     }
 
 
@@ -176,7 +178,7 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     auto-merge
     elements = {{ {forbidden} }}
   }}
-  chain spoofing {{
+{egress_rules.REFUSED_SET}  chain spoofing {{
     type filter hook prerouting priority -300; policy accept;
     iifname "{near.bridge}" ether saddr != {near.guest_mac} counter drop comment "near guest with a false MAC"
     iifname "{near.bridge}" ip saddr != {near.guest} counter drop comment "near guest with a false address"

@@ -65,7 +65,7 @@ def described(network: Network) -> dict[str, Any]:
 
 async def rules_in_force(namespace: Namespace) -> tuple[RuleInForce, ...]:
     """What the kernel says now. Raises: `VmkilnError` when the namespace is gone."""
-    listed = await namespace.run(["nft", "list", "ruleset"])
+    listed = await namespace.run(["nft", "--terse", "list", "ruleset"])
     return parse_rules(listed.text)
 
 

@@ -43,7 +43,7 @@ class Live:
     async def run(self, arguments: list[str]) -> Any:
         if self.is_gone:
             raise VmkilnError("gone")
-        assert arguments == ["nft", "list", "ruleset"]
+        assert arguments == ["nft", "--terse", "list", "ruleset"]
         self.looks += 1
         return SimpleNamespace(text=LISTED % self.looks)
 
