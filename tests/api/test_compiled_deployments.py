@@ -102,6 +102,7 @@ def test_the_cloud_may_stand_in_names_and_conditions(live: InProcess) -> None:
 
 
 def test_secure_outputs_conditional_parameters_and_resource_info_are_told(live: InProcess) -> None:
+    key = "listOutputsWithSecureValues('first', '2025-04-01').key"
     child = document(
         [],
         parameters={"maybe": {"type": "string", "nullable": True}},
@@ -121,7 +122,8 @@ def test_secure_outputs_conditional_parameters_and_resource_info_are_told(live: 
             **IDENTITY,
             "name": "second",
             "tags": {
-                "key": "[listOutputsWithSecureValues('first', '2025-04-01').key]",
+                "key": f"[{key}]",
+                "is_known": f"[if(equals({key}, 's3cret'), 'yes', 'no')]",
                 "maybe": "[reference('first').outputs.maybe.value]",
                 "id": "[resourceInfo('first').name]",
             },
@@ -129,7 +131,8 @@ def test_secure_outputs_conditional_parameters_and_resource_info_are_told(live: 
         },
     }
     deployed(live, document(resources, languageVersion="2.0"))
-    assert identity(live, "second")["tags"] == {"key": "s3cret", "maybe": "none", "id": "first"}
+    # what is secret is known to the deployment, and told to nobody
+    assert identity(live, "second")["tags"] == {"key": "***", "is_known": "yes", "maybe": "none", "id": "first"}
     shown = live.get(DEPLOYMENT).text
     assert "s3cret" not in shown
 

@@ -99,7 +99,8 @@ def built(az: Az, tmp_path_factory: pytest.TempPathFactory) -> Built:
     follow = az.start("container", "logs", "-g", staging, "-n", groups[0]["name"], "--follow")
     attached = az.start("container", "attach", "-g", staging, "-n", groups[0]["name"])
     rules = az("network", "nsg", "show", "-g", staging, "-n", "nsg")["securityRules"]
-    assert "far guest to the Internet" in [rule["name"] for rule in rules]
+    (into,) = (rule for rule in rules if rule["name"] == "near-guest-to-far-guest")
+    assert (into["protocol"], into["destinationPortRange"], into["direction"]) == ("Tcp", "22", "Inbound")
     machines = az("resource", "list", "-g", staging, "--resource-type", "Microsoft.Compute/virtualMachines")
     assert [item["name"] for item in machines] == ["build-vm"]
     has_ended = "!starts_with(lastRunStatus.endTime, '0001')"
