@@ -190,7 +190,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with opened(home / "vmkiln.sqlite") as store:
         service = started(store, home, TestAccess({"owner": [("Owner", "/")]}), InstantWork(store=store))
         add_group(service)
-        assert service.put(IDENTITY, {"location": "westus"}).status_code == 201
+        made = service.put(IDENTITY, {"location": "westus"})
+        assert made.status_code == 201
+        store.principals.assign(made.json()["properties"]["principalId"], "Contributor", GROUP)  # its runs have these
         yield service
 
 
