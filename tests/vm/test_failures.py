@@ -31,7 +31,7 @@ from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.preparation import opened_store
 from vmkiln.run import customizing
-from vmkiln.run.run_context import Entered
+from vmkiln.run.run_context import Disks, Entered
 from vmkiln.run.run_event import LogLine, PhaseStarted, RunEvent
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
@@ -225,9 +225,9 @@ def test_cancel_while_validating(prepared: Settings, run_template: RunTemplate) 
 def customizing_is_instant(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the Customizing phase: an empty overlay, so that Distributing is reached without a VM."""
 
-    async def customize(entered: Entered) -> Disk:
+    async def customize(entered: Entered) -> Disks:
         source = Disk(entered.staged.source.path, entered.staged.source.format)
-        return await create_overlay(source, entered.staged.directory / "build-vm.qcow2")
+        return Disks(await create_overlay(source, entered.staged.directory / "build-vm.qcow2"))
 
     monkeypatch.setattr(customizing, "customize", customize)
 
