@@ -220,7 +220,9 @@ class Node:
             raw.bind((interface, 0))
             raw.send(bytes.fromhex(frame))
 
-    async def do_flood(self, target: str, port: int, count: int, *, protocol: str = "udp") -> dict[str, int]:
+    async def do_flood(
+        self, target: str, port: int, count: int, *, protocol: str = "udp", asked: str = "who.example"
+    ) -> dict[str, int]:
         """Open flows to a port, each from a port of its own, as fast as they go; how they ended."""
         loop = asyncio.get_running_loop()
         ends: dict[str, int] = {}
@@ -232,7 +234,7 @@ class Node:
                 try:
                     async with asyncio.timeout(5):
                         await loop.sock_connect(plug, (target, port))
-                        await loop.sock_sendall(plug, question("who.example") if port == 53 else b"who are you")
+                        await loop.sock_sendall(plug, question(asked) if port == 53 else b"who are you")
                         answer = await loop.sock_recv(plug, 4096)
                     end = told_name(answer) if port == 53 else f"open {answer.decode().strip()}"
                 except OSError as error:
@@ -305,7 +307,8 @@ class _Echo(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, address: Any) -> None:
-        self._transport.sendto(answered(data, self._node.name) or self._node.name.encode(), address)
+        if data[12:18] != b"\5never":  # what such a name is asked for is never answered
+            self._transport.sendto(answered(data, self._node.name) or self._node.name.encode(), address)
 
 
 def question(name: str) -> bytes:
