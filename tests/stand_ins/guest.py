@@ -112,8 +112,11 @@ def container_group(name: str, arguments: list[str]) -> None:
     monitor = Monitor(sockets["control"])
     monitor.wait_until_told_to_go_on()
     vm = name.removeprefix("container-")
-    with open(f"{FOLDER}/lie") as file:  # noqa: PTH123
-        lie = file.read() if vm == "build-vm" else ""
+    told = f"{FOLDER}/lie"  # none where a test runs a phase by itself
+    lie = ""
+    if vm == "build-vm" and os.path.exists(told):  # noqa: PTH110
+        with open(told) as file:  # noqa: PTH123
+            lie = file.read()
     if lie == "ended before it began":
         sockets["channel1"].sendall(b"started\nexited 0\n")
         time.sleep(600)
