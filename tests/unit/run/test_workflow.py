@@ -22,6 +22,7 @@ from vmkiln.errors import (
     ValidationFailed,
     VmkilnError,
 )
+from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
@@ -83,7 +84,7 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
         return SimpleNamespace(host=host, request=request, directory=directory, tell=tell, source=source)
 
     @contextlib.asynccontextmanager
-    async def entered(staged: Staged) -> AsyncIterator[Any]:
+    async def entered(staged: Staged, _whereabouts: Whereabouts) -> AsyncIterator[Any]:
         yield SimpleNamespace(staged=staged)
 
     async def customize(_entered: Any) -> Disks:

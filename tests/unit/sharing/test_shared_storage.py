@@ -34,6 +34,7 @@ from vmkiln.template.source import ManagedImageSource
 from vmkiln.waiting.off_loop import until_cancelled
 
 GROUP = "IT_rg_web_0a"
+FILES_OF_A_RUN = 3  # both logs, and its flows
 SECONDS = 20
 
 
@@ -397,11 +398,11 @@ def test_what_is_remembered_of_runs_stays_small(fleet: Fleet, monkeypatch: pytes
     for run_id in run_ids:
         fleet.a.store.runs.add(RunRow(run_id, "web", "rg", {}, "Running", "", "", "", GROUP, {}, utc_now(), None, "/t"))
     live = fleet.b.shared._follow_logs(set())
-    assert len(fleet.b.shared._followed) == 2 * 21
+    assert len(fleet.b.shared._followed) == FILES_OF_A_RUN * 21
     for run_id in run_ids:
         fleet.a.store.runs.move(run_id, expected=["Running"], state="Succeeded", message="", code="")
     fleet.b.shared._follow_logs(live)
-    assert len(fleet.b.shared._followed) == 2
+    assert len(fleet.b.shared._followed) == FILES_OF_A_RUN
     known = fleet.b.shared._follow_the_rest({GROUP})
     assert known == {GROUP}
     assert len(fleet.b.shared._whole) == 5
