@@ -13,6 +13,7 @@ RUN = "greedy"
 TIGHT = {"per_second": 20, "at_once": 60, "udp_at_once": 30}
 BURST = 5 * TIGHT["per_second"]
 FLOOD = 400
+AT_THE_SAME_TIME = 4  # packets on as many CPUs may each be taken for the last one that is allowed
 # guards that are tried here: which others are open then, and how many flows of a flood there are at most and without
 BOUNDS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "too many UDP flows at once": ((), TIGHT["udp_at_once"], TIGHT["at_once"]),
@@ -41,7 +42,7 @@ def udp_sockets(world: World) -> int:
 def test_a_guest_that_opens_hundreds_takes_what_is_its_own(world: World, firewall: str) -> None:
     before = udp_sockets(world)
     ends = world.node(f"build {RUN}", "flood", target=PUBLIC, port=80, count=FLOOD)
-    assert 0 < ends["open internet"] <= TIGHT["udp_at_once"]
+    assert 0 < ends["open internet"] <= TIGHT["udp_at_once"] + AT_THE_SAME_TIME
     assert udp_sockets(world) - before <= TIGHT["udp_at_once"] + 10  # and what its resolver asked by
     neighbours = [Probe("build two", how, PUBLIC, 80) for how in ("tcp", "udp")]
     assert set(world.probe(neighbours).values()) == {"open internet"}
@@ -55,12 +56,12 @@ def test_each_bound_is_missed_when_it_is_gone(world: World, firewall: str, guard
         firewall = firewall.replace(f"rate over {TIGHT['per_second']}/second", "rate over 1/second")
     world.inside(RUN, "nft", "-f", "-", stdin="flush ruleset\n" + without(firewall, opened))
     ends = world.node(f"build {RUN}", "flood", target=PUBLIC, port=80, count=FLOOD)
-    assert ends["open internet"] <= most
+    assert ends["open internet"] <= most + AT_THE_SAME_TIME
     world.ask("close_run", name=RUN)
     world.ask("open_run", name=RUN, bounds=TIGHT)
     world.inside(RUN, "nft", "-f", "-", stdin="flush ruleset\n" + without(firewall, (*opened, guard)))
     ends = world.node(f"build {RUN}", "flood", target=PUBLIC, port=80, count=FLOOD)
-    assert most < ends["open internet"] <= unbounded
+    assert most + AT_THE_SAME_TIME < ends["open internet"] <= unbounded
 
 
 def test_datagrams_are_remembered_as_long_as_their_sockets_are(world: World, firewall: str) -> None:
