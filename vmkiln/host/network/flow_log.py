@@ -14,7 +14,7 @@ import json
 import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -198,7 +198,9 @@ class FlowLog:
             self.dropped += 1
             return
         self._count += 1
-        self._lines.append(json.dumps(asdict(entry)))
+        # a step's name is the template's, and may be made with a secret parameter
+        masked = replace(entry, step=self._mask(entry.step), detail=self._mask(entry.detail))
+        self._lines.append(json.dumps(asdict(masked)))
 
 
 def refused_in(listed: str) -> list[tuple[tuple[str, str, str, int], int, int]]:

@@ -91,6 +91,12 @@ def test_a_secret_in_a_name_is_masked(flows: FlowLog) -> None:
     assert [entry.name for entry in entries(flows)] == ["***.example", "***.example"]
 
 
+def test_a_secret_in_a_steps_name_is_masked(flows: FlowLog) -> None:
+    flows._where.note("build-vm", "Customizing: use hunter22")
+    flows.connection(replace(TALK, begin=flows._where._times[-1] + 1))
+    assert [entry.step for entry in entries(flows)] == ["Customizing: use ***"]
+
+
 def test_who_opened_it_is_told_by_the_address(flows: FlowLog) -> None:
     flows.connection(replace(TALK, source=str(NETWORK.near.guest)))
     flows.connection(replace(TALK, source="10.0.2.2"))
