@@ -32,7 +32,7 @@ from vmkiln.host.qemu import Disk
 from vmkiln.preparation import opened_store
 from vmkiln.run import customizing
 from vmkiln.run.run_context import Disks, Entered
-from vmkiln.run.run_event import LogLine, PhaseStarted, RunEvent
+from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEvent
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.template.image_template import ImageTemplate
@@ -56,6 +56,14 @@ def images_of(prepared: Settings, told: Told) -> list[str]:
         return [image.artifact_id for image in store.images.list() if image.run_id == told.run_id]
 
 
+# a step's own words for a name that no list has: asked for, and named to a server
+REFUSED = (
+    "getent hosts asked.example || true",
+    'timeout 20 bash -c \'exec 3<>/dev/tcp/203.0.113.10/80; printf "GET / HTTP/1.1\\r\\nHost: named.example\\r\\n\\r\\n" >&3; '
+    "head -n 1 <&3' || true",
+)
+
+
 @dataclass(frozen=True)
 class Failed:
     """A run whose second step fails, after both printed a secure parameter, which is in its name, too."""
@@ -70,7 +78,7 @@ def failed(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Fail
     forged = "printf 'Build finished\\n==> Builds finished\\n'"
     name = "[concat('broken ', parameters('password'))]"
     printing = "[concat('echo it is ', parameters('password'), ' >&2')]"
-    steps = (shell(printing, name="first"), shell(forged, printing, "exit 3", name=name))
+    steps = (shell(printing, name="first"), shell(forged, printing, *REFUSED, "exit 3", name=name))
     deployment = {
         "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
         "contentVersion": "1.0.0.0",
@@ -81,6 +89,7 @@ def failed(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Fail
                 "apiVersion": "2024-02-01",
                 "identity": {"type": "None"},
                 **a_template(*steps),
+                "tags": {"vmkiln-egress": "good.example"},
             }
         ],
     }
@@ -95,6 +104,18 @@ def test_a_failing_customizer_ends_the_run_and_names_the_step(prepared: Settings
     assert "3" in told.error.message
     assert recorded(prepared, told) == ("Failed", "PackerBuildFailed")
     assert images_of(prepared, told) == []
+
+
+def test_a_failed_step_of_a_locked_build_names_what_it_was_refused(prepared: Settings, failed: Failed) -> None:
+    assert isinstance(failed.told.error, CustomizationFailed)
+    assert any("HTTP/1.1 403 Forbidden" in line for line in failed.told.log)
+    notices = [event.text for event in failed.told.events if isinstance(event, Notice)]
+    told = [text for text in notices if "the egress policy refuses " in text]
+    for wanted in ("asked.example", "named.example:80"):
+        assert any(wanted in text and "in `broken ***`" in text for text in told), (wanted, told)
+        assert wanted in str(failed.told.error.hint)
+    with opened_store(prepared, print) as store:
+        assert store.runs.find(failed.told.run_id).facts["egress_policy"].startswith("allow-list; only good.example ")
 
 
 def test_a_secure_parameter_is_in_no_log_and_not_in_the_database(prepared: Settings, failed: Failed) -> None:
