@@ -346,6 +346,23 @@ def test_the_network_counted_what_it_refused(built: Built) -> None:
     assert packets["near guest to far guest"] > 0
 
 
+def test_what_the_build_vm_reached_and_what_not_is_on_record(built: Built) -> None:
+    shown = subprocess.run(
+        [*VMKILN, "run", "flows", built.summary["run_id"], "--json"], capture_output=True, text=True, check=True
+    )
+    flows = [json.loads(line) for line in shown.stdout.splitlines()]
+    (probed,) = (step for step in {flow["step"] for flow in flows} if step.endswith("by-address"))
+    of_probe = [flow for flow in flows if flow["step"] == probed and flow["vm"] == "build-vm"]
+    # what is refused is looked at every two seconds, and may be told with the step that is on then
+    refused = [flow for flow in flows if flow["address"] == "169.254.169.254" and flow["vm"] == "build-vm"]
+    assert [flow["verdict"] for flow in refused] == ["refused"]
+    assert refused[0]["step"].startswith("Customizing: ")
+    mirror = next(flow["name"] for flow in of_probe if flow["protocol"] == "dns" and "A " in flow["detail"])
+    talks = [flow for flow in of_probe if flow["name"] == mirror and flow["protocol"] == "tcp"]
+    assert talks, "the mirror was reached"
+    assert all(flow["bytes_out"] > 0 and flow["bytes_in"] > 0 and flow["port"] == 80 for flow in talks)
+
+
 def test_the_vhd_is_what_azure_takes_and_equals_the_managed_image(built: Built) -> None:
     managed = Disk(Path(stored_image(built, "managed")["path"]), "qcow2")
     output = next(item for item in built.summary["outputs"] if item["name"] == "vhd")
