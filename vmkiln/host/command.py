@@ -193,6 +193,13 @@ async def start(
         await end(process, has_group=new_session)
 
 
+async def _emptied(stream: asyncio.StreamReader | None) -> None:
+    """Read what is left of an output, for a process counts as ended only when its full pipes are at their end, too."""
+    with contextlib.suppress(RuntimeError, ValueError):  # the former: someone else reads it
+        while stream is not None and await stream.read(65536):
+            pass
+
+
 async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
     """Kill a process, and its group if it has its own, at once and reap it; finds nothing and is content.
 
@@ -202,4 +209,4 @@ async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             (os.killpg if has_group else os.kill)(process.pid, signal.SIGKILL)
     if process.returncode is None:
-        await process.wait()
+        await asyncio.gather(process.wait(), _emptied(process.stdout), _emptied(process.stderr))
