@@ -69,8 +69,3 @@ def shaped_spans(text: str, lowered: str) -> list[Span]:
         if shape.word in lowered and (shape.needs is None or shape.needs.search(lowered)):
             found += [place.span("secret") for place in shape.pattern.finditer(text) if place["secret"]]
     return found
-
-
-def shaped_secrets(text: str) -> frozenset[str]:
-    """The secret parts of known shapes in a text."""
-    return frozenset(text[start:end] for start, end in shaped_spans(text, text.lower()))
