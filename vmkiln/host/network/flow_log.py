@@ -118,8 +118,11 @@ class FlowLog:
         for address in told.addresses:
             if len(self._names) < MOST_NAMES or address in self._names:
                 self._names[address] = told.name
-        name, detail = self._mask(told.name), " ".join([told.kind, told.code or "no answer", *told.addresses])
-        self._add(FlowEntry(_iso(told.time), vm, step, name, told.client, 53, DNS, verdict=told.verdict, detail=detail))
+        detail = " ".join([told.kind, told.code or "no answer", *told.addresses])
+        entry = FlowEntry(
+            _iso(told.time), vm, step, told.name, told.client, 53, DNS, verdict=told.verdict, detail=detail
+        )
+        self._add(entry)
 
     def passage(self, told: Passage) -> None:
         """A connection of a locked run's guest that the name proxy took, or refused."""
@@ -129,7 +132,7 @@ class FlowLog:
                 time=_iso(told.time),
                 vm=vm,
                 step=step,
-                name=self._mask(told.name),
+                name=told.name,
                 address=told.address or told.chosen,
                 port=told.port,
                 protocol="tcp",
@@ -159,7 +162,7 @@ class FlowLog:
                 time=_iso(time),
                 vm=vm or "the run's own services",
                 step=step,
-                name=self._mask(self._names.get(found.destination, "")),
+                name=self._names.get(found.destination, ""),
                 address=found.destination,
                 port=0 if found.protocol == "icmp" else found.port,
                 protocol=found.protocol,
@@ -182,7 +185,7 @@ class FlowLog:
         for (source, address, protocol, port), (time, packets, size) in self._refused.items():
             far, step = self._where.at(time)
             vm = far if IPv4Address(source) == self._network.far.guest else "container-group"
-            name = self._mask(self._names.get(address, ""))
+            name = self._names.get(address, "")
             entry = FlowEntry(_iso(time), vm, step, name, address, port, protocol, size, 0, packets, 0, REFUSED)
             self._add(entry)
         if self.dropped:
@@ -198,8 +201,9 @@ class FlowLog:
             self.dropped += 1
             return
         self._count += 1
-        # a step's name is the template's, and may be made with a secret parameter
-        masked = replace(entry, step=self._mask(entry.step), detail=self._mask(entry.detail))
+        # names are the guest's, a step's is the template's: each may be made with a secret parameter
+        mask = self._mask
+        masked = replace(entry, name=mask(entry.name), step=mask(entry.step), detail=mask(entry.detail))
         self._lines.append(json.dumps(asdict(masked)))
 
 
