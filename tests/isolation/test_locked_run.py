@@ -226,6 +226,7 @@ def connects(start: str, target: str, port: int) -> Observe:
     return observe
 
 
+SILENT = {"not", "nothing"}
 GOOD = gets(hello("good.example"))
 INNER = gets(get("inner.example"), port=80)
 # each guard: a rule by its comment, or words of a rule that are taken out; what is seen with it and without it
@@ -266,14 +267,20 @@ def test_every_guard_of_a_locked_run_has_a_trial(locked: World) -> None:
     }
 
 
+def comes_to(observe: Observe, world: World, expected: str) -> bool:
+    """Whether the guest sees what is expected; what is answered gets more than one turn on a busy machine."""
+    turns = 1 if expected in SILENT else 5
+    return any(observe(world) == expected for _ in range(turns))
+
+
 @pytest.mark.parametrize("guard", TRIALS)
 def test_a_guard_of_a_locked_run_is_missed_when_it_is_gone(locked: World, guard: str) -> None:
     observe, guarded, unguarded = TRIALS[guard]
     firewall = locked.ask("firewall_of", name="locked")
     load = ("locked", "nft", "-f", "-")
     try:
-        assert observe(locked) == guarded
+        assert comes_to(observe, locked, guarded)
         locked.inside(*load, stdin="flush ruleset\n" + weakened(firewall, guard))
-        assert observe(locked) == unguarded
+        assert comes_to(observe, locked, unguarded)
     finally:
         locked.inside(*load, stdin="flush ruleset\n" + firewall)
