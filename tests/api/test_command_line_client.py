@@ -19,7 +19,7 @@ from vmkiln.api.identity.issuer import ensure_issuer
 from vmkiln.api.identity.tls import ensure_tls
 from vmkiln.cli import arm_client
 from vmkiln.cli.arm_client import ArmClient, refusal, seconds_of
-from vmkiln.cli.commands.login import service_url
+from vmkiln.cli.commands.access.login import service_url
 from vmkiln.cli.main import app
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.listener import Address, bound, serve

@@ -11,7 +11,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from vmkiln.cli.commands.doctor import advice, as_json, table
-from vmkiln.cli.live_view import JsonView, PlainView, View
+from vmkiln.cli.view.live_view import JsonView, PlainView, View
 from vmkiln.host.accelerator import Verdict
 from vmkiln.host.doctor.examination import Examination
 from vmkiln.host.doctor.fitness import Finding, Status

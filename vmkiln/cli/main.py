@@ -43,7 +43,7 @@ class Commands(LazyGroup):
             "Check a template: every mistake, and whatever keeps it from being built here. Starts nothing.",
         ),
         "prepare": Listed(
-            "image",
+            "images.image",
             "prepare",
             "Make ready what builds need: the container image, the accelerator's verdict, platform images.",
         ),
@@ -60,10 +60,10 @@ class Commands(LazyGroup):
             "az_setup",
             "Write a private az configuration and print the two exports after which plain `az` works.",
         ),
-        "login": Listed("login", "login", "Log in to a service, and use it from now on."),
-        "logout": Listed("login", "logout", "Forget a context with what it logs in with."),
+        "login": Listed("access.login", "login", "Log in to a service, and use it from now on."),
+        "logout": Listed("access.login", "logout", "Forget a context with what it logs in with."),
         "rest": Listed(
-            "login",
+            "access.login",
             "rest",
             "Ask the service in use, or without one this machine, and print the answer; waits for operations to end.",
         ),
@@ -76,16 +76,20 @@ class Commands(LazyGroup):
             "Write doctor's findings, settings, logs, a run's events and plan to one file, without secrets.",
         ),
         "settings": Listed("settings", "settings", "Show the settings that are in force, and where each comes from."),
-        "run": Listed("run", "app", "Runs: past and live ones, their phases, their logs."),
+        "run": Listed("runs.run", "app", "Runs: past and live ones, their phases, their logs."),
         "staging": Listed("staging", "app", "Staging resource groups and what is in them."),
         "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
-        "template": Listed("template", "app", "Image templates of the service in use, or of this machine."),
-        "image": Listed("image", "app", "Images that were built, and the platform images they start from."),
+        "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),
+        "image": Listed("images.image", "app", "Images that were built, and the platform images they start from."),
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
-        "context": Listed("login", "context_app", "The services that the command line knows."),
-        "principal": Listed("principal", "app", "Service principals that may log in to the service of this machine."),
+        "context": Listed("access.login", "context_app", "The services that the command line knows."),
+        "principal": Listed(
+            "access.principal", "app", "Service principals that may log in to the service of this machine."
+        ),
         "key": Listed("storage", "key_app", "The keys that secrets are sealed with, and that tokens are signed with."),
-        "role": Listed("principal", "role_app", "Roles: Reader, Contributor or Owner of /, a subscription or a group."),
+        "role": Listed(
+            "access.principal", "role_app", "Roles: Reader, Contributor or Owner of /, a subscription or a group."
+        ),
     }
 
 

@@ -31,12 +31,12 @@ from vmkiln.cli.template_options import (
     read_egress,
     read_given,
 )
-from vmkiln.cli.waterfall import waterfall
+from vmkiln.cli.view.waterfall import waterfall
 from vmkiln.errors import InputError, Mistake, RunFailed, TemplateInvalid
 from vmkiln.run_state import RunState, new_run_id
 
 if TYPE_CHECKING:
-    from vmkiln.cli.live_view import View
+    from vmkiln.cli.view.live_view import View
     from vmkiln.run.run_context import RunRequest
     from vmkiln.store.database import Store
 
@@ -127,7 +127,7 @@ def _record(store: Store, request: RunRequest) -> None:
 def _view(*, as_json: bool) -> View:
     from rich.console import Console
 
-    from vmkiln.cli.live_view import JsonView, LiveView, PlainView
+    from vmkiln.cli.view.live_view import JsonView, LiveView, PlainView
 
     if as_json:
         return JsonView(_print_line)

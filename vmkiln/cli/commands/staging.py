@@ -106,7 +106,7 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 @app.command()
 def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
-    from vmkiln.cli.commands.image import boot_disk
+    from vmkiln.cli.commands.images.image import boot_disk
     from vmkiln.host.qemu import Disk
     from vmkiln.images.data_disk import files_beside
     from vmkiln.preparation import opened_store

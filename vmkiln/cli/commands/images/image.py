@@ -13,7 +13,14 @@ import typer
 
 from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, Architecture
 from vmkiln.cli.audited import audited
-from vmkiln.cli.commands.image_import import PLATFORM_IMAGE, delete_imported, import_, imported_data, size_of, urn
+from vmkiln.cli.commands.images.image_import import (
+    PLATFORM_IMAGE,
+    delete_imported,
+    import_,
+    imported_data,
+    size_of,
+    urn,
+)
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template

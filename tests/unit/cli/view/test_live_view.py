@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from vmkiln.cli.live_view import JsonView, LiveView, PlainView
+from vmkiln.cli.view.live_view import JsonView, LiveView, PlainView
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_state import Phase, RunState
