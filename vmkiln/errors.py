@@ -17,7 +17,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
-│   └── OtherImageKind           the image definition is of another operating system or generation
+│   └── OtherImageKind           the image definition is of another operating system, generation or CPU
 ├── GroupNotFound                the resource group that an image was to be published to is not there any more
 ├── SharedStorageFailed          the object store that hosts share refused, or is away
 │   └── ObjectMissing            it has no such object
@@ -218,12 +218,12 @@ class ImageConflict(VmkilnError):
 
 
 class OtherImageKind(ImageConflict):
-    """An image does not fit an image definition, which is of another kind: operating system, generation."""
+    """An image does not fit an image definition of another kind: operating system, generation, CPUs."""
 
-    def __init__(self, definition: str, *, has: tuple[str, int], image: tuple[str, int]) -> None:
+    def __init__(self, definition: str, *, has: tuple[str, int, str], image: tuple[str, int, str]) -> None:
         super().__init__(
-            f"the image definition {definition} is {has[0]} generation {has[1]}, "
-            f"but this image is {image[0]} generation {image[1]}",
+            f"the image definition {definition} is {has[0]} generation {has[1]} for {has[2]}, "
+            f"but this image is {image[0]} generation {image[1]} for {image[2]}",
             hint="name an image definition of the source's kind, or make one",
         )
 

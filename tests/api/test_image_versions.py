@@ -121,6 +121,17 @@ def test_a_definition_of_another_kind_or_none_is_refused(service: InProcess) -> 
     assert (none.status_code, code_of(none)) == (404, "ParentResourceNotFound")
 
 
+def test_a_definition_for_other_cpus_takes_no_version(service: InProcess) -> None:
+    known = service.get(DEFINITION, api_version=COMPUTE).json()["properties"]
+    assert known["architecture"] == "x64"
+    arm64 = {**known, "architecture": "Arm64", "identifier": {"publisher": "p", "offer": "o", "sku": "arm64"}}
+    definition = DEFINITION.replace("/d", "/arm64")
+    assert service.put(definition, {"location": "westus2", "properties": arm64}, api_version=COMPUTE).is_success
+    other = service.put(VERSION.replace("/d/", "/arm64/"), from_image(), api_version=COMPUTE)
+    assert (other.status_code, code_of(other)) == (409, "Conflict")
+    assert "for Arm64, but this image is" in other.text
+
+
 def test_an_image_that_the_caller_may_not_read_is_no_source(service: InProcess) -> None:
     service.access.roles["guest"] = [("Contributor", GALLERY)]
     refused = service.put(VERSION, from_image(), api_version=COMPUTE, token="guest")

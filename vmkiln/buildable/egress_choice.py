@@ -48,6 +48,18 @@ def check_allowances(policy: EgressPolicy, allowances: object) -> None:
         )
 
 
+def check_guest_proxy(policy: EgressPolicy, proxy: str) -> None:
+    """Refuse a closed policy beside a proxy for guests, which reaches whatever it is asked for. Raises: `InputError`.
+
+    `proxy` is the setting `guest_proxy`; '' for none.
+    """
+    if proxy and policy.mode is not EgressMode.OPEN:
+        raise InputError(
+            "guest_proxy reaches whatever it is asked for, so it does not go with a closed egress policy",
+            hint="leave one of them out, or have the proxy hold the list",
+        )
+
+
 def _texts(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags that hold the policy: `vmkiln-egress`, and `vmkiln-egress-2` and so on for a long list."""
     return {name: tags[name] for name in sorted(tags) if _TAG.fullmatch(name)}

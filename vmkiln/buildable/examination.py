@@ -22,7 +22,7 @@ from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.catalogue_entry import name_of
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
-from vmkiln.template.image_template import DataDisk, ImageTemplate, OnOff
+from vmkiln.template.image_template import MOST_SCRIPTS, DataDisk, ImageTemplate, OnOff
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
 
@@ -122,6 +122,10 @@ def template_problems(
     if is_windows:
         yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
     yield from tag_mistakes(template.tags)
+    if len(template.scripts) > MOST_SCRIPTS:
+        first = template.scripts[MOST_SCRIPTS]
+        message = f"is number {MOST_SCRIPTS + 1} of {len(template.scripts)} scripts and files that are copied"
+        yield Mistake(first.path, message, f"at most {MOST_SCRIPTS} are copied; name an archive of them")
     if properties.vm_profile.vnet_config.subnet_id:
         yield from _subnet_mistakes(template, virtual_networks)
     yield from _data_disk_mistakes(properties.additional_data_disks)

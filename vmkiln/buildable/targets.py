@@ -78,10 +78,10 @@ def _shared_image(
 ) -> Iterator[Mistake]:
     definition, _ = gallery.split_id(target.gallery_image_id)
     if source is not None:
-        image = (source.os_type, source.generation)
-        other = gallery.of_another_kind(store, definition, os_type=source.os_type, generation=source.generation)
+        image = (source.os_type, source.generation, source.architecture)
+        other = gallery.other_kind(store, definition, image)
         if other is not None:
-            problem = OtherImageKind(definition, has=(other.os_type, other.generation), image=image)
+            problem = OtherImageKind(definition, has=other, image=image)
             yield CodedMistake(where, problem.message, problem.hint, code=BAD_SHARED_IMAGE)
     version = target.explicit_version or ""
     if not version and isinstance(target.versioning, SourceVersioning) and source is not None and source.exact_version:

@@ -340,9 +340,10 @@ def egress_of(given: GivenTemplate, asked: EgressPolicy, allowances: Sequence[Al
 
     Raises: `InputError` for what does not go together.
     """
-    from vmkiln.buildable.egress_choice import check_allowances, decided_egress, tag_mistakes
+    from vmkiln.buildable.egress_choice import check_allowances, check_guest_proxy, decided_egress, tag_mistakes
 
-    tags = given.resolved.image_template.tags
-    policy = decided_egress(read_settings().egress, asked, {} if any(tag_mistakes(tags)) else tags)
+    settings, tags = read_settings(), given.resolved.image_template.tags
+    policy = decided_egress(settings.egress, asked, {} if any(tag_mistakes(tags)) else tags)
+    check_guest_proxy(policy, settings.guest_proxy)
     check_allowances(policy, allowances)
     return policy

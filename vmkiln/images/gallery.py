@@ -1,7 +1,7 @@
 """Galleries: image definitions with numbered versions, replicated to regions.
 
 On the command line a gallery and a definition come into being with their first version; the service has them made
-before, as Azure does. A later version must be of the same operating system and generation.
+before, as Azure does. A later version must be of the same operating system, generation and CPUs.
 Source: docs/reference/image-template.md#distribute-targets; docs/reference/behaviour.md#distributing (numbering). Where
 that says nothing: the first version of an empty definition is 1.0.0, of an empty major M it is M.0.0, and scheme Source
 takes the first three numbers of the source's exact version.
@@ -18,13 +18,14 @@ from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.images.image_store import (
     Artifact,
     ImageFacts,
+    architecture_of,
     folder_for,
     link_or_copy,
     publish_linked,
     removed_on_error,
 )
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ImageDefinitionRow, ImageRow
+from vmkiln.store.rows import ImageRow
 
 KIND = "SharedImageVersion"
 DISK = "disk.qcow2"
@@ -33,6 +34,7 @@ _VERSION = re.compile(r"(.*/galleries/[^/]+/images/[^/]+)/versions/([^/]+)", re.
 _DEFINITION = re.compile(r"(/[^/]+)+/galleries/[^/]+/images/[^/]+", re.IGNORECASE)
 
 Version = tuple[int, int, int]
+Kind = tuple[str, int, str]  # of an image: operating system, Hyper-V generation, CPUs
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,24 @@ def find_version(store: Store, version_id: str) -> ImageRow:
     return image
 
 
-def of_another_kind(store: Store, definition_id: str, *, os_type: str, generation: int) -> ImageDefinitionRow | None:
-    """The image definition, when it is recorded and such an image does not fit it."""
+def other_kind(store: Store, definition_id: str, kind: Kind) -> Kind | None:
+    """What the image definition is, when it is recorded and an image of this kind does not fit it."""
     found = store.images.definition(definition_id)
-    return found if found is not None and (found.os_type, found.generation) != (os_type, generation) else None
+    if found is None:
+        return None
+    has = (found.os_type, found.generation, _cpus_of(store, definition_id) or kind[2])
+    return has if has != kind else None
 
 
-def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation: int) -> None:
+def _cpus_of(store: Store, definition_id: str) -> str:
+    """What CPUs the versions of an image definition are for: as it was put, else as its versions are; '' for none."""
+    put = store.resources.get(definition_id)
+    if put is not None and put.properties.get("architecture"):
+        return str(put.properties["architecture"])
+    return next((architecture_of(image) for _, image in versions_of(store, definition_id)), "")
+
+
+def check_fits(store: Store, gallery_image_id: str, kind: Kind) -> None:
     """Refuse early what could not be published. Raises: `ImageConflict`."""
     definition, explicit = split_id(gallery_image_id)
     if _DEFINITION.fullmatch(definition) is None:
@@ -144,8 +157,8 @@ def check_fits(store: Store, gallery_image_id: str, *, os_type: str, generation:
         raise ImageConflict(f"`{explicit}` is not a version to publish as", hint=IMAGE_VERSION_RULE)
     if explicit and store.images.find(f"{definition}/versions/{explicit}") is not None:
         raise ImageConflict(f"the image version {gallery_image_id} exists already", hint="name another version")
-    if existing := of_another_kind(store, definition, os_type=os_type, generation=generation):
-        raise OtherImageKind(definition, has=(existing.os_type, existing.generation), image=(os_type, generation))
+    if existing := other_kind(store, definition, kind):
+        raise OtherImageKind(definition, has=existing, image=kind)
 
 
 def publish(store_directory: Path, store: Store, facts: ImageFacts, target: GalleryTarget) -> Artifact:
@@ -155,7 +168,7 @@ def publish(store_directory: Path, store: Store, facts: ImageFacts, target: Gall
     """
     definition, explicit = split_id(target.gallery_image_id)
     for _ in range(ATTEMPTS):
-        check_fits(store, target.gallery_image_id, os_type=facts.os_type, generation=facts.generation)
+        check_fits(store, target.gallery_image_id, (facts.os_type, facts.generation, facts.architecture))
         version = explicit or version_text(_number(store, definition, facts, target))
         image_id = f"{definition}/versions/{version}"
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
-from vmkiln.buildable.egress_choice import decided_egress
+from vmkiln.buildable.egress_choice import check_guest_proxy, decided_egress
 from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.buildable.stored_source import stored_image
@@ -21,7 +21,7 @@ from vmkiln.fetching.http_fetch import CONNECT_SECONDS
 from vmkiln.fetching.looked_up import looked_up
 from vmkiln.fetching.server_rule import NamedBy
 from vmkiln.fetching.way_out import rule_of, way_out_of
-from vmkiln.host.egress.egress_policy import EgressMode, EgressPolicy
+from vmkiln.host.egress.egress_policy import EgressPolicy
 from vmkiln.host.network import host_watch
 from vmkiln.host.network.flow_bounds import bounds_of
 from vmkiln.images.data_disk import data_disks_of
@@ -111,11 +111,7 @@ async def with_way_out(settings: Settings, request: RunRequest, egress: EgressPo
     way_out = await off_loop(guest_way_out_of, settings)
     if not way_out.proxy:
         return way_out, request
-    if egress.mode is not EgressMode.OPEN:
-        raise InputError(
-            "guest_proxy reaches whatever it is asked for, so it does not go with a closed egress policy",
-            hint="leave one of them out, or have the proxy hold the list",
-        )
+    check_guest_proxy(egress, way_out.proxy)
     host, port = proxy_server(way_out)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

@@ -23,12 +23,12 @@ from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.files.private_folder import private_file
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
 from vmkiln.staging.storage_account import SCRIPTS, StorageAccount
+from vmkiln.template.image_template import MOST_SCRIPTS
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 FIRST_PAUSE_SECONDS = 0.5
 MOST_BYTES = 4 * 1024**3
 MOST_BYTES_TOGETHER = 16 * 1024**3  # of all that one template names
-MOST_SCRIPTS = 500
 MOST_AT_ONCE = 8
 MOST_COPY_SECONDS = 60 * 60.0  # for all of it, however often it is tried
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from vmkiln.azure_names import ProvisioningState
+from vmkiln.azure_names import Architecture, ProvisioningState
 from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnError
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
@@ -58,8 +58,9 @@ class ImageTable:
                 insert = image_definitions.insert().values(key=key, definition_id=definition_id, **kind)
                 connection.execute(insert)
             elif (found["os_type"], found["generation"]) != (image.os_type, image.generation):
-                has = (found["os_type"], found["generation"])
-                raise OtherImageKind(definition_id, has=has, image=(image.os_type, image.generation))
+                cpus = str(image.detail.get("architecture", Architecture.X64))  # which no race changes
+                has = (found["os_type"], found["generation"], cpus)
+                raise OtherImageKind(definition_id, has=has, image=(image.os_type, image.generation, cpus))
             try:
                 connection.execute(images.insert().values(**values))
             except sa.exc.IntegrityError as error:

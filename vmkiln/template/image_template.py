@@ -30,6 +30,7 @@ Customizer = Annotated[
     ShellCustomizer | PowerShellCustomizer | FileCustomizer | WindowsRestartCustomizer | WindowsUpdateCustomizer,
     Field(discriminator="type"),
 ]
+MOST_SCRIPTS = 500  # scripts and files that one template names, copied for each run
 OS_OF_CUSTOMIZER = {
     "Shell": OsType.LINUX,
     "PowerShell": OsType.WINDOWS,

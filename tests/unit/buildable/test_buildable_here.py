@@ -77,6 +77,10 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
         "properties.customize[0].scriptUri: reading `file:none.sh` failed: No such file",
         {"customize": shell("file:none.sh")},
     ),
+    "more scripts than are copied": (
+        "properties.customize[500].scriptUri: is number 501 of 502 scripts and files that are copied",
+        {"customize": [shell(f"https://example.com/{number}.sh")[0] for number in range(502)]},
+    ),
     "a script outside the folder": ("lies outside the template's folder", {"customize": shell("file:../x.sh")}),
     "a folder as script": ("is not a regular file", {"customize": shell("file:folder")}),
     "a script with another checksum": ("but the template says", {"customize": shell("file:a.sh", "0" * 64)}),

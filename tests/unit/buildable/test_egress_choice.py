@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmkiln.buildable.egress_choice import check_allowances, decided_egress, tag_mistakes
+from vmkiln.buildable.egress_choice import check_allowances, check_guest_proxy, decided_egress, tag_mistakes
 from vmkiln.errors import InputError
 from vmkiln.host.egress.egress_policy import NO_EGRESS, OPEN_EGRESS, EgressPolicy
 from vmkiln.host.egress.policy_text import checked_policy
@@ -59,3 +59,11 @@ def test_nothing_is_opened_for_a_build_that_may_reach_nothing() -> None:
     check_allowances(NO_EGRESS, [])
     with pytest.raises(InputError, match="--allow-egress"):
         check_allowances(NO_EGRESS, ["10.0.0.0/8"])
+
+
+def test_a_proxy_that_reaches_all_goes_with_an_open_policy_only() -> None:
+    check_guest_proxy(OPEN_EGRESS, "http://proxy.example:3128")
+    check_guest_proxy(NO_EGRESS, "")
+    for policy in (NO_EGRESS, a_list("a.example")):
+        with pytest.raises(InputError, match="guest_proxy"):
+            check_guest_proxy(policy, "http://proxy.example:3128")

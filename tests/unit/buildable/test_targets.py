@@ -122,7 +122,7 @@ def test_every_reason_is_named_at_once(settings: Settings, store: Store, facts: 
     assert known == []
     from_image = a_template({**shared(""), "galleryImageId": f"{COMPUTE}/galleries/G/images/Win"})
     (problem,) = here(settings, store, from_image)
-    assert "is Windows generation 2, but this image is Linux generation 1" in problem.message
+    assert "is Windows generation 2 for x64, but this image is Linux generation 1 for x64" in problem.message
 
 
 @pytest.mark.parametrize(

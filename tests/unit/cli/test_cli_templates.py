@@ -242,6 +242,18 @@ def test_every_mistake_in_a_policy_is_named(tmp_path: Path, home: Path, capsys: 
     assert "`@nowhere` is no set" in shown
 
 
+def test_a_locked_build_behind_a_proxy_for_guests_is_refused_beforehand(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VMKILN_GUEST_PROXY", "http://proxy.example:3128")
+    path = write(tmp_path)
+    assert vmkiln("validate", path, *LOCKED[:2]) == 0
+    capsys.readouterr()
+    for command in ("validate", "plan", "build"):
+        assert vmkiln(command, path, *LOCKED[:2], "--egress", "none") == 2
+        assert "guest_proxy reaches whatever it is asked for" in capsys.readouterr().err
+
+
 def test_nothing_is_opened_to_a_build_that_may_reach_nothing(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

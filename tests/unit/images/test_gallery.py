@@ -1,6 +1,7 @@
 """Galleries: numbering, what fits, what latest means, replicas."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from publishing import COMPUTE, DEFINITION_ID, a_flat_disk, a_gallery_target
 
+from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound
 from vmkiln.images.gallery import (
     GalleryTarget,
@@ -156,13 +158,13 @@ def test_scheme_source_refuses_a_version_that_exists(store: Store, facts: ImageF
 @pytest.mark.parametrize("version", ["latest", "1.2", "..", "01.0.0"])
 def test_only_three_numbers_can_be_published(version: str, store: Store) -> None:
     with pytest.raises(ImageConflict, match="not a version"):
-        check_fits(store, f"{DEFINITION_ID}/versions/{version}", os_type="Linux", generation=1)
+        check_fits(store, f"{DEFINITION_ID}/versions/{version}", ("Linux", 1, "x64"))
 
 
 @pytest.mark.parametrize("gallery_image_id", ["", "/x", f"{DEFINITION_ID}/versions/../x", f"{DEFINITION_ID}/more/x"])
 def test_only_an_image_definition_is_published_to(gallery_image_id: str, store: Store) -> None:
     with pytest.raises(ImageConflict, match="not the id"):
-        check_fits(store, gallery_image_id, os_type="Linux", generation=1)
+        check_fits(store, gallery_image_id, ("Linux", 1, "x64"))
 
 
 def test_a_definition_takes_one_generation_until_its_last_version_is_gone(
@@ -170,12 +172,27 @@ def test_a_definition_takes_one_generation_until_its_last_version_is_gone(
 ) -> None:
     other = a_flat_disk(tmp_path, run_id="22222222-gen2", generation=2)
     publish(tmp_path / "images", store, facts, a_gallery_target())
-    with pytest.raises(ImageConflict, match="is Linux generation 1, but this image is Linux generation 2"):
+    with pytest.raises(
+        ImageConflict, match="is Linux generation 1 for x64, but this image is Linux generation 2 for x64"
+    ):
         publish(tmp_path / "images", store, other, a_gallery_target(f"{DEFINITION_ID}/versions/9.0.0"))
     assert [row.generation for row in store.images.definitions()] == [1]
     remove(store.images.list()[0], store)
     publish(tmp_path / "images", store, other, a_gallery_target())
     assert [row.generation for row in store.images.definitions()] == [2]
+
+
+def test_a_definition_takes_images_for_one_kind_of_cpu(store: Store, facts: ImageFacts, tmp_path: Path) -> None:
+    arm64 = replace(facts, architecture=Architecture.ARM64)
+    publish(tmp_path / "images", store, facts, a_gallery_target())
+    with pytest.raises(
+        ImageConflict, match="is Linux generation 1 for x64, but this image is Linux generation 1 for Arm64"
+    ):
+        publish(tmp_path / "images", store, arm64, a_gallery_target(f"{DEFINITION_ID}/versions/9.0.0"))
+    remove(store.images.list()[0], store)
+    publish(tmp_path / "images", store, arm64, a_gallery_target())
+    with pytest.raises(ImageConflict, match="for Arm64, but"):
+        publish(tmp_path / "images", store, facts, a_gallery_target(f"{DEFINITION_ID}/versions/9.0.0"))
 
 
 def test_the_record_itself_refuses_another_generation(store: Store, facts: ImageFacts, tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def test_every_image_definition_of_another_kind_and_no_other_is_named(tmp_path: 
         store.images.define(f"{GALLERY}/other-os", os_type="Windows", generation=2)
         refused = list(target_problems(store, template, SOURCE.as_known))
     assert [f"{item.path}: {item.message}" for item in refused] == [
-        f"properties.distribute[2].galleryImageId: the image definition {GALLERY}/old is Linux generation 1, "
-        "but this image is Linux generation 2",
-        f"properties.distribute[4].galleryImageId: the image definition {GALLERY}/other-os is Windows generation 2, "
-        "but this image is Linux generation 2",
+        f"properties.distribute[2].galleryImageId: the image definition {GALLERY}/old is Linux generation 1 for x64, "
+        "but this image is Linux generation 2 for x64",
+        f"properties.distribute[4].galleryImageId: the image definition {GALLERY}/other-os is Windows "
+        "generation 2 for x64, but this image is Linux generation 2 for x64",
     ]
 
 

@@ -253,7 +253,7 @@ def test_an_image_definition_lasts_from_its_first_version_to_its_last(place: Pla
         store.images.add_version(a_version("1.0.0"), definition_id=definition)
         store.images.add_version(a_version("1.0.1"), definition_id=definition.lower())
         assert store.images.definitions() == [ImageDefinitionRow(definition, "Linux", 1, NOW)]
-        with pytest.raises(ImageConflict, match="generation 1, but this image is Linux generation 2"):
+        with pytest.raises(ImageConflict, match="generation 1 for x64, but this image is Linux generation 2"):
             store.images.add_version(a_version("1.0.2", generation=2), definition_id=definition)
         with pytest.raises(ImageConflict, match="exists already"):
             store.images.add_version(a_version("1.0.1"), definition_id=definition)

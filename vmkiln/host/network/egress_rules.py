@@ -27,7 +27,7 @@ _NOTED = "add @refused { ip saddr . ip daddr . meta l4proto . th dport }"
 
 
 @dataclass(frozen=True)
-class WayOut:
+class GuardedEgress:
     """What the rules are about: the far guest's bridge, the policy, who answers names outside, the id of the proxy.
 
     `allowances` are forbidden networks that are allowed all the same, each with a TCP port (0: any).
@@ -45,7 +45,7 @@ class WayOut:
         return self.policy.mode is EgressMode.ALLOW_LIST
 
 
-def refused(way: WayOut, asks_outbound: str) -> str:
+def refused(way: GuardedEgress, asks_outbound: str) -> str:
     """The rules in the chain `forward` for what the far guest may not reach, whether it is open already or not.
 
     A locked guest is not routed at all.
@@ -64,7 +64,7 @@ def refused(way: WayOut, asks_outbound: str) -> str:
     )
 
 
-def routed(way: WayOut, bounds: FlowBounds) -> str:
+def routed(way: GuardedEgress, bounds: FlowBounds) -> str:
     """The rules in the chain `forward` for what the far guest opens outside; none when it is locked."""
     if not way.policy.is_open:
         return ""
@@ -83,7 +83,7 @@ def noted_closed(bounds: FlowBounds, leaving: str) -> str:
     return f"    {leaving} tcp dport {{ {ports} }} {_NOTED}\n" if ports else ""
 
 
-def turned(way: WayOut) -> str:
+def turned(way: GuardedEgress) -> str:
     """The chain that turns the far guest's connections to the name proxy."""
     if not way.is_proxied:
         return ""
@@ -101,7 +101,7 @@ def turned(way: WayOut) -> str:
     )
 
 
-def into_the_proxy(way: WayOut) -> str:
+def into_the_proxy(way: GuardedEgress) -> str:
     """The rules in the chain `input`: what was turned, and the answers of servers."""
     if not way.is_proxied:
         return ""
@@ -111,7 +111,7 @@ def into_the_proxy(way: WayOut) -> str:
     )
 
 
-def out_of_the_proxy(way: WayOut, asks_proxied: str) -> str:
+def out_of_the_proxy(way: GuardedEgress, asks_proxied: str) -> str:
     """The rules in the chain `output`: the proxy's answers to the guest, its questions and its connections.
 
     A closed socket's last packets have no owner any more, so only what opens a connection is asked for its id.

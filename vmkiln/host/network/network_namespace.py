@@ -22,7 +22,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressMode, EgressPolicy
 from vmkiln.host.network import egress_rules, flow_bounds
-from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, WayOut
+from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, GuardedEgress
 from vmkiln.host.network.flow_bounds import DEFAULT_BOUNDS, FlowBounds
 from vmkiln.host.network.packet_rule import PacketRule, chain_text
 from vmkiln.host.network.special_addresses import FORBIDDEN_NETWORKS
@@ -161,7 +161,7 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
     is_through_endpoint = "ct status dnat " if network.endpoint else ""
-    way = WayOut(
+    way = GuardedEgress(
         far.bridge,
         network.egress_policy,
         egress.upstream_dns,
