@@ -136,3 +136,13 @@ def test_the_flow_log_of_a_run_is_told_entry_by_entry(living: InProcess, write: 
     assert (answer["dropped"], answer["isComplete"]) == (7, True)
     flows.unlink()
     assert living.get(f"{BASE}{LOG.removesuffix('/log')}/flows").json()["value"] == []
+
+
+def test_the_receipts_of_a_run_are_told(living: InProcess, write: Write) -> None:
+    store = living.service.store
+    numbers = [store.staging.add_resource("IT_x", run_id=RUN_ID, type="t", name=name, detail={}) for name in "ab"]
+    store.staging.resource_deleted(numbers[0])
+    store.staging.resources_gone(numbers)
+    gone, there = living.get(f"{BASE}{LOG.removesuffix('/log')}/receipts").json()["value"]
+    assert (gone["name"], gone["group"], gone["made"] <= gone["deleted"] <= gone["verifiedGone"]) == ("a", "IT_x", True)
+    assert (there["name"], there["deleted"], there["verifiedGone"]) == ("b", None, None)

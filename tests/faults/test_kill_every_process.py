@@ -18,8 +18,10 @@ from empty_world import differences, snapshot
 from stand_ins.build_process import CUSTOMIZERS, DEFINITION_ID, RUNNERS, image_id
 from stand_ins.builds import PARENT, Build, Builds, opened_builds, processes_of, wait_until
 
+from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.images.image_store import sha256_of
 from vmkiln.preparation import opened_store
+from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run.cleaning_up import leftovers
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.storage_account import VHDS, StorageAccount
@@ -220,6 +222,8 @@ def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: Ru
     if group is not None:
         account = StorageAccount(group.storage_account, builds.settings.staging / group.name / group.storage_account)
         assert leftovers(store, StagingResourceGroup(group.name, group.tags, account, run.run_id)) == [], victim
+        receipts = [receipt for receipt in receipts_of(store, run.run_id) if receipt.type != STORAGE_ACCOUNT]
+        assert [receipt for receipt in receipts if not receipt.deleted or not receipt.verified_gone] == [], victim
 
 
 def check_images(builds: Builds, store: Store) -> None:

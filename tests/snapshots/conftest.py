@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from service_fixtures import access, living, service
 
+from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.cli import main
 from vmkiln.cli.contexts import Context, Contexts, contexts_file, write_contexts
 from vmkiln.run_state import Phase, RunState
@@ -67,6 +68,14 @@ def _record_runs(store: Store, settings: Settings) -> None:
         settings.staging, store, name="IT_rg_web_1", run_id=done, tags={"team": "web"}
     )
     store.staging.use_group(group.name, run_id=done)
+    for name in ("build-vm", "container-build-vm", "kept-vm"):
+        detail = {"path": "/x"} if name == "kept-vm" else {}
+        number = store.staging.add_resource(group.name, run_id=done, type=VIRTUAL_MACHINE, name=name, detail=detail)
+        store.staging.resource_exists(number)
+        if name != "kept-vm":
+            store.staging.resource_deleted(number)
+        if name == "build-vm":
+            store.staging.resources_gone([number])
     with CustomizationLog(group.storage_account.blob(f"{LOGS}/{done}/customization.log"), done) as log:
         log.write("hello")
     store.images.put_output(RunOutputRow(done, "managed", f"{COMPUTE}/images/web", "", "Succeeded", ""))

@@ -14,6 +14,7 @@ COMMANDS = (
     ("run", "list"),
     ("run", "show", RUN),
     ("run", "show", FAILED),
+    ("run", "receipts", RUN),
     ("staging", "list"),
     ("staging", "show", "IT_rg"),
     ("image", "list"),

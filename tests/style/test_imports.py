@@ -19,7 +19,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"provisioning"},
     {"rights"},
     {"run"},
-    {"buildable"},
+    {"buildable", "receipts"},
     {"sharing"},
     {"platform_images"},
     {"staging", "packer", "images"},

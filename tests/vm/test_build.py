@@ -248,6 +248,10 @@ def test_the_staging_group_keeps_only_its_storage_account(built: Built) -> None:
     alive = [item["type"] for item in group["resources"] if item["state"] != "deleted"]
     assert alive == ["Microsoft.Storage/storageAccounts"]
     made = {item["type"] for item in group["resources"]}
+    command = [*VMKILN, "run", "receipts", "--json", built.summary["run_id"]]
+    receipts = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    unseen = {item["type"] for item in receipts if not item["verified_gone"]}
+    assert unseen == {"Microsoft.Storage/storageAccounts"}
     assert made >= {
         "Microsoft.ContainerInstance/containerGroups",
         "Microsoft.Compute/virtualMachines",

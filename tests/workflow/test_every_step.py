@@ -86,6 +86,7 @@ ELSEWHERE = {
     "host/host_id.py": "tests/unit/host/test_host_id.py",
     "fleet/lease.py:held": "tests/unit/fleet/test_lease.py",
     "staging/output_queue.py:opened": "tests/unit/staging/test_output_queue.py",
+    "run/workflow.py:_receipts": "tests/faults/test_kill_every_process.py",
     "run/packer_phase.py:ending_told": "tests/unit/run/test_login_wait.py",
     "sharing/sent_run.py": "tests/unit/sharing/test_shared_storage.py",
     "sharing/shared_images.py": "tests/unit/sharing/test_shared_storage.py",

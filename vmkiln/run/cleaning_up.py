@@ -23,6 +23,7 @@ from vmkiln.images import vhd_image
 from vmkiln.images.data_disk import file_beside
 from vmkiln.images.image_store import reconcile
 from vmkiln.platform_images import image_cache
+from vmkiln.receipts.verification import verify
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
@@ -87,6 +88,8 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         with _going_on(problems):
             if store.runs.end_lost(row, most_attempts=settings.most_run_attempts) == RunState.QUEUED:
                 tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
+        with _going_on(problems):
+            verify(settings, store, row.run_id)
     with _going_on(problems):
         run_directory.forget_locks(settings.runs)
     with _going_on(problems):

@@ -38,6 +38,7 @@ from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.images import data_disk
 from vmkiln.process_log import hiding
+from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
@@ -91,7 +92,7 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     timeout_seconds = request.template.build_timeout_seconds
     try:
         try:
-            async with _shared(host, request), asyncio.timeout(timeout_seconds) as deadline:
+            async with _receipts(host, request), _shared(host, request), asyncio.timeout(timeout_seconds) as deadline:
                 message = await phases(host, request, tell)
                 await _late_cancel_passed()
         except TimeoutError as error:
@@ -128,6 +129,15 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     summary = await _end(host, request, tell, state, None, message=message)
     await _late_cancel_passed()
     return summary
+
+
+@contextlib.asynccontextmanager
+async def _receipts(host: BuildHost, request: RunRequest) -> AsyncIterator[None]:
+    """What was temporary is looked for when all of it should be gone, before the run is recorded as ended."""
+    try:
+        yield
+    finally:
+        await off_loop(verify, host.settings, host.store, request.run_id)
 
 
 def _shared(host: BuildHost, request: RunRequest) -> AbstractAsyncContextManager[None]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.azure_names import STORAGE_ACCOUNT
+from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.errors import InputError
 from vmkiln.run_state import GOING_ON
 from vmkiln.staging.storage_account import StorageAccount, account_name
 from vmkiln.store.database import Store
-from vmkiln.store.rows import StagingGroupRow
+from vmkiln.store.rows import StagingGroupRow, StagingResourceRow
 
 MOST_NAME_LETTERS = 90
 OF_A_TEMPLATE = ("imageTemplateName", "imageTemplateResourceGroupName")  # tags that say whose a group is
@@ -158,6 +158,17 @@ def find(store: Store, name: str, *, with_deleted: bool = True) -> StagingGroupR
 
 
 def delete(directory: Path, store: Store, row: StagingGroupRow) -> None:
-    """Delete a group with its storage account: logs, scripts, VHDs. Finds nothing and is content."""
+    """Delete a group with its storage account: logs, scripts, VHDs. Finds nothing and is content.
+
+    What lay in its folder has its receipt when the folder is gone.
+    """
     shutil.rmtree(directory / row.name, ignore_errors=True)
     store.staging.group_deleted(row.name)
+    if not (directory / row.name).exists():
+        there = [item for item in store.staging.resources_of(row.name) if lies_in_group(item)]
+        store.staging.resources_gone([item.number for item in there])
+
+
+def lies_in_group(resource: StagingResourceRow) -> bool:
+    """Whether a resource is files of the group's folder: the storage account, or a failed VM that was kept; pure."""
+    return resource.type == STORAGE_ACCOUNT or (resource.type == VIRTUAL_MACHINE and "path" in resource.detail)

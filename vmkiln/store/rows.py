@@ -151,7 +151,7 @@ class StagingGroupRow:
 
 @dataclass(frozen=True)
 class StagingResourceRow:
-    """A resource of a staging resource group."""
+    """A resource of a staging resource group; `verified` is when somebody looked, and it was gone."""
 
     number: int
     group_name: str
@@ -162,6 +162,7 @@ class StagingResourceRow:
     detail: dict[str, Any]
     created: datetime
     deleted: datetime | None
+    verified: datetime | None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """Staging resource groups, and the resources in them, in the database."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from vmkiln.store.engine import Connections
-from vmkiln.store.row_reading import aware, maybe_aware, staging_group_row
+from vmkiln.store.row_reading import maybe_aware, staging_group_row
 from vmkiln.store.rows import ResourceState, StagingGroupRow, StagingResourceRow
 from vmkiln.store.tables import runs, staging_groups, staging_resources
 
+T = TypeVar("T", int, str)
 MOST_NAMES = 10_000  # in one statement
 # built once, for every run asks for them again and again
 _resource: sa.BindParameter[int] = sa.bindparam("of_number")
@@ -98,6 +99,13 @@ class StagingTable:
         """Record that a resource is gone."""
         self._connections.change(RESOURCE_DELETED, {"of_number": number, "now": self._connections.now()})
 
+    def resources_gone(self, numbers: Collection[int]) -> None:
+        """Record that somebody looked for deleted resources, and they were gone."""
+        for some in _pieces(numbers):
+            gone = sa.and_(staging_resources.c.number.in_(some), staging_resources.c.state == ResourceState.DELETED)
+            change = staging_resources.update().where(gone, staging_resources.c.verified.is_(None))
+            self._connections.change(change.values(verified=self._connections.now()))
+
     def resources_of(self, group: str) -> list[StagingResourceRow]:
         """A group's resources in the order they were made, deleted ones too."""
         return self.resources_of_all([group])
@@ -115,11 +123,11 @@ class StagingTable:
 
 
 def _resource_row(row: Mapping[str, Any]) -> StagingResourceRow:
-    times = {"created": aware(row["created"]), "deleted": maybe_aware(row["deleted"])}
+    times = {name: maybe_aware(row[name]) for name in ("created", "deleted", "verified")}
     return StagingResourceRow(**{**row, **times, "state": ResourceState(row["state"])})
 
 
-def _pieces(names: Collection[str]) -> Iterator[list[str]]:
-    """The names, as many at once as a statement takes."""
+def _pieces(names: Collection[T]) -> Iterator[list[T]]:
+    """The names or numbers, as many at once as a statement takes."""
     chosen = sorted(set(names))
     return (chosen[first : first + MOST_NAMES] for first in range(0, len(chosen), MOST_NAMES))

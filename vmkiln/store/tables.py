@@ -86,6 +86,7 @@ staging_resources = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False, default=dict),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
     sa.Column("deleted", sa.DateTime(timezone=True)),
+    sa.Column("verified", sa.DateTime(timezone=True)),
 )
 images = sa.Table(
     "vmkiln_image",

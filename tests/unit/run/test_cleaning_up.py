@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run import cleaning_up
 from vmkiln.run.cleaning_up import end_leftovers, leftovers
 from vmkiln.run.run_summary import summary_of
@@ -36,7 +37,7 @@ def a_run(
 ) -> StagingResourceGroup:
     """A recorded run in its Customizing phase, with a staging resource group that has a VM."""
     store.runs.add(RunRow(RUN_ID, "web", "rg", {}, state, "", "", "", "", {}, utc_now(), None, template_id))
-    store.runs.begin_phase(RUN_ID, Phase.CUSTOMIZING)
+    store.runs.begin_phase(RUN_ID, Phase.BUILDING)
     group = staging_resource_group.create(settings.staging, store, name="IT_rg_web_x", run_id=RUN_ID, tags={})
     number = store.staging.add_resource(
         group.name, run_id=RUN_ID, type="Microsoft.Compute/virtualMachines", name="v", detail={}
@@ -62,6 +63,7 @@ def test_a_run_whose_process_died_ends_with_its_resources(
     assert (summary["state"], summary["error_code"]) == end
     assert summary["phases"][0]["seconds"] is not None
     assert leftovers(store, group) == []
+    assert [receipt.verified_gone is None for receipt in receipts_of(store, RUN_ID)] == [True, False]
     assert list(settings.runs.iterdir()) == []
     assert told == [f"cleaning up after run {RUN_ID}, whose process died"]
     assert group.storage_account.directory.is_dir()

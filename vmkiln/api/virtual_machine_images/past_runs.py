@@ -16,6 +16,7 @@ from vmkiln.api.virtual_machine_images.image_templates import ONE, find
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.host.network.flow_log import dropped_in, entry_of
+from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.staging_resource_group import storage_account_of
@@ -95,6 +96,24 @@ def get_confinement(call: Call) -> Answer:
     return Answer(200, {"value": confinement_of(run.facts)})
 
 
+def get_receipts(call: Call) -> Answer:
+    """GET what was made for a run for a while: when it was made, deleted, and seen to be gone."""
+    _, run = _run(call)
+    receipts = receipts_of(call.service.store, run.run_id)
+    value = [
+        {
+            "type": receipt.type,
+            "name": receipt.name,
+            "group": receipt.group,
+            "made": time_text(receipt.made),
+            "deleted": time_text(receipt.deleted),
+            "verifiedGone": time_text(receipt.verified_gone),
+        }
+        for receipt in receipts
+    ]
+    return Answer(200, {"value": value})
+
+
 def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
     """A number of the query; none when it is not there. Raises: `ArmError` 400."""
     text = query.get(name)
@@ -159,4 +178,5 @@ ROUTES = (
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
     Route("GET", f"{RUN}/flows", "Runs_GetFlows", Permission.READ, get_flows),
     Route("GET", f"{RUN}/confinement", "Runs_GetConfinement", Permission.READ, get_confinement),
+    Route("GET", f"{RUN}/receipts", "Runs_GetReceipts", Permission.READ, get_receipts),
 )

@@ -86,6 +86,12 @@ def held(run_id: str, limits: RunLimits, *, is_required: bool = False, root: Pat
             _remove(folder)
 
 
+def is_there(run_id: str, *, root: Path = ROOT) -> bool:
+    """Whether a run's group is still there, in any hierarchy."""
+    bases = (_unified(root), *_of_version_1(root))
+    return any((base / f"{PREFIX}{run_id}").exists() for base in bases if base is not None)
+
+
 def check(*, has_group: bool, landlock_version: int) -> None:
     """Raises: `HostUnfit` naming all that is missing; pure."""
     missing = [

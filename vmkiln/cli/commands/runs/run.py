@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vmkiln.cli.run_list import ListedRun
     from vmkiln.fleet.admission import QueuePosition
     from vmkiln.host.network.flow_log import FlowEntry
+    from vmkiln.receipts.receipt import Receipt
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
@@ -196,6 +197,30 @@ def flows(
                 say(f"{dropped} more entries found no room")
             elif (entry := entry_of(line)) is not None:
                 typer.echo(line.rstrip() if as_json else harmless(told_flow(entry)))
+
+
+@app.command()
+def receipts(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
+    """Print what was made for a run for a while: when it was made, deleted, and seen to be gone."""
+    from vmkiln.preparation import opened_store
+    from vmkiln.receipts.receipt import receipts_of
+
+    with opened_store(read_settings(), say) as store:
+        found = receipts_of(store, newest_or(store, run_id))
+    if as_json:
+        typer.echo(json.dumps([receipt.as_data for receipt in found]))
+        return
+    for receipt in found:
+        typer.echo(told_receipt(receipt))
+
+
+def told_receipt(receipt: Receipt) -> str:
+    """A receipt as a line for people; pure."""
+    made = f"made {receipt.made:%Y-%m-%d %H:%M:%S}"
+    deleted = f"deleted {receipt.deleted:%H:%M:%S}" if receipt.deleted else "kept"
+    seen = f"seen to be gone {receipt.verified_gone:%H:%M:%S}" if receipt.verified_gone else ""
+    unseen = "nobody has looked whether it is gone" if receipt.deleted and not seen else ""
+    return f"{made}  {deleted:<17}  {seen or unseen:<25}  {receipt.type}/{receipt.name}"
 
 
 def told_flow(entry: FlowEntry) -> str:

@@ -1,0 +1,44 @@
+"""Processes that still see a folder which was mounted for them: read from the kernel, for whoever wants to be sure.
+
+Every process of a run has the run's folder mounted in its own mount namespace, also after the folder was deleted.
+Source: proc_pid_mountinfo(5): the fourth field is the mounted folder within its file system, with `//deleted` behind
+it once it is gone.
+"""
+
+import os
+import re
+from pathlib import Path
+
+PROCESSES = Path("/proc")
+ESCAPED = re.compile(rb"\\([0-7]{3})")  # a space, and what else would part the fields
+
+
+def seeing(folder: Path, *, processes: Path = PROCESSES) -> list[int]:
+    """The ids of processes that have the folder mounted, or one whose name begins alike (`<id>.2`), in order.
+
+    A process that has ended, or is none of ours to look at, is none of them.
+    """
+    wanted = os.fsencode(folder)
+    found = []
+    for entry in processes.iterdir():
+        if entry.name.isdecimal() and any(_is_of(line, wanted) for line in _mounts(entry)):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def _mounts(process: Path) -> list[bytes]:
+    try:
+        return (process / "mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+
+
+def _is_of(line: bytes, folder: bytes) -> bool:
+    """Whether a mount shows this folder or something in it; the field begins where the folder's file system does."""
+    fields = line.split(b" ")
+    if len(fields) < 5:
+        return False
+    root = ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), fields[3])
+    parent, _, name = folder.rpartition(b"/")
+    before, is_named, rest = root.partition(b"/" + name)
+    return bool(is_named) and parent.endswith(before) and rest[:1] in {b"", b"/", b"."}
