@@ -15,11 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from vmkiln.azure_names import Architecture
-from vmkiln.errors import CustomizationFailed
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing, workflow
 from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Tell
+from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage

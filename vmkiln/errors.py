@@ -1,5 +1,7 @@
 """Every error that vmkiln reports, as one tree; six of them stand where they are raised, and say so here.
 
+What a run ends Failed with is in `run_failures.py`.
+
 VmkilnError                      anything we report; carries an optional hint saying what to do next
 ├── InputError                   what the user gave is wrong; nothing was started (exit code 2)
 │   ├── TemplateInvalid          one or more mistakes in an image template, each with its JSON path
@@ -243,102 +245,6 @@ class SharedStorageFailed(VmkilnError):
 
 class ObjectMissing(SharedStorageFailed):
     """The object store has no such object."""
-
-
-class RunFailed(VmkilnError):
-    """A run ended Failed; says in which phase and why."""
-
-    code = "RunFailed"
-
-
-class CustomizationFailed(RunFailed):
-    """A customizer ended with an error."""
-
-    code = "PackerBuildFailed"
-
-
-class ValidationFailed(RunFailed):
-    """An in-VM validation ended with an error."""
-
-    code = "ValidationFailed"
-
-
-class DistributionFailed(RunFailed):
-    """A distribute target could not be written."""
-
-    code = "DistributionFailed"
-
-
-class RunTimedOut(RunFailed):
-    """buildTimeoutInMinutes was reached."""
-
-    code = "BuildTimeout"
-
-
-class LoginTimedOut(RunFailed):
-    """Packer could not log in to a VM in the time that a VM has for booting."""
-
-    code = "LoginTimeout"
-
-
-class NamespaceLost(RunFailed):
-    """What holds the run's namespaces ended, and all that ran inside with it."""
-
-    code = "NamespaceTerminated"
-
-
-class EgressLost(RunFailed):
-    """The build VM's way to the Internet ended."""
-
-    code = "EgressTerminated"
-
-
-class RightsLost(RunFailed):
-    """Whoever's rights the run has may not use (any more) what its image template names."""
-
-    code = "LinkedAuthorizationFailed"
-
-
-class QuotaExceeded(RunFailed):
-    """The run's subscription has as much as it may have."""
-
-    code = "QuotaExceeded"
-
-
-class NotBelieved(RunFailed):
-    """What the container group tells cannot be true, or is without measure; nothing of it counts."""
-
-    code = "ContainerGroupNotBelieved"
-
-
-class LogLost(RunFailed):
-    """What a VM says could not be read or kept any more."""
-
-    code = "LogCollectorTerminated"
-
-
-class VirtualMachineLost(RunFailed):
-    """A VM ended when it should have been running."""
-
-    code = "BuildVmTerminated"
-
-
-class NotConfined(RunFailed):
-    """The process of a VM is not held as it is meant to be; its guest has not run."""
-
-    code = "NotConfined"
-
-
-class ContainerGroupLost(VirtualMachineLost):
-    """The container group ended before Packer did."""
-
-    code = "ContainerGroupTerminated"
-
-
-class GuestPanicked(VirtualMachineLost):
-    """The kernel of a VM panicked."""
-
-    code = "GuestPanicked"
 
 
 class ArmError(VmkilnError):

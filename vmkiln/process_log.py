@@ -14,7 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import LogFormat, LogLevel
 from vmkiln.waiting.line_writer import LineWriter, Lost
 

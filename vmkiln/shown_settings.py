@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from vmkiln.secret_mask import MASK
-from vmkiln.secret_shapes import HARMLESS_PARAMETERS, SECRET_NAME, shown_url, without_secrets
+from vmkiln.secrecy.secret_mask import MASK
+from vmkiln.secrecy.secret_shapes import HARMLESS_PARAMETERS, SECRET_NAME, shown_url, without_secrets
 from vmkiln.settings import Declared, Settings
 
 # texts that may be shown; as URLs, too, but for who logs in and for unknown parameters

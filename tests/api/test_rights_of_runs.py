@@ -25,11 +25,11 @@ from postgresql import Cluster, cluster
 from service_fixtures import living_service, some_access
 from test_triggers import KIND, TRIGGER, publish, template
 
-from vmkiln.errors import RightsLost
 from vmkiln.fleet.attempt import HostDuties, attempt_run
 from vmkiln.fleet.image_builder import queued_run
 from vmkiln.portal.application import with_portal
 from vmkiln.provisioning.stored_template import check_rights
+from vmkiln.run_failures import RightsLost
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.rows import AuditRow
 

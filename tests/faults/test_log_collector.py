@@ -10,12 +10,12 @@ from stand_ins.builds import put_programs
 from stand_ins.unconfined import unconfined
 from workflow.steps import a_machine, a_network
 
-from vmkiln.errors import LogLost
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.qemu import Accelerator
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait
 from vmkiln.run.vm_pair import VmPair, run_to_end
+from vmkiln.run_failures import LogLost
 from vmkiln.staging import container_group
 
 

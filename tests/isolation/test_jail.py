@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from vmkiln.errors import NotConfined
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.confinement import process_facts, vm_jail
 from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.network import network_setup, resolver
 from vmkiln.host.qemu import Accelerator, Disk, Machine
+from vmkiln.run_failures import NotConfined
 from vmkiln.staging import virtual_network
 
 HERE = Path(__file__).parent

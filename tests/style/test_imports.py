@@ -34,9 +34,10 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"waiting"},
     {"sealing"},
     {"files"},
-    {"secret_shapes", "setting_texts"},
-    {"azure_locations", "azure_names", "harmless_text", "run_state", "secret_mask"},
+    {"setting_texts"},
+    {"azure_locations", "azure_names", "harmless_text", "run_state"},
     {"secrecy"},
+    {"run_failures"},
     {"errors", "__version__"},
 ]
 LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Azure provider above

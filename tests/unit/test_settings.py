@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import LogFormat, LogLevel, Settings, declared_settings
 from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
 from vmkiln.shown_settings import HARMLESS, secrets_of, shown

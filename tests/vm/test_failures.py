@@ -17,22 +17,14 @@ import pytest
 from conftest import VMKILN, Told, a_template, runner, shell, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 
-from vmkiln.errors import (
-    CommandFailed,
-    CustomizationFailed,
-    DownloadFailed,
-    GuestPanicked,
-    RunCanceled,
-    RunTimedOut,
-    ValidationFailed,
-    VirtualMachineLost,
-)
+from vmkiln.errors import CommandFailed, DownloadFailed, RunCanceled
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.preparation import opened_store
 from vmkiln.run import customizing
 from vmkiln.run.run_context import Disks, Entered
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEvent
+from vmkiln.run_failures import CustomizationFailed, GuestPanicked, RunTimedOut, ValidationFailed, VirtualMachineLost
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.template.image_template import ImageTemplate

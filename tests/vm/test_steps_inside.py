@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Told, a_template, runner, shell, unchanged_world
 
-from vmkiln.errors import VirtualMachineLost
 from vmkiln.run.run_event import Notice
+from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.settings import Settings
 
 pytestmark = pytest.mark.vm

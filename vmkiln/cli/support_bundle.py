@@ -30,8 +30,8 @@ from vmkiln.host.egress.egress_policy import OPEN_EGRESS
 from vmkiln.host.network.network_rules import FILE_NAME as NETWORK_RULES
 from vmkiln.run.plan import plan_of
 from vmkiln.run.run_summary import summary_of
-from vmkiln.secret_mask import MASK, SecretMask
-from vmkiln.secret_shapes import SECRET_NAME, value_without_secrets, without_secrets
+from vmkiln.secrecy.secret_mask import MASK, SecretMask
+from vmkiln.secrecy.secret_shapes import SECRET_NAME, value_without_secrets, without_secrets
 from vmkiln.settings import Settings
 from vmkiln.shown_settings import secrets_of
 from vmkiln.staging import staging_resource_group

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from vmkiln.errors import HostUnfit, InputError
 from vmkiln.fetching.looked_up import LookedUp
 from vmkiln.host.network.network_namespace import Allowance
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 
 FOLDER = "/run/vmkiln"  # systemd's /run is in memory, also where cloud-init runs before it

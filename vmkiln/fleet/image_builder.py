@@ -20,7 +20,7 @@ from vmkiln.audit import act_names
 from vmkiln.audit.act import DONE, SERVICE, Cause, Outcome, audit_row
 from vmkiln.audit.audit_log import log_line
 from vmkiln.azure_names import IMAGE_TEMPLATE, OperationStatus, ProvisioningState
-from vmkiln.errors import QuotaExceeded, RightsLost, RunFailed, StorageFailed
+from vmkiln.errors import StorageFailed
 from vmkiln.fleet import operation_turns
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.attempt import ONE_AT_A_TIME, Build, HostDuties
@@ -39,6 +39,7 @@ from vmkiln.lifetime.things import Things
 from vmkiln.provisioning import provisioning, quotas, watching
 from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.run.room import NOTHING, Room
+from vmkiln.run_failures import QuotaExceeded, RightsLost, RunFailed
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage

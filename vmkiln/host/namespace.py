@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import CommandFailed, HostUnfit, NamespaceLost, VmkilnError
+from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host import command
 from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
+from vmkiln.run_failures import NamespaceLost
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from typing import Any
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
-from vmkiln.errors import NotConfined, VirtualMachineLost
 from vmkiln.harmless_text import harmless
 from vmkiln.host.confinement import process_facts, vm_jail
 from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
 from vmkiln.host.qemu import BOARDS, Machine, arguments
+from vmkiln.run_failures import NotConfined, VirtualMachineLost
 from vmkiln.waiting.off_loop import off_loop
 
 CONNECT_SECONDS = 30

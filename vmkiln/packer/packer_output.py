@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vmkiln.packer import step_runner
-from vmkiln.secret_mask import NO_SECRETS, LineMask, SecretMask, StreamMask
+from vmkiln.secrecy.secret_mask import NO_SECRETS, LineMask, SecretMask, StreamMask
 
 LONGEST_LINE_BYTES = 256 * 1024
 _STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")

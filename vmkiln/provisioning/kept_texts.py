@@ -10,7 +10,7 @@ from typing import Any
 
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.errors import Mistake
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 
 KEPT = "***kept***"
 

@@ -15,7 +15,7 @@ from typing import Any
 from vmkiln.azure_names import DEPLOYMENT, IMAGE_TEMPLATE
 from vmkiln.files.durable_file import part_of
 from vmkiln.provisioning.stored_template import SEALED, sealed_apart
-from vmkiln.secret_mask import LineMask, SecretMask
+from vmkiln.secrecy.secret_mask import LineMask, SecretMask
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow

@@ -18,7 +18,7 @@ from vmkiln.process_log import hiding
 from vmkiln.provisioning import submitting
 from vmkiln.provisioning.stored_template import kept_of, staging_tags, template_of
 from vmkiln.provisioning.submitting import Unfit
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging.staging_resource_group import StagingResourceGroup, group_name

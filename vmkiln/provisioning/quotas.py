@@ -7,7 +7,7 @@ Source: the words are those of Azure's compute quotas ("QuotaExceeded").
 
 from collections import Counter
 
-from vmkiln.errors import QuotaExceeded
+from vmkiln.run_failures import QuotaExceeded
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow

@@ -12,7 +12,7 @@ from vmkiln.provisioning.submitting import submission
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.rights import run_rights
 from vmkiln.run.run_context import RunRequest
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.store.database import Store

@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from vmkiln.azure_names import TRIGGER, ProvisioningState
-from vmkiln.errors import ImageNotFound, RightsLost, TemplateInvalid
+from vmkiln.errors import ImageNotFound, TemplateInvalid
 from vmkiln.lifetime.things import Things
 from vmkiln.platform_images.image_reference import recipe_of, reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.provisioning.stored_template import check_rights, template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
+from vmkiln.run_failures import RightsLost
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store

@@ -19,9 +19,9 @@ from vmkiln.azure_names import (
     USER_ASSIGNED_IDENTITY,
     subscription_scope,
 )
-from vmkiln.errors import RightsLost
 from vmkiln.rights.built_in_roles import name_of, rights_of
 from vmkiln.rights.rights import Permission, covers
+from vmkiln.run_failures import RightsLost
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceRow, RoleAssignmentRow
 from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTarget

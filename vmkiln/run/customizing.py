@@ -11,7 +11,6 @@ from pathlib import Path
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG
 from vmkiln.buildable.targets import GIB
-from vmkiln.errors import CustomizationFailed
 from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.host.qemu import Disk
@@ -21,6 +20,7 @@ from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
 from vmkiln.run.packer_phase import PackerPhase, PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
+from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.staging.storage_account import LOGS
 

@@ -12,15 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.azure_names import ProvisioningState, group_id
-from vmkiln.errors import (
-    DatabaseAway,
-    DistributionFailed,
-    GroupNotFound,
-    ImageNotFound,
-    ImageUnsafe,
-    RunTakenOver,
-    VmkilnError,
-)
+from vmkiln.errors import DatabaseAway, GroupNotFound, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
 from vmkiln.files.durable_file import reported
 from vmkiln.host.disk.disk_image import convert, virtual_size
 from vmkiln.images import gallery, managed_image, vhd_image
@@ -38,6 +30,7 @@ from vmkiln.images.image_store import (
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice
+from vmkiln.run_failures import DistributionFailed
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunOutputRow

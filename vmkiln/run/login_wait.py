@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmkiln.errors import LoginTimedOut
 from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run_failures import LoginTimedOut
 from vmkiln.staging.container_group import ContainerInstance
 
 LOGIN_SECONDS = 20 * 60

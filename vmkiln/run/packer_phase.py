@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE, Architecture
-from vmkiln.errors import HostUnfit, LogLost, RunFailed
+from vmkiln.errors import HostUnfit
 from vmkiln.fetching.guest_way_out import variables
 from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
@@ -31,8 +31,9 @@ from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
+from vmkiln.run_failures import LogLost, RunFailed
 from vmkiln.run_state import Phase
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key

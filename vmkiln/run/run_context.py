@@ -18,7 +18,7 @@ from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import DataDisk
 from vmkiln.run.run_event import RunEvent
 from vmkiln.run.vm_shape import VmShape
-from vmkiln.secret_mask import NO_SECRETS, SecretMask
+from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging.local_files import LocalFiles

@@ -5,13 +5,13 @@ Source: docs/reference/behaviour.md#validating.
 """
 
 from vmkiln.azure_names import VALIDATION_LOG
-from vmkiln.errors import ValidationFailed
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.run.customizing import overlays
 from vmkiln.run.packer_phase import PackerPhase, carry_out
 from vmkiln.run.run_context import Disks, Entered
 from vmkiln.run.steps import VALIDATIONS, packer_steps
+from vmkiln.run_failures import ValidationFailed
 from vmkiln.run_state import Phase
 
 VM_NAME = "validation-vm"

@@ -14,21 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import (
-    EgressLost,
-    GuestPanicked,
-    LogLost,
-    NamespaceLost,
-    NotBelieved,
-    StorageFailed,
-    StorageFull,
-    VirtualMachineLost,
-)
+from vmkiln.errors import StorageFailed, StorageFull
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
+from vmkiln.run_failures import EgressLost, GuestPanicked, LogLost, NamespaceLost, NotBelieved, VirtualMachineLost
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
 REPORT_SECONDS = 20

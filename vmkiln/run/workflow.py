@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import FLOW_LOG
-from vmkiln.errors import (
-    CustomizationFailed,
-    DatabaseAway,
-    RunCanceled,
-    RunTakenOver,
-    RunTimedOut,
-    ValidationFailed,
-    VmkilnError,
-)
+from vmkiln.errors import DatabaseAway, RunCanceled, RunTakenOver, VmkilnError
 from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
 from vmkiln.host.confinement import run_group
@@ -44,8 +36,9 @@ from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted, noting
 from vmkiln.run.run_summary import summary_of
+from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
 from vmkiln.run_state import Phase, RunState
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import ContainerGroupLost, NotBelieved, VirtualMachineLost
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
 from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
+from vmkiln.run_failures import ContainerGroupLost, NotBelieved, VirtualMachineLost
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 CONTAINER_INSTANCE = "packerizercontainer"

@@ -7,7 +7,7 @@ costs the service a part of one CPU at most.
 import asyncio
 from dataclasses import dataclass
 
-from vmkiln.errors import NotBelieved
+from vmkiln.run_failures import NotBelieved
 
 MOST_LOG_BYTES_PER_SECOND = 4 * 1024 * 1024
 MOST_LOG_BYTES = 4 * 1024**3

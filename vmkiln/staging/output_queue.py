@@ -8,7 +8,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from vmkiln.errors import LogLost
+from vmkiln.run_failures import LogLost
 from vmkiln.waiting.off_loop import off_loop, to_its_end
 
 MOST_WAITING_BYTES = 1024**2  # of output; a guest that says more waits, as its writes are not read then

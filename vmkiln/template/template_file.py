@@ -20,7 +20,7 @@ from vmkiln.arm_template.values import member
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secrecy.encoded_forms import LEAST_LETTERS
-from vmkiln.secret_mask import NO_SECRETS, SecretMask
+from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.template.api_version import known_api_version
 from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.cli import main
-from vmkiln.errors import HostUnfit, InputError, RunCanceled, RunFailed, VmkilnError
+from vmkiln.errors import HostUnfit, InputError, RunCanceled, VmkilnError
+from vmkiln.run_failures import RunFailed
 
 
 def exit_code_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int | str | None:

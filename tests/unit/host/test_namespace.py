@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from vmkiln.errors import HostUnfit, NamespaceLost, VmkilnError
+from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import supervisor
 from vmkiln.host.confinement.subordinate_ids import IdRange
 from vmkiln.host.confinement.vm_ids import SERVICES, VmIds
 from vmkiln.host.namespace import LOST, Ended, Namespace, id_map_arguments
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
+from vmkiln.run_failures import NamespaceLost
 
 
 def test_id_zero_inside_is_the_user_outside() -> None:

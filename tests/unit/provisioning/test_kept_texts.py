@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmkiln.provisioning.kept_texts import KEPT, kept_apart, put_back, sent_back
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 
 SECRET = "hunter22"
 MASK = SecretMask.of([SECRET])

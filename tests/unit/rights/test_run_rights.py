@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vmkiln.azure_names import IMAGE_TEMPLATE, ROLE_DEFINITION, USER_ASSIGNED_IDENTITY
-from vmkiln.errors import RightsLost
 from vmkiln.provisioning.stored_template import check_rights
 from vmkiln.rights.run_rights import Owner, owner_of
+from vmkiln.run_failures import RightsLost
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from qemu.qmp import EventListener
 
-from vmkiln.errors import LoginTimedOut
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import login_wait, packer_phase, vm_pair
 from vmkiln.run.login_wait import LoginWait, console_end, logged_in, silence
 from vmkiln.run.packer_phase import ending_told
-from vmkiln.secret_mask import SecretMask
+from vmkiln.run_failures import LoginTimedOut
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 

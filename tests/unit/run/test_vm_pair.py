@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from qemu.qmp import EventListener
 
-from vmkiln.errors import GuestPanicked, LoginTimedOut, LogLost, StorageFailed, StorageFull, VirtualMachineLost
+from vmkiln.errors import StorageFailed, StorageFull
 from vmkiln.host.namespace import Ended
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.packer_output import Connected, ScriptStarted, StepReached
@@ -17,6 +17,7 @@ from vmkiln.packer.packer_template import InlineShell
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import vm_pair
 from vmkiln.run.login_wait import LoginWait
+from vmkiln.run_failures import GuestPanicked, LoginTimedOut, LogLost, VirtualMachineLost
 
 STEPS = (InlineShell("install", "properties.customize[0]", ("true",)),)
 

@@ -13,7 +13,7 @@ from vmkiln.host.egress.policy_text import read_policy
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.run.building import with_way_out
 from vmkiln.run.run_context import RunRequest
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import NO_LOCAL_FILES
 

@@ -12,24 +12,16 @@ from typing import Any
 
 import pytest
 
-from vmkiln.errors import (
-    CustomizationFailed,
-    InputError,
-    RunCanceled,
-    RunTakenOver,
-    RunTimedOut,
-    StorageFull,
-    ValidationFailed,
-    VmkilnError,
-)
+from vmkiln.errors import InputError, RunCanceled, RunTakenOver, StorageFull, VmkilnError
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
 from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent
+from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
 from vmkiln.run_state import Phase, RunState
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.local_files import LocalFiles

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiers import examples
 
 from vmkiln.secrecy.encoded_forms import WINDOW, forms_of
-from vmkiln.secret_mask import LineMask, SecretMask, StreamMask
+from vmkiln.secrecy.secret_mask import LineMask, SecretMask, StreamMask
 
 LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 PLAIN = st.text("abcXYZ0189-_.~!@#$%^&*()+=/\\'\"`<>|?{}[]:;, ", min_size=8, max_size=40)

@@ -7,7 +7,7 @@ import pytest
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 
 SECRET = "Hunter22-horse"
 

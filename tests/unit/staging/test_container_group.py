@@ -13,8 +13,8 @@ import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmkiln.errors import NotBelieved
 from vmkiln.host.virtual_machine import Reader
+from vmkiln.run_failures import NotBelieved
 from vmkiln.staging import container_group
 from vmkiln.staging.container_group import CONTAINER_INSTANCE, MOST_EVENT_BYTES, EventPort, started
 

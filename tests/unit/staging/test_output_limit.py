@@ -2,7 +2,7 @@
 
 import pytest
 
-from vmkiln.errors import NotBelieved
+from vmkiln.run_failures import NotBelieved
 from vmkiln.staging.output_limit import OutputLimit
 
 

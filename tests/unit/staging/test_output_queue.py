@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.errors import LogLost
+from vmkiln.run_failures import LogLost
 from vmkiln.staging import output_queue
 from vmkiln.staging.output_queue import MOST_WAITING_BYTES
 

@@ -18,9 +18,9 @@ from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.secrecy.secret_search import MOST_SECRET_LETTERS
 from vmkiln.secrecy.secret_values import SecretValues
-from vmkiln.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.template.checked_template import check_image_template
 
 BY_BUILDS = {name.lower() for name in ONLY_HERE}

@@ -17,8 +17,8 @@ from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
 from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.secrecy.secret_values import texts_in
-from vmkiln.secret_mask import SecretMask
 from vmkiln.store.resource_table import Watch
 
 WAIT_SECONDS = 4 * 3600.0

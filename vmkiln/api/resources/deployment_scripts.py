@@ -21,7 +21,7 @@ from vmkiln.api.resources.run_scripts import RunScript, read_script
 from vmkiln.azure_names import DEPLOYMENT_SCRIPT, NEWEST_API_VERSION, ProvisioningState, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.run_state import RunState
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.store.rows import ResourceRow, RunRow
 
 ALL = f"{GROUP_PATH}/{DEPLOYMENT_SCRIPT}"

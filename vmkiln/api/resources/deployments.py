@@ -32,7 +32,7 @@ from vmkiln.api.resources.deployment_run import DeploymentRun, Done, Tools, outp
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.azure_names import DEPLOYMENT, OperationStatus, ProvisioningState
 from vmkiln.errors import ArmError, TemplateInvalid
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.store.database import Store
 from vmkiln.store.resource_table import Watch
 from vmkiln.store.rows import ResourceRow

@@ -32,7 +32,7 @@ from vmkiln.provisioning.stored_template import (
     shown_body,
 )
 from vmkiln.run_state import RunState
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
 from vmkiln.template.api_version import API_VERSIONS, is_strict
 from vmkiln.template.checked_template import check_image_template

@@ -9,9 +9,10 @@ from typing import Any
 
 from vmkiln.api.protocol.route import Call
 from vmkiln.api.virtual_machine_images.references import check_references
-from vmkiln.errors import ArmError, RightsLost
+from vmkiln.errors import ArmError
 from vmkiln.rights import run_rights
 from vmkiln.rights.run_rights import OWNER, Owner, owner_of
+from vmkiln.run_failures import RightsLost
 from vmkiln.store.rows import ResourceRow
 from vmkiln.template.image_template import ImageTemplate
 

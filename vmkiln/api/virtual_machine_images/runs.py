@@ -16,12 +16,13 @@ from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
 from vmkiln.buildable.targets import TAKEN, kept_problems
-from vmkiln.errors import ArmError, CodedMistake, InputError, QuotaExceeded, RunCanceled
+from vmkiln.errors import ArmError, CodedMistake, InputError, RunCanceled
 from vmkiln.fleet.image_builder import RUN, queued_run
 from vmkiln.provisioning import quotas
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.provisioning.user_networks import virtual_networks_for
+from vmkiln.run_failures import QuotaExceeded
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.template.api_version import API_VERSIONS

@@ -32,7 +32,8 @@ from vmkiln.cli.template_options import (
     read_given,
 )
 from vmkiln.cli.view.waterfall import waterfall
-from vmkiln.errors import InputError, Mistake, RunFailed, TemplateInvalid
+from vmkiln.errors import InputError, Mistake, TemplateInvalid
+from vmkiln.run_failures import RunFailed
 from vmkiln.run_state import RunState, new_run_id
 
 if TYPE_CHECKING:

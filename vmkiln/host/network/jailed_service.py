@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from vmkiln.errors import HostUnfit, NotConfined
+from vmkiln.errors import HostUnfit
 from vmkiln.host.confinement import process_facts, python_jail
 from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
 from vmkiln.host.namespace import Ended, Namespace
+from vmkiln.run_failures import NotConfined
 from vmkiln.waiting.off_loop import off_loop
 
 START_SECONDS = 15

@@ -26,8 +26,9 @@ from vmkiln.cli.template_options import (
     TemplateNameOption,
     read_template,
 )
-from vmkiln.errors import ArmError, InputError, RunFailed, VmkilnError
+from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.harmless_text import harmless
+from vmkiln.run_failures import RunFailed
 from vmkiln.run_state import LIVE_STATES, RunState
 
 if TYPE_CHECKING:

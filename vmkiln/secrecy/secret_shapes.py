@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from vmkiln.secret_mask import MASK
+from vmkiln.secrecy.secret_mask import MASK
 
 # what a variable, an option, a member or a parameter is called when its value is a secret
 _WORDS = (

@@ -3,7 +3,7 @@
 import pytest
 
 from vmkiln.packer.packer_output import BuildError, Line, PackerOutput, Speaker
-from vmkiln.secret_mask import SecretMask
+from vmkiln.secrecy.secret_mask import SecretMask
 
 
 def test_a_secret_is_masked_wherever_it_stands() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vmkiln.secret_shapes import value_without_secrets, without_secrets
+from vmkiln.secrecy.secret_shapes import value_without_secrets, without_secrets
 
 WORDS = st.text("abcdXYZ0123456789", min_size=8, max_size=24).map(lambda text: f"q{text}q")
 SYMBOLS = st.text("abcXYZ019_/.+=~%-", min_size=8, max_size=24).map(lambda text: f"q{text}q")

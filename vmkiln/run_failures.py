@@ -1,0 +1,99 @@
+"""What a run ends Failed with, a branch of the tree in `errors.py`."""
+
+from vmkiln.errors import VmkilnError
+
+
+class RunFailed(VmkilnError):
+    """A run ended Failed; says in which phase and why."""
+
+    code = "RunFailed"
+
+
+class CustomizationFailed(RunFailed):
+    """A customizer ended with an error."""
+
+    code = "PackerBuildFailed"
+
+
+class ValidationFailed(RunFailed):
+    """An in-VM validation ended with an error."""
+
+    code = "ValidationFailed"
+
+
+class DistributionFailed(RunFailed):
+    """A distribute target could not be written."""
+
+    code = "DistributionFailed"
+
+
+class RunTimedOut(RunFailed):
+    """buildTimeoutInMinutes was reached."""
+
+    code = "BuildTimeout"
+
+
+class LoginTimedOut(RunFailed):
+    """Packer could not log in to a VM in the time that a VM has for booting."""
+
+    code = "LoginTimeout"
+
+
+class NamespaceLost(RunFailed):
+    """What holds the run's namespaces ended, and all that ran inside with it."""
+
+    code = "NamespaceTerminated"
+
+
+class EgressLost(RunFailed):
+    """The build VM's way to the Internet ended."""
+
+    code = "EgressTerminated"
+
+
+class RightsLost(RunFailed):
+    """Whoever's rights the run has may not use (any more) what its image template names."""
+
+    code = "LinkedAuthorizationFailed"
+
+
+class QuotaExceeded(RunFailed):
+    """The run's subscription has as much as it may have."""
+
+    code = "QuotaExceeded"
+
+
+class NotBelieved(RunFailed):
+    """What the container group tells cannot be true, or is without measure; nothing of it counts."""
+
+    code = "ContainerGroupNotBelieved"
+
+
+class LogLost(RunFailed):
+    """What a VM says could not be read or kept any more."""
+
+    code = "LogCollectorTerminated"
+
+
+class VirtualMachineLost(RunFailed):
+    """A VM ended when it should have been running."""
+
+    code = "BuildVmTerminated"
+
+
+class NotConfined(RunFailed):
+    """The process of a VM is not held as it is meant to be; its guest has not run."""
+
+    code = "NotConfined"
+
+
+class ContainerGroupLost(VirtualMachineLost):
+    """The container group ended before Packer did."""
+
+    code = "ContainerGroupTerminated"
+
+
+class GuestPanicked(VirtualMachineLost):
+    """The kernel of a VM panicked."""
+
+    code = "GuestPanicked"
