@@ -127,7 +127,10 @@ class MachineFile:
 
 @dataclass(frozen=True)
 class Machine:
-    """One virtual machine. Memory in MiB. The sockets are listened on by us; QEMU connects."""
+    """One virtual machine. Memory in MiB. The sockets are listened on by us; QEMU connects.
+
+    One without a tap has no network device.
+    """
 
     name: str
     accelerator: Accelerator
@@ -207,8 +210,7 @@ def arguments(machine: Machine, *, program: str = "") -> list[str]:
         *_descriptor_sets(machine),
         *_boot(machine),
         *_disks(machine),
-        "-netdev", "tap,id=net,fd=@tap@",
-        "-device", f"virtio-net-pci,netdev=net,mac={machine.mac},romfile=",
+        *_network(machine),
         *_channels(machine),
     ]  # fmt: skip
 
@@ -242,6 +244,12 @@ def _boot(machine: Machine) -> list[str]:
             ]  # fmt: skip
         case None:
             return []
+
+
+def _network(machine: Machine) -> list[str]:
+    if not machine.tap:
+        return []
+    return ["-netdev", "tap,id=net,fd=@tap@", "-device", f"virtio-net-pci,netdev=net,mac={machine.mac},romfile="]
 
 
 def _disks(machine: Machine) -> list[str]:

@@ -1,5 +1,7 @@
 """The container image: kernel, initial file system and Packer disk that every container group boots from.
 
+Beside it, for the same kernel, the initial file system of the inspection VM (`inspecting/`).
+
 Made once from the machine's own Packer, busybox and Perl and a distribution kernel; the folder's name is the digest of
 all that went in, so a newer Packer makes a new image and an old one is never changed.
 
@@ -29,17 +31,34 @@ from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4")
+INSPECTOR_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
+# loaded when there is such a file system to read: some take long to start
+INSPECTOR_DRIVERS = {
+    "ext4": ("ext4",),
+    "xfs": ("xfs",),
+    "btrfs": ("btrfs",),
+    "vfat": ("vfat", "nls_cp437", "nls_iso8859_1"),
+    "dm_mod": ("dm_mod",),
+}
+
+
+NO_DRIVERS: Mapping[str, Sequence[str]] = {}
+OWN_FILES = ("container_init.sh", "container_relay.pl", "inspector_init.sh", "inspector.pl")
 
 
 @dataclass(frozen=True)
 class ContainerImage:
-    """A container image ready to boot; `digest` is the SHA-256 of everything in it."""
+    """A container image ready to boot; `digest` is the SHA-256 of everything in it.
+
+    `inspector` is another initial file system for its kernel: the one of the VM that looks at finished disks.
+    """
 
     kernel: Path
     initramfs: Path
     disk: Path
     digest: str
     packer_version: str
+    inspector: Path = Path()
 
 
 def module_load_order(modules_dep: str, wanted: Sequence[str], *, builtin: str) -> list[str]:
@@ -89,10 +108,10 @@ async def obtain_container_image(
     perl = shutil.which("perl")
     if perl is None:
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
-    init = await off_loop(_own_file, "container_init.sh")
-    relay = await off_loop(_own_file, "container_relay.pl")
+    init, relay, look_init, look = [await off_loop(_own_file, name) for name in OWN_FILES]
     programs = {"packer": packer, "perl": Path(perl)}
-    digest = await asyncio.to_thread(_digest, [kernel.digest.encode(), init, relay], [*programs.values(), busybox])
+    contents = [kernel.digest.encode(), init, relay, look_init, look]
+    digest = await asyncio.to_thread(_digest, contents, [*programs.values(), busybox])
     place = directory / digest
 
     def tell_waiting() -> None:
@@ -101,12 +120,19 @@ async def obtain_container_image(
     async with alone(directory, digest, waiting=tell_waiting):
         if not (place / "record.json").exists():
             progress(f"making the container image with Packer {packer_version}")
-            initramfs = await _initramfs(kernel, busybox=busybox, init=init)
+            initramfs = await _initramfs(kernel, MODULES, busybox=busybox, init=init)
+            inspector = await _inspector(kernel, busybox=busybox, perl=Path(perl), init=look_init, program=look)
+            starts = {"initramfs": initramfs, "inspector": inspector}
             record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
-            await _make(place, kernel.vmlinuz, initramfs=initramfs, programs=programs, relay=relay, record=record)
+            await _make(place, kernel.vmlinuz, starts=starts, programs=programs, relay=relay, record=record)
     record = json.loads(await off_loop((place / "record.json").read_text))
     return ContainerImage(
-        place / "vmlinuz", place / "initramfs", place / "disk.ext4", digest, packer_version=record["packer_version"]
+        place / "vmlinuz",
+        place / "initramfs",
+        place / "disk.ext4",
+        digest,
+        packer_version=record["packer_version"],
+        inspector=place / "inspector",
     )
 
 
@@ -138,7 +164,7 @@ async def _make(
     place: Path,
     vmlinuz: Path,
     *,
-    initramfs: bytes,
+    starts: Mapping[str, bytes],
     programs: Mapping[str, Path],
     relay: bytes,
     record: Mapping[str, str],
@@ -147,16 +173,17 @@ async def _make(
     workplace = place.parent / f".making-{place.name[:16]}"
     await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
     try:
-        await off_loop(_put_kernel, workplace, vmlinuz, initramfs)
+        await off_loop(_put_kernel, workplace, vmlinuz, starts)
         await _packer_disk(workplace, programs, relay)
         await off_loop(_finish, workplace, place, record)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
 
 
-def _put_kernel(workplace: Path, vmlinuz: Path, initramfs: bytes) -> None:
+def _put_kernel(workplace: Path, vmlinuz: Path, starts: Mapping[str, bytes]) -> None:
     workplace.mkdir(mode=0o700)
-    (workplace / "initramfs").write_bytes(initramfs)
+    for name, content in starts.items():
+        (workplace / name).write_bytes(content)
     shutil.copyfile(vmlinuz, workplace / "vmlinuz")
 
 
@@ -171,18 +198,40 @@ def _finish(workplace: Path, place: Path, record: Mapping[str, str]) -> None:
     sync(place.parent)
 
 
-async def _initramfs(kernel: ContainerKernel, *, busybox: Path, init: bytes) -> bytes:
+async def _initramfs(
+    kernel: ContainerKernel,
+    modules: Sequence[str],
+    *,
+    busybox: Path,
+    init: bytes,
+    drivers: Mapping[str, Sequence[str]] = NO_DRIVERS,
+    more: Sequence[Entry] = (),
+) -> bytes:
+    """The initial file system: `modules` are loaded in `order`, and those of a driver in `order.NAME` beside it."""
     dependencies = await off_loop((kernel.modules / "modules.dep").read_text)
     builtin = await off_loop((kernel.modules / "modules.builtin").read_text)
-    order = module_load_order(dependencies, MODULES, builtin=builtin)
-    folders = ("bin", "dev", "lib", "lib/modules", "proc", "root", "sys", "tmp")
+    folders = ("bin", "dev", "lib", "lib/modules", "mnt", "proc", "root", "sys", "tmp")
     entries = [Entry(folder, DIRECTORY) for folder in folders]
     entries += [Entry("init", EXECUTABLE, init), Entry("bin/busybox", EXECUTABLE, await off_loop(busybox.read_bytes))]
-    names = [_module_name(file) + ".ko" for file in order]
-    for file, name in zip(order, names, strict=True):
-        entries.append(Entry(f"lib/modules/{name}", REGULAR, await _module(kernel.modules / file)))
-    entries.append(Entry("lib/modules/order", REGULAR, "".join(f"{name}\n" for name in names).encode()))
-    return await asyncio.to_thread(archive, entries)
+    files: set[str] = set()
+    for place, wanted in {"order": modules, **{f"order.{name}": names for name, names in drivers.items()}}.items():
+        order = module_load_order(dependencies, wanted, builtin=builtin)
+        files |= set(order)
+        text = "".join(f"{_module_name(file)}.ko\n" for file in order)
+        entries.append(Entry(f"lib/modules/{place}", REGULAR, text.encode()))
+    for file in sorted(files):
+        entries.append(Entry(f"lib/modules/{_module_name(file)}.ko", REGULAR, await _module(kernel.modules / file)))
+    return await asyncio.to_thread(archive, [*entries, *more])
+
+
+async def _inspector(kernel: ContainerKernel, *, busybox: Path, perl: Path, init: bytes, program: bytes) -> bytes:
+    """The initial file system of the inspection VM: Perl with its libraries, and the drivers of file systems."""
+    libraries = await libraries_of(perl)
+    folders = {str(parent) for file in libraries for parent in file.parents if parent != Path("/")} - {"/lib", "/bin"}
+    more = [Entry(folder[1:], DIRECTORY) for folder in sorted(folders)]
+    more += [Entry(str(file)[1:], EXECUTABLE, await off_loop(file.read_bytes)) for file in libraries]
+    more += [Entry("bin/perl", EXECUTABLE, await off_loop(perl.read_bytes)), Entry("inspector.pl", REGULAR, program)]
+    return await _initramfs(kernel, INSPECTOR_MODULES, busybox=busybox, init=init, drivers=INSPECTOR_DRIVERS, more=more)
 
 
 async def _module(path: Path) -> bytes:

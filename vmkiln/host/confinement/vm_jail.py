@@ -19,12 +19,13 @@ ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin"}
 
 
 def _descriptors(machine: Machine) -> tuple[Descriptor, ...]:
-    """Every disk, the firmware, the tap and the sockets."""
+    """Every disk, the firmware, the tap where there is one, and the sockets."""
     found = [
         Descriptor(file.name, Kind.WRITE if file.writable else Kind.READ, str(file.path))
         for file in qemu.files(machine)
     ]
-    found.append(Descriptor("tap", Kind.TAP, machine.tap))
+    if machine.tap:
+        found.append(Descriptor("tap", Kind.TAP, machine.tap))
     found += [Descriptor(name, Kind.CONNECT, str(path)) for name, path in qemu.sockets(machine).items()]
     return tuple(found)
 

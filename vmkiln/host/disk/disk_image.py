@@ -48,9 +48,11 @@ def _node(disk: Disk) -> dict[str, Any]:
     return node
 
 
-def overlay_arguments(backing: Disk, path: Path, *, size_bytes: int) -> list[str]:
+def overlay_arguments(backing: Disk, path: Path, *, size_bytes: int, cluster_bytes: int | None = None) -> list[str]:
     """`qemu-img create` of an empty overlay; `-u` leaves the backing file, and what its header says, unread."""
     options = ["-q", "-f", "qcow2", "-u", "-b", str(backing.path.absolute()), "-F", backing.format]
+    if cluster_bytes is not None:
+        options += ["-o", f"cluster_size={cluster_bytes}"]
     return ["qemu-img", "create", *options, str(path.absolute()), str(size_bytes)]
 
 
@@ -90,10 +92,12 @@ def size_arguments(disk: Disk) -> list[str]:
     return ["qemu-img", "info", "--output", "json", graph(replace(disk, backing=None))]
 
 
-async def create_overlay(backing: Disk, path: Path, *, size_bytes: int | None = None) -> Disk:
-    """An empty overlay on a disk, as large as it or `size_bytes`."""
+async def create_overlay(
+    backing: Disk, path: Path, *, size_bytes: int | None = None, cluster_bytes: int | None = None
+) -> Disk:
+    """An empty overlay on a disk, as large as it or `size_bytes`; QEMU's own clusters unless it is told others."""
     size = await virtual_size(backing) if size_bytes is None else size_bytes
-    arguments = overlay_arguments(backing, path, size_bytes=size)
+    arguments = overlay_arguments(backing, path, size_bytes=size, cluster_bytes=cluster_bytes)
     await confined_program.run(arguments, Reach(writes=(path,)), timeout_seconds=QUICK_SECONDS)
     return Disk(path, "qcow2", backing=backing, size_bytes=size)
 

@@ -1,0 +1,351 @@
+# What is on the disks of this VM, told on standard output. Every disk is read; with `scrub` what is free in its file
+# systems is given back first, so that no deleted byte is left there. Needs no module of Perl's.
+#
+# A record is a line `KIND COUNT LENGTH...`, the fields one behind the other, and a line feed. Kinds:
+#   disk      serial, bytes, kind of partition table
+#   volume    number, device, file system, bytes, used bytes, UUID, label, what was not done ('' when it was read)
+#   entry     volume, mode, user id, group id, bytes, path, target of a link
+#   content   volume, path, bytes of the file
+#   mark      volume, path, what kind of secret the file looks like
+#   cut       volume, path, why it was not read
+#   scrubbed  volume, bytes given back
+#   end       nothing; without it the answer is not whole
+# The guest chose every name and byte here: nothing of it is run, links are not followed, and all has a bound.
+
+my $work = shift @ARGV;
+my ($most_entries, $most_content, $most_file, $most_mark, $most_depth) = (1_000_000, 96 << 20, 64 << 20, 64 << 10, 200);
+my ($entries, $sent, $volume) = (0, 0, 0);
+my (%physical, @groups);
+binmode STDOUT;
+$| = 0;
+
+# files that are told whole, by their path from the top of any file system; a link is told as a link
+my $told = qr{(?:^|/)(?:
+    (?:etc|usr/lib)/os-release | etc/(?:passwd|group|machine-id|hostname|hosts|fstab|sudoers|sudoers\.d/[^/]+)
+    | (?:var/)?lib/dpkg/status | (?:var/)?lib/dpkg/status\.d/[^/]+ | lib/apk/db/installed
+    | (?:(?:var/)?lib|usr/lib/sysimage)/rpm/(?:rpmdb\.sqlite|Packages\.db|Packages)
+    | (?:var/)?lib/dbus/machine-id | (?:root|[^/]+)/\.ssh/authorized_keys2?
+)$}x;
+# of these folders only what has such a name is told, and what lies in a folder of the second kind is not looked at:
+# they are the distribution's own, and large
+my $quiet = qr{(?:^|/)usr/(?:bin|lib|lib32|lib64|libx32|libexec|sbin|share|src|include|games)(?:/|$)};
+my $passed_over = qr{(?:^|/)usr/(?:share/(?:doc|man|locale|info|zoneinfo|i18n|icons|fonts|perl)|lib/modules|lib/firmware)$};
+my $loud = qr{authorized_keys|id_(?:rsa|dsa|ecdsa|ed25519)|cloud-init|\.pem$|\.key$|packer|vmkiln|credentials|^rpmdb\.|^Packages
+    |^os-release$|random-seed|machine-id|_history$|\.leases?$}xi;
+# what a secret looks like: words of which one is in every such text, looked for first for they are found quickly
+my @marks = (
+    ["private key", qr{-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----}, 'PRIVATE KEY'],
+    ["cloud credential", qr{aws_secret_access_key|AccountKey=[\w+/]{40}|SharedAccessSignature|"private_key_id"|\bAKIA[A-Z0-9]{16}\b
+        |"(?:refresh|access)_?[tT]oken"\s*:\s*"}x,
+        'aws_secret_access_key', 'AccountKey=', 'SharedAccessSignature', '"private_key_id"', 'AKIA', 'oken"'],
+    ["access token", qr{\bgh[pousr]_\w{16}|\bgithub_pat_\w{16}|\bglpat-[\w-]{16}|\bxox[abprs]-[\w-]{8}|_authToken=|\bnpm_\w{30}},
+        'ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_', 'glpat-', 'xox', '_authToken=', 'npm_'],
+    ["password of a tool", qr{^machine\s+\S+\s+login\s+\S+\s+password\s|"auth"\s*:\s*"[\w+/=]{8}|://[^/\s:@]{1,64}:[^/\s@]{1,64}\@}m,
+        'machine ', '"auth"', '@'],
+);
+
+sub record {
+    my ($kind, @fields) = @_;
+    my $record = join(' ', $kind, scalar @fields, map { length } @fields) . "\n" . join('', @fields) . "\n";
+    $sent += length $record;
+    print $record;
+}
+
+sub line_of {
+    my ($path) = @_;
+    open my $file, '<', $path or return '';
+    my $line = <$file>;
+    chomp $line if defined $line;
+    return $line // '';
+}
+
+sub names_in {
+    my ($folder, $start) = @_;
+    opendir my $handle, $folder or return;
+    return grep { index($_, $start) == 0 } readdir $handle;
+}
+
+sub bytes_at {
+    my ($device, $offset, $length) = @_;
+    open my $file, '<:raw', $device or return '';
+    sysseek $file, $offset, 0;
+    my $read = '';
+    while (length $read < $length) {
+        sysread($file, $read, $length - length $read, length $read) or last;
+    }
+    return $read;
+}
+
+sub uuid_text { join '-', unpack 'H8 H4 H4 H4 H12', $_[0] }
+sub plain { my ($text) = @_; $text =~ s/\0.*//s; return $text }
+
+# what a volume holds: file system, UUID, label, and its block size where that matters
+sub probed {
+    my ($device) = @_;
+    my $start = bytes_at($device, 0, 0x11000);
+    return ('empty') if length $start < 4096;
+    return ('xfs', uuid_text(substr $start, 32, 16), plain(substr $start, 108, 12)) if substr($start, 0, 4) eq 'XFSB';
+    if (substr($start, 0x438, 2) eq "\x53\xef") {
+        return ('ext4', uuid_text(substr $start, 0x468, 16), plain(substr $start, 0x478, 16));
+    }
+    if (substr($start, 0x10040, 8) eq '_BHRfS_M') {
+        return ('btrfs', uuid_text(substr $start, 0x10020, 16), plain(substr $start, 0x1012b, 64));
+    }
+    return ('swap') if substr($start, 4086, 10) =~ /^SWAP(?:SPACE2|-SPACE)$/;
+    return ('luks', substr $start, 168, 36) if substr($start, 0, 6) eq "LUKS\xba\xbe";
+    for my $sector (0 .. 3) {
+        return ('lvm') if substr($start, $sector * 512, 8) eq 'LABELONE';
+    }
+    if (substr($start, 510, 2) eq "\x55\xaa") {
+        my $at = substr($start, 0x52, 5) eq 'FAT32' ? 0x43 : substr($start, 0x36, 3) eq 'FAT' ? 0x27 : 0;
+        return ('vfat', sprintf('%04X-%04X', reverse unpack 'v2', substr $start, $at, 4), '') if $at;
+    }
+    return ('ntfs') if substr($start, 3, 4) eq 'NTFS';
+    return ('iso9660') if substr($start, 0x8001, 5) eq 'CD001';
+    return ('empty') if $start !~ /[^\0]/;
+    return ('unknown');
+}
+
+sub table_of {
+    my ($device) = @_;
+    return 'gpt' if bytes_at($device, 512, 8) eq 'EFI PART';
+    return 'mbr' if bytes_at($device, 510, 2) eq "\x55\xaa";
+    return 'none';
+}
+
+sub driver {
+    my ($name) = @_;
+    my $order = "/lib/modules/order.$name";
+    return if !-e $order || $loaded{$name}++;
+    open my $file, '<', $order or return;
+    while (my $module = <$file>) { chomp $module; system "insmod /lib/modules/$module 2> /dev/null" }
+}
+
+sub mounted {
+    my ($device, $type, @options) = @_;
+    for my $option (@options) {
+        return 1 if !system 'mount', '-t', $type, '-o', "nosuid,nodev,noexec,$option", $device, '/mnt';
+    }
+    return 0;
+}
+
+my %options = (
+    ext4 => ['ro', 'ro,noload'], xfs => ['ro,nouuid', 'ro,nouuid,norecovery'],
+    btrfs => ['ro,subvolid=5', 'ro,subvolid=5,rescue=nologreplay'], vfat => ['ro,iocharset=iso8859-1'],
+);
+
+sub looked_at {
+    my ($device, $name, $bytes) = @_;
+    my ($type, $uuid, $label) = probed($device);
+    my $number = $volume++;
+    my @told = ('volume', $number, $name, $type, $bytes);
+    return record(@told, 0, '', '', '') if $type eq 'empty' || $type eq 'swap' || ($type eq 'unknown' && $bytes <= 1 << 20);
+    if ($type eq 'lvm') { driver('dm_mod'); $physical{$device} = 1; return record(@told, 0, '', '', '') }
+    return record(@told, 0, $uuid // '', '', "$type is not read") if !$options{$type};
+    driver($type);
+    my $given = $work eq 'scrub' ? scrubbed($device, $type) : '';
+    if (!mounted($device, $type, @{$options{$type}})) {
+        return record(@told, 0, $uuid, $label, 'it could not be mounted');
+    }
+    my ($free) = `stat -f -c '%f %S' /mnt` =~ /^(\d+ \d+)/ ? ($1) : ('0 0');
+    my ($blocks, $size) = split ' ', $free;
+    record(@told, $bytes - $blocks * $size, $uuid, $label, '');
+    record('scrubbed', $number, $given) if $given ne '';
+    record('cut', $number, '', 'what is free could not be given back') if $work eq 'scrub' && $given eq '';
+    walked($number);
+    system 'umount', '/mnt';
+}
+
+# what is free is given back by fstrim; where a block is smaller than what the disk takes back, zeros fill it, too
+sub scrubbed {
+    my ($device, $type) = @_;
+    my ($option) = $options{$type}[0] =~ /^ro,?(.*)/;
+    return '' if !mounted($device, $type, join ',', 'rw', length $option ? $option : ());
+    my ($size) = `stat -f -c %S /mnt` =~ /(\d+)/;
+    my $filler = '/mnt/.vmkiln-zeros';
+    if ($size < 4096) {
+        system "dd if=/dev/zero of=$filler bs=1M 2> /dev/null";
+        system 'sync';
+        unlink $filler;
+    }
+    system 'sync';
+    my ($given) = `fstrim -v /mnt 2>&1` =~ /(\d+) bytes/;
+    $given = 0 if !defined $given && $size < 4096;
+    return !system('umount', '/mnt') && defined $given ? $given : '';
+}
+
+sub walked {
+    my ($number) = @_;
+    my @folders = (['', 0, (lstat '/mnt')[3]]);
+    while (my $next = pop @folders) {
+        my ($folder, $depth, $links) = @$next;
+        my $handle;
+        if (!opendir $handle, "/mnt/$folder") { record('cut', $number, $folder, 'it could not be read'); next }
+        my $is_quiet = $folder =~ $quiet;
+        my $start = length $folder ? "$folder/" : '';
+        # a folder has a link from each folder in it, and two more; some file systems do not count them, and say 1
+        my $more = $links < 2 ? 1 << 40 : $links - 2;
+        while (defined(my $name = readdir $handle)) {
+            next if $name eq '.' || $name eq '..';
+            if (++$entries > $most_entries) { record('cut', $number, "$start$name", 'there are too many files'); return }
+            next if $is_quiet && !$more && $name !~ $loud;
+            my $path = "$start$name";
+            my ($mode, $count, $uid, $gid, $bytes) = (lstat "/mnt/$path")[2, 3, 4, 5, 7];
+            if (!defined $mode) { record('cut', $number, $path, 'it could not be read'); next }
+            my $kind = $mode & 0170000;
+            my $is_told = !$is_quiet || $name =~ $loud;
+            my $target = $kind == 0120000 && $is_told ? readlink("/mnt/$path") // '' : '';
+            record('entry', $number, sprintf('%o', $mode), $uid, $gid, $bytes, $path, $target) if $is_told;
+            if ($kind == 0040000) {
+                $more--;
+                next if $is_quiet && $path =~ $passed_over;
+                if ($depth >= $most_depth) { record('cut', $number, $path, 'folders lie too deep') }
+                else { push @folders, [$path, $depth + 1, $count] }
+            }
+            elsif ($kind == 0100000 && $is_told) { read_file($number, $path, $bytes) }
+        }
+        closedir $handle;
+    }
+}
+
+sub read_file {
+    my ($number, $path, $bytes) = @_;
+    if ($path =~ $told) {
+        if ($bytes > $most_file || $sent + $bytes > $most_content) { return record('cut', $number, $path, 'it is too large') }
+        my $content = bytes_at("/mnt/$path", 0, $bytes);
+        return record('cut', $number, $path, 'it could not be read') if length $content < $bytes;
+        record('content', $number, $path, $content);
+    }
+    elsif ($path =~ m{(?:^|/)etc/shadow$} && $bytes <= $most_mark) {
+        # never the hashes: whether each account has one
+        my $content = join '', map { /^([^:]*):([^:]*)/ ? "$1:" . ($2 eq '' ? 'empty' : $2 =~ /^[!*]/ ? 'locked' : 'set') . "\n" : '' }
+            split /\n/, bytes_at("/mnt/$path", 0, $bytes);
+        record('content', $number, $path, $content);
+    }
+    return if $bytes < 20 || $bytes > $most_mark || $path =~ m{(?:^|/)(?:var/)?lib/(?:dpkg|apt|rpm)/|(?:^|/)usr/};
+    my $content = bytes_at("/mnt/$path", 0, $bytes);
+    for my $mark (@marks) {
+        my ($kind, $pattern, @words) = @$mark;
+        next if !grep { index($content, $_) >= 0 } @words;
+        record('mark', $number, $path, $kind) if $content =~ $pattern;
+    }
+}
+
+# LVM: logical volumes of plain segments are put together by the kernel's device mapper, from the newest text metadata
+sub parsed {
+    my ($tokens) = @_;
+    my %found;
+    while (@$tokens) {
+        my $name = shift @$tokens;
+        return \%found if $name eq '}';
+        my $sign = shift @$tokens // '';
+        if ($sign eq '{') { $found{$name} = parsed($tokens) }
+        elsif ($sign eq '=') {
+            my $value = shift @$tokens // '';
+            if ($value eq '[') {
+                $value = [];
+                while (@$tokens && (my $item = shift @$tokens) ne ']') { push @$value, $item if $item ne ',' }
+            }
+            $found{$name} = $value;
+        }
+    }
+    return \%found;
+}
+
+sub group_of {
+    my ($device) = @_;
+    my $start = bytes_at($device, 0, 4096);
+    for my $sector (0 .. 3) {
+        my $label = substr $start, $sector * 512, 512;
+        next if substr($label, 0, 8) ne 'LABELONE';
+        my $header = substr $label, unpack('V', substr $label, 20, 4);
+        my $id = substr $header, 0, 32;
+        my @areas = unpack 'Q<*', substr $header, 40, 320;
+        while (@areas && $areas[0]) { splice @areas, 0, 2 }  # data areas
+        splice @areas, 0, 2;
+        while (@areas >= 2 && $areas[0]) {
+            my ($at, $size) = splice @areas, 0, 2;
+            my $area = bytes_at($device, $at, 512);
+            my ($offset, $length) = unpack 'Q< Q<', substr $area, 40, 16;
+            next if !$offset || $length > 4 << 20;
+            my $text = $offset + $length <= $size ? bytes_at($device, $at + $offset, $length)
+                : bytes_at($device, $at + $offset, $size - $offset) . bytes_at($device, $at + 512, $offset + $length - $size);
+            $text =~ s/#[^\n]*//g;
+            my @tokens = $text =~ /"((?:[^"\\]|\\.)*)"|([\w.+-]+)|([{}\[\]=,])/g;
+            return ($id, parsed([grep { defined } @tokens]));
+        }
+        return ($id, {});
+    }
+    return ('', {});
+}
+
+sub mapper {
+    my ($number, $name, $flags, $count, $data) = @_;
+    open my $control, '+<', '/dev/mapper/control' or return;
+    my $bytes = 16384;
+    my $buffer = pack('V3 V4 V3 Q< a128 a129 a7', 4, 0, 0, $bytes, 312, $count, 0, $flags, 0, 0, 0, $name, '', '') . $data;
+    $buffer .= "\0" x ($bytes - length $buffer) if length $buffer < $bytes;
+    ioctl($control, 0xC138FD00 | $number, $buffer) or return;
+    return unpack 'Q<', substr $buffer, 40, 8;
+}
+
+sub logical_volumes {
+    my %of_id;
+    my %newest;
+    for my $device (sort keys %physical) {
+        my ($id, $found) = group_of($device);
+        $of_id{$id} = $device;
+        for my $name (keys %$found) {
+            next if ref $found->{$name} ne 'HASH';
+            $newest{$name} = $found->{$name} if !$newest{$name} || $found->{$name}{seqno} > $newest{$name}{seqno};
+        }
+    }
+    for my $group (sort keys %newest) {
+        my ($extent, $physical) = @{$newest{$group}}{'extent_size', 'physical_volumes'};
+        my $logical = $newest{$group}{logical_volumes} // {};
+        for my $name (sort keys %$logical) {
+            my ($table, $count, $sectors, $problem) = ('', 0, 0, '');
+            for my $key (sort { substr($a, 7) <=> substr($b, 7) } grep { /^segment\d+$/ } keys %{$logical->{$name}}) {
+                my $segment = $logical->{$name}{$key};
+                my ($pv, $first) = @{$segment->{stripes} // []};
+                my $below = defined $pv ? $physical->{$pv} : undef;
+                (my $id = $below ? $below->{id} : '') =~ tr/-//d;
+                if ($segment->{type} ne 'striped' || $segment->{stripe_count} != 1 || !$of_id{$id}) {
+                    $problem = "a segment of type $segment->{type} is not read";
+                    last;
+                }
+                my $length = $segment->{extent_count} * $extent;
+                (my $node = $of_id{$id}) =~ s{.*/}{};
+                my $target = line_of("/sys/class/block/$node/dev") . ' ' . ($below->{pe_start} + $first * $extent) . "\0";
+                $target .= "\0" x (-length($target) % 8);
+                $table .= pack('Q< Q< l< V a16', $segment->{start_extent} * $extent, $length, 0, 40 + length $target, 'linear') . $target;
+                $sectors += $length;
+                $count++;
+            }
+            my $mapped = "$group-$name";
+            my $device = $problem || !$count ? undef : mapper(3, $mapped, 0, 0, '');
+            if (defined $device && defined mapper(9, $mapped, 16, $count, $table) && defined mapper(6, $mapped, 16, 0, '')) {
+                $device = '/dev/dm-' . (($device & 0xff) | (($device >> 12) & 0xfff00));
+                for (1 .. 50) { last if -b $device; select undef, undef, undef, 0.1 }
+                looked_at($device, $mapped, $sectors * 512);
+            }
+            else { record('volume', $volume++, $mapped, 'lvm', $sectors * 512, 0, '', '', $problem || 'it could not be put together') }
+        }
+    }
+}
+
+my @disks = sort { length $a <=> length $b || $a cmp $b } names_in('/sys/block', 'vd');
+for my $disk (@disks) {
+    my $table = table_of("/dev/$disk");
+    my @partitions = sort { line_of("/sys/block/$disk/$a/partition") <=> line_of("/sys/block/$disk/$b/partition") }
+        names_in("/sys/block/$disk", $disk);
+    my $serial = line_of("/sys/block/$disk/serial");
+    record('disk', $serial, line_of("/sys/block/$disk/size") * 512, @partitions ? $table : 'none');
+    if (!@partitions) { looked_at("/dev/$disk", $serial, line_of("/sys/block/$disk/size") * 512); next }
+    for my $partition (@partitions) {
+        my $bytes = line_of("/sys/block/$disk/$partition/size") * 512;
+        looked_at("/dev/$partition", "$serial-" . line_of("/sys/block/$disk/$partition/partition"), $bytes);
+    }
+}
+logical_volumes() if %physical;
+record('end');
