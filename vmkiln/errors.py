@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; seven of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; six of them stand where they are raised, and say so here.
 
 What a run ends Failed with is in `run_failures.py`.
 
@@ -35,7 +35,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── QuotaExceeded            the run's subscription has as much as it may have
 │   ├── NotBelieved              what the container group tells cannot be true, or is without measure
 │   ├── LogLost                  what a VM says could not be read or kept any more
-│   ├── InspectionFailed         a finished disk could not be looked at (`inspecting/disk_contents.py`)
+│   ├── InspectionFailed         a finished disk could not be looked at, or not wholly
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's

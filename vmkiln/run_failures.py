@@ -81,6 +81,12 @@ class VirtualMachineLost(RunFailed):
     code = "BuildVmTerminated"
 
 
+class InspectionFailed(RunFailed):
+    """A finished disk could not be looked at, or what the inspection VM tells is not whole; nothing of it counts."""
+
+    code = "InspectionFailed"
+
+
 class NotConfined(RunFailed):
     """The process of a VM is not held as it is meant to be; its guest has not run."""
 

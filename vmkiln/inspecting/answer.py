@@ -7,7 +7,8 @@ has a bound in bytes and in records, and numbers, counts and order are checked.
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Entry, InspectionFailed, Volume
+from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Entry, Volume
+from vmkiln.run_failures import InspectionFailed
 
 MOST_ANSWER_BYTES = 160 * 1024**2
 MOST_RECORDS = 1_200_000

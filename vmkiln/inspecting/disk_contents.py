@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from vmkiln.errors import RunFailed
-
 FOLDER, FILE, LINK = 0o040000, 0o100000, 0o120000
 _KIND = 0o170000
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
@@ -20,12 +18,6 @@ RPM_DATABASES = (
     "usr/lib/sysimage/rpm/Packages.db",
     "var/lib/rpm/Packages",
 )
-
-
-class InspectionFailed(RunFailed):
-    """The inspection VM could not look at a disk, or its answer is not whole; nothing of it counts."""
-
-    code = "InspectionFailed"
 
 
 @dataclass(frozen=True)

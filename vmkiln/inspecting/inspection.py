@@ -18,7 +18,8 @@ from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
 from vmkiln.host.virtual_machine import INSIDE, OnConfinement, running
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.inspecting.answer import Answer
-from vmkiln.inspecting.disk_contents import DiskContents, InspectionFailed
+from vmkiln.inspecting.disk_contents import DiskContents
+from vmkiln.run_failures import InspectionFailed
 
 NAME = "inspection-vm"
 CHANNEL = "inspection.answer"

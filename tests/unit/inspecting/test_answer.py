@@ -4,7 +4,8 @@ import pytest
 
 from vmkiln.inspecting import answer as answer_file
 from vmkiln.inspecting.answer import Answer
-from vmkiln.inspecting.disk_contents import FILE, FOLDER, LINK, DiskFound, InspectionFailed
+from vmkiln.inspecting.disk_contents import FILE, FOLDER, LINK, DiskFound
+from vmkiln.run_failures import InspectionFailed
 
 
 def record(kind: str, *fields: bytes) -> bytes:
