@@ -133,6 +133,7 @@ def old(path: Path) -> None:
         "facts JSON, started DATETIME, ended DATETIME"
     )
     connection.execute(f"CREATE TABLE vmkiln_run ({columns})")
+    connection.execute("CREATE TABLE vmkiln_staging_resource (number INTEGER PRIMARY KEY)")
     connection.execute("CREATE TABLE vmkiln_schema_version (version INTEGER PRIMARY KEY)")
     connection.execute("INSERT INTO vmkiln_schema_version VALUES (1)")
     connection.commit()

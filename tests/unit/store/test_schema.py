@@ -35,6 +35,7 @@ def old_database(path: Path, version: int) -> Path:
     connection.execute(
         "INSERT INTO vmkiln_run VALUES ('r1','web','rg','{}','Succeeded','','','','','{}','2026-01-01 00:00:00',NULL)"
     )
+    connection.execute("CREATE TABLE vmkiln_staging_resource (number INTEGER PRIMARY KEY)")
     connection.execute("CREATE TABLE vmkiln_schema_version (version INTEGER PRIMARY KEY)")
     connection.execute("INSERT INTO vmkiln_schema_version VALUES (?)", (version,))
     connection.commit()
