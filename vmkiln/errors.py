@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; six of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; seven of them stand where they are raised, and say so here.
 
 What a run ends Failed with is in `run_failures.py`.
 
@@ -11,7 +11,8 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── HostUnfit                    this machine lacks something a build needs (exit code 3)
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
-│   └── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+│   ├── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+│   └── DatabaseMoved            what was in it is in another one now (`store/moving/moved_mark.py`)
 ├── KeyUnavailable               a key that seals or signs is missing, or what it sealed was changed
 ├── ProgramGone                  a program inside a run's namespaces has ended (`host/namespace.py`)
 ├── CommandFailed                a program ended with an error or ran past its limit

@@ -82,6 +82,7 @@ class Commands(LazyGroup):
         "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),
         "image": Listed("images.image", "app", "Images that were built, and the platform images they start from."),
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
+        "database": Listed("database", "app", "The database: from this machine's SQLite file to PostgreSQL."),
         "context": Listed("access.login", "context_app", "The services that the command line knows."),
         "principal": Listed(
             "access.principal", "app", "Service principals that may log in to the service of this machine."

@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection, Engine
 from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
 from vmkiln.files.durable_file import make_folder, reported
 from vmkiln.harmless_text import UNSTORABLE
+from vmkiln.store.moving import moved_mark
 
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
@@ -99,17 +100,18 @@ def database_url(text: str) -> sa.URL:
 def _json_text(value: Any) -> str:
     """A value as JSON that both databases can look into: NUL and halves of surrogate pairs are U+FFFD in it."""
     text = json.dumps(value)
-    return json.dumps(_storable(value)) if "\\u0000" in text or "\\ud" in text else text
+    return json.dumps(storable(value)) if "\\u0000" in text or "\\ud" in text else text
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """A value without what PostgreSQL cannot keep in a text: NUL and halves of surrogate pairs; pure."""
     match value:
         case str():
             return UNSTORABLE.sub("\ufffd", value)
         case dict():
-            return {_storable(name): _storable(item) for name, item in value.items()}
+            return {storable(name): storable(item) for name, item in value.items()}
         case list() | tuple():
-            return [_storable(item) for item in value]
+            return [storable(item) for item in value]
     return value
 
 
@@ -180,6 +182,8 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
         if is_away(cause):
             kind = StorageFull if is_full(cause) else DatabaseAway
             raise kind(f"the database {name} cannot be used: {cause}") from cause
+        if moved_mark.is_refused(cause):
+            raise moved_mark.DatabaseMoved(f"the database {name} was moved meanwhile", hint=moved_mark.HINT) from cause
         if is_unstorable(cause):
             hint = "leave out NUL and halves of surrogate pairs"
             raise InputError("a text holds a character that no database can keep", hint=hint) from cause

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from vmkiln.errors import VmkilnError
 from vmkiln.store.engine import Connections
+from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
 HEAD = "0011"
@@ -29,15 +30,19 @@ _first_version = sa.table(FIRST_VERSION_TABLE, sa.column("version", sa.Integer))
 def prepare(connections: Connections, name: str) -> None:
     """Make or upgrade the tables; `name` is how the database is called in an error.
 
-    Raises: `VmkilnError` when a newer vmkiln wrote them.
+    Raises: `VmkilnError` when a newer vmkiln wrote them, `DatabaseMoved`.
     """
     with connections.reading() as connection:
-        if _current(connection) == HEAD:
+        if revision_of(connection) == HEAD:
             return
     with connections.begin() as connection:
-        current = _current(connection)  # another process may have been faster
+        current = revision_of(connection)  # another process may have been faster
         if current == HEAD:
             return
+        if current == moved_mark.MOVED:
+            raise moved_mark.DatabaseMoved(
+                f"{name} was moved to {moved_mark.moved_to(connection)}", hint=moved_mark.HINT
+            )
         if current and current not in REVISIONS:
             raise VmkilnError(f"{name} was written by a newer vmkiln (schema {current})", hint="upgrade vmkiln")
         if current:
@@ -62,10 +67,11 @@ def confirm_undone(connections: Connections) -> None:
     Source: sqlite.org, "WAL-mode File Format" (a frame counts while the checksums up to it hold).
     """
     with connections.begin() as connection:
-        connection.execute(sa.update(_revision).values(version_num=HEAD))
+        # to itself: a newer release may have brought it further meanwhile
+        connection.execute(sa.update(_revision).values(version_num=_revision.c.version_num))
 
 
-def _current(connection: Connection) -> str:
+def revision_of(connection: Connection) -> str:
     """The revision of a database; '' of an empty one."""
     tables = sa.inspect(connection)
     if tables.has_table(VERSION_TABLE):
@@ -86,7 +92,7 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     if not sa.inspect(connection).has_table(VERSION_TABLE):
-        _stamp(connection, _current(connection))
+        _stamp(connection, revision_of(connection))
         connection.execute(sa.text(f"DROP TABLE {FIRST_VERSION_TABLE}"))
     config = Config()
     config.set_main_option("script_location", "vmkiln.store:migrations")

@@ -25,6 +25,7 @@ SUBSCRIPTION = "/subscriptions/11111111-1111-1111-1111-111111111111"
 IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/web"
 RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "build",
+    "database move",  # tests/upgrade/test_moved_state.py
     "host drain", "host undrain", "key rotate",
     "image delete", "image import", "image remove",
     "principal create", "principal delete", "principal secret", "principal token",
