@@ -36,6 +36,31 @@ class Phase(StrEnum):
     CLEANING_UP = "CleaningUp"
 
 
+class PartKind(StrEnum):
+    """What a part of a run's timeline is: the work that it did from one moment to another."""
+
+    QUEUE = "queue"
+    STAGING = "staging"
+    BOOT = "boot"
+    CUSTOMIZER = "customizer"
+    DEPROVISION = "deprovision"
+    POWER_OFF = "powerOff"
+    VALIDATION = "validation"
+    GATE = "gate"
+    FLATTEN = "flatten"
+    SHARE = "share"
+    PUBLISH = "publish"
+    CLEAN_UP = "cleanUp"
+
+
+class Start(StrEnum):
+    """What a part of a run began from: nothing, a state made beforehand, or what an earlier run had come to."""
+
+    COLD = "cold"
+    WARM = "warm"
+    KEPT = "kept"
+
+
 def new_run_id() -> str:
     """An id for a new run."""
     return str(uuid.uuid4())

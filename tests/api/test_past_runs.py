@@ -4,7 +4,8 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, code_of
 
 from vmkiln.api.virtual_machine_images import past_runs
 from vmkiln.host.network.flow_log import FlowEntry
+from vmkiln.run_state import PartKind
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
+from vmkiln.store.timeline.part_table import PartRow
 
 RUN_ID = str(uuid.UUID(int=7))
 LOG = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{RUN_ID}/log"
@@ -146,3 +149,20 @@ def test_the_receipts_of_a_run_are_told(living: InProcess, write: Write) -> None
     gone, there = living.get(f"{BASE}{LOG.removesuffix('/log')}/receipts").json()["value"]
     assert (gone["name"], gone["group"], gone["made"] <= gone["deleted"] <= gone["verifiedGone"]) == ("a", "IT_x", True)
     assert (there["name"], there["deleted"], there["verifiedGone"]) == ("b", None, None)
+
+
+def test_a_timeline_is_told_with_the_runs_it_is_compared_with(living: InProcess, write: Write) -> None:
+    write(b"")
+    store = living.service.store
+    run = store.runs.find(RUN_ID)
+    before = replace(run, run_id=str(uuid.UUID(int=6)), started=run.started - timedelta(hours=1))
+    store.runs.add(before)
+    for row, seconds in ((run, 3), (before, 4)):
+        ended = row.started + timedelta(seconds=seconds)
+        part = PartRow(row.run_id, 1, 0, PartKind.CUSTOMIZER, "install", row.started, ended, 2.5, 2048)
+        store.timelines.put([part])
+    answer = living.get(f"{BASE}{LOG.removesuffix('/log')}/timeline").json()
+    assert answer["comparedWith"] == [before.run_id]
+    part_body = {name: answer["value"][0][name] for name in ("kind", "name", "seconds", "cpuSeconds", "usualSeconds")}
+    assert part_body == {"kind": "customizer", "name": "install", "seconds": 3, "cpuSeconds": 2.5, "usualSeconds": 4}
+    assert answer["value"][0]["peakKiB"] == 2048

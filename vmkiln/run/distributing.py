@@ -29,8 +29,9 @@ from vmkiln.images.image_store import (
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.run_context import Disks, Staged
-from vmkiln.run.run_event import Notice
+from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
+from vmkiln.run_state import PartKind
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunOutputRow
@@ -46,6 +47,7 @@ from vmkiln.waiting.off_loop import off_loop
 
 async def flatten(staged: Staged, disks: Disks) -> ImageFacts:
     """Write each disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
+    staged.tell(PartStarted(PartKind.FLATTEN))
     flat, data_disks = staged.directory / "flat.qcow2", []
     with reported("flattening the disk"):
         await convert(disks.os, flat, target_format="qcow2")
@@ -77,6 +79,8 @@ async def shared(staged: Staged, facts: ImageFacts) -> ImageFacts:
     targets = staged.request.template.properties.distribute
     if facts.shared_object or all(isinstance(target, VhdTarget) for target in targets):
         return facts  # a VHD is given to them as a VHD
+    if staged.host.shared is not None:
+        staged.tell(PartStarted(PartKind.SHARE))
     share = sharing(staged, "qcow2")
     data_disks = [
         replace(disk, shared_object=await to_the_end(share, disk.beside(facts.flat), disk.digest))
@@ -115,6 +119,7 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
         if name in done:
             outputs.append(done[name])
             continue
+        staged.tell(PartStarted(PartKind.PUBLISH, name))
         try:
             before = await off_loop(_version_before, staged, target, outputs, done.values())
             artifact = before or await _publish_where_a_group_is(staged, facts, target)

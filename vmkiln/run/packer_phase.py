@@ -24,15 +24,15 @@ from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Firmware
 from vmkiln.packer import unix_lines
-from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, Speaker, StepReached
+from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Disks, Entered, Staged
-from vmkiln.run.run_event import LogLine, Notice, StepStarted
+from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_failures import LogLost, RunFailed
-from vmkiln.run_state import Phase
+from vmkiln.run_state import PartKind, Phase
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
@@ -142,6 +142,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             found: list[object] = []
             for event in events:
                 found += [event, *(Said(staged.request.mask(text)) for text in watch.note(event))]
+                if isinstance(event, ScriptEnded) and event.status == 0 and isinstance(watch.current, Deprovision):
+                    found.append(PartStarted(PartKind.POWER_OFF))
             return found
 
         def tell(text: str) -> None:
@@ -277,6 +279,8 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
             staged.tell(LogLine(packer_phase.phase, text, speaker))
         case Said(text):
             staged.tell(Notice(text))
+        case PartStarted():
+            staged.tell(event)
         case StepReached(index) if 0 <= index < len(steps):
             count = sum(not isinstance(step, Deprovision) for step in steps)
             staged.tell(StepStarted(packer_phase.phase, index, count, steps[index].name))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from vmkiln.host.usage.process_tree import Usage
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run_state import PartKind, Phase, RunState, Start
+from vmkiln.secrecy.secret_mask import SecretMask
 
 VM_OF = {Phase.CUSTOMIZING: "build-vm", Phase.VALIDATING: "validation-vm"}
 
@@ -55,7 +57,35 @@ class RunEnded:
     summary: dict[str, Any]
 
 
-RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded
+@dataclass(frozen=True)
+class PartStarted:
+    """A part of the run's timeline begins that neither a phase nor a step tells; for the timeline alone."""
+
+    kind: PartKind
+    name: str = ""
+    start: Start = Start.COLD
+
+
+@dataclass(frozen=True)
+class Used:
+    """What the run's programs have taken so far; for the timeline alone."""
+
+    usage: Usage
+
+
+RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | Used
+
+
+def masked(event: RunEvent, mask: SecretMask) -> RunEvent:
+    """What is told, without secrets. Log lines come masked already: they are stored, too."""
+    match event:
+        case Notice(text, is_warning):
+            return Notice(mask(text), is_warning)
+        case StepStarted(phase, index, count, name):
+            return StepStarted(phase, index, count, mask(name))
+        case PartStarted(kind, name, start):
+            return PartStarted(kind, mask(name), start)
+    return event
 
 
 def noting(tell: Callable[[RunEvent], None], note: Callable[[str, str], None]) -> Callable[[RunEvent], None]:

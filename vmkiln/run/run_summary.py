@@ -1,18 +1,14 @@
 """What a run came to, as plain data: for `vmkiln run show` and for `--json`."""
 
-from datetime import datetime
 from typing import Any
 
+from vmkiln.run.timeline.comparison import part_data, time_text
 from vmkiln.store.database import Store
 from vmkiln.store.run_facts import beside_confinement
 
 
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def summary_of(store: Store, run_id: str) -> dict[str, Any]:
-    """A run with its phases, outputs and facts."""
+    """A run with its phases, the parts of its timeline, its outputs and facts."""
     run = store.runs.find(run_id)
     return {
         "run_id": run.run_id,
@@ -22,18 +18,19 @@ def summary_of(store: Store, run_id: str) -> dict[str, Any]:
         "sub_state": run.sub_state or None,
         "message": run.message,
         "error_code": run.error_code or None,
-        "started": _text(run.started),
-        "ended": _text(run.ended),
+        "started": time_text(run.started),
+        "ended": time_text(run.ended),
         "staging_group": run.staging_group or None,
         "phases": [
             {
                 "name": phase.name,
-                "started": _text(phase.started),
-                "ended": _text(phase.ended),
+                "started": time_text(phase.started),
+                "ended": time_text(phase.ended),
                 "seconds": round((phase.ended - phase.started).total_seconds(), 3) if phase.ended else None,
             }
             for phase in store.runs.phases_of(run.run_id)
         ],
+        "timeline": [part_data(part) for part in store.timelines.of_runs([run.run_id])[run.run_id]],
         "outputs": [
             {
                 "name": row.name,

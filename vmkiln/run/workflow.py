@@ -34,8 +34,9 @@ from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
-from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, StepStarted, noting
+from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
+from vmkiln.run.timeline.recording import timed, watched
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
 from vmkiln.run_state import Phase, RunState
 from vmkiln.secrecy.secret_mask import SecretMask
@@ -68,7 +69,7 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
     """
 
     def tell_masked(event: RunEvent) -> None:
-        tell(_masked_event(event, request.mask))
+        tell(masked(event, request.mask))
 
     if request.incarnation:
         host = replace(host, store=host.store.fenced(request.run_id, incarnation=request.incarnation))
@@ -78,7 +79,7 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
             await off_loop(_accept, host, request)
             if host.emulation_notice:
                 tell_masked(Notice(host.emulation_notice, is_warning=True))
-            return await _to_the_end(host, request, tell_masked, phases or _phases)
+            return await _to_the_end(host, request, tell_masked, timed(phases or _phases))
 
 
 async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: Phases) -> dict[str, Any]:
@@ -150,16 +151,6 @@ async def _late_cancel_passed() -> None:
             task.uncancel()
 
 
-def _masked_event(event: RunEvent, mask: SecretMask) -> RunEvent:
-    """What is told, without secrets. Log lines come masked already: they are stored, too."""
-    match event:
-        case Notice(text, is_warning):
-            return Notice(mask(text), is_warning)
-        case StepStarted(phase, index, count, name):
-            return StepStarted(phase, index, count, mask(name))
-    return event
-
-
 def _masked_error(error: BaseException, mask: SecretMask) -> BaseException:
     """The same error; what it says has no secrets any more."""
     if isinstance(error, VmkilnError):
@@ -227,6 +218,7 @@ async def _entered(staged: Staged, where: Whereabouts) -> AsyncIterator[Entered]
         await stack.enter_async_context(off_loop_with(lambda: resources(group, store, recorded)))
         held_by = await stack.enter_async_context(off_loop_with(lambda: _control_group(staged)))
         inside = await stack.enter_async_context(namespace.opened(group=held_by))
+        await stack.enter_async_context(watched(inside.process_id, staged.tell))
         await bind_run_directory(inside, staged.directory)
         refused = RefusedNames()
         flows = flow_log.FlowLog(staged.network.network, where, staged.request.mask)

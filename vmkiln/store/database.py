@@ -27,6 +27,7 @@ from vmkiln.store.resource_table import ResourceChanges, ResourceTable
 from vmkiln.store.run_table import RunTable
 from vmkiln.store.schema import DutyTable, check, confirm_undone, prepare
 from vmkiln.store.staging_table import StagingTable
+from vmkiln.store.timeline.part_table import TimelineTable
 
 
 def utc_now() -> datetime:
@@ -65,6 +66,7 @@ class Store:
         self.hosts = HostTable(connections)
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
+        self.timelines = TimelineTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""

@@ -64,6 +64,20 @@ phases = sa.Table(
     sa.Column("started", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended", sa.DateTime(timezone=True)),
 )
+timeline_parts = sa.Table(
+    "vmkiln_timeline_part",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("vmkiln_run.run_id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("started", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended", sa.DateTime(timezone=True)),
+    sa.Column("cpu_seconds", sa.Float),
+    sa.Column("peak_kib", sa.BigInteger),
+    sa.Column("start", sa.String(10), nullable=False),
+)
 staging_groups = sa.Table(
     "vmkiln_staging_group",
     metadata,

@@ -39,7 +39,7 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "context list", "context show", "context use", "host list", "host show", "key list",
     "image boot", "image catalogue",
     "image export", "image list", "image show", "principal keys", "principal list", "role list",
-    "run flows", "run list", "run logs", "run receipts", "run show",
+    "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
     "template list", "template logs", "template show",
 }  # fmt: skip

@@ -1,18 +1,21 @@
 """`vmkiln run` and `vmkiln staging` on what the database and the storage account have."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from vmkiln.cli import main
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run_state import PartKind, Phase, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunOutputRow, RunRow
+from vmkiln.store.timeline.part_table import PartRow
 
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
 GROUP = "IT_rg_web_x"
@@ -45,6 +48,27 @@ def vmkiln(*arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main.main(list(arguments))
     return int(caught.value.code or 0)
+
+
+def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vmkiln("run", "timeline") == 2, "there is none of an older run"
+    with opened(recorded.database) as store:
+        run = store.runs.find(RUN_ID)
+        before = replace(run, run_id="1" * 36, started=run.started - timedelta(hours=1))
+        store.runs.add(before)
+        for number, row in enumerate((run, before)):
+            ended = row.started + timedelta(seconds=10 + number)
+            store.timelines.put([PartRow(row.run_id, 1, 0, PartKind.CUSTOMIZER, "install", row.started, ended, 2.5)])
+    capsys.readouterr()
+    assert vmkiln("run", "timeline", RUN_ID[:6]) == 0
+    shown = capsys.readouterr().out
+    assert "10.0 s  cpu     2.5 s  peak          -  usually    11.0 s\n" in shown
+    assert "the median of 1 earlier run of this template" in shown
+    assert vmkiln("run", "timeline", RUN_ID, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["compared_with"], found["parts"][0]["usual_seconds"]) == (["1" * 36], 11.0)
+    assert vmkiln("run", "show", RUN_ID) == 0
+    assert "install  " in capsys.readouterr().out, "where there is a timeline, it is the waterfall"
 
 
 @pytest.mark.usefixtures("recorded")

@@ -18,15 +18,16 @@ from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
 from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
-from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent
+from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run_state import PartKind, Phase, RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.local_files import LocalFiles
 from vmkiln.store.database import opened
 from vmkiln.store.rows import RunOutputRow
+from vmkiln.store.timeline.part_table import TimelineTable
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_file import read_image_template
 
@@ -101,6 +102,13 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
         assert list(settings.runs.iterdir()) == [], "neither a folder nor a lock is left"
 
 
+def failing_at_once(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
 def failing(error: BaseException) -> Callable[..., Any]:
     async def fail(*_: Any) -> Any:
         raise error
@@ -122,6 +130,29 @@ def test_a_run_goes_through_its_phases_and_is_locked_until_its_end(flow: Flow) -
     ]
     assert isinstance(flow.told[-1], RunEnded)
     assert all(live)
+    parts = flow.host.store.timelines.of_runs([RUN_ID])[RUN_ID]
+    assert [part.kind for part in parts] == ["staging", "boot", "boot", "cleanUp"]
+    assert all(part.ended for part in parts)
+    assert [part["kind"] for part in summary["timeline"]] == [part.kind for part in parts]
+
+
+def test_a_timeline_that_cannot_be_written_fails_no_run(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimelineTable, "put", failing_at_once(OSError(errno.ENOSPC, "full")))
+    assert flow.run()["state"] == "Succeeded"
+
+
+def test_the_names_in_a_timeline_are_masked(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def customize(entered: Any) -> Disks:
+        entered.staged.tell(StepStarted(Phase.CUSTOMIZING, 0, 1, "uses hunter22"))
+        entered.staged.tell(PartStarted(PartKind.PUBLISH, "to hunter22"))
+        return Disks(Disk(Path("x"), "qcow2"))
+
+    monkeypatch.setattr(customizing, "customize", customize)
+    flow.request = replace(flow.request, mask=SecretMask.of(["hunter22"]))
+    flow.run()
+    names = {part.name for part in flow.host.store.timelines.of_runs([RUN_ID])[RUN_ID]}
+    assert {"uses ***", "to ***"} <= names
+    assert not any(isinstance(event, PartStarted) for event in flow.told)
 
 
 def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.host.network.flow_log import dropped_in, entry_of
 from vmkiln.receipts.receipt import receipts_of
+from vmkiln.run.timeline.comparison import compared
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
 from vmkiln.staging.staging_resource_group import storage_account_of
@@ -114,6 +115,33 @@ def get_receipts(call: Call) -> Answer:
     return Answer(200, {"value": value})
 
 
+def get_timeline(call: Call) -> Answer:
+    """GET what a run did from when to when and what that took: {value, comparedWith}.
+
+    `usualSeconds` is the median of the last five runs of the template that succeeded, whose ids are `comparedWith`.
+    CPU time and memory are those of the run's VMs and of its network's programs; null where that is not known.
+    """
+    _, run = _run(call)
+    found = compared(call.service.store, run)
+    return Answer(200, {"value": [_part_body(part) for part in found["parts"]], "comparedWith": found["compared_with"]})
+
+
+def _part_body(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a timeline in ARM's spelling; pure."""
+    return {
+        "kind": part["kind"],
+        "name": part["name"],
+        "attempt": part["attempt"],
+        "startTime": part["started"],
+        "endTime": part["ended"],
+        "seconds": part["seconds"],
+        "cpuSeconds": part["cpu_seconds"],
+        "peakKiB": part["peak_kib"],
+        "start": part["start"],
+        "usualSeconds": part["usual_seconds"],
+    }
+
+
 def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
     """A number of the query; none when it is not there. Raises: `ArmError` 400."""
     text = query.get(name)
@@ -177,6 +205,7 @@ ROUTES = (
     Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
     Route("GET", f"{RUN}/flows", "Runs_GetFlows", Permission.READ, get_flows),
+    Route("GET", f"{RUN}/timeline", "Runs_GetTimeline", Permission.READ, get_timeline),
     Route("GET", f"{RUN}/confinement", "Runs_GetConfinement", Permission.READ, get_confinement),
     Route("GET", f"{RUN}/receipts", "Runs_GetReceipts", Permission.READ, get_receipts),
 )

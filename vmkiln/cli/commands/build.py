@@ -148,7 +148,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     for output in summary["outputs"]:
         target = output["artifact_id"] or output["artifact_uri"] or output["message"]
         typer.echo(f"  {output['name']}: {output['state']} {target}")
-    for line in waterfall(summary["phases"]):
+    for line in waterfall(summary):
         typer.echo(f"  {line}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG, FLOW_LOG, VALIDATION_LOG
+from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.cli.template_options import JsonOption
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 0.1
 app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
+app.command()(timeline)
 RunArgument = Annotated[str, typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.")]
 
 

@@ -1,0 +1,107 @@
+"""A run's timeline on its way into the database, and what its programs take on its way into the timeline.
+
+No run fails for its timeline: when it cannot be written, that is in the process's log, and the run goes on.
+
+*Leaves behind:* the parts. *Undone by:* nothing, as the run's phases. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+
+from vmkiln.host.usage.process_tree import ProcessTree
+from vmkiln.run.run_context import BuildHost, RunRequest, Tell
+from vmkiln.run.run_event import PartStarted, RunEvent, Used, masked
+from vmkiln.run.timeline.timeline import Timeline
+from vmkiln.store.database import Store
+from vmkiln.store.timeline.part_table import PartRow
+from vmkiln.waiting.off_loop import off_loop, to_its_end
+
+LOOK_SECONDS = 1.0
+Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
+log = logging.getLogger(__name__)
+
+
+def timed(phases: Phases) -> Phases:
+    """The same phases; what they tell is also the run's timeline, and is in the database when they have ended."""
+
+    async def work(host: BuildHost, request: RunRequest, tell: Tell) -> str:
+        changed = asyncio.Event()
+        timeline = Timeline(request.run_id, request.attempt, clock=host.store.now, on_change=changed.set)
+
+        def noting(event: RunEvent) -> None:
+            timeline.note(masked(event, request.mask))
+            if not isinstance(event, PartStarted | Used):  # which are for the timeline alone
+                tell(event)
+
+        async with _written(host.store, request.run_id, timeline, changed):
+            return await phases(host, request, noting)
+
+    return work
+
+
+@contextlib.asynccontextmanager
+async def _written(store: Store, run_id: str, timeline: Timeline, changed: asyncio.Event) -> AsyncIterator[None]:
+    is_over = False
+
+    async def write() -> None:
+        since = await off_loop(_waited_since, store, run_id)
+        if since is not None:
+            timeline.waited(since)
+        while True:
+            changed.clear()
+            await off_loop(_put, store, timeline.parts)
+            if is_over and not changed.is_set():
+                return
+            await changed.wait()
+
+    writing = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        is_over = True
+        timeline.end()
+        changed.set()
+        await to_its_end(writing)
+
+
+def _waited_since(store: Store, run_id: str) -> datetime | None:
+    """When the run was asked for; none when it never waited."""
+    with _never_failing():
+        run = store.runs.by_id([run_id]).get(run_id)
+        if run is not None and (queued := run.facts.get("queued")):
+            return datetime.fromisoformat(queued)
+    return None
+
+
+def _put(store: Store, parts: Sequence[PartRow]) -> None:
+    with _never_failing():
+        store.timelines.put(parts)
+
+
+@contextlib.contextmanager
+def _never_failing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        log.warning("the timeline of a run could not be written: %s", error)
+
+
+@contextlib.asynccontextmanager
+async def watched(process_id: int, tell: Tell) -> AsyncIterator[None]:
+    """While the block lasts, what a process and all below it take is told, once a second."""
+    tree = ProcessTree(process_id)
+
+    async def look() -> None:
+        while True:
+            tell(Used(await off_loop(tree.look)))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
