@@ -38,7 +38,13 @@ ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 CUSTOMIZATION_LOG, VALIDATION_LOG = "customization.log", "validation.log"
 FLOW_LOG = "flows.jsonl"
 # what is logged, and in which blob
-LOG_FILES = {"customization": CUSTOMIZATION_LOG, "validation": VALIDATION_LOG, "flows": FLOW_LOG}
+LOG_FILES = {
+    "customization": CUSTOMIZATION_LOG,
+    "validation": VALIDATION_LOG,
+    "flows": FLOW_LOG,
+    "customizationTimes": f"{CUSTOMIZATION_LOG}.times",
+    "validationTimes": f"{VALIDATION_LOG}.times",
+}
 
 
 class ProvisioningState(StrEnum):

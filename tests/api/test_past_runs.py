@@ -16,6 +16,7 @@ from vmkiln.api.virtual_machine_images import past_runs
 from vmkiln.host.network.flow_log import FlowEntry
 from vmkiln.run_state import PartKind
 from vmkiln.staging import staging_resource_group
+from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.timeline.part_table import PartRow
@@ -61,6 +62,17 @@ def test_one_answer_has_at_most_256_kibibytes_however_long_lines_are(living: InP
         position, is_complete = found["position"], found["isComplete"]
         counts.append(len(found["lines"]))
     assert (position, counts) == (50 * len(line), [2] * 25)
+
+
+def test_lines_are_told_with_their_times_when_asked(living: InProcess, write: Write) -> None:
+    path = write(b"one\ntwo\nthree\n")
+    with LogIndex(path) as index:
+        index.step = "install"
+        index.note(4, 1.5)
+    known = {"time": "1970-01-01T00:00:01.500Z", "step": "install"}
+    assert piece(living, times="true")["times"] == [None, known, known]
+    assert piece(living, tail=1, times="true")["times"] == [known]
+    assert "times" not in piece(living)
 
 
 def test_the_tail_has_at_most_256_kibibytes_too(living: InProcess, write: Write) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
+from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.output_limit import OutputLimit
 from vmkiln.staging.output_queue import OutputQueue
 from vmkiln.staging.staging_resource_group import resources
@@ -130,10 +132,14 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     )
     may_restart = await off_loop(asking_for_restart, packer_phase.steps)
     watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
+    names = [staged.request.mask(step.name) for step in packer_phase.steps]
     recorded = _resources_of(staged, packer_phase, memory_mib=group.memory_mib)
     async with (
         off_loop_with(lambda: _log_of(staged, packer_phase)) as log,
-        output_queue.opened(functools.partial(_write, log), functools.partial(_tell, staged, packer_phase)) as queue,
+        off_loop_with(lambda: LogIndex(log.path)) as index,
+        output_queue.opened(
+            functools.partial(_write, log, index, names), functools.partial(_tell, staged, packer_phase)
+        ) as queue,
         off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)),
     ):
         output, limit = PackerOutput(staged.request.mask), OutputLimit()
@@ -261,9 +267,15 @@ def _resources_of(
     )
 
 
-def _write(log: CustomizationLog, events: Sequence[object]) -> None:
+def _write(log: CustomizationLog, index: LogIndex, names: Sequence[str], events: Sequence[object]) -> None:
+    """Write what came together; `names` are those of the steps."""
+    now = time.time()
+    index.note(log.end, now)
     for event in events:
         match event:
+            case StepReached(number) if 0 <= number < len(names):
+                index.step = names[number]
+                index.note(log.end, now)
             case Line(text, speaker):
                 log.write(text, kind="ERR" if speaker is Speaker.ERROR else "OUT")
             case Remark(text, kind):

@@ -28,7 +28,8 @@ READ_BACK_BYTES = 64 * 1024
 class CustomizationLog:
     """An open log. Every line is with the operating system when `write` returns, so a follower sees it at once.
 
-    `dropped_bytes` is what did not find room, exactly, when the log has been sealed.
+    `end` is where the next line begins, in bytes. `dropped_bytes` is what did not find room, exactly, when the log has
+    been sealed.
     """
 
     def __init__(self, path: Path, run_id: str, *, most_bytes: int = MOST_BYTES, tail_bytes: int = TAIL_BYTES) -> None:
@@ -36,7 +37,8 @@ class CustomizationLog:
         self.run_id = run_id
         self.dropped_bytes = 0
         self._file = private_file(path, "ab", buffering=0)
-        self._room = most_bytes - tail_bytes - self._file.tell()
+        self.end = self._file.tell()
+        self._room = most_bytes - tail_bytes - self.end
         self._tail: deque[bytes] = deque()
         self._tail_room = tail_bytes
 
@@ -65,6 +67,7 @@ class CustomizationLog:
         except OSError as error:
             if error.errno not in FULL:
                 raise
+        self.end += done
         return done
 
     def _line(self, text: str, kind: str) -> bytes:

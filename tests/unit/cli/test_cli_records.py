@@ -12,6 +12,7 @@ from vmkiln.run_state import PartKind, Phase, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunOutputRow, RunRow
@@ -48,6 +49,20 @@ def vmkiln(*arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main.main(list(arguments))
     return int(caught.value.code or 0)
+
+
+def test_lines_of_a_log_are_told_with_their_time_and_step(
+    recorded: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    [path] = recorded.staging.glob(f"*/*/{LOGS}/{RUN_ID}/customization.log")
+    with LogIndex(path) as index:
+        index.step = "inst\x1ball"
+        index.note(0, 1.5)
+    assert vmkiln("run", "logs", RUN_ID, "--timestamps") == 0
+    first = capfdbinary.readouterr().out.splitlines()[0].decode()
+    assert first.startswith("1970-01-01T00:00:01.500Z inst\\x1ball  [")
+    assert vmkiln("run", "logs", RUN_ID) == 0
+    assert capfdbinary.readouterr().out.startswith(f"[{RUN_ID}]".encode())
 
 
 def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:

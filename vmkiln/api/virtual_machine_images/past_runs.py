@@ -20,6 +20,7 @@ from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run.timeline.comparison import compared
 from vmkiln.run_state import RunState
 from vmkiln.staging.customization_log import LogPart, last_lines, lines_after
+from vmkiln.staging.logs.log_index import clock_text, times_of
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import PhaseRow, ResourceRow, RunRow
@@ -157,7 +158,8 @@ def get_log(call: Call) -> Answer:
 
     An answer has at most 2,000 lines and 256 KiB, but one line at least; `startPosition` is where they begin, and
     `position` where they end. `isComplete` says that the run has ended and this is the end of its log; `kind` chooses
-    customization or validation; `tail` asks for so many of the last lines in place of a position.
+    customization or validation; `tail` asks for so many of the last lines in place of a position. With `times=true`,
+    `times` has for each line when it came and in which step, or null where that is not known.
     """
     _, run = _run(call)
     kind = call.query.get("kind", "customization")
@@ -184,6 +186,9 @@ def get_log(call: Call) -> Answer:
         "position": piece.end,
         "isComplete": run.ended is not None and is_whole and piece.is_last,
     }
+    if call.query.get("times") == "true":
+        times = [] if staging is None else times_of(path, piece.start, piece.lines)
+        body["times"] = [None if one is None else {"time": clock_text(one.time), "step": one.step} for one in times]
     return Answer(200, body)
 
 

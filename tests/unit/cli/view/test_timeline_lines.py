@@ -5,13 +5,13 @@ from typing import Any
 from vmkiln.cli.view.waterfall import label, timeline_lines, waterfall
 
 
-def part(kind: str, name: str, start: int, end: int | None, **more: Any) -> dict[str, Any]:
+def part(kind: str, name: str, began: int, end: int | None, **more: Any) -> dict[str, Any]:
     def at(seconds: int) -> str:
         return f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}.000Z"
 
     known = {"cpu_seconds": None, "peak_kib": None, "usual_seconds": None, "start": "cold", "attempt": 1}
-    ended, seconds = (None, None) if end is None else (at(end), float(end - start))
-    return {"kind": kind, "name": name, "started": at(start), "ended": ended, "seconds": seconds, **known, **more}
+    ended, seconds = (None, None) if end is None else (at(end), float(end - began))
+    return {"kind": kind, "name": name, "started": at(began), "ended": ended, "seconds": seconds, **known, **more}
 
 
 def test_each_part_has_its_bar_its_costs_and_what_is_usual() -> None:
@@ -29,7 +29,7 @@ def test_each_part_has_its_bar_its_costs_and_what_is_usual() -> None:
 
 
 def test_a_summary_shows_its_timeline_and_an_older_one_its_phases() -> None:
-    phases = [part("", "", 0, 10, name="Building")]
+    phases = [part("", "Building", 0, 10)]
     assert [line.split()[0] for line in waterfall({"phases": phases, "timeline": []})] == ["Building", "total"]
     assert [line.split()[0] for line in waterfall({"phases": phases})] == ["Building", "total"]
     found = waterfall({"phases": phases, "timeline": [part("powerOff", "", 0, 10)]})

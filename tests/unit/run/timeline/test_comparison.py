@@ -14,7 +14,7 @@ def part(name: str, seconds: float | None, *, attempt: int = 1) -> PartRow:
     return PartRow("r", attempt, 0, PartKind.CUSTOMIZER, name, NOW, ended)
 
 
-def test_what_is_usual_is_the_median_of_the_runs_and_of_a_run_its_last_attempt() -> None:
+def test_what_is_usual_is_the_median_of_the_runs_last_attempts() -> None:
     runs = [
         [part("a", 99), part("a", 1, attempt=2), part("b", 5)],
         [part("a", 3), part("b", None)],

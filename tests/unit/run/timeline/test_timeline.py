@@ -68,7 +68,7 @@ def test_a_run_from_the_queue_to_the_clean_up() -> None:
     assert [part.number for part in clock.timeline.parts] == list(range(12))
 
 
-def test_the_part_that_goes_on_has_no_end_and_says_what_it_began_from() -> None:
+def test_the_part_that_goes_on_has_no_end_and_says_its_start() -> None:
     clock = Clock()
     clock.at(0, phase(Phase.CUSTOMIZING))
     assert clock.told() == [("boot", "build-vm", None)]

@@ -49,7 +49,7 @@ def test_parts_come_back_as_they_were_and_are_written_over(store: Store) -> None
     assert part("a", 0, seconds=None).seconds is None
 
 
-def test_a_run_is_compared_with_those_of_its_template_that_went_well(store: Store) -> None:
+def test_a_run_is_compared_with_those_that_went_well(store: Store) -> None:
     store.runs.add_many([
         run("1", 1), run("2", 2), run("3", 3, RunState.FAILED), run("4", 4, template_id="/other"), run("5", 5),
         run("6", 6), run("7", 7),

@@ -152,6 +152,9 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     validation: Annotated[bool, typer.Option("--validation", help="validation.log instead.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The stored bytes, control sequences and all.")] = False,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Each line's time (UTC) and step before it.")
+    ] = False,
 ) -> None:
     """Print a run's customization log; with -f, follow it live."""
     from vmkiln.preparation import opened_store
@@ -161,7 +164,7 @@ def logs(
         position = 0
         while True:
             is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
-            position = _print_from(path, position, raw=raw)
+            position = _print_from(path, position, raw=raw, timestamps=timestamps)
             if is_over or not follow:
                 break
             time.sleep(FOLLOW_SECONDS)
@@ -247,15 +250,22 @@ def _log_path(store: Store, run_id: str, *, file_name: str) -> Path:
     return account.directory / LOGS / run_id / file_name
 
 
-def _print_from(path: Path, position: int, *, raw: bool) -> int:
+def _print_from(path: Path, position: int, *, raw: bool, timestamps: bool) -> int:
     """Print the whole lines behind `position`; returns where they end."""
     from vmkiln.staging.customization_log import lines_from
+    from vmkiln.staging.logs.log_index import clock_text, line_times
 
-    for line, end in lines_from(path, position):
-        if raw:
-            sys.stdout.buffer.write(line)
-        else:
-            sys.stdout.write(harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")) + "\n")
-        position = end
+    with line_times(path, position) as time_at:
+        for line, end in lines_from(path, position):
+            if timestamps:
+                came = time_at(position)
+                before = "-" if came is None else f"{clock_text(came.time)} {harmless(came.step) or '-'}"
+                sys.stdout.buffer.write(f"{before}  ".encode(errors="surrogateescape"))
+            if raw:
+                sys.stdout.buffer.write(line)
+            else:
+                text = harmless(line.removesuffix(b"\n").decode(errors="surrogateescape"))
+                sys.stdout.buffer.write(f"{text}\n".encode(errors="surrogateescape"))
+            position = end
     sys.stdout.flush()
     return position
