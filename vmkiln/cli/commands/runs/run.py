@@ -259,13 +259,12 @@ def _print_from(path: Path, position: int, *, raw: bool, timestamps: bool) -> in
         for line, end in lines_from(path, position):
             if timestamps:
                 came = time_at(position)
-                before = "-" if came is None else f"{clock_text(came.time)} {harmless(came.step) or '-'}"
-                sys.stdout.buffer.write(f"{before}  ".encode(errors="surrogateescape"))
+                sys.stdout.write("-  " if came is None else f"{clock_text(came.time)} {harmless(came.step) or '-'}  ")
             if raw:
+                sys.stdout.flush()
                 sys.stdout.buffer.write(line)
             else:
-                text = harmless(line.removesuffix(b"\n").decode(errors="surrogateescape"))
-                sys.stdout.buffer.write(f"{text}\n".encode(errors="surrogateescape"))
+                sys.stdout.write(harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")) + "\n")
             position = end
     sys.stdout.flush()
     return position
