@@ -19,6 +19,7 @@ from vmkiln.run_failures import LoginTimedOut
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import output_queue
 from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.logs.log_index import LogIndex
 
 BOOT = b"[    0.1] Linux version 6.1\r\n[    1.5] LSM: \x1b[1mSecurity\x1b[0m Framework initializing\r\n\r\n"
 
@@ -159,8 +160,9 @@ async def test_the_log_has_the_console_too_without_secrets(
     login = LoginWait(asyncio.Event(), print, limit_seconds=0.1 if is_limit else 60, silence_seconds=0.05)
 
     async def phase() -> None:
-        with CustomizationLog(tmp_path / "customization.log", "run") as log:
-            async with output_queue.opened(functools.partial(packer_phase._write, log), print) as queue:
+        path = tmp_path / "customization.log"
+        with CustomizationLog(path, "run") as log, LogIndex(path) as index:
+            async with output_queue.opened(functools.partial(packer_phase._write, log, index, []), print) as queue:
                 with ending_told(queue, SecretMask.of(["version 6.1"])):
                     await packer_done(login)
 
