@@ -36,6 +36,7 @@ from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.files.locks import is_held, opened, try_to_take
 from vmkiln.files.private_folder import make_private
 from vmkiln.fleet.attempt import Build, HostDuties
+from vmkiln.fleet.cloned_host import refuse_clone
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
@@ -183,8 +184,9 @@ async def running(
     Everything it does is owned by the block: what ends unasked ends all of it, after `on_unasked` was called. With an
     `identity` that is embedded it is a command's, and does only what that asks for.
 
-    Raises: `InputError` when another live host has this one's name; whatever ended a part of the service.
+    Raises: `InputError` when another live host has this one's name or id; whatever ended a part of the service.
     """
+    await refuse_clone(settings, store)
     rounds = rounds or Rounds()
     identity = identity or HostIdentity()
     audit = AuditLog(store.audit, Kept(settings.audit_kept_days, settings.audit_most_acts))
@@ -298,6 +300,7 @@ async def take_runs(
     on_unasked: OnUnasked = owned_tasks.nothing,
 ) -> None:
     """What a worker does, until cancelled. Raises: as `running`."""
+    await refuse_clone(settings, store)
     rounds = rounds or Rounds()
     hosting = Hosting(settings, store, duties, identity, rounds=rounds)
     health = Health(settings, store, rounds)

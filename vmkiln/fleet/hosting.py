@@ -22,9 +22,10 @@ from vmkiln.fleet.durable_attempts import Attempts
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.lease import Lease
 from vmkiln.fleet.run_queue import fits, queue_of
+from vmkiln.fleet.schema_watch import SchemaWatch
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
-from vmkiln.host.host_id import host_id
+from vmkiln.host.host_id import host_id, machine_of
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked, OwnedTasks
 from vmkiln.lifetime.rounds import Rounds
@@ -154,6 +155,9 @@ class Hosting:
         if self._identity.is_embedded:
             return
         rounds.own(tasks, "succession", self._succeed, seconds=min(LOOK_SECONDS, each_lease))
+        if self._identity.takes_runs:
+            look = SchemaWatch(self._store, self._incarnation).look
+            rounds.own(tasks, "schema", look, seconds=LOOK_SECONDS, is_needed=False)
         rounds.own(tasks, "janitor", self._clean_up, seconds=JANITOR_SECONDS, is_late_first=True, is_needed=False)
         if self._duties.isolation_level is not None and self._identity.takes_runs:
             ready = rounds.until_good("host probe", self._find_isolation_level, seconds=READY_SECONDS, is_needed=False)
@@ -179,6 +183,8 @@ class Hosting:
         self._store.hosts.register(
             row, lease_seconds=identity.lease_seconds, kept_seconds=self._settings.dead_hosts_kept_seconds
         )
+        mark = machine_of(self._settings.home).mark
+        self._store.origins.record(row.incarnation, host_id=row.host_id, mark=mark)
 
     def _lease(self) -> Lease:
         seconds = self._identity.lease_seconds

@@ -19,6 +19,7 @@ from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.host_table import HostTable
+from vmkiln.store.hosts.origin_table import OriginTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
 from vmkiln.store.principal_table import PrincipalTable
@@ -64,6 +65,7 @@ class Store:
         self.principals = PrincipalTable(connections)
         self.queue = QueueTable(connections)
         self.hosts = HostTable(connections)
+        self.origins = OriginTable(connections)
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)

@@ -43,6 +43,14 @@ hosts = sa.Table(
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("lease_until", sa.Float, nullable=False),
 )
+host_origins = sa.Table(
+    "vmkiln_host_origin",
+    metadata,
+    sa.Column("boot", sa.String(36), primary_key=True),
+    sa.Column("machine", sa.String(400), nullable=False),
+    sa.Column("schema", sa.String(32), nullable=False),
+    sa.Column("drained_for", sa.String(32), nullable=False),
+)
 reservations = sa.Table(
     "vmkiln_reservation",
     metadata,

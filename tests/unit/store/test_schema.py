@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index"),
     pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index"),
 ]
+FIRST_BESIDE = "0010"  # hosts of this schema, and of later ones, look whether theirs is still that of the database
 RUN = "CREATE TABLE vmkiln_run (run_id VARCHAR(36) PRIMARY KEY, template_name VARCHAR(64) NOT NULL, resource_group VARCHAR(90) NOT NULL, template JSON NOT NULL, state VARCHAR(20) NOT NULL, sub_state VARCHAR(20) NOT NULL, message TEXT NOT NULL, error_code VARCHAR(64) NOT NULL, staging_group VARCHAR(120) NOT NULL, facts JSON NOT NULL, started DATETIME NOT NULL, ended DATETIME)"  # noqa: E501
 
 
@@ -81,6 +83,38 @@ def test_every_revision_on_the_way_ends_in_the_tables_of_today(database: Connect
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def columns_of(database: Connections) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every column by its table and its name."""
+    with database.reading() as connection:
+        found = sa.inspect(connection)
+        return {
+            (table, column["name"]): {**column, "type": str(column["type"])}
+            for table in found.get_table_names()
+            for column in found.get_columns(table)
+        }
+
+
+def test_a_migration_only_expands_so_that_the_release_before_goes_on(database: Connections) -> None:
+    """Docs/decisions/0055: no column goes or becomes another, and a row without the new ones can still be written."""
+    config = Config()
+    config.set_main_option("script_location", "vmkiln.store:migrations")
+    for revision in REVISIONS:
+        before = columns_of(database)
+        with database.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        if revision <= FIRST_BESIDE:
+            continue
+        after = columns_of(database)
+        changed = {name for name, column in before.items() if after.get(name) != column}
+        assert changed - {(VERSION_TABLE, "version_num")} == set(), revision
+        tables = {table for table, _ in before}
+        added = [
+            column for (table, _), column in after.items() if table in tables and (table, column["name"]) not in before
+        ]
+        assert [column for column in added if not column["nullable"] and column["default"] is None] == [], revision
 
 
 def test_acts_of_before_are_found_by_their_callers(database: Connections) -> None:
