@@ -52,6 +52,7 @@ ELSEWHERE = {
     "run/timeline/recording.py:_written": "tests/unit/run/test_workflow.py",
     "run/timeline/recording.py:_never_failing": "tests/unit/run/test_workflow.py",
     "run/timeline/recording.py:watched": "part of run/workflow.py:_entered",
+    "staging/logs/log_news.py:followed": "tests/unit/staging/logs/test_log_news.py",
     "staging/logs/log_index.py": "tests/unit/staging/logs/test_log_index.py",
     "staging/logs/log_index.py:line_times": "tests/unit/staging/logs/test_log_index.py",
     "staging/logs/log_index.py:LogIndex": "tests/unit/staging/logs/test_log_index.py",

@@ -17,8 +17,10 @@ from vmkiln.portal.template_pages import RUNS
 from vmkiln.portal.visit import Visit
 from vmkiln.portal.waterfall import waterfall
 from vmkiln.run_state import LIVE_STATES, RunState
+from vmkiln.staging.logs.log_news import NEWS
 
 FOLLOW_SECONDS = 0.5
+TOGETHER_SECONDS = 0.05  # what comes within a short while goes together
 SHOWN_LINES = 1000
 SHOWN_FLOWS = 500
 KINDS = ("customization", "validation")
@@ -107,20 +109,24 @@ async def follow(visit: Visit) -> Response:
     first = await visit.api.ask("GET", f"{run_id}/log", position=str(position))
 
     async def events() -> AsyncIterator[str]:
-        piece = first
-        while True:
-            if piece["lines"]:
-                yield await run_in_threadpool(_event, piece)
-            elif piece["isComplete"]:
-                yield "event: end\ndata: {}\n\n"
-                return
-            else:
-                yield ": nothing new\n\n"
-                await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                piece = await visit.api.ask("GET", f"{run_id}/log", position=str(piece["position"]))
-            except ArmError:  # the login has ended, or the template was deleted: the page says which
-                yield "event: end\ndata: {}\n\n"
-                return
+        piece, patience = first, 0.0  # what came before it is a follower is seen by the second look
+        async with NEWS.followed(run_id[-36:].lower()) as follower:
+            while True:
+                if piece["lines"]:
+                    yield await run_in_threadpool(_event, piece)
+                    await asyncio.sleep(TOGETHER_SECONDS)
+                elif piece["isComplete"]:
+                    yield "event: end\ndata: {}\n\n"
+                    return
+                else:
+                    yield ": nothing new\n\n"
+                    # the run's end is no line, and another process or host may write the log: it is looked at, too
+                    await follower.news(at_most_seconds=patience)
+                    patience = FOLLOW_SECONDS
+                try:
+                    piece = await visit.api.ask("GET", f"{run_id}/log", position=str(piece["position"]))
+                except ArmError:  # the login has ended, or the template was deleted: the page says which
+                    yield "event: end\ndata: {}\n\n"
+                    return
 
     return StreamingResponse(events(), media_type="text/event-stream", headers=HEADERS)

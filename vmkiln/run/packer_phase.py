@@ -39,6 +39,7 @@ from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_qu
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.login_key import new_key
 from vmkiln.staging.logs.log_index import LogIndex
+from vmkiln.staging.logs.log_news import NEWS
 from vmkiln.staging.output_limit import OutputLimit
 from vmkiln.staging.output_queue import OutputQueue
 from vmkiln.staging.staging_resource_group import resources
@@ -282,6 +283,7 @@ def _write(log: CustomizationLog, index: LogIndex, names: Sequence[str], events:
                 log.write(text, kind=kind)
             case Said(text):
                 log.write(text)
+    NEWS.tell(log.run_id)
 
 
 def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:

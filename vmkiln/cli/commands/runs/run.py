@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
 
-FOLLOW_SECONDS = 0.1
+FOLLOW_SECONDS = 0.5
 app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
 app.command()(timeline)
 RunArgument = Annotated[str, typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.")]
@@ -157,17 +156,19 @@ def logs(
     ] = False,
 ) -> None:
     """Print a run's customization log; with -f, follow it live."""
+    from vmkiln.files.file_watch import watched
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
         path = _log_path(store, newest_or(store, run_id), file_name=VALIDATION_LOG if validation else CUSTOMIZATION_LOG)
         position = 0
-        while True:
-            is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
-            position = _print_from(path, position, raw=raw, timestamps=timestamps)
-            if is_over or not follow:
-                break
-            time.sleep(FOLLOW_SECONDS)
+        with watched(path) as wait_for_more:
+            while True:
+                is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
+                position = _print_from(path, position, raw=raw, timestamps=timestamps)
+                if is_over or not follow:
+                    break
+                wait_for_more(FOLLOW_SECONDS)  # that the run is over is no line
     if not path.exists():
         raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
