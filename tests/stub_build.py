@@ -14,11 +14,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from vmkiln.azure_names import Architecture
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing, workflow
-from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Tell
+from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Tell
 from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
@@ -85,8 +84,9 @@ async def _publish(
         request=request,
         group=group,
         directory=directory,
-        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="1.2.3", architecture=Architecture.X64),
-        shape=SimpleNamespace(disk_bytes=1024 * 1024),
+        source=ResolvedSource(disk, "raw", "0" * 64, "1.2.3", 1, "Linux", 1024 * 1024, "https://images.example/12"),
+        shape=SimpleNamespace(disk_bytes=1024 * 1024, cpus=1, memory_mib=1024),
+        copies={},
         tell=tell,
     )
     return distributing.failures_of(await distributing.distribute(staged, Disks(Disk(disk, "raw"))))

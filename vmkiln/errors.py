@@ -18,6 +18,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── CommandFailed                a program ended with an error or ran past its limit
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
+├── ProvenanceRefused            an image is not what a statement says (`provenance/envelope.py`)
 ├── ImageNotFound                a source or stored image does not exist
 ├── ImageConflict                a target image version exists already, or is of another kind
 │   └── OtherImageKind           the image definition is of another operating system, generation or CPU

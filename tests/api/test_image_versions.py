@@ -1,13 +1,19 @@
 """Image versions that clients make from images, and whose regions they change."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_process import GROUP, IMAGE, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess, add_group, code_of
+from provenance import A_KEY, a_record
 from publishing import a_flat_disk
 
 from vmkiln.images import managed_image
+from vmkiln.provenance import image_key
+from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.envelope import signed
+from vmkiln.provenance.statement import Subject, statement
 
 GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
 DEFINITION = f"{GALLERY}/images/d"
@@ -58,6 +64,29 @@ def test_a_version_is_made_from_a_managed_image_and_from_a_version(service: InPr
     assert {file.name for file in (first.path.parent / "replicas").iterdir()} == {"westus2.qcow2", "eastus.qcow2"}
     assert service.request("DELETE", IMAGE, api_version=COMPUTE).status_code == 200
     assert first.path.is_file(), "the version outlives what it was made from"
+
+
+def test_the_statement_of_an_image_is_that_of_a_version_made_from_it(service: InProcess) -> None:
+    store = service.service.store
+    image = store.images.find(IMAGE)
+    assert image is not None
+    envelope = signed(statement([Subject("disk", image.digest)], a_record(), finished=image.created), A_KEY)
+    store.images.replace(image, documents={PROVENANCE: envelope})
+    assert service.put(VERSION, from_image(), api_version=COMPUTE).status_code == 201
+    for resource in (IMAGE, VERSION):
+        told = service.get(f"{resource}/providers/Vmkiln.Builds/documents/provenance", api_version=COMPUTE)
+        assert told.json() == json.loads(envelope)
+        none = service.get(f"{resource}/providers/Vmkiln.Builds/documents/other", api_version=COMPUTE)
+        assert (none.status_code, code_of(none)) == (404, "ResourceNotFound")
+    assert service.request("DELETE", VERSION, api_version=COMPUTE).status_code == 200
+    assert store.images.documents_of(VERSION) == {}
+
+
+def test_everybody_is_told_the_public_keys_and_nothing_else_of_them(service: InProcess) -> None:
+    ring = service.service.store.seal.ring
+    key = image_key.current(ring)
+    told = service.get("/providers/Vmkiln.Builds/imageKeys", token=None, api_version=None)
+    assert told.json() == {"value": [{"keyId": key.key_id, "publicKey": key.public}]}
 
 
 def test_the_older_way_to_name_the_source_is_understood(service: InProcess) -> None:

@@ -120,6 +120,8 @@ def fill(service: InProcess) -> Filled:
     run = service.request("POST", f"{TEMPLATE}/run")
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
     run_id = service.service.store.runs.of_template(TEMPLATE)[0].run_id
+    for image in service.service.store.images.of_run(run_id):
+        service.service.store.images.replace(image, documents={"provenance": "{}"})
     staging = template["properties"]["exactStagingResourceGroup"]
     wait_for(lambda: service.get(f"{staging}/resources").json()["value"])
     account = service.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["name"]
@@ -132,6 +134,7 @@ def fill(service: InProcess) -> Filled:
         "operationId": run.headers["Azure-AsyncOperation"].partition("?")[0].rpartition("/")[2],
         "deploymentName": "d1", "Deployments_GetStatus/operationId": statuses[-2],
         "AtSubscriptionScope/operationId": statuses[-1], "ForSubscription/roleAssignmentName": str(uuid.UUID(int=4)),
+        "documentName": "provenance",
         "galleryName": "golden", "imageName": "web", "galleries/imageName": "debian", "versionName": "1.0.0",
         "identityName": "builder", "virtualNetworkName": "own-network", "subnetName": "build",
         "networkSecurityGroupName": "rules", "securityRuleName": "ssh",

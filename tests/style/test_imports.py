@@ -26,6 +26,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"staging", "packer", "images"},
     {"template"},
     {"trial"},
+    {"provenance"},
     {"audit"},
     {"fetching"},
     {"arm_template", "host", "store"},

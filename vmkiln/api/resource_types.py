@@ -5,7 +5,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 
 from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
-from vmkiln.api.compute import compute_images, image_versions, platform_images
+from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images
 from vmkiln.api.entra import directory, token_endpoint
 from vmkiln.api.insights import activity_log
 from vmkiln.api.managed_identity import managed_identities
@@ -42,6 +42,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *deployment_scripts.ROUTES,
     *compute_images.ROUTES,
     *image_versions.ROUTES,
+    *image_provenance.ROUTES,
     *platform_images.ROUTES,
     *managed_identities.ROUTES,
     *virtual_networks.ROUTES,

@@ -87,7 +87,9 @@ class Commands(LazyGroup):
         "principal": Listed(
             "access.principal", "app", "Service principals that may log in to the service of this machine."
         ),
-        "key": Listed("storage", "key_app", "The keys that secrets are sealed with, and that tokens are signed with."),
+        "key": Listed(
+            "storage", "key_app", "The keys that secrets are sealed with, and that tokens and images are signed with."
+        ),
         "role": Listed(
             "access.principal", "role_app", "Roles: Reader, Contributor or Owner of /, a subscription or a group."
         ),

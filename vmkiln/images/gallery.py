@@ -192,21 +192,17 @@ def _publish_as(
     place = folder_for(store_directory, image_id, facts.run_id, attempt=facts.attempt)
     publish_linked(facts.flat, place, [DISK, *_replicas(target.regions)], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
+        detail = {
+            "exclude_from_latest": target.exclude_from_latest,
+            "replication_mode": target.replication_mode,
+            "regions": [vars(region) for region in target.regions],
+        }
+        image = facts.recorded_as(image_id, KIND, place / DISK, tags=target.tags, detail=detail, created=store.now())
         store.images.add_version(
-            facts.recorded_as(
-                image_id,
-                KIND,
-                place / DISK,
-                tags=target.tags,
-                detail={
-                    "exclude_from_latest": target.exclude_from_latest,
-                    "replication_mode": target.replication_mode,
-                    "regions": [vars(region) for region in target.regions],
-                },
-                created=store.now(),
-            ),
+            image,
             definition_id=split_id(image_id)[0],
             attempt=facts.attempt,
+            documents=facts.documents_of(image),
         )
     return Artifact(image_id, "", place / DISK)
 

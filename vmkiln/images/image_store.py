@@ -35,12 +35,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def no_documents(_image: ImageRow) -> Mapping[str, str]:
+    """Nothing is kept with the image."""
+    return {}
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """What is known of an image's content whatever it is published as. Sizes in bytes; SHA-256 of the qcow2 file.
 
     `attempt` is the run's attempt that made it; `shared_object` is the object that the hosts of a fleet get it from.
-    The files of `data_disks` lie beside `flat`.
+    The files of `data_disks` lie beside `flat`. `documents_of` makes of an image's record what is kept with it.
     """
 
     flat: Path
@@ -54,6 +59,7 @@ class ImageFacts:
     shared_object: str = ""
     architecture: Architecture = Architecture.X64
     data_disks: tuple[DataDisk, ...] = ()
+    documents_of: Callable[[ImageRow], Mapping[str, str]] = no_documents
 
     @property
     def common_detail(self) -> dict[str, Any]:

@@ -42,12 +42,10 @@ def publish(
         return Artifact(image_id, "", existing.path)
     publish_linked(facts.flat, place, [DISK], others=facts.data_files(DISK))
     with reported(f"recording {image_id}"), removed_on_error(place, store):
-        replaced = store.images.replace(
-            facts.recorded_as(
-                image_id, KIND, place / DISK, tags=tags, detail={"location": location}, created=store.now()
-            ),
-            attempt=facts.attempt,
+        image = facts.recorded_as(
+            image_id, KIND, place / DISK, tags=tags, detail={"location": location}, created=store.now()
         )
+        replaced = store.images.replace(image, attempt=facts.attempt, documents=facts.documents_of(image))
     if replaced is not None and replaced.path.parent != place:
         shutil.rmtree(replaced.path.parent, ignore_errors=True)
     return Artifact(image_id, "", place / DISK)

@@ -117,7 +117,7 @@ async def _publish(
             detail=replace(facts, shared_object=shared_object).common_detail,
             created=created,
         )
-        await to_the_end(_name_and_record, temporary, image, store, attempt=facts.attempt)
+        await to_the_end(_name_and_record, temporary, image, store, facts)
     finally:
         with contextlib.suppress(OSError):  # it ends with the run's folder all the same
             await off_loop(temporary.unlink, missing_ok=True)
@@ -129,7 +129,7 @@ def _is_there(image: ImageRow) -> bool:
     return image.path.is_file() or bool(image.detail.get(SHARED_OBJECT))
 
 
-def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt: int) -> None:
+def _name_and_record(temporary: Path, image: ImageRow, store: Store, facts: ImageFacts) -> None:
     """Give the finished file its name, if that is free, wait until the name is on disk, and record it."""
     make_folder(image.path.parent)
     if store.images.find(image.artifact_id) is None:
@@ -140,4 +140,4 @@ def _name_and_record(temporary: Path, image: ImageRow, store: Store, *, attempt:
         raise ImageConflict(f"the VHD {image.path.name} exists already", hint="give it another `uri`") from error
     with removed_on_error(image.path, store):
         sync(image.path.parent)
-        store.images.add(image, attempt=attempt)
+        store.images.add(image, attempt=facts.attempt, documents=facts.documents_of(image))

@@ -28,6 +28,7 @@ from vmkiln.images.image_store import (
     to_the_end,
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
+from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
@@ -112,7 +113,9 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
+    documents_of = await off_loop(attesting.documents_of, staged)
     facts = await shared(staged, await _published_before(staged) or await flatten(staged, disks))
+    facts = replace(facts, documents_of=documents_of)
     outputs = []
     for target in targets:
         name = target.run_output_name

@@ -38,6 +38,7 @@ class Purpose(StrEnum):
 
     SECRETS = "secrets"
     SIGNING = "signing"
+    IMAGES = "images"
 
 
 @dataclass(frozen=True)

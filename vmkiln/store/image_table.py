@@ -18,7 +18,9 @@ from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnErr
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
-from vmkiln.store.tables import image_definitions, images, resources, run_outputs, runs
+from vmkiln.store.tables import image_definitions, image_documents, images, resources, run_outputs, runs
+
+NONE: Mapping[str, str] = {}  # an image without documents
 
 
 class ImageTable:
@@ -28,8 +30,8 @@ class ImageTable:
         self._connections = connections
         self._home = home
 
-    def add(self, image: ImageRow, *, attempt: int | None = None) -> None:
-        """Record a published image, by an attempt of its run when one is given.
+    def add(self, image: ImageRow, *, attempt: int | None = None, documents: Mapping[str, str] = NONE) -> None:
+        """Record a published image with its documents by their names, by an attempt of its run when one is given.
 
         Raises: `ImageConflict` when one of that id exists, `RunTakenOver`.
         """
@@ -38,10 +40,13 @@ class ImageTable:
             with self._connections.begin() as connection:
                 self._check_attempt(connection, image.run_id, attempt)
                 connection.execute(images.insert().values(**values))
+                self._keep(connection, image.key, documents)
         except sa.exc.IntegrityError as error:
             raise ImageConflict(f"the image {image.artifact_id} exists already") from error
 
-    def add_version(self, image: ImageRow, *, definition_id: str, attempt: int | None = None) -> None:
+    def add_version(
+        self, image: ImageRow, *, definition_id: str, attempt: int | None = None, documents: Mapping[str, str] = NONE
+    ) -> None:
         """Record a gallery image version; the first one of an image definition records that too.
 
         Raises: `ImageConflict` when a version of that id exists, or the definition is of another kind;
@@ -63,6 +68,7 @@ class ImageTable:
                 raise OtherImageKind(definition_id, has=has, image=(image.os_type, image.generation, cpus))
             try:
                 connection.execute(images.insert().values(**values))
+                self._keep(connection, image.key, documents)
             except sa.exc.IntegrityError as error:
                 raise ImageConflict(f"the image version {image.artifact_id} exists already") from error
 
@@ -90,7 +96,9 @@ class ImageTable:
             for row in self._connections.rows(sa.select(image_definitions).order_by(image_definitions.c.key))
         ]
 
-    def replace(self, image: ImageRow, *, attempt: int | None = None) -> ImageRow | None:
+    def replace(
+        self, image: ImageRow, *, attempt: int | None = None, documents: Mapping[str, str] = NONE
+    ) -> ImageRow | None:
         """Record an image in place of one of the same id; returns the one it replaced. Raises: `RunTakenOver`."""
         values = self._image_values(image)
         with self._connections.begin() as connection:
@@ -98,6 +106,7 @@ class ImageTable:
             found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
             connection.execute(images.delete().where(images.c.key == image.key))
             connection.execute(images.insert().values(**values))
+            self._keep(connection, image.key, documents)
         return self._image(found) if found else None
 
     def find(self, artifact_id: str) -> ImageRow | None:
@@ -115,11 +124,23 @@ class ImageTable:
         definition, _, version = key.rpartition("/versions/")
         with self._connections.begin() as connection:
             connection.execute(images.delete().where(images.c.key == key))
+            connection.execute(image_documents.delete().where(image_documents.c.key == key))
             left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
             kept = sa.select(resources.c.key).where(resources.c.key == definition)
             is_last = connection.execute(left.limit(1)).first() is None
             if definition and version and is_last and connection.execute(kept).first() is None:
                 connection.execute(image_definitions.delete().where(image_definitions.c.key == definition))
+
+    def documents_of(self, artifact_id: str) -> dict[str, str]:
+        """What is kept with an image beside its file, by the names of `vmkiln/provenance/documents.py`."""
+        query = sa.select(image_documents).where(image_documents.c.key == artifact_id.lower())
+        return {row["name"]: row["content"] for row in self._connections.rows(query)}
+
+    def _keep(self, connection: Connection, key: str, documents: Mapping[str, str]) -> None:
+        """Keep the documents of an image in place of those of an image that had its id before."""
+        connection.execute(image_documents.delete().where(image_documents.c.key == key))
+        for name, content in documents.items():
+            connection.execute(image_documents.insert().values(key=key, name=name, content=content))
 
     def put_output(self, row: RunOutputRow) -> None:
         """Record what a distribute target came to, in place of what was recorded before."""

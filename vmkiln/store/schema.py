@@ -18,8 +18,23 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0013"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013")
+HEAD = "0014"
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+)
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"
 FIRST_VERSION_TABLE = "vmkiln_schema_version"  # before there were revisions: a number, 1 or 2

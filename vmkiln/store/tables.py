@@ -129,6 +129,13 @@ images = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False, default=dict),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
 )
+image_documents = sa.Table(
+    "vmkiln_image_document",
+    metadata,
+    sa.Column("key", sa.String(600), primary_key=True),
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+)
 image_definitions = sa.Table(
     "vmkiln_image_definition",
     metadata,

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +11,20 @@ from typing import Any
 import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
-from vmkiln.azure_names import Architecture
+from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import data_disks_of, file_beside
 from vmkiln.images.image_store import remove
+from vmkiln.provenance import image_key
+from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
-from vmkiln.run.run_context import BuildHost, Disks
+from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
+from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.image_table import ImageTable
@@ -74,12 +80,21 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
     settings, live = Settings(tmp_path), tmp_path / "live"
     live.mkdir()
     return SimpleNamespace(
-        request=SimpleNamespace(run_id=RUN_ID, template=template, attempt=1, template_id=""),
+        request=RunRequest(
+            RUN_ID,
+            "web",
+            "rg",
+            template,
+            {"location": "l", "secret": "hunter22"},
+            NO_LOCAL_FILES,
+            mask=SecretMask.of(["hunter22"]),
+        ),
         host=BuildHost(settings, store, Accelerator.TCG, "a stand-in", NO_IMAGE, 2, 4096, None),
         group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
         directory=live,
-        source=SimpleNamespace(generation=1, os_type="Linux", exact_version="12.1.0", architecture=Architecture.X64),
-        shape=SimpleNamespace(disk_bytes=facts.virtual_size_bytes),
+        source=ResolvedSource(Path("/none"), "qcow2", "a" * 64, "12.1.0", 1, "Linux", 1, "https://images.example/12"),
+        shape=SimpleNamespace(disk_bytes=facts.virtual_size_bytes, cpus=1, memory_mib=1024),
+        copies={},
         tell=lambda _event: None,
     )
 
@@ -145,5 +160,44 @@ def test_another_run_gets_another_version(staged: Any, store: Store) -> None:
     attempt(staged)
     other = "99999999-0000-0000-0000-000000000000"
     store.runs.add(RunRow(other, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
-    staged.request.run_id = other
+    staged.request = replace(staged.request, run_id=other)
     assert attempt(staged)[0].artifact_id == f"{DEFINITION_ID}/versions/1.0.1"
+
+
+def test_every_image_is_kept_with_a_signed_statement_of_its_run(staged: Any, store: Store) -> None:
+    attempt(staged)
+    keys = image_key.public_keys(store.seal.ring)
+    images = store.images.of_run(RUN_ID)
+    assert len(images) == 3
+    for image in images:
+        envelope = store.images.documents_of(image.artifact_id)[PROVENANCE]
+        verdict = verify({image.path.name: image.digest}, envelope, keys)
+        assert verdict.summary["run"] == RUN_ID
+        assert verdict.summary["source"]["digest"] == {"sha256": "a" * 64}
+        parameters = verdict.statement["predicate"]["buildDefinition"]["externalParameters"]
+        assert parameters["template"] == {"location": "l", "secret": "***"}
+    remove(images[0], store)
+    assert store.images.documents_of(images[0].artifact_id) == {}
+
+
+def test_nothing_is_published_that_cannot_be_signed(staged: Any, store: Store) -> None:
+    image_key.current(store.seal.ring)
+    store.seal.ring.file.write_text("{}")
+    with pytest.raises(KeyUnavailable):
+        attempt(staged)
+    assert store.images.of_run(RUN_ID) == []
+
+
+def test_an_image_that_takes_the_place_of_another_has_its_own_statement(staged: Any, store: Store) -> None:
+    attempt(staged)
+    first = store.images.documents_of(IMAGE_ID)
+    other = "99999999-0000-0000-0000-000000000000"
+    store.runs.add(RunRow(other, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+    staged.request = replace(staged.request, run_id=other)
+    attempt(staged)
+    image, second = store.images.find(IMAGE_ID), store.images.documents_of(IMAGE_ID)
+    assert image is not None
+    assert first != second
+    assert (
+        verify({"": image.digest}, second[PROVENANCE], image_key.public_keys(store.seal.ring)).summary["run"] == other
+    )

@@ -180,6 +180,7 @@ def _published(call: Call, source: ImageRow, target: GalleryTarget) -> ImageRow:
             shared_object=str(source.detail.get(SHARED_OBJECT, "")),
             architecture=architecture_of(source),
             data_disks=data_disks_of(source),
+            documents_of=lambda _image: store.images.documents_of(source.artifact_id),
         )
         try:
             gallery.publish(settings.image_store, store, facts, target)

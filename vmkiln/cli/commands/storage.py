@@ -15,7 +15,7 @@ from vmkiln.sealing.key_ring import Purpose
 app = typer.Typer(no_args_is_help=True, help="The blob server of the storage accounts (Azurite, optional).")
 
 key_app = typer.Typer(
-    no_args_is_help=True, help="The keys that secrets are sealed with, and that tokens are signed with."
+    no_args_is_help=True, help="The keys that secrets are sealed with, and that tokens and images are signed with."
 )
 
 
@@ -78,24 +78,27 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 @key_app.command()
 def rotate(
-    purpose: Annotated[Purpose, typer.Argument(help="`secrets` or `signing`.")],
+    purpose: Annotated[Purpose, typer.Argument(help="`secrets`, `signing` (tokens) or `images`.")],
     forget_older: Annotated[
         bool, typer.Option("--forget-older", help="Delete the older keys: what only they open or prove is void.")
     ] = False,
 ) -> None:
     """Make a new key and use it from now on; what is sealed with older ones is sealed anew.
 
-    A service that is up uses it at once. Tokens that older keys signed stay good until they end.
+    A service that is up uses it at once. Tokens that older keys signed stay good until they end, and what they
+    signed about images stays to be verified.
     """
-    from vmkiln.api.identity.issuer import new_material
+    from vmkiln.api.identity import issuer
     from vmkiln.preparation import opened_store
+    from vmkiln.provenance import image_key
     from vmkiln.provisioning.resealing import reseal
     from vmkiln.sealing.key_ring import new_secret
 
     with opened_store(read_settings(), say) as store:
         ring = store.seal.ring
         with audited(store, SERVICE_KEY_WRITE, service_key_id(purpose), is_first=True):
-            key = ring.rotate(purpose, new_material if purpose is Purpose.SIGNING else new_secret)
+            makers = {Purpose.SIGNING: issuer.new_material, Purpose.IMAGES: image_key.new_material}
+            key = ring.rotate(purpose, makers.get(purpose, new_secret))
             count = reseal(store) if purpose is Purpose.SECRETS else 0
             if forget_older:
                 ring.forget_older(purpose)

@@ -21,45 +21,23 @@ from vmkiln.cli.commands.images.image_import import (
     size_of,
     urn,
 )
+from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
+from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
-from vmkiln.errors import HostUnfit, ImageNotFound, InputError
+from vmkiln.errors import HostUnfit, InputError
 
 if TYPE_CHECKING:
     from vmkiln.host.doctor.image_kernel import ImageKernel
     from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
     from vmkiln.platform_images.image_reference import PlatformImageReference
-    from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
 TYPES = {"ManagedImage": MANAGED_IMAGE, "SharedImageVersion": IMAGE_VERSION, "VHD": "Vmkiln.Builds/vhds"}
 app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
-ImageArgument = Annotated[str, typer.Argument(help="An image's ARM id, or the end of it (`hello-linux`).")]
-
-
-def find_image(store: Store, text: str) -> ImageRow:
-    """The image whose id is, or ends with, `text`. Raises: `ImageNotFound`, `InputError` for more than one."""
-    from vmkiln.images import gallery
-
-    if "/versions/" in text.lower():
-        return gallery.find_version(store, text)
-    rows = [row for row in store.images.list() if row.key == text.lower() or row.key.endswith("/" + text.lower())]
-    if not rows:
-        raise ImageNotFound(f"there is no image `{text}`", hint="`vmkiln image list` shows them")
-    if len(rows) > 1:
-        raise InputError(f"more than one image ends with `{text}`", hint="give the whole id")
-    return rows[0]
-
-
-def _here(store: Store, row: ImageRow) -> ImageRow:
-    """The image with its file on this machine, which another host of a fleet may have made."""
-    from vmkiln.sharing.shared_storage import shared_storage
-
-    shared = shared_storage(read_settings(), store)
-    return row if shared is None else shared.images.fetch(row)
 
 
 def _as_data(row: ImageRow) -> dict[str, Any]:
@@ -97,6 +75,8 @@ def list_(
 
 
 app.command("import")(import_)
+app.command()(verify)
+app.command()(provenance)
 
 
 @app.command()
@@ -144,14 +124,17 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
     lun: Annotated[int | None, typer.Option("--lun", min=0, help="A data disk instead, by its number.")] = None,
 ) -> None:
-    """Write an image to a file as qcow2, raw or fixed VHD."""
+    """Write an image to a file as qcow2, raw or fixed VHD, and its signed statement beside it (FILE.intoto.json)."""
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.images.data_disk import part_of, parts_of
+    from vmkiln.images.exported_statement import write_beside
     from vmkiln.images.image_export import export_image
     from vmkiln.preparation import opened_store
+    from vmkiln.provenance.documents import PROVENANCE
 
     with opened_store(read_settings(), say) as store:
-        row = _here(store, find_image(store, image))
+        row = on_this_machine(store, find_image(store, image))
+        documents, ring = store.images.documents_of(row.artifact_id), store.seal.ring
     row = next(reversed(list(parts_of(row)))) if lun is None else part_of(row, lun)
 
     def progress(chunk: bytes) -> None:
@@ -161,6 +144,10 @@ def export(
 
     run_to_end(export_image(row, target, target_format=format_, may_overwrite=force, progress=progress))
     typer.echo(f"wrote {target} ({target.stat().st_size >> 20} MiB)")
+    if envelope := documents.get(PROVENANCE):
+        typer.echo(f"wrote {write_beside(row, envelope, target, ring)}")
+    else:
+        say("no statement is kept with this image, so none is beside the file")
 
 
 @app.command()
@@ -175,7 +162,7 @@ def boot(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        row = _here(store, find_image(store, image))
+        row = on_this_machine(store, find_image(store, image))
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
         row.path,

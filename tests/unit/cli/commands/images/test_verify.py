@@ -1,0 +1,96 @@
+"""`vmkiln image verify` says yes with 0, no with 1, and nothing to verify with 2."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from provenance import a_record
+from publishing import a_flat_disk, to_managed_image
+
+from vmkiln.cli import main
+from vmkiln.provenance import image_key
+from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.envelope import signed
+from vmkiln.provenance.statement import Subject, statement
+from vmkiln.settings import Settings
+from vmkiln.store.database import opened
+from vmkiln.store.rows import ImageRow
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    monkeypatch.setenv("VMKILN_HOME", str(home))
+    home.mkdir(mode=0o700)
+    with opened(Settings(home).database, home=home) as store:
+
+        def documents_of(image: ImageRow) -> dict[str, str]:
+            told = statement([Subject(image.path.name, image.digest)], a_record(), finished=a_record().began)
+            return {PROVENANCE: signed(told, image_key.current(store.seal.ring))}
+
+        to_managed_image(home, store, replace(a_flat_disk(home), documents_of=documents_of))
+        shutil.rmtree(home / "runs", ignore_errors=True)
+    return home
+
+
+@pytest.fixture
+def run(home: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main.main(["image", *arguments])
+        return int(ended.value.code or 0), "".join(capfd.readouterr())
+
+    return run
+
+
+def test_an_image_is_verified_and_told_where_it_comes_from(run: Run) -> None:
+    code, text = run("verify", "web")
+    assert (code, "verified: " in text, "https://images.example/12 12.1" in text) == (0, True, True)
+    code, text = run("verify", "web", "--json")
+    assert (code, json.loads(text)["run"]) == (0, a_record().run_id)
+
+
+def test_an_image_whose_bytes_were_changed_is_refused(run: Run, home: Path) -> None:
+    (file,) = (home / "images").rglob("disk.qcow2")
+    file.chmod(0o600)
+    with file.open("r+b") as content:
+        content.seek(200)
+        content.write(b"x")
+    code, text = run("verify", "web")
+    assert (code, "the statement is not about disk.qcow2" in text) == (1, True)
+
+
+def test_an_exported_file_is_verified_with_the_keys_that_it_was_given(run: Run, tmp_path: Path) -> None:
+    file, keys, other = tmp_path / "out.qcow2", tmp_path / "keys.pem", tmp_path / "other.pem"
+    assert run("export", "web", str(file))[0] == 0
+    code, text = run("verify", "--public-key")
+    keys.write_text(text)
+    other.write_text(image_key.new_material().public)
+    assert (code, run("verify", str(file), "--key", str(keys))[0]) == (0, 0)
+    assert run("verify", str(file), "--key", str(other))[0] == 1
+    code, text = run("provenance", "web", "--signed")
+    statement_file = tmp_path / "statement.json"
+    statement_file.write_text(text)
+    assert run("verify", str(file), "--statement", str(statement_file))[0] == 0
+    with file.open("ab") as content:
+        content.write(b"x")
+    assert run("verify", str(file))[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("nothing",), ("web", "--key", "/nonexistent"), ("web", "--statement", "/nonexistent"), (__file__,)],
+)
+def test_where_there_is_nothing_to_verify_it_says_so(run: Run, arguments: tuple[str, ...]) -> None:
+    code, text = run("verify", *arguments)
+    assert (code, "error: " in text) == (1 if arguments == ("nothing",) else 2, True)
+
+
+def test_the_statement_is_printed_as_it_is_meant_to_be_read(run: Run) -> None:
+    code, text = run("provenance", "web")
+    assert (code, json.loads(text)["predicate"]["runDetails"]["metadata"]["invocationId"]) == (0, a_record().run_id)

@@ -1,0 +1,99 @@
+"""What a run was, for the statements about its images: collected by the host that built it, never told by a guest.
+
+Every value comes from the database, from files that the host wrote, or from the request; what a guest said is in the
+logs, which are named by their digests.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vmkiln import __version__
+from vmkiln.azure_names import LOG_FILES
+from vmkiln.images.data_disk import parts_of
+from vmkiln.images.image_store import sha256_of
+from vmkiln.provenance import image_key
+from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.envelope import signed
+from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
+from vmkiln.run.run_context import Staged
+from vmkiln.sealing.key_ring import Key
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.rows import ImageRow
+from vmkiln.store.run_facts import confinement_of
+
+Documents = Callable[[ImageRow], Mapping[str, str]]
+
+
+def documents_of(staged: Staged) -> Documents:
+    """What is to be kept with each image of this run, made of the image's record: the statement of its provenance.
+
+    Raises: `KeyUnavailable` when there is no key to sign with, before anything is published; `StorageFailed`.
+    """
+    key, store = image_key.current(staged.host.store.seal.ring), staged.host.store
+    record = build_record(staged)
+    return lambda image: {PROVENANCE: _signed(image, record, key, store.now)}
+
+
+def _signed(image: ImageRow, record: BuildRecord, key: Key, now: Callable[[], Any]) -> str:
+    subjects = [Subject(_name_of(part), part.digest) for part in parts_of(image)]
+    return signed(statement(subjects[::-1], record, finished=now()), key)
+
+
+def _name_of(part: ImageRow) -> str:
+    """A file of an image, for people: the image's id and the name of the file; no path of this machine."""
+    return f"{part.artifact_id}/{part.path.name}"
+
+
+def build_record(staged: Staged) -> BuildRecord:
+    """All that a statement tells of a run; secrets are masked. Raises: `StorageFailed`."""
+    request, run = staged.request, staged.host.store.runs.find(staged.request.run_id)
+    facts, shape = run.facts, staged.shape
+    return BuildRecord(
+        run_id=request.run_id,
+        isolation_level=staged.host.isolation_level,
+        chosen={
+            "template": request.mask.value(request.resolved),
+            "templateName": request.template_name,
+            "templateId": request.template_id,
+            "resourceGroup": request.resource_group,
+            "egressPolicy": request.mask(str(facts.get("egress_policy", ""))),
+            "allowances": [f"{allowed.network}:{allowed.port}" for allowed in request.allowances],
+        },
+        decided={
+            "hostId": facts.get("host_id", ""),
+            "attempt": request.attempt,
+            "accelerator": str(staged.host.accelerator),
+            "acceleratorReason": staged.host.accelerator_reason,
+            "topology": facts.get("topology", ""),
+            "vm": {"cpus": shape.cpus, "memoryMiB": shape.memory_mib, "diskBytes": shape.disk_bytes},
+            "confinement": {
+                machine: {str(fact["name"]): bool(fact["holds"]) for fact in held}
+                for machine, held in confinement_of(facts).items()
+            },
+        },
+        materials=list(_materials(staged)),
+        byproducts=list(_byproducts(staged)),
+        versions={"vmkiln": __version__, "packer": staged.host.container_image.packer_version},
+        began=run.started,
+    )
+
+
+def _materials(staged: Staged) -> Iterator[Material]:
+    source, mask = staged.source, staged.request.mask
+    known = {"exactVersion": source.exact_version, "format": source.format, "generation": source.generation}
+    yield Material("source", source.digest, mask(source.origin), known)
+    for disk in source.data_disks:
+        yield Material(f"source, data disk {disk.lun}", disk.digest)
+    yield Material("container image", staged.host.container_image.digest)
+    uris = {script.path: script.uri for script in staged.request.template.scripts}
+    for path, file in sorted(staged.copies.items()):
+        yield Material(path, sha256_of(file), mask(uris.get(path, "")))
+
+
+def _byproducts(staged: Staged) -> Iterator[Material]:
+    """The logs, which are whole by now: both VMs and the run's network have ended."""
+    for name in LOG_FILES.values():
+        file: Path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{name}")
+        if file.is_file():
+            yield Material(name, sha256_of(file))
