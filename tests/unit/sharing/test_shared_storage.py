@@ -16,6 +16,7 @@ import pytest
 from publishing import IMAGE_ID, RUN_ID, VHD_ID, a_flat_disk, with_data_disks
 from stub_build import stub_host
 
+from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, RunTakenOver, SharedStorageFailed
 from vmkiln.images import managed_image, vhd_image
 from vmkiln.images.data_disk import data_disks_of
@@ -34,7 +35,7 @@ from vmkiln.template.source import ManagedImageSource
 from vmkiln.waiting.off_loop import until_cancelled
 
 GROUP = "IT_rg_web_0a"
-FILES_OF_A_RUN = 3  # both logs, and its flows
+FILES_OF_A_RUN = len(LOG_FILES)  # both logs with the times of their lines, and its flows
 SECONDS = 20
 
 
