@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import make_folder, reported, sync
-from vmkiln.files.sparse_file import copy_sparse
+from vmkiln.files.sparse_file import copy_sparse, sparse_sha256
 from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, described, parts_of
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
@@ -126,8 +126,7 @@ def safe_name(text: str) -> str:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sparse_sha256(path)
 
 
 def folder_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt: int = 1) -> Path:

@@ -1,11 +1,12 @@
 """Files with holes keep them, and their data is found."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from vmkiln.files.sparse_file import copy_into, copy_sparse, data_ranges
+from vmkiln.files.sparse_file import copy_into, copy_sparse, data_ranges, sparse_sha256
 
 MIB = 1024**2
 EXTENTS: list[list[tuple[int, int]]] = [[], [(0, 1)], [(3 * MIB, 4096)], [(0, 4096), (5 * MIB, 3 * MIB)]]
@@ -27,6 +28,32 @@ def test_a_copy_has_the_same_content_and_as_few_blocks(extents: list[tuple[int, 
     copy_sparse(source, target)
     assert target.read_bytes() == source.read_bytes()
     assert target.stat().st_blocks <= source.stat().st_blocks
+
+
+@pytest.mark.parametrize("extents", EXTENTS)
+@pytest.mark.parametrize("more", [0, 1, 5000])
+def test_a_hash_is_that_of_all_bytes_and_holes_are_not_read(
+    extents: list[tuple[int, int]], more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = with_holes(tmp_path / "source", extents)
+    os.truncate(path, 9 * MIB + more)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    read, preadv = [0], os.preadv
+
+    def counted(descriptor: int, blocks: list[memoryview], position: int) -> int:
+        read[0] += preadv(descriptor, blocks, position)
+        return preadv(descriptor, blocks, position)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    assert sparse_sha256(path) == expected
+    assert read[0] <= path.stat().st_blocks * 512
+
+
+def test_a_file_without_holes_and_an_empty_one_have_their_hash(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"", b"a", os.urandom(3 * MIB + 7)):
+        path.write_bytes(content)
+        assert sparse_sha256(path) == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("extents", EXTENTS)
