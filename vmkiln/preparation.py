@@ -25,6 +25,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.store import database
 from vmkiln.store.database import Store
+from vmkiln.warm.saved_group import obtain_saved_group
 
 MIB = 1024**2
 
@@ -82,6 +83,11 @@ async def prepared_host(
     if verdict.accelerator is Accelerator.TCG:
         progress(f"building under emulation (TCG): {verdict.reason}")
         emulation_notice = notice(kvm_access(), verdict.reason)
+    saved_group = None
+    if settings.warm_starts:
+        saved_group = await obtain_saved_group(
+            settings.saved_vms, image, verdict.accelerator, most_mib=settings.most_saved_vms_mib, progress=progress
+        )
     yield BuildHost(
         settings=settings,
         store=store,
@@ -93,6 +99,7 @@ async def prepared_host(
         memory_mib=capacity.available_memory_bytes() // MIB,
         firmware=find_firmware(),
         shared=shared or shared_storage(settings, store),
+        saved_group=saved_group,
     )
 
 

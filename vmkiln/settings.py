@@ -205,6 +205,13 @@ class Settings:
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),
     ] = False
+    warm_starts: Annotated[
+        bool,
+        Description("Whether VMs go on from what was saved of one that had booted, or each of them is booted."),
+    ] = True
+    most_saved_vms_mib: Annotated[
+        int, Description("What is saved of booted VMs in all, in MiB; what was used least lately goes first.", least=0)
+    ] = 4096
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024
@@ -300,6 +307,11 @@ class Settings:
     def container_image(self) -> Path:
         """The kernel, initramfs and Packer disk of the container group."""
         return self.home / "cache" / "container-group"
+
+    @property
+    def saved_vms(self) -> Path:
+        """What is left of VMs that had booted and were stopped, for others to go on from."""
+        return self.home / "cache" / "saved-vms"
 
     @property
     def shared_locks(self) -> Path:

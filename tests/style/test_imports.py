@@ -22,7 +22,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"buildable", "receipts"},
     {"sharing"},
     {"platform_images"},
-    {"inspecting"},
+    {"inspecting", "warm"},
     {"staging", "packer", "images"},
     {"template"},
     {"trial"},

@@ -62,6 +62,7 @@ ReferenceOption = Annotated[
 LocalFilesOption = Annotated[
     bool, typer.Option("--allow-local-files", help="Let the template read files beside it (file: and relative paths).")
 ]
+ColdOption = Annotated[bool, typer.Option("--cold", help="Boot every VM; none goes on from one that was saved.")]
 AllowEgressOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -22,6 +22,7 @@ from vmkiln.host import command
 from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
+from vmkiln.host.qemu import MEMORY_INSIDE
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 from vmkiln.run_failures import NamespaceLost
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
@@ -196,6 +197,14 @@ class Namespace:
         if facts is None:
             raise ProgramGone(f"the program `{name}` has ended")
         return facts
+
+    async def keep_memory(self, name: str, target: Path) -> str:
+        """Copy the RAM of a running VM that stands still, where it is a file, to a new file; returns its digest.
+
+        Raises: `VmkilnError` when it cannot be read or written.
+        """
+        answer = await self._ask(do="keep_memory", name=name, path=MEMORY_INSIDE, target=str(target))
+        return str(answer["digest"])
 
     async def _ask(self, **request: Any) -> dict[str, Any]:
         if self._closed:

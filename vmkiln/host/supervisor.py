@@ -4,9 +4,9 @@ It is started by `host/namespace.py`, speaks JSON lines over one inherited unix 
 namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel kills
 everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
-Requests are `{"id", "do": "run" | "start" | "stop" | "facts", ...}`; each gets one answer with the same `id`. A
-program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`; one that
-was started with `told` is heard: each line of its standard output is passed on as `{"said": name, "line": text}`.
+Requests are `{"id", "do": "run" | "start" | "stop" | "facts" | "keep_memory", ...}`; each gets one answer with the same
+`id`. A program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`; one
+that was started with `told` is heard: each line of its standard output is passed on as `{"said": name, "line": text}`.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from vmkiln.host import command
 from vmkiln.host.confinement import descriptors, kernel_calls, process_facts
 from vmkiln.host.confinement.descriptors import Descriptor
 from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
+from vmkiln.host.saved import memory_file
 
 NAMESPACES = (
     kernel_calls.CLONE_NEWUSER
@@ -129,6 +130,9 @@ class _Server:
                         await asyncio.gather(task, return_exceptions=True)
                 case "facts":
                     answer["facts"] = self._facts(request["name"])
+                case "keep_memory":
+                    inside = f"/proc/{self._process_ids[request['name']]}/root{request['path']}"
+                    answer["digest"] = await asyncio.to_thread(_kept_memory, inside, request["target"])
                 case unknown:
                     answer["error"] = f"unknown request `{unknown}`"
         except (VmkilnError, OSError, KeyError) as error:
@@ -169,6 +173,19 @@ class _Server:
         while said is not None and (line := await said.readline()):
             self.tell({"said": name, "line": line.decode(errors="replace").rstrip("\n")})
             await self._writer.drain()
+
+
+def _kept_memory(path: str, target: str) -> str:
+    """Copy the RAM of a VM that stands still to a new file, and return its digest. Raises: `OSError`."""
+    source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        copy = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            return memory_file.copied(source, copy)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
 
 
 async def _tail(said: asyncio.StreamReader | None) -> bytes:

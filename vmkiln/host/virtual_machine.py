@@ -6,7 +6,7 @@
 
 import asyncio
 import contextlib
-import functools
+import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,8 @@ from vmkiln.host.confinement import process_facts, vm_jail
 from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
-from vmkiln.host.qemu import BOARDS, Machine, arguments
+from vmkiln.host.qemu import BOARDS, NETWORK, Machine, arguments
+from vmkiln.host.saved import device_state
 from vmkiln.run_failures import NotConfined, VirtualMachineLost
 from vmkiln.waiting.off_loop import off_loop
 
@@ -46,7 +47,8 @@ class WriteError:
 class VirtualMachine:
     """A live VM: `ended` tells when QEMU is gone; `console` has the last 64 KiB of its serial console.
 
-    `unheard` ends, with the error, when a reader of what the VM sends failed.
+    `unheard` ends, with the error, when a reader of what the VM sends failed. `went_on` is whether it went on from what
+    was saved of another, and was not booted.
     """
 
     name: str
@@ -57,6 +59,7 @@ class VirtualMachine:
     disk_errors: EventListener
     unheard: "asyncio.Future[Exception]"
     resets: EventListener = field(default_factory=lambda: EventListener("RESET"))
+    went_on: bool = False
 
     @property
     def has_panicked(self) -> bool:
@@ -152,28 +155,50 @@ async def running(
             if ended.done():
                 reason = f"it ended (status {ended.result().status}) {ended.result().output}".strip()
             raise VirtualMachineLost(f"QEMU for {machine.name} did not start: {reason}")
-        with_look = functools.partial(_confinement, namespace, machine.name, meant)
-        await _let_go_on(machine.name, control, ended, with_look, on_confinement)
-        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets)
+
+        async def make_ready() -> None:
+            facts = await _confinement(namespace, machine.name, meant)
+            if on_confinement is not None:
+                await on_confinement(machine.name, facts)
+            await _load(machine, control)
+
+        await _let_go_on(machine.name, control, ended, make_ready)
+        went_on = machine.saved is not None
+        yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets, went_on)
 
 
 async def _let_go_on(
     name: str,
     control: QMPClient,
     ended: "asyncio.Future[Ended]",
-    look: Callable[[], Awaitable[list[Fact]]],
-    on_confinement: OnConfinement | None,
+    make_ready: Callable[[], Awaitable[None]],
 ) -> None:
-    """Let the guest run, once what holds its process was looked at. Raises: `VirtualMachineLost`, and as `look`."""
+    """Let the guest run, once what holds its process was looked at.
+
+    Raises: `VirtualMachineLost`, and as `make_ready`.
+    """
     try:
-        facts = await look()
-        if on_confinement is not None:
-            await on_confinement(name, facts)
+        await make_ready()
         await control.execute("cont")
     except (QMPError, ProgramGone) as error:
         await asyncio.wait([ended], timeout=CONTROL_END_SECONDS)
         reason = f"{ended.result().output} (status {ended.result().status})" if ended.done() else str(error)
         raise VirtualMachineLost(f"QEMU for {name} ended before its guest ran: {reason}") from error
+
+
+async def _load(machine: Machine, control: QMPClient) -> None:
+    """Give the VM what was saved of its devices. Raises: `QMPError` when that is not what was saved, or does not fit.
+
+    A guest that is to be saved sees its network unplugged: it gets to where it waits for that, and no further.
+    """
+    if machine.is_saveable:
+        await control.execute("set_link", {"name": NETWORK, "up": False})
+    if machine.saved is not None:
+        state = await off_loop(machine.saved.devices.read_bytes)
+        if hashlib.sha256(state).hexdigest() != machine.saved.devices_digest:
+            raise QMPError("the saved state of the devices is not what was saved")
+        await device_state.load(control, state)
+        await control.execute("set_link", {"name": NETWORK, "up": True})
 
 
 async def _confinement(namespace: Namespace, name: str, meant: Confinement) -> list[Fact]:

@@ -43,7 +43,7 @@ INSPECTOR_DRIVERS = {
 
 
 NO_DRIVERS: Mapping[str, Sequence[str]] = {}
-OWN_FILES = ("container_init.sh", "container_relay.pl", "inspector_init.sh", "inspector.pl")
+OWN_FILES = ("container_init.sh", "container_relay.pl", "container_renew.pl", "inspector_init.sh", "inspector.pl")
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ async def obtain_container_image(
     perl = shutil.which("perl")
     if perl is None:
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
-    init, relay, look_init, look = [await off_loop(_own_file, name) for name in OWN_FILES]
-    programs = {"packer": packer, "perl": Path(perl)}
-    contents = [kernel.digest.encode(), init, relay, look_init, look]
+    init, relay, renew, look_init, look = [await off_loop(_own_file, name) for name in OWN_FILES]
+    programs, scripts = {"packer": packer, "perl": Path(perl)}, {"relay.pl": relay, "renew.pl": renew}
+    contents = [kernel.digest.encode(), init, relay, renew, look_init, look]
     digest = await asyncio.to_thread(_digest, contents, [*programs.values(), busybox])
     place = directory / digest
 
@@ -124,7 +124,7 @@ async def obtain_container_image(
             inspector = await _inspector(kernel, busybox=busybox, perl=Path(perl), init=look_init, program=look)
             starts = {"initramfs": initramfs, "inspector": inspector}
             record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
-            await _make(place, kernel.vmlinuz, starts=starts, programs=programs, relay=relay, record=record)
+            await _make(place, kernel.vmlinuz, starts=starts, programs=programs, scripts=scripts, record=record)
     record = json.loads(await off_loop((place / "record.json").read_text))
     return ContainerImage(
         place / "vmlinuz",
@@ -166,7 +166,7 @@ async def _make(
     *,
     starts: Mapping[str, bytes],
     programs: Mapping[str, Path],
-    relay: bytes,
+    scripts: Mapping[str, bytes],
     record: Mapping[str, str],
 ) -> None:
     """Make the image's folder. Only one at a time may; what an earlier one that was killed left is thrown away."""
@@ -174,7 +174,7 @@ async def _make(
     await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
     try:
         await off_loop(_put_kernel, workplace, vmlinuz, starts)
-        await _packer_disk(workplace, programs, relay)
+        await _packer_disk(workplace, programs, scripts)
         await off_loop(_finish, workplace, place, record)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
@@ -244,20 +244,21 @@ async def _module(path: Path) -> bytes:
     return content
 
 
-async def _packer_disk(workplace: Path, programs: Mapping[str, Path], relay: bytes) -> None:
+async def _packer_disk(workplace: Path, programs: Mapping[str, Path], scripts: Mapping[str, bytes]) -> None:
     root = workplace / "disk"
-    await off_loop(_make_root, root, relay)
+    await off_loop(_make_root, root, scripts)
     for name, program in programs.items():
         await asyncio.to_thread(_copy, program, root / name, await libraries_of(program), root)
     await make_ext4(workplace / "disk.ext4", root)
     await asyncio.to_thread(shutil.rmtree, root)
 
 
-def _make_root(root: Path, relay: bytes) -> None:
+def _make_root(root: Path, scripts: Mapping[str, bytes]) -> None:
     for folder in ("aib/packerInput", "dev", "etc", "proc", "tmp", "bin"):
         (root / folder).mkdir(parents=True)
     (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/packer\n")
-    (root / "relay.pl").write_bytes(relay)
+    for name, content in scripts.items():
+        (root / name).write_bytes(content)
 
 
 def _copy(program: Path, copy: Path, libraries: Sequence[Path], root: Path) -> None:

@@ -2,6 +2,8 @@
 # The first process of the container group: mounts its two disks, starts the container instance, reports, powers off.
 # /dev/vda: the container image (Packer), read-only. /dev/vdb: the container instance's input, read-only.
 # Ports: packerizercontainer.log (what Packer prints, raw), packerizercontainer.events (one line an event).
+# The input disk's file `network` has a NAME=VALUE a line: mac, address, gateway; relay, target and port of the way to
+# the VM.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -9,7 +11,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/lib/modules/$module"; done < /lib/modules/order
 
-value_of() { for word in $(cat /proc/cmdline); do case "$word" in "$1="*) echo "${word#*=}" ;; esac; done; }
+value_of() { while IFS='=' read -r name value; do [ "$name" = "$1" ] && echo "$value"; done < /root/aib/packerInput/network; }
 # the driver's ports come one by one, some time after the driver
 port_of() {
     for _ in $(seq 300); do
@@ -23,22 +25,35 @@ port_of() {
 log=$(port_of packerizercontainer.log)
 events=$(port_of packerizercontainer.events)
 exec 3> "$events"
-echo "started" >&3
 
 ip link set lo up
 ip link set eth0 up
-ip address add "$(value_of vmkiln.address)" dev eth0
-ip route add default via "$(value_of vmkiln.gateway)"
-
 mount -t ext4 -o ro /dev/vda /root
 mount -t tmpfs -o nosuid,nodev,size=64m tmp /root/tmp
-mount -t ext4 -o ro /dev/vdb /root/aib/packerInput
 mount -t proc proc /root/proc
 mount -o bind /dev /root/dev
 
+# Up to here all is the same for every run. A group that is to be saved sees its network unplugged, and tells that it has
+# come this far; whichever goes on from there becomes a machine of its own before it looks at anything of its run.
+read -r carrier < /sys/class/net/eth0/carrier
+if [ "$carrier" = 0 ]; then
+    cat /root/packer > /dev/null
+    device=$(readlink /sys/block/vdb/device)
+    echo "ready" >&3
+    driver=/sys/bus/virtio/drivers/virtio_blk
+    chroot /root /perl /renew.pl "${device##*/}" \
+        4< /sys/class/net/eth0/carrier 5> "$driver/unbind" 6> "$driver/bind" > /dev/console 2>&1 || poweroff -f
+    hwclock -s -u
+fi
+echo "started" >&3
+
+mount -t ext4 -o ro /dev/vdb /root/aib/packerInput
+ip link set eth0 address "$(value_of mac)"
+ip address add "$(value_of address)" dev eth0
+ip route add default via "$(value_of gateway)"
+
 # Packer tries a refused connection again only every few seconds; the relay answers it when the VM's port is open
-target=$(value_of vmkiln.target)
-chroot /root /perl /relay.pl "$(value_of vmkiln.relay)" "${target%:*}" "${target#*:}" < /dev/null > /dev/console 2>&1 &
+chroot /root /perl /relay.pl "$(value_of relay)" "$(value_of target)" "$(value_of port)" < /dev/null > /dev/console 2>&1 &
 
 set --
 while IFS= read -r argument; do set -- "$@" "$argument"; done < /root/aib/packerInput/arguments

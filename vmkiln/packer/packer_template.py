@@ -111,6 +111,10 @@ class PackerInput:
     files: tuple[InputFile, ...]
     process_count: int
 
+    def with_file(self, name: str, text: str) -> "PackerInput":
+        """The same with one more file."""
+        return PackerInput((*self.files, InputFile(name, text)), self.process_count)
+
     def text_of(self, name: str) -> str:
         """The text of one file, for the plan."""
         return next(file.text or "" for file in self.files if file.name == name)

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -23,7 +23,7 @@ from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
-from vmkiln.host.qemu import Firmware
+from vmkiln.host.qemu import Firmware, SavedVm
 from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
@@ -44,10 +44,11 @@ from vmkiln.staging.output_limit import OutputLimit
 from vmkiln.staging.output_queue import OutputQueue
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
-from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts
+from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LATER_SECONDS = 60
+COLD_TAG = "vmkiln-cold"
 
 
 @dataclass(frozen=True)
@@ -107,18 +108,22 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         way_out=staged.way_out,
     )
     input_disk = staged.directory / f"{packer_phase.vm_name}-input.ext4"
-    content = packer_input(packer_phase.steps, connection(staged, login.private))
+    content = packer_input(packer_phase.steps, connection(staged, login.private)).with_file(
+        container_group.NETWORK_FILE, container_group.network_text(staged.network)
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(make_iso(seed, seed_contents, label=cloud_init_seed.LABEL))
         tasks.create_task(_make_input_disk(input_disk, content))
     image = staged.host.container_image
+    memory_mib = container_group.memory_mib(content.process_count)
     group = container_group.ContainerGroup(
         image.kernel,
         image.initramfs,
         image.disk,
         input_disk,
         staged.host.accelerator,
-        memory_mib=container_group.memory_mib(content.process_count),
+        memory_mib=memory_mib,
+        saved=saved_group_of(staged.host.saved_group, staged.request.template.tags, memory_mib=memory_mib),
     )
     vm = build_vm.BuildVm(
         name=packer_phase.vm_name,
@@ -189,9 +194,16 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             )
         queue.add(noted(output.finish()))
     peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
-    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak)
+    start = cast(StartFacts, {f"{packer_phase.vm_name}_container_went_on": outcome.group_went_on})
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak, **start)
     wanted = entered.refused.of_step(watch.step)
     return PhaseResult(outcome, watch.current, watch.error, watch.status, wanted)
+
+
+def saved_group_of(saved: SavedVm | None, tags: Mapping[str, str], *, memory_mib: int) -> SavedVm | None:
+    """What a container group of so much memory goes on from; nothing when it is another's, or a tag wants it booted."""
+    is_cold = any(name.lower() == COLD_TAG and value.strip().lower() == "true" for name, value in tags.items())
+    return None if is_cold or memory_mib != container_group.MEMORY_MIB else saved
 
 
 @dataclass(frozen=True)

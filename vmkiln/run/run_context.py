@@ -13,7 +13,7 @@ from vmkiln.host.egress.egress_policy import OPEN_EGRESS, EgressPolicy
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.host.network.refused_names import RefusedNames
-from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.host.qemu import Accelerator, Disk, SavedVm
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import DataDisk
 from vmkiln.run.run_event import RunEvent
@@ -96,6 +96,8 @@ class BuildHost:
 
     `emulation_notice` is what each run tells first when it is emulated though KVM's device is there.
 
+    `saved_group` is what a container group of the usual memory goes on from; without it, it is booted.
+
     `shared` is what it shares with the other hosts of a fleet; none when there is one host.
     """
 
@@ -109,6 +111,7 @@ class BuildHost:
     firmware: FirmwareFiles | None
     shared: SharedStorage | None = None
     emulation_notice: str = ""
+    saved_group: SavedVm | None = None
 
     @property
     def isolation_level(self) -> str:

@@ -48,11 +48,15 @@ class VmPair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How Packer ended, whether the VM had powered itself off by then, and the container group's memory in KiB."""
+    """How Packer ended, whether the VM had powered itself off by then, and the container group's memory in KiB.
+
+    `group_went_on` is whether the container group went on from a saved one.
+    """
 
     exit_status: int
     vm_is_off: bool
     peak_memory_kib: int
+    group_went_on: bool = False
 
 
 async def run_to_end(
@@ -97,7 +101,7 @@ async def run_to_end(
                 await _powered_off(vm)
                 if not _ended_well(vm):
                     raise _lost(vm, "while it powered off", pair.steps)
-            return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib)
+            return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib, instance.machine.went_on)
     except (VirtualMachineLost, EgressLost) as error:
         if namespace.is_lost:
             raise NamespaceLost(f"{LOST}, and everything inside with it") from error

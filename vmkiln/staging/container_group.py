@@ -7,17 +7,22 @@ Its input arrives on a read-only disk, its output leaves over virtio-serial; it 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
+from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine, SavedVm
+from vmkiln.host.saved import saved_vm
 from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
 from vmkiln.run_failures import ContainerGroupLost, NotBelieved, VirtualMachineLost
 from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.waiting.off_loop import off_loop
 
+log = logging.getLogger(__name__)
 CONTAINER_INSTANCE = "packerizercontainer"
 MEMORY_MIB = 384
 PROCESSES_THAT_FIT = 20
@@ -26,11 +31,15 @@ RELAY_PORT = 2222
 MOST_DIGITS = 12
 MOST_EVENT_BYTES = 4096  # three short lines are all that its init tells
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off"
+NETWORK_FILE = "network"
 
 
 @dataclass(frozen=True)
 class ContainerGroup:
-    """What a container group is made of: its image's files and the input disk of its container instance."""
+    """What a container group is made of: its image's files and the input disk of its container instance.
+
+    It goes on from what was `saved` of one that is the same up to where it looks at its input disk, if that is there.
+    """
 
     kernel: Path
     initramfs: Path
@@ -38,6 +47,7 @@ class ContainerGroup:
     input_disk: Path
     accelerator: Accelerator
     memory_mib: int = MEMORY_MIB
+    saved: SavedVm | None = None
 
 
 @dataclass
@@ -47,11 +57,14 @@ class ContainerInstance:
     machine: VirtualMachine
     exit_status: "asyncio.Future[int]"
     started: asyncio.Event
+    ready: asyncio.Event
     peak_memory_kib: int = 0
 
 
 class EventPort:
-    """What the container group's init tells, one line an event: `started`, `peak KIB`, `exited STATUS`.
+    """What the container group's init tells, one line an event: `ready`, `started`, `peak KIB`, `exited STATUS`.
+
+    `ready` is told by one that is to be saved, or believes so.
 
     Packer has root there, so anything may come through it: what is no event is passed over, and more than
     `MOST_EVENT_BYTES` in all is refused before it is looked at.
@@ -75,8 +88,8 @@ class EventPort:
 def _event(line: bytes) -> tuple[str, int] | None:
     """Pure."""
     match line.decode("ascii", errors="replace").split():
-        case ["started"]:
-            return "started", 0
+        case ["ready" | "started" as name]:
+            return name, 0
         case ["peak" | "exited" as name, number] if number.isdecimal() and len(number) <= MOST_DIGITS:
             return name, int(number)
     return None
@@ -87,13 +100,28 @@ def memory_mib(process_count: int) -> int:
     return MEMORY_MIB + PROCESS_MIB * max(0, process_count - PROCESSES_THAT_FIT)
 
 
-def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Machine:
-    """The container group's VM; `name` distinguishes its sockets from another one's in the same run."""
+def network_text(network: VirtualNetwork) -> str:
+    """The file of the input disk from which a container group takes its place in the run's network; pure."""
     subnet = network.container_group_subnet
-    options = (
-        f"{KERNEL_OPTIONS} vmkiln.address={subnet.address_with_prefix} vmkiln.gateway={subnet.router} "
-        f"vmkiln.target={network.target}:{network.service_port} vmkiln.relay={RELAY_PORT}"
-    )
+    values = {
+        "mac": subnet.mac,
+        "address": subnet.address_with_prefix,
+        "gateway": subnet.router,
+        "relay": RELAY_PORT,
+        "target": network.target,
+        "port": network.service_port,
+    }
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Machine:
+    """The container group's VM; `name` distinguishes its sockets from another one's in the same run; pure."""
+    subnet = network.container_group_subnet
+    return machine_of(group, name=name, tap=subnet.tap, mac=subnet.mac)
+
+
+def machine_of(group: ContainerGroup, *, name: str, tap: str, mac: str, is_saveable: bool = False) -> Machine:
+    """The VM of a container group, wherever it stands; pure."""
     return Machine(
         name=name,
         accelerator=group.accelerator,
@@ -103,16 +131,18 @@ def describe(group: ContainerGroup, network: VirtualNetwork, *, name: str) -> Ma
             Disk(group.image_disk, "raw", read_only=True),
             Disk(group.input_disk, "raw", read_only=True),
         ),
-        tap=subnet.tap,
-        mac=subnet.mac,
+        tap=tap,
+        mac=mac,
         console_socket=INSIDE / f"{name}.console",
         control_socket=INSIDE / f"{name}.qmp",
-        boot=DirectKernel(group.kernel, group.initramfs, options),
+        boot=DirectKernel(group.kernel, group.initramfs, KERNEL_OPTIONS),
         channels=(
             Channel(f"{CONTAINER_INSTANCE}.log", INSIDE / f"{name}.log"),
             Channel(f"{CONTAINER_INSTANCE}.events", INSIDE / f"{name}.events"),
         ),
         may_reboot=False,
+        is_saveable=is_saveable,
+        saved=group.saved,
     )
 
 
@@ -124,14 +154,17 @@ async def started(
     directory: Path,
     on_output: Reader,
     on_confinement: OnConfinement | None = None,
+    may_boot: bool = True,
 ) -> AsyncIterator[ContainerInstance]:
     """A running container group; `on_output` gets what Packer prints, raw and in order.
+
+    One that is to go on from what was saved, which turns out to be of no use, is booted if it `may_boot`.
 
     Raises: `ContainerGroupLost` when its VM does not start, `NotConfined` when it is not held as it is meant to be.
     """
     loop = asyncio.get_running_loop()
     exit_status: asyncio.Future[int] = loop.create_future()
-    has_started = asyncio.Event()
+    has_started, is_ready = asyncio.Event(), asyncio.Event()
     events = EventPort()
     instance: ContainerInstance | None = None
     peak = 0
@@ -141,6 +174,8 @@ async def started(
         for name, number in events.feed(chunk):
             if name == "started":
                 has_started.set()
+            elif name == "ready":
+                is_ready.set()
             elif name == "peak":
                 peak = number
                 if instance is not None:
@@ -151,13 +186,32 @@ async def started(
     channels: dict[str, Reader] = {f"{CONTAINER_INSTANCE}.log": on_output, f"{CONTAINER_INSTANCE}.events": on_event}
     async with contextlib.AsyncExitStack() as stack:
         try:
-            virtual_machine = await stack.enter_async_context(
-                running(namespace, machine, directory=directory, channels=channels, on_confinement=on_confinement)
+            start = functools.partial(
+                running, namespace, directory=directory, channels=channels, on_confinement=on_confinement
+            )
+            virtual_machine = await (
+                _warm_or_cold(stack, machine, start) if may_boot else stack.enter_async_context(start(machine))
             )
         except VirtualMachineLost as error:
             raise ContainerGroupLost(error.message) from error
-        instance = ContainerInstance(virtual_machine, exit_status, has_started, peak)
+        instance = ContainerInstance(virtual_machine, exit_status, has_started, is_ready, peak)
         yield instance
+
+
+async def _warm_or_cold(
+    stack: contextlib.AsyncExitStack,
+    machine: Machine,
+    start: Callable[[Machine], contextlib.AbstractAsyncContextManager[VirtualMachine]],
+) -> VirtualMachine:
+    """The VM going on from what was saved; where that is of no use it is thrown away, and the VM is booted."""
+    if machine.saved is None:
+        return await stack.enter_async_context(start(machine))
+    try:
+        return await stack.enter_async_context(start(machine))
+    except VirtualMachineLost as error:
+        log.warning("the container group is booted, for what was saved of one is of no use: %s", error.message)
+        await off_loop(saved_vm.discard, machine.saved)
+    return await stack.enter_async_context(start(replace(machine, saved=None)))
 
 
 async def finished(instance: ContainerInstance) -> int:

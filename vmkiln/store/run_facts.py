@@ -18,6 +18,14 @@ PeakFacts = TypedDict(
 )
 
 
+# whether that container group went on from a saved one, and was not booted
+StartFacts = TypedDict(
+    "StartFacts",
+    {"build-vm_container_went_on": bool, "validation-vm_container_went_on": bool},
+    total=False,
+)
+
+
 # what held the process of each VM: facts by name, with what was expected and found (host/confinement/confinement.py)
 ConfinementFacts = TypedDict(
     "ConfinementFacts",
@@ -42,7 +50,7 @@ def beside_confinement(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if not name.endswith(CONFINEMENT)}
 
 
-class RunFacts(PeakFacts, ConfinementFacts, total=False):
+class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it

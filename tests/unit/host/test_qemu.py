@@ -15,11 +15,13 @@ from vmkiln.host.qemu import (
     Disk,
     Firmware,
     Machine,
+    SavedVm,
     accelerator_for,
     arguments,
     block_node,
     cpu_model,
     files,
+    most_file_bytes,
     sockets,
 )
 
@@ -165,3 +167,27 @@ def test_arm64_is_always_emulated_and_x64_as_the_host_can(hosts: Accelerator) ->
     assert accelerator_for(Architecture.ARM64, hosts) is Accelerator.TCG
     assert accelerator_for(Architecture.X64, hosts) is hosts
     assert cpu_model(Accelerator.TCG, Architecture.ARM64) == ARM64_CPU
+
+
+SAVED = SavedVm(Path("/cache/memory"), "m", Path("/cache/devices"), "d")
+
+
+def test_a_machine_that_is_booted_has_nothing_of_one_that_is_saved() -> None:
+    text = " ".join(arguments(a_machine()))
+    assert not any(word in text for word in ("memory-backend", "-incoming", "vmgenid", "mem-path"))
+
+
+def test_what_goes_on_is_the_machine_that_was_saved_but_for_its_state() -> None:
+    goes_on, was = arguments(a_machine(saved=SAVED)), arguments(a_machine(is_saveable=True))
+    place = goes_on.index("-incoming")
+    assert [*goes_on[:place], *goes_on[place + 2 :]] == was
+    assert goes_on[place + 1] == "defer"
+    assert "vmgenid,guid=auto" in was
+    assert not any("/cache/" in text for text in goes_on)
+
+
+def test_a_machine_without_a_disk_of_its_own_may_write_its_state_and_no_more() -> None:
+    reads = (Disk(Path("/a"), "raw", read_only=True),)
+    assert most_file_bytes(a_machine(disks=reads)) == 0
+    assert most_file_bytes(a_machine(disks=reads, saved=SAVED)) == 0
+    assert most_file_bytes(a_machine(disks=reads, is_saveable=True)) == 16 * 1024**2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +16,7 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
+    ColdOption,
     EgressOption,
     JsonOption,
     LocalFilesOption,
@@ -54,6 +56,7 @@ def build(
     egress: EgressOption = None,
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
+    cold: ColdOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published."""
@@ -93,14 +96,14 @@ def build(
     with _view(as_json=as_json) as view:
         for warning in resolved.warnings:
             view.tell(Notice(warning, is_warning=True))
-        summary = run_to_end(_build(request, view))
+        summary = run_to_end(_build(request, view, is_cold=cold))
     if not as_json:
         print_summary(summary)
     if summary["state"] != RunState.SUCCEEDED:
         raise RunFailed(f"the run ended {summary['state']}: {summary['message']}")
 
 
-async def _build(request: RunRequest, view: View) -> dict[str, Any]:
+async def _build(request: RunRequest, view: View, *, is_cold: bool) -> dict[str, Any]:
     import asyncio
 
     from vmkiln.preparation import opened_store, prepared_host
@@ -108,6 +111,8 @@ async def _build(request: RunRequest, view: View) -> dict[str, Any]:
     from vmkiln.run.workflow import execute
 
     settings = read_settings()
+    if is_cold:
+        settings = replace(settings, warm_starts=False)
 
     def progress(text: str) -> None:
         view.tell(Notice(text))

@@ -73,7 +73,7 @@ def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -
         *_privileges(facts, has_filter=not meant.jail.shares_network),
         *_namespaces(facts, around, shares_network=meant.jail.shares_network),
         *_root(facts, meant.jail),
-        *_reach(facts, meant.descriptors, meant.environment),
+        *_reach(facts, meant),
         *_limits(facts, meant.jail),
         _control_group(facts, around.control_group),
     ]
@@ -128,11 +128,12 @@ def _namespaces(facts: Mapping[str, Any], around: Surroundings, *, shares_networ
 
 def _root(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
     mounts = {mount["path"]: mount for mount in facts["mounts"]}
-    devices = set(jail.devices)
+    memory = () if jail.memory is None else (jail.memory.path,)
+    meant = {*jail.devices, *memory}
     writable = sorted(
-        path for path, mount in mounts.items() if path not in devices and "ro" not in mount["options"].split(",")
+        path for path, mount in mounts.items() if path not in meant and "ro" not in mount["options"].split(",")
     )
-    expected = {"/", *jail.files, *jail.devices}
+    expected = {"/", *jail.files, *jail.devices, *memory}
     return [
         _fact("root", "tmpfs", mounts.get("/", {}).get("kind", "none")),
         _fact("mounts beside what it was given", [], sorted(set(mounts) - expected)),
@@ -145,9 +146,11 @@ def _root(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
     ]
 
 
-def _reach(facts: Mapping[str, Any], descriptors: Sequence[Descriptor], environment: Mapping[str, str]) -> list[Fact]:
-    given = {descriptor.target for descriptor in descriptors if descriptor.kind in (Kind.READ, Kind.WRITE)}
-    writable = {descriptor.target for descriptor in descriptors if descriptor.kind is Kind.WRITE}
+def _reach(facts: Mapping[str, Any], meant: Confinement) -> list[Fact]:
+    """The descriptors. Memory of its own is a file of the jail; what that is a copy of it may not have open."""
+    memory = set() if meant.jail.memory is None else {meant.jail.memory.path}
+    given = {one.target for one in meant.descriptors if one.kind in (Kind.READ, Kind.WRITE)} | memory
+    writable = {one.target for one in meant.descriptors if one.kind is Kind.WRITE} | memory
     opened = [entry for entry in facts["descriptors"] if not entry["target"].startswith(NOT_FILES)]
     inside = [entry for entry in opened if entry["target"] not in given]
     return [
@@ -157,7 +160,7 @@ def _reach(facts: Mapping[str, Any], descriptors: Sequence[Descriptor], environm
             [],
             sorted({entry["target"] for entry in opened if entry["writable"]} - writable),
         ),
-        _fact("environment", sorted(environment), facts["environment"]),
+        _fact("environment", sorted(meant.environment), facts["environment"]),
     ]
 
 

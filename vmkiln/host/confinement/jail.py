@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vmkiln.host.confinement import kernel_calls, landlock
+from vmkiln.host.saved import memory_file
 
 # its network is empty: the tap, open before, is of the run's network all the same
 OWN_NAMESPACES = (
@@ -22,7 +23,22 @@ OWN_NAMESPACES = (
 )
 MOUNTED_AT = "/run/jail"  # in the supervisor's mount namespace; each jail mounts its own root over it
 ROOT_MIB = 128  # more than a kernel and its initramfs, which are copied
-ROOT_OPTIONS = f"mode=0755,size={ROOT_MIB}m,nr_inodes=4096"
+ROOT_OPTIONS = "mode=0755,size={bytes},nr_inodes=4096"
+MIB = 1024**2
+
+
+@dataclass(frozen=True)
+class JailMemory:
+    """A file that the program may write, for a VM's RAM: its path inside, its size, and what it is a copy of, if any.
+
+    It is in memory, the jail's own, and gone with it: what is copied is never written to. The copy has `digest`
+    (`memory_file.py`), or the program is not started.
+    """
+
+    path: str
+    size_bytes: int
+    source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class Jail:
     copies: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     shares_network: bool = False
+    memory: JailMemory | None = None
 
     def described(self) -> dict[str, Any]:
         """For a message to the supervisor."""
@@ -53,14 +70,17 @@ class Jail:
         if own_id <= 0:
             raise ValueError("a jailed program has an id of its own")
         files, devices = tuple(described["files"]), tuple(described["devices"])
-        return cls(own_id, files, devices, described["copies"], described["limits"], described["shares_network"])
+        memory = None if described["memory"] is None else JailMemory(**described["memory"])
+        limits, shares_network = described["limits"], described["shares_network"]
+        return cls(own_id, files, devices, described["copies"], limits, shares_network, memory)
 
 
 def enter(jail: Jail) -> None:
     """Hold this process to a jail; called between fork and exec, as id 0 of the run's user namespace.
 
     The order matters: mounts need capabilities, a limit on processes counts for the id, and what forbids goes last.
-    Raises: `OSError` for what the kernel refuses; the program is not to be started then.
+    Raises: `OSError` for what the kernel refuses, `ValueError` for memory that is not what was saved; the program is
+    not to be started then.
     """
     kernel_calls.unshare(OWN_NAMESPACES & ~kernel_calls.CLONE_NEWNET if jail.shares_network else OWN_NAMESPACES)
     kernel_calls.empty_bounding_set()  # it reads /proc, which the new root has not
@@ -81,13 +101,16 @@ def _allowed(jail: Jail) -> dict[str, int]:
     for inside in jail.copies:  # Python looks through the folders that it imports from
         if (folder := inside.split("/")[1]) and os.path.dirname(inside) != "/":  # noqa: PTH120
             allowed[f"/{folder}"] = landlock.READ
+    if jail.memory is not None:
+        allowed[jail.memory.path] = landlock.READ_FILE | landlock.WRITE_FILE
     return allowed | dict.fromkeys(jail.devices, landlock.USE_DEVICE)
 
 
 def _make_root(jail: Jail) -> None:
     """An empty root with the files and devices bound into it, and nothing else; `/proc` is not there."""
     kernel_calls.mount("none", "/", None, kernel_calls.MS_REC | kernel_calls.MS_PRIVATE)
-    kernel_calls.mount("jail", MOUNTED_AT, "tmpfs", kernel_calls.MS_NOSUID, ROOT_OPTIONS)
+    size = ROOT_MIB * MIB + (0 if jail.memory is None else jail.memory.size_bytes)
+    kernel_calls.mount("jail", MOUNTED_AT, "tmpfs", kernel_calls.MS_NOSUID, ROOT_OPTIONS.format(bytes=size))
     read_only = kernel_calls.MOUNT_ATTR_RDONLY | kernel_calls.MOUNT_ATTR_NOSUID
     for path in jail.files:
         _bind(path, MOUNTED_AT + path, read_only | kernel_calls.MOUNT_ATTR_NODEV)
@@ -96,8 +119,36 @@ def _make_root(jail: Jail) -> None:
     for inside, source in jail.copies.items():
         _make_file(MOUNTED_AT + inside)
         shutil.copyfile(source, MOUNTED_AT + inside)
+    if jail.memory is not None:
+        _make_memory(jail.memory, jail.id)
     kernel_calls.pivot_into(MOUNTED_AT)
     kernel_calls.set_mount_attributes("/", read_only | kernel_calls.MOUNT_ATTR_NODEV)
+
+
+def _make_memory(memory: JailMemory, own_id: int) -> None:
+    """The file, mounted on itself: it alone can be written when the root is read-only."""
+    path = MOUNTED_AT + memory.path
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(descriptor, memory.size_bytes)
+        if memory.source:
+            _copy_memory(memory, descriptor)
+        os.fchown(descriptor, own_id, own_id)
+    finally:
+        os.close(descriptor)
+    kernel_calls.mount(path, path, None, kernel_calls.MS_BIND)
+    attributes = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV | kernel_calls.MOUNT_ATTR_NOEXEC
+    kernel_calls.set_mount_attributes(path, attributes)
+
+
+def _copy_memory(memory: JailMemory, target: int) -> None:
+    source = os.open(memory.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        digest = memory_file.copied(source, target)
+    finally:
+        os.close(source)
+    if digest != memory.digest or os.fstat(target).st_size != memory.size_bytes:
+        raise ValueError("the saved memory is not what was saved")
 
 
 def _bind(source: str, target: str, attributes: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from vmkiln.host import qemu
 from vmkiln.host.confinement.confinement import Confinement
 from vmkiln.host.confinement.descriptors import Descriptor, Kind
-from vmkiln.host.confinement.jail import Jail
+from vmkiln.host.confinement.jail import Jail, JailMemory
 from vmkiln.host.confinement.program_files import ProgramFiles
 from vmkiln.host.qemu import Accelerator, DirectKernel, Machine
 
@@ -51,7 +51,15 @@ def _jail(machine: Machine, files: ProgramFiles, *, own_id: int) -> Jail:
             "RLIMIT_MEMLOCK": 0,
             "RLIMIT_FSIZE": qemu.most_file_bytes(machine),
         },
+        memory=_memory(machine) if machine.has_memory_file else None,
     )
+
+
+def _memory(machine: Machine) -> JailMemory:
+    size = machine.memory_mib * MIB
+    if machine.saved is None:
+        return JailMemory(qemu.MEMORY_INSIDE, size)
+    return JailMemory(qemu.MEMORY_INSIDE, size, str(machine.saved.memory), machine.saved.memory_digest)
 
 
 def confinement_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Confinement:

@@ -1,6 +1,7 @@
 """Each fact of a VM's process: it holds as it should be, and is named when it does not."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from vmkiln.host.confinement import vm_jail
 from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import ProgramFiles
-from vmkiln.host.qemu import Accelerator, DirectKernel, Disk, Machine
+from vmkiln.host.qemu import Accelerator, DirectKernel, Disk, Machine, SavedVm
 
 FILES = ProgramFiles("/usr/bin/qemu", ("/usr/bin/qemu", "/lib/libc.so.6"))
 MACHINE = Machine(
@@ -116,3 +117,21 @@ def test_a_run_with_a_control_group_is_held_to_it_and_one_without_is_told_so() -
     assert failed([of_group("vmkiln-run-s", "vmkiln-run-r")]), "another run's"
     without = of_group("", "")
     assert (without["holds"], failed([without])) == (False, [])
+
+
+def test_memory_of_its_own_may_be_written_and_its_source_not_be_open() -> None:
+    saved = SavedVm(Path("/cache/memory"), "m", Path("/cache/devices"), "d")
+    meant = vm_jail.confinement_of(replace(MACHINE, saved=saved), FILES, own_id=40000)
+    facts = held()
+    facts["mounts"].append({"path": "/memory", "kind": "tmpfs", "options": "rw,nosuid,nodev,noexec"})
+    facts["descriptors"].append({"target": "/memory", "writable": True})
+
+    def wrong(opened: str) -> list[str]:
+        more = [*facts["descriptors"], {"target": opened, "writable": False}]
+        around = Surroundings(HOST, SUPERVISOR)
+        return [fact["name"] for fact in failed(judged({**facts, "descriptors": more}, meant, around))]
+
+    assert wrong("/dev/null") == []
+    assert wrong("/cache/memory") == wrong("/cache/devices") == ["open files beside its disks"]
+    booted = [fact["name"] for fact in failed(judged(facts, MEANT, Surroundings(HOST, SUPERVISOR)))]
+    assert len(booted) == 4, "one that is booted has none"

@@ -1,0 +1,83 @@
+"""What is kept of booted VMs: found whole or not at all, bounded, and nothing of makers that died."""
+
+import os
+from pathlib import Path
+
+from vmkiln.files import locks
+from vmkiln.host.qemu import SavedVm
+from vmkiln.host.saved import saved_vm
+
+KEY, OTHER = saved_vm.key_of({"program": "a"}), saved_vm.key_of({"program": "b"})
+
+
+def kept(folder: Path, key: str = KEY, *, used: int = 1) -> SavedVm:
+    """Something of 1 MiB, used last at that second."""
+    workplace = saved_vm.begun(folder, key)
+    (workplace / saved_vm.MEMORY).write_bytes(b"m" * saved_vm.MIB)
+    saved_vm.finished(workplace, b"devices", "digest")
+    saved_vm.named(workplace)
+    found = saved_vm.found(folder, key)
+    assert found is not None
+    os.utime(folder / key, (used, used))
+    return found
+
+
+def test_the_key_has_every_fact() -> None:
+    assert KEY != OTHER
+    assert saved_vm.key_of({"a": 1, "b": 2}) == saved_vm.key_of({"b": 2, "a": 1})
+
+
+def test_what_was_saved_is_found_by_its_key_alone_and_read_only(tmp_path: Path) -> None:
+    saved = kept(tmp_path)
+    assert (saved.memory.parent.name, saved.memory_digest) == (KEY, "digest")
+    assert saved.devices.read_bytes() == b"devices"
+    assert saved_vm.found(tmp_path, OTHER) is None
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / KEY).iterdir()} == {0o400}
+
+
+def test_without_a_record_that_can_be_read_there_is_nothing(tmp_path: Path) -> None:
+    record = kept(tmp_path).memory.parent / saved_vm.RECORD
+    for text in ("", "{}", "[1]", '{"memory": "x"}'):
+        record.chmod(0o600)
+        record.write_text(text)
+        assert saved_vm.found(tmp_path, KEY) is None
+    record.unlink()
+    assert saved_vm.found(tmp_path, KEY) is None
+
+
+def test_what_is_being_made_is_not_found_and_its_maker_may_die(tmp_path: Path) -> None:
+    workplace = saved_vm.begun(tmp_path, KEY)
+    saved_vm.finished(workplace, b"devices", "digest")
+    assert saved_vm.found(tmp_path, KEY) is None
+    left = saved_vm.begun(tmp_path, OTHER)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [left]
+
+
+def test_what_a_living_maker_makes_stays(tmp_path: Path) -> None:
+    workplace = saved_vm.begun(tmp_path, KEY)
+    with locks.opened(locks.file_of(tmp_path, KEY)) as lock:
+        assert locks.try_to_take(lock)
+        saved_vm.begun(tmp_path, OTHER)
+        assert workplace.exists()
+
+
+def test_what_is_thrown_away_is_gone_however_often(tmp_path: Path) -> None:
+    saved = kept(tmp_path)
+    for _ in range(2):
+        saved_vm.discard(saved)
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_was_used_least_lately_goes_first(tmp_path: Path) -> None:
+    keys = [saved_vm.key_of({"n": number}) for number in range(4)]
+    for key, used in zip(keys, (40, 10, 30, 20), strict=True):
+        kept(tmp_path, key, used=used)
+    each = saved_vm._bytes_of(tmp_path / keys[0])
+    saved_vm.make_room(tmp_path, most_bytes=2 * each, keep=keys[1])
+    assert {path.name for path in tmp_path.iterdir()} == {keys[0], keys[1]}
+
+
+def test_a_use_is_noted(tmp_path: Path) -> None:
+    kept(tmp_path, used=1)
+    saved_vm.found(tmp_path, KEY)
+    assert (tmp_path / KEY).stat().st_mtime > 1

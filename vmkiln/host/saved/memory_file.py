@@ -1,0 +1,58 @@
+"""The RAM of a VM as a file with holes: copied block by block, and told by a digest of what is not zero.
+
+The digest is the same wherever the holes of a file lie, so a copy in another file system has it too. It also has the
+file's size and the place of each block.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from vmkiln.files.sparse_file import data_ranges
+
+BLOCK_BYTES = 64 * 1024
+NOTHING = bytes(BLOCK_BYTES)
+
+
+def copied(source: int, target: int) -> str:
+    """Copy an open file into another, empty one, and return the digest of what was copied. Raises: `OSError`."""
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    return _digest_of(source, size, target)
+
+
+def digest_of(source: int) -> str:
+    """The digest (SHA-256, as hexadecimal digits) of an open file. Raises: `OSError`."""
+    return _digest_of(source, os.fstat(source).st_size, None)
+
+
+def _digest_of(source: int, size: int, target: int | None) -> str:
+    total = hashlib.sha256(size.to_bytes(8))
+    for position, block in _blocks(source, size):
+        total.update(position.to_bytes(8))
+        total.update(block)
+        if target is not None:
+            _write_all(target, block, position)
+    return total.hexdigest()
+
+
+def _blocks(source: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """Each block that is not all zeros, with its place, in order."""
+    done = 0
+    for start, end in data_ranges(source, size):
+        position = max(done, start - start % BLOCK_BYTES)
+        while position < end:
+            block = os.pread(source, BLOCK_BYTES, position)
+            if not block:
+                return  # it was made shorter meanwhile; its digest is another one then
+            if block != NOTHING[: len(block)]:
+                yield position, block
+            position += BLOCK_BYTES
+        done = position
+
+
+def _write_all(target: int, block: bytes, position: int) -> None:
+    left = memoryview(block)
+    while left:
+        count = os.pwrite(target, left, position)
+        left, position = left[count:], position + count

@@ -1,0 +1,150 @@
+"""The container group that all others go on from: booted once, saved where it would look at its input disk.
+
+Up to there nothing is of any run: no address, no input, no user. It is booted without a network, in namespaces of its
+own. It is tried once before it gets its name: another goes on from it and has to tell that it runs.
+
+*Leaves behind:* a folder in the cache. *Undone by:* `saved_vm.make_room`. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPError
+
+from vmkiln.errors import VmkilnError
+from vmkiln.host import namespace
+from vmkiln.host.confinement.program_files import program_files
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.qemu import BOARDS, Accelerator, Machine, SavedVm, arguments
+from vmkiln.host.saved import device_state, saved_vm
+from vmkiln.host.virtual_machine import bind_run_directory
+from vmkiln.images.container_image import ContainerImage
+from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.staging.container_group import ContainerGroup, ContainerInstance, machine_of, started
+from vmkiln.waiting.alone import alone
+from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm.program_digest import digest_of_files
+
+log = logging.getLogger(__name__)
+NAME = "container-to-be-saved"
+TAP = "tap-saved"
+MAC = "02:00:00:00:00:01"  # which a container group that goes on changes for its own
+LIMIT_SECONDS = 180
+NO_INPUT_BYTES = 65536
+MIB = 1024**2
+
+
+async def obtain_saved_group(
+    folder: Path, image: ContainerImage, accelerator: Accelerator, *, most_mib: int, progress: Callable[[str], None]
+) -> SavedVm | None:
+    """What container groups of this image go on from, made now if it is not there; none where that is not possible."""
+    group = ContainerGroup(image.kernel, image.initramfs, image.disk, Path("no-input"), accelerator)
+    try:
+        key = saved_vm.key_of(await _facts(machine_of(group, name=NAME, tap=TAP, mac=MAC), image))
+        async with alone(folder, key, waiting=lambda: progress("waiting for another process that saves a booted VM")):
+            if saved := await off_loop(saved_vm.found, folder, key):
+                return saved
+            progress("booting the container group once, to save it for all that come")
+            await _made(folder, key, group)
+            await off_loop(lambda: saved_vm.make_room(folder, most_bytes=most_mib * MIB, keep=key))
+            return await off_loop(saved_vm.found, folder, key)
+    except (VmkilnError, QMPError, OSError, TimeoutError) as error:
+        log.warning("container groups are booted, for none could be saved: %s", error)
+        return None
+
+
+async def _facts(machine: Machine, image: ContainerImage) -> dict[str, object]:
+    """All that has to be the same: QEMU and its firmware, the machine, what boots in it, and under KVM the host."""
+    files = await program_files(BOARDS[machine.architecture].program)
+    facts: dict[str, object] = {
+        "arguments": arguments(replace(machine, is_saveable=True)),
+        "program": await asyncio.to_thread(digest_of_files, files.files),
+        "image": image.digest,
+    }
+    if machine.accelerator is Accelerator.KVM:
+        facts["host"] = [platform.release(), await off_loop(_cpu)]
+    return facts
+
+
+def _cpu() -> list[str]:
+    """What the kernel says of the first CPU, but for what changes all the time."""
+    first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+    return [line for line in first.splitlines() if not line.startswith(("cpu MHz", "bogomips"))]
+
+
+async def _made(folder: Path, key: str, group: ContainerGroup) -> None:
+    workplace = await off_loop(saved_vm.begun, folder, key)
+    try:
+        run_folder = workplace.with_name(f"{workplace.name}.run")
+        async with _run_folder(run_folder) as no_input, namespace.opened() as inside:
+            await bind_run_directory(inside, run_folder)
+            await inside.run(["ip", "tuntap", "add", "dev", TAP, "mode", "tap"])
+            empty = replace(group, input_disk=no_input)
+            async with asyncio.timeout(LIMIT_SECONDS):
+                saved = await _saved(inside, empty, workplace, run_folder)
+                await _tried(inside, replace(empty, saved=saved), run_folder)
+        await off_loop(saved_vm.named, workplace)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def _run_folder(path: Path) -> AsyncIterator[Path]:
+    """The folder of the sockets, deleted at the end; with a disk that has nothing on it."""
+    await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)  # of one that was killed
+    try:
+        yield await off_loop(_no_input, path)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+
+
+def _no_input(path: Path) -> Path:
+    path.mkdir(mode=0o700)
+    disk = path / "no-input"
+    disk.touch(mode=0o600)
+    os.truncate(disk, NO_INPUT_BYTES)
+    return disk
+
+
+async def _saved(inside: Namespace, group: ContainerGroup, workplace: Path, run_folder: Path) -> SavedVm:
+    machine = machine_of(group, name=NAME, tap=TAP, mac=MAC, is_saveable=True)
+    async with started(inside, machine, directory=run_folder, on_output=_nothing) as instance:
+        await _until(instance, instance.ready)
+        devices = await device_state.save(instance.machine.control)
+        memory_digest = await inside.keep_memory(machine.name, workplace / saved_vm.MEMORY)
+    return await off_loop(saved_vm.finished, workplace, devices, memory_digest)
+
+
+async def _tried(inside: Namespace, group: ContainerGroup, run_folder: Path) -> None:
+    """Let another go on from what was saved, until it tells that it runs. Raises: `VirtualMachineLost`."""
+    machine = machine_of(group, name=NAME, tap=TAP, mac=MAC)
+    async with started(inside, machine, directory=run_folder, on_output=_nothing, may_boot=False) as instance:
+        await _until(instance, instance.started)
+
+
+async def _until(instance: ContainerInstance, event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    try:
+        either: list[asyncio.Future[Any]] = [waiting, instance.machine.ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    if not event.is_set():
+        ended = instance.machine.ended.result()
+        raise VirtualMachineLost(
+            f"the container group ended (status {ended.status}): "
+            f"{ended.output.strip() or instance.machine.last_console_lines(5)}"
+        )
+
+
+def _nothing(_chunk: bytes) -> None:
+    """A container group that is to be saved starts no Packer, which could print something."""
