@@ -207,13 +207,17 @@ def test_a_build_whose_images_were_not_all_published_ends_with_1(
 ) -> None:
     message = "" if code == 0 else "Failed in distributing 1 images out of total 2: b: no room"
 
-    async def built(_request: Any, _view: Any) -> dict[str, Any]:
+    cold = []
+
+    async def built(_request: Any, _view: Any, *, is_cold: bool) -> dict[str, Any]:
+        cold.append(is_cold)
         return {"run_id": "1", "state": state, "message": message, "outputs": [], "phases": []}
 
     monkeypatch.setattr(build, "_build", built)
-    for more in ([], ["--json"]):
+    for more in ([], ["--json"], ["--cold"]):
         assert vmkiln("build", write(tmp_path), "--parameters", "password=hunter22", *more) == code
         assert ("error: the run ended PartiallySucceeded: Failed in distributing 1" in capsys.readouterr().err) == code
+    assert cold == [False, False, True]
     assert vmkiln("build", "--help") == 0
     assert "exit code 1 also when only a part was published" in " ".join(capsys.readouterr().out.split())
 
