@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 NAME = "container-to-be-saved"
 TAP = "tap-saved"
 MAC = "02:00:00:00:00:01"  # which a container group that goes on changes for its own
-LIMIT_SECONDS = 180
+BOOT_SECONDS = 180
+TRIAL_SECONDS = 60  # measured: 2 s, on a busy machine
 NO_INPUT_BYTES = 65536
 MIB = 1024**2
 
@@ -45,15 +46,24 @@ MIB = 1024**2
 async def obtain_saved_group(
     folder: Path, image: ContainerImage, accelerator: Accelerator, *, most_mib: int, progress: Callable[[str], None]
 ) -> SavedVm | None:
-    """What container groups of this image go on from, made now if it is not there; none where that is not possible."""
+    """What container groups of this image go on from, made now if it is not there; none where that is not possible.
+
+    Where it did not work it is not tried again for a day.
+    """
     group = ContainerGroup(image.kernel, image.initramfs, image.disk, Path("no-input"), accelerator)
     try:
         key = saved_vm.key_of(await _facts(machine_of(group, name=NAME, tap=TAP, mac=MAC), image))
         async with alone(folder, key, waiting=lambda: progress("waiting for another process that saves a booted VM")):
             if saved := await off_loop(saved_vm.found, folder, key):
                 return saved
+            if await off_loop(saved_vm.is_refused, folder, key):
+                return None
             progress("booting the container group once, to save it for all that come")
-            await _made(folder, key, group)
+            try:
+                await _made(folder, key, group)
+            except (VirtualMachineLost, QMPError, TimeoutError) as error:
+                await off_loop(saved_vm.refuse, folder, key, str(error))
+                raise
             await off_loop(lambda: saved_vm.make_room(folder, most_bytes=most_mib * MIB, keep=key))
             return await off_loop(saved_vm.found, folder, key)
     except (VmkilnError, QMPError, OSError, TimeoutError) as error:
@@ -88,8 +98,9 @@ async def _made(folder: Path, key: str, group: ContainerGroup) -> None:
             await bind_run_directory(inside, run_folder)
             await inside.run(["ip", "tuntap", "add", "dev", TAP, "mode", "tap"])
             empty = replace(group, input_disk=no_input)
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(BOOT_SECONDS):
                 saved = await _saved(inside, empty, workplace, run_folder)
+            async with asyncio.timeout(TRIAL_SECONDS):
                 await _tried(inside, replace(empty, saved=saved), run_folder)
         await off_loop(saved_vm.named, workplace)
     finally:

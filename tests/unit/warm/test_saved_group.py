@@ -90,5 +90,7 @@ async def test_a_host_that_cannot_save_one_boots_them(
     folder = tmp_path / "saved"
     found = await obtain_saved_group(folder, IMAGE, Accelerator.TCG, most_mib=1, progress=said.append)
     assert found is None
-    assert len(said) == 1
+    again = await obtain_saved_group(folder, IMAGE, Accelerator.TCG, most_mib=1, progress=said.append)
+    assert again is None
+    assert len(said) == (1 if isinstance(error, VirtualMachineLost) else 2), "a day passes first"
     assert not [path for path in await asyncio.to_thread(lambda: list(folder.iterdir())) if path.is_dir()]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from vmkiln.files.durable_file import sync, sync_all
 from vmkiln.host.qemu import SavedVm
 
 MEMORY, DEVICES, RECORD = "memory", "devices", "record.json"
-BEING_MADE = ".making-"
+BEING_MADE, REFUSED = ".making-", ".refused"
+REFUSED_SECONDS = 86_400
 MIB = 1024**2
 
 
@@ -41,6 +43,19 @@ def found(folder: Path, key: str) -> SavedVm | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return SavedVm(place / MEMORY, digests[0], place / DEVICES, digests[1])
+
+
+def refuse(folder: Path, key: str, reason: str) -> None:
+    """Note that what has this key could not be made here, or did not go on, so that it is not tried every time."""
+    (folder / f"{key}{REFUSED}").write_text(f"{reason}\n")
+
+
+def is_refused(folder: Path, key: str) -> bool:
+    """Whether that was noted within a day."""
+    try:
+        return time.time() - (folder / f"{key}{REFUSED}").stat().st_mtime < REFUSED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def begun(folder: Path, key: str) -> Path:

@@ -1,6 +1,7 @@
 """What is kept of booted VMs: found whole or not at all, bounded, and nothing of makers that died."""
 
 import os
+import time
 from pathlib import Path
 
 from vmkiln.files import locks
@@ -75,6 +76,17 @@ def test_what_was_used_least_lately_goes_first(tmp_path: Path) -> None:
     each = saved_vm._bytes_of(tmp_path / keys[0])
     saved_vm.make_room(tmp_path, most_bytes=2 * each, keep=keys[1])
     assert {path.name for path in tmp_path.iterdir()} == {keys[0], keys[1]}
+
+
+def test_what_did_not_work_is_not_tried_again_for_a_day(tmp_path: Path) -> None:
+    assert not saved_vm.is_refused(tmp_path, KEY)
+    saved_vm.refuse(tmp_path, KEY, "it did not run")
+    assert saved_vm.is_refused(tmp_path, KEY)
+    assert not saved_vm.is_refused(tmp_path, OTHER)
+    long_ago = time.time() - saved_vm.REFUSED_SECONDS
+    os.utime(tmp_path / f"{KEY}{saved_vm.REFUSED}", (long_ago, long_ago))
+    assert not saved_vm.is_refused(tmp_path, KEY)
+    saved_vm.make_room(tmp_path, most_bytes=0)
 
 
 def test_a_use_is_noted(tmp_path: Path) -> None:
