@@ -105,6 +105,9 @@ ELSEWHERE = {
     "sharing/object_store.py:_doing": "tests/unit/sharing/test_object_store.py",
     "sharing/object_store.py:_named": "tests/unit/sharing/test_object_store.py",
     "sharing/log_pieces.py": "tests/unit/sharing/test_shared_storage.py",
+    "host/saved/saved_vm.py": "tests/unit/host/saved/test_saved_vm.py",
+    "host/saved/device_state.py": "tests/vm/test_group_goes_on.py",
+    "host/saved/device_state.py:_handed_over": "tests/vm/test_group_goes_on.py",
 }
 
 
