@@ -9,9 +9,11 @@ from in_process import GROUP, IMAGE, OTHER_SUBSCRIPTION, SUBSCRIPTION, InProcess
 from provenance import A_KEY, a_record
 from publishing import a_flat_disk
 
+from vmkiln.image_contents.contents import ImageContents
+from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.images import managed_image
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import Subject, statement
 
@@ -80,6 +82,23 @@ def test_the_statement_of_an_image_is_that_of_a_version_made_from_it(service: In
         assert (none.status_code, code_of(none)) == (404, "ResourceNotFound")
     assert service.request("DELETE", VERSION, api_version=COMPUTE).status_code == 200
     assert store.images.documents_of(VERSION) == {}
+
+
+def test_two_images_are_compared_by_who_may_read_both(service: InProcess) -> None:
+    store, path = service.service.store, f"{VERSION}/providers/Vmkiln.Builds/difference"
+    assert service.put(VERSION, from_image(), api_version=COMPUTE).status_code == 201
+    assert service.get(f"{path}?from={IMAGE}", api_version=COMPUTE).status_code == 404
+    for image_id, version in ((IMAGE, "1"), (VERSION, "2")):
+        image = store.images.find(image_id)
+        assert image is not None
+        contents = ImageContents(packages=(Package("bash", "amd64", version),))
+        store.images.replace(image, documents={CONTENTS: contents.text})
+    told = service.get(f"{path}?from={IMAGE}", api_version=COMPUTE).json()
+    assert (told["changed"], told["sentence"]) == ({"packages": {"bash:amd64": ["1", "2"]}}, "1 packages changed")
+    assert service.get(path, api_version=COMPUTE).status_code == 400
+    elsewhere = IMAGE.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION)
+    refused = service.get(f"{path}?from={elsewhere}", api_version=COMPUTE, token="contributor")
+    assert refused.status_code == 403
 
 
 def test_everybody_is_told_the_public_keys_and_nothing_else_of_them(service: InProcess) -> None:

@@ -30,7 +30,12 @@ from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.store.rows import ResourceRow
 
-QUERIES = dict.fromkeys(("ActivityLogs_List", "TenantActivityLogs_List"), "?$filter=eventTimestamp%20ge%202020-01-01")
+QUERIES = {
+    "ActivityLogs_List": "?$filter=eventTimestamp%20ge%202020-01-01",
+    "TenantActivityLogs_List": "?$filter=eventTimestamp%20ge%202020-01-01",
+    "ImageDifference_Get": f"?from={IMAGE}",
+    "ImageVersionDifference_Get": f"?from={IMAGE}",
+}
 IN_SUBSCRIPTION = [route for route in ALL_ROUTES if "{subscriptionId}" in route.path]
 OF_A_GROUP = [
     route for route in IN_SUBSCRIPTION if {"{resourceGroupName}", "{operationId}"} & set(route.path.split("/"))
@@ -121,7 +126,7 @@ def fill(service: InProcess) -> Filled:
     assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
     run_id = service.service.store.runs.of_template(TEMPLATE)[0].run_id
     for image in service.service.store.images.of_run(run_id):
-        service.service.store.images.replace(image, documents={"provenance": "{}"})
+        service.service.store.images.replace(image, documents={"provenance": "{}", "contents": "{}"})
     staging = template["properties"]["exactStagingResourceGroup"]
     wait_for(lambda: service.get(f"{staging}/resources").json()["value"])
     account = service.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["name"]

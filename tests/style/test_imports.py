@@ -23,6 +23,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"sharing"},
     {"platform_images"},
     {"inspecting", "warm"},
+    {"image_contents"},
     {"staging", "packer", "images"},
     {"template"},
     {"trial"},
@@ -57,6 +58,8 @@ RANK_IN_API = {name: rank for rank, names in enumerate(LAYERS_OF_API) for name i
 ONLY_HERE = {
     "ahocorasick": {"secrecy"},
     "alembic": {"store"},
+    "cyclonedx": {"image_contents/bill_of_materials.py"},
+    "packageurl": {"image_contents/bill_of_materials.py"},
     "fcntl": {"files/locks.py"},
     "httpcore": {"fetching/transport.py"},
     "dbos": {"fleet/durable_attempts.py"},

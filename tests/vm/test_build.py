@@ -244,6 +244,16 @@ def test_a_build_succeeds_through_every_phase(built: Built) -> None:
     assert (boot["name"], boot["cpu_seconds"] > 1, boot["peak_kib"] > 100 * 1024) == ("build-vm", True, True)
 
 
+def test_each_image_is_what_its_signed_statement_says(built: Built) -> None:
+    images = [output["artifact_id"] for output in built.summary["outputs"] if output["artifact_id"]]
+    assert len(images) == 2, "the VHD is verified by its file"
+    for image in images:
+        command = [*VMKILN, "image", "verify", "--json", image]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert told["run"] == built.summary["run_id"]
+        assert told["builder"].rpartition(":")[2] == built.summary["facts"]["isolation_level"]
+
+
 def test_nothing_temporary_is_left(built: Built) -> None:
     assert built.left == []
 

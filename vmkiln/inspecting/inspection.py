@@ -19,7 +19,9 @@ from vmkiln.host.virtual_machine import INSIDE, OnConfinement, running
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.inspecting.answer import Answer
 from vmkiln.inspecting.disk_contents import DiskContents
+from vmkiln.inspecting.kept_contents import keep
 from vmkiln.run_failures import InspectionFailed
+from vmkiln.waiting.off_loop import off_loop
 
 NAME = "inspection-vm"
 CHANNEL = "inspection.answer"
@@ -59,6 +61,8 @@ async def look_at(
 ) -> DiskContents:
     """What is on the disks of an inspection VM. `directory` is the run's folder, bound into the namespace.
 
+    What of it goes with an image is kept in the folder (`kept_contents.py`).
+
     Raises: `InspectionFailed` when it does not answer in time, or not in its form; `VirtualMachineLost` and
     `NotConfined` as every VM.
     """
@@ -89,4 +93,6 @@ async def look_at(
             f"the {machine.name} ended (status {ended.status}) before its answer was whole: {ended.output}".strip(),
             hint="the end of its console:\n" + console,
         )
-    return answer.contents()
+    found = answer.contents()
+    await off_loop(keep, directory, found)
+    return found

@@ -29,6 +29,7 @@ from vmkiln.images.image_store import (
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
+from vmkiln.run.attesting import image_before
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
@@ -36,6 +37,7 @@ from vmkiln.run_state import PartKind
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunOutputRow
+from vmkiln.store.run_facts import ImageDifferenceFact
 from vmkiln.template.distribute_target import (
     DistributeTarget,
     LatestVersioning,
@@ -116,6 +118,7 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     documents_of = await off_loop(attesting.documents_of, staged)
     facts = await shared(staged, await _published_before(staged) or await flatten(staged, disks))
     facts = replace(facts, documents_of=documents_of)
+    await _tell_difference(staged)
     outputs = []
     for target in targets:
         name = target.run_output_name
@@ -140,6 +143,16 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     if outputs and all(row.state == ProvisioningState.FAILED for row in outputs):
         raise DistributionFailed(failures_of(outputs))
     return outputs
+
+
+async def _tell_difference(staged: Staged) -> None:
+    """Say what differs from the image before, where both are known, while nothing is published yet."""
+    found = await off_loop(image_before.compared, staged)
+    if found is not None:
+        image_id, differing = found
+        staged.tell(Notice(f"compared with {image_id}: {differing.sentence}"))
+        fact = ImageDifferenceFact(image=image_id, sentence=differing.sentence)
+        await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, image_difference=fact)
 
 
 def failures_of(outputs: Sequence[RunOutputRow]) -> str:

@@ -50,6 +50,13 @@ def beside_confinement(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if not name.endswith(CONFINEMENT)}
 
 
+class ImageDifferenceFact(TypedDict):
+    """Which image the run's was compared with, and how much differs."""
+
+    image: str
+    sentence: str
+
+
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
@@ -78,6 +85,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     topology: str
     egress_policy: str
     packets: dict[str, int]
+    image_difference: ImageDifferenceFact
 
 
 class SourceFacts(TypedDict):

@@ -38,7 +38,7 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "settings",
     "context list", "context show", "context use", "host list", "host show", "key list",
     "image boot", "image catalogue",
-    "image export", "image list", "image provenance", "image show", "image verify",
+    "image diff", "image export", "image list", "image provenance", "image sbom", "image show", "image verify",
     "principal keys", "principal list", "role list",
     "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",

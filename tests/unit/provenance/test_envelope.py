@@ -65,6 +65,17 @@ def test_what_is_no_envelope_of_ours_is_refused(text: str) -> None:
         opened(text, KEYS)
 
 
+def test_bytes_that_are_written_in_another_way_are_refused() -> None:
+    """The last letter before `==` has four bits that say nothing."""
+    (one,) = json.loads(ENVELOPE)["signatures"]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = letters[letters.index(one["sig"][-3]) ^ 1]
+    written = f"{one['sig'][:-3]}{other}=="
+    assert base64.b64decode(written) == base64.b64decode(one["sig"])
+    with pytest.raises(ProvenanceRefused, match="in another way"):
+        opened(changed(signatures=[{**one, "sig": written}]), KEYS)
+
+
 def test_a_signature_of_another_type_of_payload_is_not_taken_for_one() -> None:
     """An envelope that another tool signed with the same key, about another thing."""
     payload = base64.b64decode(json.loads(ENVELOPE)["payload"])

@@ -1,6 +1,8 @@
 """Distributing again, after the process of an earlier attempt died: nothing is published twice, nothing is missing."""
 
 import asyncio
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +18,10 @@ from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import data_disks_of, file_beside
 from vmkiln.images.image_store import remove
+from vmkiln.inspecting import kept_contents
+from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
@@ -42,6 +46,18 @@ VHD = {"type": "VHD", "runOutputName": "vhd"}
 SOURCE = {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s", "version": "latest"}
 
 
+FILES = {
+    b"etc/os-release": b"ID=debian\n",
+    b"var/lib/dpkg/status": b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n",
+}
+
+
+def looked_at(files: dict[bytes, bytes]) -> DiskContents:
+    """What was found on a disk with just these files."""
+    return DiskContents((DiskFound("os", 2**31, "gpt"),), (Volume("os1", "ext4", 2**30, 2**20, contents=files),))
+
+
+LOOKED_AT = looked_at(FILES)
 NO_IMAGE = ContainerImage(Path("/none"), Path("/none"), Path("/none"), "digest", "1.6.6")
 
 
@@ -201,3 +217,39 @@ def test_an_image_that_takes_the_place_of_another_has_its_own_statement(staged: 
     assert (
         verify({"": image.digest}, second[PROVENANCE], image_key.public_keys(store.seal.ring)).summary["run"] == other
     )
+
+
+def test_what_is_in_an_image_is_kept_with_it_and_in_its_statement(staged: Any, store: Store) -> None:
+    kept_contents.keep(staged.directory, LOOKED_AT)
+    attempt(staged)
+    for image in store.images.of_run(RUN_ID):
+        documents = store.images.documents_of(image.artifact_id)
+        assert json.loads(documents[CONTENTS])["packages"][0]["name"] == "bash"
+        assert json.loads(documents[SBOM])["metadata"]["component"]["hashes"][0]["content"] == image.digest
+        told = verify({"": image.digest}, documents[PROVENANCE], image_key.public_keys(store.seal.ring)).statement
+        byproducts = {item["name"]: item["digest"]["sha256"] for item in told["predicate"]["runDetails"]["byproducts"]}
+        for name in (CONTENTS, SBOM):
+            assert byproducts[name] == hashlib.sha256(documents[name].encode()).hexdigest()
+    assert "image_difference" not in store.runs.find(RUN_ID).facts, "there was no image before"
+
+
+def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged: Any, store: Store) -> None:
+    kept_contents.keep(staged.directory, LOOKED_AT)
+    attempt(staged)
+    other = "99999999-0000-0000-0000-000000000000"
+    store.runs.add(RunRow(other, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+    changed = {name: content.replace(b"5.2-1", b"5.3-1") for name, content in FILES.items()}
+    kept_contents.keep(staged.directory, looked_at(changed))
+    told: list[str] = []
+
+    def tell(event: Any) -> None:
+        found = store.images.find(IMAGE_ID)
+        if "compared with" in getattr(event, "text", ""):
+            assert found is not None
+            assert found.run_id == RUN_ID, "nothing is replaced yet"
+            told.append(event.text)
+
+    staged.request, staged.tell = replace(staged.request, run_id=other), tell
+    attempt(staged)
+    assert told == [f"compared with {DEFINITION_ID}/versions/1.0.0: 1 packages changed"]
+    assert store.runs.find(other).facts["image_difference"]["sentence"] == "1 packages changed"

@@ -4,24 +4,32 @@ Every value comes from the database, from files that the host wrote, or from the
 logs, which are named by their digests.
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vmkiln import __version__
 from vmkiln.azure_names import LOG_FILES
+from vmkiln.image_contents.bill_of_materials import bill_of_materials
+from vmkiln.image_contents.contents import ImageContents, read_contents
 from vmkiln.images.data_disk import parts_of
 from vmkiln.images.image_store import sha256_of
+from vmkiln.inspecting.kept_contents import kept
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
 from vmkiln.run.run_context import Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 from vmkiln.store.run_facts import confinement_of
 
+OF_A_DATA_DISK = re.compile(r"-data-\d+\.vhd$")  # a VHD of its own, which has no system in it
 Documents = Callable[[ImageRow], Mapping[str, str]]
 
 
@@ -31,12 +39,32 @@ def documents_of(staged: Staged) -> Documents:
     Raises: `KeyUnavailable` when there is no key to sign with, before anything is published; `StorageFailed`.
     """
     key, store = image_key.current(staged.host.store.seal.ring), staged.host.store
-    record = build_record(staged)
-    return lambda image: {PROVENANCE: _signed(image, record, key, store.now)}
+    record, contents = build_record(staged), kept(staged.directory) or _told_before(store, staged.request.run_id)
+
+    def made(image: ImageRow) -> Mapping[str, str]:
+        found = {} if contents is None or OF_A_DATA_DISK.search(image.path.name) else _told(contents, image)
+        return {**found, PROVENANCE: _signed(image, record, found, key, store.now)}
+
+    return made
 
 
-def _signed(image: ImageRow, record: BuildRecord, key: Key, now: Callable[[], Any]) -> str:
+def _told_before(store: Store, run_id: str) -> ImageContents | None:
+    """What an earlier attempt of the run found, and kept with an image that it published."""
+    documents = (store.images.documents_of(image.artifact_id) for image in store.images.of_run(run_id))
+    return next((read_contents(found[CONTENTS]) for found in documents if CONTENTS in found), None)
+
+
+def _told(contents: ImageContents, image: ImageRow) -> dict[str, str]:
+    bill = bill_of_materials(contents, name=image.artifact_id, digest=image.digest, created=image.created)
+    return {CONTENTS: contents.text, SBOM: bill}
+
+
+def _signed(
+    image: ImageRow, record: BuildRecord, documents: Mapping[str, str], key: Key, now: Callable[[], Any]
+) -> str:
     subjects = [Subject(_name_of(part), part.digest) for part in parts_of(image)]
+    more = [Material(name, hashlib.sha256(text.encode()).hexdigest()) for name, text in documents.items()]
+    record = replace(record, byproducts=[*record.byproducts, *more])
     return signed(statement(subjects[::-1], record, finished=now()), key)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.images.contents import diff, sbom
 from vmkiln.cli.commands.images.image_import import (
     PLATFORM_IMAGE,
     delete_imported,
@@ -77,6 +78,8 @@ def list_(
 app.command("import")(import_)
 app.command()(verify)
 app.command()(provenance)
+app.command()(sbom)
+app.command()(diff)
 
 
 @app.command()

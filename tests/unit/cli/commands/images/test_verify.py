@@ -1,4 +1,4 @@
-"""`vmkiln image verify` says yes with 0, no with 1, and nothing to verify with 2."""
+"""`vmkiln image verify` says yes with 0, no with 1, nothing to verify with 2; `sbom` and `diff` tell what is inside."""
 
 import json
 import shutil
@@ -11,8 +11,10 @@ from provenance import a_record
 from publishing import a_flat_disk, to_managed_image
 
 from vmkiln.cli import main
+from vmkiln.image_contents.contents import ImageContents
+from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.provenance import image_key
-from vmkiln.provenance.documents import PROVENANCE
+from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import Subject, statement
 from vmkiln.settings import Settings
@@ -94,3 +96,23 @@ def test_where_there_is_nothing_to_verify_it_says_so(run: Run, arguments: tuple[
 def test_the_statement_is_printed_as_it_is_meant_to_be_read(run: Run) -> None:
     code, text = run("provenance", "web")
     assert (code, json.loads(text)["predicate"]["runDetails"]["metadata"]["invocationId"]) == (0, a_record().run_id)
+
+
+def test_what_is_in_images_is_told_and_compared(run: Run, home: Path) -> None:
+    assert run("sbom", "web")[0] == 1
+    with opened(Settings(home).database, home=home) as store:
+        image = store.images.list()[0]
+        for name, version in (("Web", "1"), ("Other", "2")):
+            contents = ImageContents(packages=(Package("bash", "amd64", version),), unproven=("x",))
+            artifact_id = image.artifact_id.replace("Web", name)
+            store.images.replace(
+                replace(image, artifact_id=artifact_id), documents={CONTENTS: contents.text, SBOM: '{"bill": 1}'}
+            )
+    assert run("sbom", "web") == (0, '{"bill": 1}\n')
+    code, text = run("diff", "web", "other")
+    assert (code, text.splitlines()) == (
+        0,
+        ["packages:", "  ~ bash:amd64: 1 -> 2", "not known: x", "1 packages changed"],
+    )
+    assert json.loads(run("diff", "web", "other", "--json")[1])["changed"] == {"packages": {"bash:amd64": ["1", "2"]}}
+    assert run("diff", "web", "web")[1].splitlines() == ["not known: x", "nothing differs"]

@@ -1,0 +1,48 @@
+"""What was read from the disks of a run is kept for its images; nothing of it can act on a terminal."""
+
+import json
+from pathlib import Path
+
+from vmkiln.image_contents.contents import read_contents
+from vmkiln.image_contents.dpkg_status import Package
+from vmkiln.inspecting.disk_contents import FILE, LINK, DiskContents, DiskFound, Entry, Volume
+from vmkiln.inspecting.kept_contents import contents_of, keep, kept
+
+STATUS = b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n\nPackage: odd\n"
+FILES = {
+    b"etc/os-release": b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian\x1b[31m 12"\n',
+    b"etc/passwd": b"root:x:0:0::/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n",
+    b"var/lib/dpkg/status": STATUS,
+}
+
+
+def found(files: dict[bytes, bytes]) -> DiskContents:
+    entries = [Entry(path, FILE | 0o644, 0, 0, len(content)) for path, content in files.items()]
+    unit = b"etc/systemd/system/multi-user.target.wants/ssh.service"
+    entries.append(Entry(unit, LINK | 0o777, 0, 0, 0, b"/lib/systemd/system/ssh.service"))
+    volume = Volume("os1", "ext4", 2**30, 2**20, entries=tuple(entries), contents=files)
+    return DiskContents((DiskFound("os", 2**31, "gpt"),), (volume,))
+
+
+def test_what_was_read_from_outside_is_kept_and_read_again() -> None:
+    contents = contents_of(found(FILES))
+    assert contents.packages == (Package("bash", "amd64", "5.2-1"),)
+    assert contents.system == {"id": "debian", "version": "12", "name": "Debian 12"}
+    assert (contents.users, contents.units) == ({"root": 0, "web": 1000}, ("ssh.service",))
+    assert contents.disks == ({"serial": "os", "size": 2**31, "table": "gpt"},)
+    assert contents.unproven == ("1 packages of dpkg's status file could not be understood",)
+    assert read_contents(contents.text) == contents
+    assert read_contents(json.dumps({**json.loads(contents.text), "new": 1})) == contents
+
+
+def test_packages_that_are_not_read_are_told_as_not_known() -> None:
+    (without,) = contents_of(found({b"etc/os-release": b"ID=x\n"})).unproven
+    (with_rpm,) = contents_of(found({b"etc/os-release": b"ID=x\n", b"var/lib/rpm/rpmdb.sqlite": b"x"})).unproven
+    assert (without, with_rpm) == ("packages: none that are known here", "packages: rpm's, which are not read")
+
+
+def test_the_last_look_is_what_is_kept(tmp_path: Path) -> None:
+    assert kept(tmp_path) is None
+    for files in ({}, FILES):
+        keep(tmp_path, found(files))
+    assert kept(tmp_path) == contents_of(found(FILES))

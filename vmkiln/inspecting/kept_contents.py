@@ -1,0 +1,65 @@
+"""What of a look at a run's disks is kept in the run's folder, until it is kept with the images that are published.
+
+Every name was chosen by a guest, and is shown harmless.
+
+*Leaves behind:* a file. *Undone by:* the deletion of the run's folder. *Safe to repeat:* yes.
+"""
+
+from pathlib import Path
+
+from vmkiln.files.durable_file import write_whole
+from vmkiln.harmless_text import harmless
+from vmkiln.image_contents.contents import ImageContents, read_contents
+from vmkiln.image_contents.dpkg_status import packages_in
+from vmkiln.inspecting.disk_contents import DiskContents
+
+FILE = "contents.json"
+MOST_LETTERS = 256  # of a name
+MOST_NAMED = 10_000
+OF_THE_SYSTEM = {"ID": "id", "VERSION_ID": "version", "PRETTY_NAME": "name", "VERSION_CODENAME": "codename"}
+
+
+def keep(directory: Path, found: DiskContents) -> None:
+    """Keep what was found; what an earlier look found is forgotten. Raises: `StorageFailed`."""
+    write_whole(directory / FILE, contents_of(found).text.encode())
+
+
+def kept(directory: Path) -> ImageContents | None:
+    """What was found; none when nobody looked."""
+    file = directory / FILE
+    return read_contents(file.read_text()) if file.is_file() else None
+
+
+def contents_of(found: DiskContents) -> ImageContents:
+    """What of a look at an image's disks is kept with the image; pure."""
+    status, unproven = found.dpkg_status, [_name(reason) for reason in found.unproven[:MOST_NAMED]]
+    packages = packages_in(status or b"")
+    if packages.odd:
+        unproven.append(f"{packages.odd} packages of dpkg's status file could not be understood")
+    if status is None:
+        has = "rpm's, which are not read" if found.rpm_database else "none that are known here"
+        unproven.append(f"packages: {has}")
+    release = found.os_release
+    return ImageContents(
+        system={name: _name(release[key]) for key, name in OF_THE_SYSTEM.items() if key in release},
+        packages=packages.installed,
+        users={_name(name): number for name, number in sorted(found.users.items())[:MOST_NAMED]},
+        units=tuple(_name(unit) for unit in found.enabled_units[:MOST_NAMED]),
+        disks=tuple(
+            {"serial": _name(disk.serial), "size": disk.size_bytes, "table": disk.table} for disk in found.disks
+        ),
+        volumes=tuple(
+            {
+                "device": _name(volume.device),
+                "fileSystem": _name(volume.filesystem),
+                "size": volume.size_bytes,
+                "used": volume.used_bytes,
+            }
+            for volume in found.volumes
+        ),
+        unproven=tuple(unproven),
+    )
+
+
+def _name(text: str) -> str:
+    return harmless(text)[:MOST_LETTERS]
