@@ -15,6 +15,7 @@ from image_server import serving
 from postgresql import Cluster, cluster
 
 from vmkiln.blobs.blob_server_install import install_azurite
+from vmkiln.images import container_image
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.platform_images.image_reference import PlatformImageReference
 from vmkiln.platform_images.platform_image import obtain_platform_image
@@ -25,7 +26,7 @@ from vmkiln.store.schema import REVISIONS
 ROUNDS = 3
 RELEASE = "6.1.0-9-cloud-amd64"
 META = "linux-image-cloud-amd64"
-MODULES = "virtio_pci virtio_blk virtio_net virtio_console virtio_rng ext4"
+MODULES = " ".join(container_image.MODULES + sum(container_image.INSPECTOR_DRIVERS.values(), ()))
 STAND_INS = {
     "apt-cache": f"""
 for name; do :; done
