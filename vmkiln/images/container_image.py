@@ -9,6 +9,7 @@ all that went in, so a newer Packer makes a new image and an old one is never ch
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import lzma
@@ -214,8 +215,11 @@ async def _initramfs(
     entries = [Entry(folder, DIRECTORY) for folder in folders]
     entries += [Entry("init", EXECUTABLE, init), Entry("bin/busybox", EXECUTABLE, await off_loop(busybox.read_bytes))]
     files: set[str] = set()
-    for place, wanted in {"order": modules, **{f"order.{name}": names for name, names in drivers.items()}}.items():
-        order = module_load_order(dependencies, wanted, builtin=builtin)
+    orders = {"order": module_load_order(dependencies, modules, builtin=builtin)}
+    for name, wanted in drivers.items():
+        with contextlib.suppress(HostUnfit):  # a file system that this kernel does not know is not read, and told so
+            orders[f"order.{name}"] = module_load_order(dependencies, wanted, builtin=builtin)
+    for place, order in orders.items():
         files |= set(order)
         text = "".join(f"{_module_name(file)}.ko\n" for file in order)
         entries.append(Entry(f"lib/modules/{place}", REGULAR, text.encode()))
