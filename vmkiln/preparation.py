@@ -16,6 +16,7 @@ from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
+from vmkiln.images.quarantine import unrecorded
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
@@ -39,6 +40,9 @@ def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[St
     with database.opened(settings.database_address, home=settings.home, keys=settings.keys_folder) as store:
         older_secrets.seal(settings, store, tell)
         cleaning_up.end_leftovers(settings, store, tell)
+        if lost := unrecorded(settings, store):
+            count = f"{len(lost)} image{'' if len(lost) == 1 else 's'}"
+            tell(f"the records do not have {count} that lie here, and are kept: `vmkiln image quarantine` lists them")
         yield store
 
 

@@ -20,6 +20,8 @@ PLATFORM_IMAGE_WRITE = "Vmkiln.Builds/platformImages/write"
 PLATFORM_IMAGE_DELETE = "Vmkiln.Builds/platformImages/delete"
 HOST_DRAIN = "Vmkiln.Builds/hosts/drain/action"
 HOST_UNDRAIN = "Vmkiln.Builds/hosts/undrain/action"
+IMAGE_ADOPT = "Vmkiln.Builds/images/adopt/action"
+IMAGE_PURGE = "Vmkiln.Builds/images/purge/action"
 DATABASE_MOVE = "Vmkiln.Builds/databases/move/action"
 DATABASE_ID = "/providers/Vmkiln.Builds/databases/default"
 

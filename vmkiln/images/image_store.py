@@ -24,6 +24,7 @@ from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFail
 from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.files.sparse_file import copy_sparse, sparse_sha256
 from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, described, parts_of
+from vmkiln.images.image_note import NOTE, note_down, noted
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
@@ -103,6 +104,11 @@ class ImageFacts:
 def architecture_of(image: ImageRow) -> Architecture:
     """What CPUs a recorded image is for."""
     return Architecture(image.detail.get(ARCHITECTURE, Architecture.X64))
+
+
+def shared_object_of(image: ImageRow) -> str:
+    """The object that other hosts get a recorded image from; '' when there is none."""
+    return str(image.detail.get(SHARED_OBJECT, ""))
 
 
 def shared_detail(shared_object: str) -> dict[str, Any]:
@@ -260,7 +266,8 @@ def _delete(place: Path) -> None:
 def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[], Iterable[str]] = tuple) -> list[str]:
     """Remove what no record names: temporaries and images of processes that died; returns their names.
 
-    What a live run is publishing is left alone, if `live_run_ids()` names the run.
+    What a live run is publishing is left alone, if `live_run_ids()` names the run; so is what has a note that it was on
+    record once, and was not deleted since (`quarantine`).
     """
     if not store_directory.is_dir():
         return []
@@ -268,8 +275,14 @@ def reconcile(store_directory: Path, store: Store, *, live_run_ids: Callable[[],
     # and a run that has ended meanwhile has recorded every image it made.
     entries = sorted(store_directory.iterdir())
     live = {run_id[:RUN_ID_LETTERS] for run_id in live_run_ids()}
-    known = {image.path.relative_to(store_directory).parts[0] for image in _inside(store, store_directory)}
+    recorded = [image for image in store.images.list() if image.path.is_relative_to(store_directory)]
+    known = {image.path.relative_to(store_directory).parts[0] for image in recorded}
+    home = store_directory.parent
+    note_down((image for image in recorded if not shared_object_of(image)), home)
     leftovers = [entry for entry in entries if entry.name not in known and _run_of(entry.name) not in live]
+    lost = {entry: image for entry in leftovers if (image := noted(entry / NOTE, home)) is not None}
+    gone = store.images.gone(image.path for image in lost.values())
+    leftovers = [entry for entry in leftovers if entry not in lost or lost[entry].path in gone]
     if leftovers:
         store.confirm_undone()  # no record of them can come back
     for entry in leftovers:
@@ -281,10 +294,6 @@ def _run_of(name: str) -> str:
     """The beginning of the id of the run that published under this name, as `folder_for` put it."""
     found = _PLACE.fullmatch(name)
     return found[1] if found else ""
-
-
-def _inside(store: Store, store_directory: Path) -> list[ImageRow]:
-    return [image for image in store.images.list() if image.path.is_relative_to(store_directory)]
 
 
 async def verified(image: ImageRow) -> ImageRow:

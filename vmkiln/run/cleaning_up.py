@@ -21,7 +21,9 @@ from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
 from vmkiln.images import vhd_image
 from vmkiln.images.data_disk import file_beside
-from vmkiln.images.image_store import reconcile
+from vmkiln.images.image_note import NOTES, forget_lost, note_down, noted
+from vmkiln.images.image_store import reconcile, shared_object_of
+from vmkiln.images.quarantine import not_on_record
 from vmkiln.platform_images import image_cache
 from vmkiln.receipts.verification import verify
 from vmkiln.run.run_context import Disks, Staged
@@ -116,7 +118,8 @@ def _going_on(problems: list[Exception]) -> Iterator[None]:
 def _end_lost_vhds(settings: Settings, store: Store) -> None:
     """Delete the VHDs that no record names: their run died between giving them their name and recording them.
 
-    One that is being fetched from another host has a record, and no name yet; its maker holds its lock.
+    One that is being fetched from another host has a record, and no name yet; its maker holds its lock. One that has a
+    note was on record once: it stays (`images/quarantine.py`).
     """
     # in this order: what gets its name later is not looked at, and a run that is over has recorded what it made
     found = sorted(settings.staging.glob(f"*/*/{VHDS}/*"))
@@ -124,12 +127,20 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
     for part in found:
         if is_part(part):
             remove_abandoned_part(part)
-    if not vhds:
+    notes = sorted(settings.staging.glob(f"*/{NOTES}/*.json"))
+    if not vhds and not notes:
         return
     live = store.runs.by_id(run_directory.live_runs(settings.runs)).values()
     groups = {run.staging_group for run in live}
-    recorded = {image.path for image in store.images.list() if image.kind == vhd_image.KIND}
+    recorded = {image.path: image for image in store.images.list() if image.kind == vhd_image.KIND}
+    note_down(
+        (recorded[path] for path in vhds if path in recorded and not shared_object_of(recorded[path])), settings.home
+    )
+    forget_lost(notes, vhds)
+    kept = not_on_record((image for note in notes if (image := noted(note, settings.home)) is not None), store)
+    kept_paths = {image.path for image in kept}
     lost = [path for path in vhds if path not in recorded and path.relative_to(settings.staging).parts[0] not in groups]
+    lost = [path for path in lost if path not in kept_paths]
     if lost:
         store.confirm_undone()  # no record of them can come back
     for path in lost:

@@ -10,12 +10,17 @@ on again cannot touch what a newer one published.
 """
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing
 from vmkiln.files import locks
 from vmkiln.images.data_disk import SHARED_OBJECT, parts_of
+from vmkiln.images.image_note import read, written
+from vmkiln.images.image_store import shared_object_of
+from vmkiln.images.quarantine import not_on_record
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.sharing.object_store import ObjectStore
@@ -23,6 +28,8 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
 
 IMAGES = "images"
+NOTE_ENDING = ".json"
+log = logging.getLogger(__name__)
 
 
 def image_key(*, run_id: str, attempt: int, digest: str, file_format: str) -> str:
@@ -56,6 +63,7 @@ class SharedImages:
         self._settings = settings
         self._store = store
         self._objects = objects
+        self._kept: set[str] = set()
 
     def share(self, file: Path, *, run_id: str, attempt: int, digest: str, file_format: str) -> str:
         """Store a finished image, compare what was stored, and return its key, which is to be recorded.
@@ -109,11 +117,13 @@ class SharedImages:
         run = self._store.runs.by_id([image.run_id]).get(image.run_id)
         if run is not None and run.ended is None:
             return
-        named = self._named()
-        self._objects.delete([key for key in objects_of(image) if key and key not in named])
+        self.purge(image)
 
     def reconcile(self) -> list[str]:
         """Delete the objects that no record names and no live run is publishing; returns their keys.
+
+        Records get the notes that they lack. What has a note and no record was on record once, and stays, as do objects
+        of runs that the records never knew: the records are older than they are (`images/quarantine.py`).
 
         Raises: `SharedStorageFailed`.
         """
@@ -121,10 +131,58 @@ class SharedImages:
         # before the second line has recorded its images by the third.
         found = [item.key for item in self._objects.objects(IMAGES, with_unfinished=True)]
         live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
-        named = self._named()
-        left = [key for key in found if key not in named and run_of(key) not in live]
+        rows = [row for row in self._store.images.list() if shared_object_of(row)]
+        named, notes = self._named(), {self._note_key(row): row for row in rows}
+        for key in sorted(notes.keys() - set(found)):
+            if shared_object_of(notes[key]) in found:
+                self._objects.put(key, written(notes[key], self._settings.home))
+        left = [key for key in found if key not in named and key not in notes and run_of(key) not in live]
+        kept = self._older_than(left)
+        left = [key for key in left if key not in kept]
+        if kept - self._kept:
+            log.warning(
+                "%d objects in the object store are not in the records, and are kept: `vmkiln image quarantine`",
+                len(kept),
+            )
+        self._kept = kept
         self._objects.delete(left)
         return left
+
+    def quarantined(self) -> list[ImageRow]:
+        """The images that have a note in the object store, and neither a record nor word that they were deleted.
+
+        Raises: `SharedStorageFailed`.
+        """
+        keys = [item.key for item in self._objects.objects(IMAGES)]
+        return not_on_record(self._noted(keys), self._store)
+
+    def purge(self, image: ImageRow) -> None:
+        """Delete what is stored of an image that is in quarantine no more. Raises: `SharedStorageFailed`."""
+        named = self._named()
+        own = [key for key in objects_of(image) if key and key not in named]
+        self._objects.delete([*own, *([self._note_key(image)] if shared_object_of(image) else [])])
+
+    def _older_than(self, left: Sequence[str]) -> set[str]:
+        """The keys among those without a record that the records are older than."""
+        if not left:
+            return set()
+        known = self._store.runs.by_id(sorted({run_of(key) for key in left}))
+        lost = not_on_record(self._noted(left), self._store)
+        of_lost = {key for image in lost for key in (*objects_of(image), self._note_key(image))}
+        return of_lost | {key for key in left if run_of(key) and run_of(key) not in known}
+
+    def _noted(self, keys: Sequence[str]) -> list[ImageRow]:
+        found = []
+        for key in keys:
+            if key.endswith(NOTE_ENDING):
+                with contextlib.suppress(ObjectMissing, ValueError):
+                    found.append(read(self._objects.read_from(key, 0), self._settings.home))
+        return found
+
+    def _note_key(self, image: ImageRow) -> str:
+        """The key of an image's note: beside its object, another for each image that has the same bytes; pure."""
+        name = hashlib.sha256(image.key.encode()).hexdigest()[:16]
+        return f"{shared_object_of(image).rpartition('/')[0]}/{name}{NOTE_ENDING}"
 
     def _named(self) -> set[str]:
         return {key for image in self._store.images.list() for key in objects_of(image)}

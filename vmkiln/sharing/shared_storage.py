@@ -294,14 +294,15 @@ class SharedStorage:
         stored = set(self._objects.folders(STAGING))
         here = {path.name for path in self._settings.staging.iterdir()} if self._settings.staging.is_dir() else set()
         known = {row.name for row in self._store.staging.list_groups()}  # after them: it is recorded before it is made
-        gone = here - known
-        if gone:  # what this database never knew may be another one's
-            gone &= {row.name for row in self._store.staging.list_groups(with_deleted=True)}
-        for group in stored - known:
+        gone, unknown = here - known, stored - known
+        if gone or unknown:  # what this database never knew is another one's, or newer than a back-up that was restored
+            deleted = {row.name for row in self._store.staging.list_groups(with_deleted=True)}
+            gone, unknown = gone & deleted, unknown & deleted
+        for group in unknown:
             self._delete_folder(group)
         for group in gone:
             shutil.rmtree(self._settings.staging / group, ignore_errors=True)
-        return [*(f"{STAGING}/{group}" for group in sorted((stored - known) | gone)), *self.images.reconcile()]
+        return [*(f"{STAGING}/{group}" for group in sorted(unknown | gone)), *self.images.reconcile()]
 
     def _check_database(self) -> None:
         """Refuse to judge the objects of another database, as with settings that belong to two fleets."""

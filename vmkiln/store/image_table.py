@@ -5,8 +5,10 @@ absolute ones, of older versions or from elsewhere, are read as they are.
 What a run's attempt records of images is refused when the run is not that attempt's any more.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,14 @@ from vmkiln.errors import ImageConflict, OtherImageKind, RunTakenOver, VmkilnErr
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import definition_row, image_row
 from vmkiln.store.rows import ImageDefinitionRow, ImageRow, RunOutputRow, attempt_of
-from vmkiln.store.tables import image_definitions, image_documents, images, resources, run_outputs, runs
+from vmkiln.store.tables import gone_images, image_definitions, image_documents, images, resources, run_outputs, runs
 
 NONE: Mapping[str, str] = {}  # an image without documents
+GONE_DAYS = 90  # how long it is remembered that an image was deleted: each host's clean-up has come by then
+
+
+def _place(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()
 
 
 class ImageTable:
@@ -39,7 +46,7 @@ class ImageTable:
         try:
             with self._connections.begin() as connection:
                 self._check_attempt(connection, image.run_id, attempt)
-                connection.execute(images.insert().values(**values))
+                self._insert(connection, values)
                 self._keep(connection, image.key, documents)
         except sa.exc.IntegrityError as error:
             raise ImageConflict(f"the image {image.artifact_id} exists already") from error
@@ -67,7 +74,7 @@ class ImageTable:
                 has = (found["os_type"], found["generation"], cpus)
                 raise OtherImageKind(definition_id, has=has, image=(image.os_type, image.generation, cpus))
             try:
-                connection.execute(images.insert().values(**values))
+                self._insert(connection, values)
                 self._keep(connection, image.key, documents)
             except sa.exc.IntegrityError as error:
                 raise ImageConflict(f"the image version {image.artifact_id} exists already") from error
@@ -105,7 +112,9 @@ class ImageTable:
             self._check_attempt(connection, image.run_id, attempt)
             found = connection.execute(sa.select(images).where(images.c.key == image.key)).mappings().first()
             connection.execute(images.delete().where(images.c.key == image.key))
-            connection.execute(images.insert().values(**values))
+            if found is not None:
+                self._remember_gone(connection, found["path"])
+            self._insert(connection, values)
             self._keep(connection, image.key, documents)
         return self._image(found) if found else None
 
@@ -123,8 +132,11 @@ class ImageTable:
         key = artifact_id.lower()
         definition, _, version = key.rpartition("/versions/")
         with self._connections.begin() as connection:
+            path = connection.execute(sa.select(images.c.path).where(images.c.key == key)).scalar()
             connection.execute(images.delete().where(images.c.key == key))
             connection.execute(image_documents.delete().where(image_documents.c.key == key))
+            if path is not None:
+                self._remember_gone(connection, path)
             left = sa.select(images.c.key).where(images.c.key.startswith(f"{definition}/versions/", autoescape=True))
             kept = sa.select(resources.c.key).where(resources.c.key == definition)
             is_last = connection.execute(left.limit(1)).first() is None
@@ -141,6 +153,30 @@ class ImageTable:
         connection.execute(image_documents.delete().where(image_documents.c.key == key))
         for name, content in documents.items():
             connection.execute(image_documents.insert().values(key=key, name=name, content=content))
+
+    def give_up(self, image: ImageRow) -> None:
+        """Put on record that the files of an image without a record are to be deleted."""
+        with self._connections.begin() as connection:
+            self._remember_gone(connection, self._recorded_path(image.path))
+
+    def gone(self, paths: Iterable[Path]) -> set[Path]:
+        """Those of some paths whose image was deleted on purpose, in the last 90 days."""
+        places = {_place(self._recorded_path(path)): path for path in paths}
+        if not places:
+            return set()
+        query = sa.select(gone_images.c.place).where(gone_images.c.place.in_(sorted(places)))
+        return {places[row["place"]] for row in self._connections.rows(query)}
+
+    def _insert(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        connection.execute(gone_images.delete().where(gone_images.c.place == _place(values["path"])))
+        connection.execute(images.insert().values(**values))
+
+    def _remember_gone(self, connection: Connection, path: str) -> None:
+        """With the deletion itself, so that a clean-up which comes after it knows of it."""
+        now, place = self._connections.now(), _place(path)
+        old = gone_images.c.moment < now - timedelta(days=GONE_DAYS)
+        connection.execute(gone_images.delete().where(sa.or_(old, gone_images.c.place == place)))
+        connection.execute(gone_images.insert().values(place=place, moment=now))
 
     def put_output(self, row: RunOutputRow) -> None:
         """Record what a distribute target came to, in place of what was recorded before."""

@@ -18,7 +18,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0014"
+HEAD = "0015"
 REVISIONS = (
     "0001",
     "0002",
@@ -34,6 +34,7 @@ REVISIONS = (
     "0012",
     "0013",
     "0014",
+    "0015",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"

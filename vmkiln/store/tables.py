@@ -136,6 +136,12 @@ image_documents = sa.Table(
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("content", sa.Text, nullable=False),
 )
+gone_images = sa.Table(
+    "vmkiln_gone_image",
+    metadata,
+    sa.Column("place", sa.String(64), primary_key=True),  # the SHA-256 of the path, which has any length
+    sa.Column("moment", sa.DateTime(timezone=True), nullable=False, index=True),
+)
 image_definitions = sa.Table(
     "vmkiln_image_definition",
     metadata,

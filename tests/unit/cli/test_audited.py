@@ -27,6 +27,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "build",
     "database move",  # tests/upgrade/test_moved_state.py
     "host drain", "host undrain", "key rotate",
+    "image adopt", "image purge",  # test_restored_back_up.py
     "image delete", "image import", "image remove",
     "principal create", "principal delete", "principal secret", "principal token",
     "principal certificate", "principal federate", "principal remove-key",
@@ -38,7 +39,8 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "settings",
     "context list", "context show", "context use", "host list", "host show", "key list",
     "image boot", "image catalogue",
-    "image diff", "image export", "image list", "image provenance", "image sbom", "image show", "image verify",
+    "image diff", "image export", "image list", "image quarantine",
+    "image provenance", "image sbom", "image show", "image verify",
     "principal keys", "principal list", "role list",
     "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",

@@ -18,7 +18,7 @@ from stub_build import stub_host
 
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ImageNotFound, ImageUnsafe, RunTakenOver, SharedStorageFailed
-from vmkiln.images import managed_image, vhd_image
+from vmkiln.images import managed_image, quarantine, vhd_image
 from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import Artifact, ImageFacts, reconcile, sha256_of, verified
 from vmkiln.run.building import resolve_source
@@ -26,11 +26,13 @@ from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.sharing import log_pieces, shared_storage
 from vmkiln.sharing.object_store import ObjectStore, open_object_store
+from vmkiln.sharing.shared_images import NOTE_ENDING
 from vmkiln.sharing.shared_storage import DATABASE_MARK, SharedStorage
 from vmkiln.staging import run_directory, staging_resource_group
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import ImageRow, RunRow
+from vmkiln.store.tables import images
 from vmkiln.template.source import ManagedImageSource
 from vmkiln.waiting.off_loop import until_cancelled
 
@@ -137,7 +139,9 @@ class Fleet:
     directory: Path
 
     def objects(self) -> list[str]:
-        return [item.key for item in self.a.objects.objects("images", with_unfinished=True)]
+        """Images, without the notes beside them."""
+        found = self.a.objects.objects("images", with_unfinished=True)
+        return [item.key for item in found if not item.key.endswith(NOTE_ENDING)]
 
 
 @pytest.fixture
@@ -705,3 +709,64 @@ async def test_a_cancel_before_an_attempt_leaves_nobody_fetching(fleet: Fleet, m
     assert len(fleet.b.objects.fetched) == fetched
     await asyncio.wait_for(asyncio.to_thread(fleet.b.shared.pull_for_attempt, GROUP, RUN_ID), SECONDS)
     assert len(list(fleet.b.account.blob("scripts").iterdir())) == 50, "the group is not locked, and nothing is torn"
+
+
+# a back-up that was restored
+
+
+def test_objects_that_are_newer_than_a_restored_back_up_are_kept_and_adopted(
+    fleet: Fleet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.a.publish(a_flat_disk(tmp_path / "a"))
+    image = fleet.a.image()
+    fleet.a.store.runs.move(RUN_ID, expected=["Running"], state=RunState.SUCCEEDED)
+    fleet.b.shared.reconcile()
+    forget_record(fleet, image)
+    for _ in range(3):
+        assert fleet.b.shared.reconcile() == []
+    assert len([record for record in caplog.records if "vmkiln image quarantine" in record.message]) == 1
+    [lost] = fleet.b.shared.images.quarantined()
+    assert (lost.artifact_id, lost.digest, lost.detail) == (image.artifact_id, image.digest, image.detail)
+    quarantine.adopt(lost, fleet.b.store)
+    assert fleet.b.shared.images.quarantined() == []
+    image.path.unlink(missing_ok=True)
+    assert fleet.b.shared.images.fetch(fleet.b.image()).path.is_file()
+
+
+def test_what_is_purged_goes_from_the_object_store(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.a.publish(a_flat_disk(tmp_path / "a"))
+    image = fleet.a.image()
+    fleet.a.store.runs.move(RUN_ID, expected=["Running"], state=RunState.SUCCEEDED)
+    fleet.b.shared.reconcile()
+    forget_record(fleet, image)
+    [lost] = fleet.b.shared.images.quarantined()
+    quarantine.purge(lost, fleet.b.store)
+    fleet.b.shared.images.purge(lost)
+    assert fleet.a.objects.objects("images") == []
+
+
+def test_a_deletion_while_the_store_is_away_leaves_no_quarantine(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.a.publish(a_flat_disk(tmp_path / "a"))
+    image = fleet.a.image()
+    fleet.a.store.runs.move(RUN_ID, expected=["Running"], state=RunState.SUCCEEDED)
+    fleet.b.shared.reconcile()
+    fleet.a.objects.is_away = True
+    fleet.a.store.images.remove(image.artifact_id)
+    fleet.a.shared.delete_image(image)
+    fleet.a.objects.is_away = False
+    assert fleet.b.shared.images.quarantined() == []
+    fleet.b.shared.reconcile()
+    assert fleet.a.objects.objects("images") == []
+
+
+def test_objects_of_runs_and_groups_that_the_records_never_knew_are_kept(fleet: Fleet) -> None:
+    keys = ["images/ffffffff-0000-0000-0000-000000000000/0001/aa.qcow2", "staging/IT_newer/account/scripts/a"]
+    for key in keys:
+        fleet.a.objects.put(key, b"newer")
+    assert fleet.b.shared.reconcile() == []
+    assert [item.key for item in fleet.a.objects.objects("")] == sorted([*keys, DATABASE_MARK])
+
+
+def forget_record(fleet: Fleet, image: ImageRow) -> None:
+    """As the back-up of an hour ago knew nothing of it."""
+    fleet.a.store.connections.change(images.delete().where(images.c.key == image.key))

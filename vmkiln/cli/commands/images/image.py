@@ -24,6 +24,7 @@ from vmkiln.cli.commands.images.image_import import (
 )
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
 from vmkiln.cli.commands.images.provenance import provenance, verify
+from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
@@ -238,6 +239,8 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
 
 
 app.command("remove", hidden=True)(delete)
+for command in (quarantine, adopt, purge):
+    app.command()(command)
 
 
 def prepare(

@@ -1,0 +1,104 @@
+"""`vmkiln image quarantine`, `adopt` and `purge`: images that a restored back-up's records do not have."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmkiln.audit.act_names import IMAGE_ADOPT, IMAGE_PURGE
+from vmkiln.cli.audited import audited
+from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import say
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import ImageNotFound, InputError
+
+if TYPE_CHECKING:
+    from vmkiln.settings import Settings
+    from vmkiln.store.database import Store
+    from vmkiln.store.rows import ImageRow
+
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="ARM ids, or the ends of them (`hello-linux`).")]
+AllOption = Annotated[bool, typer.Option("--all", help="All that `vmkiln image quarantine` lists.")]
+
+
+def _quarantined(settings: Settings, store: Store) -> list[ImageRow]:
+    from vmkiln.images.quarantine import newest_first, unrecorded
+    from vmkiln.sharing.shared_storage import shared_storage
+
+    here = unrecorded(settings, store)
+    shared = shared_storage(settings, store)
+    return here if shared is None else newest_first([*here, *shared.images.quarantined()])
+
+
+def _chosen(settings: Settings, store: Store, names: list[str] | None, *, is_all: bool) -> list[ImageRow]:
+    """Raises: `ImageNotFound`, `InputError` for none, both, or a name of more than one."""
+    if bool(names) == is_all:
+        raise InputError("name images, or give --all", hint="`vmkiln image quarantine` lists them")
+    found = _quarantined(settings, store)
+    if is_all:
+        return found
+    chosen = []
+    for name in names or ():
+        rows = [row for row in found if row.key == name.lower() or row.key.endswith("/" + name.lower())]
+        if not rows:
+            raise ImageNotFound(
+                f"there is no image `{name}` in quarantine", hint="`vmkiln image quarantine` lists them"
+            )
+        if len({row.key for row in rows}) > 1:
+            raise InputError(f"more than one image ends with `{name}`", hint="give the whole id")
+        chosen += rows
+    return chosen
+
+
+def quarantine(as_json: JsonOption = False) -> None:
+    """List the images that lie here and that the records do not have, as after a back-up was restored."""
+    from vmkiln.preparation import opened_store
+
+    settings = read_settings()
+    with opened_store(settings, say) as store:
+        found = _quarantined(settings, store)
+    if as_json:
+        told = [{**vars(row), "path": str(row.path), "created": row.created.isoformat()} for row in found]
+        typer.echo(json.dumps(told))
+        return
+    for row in found:
+        typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")
+
+
+def adopt(names: NamesArgument = None, is_all: AllOption = False) -> None:
+    """Record images of the quarantine again, as they were; the newest of those that have one id."""
+    from vmkiln.images.quarantine import adopt as adopting
+    from vmkiln.preparation import opened_store
+
+    settings = read_settings()
+    with opened_store(settings, say) as store:
+        newest = {row.key: row for row in reversed(_chosen(settings, store, names, is_all=is_all))}
+        for row in newest.values():
+            with audited(store, IMAGE_ADOPT, row.artifact_id):
+                adopting(row, store)
+            typer.echo(f"adopted {row.artifact_id}")
+
+
+def purge(
+    names: NamesArgument = None,
+    is_all: AllOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete images of the quarantine for good."""
+    from vmkiln.images.quarantine import purge as purging
+    from vmkiln.preparation import opened_store
+    from vmkiln.sharing.shared_storage import shared_storage
+
+    settings = read_settings()
+    with opened_store(settings, say) as store:
+        rows = _chosen(settings, store, names, is_all=is_all)
+        if rows and not yes:
+            typer.confirm(f"delete {', '.join(row.artifact_id for row in rows)}?", abort=True)
+        for row in rows:
+            with audited(store, IMAGE_PURGE, row.artifact_id):
+                purging(row, store)
+                if (shared := shared_storage(settings, store)) is not None:
+                    shared.images.purge(row)
+            typer.echo(f"deleted {row.artifact_id}")
