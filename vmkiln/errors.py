@@ -37,6 +37,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── QuotaExceeded            the run's subscription has as much as it may have
 │   ├── NotBelieved              what the container group tells cannot be true, or is without measure
 │   ├── LogLost                  what a VM says could not be read or kept any more
+│   ├── GeneralizationIncomplete  something of the build is left in the image
 │   ├── InspectionFailed         a finished disk could not be looked at, or not wholly
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running

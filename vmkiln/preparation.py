@@ -17,6 +17,7 @@ from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import obtain_container_image
 from vmkiln.images.quarantine import unrecorded
+from vmkiln.inspecting.residue import allowed_of
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
@@ -58,9 +59,10 @@ async def prepared_host(
 ) -> AsyncIterator[BuildHost]:
     """This machine, ready to build: container image made, accelerator judged; `shared` is opened when not given.
 
-    Raises: `InputError` as root and for a wrong egress policy, `HostUnfit` for what is missing.
+    Raises: `InputError` as root and for a wrong egress policy or residue, `HostUnfit` for what is missing.
     """
     operator_policy(settings.egress)
+    allowed_of(settings.allowed_residues)
     if os.getuid() == 0:
         raise InputError(
             "builds run as an ordinary user, never as root",

@@ -81,6 +81,12 @@ class VirtualMachineLost(RunFailed):
     code = "BuildVmTerminated"
 
 
+class GeneralizationIncomplete(RunFailed):
+    """Something of the build, or of the one VM that it ran on, is left in the image; nothing is published."""
+
+    code = "GeneralizationIncomplete"
+
+
 class InspectionFailed(RunFailed):
     """A finished disk could not be looked at, or what the inspection VM tells is not whole; nothing of it counts."""
 

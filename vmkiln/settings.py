@@ -201,6 +201,13 @@ class Settings:
             flag="--egress of `build`, `plan`, `validate`",
         ),
     ] = "open"
+    allowed_residues: Annotated[
+        str,
+        Description(
+            "What may be left in an image, with commas, such as `host-keys` (docs/customizing.md); `all`: no image is "
+            "looked at. A template's tag `vmkiln-residues` allows for that template."
+        ),
+    ] = ""
     require_confinement: Annotated[
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),

@@ -6,6 +6,7 @@ The build runs once for all tests of this file; each test looks at one promise.
 import hashlib
 import http.server
 import json
+import os
 import re
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import IMAGES, PLATFORM_IMAGE, VMKILN
+from conftest import GATES, IMAGES, PLATFORM_IMAGE, VMKILN
 from empty_world import differences, first_snapshot, own_listeners, snapshot
 
 from vmkiln.host.disk.disk_image import graph
@@ -189,7 +190,9 @@ def built(
     before = first_snapshot(prepared.home)
     seen: set[str] = set()
     reached: set[str] = set()
-    process = subprocess.Popen([*VMKILN, "build", "--json", str(path)], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, **GATES}
+    command = [*VMKILN, "build", "--json", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     is_over = threading.Event()
 
     def watch() -> None:
@@ -252,6 +255,14 @@ def test_each_image_is_what_its_signed_statement_says(built: Built) -> None:
         told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         assert told["run"] == built.summary["run_id"]
         assert told["builder"].rpartition(":")[2] == built.summary["facts"]["isolation_level"]
+
+
+def test_the_image_is_looked_at_from_outside_and_is_clean(built: Built) -> None:
+    command = [*VMKILN, "run", "show", "--json", built.summary["run_id"]]
+    facts = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["facts"]
+    hygiene = facts["hygiene"]
+    assert (hygiene["verdict"], hygiene["allowed"], hygiene["unproven"]) == ("Clean", [], [])
+    assert hygiene["digest"] == stored_image(built, "managed")["digest"]
 
 
 def test_nothing_temporary_is_left(built: Built) -> None:

@@ -18,6 +18,7 @@ from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.egress_choice import tag_mistakes
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
+from vmkiln.inspecting.residue import residue_tag_mistakes
 from vmkiln.platform_images.catalogue import read_catalogue
 from vmkiln.platform_images.catalogue_entry import name_of
 from vmkiln.settings import Settings
@@ -122,6 +123,7 @@ def template_problems(
     if is_windows:
         yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
     yield from tag_mistakes(template.tags)
+    yield from residue_tag_mistakes(template.tags)
     if len(template.scripts) > MOST_SCRIPTS:
         first = template.scripts[MOST_SCRIPTS]
         message = f"is number {MOST_SCRIPTS + 1} of {len(template.scripts)} scripts and files that are copied"

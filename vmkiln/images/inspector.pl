@@ -161,6 +161,7 @@ sub scrubbed {
     my ($device, $type) = @_;
     my ($option) = $options{$type}[0] =~ /^ro,?(.*)/;
     return '' if !mounted($device, $type, join ',', 'rw', length $option ? $option : ());
+    take_journals();
     my ($size) = `stat -f -c %S /mnt` =~ /(\d+)/;
     my $filler = '/mnt/.vmkiln-zeros';
     if ($size < 4096) {
@@ -172,6 +173,19 @@ sub scrubbed {
     my ($given) = `fstrim -v /mnt 2>&1` =~ /(\d+) bytes/;
     $given = 0 if !defined $given && $size < 4096;
     return !system('umount', '/mnt') && defined $given ? $given : '';
+}
+
+# the journal of a machine without an id: the system writes it again while it powers off, in a folder of the old id
+sub take_journals {
+    for my $top ('', '@/', 'root/', '@rootfs/') {
+        next if line_of("/mnt/${top}etc/machine-id") =~ /^[0-9a-f]/;
+        for my $folder ("/mnt/${top}var/log/journal", "/mnt/${top}log/journal") {
+            next if -l $folder || !-d $folder;
+            for my $name (names_in($folder, '')) {
+                system 'rm', '-rf', "$folder/$name" if $name =~ /^[0-9a-f]{32}$/;
+            }
+        }
+    }
 }
 
 sub walked {

@@ -146,10 +146,33 @@ class DiskContents:
         """Every entry of the tree below a folder (all of it for ''), with its path in the tree, without a slash."""
         for volume, folder, mount in self.mounts:
             for entry in volume.entries:
-                if entry.path.startswith(folder):
-                    path = mount + shown(entry.path[len(folder) :])
-                    if not below or path.startswith(below + "/"):
-                        yield path, entry
+                path = self._in_tree(volume, folder, mount, entry.path)
+                if path is not None and (not below or path.startswith(below + "/")):
+                    yield path, entry
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Every file that is told whole, with its path in the tree, without a slash, and its bytes."""
+        for volume, folder, mount in self.mounts:
+            for name, content in volume.contents.items():
+                if (path := self._in_tree(volume, folder, mount, name)) is not None:
+                    yield path, content
+
+    def marks(self) -> Iterator[tuple[str, str]]:
+        """Every file that looks like a secret, with its path in the tree, without a slash, and what it looks like."""
+        for volume, folder, mount in self.mounts:
+            for name, what in volume.marks:
+                if (path := self._in_tree(volume, folder, mount, name)) is not None:
+                    yield path, what
+
+    def _in_tree(self, volume: Volume, folder: bytes, mount: str, path: bytes) -> str | None:
+        """Where a path of a volume stands in the tree; none when it is not in the folder, or stands elsewhere."""
+        if not path.startswith(folder):
+            return None
+        if not folder and self.root is not None:
+            root, top = self.root
+            if volume is root and top and path.startswith(top):
+                return None  # it stands in the tree as the root's
+        return mount + shown(path[len(folder) :])
 
     def _place(self, path: str) -> tuple[Volume | None, bytes]:
         best: tuple[Volume | None, bytes] = (None, b"")

@@ -30,6 +30,7 @@ from vmkiln.images.image_store import (
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.attesting import image_before
+from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
@@ -60,6 +61,7 @@ async def flatten(staged: Staged, disks: Disks) -> ImageFacts:
             await convert(disk, file, target_format="qcow2")
             size = (await off_loop(file.stat)).st_size
             data_disks.append(DataDisk(lun, await sealed(file), size, await virtual_size(disk)))
+    await hygiene_gate.searched(staged, [flat, *(disk.beside(flat) for disk in data_disks)], digest=digest)
     return ImageFacts(
         flat=flat,
         digest=digest,

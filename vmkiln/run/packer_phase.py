@@ -171,7 +171,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             directory=staged.directory,
             on_output=on_output,
             log_lost=queue.lost,
-            on_confinement=functools.partial(_keep_confinement, staged),
+            on_confinement=functools.partial(keep_confinement, staged),
             login=LoginWait(
                 watch.is_connected,
                 functools.partial(_warn, staged, queue),
@@ -237,7 +237,8 @@ def ending_told(queue: OutputQueue, mask: SecretMask) -> Iterator[None]:
         raise
 
 
-async def _keep_confinement(staged: Staged, machine: str, facts: list[Fact]) -> None:
+async def keep_confinement(staged: Staged, machine: str, facts: list[Fact]) -> None:
+    """Keep with the run what holds the process of one of its VMs."""
     kept = cast(ConfinementFacts, {f"{machine}{CONFINEMENT}": facts})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **kept)
 

@@ -32,6 +32,7 @@ from vmkiln.images import data_disk
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
+from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, masked, noting
@@ -263,7 +264,7 @@ async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:
     if not validation.source_validation_only:
         await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
         try:
-            disks = await customizing.customize(entered)
+            disks = await hygiene_gate.scrubbed(entered, await customizing.customize(entered))
         except CustomizationFailed:
             if on_error.on_customizer_error is OnError.ABORT:
                 await _keep(staged, customizing.VM_NAME)
@@ -286,7 +287,7 @@ async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:
 async def _keep(staged: Staged, vm_name: str) -> None:
     """The failed VM's disks: its overlays with the chains below them."""
     disks = staged.source.disks
-    for name in dict.fromkeys((customizing.VM_NAME, vm_name)):
+    for name in dict.fromkeys((customizing.VM_NAME, hygiene_gate.SCRUBBED, vm_name)):
         disks = await off_loop(_upon, disks, staged.directory / f"{name}.qcow2")
     await cleaning_up.keep_vm(staged, disks, vm_name=vm_name)
     staged.tell(Notice(f"the {vm_name} is kept in {staged.group.name}, as errorHandling asks", is_warning=True))

@@ -1,7 +1,7 @@
 """What was decided for a run, and what was measured: each fact by its name, kept as JSON with the run."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class NeedFact(TypedDict):
@@ -34,6 +34,7 @@ ConfinementFacts = TypedDict(
         "container-build-vm_confinement": list[dict[str, Any]],
         "validation-vm_confinement": list[dict[str, Any]],
         "container-validation-vm_confinement": list[dict[str, Any]],
+        "inspection-vm_confinement": list[dict[str, Any]],
     },
     total=False,
 )
@@ -55,6 +56,19 @@ class ImageDifferenceFact(TypedDict):
 
     image: str
     sentence: str
+
+
+class HygieneFact(TypedDict):
+    """The hygiene gate's verdict: what was allowed to stay, what was told, what could not be looked at.
+
+    `digest` is the SHA-256 of the OS disk's file that it is about, once there is one.
+    """
+
+    verdict: str
+    allowed: list[str]
+    told: list[str]
+    unproven: list[str]
+    digest: NotRequired[str]
 
 
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
@@ -86,6 +100,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     egress_policy: str
     packets: dict[str, int]
     image_difference: ImageDifferenceFact
+    hygiene: HygieneFact
 
 
 class SourceFacts(TypedDict):

@@ -17,6 +17,7 @@ from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
+from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
@@ -83,6 +84,9 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     async def customize(_entered: Any) -> Disks:
         return Disks(Disk(tmp_path / "build-vm.qcow2", "qcow2"))
 
+    async def scrubbed(_entered: Any, disks: Disks) -> Disks:
+        return disks
+
     async def validate(_entered: Any, _disks: Disks) -> None:
         pass
 
@@ -92,6 +96,7 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     monkeypatch.setattr(building, "stage", stage)
     monkeypatch.setattr(workflow, "_entered", entered)
     monkeypatch.setattr(customizing, "customize", customize)
+    monkeypatch.setattr(hygiene_gate, "scrubbed", scrubbed)
     monkeypatch.setattr(validating, "validate", validate)
     monkeypatch.setattr(distributing, "distribute", distribute)
     settings = Settings(tmp_path / "home")

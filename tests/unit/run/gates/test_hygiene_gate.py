@@ -1,0 +1,102 @@
+"""The hygiene gate: what is found fails the run with the list, what is allowed is told, the verdict is kept."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.inspecting.residue import Allowed, Found, Residue
+from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.gates import hygiene_gate
+from vmkiln.run.gates.hygiene_gate import Verdict, searched
+from vmkiln.run.run_event import Notice
+from vmkiln.run_failures import GeneralizationIncomplete
+from vmkiln.staging.login_key import new_key
+
+KEY = new_key("host")
+KEYS = [Found(Residue.HOST_KEYS, "/etc/ssh/a"), Found(Residue.HISTORY, "/root/.bash_history")]
+
+
+class Runs:
+    """The facts of one run, as the database keeps them."""
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+
+    def find(self, _: str) -> Any:
+        return SimpleNamespace(facts=self.facts)
+
+    def add_facts(self, _: str, **facts: Any) -> None:
+        self.facts |= facts
+
+
+def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None, **facts: Any) -> Any:
+    told: list[Notice] = []
+    settings = SimpleNamespace(allowed_residues=allowed)
+    return SimpleNamespace(
+        host=SimpleNamespace(settings=settings, store=SimpleNamespace(runs=Runs(**facts))),
+        request=SimpleNamespace(run_id="run", template=SimpleNamespace(tags=tags or {})),
+        directory=folder,
+        tell=told.append,
+        told=told,
+    )
+
+
+def test_what_is_left_fails_the_run_with_every_place(tmp_path: Path) -> None:
+    with pytest.raises(GeneralizationIncomplete) as refused:
+        hygiene_gate._judged(a_run(tmp_path), KEYS, Allowed(), told=(), unproven=())
+    assert "host-keys: /etc/ssh/a; history: /root/.bash_history" in refused.value.message
+    assert "history, host-keys" in (refused.value.hint or "")
+
+
+def test_what_is_allowed_stays_and_is_told(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    may_stay = Allowed(frozenset({Residue.HOST_KEYS, Residue.HISTORY}))
+    fact = hygiene_gate._judged(run, KEYS, may_stay, told=["a key"], unproven=())
+    assert (fact["verdict"], fact["allowed"]) == (Verdict.RELAXED, ["history", "host-keys"])
+    assert [notice.is_warning for notice in run.told] == [False, True]
+
+
+def test_what_could_not_be_read_is_never_called_clean(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    fact = hygiene_gate._judged(run, (), Allowed(), told=(), unproven=["disk0-1 (luks): luks is not read"])
+    assert fact["verdict"] == Verdict.UNPROVEN
+    assert run.told == [Notice("not proven clean: disk0-1 (luks): luks is not read", is_warning=True)]
+
+
+CLEAN = {"verdict": "Clean", "allowed": [], "told": [], "unproven": []}
+
+
+async def test_a_key_of_the_build_in_free_blocks_fails_the_run(tmp_path: Path) -> None:
+    (tmp_path / f"{VM_NAME}-seed.iso").write_text(KEY.private)
+    flat = tmp_path / "flat.qcow2"
+    flat.write_text(KEY.private.splitlines()[3])
+    with pytest.raises(GeneralizationIncomplete, match="run-secrets: the build VM's private host key"):
+        await searched(a_run(tmp_path, hygiene=CLEAN), [flat], digest="d")
+
+
+async def test_the_verdict_is_kept_with_the_disks_digest(tmp_path: Path) -> None:
+    (tmp_path / f"{VM_NAME}-seed.iso").write_text(KEY.private)
+    flat = tmp_path / "flat.qcow2"
+    flat.write_text("nothing")
+    run = a_run(tmp_path, hygiene=CLEAN)
+    await searched(run, [flat], digest="d")
+    assert run.host.store.runs.facts["hygiene"] == {**CLEAN, "digest": "d"}
+
+
+async def test_without_the_builds_keys_the_bytes_are_unproven(tmp_path: Path) -> None:
+    flat = tmp_path / "flat.qcow2"
+    flat.write_text("nothing")
+    run = a_run(tmp_path, hygiene=CLEAN)
+    await searched(run, [flat], digest="d")
+    assert run.host.store.runs.facts["hygiene"]["verdict"] == Verdict.UNPROVEN
+
+
+@pytest.mark.parametrize("run", [{"allowed": "all"}, {"tags": {"vmkiln-residues": "all"}}])
+async def test_who_allows_everything_has_no_look_at_the_image(tmp_path: Path, run: dict[str, Any]) -> None:
+    staged = a_run(tmp_path, **run)
+    disks: Any = object()
+    assert await hygiene_gate.scrubbed(SimpleNamespace(staged=staged), disks) is disks  # type: ignore[arg-type]
+    assert staged.host.store.runs.facts["hygiene"]["verdict"] == Verdict.SKIPPED
+    await searched(staged, [tmp_path / "not there"], digest="d")

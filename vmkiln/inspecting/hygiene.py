@@ -1,0 +1,87 @@
+"""What a build or its VM left on a disk, found by looking at what lies on it; and what else may be secret there; pure.
+
+The first fails a run (`residue.py`), for an image must belong to nobody. The second is told: the source or a customizer
+put it there, and it may be meant.
+"""
+
+import re
+from collections.abc import Iterator
+
+from vmkiln.inspecting.disk_contents import FILE, DiskContents, Entry
+from vmkiln.inspecting.residue import Found, Residue
+
+MOST_TOLD = 30
+_ID = r"[0-9a-f]{32}"
+# by the whole path in the tree; of a file that is only emptied nothing is left
+_PATHS = (
+    (Residue.BUILD_USER, r"(home|var/mail|var/spool/mail|var/spool/cron|var/spool/cron/crontabs)/{user}"),
+    (Residue.BUILD_USER, r"var/lib/systemd/linger/{user}"),
+    (Residue.SUDO_RIGHTS, r"etc/sudoers\.d/90-(cloud-init-users|vmkiln-way-out)"),
+    (Residue.HOST_KEYS, r"etc/ssh/ssh_host_[a-z0-9]+_key(\.pub)?"),
+    (Residue.MACHINE_ID, rf"(var/log|run/log)/journal/{_ID}(/.*)?"),
+    (Residue.CLOUD_INIT, r"var/lib/cloud/(instance|instances/.+|seed/nocloud.*|data/.+)"),
+    (Residue.CLOUD_INIT, r"var/log/cloud-init(-output)?\.log"),
+    (Residue.CLOUD_INIT, r"etc/netplan/50-cloud-init\.yaml|etc/systemd/network/10-cloud-init-.+\.network"),
+    (Residue.CLOUD_INIT, r"etc/network/interfaces\.d/50-cloud-init(\.cfg)?"),
+    (Residue.CLOUD_INIT, r"etc/NetworkManager/system-connections/cloud-init-.+\.nmconnection"),
+    (Residue.RANDOM_SEED, r"var/lib/(systemd/random-seed|systemd/credential\.secret|urandom/random-seed)"),
+    (Residue.HISTORY, r"root/\.(bash_history|ash_history|zsh_history|wget-hsts|lesshst|viminfo)"),
+    (Residue.LEASES, r"var/lib/(dhcp|dhclient|dhcpcd|NetworkManager)/.+\.leases?"),
+    (Residue.PACKER_FILES, r"(var/)?tmp/(script_[0-9]+\.sh|packer-.+|DeprovisioningScript\.sh)"),
+    (Residue.PACKER_FILES, r"etc/systemd/system/(local-fs\.target\.wants/)?run-packer\.mount"),
+)
+
+
+def residues(contents: DiskContents, *, user: str, host_name: str, key_comment: str) -> tuple[Found, ...]:
+    """What the build left, by kind and place. `user` is the build's own; `key_comment` is that of its login key."""
+    patterns = [(kind, re.compile(pattern.replace("{user}", re.escape(user)))) for kind, pattern in _PATHS]
+    found = {Found(kind, f"/{path}") for path, entry in contents.paths() for kind in _kinds(path, entry, patterns)}
+    found |= set(_in_files(contents, user, host_name, key_comment))
+    return tuple(sorted(found, key=lambda one: (list(Residue).index(one.residue), one.place)))
+
+
+def _kinds(path: str, entry: Entry, patterns: list[tuple[Residue, "re.Pattern[str]"]]) -> Iterator[Residue]:
+    if entry.kind == FILE and not entry.size_bytes:
+        return
+    for kind, pattern in patterns:
+        if pattern.fullmatch(path):
+            yield kind
+
+
+def _in_files(contents: DiskContents, user: str, host_name: str, key_comment: str) -> Iterator[Found]:
+    if user in contents.users:
+        yield Found(Residue.BUILD_USER, "/etc/passwd")
+    for path, content in contents.files():
+        text = content.decode(errors="replace")
+        lines = text.splitlines()
+        if path.startswith("etc/sudoers") and any(re.match(rf"{re.escape(user)}[\s=]", line) for line in lines):
+            yield Found(Residue.SUDO_RIGHTS, f"/{path}")
+        if "/.ssh/authorized_keys" in path and any(line.rstrip().endswith(f" {key_comment}") for line in lines):
+            yield Found(Residue.LOGIN_KEY, f"/{path}")
+        if path in {"etc/machine-id", "var/lib/dbus/machine-id"} and text.strip() not in {"", "uninitialized"}:
+            yield Found(Residue.MACHINE_ID, f"/{path}")
+        if path in {"etc/hostname", "etc/hosts"} and host_name in text.split():
+            yield Found(Residue.CLOUD_INIT, f"/{path}")
+
+
+def told(contents: DiskContents) -> tuple[str, ...]:
+    """What else looks like a secret, a sentence each: keys, tokens, accounts without a password; at most `MOST_TOLD`.
+
+    Not the key that a package makes for its examples (`ssl-cert-snakeoil`), nor what `residues` finds.
+    """
+    found = [
+        f"/{path} looks like a {what}"
+        for path, what in contents.marks()
+        if "snakeoil" not in path and "etc/ssh/ssh_host_" not in path
+    ]
+    found += [
+        f"/{path} lets whoever has its keys log in"
+        for path, content in contents.files()
+        if "/.ssh/authorized_keys" in path and b"ssh-" in content
+    ]
+    shadow = (contents.content("etc/shadow") or b"").decode(errors="replace").splitlines()
+    found += [f"the account {line.partition(':')[0]} has no password" for line in shadow if line.endswith(":empty")]
+    found += [f"the account {line.partition(':')[0]} has a password" for line in shadow if line.endswith(":set")]
+    found = sorted(set(found))
+    more = len(found) - MOST_TOLD
+    return (*found[:MOST_TOLD], *([f"and {more} more"] if more > 0 else []))

@@ -1,0 +1,149 @@
+"""The hygiene gate: before anything is published, the finished disks are scrubbed and looked at from outside.
+
+The build VM is off. The inspection VM gives back what is free in its file systems, so that no deleted byte is left, and
+tells what lies there; later the bytes of the flattened files are searched for the run's own keys. What a customizer did
+to the deprovision step, to PATH or to the loader does not count: what counts is what is on the disk.
+
+*Leaves behind:* overlays in the run's folder, and the verdict among the run's facts. *Undone by:* the deletion of the
+run's folder. *Safe to repeat:* yes, with new overlays.
+"""
+
+import functools
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.qemu import Disk
+from vmkiln.images.data_disk import file_beside
+from vmkiln.inspecting.byte_search import found_in, secrets_of_seed
+from vmkiln.inspecting.hygiene import residues, told
+from vmkiln.inspecting.inspection import describe, look_at
+from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
+from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.packer_phase import keep_confinement
+from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.run_event import Notice
+from vmkiln.run_failures import GeneralizationIncomplete
+from vmkiln.staging import cloud_init_seed
+from vmkiln.store.run_facts import HygieneFact
+from vmkiln.waiting.off_loop import off_loop, until_cancelled
+
+SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
+CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
+MOST_NAMED = 20
+
+
+class Verdict(StrEnum):
+    """What the hygiene gate says of an image."""
+
+    CLEAN = "Clean"
+    RELAXED = "Relaxed"
+    UNPROVEN = "Unproven"
+    SKIPPED = "Skipped"
+
+
+def allowed(staged: Staged) -> Allowed:
+    """What may be left in this run's image: the operator's setting and the template's tag. Raises: `InputError`."""
+    return allowed_of(staged.host.settings.allowed_residues, tag_of(staged.request.template.tags))
+
+
+async def scrubbed(entered: Entered, disks: Disks) -> Disks:
+    """The disks with nothing in their free blocks, after a look at them; they are final then.
+
+    Raises: `GeneralizationIncomplete` with all that was found, `InspectionFailed`, `InputError` for a wrong tag.
+    """
+    staged = entered.staged
+    may_stay = allowed(staged)
+    if may_stay.everything:
+        await _record(staged, HygieneFact(verdict=Verdict.SKIPPED, allowed=[ALL], told=[], unproven=[]))
+        return disks
+    upon = await _overlays(disks, staged.directory / f"{SCRUBBED}.qcow2")
+    machine = describe(
+        staged.host.container_image,
+        [upon.os, *(disk for _, disk in sorted(upon.data.items()))],
+        accelerator=staged.host.accelerator,
+        scrub=True,
+    )
+    on_confinement = functools.partial(keep_confinement, staged)
+    contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
+    found = residues(
+        contents,
+        user=cloud_init_seed.USER,
+        host_name=cloud_init_seed.HOST_NAME,
+        key_comment=cloud_init_seed.KEY_COMMENT,
+    )
+    unproven = [] if contents.root else ["no operating system was found on the disks"]
+    fact = _judged(staged, found, may_stay, told=told(contents), unproven=[*contents.unproven, *unproven])
+    await _record(staged, fact)
+    return upon
+
+
+async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> None:
+    """Look for the build's keys in the bytes of the flattened files; the verdict is kept with the OS disk's digest.
+
+    Raises: `GeneralizationIncomplete` when they are there.
+    """
+    may_stay = allowed(staged)
+    if may_stay.everything:
+        return
+    seed = staged.directory / f"{VM_NAME}-seed.iso"
+    fact = (await off_loop(staged.host.store.runs.find, staged.request.run_id)).facts.get("hygiene")
+    if not fact:
+        return  # nothing was customized
+    unproven = list(fact["unproven"])
+    if await off_loop(seed.exists):
+        wanted = secrets_of_seed(await off_loop(seed.read_bytes))
+        places = await until_cancelled(found_in, files, wanted)
+        found = tuple(Found(Residue.RUN_SECRETS, f"{place}, in bytes of the disk") for place in places)
+    else:
+        found = ()
+        unproven.append("the build's keys are not known any more, so the bytes were not searched for them")
+    more = _judged(staged, found, may_stay, told=(), unproven=unproven)
+    verdict = more["verdict"] if fact["verdict"] == Verdict.CLEAN else fact["verdict"]
+    kept = HygieneFact(
+        verdict=verdict,
+        allowed=sorted({*fact["allowed"], *more["allowed"]}),
+        told=fact["told"],
+        unproven=more["unproven"],
+        digest=digest,
+    )
+    await _record(staged, kept)
+
+
+def _judged(
+    staged: Staged, found: Sequence[Found], may_stay: Allowed, *, told: Sequence[str], unproven: Sequence[str]
+) -> HygieneFact:
+    """What is kept of a look. Raises: `GeneralizationIncomplete` naming what may not stay."""
+    refused = [one for one in found if one.residue not in may_stay.residues]
+    if refused:
+        names = "; ".join(str(one) for one in refused[:MOST_NAMED])
+        more = f"; and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
+        raise GeneralizationIncomplete(
+            f"the image is not generalized: {names}{more}",
+            hint=f"nothing was published; take them away in a last step, or allow them by the tag {TAG} "
+            f"(`{', '.join(sorted({one.residue for one in refused}))}`) or the setting allowed_residues",
+        )
+    stays = sorted({str(one.residue) for one in found})
+    for sentence in told:
+        staged.tell(Notice(f"in the image: {sentence}"))
+    for sentence in unproven:
+        staged.tell(Notice(f"not proven clean: {sentence}", is_warning=True))
+    if stays:
+        staged.tell(Notice(f"left in the image, as allowed: {', '.join(map(str, found))}", is_warning=True))
+    verdict = Verdict.UNPROVEN if unproven else Verdict.RELAXED if stays else Verdict.CLEAN
+    return HygieneFact(verdict=verdict, allowed=stays, told=list(told), unproven=list(unproven))
+
+
+async def _record(staged: Staged, fact: HygieneFact) -> None:
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, hygiene=fact)
+
+
+async def _overlays(disks: Disks, own: Path) -> Disks:
+    """An overlay on each disk, with small clusters, so that every free block can be given back."""
+
+    async def upon(disk: Disk, path: Path) -> Disk:
+        return await create_overlay(disk, path, size_bytes=disk.size_bytes or None, cluster_bytes=CLUSTER_BYTES)
+
+    data = {lun: await upon(disk, file_beside(own, lun)) for lun, disk in disks.data.items()}
+    return Disks(await upon(disks.os, own), data)
