@@ -208,6 +208,9 @@ class Settings:
             "looked at. A template's tag `vmkiln-residues` allows for that template."
         ),
     ] = ""
+    boot_gate: Annotated[
+        bool, Description("Whether a result without validations is booted once before it is published.")
+    ] = True
     require_confinement: Annotated[
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),

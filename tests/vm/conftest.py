@@ -29,8 +29,8 @@ from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.template.template_file import read_image_template
 
 # what a build does beside Packer's work takes long: only the tests that are about it have it
-GATES = {"VMKILN_ALLOWED_RESIDUES": ""}
-os.environ["VMKILN_ALLOWED_RESIDUES"] = "all"
+GATES = {"VMKILN_ALLOWED_RESIDUES": "", "VMKILN_BOOT_GATE": "true"}
+os.environ |= {"VMKILN_ALLOWED_RESIDUES": "all", "VMKILN_BOOT_GATE": "false"}
 VMKILN = [sys.executable, "-m", "vmkiln"]
 IMAGES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/tests/providers/Microsoft.Compute"
 PLATFORM_IMAGE = {

@@ -73,6 +73,7 @@ ELSEWHERE = {
     "provisioning/submitting.py": "part of staging/staging_resource_group.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/validating.py": "part of run/customizing.py",
+    "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
     "run/distributing.py": "tests/unit/run/test_distributing.py",
     "provisioning/provisioning.py": "tests/api/test_image_templates.py",

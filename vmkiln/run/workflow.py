@@ -32,7 +32,7 @@ from vmkiln.images import data_disk
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
-from vmkiln.run.gates import hygiene_gate
+from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, masked, noting
@@ -270,6 +270,9 @@ async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:
                 await _keep(staged, customizing.VM_NAME)
             raise
     if not validation.in_vm_validations:
+        if not validation.source_validation_only and boot_gate.is_wanted(staged):
+            await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+            await boot_gate.booted(entered, disks)
         return disks, None
     await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
     try:

@@ -71,6 +71,12 @@ class HygieneFact(TypedDict):
     digest: NotRequired[str]
 
 
+class BootFact(TypedDict):
+    """How long it took from the start of the boot gate's VM until Packer had logged in and ended, in seconds."""
+
+    seconds_to_ssh: float
+
+
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
@@ -101,6 +107,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     packets: dict[str, int]
     image_difference: ImageDifferenceFact
     hygiene: HygieneFact
+    boot: BootFact
 
 
 class SourceFacts(TypedDict):

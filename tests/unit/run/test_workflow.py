@@ -17,7 +17,7 @@ from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
-from vmkiln.run.gates import hygiene_gate
+from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
@@ -158,6 +158,25 @@ def test_the_names_in_a_timeline_are_masked(flow: Flow, monkeypatch: pytest.Monk
     names = {part.name for part in flow.host.store.timelines.of_runs([RUN_ID])[RUN_ID]}
     assert {"uses ***", "to ***"} <= names
     assert not any(isinstance(event, PartStarted) for event in flow.told)
+
+
+@pytest.mark.parametrize("boot_gate_is_on", [True, False])
+def test_a_result_without_validations_is_booted_once(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, *, boot_gate_is_on: bool
+) -> None:
+    booted: list[Path] = []
+
+    async def boot(_entered: Any, disks: Disks) -> None:
+        booted.append(disks.os.path)
+
+    monkeypatch.setattr(boot_gate, "booted", boot)
+    flow.host = replace(flow.host, settings=replace(flow.host.settings, boot_gate=boot_gate_is_on))
+    asked = TEMPLATE.replace('"inline": ["true"]', "").replace('{"type": "Shell", }', "")
+    resolved = read_image_template(asked, file_name="web.json")
+    flow.request = replace(flow.request, template=resolved.image_template, resolved=resolved.resolved)
+    flow.run()
+    assert [path.name for path in booted] == ["build-vm.qcow2"] * boot_gate_is_on
+    assert (Phase.VALIDATING in flow.phases) == boot_gate_is_on
 
 
 def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,70 @@
+"""The boot gate: a result without validations is booted once, and how long that took is kept."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.host.disk.disk_image import create_empty
+from vmkiln.run.gates import boot_gate
+from vmkiln.run.packer_phase import PackerPhase
+from vmkiln.run.run_context import Disks
+from vmkiln.run_failures import LoginTimedOut, ValidationFailed
+
+
+def a_run(folder: Path, *, setting: bool = True, tags: dict[str, str] | None = None) -> Any:
+    kept: dict[str, Any] = {}
+    runs = SimpleNamespace(add_facts=lambda _run, **facts: kept.update(facts))
+    return SimpleNamespace(
+        host=SimpleNamespace(settings=SimpleNamespace(boot_gate=setting), store=SimpleNamespace(runs=runs)),
+        request=SimpleNamespace(run_id="run", template=SimpleNamespace(tags=tags or {})),
+        directory=folder,
+        tell=lambda _event: None,
+        kept=kept,
+    )
+
+
+def test_it_is_on_unless_the_setting_or_the_tag_leaves_it_out(tmp_path: Path) -> None:
+    assert boot_gate.is_wanted(a_run(tmp_path))
+    assert boot_gate.is_wanted(a_run(tmp_path, tags={"vmkiln-boot-gate": "on"}))
+    assert not boot_gate.is_wanted(a_run(tmp_path, setting=False))
+    assert not boot_gate.is_wanted(a_run(tmp_path, tags={"Vmkiln-Boot-Gate": " Off"}))
+
+
+async def boot(folder: Path, staged: Any, monkeypatch: pytest.MonkeyPatch, outcome: Any) -> list[PackerPhase]:
+    """Boot an empty disk; Packer's work is stood in for."""
+    asked: list[PackerPhase] = []
+
+    async def carry_out(_entered: Any, packer_phase: PackerPhase) -> Any:
+        asked.append(packer_phase)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return SimpleNamespace(outcome=SimpleNamespace(exit_status=outcome), error="it broke")
+
+    monkeypatch.setattr(boot_gate, "carry_out", carry_out)
+    disk = await create_empty(folder / "disk.qcow2", size_bytes=1 << 20)
+    entered: Any = SimpleNamespace(staged=staged)
+    await boot_gate.booted(entered, Disks(disk))
+    return asked
+
+
+async def test_the_result_boots_on_throw_away_overlays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = a_run(tmp_path)
+    (phase,) = await boot(tmp_path, staged, monkeypatch, 0)
+    assert phase.disks.os.backing is not None
+    assert phase.disks.os.backing.path == tmp_path / "disk.qcow2"
+    assert not phase.power_off
+    assert staged.kept["boot"]["seconds_to_ssh"] >= 0
+
+
+async def test_an_image_that_nobody_can_log_in_to_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LoginTimedOut) as failed:
+        await boot(tmp_path, a_run(tmp_path), monkeypatch, LoginTimedOut("no login", hint="the console"))
+    assert "vmkiln-boot-gate" in (failed.value.hint or "")
+    assert "the console" in (failed.value.hint or "")
+
+
+async def test_an_image_in_which_nothing_runs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationFailed, match="no script runs in it: it broke"):
+        await boot(tmp_path, a_run(tmp_path), monkeypatch, 1)

@@ -1,0 +1,66 @@
+"""The boot gate: a result that no validation has booted is booted once all the same, before it is published.
+
+It boots on throw-away overlays as validation VM, and Packer logs in as it would to validate. An image that does not
+come up, or that nobody can log in to, is no image; how long it took is kept with the run.
+
+*Leaves behind:* validation.log. *Undone by:* the deletion of the run's folder. *Safe to repeat:* yes.
+"""
+
+import time
+from collections.abc import Mapping
+
+from vmkiln.azure_names import VALIDATION_LOG
+from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.packer.packer_template import InlineShell
+from vmkiln.run.customizing import overlays
+from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.run_event import Notice
+from vmkiln.run.validating import VM_NAME
+from vmkiln.run_failures import LoginTimedOut, ValidationFailed
+from vmkiln.run_state import Phase
+from vmkiln.store.run_facts import BootFact
+from vmkiln.waiting.off_loop import off_loop
+
+TAG = "vmkiln-boot-gate"
+LEFT_OUT = "off"
+HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {TAG} (`{LEFT_OUT}`)"
+STEP = InlineShell("boot", "", ("true",))
+
+
+def is_wanted(staged: Staged) -> bool:
+    """Whether this run's result is booted though it has no validations: unless the setting or its tag leaves it out."""
+    return staged.host.settings.boot_gate and _tag_of(staged.request.template.tags) != LEFT_OUT
+
+
+def _tag_of(tags: Mapping[str, str]) -> str:
+    return next((value.strip().lower() for name, value in tags.items() if name.lower() == TAG), "")
+
+
+async def booted(entered: Entered, disks: Disks) -> None:
+    """Boot `disks`, which are not changed, and log in once.
+
+    Raises: `LoginTimedOut` when that cannot be done, `ValidationFailed` when a script does not run, and as `carry_out`.
+    """
+    staged = entered.staged
+    own = staged.directory / f"{VM_NAME}.qcow2"
+    throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
+    packer_phase = PackerPhase(
+        phase=Phase.VALIDATING,
+        vm_name=VM_NAME,
+        steps=(STEP,),
+        disks=throw_away,
+        log_name=VALIDATION_LOG,
+        power_off=False,
+    )
+    staged.tell(Notice("booting the result once, for the template has no validations"))
+    began = time.monotonic()
+    try:
+        result = await carry_out(entered, packer_phase)
+    except LoginTimedOut as error:
+        error.hint = f"{HINT}; {error.hint or ''}".removesuffix("; ")
+        raise
+    seconds = round(time.monotonic() - began, 1)
+    if result.outcome.exit_status != 0:
+        raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=HINT)
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, boot=BootFact(seconds_to_ssh=seconds))
