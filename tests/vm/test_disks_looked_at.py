@@ -17,7 +17,9 @@ from vmkiln.host.disk.disk_image import convert, create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.inspecting.disk_contents import DiskContents
+from vmkiln.inspecting.hygiene import residues
 from vmkiln.inspecting.inspection import describe, look_at
+from vmkiln.inspecting.residue import Found, Residue
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.settings import Settings
 
@@ -27,6 +29,24 @@ DISKS = Path(__file__).parent / "disks"
 MIB = 1024**2
 DELETED = b"a deleted secret, which is long enough to be looked for"
 PV_ID = "abcdef0123456789abcdef0123456789"
+
+
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+# of each kind of residue one, as a build would leave it
+LEFT = {
+    "etc/os-release": "ID=left\n",
+    "etc/passwd": "packer:x:1000:1000::/home/packer:/bin/bash\n",
+    "etc/sudoers.d/90-cloud-init-users": "packer ALL=(ALL) NOPASSWD:ALL\n",
+    "root/.ssh/authorized_keys": "ssh-ed25519 AAAA vmkiln-build\n",
+    "etc/ssh/ssh_host_ed25519_key": "a key\n",
+    "etc/machine-id": f"{MACHINE_ID}\n",
+    f"var/log/journal/{MACHINE_ID}/system.journal": "a journal\n",
+    "var/lib/cloud/instances/run/user-data.txt": "a seed\n",
+    "var/lib/systemd/random-seed": "random\n",
+    "root/.bash_history": "secret --password x\n",
+    "var/lib/dhcp/dhclient.leases": "a lease\n",
+    "tmp/script_1234.sh": "#!/bin/sh\n",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,9 @@ def an_ext4(target: Path, block_bytes: int) -> Path:
     (folder / "etc").mkdir(parents=True)
     (folder / "etc/hostname").write_text("of ext4\n")
     (folder / "etc/ssh-key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnone\n")
+    for path, content in LEFT.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
     (folder / "gone").write_bytes(DELETED * 50)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", str(block_bytes), "-d", folder, target, "32M"], check=True)
     subprocess.run(["debugfs", "-w", "-R", "rm /gone", target], check=True, capture_output=True)
@@ -157,7 +180,16 @@ def test_xfs_btrfs_and_lvm_are_read_too(seen: Seen) -> None:
     names = {device: volumes[device].contents.get(b"etc/hostname") for device in ("disk1", "disk2", "disk3", "vg-root")}
     outside = b"written outside\n"
     assert names == {"disk1": outside, "disk2": outside, "disk3": b"of ext4\n", "vg-root": b"of ext4\n"}
-    assert volumes["vg-root"].marks == ((b"etc/ssh-key", "private key"),)
+    assert (b"etc/ssh-key", "private key") in volumes["vg-root"].marks
+
+
+@pytest.mark.parametrize("device", ["disk3", "vg-root"])
+def test_every_kind_of_residue_is_found_on_a_disk(seen: Seen, device: str) -> None:
+    volume = next(volume for volume in seen.contents.volumes if volume.device == device)
+    left = residues(DiskContents((), (volume,)), user="packer", host_name="build-vm", key_comment="vmkiln-build")
+    assert {found.residue for found in left} == set(Residue) - {Residue.RUN_SECRETS}, "those are looked for in bytes"
+    journal = f"/var/log/journal/{MACHINE_ID}/system.journal"
+    assert Found(Residue.MACHINE_ID, journal) in left, "the journal of a machine with an id is not taken away"
 
 
 def test_what_cannot_be_read_is_unproven(seen: Seen) -> None:
