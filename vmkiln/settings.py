@@ -202,15 +202,9 @@ class Settings:
         ),
     ] = "open"
     allowed_residues: Annotated[
-        str,
-        Description(
-            "What may be left in an image, with commas, such as `host-keys` (docs/customizing.md); `all`: no image is "
-            "looked at. A template's tag `vmkiln-residues` allows for that template."
-        ),
+        str, Description("What may be left in images, with commas (docs/customizing.md); `all`: none is looked at.")
     ] = ""
-    boot_gate: Annotated[
-        bool, Description("Whether a result without validations is booted once before it is published.")
-    ] = True
+    boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = True
     require_confinement: Annotated[
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),
