@@ -29,7 +29,7 @@ STEP = InlineShell("boot", "", ("true",))
 
 
 def is_wanted(staged: Staged) -> bool:
-    """Whether this run's result is booted though it has no validations: where the setting is on and its tag does not leave it out."""
+    """Whether this run's result is booted though it has no validations: by the setting, unless its tag is `off`."""
     return staged.host.settings.boot_gate and _tag_of(staged.request.template.tags) != LEFT_OUT
 
 
