@@ -3,7 +3,8 @@
     python -m stub_worker HOME NAME
 
 The environment names the database and the object store; STUB_CPUS is what it has, LEASE_SECONDS how long its lease
-lasts. Each build writes a line to STUB_JOURNAL when it begins and when it ends. Ends on SIGTERM.
+lasts. Each build writes a line to STUB_JOURNAL when it begins and when it ends. As long as the file STUB_UNFIT is there
+it cannot build. Ends on SIGTERM.
 """
 
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 import stub_build
 
 from vmkiln.cli.interrupts import host_to_end
+from vmkiln.errors import HostUnfit
+from vmkiln.fleet import hosting
 from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
@@ -41,20 +44,28 @@ async def main(settings: Settings, name: str) -> None:
     with only_service(settings), opened_store(settings, lambda _text: None) as store:
         shared = shared_storage(settings, store)
         build = stub_build.stub_build(settings, store, shared=shared)
+        unfit = Path(os.environ.get("STUB_UNFIT", "/nonexistent"))
+
+        async def level() -> str:
+            if unfit.exists():
+                raise HostUnfit("Packer is not installed")
+            return "emulated"
 
         async def noted(request: RunRequest, tell: Tell) -> object:
             note(request, "begin")
             try:
+                await level()
                 return await build(request, tell)
             finally:
                 note(request, "end")
 
         room = Room(int(os.environ["STUB_CPUS"]), 1024**2, 1024**3)
-        duties = HostDuties(noted, capacity=lambda: room, shared=shared)
+        duties = HostDuties(noted, lambda: room, level, shared=shared, is_tried_first=False)
         identity = HostIdentity(name=name, lease_seconds=float(os.environ["LEASE_SECONDS"]))
         await Hosting(settings, store, duties, identity).serve()
 
 
 if __name__ == "__main__":
+    hosting.READY_SECONDS = float(os.environ.get("READY_SECONDS", hosting.READY_SECONDS))
     stub_build.PHASE_SECONDS = float(os.environ.get("PHASE_SECONDS", "0.05"))
     host_to_end(main(replace(read_settings(), home=Path(sys.argv[1])), sys.argv[2]), ended="ended")

@@ -39,6 +39,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── LogLost                  what a VM says could not be read or kept any more
 │   ├── GeneralizationIncomplete  something of the build is left in the image
 │   ├── InspectionFailed         a finished disk could not be looked at, or not wholly
+│   ├── AllowanceSpent           a VM wrote more than its run may have of the disk
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's
@@ -164,6 +165,7 @@ class DatabaseAway(StorageFailed):
     """The database cannot be used now: its server is away, it is locked for long, or its disk fails."""
 
     code = "DatabaseAway"
+    is_in_doubt = False  # whether what was to be committed may be done
     outside = "The service's database cannot be used now"
 
 

@@ -69,6 +69,12 @@ class NotBelieved(RunFailed):
     code = "ContainerGroupNotBelieved"
 
 
+class AllowanceSpent(RunFailed):
+    """A VM wrote more than its run may have of the host's disk."""
+
+    code = "InsufficientStorage"
+
+
 class LogLost(RunFailed):
     """What a VM says could not be read or kept any more."""
 

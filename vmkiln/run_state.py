@@ -6,6 +6,10 @@ Source: docs/reference/image-template.md#template (runState, runSubState).
 import uuid
 from enum import StrEnum
 
+from vmkiln.errors import HostUnfit, KeyUnavailable, ObjectMissing, SharedStorageFailed, StorageFailed
+
+OF_THE_HOST = (HostUnfit, StorageFailed, SharedStorageFailed, KeyUnavailable)
+
 
 class RunState(StrEnum):
     """What a run is doing as a whole."""
@@ -64,3 +68,8 @@ class Start(StrEnum):
 def new_run_id() -> str:
     """An id for a new run."""
     return str(uuid.uuid4())
+
+
+def is_of_the_host(error: BaseException) -> bool:
+    """Whether an error is a fault of the host, or of what it reaches, so that the run may succeed elsewhere; pure."""
+    return isinstance(error, OF_THE_HOST) and not isinstance(error, ObjectMissing)

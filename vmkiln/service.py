@@ -174,6 +174,7 @@ async def running(
     export: Export = lambda _trace: None,
     identity: HostIdentity | None = None,
     isolation_level: Callable[[], Awaitable[str]] | None = None,
+    is_tried_first: bool = True,
     shared: SharedStorage | None = None,
     rounds: Rounds | None = None,
     notify: NotifySocket = NO_SYSTEMD,
@@ -199,6 +200,7 @@ async def running(
         on_trace=export,
         identity=identity,
         isolation_level=isolation_level,
+        is_tried_first=is_tried_first,
         shared=shared,
         rounds=rounds,
     )

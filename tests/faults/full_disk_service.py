@@ -123,7 +123,7 @@ def work(settings: Settings, store: Store) -> None:
         builds.may_write.set()
         first = store.runs.of_template(TEMPLATE.lower())[0].run_id
         run = wait_for(lambda: (found := store.runs.find(first)).ended and found, seconds=30)
-        say(f"the run that goes on: {run.state} {run.error_code}")
+        say(f"the run that goes on: {run.state} in attempt {run.attempt}, faults {run.facts['host_faults'].values()}")
         fill(home, left_bytes=MIB - 1)
         assert service.request("POST", f"{SECOND}/run").status_code == 202
         place = wait_for(lambda: next(iter(builder.queue()), None))

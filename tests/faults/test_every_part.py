@@ -1,6 +1,6 @@
 """Nothing dies silently: each round and each part of a service is made to raise, whichever the code has.
 
-They are looked up in the code, so that a new one is tried too: rounds by `for_ever`, `until_good`, `going_on` and
+They are looked up in the code, so that a new one is tried too: rounds by `for_ever`, `going_on` and
 `Rounds.own`, parts by `OwnedTasks.own`. A style rule beside it holds that there are no others.
 """
 
@@ -42,7 +42,7 @@ from vmkiln.waiting import off_loop
 
 ROOT = Path(__file__).parents[2] / "vmkiln"
 MECHANISM = ROOT / "lifetime"
-ROUND_CALLS = {"for_ever", "until_good", "going_on"}
+ROUND_CALLS = {"for_ever", "going_on"}
 OF_A_RUN = "run log"  # owned by its run, not by the process
 AZURITE = """#!/bin/sh
 echo "Azurite Blob service successfully listens on it"

@@ -138,8 +138,8 @@ def publishes_a_vhd(place: Place) -> None:
     with run_directory.locked(place.settings.runs, RUN_ID), run_directory.held(place.settings.runs, RUN_ID) as folder:
         facts = a_flat_disk(folder)
 
-        def share(file: Path, digest: str) -> str:
-            time.sleep(SLOW_SECONDS)
+        async def share(file: Path, digest: str) -> str:
+            await asyncio.sleep(SLOW_SECONDS)
             return place.shared.images.share(file, run_id=RUN_ID, attempt=1, digest=digest, file_format="vhd")
 
         asyncio.run(vhd_image.publish(place.vhd, place.store, facts, artifact_id=VHD_ID, tags={}, share=share))

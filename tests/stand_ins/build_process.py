@@ -164,7 +164,7 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
         request = _request(settings, store, asked)
         attempt = request.attempt
         asyncio.run(execute(host, request, tell))
-        store.hosts.release(asked.run_id, incarnation=request.incarnation)
+        store.hosts.release(asked.run_id, incarnation=request.incarnation, attempt=attempt)
 
 
 RUNNERS: dict[str, Callable[[Settings, Asked], None]] = {"service": run_in_service}

@@ -96,6 +96,7 @@ ELSEWHERE = {
     "host/confinement/run_group.py:held": "tests/unit/host/confinement/test_run_group.py",
     "host/host_id.py": "tests/unit/host/test_host_id.py",
     "fleet/lease.py:held": "tests/unit/fleet/test_lease.py",
+    "fleet/lease.py:looked": "tests/unit/fleet/test_lease.py",
     "staging/output_queue.py:opened": "tests/unit/staging/test_output_queue.py",
     "run/workflow.py:_receipts": "tests/faults/test_kill_every_process.py",
     "run/packer_phase.py:ending_told": "tests/unit/run/test_login_wait.py",

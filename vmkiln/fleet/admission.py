@@ -24,19 +24,23 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Need:
-    """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do)."""
+    """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do).
+
+    `avoided` are the names of hosts with which it had faults: it goes to another one where there is one.
+    """
 
     room: Room
     region: str = ""
     architecture: str = ""
     isolation_level: str = ""
+    avoided: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Host:
     """A host as placement sees it: what it has, what of it is promised, and what it is.
 
-    One without a region takes runs of every region.
+    One without a region takes runs of every region. `unready` is the code of what keeps it from building now.
     """
 
     incarnation: str
@@ -47,6 +51,12 @@ class Host:
     architecture: str = ""
     isolation_level: str = ""
     is_draining: bool = False
+    unready: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes new runs."""
+        return not self.is_draining and not self.unready
 
     @property
     def free(self) -> Room:
@@ -115,7 +125,7 @@ def positions(
     A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """
     found: list[QueuePosition] = []
-    open_to: dict[str, Host] = {host.incarnation: host for host in hosts if not host.is_draining}
+    open_to: dict[str, Host] = {host.incarnation: host for host in hosts if host.is_open}
     held = 0
     for position, item in enumerate(in_turn(waiting, turns), start=1):
         if held and not open_to:
@@ -126,6 +136,7 @@ def positions(
             continue
         need = need_of(item.run_id)
         suited = [host for host in open_to.values() if not host.unsuited(need)]
+        suited = [host for host in suited if host.name not in need.avoided] or suited
         roomy = [host for host in suited if not need.room.capped(host.capacity).missing(host.free)]
         if roomy:
             best = min(roomy, key=_preference)
@@ -154,6 +165,10 @@ def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind
     if all(lacks := [host.unsuited(need) for host in hosts]):
         told = (f"{host.name} lacks {text}" for host, text in zip(hosts, lacks, strict=True))
         return f"waits for a host that suits it: {', '.join(told)}"
-    if all(host.is_draining or host.unsuited(need) for host in hosts):
+    suiting = [host for host in hosts if not host.unsuited(need)]
+    if all(host.is_draining for host in suiting):
         return "waits for a host that is not draining"
+    if not any(host.is_open for host in suiting):
+        told = (f"{host.name} is not ready ({host.unready})" for host in suiting if host.unready)
+        return f"waits for a host that can build: {', '.join(told)}"
     return f"waits behind {behind} other{'s' if behind > 1 else ''} for the same hosts"

@@ -13,11 +13,11 @@ from vmkiln.provisioning.stored_template import check_rights, request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
-from vmkiln.run_state import GOING_ON, RunState
+from vmkiln.run_state import GOING_ON, RunState, is_of_the_host
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
-from vmkiln.store.rows import ResourceRow, RunRow
+from vmkiln.store.rows import HostFault, ResourceRow, RunRow
 from vmkiln.waiting.off_loop import off_loop, until_cancelled
 
 Build = Callable[[RunRequest, Tell], Awaitable[object]]
@@ -35,7 +35,8 @@ class HostDuties:
     """What a host works with: `build` runs one request to its end, `capacity` says what the machine has for runs.
 
     `isolation_level` makes the machine ready and finds out what it can promise; `on_trace` gets the trace of each run
-    that ended here; `on_lost` ends the process when its lease is lost; `shared` is what a fleet's hosts share.
+    that ended here; `on_lost` ends the process when its lease is lost; `shared` is what a fleet's hosts share. Without
+    `is_tried_first` the machine gets runs before it was made ready.
     """
 
     build: Build
@@ -44,6 +45,7 @@ class HostDuties:
     on_trace: Callable[[Span], None] = lambda _trace: None
     on_lost: Callable[[str], None] = end_process
     shared: SharedStorage | None = None
+    is_tried_first: bool = True
 
 
 async def attempt_run(
@@ -54,10 +56,12 @@ async def attempt_run(
     *,
     incarnation: str,
     is_stopping: Callable[[], bool],
-) -> None:
+    may_be_put_back: bool = False,
+) -> HostFault | None:
     """Run it to its end, and record why it ended where it has not done so itself.
 
-    It writes only while the host of `incarnation` has it. Raises: nothing but the cancel it got.
+    With `may_be_put_back` a fault of the host puts it back among those that wait, and is returned. It writes only while
+    the host of `incarnation` has it. Raises: nothing but the cancel it got.
     """
     clock = StepClock(utc_now)
     extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
@@ -70,6 +74,7 @@ async def attempt_run(
             log.log(level, "%s (run %s)", event.text, run.run_id, extra=extra)
 
     error: BaseException | None = None
+    fault: HostFault | None = None
     try:
         row = await off_loop(store.resources.get, run.template_id)
         if row is None:
@@ -80,13 +85,20 @@ async def attempt_run(
             await until_cancelled(duties.shared.pull_for_attempt, row.state["staging_group"], run.run_id)
         request = await off_loop(_request_of, settings, store, row, run.run_id)
         await duties.build(
-            replace(request, attempt=run.attempt, incarnation=incarnation, is_stopping=is_stopping), tell
+            replace(
+                request,
+                attempt=run.attempt,
+                incarnation=incarnation,
+                is_stopping=is_stopping,
+                may_be_put_back=may_be_put_back,
+            ),
+            tell,
         )
     except asyncio.CancelledError as cancelled:
         error = cancelled
         raise
     except VmkilnError as failure:
-        error = failure
+        error, fault = failure, _fault_of(failure) if may_be_put_back else None
         if not is_stopping():
             log.warning("the run %s of %s failed: %s", run.run_id, run.template_name, failure, extra=extra)
     except Exception as failure:
@@ -95,12 +107,17 @@ async def attempt_run(
     finally:
         # when the database is away, settling the attempt, or another host, does what is left to do
         with contextlib.suppress(DatabaseAway, RunTakenOver):
-            end = _end_of(error, is_stopping=is_stopping())
-            trace = await off_loop(
-                _record_end, store.fenced(run.run_id, incarnation=incarnation), run, end, clock.steps
-            )
+            fenced = store.fenced(run.run_id, incarnation=incarnation)
+            if fault is None:
+                end = _end_of(error, is_stopping=is_stopping())
+                trace = await off_loop(_record_end, fenced, run, end, clock.steps)
+            else:
+                trace = await off_loop(
+                    _put_back, settings, store, run, incarnation=incarnation, fault=fault, steps=clock.steps
+                )
             if trace is not None:
                 duties.on_trace(trace)
+    return fault
 
 
 def _request_of(settings: Settings, store: Store, row: ResourceRow, run_id: str) -> RunRequest:
@@ -121,6 +138,22 @@ def _record_end(
         store.runs.move(run.run_id, expected=expected, state=state, message=message, code=code)
     ended = store.runs.by_id([run.run_id]).get(run.run_id, run)
     return None if ended.ended is None else trace_of(ended, store.runs.phases_of(run.run_id), steps)
+
+
+def _fault_of(error: VmkilnError) -> HostFault | None:
+    """What an error says of the host, where it is the host's and not the run's; pure."""
+    if isinstance(error, DatabaseAway) or not is_of_the_host(error):
+        return None
+    return HostFault(error.code, error.message, error.outside or error.message)
+
+
+def _put_back(
+    settings: Settings, store: Store, run: RunRow, *, incarnation: str, fault: HostFault, steps: Sequence[StepStart]
+) -> Span | None:
+    """Let another host try, or this one later; returns the run's trace when it has been put back often enough."""
+    most = settings.most_run_attempts
+    store.hosts.put_back(run.run_id, incarnation=incarnation, fault=fault, most_attempts=most)
+    return _record_end(store, run, None, steps)
 
 
 def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState, str, str] | None:

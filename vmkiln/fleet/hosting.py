@@ -7,21 +7,20 @@ looks for every second, and is taken from a host that died by whoever notices.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from vmkiln.errors import DatabaseAway, VmkilnError
 from vmkiln.fleet import durable_attempts
 from vmkiln.fleet.attempt import HostDuties, attempt_run
 from vmkiln.fleet.durable_attempts import Attempts
 from vmkiln.fleet.host_identity import HostIdentity
-from vmkiln.fleet.lease import Lease
-from vmkiln.fleet.run_queue import fits, queue_of
+from vmkiln.fleet.lease import Lease, Watch
+from vmkiln.fleet.readiness import Readiness
+from vmkiln.fleet.run_queue import place
 from vmkiln.fleet.schema_watch import SchemaWatch
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
@@ -35,10 +34,10 @@ from vmkiln.run.room import Room
 from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
-from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow
+from vmkiln.store.rows import HostFault, HostRow, PlacedRun
 from vmkiln.waiting.off_loop import in_round, off_loop, off_loop_with
+from vmkiln.waiting.patience import Patience
 
-FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 SUCCESSIONS = 4  # looks after other hosts in the time a lease lasts
@@ -46,7 +45,7 @@ JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
 BEGIN_SECONDS = 30.0
-READY_SECONDS = 60.0  # between two tries to make this machine ready
+READY_SECONDS = 30.0  # between two tries to make this machine ready
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +79,7 @@ class Hosting:
         self._incarnation = str(uuid.uuid4())
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._builds: dict[str, asyncio.Task[None]] = {}
+        self._builds: dict[str, asyncio.Task[HostFault | None]] = {}
         self._open: set[tuple[str, int]] = set()
         self._asked: set[str] = set()
         self._seen = _Seen()
@@ -88,8 +87,18 @@ class Hosting:
         self._engine_lock = asyncio.Lock()
         self._attempts: Attempts | None = None
         self._is_stopping = False
+        self._patience = Patience()
+        self._watch = Watch(identity.lease_seconds)
         self._own_runs = Things[tuple[str, int]](self._rounds, "run of this host")
         self._lost_runs = Things[tuple[str, int]](self._rounds, "run of a dead host")
+        self._readiness = Readiness(
+            store,
+            self._incarnation,
+            duties.isolation_level,
+            duties.shared,
+            on_ready=self._woken,
+            is_ready=duties.isolation_level is None or not duties.is_tried_first,
+        )
         self.is_at_work = asyncio.Event()
         self.tally = Tally()
 
@@ -130,6 +139,7 @@ class Hosting:
         Raises: `InputError` when another host has the name, `VmkilnError` when the database is away at the start.
         """
         self._loop = asyncio.get_running_loop()
+        self._patience = self._store.patience = Patience()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._engine.aclose)
             if self._identity.takes_runs:
@@ -145,6 +155,7 @@ class Hosting:
                     await owned_tasks.for_ever()
                 finally:
                     self._is_stopping = True
+                    self._patience.end()
                     for task in self._builds.values():
                         if not task.cancelling():  # a second cancel would cut its clean-up short
                             task.cancel()
@@ -159,9 +170,9 @@ class Hosting:
             look = SchemaWatch(self._store, self._incarnation).look
             rounds.own(tasks, "schema", look, seconds=LOOK_SECONDS, is_needed=False)
         rounds.own(tasks, "janitor", self._clean_up, seconds=JANITOR_SECONDS, is_late_first=True, is_needed=False)
-        if self._duties.isolation_level is not None and self._identity.takes_runs:
-            ready = rounds.until_good("host probe", self._find_isolation_level, seconds=READY_SECONDS, is_needed=False)
-            tasks.own("host probe", ready, may_end=True)
+        if self._identity.takes_runs:
+            look, wake = self._readiness.look, self._readiness.wake
+            rounds.own(tasks, "host probe", look, seconds=READY_SECONDS, wake=wake, is_needed=False)
 
     def _make_room(self) -> None:
         reserve_file.release_if_full(self._settings.home)
@@ -169,6 +180,7 @@ class Hosting:
     def _register(self) -> None:
         room = self._duties.capacity()
         identity = self._identity
+        unready, reason = ("", "") if identity.is_embedded else self._readiness.at_first
         row = HostRow(
             incarnation=self._incarnation,
             host_id=host_id(self._settings),
@@ -179,6 +191,8 @@ class Hosting:
             cpus=room.cpus,
             memory_mib=room.memory_mib,
             disk_mib=room.disk_mib,
+            unready=unready,
+            unready_reason=reason,
         )
         self._store.hosts.register(
             row, lease_seconds=identity.lease_seconds, kept_seconds=self._settings.dead_hosts_kept_seconds
@@ -192,7 +206,6 @@ class Hosting:
             seconds,
             renew=lambda: self._store.hosts.renew(self._incarnation, lease_seconds=seconds),
             on_lost=self._duties.on_lost,
-            is_alone=isinstance(self._settings.database_address, Path),
             rounds=self._rounds,
         )
 
@@ -208,13 +221,6 @@ class Hosting:
         if left := sorted({*(run_id for run_id, _ in self._open), *self._builds}):
             text = "this host ends though its runs %s have not given their room back; the next start does it for them"
             log.warning(text, ", ".join(left))
-
-    async def _find_isolation_level(self) -> None:
-        """Make this machine ready and tell what it can promise. Raises: `VmkilnError`; what is missing may come."""
-        assert self._duties.isolation_level is not None  # its only caller has looked
-        level = await self._duties.isolation_level()
-        await in_round(self._store.hosts.describe, self._incarnation, isolation_level=level)
-        self._woken()
 
     # rounds
 
@@ -239,7 +245,8 @@ class Hosting:
             if placed.state == RunState.CANCELING:
                 self._cancel(placed.run_id)
         elif placed.state in TERMINAL_STATES:
-            await in_round(self._store.hosts.release, placed.run_id, incarnation=self._incarnation)
+            attempt = placed.attempt
+            await in_round(self._store.hosts.release, placed.run_id, incarnation=self._incarnation, attempt=attempt)
         elif placed.state == RunState.QUEUED and key not in self._seen.begun:
             self._seen.begun[key] = time.monotonic()
             try:
@@ -260,26 +267,8 @@ class Hosting:
         capacities = self.capacity_now()
         self._describe(capacities[self._incarnation])
         only = frozenset(self._asked) if self._identity.is_embedded else None
-        queue = queue_of(self._settings, self._store, per_subscription=FRONT, capacities=capacities, only=only)
-        positions = [position for position in queue if not position.reason]
-        if not positions:
-            return 0
-        runs = self._store.runs.by_id([position.run_id for position in positions])
-        rows = [
-            ReservationRow(
-                run_id=position.run_id,
-                attempt=runs[position.run_id].attempt,
-                incarnation=position.incarnation,
-                cpus=position.room.cpus,
-                memory_mib=position.room.memory_mib,
-                disk_mib=position.room.disk_mib,
-                placed=0.0,
-            )
-            for position in positions
-            if position.run_id in runs
-        ]
-        taken = set(self._store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities)))
-        return sum(row.run_id in taken and row.incarnation == self._incarnation for row in rows)
+        rows = place(self._settings, self._store, capacities, only=only)
+        return sum(row.incarnation == self._incarnation for row in rows)
 
     def capacity_now(self) -> dict[str, Room]:
         """What this machine has at this moment, by the incarnation of its host."""
@@ -323,6 +312,7 @@ class Hosting:
             run,
             incarnation=self._incarnation,
             is_stopping=lambda: self._is_stopping,
+            may_be_put_back=not self._identity.is_embedded,
         )
         task = asyncio.create_task(building, name=f"run:{run_id}")
         self._builds[run_id] = task
@@ -330,9 +320,15 @@ class Hosting:
             await asyncio.wait([task])
         finally:
             self._builds.pop(run_id, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             # what the run came to is settled next; that this happened at all is a mistake of ours
             log.error("the run %s could not be ended here", run_id, exc_info=error)
+        elif task.result() is not None:
+            self._readiness.met_a_fault(run_id)
+        else:
+            self._readiness.went_well()
 
     async def _settle(self, run_id: str, attempt: int) -> None:
         """Give an attempt's room back; what could not record its end waits again."""
@@ -351,7 +347,7 @@ class Hosting:
         if run is not None and run.ended is None and run.attempt == attempt:
             self._withdraw(PlacedRun(run_id, attempt, self._incarnation, run.state, run.template_id))
             return
-        self._store.hosts.release(run_id, incarnation=self._incarnation)
+        self._store.hosts.release(run_id, incarnation=self._incarnation, attempt=attempt)
 
     # what others left
 
@@ -363,8 +359,10 @@ class Hosting:
 
     async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
-        for host in await in_round(self._store.hosts.give_up, besides=self._incarnation):
-            log.warning("the host %s is given up for dead: its lease has run out", host.name)
+        with self._watch.looked() as is_unbroken:
+            given_up = await in_round(self._store.hosts.give_up, besides=self._incarnation, may=is_unbroken)
+            for host in given_up:
+                log.warning("the host %s is given up for dead: its lease has run out", host.name)
         lost = {(placed.run_id, placed.attempt): placed for placed in await in_round(self._store.hosts.orphans)}
         for key in self._lost_runs.in_turn(lost):
             with self._lost_runs.tried(key):

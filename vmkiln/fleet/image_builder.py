@@ -113,6 +113,7 @@ class ImageBuilder:
         on_trace: Callable[[Span], None] = lambda _trace: None,
         identity: HostIdentity | None = None,
         isolation_level: Callable[[], Awaitable[str]] | None = None,
+        is_tried_first: bool = True,
         shared: SharedStorage | None = None,
         rounds: Rounds | None = None,
     ) -> None:
@@ -120,7 +121,7 @@ class ImageBuilder:
         self._settings = settings
         self._store = store
         self._shared = shared
-        duties = HostDuties(build, capacity, isolation_level, on_trace, shared=shared)
+        duties = HostDuties(build, capacity, isolation_level, on_trace, shared=shared, is_tried_first=is_tried_first)
         self._identity = identity or HostIdentity()
         self._host = Hosting(settings, store, duties, self._identity, rounds=self.rounds)
         self._watch_seconds = watch_seconds

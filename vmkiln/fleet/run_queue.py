@@ -1,5 +1,6 @@
 """The queue of runs as it is recorded: who waits, what each needs, what each host has promised."""
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
 
+FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 REMEMBERED_RUNS = 500
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
@@ -22,13 +24,14 @@ ANYWHERE = ("", "local", "global")
 log = logging.getLogger(__name__)
 
 
-def _host_need(settings: Settings, store: Store, row: ResourceRow) -> Need:
+def _host_need(settings: Settings, store: Store, row: ResourceRow, avoided: frozenset[str]) -> Need:
     template = template_of(store, row)
     region = plain_location(row.location)
     return Need(
         need_of(settings, store, template),
         region="" if region in ANYWHERE else region,
         isolation_level=row.tags.get(ISOLATION_TAG, ""),
+        avoided=avoided,
     )
 
 
@@ -58,6 +61,7 @@ def host_of(row: HostRow, *, capacity: Room, promised: Room) -> Host:
         architecture=row.architecture,
         isolation_level=row.isolation_level,
         is_draining=row.is_draining,
+        unready=row.unready,
     )
 
 
@@ -121,6 +125,32 @@ def queue_of(
     return positions(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, capacities))
 
 
+def place(
+    settings: Settings, store: Store, capacities: Mapping[str, Room], *, only: Collection[str] | None = None
+) -> list[ReservationRow]:
+    """Give waiting runs their hosts; returns the room that is kept for them. The rest is as in `queue_of`."""
+    queue = queue_of(settings, store, per_subscription=FRONT, capacities=capacities, only=only)
+    positions = [position for position in queue if not position.reason]
+    if not positions:
+        return []
+    runs = store.runs.by_id([position.run_id for position in positions])
+    rows = [
+        ReservationRow(
+            run_id=position.run_id,
+            attempt=runs[position.run_id].attempt,
+            incarnation=position.incarnation,
+            cpus=position.room.cpus,
+            memory_mib=position.room.memory_mib,
+            disk_mib=position.room.disk_mib,
+            placed=0.0,
+        )
+        for position in positions
+        if position.run_id in runs
+    ]
+    taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities)))
+    return [row for row in rows if row.run_id in taken]
+
+
 def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping[str, Room] = NOWHERE) -> bool:
     """Whether a host has room for all that it would keep; pure. `capacities` is as in `hosts_now`."""
     return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
@@ -132,7 +162,7 @@ def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:
     if row is None:
         return Need(NOTHING)
     try:
-        return _host_need(settings, store, row)
+        return _host_need(settings, store, row, frozenset(run.facts.get("host_faults", {})))
     except StorageFailed:
         raise  # nothing is known of it
     except VmkilnError:

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,10 +28,10 @@ from vmkiln.store.rows import ImageRow
 from vmkiln.waiting.off_loop import off_loop
 
 KIND = "VHD"
-Share = Callable[[Path, str], str]
+Share = Callable[[Path, str], Awaitable[str]]
 
 
-def shared_by_none(_file: Path, _digest: str) -> str:
+async def shared_by_none(_file: Path, _digest: str) -> str:
     """There is one host."""
     return ""
 
@@ -100,7 +100,7 @@ async def _publish(
         size = await off_loop(add_footer, temporary, created=created)
         digest = await sealed(temporary)
         await off_loop(read_vhd, temporary)
-        shared_object = await to_the_end(share, temporary, digest)
+        shared_object = await share(temporary, digest)
         image = ImageRow(
             artifact_id=artifact_id,
             kind=KIND,

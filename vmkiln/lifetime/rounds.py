@@ -251,19 +251,6 @@ class Rounds:
                     await in_round(on_failure)
                 await _pause(seconds, None if round_.is_failing else wake)
 
-    async def until_good(
-        self, name: str, work: Callable[[], Awaitable[object]], *, seconds: float, is_needed: bool = True
-    ) -> None:
-        """Do this every so many seconds, until it ends well once."""
-        with self.going_on(name, seconds=seconds, is_needed=is_needed, may_end=True) as round_:
-            while True:
-                with round_.tried():
-                    round_.begins()
-                    await work()
-                if not round_.is_failing:
-                    return
-                await asyncio.sleep(seconds)
-
     def own(self, tasks: OwnedTasks, name: str, work: Callable[[], Awaitable[object]], **pace: Any) -> None:
         """Let a block own a round that goes on as long as it lasts; `pace` as `for_ever` has it."""
         tasks.own(name, self.for_ever(name, work, **pace))

@@ -6,6 +6,7 @@ Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/
 """
 
 import contextlib
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
 from vmkiln.run_state import PartKind
+from vmkiln.sharing.waited_out import waited_out
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunOutputRow
@@ -88,10 +90,9 @@ async def shared(staged: Staged, facts: ImageFacts) -> ImageFacts:
         staged.tell(PartStarted(PartKind.SHARE))
     share = sharing(staged, "qcow2")
     data_disks = [
-        replace(disk, shared_object=await to_the_end(share, disk.beside(facts.flat), disk.digest))
-        for disk in facts.data_disks
+        replace(disk, shared_object=await share(disk.beside(facts.flat), disk.digest)) for disk in facts.data_disks
     ]
-    shared_object = await to_the_end(share, facts.flat, facts.digest)
+    shared_object = await share(facts.flat, facts.digest)
     return replace(facts, shared_object=shared_object, data_disks=tuple(data_disks))
 
 
@@ -101,10 +102,22 @@ def sharing(staged: Staged, file_format: str) -> Share:
     if storage is None:
         return shared_by_none
 
-    def share(file: Path, digest: str) -> str:
-        return storage.images.share(
-            file, run_id=request.run_id, attempt=request.attempt, digest=digest, file_format=file_format
+    patience_seconds = staged.host.settings.object_store_patience_seconds
+
+    def warn(text: str) -> None:
+        staged.tell(Notice(text, is_warning=True))
+
+    async def share(file: Path, digest: str) -> str:
+        give = functools.partial(
+            to_the_end,
+            storage.images.share,
+            file,
+            run_id=request.run_id,
+            attempt=request.attempt,
+            digest=digest,
+            file_format=file_format,
         )
+        return await waited_out(give, patience_seconds=patience_seconds, warn=warn)
 
     return share
 

@@ -141,6 +141,7 @@ class RunRequest:
     `attempt` counts how often the run was begun; it is read once, when an attempt begins.
     `is_stopping` says whether the service ends, so that an interrupted run starts anew with the next one.
     `incarnation` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
+    `may_be_put_back` says that a fault of the host ends the attempt only: the run waits for another one.
     `mask` takes secrets out of whatever is told, logged or kept.
     """
 
@@ -159,6 +160,7 @@ class RunRequest:
     virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
     is_stopping: Callable[[], bool] = lambda: False
     incarnation: str = ""
+    may_be_put_back: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import StorageFailed, StorageFull
+from vmkiln.errors import StorageFailed, StorageFull, VmkilnError
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
-from vmkiln.run_failures import EgressLost, GuestPanicked, LogLost, NamespaceLost, NotBelieved, VirtualMachineLost
+from vmkiln.run_failures import (
+    AllowanceSpent,
+    EgressLost,
+    GuestPanicked,
+    LogLost,
+    NamespaceLost,
+    NotBelieved,
+    VirtualMachineLost,
+)
 from vmkiln.staging.container_group import ContainerInstance, finished, started
 
 REPORT_SECONDS = 20
@@ -185,12 +193,12 @@ def _ended_well(vm: VirtualMachine) -> bool:
     return vm.ended.result().status == 0 and not vm.has_panicked
 
 
-def _unwritten(name: str, error: WriteError) -> StorageFailed:
+def _unwritten(name: str, error: WriteError) -> VmkilnError:
     """What a run ends with whose VM was stopped because it could not write."""
     if error.has_no_room:
         return StorageFull(f"the disk of this host is full: the {name} cannot go on", hint="make room")
     if error.reason == os.strerror(errno.EFBIG):
-        return StorageFull(
+        return AllowanceSpent(
             f"the {name} wrote more than its run may have of this host's disk: it cannot go on",
             hint="a larger `osDiskSizeGB` reserves more",
         )

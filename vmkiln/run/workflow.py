@@ -39,7 +39,7 @@ from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, maske
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.recording import timed, watched
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run_state import Phase, RunState, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
@@ -49,6 +49,7 @@ from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.image_template import OnError
+from vmkiln.waiting.deadline import deadline_in
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
@@ -87,7 +88,7 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
     timeout_seconds = request.template.build_timeout_seconds
     try:
         try:
-            async with _receipts(host, request), _shared(host, request), asyncio.timeout(timeout_seconds) as deadline:
+            async with _receipts(host, request), _shared(host, request), deadline_in(timeout_seconds) as deadline:
                 message = await phases(host, request, tell)
                 await _late_cancel_passed()
         except TimeoutError as error:
@@ -109,13 +110,15 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         raise canceled from error
     except BaseExceptionGroup as group:
         cause = _masked_error(_first_of(group), request.mask)
-        if isinstance(cause, NOT_OURS_TO_END):
+        if _ends_the_attempt_only(request, cause):
             raise cause from group
         await _end(host, request, tell, RunState.FAILED, cause)
         raise cause from group
     except Exception as error:
         cause = storage_error("the run", error) if isinstance(error, OSError) and error.errno in FULL else error
-        await _end(host, request, tell, RunState.FAILED, _masked_error(cause, request.mask))
+        _masked_error(cause, request.mask)
+        if not _ends_the_attempt_only(request, cause):
+            await _end(host, request, tell, RunState.FAILED, cause)
         if cause is not error:
             raise cause from error
         raise
@@ -150,6 +153,11 @@ async def _late_cancel_passed() -> None:
     except asyncio.CancelledError:
         while task is not None and task.cancelling():
             task.uncancel()
+
+
+def _ends_the_attempt_only(request: RunRequest, error: BaseException) -> bool:
+    """Whether the run goes on after an error, in another attempt; pure."""
+    return isinstance(error, NOT_OURS_TO_END) or (request.may_be_put_back and is_of_the_host(error))
 
 
 def _masked_error(error: BaseException, mask: SecretMask) -> BaseException:

@@ -46,6 +46,7 @@ CLOCK_SECONDS = 0.001  # times of files and of objects are kept in different fra
 RECENT_RUNS = 200
 MOST_WHOLE = 1000  # runs of which is remembered that they are all here
 DATABASE_MARK = "vmkiln-database"
+TRIED = "vmkiln-tried"  # one object of all hosts, so that a host which dies leaves one at most
 DATABASE_ID = "/vmkiln/sharedStorage"
 
 
@@ -262,6 +263,12 @@ class SharedStorage:
             self._followed.setdefault(name, FollowedLog(self._objects, name))
             self._pull_log_file(name, [piece for piece in pieces if log_of(piece.key) == name])
         return names
+
+    def try_out(self) -> None:
+        """Write and read what a build would, and delete it. Raises: `SharedStorageFailed` when that cannot be done."""
+        self._check_database()
+        self._objects.put(TRIED, TRIED.encode())
+        self._objects.delete([TRIED])
 
     # going away
 

@@ -29,6 +29,7 @@ from vmkiln.store.run_table import RunTable
 from vmkiln.store.schema import DutyTable, check, confirm_undone, prepare
 from vmkiln.store.staging_table import StagingTable
 from vmkiln.store.timeline.part_table import TimelineTable
+from vmkiln.waiting.patience import Patience, patient
 
 
 def utc_now() -> datetime:
@@ -54,6 +55,7 @@ class Store:
         seal: Seal | None = None,
     ) -> None:
         self.connections = connections
+        self.patience = Patience()
         self.seal = seal or Seal(None)
         self._home = home
         self.runs = RunTable(connections)
@@ -75,9 +77,16 @@ class Store:
         return self.connections.now()
 
     def fenced(self, run_id: str, *, incarnation: str) -> "Store":
-        """The same database for a run's writes: they raise `RunTakenOver` once this host has the run no more."""
+        """The same database for a run's writes: they raise `RunTakenOver` once this host has the run no more.
+
+        Its calls wait while a server is away, as long as `patience` says.
+        """
         same = self.connections.fenced(run_id, incarnation=incarnation)
-        return Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
+        store = Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
+        if self.connections.writing.dialect.name == "postgresql":
+            for name in ("runs", "images", "staging", "resources", "hosts"):
+                setattr(store, name, patient(getattr(store, name), self.patience))
+        return store
 
     def ping(self) -> None:
         """Read one row. Raises: `VmkilnError` when the database cannot be read."""

@@ -11,9 +11,10 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,10 +22,13 @@ import psycopg
 import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.compiler import compiles
 
 from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
 from vmkiln.files.durable_file import make_folder, reported
 from vmkiln.harmless_text import UNSTORABLE
+from vmkiln.store.driver.driver_errors import is_away, is_full, is_unstorable
+from vmkiln.store.driver.pooler import configure
 from vmkiln.store.moving import moved_mark
 
 BUSY_SECONDS = 30
@@ -32,6 +36,14 @@ RETRY_SECONDS = 0.02
 FENCE = "vmkiln_fence"  # the option of an engine that writes for a run: its id, and the incarnation of its host
 PATIENCE_SECONDS = 10.0  # how long PostgreSQL is waited for when it goes away, as it does when it restarts
 CONNECT_SECONDS = 10
+# Without these a connection to a machine that lost its power is waited for, for a quarter of an hour.
+DEAD_PEER = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 CONNECT_AGAIN_SECONDS = 0.25
 AWAY = (  # what libpq says of a server that may be back in a moment
     "refused",
@@ -53,11 +65,6 @@ LOCK_AND_HAS_THE_RUN = (
     "WHERE kept.run_id = %s AND kept.boot = %s FOR KEY SHARE OF kept"
 )
 IDLE_SECONDS = 10
-DISK_FULL = "53100"
-AWAY_CLASSES = frozenset({"08", "28", "40", "53", "55", "57", "58", "XX"})  # the first two letters of an SQLSTATE
-AWAY_STATES = frozenset({"25006", "25P03", "25P04"})  # a standby; a transaction that stood still, or took too long
-REFUSED_TEXTS = frozenset({"22021", "22P05", None})  # None: the driver itself refused it
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 MOST_WRITERS = 2  # connections of one process: one that writes and the next; a server takes 100 of all hosts by default
 MOST_READERS = 3
 DRIVER = "postgresql+psycopg"
@@ -72,15 +79,23 @@ def shown_address(address: Path | str) -> str:
     return database_url(address).set(query={}).render_as_string(hide_password=True)
 
 
-def make_engine(address: Path | str, *, only_reads: bool = False) -> Engine:
+class Use(Enum):
+    """What the connections of an engine are for. `RENEWS` is one connection for one row, that waits for no writer."""
+
+    WRITES = auto()
+    READS = auto()
+    RENEWS = auto()
+
+
+def make_engine(address: Path | str, use: Use = Use.WRITES) -> Engine:
     """An engine for the SQLite file at a path (made with mode 0600 when it is missing), or for a PostgreSQL URL.
 
-    With `only_reads` its transactions take no lock; in PostgreSQL there are none either, for each query sees what was
-    committed when it began in any case. What is done with it raises `DatabaseAway` when the database cannot be used.
+    Only those that write take the writers' lock; in PostgreSQL others have no transactions either, for each query sees
+    what was committed when it began. What is done with it raises `DatabaseAway` when the database cannot be used.
     """
     if isinstance(address, str):
-        return _postgresql(address, only_reads=only_reads)
-    return _sqlite(address, only_reads=only_reads)
+        return _postgresql(address, use)
+    return _sqlite(address, use)
 
 
 def database_url(text: str) -> sa.URL:
@@ -115,26 +130,34 @@ def storable(value: Any) -> Any:
     return value
 
 
-def _pool(*, only_reads: bool) -> dict[str, Any]:
+def _pool(use: Use) -> dict[str, Any]:
     """How many connections an engine keeps, and how long one is waited for."""
-    return {"pool_size": MOST_READERS if only_reads else MOST_WRITERS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
+    most = {Use.WRITES: MOST_WRITERS, Use.READS: MOST_READERS, Use.RENEWS: 1}[use]
+    return {"pool_size": most, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
 
 
-def _postgresql(text: str, *, only_reads: bool) -> Engine:
-    timeouts = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c lock_timeout={BUSY_SECONDS}s -c timezone=UTC"
+def _postgresql(text: str, use: Use) -> Engine:
+    url = database_url(text)
+    ours = {"application_name": "vmkiln"}
     engine = sa.create_engine(
-        database_url(text),
-        connect_args={"options": timeouts, "connect_timeout": CONNECT_SECONDS, "application_name": "vmkiln"},
+        url,
+        connect_args={**{name: value for name, value in DEAD_PEER.items() if name not in url.query}, **ours},
         json_serializer=_json_text,
-        pool_pre_ping=True,
+        pool_pre_ping=use is not Use.RENEWS,  # that is asked again at once when it fails
         hide_parameters=True,
-        **_pool(only_reads=only_reads),
-        **({"isolation_level": "AUTOCOMMIT"} if only_reads else {}),
+        **_pool(use),
+        **({} if use is Use.WRITES else {"isolation_level": "AUTOCOMMIT"}),
     )
 
     _report_in_our_words(engine, shown_address(text))
 
+    session = {
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "lock_timeout": f"{BUSY_SECONDS}s",
+        "timezone": "UTC",
+    }
     outage: list[float] = []  # when it began, while there is one
+    known: list[bool] = []  # whether it was reached before: then whatever it says when it is not, in any language
 
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -142,19 +165,21 @@ def _postgresql(text: str, *, only_reads: bool) -> Engine:
         while True:
             try:
                 connection = psycopg.connect(*arguments, **options)
+                configure(connection, session, another=lambda: psycopg.connect(*arguments, **options))
             except psycopg.OperationalError as error:
                 now = time.monotonic()
                 outage[:] = outage[:1] or [now]
-                if now - outage[0] > PATIENCE_SECONDS or not any(text in str(error) for text in AWAY):
+                if now - outage[0] > PATIENCE_SECONDS or not (known or any(text in str(error) for text in AWAY)):
                     raise
             else:
                 outage.clear()
+                known[:] = [True]
                 return connection
             time.sleep(CONNECT_AGAIN_SECONDS)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if only_reads:
+        if use is not Use.WRITES:
             return
         fence = connection.get_execution_options().get(FENCE)
         if fence is not None:
@@ -189,36 +214,7 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
             raise InputError("a text holds a character that no database can keep", hint=hint) from cause
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether an error says that a database cannot be used now, and not that what it was asked is wrong; pure.
-
-    The drivers' classes alone do not tell: psycopg's `InternalError` has transactions that the server ended because
-    they stood still, and SQLite's `DatabaseError` has damaged files. Where there is no code, as when a connection
-    breaks off, they do.
-    Source: PostgreSQL, "Error Codes"; psycopg, "sqlstate exceptions"; sqlite.org, "Result Codes".
-    """
-    if state := getattr(error, "sqlstate", None):
-        return state[:2] in AWAY_CLASSES or state in AWAY_STATES
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
-        return True
-    drivers = psycopg.OperationalError | psycopg.InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError
-    return isinstance(error, drivers)
-
-
-def is_unstorable(error: BaseException) -> bool:
-    """Whether an error says that a text has NUL, which PostgreSQL cannot keep, or is no Unicode; pure."""
-    is_nul = isinstance(error, psycopg.DataError) and error.sqlstate in REFUSED_TEXTS
-    return is_nul or isinstance(error, UnicodeEncodeError)
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a database says that its disk is full; pure. Source: sqlite.org, "Result Codes"; PostgreSQL, 53100."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    is_sqlite = code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
-    return is_sqlite or getattr(error, "sqlstate", None) == DISK_FULL
-
-
-def _sqlite(path: Path, *, only_reads: bool) -> Engine:
+def _sqlite(path: Path, use: Use) -> Engine:
     make_folder(path.parent)
     with reported(f"making the database {path}"):
         path.touch(mode=0o600)
@@ -228,7 +224,7 @@ def _sqlite(path: Path, *, only_reads: bool) -> Engine:
         connect_args={"timeout": BUSY_SECONDS},
         json_serializer=_json_text,
         poolclass=sa.QueuePool,
-        **_pool(only_reads=only_reads),
+        **_pool(use),
     )
     _report_in_our_words(engine, str(path))
 
@@ -241,7 +237,7 @@ def _sqlite(path: Path, *, only_reads: bool) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if use is Use.READS else "BEGIN IMMEDIATE")
         fence = connection.get_execution_options().get(FENCE)
         if fence is not None:
             _check_fence(connection, HAS_THE_RUN, fence)
@@ -277,17 +273,21 @@ beside: ContextVar[Beside | None] = ContextVar("beside", default=None)  # of wha
 
 
 class Connections:
-    """What every table works with: the engines that write and that only read. `clock` gives the time in UTC."""
+    """What every table works with: an engine for each use. `clock` gives the time in UTC."""
 
-    def __init__(self, writing: Engine, reading: Engine, clock: Callable[[], datetime]) -> None:
-        self._writing = writing
-        self._reading = reading
+    def __init__(self, engines: Mapping[Use, Engine], clock: Callable[[], datetime]) -> None:
+        self._engines = engines
         self._clock = clock
 
     @property
-    def engines(self) -> tuple[Engine, Engine]:
-        """The one that writes, and the one that only reads."""
-        return self._writing, self._reading
+    def engines(self) -> Collection[Engine]:
+        """All of them."""
+        return self._engines.values()
+
+    @property
+    def writing(self) -> Engine:
+        """The one that writes."""
+        return self._engines[Use.WRITES]
 
     def fenced(self, run_id: str, *, incarnation: str) -> "Connections":
         """The same for what a host does for a run: it writes only while that host has the run.
@@ -295,8 +295,8 @@ class Connections:
         Its transactions raise `RunTakenOver` otherwise, when they begin. So a host that stood still, and whose runs
         were given to others meanwhile, can change nothing when it wakes up.
         """
-        writing = self._writing.execution_options(**{FENCE: (run_id, incarnation)})
-        return Connections(writing, self._reading, self._clock)
+        writing = self.writing.execution_options(**{FENCE: (run_id, incarnation)})
+        return Connections({**self._engines, Use.WRITES: writing}, self._clock)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
@@ -315,12 +315,15 @@ class Connections:
         What is to be recorded `beside` a change of this context goes with it, or with none of it.
         Raises: `DatabaseAway` when all connections that write stay in use; whatever the engine reports.
         """
-        more, is_written = beside.get(), False
+        more, is_written, is_whole = beside.get(), False, False
         try:
-            with _in_time(), self._writing.begin() as connection:
+            with _in_time(), self.writing.begin() as connection:
                 yield connection
                 is_written = more is not None and more.write(connection)
-        except BaseException:
+                is_whole = True
+        except BaseException as error:
+            if isinstance(error, DatabaseAway):
+                error.is_in_doubt = is_whole  # it failed in its commit, or nobody heard the answer
             if more is not None and is_written:
                 more.undone()
             raise
@@ -328,7 +331,13 @@ class Connections:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that only reads, and waits for nobody who writes. Raises: as `begin`, of those that read."""
-        with _in_time(), self._reading.connect() as connection:
+        with _in_time(), self._engines[Use.READS].connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def renewing(self) -> Iterator[Connection]:
+        """The one connection for one statement that waits for nobody who writes. Raises: as `begin`."""
+        with _in_time(), self._engines[Use.RENEWS].begin() as connection:
             yield connection
 
     def rows(self, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -344,7 +353,7 @@ class Connections:
 
 def connected(address: Path | str, clock: Callable[[], datetime]) -> Connections:
     """The connections of this process to a database; the first is opened when it is needed. Raises: `InputError`."""
-    return Connections(make_engine(address), make_engine(address, only_reads=True), clock)
+    return Connections({use: make_engine(address, use) for use in Use}, clock)
 
 
 def _close_it(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
@@ -361,8 +370,26 @@ def _in_time() -> Iterator[None]:
         raise DatabaseAway("all connections to the database are in use, and stay so") from error
 
 
+class database_clock(sa.sql.expression.ColumnElement[float]):  # noqa: N801 (as SQLAlchemy writes functions)
+    """The database's clock in a statement, in seconds since 1970, moving on inside a transaction."""
+
+    type = sa.Float()
+    inherit_cache = True
+
+
+@compiles(database_clock)
+def _clock_of_postgresql(_element: database_clock, _compiler: Any, **_options: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+@compiles(database_clock, "sqlite")
+def _clock_of_sqlite(_element: database_clock, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+CLOCK = sa.select(database_clock())
+
+
 def database_time(connection: Connection) -> float:
     """The database's clock, in seconds since 1970, moving on inside a transaction."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
-    return float(connection.exec_driver_sql("SELECT (julianday('now') - 2440587.5) * 86400.0").scalar_one())
+    return float(connection.execute(CLOCK).scalar_one())

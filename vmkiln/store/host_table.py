@@ -6,6 +6,7 @@ host's process. A run is given to one host at a time. Its reservation says to wh
 written without it (`engine.fenced`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,11 +19,22 @@ from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.store.engine import Connections, database_time
-from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
+from vmkiln.store.engine import Connections, database_clock, database_time
+from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
-DESCRIBED = ("name", "architecture", "isolation_level", "region", "cpus", "memory_mib", "disk_mib")
+DESCRIBED = (
+    "name",
+    "architecture",
+    "isolation_level",
+    "region",
+    "cpus",
+    "memory_mib",
+    "disk_mib",
+    "unready",
+    "unready_reason",
+)
+MOST_FAULTS = 2  # of one host with one run, before the host is no place for that run any more
 LOST = "the process of this run died before the run ended"
 
 PLACED = sa.select(
@@ -31,6 +43,11 @@ PLACED = sa.select(
 PLACED_ON = PLACED.where(reservations.c.incarnation == sa.bindparam("of_incarnation"))
 
 
+RENEWED = (
+    hosts.update()
+    .where(hosts.c.incarnation == sa.bindparam("of_host"), hosts.c.is_dead.is_(False))
+    .values(lease_until=database_clock() + sa.bindparam("seconds", type_=sa.Float))
+)
 ORPHANED = PLACED.where(reservations.c.incarnation.in_(sa.select(hosts.c.incarnation).where(hosts.c.is_dead)))
 
 
@@ -78,34 +95,45 @@ class HostTable:
         return row
 
     def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
-        """Make a host's lease last from now; false when it was given up for dead."""
-        with self._connections.begin() as connection:
-            mine = sa.and_(hosts.c.incarnation == incarnation, hosts.c.is_dead.is_(False))
-            values = {"lease_until": database_time(connection) + lease_seconds}
-            return connection.execute(hosts.update().where(mine).values(**values)).rowcount == 1
+        """Make a host's lease last from now; false when it was given up for dead.
+
+        One statement on a connection of its own. It waits for nobody who writes something else: a row is one host's,
+        and who gives it up finds out by that row (`give_up`).
+        """
+        with self._connections.renewing() as connection:
+            return connection.execute(RENEWED, {"of_host": incarnation, "seconds": lease_seconds}).rowcount == 1
 
     def describe(self, incarnation: str, **values: str | int) -> None:
-        """Record what a host has now: CPUs, memory and disk (MiB), isolation level."""
+        """Record what a host has now: CPUs, memory and disk (MiB), isolation level, what keeps it from building."""
         if unknown := set(values) - set(DESCRIBED):
             raise TypeError(f"a host has no {unknown}")
         with self._connections.begin() as connection:
             connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(**values))
 
     def leave(self, incarnation: str) -> None:
-        """Record that a host ends: it gets no runs any more, and what it still has is given to others."""
-        with self._connections.begin() as connection:
-            connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(is_dead=True))
+        """Record that a host ends in order: it gets no runs any more, and what it still has is given to others.
 
-    def give_up(self, *, besides: str) -> list[HostRow]:
-        """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them."""
+        One that was given up for dead before stays dead.
+        """
+        with self._connections.begin() as connection:
+            mine = sa.and_(hosts.c.incarnation == incarnation, hosts.c.is_dead.is_(False))
+            connection.execute(hosts.update().where(mine).values(is_dead=True, is_stopped=True))
+
+    def give_up(self, *, besides: str, may: Callable[[], bool] = lambda: True) -> list[HostRow]:
+        """Mark hosts dead whose lease has run out, but never the one who asks (`besides`); returns them.
+
+        None is marked when whoever asks `may` not, which is asked last, with the writers' lock: the way there may have
+        led through an outage. What a host renews meanwhile counts: each row is judged as it is written.
+        """
         with self._connections.reading() as connection:
             if not self._hosts(connection, _has_run_out(database_time(connection), besides)):
                 return []
         with self._connections.begin() as connection:
             lapsed = _has_run_out(database_time(connection), besides)
-            found = self._hosts(connection, lapsed)
-            connection.execute(hosts.update().where(lapsed).values(is_dead=True))
-        return found
+            if not may():
+                return []
+            dead = hosts.update().where(lapsed).values(is_dead=True).returning(*hosts.c)
+            return [HostRow(**_values(row)) for row in connection.execute(dead).mappings()]
 
     def drain(self, name: str, *, is_draining: bool) -> None:
         """Let a host finish what it has and give it nothing new, or take that back. Raises: `InputError`."""
@@ -172,7 +200,9 @@ class HostTable:
             for row in rows:
                 waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
                 host = alive.get(row.incarnation)
-                if host is None or host.is_draining or row.run_id in known or connection.execute(waits).first() is None:
+                if host is None or host.is_draining or host.unready or row.run_id in known:
+                    continue
+                if connection.execute(waits).first() is None:
                     continue
                 placed = replace(row, placed=now)
                 wanted = [*(other for other in kept if other.incarnation == row.incarnation), placed]
@@ -184,10 +214,14 @@ class HostTable:
                 taken.append(row.run_id)
         return taken
 
-    def release(self, run_id: str, *, incarnation: str) -> bool:
-        """Give back the room of a run that ended or waits again; false when that host had none for it."""
+    def release(self, run_id: str, *, incarnation: str, attempt: int) -> bool:
+        """Give back the room of an attempt that is over; false when that host had none for it."""
         with self._connections.begin() as connection:
-            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
+            mine = sa.and_(
+                reservations.c.run_id == run_id,
+                reservations.c.incarnation == incarnation,
+                reservations.c.attempt == attempt,
+            )
             return connection.execute(reservations.delete().where(mine)).rowcount == 1
 
     def withdraw(self, run_id: str, *, incarnation: str, most_attempts: int) -> str:
@@ -202,13 +236,40 @@ class HostTable:
                 return ""
             return end_lost(connection, run_id, most_attempts=most_attempts, now=self._connections.now())
 
+    def put_back(self, run_id: str, *, incarnation: str, fault: HostFault, most_attempts: int) -> str:
+        """Take a run from a host that cannot go on with it, and take the host for not ready until it was looked into.
+
+        One step, so that the host gets no other run meanwhile. The run waits again as long as a live host is left with
+        which it had fewer than `MOST_FAULTS` faults and it was not begun `most_attempts` times; else it ends Failed
+        with what the fault says. Returns its state then, '' when the host did not have it any more.
+        """
+        with self._connections.begin() as connection:
+            mine = sa.and_(reservations.c.run_id == run_id, reservations.c.incarnation == incarnation)
+            if connection.execute(reservations.delete().where(mine)).rowcount != 1:
+                return ""
+            facts = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar_one()
+            faults = Counter(facts.get("host_faults", {}))
+            alive = self._hosts(connection, _is_alive(database_time(connection)))
+            faults.update(host.name for host in alive if host.incarnation == incarnation)
+            values = {"facts": {**facts, "host_faults": dict(faults)}}
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
+            unready = {"unready": fault.code, "unready_reason": fault.reason}
+            connection.execute(hosts.update().where(hosts.c.incarnation == incarnation).values(**unready))
+            most = most_attempts if any(faults[host.name] < MOST_FAULTS for host in alive) else 0
+            return end_lost(connection, run_id, most_attempts=most, now=self._connections.now(), fault=fault)
+
     def _hosts(self, connection: Connection, where: "sa.ColumnElement[bool]") -> list[HostRow]:
         rows = connection.execute(sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)).mappings()
         return [HostRow(**_values(row)) for row in rows]
 
 
-def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: datetime) -> str:
-    """What becomes of a run whose process died, inside a transaction; returns its state then ('' when it had ended)."""
+def end_lost(
+    connection: Connection, run_id: str, *, most_attempts: int, now: datetime, fault: HostFault | None = None
+) -> str:
+    """What becomes of a run whose process died, inside a transaction; returns its state then ('' when it had ended).
+
+    With a `fault` its process lives, and cannot go on with it.
+    """
     same = runs.c.run_id == run_id
     found = connection.execute(
         sa.select(runs.c.state, runs.c.facts, runs.c.template_id, runs.c.ended).where(same)
@@ -227,7 +288,8 @@ def end_lost(connection: Connection, run_id: str, *, most_attempts: int, now: da
     elif found.template_id and attempt <= most_attempts:
         values |= {"state": RunState.QUEUED, "facts": {**found.facts, "attempt": attempt}, **asked_for_at(found.facts)}
     else:
-        values |= {"state": RunState.FAILED, "message": LOST, "error_code": "RunLost", "ended": now}
+        lost = fault or HostFault("RunLost", LOST, LOST)
+        values |= {"state": RunState.FAILED, "message": lost.told, "error_code": lost.code, "ended": now}
     connection.execute(runs.update().where(same).values(**values))
     current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
     connection.execute(phases.update().where(current).values(ended=now))

@@ -16,8 +16,15 @@ class HostState(StrEnum):
     """What a build host is to those who place runs."""
 
     READY = "Ready"
+    NOT_READY = "NotReady"
     DRAINING = "Draining"
+    STOPPED = "Stopped"
     DEAD = "Dead"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is at work no more."""
+        return self in {HostState.STOPPED, HostState.DEAD}
 
 
 class ResourceState(StrEnum):
@@ -81,6 +88,8 @@ class HostRow:
 
     `host_id` is its state directory's, and stays over restarts. Memory and disk in MiB; times in seconds since 1970,
     by the database's clock. `architecture` is x64 or Arm64, `isolation_level` hardware, emulated or '' (not known yet).
+    `unready` is the code of what keeps it from building now, '' when nothing does; `unready_reason` says it in words,
+    for its operator. `is_stopped` is one that ended in order.
     """
 
     incarnation: str
@@ -96,12 +105,26 @@ class HostRow:
     is_dead: bool = False
     started: float = 0.0
     lease_until: float = 0.0
+    is_stopped: bool = False
+    unready: str = ""
+    unready_reason: str = ""
 
     def state_at(self, now: float) -> HostState:
-        """Ready, Draining or Dead; `now` is the database's time, in seconds since 1970."""
+        """What it is then; `now` is the database's time, in seconds since 1970."""
         if self.is_dead or self.lease_until < now:
-            return HostState.DEAD
-        return HostState.DRAINING if self.is_draining else HostState.READY
+            return HostState.STOPPED if self.is_stopped else HostState.DEAD
+        if self.is_draining:
+            return HostState.DRAINING
+        return HostState.NOT_READY if self.unready else HostState.READY
+
+
+@dataclass(frozen=True)
+class HostFault:
+    """Why a host could not go on with a run: the error's code, its words for the operator, and those for others."""
+
+    code: str
+    reason: str
+    told: str
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
 
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it
     began with, `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of
-    the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again.
+    the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again. `host_faults` counts
+    by the host's name how often it was put back for a fault of that host.
     """
 
     attempt: int
@@ -108,6 +109,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     image_difference: ImageDifferenceFact
     hygiene: HygieneFact
     boot: BootFact
+    host_faults: dict[str, int]
 
 
 class SourceFacts(TypedDict):

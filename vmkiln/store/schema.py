@@ -18,7 +18,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0015"
+HEAD = "0016"
 REVISIONS = (
     "0001",
     "0002",
@@ -35,6 +35,7 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"
@@ -150,7 +151,7 @@ class DutyTable:
 
     def scrub(self) -> bool:
         """Write the whole database anew, so that no old content is left in it; false when others use it just now."""
-        writer = self._connections.engines[0]
+        writer = self._connections.writing
         if writer.dialect.name == "postgresql":
             with writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 for table in metadata.sorted_tables:

@@ -42,6 +42,9 @@ hosts = sa.Table(
     sa.Column("is_dead", sa.Boolean, nullable=False),
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("is_stopped", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("unready", sa.String(64), nullable=False, server_default=""),
+    sa.Column("unready_reason", sa.Text, nullable=False, server_default=""),
 )
 host_origins = sa.Table(
     "vmkiln_host_origin",

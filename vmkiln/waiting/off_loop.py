@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-MOST_THREADS = 8  # of a process; writers queue for the database anyway, and each call waits in a task that is limited
+MOST_THREADS = 32  # of a process; each call waits in a task that is limited, and those of runs wait out an outage
 MOST_ROUND_THREADS = 24  # more than there are rounds, each of which makes one call at a time
 MOST_RUN_LOG_THREADS = 8  # for the rounds of runs, of which there are as many as runs
 START_SECONDS = 20.0  # a new thread runs at once

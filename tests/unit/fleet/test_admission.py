@@ -161,3 +161,20 @@ def test_a_draining_host_gets_nothing_new() -> None:
 def test_without_a_host_a_run_says_that_it_waits_for_one() -> None:
     [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[])
     assert queued.reason == "waits for a host: no service or worker is at work"
+
+
+def test_a_host_that_cannot_build_gets_nothing_and_is_named() -> None:
+    unready = Host("u", "unfit", ROOM, unready="HostUnfit")
+    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[unready])
+    assert queued.reason == "waits for a host that can build: unfit is not ready (HostUnfit)"
+    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[unready, IDLE])
+    assert queued.incarnation == IDLE.incarnation
+
+
+def test_a_run_goes_to_another_host_than_the_one_it_had_a_fault_with() -> None:
+    first, second = Host("a", "first", ROOM, isolation_level="hardware"), Host("b", "second", ROOM)
+    need = Need(SMALL, avoided=frozenset({"first"}))
+    [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=[first, second])
+    assert queued.incarnation == "b"
+    [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=[first])
+    assert queued.incarnation == "a", "there is no other"

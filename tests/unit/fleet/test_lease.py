@@ -1,12 +1,14 @@
 """A host's lease: kept while the database answers, lost in time when it does not."""
 
+import contextlib
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from vmkiln.errors import DatabaseAway
-from vmkiln.fleet.lease import WAIT_FRACTION, Lease
+from vmkiln.fleet.lease import GAP_FRACTION, Lease, Watch
 
 SECONDS = 0.4
 
@@ -26,10 +28,10 @@ def away() -> bool:
     raise DatabaseAway("the database is away")
 
 
-def kept(renew: Callable[[], bool], *, is_alone: bool = False, seconds: float = 1.5) -> Lost:
+def kept(renew: Callable[[], bool], *, seconds: float = 1.5) -> Lost:
     """Keep a lease for some seconds, or until it is lost."""
     lost = Lost()
-    with Lease(SECONDS, renew, lost, is_alone).held():
+    with Lease(SECONDS, renew, lost).held():
         lost.told.wait(seconds)
     return lost
 
@@ -46,23 +48,28 @@ def test_a_host_that_was_given_up_ends_at_once() -> None:
     assert "given up for dead" in reason
 
 
-def test_a_host_that_cannot_reach_the_database_ends_before_others_take_over() -> None:
-    assert WAIT_FRACTION < 1
-    [reason] = kept(away)
-    assert "could not be renewed" in reason
+def test_a_host_goes_on_however_long_its_database_is_away() -> None:
+    assert kept(away, seconds=4 * SECONDS) == []
 
 
-def test_a_host_whose_database_stands_still_ends_all_the_same() -> None:
+def test_a_host_that_was_given_up_meanwhile_ends_once_its_database_is_back() -> None:
+    answers = iter([True, *[None] * 3, False])
+
+    def renew() -> bool:
+        answer = next(answers)
+        return away() if answer is None else answer
+
+    [reason] = kept(renew, seconds=30)
+    assert "given up for dead" in reason
+
+
+def test_a_host_whose_database_stands_still_goes_on() -> None:
     is_over = threading.Event()
     lost = Lost()
     with Lease(SECONDS, lambda: is_over.wait(30), lost).held():
-        assert lost.told.wait(5)
+        assert not lost.told.wait(4 * SECONDS)
         is_over.set()
-    assert "could not be renewed" in lost[0]
-
-
-def test_a_host_that_is_alone_waits_for_its_database() -> None:
-    assert kept(away, is_alone=True, seconds=3 * SECONDS) == []
+    assert lost == []
 
 
 def test_a_database_that_comes_back_in_time_is_no_loss() -> None:
@@ -86,3 +93,44 @@ def test_nothing_is_lost_by_leaving(moment: str) -> None:
     with Lease(SECONDS, lambda: moment != "renewing", lost).held():
         pass
     assert lost == []
+
+
+class Looks:
+    """Looks at a database by a clock that is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.watch = Watch(60.0, clock=lambda: self.now)
+
+    def look(self, *, after: float, lasts: float = 0.0, fails: bool = False) -> bool:
+        """Look once; says whether the watch was unbroken for long enough."""
+        self.now += after
+        with contextlib.suppress(DatabaseAway), self.watch.looked() as is_unbroken:
+            self.now += lasts
+            if fails:
+                raise DatabaseAway("away")
+            return is_unbroken()
+        return False
+
+
+def test_others_are_given_up_only_after_a_whole_lease_without_a_gap() -> None:
+    looks = Looks()
+    assert [looks.look(after=5) for _ in range(14)] == [False] * 12 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        {"after": 5, "fails": True},  # it is away
+        {"after": 5, "lasts": 60 * GAP_FRACTION + 1},  # it answered at last
+        {"after": 60 * GAP_FRACTION + 1},  # nobody looked, as when this machine stood still
+    ],
+)
+def test_after_each_gap_others_have_a_whole_lease_again(gap: dict[str, Any]) -> None:
+    looks = Looks()
+    while not looks.look(after=5):
+        pass
+    at_once = looks.look(**gap)
+    assert not at_once, "also a look that begins before an outage and ends behind it"
+    later = [looks.look(after=5) for _ in range(14)]
+    assert later.index(True) >= 11

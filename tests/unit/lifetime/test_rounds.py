@@ -154,21 +154,6 @@ async def test_a_round_is_woken_but_not_while_it_fails() -> None:
     task.cancel()
 
 
-async def test_what_must_end_well_once_is_tried_until_it_does() -> None:
-    tries: list[int] = []
-
-    async def work() -> None:
-        tries.append(1)
-        if len(tries) < 3:
-            raise PermissionError(13, "denied")
-
-    rounds = Rounds()
-    async with asyncio.timeout(5):
-        await rounds.until_good("finding", work, seconds=0.001)
-    assert len(tries) == 3
-    assert rounds.failures() == {"finding": 2}
-
-
 async def test_a_round_that_is_cancelled_ends() -> None:
     rounds = Rounds()
 
@@ -192,12 +177,3 @@ def test_a_round_that_has_ended_is_told_until_it_begins_again() -> None:
     assert [(state.name, state.ended_ago) for state in rounds.states()] == [("sweeping", 7.0)]
     with rounds.going_on("sweeping", seconds=1):
         assert [state.ended_ago for state in rounds.states()] == [None]
-
-
-async def test_what_must_end_well_once_is_not_missed_afterwards() -> None:
-    async def work() -> None:
-        pass
-
-    rounds = Rounds()
-    await rounds.until_good("finding", work, seconds=0.001)
-    assert rounds.states() == []

@@ -325,7 +325,7 @@ def test_a_vhd_is_shared_before_it_is_recorded(fleet: Fleet, tmp_path: Path) -> 
     facts = a_flat_disk(tmp_path / "a")
     seen: list[bool] = []
 
-    def share(file: Path, digest: str) -> str:
+    async def share(file: Path, digest: str) -> str:
         key = fleet.a.shared.images.share(file, run_id=RUN_ID, attempt=1, digest=digest, file_format="vhd")
         seen.append(fleet.a.store.images.find(VHD_ID) is None)
         return key

@@ -212,7 +212,7 @@ def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
 
 def test_what_a_thread_uses_while_the_store_closes_is_closed_afterwards(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
-        used = store.connections.engines[0].connect()
+        used = store.connections.writing.connect()
         used.exec_driver_sql("SELECT 1")
     used.close()
     with pytest.raises(InputError):  # a thread that comes later still
@@ -234,7 +234,7 @@ def test_every_commit_is_on_disk_and_foreign_keys_hold(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         with pytest.raises(sa.exc.IntegrityError):
             store.images.put_output(RunOutputRow("no-such-run", "out", "", "", "Creating", ""))
-        with store.connections.engines[0].connect() as connection:
+        with store.connections.writing.connect() as connection:
             settings = {
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
                 for name in ("journal_mode", "synchronous", "foreign_keys")

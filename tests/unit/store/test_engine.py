@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from vmkiln.errors import DatabaseAway
 from vmkiln.store import engine
+from vmkiln.store.driver import driver_errors
 
 
 class Contended:
@@ -97,12 +98,16 @@ def test_the_address_of_a_database_is_told_without_secrets() -> None:
 
 def test_a_pool_that_has_no_connection_left_is_a_database_that_is_away(tmp_path: Path) -> None:
     pool = {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0}
-    writing, reads = (sa.create_engine(f"sqlite:///{tmp_path}/db", **pool) for _ in range(2))
-    connections = engine.Connections(writing, reads, lambda: datetime.now(UTC))
-    with writing.connect(), pytest.raises(DatabaseAway, match="in use"), connections.begin():
-        pass
-    with reads.connect(), pytest.raises(DatabaseAway, match="in use"), connections.reading():
-        pass
+    engines = {use: sa.create_engine(f"sqlite:///{tmp_path}/db", **pool) for use in engine.Use}
+    connections = engine.Connections(engines, lambda: datetime.now(UTC))
+    uses = {
+        engine.Use.WRITES: connections.begin,
+        engine.Use.READS: connections.reading,
+        engine.Use.RENEWS: connections.renewing,
+    }
+    for use, asked in uses.items():
+        with engines[use].connect(), pytest.raises(DatabaseAway, match="in use"), asked():
+            pass
     connections.close()
 
 
@@ -143,7 +148,7 @@ def test_a_pool_that_has_no_connection_left_is_a_database_that_is_away(tmp_path:
     ids=lambda value: type(value).__name__,
 )
 def test_errors_of_drivers_say_whether_the_database_is_away(error: Exception, is_away: bool) -> None:
-    assert engine.is_away(error) is is_away
+    assert driver_errors.is_away(error) is is_away
 
 
 def test_a_damaged_file_is_a_database_that_cannot_be_used(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from postgresql import Cluster, cluster
 from vmkiln.errors import InputError, RunTakenOver
 from vmkiln.fleet.run_queue import fits
 from vmkiln.store.database import Store, opened
-from vmkiln.store.rows import HostRow, ReservationRow, RunRow
+from vmkiln.store.rows import HostFault, HostRow, ReservationRow, RunRow
 from vmkiln.store.tables import reservations
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -62,6 +62,22 @@ def test_a_host_is_given_up_when_its_lease_has_lasted_since_its_renewal(store: S
         "a dead host comes back only as another incarnation"
     )
     assert [host.is_dead for host in store.hosts.all()] == [True, False]
+
+
+def test_a_lease_is_renewed_while_somebody_else_writes_for_long(server: Cluster) -> None:
+    with opened(server.new_database()) as store:
+        register(store, "a", lease_seconds=0.01)
+        time.sleep(0.02)
+        with store.connections.begin(), ThreadPoolExecutor(1) as pool:
+            assert pool.submit(store.hosts.renew, "a-incarnation", lease_seconds=60.0).result(10)
+        assert store.hosts.give_up(besides="") == []
+
+
+def test_who_may_not_gives_nobody_up(store: Store) -> None:
+    register(store, "a", lease_seconds=0.05)
+    time.sleep(0.1)
+    assert store.hosts.give_up(besides="b-incarnation", may=lambda: False) == []
+    assert store.hosts.renew("a-incarnation", lease_seconds=60)
 
 
 def test_nobody_gives_itself_up(store: Store) -> None:
@@ -175,6 +191,51 @@ def test_what_becomes_of_a_run_whose_host_died(store: Store, state: str, attempt
         assert [phase.ended is None for phase in store.runs.phases_of("r1")] == [False]
     if end == "Failed":
         assert run.error_code == "RunLost"
+
+
+UNFIT = HostFault("HostUnfit", "Packer is not installed in /opt", "Packer is not installed")
+
+
+def test_a_run_that_met_a_fault_waits_again_and_its_host_is_not_ready(store: Store) -> None:
+    register(store, "a")
+    register(store, "b")
+    a_run(store, "r1")
+    a_run(store, "r2", template_id=f"{TEMPLATE}2")
+    reserve(store, "r1", incarnation="a-incarnation")
+    assert store.hosts.put_back("r1", incarnation="b-incarnation", fault=UNFIT, most_attempts=10) == "", "not its own"
+    assert store.hosts.put_back("r1", incarnation="a-incarnation", fault=UNFIT, most_attempts=10) == "Queued"
+    run = store.runs.find("r1")
+    assert (run.facts["host_faults"], run.attempt) == ({"a": 1}, 2)
+    [a, b] = store.hosts.live()
+    assert (a.state_at(a.started), a.unready, a.unready_reason) == ("NotReady", "HostUnfit", UNFIT.reason)
+    assert b.state_at(b.started) == "Ready"
+    assert reserve(store, "r2", incarnation="a-incarnation") == [], "it gets nothing"
+    assert reserve(store, "r2", incarnation="b-incarnation") == ["r2"]
+
+
+def test_a_run_is_put_back_so_often_with_each_host_and_then_fails(store: Store) -> None:
+    register(store, "a")
+    register(store, "b")
+    a_run(store, "r1")
+    ends = []
+    for name in "aabb":
+        store.hosts.describe(f"{name}-incarnation", unready="", unready_reason="")
+        attempt = store.runs.find("r1").attempt
+        assert reserve(store, "r1", incarnation=f"{name}-incarnation", attempt=attempt) == ["r1"]
+        ends.append(store.hosts.put_back("r1", incarnation=f"{name}-incarnation", fault=UNFIT, most_attempts=10))
+    assert ends == ["Queued", "Queued", "Queued", "Failed"]
+    run = store.runs.find("r1")
+    assert (run.error_code, run.message) == ("HostUnfit", "Packer is not installed"), "no path of the host"
+
+
+def test_a_host_that_was_stopped_is_told_from_a_dead_one(store: Store) -> None:
+    register(store, "a")
+    register(store, "b", lease_seconds=0.05)
+    time.sleep(0.1)
+    store.hosts.give_up(besides="a-incarnation")
+    for name in ("a", "b"):
+        store.hosts.leave(f"{name}-incarnation")
+    assert [host.state_at(store.hosts.now()) for host in store.hosts.all()] == ["Stopped", "Dead"]
 
 
 def writes(store: Store) -> Sequence[tuple[str, object]]:

@@ -4,7 +4,7 @@ A reader of the whole service (role Reader at `/`) may ask; Prometheus sends a t
 Source: Prometheus, "Exposition formats" and "Metric and label naming".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
@@ -14,7 +14,7 @@ from vmkiln import __version__, process_log
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Route, Service
 from vmkiln.run_state import GOING_ON, RunState
-from vmkiln.store.rows import HostState
+from vmkiln.store.rows import HostRow, HostState
 
 MIB = 1024**2
 
@@ -40,10 +40,12 @@ class _Collector:
         yield from self._room()
         hosts = GaugeMetricFamily("vmkiln_hosts", "Build hosts that are known, by state.", labels=["state"])
         now = store.hosts.now()
-        known = [host.state_at(now) for host in store.hosts.all()]
+        rows = store.hosts.all()
+        known = [host.state_at(now) for host in rows]
         for how in HostState:
             hosts.add_metric([how], known.count(how))
         yield hosts
+        yield _unready([host for host in rows if not host.state_at(now).is_over])
         yield from self._audit()
         tally = builder.tally
         ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
@@ -86,6 +88,14 @@ class _Collector:
         ):
             yield GaugeMetricFamily(f"vmkiln_capacity_{name}", f"{text} that the live hosts have for runs.", has)
             yield GaugeMetricFamily(f"vmkiln_promised_{name}", f"{text} promised to runs that go on.", given)
+
+
+def _unready(hosts: Sequence[HostRow]) -> Metric:
+    text = "1 for a build host that gets no runs, for it cannot build now; the code says why."
+    unready = GaugeMetricFamily("vmkiln_host_unready", text, labels=["host", "code"])
+    for host in hosts:
+        unready.add_metric([host.name, host.unready], 1 if host.unready else 0)
+    return unready
 
 
 def _log() -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say, show_data
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
+from vmkiln.harmless_text import harmless
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
@@ -58,6 +59,8 @@ def list_(as_json: JsonOption = False) -> None:
             f"{host['name']:<24} {host['state']:<9} {what}, {host['isolation_level'] or 'not tried yet'}{where}; "
             f"{count} run{'' if count == 1 else 's'}"
         )
+        if host["unready"]:
+            typer.echo(f"    cannot build: {harmless(str(host['unready_reason']))} ({host['unready']})")
 
 
 @app.command()
@@ -77,7 +80,6 @@ def drain(
 ) -> None:
     """Give a host nothing new; what it has goes on. It stays so when it starts again, until `undrain`."""
     from vmkiln.preparation import opened_store
-    from vmkiln.store.rows import HostState
 
     with opened_store(read_settings(), say) as store:
         with audited(store, HOST_DRAIN, host_id(name)):
@@ -85,8 +87,8 @@ def drain(
         say(f"{name} gets no new runs")
         while wait and (count := len(store.hosts.placed(incarnation=_found(store, name).incarnation))):
             host = _found(store, name)
-            if host.state_at(store.hosts.now()) is HostState.DEAD:
-                raise VmkilnError(f"{name} died with {count} runs, which other hosts take over")
+            if (state := host.state_at(store.hosts.now())).is_over:
+                raise VmkilnError(f"{name} is {state} with {count} runs, which other hosts take over")
             say(f"{count} run{'' if count == 1 else 's'} left")
             time.sleep(WAIT_SECONDS)
 

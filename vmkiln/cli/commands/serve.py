@@ -169,8 +169,8 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             build=build,
             export=export,
             identity=identity,
-            # once this machine was made ready; a first start does not wait for that
-            isolation_level=find_level if settings.container_image.is_dir() else None,
+            isolation_level=find_level,
+            is_tried_first=settings.container_image.is_dir(),  # the runs of a first start do not wait for that
             shared=shared,
             watch_seconds=settings.source_watch_seconds,
             rounds=rounds,
