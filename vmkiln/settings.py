@@ -239,11 +239,7 @@ class Settings:
         ),
     ] = 10
     object_store_patience_seconds: Annotated[
-        float,
-        Description(
-            "How long a finished build waits for a fleet's object store that is away; not counted as build time.",
-            least=0,
-        ),
+        float, Description("How long a finished build waits for an object store that is away.", least=0)
     ] = 21_600.0
     dead_hosts_kept_seconds: Annotated[
         float, Description("How long a host that died can still be looked at, in seconds.", least=0)
