@@ -37,6 +37,7 @@ class World:
     shared_memory: frozenset[str]
     system_v_ipc: frozenset[str]
     runs: frozenset[str]
+    kept: frozenset[str]
     unfinished_files: frozenset[str]
     temporary_files: frozenset[str]
 
@@ -68,6 +69,7 @@ def snapshot(home: Path, *, user_id: int | None = None) -> World:
         shared_memory=frozenset(path.name for path in Path("/dev/shm").iterdir() if _is_ours(path, ids)),
         system_v_ipc=frozenset(_system_v_ipc(ids)),
         runs=_names(home / "runs"),
+        kept=_names(home / "kept"),
         unfinished_files=frozenset(
             str(path) for path in home.rglob(".*") if not path.name.startswith(".lock-")
         ) if home.is_dir() else frozenset(),

@@ -115,3 +115,17 @@ class GuestPanicked(VirtualMachineLost):
     """The kernel of a VM panicked."""
 
     code = "GuestPanicked"
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of ours in a group that a task group raised, else the first of all."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, BaseExceptionGroup):
+            pending += item.exceptions
+        else:
+            leaves.append(item)
+    ours = [leaf for leaf in leaves if isinstance(leaf, VmkilnError)]
+    return (ours or leaves)[0]

@@ -25,6 +25,7 @@ NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machi
     "blobs/": "a service that has a blob server",
     "booting/": "vmkiln image boot, while it goes on",
     "command.lock": "vmkiln template run without a service",
+    "kept/": "the first build that customizes a disk",
     "cache/container-group/": "the first build on a machine",
     "cache/images/": "the first build of a platform image",
     "cache/shared-storage/": "a host of a fleet with an object store",

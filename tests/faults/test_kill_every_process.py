@@ -123,8 +123,15 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def is_customized(moment: Moment) -> bool:
+    """Whether the disk is kept by then, so that whoever comes next goes on from it; pure."""
+    return MOMENTS.index(moment) > [item.number for item in MOMENTS].index("P10")
+
+
 def _cell(moment: Moment, victim: str) -> str:
-    return "starts anew" if victim == RUNNER else "`" + " ".join(expected_end(moment, victim)[:2]).strip() + "`"
+    if victim == RUNNER:
+        return "goes on" if is_customized(moment) else "starts anew"
+    return "`" + " ".join(expected_end(moment, victim)[:2]).strip() + "`"
 
 
 @pytest.fixture(scope="module")
@@ -173,17 +180,31 @@ def test_a_run_that_loses_a_process_says_so_and_leaves_nothing(builds: Builds, m
 
     with opened_store(builds.settings, print):
         pass  # what every start does: cleaning up after the dead
-    assert differences(before, snapshot(home)) == []
+    again = losing[RUNNER].run_id
+    kept = [f"kept: left behind: {again}"] if is_customized(moment) else []
+    assert differences(before, snapshot(home)) == kept
     with opened_store(builds.settings, print) as store:
         for victim, build in losing.items():
             check_end(builds, store, moment, victim, store.runs.find(build.run_id))
         check_images(builds, store)
-        again = losing[RUNNER].run_id
+        begun = customized(builds, store, again)
         assert builds.start(again, runner=runner, is_kept=True).has_ended(seconds=HELD_SECONDS)
         run = store.runs.find(again)
         assert (run.state, run.message, run.facts["attempt"]) == ("Succeeded", "", 2)
+        more = 0 if is_customized(moment) else CUSTOMIZERS
+        assert customized(builds, store, again) == begun + more, "what is finished is not done again"
+        check_end(builds, store, moment, BESIDE, run)
         check_images(builds, store)
     assert differences(before, snapshot(home)) == []
+
+
+def customized(builds: Builds, store: Store, run_id: str) -> int:
+    """How many customizers were begun for a run, in all its attempts, as its log has them."""
+    found = store.runs.find(run_id)
+    logs = builds.settings.staging.glob(f"{found.staging_group or 'none'}/*/packerlogs/{run_id}/customization.log")
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    numbers = [line.partition("step ")[2].split()[0] for line in lines if line.endswith("of build-vm")]
+    return sum(int(number) < CUSTOMIZERS for number in numbers)
 
 
 def started(builds: Builds, moment: Moment, runner: str, victim: str) -> Build:
@@ -201,7 +222,7 @@ def living_in(build: Build, moment: Moment) -> dict[str, int]:
 def alive(builds: Builds, before: object) -> list[str]:
     """What the kernel has not ended yet of what began after `before`."""
     found = differences(before, snapshot(builds.settings.home))  # type: ignore[arg-type]
-    return [item for item in found if not item.startswith(("runs:", "unfinished_files:"))]
+    return [item for item in found if not item.startswith(("runs:", "kept:", "unfinished_files:"))]
 
 
 def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: RunRow) -> None:
@@ -223,7 +244,9 @@ def check_end(builds: Builds, store: Store, moment: Moment, victim: str, run: Ru
         account = StorageAccount(group.storage_account, builds.settings.staging / group.name / group.storage_account)
         assert leftovers(store, StagingResourceGroup(group.name, group.tags, account, run.run_id)) == [], victim
         receipts = [receipt for receipt in receipts_of(store, run.run_id) if receipt.type != STORAGE_ACCOUNT]
-        assert [receipt for receipt in receipts if not receipt.deleted or not receipt.verified_gone] == [], victim
+        left = [receipt.name for receipt in receipts if not receipt.deleted or not receipt.verified_gone]
+        is_kept = victim == RUNNER and run.ended is None and is_customized(moment)
+        assert left == (["build-vm-os-disk"] if is_kept else []), victim
 
 
 def check_images(builds: Builds, store: Store) -> None:

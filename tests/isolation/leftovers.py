@@ -147,6 +147,7 @@ LEFTOVERS = {
     "shared_memory": lambda: file(Path("/dev/shm/left")),
     "system_v_ipc": system_v_ipc,
     "runs": lambda: file(HOME / "runs" / "left"),
+    "kept": lambda: file(HOME / "kept" / "left"),
     "unfinished_files": lambda: file(HOME / "images" / ".left"),
     "temporary_files": temporary_files,
 }

@@ -26,6 +26,7 @@ from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.provisioning.submitting import open_group
 from vmkiln.run import building, packer_phase, vm_pair
+from vmkiln.run.finished.resuming import resumed
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Submission
 from vmkiln.run.run_event import PhaseStarted, RunEvent
 from vmkiln.run.workflow import execute
@@ -111,7 +112,8 @@ def _request(settings: Settings, store: Store, asked: Asked) -> RunRequest:
         local_files=LocalFiles(settings.home, is_allowed=False),
     )
     if not asked.is_kept:
-        return request
+        is_known = asked.run_id in store.runs.by_id([asked.run_id])
+        return resumed(settings, store, request, asked.run_id) if is_known else request
     template_id = f"/subscriptions/s/resourcegroups/rg/templates/{asked.run_id}"
     group = open_group(settings, store, name=f"IT_rg_kept_{asked.run_id}", tags={})
     if asked.run_id not in store.runs.by_id([asked.run_id]):

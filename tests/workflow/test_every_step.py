@@ -75,6 +75,8 @@ ELSEWHERE = {
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
+    "run/finished/kept_disk.py": "tests/unit/run/finished/test_kept_disk.py",
+    "run/finished/kept_disk.py:_made": "tests/unit/run/finished/test_kept_disk.py",
     "run/distributing.py": "tests/unit/run/test_distributing.py",
     "provisioning/provisioning.py": "tests/api/test_image_templates.py",
     "host/reserve_file.py": "tests/unit/host/test_reserve_file.py",

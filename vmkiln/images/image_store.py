@@ -77,15 +77,19 @@ class ImageFacts:
         tags: Mapping[str, str],
         created: datetime,
         detail: Mapping[str, Any] | None = None,
+        size_bytes: int | None = None,
     ) -> ImageRow:
-        """The record of the image as a qcow2 file at `path`; `detail` is what only this kind has."""
+        """The record of the image as a qcow2 file at `path`; `detail` is what only this kind has.
+
+        `size_bytes` is the size of a file that is not here.
+        """
         return ImageRow(
             artifact_id=artifact_id,
             kind=kind,
             path=path,
             format="qcow2",
             digest=self.digest,
-            size_bytes=self.flat.stat().st_size,
+            size_bytes=self.flat.stat().st_size if size_bytes is None else size_bytes,
             virtual_size_bytes=self.virtual_size_bytes,
             generation=self.generation,
             os_type=self.os_type,

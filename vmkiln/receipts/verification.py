@@ -14,7 +14,7 @@ from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import lies_in_group
 from vmkiln.store.database import Store
-from vmkiln.store.rows import ResourceState, StagingResourceRow
+from vmkiln.store.rows import ResourceState, RunRow, StagingResourceRow
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,11 @@ def verify(settings: Settings, store: Store, run_id: str) -> list[str]:
 
     What an earlier attempt made is left as it is: it may have been on another host.
     """
-    began = _attempt_began(store, run_id)
-    rows = store.staging.resources_of(store.runs.find(run_id).staging_group)
+    began, run = _attempt_began(store, run_id), store.runs.find(run_id)
+    rows = store.staging.resources_of(run.staging_group)
+    kept = kept_resources(settings, run)
     mine = [row for row in rows if row.run_id == run_id and began is not None and row.created >= began]
+    mine = [row for row in mine if row.number not in kept]
     awaited = [row for row in mine if is_awaited(row)]
     if not awaited:
         return []
@@ -36,6 +38,14 @@ def verify(settings: Settings, store: Store, run_id: str) -> list[str]:
         return left
     store.staging.resources_gone([row.number for row in awaited])
     return []
+
+
+def kept_resources(settings: Settings, run: RunRow) -> frozenset[int]:
+    """The numbers of a run's disks that are kept here for a later attempt; who deletes them gives their receipts."""
+    finished = run.facts.get("finished")
+    if not finished or not (run_directory.kept(settings.runs) / finished["disk"]["folder"]).exists():
+        return frozenset()
+    return frozenset(finished["disk"]["resources"])
 
 
 def is_awaited(row: StagingResourceRow) -> bool:

@@ -28,6 +28,8 @@ from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import obtain_platform_image
+from vmkiln.run.finished import kept_disk
+from vmkiln.run.finished.finished_work import FinishedWork
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
@@ -42,8 +44,10 @@ from vmkiln.template.source import ManagedImageSource, PlatformImageSource, Shar
 from vmkiln.waiting.off_loop import off_loop
 
 
-async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tell) -> Staged:
-    """Make everything ready that both Packer phases need.
+async def stage(
+    host: BuildHost, request: RunRequest, directory: Path, tell: Tell, work: FinishedWork | None = None
+) -> Staged:
+    """Make everything ready that both Packer phases need, or what is left to do behind an earlier attempt's work.
 
     Raises: `InputError` for what cannot be built, `ImageNotFound`/`ImageUnsafe` for the source, `ImageConflict` for
     image definitions of another kind, `DownloadFailed` for scripts.
@@ -59,6 +63,8 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
     async with asyncio.TaskGroup() as tasks:
         resolving = tasks.create_task(
             resolve_source(host, template.properties.source, directory, progress=lambda text: tell(Notice(text)))
+            if work is None
+            else _taken_up(host.settings, work, directory)
         )
         copying = tasks.create_task(_copies(host.settings, request, group, tell))
         addresses = tasks.create_task(host_watch.host_addresses())
@@ -84,7 +90,7 @@ async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Tel
         group=group,
         directory=directory,
         source=source,
-        shape=shape,
+        shape=shape if work is None else replace(shape, disk_bytes=work.disk_bytes),
         copies=copying.result(),
         network=virtual_network.decide(
             addresses.result(),
@@ -139,7 +145,7 @@ def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
             host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags
         )
     name = staging_resource_group.group_name(request.resource_group, request.template_name, request.run_id)
-    return staging_resource_group.create(host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags)
+    return staging_resource_group.claim(host.settings.staging, host.store, name=name, run_id=request.run_id, tags=tags)
 
 
 async def _copies(
@@ -204,6 +210,13 @@ async def resolve_source(
             return _from_store(await held(await host.local_copy(found), directory), version=version)
         case _:
             raise InputError(f"{no_iso().path}: {no_iso().message}", hint=no_iso().hint)
+
+
+async def _taken_up(settings: Settings, work: FinishedWork, directory: Path) -> ResolvedSource:
+    """The very source that an earlier attempt customized, whatever its reference means by now."""
+    if work.image is None:  # else nothing is read of it any more, and it may have been another host's
+        await off_loop(kept_disk.lay_out, settings, work, directory)
+    return replace(work.source, path=work.source_in(directory))
 
 
 def _from_store(image: ImageRow, *, version: str) -> ResolvedSource:

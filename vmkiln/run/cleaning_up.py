@@ -19,14 +19,17 @@ from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
+from vmkiln.host.qemu import Disk
 from vmkiln.images import vhd_image
-from vmkiln.images.data_disk import file_beside
+from vmkiln.images.data_disk import file_beside, files_beside
 from vmkiln.images.image_note import NOTES, forget_lost, note_down, noted
 from vmkiln.images.image_store import reconcile, shared_object_of
 from vmkiln.images.quarantine import not_on_record
 from vmkiln.platform_images import image_cache
 from vmkiln.receipts.verification import verify
+from vmkiln.run.finished import kept_disk
 from vmkiln.run.run_context import Disks, Staged
+from vmkiln.run.run_event import Notice
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
@@ -38,6 +41,25 @@ from vmkiln.waiting.off_loop import off_loop
 
 KEPT_DISK = "kept-vm.qcow2"
 log = logging.getLogger(__name__)
+
+
+async def keep_failed_vm(staged: Staged, before: Sequence[str], *, vm_name: str) -> None:
+    """Keep a failed VM, as errorHandling asks; its overlays lie on those of the names before it."""
+    disks = staged.source.disks
+    for name in dict.fromkeys((*before, vm_name)):
+        disks = await off_loop(_upon, disks, staged.directory / f"{name}.qcow2")
+    await keep_vm(staged, disks, vm_name=vm_name)
+    staged.tell(Notice(f"the {vm_name} is kept in {staged.group.name}, as errorHandling asks", is_warning=True))
+
+
+def _upon(below: Disks, os_disk: Path) -> Disks:
+    """The disks of a VM whose overlays lie on these, and its additional ones; the same where it never was."""
+    if not os_disk.exists():
+        return below
+    data = dict(below.data)
+    for lun, file in files_beside(os_disk).items():
+        data[lun] = Disk(file, "qcow2", backing=below.data.get(lun))
+    return Disks(Disk(os_disk, "qcow2", backing=below.os), data)
 
 
 async def keep_vm(staged: Staged, disks: Disks, *, vm_name: str) -> None:
@@ -92,6 +114,8 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
                 tell(f"run {row.run_id[:8]} of {row.template_name} waits again: its process died")
         with _going_on(problems):
             verify(settings, store, row.run_id)
+    with _going_on(problems):
+        kept_disk.forget_unwanted(settings, store)
     with _going_on(problems):
         run_directory.forget_locks(settings.runs)
     with _going_on(problems):

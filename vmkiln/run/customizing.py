@@ -22,6 +22,7 @@ from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
 from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
+from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.storage_account import LOGS
 
 VM_NAME = "build-vm"
@@ -59,6 +60,13 @@ async def customize(entered: Entered) -> Disks:
             f"({staged.group.storage_account.name}/{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG})",
         )
     return disks
+
+
+def note_in_log(staged: Staged, text: str) -> None:
+    """Write a line of ours into the log of customizing, which goes on over attempts."""
+    path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG}")
+    with CustomizationLog(path, staged.request.run_id) as log:
+        log.write(text)
 
 
 async def _own_disks(staged: Staged) -> Disks:

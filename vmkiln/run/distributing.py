@@ -31,6 +31,7 @@ from vmkiln.images.image_store import (
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.attesting import image_before
+from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
@@ -131,8 +132,7 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
     documents_of = await off_loop(attesting.documents_of, staged)
-    facts = await shared(staged, await _published_before(staged) or await flatten(staged, disks))
-    facts = replace(facts, documents_of=documents_of)
+    facts = replace(await _image_to_publish(staged, disks), documents_of=documents_of)
     await _tell_difference(staged)
     outputs = []
     for target in targets:
@@ -185,6 +185,34 @@ def _begun(store: Store, run_id: str, targets: Iterable[DistributeTarget]) -> di
             row = RunOutputRow(run_id, target.run_output_name, "", "", ProvisioningState.CREATING, "")
             store.images.put_output(row)
     return done
+
+
+async def _image_to_publish(staged: Staged, disks: Disks) -> ImageFacts:
+    """The flattened disk, where all hosts of a fleet find it: an earlier attempt's, else one that is made now.
+
+    From here on any host can go on with the run, which is then on record.
+    """
+    work = await off_loop(_work_of, staged)
+    before = await _published_before(staged)
+    if before is None and work is not None and work.image is not None:
+        before = await _shared_before(staged, work.image)
+    facts = await shared(staged, before or await flatten(staged, disks))
+    if work is not None and work.image is None and facts.shared_object:
+        await off_loop(record, staged.host.store, staged.request.run_id, replace(work, image=facts))
+    return facts
+
+
+def _work_of(staged: Staged) -> FinishedWork | None:
+    run_id = staged.request.run_id
+    return recorded(staged.host.store.runs.by_id([run_id])[run_id])
+
+
+async def _shared_before(staged: Staged, image: ImageFacts) -> ImageFacts:
+    """What an earlier attempt, perhaps another host's, gave to all hosts. Raises: `ImageNotFound`, `ImageUnsafe`."""
+    flat = staged.directory / "flat.qcow2"
+    row = replace(image, flat=flat).recorded_as("", "", flat, tags={}, created=utc_now(), size_bytes=0)
+    await staged.host.local_copy(row)
+    return replace(image, flat=flat, attempt=staged.request.attempt)
 
 
 async def _published_before(staged: Staged) -> ImageFacts | None:

@@ -143,6 +143,7 @@ class RunRequest:
     `incarnation` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
     `may_be_put_back` says that a fault of the host ends the attempt only: the run waits for another one.
     `mask` takes secrets out of whatever is told, logged or kept.
+    `resumes` says that a user goes on with a run whose command was killed.
     """
 
     run_id: str
@@ -161,6 +162,7 @@ class RunRequest:
     is_stopping: Callable[[], bool] = lambda: False
     incarnation: str = ""
     may_be_put_back: bool = False
+    resumes: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import FLOW_LOG
-from vmkiln.errors import DatabaseAway, RunCanceled, RunTakenOver, VmkilnError
+from vmkiln.errors import DatabaseAway, InputError, RunCanceled, RunTakenOver, VmkilnError
 from vmkiln.files.durable_file import FULL, storage_error
 from vmkiln.host import namespace, reserve_file
 from vmkiln.host.confinement import run_group
@@ -26,19 +25,19 @@ from vmkiln.host.host_id import host_id
 from vmkiln.host.network import flow_log, network_rules, network_setup
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.network.refused_names import RefusedNames
-from vmkiln.host.qemu import Disk
 from vmkiln.host.virtual_machine import bind_run_directory
-from vmkiln.images import data_disk
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing, validating
+from vmkiln.run.finished import kept_disk
+from vmkiln.run.finished.finished_work import FinishedWork, record
 from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.recording import timed, watched
-from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
+from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed, first_of
 from vmkiln.run_state import Phase, RunState, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
@@ -55,6 +54,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
+BEFORE = (customizing.VM_NAME, hygiene_gate.SCRUBBED)  # whose overlays a later VM's lie on
 PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has
 MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
@@ -81,7 +81,10 @@ async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: P
             await off_loop(_accept, host, request)
             if host.emulation_notice:
                 tell_masked(Notice(host.emulation_notice, is_warning=True))
-            return await _to_the_end(host, request, tell_masked, timed(phases or _phases))
+            try:
+                return await _to_the_end(host, request, tell_masked, timed(phases or _phases))
+            finally:  # behind its recorded end: a run that is begun anew keeps its disk
+                await off_loop(kept_disk.forget_now_or_later, host, request.run_id)
 
 
 async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: Phases) -> dict[str, Any]:
@@ -109,7 +112,7 @@ async def _to_the_end(host: BuildHost, request: RunRequest, tell: Tell, phases: 
         await _end(host, request, tell, RunState.CANCELED, canceled)
         raise canceled from error
     except BaseExceptionGroup as group:
-        cause = _masked_error(_first_of(group), request.mask)
+        cause = _masked_error(first_of(group), request.mask)
         if _ends_the_attempt_only(request, cause):
             raise cause from group
         await _end(host, request, tell, RunState.FAILED, cause)
@@ -178,6 +181,8 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
         "host_id": host_id(host.settings),
         "need": need_fact(need_of(host.settings, host.store, request.template)),
     }
+    if request.resumes:
+        facts["attempt"] = request.attempt
     is_started = host.store.runs.start(
         RunRow(
             run_id=request.run_id,
@@ -193,8 +198,11 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
             started=utc_now(),
             ended=None,
             template_id=request.template_id.lower(),
-        )
+        ),
+        resumes=request.resumes,
     )
+    if not is_started and request.resumes:
+        raise InputError(f"the run {request.run_id} goes on already, or has ended")
     if not is_started:
         raise RunCanceled("the run was cancelled while it waited")
 
@@ -206,9 +214,9 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
         try:
             await _begin(host, request, tell, Phase.BUILDING)
             where = Whereabouts()
-            staged = await building.stage(host, request, directory, noting(tell, where.note))
-            async with _entered(staged, where) as entered:
-                disks, validation_error = await _build(entered)
+            work = await kept_disk.finished_before(host, request)
+            staged = await building.stage(host, request, directory, noting(tell, where.note), work)
+            disks, validation_error = await _build(staged, where, work)
             return await _distribute(staged, disks, validation_error)
         finally:
             await off_loop(reserve_file.release_if_full, host.settings.home)
@@ -263,55 +271,75 @@ def _control_group(staged: Staged) -> AbstractContextManager[RunGroup | None]:
     return run_group.held(staged.request.run_id, most, is_required=is_required)
 
 
-async def _build(entered: Entered) -> tuple[Disks, ValidationFailed | None]:
-    """Customize and validate; returns the disks to distribute, and a validation error that does not stop that."""
+async def _build(
+    staged: Staged, where: Whereabouts, work: FinishedWork | None
+) -> tuple[Disks, ValidationFailed | None]:
+    """Customize and validate, as far as that is left; returns the disks to distribute, and a validation error that does
+    not stop that."""
+    validation = staged.request.template.properties.validation
+    if work is not None:
+        told = Notice(f"attempt {work.attempt} of this run customized its disk; this one goes on from there")
+        staged.tell(told)
+        await off_loop(customizing.note_in_log, staged, told.text)
+        if work.image is not None:
+            return work.disks(staged.directory), work.validation_failure
+    async with _entered(staged, where) as entered:
+        if work is None and not validation.source_validation_only:
+            work = await _customized(entered)
+        disks = staged.source.disks if work is None else await _scrubbed(entered, work)
+        if work is not None and work.is_validated:
+            return disks, work.validation_failure
+        if not validation.in_vm_validations:
+            if work is not None and boot_gate.is_wanted(staged):
+                await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+                await boot_gate.booted(entered, disks)
+            return disks, None
+        error = await _validated(entered, disks)
+    if work is not None:
+        work = replace(work, is_validated=True, validation_error="" if error is None else error.message)
+        await off_loop(record, staged.host.store, staged.request.run_id, work)
+    return disks, error
+
+
+async def _customized(entered: Entered) -> FinishedWork:
+    """Customize; returns what is kept of it, for whatever comes."""
+    staged = entered.staged
+    await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
+    try:
+        disks = await customizing.customize(entered)
+    except CustomizationFailed:
+        if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
+        raise
+    return await kept_disk.keep(staged, disks)
+
+
+async def _scrubbed(entered: Entered, work: FinishedWork) -> Disks:
+    """The customized disks behind the gate, which each attempt passes anew."""
+    staged = entered.staged
+    try:
+        return await hygiene_gate.scrubbed(entered, work.disks(staged.directory))
+    except CustomizationFailed:
+        if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
+        raise
+
+
+async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:
+    """Validate; returns an error that does not stop what comes next. Raises: `ValidationFailed` for one that does."""
     staged = entered.staged
     properties = staged.request.template.properties
-    validation, on_error = properties.validation, properties.error_handling
-    disks = staged.source.disks
-    if not validation.source_validation_only:
-        await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
-        try:
-            disks = await hygiene_gate.scrubbed(entered, await customizing.customize(entered))
-        except CustomizationFailed:
-            if on_error.on_customizer_error is OnError.ABORT:
-                await _keep(staged, customizing.VM_NAME)
-            raise
-    if not validation.in_vm_validations:
-        if not validation.source_validation_only and boot_gate.is_wanted(staged):
-            await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
-            await boot_gate.booted(entered, disks)
-        return disks, None
     await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
     try:
         await validating.validate(entered, disks)
     except ValidationFailed as error:
-        if on_error.on_validation_error is OnError.ABORT:
-            await _keep(staged, validating.VM_NAME)
-        if not validation.continue_distribute_on_failure:
+        if properties.error_handling.on_validation_error is OnError.ABORT:
+            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=validating.VM_NAME)
+        if not properties.validation.continue_distribute_on_failure:
             raise
         staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
-        return disks, error
-    return disks, None
-
-
-async def _keep(staged: Staged, vm_name: str) -> None:
-    """The failed VM's disks: its overlays with the chains below them."""
-    disks = staged.source.disks
-    for name in dict.fromkeys((customizing.VM_NAME, hygiene_gate.SCRUBBED, vm_name)):
-        disks = await off_loop(_upon, disks, staged.directory / f"{name}.qcow2")
-    await cleaning_up.keep_vm(staged, disks, vm_name=vm_name)
-    staged.tell(Notice(f"the {vm_name} is kept in {staged.group.name}, as errorHandling asks", is_warning=True))
-
-
-def _upon(below: Disks, os_disk: Path) -> Disks:
-    """The disks of a VM whose overlays lie on these, and its additional ones; the same where it never was."""
-    if not os_disk.exists():
-        return below
-    data = dict(below.data)
-    for lun, file in data_disk.files_beside(os_disk).items():
-        data[lun] = Disk(file, "qcow2", backing=below.data.get(lun))
-    return Disks(Disk(os_disk, "qcow2", backing=below.os), data)
+        return error
+    return None
 
 
 async def _distribute(staged: Staged, disks: Disks, validation_error: ValidationFailed | None) -> str:
@@ -362,17 +390,3 @@ def _record_end(
             raise RunTakenOver(f"the run is {recorded.state} again, by somebody else's doing")
         state, message = RunState(recorded.state), recorded.message
     return state, message, summary_of(store, run_id)
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of ours in a group that a task group raised, else the first of all."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        item = pending.pop(0)
-        if isinstance(item, BaseExceptionGroup):
-            pending += item.exceptions
-        else:
-            leaves.append(item)
-    ours = [leaf for leaf in leaves if isinstance(leaf, VmkilnError)]
-    return (ours or leaves)[0]

@@ -26,6 +26,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.object_store import ObjectStore
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.store.run_facts import finished_objects
 
 IMAGES = "images"
 NOTE_ENDING = ".json"
@@ -128,11 +129,12 @@ class SharedImages:
         Raises: `SharedStorageFailed`.
         """
         # The order matters. An object that appears after the first line is not deleted by this look. A run that ended
-        # before the second line has recorded its images by the third.
+        # before the second or third line has recorded its images by the fourth.
         found = [item.key for item in self._objects.objects(IMAGES, with_unfinished=True)]
         live = {run.run_id for run in self._store.runs.list(limit=None, states=GOING_ON)}
+        needed = self._needed(found)
         rows = [row for row in self._store.images.list() if shared_object_of(row)]
-        named, notes = self._named(), {self._note_key(row): row for row in rows}
+        named, notes = self._named() | needed, {self._note_key(row): row for row in rows}
         for key in sorted(notes.keys() - set(found)):
             if shared_object_of(notes[key]) in found:
                 self._objects.put(key, written(notes[key], self._settings.home))
@@ -183,6 +185,11 @@ class SharedImages:
         """The key of an image's note: beside its object, another for each image that has the same bytes; pure."""
         name = hashlib.sha256(image.key.encode()).hexdigest()[:16]
         return f"{shared_object_of(image).rpartition('/')[0]}/{name}{NOTE_ENDING}"
+
+    def _needed(self, keys: Sequence[str]) -> set[str]:
+        """Those of these objects that a run which waits goes on from."""
+        runs = self._store.runs.by_id(sorted({run_of(key) for key in keys} - {""}))
+        return {key for run in runs.values() if run.ended is None for key in finished_objects(run.facts)}
 
     def _named(self) -> set[str]:
         return {key for image in self._store.images.list() for key in objects_of(image)}

@@ -50,6 +50,11 @@ def folder_of(runs: Path, run_id: str, *, attempt: int = 1) -> Path:
     return runs / (run_id if attempt == 1 else f"{run_id}.{attempt}")
 
 
+def kept(runs: Path) -> Path:
+    """Where the customized disks are that later attempts of their runs may go on from, a folder for each; pure."""
+    return runs.with_name("kept")
+
+
 @contextlib.contextmanager
 def held(runs: Path, run_id: str, *, attempt: int = 1) -> Iterator[Path]:
     """A new folder for an attempt of a run whose lock is held, mode 0700; deleted when the block is left.

@@ -68,8 +68,8 @@ def create(directory: Path, store: Store, *, name: str, run_id: str, tags: Mappi
     return StagingResourceGroup(name, tags, account, run_id)
 
 
-def objection_to(store: Store, name: str, *, tags: Mapping[str, str]) -> str:
-    """Why a template with these tags cannot have the user's own group of this name; '' when it can.
+def objection_to(store: Store, name: str, *, tags: Mapping[str, str], run_id: str = "") -> str:
+    """Why a template with these tags cannot have the group of this name for a run; '' when it can.
 
     As Azure has it: a group serves one template, and one run of it at a time.
     """
@@ -78,20 +78,23 @@ def objection_to(store: Store, name: str, *, tags: Mapping[str, str]) -> str:
         return ""
     if any(row.tags.get(tag) != tags[tag] for tag in OF_A_TEMPLATE):
         return f"the staging resource group {name} is that of another image template"
-    if any(run.staging_group == name for run in store.runs.list(limit=None, states=GOING_ON)):
+    going_on = store.runs.list(limit=None, states=GOING_ON)
+    if any(run.staging_group == name and run.run_id != run_id for run in going_on):
         return f"another run works in the staging resource group {name}"
     return ""
 
 
 def claim(directory: Path, store: Store, *, name: str, run_id: str, tags: Mapping[str, str]) -> StagingResourceGroup:
-    """The user's own group of this name: made, made anew after it was deleted, or used again by the same template.
+    """The group of this name: made, made anew after it was deleted, or used again by the same template.
+
+    It is the user's own, or that of a run whose earlier attempt made it.
 
     Raises: `InputError` when it is another template's, or another run works in it.
     """
     row = store.staging.group(name, with_deleted=True)
     if row is None:
         return create(directory, store, name=name, run_id=run_id, tags=tags)
-    if objection := objection_to(store, name, tags=tags):
+    if objection := objection_to(store, name, tags=tags, run_id=run_id):
         raise InputError(objection, hint="name another one in stagingResourceGroup, or leave it out")
     account = storage_account_of(directory, row)
     if row.deleted is None:

@@ -21,6 +21,7 @@ from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.engine import Connections, database_clock, database_time
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
+from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources
 
 DESCRIBED = (
@@ -35,6 +36,7 @@ DESCRIBED = (
     "unready_reason",
 )
 MOST_FAULTS = 2  # of one host with one run, before the host is no place for that run any more
+RUN_LOST = "RunLost"
 LOST = "the process of this run died before the run ended"
 
 PLACED = sa.select(
@@ -288,7 +290,8 @@ def end_lost(
     elif found.template_id and attempt <= most_attempts:
         values |= {"state": RunState.QUEUED, "facts": {**found.facts, "attempt": attempt}, **asked_for_at(found.facts)}
     else:
-        lost = fault or HostFault("RunLost", LOST, LOST)
+        message = f"{LOST}{_way_on(run_id, found.facts)}"
+        lost = fault or HostFault(RUN_LOST, message, message)
         values |= {"state": RunState.FAILED, "message": lost.told, "error_code": lost.code, "ended": now}
     connection.execute(runs.update().where(same).values(**values))
     current = sa.and_(phases.c.run_id == run_id, phases.c.ended.is_(None))
@@ -300,6 +303,16 @@ def end_lost(
     )
     connection.execute(staging_resources.update().where(there).values(state=ResourceState.DELETED, deleted=now))
     return str(values["state"])
+
+
+def _way_on(run_id: str, facts: RunFacts | None) -> str:
+    """How the user of a killed `vmkiln build` goes on, in words; '' when there is nothing to go on from."""
+    finished = (facts or {}).get("finished")
+    if not finished or not finished["until"]:
+        return ""
+    until = datetime.fromisoformat(finished["until"])
+    command = f"`vmkiln build TEMPLATE --resume {run_id[:8]}`"
+    return f"; {command} goes on from its customized disk, which is kept until {until:%Y-%m-%d %H:%M} UTC"
 
 
 def _is_alive(now: float) -> "sa.ColumnElement[bool]":

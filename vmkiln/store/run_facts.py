@@ -39,6 +39,7 @@ ConfinementFacts = TypedDict(
     total=False,
 )
 CONFINEMENT = "_confinement"
+FINISHED = "finished"
 
 
 def confinement_of(facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -47,8 +48,47 @@ def confinement_of(facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def beside_confinement(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a run without those, which are long and are asked for apart; pure."""
-    return {name: value for name, value in facts.items() if not name.endswith(CONFINEMENT)}
+    """The facts of a run without those, which are long and are asked for apart, and without what it finished; pure."""
+    return {name: value for name, value in facts.items() if not name.endswith(CONFINEMENT) and name != FINISHED}
+
+
+class KeptDiskFacts(TypedDict):
+    """The customized disks of a run in a folder of the host `host_id`, on disk since its boot `boot_id`.
+
+    Sizes in bytes of every file of the chain, by its name; SHA-256 of those that the build VM wrote. `resources` has
+    the numbers of those disks in the staging resource group.
+    """
+
+    host_id: str
+    boot_id: str
+    folder: str
+    sizes: dict[str, int]
+    digests: dict[str, str]
+    resources: list[int]
+
+
+class FinishedFacts(TypedDict):
+    """The steps of a run that are finished and on disk, for a later attempt (run/finished/finished_work.py).
+
+    `until` is when the disk of a run goes that nobody begins anew by itself (ISO 8601); '' for the end of the run.
+    `image` is the flattened disk in the object store that all hosts share, and `objects` are its keys there.
+    """
+
+    attempt: int
+    made_of: str
+    source: dict[str, Any]
+    disk_bytes: int
+    disk: KeptDiskFacts
+    until: str
+    is_validated: bool
+    validation_error: str
+    image: dict[str, Any] | None
+    objects: list[str]
+
+
+def finished_objects(facts: Mapping[str, Any]) -> list[str]:
+    """The keys of the objects that a later attempt of a run goes on from; pure."""
+    return list((facts.get(FINISHED) or {}).get("objects", ()))
 
 
 class ImageDifferenceFact(TypedDict):
@@ -83,7 +123,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it
     began with, `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of
     the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again. `host_faults` counts
-    by the host's name how often it was put back for a fault of that host.
+    by the host's name how often it was put back for a fault of that host. `finished` is what a later attempt does not
+    do again.
     """
 
     attempt: int
@@ -110,6 +151,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     hygiene: HygieneFact
     boot: BootFact
     host_faults: dict[str, int]
+    finished: FinishedFacts | None
 
 
 class SourceFacts(TypedDict):

@@ -14,7 +14,7 @@ from vmkiln.errors import InputError
 from vmkiln.run_state import TERMINAL_STATES, RunState
 from vmkiln.store.audit_table import add_act
 from vmkiln.store.engine import Connections
-from vmkiln.store.host_table import end_lost
+from vmkiln.store.host_table import RUN_LOST, end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
@@ -73,15 +73,20 @@ class RunTable:
                 add_act(connection, act)
         return True
 
-    def start(self, row: RunRow) -> bool:
-        """Record that a run starts: one that was queued, or a new one; false when it was cancelled while it waited."""
+    def start(self, row: RunRow, *, resumes: bool = False) -> bool:
+        """Record that a run starts: one that was queued, or a new one; false when it was cancelled while it waited.
+
+        With `resumes` a run of `vmkiln build` goes on that was lost; false when it does already.
+        """
         with self._connections.begin() as connection:
             same = runs.c.run_id == row.run_id
-            known = connection.execute(sa.select(runs.c.state, runs.c.facts, runs.c.started).where(same)).first()
+            what = sa.select(runs.c.state, runs.c.facts, runs.c.started, runs.c.error_code, runs.c.template_id)
+            known = connection.execute(what.where(same)).first()
             if known is None:
                 connection.execute(runs.insert().values(**vars(row)))
                 return True
-            if known.state != RunState.QUEUED:
+            is_lost = known.error_code == RUN_LOST and known.state == RunState.FAILED and not known.template_id
+            if not (is_lost if resumes else known.state == RunState.QUEUED):
                 return False
             kept = {"run_id", "template_id"} | ({"staging_group"} if not row.staging_group else set())
             values = {name: value for name, value in vars(row).items() if name not in kept}

@@ -17,7 +17,7 @@ from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import data_disks_of, file_beside
-from vmkiln.images.image_store import remove
+from vmkiln.images.image_store import remove, sha256_of
 from vmkiln.inspecting import kept_contents
 from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Volume
 from vmkiln.provenance import image_key
@@ -25,14 +25,18 @@ from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
+from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
+from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
+from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.rows import RunOutputRow, RunRow
+from vmkiln.store.run_facts import KeptDiskFacts
 from vmkiln.template.image_template import ImageTemplate
 
 GALLERY = {
@@ -253,3 +257,51 @@ def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged
     attempt(staged)
     assert told == [f"compared with {DEFINITION_ID}/versions/1.0.0: 1 packages changed"]
     assert store.runs.find(other).facts["image_difference"]["sentence"] == "1 packages changed"
+
+
+def test_any_host_goes_on_from_what_is_in_the_object_store(
+    staged: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host that flattened the disk died before the first target, with all that it had."""
+    source = ResolvedSource(Path("x"), "qcow2", "d", "12.1.0", 1, "Linux", 1024, "x")
+    disk = KeptDiskFacts(host_id="another", boot_id="b", folder=RUN_ID, sizes={}, digests={}, resources=[])
+    record(store, RUN_ID, FinishedWork(1, "m", source, 1024, disk))
+    staged.host = replace(staged.host, shared=a_host(tmp_path / "first", store, tmp_path / "objects"))
+    staged.request = replace(staged.request, template_id="/t")
+    with monkeypatch.context() as dying:
+        dying.setattr(distributing, "_publish_where_a_group_is", lambda *_: (_ for _ in ()).throw(Died()))
+        with pytest.raises(Died):
+            attempt(staged)
+    staged.request = replace(staged.request, template_id="", attempt=2)
+    work = recorded(store.runs.find(RUN_ID))
+    assert work is not None
+    assert work.image is not None
+    shutil.rmtree(staged.directory)
+    staged.directory.mkdir()
+    store.runs.move(RUN_ID, expected=[RunState.RUNNING], state=RunState.QUEUED)
+    store.runs.add_facts(RUN_ID, attempt=2)
+    second = a_host(tmp_path / "second", store, tmp_path / "objects")
+    assert second.images.reconcile() == [], "what a run that waits goes on from is not deleted"
+    staged.host = replace(staged.host, settings=Settings(tmp_path / "second"), shared=second)
+
+    async def flatten(*_: Any) -> None:
+        raise AssertionError("it is flattened already")
+
+    monkeypatch.setattr(distributing, "flatten", flatten)
+    assert [row.state for row in attempt(staged)] == ["Succeeded"] * 3
+    published = [image for image in store.images.of_run(RUN_ID) if image.format == "qcow2"]
+    assert {image.digest for image in published} == {work.image.digest}
+    assert {sha256_of(image.path) for image in published} == {work.image.digest}
+    store.runs.move(RUN_ID, expected=[RunState.QUEUED], state=RunState.FAILED)
+    for image in published:
+        remove(image, store)
+    assert len(second.images.reconcile()) == 1, "nobody goes on with a run that has ended"
+
+
+def a_host(home: Path, store: Store, objects: Path) -> SharedStorage:
+    """What a host shares with others in a directory."""
+    objects.mkdir(exist_ok=True)
+    settings = Settings(home, object_store=objects.as_uri())
+    storage = shared_storage(settings, store)
+    assert storage is not None
+    return storage

@@ -18,7 +18,7 @@ from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
 from vmkiln.run.gates import boot_gate, hygiene_gate
-from vmkiln.run.run_context import BuildHost, Disks, RunRequest, Staged
+from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed
 from vmkiln.run_state import PartKind, Phase, RunState
@@ -31,6 +31,7 @@ from vmkiln.store.rows import RunOutputRow
 from vmkiln.store.timeline.part_table import TimelineTable
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_file import read_image_template
+from vmkiln.waiting.off_loop import off_loop
 
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
 TEMPLATE = """{"location": "here", "identity": {"type": "None"}, "properties": {
@@ -73,16 +74,23 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     )
     image = ContainerImage(tmp_path / "kernel", tmp_path / "initramfs", tmp_path / "disk", "digest", "1.6.6")
 
-    async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Any) -> Any:
-        source = SimpleNamespace(disks=Disks(Disk(tmp_path / "source.qcow2", "qcow2")))
-        return SimpleNamespace(host=host, request=request, directory=directory, tell=tell, source=source)
+    image_file = tmp_path / "source.qcow2"
+    image_file.write_bytes(b"source")
+    source = ResolvedSource(image_file, "qcow2", "digest", "1.2.3", 1, "Linux", 1024, "here")
+
+    async def stage(host: BuildHost, request: RunRequest, directory: Path, tell: Any, _work: Any) -> Any:
+        shape, group = SimpleNamespace(disk_bytes=1024), SimpleNamespace(name="IT_none")
+        common = {"host": host, "request": request, "directory": directory, "tell": tell}
+        return SimpleNamespace(**common, source=source, shape=shape, group=group)
 
     @contextlib.asynccontextmanager
     async def entered(staged: Staged, _whereabouts: Whereabouts) -> AsyncIterator[Any]:
         yield SimpleNamespace(staged=staged)
 
-    async def customize(_entered: Any) -> Disks:
-        return Disks(Disk(tmp_path / "build-vm.qcow2", "qcow2"))
+    async def customize(entered: Any) -> Disks:
+        own = entered.staged.directory / "build-vm.qcow2"
+        await off_loop(own.write_bytes, b"customized")
+        return Disks(Disk(own, "qcow2"))
 
     async def scrubbed(_entered: Any, disks: Disks) -> Disks:
         return disks
@@ -105,6 +113,12 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
         host = BuildHost(settings, store, Accelerator.TCG, "no KVM", image, 2, 4096, None)
         yield Flow(host, request)
         assert list(settings.runs.iterdir()) == [], "neither a folder nor a lock is left"
+        run = store.runs.by_id([RUN_ID]).get(RUN_ID)
+        if run is not None and run.ended is not None and run.error_code != "RunLost":  # its user may go on from that
+            assert (
+                not run_directory.kept(settings.runs).exists()
+                or list(run_directory.kept(settings.runs).iterdir()) == []
+            ), "nor a disk"
 
 
 def failing_at_once(error: BaseException) -> Callable[..., Any]:
@@ -150,7 +164,9 @@ def test_the_names_in_a_timeline_are_masked(flow: Flow, monkeypatch: pytest.Monk
     async def customize(entered: Any) -> Disks:
         entered.staged.tell(StepStarted(Phase.CUSTOMIZING, 0, 1, "uses hunter22"))
         entered.staged.tell(PartStarted(PartKind.PUBLISH, "to hunter22"))
-        return Disks(Disk(Path("x"), "qcow2"))
+        own = entered.staged.directory / "build-vm.qcow2"
+        await off_loop(own.write_bytes, b"customized")
+        return Disks(Disk(own, "qcow2"))
 
     monkeypatch.setattr(customizing, "customize", customize)
     flow.request = replace(flow.request, mask=SecretMask.of(["hunter22"]))
@@ -308,7 +324,7 @@ def test_a_target_that_failed_makes_the_run_partially_succeeded(flow: Flow, monk
 
 
 def test_secrets_are_neither_told_nor_kept(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def stage(_host: Any, _request: Any, _directory: Any, tell: Any) -> Any:
+    async def stage(_host: Any, _request: Any, _directory: Any, tell: Any, _work: Any) -> Any:
         tell(Notice("trying hunter22"))
         raise VmkilnError("hunter22 was refused", hint="not hunter22")
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,16 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
 
 
+ResumeOption = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="RUN",
+        help="Go on with a run of the same template whose command was killed, from its customized disk.",
+    ),
+]
+
+
 def build(
     template: TemplateArgument,
     parameters: ParametersOption = None,
@@ -57,6 +67,7 @@ def build(
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
     cold: ColdOption = False,
+    resume: ResumeOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published."""
@@ -96,17 +107,18 @@ def build(
     with _view(as_json=as_json) as view:
         for warning in resolved.warnings:
             view.tell(Notice(warning, is_warning=True))
-        summary = run_to_end(_build(request, view, is_cold=cold))
+        summary = run_to_end(_build(request, view, is_cold=cold, resume=resume))
     if not as_json:
         print_summary(summary)
     if summary["state"] != RunState.SUCCEEDED:
         raise RunFailed(f"the run ended {summary['state']}: {summary['message']}")
 
 
-async def _build(request: RunRequest, view: View, *, is_cold: bool) -> dict[str, Any]:
+async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str) -> dict[str, Any]:
     import asyncio
 
     from vmkiln.preparation import opened_store, prepared_host
+    from vmkiln.run.finished.resuming import resumed
     from vmkiln.run.run_event import Notice
     from vmkiln.run.workflow import execute
 
@@ -118,6 +130,8 @@ async def _build(request: RunRequest, view: View, *, is_cold: bool) -> dict[str,
         view.tell(Notice(text))
 
     with opened_store(settings, progress) as store:
+        if resume:
+            request = await asyncio.to_thread(resumed, settings, store, request, resume)
         async with prepared_host(settings, store, progress) as host:
             await asyncio.to_thread(_record, store, request)
             return await execute(host, request, view.tell)
