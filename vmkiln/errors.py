@@ -19,7 +19,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ProvenanceRefused            an image is not what a statement says (`provenance/envelope.py`)
-├── ImageNotFound                a source or stored image does not exist
+├── ImageNotFound                a source or stored image does not exist (exit code 2)
 ├── ImageConflict                a target image version exists already, or is of another kind
 │   └── OtherImageKind           the image definition is of another operating system, generation or CPU
 ├── GroupNotFound                the resource group that an image was to be published to is not there any more
@@ -44,7 +44,8 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
-├── ArmError                     a request to the service was refused; carries HTTP status, code, target and details
+├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/arm_client.py`)
+├── ArmError                     a request to the service was refused; carries HTTP status, code, target, details
 │   ├── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)
 │   └── DeploymentCanceled       somebody asked for the deployment to be cancelled (there, too)
 ├── RunTakenOver                 a run was given to another host, or attempt; nothing more is written for it here
@@ -72,10 +73,7 @@ class VmkilnError(Exception):
         self.hint = hint
 
     def mask(self, mask: Callable[[str], str]) -> None:
-        """Take out of what it says whatever `mask` takes out.
-
-        In place, for a copy would leave the words in the error that it is chained to, which a traceback shows.
-        """
+        """Take whatever `mask` takes out of its words, in place: a traceback shows what a copy is chained to."""
         self.message, self.hint = mask(self.message), mask(self.hint) if self.hint else None
         self.args = (self.message,)
 
@@ -217,6 +215,7 @@ class ImageNotFound(VmkilnError):
     """A source or stored image does not exist."""
 
     code = "ImageNotFound"
+    exit_code = 2
 
 
 class ImageConflict(VmkilnError):
@@ -273,6 +272,7 @@ class ArmError(VmkilnError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.exit_code = 2 if status in {400, 404, 405} else 1
         self.code = code
         self.target = target
         self.details = tuple(details)

@@ -1,7 +1,12 @@
 """The command line as a client: of a service over TLS, and of the same application in its own process."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +28,7 @@ from vmkiln.cli.commands.access.login import service_url
 from vmkiln.cli.main import app
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.listener import Address, bound, serve
+from vmkiln.run_state import RunState
 from vmkiln.service import only_service, remember_endpoint, running
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened, utc_now
@@ -134,7 +140,9 @@ def test_without_a_context_the_service_that_runs_here_is_asked(listening: Listen
 
 
 def test_a_refused_login_is_not_kept(listening: Listening, user: Path) -> None:
-    assert "AADSTS7000215" in error_of(log_in(listening, typed="guess")).message
+    error = error_of(log_in(listening, typed="guess"))
+    assert "the application id or the secret is wrong" in error.message
+    assert error.exit_code == 2
     assert not kept(user).exists()
 
 
@@ -142,6 +150,8 @@ def test_a_service_whose_authority_is_unknown_gets_no_secret(listening: Listenin
     options = ("--app-id", listening.app_id, "--secret-stdin")
     error = error_of(vmkiln("login", listening.url, *options, typed=listening.secret))
     assert "CERTIFICATE_VERIFY_FAILED" in error.message
+    assert "--ca-file" in (error.hint or "")
+    assert error.exit_code == 3
     assert not kept(user).exists()
 
 
@@ -163,9 +173,9 @@ def test_after_a_logout_its_secret_is_gone(listening: Listening, user: Path) -> 
 def test_contexts_are_switched_by_name(listening: Listening) -> None:
     log_in(listening)
     assert vmkiln("context", "use", "--local").exit_code == 0
-    assert vmkiln("context", "list").stdout.startswith("  127.0.0.1")
+    assert vmkiln("context", "list").stdout.splitlines()[1].startswith("   127.0.0.1")
     assert vmkiln("context", "use", "127.0.0.1").exit_code == 0
-    assert vmkiln("context", "list").stdout.startswith("* 127.0.0.1")
+    assert vmkiln("context", "list").stdout.splitlines()[1].startswith("*  127.0.0.1")
     for wrong in (["use", "other"], ["use"], ["use", "127.0.0.1", "--local"]):
         assert isinstance(error_of(vmkiln("context", *wrong)), InputError)
 
@@ -199,7 +209,7 @@ def test_without_a_service_the_same_application_answers_in_this_process(user: Pa
     assert (missing.status, missing.code) == (404, "ResourceGroupNotFound")
     deleted = vmkiln("rest", "DELETE", GROUP)
     assert deleted.exit_code == 0, deleted.exception
-    assert error_of(vmkiln("rest", "GET", GROUP)).exit_code == 1
+    assert error_of(vmkiln("rest", "GET", GROUP)).exit_code == 2
 
 
 def asked(handler: httpx.MockTransport, path: str) -> httpx.Response:
@@ -334,7 +344,8 @@ def test_the_life_of_a_template(stubbed: Path, request: pytest.FixtureRequest, i
         assert vmkiln("template", "logs", "web", "-f", *where).exit_code == 0
     deleted = vmkiln("template", "delete", "web", *where)
     assert deleted.exit_code == 0, deleted.exception
-    assert error_of(vmkiln("template", "show", "web", *where)).code == "ResourceNotFound"
+    for act in ("show", "delete"):
+        assert error_of(vmkiln("template", act, "web", *where)).code == "ResourceNotFound"
 
 
 def test_a_run_that_fails_is_told_by_the_exit_code(stubbed: Path) -> None:
@@ -344,6 +355,58 @@ def test_a_run_that_fails_is_told_by_the_exit_code(stubbed: Path) -> None:
     failed = vmkiln("template", "run", "web", "--json", *where)
     assert error_of(failed).exit_code == 1
     assert json.loads(failed.stdout)["properties"]["runState"] == "Failed"
+
+
+@contextlib.contextmanager
+def interrupted_at_work(home: Path) -> Iterator[None]:
+    """Ctrl-C, once a run is at work."""
+
+    def press() -> None:
+        for _ in range(600):
+            with contextlib.suppress(VmkilnError), opened(home / "vmkiln.sqlite") as store:
+                if any(row.state == RunState.RUNNING for row in store.runs.list(limit=1)):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+            time.sleep(0.1)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    try:
+        yield
+    finally:
+        pressing.join()
+
+
+@pytest.mark.parametrize("cancels", [False, True], ids=["goes on", "--cancel-on-interrupt"])
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_on_a_run_of_a_service_says_that_it_goes_on(stubbed: Path, user: Path, cancels: bool) -> None:
+    where = ("-g", "rg1", "--subscription", SUBSCRIPTION)
+    stubbed.write_text(json.dumps(a_template("wait")))
+    assert vmkiln("template", "create", "web", str(stubbed), *where).exit_code == 0
+    with interrupted_at_work(user):
+        ended = vmkiln("template", "run", "web", *where, *(["--cancel-on-interrupt"] if cancels else []))
+    state = json.loads(vmkiln("template", "show", "web", *where).stdout)["properties"]["lastRunStatus"]["runState"]
+    if cancels:
+        assert "cancelling the run" in ended.stderr
+        assert state == "Canceled"
+        return
+    assert ended.exit_code == 130
+    assert "the run goes on; `vmkiln template cancel web -g rg1 --subscription" in ended.stderr
+    assert "deleted" not in ended.output
+    assert state == "Running"
+    assert vmkiln("template", "cancel", "web", *where).exit_code == 0
+
+
+def test_a_service_that_does_not_answer_gives_3(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert log_in(listening).exit_code == 0
+
+    def away(*_args: object, **_options: object) -> None:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr(httpx.AsyncClient, "post", away)
+    error = error_of(vmkiln(*SUBSCRIPTIONS))
+    assert error.exit_code == 3
+    assert "context use --local" in (error.hint or "")
 
 
 def test_mistakes_of_a_template_are_named_before_anything_is_asked(stubbed: Path) -> None:

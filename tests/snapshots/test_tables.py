@@ -15,6 +15,8 @@ COMMANDS = (
     ("run", "show", RUN),
     ("run", "show", FAILED),
     ("run", "receipts", RUN),
+    ("history",),
+    ("history", "--by-template"),
     ("staging", "list"),
     ("staging", "show", "IT_rg"),
     ("image", "list"),

@@ -11,7 +11,8 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from vmkiln.cli.commands.doctor import advice, as_json, table
-from vmkiln.cli.view.live_view import JsonView, PlainView, View
+from vmkiln.cli.view.live_view import JsonView, View
+from vmkiln.cli.view.plain_view import PlainView
 from vmkiln.host.accelerator import Verdict
 from vmkiln.host.doctor.examination import Examination
 from vmkiln.host.doctor.fitness import Finding, Status
@@ -40,7 +41,11 @@ EXAMINATION = Examination(
 )
 
 
-@pytest.mark.parametrize("view", [PlainView, JsonView])
+def plain(write: Callable[[str], None]) -> View:
+    return PlainView(write, clock=lambda: 0.0)
+
+
+@pytest.mark.parametrize("view", [plain, JsonView], ids=["PlainView", "JsonView"])
 def test_a_run_is_told_as_it_was(view: Callable[..., View], snapshot: SnapshotAssertion) -> None:
     for_the_timeline_alone = {PartStarted, Used}
     assert {type(event) for event in EVENTS} == set(get_args(RunEvent)) - for_the_timeline_alone

@@ -368,7 +368,7 @@ def start_build(tmp_path: Path) -> "subprocess.Popen[str]":
     """A build from the command line, stopped by the caller; returns when Packer waits for the build VM."""
     path = tmp_path / "template.json"
     path.write_text(json.dumps(a_template(shell("sleep 600"))))
-    process = subprocess.Popen([*VMKILN, "build", str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*VMKILN, "--verbose", "build", str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if "Waiting for SSH" in line:

@@ -6,6 +6,8 @@ Source: Microsoft Entra, "Application registration permissions" (the words of mi
 from vmkiln.azure_names import IMAGE_TEMPLATE, ROLE_ASSIGNMENT
 
 RUN = f"{IMAGE_TEMPLATE}/run/action"
+RUN_CANCEL = "Vmkiln.Builds/runs/cancel/action"
+RUN_DELETE = "Vmkiln.Builds/runs/delete"
 GROUP_DELETE = "Microsoft.Resources/subscriptions/resourceGroups/delete"
 PRINCIPAL_WRITE = "Microsoft.Directory/servicePrincipals/write"
 PRINCIPAL_DELETE = "Microsoft.Directory/servicePrincipals/delete"
@@ -29,6 +31,11 @@ DATABASE_ID = "/providers/Vmkiln.Builds/databases/default"
 def template_id(resource_group: str, name: str) -> str:
     """The id of an image template that no service keeps; pure."""
     return f"/resourceGroups/{resource_group}/providers/{IMAGE_TEMPLATE}/{name}"
+
+
+def run_id_of(resource_group: str, template_name: str, run_id: str) -> str:
+    """The id of a run; pure."""
+    return f"{template_id(resource_group, template_name)}/providers/Vmkiln.Builds/runs/{run_id}"
 
 
 def principal_id(app_id: str) -> str:

@@ -36,6 +36,13 @@ GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleti
 MOST_PAUSE_SECONDS = 30.0
 
 
+class ServiceAway(VmkilnError):
+    """A service that was to be asked does not answer, or is not one that is trusted here."""
+
+    code = "ServiceAway"
+    exit_code = 3
+
+
 class OperatorAccess:
     """Access of whoever may read the state directory: the operator of this machine, who may do everything."""
 
@@ -71,7 +78,7 @@ class ArmClient:
     async def request(self, method: str, path: str, *, api_version: str = "", body: Any = None) -> httpx.Response:
         """The answer to one request. `path` begins with `/`, or is a URL of this service.
 
-        Raises: `ArmError` for an answer of 400 and above; `VmkilnError` when there is none.
+        Raises: `ArmError` for an answer of 400 and above; `ServiceAway` when there is none.
         """
         if path.startswith(f"{self._base}/"):
             path = path.removeprefix(self._base)
@@ -82,7 +89,7 @@ class ArmClient:
         try:
             found = await self._web.request(method, self._base + path, json=body, headers=self._headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise VmkilnError(f"{method} {self._base}{path}: {error or type(error).__name__}") from error
+            raise _no_answer(f"{method} {self._base}{path}", error) from error
         if found.is_redirect:
             raise VmkilnError(f"{self._base} wants us to go elsewhere, to {found.headers.get('location', '')[:200]}")
         if found.status_code >= 400:
@@ -117,6 +124,17 @@ class ArmClient:
             found = await self.request("GET", url)
             url = found.headers.get("location", "") or url
         return found
+
+
+def _no_answer(doing: str, error: Exception) -> ServiceAway:
+    """No answer came; pure."""
+    hint = "start it (`vmkiln serve`), or work on this machine (`vmkiln context use --local`)"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = "`vmkiln login URL --ca-file FILE` trusts the authority that signed its certificate"
+        cause = cause.__cause__ or cause.__context__
+    return ServiceAway(f"{doing}: {error or type(error).__name__}", hint=hint)
 
 
 def seconds_of(retry_after: str) -> float:
@@ -163,7 +181,12 @@ async def _token(web: httpx.AsyncClient, context: Context) -> str:
     try:
         found = await web.post(url, data=form)
     except httpx.HTTPError as error:
-        raise VmkilnError(f"logging in at {context.url}: {error or type(error).__name__}") from error
+        raise _no_answer(f"logging in at {context.url}", error) from error
+    if found.status_code == httpx.codes.UNAUTHORIZED:
+        raise InputError(
+            "the application id or the secret is wrong",
+            hint="`vmkiln principal secret APP_ID` on the service's machine gives another secret",
+        ) from refusal(found)
     if found.status_code != 200:
         raise refusal(found)
     return str(found.json()["access_token"])

@@ -6,6 +6,7 @@ No end lasts for ever: a clean-up that does not come to an end in its time is le
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import typer
@@ -71,11 +72,19 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+@dataclass
+class Parting:
+    """What is told at the first signal; work may change it as it goes on. Nothing is told with ''."""
+
+    text: str = "cancelling; everything temporary is being deleted"
+
+
 def run_to_end(
     work: Coroutine[Any, Any, Result],
     *,
     end_seconds: float = COMMAND_END_SECONDS,
     say: Callable[[str], None] = _say,
+    parting: Parting | None = None,
 ) -> Result:
     """Run asynchronous work; a signal cancels it, and its own clean-up has `end_seconds` to come to its end.
 
@@ -83,6 +92,7 @@ def run_to_end(
     """
 
     invocation.collect_as_usual()
+    told = parting or Parting()
 
     async def watched() -> Result:
         global _loop  # noqa: PLW0603 (a process has one)
@@ -95,7 +105,8 @@ def run_to_end(
             else:
                 task.cancel()  # first, for whoever is told may not listen
                 _end_within(end_seconds, "this process was asked to end, and")
-                say("cancelling; everything temporary is being deleted")
+                if told.text:
+                    say(told.text)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupted)

@@ -23,6 +23,7 @@ class Invocation:
 
     is_verbose: bool = False
     told: set[str] = field(default_factory=set)
+    answers: list[bool] = field(default_factory=list)  # one entry for each answer that was printed
 
 
 _current: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
@@ -41,6 +42,24 @@ def collect_as_usual() -> None:
 def begin(*, is_verbose: bool) -> None:
     """A call begins."""
     _current.set(Invocation(is_verbose))
+
+
+def mark_answered() -> None:
+    """What was asked for is on standard output."""
+    if (call := _current.get()) is not None:
+        call.answers.append(True)
+
+
+def is_answered() -> bool:
+    """Whether this call has printed what was asked for."""
+    call = _current.get()
+    return call is not None and bool(call.answers)
+
+
+def is_verbose() -> bool:
+    """Whether this call was asked to tell everything."""
+    call = _current.get()
+    return call is not None and call.is_verbose
 
 
 def settings_here(**flags: Any) -> "InForce":

@@ -8,14 +8,15 @@ import sys
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads the name of every package
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from vmkiln import __version__
 from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
-from vmkiln.errors import VmkilnError
+from vmkiln.cli.output import answer, error_data, told_error
+from vmkiln.errors import RunCanceled, VmkilnError
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -41,6 +42,21 @@ class Commands(LazyGroup):
             "build",
             "validate",
             "Check a template: every mistake, and whatever keeps it from being built here. Starts nothing.",
+        ),
+        "init": Listed(
+            "templates.editing",
+            "init",
+            "Write an image template to begin with; on a terminal it asks for what the options leave out.",
+        ),
+        "schema": Listed(
+            "templates.editing",
+            "schema",
+            "Print the JSON Schema of an image template, with which an editor completes and checks one.",
+        ),
+        "explain": Listed(
+            "templates.editing",
+            "explain",
+            "Explain a field of an image template, or an error code: what it is, what is allowed, what is the default.",
         ),
         "prepare": Listed(
             "images.image",
@@ -76,6 +92,11 @@ class Commands(LazyGroup):
             "Write doctor's findings, settings, logs, a run's events and plan to one file, without secrets.",
         ),
         "settings": Listed("settings", "settings", "Show the settings that are in force, and where each comes from."),
+        "history": Listed(
+            "runs.history",
+            "history",
+            "List the runs of the service and of the command line with their durations, or what each template came to.",
+        ),
         "run": Listed("runs.run", "app", "Runs: past and live ones, their phases, their logs."),
         "staging": Listed("staging", "app", "Staging resource groups and what is in them."),
         "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
@@ -132,8 +153,18 @@ def search_path(path: str) -> str:
     return os.pathsep.join([*present, *(folder for folder in SYSTEM_FOLDERS if folder not in present)])
 
 
-def report(error: VmkilnError) -> int:
-    """Print what went wrong and what to do next on standard error; returns the exit code."""
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, also one that cannot be read to its end; pure."""
+    return "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+
+
+def report(error: VmkilnError, *, as_json: bool = False) -> int:
+    """Print what went wrong and what to do next on standard error; returns the exit code.
+
+    `as_json`: on standard output, too, unless what was asked for is there already.
+    """
+    if as_json and not invocation.is_answered():
+        answer(error_data(error))
     typer.echo(f"error: {error.message}", err=True)
     if error.hint:
         typer.echo(f"hint: {error.hint}", err=True)
@@ -143,11 +174,33 @@ def report(error: VmkilnError) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 130 cancelled."""
     invocation.collect_rarely()
+    invocation.begin(is_verbose=False)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = wants_json(given)
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
     if COMPLETION in os.environ:
         # typer would draw each help text with rich, which takes as long as everything else
         sys.modules["rich"] = None  # type: ignore[assignment] # the import system's own word for: there is none
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="vmkiln")
+        status = app(args=given, prog_name="vmkiln", standalone_mode=False)
     except VmkilnError as error:
-        sys.exit(report(error))
+        sys.exit(report(error, as_json=as_json))
+    except typer.Abort:
+        _tell(told_error("Aborted", "not confirmed", exit_code=1), as_json=as_json)
+        typer.echo("Aborted!", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "format_message"):
+            raise
+        # a command line that cannot be read; what is raised for it is no public name of typer
+        _tell(told_error("BadUsage", error.format_message(), exit_code=error.exit_code), as_json=as_json)
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(error.exit_code)
+    if status == RunCanceled.exit_code:
+        _tell(told_error(RunCanceled.code, "interrupted", exit_code=status), as_json=as_json)
+    sys.exit(status or 0)
+
+
+def _tell(error: dict[str, Any], *, as_json: bool) -> None:
+    if as_json and not invocation.is_answered():
+        answer(error)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vmkiln.errors import InputError
+from vmkiln.cli import invocation
+from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
 
 if TYPE_CHECKING:
     from vmkiln.store.database import Store
+
+GAP = "  "
 
 
 def say(text: str) -> None:
@@ -19,13 +23,85 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def answer(data: Any, *, indent: int | None = None) -> None:
+    """What was asked for, as JSON; docs/json.md says what is in it. An error that follows is told in words only."""
+    typer.echo(json.dumps(data, default=plain, indent=indent))
+    invocation.mark_answered()
+
+
+def plain(value: object) -> str:
+    """What JSON has no kind for: a moment as ISO 8601 in UTC with a Z, everything else as its text; pure."""
+    return moment_text(value) if isinstance(value, datetime) else str(value)
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment as all our JSON has it: `2026-11-28T13:50:00.123Z`; one without a zone is UTC. Pure."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def error_data(error: VmkilnError) -> dict[str, Any]:
+    """An error as `--json` prints it: its code, words, what to do, and one entry for each mistake; pure."""
+    mistakes = error.mistakes if isinstance(error, TemplateInvalid) else ()
+    details = [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
+    return told_error(error.code, error.message, hint=error.hint, exit_code=error.exit_code, details=details)
+
+
+def told_error(
+    code: str, message: str, *, exit_code: int, hint: str | None = None, details: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The one shape of every error in JSON; pure."""
+    inner = {"code": code, "message": message, "hint": hint, "exitCode": exit_code, "details": list(details)}
+    return {"error": inner}
+
+
+def told_deleted(name: str, *, as_json: bool) -> None:
+    """That something is deleted."""
+    if as_json:
+        answer({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
 def show_data(data: Mapping[str, Any], *, as_json: bool) -> None:
     """One thing with its members: as JSON, or a line for each member."""
     if as_json:
-        typer.echo(json.dumps(data))
+        answer(data)
         return
     for name, value in data.items():
-        typer.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        typer.echo(f"{name}: {_in_words(value)}")
+
+
+def _in_words(value: object) -> str:
+    match value:
+        case None | "" | [] | {}:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{name} {_in_words(inner)}" for name, inner in value.items())
+        case _:
+            return str(value)
+
+
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, none: str) -> None:
+    """A table with a line of headings; without a row, `none` says on standard error what to do.
+
+    A column that begins with `>` has its cells at the right. The last one is as long as it likes.
+    """
+    cells = [list(row) for row in rows]
+    if not cells:
+        say(none)
+        return
+    heads = [column.removeprefix(">") for column in columns]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    at_right = [column.startswith(">") for column in columns]
+    for row in (heads, *cells):
+        places = zip(row, widths, at_right, strict=True)
+        laid = [cell.rjust(width) if is_right else cell.ljust(width) for cell, width, is_right in places]
+        typer.echo(GAP.join(laid).rstrip())
 
 
 def newest_or(store: Store, run_id: str) -> str:

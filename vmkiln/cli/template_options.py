@@ -91,6 +91,7 @@ VirtualNetworksOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+AlwaysJsonOption = Annotated[bool, typer.Option("--json", help="Print errors as JSON, too; the answer always is.")]
 NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 
 

@@ -78,6 +78,19 @@ def is_held(path: Path) -> bool:
         return False
 
 
+def holder_of(path: Path) -> int | None:
+    """The process that has the lock of a file; None when nobody has it, or it is out of our sight (proc(5), locks)."""
+    try:
+        number = path.stat().st_ino
+    except FileNotFoundError:
+        return None
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if "->" not in words and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(number):
+            return int(words[4]) if int(words[4]) > 0 else None
+    return None
+
+
 def file_of(directory: Path, name: str) -> Path:
     """The file in a folder that is the lock of a name, whatever letters that has; pure."""
     return directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

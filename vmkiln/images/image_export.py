@@ -6,22 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vmkiln.errors import InputError
-from vmkiln.files.durable_file import reported, sync
+from vmkiln.files.durable_file import reported, sync, write_whole
 from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_store import to_the_end, verified
+from vmkiln.images.image_store import sha256_of, to_the_end, verified
 from vmkiln.images.vhd_image import add_footer, read_vhd
 from vmkiln.store.database import utc_now
 from vmkiln.store.rows import ImageRow
 from vmkiln.waiting.off_loop import off_loop
 
-FORMATS = ("qcow2", "raw", "vhd")
+FORMATS = ("qcow2", "raw", "vhd", "vmdk", "vhdx")
+COMPRESSED = ("qcow2", "vmdk")  # what has a compressed form
+ENDINGS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vhd": "vhd", ".vmdk": "vmdk", ".vhdx": "vhdx"}
+CHECKSUM_SUFFIX = ".sha256"
 
 
 def format_for(target: Path, wanted: str) -> str:
     """The format to write: the wanted one, else by the file's name. Raises: `InputError` for an unknown one."""
-    name = wanted or {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vhd": "vhd"}.get(target.suffix.lower(), "")
+    name = wanted or ENDINGS.get(target.suffix.lower(), "")
     if name not in FORMATS:
         raise InputError(f"`{wanted or target.name}` does not say a format", hint=f"--format {'|'.join(FORMATS)}")
     return name
@@ -34,6 +37,7 @@ async def export_image(
     target_format: str,
     may_overwrite: bool,
     progress: Callable[[bytes], None] | None = None,
+    is_compressed: bool = False,
 ) -> None:
     """Write the image to `target`, whole or not at all.
 
@@ -41,6 +45,8 @@ async def export_image(
     the stored image was changed; `StorageFailed` when it cannot be written.
     """
     name = format_for(target, target_format)
+    if is_compressed and name not in COMPRESSED:
+        raise InputError(f"{name} has no compressed form", hint=f"those that have are {', '.join(COMPRESSED)}")
     if target.is_dir():
         raise InputError(f"{target} is a folder", hint="name the file to write")
     if target.exists() and not may_overwrite:
@@ -51,7 +57,7 @@ async def export_image(
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     with reported(f"writing {target}"):
         try:
-            await _write(image, temporary, name, progress)
+            await _write(image, temporary, name, progress, is_compressed=is_compressed)
             await off_loop(_put, temporary, target)
         finally:
             await off_loop(temporary.unlink, missing_ok=True)
@@ -63,8 +69,27 @@ def _put(temporary: Path, target: Path) -> None:
     sync(target.parent)
 
 
-async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[bytes], None] | None) -> None:
-    if image.format == name:
+async def write_checksum(target: Path) -> Path:
+    """Put the SHA-256 of an exported file beside it, as `sha256sum --check` reads it; gives the file of the checksum.
+
+    Raises: `StorageFailed`.
+    """
+    file = target.with_name(target.name + CHECKSUM_SUFFIX)
+    with reported(f"writing {file}"):
+        line = f"{(await off_loop(sha256_of, target)).removeprefix('sha256:')}  {target.name}\n"
+        await off_loop(write_whole, file.absolute(), line.encode(), mode=0o644)
+    return file
+
+
+async def _write(
+    image: ImageRow,
+    file: Path,
+    name: str,
+    progress: Callable[[bytes], None] | None,
+    *,
+    is_compressed: bool,
+) -> None:
+    if image.format == name and not is_compressed:
         await to_the_end(copy_sparse, image.path, file)
         return
     written = "raw" if name == "vhd" else name
@@ -72,11 +97,15 @@ async def _write(image: ImageRow, file: Path, name: str, progress: Callable[[byt
         source = file.with_name(f"{file.name}.raw")
         try:
             await to_the_end(_without_footer, image.path, source)
-            await convert(Disk(source, "raw"), file, target_format=written, progress=progress)
+            await convert(
+                Disk(source, "raw"), file, target_format=written, progress=progress, is_compressed=is_compressed
+            )
         finally:
             await off_loop(source.unlink, missing_ok=True)
     else:
-        await convert(Disk(image.path, image.format), file, target_format=written, progress=progress)
+        await convert(
+            Disk(image.path, image.format), file, target_format=written, progress=progress, is_compressed=is_compressed
+        )
     if name == "vhd":
         add_footer(file, created=utc_now())
 

@@ -40,6 +40,11 @@ def is_live(runs: Path, run_id: str) -> bool:
     return locks.is_held(_lock(runs, run_id))
 
 
+def holder_of(runs: Path, run_id: str) -> int | None:
+    """The process that holds the run's lock, where it can be told."""
+    return locks.holder_of(_lock(runs, run_id))
+
+
 def live_runs(runs: Path) -> list[str]:
     """The ids of runs whose lock is held."""
     return [path.stem for path in sorted(runs.glob(f"*{LOCK_SUFFIX}")) if locks.is_held(path)]

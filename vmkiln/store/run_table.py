@@ -18,7 +18,7 @@ from vmkiln.store.host_table import RUN_LOST, end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
-from vmkiln.store.tables import phases, reservations, runs
+from vmkiln.store.tables import phases, reservations, run_outputs, runs
 
 MOST_IDS = 10_000  # in one statement
 # asked again and again, so built once: to build a statement costs as much as to execute it (SQLAlchemy, "SQL
@@ -167,6 +167,16 @@ class RunTable:
         """Record that a run that goes on is to end Canceled; false when it does not go on."""
         going_on = sa.and_(runs.c.run_id == run_id, runs.c.state == RunState.RUNNING)
         return self._connections.change(runs.update().where(going_on).values(state=RunState.CANCELING)) == 1
+
+    def forget(self, run_id: str) -> bool:
+        """Delete an ended run of no image template, its phases and outputs; false when there is none such."""
+        with self._connections.begin() as connection:
+            same = sa.and_(runs.c.run_id == run_id, runs.c.ended.is_not(None), runs.c.template_id == "")
+            if connection.execute(sa.select(runs.c.run_id).where(same).with_for_update()).first() is None:
+                return False
+            for table in (phases, run_outputs, reservations, runs):
+                connection.execute(table.delete().where(table.c.run_id == run_id))
+            return True
 
     def add_facts(self, run_id: str, **facts: Unpack[RunFacts]) -> None:
         """Add to what was decided for a run."""

@@ -97,7 +97,7 @@ def test_settings_are_shown_with_where_each_comes_from_and_without_secrets(
     assert rows["builds"]["origin"] == "default"
     assert vmkiln("settings") == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) == len(rows)
+    assert len(text.splitlines()) == 1 + len(rows)
     assert "hunter22" not in told + text
 
 

@@ -74,7 +74,7 @@ def test_the_command_prints_the_same_either_way(
         monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda _path, *, limit: None)  # noqa: ARG005
         listed()
         assert capsys.readouterr().out == quick
-    assert len(quick.splitlines()) == 5
+    assert len(quick.splitlines()) == 6
     assert "Building" in quick
     assert "(attempt 3)" in quick
 
@@ -86,7 +86,7 @@ def test_a_run_that_waits_or_whose_process_died_takes_the_whole_store(
     with opened(settings.database) as store:
         store.runs.add(a_run(0, state))
     listed()
-    told = capsys.readouterr().out.splitlines()[0]
+    told = capsys.readouterr().out.splitlines()[1]
     assert ("place 1" in told) if state == RunState.QUEUED else ("Failed" in told)
 
 

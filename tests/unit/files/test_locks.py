@@ -1,5 +1,6 @@
 """A lock ends with its holder, is seen by others, and is of the file that has its name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,11 @@ def test_a_file_that_is_removed_before_it_is_locked_is_locked_anew(
     with locks.taken(file) as descriptor:
         assert locks.is_at(descriptor, file)
         assert locks.is_held(file)
+
+
+def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    assert locks.holder_of(file) is None
+    with locks.exclusive(file):
+        assert locks.holder_of(file) == os.getpid()
+    assert locks.holder_of(file) is None

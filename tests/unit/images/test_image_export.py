@@ -10,13 +10,13 @@ from publishing import MIB, a_flat_disk, to_managed_image, to_vhd
 from vmkiln.errors import ImageUnsafe, InputError
 from vmkiln.host.disk.disk_image import is_same, virtual_size
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_export import export_image, format_for
+from vmkiln.images.image_export import export_image, format_for, write_checksum
 from vmkiln.images.image_store import sha256_of
 from vmkiln.images.vhd_image import read_vhd
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageRow
 
-DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc"}
+DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vmdk": "vmdk", "vhdx": "vhdx"}
 
 
 @pytest.fixture
@@ -38,13 +38,15 @@ def stored(tmp_path: Path) -> Iterator[dict[str, ImageRow]]:
         ("a.vhd", "", "vhd"),
         ("a.vhd", "raw", "raw"),
         ("a", "qcow2", "qcow2"),
+        ("a.vmdk", "", "vmdk"),
+        ("a.VHDX", "", "vhdx"),
     ],
 )
 def test_the_format_is_the_wanted_one_or_the_files(name: str, wanted: str, expected: str) -> None:
     assert format_for(Path(name), wanted) == expected
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("a", ""), ("a.vmdk", ""), ("a.raw", "vmdk")])
+@pytest.mark.parametrize(("name", "wanted"), [("a", ""), ("a.vdi", ""), ("a.raw", "vdi")])
 def test_an_unknown_format_is_an_error(name: str, wanted: str) -> None:
     with pytest.raises(InputError, match="format"):
         format_for(Path(name), wanted)
@@ -102,3 +104,23 @@ async def test_a_changed_image_is_not_exported(stored: dict[str, ImageRow], tmp_
     with pytest.raises(ImageUnsafe):
         await export_image(image, tmp_path / "web.raw", target_format="", may_overwrite=False)
     assert not list(tmp_path.glob("*web.raw*"))
+
+
+@pytest.mark.parametrize("source", ["qcow2", "vhd"])
+@pytest.mark.parametrize("target", ["qcow2", "vmdk"])
+async def test_a_compressed_file_is_the_same_disk_with_its_checksum_beside_it(
+    source: str, target: str, stored: dict[str, ImageRow], tmp_path: Path
+) -> None:
+    file = tmp_path / f"small.{target}"
+    await export_image(stored[source], file, target_format="", may_overwrite=False, is_compressed=True)
+    original = stored["qcow2"]
+    assert await is_same(Disk(file, DRIVERS[target]), Disk(original.path, original.format))
+    checksum = await write_checksum(file)
+    assert checksum.read_text() == f"{sha256_of(file).removeprefix('sha256:')}  small.{target}\n"
+
+
+async def test_a_format_without_a_compressed_form_is_refused(stored: dict[str, ImageRow], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no compressed form"):
+        await export_image(
+            stored["qcow2"], tmp_path / "a.raw", target_format="", may_overwrite=False, is_compressed=True
+        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import answer
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption
 from vmkiln.errors import InputError
 from vmkiln.files.durable_file import write_whole
@@ -44,7 +45,7 @@ def az_setup(
             typer.echo("false")
         raise
     if as_json:
-        typer.echo(json.dumps(exports))
+        answer(exports)
         return
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")

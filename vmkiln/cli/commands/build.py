@@ -12,7 +12,9 @@ import typer
 
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
-from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.invocation import is_verbose, read_settings
+from vmkiln.cli.output import answer
+from vmkiln.cli.progress_options import CiMarks, MarksOption, Progress, ProgressOption, SummaryOption
 from vmkiln.cli.template_options import (
     NO_SUBSCRIPTION,
     AllowEgressOption,
@@ -68,6 +70,9 @@ def build(
     virtual_networks: VirtualNetworksOption = None,
     cold: ColdOption = False,
     resume: ResumeOption = "",
+    progress: ProgressOption = Progress.AUTO,
+    ci_marks: MarksOption = CiMarks.NONE,
+    summary_file: SummaryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published."""
@@ -104,12 +109,17 @@ def build(
         mask=resolved.mask,
         virtual_networks=given.virtual_networks,
     )
-    with _view(as_json=as_json) as view:
+    as_json = as_json or progress is Progress.JSON
+    with _view(progress, ci_marks, as_json=as_json) as view:
         for warning in resolved.warnings:
             view.tell(Notice(warning, is_warning=True))
         summary = run_to_end(_build(request, view, is_cold=cold, resume=resume))
     if not as_json:
         print_summary(summary)
+    if summary_file is not None:
+        from vmkiln.cli.view.run_report import append_report
+
+        append_report(summary_file, summary)
     if summary["state"] != RunState.SUCCEEDED:
         raise RunFailed(f"the run ended {summary['state']}: {summary['message']}")
 
@@ -144,14 +154,20 @@ def _record(store: Store, request: RunRequest) -> None:
         pass
 
 
-def _view(*, as_json: bool) -> View:
-    from rich.console import Console
-
-    from vmkiln.cli.view.live_view import JsonView, LiveView, PlainView
+def _view(progress: Progress, ci_marks: CiMarks, *, as_json: bool) -> View:
+    from vmkiln.cli.view.live_view import JsonView, LiveView
+    from vmkiln.cli.view.plain_view import Marks, PlainView
 
     if as_json:
         return JsonView(_print_line)
-    return LiveView(Console()) if sys.stdout.isatty() else PlainView(_print_line)
+    is_live = (
+        sys.stdout.isatty() and ci_marks is CiMarks.NONE if progress is Progress.AUTO else progress is Progress.TTY
+    )
+    if is_live:
+        from rich.console import Console
+
+        return LiveView(Console(), tells_all=is_verbose())
+    return PlainView(_print_line, marks=Marks(ci_marks), tells_packer=is_verbose())
 
 
 def _print_line(text: str) -> None:
@@ -211,7 +227,7 @@ def validate(
             mistakes = (
                 error.mistakes if isinstance(error, TemplateInvalid) else [Mistake("", error.message, error.hint)]
             )
-            _print_line(json.dumps({"valid": False, "mistakes": as_data(mistakes)}))
+            answer({"valid": False, "mistakes": as_data(mistakes)})
         raise
     resolved = given.resolved
     verdict = examine(resolved.image_template, given.surroundings)
@@ -224,7 +240,7 @@ def validate(
             "egress_policy": resolved.mask(policy_sentence(policy)),
             "cannot_be_built_because": resolved.mask.value(as_data(verdict.problems)),
         }
-        _print_line(json.dumps(found))
+        answer(found)
     else:
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)

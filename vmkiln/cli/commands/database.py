@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from vmkiln.audit.act_names import DATABASE_ID, DATABASE_MOVE
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.worker import has_password
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 
@@ -63,7 +62,7 @@ def move(
     if as_json:
         rows = {name.removeprefix("vmkiln_"): count for name, count in sorted(found.rows.items())}
         told = {"from": str(settings.database), "to": address, "isDryRun": dry_run, "wasThere": found.was_there}
-        typer.echo(json.dumps({**told, "count": found.count, "changedTexts": found.changed_texts, "rows": rows}))
+        answer({**told, "count": found.count, "changedTexts": found.changed_texts, "rows": rows})
         return
     for name, count in sorted(found.rows.items()):
         if count:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import answer
 from vmkiln.errors import HostUnfit
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def doctor(
     with talk.status("examining this machine") as status:
         examination = asyncio.run(examine_here(settings, status.update))
     if as_json_text:
-        typer.echo(json.dumps(as_json(examination), indent=2))
+        answer(as_json(examination), indent=2)
     else:
         console = Console(highlight=False)
         console.print(table(examination.findings))

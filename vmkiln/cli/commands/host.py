@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say, show_data
+from vmkiln.cli.output import answer, say, show_data, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
 from vmkiln.harmless_text import harmless
@@ -48,19 +47,28 @@ def list_(as_json: JsonOption = False) -> None:
         now = store.hosts.now()
         told = [_told(store, host, now=now) for host in store.hosts.all()]
     if as_json:
-        typer.echo(json.dumps(told))
+        answer(told)
         return
+    show_rows(
+        ("NAME", "STATE", ">CPUS", ">MEMORY", "ARCHITECTURE", "ISOLATION", "REGION", ">RUNS"),
+        [
+            (
+                str(host["name"]),
+                str(host["state"]),
+                str(host["cpus"]),
+                f"{host['memory_mib']} MiB",
+                str(host["architecture"]),
+                str(host["isolation_level"] or "not tried yet"),
+                str(host["region"] or "-"),
+                str(len(runs) if isinstance(runs := host["runs"], list) else 0),
+            )
+            for host in told
+        ],
+        none="no host is or was at work here; `vmkiln serve` and `vmkiln worker` are hosts",
+    )
     for host in told:
-        what = f"{host['cpus']} CPUs, {host['memory_mib']} MiB, {host['architecture']}"
-        where = f", {host['region']}" if host["region"] else ""
-        runs = host["runs"]
-        count = len(runs) if isinstance(runs, list) else 0
-        typer.echo(
-            f"{host['name']:<24} {host['state']:<9} {what}, {host['isolation_level'] or 'not tried yet'}{where}; "
-            f"{count} run{'' if count == 1 else 's'}"
-        )
         if host["unready"]:
-            typer.echo(f"    cannot build: {harmless(str(host['unready_reason']))} ({host['unready']})")
+            say(f"{host['name']} cannot build: {harmless(str(host['unready_reason']))} ({host['unready']})")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.cli.invocation import settings_here
+from vmkiln.cli.output import answer, show_rows
 from vmkiln.cli.template_options import JsonOption
 
 HEAD = """# Settings
@@ -78,9 +79,16 @@ def settings(
         return
     rows = as_rows()
     if as_json:
-        typer.echo(json.dumps(rows))
+        answer(rows)
         return
-    for row in rows:
-        value = "-" if row["value"] in {None, ""} else row["value"]
-        value = str(value).lower() if isinstance(value, bool) else value
-        typer.echo(f"{row['name']:<30} {value!s:<44} {row['origin']}")
+    show_rows(
+        ("SETTING", "FROM", "VALUE"),
+        [(row["name"], row["origin"], _value_text(row["value"])) for row in rows],
+        none="there is no setting",
+    )
+
+
+def _value_text(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import newest_or, say
+from vmkiln.cli.output import answer, moment_text, newest_or, say, show_rows, told_deleted
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 
@@ -36,12 +35,18 @@ def list_(
     with opened_store(read_settings(), say) as store:
         rows = store.staging.list_groups(with_deleted=with_deleted)
         if as_json:
-            typer.echo(json.dumps([_as_data(store, row) for row in rows]))
+            answer([_as_data(store, row) for row in rows])
             return
+        lines = []
         for row in rows:
             alive = sum(resource.state != ResourceState.DELETED for resource in store.staging.resources_of(row.name))
             state = "deleted" if row.deleted else f"{alive} resource{'' if alive == 1 else 's'}"
-            typer.echo(f"{row.created:%Y-%m-%d %H:%M:%S}  {state:<12}  {row.name}")
+            lines.append((f"{row.created:%Y-%m-%d %H:%M:%S}", state, row.name))
+    show_rows(
+        ("CREATED (UTC)", "STATE", "NAME"),
+        lines,
+        none="there is no staging resource group; each run makes one, `--all` shows deleted ones",
+    )
 
 
 @app.command()
@@ -57,7 +62,7 @@ def show(
         row = _find(store, "" if last else group)
         data = _as_data(store, row)
     if as_json:
-        typer.echo(json.dumps(data))
+        answer(data)
         return
     typer.echo(row.name)
     for name, value in row.tags.items():
@@ -91,8 +96,8 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
         "name": row.name,
         "run_id": row.run_id,
         "tags": row.tags,
-        "created": row.created.isoformat(),
-        "deleted": row.deleted.isoformat() if row.deleted else None,
+        "created": moment_text(row.created),
+        "deleted": moment_text(row.deleted) if row.deleted else None,
         "storage_account": row.storage_account,
         "directory": str(account.directory),
         "blobs": account.blobs() if account.directory.is_dir() else [],
@@ -127,7 +132,11 @@ def boot(group: GroupArgument) -> None:
 
 
 @app.command()
-def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def delete(
+    group: GroupArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Delete a group with its storage account: logs, scripts, VHDs, a kept VM."""
     from vmkiln.preparation import opened_store
     from vmkiln.sharing.shared_storage import shared_storage
@@ -145,4 +154,4 @@ def delete(group: GroupArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
             staging_resource_group.delete(settings.staging, store, row)
             if (shared := shared_storage(settings, store)) is not None:
                 shared.delete_group(row.name)
-    typer.echo(f"deleted {row.name}")
+    told_deleted(row.name, as_json=as_json)

@@ -1,6 +1,5 @@
 """`vmkiln storage`, the blob server of the storage accounts, and `vmkiln key`, what secrets are sealed with."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +7,7 @@ import typer
 from vmkiln.audit.act_names import SERVICE_KEY_WRITE, service_key_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, moment_text, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.sealing.key_ring import Purpose
 
@@ -34,15 +33,24 @@ def install() -> None:
 
 
 @app.command()
-def show() -> None:
+def show(as_json: JsonOption = False) -> None:
     """Show which blob server there is, and where it is reached while the service is up."""
     from vmkiln.blobs.blob_endpoint import read_endpoint
     from vmkiln.blobs.blob_server import find_azurite
 
     settings = read_settings()
     found = find_azurite(settings.azurite)
-    typer.echo(f"Azurite: {found.main if found else 'not installed (`vmkiln storage install`)'}")
     endpoint = read_endpoint(settings.blob_endpoint)
+    if as_json:
+        answer(
+            {
+                "azurite": str(found.main) if found else None,
+                "blobs": endpoint.url if endpoint else None,
+                "servedBy": str(endpoint.service) if endpoint else None,
+            }
+        )
+        return
+    typer.echo(f"Azurite: {found.main if found else 'not installed (`vmkiln storage install`)'}")
     typer.echo(f"blobs: {f'{endpoint.url} ({endpoint.service})' if endpoint else 'over the service only'}")
 
 
@@ -58,7 +66,7 @@ def list_keys(as_json: JsonOption = False) -> None:
             {
                 "id": key.key_id,
                 "purpose": str(key.purpose),
-                "created": key.created.isoformat(),
+                "created": moment_text(key.created),
                 "isCurrent": key == keys[-1],
                 "sealedTemplates": counts[key.key_id],
                 "public": key.public,
@@ -68,12 +76,22 @@ def list_keys(as_json: JsonOption = False) -> None:
             for key in keys
         ]
     if as_json:
-        typer.echo(json.dumps(found))
+        answer(found)
         return
-    for told in found:
-        use = "current" if told["isCurrent"] else "older"
-        of = f"{told['sealedTemplates']} templates" if told["purpose"] == Purpose.SECRETS else ""
-        typer.echo(f"{told['id']:<32}  {told['purpose']:<8} {told['created'][:19]}Z  {use:<8} {of}".rstrip())
+    show_rows(
+        ("KEY", "PURPOSE", "CREATED", "USE", "SEALS"),
+        [
+            (
+                told["id"],
+                told["purpose"],
+                f"{told['created'][:19]}Z",
+                "current" if told["isCurrent"] else "older",
+                f"{told['sealedTemplates']} templates" if told["purpose"] == Purpose.SECRETS else "",
+            )
+            for told in found
+        ],
+        none="there is no key yet; the first use makes one",
+    )
 
 
 @key_app.command()

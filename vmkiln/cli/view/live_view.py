@@ -1,10 +1,11 @@
-"""A run on the terminal while it goes on: log lines above, one line below with phase, time and current step.
+"""A run on the terminal while it goes on: finished steps above, one line below with phase, time and current step.
 
-Plain lines when the output is not a terminal; one JSON object a line when asked for.
+One JSON object a line when asked for.
 """
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from types import TracebackType
@@ -15,10 +16,15 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from vmkiln.cli import invocation
+from vmkiln.cli.output import plain
+from vmkiln.cli.view.plain_view import harmless_lines, said, step_text
 from vmkiln.harmless_text import harmless
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run_state import RunState
 
+MOST_SHOWN_LINES = 5_000  # of a step that failed; the stored log has all
 STYLES = {Speaker.PACKER: "bold", Speaker.GUEST: "", Speaker.ERROR: "red"}
 
 
@@ -44,10 +50,11 @@ class JsonView:
     def tell(self, event: RunEvent) -> None:
         if isinstance(event, RunEnded):
             self._write(json.dumps(event.summary))
+            invocation.mark_answered()
         else:
             content = {"event": type(event).__name__, **asdict(event)}
             # bytes that are no UTF-8 have no place in JSON
-            text = json.dumps(content, default=str, ensure_ascii=False)
+            text = json.dumps(content, default=plain, ensure_ascii=False)
             self._write(json.dumps(json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))))
 
     def __enter__(self) -> "JsonView":
@@ -59,74 +66,79 @@ class JsonView:
         """Nothing to close."""
 
 
-class PlainView:
-    """Plain lines, for files and pipes."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def tell(self, event: RunEvent) -> None:
-        match event:
-            case PhaseStarted(phase):
-                self._write(f"==== {phase}")
-            case StepStarted(_, index, count, name):
-                self._write(f"---- {step_text(index, count, harmless(name))}")
-            case LogLine(_, text, _):
-                self._write(harmless(text))
-            case Notice(text, is_warning):
-                self._write(f"{'warning: ' if is_warning else ''}{harmless_lines(text)}")
-            case RunEnded(state, _, _):
-                self._write(f"==== {state}")
-
-    def __enter__(self) -> "PlainView":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
-
-
-def step_text(index: int, count: int, name: str) -> str:
-    """`customizer 2 of 3: name`, or the hidden last step's name."""
-    return name if index >= count else f"step {index + 1} of {count}: {name}"
-
-
-def harmless_lines(text: str) -> str:
-    """Text of several lines, each made harmless."""
-    return "\n".join(harmless(line) for line in text.split("\n"))
-
-
 class LiveView:
-    """Rich: the log scrolls, the last line is alive."""
+    """Rich: one line a finished step, the last line is alive with what is said now; a step that fails is shown whole.
 
-    def __init__(self, console: Console) -> None:
+    With `tells_all` every line of the log scrolls by, Packer's own too.
+    """
+
+    def __init__(
+        self, console: Console, *, tells_all: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
+        self._tells_all = tells_all
+        self._clock = clock
         self._phase = "Starting"
         self._step = ""
-        self._begin = time.monotonic()
+        self._last = ""
+        self._begin = self._step_begin = clock()
+        self._said: deque[tuple[str, Speaker]] = deque(maxlen=MOST_SHOWN_LINES)
+        self._count = 0
         self._spinner = Spinner("dots")
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=8, transient=True)
 
     def _line(self) -> Spinner:
-        seconds = int(time.monotonic() - self._begin)
-        text = Text.assemble((f"{self._phase} ", "bold cyan"), f"{seconds // 60}:{seconds % 60:02} ", self._step)
+        text = Text.assemble(
+            (f"{self._phase} ", "bold cyan"),
+            f"{_minutes(self._clock() - self._begin)} ",
+            (f"{self._step} {_minutes(self._clock() - self._step_begin)} " if self._step else ""),
+            (self._last, "dim"),
+            no_wrap=True,
+            overflow="ellipsis",
+        )
         self._spinner.update(text=text)
         return self._spinner
 
     def tell(self, event: RunEvent) -> None:
         match event:
             case PhaseStarted(phase):
-                self._phase, self._step = str(phase), ""
+                self._end_step()
+                self._phase = str(phase)
             case StepStarted(_, index, count, name):
+                self._end_step()
                 self._step = step_text(index, count, harmless(name))
+                self._step_begin = self._clock()
             case LogLine(_, text, speaker):
-                self._console.print(Text(harmless(text), style=STYLES[speaker]), soft_wrap=True)
+                self._log(text, speaker)
             case Notice(text, is_warning):
                 style = "yellow" if is_warning else "dim"
                 self._console.print(Text(harmless_lines(text), style=style), soft_wrap=True)
             case RunEnded(state, _, _):
-                self._phase, self._step = str(state), ""
+                self._end_step(has_failed=state is RunState.FAILED)
+                self._phase = str(state)
+
+    def _log(self, text: str, speaker: Speaker) -> None:
+        if self._tells_all:
+            self._console.print(Text(harmless(text), style=STYLES[speaker]), soft_wrap=True)
+        elif speaker is not Speaker.PACKER:
+            self._last = said(text)
+            self._said.append((self._last, speaker))
+            self._count += 1
+
+    def _end_step(self, *, has_failed: bool = False) -> None:
+        """A line for the step that is over; one that failed with all that it said."""
+        if has_failed:
+            if self._count > len(self._said):
+                self._console.print(Text(f"... {self._count - len(self._said)} lines before", style="dim"))
+            for text, speaker in self._said:
+                self._console.print(Text(text, style=STYLES[speaker]), soft_wrap=True)
+        if self._step:
+            sign, style = ("\u2717", "red") if has_failed else ("\u2713", "green")
+            seconds = self._clock() - self._step_begin
+            self._console.print(Text.assemble((sign, style), f" {self._step}  {seconds:.1f} s"), soft_wrap=True)
+        self._step = self._last = ""
+        self._said.clear()
+        self._count = 0
 
     def __enter__(self) -> "LiveView":
         self._live.__enter__()
@@ -136,3 +148,7 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.__exit__(kind, error, trace)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

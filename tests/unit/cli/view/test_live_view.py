@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
-from vmkiln.cli.view.live_view import JsonView, LiveView, PlainView
+from vmkiln.cli.view.live_view import JsonView, LiveView
+from vmkiln.cli.view.plain_view import PlainView
 from vmkiln.packer.packer_output import Speaker
 from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
 from vmkiln.run_state import Phase, RunState
@@ -29,10 +31,10 @@ def test_plain_lines_tell_phase_step_and_end_without_control_sequences() -> None
     with PlainView(lines.append) as view:
         for event in EVENTS:
             view.tell(event)
-    assert "==== Customizing" in lines
-    assert any(line.startswith("---- step 1 of 2: install") for line in lines)
-    assert "---- deprovision" in lines
-    assert lines[-1] == "==== Failed"
+    for ended in ("==== Customizing", "---- deprovision"):
+        assert any(line.endswith(ended) for line in lines)
+    assert any("---- step 1 of 2: install" in line for line in lines)
+    assert lines[-1].endswith("==== Failed")
     assert any("warning: the disk\nis" in line for line in lines)
     assert "\x1b" not in "".join(lines)
     assert "shown \\xff" in "".join(lines)
@@ -54,7 +56,7 @@ def test_every_json_line_is_one_object_and_the_last_is_the_summary() -> None:
 def test_a_terminal_gets_no_sequence_of_the_guests(width: int) -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=width, color_system=None)
-    with LiveView(console) as view:
+    with LiveView(console, tells_all=True) as view:
         for event in EVENTS:
             view.tell(event)
     shown = written.getvalue()
@@ -63,3 +65,45 @@ def test_a_terminal_gets_no_sequence_of_the_guests(width: int) -> None:
     assert "\x1b]" not in shown
     assert "\x1b[2J" not in shown
     assert "\x1b[5m" not in shown
+
+
+def shown_of(events: list[RunEvent], **options: bool) -> str:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100, color_system=None)
+    with LiveView(console, clock=lambda: 0.0, **options) as view:
+        for event in events:
+            view.tell(event)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", written.getvalue().replace("\x1b[2K", "\n"))
+
+
+STEPS: list[RunEvent] = [
+    StepStarted(Phase.CUSTOMIZING, 0, 2, "first"),
+    LogLine(Phase.CUSTOMIZING, "==> null: Provisioning", Speaker.PACKER),
+    *(LogLine(Phase.CUSTOMIZING, f"    null: one {number}", Speaker.GUEST) for number in range(3)),
+    StepStarted(Phase.CUSTOMIZING, 1, 2, "second"),
+    *(LogLine(Phase.CUSTOMIZING, f"    null: two {number}", Speaker.GUEST) for number in range(3)),
+]
+
+
+def test_a_finished_step_is_one_line_and_a_failed_one_is_shown_whole() -> None:
+    shown = shown_of([*STEPS, RunEnded(RunState.FAILED, "no", {})])
+    assert "\u2713 step 1 of 2: first  0.0 s" in shown
+    assert "\u2717 step 2 of 2: second  0.0 s" in shown
+    lines = shown.splitlines()
+    assert [f"two {number}" in lines for number in range(3)] == [True] * 3
+    assert "one 0" not in lines
+    assert "Provisioning" not in shown
+
+
+def test_everything_scrolls_by_when_it_is_asked_for() -> None:
+    shown = shown_of([*STEPS, RunEnded(RunState.SUCCEEDED, "", {})], tells_all=True)
+    assert "null: one 0" in shown
+    assert "Provisioning" in shown
+
+
+def test_of_a_talkative_step_that_failed_the_end_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmkiln.cli.view.live_view.MOST_SHOWN_LINES", 2)
+    shown = shown_of([*STEPS, RunEnded(RunState.FAILED, "no", {})]).splitlines()
+    assert "... 1 lines before" in shown
+    assert "two 0" not in shown
+    assert "two 2" in shown

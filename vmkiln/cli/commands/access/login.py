@@ -15,9 +15,9 @@ import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
-from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.invocation import mark_answered, read_settings
+from vmkiln.cli.output import answer, say, show_rows
+from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError
 from vmkiln.settings import Settings
 
@@ -47,7 +47,7 @@ def login(
     import httpx
 
     from vmkiln.cli.arm_client import of_this_machine
-    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.cli.interrupts import Parting, run_to_end
 
     if url:
         context = _asked_for(url, ca_file, app_id, is_secret=is_secret, is_token=is_token)
@@ -55,7 +55,7 @@ def login(
         raise InputError("these options need the service's URL", hint="vmkiln login URL ...")
     else:
         context = of_this_machine(read_settings())
-    run_to_end(_try(context))
+    run_to_end(_try(context), parting=Parting(""))
     path = contexts_file(os.environ)
     name = name or httpx.URL(context.url).host
     write_contexts(path, read_contexts(path).with_context(name, context))
@@ -133,10 +133,13 @@ def list_(as_json: JsonOption = False) -> None:
     contexts = read_contexts(contexts_file(os.environ))
     if as_json:
         found = [_shown(name, context, name == contexts.current) for name, context in sorted(contexts.known.items())]
-        typer.echo(json.dumps(found))
+        answer(found)
         return
-    for name, context in sorted(contexts.known.items()):
-        typer.echo(f"{'*' if name == contexts.current else ' '} {name:<24} {context.url}")
+    show_rows(
+        (" ", "NAME", "URL"),
+        [("*" if name == contexts.current else " ", name, one.url) for name, one in sorted(contexts.known.items())],
+        none="no context is known: commands work on this machine; `vmkiln login URL` adds one",
+    )
 
 
 @context_app.command()
@@ -152,13 +155,13 @@ def use(
 
 
 @context_app.command()
-def show(name: NameArgument = "") -> None:
+def show(name: NameArgument = "", _as_json: AlwaysJsonOption = False) -> None:
     """Show a context as JSON, without what it logs in with."""
     contexts = read_contexts(contexts_file(os.environ))
     wanted = name or contexts.current
     if not wanted:
         raise InputError("no context is in use: commands work on this machine", hint="`vmkiln login URL`")
-    typer.echo(json.dumps(_shown(wanted, contexts.find(wanted), wanted == contexts.current)))
+    answer(_shown(wanted, contexts.find(wanted), wanted == contexts.current))
 
 
 def _shown(name: str, context: Context, is_current: bool) -> dict[str, Any]:
@@ -169,20 +172,24 @@ def _shown(name: str, context: Context, is_current: bool) -> dict[str, Any]:
 def rest(
     method: Annotated[str, typer.Argument(help="GET, HEAD, PUT, PATCH, POST or DELETE.")],
     path: Annotated[str, typer.Argument(help="The path from its first `/`, perhaps with a query.")],
-    body: Annotated[Path | None, typer.Option(help="A file with the body (JSON); `-` reads stdin.")] = None,
+    body: Annotated[
+        str, typer.Option(metavar="FILE|@FILE|-", help="A file with the body (JSON); `-` reads stdin.")
+    ] = "",
     api_version: Annotated[str, typer.Option(help="The api-version, unless the path has one.")] = NEWEST_API_VERSION,
     context: Annotated[str, typer.Option(help="The context; the one in use when left out.")] = "",
+    _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""
-    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.cli.interrupts import Parting, run_to_end
 
     if method.upper() not in METHODS:
         raise InputError(f"`{method}` is not a method", hint=f"allowed are {', '.join(METHODS)}")
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
-    content = None if body is None else _json_of(body)
-    answer = run_to_end(_ask(read_settings(), chosen, method.upper(), path, content, api_version))
-    if answer.content:
-        typer.echo(answer.text)
+    content = _json_of(Path(body.removeprefix("@"))) if body else None
+    found = run_to_end(_ask(read_settings(), chosen, method.upper(), path, content, api_version), parting=Parting(""))
+    if found.content:
+        typer.echo(found.text)
+        mark_answered()
 
 
 def _json_of(path: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,8 +22,8 @@ from vmkiln.audit.act_names import (
 )
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
-from vmkiln.cli.template_options import JsonOption
+from vmkiln.cli.output import answer, say, show_rows
+from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _find(store: Store, app_id: str) -> PrincipalRow:
 
 
 @app.command()
-def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> None:
+def create(name: Annotated[str, typer.Argument(help="A name for people.")], _as_json: AlwaysJsonOption = False) -> None:
     """Make a service principal; prints its credentials, this once."""
     from vmkiln.api.identity.first_start import service_directory
     from vmkiln.api.identity.issuer import ensure_issuer
@@ -58,16 +57,14 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")]) -> N
         app_id = str(uuid.uuid4())
         with audited(store, PRINCIPAL_WRITE, principal_id(app_id), displayName=name):
             principal, secret = store.principals.create(name, app_id=app_id)
-    typer.echo(
-        json.dumps(
-            {
-                "tenant": issuer.tenant_id,
-                "appId": principal.app_id,
-                "objectId": principal.object_id,
-                "displayName": principal.display_name,
-                "password": secret,
-            }
-        )
+    answer(
+        {
+            "tenant": issuer.tenant_id,
+            "appId": principal.app_id,
+            "objectId": principal.object_id,
+            "displayName": principal.display_name,
+            "password": secret,
+        }
     )
     say("it may do nothing yet: `vmkiln role assign` gives it a role")
 
@@ -81,10 +78,13 @@ def list_(as_json: JsonOption = False) -> None:
         rows = store.principals.list()
     if as_json:
         found = [{"appId": row.app_id, "objectId": row.object_id, "displayName": row.display_name} for row in rows]
-        typer.echo(json.dumps(found))
+        answer(found)
         return
-    for row in rows:
-        typer.echo(f"{row.app_id}  {row.object_id}  {row.display_name}")
+    show_rows(
+        ("APPLICATION ID", "OBJECT ID", "NAME"),
+        [(row.app_id, row.object_id, row.display_name) for row in rows],
+        none="there is no service principal yet; `vmkiln principal create NAME` makes one",
+    )
 
 
 @app.command()
@@ -162,11 +162,21 @@ def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
             | {name: value for name, value in row.detail.items() if name != "pem"}
             for row in rows
         ]
-        typer.echo(json.dumps(shown))
+        answer(shown)
         return
-    for row in rows:
-        what = row.detail.get("sha1") or f"{row.detail['issuer']} {row.detail['subject']}"
-        typer.echo(f"{row.key_id}  {row.kind:<11} {row.name}  {what}")
+    show_rows(
+        ("KEY", "KIND", "NAME", "WHAT"),
+        [
+            (
+                row.key_id,
+                row.kind,
+                row.name,
+                str(row.detail.get("sha1") or f"{row.detail['issuer']} {row.detail['subject']}"),
+            )
+            for row in rows
+        ],
+        none="it has no key; `vmkiln principal certificate` and `federate` give it one",
+    )
 
 
 @app.command("remove-key")
@@ -246,10 +256,13 @@ def list_roles(as_json: JsonOption = False) -> None:
         rows = store.principals.list_roles()
     if as_json:
         found = [{"id": r.assignment_id, "objectId": r.object_id, "role": r.role, "scope": r.scope} for r in rows]
-        typer.echo(json.dumps(found))
+        answer(found)
         return
-    for row in rows:
-        typer.echo(f"{row.assignment_id}  {row.object_id}  {row.role:<12} {row.scope}")
+    show_rows(
+        ("ASSIGNMENT", "OBJECT ID", "ROLE", "SCOPE"),
+        [(row.assignment_id, row.object_id, row.role, row.scope) for row in rows],
+        none="nobody has a role; `vmkiln role assign` gives one",
+    )
 
 
 @role_app.command("remove")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say, show_data
+from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows, told_deleted
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import HostUnfit, InputError
 
@@ -43,7 +42,7 @@ app = typer.Typer(no_args_is_help=True, help="Images that were built, and the pl
 
 
 def _as_data(row: ImageRow) -> dict[str, Any]:
-    return {**asdict(row), "path": str(row.path), "created": row.created.isoformat()}
+    return {**asdict(row), "path": str(row.path), "created": moment_text(row.created)}
 
 
 @app.command("list")
@@ -59,21 +58,33 @@ def list_(
     if cache:
         found = cached_images(settings.image_cache)
         if as_json:
-            typer.echo(json.dumps([asdict(image) for image in found], default=str))
+            answer([asdict(image) for image in found])
             return
-        for image in found:
-            typer.echo(f"{image.created:%Y-%m-%d %H:%M}  {image.name}:{image.exact_version}  {image.path}")
+        show_rows(
+            ("CREATED (UTC)", "NAME", "FILE"),
+            [
+                (f"{image.created:%Y-%m-%d %H:%M}", f"{image.name}:{image.exact_version}", str(image.path))
+                for image in found
+            ],
+            none="no platform image is here yet; `vmkiln prepare --platform-image NAME` gets one",
+        )
         return
     with opened_store(settings, say) as store:
         rows = store.images.list()
     imported = [image for image in cached_images(settings.image_cache) if image.is_imported]
     if as_json:
-        typer.echo(json.dumps([*(_as_data(row) for row in rows), *(imported_data(image) for image in imported)]))
+        answer([*(_as_data(row) for row in rows), *(imported_data(image) for image in imported)])
         return
     lines = [(row.created, row.kind, row.size_bytes, row.artifact_id) for row in rows]
     lines += [(image.created, PLATFORM_IMAGE, size_of(image.path), urn(image)) for image in imported]
-    for created, kind, size, name in sorted(lines, key=lambda line: line[0], reverse=True):
-        typer.echo(f"{created:%Y-%m-%d %H:%M}  {kind:<18} {size >> 20:>6} MiB  {name}")
+    show_rows(
+        ("CREATED (UTC)", "KIND", ">SIZE", "NAME"),
+        [
+            (f"{created:%Y-%m-%d %H:%M}", kind, f"{size >> 20} MiB", name)
+            for created, kind, size, name in sorted(lines, key=lambda line: line[0], reverse=True)
+        ],
+        none="there is no image yet; `vmkiln build TEMPLATE` makes one, `vmkiln image import` takes one of yours",
+    )
 
 
 app.command("import")(import_)
@@ -92,10 +103,13 @@ def catalogue(as_json: JsonOption = False) -> None:
 
     found = sorted(whole_catalogue(read_settings()).entries.values(), key=key_of)
     if as_json:
-        typer.echo(json.dumps([{**asdict(entry), "tried": is_tried(entry)} for entry in found]))
+        answer([{**asdict(entry), "tried": is_tried(entry)} for entry in found])
         return
-    for entry in found:
-        typer.echo(f"{name_of(entry):<66} {_had(entry)}{'' if is_tried(entry) else ', untried'}")
+    show_rows(
+        ("NAME", "HOW IT IS HAD"),
+        [(name_of(entry), f"{_had(entry)}{'' if is_tried(entry) else ', untried'}") for entry in found],
+        none="the catalogue is empty",
+    )
 
 
 def _had(entry: CatalogueEntry) -> str:
@@ -124,15 +138,24 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 def export(
     image: ImageArgument,
     target: Annotated[Path, typer.Argument(help="The file to write.")],
-    format_: Annotated[str, typer.Option("--format", help="One of qcow2, raw, vhd; else by the file's name.")] = "",
+    format_: Annotated[
+        str, typer.Option("--format", help="One of qcow2, raw, vhd, vmdk, vhdx; else by the file's name.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
     lun: Annotated[int | None, typer.Option("--lun", min=0, help="A data disk instead, by its number.")] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Make it small: qcow2 and vmdk; takes a minute.")
+    ] = False,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Also write FILE.sha256, as `sha256sum --check` reads it.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write an image to a file as qcow2, raw or fixed VHD, and its signed statement beside it (FILE.intoto.json)."""
+    """Write an image to a file (qcow2, raw, fixed VHD, VMDK, VHDX), its signed statement beside (FILE.intoto.json)."""
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.images.data_disk import part_of, parts_of
     from vmkiln.images.exported_statement import write_beside
-    from vmkiln.images.image_export import export_image
+    from vmkiln.images.image_export import export_image, write_checksum
     from vmkiln.preparation import opened_store
     from vmkiln.provenance.documents import PROVENANCE
 
@@ -146,10 +169,23 @@ def export(
             sys.stderr.write(chunk.decode(errors="replace"))
             sys.stderr.flush()
 
-    run_to_end(export_image(row, target, target_format=format_, may_overwrite=force, progress=progress))
-    typer.echo(f"wrote {target} ({target.stat().st_size >> 20} MiB)")
-    if envelope := documents.get(PROVENANCE):
-        typer.echo(f"wrote {write_beside(row, envelope, target, ring)}")
+    async def written() -> None:
+        await export_image(
+            row, target, target_format=format_, may_overwrite=force, progress=progress, is_compressed=compress
+        )
+        if checksum:
+            say(f"wrote {await write_checksum(target)}")
+
+    run_to_end(written())
+    envelope = documents.get(PROVENANCE)
+    statement = write_beside(row, envelope, target, ring) if envelope else None
+    size = target.stat().st_size
+    if as_json:
+        answer({"file": str(target.absolute()), "bytes": size, "statement": str(statement) if statement else None})
+        return
+    typer.echo(f"wrote {target} ({size >> 20} MiB)")
+    if statement:
+        typer.echo(f"wrote {statement}")
     else:
         say("no statement is kept with this image, so none is beside the file")
 
@@ -218,7 +254,11 @@ def boot_disk(
 
 
 @app.command()
-def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def delete(
+    image: ImageArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Delete an image and its file; an imported one by `PUBLISHER:OFFER:SKU[:VERSION]`."""
     from vmkiln.images import image_store
     from vmkiln.preparation import opened_store
@@ -226,7 +266,7 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
 
     with opened_store(read_settings(), say) as store:
         if image.count(":") in {2, 3}:
-            delete_imported(store, image, yes=yes)
+            told_deleted(delete_imported(store, image, yes=yes), as_json=as_json)
             return
         row = find_image(store, image)
         if not yes:
@@ -235,7 +275,7 @@ def delete(image: ImageArgument, yes: Annotated[bool, typer.Option("--yes", "-y"
             image_store.remove(row, store)
             if (shared := shared_storage(read_settings(), store)) is not None:
                 shared.delete_image(row)
-    typer.echo(f"deleted {row.artifact_id}")
+    told_deleted(row.artifact_id, as_json=as_json)
 
 
 app.command("remove", hidden=True)(delete)
@@ -299,7 +339,7 @@ def prepare(
 
     result = run_to_end(work())
     if as_json:
-        typer.echo(json.dumps(result))
+        answer(result)
         return
     for name, value in result.items():
         typer.echo(f"{name}: {value['path'] if isinstance(value, dict) else value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, moment_text, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound, InputError
 
@@ -36,7 +35,7 @@ def size_of(path: Path) -> int:
 
 def imported_data(image: SourceImage) -> dict[str, Any]:
     """An imported image as JSON has it."""
-    data = {**asdict(image), "path": str(image.path), "created": image.created.isoformat()}
+    data = {**asdict(image), "path": str(image.path), "created": moment_text(image.created)}
     return {"kind": PLATFORM_IMAGE, "artifact_id": urn(image), "size_bytes": size_of(image.path), **data}
 
 
@@ -86,7 +85,7 @@ def import_(
         image = run_to_end(work)
         act.resource_id = platform_image_id(image.title, image.exact_version)
     if as_json:
-        typer.echo(json.dumps(imported_data(image)))
+        answer(imported_data(image))
         return
     typer.echo(f"imported {urn(image)}, generation {image.generation}, {image.virtual_size_bytes >> 20} MiB")
 
@@ -123,8 +122,11 @@ def _facts(
     )
 
 
-def delete_imported(store: Store, text: str, *, yes: bool) -> None:
-    """Delete the imported image of a name. Raises: `ImageNotFound`, `InputError` for more than one version."""
+def delete_imported(store: Store, text: str, *, yes: bool) -> str:
+    """Delete the imported image of a name; gives its whole name.
+
+    Raises: `ImageNotFound`, `InputError` for more than one version.
+    """
     from vmkiln.audit.act_names import PLATFORM_IMAGE_DELETE, platform_image_id
     from vmkiln.platform_images import image_cache
 
@@ -144,4 +146,4 @@ def delete_imported(store: Store, text: str, *, yes: bool) -> None:
         typer.confirm(f"delete {urn(image)}?", abort=True)
     with audited(store, PLATFORM_IMAGE_DELETE, platform_image_id(image.title, image.exact_version), is_first=True):
         image_cache.remove(image)
-    typer.echo(f"deleted {urn(image)}")
+    return urn(image)

@@ -10,7 +10,7 @@ import typer
 
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless
@@ -62,7 +62,7 @@ def verify(
         envelope = own
     verdict = verification.verify(digests, envelope, trusted)
     if as_json:
-        typer.echo(json.dumps(verdict.summary))
+        answer(verdict.summary)
         return
     for line in told(verdict.summary):
         typer.echo(harmless(line))

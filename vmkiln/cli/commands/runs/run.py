@@ -1,26 +1,29 @@
-"""`vmkiln run list`, `show` and `logs`."""
+"""`vmkiln run list`, `show`, `flows` and `receipts`; the rest of `vmkiln run` is beside this."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.azure_names import CUSTOMIZATION_LOG, FLOW_LOG, VALIDATION_LOG
+from vmkiln.azure_names import FLOW_LOG
+from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
+from vmkiln.cli.commands.runs.run_logs import log_path, logs
 from vmkiln.cli.commands.runs.timeline import timeline
+from vmkiln.cli.completing import RunArgument
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import newest_or, say
+from vmkiln.cli.output import answer, newest_or, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless
-from vmkiln.run_state import TERMINAL_STATES, RunState
+from vmkiln.run_state import RunState
 
 BUILD_VMS = ("build-vm", "validation-vm")
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from vmkiln.cli.run_list import ListedRun
     from vmkiln.fleet.admission import QueuePosition
     from vmkiln.host.network.flow_log import FlowEntry
@@ -29,10 +32,8 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
 
-FOLLOW_SECONDS = 0.5
 app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
 app.command()(timeline)
-RunArgument = Annotated[str, typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.")]
 
 
 @app.command("list")
@@ -42,8 +43,7 @@ def list_(
     """List runs, the newest first."""
     settings = read_settings()
     if not as_json and (quick := _quick_list(settings, limit=limit)) is not None:
-        for listed in quick:
-            typer.echo(_line(listed, None))
+        _show_runs(quick, {})
         return
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
@@ -57,10 +57,9 @@ def list_(
             for summary in found:
                 if position := queue.get(summary["run_id"]):
                     summary["queue"] = {"position": position.position, "reason": position.reason}
-            typer.echo(json.dumps(found))
+            answer(found)
             return
-        for row in rows:
-            typer.echo(_line(row, queue.get(row.run_id)))
+        _show_runs(rows, queue)
 
 
 def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | None:
@@ -80,12 +79,22 @@ def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | No
     return found.newest
 
 
-def _line(run: RunRow | ListedRun, position: QueuePosition | None) -> str:
-    seconds = f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state
-    return (
-        f"{run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M:%S}  {run.state:<18} {seconds:>12}  {run.template_name}"
-        + _waiting_text(position)
-        + (f"  (attempt {run.attempt})" if run.attempt > 1 else "")
+def _show_runs(runs: Sequence[RunRow | ListedRun], queue: Mapping[str, QueuePosition]) -> None:
+    show_rows(
+        ("RUN", "STARTED (UTC)", "STATE", ">TOOK", "TEMPLATE"),
+        [
+            (
+                run.run_id[:8],
+                f"{run.started:%Y-%m-%d %H:%M:%S}",
+                str(run.state),
+                f"{(run.ended - run.started).total_seconds():.0f} s" if run.ended else run.sub_state,
+                run.template_name
+                + _waiting_text(queue.get(run.run_id))
+                + (f"  (attempt {run.attempt})" if run.attempt > 1 else ""),
+            )
+            for run in runs
+        ],
+        none="there is no run yet; `vmkiln build TEMPLATE` starts one",
     )
 
 
@@ -123,7 +132,7 @@ def show(
         _show_confinement(held, as_json=as_json)
         return
     if as_json:
-        typer.echo(json.dumps(summary))
+        answer(summary)
         return
     print_summary(summary)
     typer.echo(f"  staging resource group: {summary['staging_group'] or 'none was made'}")
@@ -133,7 +142,7 @@ def show(
 
 def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(held))
+        answer(held)
         return
     if not held:
         raise InputError("nothing is known of what held this run's VMs", hint="it ended before they started")
@@ -143,34 +152,6 @@ def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool
         for fact in facts:
             told = str(fact["found"]) if fact["holds"] else f"{fact['found']}, not {fact['expected']}"
             typer.echo(f"  {'yes' if fact['holds'] else 'NO '}  {fact['name']}: {harmless(told)}")
-
-
-@app.command()
-def logs(
-    run_id: RunArgument = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
-    validation: Annotated[bool, typer.Option("--validation", help="validation.log instead.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="The stored bytes, control sequences and all.")] = False,
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", help="Each line's time (UTC) and step before it.")
-    ] = False,
-) -> None:
-    """Print a run's customization log; with -f, follow it live."""
-    from vmkiln.files.file_watch import watched
-    from vmkiln.preparation import opened_store
-
-    with opened_store(read_settings(), say) as store:
-        path = _log_path(store, newest_or(store, run_id), file_name=VALIDATION_LOG if validation else CUSTOMIZATION_LOG)
-        position = 0
-        with watched(path) as wait_for_more:
-            while True:
-                is_over = store.runs.find(path.parent.name).state in TERMINAL_STATES
-                position = _print_from(path, position, raw=raw, timestamps=timestamps)
-                if is_over or not follow:
-                    break
-                wait_for_more(FOLLOW_SECONDS)  # that the run is over is no line
-    if not path.exists():
-        raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
 
 @app.command()
@@ -190,7 +171,7 @@ def flows(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        path = _log_path(store, newest_or(store, run_id), file_name=FLOW_LOG)
+        path = log_path(store, newest_or(store, run_id), file_name=FLOW_LOG)
     if not path.exists():
         raise InputError("nothing is on record of this run's connections", hint="it ended before its network was made")
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -214,7 +195,7 @@ def receipts(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
     with opened_store(read_settings(), say) as store:
         found = receipts_of(store, newest_or(store, run_id))
     if as_json:
-        typer.echo(json.dumps([receipt.as_data for receipt in found]))
+        answer([asdict(receipt) for receipt in found])
         return
     for receipt in found:
         typer.echo(told_receipt(receipt))
@@ -237,35 +218,6 @@ def told_flow(entry: FlowEntry) -> str:
     return f"{entry.time}  {entry.vm or '-'}  {entry.step or '-'}  {entry.protocol}  {target}  {went}{verdict}"
 
 
-def _log_path(store: Store, run_id: str, *, file_name: str) -> Path:
-    from vmkiln.staging import staging_resource_group
-    from vmkiln.staging.storage_account import LOGS
-
-    settings = read_settings()
-    group = store.runs.find(run_id).staging_group
-    if not group:
-        raise InputError(f"run {run_id[:8]} has no log: it ended before its staging resource group was made")
-    account = staging_resource_group.storage_account_of(
-        settings.staging, staging_resource_group.find(store, group, with_deleted=True)
-    )
-    return account.directory / LOGS / run_id / file_name
-
-
-def _print_from(path: Path, position: int, *, raw: bool, timestamps: bool) -> int:
-    """Print the whole lines behind `position`; returns where they end."""
-    from vmkiln.staging.customization_log import lines_from
-    from vmkiln.staging.logs.log_index import clock_text, line_times
-
-    with line_times(path, position) as time_at:
-        for line, end in lines_from(path, position):
-            if timestamps:
-                came = time_at(position)
-                sys.stdout.write("-  " if came is None else f"{clock_text(came.time)} {harmless(came.step) or '-'}  ")
-            if raw:
-                sys.stdout.flush()
-                sys.stdout.buffer.write(line)
-            else:
-                sys.stdout.write(harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")) + "\n")
-            position = end
-    sys.stdout.flush()
-    return position
+app.command()(logs)
+for command in (cancel, wait, delete, prune, export):
+    app.command()(command)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import newest_or, say
+from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.cli.view.waterfall import timeline_lines
 from vmkiln.errors import InputError
@@ -31,7 +30,7 @@ def timeline(
     with opened_store(read_settings(), say) as store:
         found = compared(store, store.runs.find(newest_or(store, run_id)))
     if as_json:
-        typer.echo(json.dumps(found))
+        answer(found)
         return
     lines = timeline_lines(found["parts"])
     if not lines:

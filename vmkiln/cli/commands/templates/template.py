@@ -6,7 +6,6 @@ long as the command.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +15,9 @@ import typer
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import (
+    AlwaysJsonOption,
     JsonOption,
     LocationOption,
     ParametersOption,
@@ -52,19 +52,30 @@ ContextOption = Annotated[str, typer.Option(help="The context; the one in use wh
 
 
 def _do(
-    work: Callable[[ArmClient, str], Awaitable[Any]], *, subscription: str, context: str, builds: bool = False
+    work: Callable[[ArmClient, str], Awaitable[Any]],
+    *,
+    subscription: str,
+    context: str,
+    builds: bool = False,
+    parting: str = "stopped waiting; what the service was asked for goes on",
 ) -> Any:
-    """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template."""
+    """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template.
+
+    `parting` is told at Ctrl-C where the service is another process, for then it goes on; nothing with ''.
+    """
     from vmkiln.cli.arm_client import opened_client
-    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.cli.interrupts import Parting, run_to_end
 
     chosen = read_contexts(contexts_file(os.environ)).chosen(context)
+    told = Parting()
 
     async def all_of_it() -> Any:
         async with opened_client(read_settings(), chosen, builds=builds) as client:
+            if not client.is_embedded:
+                told.text = parting
             return await work(client, subscription_scope(subscription or await _first_subscription(client)))
 
-    return run_to_end(all_of_it())
+    return run_to_end(all_of_it(), parting=told)
 
 
 async def _first_subscription(client: ArmClient) -> str:
@@ -93,6 +104,7 @@ def create(
     reference: ReferenceOption = None,
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
+    _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Create a template, and its resource group when it is not there; waits until it is provisioned."""
 
@@ -114,7 +126,7 @@ def create(
         await client.finished(await client.request("PUT", path, api_version=version, body=body))
         return await _get(client, path)
 
-    typer.echo(json.dumps(_do(work, subscription=subscription, context=context), indent=2))
+    answer(_do(work, subscription=subscription, context=context), indent=2)
 
 
 async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None:
@@ -141,25 +153,37 @@ def list_(subscription: SubscriptionOption = "", as_json: JsonOption = False, co
 
     found = _do(work, subscription=subscription, context=context)
     if as_json:
-        typer.echo(json.dumps(found))
+        answer(found)
         return
-    for item in found:
-        last = item["properties"].get("lastRunStatus") or {}
-        state = " ".join(str(last[key]) for key in ("runState", "runSubState") if last.get(key)) or "never run"
-        group = item["id"].split("/")[4]
-        typer.echo(f"{group:<24} {item['name']:<32} {item['properties']['provisioningState']:<12} {state}")
+    show_rows(
+        ("GROUP", "NAME", "PROVISIONING", "LAST RUN"),
+        [
+            (item["id"].split("/")[4], item["name"], item["properties"]["provisioningState"], _last_state(item))
+            for item in found
+        ],
+        none="there is no image template yet; `vmkiln template create NAME FILE -g GROUP` makes one",
+    )
+
+
+def _last_state(item: Any) -> str:
+    last = item["properties"].get("lastRunStatus") or {}
+    return " ".join(str(last[key]) for key in ("runState", "runSubState") if last.get(key)) or "never run"
 
 
 @app.command()
 def show(
-    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+    name: NameArgument,
+    group: GroupOption,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+    _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Show a template as JSON."""
 
     async def work(client: ArmClient, scope: str) -> Any:
         return await _get(client, _id(scope, group, name))
 
-    typer.echo(json.dumps(_do(work, subscription=subscription, context=context), indent=2))
+    answer(_do(work, subscription=subscription, context=context), indent=2)
 
 
 @app.command()
@@ -167,11 +191,18 @@ def run(
     name: NameArgument,
     group: GroupOption,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the log; needs a service.")] = False,
+    cancel_on_interrupt: Annotated[
+        bool, typer.Option("--cancel-on-interrupt", help="Cancel the run at Ctrl-C, and wait until it has ended.")
+    ] = False,
     as_json: JsonOption = False,
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
 ) -> None:
-    """Run a template and follow its log to the end; exit code 1 when the run did not succeed, or only partially."""
+    """Run a template and follow its log to the end; exit code 1 when the run did not succeed, or only partially.
+
+    Ctrl-C ends the following, and the run goes on at the service; without a service it is cancelled.
+    """
+    import asyncio
 
     async def work(client: ArmClient, scope: str) -> Any:
         if no_wait and client.is_embedded:
@@ -186,11 +217,22 @@ def run(
         started = await _last_run(client, path)
         if no_wait:
             return started
-        return await _followed(client, started["id"], print_lines=not as_json)
+        try:
+            return await _followed(client, started["id"], print_lines=not as_json)
+        except asyncio.CancelledError:
+            if not cancel_on_interrupt or client.is_embedded:
+                raise
+            await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
+            return await _ended(client, path)
 
-    found = _do(work, subscription=subscription, context=context, builds=True)
+    cancelling = f"vmkiln template cancel {name} -g {group}"
+    cancelling += f" --context {context}" if context else ""
+    cancelling += f" --subscription {subscription}" if subscription else ""
+    goes_on = f"stopped following; the run goes on; `{cancelling}` cancels it"
+    parting = "cancelling the run; wait until it has ended" if cancel_on_interrupt else goes_on
+    found = _do(work, subscription=subscription, context=context, builds=True, parting=parting)
     if as_json:
-        typer.echo(json.dumps(found))
+        answer(found)
     else:
         say(f"run {found['name'][:8]}: {found['properties']['runState']}")
     if not no_wait and found["properties"]["runState"] != RunState.SUCCEEDED:
@@ -242,37 +284,56 @@ def logs(
             for line in piece["lines"]:
                 typer.echo(harmless(line))
 
-    _do(work, subscription=subscription, context=context)
+    _do(work, subscription=subscription, context=context, parting="")
 
 
 @app.command()
 def cancel(
-    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+    name: NameArgument,
+    group: GroupOption,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Cancel a template's run and wait until it has ended."""
-    import asyncio
 
     async def work(client: ArmClient, scope: str) -> Any:
         path = _id(scope, group, name)
         await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
-        found = await _last_run(client, path)
-        while found["properties"]["runState"] in LIVE_STATES:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            found = await _last_run(client, path)
-        return found
+        return await _ended(client, path)
 
-    say(f"the run ended {_do(work, subscription=subscription, context=context)['properties']['runState']}")
+    found = _do(work, subscription=subscription, context=context)
+    if as_json:
+        answer(found)
+    else:
+        say(f"the run ended {found['properties']['runState']}")
+
+
+async def _ended(client: ArmClient, path: str) -> Any:
+    """The template's last run, when it has ended."""
+    import asyncio
+
+    found = await _last_run(client, path)
+    while found["properties"]["runState"] in LIVE_STATES:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        found = await _last_run(client, path)
+    return found
 
 
 @app.command()
 def delete(
-    name: NameArgument, group: GroupOption, subscription: SubscriptionOption = "", context: ContextOption = ""
+    name: NameArgument,
+    group: GroupOption,
+    subscription: SubscriptionOption = "",
+    context: ContextOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a template with its staging resource group and its logs; images that it made stay."""
     import asyncio
 
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)
+        await _get(client, path)  # what is not there cannot be deleted: the service would answer 204
         await client.request("DELETE", path, api_version=NEWEST_API_VERSION)
         state: str = ProvisioningState.DELETING
         while state == ProvisioningState.DELETING:
@@ -282,7 +343,10 @@ def delete(
             raise VmkilnError(f"the template is still there, in provisioning state {state}")
 
     _do(work, subscription=subscription, context=context)
-    say(f"deleted {name}")
+    if as_json:
+        answer({"deleted": name})
+    else:
+        say(f"deleted {name}")
 
 
 async def _provisioning_state(client: ArmClient, path: str) -> str:

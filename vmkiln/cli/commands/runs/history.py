@@ -1,0 +1,112 @@
+"""`vmkiln history`: the runs of the service and of the command line, with how long each took, or by image template."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.output import answer, moment_text, say, show_rows
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.run_state import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmkiln.store.rows import RunRow
+
+NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
+
+
+def history(
+    template: Annotated[str, typer.Option("--template", help="Only runs of the template of this name.")] = "",
+    limit: Annotated[int, typer.Option(help="How many runs, the newest first.", min=1)] = 20,
+    by_template: Annotated[bool, typer.Option("--by-template", help="A line a template, of all its runs.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of the service and of the command line with their durations, or what each template came to."""
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        rows = store.runs.list(limit=None)
+    rows = [row for row in rows if not template or row.template_name.lower() == template.lower()]
+    found = by_name(rows) if by_template else [run_data(row) for row in rows[:limit]]
+    if as_json:
+        answer(found)
+        return
+    if by_template:
+        show_rows(
+            ("TEMPLATE", ">RUNS", ">SUCCEEDED", ">USUAL", ">LAST", "LAST STATE"),
+            [
+                (
+                    item["template"],
+                    str(item["runs"]),
+                    str(item["succeeded"]),
+                    _seconds(item["usual_seconds"]),
+                    _seconds(item["last_seconds"]),
+                    item["last_state"],
+                )
+                for item in found
+            ],
+            none=NONE,
+        )
+        return
+    show_rows(
+        ("RUN", "STARTED (UTC)", "STATE", ">TOOK", "BY", "TEMPLATE"),
+        [
+            (
+                item["run_id"][:8],
+                item["started"][:19].replace("T", " "),
+                item["state"],
+                _seconds(item["seconds"]),
+                item["by"],
+                item["template"],
+            )
+            for item in found
+        ],
+        none=NONE,
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} s"
+
+
+def run_data(row: RunRow) -> dict[str, Any]:
+    """A run as the history tells it; pure. `by` is who asked: `service` or `command line`."""
+    return {
+        "run_id": row.run_id,
+        "template": row.template_name,
+        "resource_group": row.resource_group,
+        "state": str(row.state),
+        "started": moment_text(row.started),
+        "ended": moment_text(row.ended) if row.ended else None,
+        "seconds": round((row.ended - row.started).total_seconds(), 3) if row.ended else None,
+        "by": "service" if row.template_id else "command line",
+    }
+
+
+def by_name(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+    """What the runs of each template came to, the one that ran last first; `rows` are newest first. Pure.
+
+    `usual_seconds` is the median of the runs that succeeded.
+    """
+    names = dict.fromkeys(row.template_name for row in rows)
+    found = []
+    for name in names:
+        runs = [run_data(row) for row in rows if row.template_name == name]
+        took = [run["seconds"] for run in runs if run["state"] == RunState.SUCCEEDED]
+        found.append(
+            {
+                "template": name,
+                "runs": len(runs),
+                "succeeded": len(took),
+                "usual_seconds": median(took) if took else None,
+                "last_seconds": runs[0]["seconds"],
+                "last_state": runs[0]["state"],
+                "last_started": runs[0]["started"],
+            }
+        )
+    return found

@@ -1,0 +1,126 @@
+"""A run as plain lines, for files, pipes and CI: a time and a step on each line, steps marked where a CI folds them."""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from types import TracebackType
+
+from vmkiln.harmless_text import harmless
+from vmkiln.packer.packer_output import Speaker
+from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, RunEnded, RunEvent, StepStarted
+from vmkiln.run_state import RunState
+
+PREFIXES = ("    null: ", "==> null: ", "--> null: ")  # Packer's own, before what a guest says
+
+
+class Marks(StrEnum):
+    """Whose marks for groups of lines and for errors are written."""
+
+    NONE = "none"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+
+
+def said(text: str) -> str:
+    """What a guest or Packer said, without Packer's prefix and without power over a terminal; pure."""
+    for prefix in PREFIXES:
+        text = text.removeprefix(prefix)
+    return harmless(text)
+
+
+def step_text(index: int, count: int, name: str) -> str:
+    """`step 2 of 3: name`, or the hidden last step's name."""
+    return name if index >= count else f"step {index + 1} of {count}: {name}"
+
+
+def harmless_lines(text: str) -> str:
+    """Text of several lines, each made harmless."""
+    return "\n".join(harmless(line) for line in text.split("\n"))
+
+
+def on_one_line(text: str) -> str:
+    """Text as a mark of GitHub takes it: of one line, with its signs escaped; pure."""
+    return harmless_lines(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+class PlainView:
+    """Plain lines. What Packer says of itself is left out, unless it `tells_packer`.
+
+    Each line of the log begins with its time, so that a guest cannot write what a CI takes for a mark.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        marks: Marks = Marks.NONE,
+        tells_packer: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._write, self._marks, self._tells_packer, self._clock, self._now = write, marks, tells_packer, clock, now
+        self._begin = clock()
+        self._place = "Starting"
+        self._step_begin: float | None = None
+        self._groups = 0
+        self._is_open = False
+
+    def tell(self, event: RunEvent) -> None:
+        match event:
+            case PhaseStarted(phase):
+                self._end_step()
+                self._place = str(phase)
+                self._line(f"==== {phase}")
+            case StepStarted(_, index, count, name):
+                self._end_step()
+                title = step_text(index, count, harmless(name))
+                self._place = harmless(name) if index >= count else f"{index + 1}/{count} {harmless(name)}"
+                self._step_begin = self._clock()
+                self._open(title)
+                self._line(f"---- {title}")
+            case LogLine(_, text, speaker):
+                if speaker is not Speaker.PACKER or self._tells_packer:
+                    self._line(f"[{self._place}] {said(text)}")
+            case Notice(text, is_warning):
+                told = harmless_lines(text)
+                if is_warning and self._marks is Marks.GITHUB:
+                    self._write(f"::warning title=vmkiln::{on_one_line(text)}")
+                self._line(f"warning: {told}" if is_warning else told)
+            case RunEnded(state, message, _):
+                self._end_step()
+                if state is not RunState.SUCCEEDED and self._marks is Marks.GITHUB:
+                    self._write(f"::error title=vmkiln {state}::{on_one_line(message)}")
+                self._line(f"==== {state}")
+
+    def _line(self, text: str) -> None:
+        self._write(f"{self._clock() - self._begin:8.1f} s  {text}")
+
+    def _end_step(self) -> None:
+        if self._step_begin is not None:
+            self._line(f"[{self._place}] {self._clock() - self._step_begin:.1f} s")
+            self._step_begin = None
+        self._close()
+
+    def _open(self, title: str) -> None:
+        self._groups += 1
+        self._is_open = self._marks is not Marks.NONE
+        if self._marks is Marks.GITHUB:
+            self._write(f"::group::{on_one_line(title)}")
+        elif self._marks is Marks.GITLAB:
+            self._write(f"\x1b[0Ksection_start:{int(self._now())}:vmkiln_{self._groups}\r\x1b[0K{title}")
+
+    def _close(self) -> None:
+        if self._is_open and self._marks is Marks.GITHUB:
+            self._write("::endgroup::")
+        elif self._is_open:
+            self._write(f"\x1b[0Ksection_end:{int(self._now())}:vmkiln_{self._groups}\r\x1b[0K")
+        self._is_open = False
+
+    def __enter__(self) -> "PlainView":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what is open, also when the run could not begin."""
+        self._close()
