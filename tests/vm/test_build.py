@@ -20,6 +20,7 @@ import pytest
 from conftest import GATES, IMAGES, PLATFORM_IMAGE, VMKILN
 from empty_world import differences, first_snapshot, own_listeners, snapshot
 
+from vmkiln.cli.view.waterfall import label
 from vmkiln.host.disk.disk_image import graph
 from vmkiln.host.qemu import Accelerator, Disk, cpu_model
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
@@ -543,11 +544,12 @@ def found_in(path: Path, patterns: dict[str, bytes]) -> set[str]:
     return found
 
 
-def test_the_time_of_each_phase_is_shown(built: Built) -> None:
+def test_the_time_of_each_part_is_shown(built: Built) -> None:
     command = [*VMKILN, "run", "show", built.summary["run_id"]]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for phase in built.summary["phases"]:
-        assert phase["name"] in text
+    assert built.summary["timeline"]
+    for part in built.summary["timeline"]:
+        assert label(part) in text
 
 
 def test_the_probe_from_the_host_recognizes_an_ssh_server() -> None:
