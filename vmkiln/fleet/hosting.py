@@ -34,6 +34,7 @@ from vmkiln.run.room import Room
 from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
+from vmkiln.store.engine import LOCK_SECONDS
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun
 from vmkiln.waiting.off_loop import in_round, off_loop, off_loop_with
 from vmkiln.waiting.patience import Patience
@@ -88,7 +89,7 @@ class Hosting:
         self._attempts: Attempts | None = None
         self._is_stopping = False
         self._patience = Patience()
-        self._watch = Watch(identity.lease_seconds)
+        self._watch = Watch(identity.lease_seconds, LOCK_SECONDS)
         self._own_runs = Things[tuple[str, int]](self._rounds, "run of this host")
         self._lost_runs = Things[tuple[str, int]](self._rounds, "run of a dead host")
         self._readiness = Readiness(

@@ -71,9 +71,13 @@ class Lease:
 
 @dataclass
 class Watch:
-    """Whether the database has answered for `seconds` without a gap, which is what others had for their renewals."""
+    """Whether the database has answered for `seconds` without a gap, which is what others had for their renewals.
+
+    `lock_seconds` is what a look may wait for the writers' lock, which renewals do not need: no gap.
+    """
 
     seconds: float
+    lock_seconds: float = 0.0
     clock: Callable[[], float] = time.monotonic
     _since: float | None = None
     _seen: float = float("-inf")
@@ -85,7 +89,7 @@ class Watch:
         To be asked when the database has answered: a look that begins before an outage may end behind it.
         """
         begins = self.clock()
-        most = self.seconds * GAP_FRACTION
+        most = max(self.seconds * GAP_FRACTION, self.lock_seconds)
         if self._since is not None and begins - self._seen > most:
             self._since = None
         since = self._since

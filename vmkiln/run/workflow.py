@@ -284,9 +284,13 @@ async def _build(
         if work.image is not None:
             return work.disks(staged.directory), work.validation_failure
     async with _entered(staged, where) as entered:
-        if work is None and not validation.source_validation_only:
-            work = await _customized(entered)
-        disks = staged.source.disks if work is None else await _scrubbed(entered, work)
+        if work is not None:
+            disks = await _scrubbed(entered, work.disks(staged.directory))
+        elif validation.source_validation_only:
+            disks = staged.source.disks
+        else:
+            customized, work = await _customized(entered)
+            disks = await _scrubbed(entered, customized)
         if work is not None and work.is_validated:
             return disks, work.validation_failure
         if not validation.in_vm_validations:
@@ -301,8 +305,8 @@ async def _build(
     return disks, error
 
 
-async def _customized(entered: Entered) -> FinishedWork:
-    """Customize; returns what is kept of it, for whatever comes."""
+async def _customized(entered: Entered) -> tuple[Disks, FinishedWork]:
+    """Customize; returns the disks, and what is kept of them for whatever comes."""
     staged = entered.staged
     await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
     try:
@@ -311,14 +315,14 @@ async def _customized(entered: Entered) -> FinishedWork:
         if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
             await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
         raise
-    return await kept_disk.keep(staged, disks)
+    return disks, await kept_disk.keep(staged, disks)
 
 
-async def _scrubbed(entered: Entered, work: FinishedWork) -> Disks:
+async def _scrubbed(entered: Entered, customized: Disks) -> Disks:
     """The customized disks behind the gate, which each attempt passes anew."""
     staged = entered.staged
     try:
-        return await hygiene_gate.scrubbed(entered, work.disks(staged.directory))
+        return await hygiene_gate.scrubbed(entered, customized)
     except CustomizationFailed:
         if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
             await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)

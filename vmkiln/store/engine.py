@@ -65,6 +65,7 @@ LOCK_AND_HAS_THE_RUN = (
     "WHERE kept.run_id = %s AND kept.boot = %s FOR KEY SHARE OF kept"
 )
 IDLE_SECONDS = 10
+LOCK_SECONDS = IDLE_SECONDS + 5.0  # in which the writers' lock is given up by who stands still with it
 MOST_WRITERS = 2  # connections of one process: one that writes and the next; a server takes 100 of all hosts by default
 MOST_READERS = 3
 DRIVER = "postgresql+psycopg"

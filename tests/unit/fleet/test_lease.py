@@ -118,6 +118,15 @@ def test_others_are_given_up_only_after_a_whole_lease_without_a_gap() -> None:
     assert [looks.look(after=5) for _ in range(14)] == [False] * 12 + [True] * 2
 
 
+def test_a_wait_for_the_writers_lock_is_no_gap() -> None:
+    looks = Looks()
+    looks.watch = Watch(3.0, 15.0, clock=lambda: looks.now)
+    assert [looks.look(after=0.75) for _ in range(5)] == [False] * 4 + [True]
+    assert looks.look(after=0.75, lasts=11.0)
+    assert looks.look(after=0.75)
+    assert not looks.look(after=0.75, lasts=16.0)
+
+
 @pytest.mark.parametrize(
     "gap",
     [
