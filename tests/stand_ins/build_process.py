@@ -24,6 +24,7 @@ from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.inspecting.residue import ALL, TAG
 from vmkiln.provisioning.submitting import open_group
 from vmkiln.run import building, packer_phase, vm_pair
 from vmkiln.run.finished.resuming import resumed
@@ -71,7 +72,8 @@ def template_text(run_id: str) -> str:
         "validate": {"inVMValidations": [{**shell, "name": "check"}]},
         "distribute": targets,
     }
-    return json.dumps({"location": "local", "identity": {"type": "None"}, "properties": properties})
+    tags = {TAG: ALL}  # no stand-in plays the inspection VM
+    return json.dumps({"location": "local", "tags": tags, "identity": {"type": "None"}, "properties": properties})
 
 
 @dataclass(frozen=True)
