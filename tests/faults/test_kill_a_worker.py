@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from empty_world import differences, snapshot
-from stand_ins.build_process import template_text
+from stand_ins.build_process import CUSTOMIZERS, template_text
 from stand_ins.builds import Builds, opened_builds, wait_until
 from stand_ins.worker_process import reached_file
-from test_kill_every_process import ENDS_SECONDS, MOMENTS, Moment, alive, check_images
+from test_kill_every_process import ENDS_SECONDS, MOMENTS, Moment, alive, check_images, customized, is_customized
 
 from vmkiln.fleet.image_builder import queued_run
+from vmkiln.inspecting.residue import ALL, TAG
 from vmkiln.run_state import TERMINAL_STATES
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
@@ -59,6 +60,7 @@ def queue(builds: Builds, store: Store, run_id: str) -> None:
         subscription_id=str(uuid.UUID(int=1)),
         resource_group="rg",
         location="local",
+        tags={TAG: ALL},  # no stand-in plays the inspection VM
         identity={"type": "None"},
         properties=read_image_template(template_text(run_id), file_name="stand-in.json").resolved["properties"],
         state={"api_version": "2025-10-01", "staging_group": group},
@@ -107,4 +109,7 @@ def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds:
     with opened(settings.database_address) as store:
         ends = {runs[run.run_id].number: (run.state, run.attempt) for run in store.runs.list(limit=None)}
         assert ends == {moment.number: ("Succeeded", 2) for moment in MOMENTS}
+        for run_id, moment in runs.items():
+            if is_customized(moment):
+                assert customized(builds, store, run_id) == CUSTOMIZERS, f"{moment.number}: each customizer ran once"
         check_images(builds, store)
