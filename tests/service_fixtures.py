@@ -75,7 +75,7 @@ def living_service(
 def fill_pool(store: Store) -> None:
     """Open every connection that the store keeps, for a service that outlives a test: none is opened later."""
     with contextlib.ExitStack() as connections:
-        for engine, count in zip(store.connections.engines, (MOST_WRITERS, MOST_READERS), strict=True):
+        for engine, count in zip(store.connections.engines, (MOST_WRITERS, MOST_READERS, 1), strict=True):
             for _ in range(count):
                 connections.enter_context(engine.connect())
 

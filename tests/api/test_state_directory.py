@@ -28,6 +28,7 @@ NOT_MADE_HERE = {  # what neither a service with stand-ins for its virtual machi
     "kept/": "the first build that customizes a disk",
     "cache/container-group/": "the first build on a machine",
     "cache/images/": "the first build of a platform image",
+    "cache/saved-vms/": "the first build on a machine",
     "cache/shared-storage/": "a host of a fleet with an object store",
     "catalogue.toml": "the user",
     "vmkiln.toml": "the user",
