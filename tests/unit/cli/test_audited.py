@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from vmkiln.audit import audit_log
-from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN
+from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, RUN_DELETE, run_id_of
 from vmkiln.cli.main import app
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -32,6 +32,8 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "principal create", "principal delete", "principal secret", "principal token",
     "principal certificate", "principal federate", "principal remove-key",
     "role assign", "role remove",
+    "run cancel",
+    "run delete", "run prune",
     "staging delete",
     "rest", "template cancel", "template create", "template delete", "template run",
 }  # fmt: skip
@@ -42,7 +44,8 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "image diff", "image export", "image list", "image quarantine",
     "image provenance", "image sbom", "image show", "image verify",
     "principal keys", "principal list", "role list",
-    "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
+    "run export", "run flows", "run list", "run logs", "run receipts", "run show", "run timeline", "run wait",
+    "explain", "history", "init", "schema",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
     "template list", "template logs", "template show",
 }  # fmt: skip
@@ -146,6 +149,16 @@ def test_a_deleted_staging_resource_group_is_recorded(store: Store, home: Path) 
     act = last_act(store)
     assert act.operation == "Microsoft.Resources/subscriptions/resourceGroups/delete"
     assert act.resource_id == "/resourceGroups/IT_rg_web_x"
+
+
+def test_runs_that_are_deleted_are_recorded(store: Store) -> None:
+    for run_id in ("r1", "r2"):
+        store.runs.add(RunRow(run_id, "web", "rg", {}, "Succeeded", "", "", "", "", {}, utc_now(), utc_now()))
+    vmkiln("run", "delete", "r1", "--yes")
+    act = last_act(store)
+    assert (act.operation, act.resource_id) == (RUN_DELETE, run_id_of("rg", "web", "r1"))
+    vmkiln("run", "prune", "--older-than", "0h", "--keep", "0", "--yes")
+    assert last_act(store).resource_id == run_id_of("rg", "web", "r2")
 
 
 def test_a_drained_host_is_recorded(store: Store) -> None:
