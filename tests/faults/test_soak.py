@@ -24,7 +24,9 @@ def home() -> Iterator[Path]:
     """A folder in memory where there is one: they commit often."""
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="vmkiln-soak-", dir=memory if memory.is_dir() else None))
-    yield directory
+    home = directory / "home"  # its keys lie beside it
+    home.mkdir(mode=0o700)
+    yield home
     shutil.rmtree(directory)
 
 

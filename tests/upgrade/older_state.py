@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import zlib
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def _here(state: OlderState, value: Any) -> Any:
     return json.loads(text)
 
 
+def _is_moment(old: Any, new: Any) -> bool:
+    """Whether both are texts of one moment, to the millisecond (RFC 3339); pure."""
+    try:
+        return abs(datetime.fromisoformat(old) - datetime.fromisoformat(new)) < timedelta(milliseconds=1)
+    except (TypeError, ValueError):
+        return False
+
+
 def lost(old: Any, new: Any, *, but: tuple[str, ...] = (), path: str = "") -> list[str]:
     """What an old answer had and a new one has not, or has with another value: paths such as `value[web].name`; pure.
 
@@ -94,7 +103,7 @@ def lost(old: Any, new: Any, *, but: tuple[str, ...] = (), path: str = "") -> li
         gone = [f"{path}[{name}] is gone" for name in before if name not in after and not _may_change(path, but)]
         kept = [(f"{path}[{name}]", before[name], after[name]) for name in before if name in after]
         return gone + [text for inner, was, now in kept for text in lost(was, now, but=but, path=inner)]
-    return [] if old == new or _may_change(path, but) else [f"{path}: {old!r} became {new!r}"]
+    return [] if old == new or _is_moment(old, new) or _may_change(path, but) else [f"{path}: {old!r} became {new!r}"]
 
 
 def _may_change(path: str, but: tuple[str, ...]) -> bool:

@@ -315,4 +315,7 @@ def test_a_loss_is_seen() -> None:
     old = {"a": 1, "b": [{"id": "x", "c": 2}]}
     assert lost(old, {"a": 1, "b": [{"id": "x", "c": 2, "new": 3}], "new": 4}) == []
     assert lost(old, {"a": 2, "b": [{"id": "x"}]}) == ["a: 1 became 2", "b[x].c is gone"]
+    before, after = "2026-11-28T11:56:02.672269+00:00", "2026-11-28T11:56:02.672Z"
+    assert lost({"at": before}, {"at": after}) == []
+    assert lost({"at": before}, {"at": after.replace("672", "674")}) != []
     assert lost(old, {"b": []}, but=("a",)) == [".a is gone", "b[x] is gone"]
