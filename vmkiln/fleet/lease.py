@@ -90,7 +90,7 @@ class Watch:
         """
         begins = self.clock()
         most = max(self.seconds * GAP_FRACTION, self.lock_seconds)
-        if self._since is not None and begins - self._seen > most:
+        if self._since is not None and begins - self._seen > self.seconds * GAP_FRACTION:
             self._since = None
         since = self._since
         try:
