@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -55,6 +56,10 @@ def rules() -> Iterator[None]:
 @contextlib.contextmanager
 def processes() -> Iterator[None]:
     with subprocess.Popen(["sleep", "987"]) as process:
+        while not Path(
+            f"/proc/{process.pid}/cmdline"
+        ).read_bytes():  # the kernel lets us go on a moment before it is there
+            time.sleep(0.01)
         yield
         process.kill()
 
