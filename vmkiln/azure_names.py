@@ -4,6 +4,7 @@ One place for all who write or compare them. Names are spelled as Azure spells t
 """
 
 import re
+from datetime import datetime
 from enum import StrEnum
 
 NEWEST_API_VERSION = "2025-10-01"  # of Microsoft.VirtualMachineImages
@@ -113,3 +114,8 @@ def plain_location(text: str) -> str:
 def same_location(one: str, other: str) -> bool:
     """Whether two spellings mean one location."""
     return plain_location(one) == plain_location(other)
+
+
+def utc_text(moment: datetime, *, timespec: str = "milliseconds") -> str:
+    """A moment in UTC as ARM writes it: ISO 8601 with a Z, such as `2026-11-28T13:50:00.123Z`; pure."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")

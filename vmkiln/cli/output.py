@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vmkiln.azure_names import utc_text
 from vmkiln.cli import invocation
 from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
 
@@ -37,7 +38,7 @@ def plain(value: object) -> str:
 def moment_text(moment: datetime) -> str:
     """A moment as all our JSON has it: `2026-11-28T13:50:00.123Z`; one without a zone is UTC. Pure."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(aware.astimezone(UTC))
 
 
 def error_data(error: VmkilnError) -> dict[str, Any]:

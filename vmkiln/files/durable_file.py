@@ -8,6 +8,7 @@ Source: fsync(2), rename(2).
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
             if above.stat().st_uid != os.getuid():
                 break
             sync(above)
+
+
+def name_folder(workplace: Path, place: Path) -> None:
+    """Give a whole folder its name, on disk, its files for reading only; what had the name before is deleted."""
+    for path in workplace.iterdir():
+        path.chmod(0o400)
+    sync_all(workplace)
+    shutil.rmtree(place, ignore_errors=True)
+    workplace.rename(place)
+    sync(place.parent)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:

@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
-from vmkiln.files.durable_file import make_folder, sync, sync_all
+from vmkiln.files.durable_file import make_folder, name_folder
 from vmkiln.host import confined_program
 from vmkiln.host.confined_program import Reach
 from vmkiln.host.disk.container_kernel import ContainerKernel, obtain_kernel
@@ -191,12 +191,7 @@ def _put_kernel(workplace: Path, vmlinuz: Path, starts: Mapping[str, bytes]) -> 
 def _finish(workplace: Path, place: Path, record: Mapping[str, str]) -> None:
     """Give a whole image its name."""
     (workplace / "record.json").write_text(json.dumps(record))
-    for path in workplace.iterdir():
-        path.chmod(0o400)
-    sync_all(workplace)
-    shutil.rmtree(place, ignore_errors=True)  # one without a record
-    workplace.rename(place)
-    sync(place.parent)
+    name_folder(workplace, place)  # what has the name is one without a record
 
 
 async def _initramfs(

@@ -65,9 +65,9 @@ def allowed_of(*texts: str) -> Allowed:
     return Allowed(frozenset(Residue(word) for word in words - {ALL}), ALL in words)
 
 
-def tag_of(tags: Mapping[str, str]) -> str:
-    """The list that a template's tags have; '' for none. Names of tags are the same in any case, as in Azure."""
-    return next((value for name, value in tags.items() if name.lower() == TAG), "")
+def tag_of(tags: Mapping[str, str], name: str = TAG) -> str:
+    """What a template's tags say under a name; '' for nothing. Names of tags are the same in any case, as in Azure."""
+    return next((value for key, value in tags.items() if key.lower() == name), "")
 
 
 def residue_tag_mistakes(tags: Mapping[str, str]) -> Iterator[Mistake]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from vmkiln.azure_names import utc_text
 from vmkiln.provenance.envelope import ProvenanceRefused
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -112,4 +113,4 @@ def with_subject(told: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
 
 
 def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc_text(moment, timespec="seconds")

@@ -312,21 +312,24 @@ async def _customized(entered: Entered) -> tuple[Disks, FinishedWork]:
     try:
         disks = await customizing.customize(entered)
     except CustomizationFailed:
-        if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
-            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
+        await _keep_the_build_vm(staged)
         raise
     return disks, await kept_disk.keep(staged, disks)
 
 
 async def _scrubbed(entered: Entered, customized: Disks) -> Disks:
     """The customized disks behind the gate, which each attempt passes anew."""
-    staged = entered.staged
     try:
         return await hygiene_gate.scrubbed(entered, customized)
     except CustomizationFailed:
-        if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
-            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
+        await _keep_the_build_vm(entered.staged)
         raise
+
+
+async def _keep_the_build_vm(staged: Staged) -> None:
+    """Keep what customizing left, where the template asks for that."""
+    if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+        await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
 
 
 async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from vmkiln.audit.act import CallerKind, Status
+from vmkiln.azure_names import utc_text
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import AuditRow
 
@@ -145,4 +146,4 @@ def _ticks(moment: datetime) -> int:
 
 
 def _time_text(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return utc_text(moment, timespec="microseconds")

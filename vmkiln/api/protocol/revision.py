@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.api.protocol.route import Call
+from vmkiln.azure_names import utc_text
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow
 
@@ -40,4 +41,4 @@ def etag_of(row: ResourceRow) -> str:
 
 def time_text(moment: datetime | None) -> str | None:
     """A moment (UTC) as ARM writes it: ISO 8601 with a Z."""
-    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return None if moment is None else utc_text(moment, timespec="microseconds")

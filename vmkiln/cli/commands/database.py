@@ -92,10 +92,10 @@ def _would_move(settings: Settings, to: str) -> Moved:
     from vmkiln.store.engine import connected
     from vmkiln.store.moving.move import would_move
 
-    with contextlib.ExitStack() as stack:
-        source, target = connected(settings.database, utc_now), connected(to, utc_now)
-        stack.callback(source.close)
-        stack.callback(target.close)
+    with (
+        contextlib.closing(connected(settings.database, utc_now)) as source,
+        contextlib.closing(connected(to, utc_now)) as target,
+    ):
         return would_move(source, target)
 
 

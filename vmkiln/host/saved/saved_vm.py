@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.files import locks
-from vmkiln.files.durable_file import sync, sync_all
+from vmkiln.files.durable_file import name_folder
 from vmkiln.host.qemu import SavedVm
 
 MEMORY, DEVICES, RECORD = "memory", "devices", "record.json"
@@ -80,12 +80,7 @@ def finished(workplace: Path, devices: bytes, memory_digest: str) -> SavedVm:
 def named(workplace: Path) -> None:
     """Give what was made its name, whole and on disk."""
     place = workplace.with_name(workplace.name.removeprefix(BEING_MADE))
-    for path in workplace.iterdir():
-        path.chmod(0o400)
-    sync_all(workplace)
-    shutil.rmtree(place, ignore_errors=True)  # one without a record
-    workplace.rename(place)
-    sync(place.parent)
+    name_folder(workplace, place)  # what has the name is one without a record
 
 
 def discard(saved: SavedVm) -> None:

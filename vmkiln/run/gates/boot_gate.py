@@ -7,10 +7,10 @@ come up, or that nobody can log in to, is no image; how long it took is kept wit
 """
 
 import time
-from collections.abc import Mapping
 
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.inspecting.residue import tag_of
 from vmkiln.packer.packer_template import InlineShell
 from vmkiln.run.customizing import overlays
 from vmkiln.run.packer_phase import PackerPhase, carry_out
@@ -30,11 +30,7 @@ STEP = InlineShell("boot", "", ("true",))
 
 def is_wanted(staged: Staged) -> bool:
     """Whether this run's result is booted though it has no validations: by the setting, unless its tag is `off`."""
-    return staged.host.settings.boot_gate and _tag_of(staged.request.template.tags) != LEFT_OUT
-
-
-def _tag_of(tags: Mapping[str, str]) -> str:
-    return next((value.strip().lower() for name, value in tags.items() if name.lower() == TAG), "")
+    return staged.host.settings.boot_gate and tag_of(staged.request.template.tags, TAG).strip().lower() != LEFT_OUT
 
 
 async def booted(entered: Entered, disks: Disks) -> None:

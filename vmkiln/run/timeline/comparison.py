@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from vmkiln.azure_names import utc_text
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunRow
 from vmkiln.store.timeline.part_table import PartRow
@@ -18,7 +19,7 @@ COMPARED_RUNS = 5
 
 def time_text(moment: datetime | None) -> str | None:
     """A time as a summary has it, in milliseconds; none for what has not happened."""
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else utc_text(moment)
 
 
 def part_data(part: PartRow, usual_seconds: float | None = None) -> dict[str, Any]:

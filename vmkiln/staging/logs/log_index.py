@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from vmkiln.azure_names import utc_text
 from vmkiln.files.private_folder import private_file
 
 MOST_INDEX_BYTES = 16 * 1024**2
@@ -68,7 +69,7 @@ class LogIndex:
 
 def clock_text(seconds: float) -> str:
     """A time as ARM writes it: ISO 8601 in UTC, with milliseconds and a Z; pure."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(datetime.fromtimestamp(seconds, UTC))
 
 
 def index_of(log: Path) -> Path:

@@ -96,9 +96,10 @@ def purge(
         rows = _chosen(settings, store, names, is_all=is_all)
         if rows and not yes:
             typer.confirm(f"delete {', '.join(row.artifact_id for row in rows)}?", abort=True)
+        shared = shared_storage(settings, store)
         for row in rows:
             with audited(store, IMAGE_PURGE, row.artifact_id):
                 purging(row, store)
-                if (shared := shared_storage(settings, store)) is not None:
+                if shared is not None:
                     shared.images.purge(row)
             typer.echo(f"deleted {row.artifact_id}")

@@ -222,8 +222,7 @@ def run(
         except asyncio.CancelledError:
             if not cancel_on_interrupt or client.is_embedded:
                 raise
-            await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
-            return await _ended(client, path)
+            return await _cancelled(client, path)
 
     cancelling = f"vmkiln template cancel {name} -g {group}"
     cancelling += f" --context {context}" if context else ""
@@ -298,15 +297,19 @@ def cancel(
     """Cancel a template's run and wait until it has ended."""
 
     async def work(client: ArmClient, scope: str) -> Any:
-        path = _id(scope, group, name)
-        await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
-        return await _ended(client, path)
+        return await _cancelled(client, _id(scope, group, name))
 
     found = _do(work, subscription=subscription, context=context)
     if as_json:
         answer(found)
     else:
         say(f"the run ended {found['properties']['runState']}")
+
+
+async def _cancelled(client: ArmClient, path: str) -> Any:
+    """Cancel the template's run; gives it when it has ended."""
+    await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
+    return await _ended(client, path)
 
 
 async def _ended(client: ArmClient, path: str) -> Any:
