@@ -83,15 +83,15 @@ def test_a_build_is_followed_in_a_browser(service: SimpleNamespace, chromium: We
     wait.until(lambda found: found.current_url == f"{service.url}/portal/")
     assert chromium.execute_script("return document.cookie") == "", "no script can read the session"
 
-    chromium.find_element(By.LINK_TEXT, "New").click()
+    chromium.find_element(By.LINK_TEXT, "New template").click()
     markup = "<script>document.title = 'owned'</script><b id=owned>bold</b>"
     body = json.dumps(a_template("echo first line", markup, "wait"))
     fill(chromium, subscription=SUBSCRIPTION, group="rg1", name="web", body=body)
     chromium.find_element(By.CSS_SELECTOR, "main form button").click()
     wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
     chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
-    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "td a[href*='/runs/']"))
-    run = str(chromium.find_element(By.CSS_SELECTOR, "td a[href*='/runs/']").get_attribute("href"))
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main a[href*='/runs/']"))
+    run = str(chromium.find_element(By.CSS_SELECTOR, "main a[href*='/runs/']").get_attribute("href"))
 
     chromium.get(run)
     wait.until(lambda found: "PACKER OUT wait" in text_of(found, "#live-log"))

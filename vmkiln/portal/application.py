@@ -76,6 +76,9 @@ def with_portal(api: ASGIApp) -> ASGIApp:
         path = scope.get("path", "")
         is_page = scope["type"] == "http" and (path == PREFIX or path.startswith(f"{PREFIX}/"))
         wants_page = path == PREFIX or (path == "/" and "text/html" in _accepted(scope))
+        if scope["type"] == "http" and scope["method"] == "GET" and path == "/favicon.ico":
+            await go_to(f"{PREFIX}/static/favicon.svg")(scope, receive, send)
+            return
         if scope["type"] == "http" and scope["method"] == "GET" and wants_page:
             await go_to(f"{PREFIX}/")(scope, receive, send)
             return

@@ -10,6 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from vmkiln.harmless_text import harmless
+from vmkiln.portal.icons import ICONS, kind_of_state
+from vmkiln.portal.trail import RAIL, section_of, trail
 from vmkiln.portal.waterfall import moment
 
 POLICY = (
@@ -75,7 +77,8 @@ def _environment() -> Environment:
         finalize=lambda value: plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters |= {"duration": duration, "when": when, "short_name": short_name, "pretty": pretty}
-    environment.globals |= {"lasted": lasted}
+    environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
+    environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
     return environment
 
 

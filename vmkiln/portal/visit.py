@@ -11,11 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import session
+from vmkiln.portal import session, trail
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import HEADERS, page
 
-PREFIX = "/portal"
+PREFIX = trail.PREFIX
 LOGIN = f"{PREFIX}/login"
 MOST_FORM_BYTES = 4 * 1024 * 1024
 MOST_FIELDS = 20
@@ -86,4 +86,5 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
 
 async def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:
     """What was refused, with every mistake that the API names."""
-    return await page("error.html", status=error.status, error=error, is_inside=is_inside, title="Refused", **values)
+    title = "Not found" if error.status == 404 else "Refused"
+    return await page("error.html", status=error.status, error=error, is_inside=is_inside, title=title, **values)

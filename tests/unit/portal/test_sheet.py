@@ -1,0 +1,49 @@
+"""The portal's sheet: what is read can be read, in both schemes."""
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from vmkiln.portal.icons import ICONS, KIND_OF_STATE, kind_of_state
+from vmkiln.run_state import RunState
+
+SHEET = (files("vmkiln.portal") / "static/portal.css").read_text()
+ON = ("bg", "surface", "soft")
+TEXT = ("text", "muted", "accent", "ok", "warn", "bad")
+LEAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
+
+
+def tokens(text: str) -> dict[str, str]:
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", text))
+
+
+LIGHT = tokens(SHEET.partition("@media (prefers-color-scheme: dark)")[0])
+DARK = LIGHT | tokens(SHEET.partition("@media (prefers-color-scheme: dark)")[2].partition("* {")[0])
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, "relative luminance"."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+def test_every_text_can_be_read_on_every_ground(scheme: dict[str, str]) -> None:
+    pairs = [(text, ground) for text in TEXT for ground in ON] + [("on-accent", "accent")]
+    faint = {pair: found for pair in pairs if (found := contrast(scheme[pair[0]], scheme[pair[1]])) < LEAST}
+    assert faint == {}
+
+
+def test_a_state_has_a_colour_of_the_sheet_and_an_icon() -> None:
+    for kind, icon in KIND_OF_STATE.values():
+        assert (kind in LIGHT, icon in ICONS) == (True, True)
+    known = {state.lower() for state in RunState}
+    assert known <= set(KIND_OF_STATE), "every state of a run"
+    assert kind_of_state("never seen") == ("muted", "unknown")

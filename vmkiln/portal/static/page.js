@@ -1,0 +1,87 @@
+// What every page has: times relative to now, buttons that copy, and parts that are read anew while something goes on.
+// A page is whole without it: times are exact, ids can be selected, and the browser reloads (<noscript>).
+const STEPS = [[60, 1, "second"], [3600, 60, "minute"], [86400, 3600, "hour"], [2592000, 86400, "day"]];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+export function ago(seconds) {
+  const found = STEPS.find(([most]) => Math.abs(seconds) < most);
+  return found ? relative.format(-Math.round(seconds / found[1]), found[2]) : "";
+}
+
+export function showTimes(root = document) {
+  for (const element of root.querySelectorAll("time[datetime]:not([data-exact])")) {
+    const moment = new Date(element.dateTime);
+    const text = ago((Date.now() - moment) / 1000);
+    if (text) {
+      element.title = exact.format(moment);
+      element.textContent = text;
+    }
+  }
+}
+
+function copyButton(element) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  const what = element.dataset.copy || "the text";
+  button.setAttribute("aria-label", `Copy ${what.length > 60 ? "…" + what.slice(-40) : what}`);
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(element.dataset.copy || element.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  return button;
+}
+
+export function addCopyButtons(root = document) {
+  for (const element of root.querySelectorAll("[data-copy]:not([data-has-copy])")) {
+    element.dataset.hasCopy = "yes";
+    element.tagName === "PRE" ? element.before(copyButton(element)) : element.append(copyButton(element));
+  }
+}
+
+// Parts with data-live are put in place of the old ones, unless the visitor is in them; what else is open stays open.
+async function readAnew() {
+  if (document.hidden) {
+    return;
+  }
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+  if (!answer.ok) {
+    return;
+  }
+  const anew = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const other = anew.getElementById(part.id);
+    if (other && !part.contains(document.activeElement)) {
+      for (const details of part.querySelectorAll("details[id][open]")) {
+        other.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
+      }
+      const fresh = document.importNode(other, true);
+      showTimes(fresh);
+      addCopyButtons(fresh);
+      part.replaceWith(fresh);
+    }
+  }
+  document.title = anew.title;
+  document.body.dataset.refresh = anew.body.dataset.refresh || "";
+}
+
+async function keepAnew() {
+  const seconds = Number(document.body.dataset.refresh);
+  if (seconds) {
+    setTimeout(async () => {
+      try {
+        await readAnew();
+      } finally {
+        keepAnew();
+      }
+    }, seconds * 1000);
+  }
+}
+
+showTimes();
+addCopyButtons();
+setInterval(showTimes, 30000);
+keepAnew();
