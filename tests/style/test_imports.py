@@ -25,6 +25,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"inspecting", "warm"},
     {"image_contents"},
     {"staging", "packer", "images"},
+    {"windows"},
     {"template"},
     {"trial"},
     {"provenance"},
