@@ -6,7 +6,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
 from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images
-from vmkiln.api.entra import directory, token_endpoint
+from vmkiln.api.entra import directory, sessions, token_endpoint
 from vmkiln.api.insights import activity_log
 from vmkiln.api.managed_identity import managed_identities
 from vmkiln.api.network import security_rules, virtual_networks
@@ -54,6 +54,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *storage_accounts.ROUTES,
     *activity_log.ROUTES,
     *token_endpoint.ROUTES,
+    *sessions.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

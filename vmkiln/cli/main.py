@@ -71,6 +71,7 @@ class Commands(LazyGroup):
             "worker",
             "Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host.",
         ),
+        "open": Listed("access.open", "open_portal", "Open the portal with a link that logs in once."),
         "az-setup": Listed(
             "az_setup",
             "az_setup",

@@ -4,13 +4,22 @@
 Source: RFC 6265bis (`__Host-`, SameSite); Fetch Metadata (Sec-Fetch-Site).
 """
 
+import base64
+import json
+import time
+from urllib.parse import quote, urlsplit
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vmkiln.errors import ArmError
+from vmkiln.portal.trail import PREFIX
 
 COOKIE = "__Host-vmkiln"
 PASTED_TOKEN_SECONDS = 8 * 3600
+LOGIN = f"{PREFIX}/login"
+HOME = f"{PREFIX}/"
+MOST_ADDRESS_LETTERS = 2000
 
 
 def token_of(request: Request) -> str:
@@ -33,3 +42,35 @@ def check_own_page(request: Request, base_url: str) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site not in {None, "same-origin"} or (origin is not None and origin != base_url) or (site or origin) is None:
         raise ArmError(403, "ForeignRequest", "the request did not come from a page of this portal")
+
+
+def wants_renewal(token: str) -> bool:
+    """Whether more than half of a token's time is over. What it says is not proven here: the API does that; pure."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return time.time() > (float(claims["iat"]) + float(claims["exp"])) / 2
+    except (IndexError, KeyError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def own_address(text: str) -> str:
+    """The page of ours that an address names, with its query; the first page for everything else; pure."""
+    if (
+        len(text) > MOST_ADDRESS_LETTERS
+        or "\\" in text
+        or any(ord(letter) < 33 or ord(letter) > 126 for letter in text)
+    ):
+        return HOME
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return HOME
+    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(HOME) and ".." not in parts.path
+    return text if is_ours and parts.path not in {LOGIN, f"{PREFIX}/logout"} else HOME
+
+
+def login_address(wanted: str) -> str:
+    """Where to log in, to come back to a page afterwards; pure."""
+    page = own_address(wanted)
+    return LOGIN if page == HOME else f"{LOGIN}?next={quote(page, safe='')}"

@@ -1,5 +1,7 @@
 """One visit of a page: who comes, where from, and what they may ask the API for."""
 
+import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +18,12 @@ from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import HEADERS, page
 
 PREFIX = trail.PREFIX
-LOGIN = f"{PREFIX}/login"
+LOGIN = session.LOGIN
 MOST_FORM_BYTES = 4 * 1024 * 1024
 MOST_FIELDS = 20
+KEPT = "kept"  # a form that was sent when the session had ended, as JSON
+MOST_KEPT_LETTERS = 1024 * 1024
+RENEWALS = "/providers/Vmkiln.Builds/sessions/renew"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class Visit:
 
 
 def _fields(content: bytes) -> dict[str, str]:
+    found = _sent(content)
+    if KEPT not in found or "next" in found:  # the login's own form carries it on
+        return found
+    kept = json.loads(found[KEPT])
+    if not isinstance(kept, dict):
+        raise ValueError("what was kept of a form is none")
+    return {str(name): str(value) for name, value in kept.items()}
+
+
+def _sent(content: bytes) -> dict[str, str]:
     return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
 
 
@@ -64,24 +79,81 @@ def base_url_of(request: Request) -> str:
 
 
 def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[Request], Awaitable[Response]]:
-    """A page for Starlette. A visitor without a login is sent to it; a refusal of the API is shown in its own words."""
+    """A page for Starlette; a refusal of the API is shown in its own words. A session is renewed while it is used.
+
+    A visitor without a login is sent to it, and comes back to the page, or to the form that was sent.
+    """
 
     async def answer(request: Request) -> Response:
         base_url = base_url_of(request)
         token = session.token_of(request)
-        if not token and not is_public:
-            return go_to(LOGIN)
+        source = request.client.host if request.client else ""
+        visit = Visit(request, ApiClient(api, base_url, token, source))
         try:
-            source = request.client.host if request.client else ""
-            return await show(Visit(request, ApiClient(api, base_url, token, source)))
+            response = await (show(visit) if token or is_public else _to_login(visit))
         except ArmError as error:
-            if error.status == 401 and not is_public:
-                response = go_to(LOGIN)
-                session.end(response)
-                return response
-            return await error_page(error, is_inside=bool(token))
+            return await _refused(visit, error, is_public=is_public)
+        if not is_public and session.wants_renewal(token):
+            await _renew(visit, response)
+        return response
 
     return answer
+
+
+async def _refused(visit: Visit, error: ArmError, *, is_public: bool) -> Response:
+    if error.status == 401 and not is_public:
+        try:
+            return await _to_login(visit)
+        except ArmError as other:
+            error = other
+    return await error_page(error, is_inside=bool(visit.api.token))
+
+
+async def _to_login(visit: Visit) -> Response:
+    """The way to the login and back; a form that was sent is kept over it."""
+    request = visit.request
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "POST":
+        response = go_to(session.login_address(wanted))
+    else:
+        kept = await run_in_threadpool(json.dumps, await visit.form())
+        response = await login_page(status=401, wanted=request.url.path, kept=kept, has_ended=True)
+    if visit.api.token:
+        session.end(response)
+    return response
+
+
+async def login_page(
+    *,
+    status: int = 200,
+    wanted: str = "",
+    kept: str = "",
+    code: str = "",
+    app_id: str = "",
+    error: ArmError | None = None,
+    has_ended: bool = False,
+) -> Response:
+    """The form to log in with. `kept` is a form that waits, as JSON; `code` that of a link which logs in once."""
+    too_large = len(kept) > MOST_KEPT_LETTERS
+    return await page(
+        "login.html",
+        status=status,
+        title="Log in to vmkiln",
+        wanted=session.own_address(wanted),
+        kept="" if too_large else kept,
+        is_lost=too_large,
+        code=code,
+        app_id=app_id,
+        error=error,
+        has_ended=has_ended,
+    )
+
+
+async def _renew(visit: Visit, response: Response) -> None:
+    """Put a new token in place of the visitor's; where that is refused the old one lasts to its end."""
+    with contextlib.suppress(ArmError):
+        answer = await visit.api.ask("POST", RENEWALS)
+        session.begin(response, str(answer["access_token"]), seconds=int(answer["expires_in"]))
 
 
 async def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:

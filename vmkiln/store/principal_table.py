@@ -9,6 +9,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from vmkiln.store.tables import access_tokens, client_secrets, principal_keys, p
 
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 TOKEN_PREFIX = "vmk_"  # noqa: S105 (the beginning of every token, no token)
+LOGIN_CODE = "login code"  # also what is hashed before one, so that no code is taken for a token
+LOGIN_CODE_SECONDS = 600.0
 _NO_SALT = b"\x00" * 16
 
 
@@ -139,6 +142,31 @@ class PrincipalTable:
             query = sa.select(access_tokens.c.object_id).where(access_tokens.c.hash == _token_hash(token))
             object_id = connection.execute(query).scalar()
         return None if object_id is None else self.find_object(object_id)
+
+    def add_login_code(self, object_id: str) -> str:
+        """A code that logs a principal in once, in the next minutes; told this once, in place of one it had before."""
+        code = secrets.token_urlsafe(32)
+        now = self._connections.now()
+        values = {"hash": _token_hash(LOGIN_CODE + code), "object_id": object_id, "name": LOGIN_CODE, "created": now}
+        is_code, old = access_tokens.c.name == LOGIN_CODE, now - timedelta(seconds=LOGIN_CODE_SECONDS)
+        over = sa.or_(access_tokens.c.object_id == object_id, access_tokens.c.created < old)
+        with self._connections.begin() as connection:
+            connection.execute(access_tokens.delete().where(is_code, over))
+            connection.execute(access_tokens.insert().values(**values))
+        return code
+
+    def redeem_login_code(self, code: str) -> PrincipalRow | None:
+        """The principal that a code logs in; none when there is no such code (any more). It is gone with the answer."""
+        same = sa.and_(access_tokens.c.hash == _token_hash(LOGIN_CODE + code), access_tokens.c.name == LOGIN_CODE)
+        with self._connections.begin() as connection:
+            found = connection.execute(
+                sa.select(access_tokens.c.object_id, access_tokens.c.created).where(same)
+            ).first()
+            if found is None or connection.execute(access_tokens.delete().where(same)).rowcount != 1:
+                return None
+        if self._connections.now() - aware(found.created) > timedelta(seconds=LOGIN_CODE_SECONDS):
+            return None
+        return self.find_object(found.object_id)
 
     def assign(
         self, object_id: str, role: str, scope: str, *, assignment_id: str = "", principal_type: str = ""

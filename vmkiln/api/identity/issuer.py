@@ -54,9 +54,19 @@ class Issuer:
         return f"https://sts.windows.net/{self.tenant_id}/"
 
     def token(
-        self, principal: PrincipalRow, *, audience: str, now: datetime, lasts_seconds: int, identity_id: str = ""
+        self,
+        principal: PrincipalRow,
+        *,
+        audience: str,
+        now: datetime,
+        lasts_seconds: int,
+        identity_id: str = "",
+        authenticated: int = 0,
     ) -> str:
-        """An access token for a principal, or for the managed identity of this id."""
+        """An access token for a principal, or for the managed identity of this id.
+
+        `authenticated` is when its holder logged in, in seconds since 1970; 0 when that is now.
+        """
         claims = {
             "aud": audience,
             "iss": self.issuer,
@@ -72,6 +82,8 @@ class Issuer:
             "ver": "1.0",
             "uti": uuid.uuid4().hex,
         }
+        if authenticated:
+            claims["auth_time"] = authenticated
         if identity_id:
             claims["xms_mirid"] = identity_id
         key_id, key = self._signing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vmkiln.api.identity.tls import TlsFiles
     from vmkiln.fleet.host_identity import HostIdentity
     from vmkiln.listener import Address
+    from vmkiln.store.database import Store
 
 
 def say(text: str) -> None:
@@ -102,6 +104,17 @@ async def _serve_alone(
         await _serve(settings, address, given_tls, identity)
 
 
+async def _tell_portal(store: Store, app_id: str, url: str) -> None:
+    """Where the portal is; to a terminal, and never to a journal, a link that logs in once: who has it is the owner."""
+    from vmkiln.waiting.off_loop import off_loop
+
+    say(f"portal: {url}/portal/ (`vmkiln open` opens it, logged in)")
+    owner = await off_loop(store.principals.find, app_id)
+    if sys.stderr.isatty() and owner is not None:
+        code = await off_loop(store.principals.add_login_code, owner.object_id)
+        say(f"log in once, within 10 minutes: {url}/portal/login?code={code}")
+
+
 async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | None, identity: HostIdentity) -> None:
     import asyncio
     import functools
@@ -140,7 +153,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
         ask = functools.partial(fetch_json, rule=FOR_THE_OPERATOR, way_out=way_out)
         outside = OutsideIssuer(*settings.oidc, fetch=ask) if settings.oidc else None
         access = AccessControl(store, issuer, outside, names=names_of(tls.certificate))
-        ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
+        owner = ensure_owner(store, settings.home, tenant_id=issuer.tenant_id)
         host = "localhost" if is_loopback(address.host) or address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104
         url = f"https://{host}:{listening.getsockname()[1]}"
 
@@ -152,6 +165,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
                 say("warning: other machines can reach this address")
             if given_tls is None:
                 say(f"clients trust it with {tls.authority}")
+            await _tell_portal(store, owner.app_id, url)
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
         rounds, systemd = Rounds(), notify_socket(os.environ)
