@@ -31,7 +31,7 @@ from vmkiln.warm.saved_group import NAME
 pytestmark = pytest.mark.vm
 
 TAP, MAC = "tap-container", "02:00:0a:00:00:04"
-NETWORK = f"mac={MAC}\naddress=10.0.0.4/24\ngateway=10.0.0.1\nrelay=2222\ntarget=10.0.1.4\nport=22\n"
+NETWORK = f"mac={MAC}\naddress=10.0.0.4/24\ngateway=10.0.0.1\nrelay=2222\ntarget=10.0.1.4\nport=22\nway=relay\n"
 WHO = r"""
 sub content { open my $file, '<', $_[0] or return "$_[0]: $!"; sysread $file, my $text, $_[1]; chomp $text; $text }
 print "boot id ", content("/proc/sys/kernel/random/boot_id", 64), "\n";

@@ -44,7 +44,12 @@ INSPECTOR_DRIVERS = {
 
 
 NO_DRIVERS: Mapping[str, Sequence[str]] = {}
-OWN_FILES = ("container_init.sh", "container_relay.pl", "container_renew.pl", "inspector_init.sh", "inspector.pl")
+SCRIPTS = {
+    "relay.pl": "container_relay.pl",
+    "forwarder.pl": "container_forwarder.pl",
+    "renew.pl": "container_renew.pl",
+}
+OWN_FILES = ("container_init.sh", "inspector_init.sh", "inspector.pl", *SCRIPTS.values())
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,9 @@ async def obtain_container_image(
     perl = shutil.which("perl")
     if perl is None:
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
-    init, relay, renew, look_init, look = [await off_loop(_own_file, name) for name in OWN_FILES]
-    programs, scripts = {"packer": packer, "perl": Path(perl)}, {"relay.pl": relay, "renew.pl": renew}
-    contents = [kernel.digest.encode(), init, relay, renew, look_init, look]
+    init, look_init, look, *texts = contents = [await off_loop(_own_file, name) for name in OWN_FILES]
+    programs, scripts = {"packer": packer, "perl": Path(perl)}, dict(zip(SCRIPTS, texts, strict=True))
+    contents.insert(0, kernel.digest.encode())
     digest = await asyncio.to_thread(_digest, contents, [*programs.values(), busybox])
     place = directory / digest
 

@@ -3,7 +3,7 @@
 # /dev/vda: the container image (Packer), read-only. /dev/vdb: the container instance's input, read-only.
 # Ports: packerizercontainer.log (what Packer prints, raw), packerizercontainer.events (one line an event).
 # The input disk's file `network` has a NAME=VALUE a line: mac, address, gateway; relay, target and port of the way to
-# the VM.
+# the VM, and which program stands in it (`way`: relay for ssh, forwarder for WinRM).
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -53,16 +53,28 @@ ip address add "$(value_of address)" dev eth0
 ip route add default via "$(value_of gateway)"
 
 # Packer tries a refused connection again only every few seconds; the relay answers it when the VM's port is open
-chroot /root /perl /relay.pl "$(value_of relay)" "$(value_of target)" "$(value_of port)" < /dev/null > /dev/console 2>&1 &
+chroot /root /perl "/$(value_of way).pl" "$(value_of relay)" "$(value_of target)" "$(value_of port)" < /dev/null > /dev/console 2>&1 &
 
 set --
 while IFS= read -r argument; do set -- "$@" "$argument"; done < /root/aib/packerInput/arguments
 while IFS= read -r assignment; do export "${assignment?}"; done < /root/aib/packerInput/environment
+# why Packer could not log in by WinRM stands only in its debug log, of which no more than that is kept
+why=
+if [ -n "$PACKER_LOG_PATH" ]; then
+    mkfifo "/root$PACKER_LOG_PATH"
+    awk '/WinRM connection err/ {last = $0} END {print last}' "/root$PACKER_LOG_PATH" > /root/tmp/why &
+    why=$!
+fi
 export PATH=/
 cd /root || exit 1
 /bin/chroot /root "$@" > "$log" 2>&1 < /dev/null
 status=$?
 export PATH=/bin
+if [ -n "$why" ]; then
+    : 1<> "/root$PACKER_LOG_PATH"  # a Packer that never opened it leaves awk waiting for the first writer
+    wait "$why"
+    [ "$status" = 0 ] || cat /root/tmp/why >> "$log"
+fi
 echo "peak $(awk '/^MemTotal/ {total = $2} /^MemAvailable/ {free = $2} END {print total - free}' /proc/meminfo)" >&3
 echo "exited $status" >&3
 exec 3>&-

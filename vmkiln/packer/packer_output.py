@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vmkiln.packer import step_runner
+from vmkiln.packer import step_runner, winrm_refusal
 from vmkiln.secrecy.secret_mask import NO_SECRETS, LineMask, SecretMask, StreamMask
 
 LONGEST_LINE_BYTES = 256 * 1024
-_STEP = re.compile(r"==> null: (?:Provisioning with shell script: |Uploading )/aib/packerInput/(\d{4})-")
+_STEP = re.compile(r"==> null: (?:Provisioning with (?:power)?shell script: |Uploading )/aib/packerInput/(\d{4})-")
+_RESTARTING = "==> null: Restarting Machine"
+_RESTARTED = "==> null: Machine successfully restarted, moving on"
+_REFUSED = re.compile(r"WinRM connection err: (.*)")
 _CONNECTED = frozenset({"==> null: Connected to SSH!", "==> null: Connected to WinRM!"})
 _COMMA = "%!(PACKER_COMMA)"
 _CUT = len(_COMMA) + 4
@@ -86,7 +89,28 @@ class RestartComing:
     """The step's script has ended, and the VM is about to restart or to turn off."""
 
 
-PackerEvent = Line | Connected | StepReached | BuildError | ScriptStarted | ScriptEnded | ScriptLost | RestartComing
+@dataclass(frozen=True)
+class RestartBegun:
+    """Packer began to restart a Windows VM: a step of its own, or the end of a round of updates."""
+
+
+@dataclass(frozen=True)
+class RestartDone:
+    """Packer found a Windows VM back after it had restarted it."""
+
+
+PackerEvent = (
+    Line
+    | Connected
+    | StepReached
+    | BuildError
+    | ScriptStarted
+    | ScriptEnded
+    | ScriptLost
+    | RestartComing
+    | RestartBegun
+    | RestartDone
+)
 
 
 class PackerOutput:
@@ -154,8 +178,10 @@ def _read(record: str) -> list[PackerEvent]:
     fields = record.split(",")
     is_record = len(fields) >= 4 and fields[0].isdigit()
     if not is_record:
-        # not a record: Packer's own trouble, such as a crash
-        return [Line(record, Speaker.PACKER)] if record.strip() else []
+        # not a record: Packer's own trouble, such as a crash, or why it could not log in by WinRM
+        found = _REFUSED.search(record)
+        why = [BuildError(_shown(winrm_refusal.meaning(found.group(1))))] if found else []
+        return [Line(record, Speaker.PACKER), *why] if record.strip() else []
     if fields[2] == "error" and fields[1]:
         return [BuildError(_shown(_unescaped(",".join(fields[3:]))))]
     if fields[2] != "ui" or len(fields) < 5:
@@ -171,6 +197,10 @@ def _read(record: str) -> list[PackerEvent]:
     if speaker is Speaker.PACKER:
         if lines[0] in _CONNECTED:
             events.append(Connected())
+        elif lines[0] == _RESTARTING:
+            events.append(RestartBegun())
+        elif lines[0] == _RESTARTED:
+            events.append(RestartDone())
         elif found := _STEP.match(lines[0]):
             events.append(StepReached(int(found.group(1))))
     return events

@@ -10,7 +10,7 @@ Source: Packer's documentation of the null builder and of the shell and file pro
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import groupby
@@ -145,23 +145,34 @@ def packer_input(steps: Sequence[Step], connection: Connection) -> PackerInput:
     default = default_deprovisioning() if any(isinstance(step, Deprovision) for step in steps) else ""
     provisioners = [_provisioner(group, connection, default) for group in _groups(steps)]
     template = {"builders": [_builder(connection)], "provisioners": provisioners}
+    files = [
+        InputFile(TEMPLATE, json.dumps(template, indent=2) + "\n"),
+        InputFile(KEY, connection.private_key),
+        arguments_file(),
+        environment_file({}),
+    ]
+    files += [_input_file(index, step) for index, step in enumerate(steps)]
+    # Packer starts itself a second time to watch over itself, and the builder is a process too
+    return PackerInput(tuple(files), process_count=3 + len(provisioners))
+
+
+def arguments_file() -> InputFile:
+    """How Packer is started, a word a line."""
+    arguments = ["/packer", "build", "-machine-readable", "-on-error=cleanup", f"{INPUT}/{TEMPLATE}"]
+    return InputFile("arguments", "".join(f"{argument}\n" for argument in arguments))
+
+
+def environment_file(more: Mapping[str, str]) -> InputFile:
+    """The environment that Packer is started in, with `more` in it."""
     environment = {
         "CHECKPOINT_DISABLE": "1",
         "HOME": "/tmp",  # noqa: S108 (a path inside the container group)
         "PACKER_CACHE_DIR": "/tmp/cache",  # noqa: S108
         "PACKER_CONFIG_DIR": "/tmp",  # noqa: S108
         "TMPDIR": "/tmp",  # noqa: S108
+        **more,
     }
-    arguments = ["/packer", "build", "-machine-readable", "-on-error=cleanup", f"{INPUT}/{TEMPLATE}"]
-    files = [
-        InputFile(TEMPLATE, json.dumps(template, indent=2) + "\n"),
-        InputFile(KEY, connection.private_key),
-        InputFile("arguments", "".join(f"{argument}\n" for argument in arguments)),
-        InputFile("environment", "".join(f"{name}={value}\n" for name, value in environment.items())),
-    ]
-    files += [_input_file(index, step) for index, step in enumerate(steps)]
-    # Packer starts itself a second time to watch over itself, and the builder is a process too
-    return PackerInput(tuple(files), process_count=3 + len(provisioners))
+    return InputFile("environment", "".join(f"{name}={value}\n" for name, value in environment.items()))
 
 
 def _builder(connection: Connection) -> dict[str, Any]:

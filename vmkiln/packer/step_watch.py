@@ -14,14 +14,18 @@ from vmkiln.packer.packer_output import (
     BuildError,
     Connected,
     PackerEvent,
+    RestartBegun,
     RestartComing,
+    RestartDone,
     ScriptEnded,
     ScriptLost,
     ScriptStarted,
     StepReached,
 )
 from vmkiln.packer.packer_template import InlineShell, ScriptShell, Step
+from vmkiln.windows.steps import Restart, Update, WindowsStep
 
+RESTART_GRACE_SECONDS = 120
 MOST_READ_BYTES = 1024 * 1024
 _RESTART = re.compile(
     rb"\b(reboot|shutdown|poweroff|halt|kexec|telinit|init\s+6|sysrq-trigger|LoginManager\.Reboot)\b|\bcontrol-alt-del"
@@ -31,15 +35,19 @@ _INTERRUPTED = (
     "background; let a step that restarts the VM end with the restart"
 )
 _UNBEGUN = "the {vm} restarted before its script began: an earlier step may have asked for that, in the background"
+_NOT_RESTARTED = "{place} did not restart the {vm}: its command came to its end, and no restart was seen"
+_TOO_LONG = (
+    "{place} is not over after {seconds} s: the {vm} went down too late, or did not come back in its restartTimeout"
+)
 _DISCONNECTED = "the connection to the {vm} broke while its script ran: did it restart ssh, or change the network?"
 
 
-def asking_for_restart(steps: Sequence[Step]) -> frozenset[int]:
+def asking_for_restart(steps: Sequence[Step | WindowsStep]) -> frozenset[int]:
     """The numbers of the steps whose script has a word for a restart; reads the scripts' copies."""
     return frozenset(index for index, step in enumerate(steps) if _RESTART.search(_text(step)))
 
 
-def _text(step: Step) -> bytes:
+def _text(step: Step | WindowsStep) -> bytes:
     match step:
         case InlineShell(lines=lines):
             return "\n".join(lines).encode(errors="surrogateescape")
@@ -59,7 +67,7 @@ class StepWatch:
     """
 
     vm_name: str
-    steps: Sequence[Step]
+    steps: Sequence[Step | WindowsStep]
     may_restart: frozenset[int] = frozenset()
     step: int = -1
     error: str = ""
@@ -71,6 +79,8 @@ class StepWatch:
     _boot_id: str = ""
     _running: int | None = None
     _restarted: set[int] = field(default_factory=set)
+    _rounds: int = 0  # of the updates of the current step, each with a restart
+    _limit: "asyncio.TimerHandle | None" = None
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -82,12 +92,14 @@ class StepWatch:
         return self.step == len(self.steps) - 1
 
     @property
-    def current(self) -> Step | None:
+    def current(self) -> Step | WindowsStep | None:
         """The step that Packer is at."""
         return self.steps[self.step] if 0 <= self.step < len(self.steps) else None
 
     def note(self, event: PackerEvent) -> list[str]:
-        """Take in what Packer's output tells."""
+        """Take in what Packer's output tells; nothing more once a step is broken."""
+        if self.broken.done():
+            return []
         match event:
             case Connected():
                 self.is_connected.set()
@@ -99,6 +111,10 @@ class StepWatch:
                 self._running, self.status = None, status
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)
+            case RestartBegun():
+                self._restart_begun()
+            case RestartDone():
+                self._restart_done()
             case RestartComing():
                 return [f"{self.place} restarts the {self.vm_name}, or turns it off; waiting for that"]
             case BuildError(text):
@@ -113,6 +129,7 @@ class StepWatch:
 
     def ended(self, exit_status: int) -> int:
         """The exit status of Packer's work, from Packer's own: content with nothing that was not done."""
+        self._end_limit()
         if exit_status == 0 and self._running is not None:
             if self._running not in self._restarted:
                 self._break(self._running, _DISCONNECTED)
@@ -120,7 +137,7 @@ class StepWatch:
                 self._break(self._running, _INTERRUPTED)
         if self.broken.done():
             return exit_status or 1
-        if exit_status and self.step in self._restarted:
+        if exit_status and self.step in self._restarted and not isinstance(self.current, Restart | Update):
             self.error = f"{self.error.rstrip('.')}; the {self.vm_name} restarted during this step"
         return exit_status
 
@@ -129,6 +146,8 @@ class StepWatch:
             if not self.untrue.done():
                 self.untrue.set_result(f"step {index + 1} of {len(self.steps)} is told after step {self.step + 1}")
             return
+        self._end_limit()
+        self._rounds = self._rounds if index == self.step else 0
         self.step = index
         self.is_connected.set()
         if self.is_at_last_step:
@@ -146,9 +165,33 @@ class StepWatch:
         self.is_connected.set()
         return said
 
+    def _restart_begun(self) -> None:
+        """Packer names no file for a restart: one follows each round of updates, any other is the next step."""
+        if isinstance(self.current, Update) and self._rounds < self.current.rounds:
+            self._rounds += 1
+            return
+        following = self.steps[self.step + 1] if self.step + 1 < len(self.steps) else None
+        if isinstance(following, Restart):
+            self._reached(self.step + 1)
+        if isinstance(self.current, Restart):
+            # Packer asks without an end whether a shutdown is still in progress
+            seconds = self.current.timeout_seconds + RESTART_GRACE_SECONDS
+            text = _TOO_LONG.format(place=self.place, vm=self.vm_name, seconds=seconds)
+            self._limit = asyncio.get_running_loop().call_later(seconds, self._break, self.step, text)
+
+    def _restart_done(self) -> None:
+        self._end_limit()
+        if isinstance(self.current, Restart) and self.step not in self._restarted:
+            self._break(self.step, _NOT_RESTARTED.format(place=self.place, vm=self.vm_name))
+
+    def _end_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
     def _break(self, step: int, text: str) -> None:
         if not self.broken.done():
-            self.step, self.error = step, text.format(vm=self.vm_name)
+            self.step, self.error = step, text.replace("{vm}", self.vm_name)
             self.broken.set_result(self.error)
 
     @property

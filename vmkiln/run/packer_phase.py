@@ -46,6 +46,7 @@ from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
+from vmkiln.windows.steps import WindowsStep
 
 LATER_SECONDS = 60
 COLD_TAG = "vmkiln-cold"
@@ -71,7 +72,7 @@ class PhaseResult:
     """
 
     outcome: Outcome
-    step: Step | None
+    step: Step | WindowsStep | None
     error: str
     script_status: int | None
     refused: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine, 
 from vmkiln.host.saved import saved_vm
 from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
 from vmkiln.run_failures import ContainerGroupLost, NotBelieved, VirtualMachineLost
-from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.staging.virtual_network import WINRM_PORT, VirtualNetwork
 from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ def network_text(network: VirtualNetwork) -> str:
         "relay": RELAY_PORT,
         "target": network.target,
         "port": network.service_port,
+        "way": "forwarder" if network.service_port == WINRM_PORT else "relay",
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 

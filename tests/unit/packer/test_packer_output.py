@@ -13,7 +13,9 @@ from vmkiln.packer.packer_output import (
     Line,
     PackerEvent,
     PackerOutput,
+    RestartBegun,
     RestartComing,
+    RestartDone,
     ScriptEnded,
     ScriptLost,
     ScriptStarted,
@@ -34,7 +36,7 @@ RECORDED = rb"""1795492252,,ui,say,==> null: Using ssh communicator to connect: 
 1795492252,,ui,error,\n==> Some builds didn't complete successfully and had errors:
 1795492252,null,error,Script exited with non-zero exit status: 7.
 """
-PACKERS_OWN = StepReached | Connected | BuildError
+PACKERS_OWN = StepReached | Connected | BuildError | RestartBegun | RestartDone
 
 
 def read(*chunks: bytes) -> list[PackerEvent]:
@@ -46,6 +48,30 @@ def test_a_recorded_build_is_told_as_it_went() -> None:
     events = [event for event in read(RECORDED) if isinstance(event, PACKERS_OWN)]
     error = BuildError("Script exited with non-zero exit status: 7.")
     assert events == [Connected(), StepReached(0), StepReached(1), error]
+
+
+# as Packer 1.6.6 wrote it over WinRM; the last line is from its debug log
+RECORDED_WINDOWS = rb"""1795492252,,ui,say,==> null: Connected to WinRM!
+1795492252,,ui,say,==> null: Provisioning with Powershell...
+1795492252,,ui,say,==> null: Provisioning with powershell script: /aib/packerInput/0000-powershell.ps1
+1795492252,,ui,say,==> null: Restarting Machine
+1795492252,,ui,say,==> null: Waiting for machine to restart...
+1795492252,,ui,message,    null: build-vm restarted.
+1795492252,,ui,say,==> null: Machine successfully restarted%!(PACKER_COMMA) moving on
+1795492252,,ui,say,==> null: Provisioning with powershell script: /aib/packerInput/0002-update-01.ps1
+1795492252,null,error,Timeout waiting for WinRM.
+2026/11/29 01:46:15 packer-builder-null plugin: [ERROR] WinRM connection err: http response error: 401 - invalid
+"""
+
+
+def test_a_recorded_build_of_windows_is_told_as_it_went() -> None:
+    *events, last = [event for event in read(RECORDED_WINDOWS) if isinstance(event, PACKERS_OWN)]
+    assert events == [
+        Connected(), StepReached(0), RestartBegun(), RestartDone(), StepReached(2),
+        BuildError("Timeout waiting for WinRM."),
+    ]  # fmt: skip
+    assert isinstance(last, BuildError)
+    assert last.text.endswith("401 - invalid")
 
 
 def test_lines_keep_packers_prefix_and_get_their_commas_back() -> None:

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.packer import step_watch
 from vmkiln.packer.packer_output import (
     BuildError,
     Connected,
     PackerEvent,
+    RestartBegun,
     RestartComing,
+    RestartDone,
     ScriptEnded,
     ScriptLost,
     ScriptStarted,
@@ -16,6 +19,7 @@ from vmkiln.packer.packer_output import (
 )
 from vmkiln.packer.packer_template import Deprovision, FileCopy, InlineShell, ScriptShell, Step
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
+from vmkiln.windows.steps import PowerShell, Restart, Update
 
 STEPS: tuple[Step, ...] = (
     InlineShell("first", "properties.customize[0]", ("sudo reboot", "sleep 60")),
@@ -140,3 +144,62 @@ async def test_steps_are_complete_when_the_last_began_in_its_turn() -> None:
     assert watch.is_complete.is_set()
     assert not watch.untrue.done()
     assert StepWatch("validation-vm", ()).is_complete.is_set()
+
+
+SCRIPT = PowerShell("script", "p", ("dir",))
+RESTART = Restart("restart", "p", "", "", 300)
+UPDATE = Update("update", "p", "", (), 10, rounds=2)
+
+
+async def test_a_restart_of_windows_is_the_step_after_the_one_that_packer_named() -> None:
+    watch = StepWatch("build-vm", (SCRIPT, RESTART, RESTART, SCRIPT))
+    for number, event in enumerate((StepReached(0), RestartBegun(), RestartBegun(), StepReached(3))):
+        watch.note(event)
+        assert watch.step == number
+        watch.restarted()
+        watch.note(RestartDone())
+    assert watch.is_complete.is_set()
+    assert watch.ended(0) == 0
+    assert not watch.untrue.done()
+
+
+async def test_the_restarts_of_a_round_of_updates_are_not_the_next_steps() -> None:
+    watch = StepWatch("build-vm", (UPDATE, RESTART))
+    for _ in range(UPDATE.rounds):
+        watch.note(StepReached(0))
+        watch.note(RestartBegun())
+        watch.note(RestartDone())
+        assert watch.step == 0
+    assert not watch.broken.done(), "a round may restart nothing"
+    watch.note(StepReached(0))
+    watch.note(RestartBegun())
+    assert watch.step == 1
+
+
+async def test_a_restart_step_in_which_the_vm_was_not_reset_breaks_the_build() -> None:
+    watch = StepWatch("build-vm", (RESTART,))
+    watch.note(RestartBegun())
+    watch.note(RestartDone())
+    assert watch.broken.result() == (
+        "`restart` did not restart the build-vm: its command came to its end, and no restart was seen"
+    )
+    assert watch.ended(0) == 1
+
+
+async def test_a_restart_has_its_time_and_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_watch, "RESTART_GRACE_SECONDS", 0)
+    watch = StepWatch("build-vm", (Restart("restart", "p", "", "", 0), SCRIPT))
+    watch.note(RestartBegun())
+    assert (await watch.broken).startswith("`restart` is not over after 0 s")
+    watch.note(StepReached(1))
+    assert watch.step == 0, "the build is over at the step that broke it"
+
+
+async def test_a_restart_inside_a_script_of_windows_is_named_and_one_of_updates_is_usual() -> None:
+    for step, expected in ((SCRIPT, "exit 1; the build-vm restarted during this step"), (UPDATE, "exit 1")):
+        watch = StepWatch("build-vm", (step,))
+        watch.note(StepReached(0))
+        watch.restarted()
+        watch.note(BuildError("exit 1."))
+        watch.ended(1)
+        assert watch.error.rstrip(".") == expected

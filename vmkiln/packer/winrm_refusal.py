@@ -1,0 +1,26 @@
+"""What Packer's debug log says about a login by WinRM that came to nothing, as a sentence with its cure; pure.
+
+Packer tries again until its time is over and then says only "Timeout waiting for WinRM.".
+Source: read from 1.6.6.
+"""
+
+_MEANINGS = (
+    (
+        ("401",),
+        "the VM refuses the build's login (401): a policy of the image forbids Basic authentication, as in "
+        "hardened ones, or set-up did not make the user",
+    ),
+    (("x509", "certificate"), "the VM shows another certificate than the run's own: set-up did not bring that in"),
+    (
+        ("EOF", "connection reset", "refused", "timeout", "i/o", "deadline"),
+        "nothing answered on the VM's WinRM port: Windows did not come to the end of its set-up",
+    ),
+)
+
+
+def meaning(error: str) -> str:
+    """The sentence, with Packer's own words behind it."""
+    found = next((text for words, text in _MEANINGS if any(word in error for word in words)), "")
+    return (
+        f"Packer could not log in by WinRM: {found}: {error}" if found else f"Packer could not log in by WinRM: {error}"
+    )
