@@ -158,7 +158,7 @@ def test_output_of_two_megabytes_without_a_line_end_comes_out_whole(ended: dict[
     assert ended["scripts"].text.count("x") >= FLOOD
 
 
-def test_restarts_and_rounds_of_updates_are_counted_and_told_by_their_step(ended: dict[str, Ended]) -> None:
+def test_restarts_and_rounds_of_updates_are_counted_by_their_step(ended: dict[str, Ended]) -> None:
     one = ended["restarts"]
     assert one.status == 0, one.text[-3000:]
     assert sorted(set(reached(one))) == [1, 3]

@@ -1,7 +1,7 @@
 """What versions of Packer do differently in what builds use of it, and how each is met; pure data.
 
-Builds use one program and nothing beside it: the null builder, the shell and file provisioners and the ssh communicator
-are inside it in every version. Only 1.6.6, the one of Debian 12 and Ubuntu 22.04, has been run here; of the others the
+Builds use one program and nothing beside it: the null builder, the provisioners and the two communicators are
+inside it in every version. Only 1.6.6, the one of Debian 12 and Ubuntu 22.04, has been run here; of the others the
 sources were read, at the tags v1.9.5 to v1.16.0 of hashicorp/packer and v0.4.0 to v0.6.10 of its plugin SDK.
 """
 
@@ -51,6 +51,11 @@ DIFFERENCES = (
         (1, 14, 2),
         "what a guest prints is told by the same kind of record as what Packer itself says",
         "`step_runner.py` marks all that a step prints, so that it is not taken for Packer's (`packer_output.py`)",
+    ),
+    Difference(
+        (1, 14, 2),
+        "a script whose connection broke is run again, for up to 5 minutes",
+        "each run of a Windows script leaves a mark, and ends with 16001 where that is (`windows_template.py`)",
     ),
     Difference(
         (1, 15, 2),

@@ -151,7 +151,7 @@ RESTART = Restart("restart", "p", "", "", 300)
 UPDATE = Update("update", "p", "", (), 10, rounds=2)
 
 
-async def test_a_restart_of_windows_is_the_step_after_the_one_that_packer_named() -> None:
+async def test_a_restart_is_the_step_after_the_one_that_packer_named() -> None:
     watch = StepWatch("build-vm", (SCRIPT, RESTART, RESTART, SCRIPT))
     for number, event in enumerate((StepReached(0), RestartBegun(), RestartBegun(), StepReached(3))):
         watch.note(event)
@@ -195,7 +195,7 @@ async def test_a_restart_has_its_time_and_two_minutes(monkeypatch: pytest.Monkey
     assert watch.step == 0, "the build is over at the step that broke it"
 
 
-async def test_a_restart_inside_a_script_of_windows_is_named_and_one_of_updates_is_usual() -> None:
+async def test_a_restart_in_a_script_is_named_and_one_of_updates_is_usual() -> None:
     for step, expected in ((SCRIPT, "exit 1; the build-vm restarted during this step"), (UPDATE, "exit 1")):
         watch = StepWatch("build-vm", (step,))
         watch.note(StepReached(0))

@@ -80,7 +80,7 @@ def test_what_is_large_travels_on_the_disc_by_its_steps_number() -> None:
     assert len(content.packer.text_of("0001-powershell.ps1")) < LARGEST_UPLOAD_BYTES
 
 
-def test_a_restart_gives_the_answer_time_to_arrive_unless_the_template_has_a_command() -> None:
+def test_a_restart_gives_the_answer_time_to_arrive_unless_told() -> None:
     own, usual = template_of(Restart("r", "p", "mine", "check", 60), Restart("r", "p", "", "", 90))["provisioners"]
     assert (own["restart_command"], own["restart_check_command"], own["restart_timeout"]) == ("mine", "check", "60s")
     assert "/t 5" in usual["restart_command"]
@@ -93,7 +93,7 @@ def test_a_command_that_packer_would_interpret_is_refused(step: Restart) -> None
         template_of(step)
 
 
-def test_an_update_step_has_bounded_rounds_each_with_a_restart_that_may_be_none() -> None:
+def test_an_update_step_has_bounded_rounds_each_with_a_restart() -> None:
     found = template_of(Update("u", "p", "c", (), 10, rounds=2))["provisioners"]
     assert [part.get("scripts", [part["type"]])[0].rpartition("/")[2] for part in found] == [
         "0000-update-01.ps1", "windows-restart", "0000-update-02.ps1", "windows-restart", "0000-update-last.ps1",

@@ -36,7 +36,7 @@ def test_a_rounds_criteria_and_filters_are_data_and_its_state_is_the_steps() -> 
     assert restart_if_needed(7) == f"cmd /c if exist {state}.restart (shutdown /r /f /t 5) else (exit 0)"
 
 
-def test_a_large_script_is_run_from_a_copy_that_was_compared_without_our_preferences() -> None:
+def test_a_large_script_is_run_from_a_compared_copy_as_it_is() -> None:
     text = script_from_disc(2, "0002-file", SOURCE)
     laid = re.search(r"WriteAllBytes\('(.+?)', \[Convert\]::FromBase64String\('([^']+)'\)", text)
     assert laid
