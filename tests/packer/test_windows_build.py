@@ -203,7 +203,7 @@ def test_a_restart_inside_a_script_fails_by_its_name(ended: dict[str, Ended]) ->
     one = ended["down in a script"]
     assert one.status != 0
     assert one.watch.step == 0
-    assert one.watch.error.endswith("the build-vm restarted during this step")
+    assert one.watch.error.startswith("the build-vm restarted during `script out before`, so nobody knows")
 
 
 def test_a_shutdown_that_is_in_progress_for_ever_has_an_end(ended: dict[str, Ended]) -> None:

@@ -1,6 +1,7 @@
 # The way from Packer to a Windows VM's WinRM port, inside the container group: a plain TCP forwarder on the loopback
 # interface. Go uses no proxy for the loopback interface, so the SOCKS5 relay of ssh cannot stand here.
-# A connection is held until the VM's port opens. Windows' firewall drops what comes to a closed port, and a connect that
+# A connection is held until the VM's port opens for the first time. After that a VM that cannot be reached is told by an
+# end: Packer asks a VM that has restarted for the output of a command of before again and again. Windows' firewall drops what comes to a closed port, and a connect that
 # blocks would back off for up to a minute: so each try is one second. Packer never closes what it has uploaded by, and
 # each upload opens a connection: one process serves all, by one select loop, and the one that was silent longest, with
 # nothing asked of the VM, makes room for a new one.
@@ -25,10 +26,10 @@ fcntl $listener, $F_SETFL, $O_NONBLOCK;
 # one connection: client, server (none while the VM's port is closed), due (when a try is over), up and down (what is to
 # be passed on), is_open, client_ended, server_ended, is_shut (FIN was sent), until (when it is closed), asked (the last word
 # was Packer's), last
-my @all;
+my ($was_open, @all);
 while (1) {
     my $now = time;
-    connect_again($_) for grep { !$_->{is_open} && $now >= $_->{due} } @all;
+    connect_again($_) for grep { !$_->{is_open} && !$_->{server_ended} && $now >= $_->{due} } @all;
     my ($read, $write) = ('', '');
     vec($read, fileno $listener, 1) = 1 if @all < $most || idle();
     for (@all) {
@@ -70,6 +71,7 @@ sub idle {
 
 sub connect_again {
     my ($one) = @_;
+    return give_up($one) if $one->{server} && $was_open;
     close $one->{server} if $one->{server};
     socket my $server, $AF_INET, $SOCK_STREAM, 0 or die "socket: $!";
     fcntl $server, $F_SETFL, $O_NONBLOCK;
@@ -81,6 +83,14 @@ sub connect_again {
     $one->{is_open} = connect $server, $vm;
     my $is_trying = $one->{is_open} || $! == $EINPROGRESS;
     $one->{server} = $is_trying ? $server : undef;
+    $was_open ||= $one->{is_open};
+    give_up($one) if $was_open && !$is_trying;
+}
+
+# the VM was there, and is not: Packer shall see an end
+sub give_up {
+    my ($one) = @_;
+    @$one{'server', 'server_ended'} = (undef, 1);
 }
 
 sub serve {
@@ -90,7 +100,9 @@ sub serve {
         return unless vec $write, fileno $server, 1;
         my $error = unpack 'i', getsockopt $server, $SOL_SOCKET, $SO_ERROR;
         $one->{is_open} = !$error;
+        $was_open ||= !$error;
         @$one{'server', 'due'} = (undef, time + $try_seconds) if $error;
+        give_up($one) if $error && $was_open;
     }
     if (!$one->{client_ended} && vec $read, fileno $client, 1) {
         take($client, $one, 'up', 'client_ended');

@@ -23,7 +23,7 @@ from vmkiln.packer.packer_output import (
     StepReached,
 )
 from vmkiln.packer.packer_template import InlineShell, ScriptShell, Step
-from vmkiln.windows.steps import Restart, Update, WindowsStep
+from vmkiln.windows.steps import PowerShell, Restart, Update, WindowsDeprovision, WindowsFile, WindowsStep
 
 RESTART_GRACE_SECONDS = 120
 MOST_READ_BYTES = 1024 * 1024
@@ -35,6 +35,7 @@ _INTERRUPTED = (
     "background; let a step that restarts the VM end with the restart"
 )
 _UNBEGUN = "the {vm} restarted before its script began: an earlier step may have asked for that, in the background"
+_CUT = "the {vm} restarted during {place}, so nobody knows how that ended: let a WindowsRestart step restart it"
 _NOT_RESTARTED = "{place} did not restart the {vm}: its command came to its end, and no restart was seen"
 _TOO_LONG = (
     "{place} is not over after {seconds} s: the {vm} went down too late, or did not come back in its restartTimeout"
@@ -125,6 +126,9 @@ class StepWatch:
         """The VM was reset: it has to boot, and Packer to log in again."""
         self._restarted.add(self.step)
         self.is_connected.clear()
+        if isinstance(self.current, PowerShell | WindowsFile | WindowsDeprovision):
+            # Packer may ask the VM for the output of a command of before without an end, or take it for done
+            self._break(self.step, _CUT.format(place=self.place, vm=self.vm_name))
         return [f"the {self.vm_name} restarts during {self.place}; waiting until Packer can log in again"]
 
     def ended(self, exit_status: int) -> int:

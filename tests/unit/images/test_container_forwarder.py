@@ -108,6 +108,18 @@ def test_a_connection_is_held_until_the_vms_port_opens() -> None:
                 assert client.recv(100) == b"now"
 
 
+def test_a_vm_that_was_there_and_is_not_is_told_by_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(SECONDS)
+        target = server.getsockname()[1]
+        stack = contextlib.ExitStack()
+        port = stack.enter_context(forwarded(target))
+        client, accepted = pair(server, port)
+    with stack, client, accepted, connected(port) as later:
+        later.sendall(b"what did the command of before say")
+        assert later.recv(100) == b""
+
+
 def test_packer_leaving_ends_the_connection_to_the_vm(server: socket.socket) -> None:
     with forwarded(server.getsockname()[1]) as port:
         client, accepted = pair(server, port)

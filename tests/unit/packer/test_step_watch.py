@@ -196,10 +196,11 @@ async def test_a_restart_has_its_time_and_two_minutes(monkeypatch: pytest.Monkey
 
 
 async def test_a_restart_in_a_script_is_named_and_one_of_updates_is_usual() -> None:
-    for step, expected in ((SCRIPT, "exit 1; the build-vm restarted during this step"), (UPDATE, "exit 1")):
-        watch = StepWatch("build-vm", (step,))
+    script, update = (StepWatch("build-vm", (step, SCRIPT)) for step in (SCRIPT, UPDATE))
+    for watch in (script, update):
         watch.note(StepReached(0))
         watch.restarted()
-        watch.note(BuildError("exit 1."))
-        watch.ended(1)
-        assert watch.error.rstrip(".") == expected
+    assert script.broken.result().startswith("the build-vm restarted during `script`")
+    assert script.ended(0) == 1, "whatever Packer makes of it"
+    update.note(BuildError("exit 1."))
+    assert (update.ended(1), update.error) == (1, "exit 1.")
