@@ -27,6 +27,7 @@ from vmkiln.settings import Settings
 from vmkiln.settings_sources import settings_in_force
 from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.user_network import UserVirtualNetwork, virtual_networks_of
+from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import OsType
 from vmkiln.template.template_file import ResolvedTemplate, read_image_template
@@ -48,8 +49,10 @@ class Outcome:
     built: Built | None = field(default=None)
 
 
-def outcome_of(path: Path, settings: Settings, alias: dict[str, Any]) -> tuple[Outcome, dict[str, Any] | None]:
-    """Read and plan one; with the body to build when it is one of Linux."""
+def outcome_of(
+    path: Path, settings: Settings, alias: dict[str, Any], windows: dict[str, ImageTemplate] | None = None
+) -> tuple[Outcome, dict[str, Any] | None]:
+    """Read and plan one; with the body to build when it is one of Linux. Those of Windows go into `windows`."""
     found = Outcome(path.name)
     try:
         text = decoded(path.read_bytes(), path.name)
@@ -58,6 +61,8 @@ def outcome_of(path: Path, settings: Settings, alias: dict[str, Any]) -> tuple[O
         resolved, found.made_up = filled(text, path.name)
         found.state, found.os_type = "read", str(resolved.image_template.os_type or "any")
         if resolved.image_template.os_type is OsType.WINDOWS:
+            if windows is not None:
+                windows[path.name] = resolved.image_template
             return found, None
         body = aliased(resolved, alias)
         problems = planned(body, path, settings)
@@ -151,6 +156,10 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         f"{'read, of Linux':<44}{len(linux):>6}",
         f"{'  planned without a problem (source aliased)':<44}{sum(item.planned == 'planned' for item in linux):>6}",
     ]
+    doubles = [item.built for item in outcomes if item.os_type == "Windows" and item.built is not None]
+    if doubles:
+        lines.append(f"{'  of Windows, ran to their end in the double':<44}{sum(d.end == 'ran' for d in doubles):>6}")
+        lines.append(f"{'  of these with stand-ins for scripts':<44}{sum(bool(d.stand_ins) for d in doubles):>6}")
     builds = [item.built for item in linux if item.built is not None]
     if builds:
         ends = Counter(item.end for item in builds)
@@ -160,7 +169,8 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     for item in outcomes:
         if item.state != "read" or item.why or (item.os_type != "Windows" and item.planned != "planned"):
             lines.append(f"{item.name}: {item.state}: {item.why or item.planned}")
-        if item.built is not None and (item.built.end != "built" or item.built.stand_ins):
+        is_of_interest = item.os_type != "Windows" or (item.built is not None and item.built.end != "ran")
+        if is_of_interest and item.built is not None and (item.built.end != "built" or item.built.stand_ins):
             stand_ins = f" ({len(item.built.stand_ins)} stand-ins)" if item.built.stand_ins else ""
             lines.append(f"{item.name}: {item.built.end}{stand_ins}: {item.built.why}")
     return lines
@@ -174,6 +184,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--build", action="store_true")
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--limit", type=int, default=0, help="builds at most; 0 for all")
     parser.add_argument("--minutes", type=int, default=60, help="for one build")
     asked = parser.parse_args()
@@ -185,20 +196,27 @@ def main() -> int:
     alias = {**DEBIAN, **dict(zip(("publisher", "offer", "sku"), words, strict=True))}
     settings = settings_in_force(os.environ, {}).settings
     outcomes: list[Outcome] = []
+    windows: dict[str, ImageTemplate] = {}
     with tempfile.TemporaryDirectory(prefix="corpus-") as work:
         for path in sorted(path for path in asked.folder.iterdir() if path.suffix.lower() in KINDS):
             if asked.only and path.name not in asked.only and path.stem not in asked.only:
                 continue
-            found, body = outcome_of(path, settings, alias)
+            found, body = outcome_of(path, settings, alias, windows)
             is_due = not asked.limit or sum(item.built is not None for item in outcomes) < asked.limit
             if asked.build and body is not None and is_due:
                 networks = network_bodies(read_image_template(json.dumps(body), file_name=path.name))
                 found.built = build(body, networks, Path(work) / path.stem, minutes=asked.minutes)
                 sys.stderr.write(f"{path.name}: {found.built.end}: {found.built.why}\n")
             outcomes.append(found)
+        if asked.double:
+            from corpus_double import carried_out
+
+            ends = carried_out(windows, Path(work))
+            for item in outcomes:
+                item.built = ends.get(item.name, item.built)
     told = json.dumps([asdict(item) for item in outcomes]) if asked.json else "\n".join(table(outcomes))
     sys.stdout.write(told + "\n")
-    is_bad = any(item.state == "crashed" or (item.built and item.built.end == "ours") for item in outcomes)
+    is_bad = any(item.state == "crashed" or (item.built and item.built.end in ("ours", "failed")) for item in outcomes)
     return 1 if is_bad or not outcomes else 0
 
 

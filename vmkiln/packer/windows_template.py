@@ -37,6 +37,7 @@ from vmkiln.windows.steps import (
 CERTIFICATE = "certificate.pem"
 DEBUG_LOG = "/tmp/packer.log"  # noqa: S108 (a path inside the container group, which keeps one line of it)
 LARGEST_UPLOAD_BYTES = 64 * 1024
+WINRM_SECONDS = 1800  # not the build's time: a login that is refused would be tried for as long as that
 CONNECTION_LOST = 16001  # what Packer itself makes of a script whose connection broke
 RESTART_COMMAND = 'shutdown /r /f /t 5 /c "restarts for a build"'
 UPDATE_RESTART_SECONDS = 4 * 3600

@@ -20,10 +20,12 @@ from vmkiln.host.network import host_watch
 from vmkiln.host.network.flow_bounds import bounds_of
 from vmkiln.host.network.network_namespace import Allowance
 from vmkiln.packer.packer_template import Connection, Deprovision, packer_input, shown
+from vmkiln.packer.windows_template import WINRM_SECONDS, WinRmConnection, windows_input
+from vmkiln.packer.windows_template import shown as shown_windows
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
-from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps
+from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps, windows_steps
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.staging_resource_group import group_name, group_tags
@@ -36,6 +38,7 @@ from vmkiln.template.source import OsType, PlatformImageSource
 from vmkiln.template.template_file import ResolvedTemplate
 from vmkiln.template.vm_size import build_vm_size
 from vmkiln.waiting.off_loop import off_loop
+from vmkiln.windows.steps import Copied, WindowsDeprovision
 
 GUID = "<guid>"
 
@@ -165,6 +168,8 @@ def _network_resources(net: VirtualNetwork | None) -> list[tuple[str, str, dict[
 
 def _packer(template: ImageTemplate) -> dict[str, Any]:
     """Both Packer templates; the scripts' copies and the run's key do not exist yet."""
+    if template.os_type is OsType.WINDOWS:
+        return _packer_of_windows(template)
     copies = {item.path: Path(f"<copy of {item.uri}>") for item in template.scripts}
     timeout = template.build_timeout_seconds
     connection = Connection(
@@ -181,6 +186,25 @@ def _packer(template: ImageTemplate) -> dict[str, Any]:
         found["customize"] = shown(packer_input(steps, connection))
     if validations:
         found["validate"] = shown(packer_input(validations, connection))
+    return found
+
+
+def _packer_of_windows(template: ImageTemplate) -> dict[str, Any]:
+    """The same for WinRM; the certificate and the password of the run do not exist yet either."""
+    copies = {item.path: Copied(Path(f"<copy of {item.uri}>"), 0, "<its SHA-256>") for item in template.scripts}
+    connection = WinRmConnection(
+        container_group.RELAY_PORT, cloud_init_seed.USER, "", "", min(WINRM_SECONDS, template.build_timeout_seconds)
+    )
+    found: dict[str, Any] = {}
+    try:
+        customize = windows_steps(template.properties.customize, copies, where=CUSTOMIZE)
+        validations = windows_steps(template.properties.validation.in_vm_validations, copies, where=VALIDATIONS)
+        if not template.properties.validation.source_validation_only:
+            found["customize"] = shown_windows(windows_input((*customize, WindowsDeprovision()), connection))
+        if validations:
+            found["validate"] = shown_windows(windows_input(validations, connection))
+    except InputError as error:
+        return {"problem": error.message}
     return found
 
 

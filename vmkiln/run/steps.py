@@ -9,6 +9,7 @@ from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.image_template import Customizer
 from vmkiln.template.validation import InVmValidation
+from vmkiln.windows.steps import Copied, WindowsStep, windows_step
 
 CUSTOMIZE = "properties.customize"
 VALIDATIONS = "properties.validate.inVMValidations"
@@ -22,6 +23,22 @@ def packer_steps(
     Raises: `InputError` for a kind of step that Linux VMs do not have.
     """
     return tuple(_step(step, f"{where}[{index}]", index, copies) for index, step in enumerate(steps))
+
+
+def windows_steps(
+    steps: Sequence[Customizer | InVmValidation], copies: Mapping[str, Copied], *, where: str
+) -> tuple[WindowsStep, ...]:
+    """The steps of a Windows template; `copies` as for `packer_steps`.
+
+    Raises: `InputError` for a kind of step that Windows VMs do not have.
+    """
+    return tuple(_of_windows(step, f"{where}[{index}]", index, copies) for index, step in enumerate(steps))
+
+
+def _of_windows(step: Customizer | InVmValidation, path: str, index: int, copies: Mapping[str, Copied]) -> WindowsStep:
+    if isinstance(step, ShellCustomizer):
+        raise InputError(f"{path}: Shell runs in Linux, and the image is one of Windows", hint="use PowerShell")
+    return windows_step(step, step.name or f"{step.type} {index + 1}", path, copies)
 
 
 def _step(step: Customizer | InVmValidation, path: str, index: int, copies: Mapping[str, Path]) -> Step:
