@@ -2,12 +2,15 @@
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_process import wait_for
 from real_clients import SUBSCRIPTION, Az, Login
+
+from vmkiln.store.database import utc_now
 
 TEMPLATES = "Microsoft.VirtualMachineImages/imageTemplates"
 SHELL = {"type": "Shell", "name": "first", "inline": ["echo hello"]}
@@ -264,6 +267,24 @@ def test_the_log_is_downloaded_with_the_accounts_connection_string(az: Az, group
     renewed = az("storage", "account", "show-connection-string", "-g", group, "-n", account)["connectionString"]
     listed = az("storage", "blob", "list", "-c", "packerlogs", "--connection-string", renewed)
     assert [blob["name"] for blob in listed] == [name]
+
+
+def test_a_script_in_a_storage_account_of_ones_own_is_built(az: Az, group_id: str, tmp_path: Path) -> None:
+    assert az("storage", "account", "check-name", "-n", "steps1")["nameAvailable"] is True
+    made = az("storage", "account", "create", "-g", "rg1", "-n", "steps1", "-l", "westus2")
+    assert made["primaryEndpoints"]["blob"].endswith("/steps1/")
+    container = az("storage", "container-rm", "create", "-g", "rg1", "--storage-account", "steps1", "-n", "own")
+    assert container["name"] == "own"
+    connection = az("storage", "account", "show-connection-string", "-g", "rg1", "-n", "steps1")["connectionString"]
+    own = ("-c", "own", "-n", "a.sh", "--connection-string", connection)
+    az("storage", "blob", "upload", "--data", "echo from my account", *own)
+    ends = (utc_now() + timedelta(days=1)).strftime("%Y-%m-%dT%H:%MZ")
+    address = az("storage", "blob", "generate-sas", "--permissions", "r", "--expiry", ends, "--full-uri", *own)
+    steps = template(group_id, "true")
+    steps["properties"]["customize"] = [{"type": "Shell", "name": "mine", "scriptUri": address}]
+    az("image", "builder", "create", "-g", "rg1", "-n", "stored", "--image-template", in_file(tmp_path, steps))
+    az("image", "builder", "run", "-g", "rg1", "-n", "stored")
+    assert ended(az, "stored")["runState"] == "Succeeded"
 
 
 def test_az_shows_who_did_what(az: Az, login: Login, group_id: str, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,15 +27,17 @@ from azure.storage.blob import (
 )
 from real_clients import CLIENTS
 
+from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.blobs import blob_storage
+from vmkiln.blobs.account_containers import AccountContainers, BlobServerAway
 from vmkiln.blobs.blob_endpoint import read_endpoint
-from vmkiln.blobs.blob_server import Azurite, find_azurite
+from vmkiln.blobs.blob_server import ACCESS_SCRIPT, Azurite, find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import ResourceRow, RunRow
 
 LOG = "packerlogs/run1/customization.log"
 SECONDS = 60
@@ -284,3 +288,65 @@ async def test_blobs_go_to_an_account_from_outside_when_one_is_set(place: Place,
                 assert await until(lambda: place.content(outside, blob)) == b"kept elsewhere\n"
                 staging_resource_group.delete(settings.staging, store, store.staging.list_groups()[0])
                 await until(lambda: place.content(outside, blob) is None)
+
+
+def users_account(place: Place, name: str = "scripts1") -> None:
+    """A storage account of a user, straight into the store."""
+    place.store.resources.put(
+        ResourceRow(
+            id=f"/subscriptions/s/resourceGroups/rg1/providers/{STORAGE_ACCOUNT}/{name}",
+            type=STORAGE_ACCOUNT,
+            name=name,
+            subscription_id="s",
+            resource_group="rg1",
+            location="westus2",
+        )
+    )
+
+
+async def test_a_users_account_holds_blobs_until_it_is_deleted(place: Place) -> None:
+    users_account(place)
+    async with served(place.storage):
+        endpoint = read_endpoint(place.settings.blob_endpoint)
+        assert endpoint is not None
+        key = place.storage.keys.of("scripts1")[0]
+        containers = AccountContainers(endpoint.of_account("scripts1").rstrip("/"), "scripts1", key)
+        asked = asyncio.to_thread
+        assert [await asked(containers.make, "own"), await asked(containers.make, "own")] == [True, False]
+        with place.client("scripts1") as client:
+            await asked(client.get_blob_client("own", "a.sh").upload_blob, b"true")
+        assert place.content("scripts1", "own/a.sh") == b"true"
+        assert (await asked(containers.names), await asked(containers.has, "other")) == (["own"], False)
+        assert [await asked(containers.delete, "own"), await asked(containers.delete, "own")] == [True, False]
+        assert await asked(containers.make, "again")
+        place.store.resources.delete(f"/subscriptions/s/resourceGroups/rg1/providers/{STORAGE_ACCOUNT}/scripts1")
+        await until(lambda: "scripts1" not in place.storage.keys.all())
+        with pytest.raises(BlobServerAway):  # its key is worth nothing any more
+            await asked(containers.names)
+        users_account(place)
+        with place.client("scripts1", key=place.storage.keys.of("scripts1")[0]) as client:
+            assert await asked(lambda: list(client.list_containers())) == [], "the next owner finds nothing"
+
+
+BIG = 300 * 1024**2
+FREE = 10 * 1024**3
+FULLNESS = {
+    "a small blob": (["PUT", "scripts1", 10, FREE, 0], None),
+    "a build's, however full": (["PUT", "a" * 24, 10, 0, BIG], None),
+    "a reader, however full": (["GET", "scripts1", 0, 0, BIG], None),
+    "no room left": (["PUT", "scripts1", 10, 2 * 1024**3, 0], 409),
+    "too many blobs": (["PUT", "scripts1", 10, FREE, BIG], 409),
+    "too large at once": (["PUT", "scripts1", BIG, FREE, 0], 413),
+    "of unknown length": (["PUT", "scripts1", "nobody says", FREE, 0], 411),
+}
+
+
+def test_users_accounts_leave_room_and_stay_within_bounds(azurite: Azurite) -> None:
+    program = (
+        f"const {{ fullness }} = require({json.dumps(str(ACCESS_SCRIPT))});"
+        "for (const [m, a, l, f, n] of JSON.parse(process.argv[1])) console.log((fullness(m, a, +l, f, n) || [0])[0])"
+    )
+    cases = json.dumps([case for case, _ in FULLNESS.values()])
+    done = subprocess.run([azurite.node, "-e", program, cases], capture_output=True, text=True, check=True)
+    found = dict(zip(FULLNESS, map(int, done.stdout.split()), strict=True))
+    assert found == {name: status or 0 for name, (_, status) in FULLNESS.items()}

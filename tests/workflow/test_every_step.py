@@ -25,6 +25,8 @@ MOST_EFFECTS = 80
 STEPS_IN = ("blobs", "fleet", "host", "images", "platform_images", "provisioning", "run", "sharing", "staging")
 # what makes something and is tried elsewhere, and where
 ELSEWHERE = {
+    "blobs/account_containers.py": "tests/clients/test_blob_storage.py",
+    "blobs/account_containers.py:_client": "tests/clients/test_blob_storage.py",
     "images/image_note.py": "tests/unit/images/test_quarantine.py",
     "fleet/log_retention.py": "tests/unit/fleet/test_log_retention.py",
     "provisioning/older_secrets.py": "tests/upgrade/test_upgrade.py",

@@ -23,7 +23,7 @@ from vmkiln.api.resources import (
     subscriptions,
 )
 from vmkiln.api.staging import staging_resources
-from vmkiln.api.storage import storage_accounts
+from vmkiln.api.storage import containers, storage_accounts
 from vmkiln.api.virtual_machine_images import image_templates, past_runs, runs, triggers
 
 ALL_ROUTES: tuple[Route, ...] = (
@@ -52,6 +52,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *directory.ROUTES,
     *staging_resources.ROUTES,
     *storage_accounts.ROUTES,
+    *containers.ROUTES,
     *activity_log.ROUTES,
     *token_endpoint.ROUTES,
     *sessions.ROUTES,

@@ -6,8 +6,11 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from vmkiln.fetching.server_rule import PrivateServer
 from vmkiln.files.durable_file import make_folder, write_whole
 
 
@@ -46,3 +49,14 @@ def read_endpoint(file: Path) -> BlobEndpoint | None:
     except FileNotFoundError:
         return None
     return BlobEndpoint(BlobService(found["service"]), found["url"])
+
+
+def server_of(endpoint: BlobEndpoint | None) -> PrivateServer | None:
+    """Our own blob server as one that may be asked for scripts, though it is on this machine; pure.
+
+    It answers nobody without a key or a signature, so a template gets from it only what its author may read.
+    """
+    if endpoint is None or endpoint.service is not BlobService.AZURITE:
+        return None
+    parts = urlsplit(endpoint.url)
+    return PrivateServer(network=ip_network(parts.hostname or ""), port=parts.port or 0)

@@ -1,5 +1,7 @@
 """Keeps the blobs of every staging resource group's storage account where Azure's clients can list and fetch them.
 
+Accounts of users are here too: the blob server alone has what they hold.
+
 The files in the staging folders are the truth, the blobs are copies: after a crash, or when the blob server was away,
 the next pass sends what is missing. Logs of runs that go on are sent every `LOGS_SECONDS`.
 
@@ -17,7 +19,8 @@ from typing import Any
 
 from azure.storage.blob import BlobServiceClient
 
-from vmkiln.blobs.account_keys import AccountKeys
+from vmkiln.azure_names import STORAGE_ACCOUNT
+from vmkiln.blobs.account_keys import NAMES, AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
 from vmkiln.blobs.blob_upload import Destination, Uploader, UploadStopped, withdraw
@@ -145,11 +148,15 @@ class BlobStorage:
                         raise
 
     def _withdraw_deleted(self) -> None:
-        """Take away what belonged to groups that are gone."""
+        """Take away what belonged to groups, and to accounts of users, that are gone."""
         accounts = set(self.keys.all()) if self.external is None else self._external_accounts()
-        # after the keys: who has keys had a group before
+        # after the keys: who has keys had a group before, or was on record
         left = {account_name(name) for name in self.group_names()}
+        left |= {row.name for row in self.store.resources.list(type=STORAGE_ACCOUNT)}
         for account in sorted(accounts - left):
+            if self.external is None:
+                for name in NAMES:  # whoever still knows a key of it, or has a signature, writes nothing any more
+                    self.keys.renew(account, name)
             withdraw(self.destination(account))
             if self.external is None:
                 self.keys.forget([account])

@@ -10,11 +10,13 @@ Source: docs/reference/behaviour.md#two-phases, #distributing, #staging-resource
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from vmkiln.blobs.blob_endpoint import read_endpoint, server_of
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
 from vmkiln.fetching.http_fetch import Patience
-from vmkiln.fetching.server_rule import NamedBy
+from vmkiln.fetching.server_rule import NamedBy, ServerRule
 from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import check_published, plan_platform_image
@@ -27,6 +29,7 @@ from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
+from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
 WINDOWS_SO_FAR = "the source is a Windows image, and vmkiln builds Linux images so far"
@@ -61,7 +64,7 @@ async def copied_scripts(settings: Settings, template: ImageTemplate, group: Sta
             group.storage_account,
             local_files=NO_LOCAL_FILES,
             notice=lambda text: log.warning("%s", text),
-            rule=rule_of(settings, NamedBy.CALLER),
+            rule=await off_loop(_callers_servers, settings),
             way_out=way_out_of(settings),
         )
     except DownloadFailed as error:
@@ -70,6 +73,13 @@ async def copied_scripts(settings: Settings, template: ImageTemplate, group: Sta
         raise Unfit(code, error.message, hint=error.hint) from error
     directory = group.storage_account.directory
     return {copy.script.path: str(copy.file.relative_to(directory)) for copy in copied}
+
+
+def _callers_servers(settings: Settings) -> ServerRule:
+    """Servers on the Internet, those that the operator allows, and our own blob server with users' accounts."""
+    rule = rule_of(settings, NamedBy.CALLER)
+    own = server_of(read_endpoint(settings.blob_endpoint))
+    return rule if own is None else replace(rule, private_servers=(*rule.private_servers, own))
 
 
 def submission(settings: Settings, store: Store, *, group_name: str, blobs: Mapping[str, str]) -> Submission:

@@ -1,4 +1,4 @@
-"""The storage account of a staging resource group: its blob endpoint and keys, what it holds, and its logs.
+"""Storage accounts: those of staging resource groups, and those that users make; their endpoints and keys.
 
 The blob server answers Azure's Blob protocol; without one, logs are read here with the caller's own login. A log's
 address is the one that a failed run's message names, so `az rest --url` fetches it.
@@ -11,25 +11,23 @@ from urllib.parse import urlsplit
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
-from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.revision import check_etag, time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.staging.staging_resources import refuse_change, staging_group, staging_groups
-from vmkiln.api.storage.byte_range import file_answer
+from vmkiln.api.storage import users_accounts
+from vmkiln.api.storage.users_accounts import check_name
 from vmkiln.azure_names import RESOURCE_GROUP, STORAGE_ACCOUNT, ProvisioningState
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, Keys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, read_endpoint
 from vmkiln.blobs.blob_server import BlobFolder
 from vmkiln.errors import ArmError
-from vmkiln.staging.staging_resource_group import storage_account_of
-from vmkiln.staging.storage_account import LOGS, StorageAccount
+from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import ResourceRow, StagingGroupRow
 
 ALL = f"{GROUP_PATH}/{STORAGE_ACCOUNT}"
 ONE = f"{ALL}/{{accountName}}"
 IN_SUBSCRIPTION = f"/subscriptions/{{subscriptionId}}/providers/{STORAGE_ACCOUNT}"
-CONTAINERS = f"{ONE}/blobServices/default/containers"
-CONTAINER = f"{CONTAINERS}/{{containerName}}"
-BLOB = f"{CONTAINER}/{{folderName}}/{{blobName}}"
+CHECK_NAME = "/subscriptions/{subscriptionId}/providers/Microsoft.Storage/checkNameAvailability"
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -77,39 +75,89 @@ def account_body(
     }
 
 
-def _found(call: Call) -> tuple[ResourceRow, StagingGroupRow]:
+def of_build(call: Call) -> tuple[ResourceRow, StagingGroupRow] | None:
+    """The staging resource group whose account is meant; none for any other name."""
     group = group_of(call)
     staging = staging_group(call, group)
     if staging is None or staging.storage_account != call.names["accountName"].lower():
-        message = f"The Resource '{STORAGE_ACCOUNT}/{call.names['accountName']}' was not found."
-        raise ArmError(404, "ResourceNotFound", message)
+        return None
     return group, staging
+
+
+def _not_found(call: Call) -> ArmError:
+    message = f"The Resource '{STORAGE_ACCOUNT}/{call.names['accountName']}' was not found."
+    return ArmError(404, "ResourceNotFound", message)
+
+
+def of_user(call: Call) -> ResourceRow:
+    """The user's account of a call's path. Raises: `ArmError` 404."""
+    if (found := users_accounts.found(call)) is None:
+        raise _not_found(call)
+    return found
+
+
+def _users_body(call: Call, row: ResourceRow) -> dict[str, Any]:
+    endpoint = blob_endpoint(call)
+    return users_accounts.body_of(row, endpoint if users_accounts.has_blobs(call, endpoint) else None)
 
 
 def get(call: Call) -> Answer:
     """GET one."""
-    group, staging = _found(call)
-    return Answer(200, account_body(call, group, staging, blob_endpoint(call)))
+    if (found := of_build(call)) is not None:
+        return Answer(200, account_body(call, *found, blob_endpoint(call)))
+    return Answer(200, _users_body(call, of_user(call)))
 
 
-def _bodies(call: Call, groups: list[ResourceRow]) -> Answer:
+def put(call: Call) -> Answer:
+    """PUT one of a user's; what belongs to a build is refused."""
+    if staging_group(call, group_of(call)) is not None:
+        return refuse_change(call)
+    return Answer(200, _users_body(call, users_accounts.put(call)))
+
+
+def patch(call: Call) -> Answer:
+    """PATCH one of a user's; what belongs to a build is refused."""
+    if of_build(call) is not None:
+        return refuse_change(call)
+    return Answer(200, _users_body(call, users_accounts.patch(call, of_user(call))))
+
+
+def delete(call: Call) -> Answer:
+    """DELETE one of a user's, with what it holds, which goes within half a minute; 204 when there is none."""
+    if of_build(call) is not None:
+        return refuse_change(call)
+    if (row := users_accounts.found(call)) is None:
+        return Answer(204)
+    check_etag(call, row)
+    call.service.store.resources.delete(row.id)
+    return Answer(200)
+
+
+def _bodies(call: Call, groups: list[ResourceRow], users: list[ResourceRow]) -> Answer:
     endpoint = blob_endpoint(call)
     found = staging_groups(call, groups)
-    return Answer(200, {"value": [account_body(call, group, staging, endpoint) for group, staging in found]})
+    bodies = [account_body(call, group, staging, endpoint) for group, staging in found]
+    return Answer(200, {"value": bodies + [_users_body(call, row) for row in users]})
 
 
 def list_in_group(call: Call) -> Answer:
-    """GET the accounts of a group: one, when it is a staging resource group."""
-    return _bodies(call, [group_of(call)])
+    """GET the accounts of a group: the build's, when it is a staging resource group, or the users'."""
+    group = group_of(call)
+    resources, subscription = call.service.store.resources, call.names["subscriptionId"]
+    users = resources.list(type=STORAGE_ACCOUNT, subscription_id=subscription, resource_group=group.name)
+    return _bodies(call, [group], users)
 
 
 def list_in_subscription(call: Call) -> Answer:
     """GET the accounts of a subscription, as far as the caller may read them."""
-    groups = call.service.store.resources.list(type=RESOURCE_GROUP, subscription_id=call.names["subscriptionId"])
-    return _bodies(call, [group for group in groups if call.may(Permission.READ, group.id)])
+    resources, subscription = call.service.store.resources, call.names["subscriptionId"]
+    groups = resources.list(type=RESOURCE_GROUP, subscription_id=subscription)
+    users = resources.list(type=STORAGE_ACCOUNT, subscription_id=subscription)
+    readable = [group for group in groups if call.may(Permission.READ, group.id)]
+    return _bodies(call, readable, [row for row in users if call.may(Permission.READ, row.id)])
 
 
-def _keys(call: Call) -> AccountKeys:
+def keys(call: Call) -> AccountKeys:
     """The keys, when there is somebody to show them to. Raises: `ArmError` 409."""
     endpoint = blob_endpoint(call)
     if endpoint is None or endpoint.service is not BlobService.AZURITE:
@@ -119,79 +167,48 @@ def _keys(call: Call) -> AccountKeys:
     return AccountKeys(BlobFolder(call.service.settings.blobs).keys)
 
 
-def _keys_body(keys: Keys) -> dict[str, Any]:
+def _keys_body(pair: Keys) -> dict[str, Any]:
     return {
         "keys": [
-            {"keyName": name, "value": value, "permissions": "FULL"} for name, value in zip(NAMES, keys, strict=True)
+            {"keyName": name, "value": value, "permissions": "FULL"} for name, value in zip(NAMES, pair, strict=True)
         ]
     }
 
 
+def name_with_keys(call: Call) -> str:
+    """The name of an account that is there and can have keys. Raises: `ArmError` 404, 409."""
+    if (found := of_build(call)) is not None:
+        return found[1].storage_account
+    row = of_user(call)
+    if call.service.shared is not None:
+        message = "the account is a name only: what it held would be on one host of the fleet"
+        hint = "keep scripts in a storage account on Azure, or on a server of the setting private_servers"
+        raise ArmError(409, "KeyBasedAuthenticationNotPermitted", message, hint=hint)
+    return row.name
+
+
 def list_keys(call: Call) -> Answer:
     """POST listKeys: both keys, for whoever may act on the account; never for its readers."""
-    _, staging = _found(call)
-    return Answer(200, _keys_body(_keys(call).of(staging.storage_account)), NO_STORE)
+    return Answer(200, _keys_body(keys(call).of(name_with_keys(call))), NO_STORE)
 
 
 def regenerate_key(call: Call) -> Answer:
     """POST regenerateKey: a new `key1` or `key2`."""
-    _, staging = _found(call)
-    name = call.body.get("keyName")
+    account, name = name_with_keys(call), call.body.get("keyName")
     if name not in NAMES:
         raise ArmError(400, "InvalidValuesForRequestParameters", "`keyName` must be key1 or key2", target="keyName")
-    keys = _keys(call).renew(staging.storage_account, name)
-    return Answer(200, _keys_body(keys), NO_STORE, {"keyName": name})
-
-
-def _account(call: Call) -> StorageAccount:
-    _, staging = _found(call)
-    return storage_account_of(call.service.settings.staging, staging)
-
-
-def list_containers(call: Call) -> Answer:
-    """GET the containers: packerlogs, scripts, vhds, as far as there is something in them."""
-    account = _account(call)
-    names = sorted({blob.partition("/")[0] for blob in account.blobs()})
-    return Answer(200, {"value": [{"id": f"{call.resource_id}/{name}", "name": name} for name in names]})
-
-
-def list_blobs(call: Call) -> Answer:
-    """GET the blobs of a container: name and size in bytes."""
-    account, container = _account(call), call.names["containerName"]
-    value = [
-        {
-            "id": f"{call.resource_id}/{name.partition('/')[2]}",
-            "name": name.partition("/")[2],
-            "size": _size(account, name),
-        }
-        for name in account.blobs()
-        if name.partition("/")[0].lower() == container.lower()
-    ]
-    return Answer(200, {"value": value})
-
-
-def _size(account: StorageAccount, name: str) -> int:
-    return (account.directory / name).stat().st_size
-
-
-def get_log(call: Call) -> Answer:
-    """GET a log as text, whole or a part of it (`Range`); one that is being written, as far as it is."""
-    (_, staging), names = _found(call), call.names
-    account = storage_account_of(call.service.settings.staging, staging)
-    if call.service.shared is not None:
-        call.service.shared.pull_log(staging.name, names["folderName"].lower())
-    wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
-    if names["containerName"].lower() != LOGS or wanted not in account.blobs():
-        raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
-    return file_answer(account.directory / wanted, call.headers, "text/plain; charset=utf-8")
+    pair = keys(call).renew(account, name)
+    return Answer(200, _keys_body(pair), NO_STORE, {"keyName": name})
 
 
 ROUTES = (
     Route("GET", ALL, "StorageAccounts_ListByResourceGroup", Permission.READ, list_in_group),
     Route("GET", IN_SUBSCRIPTION, "StorageAccounts_List", Permission.READ, list_in_subscription),
     Route("GET", ONE, "StorageAccounts_GetProperties", Permission.READ, get),
-    Route("PUT", ONE, "StorageAccounts_Create", Permission.WRITE, refuse_change, Body.OPTIONAL_JSON),
-    Route("DELETE", ONE, "StorageAccounts_Delete", Permission.DELETE, refuse_change),
+    Route("PUT", ONE, "StorageAccounts_Create", Permission.WRITE, put, Body.JSON),
+    Route("PATCH", ONE, "StorageAccounts_Update", Permission.WRITE, patch, Body.JSON),
+    Route("DELETE", ONE, "StorageAccounts_Delete", Permission.DELETE, delete),
+    Route("POST", CHECK_NAME, "StorageAccounts_CheckNameAvailability", Permission.READ, check_name, Body.JSON),
     Route(
         "POST",
         f"{ONE}/listKeys",
@@ -210,7 +227,4 @@ ROUTES = (
         Body.JSON,
         is_recorded_first=True,
     ),
-    Route("GET", CONTAINERS, "BlobContainers_List", Permission.READ, list_containers),
-    Route("GET", CONTAINER, "BlobContainers_ListBlobs", Permission.READ, list_blobs),
-    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, is_text=True),
 )

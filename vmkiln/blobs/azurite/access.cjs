@@ -1,6 +1,7 @@
 // Loaded into Azurite before it starts (node --require): what a storage account here promises, Azurite does not keep.
 // Nobody reads without a key or a signature, whatever a container's own setting says (allowBlobPublicAccess: false),
-// and a shared access signature lasts for at most seven days, as Azure's user delegation keys do.
+// and a shared access signature lasts for at most seven days, as Azure's user delegation keys do. What users keep here
+// leaves room for builds, and Azurite's list of blobs, which it holds in memory, stays within bounds.
 // Source: Microsoft, "Prevent anonymous read access" (409 PublicAccessNotPermitted), "Create a user delegation SAS".
 "use strict";
 const fs = require("fs");
@@ -8,6 +9,11 @@ const http = require("http");
 const path = require("path");
 
 const MOST_SIGNATURE_DAYS = 7;
+const LEAST_FREE_BYTES = 2 * 1024 ** 3;
+const MOST_BODY_BYTES = 256 * 1024 ** 2; // of one request; a larger blob is sent in blocks, as az and the SDKs do
+const MOST_LIST_BYTES = 32 * 1024 ** 2;
+const LIST = "__azurite_db_blob__.json";
+const LETTERS_OF_A_BUILDS_ACCOUNT = 24; // users' accounts have fewer, see api/storage/users_accounts.py
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,7})?)?Z)?$/;
 
 // Why a request is refused, as [status, code, message]; nothing when Azurite is to look at it.
@@ -33,6 +39,50 @@ function refusal(method, url, headers, now) {
   return undefined;
 }
 
+// Why something that a user sends is not taken, as above; `free` and `list` are bytes, `list` those of the list of
+// blobs, `length` those of the body, NaN when nobody says.
+function fullness(method, account, length, free, list) {
+  if (method !== "PUT" || account.length >= LETTERS_OF_A_BUILDS_ACCOUNT) {
+    return undefined;
+  }
+  if (Number.isNaN(length)) {
+    return [411, "MissingContentLengthHeader", "Content-Length was not specified."];
+  }
+  if (length > MOST_BODY_BYTES) {
+    return [413, "RequestBodyTooLarge", "The request body is too large: send the blob in blocks."];
+  }
+  if (free - length < LEAST_FREE_BYTES) {
+    return [409, "InsufficientStorage", "The machine of this storage account has no room for it: delete blobs."];
+  }
+  if (list > MOST_LIST_BYTES) {
+    return [409, "InsufficientStorage", "The storage accounts of users hold too many blobs: delete some."];
+  }
+  return undefined;
+}
+
+function accountOf(url, headers) {
+  const named = /^([a-z0-9]+)\.blob\./.exec(headers.host || "");
+  return named ? named[1] : url.split(/[/?]/, 2)[1] || "";
+}
+
+function listBytes() {
+  try {
+    return fs.statSync(LIST).size;
+  } catch {
+    return 0; // it is written when there is something to write
+  }
+}
+
+function full(request) {
+  if (request.method !== "PUT") {
+    return undefined;
+  }
+  const room = fs.statfsSync(".");
+  const length = Number(request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? NaN : 0));
+  const account = accountOf(request.url, request.headers);
+  return fullness(request.method, account, length, room.bavail * room.bsize, listBytes());
+}
+
 function answer(request, response, [status, code, message]) {
   const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;
   const length = Buffer.byteLength(body);
@@ -50,7 +100,9 @@ function install(main) {
   require(store).default.prototype.validate = async function () {};
   const emit = http.Server.prototype.emit;
   http.Server.prototype.emit = function (event, request, response) {
-    const refused = event === "request" && refusal(request.method, request.url, request.headers, Date.now());
+    const refused =
+      event === "request" &&
+      (refusal(request.method, request.url, request.headers, Date.now()) || full(request));
     if (refused) {
       answer(request, response, refused);
       return true;
@@ -59,7 +111,7 @@ function install(main) {
   };
 }
 
-module.exports = { refusal };
+module.exports = { accountOf, fullness, refusal };
 if (process.env.VMKILN_ACCOUNTS) {
   install(fs.realpathSync(process.argv[1]));
 }
