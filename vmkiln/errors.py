@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; seven of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; eight of them stand where they are raised, and say so here.
 
 What a run ends Failed with is in `run_failures.py`.
 
@@ -16,6 +16,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── KeyUnavailable               a key that seals or signs is missing, or what it sealed was changed
 ├── ProgramGone                  a program inside a run's namespaces has ended (`host/namespace.py`)
 ├── CommandFailed                a program ended with an error or ran past its limit
+├── BlobServerAway               the blob server does not answer, or refuses (`blobs/account_containers.py`)
 ├── DownloadFailed               a URL could not be fetched or did not match its checksum
 ├── ImageUnsafe                  a disk image was refused before any tool opened it
 ├── ProvenanceRefused            an image is not what a statement says (`provenance/envelope.py`)
