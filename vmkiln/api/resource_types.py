@@ -5,6 +5,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 
 from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
+from vmkiln.api.builds import all_images, all_runs, hosts
 from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images
 from vmkiln.api.entra import directory, sessions, token_endpoint
 from vmkiln.api.insights import activity_log
@@ -31,6 +32,9 @@ ALL_ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *past_runs.ROUTES,
     *triggers.ROUTES,
+    *all_runs.ROUTES,
+    *all_images.ROUTES,
+    *hosts.ROUTES,
     *operations.ROUTES,
     *subscriptions.ROUTES,
     *resource_groups.ROUTES,

@@ -15,6 +15,7 @@ from vmkiln.errors import ArmError
 
 OTHER_VERSION = "2024-03-01"
 MOST_PAGES = 50
+NONE: Mapping[str, str] = {}
 
 
 def api_version_of(path: str) -> str:
@@ -35,11 +36,18 @@ class ApiClient:
     source: str = ""
 
     async def ask(
-        self, method: str, path: str, *, body: Any = None, form: Mapping[str, str] | None = None, **query: str
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] = NONE,
+        **named: str,
     ) -> Any:
         """The JSON of an answer, or its text; None when there is none. Raises: `ArmError` for what the API refuses."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        asked = {"api-version": api_version_of(path), **query}
+        asked = {"api-version": api_version_of(path), **query, **named}
         content = None
         if body is not None:
             content = await run_in_threadpool(json.dumps, body)
@@ -57,12 +65,14 @@ class ApiClient:
             raise refusal(answer.status_code, found)
         return found
 
-    async def every(self, path: str, **query: str) -> list[dict[str, Any]]:
+    async def every(
+        self, path: str, *, most_pages: int = MOST_PAGES, query: Mapping[str, str] = NONE
+    ) -> list[dict[str, Any]]:
         """All items of a list, page after page."""
         found: list[dict[str, Any]] = []
         asked: dict[str, Any] = dict(query)
-        for _ in range(MOST_PAGES):
-            answer = await self.ask("GET", path, **asked)
+        for _ in range(most_pages):
+            answer = await self.ask("GET", path, query=asked)
             found += answer["value"]
             following = httpx.URL(answer.get("nextLink") or "")
             if not following.query:

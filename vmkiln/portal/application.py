@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import ArmError
 from vmkiln.portal import login_pages, resource_pages, run_pages, template_pages
+from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.visit import PREFIX, Page, Visit, error_page, go_to, visited
 
@@ -21,6 +22,8 @@ STATIC = Path(__file__).parent / "static"
 SUBSCRIPTION = f"{PREFIX}/subscriptions/{{subscription}}"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/{{group}}"
 TEMPLATE = f"{GROUP}/providers/Microsoft.VirtualMachineImages/imageTemplates/{{name}}"
+IMAGE = f"{GROUP}/providers/Microsoft.Compute/images/{{name}}"
+VERSION = f"{GROUP}/providers/Microsoft.Compute/galleries/{{gallery}}/images/{{name}}/versions/{{version}}"
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{{run}}"
 
 
@@ -44,7 +47,7 @@ def portal(api: ASGIApp) -> ASGIApp:
 
     return Starlette(
         routes=[
-            at(f"{PREFIX}/", template_pages.home),
+            at(f"{PREFIX}/", control_room.home),
             at(f"{PREFIX}/login", login_pages.login_form, is_public=True),
             at(f"{PREFIX}/login", login_pages.login, "POST", is_public=True),
             at(f"{PREFIX}/logout", login_pages.logout, "POST", is_public=True),
@@ -52,6 +55,25 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{PREFIX}/new", template_pages.create, "POST"),
             at(f"{PREFIX}/groups", resource_pages.resource_groups),
             Mount(f"{PREFIX}/static", _Static(directory=STATIC)),
+            at(f"{PREFIX}/runs", runs_page.runs),
+            at(f"{PREFIX}{runs_page.RUNS}/{{run}}", runs_page.local_run),
+            at(f"{PREFIX}/queue", runs_page.queue),
+            at(f"{PREFIX}/images", image_pages.images),
+            at(f"{PREFIX}/hosts", host_pages.hosts),
+            at(f"{PREFIX}/hosts", host_pages.act, "POST"),
+            at(f"{PREFIX}/activity", activity_pages.activity),
+            at(f"{PREFIX}/access", activity_pages.access),
+            *(
+                at(f"{path}{below}", show, method)
+                for path in (IMAGE, VERSION)
+                for below, show, method in (
+                    ("", image_pages.image, "GET"),
+                    ("", image_pages.act, "POST"),
+                    ("/difference", image_pages.difference, "GET"),
+                    ("/download", image_pages.download, "GET"),
+                    ("/providers/Vmkiln.Builds/documents/{document}", image_pages.document, "GET"),
+                )
+            ),
             at(GROUP, resource_pages.resource_group),
             at(TEMPLATE, template_pages.template),
             at(TEMPLATE, template_pages.act, "POST"),

@@ -57,6 +57,15 @@ def short_name(resource_id: str) -> str:
     return resource_id.rstrip("/").rpartition("/")[2]
 
 
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def pretty(value: Any) -> str:
     """JSON as people read it."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -77,6 +86,7 @@ def _environment() -> Environment:
         finalize=lambda value: plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters |= {"duration": duration, "when": when, "short_name": short_name, "pretty": pretty}
+    environment.filters |= {"size": size}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
     return environment

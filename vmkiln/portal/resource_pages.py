@@ -25,7 +25,7 @@ async def resource_groups(visit: Visit) -> Response:
         *(visit.api.every(f"{subscription_scope(each)}/resourceGroups") for each in subscriptions)
     )
     groups = sorted((group for found in lists for group in found), key=lambda group: str(group["name"]).lower())
-    return await page("groups.html", title="Resource groups", groups=groups)
+    return await page("groups.html", title="Resource groups", section="groups", groups=groups)
 
 
 async def resource_group(visit: Visit) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from vmkiln.azure_names import ProvisioningState, group_id, subscription_scope
+from vmkiln.azure_names import ProvisioningState, group_id
 from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
@@ -46,15 +46,6 @@ EXAMPLE = {
 async def subscriptions_of(visit: Visit) -> list[str]:
     """The subscriptions that the visitor has a role in."""
     return [str(item["subscriptionId"]) for item in await visit.api.every("/subscriptions")]
-
-
-async def home(visit: Visit) -> Response:
-    """Every template that the visitor may read."""
-    subscriptions = await subscriptions_of(visit)
-    lists = await asyncio.gather(*(visit.api.every(f"{subscription_scope(each)}/{TYPE}") for each in subscriptions))
-    templates = sorted((item for found in lists for item in found), key=lambda item: str(item["name"]).lower())
-    live = any(is_live(item) for item in templates)
-    return await page("home.html", title="Image templates", templates=templates, refresh_seconds=5 if live else 0)
 
 
 def is_live(template: dict[str, Any]) -> bool:
@@ -102,7 +93,8 @@ async def new(visit: Visit) -> Response:
     subscriptions = await subscriptions_of(visit)
     values = {"subscription": (subscriptions or [""])[0], "group": "images", "name": "", "body": ""}
     values["body"] = json.dumps(EXAMPLE, indent=2)
-    return await page("new.html", title="New image template", values=values, subscriptions=subscriptions, error=None)
+    title = "New image template"
+    return await page("new.html", title=title, section="new", values=values, subscriptions=subscriptions, error=None)
 
 
 async def create(visit: Visit) -> Response:
@@ -116,7 +108,13 @@ async def create(visit: Visit) -> Response:
         subscriptions = await subscriptions_of(visit)
         title = "New image template"
         return await page(
-            "new.html", status=error.status, title=title, values=values, subscriptions=subscriptions, error=error
+            "new.html",
+            status=error.status,
+            title=title,
+            section="new",
+            values=values,
+            subscriptions=subscriptions,
+            error=error,
         )
 
 

@@ -17,7 +17,13 @@ class Place:
 
 RAIL = {
     "templates": Place("Templates", f"{PREFIX}/", "template"),
+    "runs": Place("Runs", f"{PREFIX}/runs", "run"),
+    "queue": Place("Queue", f"{PREFIX}/queue", "queue"),
+    "images": Place("Images", f"{PREFIX}/images", "image"),
+    "hosts": Place("Hosts", f"{PREFIX}/hosts", "host"),
     "groups": Place("Groups", f"{PREFIX}/groups", "group"),
+    "activity": Place("Activity", f"{PREFIX}/activity", "activity"),
+    "access": Place("Access", f"{PREFIX}/access", "access"),
     "new": Place("New template", f"{PREFIX}/new", "new"),
 }
 

@@ -220,3 +220,16 @@ class RunTable:
         return [
             run_row(row) for row in self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
         ]
+
+    def older(
+        self, before: tuple[datetime, str] | None, *, states: Sequence[RunState] = (), limit: int
+    ) -> "Sequence[RunRow]":
+        """Runs that started before a moment and run id (None: all), the newest first; only those in `states`."""
+        query = sa.select(runs).order_by(runs.c.started.desc(), runs.c.run_id.desc()).limit(limit)
+        if before is not None:
+            moment, run_id = before
+            is_same = sa.and_(runs.c.started == moment, runs.c.run_id < run_id)
+            query = query.where(sa.or_(runs.c.started < moment, is_same))
+        if states:
+            query = query.where(runs.c.state.in_(states))
+        return [run_row(row) for row in self._connections.rows(query)]

@@ -35,6 +35,7 @@ from vmkiln.store.rows import ImageRow, ResourceRow
 from vmkiln.template.resource_id import parse_resource_id
 
 GIB = 1024**3
+MOST_REASON_LETTERS = 200
 IMAGES = f"{GROUP_PATH}/{MANAGED_IMAGE}"
 
 
@@ -295,14 +296,18 @@ def patch_image(call: Call) -> Answer:
 
 
 def delete_image(call: Call) -> Answer:
-    """DELETE a managed image or a gallery version, with its file; 204 when there is none."""
+    """DELETE a managed image or a gallery version, with its file; 204 when there is none.
+
+    The audit keeps the `reason` of the query.
+    """
     image = call.service.store.images.find(call.resource_id)
     if image is None:
         return Answer(204)
     remove(image, call.service.store)
     if call.service.shared is not None:
         call.service.shared.delete_image(image)
-    return Answer(200)
+    reason = call.query.get("reason", "")[:MOST_REASON_LETTERS]
+    return Answer(200, detail={"reason": reason} if reason else {})
 
 
 def get_version(call: Call) -> Answer:

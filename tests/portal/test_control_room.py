@@ -1,0 +1,217 @@
+"""The control room and its pages: everything that a visitor may see is there, and nothing else."""
+
+import json
+import re
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+from in_process import (
+    GROUP,
+    IMAGE,
+    SUBSCRIPTION,
+    TEMPLATE,
+    InProcess,
+    a_template,
+    add_group,
+    ended_run,
+    provisioned,
+)
+from page_visitor import Visitor
+
+from vmkiln.image_contents.contents import ImageContents
+from vmkiln.image_contents.dpkg_status import Package
+from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run_state import RunState
+from vmkiln.store.rows import HostRow, ImageRow, RunRow
+
+PAGES = ("", "runs", "queue", "images", "hosts", "groups", "activity", "access")
+
+
+def built(living: InProcess, browser: Visitor) -> None:
+    """A template that was run once, and published its image."""
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("echo one"))
+    browser.send(f"/portal{TEMPLATE}", action="run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Succeeded"
+    run = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"][0]["name"]
+    path = living.service.settings.home / "web.qcow2"
+    path.write_bytes(bytes(range(256)))
+    image = ImageRow(
+        artifact_id=IMAGE, kind="ManagedImage", path=path, format="qcow2", digest="ab" * 32, size_bytes=256,
+        virtual_size_bytes=2 * 1024**3, generation=2, os_type="Linux", source_version="12.1", run_id=run, tags={},
+        detail={}, created=datetime.now(UTC),
+    )  # fmt: skip
+    living.service.store.images.add(image)
+
+
+def local_run(living: InProcess, name: str = "from-a-file", *, started: datetime | None = None) -> RunRow:
+    """A run that `vmkiln build` made."""
+    row = RunRow(
+        run_id=str(uuid.uuid4()), template_name=name, resource_group="rg", template={}, state=RunState.FAILED,
+        sub_state="Customizing", message="customizing failed", error_code="CustomizerFailed", staging_group="",
+        facts={}, started=started or datetime.now(UTC), ended=datetime.now(UTC),
+    )  # fmt: skip
+    living.service.store.runs.add(row)
+    return row
+
+
+def test_every_page_is_there_and_says_where_one_is(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    browser.token = "root"
+    for name in PAGES:
+        answer = browser.get(f"/portal/{name}")
+        assert answer.status_code == 200, name
+        assert answer.text.count('aria-current="page"') == 1, name
+    home = browser.get("/portal/").text
+    assert ">web</a>" in home
+    assert 'aria-label="Succeeded, ' in home, "a tick of the last run"
+    assert f'href="/portal{IMAGE}"' in home, "the last image"
+    assert "Run web" in home
+    run = re.search(r'href="(/portal[^"]*/runs/[^"]*)"', browser.get("/portal/runs").text)
+    assert run is not None
+    assert "Log" in browser.get(run.group(1)).text or "log" in browser.get(run.group(1)).text
+
+
+def test_a_list_is_filtered_by_its_address(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    for query, is_there in (
+        ("q=we", True), ("q=none", False), ("state=Succeeded", True), ("state=Failed", False), ("group=RG1", True),
+        ("group=other", False), ("tag=team=web", True), ("tag=team=db", False), ("page=7", False), ("page=x", True),
+    ):  # fmt: skip
+        assert (f'href="/portal{TEMPLATE}"' in browser.get(f"/portal/?{query}").text) is is_there, query
+    for query, is_there in (("q=we", True), ("q=none", False), ("state=Succeeded", True), ("state=Failed", False)):
+        assert (">web</a>" in browser.get(f"/portal/runs?{query}").text) is is_there, query
+    assert browser.get("/portal/runs?state=Odd").status_code == 400
+    assert browser.get("/portal/runs?after=odd").status_code == 400
+    assert "images/web" in browser.get("/portal/images?q=images/web&kind=ManagedImage").text
+    assert "No image is like that" in browser.get("/portal/images?kind=VHD").text
+
+
+def test_a_run_of_the_command_line_is_there_for_who_reads_the_whole(browser: Visitor, living: InProcess) -> None:
+    run = local_run(living)
+    address = f"/portal/providers/Vmkiln.Builds/runs/{run.run_id}"
+    assert "from-a-file" not in browser.get("/portal/runs").text, "the owner of a subscription alone"
+    assert browser.get(address).status_code == 404
+    browser.token = "root"
+    assert "from-a-file" in browser.get("/portal/runs").text
+    assert "made by <code>vmkiln build</code>" in browser.get("/portal/").text
+    page = browser.get(address).text
+    assert "customizing failed" in page
+    assert ">local</span>" in page
+
+
+def test_old_runs_are_pages_away_and_each_is_there_once(browser: Visitor, living: InProcess) -> None:
+    browser.token = "root"
+    begin = datetime.now(UTC) - timedelta(hours=3)
+    made = {local_run(living, "old", started=begin + timedelta(seconds=at // 3)).run_id for at in range(120)}
+    seen: list[str] = []
+    path = "/providers/Vmkiln.Builds/runs?q=old"
+    while path:
+        answer = living.get(path, token="root").json()
+        assert len(answer["value"]) <= 50
+        seen += [run["name"] for run in answer["value"]]
+        path = answer.get("nextLink", "")
+    assert (len(seen), set(seen)) == (120, made)
+    assert "after=" in browser.get("/portal/runs?q=old").text
+
+
+def test_a_stranger_sees_nothing_of_it_on_any_page(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    browser.token = "stranger"
+    for name in PAGES:
+        answer = browser.get(f"/portal/{name}")
+        assert answer.status_code == (403 if name == "hosts" else 200), name
+        assert "web" not in answer.text, name
+        assert "rg1" not in answer.text, name
+    run = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"][0]["name"]
+    assert browser.get(f"/portal/providers/Vmkiln.Builds/runs/{run}").status_code == 404
+    for below in ("", "/download", "/difference?from=x", "/providers/Vmkiln.Builds/documents/contents"):
+        assert browser.get(f"/portal{IMAGE}{below}").status_code == 403, below
+    browser.token = "reader"
+    assert browser.get(f"/portal{IMAGE}").status_code == 200
+    assert browser.get(f"/portal{IMAGE}/download").status_code == 403, "a file is for who may act on the image"
+    assert browser.send(f"/portal{IMAGE}", action="delete", name="web").status_code == 403
+
+
+def test_a_reader_of_one_group_sees_that_group_alone(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    add_group(living, name="rg2")
+    other = TEMPLATE.replace("rg1", "rg2").replace("/web", "/concealed")
+    provisioned(living, other, a_template("true"))
+    living.access.roles["guest"] = [("Reader", GROUP)]
+    browser.token = "guest"
+    for name in ("", "runs", "queue", "images", "groups", "activity", "access"):
+        answer = browser.get(f"/portal/{name}")
+        assert answer.status_code == 200, name
+        assert "concealed" not in answer.text, name
+        assert "rg2" not in answer.text, name
+    assert ">web</a>" in browser.get("/portal/").text
+
+
+def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    store = living.service.store
+    page = browser.get(f"/portal{IMAGE}").text
+    assert "Where it comes from" in page
+    assert f'href="/portal{TEMPLATE}"' in page
+    image = store.images.find(IMAGE)
+    assert image is not None
+    assert image.digest in page
+    whole = browser.get(f"/portal{IMAGE}/download")
+    assert (whole.status_code, whole.content) == (200, image.path.read_bytes())
+    assert whole.headers["content-disposition"].startswith("attachment;")
+    part = browser.get(f"/portal{IMAGE}/download", headers={"Range": "bytes=1-3"})
+    assert (part.status_code, part.content) == (206, image.path.read_bytes()[1:4])
+    contents = {
+        "one": ImageContents(packages=(Package("nginx", "amd64", "1.22"),), users={"root": 0}),
+        "two": ImageContents(packages=(Package("nginx", "amd64", "1.24"),), users={"root": 0, "<b>": 1000}),
+    }
+    for name, found in contents.items():
+        row = replace(image, artifact_id=f"{IMAGE}-{name}", path=image.path.with_name(f"{name}.qcow2"))
+        store.images.add(row, documents={CONTENTS: found.text})
+    page = browser.get(f"/portal{IMAGE}-two").text
+    assert f'<option value="{IMAGE}-one">' in page
+    shown = browser.get(f"/portal{IMAGE}-two/difference?from={quote(f'{IMAGE}-one')}").text
+    assert "1 users added, 1 packages changed" in shown
+    assert "&lt;b&gt;" in shown
+    assert "1.24" in browser.get(f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents").text
+    assert browser.get(f"/portal{IMAGE}-two/download").status_code == 404, "its file is not there"
+
+
+def test_an_image_is_deleted_by_its_name_and_the_reason_is_kept(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    assert browser.send(f"/portal{IMAGE}", action="delete", name="other").status_code == 400
+    assert browser.send(f"/portal{IMAGE}", action="explode", name="web").status_code == 400
+    reason = "its key was lost <b>"
+    gone = browser.send(f"/portal{IMAGE}", action="delete", name="web", reason=reason)
+    assert (gone.status_code, gone.headers["location"]) == (303, "/portal/images")
+    assert browser.get(f"/portal{IMAGE}").status_code == 404
+    living.service.audit.flush(10)
+    assert "its key was lost &lt;b&gt;" in browser.get("/portal/activity").text
+
+
+def test_a_host_is_drained_and_taken_back_by_who_may(browser: Visitor, living: InProcess) -> None:
+    host = HostRow("an-incarnation", "an-id", "worker-1", "x64", "emulated", "", 8, 65_536, 100_000)
+    living.service.store.hosts.register(host, lease_seconds=600)
+    browser.token = "root"
+    assert "Drain worker-1" in browser.get("/portal/hosts").text
+    assert browser.send("/portal/hosts", host="worker-1", action="drain").headers["location"] == "/portal/hosts"
+    assert "Let worker-1 take runs" in browser.get("/portal/hosts").text
+    assert browser.send("/portal/hosts", host="worker-1", action="undrain").status_code == 303
+    assert browser.send("/portal/hosts", host="none", action="drain").status_code == 404
+    assert browser.send("/portal/hosts", host="worker-1", action="explode").status_code == 400
+    browser.token = "owner"
+    assert browser.send("/portal/hosts", host="worker-1", action="drain").status_code == 403
+    browser.token = "reader"
+    assert browser.get("/portal/hosts").status_code == 403
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_without_anything_says_so(browser: Visitor, name: str) -> None:
+    browser.token = "root"
+    answer = browser.get(f"/portal/{name}")
+    assert answer.status_code == 200
+    assert json.dumps(SUBSCRIPTION) not in answer.text

@@ -1,0 +1,190 @@
+"""All runs, the newest first: those of image templates, and those that `vmkiln build` made of files.
+
+Who may read a template sees its runs. A run of a file belongs to no subscription: who may read the whole service
+(a role at `/`) sees it.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.revision import time_text
+from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.api.protocol.run_message import run_message
+from vmkiln.api.virtual_machine_images.past_runs import TYPE
+from vmkiln.azure_names import IMAGE_TEMPLATE, LOG_FILES
+from vmkiln.errors import ArmError
+from vmkiln.fleet.admission import QueuePosition
+from vmkiln.run_state import RunState
+from vmkiln.staging.customization_log import LogPart, last_lines
+from vmkiln.staging.staging_resource_group import storage_account_of
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.store.rows import RunRow
+
+ALL = f"/providers/{TYPE}"
+ONE = f"{ALL}/{{runId}}"
+QUEUE = "/providers/Vmkiln.Builds/queue"
+PAGE = 50
+LOOKED_AT = 200  # rows of one question to the database
+MOST_LOOKED_AT = 2000  # of one request; the link to the next page goes on behind them
+MOST_WORDS = 100
+MOST_LOG_BYTES = 256 * 1024
+MOST_LOG_LINES = 2000
+STATES = {str(state).lower(): state for state in RunState}
+
+
+def scope_of(run: RunRow) -> str:
+    """What a caller must be allowed to read to see a run."""
+    return run.template_id or "/"
+
+
+def template_id_of(run: RunRow) -> str:
+    """The id of a run's template as clients spell it, also when that was deleted; '' for a run of a file; pure."""
+    parts = run.template_id.split("/")
+    if len(parts) < 5:
+        return ""
+    group = run.resource_group if run.resource_group.lower() == parts[4] else parts[4]
+    return f"/subscriptions/{parts[2]}/resourceGroups/{group}/providers/{IMAGE_TEMPLATE}/{run.template_name}"
+
+
+def summary(run: RunRow, *, position: QueuePosition | None = None) -> dict[str, Any]:
+    """A run in a list: what it is of, how it stands, and whether a service or a command made it; pure."""
+    template_id = template_id_of(run)
+    below = f"{template_id}/providers/{TYPE}" if template_id else ALL
+    properties: dict[str, Any] = {
+        "runState": str(run.state),
+        "runSubState": run.sub_state,
+        "startTime": time_text(run.started),
+        "endTime": time_text(run.ended),
+        "message": run_message(run, staging_group_id=""),
+        "errorCode": run.error_code,
+        "templateName": run.template_name,
+        "templateId": template_id,
+        "resourceGroup": run.resource_group,
+        "origin": "service" if run.template_id else "local",
+        "reason": str(run.facts.get("reason", "")),
+    }
+    if position is not None:
+        properties["queue"] = {"position": position.position, "reason": position.reason}
+    return {"id": f"{below}/{run.run_id}", "name": run.run_id, "type": TYPE, "properties": properties}
+
+
+def _positions(call: Call) -> Mapping[str, QueuePosition]:
+    return {position.run_id: position for position in call.service.builder.queue()}
+
+
+def _before(text: str) -> tuple[datetime, str] | None:
+    """Where a page ended: `TIME_RUN`. Raises: `ArmError` 400."""
+    if not text:
+        return None
+    moment, _, run_id = text.partition("_")
+    try:
+        return datetime.fromisoformat(moment).astimezone(UTC), run_id[:36]
+    except ValueError:
+        raise ArmError(400, "BadRequest", "The $skipToken is not one of ours.", target="$skipToken") from None
+
+
+def _rows(call: Call, before: tuple[datetime, str] | None, states: tuple[RunState, ...]) -> Iterator[RunRow]:
+    """Rows from a place on, the newest first, as few statements as are needed."""
+    while True:
+        rows = call.service.store.runs.older(before, states=states, limit=LOOKED_AT)
+        yield from rows
+        if len(rows) < LOOKED_AT:
+            return
+        before = (rows[-1].started, rows[-1].run_id)
+
+
+def list_runs(call: Call) -> Answer:
+    """GET runs that the caller may read, the newest first: {value, nextLink}.
+
+    `state` chooses (of several, separated by commas), `q` is a part of the template's name or the beginning of a run's
+    id. A page has 50 runs, and a request looks at 2,000 at most: a page may have fewer and a `nextLink` all the same.
+    """
+    asked = call.query.get("state", "")
+    states = tuple(STATES[name] for name in asked.lower().split(",") if name in STATES)
+    if asked and len(states) != len(asked.split(",")):
+        hint = f"states are {', '.join(STATES.values())}"
+        raise ArmError(400, "InvalidParameter", "`state` names a state that is none", target="state", hint=hint)
+    words = call.query.get("q", "").strip().lower()[:MOST_WORDS]
+    positions = _positions(call)
+    found: list[dict[str, Any]] = []
+    last: RunRow | None = None
+    is_more = False
+    for count, run in enumerate(_rows(call, _before(call.query.get("$skiptoken", "")), states)):
+        if len(found) == PAGE or count == MOST_LOOKED_AT:
+            is_more = True
+            break
+        last = run
+        is_meant = words in run.template_name.lower() or words in run.resource_group.lower()
+        if (is_meant or run.run_id.startswith(words)) and call.may(Permission.READ, scope_of(run)):
+            found.append(summary(run, position=positions.get(run.run_id)))
+    body: dict[str, Any] = {"value": found}
+    if is_more and last is not None:
+        moment = last.started.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        more = "".join(f"&{name}={call.query[name]}" for name in ("state", "q") if call.query.get(name))
+        link = f"{call.base_url}{ALL}?api-version={call.api_version}{more}&$skipToken={moment}_{last.run_id}"
+        body["nextLink"] = link
+    return Answer(200, body)
+
+
+def _run(call: Call) -> RunRow:
+    wanted = call.names["runId"].lower()
+    run = call.service.store.runs.by_id([wanted]).get(wanted)
+    if run is None or not call.may(Permission.READ, scope_of(run)):
+        raise ArmError(404, "ResourceNotFound", f"The run '{wanted}' was not found.")
+    return run
+
+
+def get_run(call: Call) -> Answer:
+    """GET one run, with its phases and outputs."""
+    run = _run(call)
+    found = summary(run, position=_positions(call).get(run.run_id))
+    store = call.service.store
+    found["properties"] |= {
+        "phases": [
+            {"name": phase.name, "startTime": time_text(phase.started), "endTime": time_text(phase.ended)}
+            for phase in store.runs.phases_of(run.run_id)
+        ],
+        "outputs": [
+            {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
+            for output in store.images.outputs_of(run.run_id)
+        ],
+    }
+    return Answer(200, found)
+
+
+def get_log(call: Call) -> Answer:
+    """GET the last lines of a run's log: {lines}; `kind` is customization or validation."""
+    run, kind = _run(call), call.query.get("kind", "customization")
+    if kind not in LOG_FILES:
+        raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
+    staging = call.service.store.staging.group(run.staging_group)
+    piece = LogPart()
+    if staging is not None:
+        account = storage_account_of(call.service.settings.staging, staging)
+        path = account.directory / LOGS / run.run_id / LOG_FILES[kind]
+        piece = last_lines(path, most_lines=MOST_LOG_LINES, most_bytes=MOST_LOG_BYTES)
+    lines = [line.decode(errors="replace").removesuffix("\n") for line in piece.lines]
+    return Answer(200, {"lines": lines, "isWhole": piece.start == 0})
+
+
+def get_queue(call: Call) -> Answer:
+    """GET the runs that wait, in order, each with what it waits for: {value, others}.
+
+    `others` is how many wait that the caller may not read.
+    """
+    positions = sorted(call.service.builder.queue(), key=lambda one: one.position)
+    runs = call.service.store.runs.by_id([one.run_id for one in positions])
+    known = [(one, runs[one.run_id]) for one in positions if one.run_id in runs]
+    seen = [summary(run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
+    return Answer(200, {"value": seen, "others": len(known) - len(seen)})
+
+
+ROUTES = (
+    # May read: which runs, is decided run by run
+    Route("GET", ALL, "AllRuns_List", Permission.ANY, list_runs),
+    Route("GET", ONE, "AllRuns_Get", Permission.ANY, get_run),
+    Route("GET", f"{ONE}/log", "AllRuns_GetLog", Permission.ANY, get_log),
+    Route("GET", QUEUE, "Queue_List", Permission.ANY, get_queue),
+)

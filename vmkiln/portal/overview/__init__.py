@@ -1,0 +1,1 @@
+"""Pages of the whole service: the control room, all runs, images, hosts, the queue, who did what, and who may."""

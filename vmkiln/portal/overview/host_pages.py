@@ -1,0 +1,29 @@
+"""Build hosts: what they have and have promised, and taking one out."""
+
+from starlette.responses import Response
+
+from vmkiln.errors import ArmError
+from vmkiln.portal.rendering import page
+from vmkiln.portal.visit import PREFIX, Visit, go_to
+
+HOSTS = "/providers/Vmkiln.Builds/hosts"
+ACTIONS = {"drain", "undrain"}
+REFRESH_SECONDS = 10
+
+
+async def hosts(visit: Visit) -> Response:
+    """Every host that is or was at work."""
+    found = await visit.api.ask("GET", HOSTS)
+    return await page(
+        "hosts.html", title="Hosts", section="hosts", hosts=found["value"], refresh_seconds=REFRESH_SECONDS
+    )
+
+
+async def act(visit: Visit) -> Response:
+    """Drain a host, or let it take runs again."""
+    form = await visit.form()
+    action = form.get("action", "")
+    if action not in ACTIONS:
+        raise ArmError(400, "InvalidParameter", "the action must be drain or undrain", target="action")
+    await visit.api.ask("POST", f"{HOSTS}/{form.get('host', '')}/{action}")
+    return go_to(f"{PREFIX}/hosts")

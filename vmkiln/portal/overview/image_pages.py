@@ -1,0 +1,135 @@
+"""Images: the list, one of them with where it comes from and where it is used, its file, and how two differ."""
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vmkiln.errors import ArmError
+from vmkiln.portal.api_client import OTHER_VERSION
+from vmkiln.portal.overview.listed import asked, next_address, one_page
+from vmkiln.portal.rendering import page
+from vmkiln.portal.visit import PREFIX, Visit, go_to
+
+IMAGES = "/providers/Vmkiln.Builds/images"
+DETAILS = "providers/Vmkiln.Builds/details"
+DIFFERENCE = "providers/Vmkiln.Builds/difference"
+FILE = "providers/Vmkiln.Builds/files/disk"
+PASSED_ON = {b"range", b"if-range", b"host", b"user-agent", b"accept-encoding"}
+KINDS = ("ManagedImage", "SharedImageVersion", "VHD")
+MOST_REASON_LETTERS = 200
+
+
+async def images(visit: Visit) -> Response:
+    """Images that the visitor may read, the newest first, 50 a page."""
+    query = asked(visit, "q", "kind")
+    found, after = await one_page(visit, IMAGES, query)
+    return await page(
+        "images.html",
+        title="Images",
+        section="images",
+        images=found,
+        query=query,
+        kinds=KINDS,
+        older=next_address("/images", query, after),
+    )
+
+
+async def image(visit: Visit) -> Response:
+    """One image: what it is, the way from its source through its run to what was built of it."""
+    found = await visit.api.ask("GET", visit.id)
+    details = await visit.api.ask("GET", f"{visit.id}/{DETAILS}")
+    others, _ = await one_page(visit, IMAGES, {})
+    same_run = await _run_of(visit, details["properties"]["runId"])
+    return await page(
+        "image.html",
+        title=details["name"],
+        section="images",
+        id=found["id"],
+        image=found,
+        details=details,
+        run=same_run,
+        others=[other for other in others if other["id"].lower() != found["id"].lower()],
+    )
+
+
+async def _run_of(visit: Visit, run_id: str) -> dict[str, Any]:
+    """The run that made an image; nothing when it is not kept, or may not be read."""
+    try:
+        found: dict[str, Any] = await visit.api.ask("GET", f"/providers/Vmkiln.Builds/runs/{run_id}")
+    except ArmError as error:
+        if error.status not in {403, 404}:
+            raise
+        return {}
+    return found
+
+
+async def act(visit: Visit) -> Response:
+    """Delete an image, with the reason that the audit keeps."""
+    form = await visit.form()
+    if form.get("action") != "delete":
+        raise ArmError(400, "InvalidParameter", "the action must be delete", target="action")
+    if form.get("name", "") != visit.id.rpartition("/")[2]:
+        raise ArmError(400, "InvalidParameter", "write the image's name to delete it", target="name")
+    reason = form.get("reason", "").strip()[:MOST_REASON_LETTERS]
+    await visit.api.ask("DELETE", visit.id, query={"reason": reason} if reason else {})
+    return go_to(f"{PREFIX}/images")
+
+
+async def difference(visit: Visit) -> Response:
+    """What differs from another image (`from`) to this one."""
+    image_id = visit.id.removesuffix("/difference")
+    other = visit.request.query_params.get("from", "")
+    found = await visit.api.ask("GET", f"{image_id}/{DIFFERENCE}", query={"from": other})
+    kinds = sorted({*found["added"], *found["removed"], *found["changed"]})
+    return await page(
+        "difference.html",
+        title="Difference of two images",
+        section="images",
+        id=image_id,
+        other=other,
+        difference=found,
+        kinds=kinds,
+        back=f"{PREFIX}{image_id}?{urlencode({'from': other})}",
+    )
+
+
+class _PassedOn(Response):
+    """What the API answers, piece by piece as it comes: a file of gigabytes is never held here."""
+
+    def __init__(self, api: ASGIApp, path: str, token: str) -> None:
+        super().__init__()
+        self._api, self._path, self._token = api, path, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask with the visitor's token, and only with the headers that choose a part of the file."""
+        headers = [(name, value) for name, value in scope["headers"] if name in PASSED_ON]
+        headers.append((b"authorization", f"Bearer {self._token}".encode("latin-1")))
+        asked_for = {
+            **scope,
+            "path": self._path,
+            "raw_path": quote(self._path).encode(),
+            "root_path": "",
+            "query_string": f"api-version={OTHER_VERSION}".encode(),
+            "headers": headers,
+        }
+        await self._api(asked_for, receive, send)
+
+
+async def download(visit: Visit) -> Response:
+    """An image's disk, whole or a part of it."""
+    image_id = visit.id.removesuffix("/download")
+    details = await visit.api.ask("GET", f"{image_id}/{DETAILS}")  # what is refused is refused as a page
+    if not details["properties"]["isThere"]:
+        raise ArmError(404, "FileNotFound", "The image's file is not on this host: `vmkiln image export` gets it.")
+    return _PassedOn(visit.api.api, f"{image_id}/{FILE}", visit.api.token)
+
+
+async def document(visit: Visit) -> Response:
+    """What is kept with an image beside its file: its signed provenance, bill of materials, or contents."""
+    found = await visit.api.ask("GET", visit.id)
+    return await page(
+        "document.html", title=visit.id.rpartition("/")[2].capitalize(), id=visit.id.partition("/providers/Vmkiln")[0],
+        section="images", value=found,
+    )  # fmt: skip

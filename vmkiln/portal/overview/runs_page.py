@@ -1,0 +1,66 @@
+"""All runs, those that `vmkiln build` made too; a page for each of these, and the queue."""
+
+import asyncio
+
+from starlette.responses import Response
+
+from vmkiln.portal.overview.listed import asked, next_address, one_page
+from vmkiln.portal.rendering import page
+from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
+
+RUNS = "/providers/Vmkiln.Builds/runs"
+QUEUE = "/providers/Vmkiln.Builds/queue"
+REFRESH_SECONDS = 5
+KINDS = ("customization", "validation")
+
+
+async def runs(visit: Visit) -> Response:
+    """Runs that the visitor may read, the newest first, 50 a page."""
+    query = asked(visit, "q", "state")
+    found, after = await one_page(visit, RUNS, query)
+    live = any(run["properties"]["runState"] in LIVE_STATES for run in found)
+    return await page(
+        "runs.html",
+        title="Runs",
+        section="runs",
+        runs=found,
+        query=query,
+        states=[str(state) for state in RunState],
+        older=next_address("/runs", query, after),
+        refresh_seconds=REFRESH_SECONDS if live else 0,
+    )
+
+
+async def local_run(visit: Visit) -> Response:
+    """A run that `vmkiln build` made; one of a template is shown where that is."""
+    found = await visit.api.ask("GET", visit.id)
+    properties = found["properties"]
+    if properties["templateId"]:
+        return go_to(f"{PREFIX}{found['id']}")
+    pieces = await asyncio.gather(*(visit.api.ask("GET", f"{visit.id}/log", kind=kind) for kind in KINDS))
+    live = properties["runState"] in LIVE_STATES
+    return await page(
+        "local_run.html",
+        title=f"Run {found['name'][:8]}",
+        section="runs",
+        found=found,
+        logs={kind: piece for kind, piece in zip(KINDS, pieces, strict=True) if piece["lines"]},
+        refresh_seconds=REFRESH_SECONDS if live else 0,
+    )
+
+
+async def queue(visit: Visit) -> Response:
+    """The runs that wait, in order, with what each waits for, and the runs that hold what they wait for."""
+    waiting, going_on = await asyncio.gather(
+        visit.api.ask("GET", QUEUE), visit.api.ask("GET", RUNS, state=",".join(GOING_ON))
+    )
+    return await page(
+        "queue.html",
+        title="Queue",
+        section="queue",
+        waiting=waiting["value"],
+        others=waiting["others"],
+        going_on=going_on["value"],
+        refresh_seconds=REFRESH_SECONDS,
+    )
