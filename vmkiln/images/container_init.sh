@@ -62,16 +62,17 @@ while IFS= read -r assignment; do export "${assignment?}"; done < /root/aib/pack
 why=
 if [ -n "$PACKER_LOG_PATH" ]; then
     mkfifo "/root$PACKER_LOG_PATH"
-    awk '/WinRM connection err/ {last = $0} END {print last}' "/root$PACKER_LOG_PATH" > /root/tmp/why &
+    exec 4<> "/root$PACKER_LOG_PATH"  # so that awk has no first writer to wait for, if Packer never opens it
+    awk '/WinRM connection err/ {last = $0} END {print last}' "/root$PACKER_LOG_PATH" 4>&- > /root/tmp/why &
     why=$!
 fi
 export PATH=/
 cd /root || exit 1
-/bin/chroot /root "$@" > "$log" 2>&1 < /dev/null
+/bin/chroot /root "$@" > "$log" 2>&1 < /dev/null 4>&-
 status=$?
 export PATH=/bin
 if [ -n "$why" ]; then
-    : 1<> "/root$PACKER_LOG_PATH"  # a Packer that never opened it leaves awk waiting for the first writer
+    exec 4>&-
     wait "$why"
     [ "$status" = 0 ] || cat /root/tmp/why >> "$log"
 fi

@@ -104,7 +104,9 @@ def test_a_template_that_cannot_be_built_yet_is_planned_and_refused(
     windows = {**LINUX, "publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter"}
     path = write(tmp_path, source=windows, customize=[{"type": "PowerShell", "inline": ["dir"]}])
     assert vmkiln("plan", path, "--parameters", "password=hunter22") == 2
-    assert "cannot be built: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "cannot be built: " in shown
+    assert '"communicator": "winrm"' in shown, "what would be done is told all the same"
     assert vmkiln("build", path, "--parameters", "password=hunter22") == 2
     assert "Windows" in capsys.readouterr().err
     assert not home.exists(), "nothing was started"

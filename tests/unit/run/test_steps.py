@@ -9,9 +9,10 @@ import pytest
 from vmkiln.buildable.examination import check_buildable
 from vmkiln.errors import InputError
 from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell
-from vmkiln.run.steps import CUSTOMIZE, packer_steps
+from vmkiln.run.steps import CUSTOMIZE, packer_steps, windows_steps
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_file import read_image_template
+from vmkiln.windows.steps import Copied, PowerShell, Restart, Rights, Update, WindowsFile
 
 LINUX: dict[str, Any] = {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s", "version": "latest"}
 WINDOWS = {**LINUX, "publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter"}
@@ -45,6 +46,34 @@ def test_a_step_for_windows_is_refused_with_its_place() -> None:
     template = a_template(source=WINDOWS, customize=[{"type": "PowerShell", "inline": ["dir"]}])
     with pytest.raises(InputError, match=r"properties\.customize\[0\]: PowerShell"):
         packer_steps(template.properties.customize, {}, where=CUSTOMIZE)
+
+
+def test_each_kind_of_step_of_windows_becomes_one() -> None:
+    template = a_template(
+        source=WINDOWS,
+        customize=[
+            {"type": "PowerShell", "inline": ["dir"], "runElevated": True},
+            {"type": "File", "name": "copy", "sourceUri": "https://x.example/f", "destination": "c:\\f"},
+            {"type": "WindowsRestart"},
+            {"type": "WindowsUpdate", "filters": ["include:$true"]},
+        ],
+    )
+    copy = Copied(Path("/copies/1"), 3, "0" * 64)
+    copies = {"properties.customize[1].sourceUri": copy}
+    assert windows_steps(template.properties.customize, copies, where=CUSTOMIZE) == (
+        PowerShell("PowerShell 1", "properties.customize[0]", ("dir",), Rights.ELEVATED),
+        WindowsFile("copy", "properties.customize[1]", copy, "c:\\f"),
+        Restart("WindowsRestart 3", "properties.customize[2]", "", "", 300),
+        Update(
+            "WindowsUpdate 4", "properties.customize[3]", "BrowseOnly=0 and IsInstalled=0", ("include:$true",), 1000
+        ),
+    )
+
+
+def test_a_shell_step_in_windows_is_refused_with_its_place() -> None:
+    shell = a_template(customize=[{"type": "Shell", "inline": ["a"]}]).properties.customize
+    with pytest.raises(InputError, match=r"properties\.customize\[0\]: Shell runs in Linux"):
+        windows_steps(shell, {}, where=CUSTOMIZE)
 
 
 def test_what_can_be_built_is_not_refused() -> None:
