@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,14 +60,17 @@ class WindowsBench:
         self.folder.mkdir(exist_ok=True, parents=True)
         own, key = await asyncio.to_thread(a_certificate, self.folder)
         with (
+            tempfile.TemporaryDirectory(prefix="p-") as short,  # Packer's sockets lie there: at most 108 letters
             opened(self.machine, certificate=str(own), key=str(key), user="packer", password=PASSWORD) as double,
             forwarded(self.folder, double.port) as port,
         ):
             if not self.is_listening:
                 double.close()
-            return await self._watched(steps, double, port, self.certificate or own.read_text())
+            return await self._watched(steps, double, port, self.certificate or own.read_text(), short)
 
-    async def _watched(self, steps: Sequence[WindowsStep], double: Double, port: int, certificate: str) -> Ended:
+    async def _watched(
+        self, steps: Sequence[WindowsStep], double: Double, port: int, certificate: str, short: str
+    ) -> Ended:
         content = windows_input(steps, WinRmConnection(port, "packer", self.password, certificate, self.login_seconds))
         double.machine.disc |= {file.name: file.source.read_bytes() for file in content.disc if file.source}
         place = self.folder / "input"
@@ -79,7 +83,7 @@ class WindowsBench:
         debug_log = self.folder / "debug.log"
         own = content.packer.text_of("environment").replace(INPUT, str(place)).replace(DEBUG_LOG, str(debug_log))
         environment = dict(line.split("=", 1) for line in own.splitlines()) | {"PATH": os.environ["PATH"]}
-        environment |= {name: str(self.folder) for name in ("HOME", "TMPDIR", "PACKER_CONFIG_DIR")}
+        environment |= {"HOME": str(self.folder), "PACKER_CONFIG_DIR": str(self.folder), "TMPDIR": short}
         environment |= {"PACKER_CACHE_DIR": str(self.folder / "cache")}
         arguments = content.packer.text_of("arguments").replace(INPUT, str(place)).split()[1:]
         packer = await asyncio.create_subprocess_exec(
