@@ -282,7 +282,8 @@ class WindowsMachine:
             return 0  # it never goes down
         self._pending = True
         wait = re.search(r"/t (\d+)", command)
-        seconds = min(int(wait.group(1)), 1) if wait else 0  # a VM of Windows takes the whole time
+        # Windows takes the whole time, and seconds to stop its services where that is none
+        seconds = max(0.5, min(int(wait.group(1)), 1.0)) if wait else 0.5
         threading.Thread(target=self._restart_later, args=(seconds,), daemon=True).start()
         return 0
 
