@@ -5,8 +5,10 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,15 +129,27 @@ class WindowsBench:
 @contextlib.contextmanager
 def forwarded(folder: Path, target: int) -> Iterator[int]:
     """Our forwarder before a port of this machine; its own port."""
-    port = free_port()
-    with (folder / "forwarder.log").open("wb") as log:
-        command = ["perl", str(FORWARDER), str(port), "127.0.0.1", str(target)]
-        process = subprocess.Popen(command, stderr=log)
+    while True:
+        port = free_port()  # which another may take in the meantime
+        with (folder / "forwarder.log").open("wb") as log:
+            command = ["perl", str(FORWARDER), str(port), "127.0.0.1", str(target)]
+            process = subprocess.Popen(command, stderr=log)
+        if listens(process, port):
+            break
     try:
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Whether a program comes to listen on a port; not when it ends before."""
+    while process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return process.poll() is None
+        time.sleep(0.02)
+    return False
 
 
 def needs_packer() -> None:

@@ -74,9 +74,8 @@ class Double:
                 with contextlib.suppress(OSError):
                     if how == "rst":
                         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                        raw.shutdown(socket.SHUT_RD)
-                    else:
-                        raw.shutdown(socket.SHUT_RDWR)
+                    # not the method of TLS, after which what is still written would go out as it is
+                    socket.socket.shutdown(raw, socket.SHUT_RD if how == "rst" else socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
