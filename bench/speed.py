@@ -26,13 +26,14 @@ from typing import Any
 
 from against_packer import plain_packer, source_image, vmkiln_build
 
-from vmkiln.azure_names import Architecture
 from vmkiln.host.disk.disk_image import convert, create_overlay, virtual_size
-from vmkiln.host.qemu import Disk
+from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.image_store import publish_linked, sealed
 from vmkiln.run import distributing
-from vmkiln.run.run_context import Disks
+from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
 from vmkiln.settings import Settings
+from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
@@ -92,13 +93,15 @@ def distributed(disk: Disk, size_bytes: int, targets: list[dict[str, Any]]) -> S
         )
         with opened(settings.database) as store:
             store.runs.add(RunRow("r" * 36, "bench", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))  # type: ignore[arg-type]
+            image = ContainerImage(folder, folder, folder, "digest", "1.6.6")
             staged: Any = SimpleNamespace(
-                request=SimpleNamespace(run_id="r" * 36, template=template, attempt=1, template_id=""),
-                host=SimpleNamespace(settings=settings, store=store, shared=None),
+                request=RunRequest("r" * 36, "bench", "rg", template, {}, NO_LOCAL_FILES),
+                host=BuildHost(settings, store, Accelerator.TCG, "not asked", image, 2, 4096, None),
                 group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", folder / "staging")),
                 directory=folder / "live",
-                source=SimpleNamespace(generation=1, os_type="Linux", exact_version="1", architecture=Architecture.X64),
-                shape=SimpleNamespace(disk_bytes=size_bytes),
+                source=ResolvedSource(disk.path, "qcow2", "a" * 64, "1", 1, "Linux", size_bytes, "bench"),
+                shape=SimpleNamespace(disk_bytes=size_bytes, cpus=1, memory_mib=1024),
+                copies={},
                 tell=lambda _event: None,
             )
             begin = time.monotonic()

@@ -17,13 +17,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stand_ins import unconfined
 
 from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
 from vmkiln.host.qemu import Accelerator
+from vmkiln.images import vhd_image
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.images.image_store import Artifact
 from vmkiln.inspecting.residue import ALL, TAG
 from vmkiln.provisioning.submitting import open_group
 from vmkiln.run import building, packer_phase, vm_pair
@@ -157,7 +160,13 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
                 prepare_stand_ins(asked, folder())
             hold(asked, folder(), MOMENT_OF_PHASE.get(event.phase, "-"))
 
-    building.resolve_source = resolve_source
+    publish_vhd = vhd_image.publish
+
+    async def publish(*arguments: Any, **named: Any) -> Artifact:
+        hold(asked, folder(), "distributing")
+        return await publish_vhd(*arguments, **named)
+
+    building.resolve_source, vhd_image.publish = resolve_source, publish
     if asked.lie:  # what is waited for in vain is not waited for long
         vm_pair.REPORT_SECONDS, vm_pair.POWER_OFF_SECONDS = 2, 2
         packer_phase.OutputLimit = functools.partial(OutputLimit, 1024 * 1024, 4 * 1024 * 1024)  # type: ignore[misc,assignment]

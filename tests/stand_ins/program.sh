@@ -5,8 +5,7 @@ moment=
 for last in "$@"; do :; done
 case "$name $*" in
     "qemu-img create"*/build-vm.qcow2*) moment=overlay ;;
-    "qemu-img convert"*/flat.qcow2) moment=converting folder=${last%/*} ;;
-    "qemu-img convert"*" -O raw "*) moment=distributing folder=${last%/*} ;;
+    "qemu-img convert"*/flat.vhd) moment=converting folder=${last%/*} ;;
     "nft --terse list ruleset") moment=network folder=/run/vmkiln ;;
 esac
 if [ "$moment" = overlay ]; then
@@ -14,7 +13,7 @@ if [ "$moment" = overlay ]; then
 fi
 PATH=${PATH#*:}
 if [ -n "$moment" ] && [ -e "$folder/hold" ] && read -r wanted < "$folder/hold" && [ "$wanted" = "$moment" ]; then
-    case $moment in converting | distributing) echo unfinished > "$last" ;; esac
+    case $moment in converting) echo unfinished > "$last" ;; esac
     echo "$moment" > "$folder/reached"
     read -r _ < "$folder/gate"
 fi

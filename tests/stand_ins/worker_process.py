@@ -11,6 +11,7 @@ import contextvars
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from stand_ins import unconfined
 from stand_ins.build_process import MOMENT_OF_PHASE, Asked, hold, prepare_stand_ins
@@ -20,7 +21,9 @@ from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.host.qemu import Accelerator
+from vmkiln.images import vhd_image
 from vmkiln.images.container_image import ContainerImage
+from vmkiln.images.image_store import Artifact
 from vmkiln.preparation import opened_store
 from vmkiln.run import building
 from vmkiln.run.room import Room
@@ -40,9 +43,9 @@ def reached_file(settings: Settings, run_id: str) -> Path:
     return settings.home / f"{run_id}.reached"
 
 
-def hold_while_resolving() -> None:
-    """Let every run wait before and after its source is resolved, where it is to."""
-    resolve = building.resolve_source
+def hold_on_the_way() -> None:
+    """Let every run wait before and after its source is resolved, and before its VHD is published, where it is to."""
+    resolve, publish_vhd = building.resolve_source, vhd_image.publish
 
     async def resolve_source(host: BuildHost, *arguments: object, **named: object) -> ResolvedSource:
         await asyncio.to_thread(hold, *RUN.get(), "validated")
@@ -50,7 +53,11 @@ def hold_while_resolving() -> None:
         await asyncio.to_thread(hold, *RUN.get(), "source copied")
         return source
 
-    building.resolve_source = resolve_source
+    async def publish(*arguments: Any, **named: Any) -> Artifact:
+        await asyncio.to_thread(hold, *RUN.get(), "distributing")
+        return await publish_vhd(*arguments, **named)
+
+    building.resolve_source, vhd_image.publish = resolve_source, publish
 
 
 async def main(settings: Settings) -> None:
@@ -78,7 +85,7 @@ async def main(settings: Settings) -> None:
 
             return await execute(host, request, held)
 
-        hold_while_resolving()
+        hold_on_the_way()
         duties = HostDuties(build, capacity=lambda: ROOM)
         await Hosting(settings, store, duties, HostIdentity(name="kiln")).serve()
 

@@ -14,7 +14,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -27,6 +27,7 @@ from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, desc
 from vmkiln.images.image_note import NOTE, note_down, noted
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
+from vmkiln.waiting.off_loop import go_on, until_cancelled
 
 TEMPORARY = ".publishing-"
 RUN_ID_LETTERS = 8
@@ -42,11 +43,21 @@ def no_documents(_image: ImageRow) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True)
+class FinishedVhd:
+    """A sealed fixed VHD: its file, its SHA-256, and the bytes of the disk in it, without its footer."""
+
+    file: Path
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class ImageFacts:
     """What is known of an image's content whatever it is published as. Sizes in bytes; SHA-256 of the qcow2 file.
 
     `attempt` is the run's attempt that made it; `shared_object` is the object that the hosts of a fleet get it from.
     The files of `data_disks` lie beside `flat`. `documents_of` makes of an image's record what is kept with it.
+    `vhds` are what was made for VHD targets, by the flattened file of the same disk.
     """
 
     flat: Path
@@ -61,6 +72,7 @@ class ImageFacts:
     architecture: Architecture = Architecture.X64
     data_disks: tuple[DataDisk, ...] = ()
     documents_of: Callable[[ImageRow], Mapping[str, str]] = no_documents
+    vhds: Mapping[Path, FinishedVhd] = field(default_factory=dict)
 
     @property
     def common_detail(self) -> dict[str, Any]:
@@ -135,8 +147,8 @@ def safe_name(text: str) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    return sparse_sha256(path)
+    """The SHA-256 of a file's content, in hexadecimal; ends when nobody waits for it any more (`until_cancelled`)."""
+    return sparse_sha256(path, between=go_on)
 
 
 def folder_for(store_directory: Path, artifact_id: str, run_id: str, *, attempt: int = 1) -> Path:
@@ -214,7 +226,7 @@ def seal(path: Path) -> None:
 
 async def sealed(path: Path) -> str:
     """Seal a finished file and take its SHA-256 at the same time; returns it in hexadecimal."""
-    _, digest = await asyncio.gather(asyncio.to_thread(seal, path), asyncio.to_thread(sha256_of, path))
+    _, digest = await asyncio.gather(asyncio.to_thread(seal, path), until_cancelled(sha256_of, path))
     return digest
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from vmkiln.images.image_store import (
     RUN_ID_LETTERS,
     TEMPORARY,
     Artifact,
+    FinishedVhd,
     ImageFacts,
     link_or_copy,
     removed_on_error,
@@ -54,6 +55,14 @@ def read_vhd(file: Path) -> Footer:
         return check_uploadable(content.read(), file_bytes=length)
 
 
+async def finished(raw: Path, *, created: datetime) -> FinishedVhd:
+    """Make a raw disk a sealed fixed VHD in place, and take its SHA-256."""
+    size = await off_loop(add_footer, raw, created=created)
+    digest = await sealed(raw)
+    await off_loop(read_vhd, raw)
+    return FinishedVhd(raw, digest, size)
+
+
 async def publish(
     file: Path,
     store: Store,
@@ -63,12 +72,12 @@ async def publish(
     tags: Mapping[str, str],
     share: Share = shared_by_none,
 ) -> Artifact:
-    """Write the disk as a fixed VHD to `file`, whole or not at all; its virtual size is rounded up to whole MiB.
+    """Publish the disk as a fixed VHD at `file`, whole or not at all; its virtual size is rounded up to whole MiB.
 
     Each data disk becomes a VHD of its own beside it, first: `web.vhd` has `web-data-0.vhd`, with an id of its own.
-    Until it is whole it is beside the flattened disk, in the folder of the run, and ends with it. Finds what the same
-    run has published before and is content. `share` gives the finished file, with its SHA-256, to the other hosts and
-    returns the object they get it from.
+    Those of `facts.vhds` get their name, and no byte is copied; where there is none it is made of the flattened disk,
+    beside it, in the folder of the run, and ends with it. Finds what the same run has published before and is content.
+    `share` gives the finished file, with its SHA-256, to the other hosts and returns the object they get it from.
 
     Raises: `ImageConflict` when another run's VHD is there; `StorageFailed` when it cannot be written; `RunTakenOver`.
     """
@@ -92,36 +101,43 @@ async def _publish(
     existing = await off_loop(store.images.find, artifact_id)
     if existing is not None and existing.run_id == facts.run_id and existing.path == file and _is_there(existing):
         return Artifact("", file.as_uri(), file)
-    temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
-    await off_loop(temporary.unlink, missing_ok=True)  # an earlier attempt's, which may be sealed already
-    created = store.now()
-    try:
-        await convert(Disk(facts.flat, "qcow2"), temporary, target_format="raw")
-        size = await off_loop(add_footer, temporary, created=created)
-        digest = await sealed(temporary)
-        await off_loop(read_vhd, temporary)
-        shared_object = await share(temporary, digest)
+    async with _at_hand(file, facts, created=store.now()) as vhd:
+        shared_object = await share(vhd.file, vhd.digest)
         image = ImageRow(
             artifact_id=artifact_id,
             kind=KIND,
             path=file,
             format="vhd",
-            digest=digest,
-            size_bytes=size + FOOTER_BYTES,
-            virtual_size_bytes=size,
+            digest=vhd.digest,
+            size_bytes=vhd.size_bytes + FOOTER_BYTES,
+            virtual_size_bytes=vhd.size_bytes,
             generation=facts.generation,
             os_type=facts.os_type,
             source_version=facts.source_version,
             run_id=facts.run_id,
             tags=dict(tags),
             detail=replace(facts, shared_object=shared_object).common_detail,
-            created=created,
+            created=store.now(),
         )
-        await to_the_end(_name_and_record, temporary, image, store, facts)
+        await to_the_end(_name_and_record, vhd.file, image, store, facts)
+    return Artifact("", file.as_uri(), file)
+
+
+@contextlib.asynccontextmanager
+async def _at_hand(file: Path, facts: ImageFacts, *, created: datetime) -> AsyncIterator[FinishedVhd]:
+    """The VHD that was made with the flattened disk; else one of its own, for as long as the block lasts."""
+    ready = facts.vhds.get(facts.flat)
+    if ready is not None:
+        yield ready
+        return
+    temporary = facts.flat.with_name(f"{TEMPORARY}{file.name}-{facts.run_id[:RUN_ID_LETTERS]}")
+    await off_loop(temporary.unlink, missing_ok=True)  # an earlier attempt's, which may be sealed already
+    try:
+        await convert(Disk(facts.flat, "qcow2"), temporary, target_format="raw")
+        yield await finished(temporary, created=created)
     finally:
         with contextlib.suppress(OSError):  # it ends with the run's folder all the same
             await off_loop(temporary.unlink, missing_ok=True)
-    return Artifact("", file.as_uri(), file)
 
 
 def _is_there(image: ImageRow) -> bool:

@@ -18,6 +18,22 @@ default_script() {
 VMKILN_DEFAULT
 }
 
+# A short build comes here while the first boot still goes on. What cloud-init writes then, it would write again behind
+# all that is taken away below.
+cloud_init_works() { systemctl list-jobs --no-legend 2> /dev/null | grep -q ' cloud-'; }
+if cloud_init_works; then
+    say "waiting for cloud-init, which still works on this boot"
+    waited=0
+    while cloud_init_works && [ "$waited" -lt 300 ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+    if cloud_init_works; then
+        say "cloud-init has not ended after 5 minutes; it is stopped"
+        systemctl stop 'cloud-*' > /dev/null 2>&1
+    fi
+fi
+
 if [ ! -f "$own_script" ]; then
     say "there is no $own_script, so the default is run"
     sh -c "$(default_script)"

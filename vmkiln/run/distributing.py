@@ -1,11 +1,10 @@
-"""Distributing: the disk is flattened once and published to each target; each target has its own run output.
+"""Distributing: the flattened disk is published to each target; each target has its own run output.
 
 *Leaves behind:* the images. *Undone by:* `vmkiln image delete`; a target that failed or was cancelled leaves nothing.
 *Safe to repeat:* yes: what an earlier attempt of the run published is found and not published twice.
 Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/reference/behaviour.md#distributing.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,26 +12,21 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.azure_names import ProvisioningState, group_id
-from vmkiln.errors import DatabaseAway, GroupNotFound, ImageNotFound, ImageUnsafe, RunTakenOver, VmkilnError
-from vmkiln.files.durable_file import reported
-from vmkiln.host.disk.disk_image import convert, virtual_size
+from vmkiln.errors import DatabaseAway, GroupNotFound, RunTakenOver, VmkilnError
 from vmkiln.images import gallery, managed_image, vhd_image
-from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, file_beside
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import (
     Artifact,
     ImageFacts,
-    architecture_of,
     remove,
     safe_name,
-    sealed,
     to_the_end,
 )
 from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.attesting import image_before
-from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
-from vmkiln.run.gates import hygiene_gate
+from vmkiln.run.final_disk import flattening
+from vmkiln.run.finished.finished_work import record
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
@@ -50,33 +44,6 @@ from vmkiln.template.distribute_target import (
     VhdTarget,
 )
 from vmkiln.waiting.off_loop import off_loop
-
-
-async def flatten(staged: Staged, disks: Disks) -> ImageFacts:
-    """Write each disk with its chain into one qcow2 file beside the image store; needed once for all targets."""
-    staged.tell(PartStarted(PartKind.FLATTEN))
-    flat, data_disks = staged.directory / "flat.qcow2", []
-    with reported("flattening the disk"):
-        await convert(disks.os, flat, target_format="qcow2")
-        digest = await sealed(flat)
-        for lun, disk in sorted(disks.data.items()):
-            file = file_beside(flat, lun)
-            await convert(disk, file, target_format="qcow2")
-            size = (await off_loop(file.stat)).st_size
-            data_disks.append(DataDisk(lun, await sealed(file), size, await virtual_size(disk)))
-    await hygiene_gate.searched(staged, [flat, *(disk.beside(flat) for disk in data_disks)], digest=digest)
-    return ImageFacts(
-        flat=flat,
-        digest=digest,
-        virtual_size_bytes=staged.shape.disk_bytes,
-        generation=staged.source.generation,
-        os_type=staged.source.os_type,
-        source_version=staged.source.exact_version,
-        run_id=staged.request.run_id,
-        attempt=staged.request.attempt,
-        architecture=staged.source.architecture,
-        data_disks=tuple(data_disks),
-    )
 
 
 async def shared(staged: Staged, facts: ImageFacts) -> ImageFacts:
@@ -123,8 +90,10 @@ def sharing(staged: Staged, file_format: str) -> Share:
     return share
 
 
-async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
+async def distribute(staged: Staged, disks: Disks, flattened: ImageFacts | None = None) -> list[RunOutputRow]:
     """Publish to every target, also when one of them fails; returns the run outputs.
+
+    `flattened` is what was made of the disks while the gates looked at them.
 
     Raises: `DistributionFailed` naming each target that failed, when all did; with some it is told by the outputs.
     """
@@ -132,7 +101,7 @@ async def distribute(staged: Staged, disks: Disks) -> list[RunOutputRow]:
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
     documents_of = await off_loop(attesting.documents_of, staged)
-    facts = replace(await _image_to_publish(staged, disks), documents_of=documents_of)
+    facts = replace(await _image_to_publish(staged, disks, flattened), documents_of=documents_of)
     await _tell_difference(staged)
     outputs = []
     for target in targets:
@@ -187,56 +156,16 @@ def _begun(store: Store, run_id: str, targets: Iterable[DistributeTarget]) -> di
     return done
 
 
-async def _image_to_publish(staged: Staged, disks: Disks) -> ImageFacts:
-    """The flattened disk, where all hosts of a fleet find it: an earlier attempt's, else one that is made now.
+async def _image_to_publish(staged: Staged, disks: Disks, flattened: ImageFacts | None) -> ImageFacts:
+    """The flattened disk, where all hosts of a fleet find it.
 
     From here on any host can go on with the run, which is then on record.
     """
-    work = await off_loop(_work_of, staged)
-    before = await _published_before(staged)
-    if before is None and work is not None and work.image is not None:
-        before = await _shared_before(staged, work.image)
-    facts = await shared(staged, before or await flatten(staged, disks))
+    facts = await shared(staged, flattened or await flattening.prepared(staged, disks))
+    work = await off_loop(flattening.work_of, staged)
     if work is not None and work.image is None and facts.shared_object:
         await off_loop(record, staged.host.store, staged.request.run_id, replace(work, image=facts))
     return facts
-
-
-def _work_of(staged: Staged) -> FinishedWork | None:
-    run_id = staged.request.run_id
-    return recorded(staged.host.store.runs.by_id([run_id])[run_id])
-
-
-async def _shared_before(staged: Staged, image: ImageFacts) -> ImageFacts:
-    """What an earlier attempt, perhaps another host's, gave to all hosts. Raises: `ImageNotFound`, `ImageUnsafe`."""
-    flat = staged.directory / "flat.qcow2"
-    row = replace(image, flat=flat).recorded_as("", "", flat, tags={}, created=utc_now(), size_bytes=0)
-    await staged.host.local_copy(row)
-    return replace(image, flat=flat, attempt=staged.request.attempt)
-
-
-async def _published_before(staged: Staged) -> ImageFacts | None:
-    """What an earlier attempt of this run has published already; every target then gets the very same image."""
-    for image in await off_loop(staged.host.store.images.of_run, staged.request.run_id):
-        if image.format != "qcow2":
-            continue
-        with contextlib.suppress(ImageNotFound, ImageUnsafe):  # then it is made anew
-            await staged.host.local_copy(image)
-        if image.path.exists():
-            return ImageFacts(
-                flat=image.path,
-                digest=image.digest,
-                virtual_size_bytes=image.virtual_size_bytes,
-                generation=image.generation,
-                os_type=image.os_type,
-                source_version=image.source_version,
-                run_id=image.run_id,
-                attempt=staged.request.attempt,
-                shared_object=str(image.detail.get(SHARED_OBJECT, "")),
-                architecture=architecture_of(image),
-                data_disks=data_disks_of(image),
-            )
-    return None
 
 
 def _version_before(

@@ -59,11 +59,23 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class PartStarted:
-    """A part of the run's timeline begins that neither a phase nor a step tells; for the timeline alone."""
+    """A part of the run's timeline begins that neither a phase nor a step tells; for the timeline alone.
+
+    With `is_beside` it goes on beside the other parts until `PartEnded`; without, until the next one.
+    """
 
     kind: PartKind
     name: str = ""
     start: Start = Start.COLD
+    is_beside: bool = False
+
+
+@dataclass(frozen=True)
+class PartEnded:
+    """A part that went on beside others has ended; for the timeline alone."""
+
+    kind: PartKind
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ class Used:
     usage: Usage
 
 
-RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | Used
+RunEvent = PhaseStarted | StepStarted | LogLine | Notice | RunEnded | PartStarted | PartEnded | Used
 
 
 def masked(event: RunEvent, mask: SecretMask) -> RunEvent:
@@ -83,8 +95,10 @@ def masked(event: RunEvent, mask: SecretMask) -> RunEvent:
             return Notice(mask(text), is_warning)
         case StepStarted(phase, index, count, name):
             return StepStarted(phase, index, count, mask(name))
-        case PartStarted(kind, name, start):
-            return PartStarted(kind, mask(name), start)
+        case PartStarted(kind, name, start, is_beside):
+            return PartStarted(kind, mask(name), start, is_beside)
+        case PartEnded(kind, name):
+            return PartEnded(kind, mask(name))
     return event
 
 

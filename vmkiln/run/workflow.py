@@ -28,16 +28,18 @@ from vmkiln.host.network.refused_names import RefusedNames
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
-from vmkiln.run import building, cleaning_up, customizing, distributing, validating
+from vmkiln.run import building, cleaning_up, customizing, distributing
+from vmkiln.run.final_disk import proving
+from vmkiln.run.final_disk.proving import Proven
 from vmkiln.run.finished import kept_disk
-from vmkiln.run.finished.finished_work import FinishedWork, record
-from vmkiln.run.gates import boot_gate, hygiene_gate
+from vmkiln.run.finished.finished_work import FinishedWork
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
-from vmkiln.run.run_event import Notice, PhaseStarted, RunEnded, RunEvent, masked, noting
+from vmkiln.run.run_event import Notice, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
+from vmkiln.run.timeline.phase import begin
 from vmkiln.run.timeline.recording import timed, watched
-from vmkiln.run_failures import CustomizationFailed, RunTimedOut, ValidationFailed, first_of
+from vmkiln.run_failures import CustomizationFailed, RunTimedOut, first_of
 from vmkiln.run_state import Phase, RunState, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
@@ -47,14 +49,13 @@ from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import RunFacts
-from vmkiln.template.image_template import OnError
+from vmkiln.waiting.beside import beside
 from vmkiln.waiting.deadline import deadline_in
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
-BEFORE = (customizing.VM_NAME, hygiene_gate.SCRUBBED)  # whose overlays a later VM's lie on
 PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has
 MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
@@ -212,16 +213,15 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
     runs, run_id = host.settings.runs, request.run_id
     async with off_loop_with(lambda: run_directory.held(runs, run_id, attempt=request.attempt)) as directory:
         try:
-            await _begin(host, request, tell, Phase.BUILDING)
+            await begin(host, request, tell, Phase.BUILDING)
             where = Whereabouts()
             work = await kept_disk.finished_before(host, request)
             staged = await building.stage(host, request, directory, noting(tell, where.note), work)
-            disks, validation_error = await _build(staged, where, work)
-            return await _distribute(staged, disks, validation_error)
+            return await _distribute(staged, await _build(staged, where, work))
         finally:
             await off_loop(reserve_file.release_if_full, host.settings.home)
             await off_loop(cleaning_up.forget_unmade, host.store, run_id)
-            await _begin(host, request, tell, Phase.CLEANING_UP)
+            await begin(host, request, tell, Phase.CLEANING_UP)
 
 
 @contextlib.asynccontextmanager
@@ -271,99 +271,47 @@ def _control_group(staged: Staged) -> AbstractContextManager[RunGroup | None]:
     return run_group.held(staged.request.run_id, most, is_required=is_required)
 
 
-async def _build(
-    staged: Staged, where: Whereabouts, work: FinishedWork | None
-) -> tuple[Disks, ValidationFailed | None]:
-    """Customize and validate, as far as that is left; returns the disks to distribute, and a validation error that does
-    not stop that."""
-    validation = staged.request.template.properties.validation
+async def _build(staged: Staged, where: Whereabouts, work: FinishedWork | None) -> Proven:
+    """Customize and validate, as far as that is left; returns the disks to distribute."""
     if work is not None:
         told = Notice(f"attempt {work.attempt} of this run customized its disk; this one goes on from there")
         staged.tell(told)
         await off_loop(customizing.note_in_log, staged, told.text)
         if work.image is not None:
-            return work.disks(staged.directory), work.validation_failure
-    async with _entered(staged, where) as entered:
+            return Proven(work.disks(staged.directory), work.validation_failure)
+    async with beside() as tasks, _entered(staged, where) as entered:
         if work is not None:
-            disks = await _scrubbed(entered, work.disks(staged.directory))
-        elif validation.source_validation_only:
+            disks = await proving.scrubbed(entered, work.disks(staged.directory))
+        elif staged.request.template.properties.validation.source_validation_only:
             disks = staged.source.disks
         else:
             customized, work = await _customized(entered)
-            disks = await _scrubbed(entered, customized)
-        if work is not None and work.is_validated:
-            return disks, work.validation_failure
-        if not validation.in_vm_validations:
-            if work is not None and boot_gate.is_wanted(staged):
-                await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
-                await boot_gate.booted(entered, disks)
-            return disks, None
-        error = await _validated(entered, disks)
-    if work is not None:
-        work = replace(work, is_validated=True, validation_error="" if error is None else error.message)
-        await off_loop(record, staged.host.store, staged.request.run_id, work)
-    return disks, error
+            disks = await proving.scrubbed(entered, customized)
+        return await proving.proven(entered, disks, work, tasks)
 
 
 async def _customized(entered: Entered) -> tuple[Disks, FinishedWork]:
     """Customize; returns the disks, and what is kept of them for whatever comes."""
     staged = entered.staged
-    await _begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
+    await begin(staged.host, staged.request, staged.tell, Phase.CUSTOMIZING)
     try:
         disks = await customizing.customize(entered)
     except CustomizationFailed:
-        await _keep_the_build_vm(staged)
+        await proving.keep_the_build_vm(staged)
         raise
     return disks, await kept_disk.keep(staged, disks)
 
 
-async def _scrubbed(entered: Entered, customized: Disks) -> Disks:
-    """The customized disks behind the gate, which each attempt passes anew."""
-    try:
-        return await hygiene_gate.scrubbed(entered, customized)
-    except CustomizationFailed:
-        await _keep_the_build_vm(entered.staged)
-        raise
-
-
-async def _keep_the_build_vm(staged: Staged) -> None:
-    """Keep what customizing left, where the template asks for that."""
-    if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
-        await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
-
-
-async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:
-    """Validate; returns an error that does not stop what comes next. Raises: `ValidationFailed` for one that does."""
-    staged = entered.staged
-    properties = staged.request.template.properties
-    await _begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
-    try:
-        await validating.validate(entered, disks)
-    except ValidationFailed as error:
-        if properties.error_handling.on_validation_error is OnError.ABORT:
-            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=validating.VM_NAME)
-        if not properties.validation.continue_distribute_on_failure:
-            raise
-        staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
-        return error
-    return None
-
-
-async def _distribute(staged: Staged, disks: Disks, validation_error: ValidationFailed | None) -> str:
+async def _distribute(staged: Staged, proven: Proven) -> str:
     if staged.request.template.properties.validation.source_validation_only:
         staged.tell(Notice("only the source was validated, as the template asks; nothing is distributed"))
         outputs = []
     else:
-        await _begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
-        outputs = await distributing.distribute(staged, disks)
-    if validation_error is not None:
-        raise validation_error
+        await begin(staged.host, staged.request, staged.tell, Phase.DISTRIBUTING)
+        outputs = await distributing.distribute(staged, proven.disks, proven.flattened)
+    if proven.failure is not None:
+        raise proven.failure
     return distributing.failures_of(outputs)
-
-
-async def _begin(host: BuildHost, request: RunRequest, tell: Tell, phase: Phase) -> None:
-    await off_loop(host.store.runs.begin_phase, request.run_id, phase)
-    tell(PhaseStarted(phase, utc_now()))
 
 
 async def _end(

@@ -16,6 +16,9 @@ def checked_object_store(url: str) -> str:
         parts = urlsplit(url)
     except ValueError as error:
         raise InputError("VMKILN_OBJECT_STORE is no URL", hint=OBJECT_STORE_HINT) from error
+    if url.startswith(("/", ".", "~")):
+        hint = "a directory is given as file:///mnt/shared, with three slashes"
+        raise InputError("VMKILN_OBJECT_STORE is a path, and no URL", hint=hint)
     if parts.scheme not in {"az", "s3", "file"}:
         raise InputError("VMKILN_OBJECT_STORE names no kind of store that is known here", hint=OBJECT_STORE_HINT)
     if parts.query or parts.fragment or "@" in parts.netloc:

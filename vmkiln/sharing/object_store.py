@@ -28,6 +28,7 @@ from obstore.store import AzureStore, LocalStore, S3Store
 
 from vmkiln.errors import ImageUnsafe, InputError, ObjectMissing, SharedStorageFailed
 from vmkiln.files.durable_file import part_of
+from vmkiln.setting_texts.servers import OBJECT_STORE_HINT
 from vmkiln.waiting.off_loop import go_on
 
 BLOCK_BYTES = 8 * 1024**2
@@ -251,13 +252,15 @@ def open_object_store(url: str, environment: Mapping[str, str]) -> ObjectStore:
                 client_options=_client_options(given.get("endpoint", ""), environment, "AZURE"),
                 retry_config=RETRIES,
             )
-        else:
+        elif parts.scheme == "s3":
             store = S3Store(
                 parts.netloc,
                 prefix=prefix,
                 client_options=_client_options("", environment, "AWS"),
                 retry_config=RETRIES,
             )
+        else:
+            raise InputError("VMKILN_OBJECT_STORE names no kind of store that is known here", hint=OBJECT_STORE_HINT)
     except BaseError as error:
         text = str(error).partition("\n")[0]
         raise InputError(f"VMKILN_OBJECT_STORE: {name} cannot be used: {text}", hint=_hint(parts.scheme)) from None

@@ -1,5 +1,6 @@
 """Files with holes keep them, and their data is found."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -25,6 +26,22 @@ def with_holes(path: Path, extents: list[tuple[int, int]]) -> Path:
 @pytest.mark.parametrize("extents", EXTENTS)
 def test_a_copy_has_the_same_content_and_as_few_blocks(extents: list[tuple[int, int]], tmp_path: Path) -> None:
     source, target = with_holes(tmp_path / "source", extents), tmp_path / "target"
+    copy_sparse(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_blocks <= source.stat().st_blocks
+
+
+@pytest.mark.parametrize("answer", [errno.EXDEV, errno.ENOSYS, 0])
+def test_where_the_kernel_does_not_copy_the_bytes_are_copied(
+    answer: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: int) -> int:
+        if answer:
+            raise OSError(answer, os.strerror(answer))
+        return 0
+
+    monkeypatch.setattr(os, "copy_file_range", refusing)
+    source, target = with_holes(tmp_path / "source", EXTENTS[3]), tmp_path / "target"
     copy_sparse(source, target)
     assert target.read_bytes() == source.read_bytes()
     assert target.stat().st_blocks <= source.stat().st_blocks

@@ -12,6 +12,8 @@ import pytest
 from publishing import PUBLISHERS, a_flat_disk, to_gallery, to_managed_image, warm_processes
 
 from vmkiln.errors import DatabaseAway, ImageConflict, ImageNotFound, ImageUnsafe, StorageFull
+from vmkiln.files.sparse_file import sparse_sha256
+from vmkiln.images import image_store
 from vmkiln.images.image_store import (
     folder_for,
     held,
@@ -259,3 +261,26 @@ def test_concurrent_publishers_get_different_versions(tmp_path: Path) -> None:
         assert len({image.path for image in images}) == 20
         assert all(image.path.is_file() for image in images)
         assert reconcile(tmp_path / "images", store) == []
+
+
+async def test_a_hash_that_nobody_waits_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk of hours ends with the run that it was flattened for."""
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(2**43)  # of zeros: more than an hour
+    began = threading.Event()
+
+    def telling(file: Path, *, between: Callable[[], None]) -> str:
+        def and_tell() -> None:
+            began.set()
+            between()
+
+        return sparse_sha256(file, between=and_tell)
+
+    monkeypatch.setattr(image_store, "sparse_sha256", telling)
+    hashing = asyncio.create_task(image_store.sealed(path))
+    await asyncio.to_thread(began.wait, 60)
+    hashing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hashing
+    await asyncio.get_running_loop().shutdown_default_executor()

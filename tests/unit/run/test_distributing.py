@@ -25,6 +25,7 @@ from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.verification import verify
 from vmkiln.run import distributing
 from vmkiln.run.distributing import distribute
+from vmkiln.run.final_disk import flattening
 from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
 from vmkiln.run_state import RunState
@@ -92,8 +93,8 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
     async def virtual_size(_disk: Disk) -> int:
         return facts.virtual_size_bytes
 
-    monkeypatch.setattr(distributing, "convert", convert)
-    monkeypatch.setattr(distributing, "virtual_size", virtual_size)
+    monkeypatch.setattr(flattening, "convert", convert)
+    monkeypatch.setattr(flattening, "virtual_size", virtual_size)
     template = ImageTemplate.model_validate(
         {"location": "l", "properties": {"source": SOURCE, "customize": [], "distribute": [GALLERY, MANAGED, VHD]}}
     )
@@ -287,7 +288,7 @@ def test_any_host_goes_on_from_what_is_in_the_object_store(
     async def flatten(*_: Any) -> None:
         raise AssertionError("it is flattened already")
 
-    monkeypatch.setattr(distributing, "flatten", flatten)
+    monkeypatch.setattr(flattening, "flatten", flatten)
     assert [row.state for row in attempt(staged)] == ["Succeeded"] * 3
     published = [image for image in store.images.of_run(RUN_ID) if image.format == "qcow2"]
     assert {image.digest for image in published} == {work.image.digest}

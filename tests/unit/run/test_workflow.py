@@ -17,6 +17,7 @@ from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import building, customizing, distributing, validating, workflow
+from vmkiln.run.final_disk import flattening
 from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Staged
 from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted
@@ -98,7 +99,10 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     async def validate(_entered: Any, _disks: Disks) -> None:
         pass
 
-    async def distribute(_staged: Any, _disks: Disks) -> list[RunOutputRow]:
+    async def prepared(_staged: Any, _disks: Disks, *, is_beside: bool) -> str:
+        return f"flattened, beside a gate: {is_beside}"
+
+    async def distribute(_staged: Any, _disks: Disks, _flattened: Any) -> list[RunOutputRow]:
         return [RunOutputRow(RUN_ID, "vhd", "", "", "Succeeded", "")]
 
     monkeypatch.setattr(building, "stage", stage)
@@ -106,6 +110,7 @@ def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flow]:
     monkeypatch.setattr(customizing, "customize", customize)
     monkeypatch.setattr(hygiene_gate, "scrubbed", scrubbed)
     monkeypatch.setattr(validating, "validate", validate)
+    monkeypatch.setattr(flattening, "prepared", prepared)
     monkeypatch.setattr(distributing, "distribute", distribute)
     settings = Settings(tmp_path / "home")
     settings.home.mkdir()
@@ -193,6 +198,47 @@ def test_a_result_without_validations_is_booted_once(
     flow.run()
     assert [path.name for path in booted] == ["build-vm.qcow2"] * boot_gate_is_on
     assert (Phase.VALIDATING in flow.phases) == boot_gate_is_on
+
+
+def test_the_disk_is_flattened_while_it_is_validated(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    flattening_goes_on, given = asyncio.Event(), []
+
+    async def prepared(_staged: Any, _disks: Disks, *, is_beside: bool) -> str:
+        assert is_beside
+        flattening_goes_on.set()
+        return "flattened"
+
+    async def validate(_entered: Any, _disks: Disks) -> None:
+        await flattening_goes_on.wait()
+
+    async def distribute(_staged: Any, _disks: Disks, flattened: Any) -> list[RunOutputRow]:
+        given.append(flattened)
+        return [RunOutputRow(RUN_ID, "vhd", "", "", "Succeeded", "")]
+
+    monkeypatch.setattr(flattening, "prepared", prepared)
+    monkeypatch.setattr(validating, "validate", validate)
+    monkeypatch.setattr(distributing, "distribute", distribute)
+    flow.run()
+    assert given == ["flattened"]
+
+
+def test_a_failed_gate_ends_the_flattening_and_nothing_is_published(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def prepared(_staged: Any, _disks: Disks, *, is_beside: bool) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("flattening")
+        raise AssertionError(is_beside)
+
+    monkeypatch.setattr(flattening, "prepared", prepared)
+    monkeypatch.setattr(validating, "validate", failing(ValidationFailed("not good")))
+    with pytest.raises(ValidationFailed):
+        flow.run()
+    assert (ended, Phase.DISTRIBUTING in flow.phases) == (["flattening"], False)
 
 
 def test_an_error_ends_the_run_with_its_code(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +359,7 @@ def test_a_failed_validation_can_be_distributed_and_fails_all_the_same(
 
 
 def test_a_target_that_failed_makes_the_run_partially_succeeded(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def distribute(_staged: Any, _disks: Disks) -> list[RunOutputRow]:
+    async def distribute(_staged: Any, _disks: Disks, _flattened: Any) -> list[RunOutputRow]:
         rows = [("a", "Succeeded", ""), ("b", "Failed", "no room")]
         return [RunOutputRow(RUN_ID, name, "", "", state, message) for name, state, message in rows]
 

@@ -137,7 +137,7 @@ def test_a_directory_that_is_not_mounted_is_never_made(
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("/mnt/shared", "az://CONTAINER"),
+        ("/mnt/shared", "file:///mnt/shared, with three slashes"),
         ("http://host/x", "az://CONTAINER"),
         ("az:container", "az://CONTAINER"),
         ("s3:///prefix", "az://CONTAINER"),

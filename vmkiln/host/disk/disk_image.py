@@ -45,6 +45,8 @@ def _node(disk: Disk) -> dict[str, Any]:
     node: dict[str, Any] = {"driver": disk.format, "file": {"driver": "file", "filename": str(disk.path.absolute())}}
     if disk.format == "qcow2":
         node["backing"] = None if disk.backing is None else _node(disk.backing)
+    elif disk.format == "raw" and disk.size_bytes:
+        node["size"] = disk.size_bytes  # what may lie behind it, such as a footer, is no part of the disk
     return node
 
 

@@ -26,7 +26,7 @@ from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import FinishedFacts, KeptDiskFacts
 
 BUILD_DISK = "build-vm.qcow2"
-OF_AN_ATTEMPT = ("flat", "documents_of")  # of an image: its file, and what is made of its record
+OF_AN_ATTEMPT = ("flat", "documents_of", "vhds")  # of an image: its files, and what is made of its record
 RESUMABLE = timedelta(hours=24)  # how long the disk of a killed `vmkiln build` is kept for its user
 MAKING = ("source", "customize", "vmProfile", "additionalDataDisks", "optimize")  # what a customized disk follows from
 

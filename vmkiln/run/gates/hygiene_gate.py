@@ -9,7 +9,7 @@ run's folder. *Safe to repeat:* yes, with new overlays.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -99,7 +99,7 @@ async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> Non
     else:
         found = ()
         unproven.append("the build's keys are not known any more, so the bytes were not searched for them")
-    more = _judged(staged, found, may_stay, told=(), unproven=unproven)
+    more = _judged(staged, found, may_stay, told=(), unproven=unproven, known=fact["unproven"])
     verdict = more["verdict"] if fact["verdict"] == Verdict.CLEAN else fact["verdict"]
     kept = HygieneFact(
         verdict=verdict,
@@ -112,9 +112,18 @@ async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> Non
 
 
 def _judged(
-    staged: Staged, found: Sequence[Found], may_stay: Allowed, *, told: Sequence[str], unproven: Sequence[str]
+    staged: Staged,
+    found: Sequence[Found],
+    may_stay: Allowed,
+    *,
+    told: Sequence[str],
+    unproven: Sequence[str],
+    known: Collection[str] = (),
 ) -> HygieneFact:
-    """What is kept of a look. Raises: `GeneralizationIncomplete` naming what may not stay."""
+    """What is kept of a look; what is `known` to be unproven was told before.
+
+    Raises: `GeneralizationIncomplete` naming what may not stay.
+    """
     refused = [one for one in found if one.residue not in may_stay.residues]
     if refused:
         names = "; ".join(str(one) for one in refused[:MOST_NAMED])
@@ -128,6 +137,8 @@ def _judged(
     for sentence in told:
         staged.tell(Notice(f"in the image: {sentence}"))
     for sentence in unproven:
+        if sentence in known:
+            continue
         staged.tell(Notice(f"not proven clean: {sentence}", is_warning=True))
     if stays:
         staged.tell(Notice(f"left in the image, as allowed: {', '.join(map(str, found))}", is_warning=True))

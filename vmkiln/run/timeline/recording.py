@@ -13,7 +13,7 @@ from datetime import datetime
 
 from vmkiln.host.usage.process_tree import ProcessTree
 from vmkiln.run.run_context import BuildHost, RunRequest, Tell
-from vmkiln.run.run_event import PartStarted, RunEvent, Used, masked
+from vmkiln.run.run_event import PartEnded, PartStarted, RunEvent, Used, masked
 from vmkiln.run.timeline.timeline import Timeline
 from vmkiln.store.database import Store
 from vmkiln.store.timeline.part_table import PartRow
@@ -33,7 +33,7 @@ def timed(phases: Phases) -> Phases:
 
         def noting(event: RunEvent) -> None:
             timeline.note(masked(event, request.mask))
-            if not isinstance(event, PartStarted | Used):  # which are for the timeline alone
+            if not isinstance(event, PartStarted | PartEnded | Used):  # which are for the timeline alone
                 tell(event)
 
         async with _written(host.store, request.run_id, timeline, changed):
@@ -62,7 +62,7 @@ async def _written(store: Store, run_id: str, timeline: Timeline, changed: async
         yield
     finally:
         is_over = True
-        timeline.end()
+        timeline.end_all()
         changed.set()
         await to_its_end(writing)
 

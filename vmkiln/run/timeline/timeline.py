@@ -1,7 +1,8 @@
 """A run's timeline while it grows: what the run tells becomes parts, and what its programs took is shared out to them.
 
-A part ends when the next one begins. What was taken between two looks goes to the parts that lay between them, each by
-its share of the time.
+A part ends when the next one begins, unless it goes on beside the others; that one says itself when it ends. What was
+taken between two looks goes to the parts that lay between them, each by its share of the time. Those beside them are
+work of the host's own programs, of which nobody looks at what they take.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from datetime import datetime
 
 from vmkiln.host.usage.process_tree import Usage
 from vmkiln.packer.packer_template import DEPROVISION_NAME
-from vmkiln.run.run_event import VM_OF, PartStarted, PhaseStarted, RunEvent, StepStarted, Used
-from vmkiln.run_state import PartKind, Phase
+from vmkiln.run.run_event import VM_OF, PartEnded, PartStarted, PhaseStarted, RunEvent, StepStarted, Used
+from vmkiln.run_state import PartKind, Phase, Start
 from vmkiln.store.timeline.part_table import PartRow
 
 OF_PHASE = {
@@ -35,16 +36,22 @@ class Timeline:
         self._on_change = on_change
         self._parts: list[PartRow] = []
         self._last: tuple[datetime, Usage] | None = None
+        self._going_on: int | None = None  # the number of the part that the next one ends
+        self._beside: dict[tuple[PartKind, str], int] = {}  # what goes on beside it
+        self._apart: set[int] = set()  # all that ever did
 
     @property
     def parts(self) -> tuple[PartRow, ...]:
-        """The parts so far, in the order in which they began; at most the last is without an end."""
+        """The parts so far, in the order in which they began; the one that goes on and those beside it have no end."""
         return tuple(self._parts)
 
     def waited(self, since: datetime) -> None:
         """The run waited until now: the queue, as the first of all parts."""
         self._parts.insert(0, replace(self._part(PartKind.QUEUE, "", since), ended=max(since, self._clock())))
         self._parts[:] = [replace(part, number=number) for number, part in enumerate(self._parts)]
+        self._going_on = None if self._going_on is None else self._going_on + 1
+        self._beside = {key: number + 1 for key, number in self._beside.items()}
+        self._apart = {number + 1 for number in self._apart}
 
     def note(self, event: RunEvent) -> None:
         """Take in what the run tells. Names come masked."""
@@ -57,30 +64,49 @@ class Timeline:
                 is_hidden = index >= count and name == DEPROVISION_NAME
                 kind = PartKind.VALIDATION if phase is Phase.VALIDATING else PartKind.CUSTOMIZER
                 self._begin(PartKind.DEPROVISION if is_hidden else kind, "" if is_hidden else name)
-            case PartStarted(kind, name, start):
-                self._begin(kind, name)
-                self._parts[-1] = replace(self._parts[-1], start=start)
+            case PartStarted(kind, name, start, is_beside):
+                self._begin(kind, name, start, is_beside=is_beside)
+            case PartEnded(kind, name):
+                self._end(self._beside.pop((kind, name), None))
             case Used(usage):
                 self._share_out(usage)
 
     def end(self) -> None:
-        """The part that goes on ends, and nothing follows it for now."""
-        if self._parts and self._parts[-1].ended is None:
-            last = self._parts[-1]
-            self._parts[-1] = replace(last, ended=max(last.started, self._clock()))
+        """The part that goes on ends, and nothing follows it for now; what goes on beside it does not end."""
+        self._end(self._going_on)
+        self._going_on = None
+
+    def end_all(self) -> None:
+        """Every part ends."""
+        self.end()
+        while self._beside:
+            self._end(self._beside.popitem()[1])
+
+    def _end(self, number: int | None) -> None:
+        if number is not None:
+            part = self._parts[number]
+            self._parts[number] = replace(part, ended=max(part.started, self._clock()))
             self._on_change()
 
-    def _begin(self, kind: PartKind, name: str) -> None:
-        if (
-            self._parts
-            and self._parts[-1].ended is None
-            and (self._parts[-1].kind, self._parts[-1].name) == (kind, name)
-        ):
-            return  # Packer tries the step once more
-        self.end()
-        if len(self._parts) < MOST_PARTS:
-            self._parts.append(self._part(kind, name, self._clock()))
-            self._on_change()
+    def _begin(self, kind: PartKind, name: str, start: Start = Start.COLD, *, is_beside: bool = False) -> None:
+        if self._going_on is not None and not is_beside:
+            last = self._parts[self._going_on]
+            if (last.kind, last.name) == (kind, name):  # Packer tries the step once more, or it is said how it began
+                self._parts[self._going_on] = replace(last, start=start)
+                return
+        if not is_beside:
+            self.end()
+        if len(self._parts) >= MOST_PARTS:
+            return
+        number = len(self._parts)
+        self._parts.append(replace(self._part(kind, name, self._clock()), start=start))
+        if is_beside:
+            self._end(self._beside.pop((kind, name), None))
+            self._beside[kind, name] = number
+            self._apart.add(number)
+        else:
+            self._going_on = number
+        self._on_change()
 
     def _part(self, kind: PartKind, name: str, started: datetime) -> PartRow:
         return PartRow(self._run_id, self._attempt, len(self._parts), kind, name, started, None)
@@ -91,6 +117,8 @@ class Timeline:
         self._last = (now, usage)
         took, whole = max(0.0, usage.cpu_seconds - before.cpu_seconds), (now - since).total_seconds()
         for number, part in enumerate(self._parts):
+            if number in self._apart:
+                continue
             overlap = (min(now, part.ended or now) - max(since, part.started)).total_seconds()
             if overlap < 0 or (part.ended or now) < since:
                 continue

@@ -56,6 +56,10 @@ def test_a_raw_disk_has_no_backing_file() -> None:
     assert disk_image.graph(Disk(Path("/d"), "raw")) == (
         'json:{"driver": "raw", "file": {"driver": "file", "filename": "/d"}}'
     )
+    footed = Disk(Path("/d"), "raw", size_bytes=512)
+    assert disk_image.graph(footed) == (
+        'json:{"driver": "raw", "file": {"driver": "file", "filename": "/d"}, "size": 512}'
+    )
 
 
 @pytest.fixture

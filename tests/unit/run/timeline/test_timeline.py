@@ -6,7 +6,7 @@ import pytest
 
 from vmkiln.host.usage.process_tree import Usage
 from vmkiln.packer.packer_template import DEPROVISION_NAME
-from vmkiln.run.run_event import Notice, PartStarted, PhaseStarted, StepStarted, Used
+from vmkiln.run.run_event import Notice, PartEnded, PartStarted, PhaseStarted, StepStarted, Used
 from vmkiln.run.timeline.timeline import MOST_PARTS, Timeline
 from vmkiln.run_state import PartKind, Phase, Start
 
@@ -75,6 +75,22 @@ def test_the_part_that_goes_on_has_no_end_and_says_its_start() -> None:
     clock.at(1, PartStarted(PartKind.BOOT, "build-vm", Start.WARM))
     assert [(part.start, part.ended) for part in clock.timeline.parts] == [(Start.WARM, None)]
     assert clock.changes == 1, "it is written when a part begins, and when the last one ends"
+
+
+def test_a_part_beside_the_others_ends_none_of_them_and_takes_no_share() -> None:
+    clock = Clock()
+    clock.at(0, phase(Phase.VALIDATING), Used(Usage(0.0, 1)))
+    clock.at(1, PartStarted(PartKind.FLATTEN, is_beside=True))
+    clock.timeline.waited(NOW)
+    clock.at(2, Used(Usage(2.0, 1)))
+    clock.at(3, PartEnded(PartKind.FLATTEN))
+    clock.at(4, Used(Usage(4.0, 1)))
+    clock.at(5, step(0, 1, "check", Phase.VALIDATING), PartStarted(PartKind.FLATTEN, is_beside=True))
+    clock.at(6)
+    clock.timeline.end_all()
+    assert clock.told()[1:] == [("boot", "validation-vm", 5), ("flatten", "", 2), ("validation", "check", 1),
+        ("flatten", "", 1)]  # fmt: skip
+    assert [part.cpu_seconds for part in clock.timeline.parts[1:]] == [4.0, None, None, None]
 
 
 def test_what_was_taken_goes_to_the_parts_by_their_share_of_the_time() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmkiln.audit.act_names import IMAGE_ADOPT, IMAGE_PURGE
+from vmkiln.azure_names import utc_text
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
@@ -60,7 +61,7 @@ def quarantine(as_json: JsonOption = False) -> None:
     with opened_store(settings, say) as store:
         found = _quarantined(settings, store)
     if as_json:
-        told = [{**vars(row), "path": str(row.path), "created": row.created.isoformat()} for row in found]
+        told = [{**vars(row), "path": str(row.path), "created": utc_text(row.created)} for row in found]
         typer.echo(json.dumps(told))
         return
     for row in found:

@@ -25,7 +25,7 @@ from vmkiln.run_state import TERMINAL_STATES, RunState
 if TYPE_CHECKING:
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
-    from vmkiln.store.rows import RunRow
+    from vmkiln.store.rows import ImageRow, RunRow
 
 LOOK_SECONDS = 0.2
 AGE = re.compile(r"(\d{1,6})([smhd])")
@@ -136,12 +136,12 @@ def delete(
             )
         if not yes:
             typer.confirm(f"delete run {run.run_id} of {run.template_name} with its logs?", abort=True)
-        _delete(settings, store, run)
+        _delete(settings, store, run, images=store.images.list())
     told_deleted(run.run_id, as_json=as_json)
 
 
-def _delete(settings: Settings, store: Store, run: RunRow) -> None:
-    """The group goes first: a run on record leads to what is left of it."""
+def _delete(settings: Settings, store: Store, run: RunRow, *, images: list[ImageRow]) -> None:
+    """The group goes first: a run on record leads to what is left of it. `images` are all that are on record."""
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.staging import staging_resource_group
 
@@ -150,7 +150,7 @@ def _delete(settings: Settings, store: Store, run: RunRow) -> None:
     with audited(store, RUN_DELETE, about, is_first=True):
         if group is not None and group.run_id == run.run_id:
             folder = settings.staging / group.name
-            for image in [image for image in store.images.list() if image.path.is_relative_to(folder)]:
+            for image in [image for image in images if image.path.is_relative_to(folder)]:
                 raise InputError(
                     f"{image.artifact_id} lies in the staging resource group of run {run.run_id[:8]}",
                     hint=f"`vmkiln image delete {image.artifact_id}` first, or `vmkiln staging delete {group.name}`",
@@ -175,18 +175,18 @@ def prune(
     deleted = []
     with opened_store(settings, say) as store:
         rows = store.runs.list(limit=None)
-        kept_paths = [image.path for image in store.images.list()]
+        images = store.images.list()
         old = [
             row
             for row in to_prune(rows, keep=keep)
             if row.ended is not None
             and row.ended < store.now() - age
-            and not any(path.is_relative_to(settings.staging / row.staging_group) for path in kept_paths)
+            and not any(image.path.is_relative_to(settings.staging / row.staging_group) for image in images)
         ]
         if old and not yes:
             typer.confirm(f"delete {len(old)} runs with their logs?", abort=True)
         for row in old:
-            _delete(settings, store, row)
+            _delete(settings, store, row, images=images)  # a run that has ended makes no more of them
             deleted.append(row.run_id)
     if as_json:
         answer({"deleted": deleted})

@@ -1,0 +1,107 @@
+"""The final disk at its gates: validated or booted, while it is flattened, hashed and searched.
+
+The build VM is off and the disk is scrubbed, so nothing writes to it any more, and all of this reads it at the same
+time. Publishing waits for all of it; when one fails the others are stopped, and what was flattened is deleted.
+
+*Leaves behind:* flattened disks in the run's folder. *Undone by:* `flattening.discard`, and the deletion of the run's
+folder. *Safe to repeat:* yes.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from vmkiln.images.image_store import ImageFacts
+from vmkiln.run import cleaning_up, customizing, validating
+from vmkiln.run.final_disk import flattening
+from vmkiln.run.finished.finished_work import FinishedWork, record
+from vmkiln.run.gates import boot_gate, hygiene_gate
+from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.run_event import Notice
+from vmkiln.run.timeline.phase import begin
+from vmkiln.run_failures import CustomizationFailed, ValidationFailed
+from vmkiln.run_state import Phase
+from vmkiln.template.image_template import OnError
+from vmkiln.waiting.off_loop import off_loop
+
+BEFORE = (customizing.VM_NAME, hygiene_gate.SCRUBBED)  # whose overlays a later VM's lie on
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Disks that passed their gates. `failure` is a failed validation that the run goes on with all the same.
+
+    `flattening` began while the gates looked at them; none when there was no gate to wait for.
+    """
+
+    disks: Disks
+    failure: ValidationFailed | None = None
+    flattening: asyncio.Task[ImageFacts] | None = None
+
+    @property
+    def flattened(self) -> ImageFacts | None:
+        """What was made of the disks, once that is over; none when nothing was begun."""
+        return None if self.flattening is None else self.flattening.result()
+
+
+async def scrubbed(entered: Entered, customized: Disks) -> Disks:
+    """The customized disks behind the hygiene gate, which each attempt passes anew; they are final then."""
+    try:
+        return await hygiene_gate.scrubbed(entered, customized)
+    except CustomizationFailed:
+        await keep_the_build_vm(entered.staged)
+        raise
+
+
+async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, tasks: asyncio.TaskGroup) -> Proven:
+    """Bring the final disk through the gate that is left; meanwhile one of `tasks` flattens it, and may take longer.
+
+    `work` is what is on record of the run's customizing.
+
+    Raises: `ValidationFailed` for one that ends the run, `LoginTimedOut`; the task as `flattening.prepared`.
+    """
+    staged = entered.staged
+    validation = staged.request.template.properties.validation
+    if work is not None and work.is_validated:
+        return Proven(disks, work.validation_failure)
+    if validation.in_vm_validations:
+        gate = _validated(entered, disks)
+    elif work is not None and boot_gate.is_wanted(staged):
+        gate = _booted(entered, disks)
+    else:
+        return Proven(disks)
+    if work is None:  # a source that is only validated, and not distributed
+        return Proven(disks, await gate)
+    going_on = tasks.create_task(flattening.prepared(staged, disks, is_beside=True))
+    failure = await gate
+    passed = replace(work, is_validated=True, validation_error="" if failure is None else failure.message)
+    await off_loop(record, staged.host.store, staged.request.run_id, passed)
+    return Proven(disks, failure, going_on)
+
+
+async def _booted(entered: Entered, disks: Disks) -> None:
+    staged = entered.staged
+    await begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+    await boot_gate.booted(entered, disks)
+
+
+async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:
+    """Validate; returns an error that does not stop what comes next. Raises: `ValidationFailed` for one that does."""
+    staged = entered.staged
+    properties = staged.request.template.properties
+    await begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
+    try:
+        await validating.validate(entered, disks)
+    except ValidationFailed as error:
+        if properties.error_handling.on_validation_error is OnError.ABORT:
+            await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=validating.VM_NAME)
+        if not properties.validation.continue_distribute_on_failure:
+            raise
+        staged.tell(Notice(f"{error.message}; distributing all the same, as the template asks", is_warning=True))
+        return error
+    return None
+
+
+async def keep_the_build_vm(staged: Staged) -> None:
+    """Keep what customizing left, where the template asks for that."""
+    if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+        await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)
