@@ -7,7 +7,8 @@ targets  distributing to three targets (gallery, managed image, VHD) / to one, o
 lines    a step that prints so many lines / the same through plain Packer (its qemu builder, same accelerator); boots
          VMs, both from power-on to the finished image (bench/against_packer.py)
 
-The sides of a row take turns, and each ratio is of the medians. Every number is printed. Gates are off in all rows.
+The sides of a row take turns, and each ratio is of the medians. Every number is printed. The boot gate is off in all
+rows; the hygiene gate is on where VMs are booted.
 """
 
 import argparse

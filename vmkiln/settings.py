@@ -204,7 +204,7 @@ class Settings:
     allowed_residues: Annotated[
         str, Description("What may be left in images, with commas (docs/customizing.md); `all`: none is looked at.")
     ] = ""
-    boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = False
+    boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = True
     require_confinement: Annotated[
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),

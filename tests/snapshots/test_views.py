@@ -18,7 +18,17 @@ from vmkiln.host.doctor.examination import Examination
 from vmkiln.host.doctor.fitness import Finding, Status
 from vmkiln.host.qemu import Accelerator
 from vmkiln.packer.packer_output import Speaker
-from vmkiln.run.run_event import LogLine, Notice, PartStarted, PhaseStarted, RunEnded, RunEvent, StepStarted, Used
+from vmkiln.run.run_event import (
+    LogLine,
+    Notice,
+    PartEnded,
+    PartStarted,
+    PhaseStarted,
+    RunEnded,
+    RunEvent,
+    StepStarted,
+    Used,
+)
 from vmkiln.run_state import Phase, RunState
 
 EVENTS: tuple[RunEvent, ...] = (
@@ -47,7 +57,7 @@ def plain(write: Callable[[str], None]) -> View:
 
 @pytest.mark.parametrize("view", [plain, JsonView], ids=["PlainView", "JsonView"])
 def test_a_run_is_told_as_it_was(view: Callable[..., View], snapshot: SnapshotAssertion) -> None:
-    for_the_timeline_alone = {PartStarted, Used}
+    for_the_timeline_alone = {PartStarted, PartEnded, Used}
     assert {type(event) for event in EVENTS} == set(get_args(RunEvent)) - for_the_timeline_alone
     told: list[str] = []
     with view(told.append) as opened:

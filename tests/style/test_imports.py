@@ -81,6 +81,7 @@ ONLY_HERE = {
     "yaml": {"cli"},
 }
 MOST_FILES = 16  # in a folder; more, and it has two errands
+REVISIONS = ROOT / "store/migrations/versions"  # of which there is one more with each change of the schema
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.stem not in {"__init__", "__main__"}]
 
 
@@ -118,7 +119,7 @@ def test_files_stay_under_400_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", sorted({path.parent for path in MODULES}), ids=lambda path: str(path.relative_to(ROOT))
+    "folder", sorted({path.parent for path in MODULES} - {REVISIONS}), ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_a_folder_has_one_errand(folder: Path) -> None:
     assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_FILES

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "vmkiln"
+GROUPS = {"TaskGroup", "beside"}
 STARTS = {"create_task", "ensure_future", "Thread", "Timer", "run_in_executor", "submit"}
 LOOKED_AFTER = {  # where a start is not awaited in its own function, and who learns of its end; this may only shrink
     "lifetime/owned_tasks.py:own": "the task group of the block",
@@ -47,6 +48,11 @@ def name_of(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
+def is_group(argument: ast.arg) -> bool:
+    """Whether an argument is a task group, which waits for what is started in it."""
+    return argument.annotation is not None and ast.unparse(argument.annotation) == "asyncio.TaskGroup"
+
+
 def forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
     """The lines of starts whose end this function does not wait for."""
     nodes = list(own_nodes(function))
@@ -56,9 +62,10 @@ def forgotten(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[int]:
         if isinstance(node, ast.AsyncWith)
         for item in node.items
         if isinstance(item.context_expr, ast.Call)
-        and name_of(item.context_expr) == "TaskGroup"
+        and name_of(item.context_expr) in GROUPS
         and isinstance(item.optional_vars, ast.Name)
     }
+    groups |= {argument.arg for argument in function.args.args if is_group(argument)}  # a caller's
     awaited = {id(part) for node in nodes if isinstance(node, ast.Await) for part in ast.walk(node)}
     waited_for = {
         part.id

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import GATES
 from in_process import GROUP, TEMPLATE, InProcess, TestAccess, a_template, add_group, provisioned, started, wait_for
 from loop_thread import in_a_thread
 from postgresql import cluster
@@ -49,7 +50,7 @@ def fleet(prepared: Settings, world: None, tmp_path: Path) -> Iterator[InProcess
                 assert shared is not None
                 await asyncio.gather(builder.serve(), shared.follow())
 
-            environment = {**os.environ, "VMKILN_DATABASE_URL": url, "VMKILN_OBJECT_STORE": objects}
+            environment = {**os.environ, **GATES, "VMKILN_DATABASE_URL": url, "VMKILN_OBJECT_STORE": objects}
             command = [*VMKILN, "worker", "--data", str(prepared.home), "--name", "kiln"]
             with in_a_thread(serve, seconds=120), subprocess.Popen(command, env=environment) as worker:
                 access = TestAccess({"owner": [("Owner", GROUP.rpartition("/resourceGroups")[0])]})
@@ -79,6 +80,9 @@ def test_a_worker_builds_what_the_service_accepted(fleet: InProcess) -> None:
         return None if found.ended is None else {"state": found.state, "message": found.message}
 
     assert wait_for(ended, seconds=BUILD_SECONDS) == {"state": "Succeeded", "message": ""}
+    facts = store.runs.find(run.run_id).facts
+    assert facts["hygiene"]["verdict"] == "Clean", facts["hygiene"]
+    assert facts["boot"]["seconds_to_ssh"] > 0, "the result has no validations, so it was booted once"
     [host] = store.hosts.live()
     assert (host.name, host.isolation_level) == ("kiln", store.runs.find(run.run_id).facts["isolation_level"])
     [image] = store.images.of_run(run.run_id)

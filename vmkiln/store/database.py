@@ -18,6 +18,7 @@ from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.engine import Connections, connected, shown_address
+from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.hosts.origin_table import OriginTable
 from vmkiln.store.image_table import ImageTable
@@ -71,6 +72,7 @@ class Store:
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)
+        self.verdicts = VerdictTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""
@@ -84,7 +86,7 @@ class Store:
         same = self.connections.fenced(run_id, incarnation=incarnation)
         store = Store(same, home=self._home, session=self.sessions.own, changes=self.resources.changes, seal=self.seal)
         if self.connections.writing.dialect.name == "postgresql":
-            for name in ("runs", "images", "staging", "resources", "hosts"):
+            for name in ("runs", "images", "staging", "resources", "hosts", "verdicts"):
                 setattr(store, name, patient(getattr(store, name), self.patience))
         return store
 

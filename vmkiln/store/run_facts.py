@@ -112,9 +112,13 @@ class HygieneFact(TypedDict):
 
 
 class BootFact(TypedDict):
-    """How long it took from the start of the boot gate's VM until Packer had logged in and ended, in seconds."""
+    """How long it took from the start of the boot gate's VM until Packer had logged in and ended, in seconds.
+
+    `by_run` is the run that booted the same bytes, when that was another one.
+    """
 
     seconds_to_ssh: float
+    by_run: NotRequired[str]
 
 
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):

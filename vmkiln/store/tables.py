@@ -89,6 +89,17 @@ timeline_parts = sa.Table(
     sa.Column("peak_kib", sa.BigInteger),
     sa.Column("start", sa.String(10), nullable=False),
 )
+gate_verdicts = sa.Table(
+    "vmkiln_gate_verdict",
+    metadata,
+    sa.Column("gate", sa.String(20), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(36), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("made", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("used", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("ix_vmkiln_gate_verdict_used", "used"),
+)
 staging_groups = sa.Table(
     "vmkiln_staging_group",
     metadata,

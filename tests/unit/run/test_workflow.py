@@ -28,6 +28,7 @@ from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.local_files import LocalFiles
 from vmkiln.store.database import opened
+from vmkiln.store.gates.verdict_table import VerdictRow
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.store.timeline.part_table import TimelineTable
 from vmkiln.template.image_template import ImageTemplate
@@ -187,8 +188,10 @@ def test_a_result_without_validations_is_booted_once(
 ) -> None:
     booted: list[Path] = []
 
-    async def boot(_entered: Any, disks: Disks) -> None:
+    async def boot(_entered: Any, disks: Disks, *, digest: str) -> None:
         booted.append(disks.os.path)
+        now = flow.host.store.now()
+        flow.host.store.verdicts.keep(VerdictRow(boot_gate.GATE, digest, RUN_ID, 60.0, now))
 
     monkeypatch.setattr(boot_gate, "booted", boot)
     flow.host = replace(flow.host, settings=replace(flow.host.settings, boot_gate=boot_gate_is_on))
@@ -198,6 +201,9 @@ def test_a_result_without_validations_is_booted_once(
     flow.run()
     assert [path.name for path in booted] == ["build-vm.qcow2"] * boot_gate_is_on
     assert (Phase.VALIDATING in flow.phases) == boot_gate_is_on
+    flow.request = replace(flow.request, run_id="f" + RUN_ID[1:])
+    flow.run()
+    assert len(booted) == boot_gate_is_on, "another run's disk of the same bytes is not booted again"
 
 
 def test_the_disk_is_flattened_while_it_is_validated(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,8 +65,8 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
         return Proven(disks, work.validation_failure)
     if validation.in_vm_validations:
         gate = _validated(entered, disks)
-    elif work is not None and boot_gate.is_wanted(staged):
-        gate = _booted(entered, disks)
+    elif work is not None and boot_gate.is_wanted(staged) and not await boot_gate.is_known(staged, work.digest):
+        gate = _booted(entered, disks, work.digest)
     else:
         return Proven(disks)
     if work is None:  # a source that is only validated, and not distributed
@@ -78,10 +78,10 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
     return Proven(disks, failure, going_on)
 
 
-async def _booted(entered: Entered, disks: Disks) -> None:
+async def _booted(entered: Entered, disks: Disks, digest: str) -> None:
     staged = entered.staged
     await begin(staged.host, staged.request, staged.tell, Phase.VALIDATING)
-    await boot_gate.booted(entered, disks)
+    await boot_gate.booted(entered, disks, digest=digest)
 
 
 async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:

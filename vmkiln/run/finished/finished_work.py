@@ -65,6 +65,22 @@ class FinishedWork:
         """The failure of the validations that did not stop the run; pure."""
         return ValidationFailed(self.validation_error) if self.validation_error else None
 
+    @property
+    def digest(self) -> str:
+        """The digest of all that the customized disks are made of: the same for the same bytes in the same order; pure.
+
+        The overlays and what lies below them, with the size that the guest sees.
+        """
+        data = [[disk.lun, disk.digest] for disk in self.source.data_disks]
+        parts = [
+            self.source.digest,
+            data,
+            sorted(self.disk["digests"].items()),
+            self.disk_bytes,
+            self.source.generation,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
     def source_in(self, directory: Path) -> Path:
         """The file of the source image, when it lies in this folder; pure."""
         return directory / f"source.{self.source.format}"

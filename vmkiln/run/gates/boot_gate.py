@@ -3,7 +3,8 @@
 It boots on throw-away overlays as validation VM, and Packer logs in as it would to validate. An image that does not
 come up, or that nobody can log in to, is no image; how long it took is kept with the run.
 
-*Leaves behind:* validation.log. *Undone by:* the deletion of the run's folder. *Safe to repeat:* yes.
+*Leaves behind:* validation.log; a verdict by the digest of the disk. *Undone by:* the deletion of the run's folder; the
+verdicts of later runs. *Safe to repeat:* yes.
 """
 
 import time
@@ -19,11 +20,13 @@ from vmkiln.run.run_event import Notice
 from vmkiln.run.validating import VM_NAME
 from vmkiln.run_failures import LoginTimedOut, ValidationFailed
 from vmkiln.run_state import Phase
+from vmkiln.store.gates.verdict_table import VerdictRow
 from vmkiln.store.run_facts import BootFact
 from vmkiln.waiting.off_loop import off_loop
 
 TAG = "vmkiln-boot-gate"
 LEFT_OUT = "off"
+GATE = "boot-1"  # of the verdicts; another number when what the gate asks for changes
 HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {TAG} (`{LEFT_OUT}`)"
 STEP = InlineShell("boot", "", ("true",))
 
@@ -33,8 +36,21 @@ def is_wanted(staged: Staged) -> bool:
     return staged.host.settings.boot_gate and tag_of(staged.request.template.tags, TAG).strip().lower() != LEFT_OUT
 
 
-async def booted(entered: Entered, disks: Disks) -> None:
-    """Boot `disks`, which are not changed, and log in once.
+async def is_known(staged: Staged, digest: str) -> bool:
+    """Whether the bytes with this digest were booted before, by whatever run; then that is told and kept."""
+    known = await off_loop(staged.host.store.verdicts.known, GATE, digest)
+    if known is None:
+        return False
+    staged.tell(
+        Notice(f"the result is not booted: run {known.run_id[:8]} booted the same bytes on {known.made:%Y-%m-%d}")
+    )
+    fact = BootFact(seconds_to_ssh=known.seconds, by_run=known.run_id)
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, boot=fact)
+    return True
+
+
+async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
+    """Boot `disks`, which are not changed, and log in once; that they boot is kept by their digest.
 
     Raises: `LoginTimedOut` when that cannot be done, `ValidationFailed` when a script does not run, and as `carry_out`.
     """
@@ -59,4 +75,6 @@ async def booted(entered: Entered, disks: Disks) -> None:
     seconds = round(time.monotonic() - began, 1)
     if result.outcome.exit_status != 0:
         raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=HINT)
-    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, boot=BootFact(seconds_to_ssh=seconds))
+    store, run_id = staged.host.store, staged.request.run_id
+    await off_loop(store.runs.add_facts, run_id, boot=BootFact(seconds_to_ssh=seconds))
+    await off_loop(store.verdicts.keep, VerdictRow(GATE, digest, run_id, seconds, store.now()))

@@ -11,18 +11,37 @@ from vmkiln.run.gates import boot_gate
 from vmkiln.run.packer_phase import PackerPhase
 from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import LoginTimedOut, ValidationFailed
+from vmkiln.store.database import utc_now
+from vmkiln.store.gates.verdict_table import VerdictRow
 
 
 def a_run(folder: Path, *, setting: bool = True, tags: dict[str, str] | None = None) -> Any:
     kept: dict[str, Any] = {}
-    runs = SimpleNamespace(add_facts=lambda _run, **facts: kept.update(facts))
+    told: list[Any] = []
+    store = SimpleNamespace(
+        runs=SimpleNamespace(add_facts=lambda _run, **facts: kept.update(facts)), verdicts=Verdicts(), now=utc_now
+    )
     return SimpleNamespace(
-        host=SimpleNamespace(settings=SimpleNamespace(boot_gate=setting), store=SimpleNamespace(runs=runs)),
-        request=SimpleNamespace(run_id="run", template=SimpleNamespace(tags=tags or {})),
+        host=SimpleNamespace(settings=SimpleNamespace(boot_gate=setting), store=store),
+        request=SimpleNamespace(run_id="a-run-of-today", template=SimpleNamespace(tags=tags or {})),
         directory=folder,
-        tell=lambda _event: None,
+        tell=told.append,
+        told=told,
         kept=kept,
     )
+
+
+class Verdicts:
+    """The verdicts, as the database keeps them."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], VerdictRow] = {}
+
+    def keep(self, verdict: VerdictRow) -> None:
+        self.rows[verdict.gate, verdict.digest] = verdict
+
+    def known(self, gate: str, digest: str) -> VerdictRow | None:
+        return self.rows.get((gate, digest))
 
 
 def test_it_is_on_unless_the_setting_or_the_tag_leaves_it_out(tmp_path: Path) -> None:
@@ -45,7 +64,7 @@ async def boot(folder: Path, staged: Any, monkeypatch: pytest.MonkeyPatch, outco
     monkeypatch.setattr(boot_gate, "carry_out", carry_out)
     disk = await create_empty(folder / "disk.qcow2", size_bytes=1 << 20)
     entered: Any = SimpleNamespace(staged=staged)
-    await boot_gate.booted(entered, Disks(disk))
+    await boot_gate.booted(entered, Disks(disk), digest="d")
     return asked
 
 
@@ -56,6 +75,24 @@ async def test_the_result_boots_on_throw_away_overlays(tmp_path: Path, monkeypat
     assert phase.disks.os.backing.path == tmp_path / "disk.qcow2"
     assert not phase.power_off
     assert staged.kept["boot"]["seconds_to_ssh"] >= 0
+
+
+async def test_the_same_bytes_are_not_booted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = a_run(tmp_path)
+    assert not await boot_gate.is_known(staged, "d")
+    await boot(tmp_path, staged, monkeypatch, 0)
+    staged.kept.clear()
+    assert await boot_gate.is_known(staged, "d")
+    assert staged.kept["boot"]["by_run"] == "a-run-of-today"
+    assert "run a-run-of booted the same bytes on 2" in staged.told[-1].text
+    assert not await boot_gate.is_known(staged, "another")
+
+
+async def test_bytes_that_do_not_boot_are_asked_about_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = a_run(tmp_path)
+    with pytest.raises(ValidationFailed):
+        await boot(tmp_path, staged, monkeypatch, 1)
+    assert not await boot_gate.is_known(staged, "d")
 
 
 async def test_an_image_that_nobody_can_log_in_to_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
