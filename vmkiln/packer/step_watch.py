@@ -23,7 +23,15 @@ from vmkiln.packer.packer_output import (
     StepReached,
 )
 from vmkiln.packer.packer_template import InlineShell, ScriptShell, Step
-from vmkiln.windows.steps import PowerShell, Restart, Update, WindowsDeprovision, WindowsFile, WindowsStep
+from vmkiln.windows.steps import (
+    ROUND_RESTART_SECONDS,
+    PowerShell,
+    Restart,
+    Update,
+    WindowsDeprovision,
+    WindowsFile,
+    WindowsStep,
+)
 
 RESTART_GRACE_SECONDS = 120
 MOST_READ_BYTES = 1024 * 1024
@@ -173,15 +181,20 @@ class StepWatch:
         """Packer names no file for a restart: one follows each round of updates, any other is the next step."""
         if isinstance(self.current, Update) and self._rounds < self.current.rounds:
             self._rounds += 1
+            self._begin_limit(ROUND_RESTART_SECONDS)
             return
         following = self.steps[self.step + 1] if self.step + 1 < len(self.steps) else None
         if isinstance(following, Restart):
             self._reached(self.step + 1)
         if isinstance(self.current, Restart):
-            # Packer asks without an end whether a shutdown is still in progress
-            seconds = self.current.timeout_seconds + RESTART_GRACE_SECONDS
-            text = _TOO_LONG.format(place=self.place, vm=self.vm_name, seconds=seconds)
-            self._limit = asyncio.get_running_loop().call_later(seconds, self._break, self.step, text)
+            self._begin_limit(self.current.timeout_seconds)
+
+    def _begin_limit(self, timeout_seconds: int) -> None:
+        """Packer asks without an end whether a shutdown is still in progress."""
+        self._end_limit()
+        seconds = timeout_seconds + RESTART_GRACE_SECONDS
+        text = _TOO_LONG.format(place=self.place, vm=self.vm_name, seconds=seconds)
+        self._limit = asyncio.get_running_loop().call_later(seconds, self._break, self.step, text)
 
     def _restart_done(self) -> None:
         self._end_limit()

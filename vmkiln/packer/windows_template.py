@@ -24,6 +24,7 @@ from vmkiln.packer.packer_template import (
 from vmkiln.windows import step_scripts
 from vmkiln.windows.scripts.shipped import RESTART_WANTED
 from vmkiln.windows.steps import (
+    ROUND_RESTART_SECONDS,
     Copied,
     PowerShell,
     Restart,
@@ -40,7 +41,6 @@ LARGEST_UPLOAD_BYTES = 64 * 1024
 WINRM_SECONDS = 1800  # not the build's time: a login that is refused would be tried for as long as that
 CONNECTION_LOST = 16001  # what Packer itself makes of a script whose connection broke
 RESTART_COMMAND = 'shutdown /r /f /t 5 /c "restarts for a build"'
-UPDATE_RESTART_SECONDS = 4 * 3600
 _COMMAND = (
     'powershell -executionpolicy bypass "& {'
     " if (Test-Path variable:global:ProgressPreference)"
@@ -181,7 +181,7 @@ def _rounds(index: int, step: Update, connection: WinRmConnection) -> list[tuple
     found: list[tuple[InputFile | None, dict[str, Any]]] = []
     for number in range(1, step.rounds + 1):
         file = InputFile(f"{index:04}-update-{number:02}.ps1", step_scripts.update_round(index, step))
-        restart = _restart(step_scripts.restart_if_needed(index), "", UPDATE_RESTART_SECONDS)
+        restart = _restart(step_scripts.restart_if_needed(index), "", ROUND_RESTART_SECONDS)
         found += [_script(file, Rights.SYSTEM, codes, connection), (None, {**restart, "check_registry": True})]
     last = InputFile(f"{index:04}-update-last.ps1", step_scripts.update_round(index, step, is_last=True))
     return [*found, _script(last, Rights.SYSTEM, (0,), connection)]

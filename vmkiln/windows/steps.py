@@ -17,6 +17,7 @@ from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
 
 MOST_ROUNDS = 12
+ROUND_RESTART_SECONDS = 4 * 3600  # updates are configured while the VM restarts
 
 
 class Rights(StrEnum):

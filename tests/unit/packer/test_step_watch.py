@@ -192,6 +192,11 @@ async def test_a_restart_has_its_time_and_two_minutes(monkeypatch: pytest.Monkey
     watch = StepWatch("build-vm", (Restart("restart", "p", "", "", 0), SCRIPT))
     watch.note(RestartBegun())
     assert (await watch.broken).startswith("`restart` is not over after 0 s")
+    monkeypatch.setattr(step_watch, "ROUND_RESTART_SECONDS", 0)
+    rounds = StepWatch("build-vm", (UPDATE,))
+    rounds.note(StepReached(0))
+    rounds.note(RestartBegun())
+    assert (await rounds.broken).startswith("`update` is not over after 0 s")
     watch.note(StepReached(1))
     assert watch.step == 0, "the build is over at the step that broke it"
 
