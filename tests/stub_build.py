@@ -2,12 +2,13 @@
 
 What a template asks for decides how its run goes: an inline command `fail` fails it, `fail while FILE` does as long as
 there is that file, `hold while FILE` holds it for as long, `wait` keeps it going until it is cancelled, `crash` raises
-what is no error of ours, `flood` fills the log, `publish` distributes a small disk for real; otherwise every distribute
-target gets an output.
+what is no error of ours, `stderr TEXT` is a line of stderr, `flood` fills the log, `publish` distributes a small disk
+for real; otherwise every distribute target gets an output.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing, workflow
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Tell
+from vmkiln.run.run_event import PhaseStarted, StepStarted
 from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.staging import run_directory
 from vmkiln.staging.customization_log import CustomizationLog
+from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.staging_resource_group import StagingResourceGroup, resources
 from vmkiln.store.database import Store
 from vmkiln.store.rows import RunOutputRow
@@ -100,10 +103,12 @@ async def _phases(host: BuildHost, request: RunRequest, tell: Tell) -> str:
             assert request.submission is not None
             group = replace(request.submission.group, run_id=run_id)
             await off_loop(_begin, store, group)
+            tell(PhaseStarted(Phase.BUILDING, store.now()))
             await asyncio.sleep(PHASE_SECONDS)
             async with off_loop_with(lambda: _made(store, group)), off_loop_with(lambda: _log_of(group)) as log:
                 await off_loop(store.runs.begin_phase, run_id, Phase.CUSTOMIZING)
-                await _customize(request, log)
+                tell(PhaseStarted(Phase.CUSTOMIZING, store.now()))
+                await _customize(request, log, tell)
             await asyncio.sleep(PHASE_SECONDS)
             await off_loop(store.runs.begin_phase, run_id, Phase.DISTRIBUTING)
             if "publish" in _lines(request):
@@ -132,20 +137,32 @@ def _log_of(group: StagingResourceGroup) -> CustomizationLog:
     return CustomizationLog(path, group.run_id)
 
 
-async def _customize(request: RunRequest, log: CustomizationLog) -> None:
-    for line in _lines(request):
-        await off_loop(log.write, request.mask(line), kind="OUT")
-        held = Path(line.removeprefix("hold while ")) if line.startswith("hold while ") else None
-        while held and await off_loop(held.exists):  # noqa: ASYNC110 (a file has no event)
-            await asyncio.sleep(PHASE_SECONDS)
-        if line == "wait":
-            await asyncio.Event().wait()
-        if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
-            raise CustomizationFailed("a customizer failed: exit status 1")
-        if line == "crash":
-            raise RuntimeError("a mistake of ours")
-        if line == "flood":
-            await off_loop(_flood, log)
+async def _customize(request: RunRequest, log: CustomizationLog, tell: Tell) -> None:
+    steps = [step for step in request.template.properties.customize if isinstance(step, ShellCustomizer)]
+    async with off_loop_with(lambda: LogIndex(log.path)) as index:
+        for number, step in enumerate(steps):
+            name = request.mask(step.name)
+            tell(StepStarted(Phase.CUSTOMIZING, number, len(steps), name))
+            index.step = name
+            await off_loop(index.note, log.end, time.time())
+            for line in step.inline:
+                await _do(request, log, line)
+
+
+async def _do(request: RunRequest, log: CustomizationLog, line: str) -> None:
+    kind = "ERR" if line.startswith("stderr ") else "OUT"
+    await off_loop(log.write, request.mask(line.removeprefix("stderr ")), kind=kind)
+    held = Path(line.removeprefix("hold while ")) if line.startswith("hold while ") else None
+    while held and await off_loop(held.exists):  # noqa: ASYNC110 (a file has no event)
+        await asyncio.sleep(PHASE_SECONDS)
+    if line == "wait":
+        await asyncio.Event().wait()
+    if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
+        raise CustomizationFailed("a customizer failed: exit status 1")
+    if line == "crash":
+        raise RuntimeError("a mistake of ours")
+    if line == "flood":
+        await off_loop(_flood, log)
 
 
 def _flood(log: CustomizationLog) -> None:

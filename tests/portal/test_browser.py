@@ -65,6 +65,13 @@ def fill(browser: WebDriver, **fields: str) -> None:
         browser.execute_script("arguments[0].value = arguments[1]", element, text)
 
 
+def log_in(browser: WebDriver, service: SimpleNamespace) -> None:
+    browser.get(f"{service.url}/portal/login")
+    fill(browser, app_id=service.owner["appId"], password=service.owner["password"])
+    browser.find_element(By.CSS_SELECTOR, "form button").click()
+    WebDriverWait(browser, SECONDS).until(lambda found: found.current_url == f"{service.url}/portal/")
+
+
 def text_of(browser: WebDriver, selector: str) -> str:
     return "".join(
         str(element.get_attribute("textContent")) for element in browser.find_elements(By.CSS_SELECTOR, selector)
@@ -94,19 +101,70 @@ def test_a_build_is_followed_in_a_browser(service: SimpleNamespace, chromium: We
     run = str(chromium.find_element(By.CSS_SELECTOR, "main a[href*='/runs/']").get_attribute("href"))
 
     chromium.get(run)
-    wait.until(lambda found: "PACKER OUT wait" in text_of(found, "#live-log"))
-    assert f"PACKER OUT {markup}" in text_of(chromium, "#live-log")
+    wait.until(lambda found: "wait" in text_of(found, ".log-group.s-live .log-text"))
+    assert markup in text_of(chromium, ".log-group.s-live .log-text")
     assert not chromium.find_elements(By.ID, "owned"), "the log is text"
-    assert "owned" not in chromium.title
+    assert "Running" in chromium.title
     [log] = (service.home / "staging").glob("*/*/packerlogs/*/customization.log")
     with log.open("ab") as file:
-        file.write(b"written while the page is open\n")
-    wait.until(lambda found: "written while the page is open" in text_of(found, "#live-log"))
+        file.write(b"\x1b[31mwritten while the page is open\x1b[0m\n")
+    wait.until(lambda found: "written while the page is open" in text_of(found, ".log-text .ansi-red"))
+    assert text_of(chromium, "#waterfall tr.s-live th") == "first"
+    chromium.execute_script("window.stayed = true; document.getElementById('log-wrap').focus()")
 
-    chromium.find_element(By.CSS_SELECTOR, "button[value=cancel]").click()
-    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "td .Canceled"))
-    chromium.get(run)
-    assert not chromium.find_elements(By.ID, "live-log")
-    assert "Customizing" in text_of(chromium, "#waterfall")
+    chromium.find_element(By.CSS_SELECTOR, "#log").click()
+    chromium.find_element(By.TAG_NAME, "body").send_keys("/")
+    chromium.switch_to.active_element.send_keys("FIRST line\n")
+    wait.until(lambda found: text_of(found, "#log-count") == "1 of 1")
+    assert text_of(chromium, ".log-line.now .log-text") == "echo first line"
+    chromium.find_element(By.CSS_SELECTOR, "#L2 .log-number").click()
+    assert chromium.current_url.endswith("#L2")
+
+    chromium.execute_script("document.querySelector('#run-cancel button').click()")
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main .Canceled"))
+    chromium.get(f"{run}#L2")
+    wait.until(lambda found: "Canceled" in found.title)
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "#L2.chosen"))
+    assert "first" in text_of(chromium, "#waterfall tr.s-over")
+    assert str(chromium.find_element(By.ID, "icon").get_attribute("href")).endswith("state-over.svg")
     complaints = [entry["message"] for entry in chromium.get_log("browser") if "401" not in entry["message"]]
     assert complaints == [], "the browser obeys the page's own policy without a complaint"
+
+
+def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
+    service: SimpleNamespace, chromium: WebDriver, tmp_path: Path
+) -> None:
+    wait = WebDriverWait(chromium, SECONDS)
+    log_in(chromium, service)
+    marker = tmp_path / "held"
+    marker.touch()
+    body = a_template("flood", f"hold while {marker}", "stderr E: Unable to locate package ngnix", "fail")
+    chromium.get(f"{service.url}/portal/new")
+    fill(chromium, subscription=SUBSCRIPTION, group="rg1", name="web", body=json.dumps(body))
+    chromium.find_element(By.CSS_SELECTOR, "main form button").click()
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
+    chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main a[href*='/runs/']"))
+    run = str(chromium.find_element(By.CSS_SELECTOR, "main a[href*='/runs/']").get_attribute("href"))
+    [log] = wait.until(lambda _: list((service.home / "staging").glob("*/*/packerlogs/*/customization.log")))
+    wait.until(lambda _: b"hold while" in log.read_bytes())
+
+    chromium.get(run)
+    wait.until(lambda found: "hold while" in text_of(found, ".log-group.s-live .log-text"))
+    shown = chromium.find_elements(By.CSS_SELECTOR, ".log-line")
+    assert 0 < len(shown) <= 1000, "a live page begins with the last lines"
+    chromium.execute_script("window.stayed = true")
+    marker.unlink()
+    wait.until(lambda found: "Failed" in found.title)
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, ".run-failure mark"))
+    assert chromium.execute_script("return window.stayed"), "the page was not loaded anew"
+    assert text_of(chromium, ".run-failure mark") == "E: Unable to locate package ngnix"
+    assert str(chromium.find_element(By.ID, "icon").get_attribute("href")).endswith("state-failed.svg")
+    chromium.execute_script("document.activeElement.blur()")
+    chromium.find_element(By.TAG_NAME, "body").send_keys("f")
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, ".log-line.chosen.stderr"))
+    chromium.get(f"{run}#L17")
+    chromium.refresh()
+    wait.until(lambda found: "line 15 of many" in text_of(found, "#L17.chosen"))
+    complaints = [entry["message"] for entry in chromium.get_log("browser") if "401" not in entry["message"]]
+    assert complaints == []

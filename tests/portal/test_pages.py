@@ -5,8 +5,10 @@ import os
 import random
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import tiers
 from in_process import (
@@ -36,13 +38,13 @@ HOSTILE = [
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: its elements, and the text in its <pre>."""
+    """What a browser would make of a page: its elements, and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.names: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
-        self.log = ""
+        self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -50,8 +52,7 @@ class Elements(HTMLParser):
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
-        if self.names and self.names[-1] == "pre":
-            self.log += data
+        self.text += data
 
 
 def run_page(living: InProcess, *commands: str) -> str:
@@ -169,8 +170,8 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, 
     assert sorted(set(shown.names) - set(harmless.names)) == []
     assert shown.names.count("script") == harmless.names.count("script")
     assert not any(name.startswith("on") for name, _ in shown.attributes)
-    assert "<script>alert(1)</script>" in shown.log, "the probe is in the log"
-    assert "{{ 7 * 7 }}" in shown.log
+    assert "<script>alert(1)</script>" in shown.text, "the probe is in the log"
+    assert "{{ 7 * 7 }}" in shown.text
     assert not set(page.text) & {*"\x1b\x07\x00\x08\r\x9b\x9c\x9d\u202e\u2066\u2067"}
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none';")
@@ -182,19 +183,19 @@ def test_a_log_is_text_and_never_markup_or_an_escape_sequence(browser: Visitor, 
     assert HOSTILE[0] in raw.text
 
 
-def test_the_page_of_an_ended_run_reads_only_the_end_of_its_log(browser: Visitor, living: InProcess) -> None:
+def test_the_page_of_a_run_reads_its_log_once_and_then_only_what_it_shows(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo plain")
     [log] = living.service.settings.staging.glob("*/*/packerlogs/*/customization.log")
     with log.open("ab") as file:
-        file.truncate(4 * 1024**3)  # sparse
+        file.truncate(100 * 1024**2)  # sparse
         file.seek(0, os.SEEK_END)
         file.write(b"\n" + b"".join(b"line %d\n" % number for number in range(5000)))
+    assert len(browser.get(address).text) < 200_000
     before = read_bytes()
-    page = browser.get(address).text
-    assert read_bytes() - before < 64 * 1024**2
-    assert "line 4999" in page
-    assert "line 3999" not in page
-    assert "below are its last 1000 lines" in page
+    page = browser.get(f"{address}?line=100000000").text
+    assert read_bytes() - before < 8 * 1024**2
+    page = browser.get(f"{address}?line=5000").text
+    assert "line 4800" in page
 
 
 def read_bytes() -> int:
@@ -202,24 +203,83 @@ def read_bytes() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def test_a_followed_log_comes_as_events_that_can_be_resumed(browser: Visitor, living: InProcess) -> None:
+def events_of(answer: httpx.Response, name: str) -> list[dict[str, Any]]:
+    """What the events of a name told."""
+    told = [text for text in answer.text.split("\n\n") if f"event: {name}\n" in text]
+    return [json.loads(text.partition("data: ")[2]) for text in told]
+
+
+def test_a_run_is_followed_as_events_that_can_be_resumed(browser: Visitor, living: InProcess) -> None:
     address = run_page(living, "echo one", "echo <two>")
     answer = browser.get(f"{address}/follow")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [event for event in answer.text.split("\n\n") if event.startswith("id:")]
-    lines = [line for event in events for line in json.loads(event.partition("data: ")[2])]
-    assert any(line.endswith("echo one") for line in lines)
-    assert any(line.endswith("echo <two>") for line in lines)
+    lines = [line for event in events_of(answer, "lines") for line in event["lines"]]
+    assert [line[0] for line in lines] == list(range(1, len(lines) + 1))
+    assert [line[3] for line in lines][:2] == [["echo one"], ["echo <two>"]]
+    assert all(line[1] for line in lines), "each has its time"
+    [groups] = [event["groups"] for event in events_of(answer, "groups") if event["kind"] == "customization"]
+    assert [(group["name"], group["state"]) for group in groups] == [("first", "ok")]
+    parts = {event["id"]: event["html"] for event in events_of(answer, "part")}
+    assert "Succeeded in" in parts["run-ended"]
+    assert events_of(answer, "state")[0]["title"] == "\N{CHECK MARK} web \N{MIDDLE DOT} Succeeded"
     assert answer.text.endswith("event: end\ndata: {}\n\n")
-    last = events[-1].partition("id: ")[2].partition("\n")[0]
-    assert "data: [" not in browser.get(f"{address}/follow", headers={"Last-Event-ID": last}).text
+    last = answer.text.rpartition("id: ")[2].partition("\n")[0]
+    again = browser.get(f"{address}/follow", headers={"Last-Event-ID": last})
+    assert events_of(again, "lines") == []
 
 
 def test_a_run_shows_where_its_time_went(browser: Visitor, living: InProcess) -> None:
     page = browser.get(run_page(living, "echo one")).text
-    for phase in ("Building", "Customizing", "Distributing"):
-        assert f'aria-label="{phase}"' in page
-    assert "PACKER OUT echo one" in page
+    for part in ("Waiting", "Staging", "first"):
+        assert f'aria-label="{part}"' in page
+    assert '<span class="log-text">echo one</span>' in page
+
+
+def test_a_failed_run_says_first_where_and_why(browser: Visitor, living: InProcess) -> None:
+    marker = living.service.settings.home / "broken"
+    address = run_page(living, "echo fine", f"fail while {marker}")
+    marker.touch()
+    living.request("POST", f"{TEMPLATE}/run")
+    ended_run(living, TEMPLATE)
+    body = a_template("echo fine", "stderr E: Unable to locate package <ngnix>", "fail")
+    assert living.request("DELETE", TEMPLATE).status_code < 300
+    wait_for(lambda: living.get(TEMPLATE).status_code == 404)
+    provisioned(living, TEMPLATE, body)
+    living.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Failed"
+    runs = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    address = f"/portal{runs[0]['id']}"
+    page = browser.get(address).text
+    box = page.partition('<section class="run-failure"')[2].partition("</section>")[0]
+    assert "Failed in Customizing, step <code>first</code>, exit status 1" in box
+    assert "There is no package `&lt;ngnix&gt;`" in box
+    assert "<mark>E: Unable to locate package &lt;ngnix&gt;</mark>" in box
+    assert 'href="?kind=customization&amp;line=2#L2"' in box
+    assert page.index("run-failure") < page.index('id="log"')
+    assert "log-group s-failed" in page
+
+
+def test_the_log_is_searched_and_paged_without_scripts(browser: Visitor, living: InProcess) -> None:
+    address = run_page(living, "flood", "stderr it broke")
+    page = browser.get(address).text
+    assert len(page) < 200_000
+    page = browser.get(f"{address}?kind=customization&line=3000").text
+    assert 'id="L3000"' in page
+    assert 'class="log-more log-earlier" href="?kind=customization&amp;line=' in page
+    found = browser.get(f"{address}?find=LINE+4711+of").text
+    assert "1 found" in found
+    assert 'href="?kind=customization&amp;line=4713#L4713"' in found
+    assert (
+        "it broke" in browser.get(f"{address}?errors=on").text.partition('id="log-found"')[2].partition("</details>")[0]
+    )
+    answer = browser.get(f"{address}/find", params={"text": "many"}).json()
+    assert (answer["total"], len(answer["lines"])) == (5000, 500)
+    lines = browser.get(f"{address}/lines", params={"kind": "customization", "line": "2", "count": "3"}).json()["lines"]
+    assert [line[0] for line in lines] == [2, 3, 4]
+    assert browser.get(f"{address}/lines", params={"kind": "x", "line": "2", "count": "3"}).status_code == 400
+    inline = browser.get(f"{address}/log?inline=1")
+    assert inline.headers["content-disposition"].startswith("inline;")
+    assert inline.headers["content-type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize("name", ["providers/Microsoft.Storage/storageAccounts", "resources"])

@@ -13,9 +13,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import login_pages, resource_pages, run_pages, template_pages
+from vmkiln.portal import login_pages, resource_pages, template_pages
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
+from vmkiln.portal.runs import run_pages, run_stream
 from vmkiln.portal.visit import PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -79,7 +80,9 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(TEMPLATE, template_pages.act, "POST"),
             at(RUN, run_pages.run),
             at(f"{RUN}/log", run_pages.raw_log),
-            at(f"{RUN}/follow", run_pages.follow),
+            at(f"{RUN}/lines", run_pages.some_lines),
+            at(f"{RUN}/find", run_pages.find),
+            at(f"{RUN}/follow", run_stream.follow),
             at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
             at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),
         ]

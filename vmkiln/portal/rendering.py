@@ -52,6 +52,12 @@ def lasted(start: str | None, end: str | None) -> str:
     return "" if begun is None else duration(((ended or datetime.now(UTC)) - begun).total_seconds())
 
 
+def since(began: float | None, at: float) -> str:
+    """How long after a beginning something came, both in seconds since 1970: minutes and seconds."""
+    seconds = max(0, int(at - (at if began is None else began)))
+    return f"{seconds // 60}:{seconds % 60:02}"
+
+
 def short_name(resource_id: str) -> str:
     """The last name of an ARM id."""
     return resource_id.rstrip("/").rpartition("/")[2]
@@ -86,7 +92,7 @@ def _environment() -> Environment:
         finalize=lambda value: plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters |= {"duration": duration, "when": when, "short_name": short_name, "pretty": pretty}
-    environment.filters |= {"size": size}
+    environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
     return environment
@@ -103,3 +109,8 @@ async def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 def _filled_in(name: str, values: Mapping[str, Any]) -> str:
     return ENVIRONMENT.get_template(name).render(**values)
+
+
+def part(name: str, values: Mapping[str, Any]) -> str:
+    """A part of a page, filled in; for a thread."""
+    return _filled_in(name, values)

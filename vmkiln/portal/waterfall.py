@@ -1,21 +1,47 @@
-"""Where a run's time went: one bar for each phase, against the run before it; pure."""
+"""Where a run's time went: one bar for each part of its timeline, against what is usual; pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from vmkiln.run_state import PartKind, Phase, RunState, Start
+
+OK, LIVE, FAILED, OVER = "ok", "live", "failed", "over"
+HOW_IT_ENDED = {RunState.FAILED: FAILED, RunState.CANCELED: OVER}
+BEGAN = {Start.WARM: "warm", Start.KEPT: "kept from before"}
+LABELS = {
+    PartKind.QUEUE: "Waiting",
+    PartKind.STAGING: "Staging",
+    PartKind.BOOT: "Boot",
+    PartKind.DEPROVISION: "Deprovision",
+    PartKind.POWER_OFF: "Power off",
+    PartKind.GATE: "Gate",
+    PartKind.FLATTEN: "Flatten",
+    PartKind.SHARE: "Share",
+    PartKind.PUBLISH: "Publish",
+    PartKind.CLEAN_UP: "Clean up",
+}  # the others have a name of their own
+
 
 @dataclass(frozen=True)
 class Bar:
-    """A phase: where its bar begins and how wide it is (percent of the run), how long it took, and took last time."""
+    """A part: where its bar begins and how wide it is (percent of the run), how long it took, and usually takes.
+
+    `state` is ok, live, failed, or over for what a cancel ended. `start` and `end` are seconds since 1970; `note` says
+    what it began from, '' for nothing.
+    """
 
     name: str
+    kind: str
+    state: str
     left: float
     width: float
     seconds: float
-    before_seconds: float | None
-    is_live: bool
+    usual_seconds: float | None
+    start: float
+    end: float | None
+    note: str = ""
 
 
 def moment(text: str | None) -> datetime | None:
@@ -23,31 +49,59 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _seconds(phase: Mapping[str, Any], now: datetime) -> float:
-    start, end = moment(phase["startTime"]), moment(phase["endTime"]) or now
-    return max(0.0, (end - start).total_seconds()) if start else 0.0
-
-
-def waterfall(phases: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], now: datetime) -> list[Bar]:
-    """The bars of a run's phases; `before` are those of the last run that succeeded, `now` ends what goes on."""
-    starts = [start for phase in phases if (start := moment(phase["startTime"]))]
-    if not starts:
+def waterfall(run: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], now: datetime) -> list[Bar]:
+    """The bars of a run: of its timeline's parts, else of its phases; `now` ends what goes on."""
+    items = [part for part in parts if part["startTime"]] if len(parts) > 1 else []
+    if not items:
+        items = [phase for phase in run["phases"] if phase["startTime"]]
+    if not items:
         return []
-    begin = min(starts)
-    whole = max((moment(phase["endTime"]) or now) - begin for phase in phases).total_seconds() or 1.0
-    last_time = {str(phase["name"]): _seconds(phase, now) for phase in before if phase["endTime"]}
-    bars = []
-    for phase in phases:
-        start = moment(phase["startTime"]) or begin
-        seconds = _seconds(phase, now)
-        bars.append(
+    begin = min(_epoch(item["startTime"]) for item in items)
+    whole = max(_epoch(item["endTime"], now) for item in items) - begin or 1.0
+    culprit = _culprit(items, str(run["runState"]))
+    attempts = max(int(item.get("attempt", 1)) for item in items)
+    found = []
+    for index, item in enumerate(items):
+        start, end = _epoch(item["startTime"]), _epoch(item["endTime"], now)
+        state = LIVE if item["endTime"] is None else OK
+        if index == culprit:
+            state = HOW_IT_ENDED[RunState(run["runState"])]
+        found.append(
             Bar(
-                name=str(phase["name"]),
-                left=round(100 * (start - begin).total_seconds() / whole, 2),
-                width=round(max(0.4, 100 * seconds / whole), 2),
-                seconds=seconds,
-                before_seconds=last_time.get(str(phase["name"])),
-                is_live=phase["endTime"] is None,
+                name=_label(item, attempts),
+                kind=str(item.get("kind", "")),
+                state=state,
+                left=round(100 * (start - begin) / whole, 2),
+                width=round(max(0.4, 100 * (end - start) / whole), 2),
+                seconds=max(0.0, end - start),
+                usual_seconds=item.get("usualSeconds"),
+                start=start,
+                end=None if item["endTime"] is None else end,
+                note=BEGAN.get(item.get("start", ""), ""),
             )
         )
-    return bars
+    return found
+
+
+def _epoch(text: str | None, now: datetime | None = None) -> float:
+    found = moment(text) or now
+    return 0.0 if found is None else round(found.timestamp(), 3)
+
+
+def _culprit(items: Sequence[Mapping[str, Any]], state: str) -> int | None:
+    """Which part a run that failed or was cancelled was at: its last one but the clean-up."""
+    if state not in HOW_IT_ENDED:
+        return None
+    numbers = [
+        number
+        for number, item in enumerate(items)
+        if item.get("kind") != PartKind.CLEAN_UP and item.get("name") != Phase.CLEANING_UP
+    ]
+    return numbers[-1] if numbers else None
+
+
+def _label(item: Mapping[str, Any], attempts: int) -> str:
+    name, kind = str(item.get("name", "")), item.get("kind", "")
+    words = [LABELS[PartKind(kind)], name] if kind in LABELS else [name]
+    attempt = f"(attempt {item['attempt']})" if attempts > 1 and "attempt" in item else ""
+    return " ".join(word for word in (*words, attempt) if word)

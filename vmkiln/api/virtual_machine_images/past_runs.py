@@ -79,7 +79,7 @@ def list_runs(call: Call) -> Answer:
     return Answer(200, {"value": [run_body(call, template, run) for run in rows]})
 
 
-def _run(call: Call) -> tuple[ResourceRow, RunRow]:
+def run_of(call: Call) -> tuple[ResourceRow, RunRow]:
     template, wanted = find(call), call.names["runId"].lower()
     run = call.service.store.runs.by_id([wanted]).get(wanted)
     if run is None or run.template_id != template.key:
@@ -89,18 +89,18 @@ def _run(call: Call) -> tuple[ResourceRow, RunRow]:
 
 def get_run(call: Call) -> Answer:
     """GET one run."""
-    return Answer(200, run_body(call, *_run(call)))
+    return Answer(200, run_body(call, *run_of(call)))
 
 
 def get_confinement(call: Call) -> Answer:
     """GET what held the process of each of a run's VMs, as it was when the VM started: facts, by the VM's name."""
-    _, run = _run(call)
+    _, run = run_of(call)
     return Answer(200, {"value": confinement_of(run.facts)})
 
 
 def get_receipts(call: Call) -> Answer:
     """GET what was made for a run for a while: when it was made, deleted, and seen to be gone."""
-    _, run = _run(call)
+    _, run = run_of(call)
     receipts = receipts_of(call.service.store, run.run_id)
     value = [
         {
@@ -122,7 +122,7 @@ def get_timeline(call: Call) -> Answer:
     `usualSeconds` is the median of the last five runs of the template that succeeded, whose ids are `comparedWith`.
     CPU time and memory are those of the run's VMs and of its network's programs; null where that is not known.
     """
-    _, run = _run(call)
+    _, run = run_of(call)
     found = compared(call.service.store, run)
     return Answer(200, {"value": [_part_body(part) for part in found["parts"]], "comparedWith": found["compared_with"]})
 
@@ -143,7 +143,7 @@ def _part_body(part: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(query: Mapping[str, str], name: str, *, most: int) -> int | None:
+def number_in(query: Mapping[str, str], name: str, *, most: int) -> int | None:
     """A number of the query; none when it is not there. Raises: `ArmError` 400."""
     text = query.get(name)
     if text is None:
@@ -161,11 +161,14 @@ def get_log(call: Call) -> Answer:
     customization or validation; `tail` asks for so many of the last lines in place of a position. With `times=true`,
     `times` has for each line when it came and in which step, or null where that is not known.
     """
-    _, run = _run(call)
+    _, run = run_of(call)
     kind = call.query.get("kind", "customization")
     if kind not in LOG_FILES:
         raise ArmError(400, "InvalidParameter", f"`kind` must be one of: {', '.join(LOG_FILES)}", target="kind")
-    position, tail = _number(call.query, "position", most=MOST_POSITION), _number(call.query, "tail", most=MOST_LINES)
+    position, tail = (
+        number_in(call.query, "position", most=MOST_POSITION),
+        number_in(call.query, "tail", most=MOST_LINES),
+    )
     if position is not None and tail is not None:
         raise ArmError(400, "InvalidParameter", "`tail` and `position` exclude each other", target="tail")
     staging, is_whole, piece = call.service.store.staging.group(run.staging_group), True, LogPart()

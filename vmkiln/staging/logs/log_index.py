@@ -120,7 +120,7 @@ def _near(file: BinaryIO, position: int) -> int:
         file.seek(middle)
         file.readline(LONGEST_ENTRY_BYTES)
         begin = file.tell()
-        entry = _entry(file.readline(LONGEST_ENTRY_BYTES))
+        entry = entry_of(file.readline(LONGEST_ENTRY_BYTES))
         if begin >= high or entry is None or entry[0] > position:
             high = middle
         else:
@@ -131,12 +131,12 @@ def _near(file: BinaryIO, position: int) -> int:
 def _next_entry(file: BinaryIO) -> tuple[int, LineTime] | None:
     """The next whole entry; what is torn, or none, is passed over."""
     while line := file.readline(LONGEST_ENTRY_BYTES):
-        if entry := _entry(line):
+        if entry := entry_of(line):
             return entry
     return None
 
 
-def _entry(line: bytes) -> tuple[int, LineTime] | None:
+def entry_of(line: bytes) -> tuple[int, LineTime] | None:
     """An entry's position and what it says; None for a torn one, or what is none."""
     try:
         content = json.loads(line)

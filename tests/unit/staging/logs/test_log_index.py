@@ -59,8 +59,8 @@ def test_of_a_long_index_only_what_is_needed_is_read(tmp_path: Path, monkeypatch
     read: list[int] = []
     from vmkiln.staging.logs import log_index
 
-    parsed = log_index._entry
-    monkeypatch.setattr(log_index, "_entry", lambda text: read.append(len(text)) or parsed(text))
+    parsed = log_index.entry_of
+    monkeypatch.setattr(log_index, "entry_of", lambda text: read.append(len(text)) or parsed(text))
     for number in (0, 1, 77, 9_999, 19_998):
         read.clear()
         expected = [LineTime(DAY + number), LineTime(DAY + number + 1)]

@@ -1,0 +1,45 @@
+"""Where a run's time went, as bars."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from vmkiln.portal.waterfall import waterfall
+
+NOW = datetime(2026, 1, 1, 0, 1, 40, tzinfo=UTC)
+
+
+def a_part(kind: str, began: int, end: int | None, **values: Any) -> dict[str, Any]:
+    def time(at: int | None) -> str | None:
+        return None if at is None else f"2026-01-01T00:{at // 60:02}:{at % 60:02}Z"
+
+    return {"kind": kind, "name": "", "startTime": time(began), "endTime": time(end), "attempt": 1, **values}
+
+
+def test_each_part_is_a_bar_with_what_is_usual_and_what_it_began_from() -> None:
+    parts = [
+        a_part("queue", 0, 10),
+        a_part("boot", 10, 30, name="build-vm", start="warm", usualSeconds=19.0),
+        a_part("customizer", 30, None, name="install"),
+    ]
+    bars = waterfall({"runState": "Running", "phases": []}, parts, NOW)
+    assert [(bar.name, bar.left, bar.width, bar.state) for bar in bars] == [
+        ("Waiting", 0, 10, "ok"),
+        ("Boot build-vm", 10, 20, "ok"),
+        ("install", 30, 70, "live"),
+    ]
+    assert (bars[1].note, bars[1].usual_seconds) == ("warm", 19.0)
+    assert bars[2].end is None
+
+
+def test_the_part_that_failed_is_marked_and_not_the_clean_up() -> None:
+    parts = [a_part("customizer", 0, 10, name="a"), a_part("cleanUp", 10, 20)]
+    assert [bar.state for bar in waterfall({"runState": "Failed", "phases": []}, parts, NOW)] == ["failed", "ok"]
+    parts = [a_part("customizer", 0, 5, name="a"), a_part("customizer", 5, 9, name="a", attempt=2)]
+    bars = waterfall({"runState": "Canceled", "phases": []}, parts, NOW)
+    assert [(bar.name, bar.state) for bar in bars] == [("a (attempt 1)", "ok"), ("a (attempt 2)", "over")]
+
+
+def test_a_run_without_a_timeline_has_the_bars_of_its_phases() -> None:
+    phases = [{"name": "Building", "startTime": "2026-01-01T00:00:00Z", "endTime": None}]
+    assert [bar.name for bar in waterfall({"runState": "Running", "phases": phases}, [], NOW)] == ["Building"]
+    assert waterfall({"runState": "Queued", "phases": []}, [], NOW) == []

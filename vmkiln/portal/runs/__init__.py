@@ -1,0 +1,1 @@
+"""The page of a run: its head, its time, its logs, and why it failed."""

@@ -1,0 +1,115 @@
+"""A run: where its time went, what came out, why it failed, and its logs, live."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from vmkiln.errors import ArmError
+from vmkiln.portal.api_client import ApiClient
+from vmkiln.portal.rendering import HEADERS, page
+from vmkiln.portal.runs.log_view import ANCHORS
+from vmkiln.portal.runs.run_view import KINDS, look
+from vmkiln.portal.runs.shown_lines import lines, shown
+from vmkiln.portal.visit import Visit
+
+SHOWN_FLOWS = 500
+MOST_ASKED_LINES = 1000
+MOST_TEXT_LETTERS = 200
+
+
+def _chosen(visit: Visit) -> tuple[str, int] | None:
+    """The line that the address asks for: its log's kind and its number."""
+    kind, line = visit.request.query_params.get("kind", KINDS[0]), visit.request.query_params.get("line", "")
+    if kind not in KINDS or not line.isdecimal() or not 0 < len(line) < 10:
+        return None
+    return kind, max(1, int(line))
+
+
+async def run(visit: Visit) -> Response:
+    """One run."""
+    view, confinement, flows = await asyncio.gather(
+        look(visit, visit.id),
+        visit.api.ask("GET", f"{visit.id}/confinement"),
+        visit.api.ask("GET", f"{visit.id}/flows"),
+    )
+    chosen = _chosen(visit)
+    if chosen is None and view.failure and view.failure["log"]:
+        log = view.failure["log"]
+        chosen = log["kind"], int(view.failure["errorLine"] or log["firstLine"])
+    query = visit.request.query_params
+    text, only_errors = query.get("find", "")[:MOST_TEXT_LETTERS], query.get("errors") == "on"
+    found = await find_in_logs(visit, visit.id, text, only_errors=only_errors) if text or only_errors else None
+    return await page(
+        "run.html",
+        title=view.title,
+        **view.values(),
+        logs=await shown(visit, visit.id, view.groups(chosen=chosen), chosen=chosen),
+        place=".".join(str(int(view.outlines[kind]["lines"]) + 1) for kind in KINDS),
+        anchors=ANCHORS,
+        chosen=chosen,
+        find=text,
+        only_errors=only_errors,
+        found=found,
+        confinement=confinement["value"],
+        flows=flows["value"][:SHOWN_FLOWS],
+        has_more_flows=not flows["isComplete"] or len(flows["value"]) > SHOWN_FLOWS,
+    )
+
+
+async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: bool) -> dict[str, Any]:
+    """The lines of both logs that say a text, or tell of an error: {total, lines}, each {kind, anchor, line, text}."""
+    path, errors = f"{run_id}/log/search", "true" if only_errors else ""
+    answers = await asyncio.gather(*(visit.api.ask("GET", path, kind=kind, text=text, errors=errors) for kind in KINDS))
+    found = [
+        {"kind": kind, "anchor": f"{ANCHORS[kind]}{item['line']}", "line": item["line"], "text": item["text"]}
+        for kind, answer in zip(KINDS, answers, strict=True)
+        for item in answer["value"]
+    ]
+    return {"total": sum(int(answer["total"]) for answer in answers), "lines": found}
+
+
+async def find(visit: Visit) -> Response:
+    """What was found, for the page's scripts."""
+    query = visit.request.query_params
+    run_id, text = visit.id.removesuffix("/find"), query.get("text", "")[:MOST_TEXT_LETTERS]
+    found = await find_in_logs(visit, run_id, text, only_errors=query.get("errors") == "true")
+    return JSONResponse(found, headers=HEADERS)
+
+
+async def some_lines(visit: Visit) -> Response:
+    """Lines by number, for the page's scripts: {kind, lines}."""
+    query, run_id = visit.request.query_params, visit.id.removesuffix("/lines")
+    kind, first, count = query.get("kind", ""), query.get("line", ""), query.get("count", "")
+    is_number = all(text.isdecimal() and len(text) < 10 for text in (first, count))
+    if kind not in KINDS or not is_number or int(count) > MOST_ASKED_LINES:
+        raise ArmError(400, "InvalidParameter", "`kind`, `line` or `count` is not what the page's scripts ask for")
+    found = await lines(visit, run_id, kind, first=int(first), count=int(count))
+    return JSONResponse({"kind": kind, "lines": [line.data() for line in found]}, headers=HEADERS)
+
+
+async def _pieces(api: ApiClient, run_id: str, kind: str) -> AsyncIterator[list[str]]:
+    """The lines of a log, piece by piece, as far as it is."""
+    position = 0
+    while True:
+        piece = await api.ask("GET", f"{run_id}/log", kind=kind, position=str(position))
+        yield piece["lines"]
+        if not piece["lines"]:
+            return
+        position = piece["position"]
+
+
+async def raw_log(visit: Visit) -> Response:
+    """The whole log as a file, or with `inline` as plain text; never as something that a browser would obey."""
+    run_id = visit.id.removesuffix("/log")
+    kind = visit.request.query_params.get("kind", KINDS[0])
+    await visit.api.ask("GET", f"{run_id}/log", kind=kind)  # what is refused is refused before anything is sent
+
+    async def content() -> AsyncIterator[bytes]:
+        async for piece in _pieces(visit.api, run_id, kind):
+            yield "".join(f"{line}\n" for line in piece).encode()
+
+    how = "inline" if "inline" in visit.request.query_params else "attachment"
+    headers = {**HEADERS, "Content-Disposition": f'{how}; filename="{kind}-{run_id[-36:]}.log"'}
+    return StreamingResponse(content(), media_type="text/plain; charset=utf-8", headers=headers)

@@ -1,0 +1,107 @@
+// Keeps a run's page as it is now: one stream of events changes its parts in place, and lines are put into the log.
+import { Log } from "./log.js";
+import { useTools } from "./log_tools.js";
+import { addCopyButtons, showTimes } from "./page.js";
+
+const page = document.getElementById("run");
+const clockIsAhead = Date.now() / 1000 - Number(page.dataset.now);
+const log = new Log(page);
+
+function now() {
+  return Date.now() / 1000 - clockIsAhead;
+}
+
+function duration(seconds) {
+  if (seconds < 60) {
+    return `${seconds.toFixed(1)} s`;
+  }
+  const minutes = Math.floor(seconds / 60);
+  const two = (number) => String(number).padStart(2, "0");
+  return minutes < 60 ? `${minutes} min ${two(Math.floor(seconds % 60))} s` : `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
+
+function showIcon(name) {
+  let link = document.querySelector("link[rel~=icon]");
+  if (!link) {
+    link = document.createElement("link");
+    link.rel = "icon";
+    document.head.append(link);
+  }
+  link.type = "image/svg+xml";
+  link.href = `/portal/static/state-${name}.svg`;
+}
+
+// Puts a part in place of the old one. The part is of our own templates, in which everything a guest wrote is text.
+function replacePart({ id, html }) {
+  const place = document.getElementById(id);
+  const active = place.contains(document.activeElement) ? document.activeElement : null;
+  const focused = active && [active.id, active.getAttribute("href")];
+  place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+  showTimes(place);
+  addCopyButtons(place);
+  if (focused) {
+    const again = (focused[0] && document.getElementById(focused[0])) || [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused[1]);
+    again?.focus();
+  }
+}
+
+function showState({ title, icon, isLive }) {
+  document.title = document.title.includes(" - ") ? `${title} - vmkiln` : title;
+  const heading = document.querySelector("h1");
+  if (heading) {
+    heading.textContent = title;
+  }
+  showIcon(icon);
+  page.dataset.live = isLive ? "yes" : "no";
+  document.getElementById("run-cancel").hidden = !isLive;
+  document.getElementById("run-again").hidden = isLive;
+}
+
+// The clock and the bars of what goes on grow by themselves, once a second.
+function tick() {
+  if (page.dataset.live !== "yes") {
+    return;
+  }
+  const took = document.getElementById("run-took");
+  if (took?.dataset.since) {
+    took.textContent = duration(Math.max(0, now() - Date.parse(took.dataset.since) / 1000));
+  }
+  const bars = [...document.querySelectorAll(".run-bar svg")];
+  if (!bars.some((bar) => bar.dataset.end === "")) {
+    return;
+  }
+  const begin = Math.min(...bars.map((bar) => Number(bar.dataset.start)));
+  const end = (bar) => (bar.dataset.end === "" ? now() : Number(bar.dataset.end));
+  const whole = Math.max(0.001, Math.max(...bars.map(end)) - begin);
+  for (const bar of bars) {
+    const start = Number(bar.dataset.start);
+    const rect = bar.querySelector(".bar");
+    rect.setAttribute("x", `${(100 * (start - begin)) / whole}%`);
+    rect.setAttribute("width", `${Math.max(0.4, (100 * (end(bar) - start)) / whole)}%`);
+    if (bar.dataset.end === "") {
+      bar.closest("tr").querySelector(".run-seconds").textContent = duration(Math.max(0, now() - start));
+    }
+  }
+}
+
+function follow() {
+  const source = new EventSource(page.dataset.follow);
+  const on = (name, does) => source.addEventListener(name, (event) => does(JSON.parse(event.data)));
+  on("state", showState);
+  on("part", replacePart);
+  on("groups", ({ kind, groups }) => log.setGroups(kind, groups));
+  on("lines", ({ kind, lines }) => log.add(kind, lines));
+  on("end", () => {
+    source.close();
+    page.dataset.live = "no";
+    page.dataset.ended = "yes";
+    log.end();
+  });
+}
+
+showIcon(page.dataset.icon);
+useTools(page, log);
+if (page.dataset.follow) {
+  follow();
+  setInterval(tick, 1000);
+}
