@@ -293,7 +293,7 @@ def test_a_staging_group_shows_its_network_and_every_resource_has_a_page(
     staging = str(found["properties"]["exactStagingResourceGroup"])
     page = browser.get(f"/portal{staging}").text
     assert "10.0.0.0/24" in page
-    assert "build-vm 10.0.1.4" in page
+    assert "<strong>build-vm</strong> <code>10.0.1.4</code>" in page
     for item in living.get(f"{staging}/{name}").json()["value"]:
         assert f'href="/portal{item["id"]}"' in page
         assert browser.get(f"/portal{item['id']}").status_code == 200

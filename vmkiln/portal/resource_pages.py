@@ -7,14 +7,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
-from vmkiln.errors import ArmError
-from vmkiln.portal.network_picture import network_picture
 from vmkiln.portal.rendering import page, pretty
+from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.template_pages import subscriptions_of
 from vmkiln.portal.visit import Visit
 
-PICTURED = ("virtualNetworks", "networkInterfaces", "networkSecurityGroups", "privateEndpoints")
-CONTAINER_GROUPS = f"providers/{CONTAINER_GROUP}"
 REFRESH_SECONDS = 5
 
 
@@ -31,14 +28,14 @@ async def resource_groups(visit: Visit) -> Response:
 async def resource_group(visit: Visit) -> Response:
     """One group: what is in it, and of a build's what was; the network, the rules and what they counted."""
     group, present = await asyncio.gather(visit.api.ask("GET", visit.id), visit.api.every(f"{visit.id}/resources"))
-    pictured = [item for found in await asyncio.gather(*_lists(visit)) for item in found]
+    picture = await picture_of(visit, group, present) if _is_staging(group) else None
     is_live = any(item["type"] == CONTAINER_GROUP for item in present)
     return await page(
         "group.html",
         title=group["name"],
         group=group,
         resources=present,
-        picture=network_picture(pictured) if _is_staging(group) else None,
+        picture=picture,
         is_live=is_live,
         refresh_seconds=REFRESH_SECONDS if is_live else 0,
     )
@@ -46,20 +43,6 @@ async def resource_group(visit: Visit) -> Response:
 
 def _is_staging(group: dict[str, Any]) -> bool:
     return str(group["name"]).startswith("IT_") or "createdby" in {name.lower() for name in group.get("tags") or {}}
-
-
-def _lists(visit: Visit) -> list[Any]:
-    paths = [f"providers/Microsoft.Network/{kind}" for kind in PICTURED]
-    return [_found(visit, f"{visit.id}/{path}") for path in (*paths, CONTAINER_GROUPS)]
-
-
-async def _found(visit: Visit, path: str) -> list[dict[str, Any]]:
-    try:
-        return await visit.api.every(path)
-    except ArmError as error:
-        if error.status == 404:
-            return []
-        raise
 
 
 async def resource(visit: Visit) -> Response:

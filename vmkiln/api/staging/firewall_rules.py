@@ -15,6 +15,8 @@ ANY = "*"
 FIRST_PRIORITY, LAST_PRIORITY = 100, 65500
 MOST_NAME_LETTERS = 80
 PROTOCOLS = {"tcp": "Tcp", "udp": "Udp", "icmp": "Icmp"}
+POLICIES = {"drop": "Deny", "accept": "Allow"}
+_TRANSLATION = re.compile(r"\b(masquerade|snat|dnat|redirect)\b")
 _VERDICT = re.compile(r"\b(accept|drop|reject|return|goto|jump)\b")
 _PROTOCOL = re.compile(r"\b(tcp|udp) [ds]port\b|\b(icmp) type\b|(?:meta l4proto|ip protocol) (?P<meta>tcp|udp|icmp)\b")
 _VALUE = r"(\{[^}]*\}|[^\s{]+)"
@@ -53,6 +55,31 @@ def security_rules(
             "byteCount": int(rule.get("bytes") or 0),
             "provisioningState": ProvisioningState.SUCCEEDED,
         }
+        found.append({"name": name, "chain": str(rule.get("chain", "")), "properties": properties})
+    return found
+
+
+def other_rules(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rules that translate addresses, and those that count what is left to their chain's policy. Azure has no such.
+
+    `access` is Translate, or Allow or Deny as the chain's policy has it.
+    """
+    names: set[str] = set()
+    found: list[dict[str, Any]] = []
+    for rule in rules:
+        text, policy = str(rule.get("expression", "")), str(rule.get("policy", ""))
+        if "expression" not in rule or _VERDICT.search(text):
+            continue
+        is_translating = _TRANSLATION.search(text) is not None
+        if not is_translating and (text or policy not in POLICIES):
+            continue
+        properties = {
+            "description": text or f"policy {policy}",
+            "access": "Translate" if is_translating else POLICIES[policy],
+            "packetCount": int(rule.get("packets") or 0),
+            "byteCount": int(rule.get("bytes") or 0),
+        }
+        name = _name(str(rule.get("comment") or "rule"), names)
         found.append({"name": name, "chain": str(rule.get("chain", "")), "properties": properties})
     return found
 

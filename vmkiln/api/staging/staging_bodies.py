@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from vmkiln.api.protocol.revision import time_text
-from vmkiln.api.staging.firewall_rules import default_rules, security_rules
+from vmkiln.api.staging.firewall_rules import default_rules, other_rules, security_rules
 from vmkiln.azure_names import (
     CONTAINER_GROUP,
     DISK,
@@ -179,6 +179,7 @@ def security_group(item: StagingResourceRow, run: RunRow | None) -> dict[str, An
             inside=str(network.get("inside", "")),
         ),
         "defaultSecurityRules": default_rules(),
+        "otherRules": other_rules(rules),
     }
 
 

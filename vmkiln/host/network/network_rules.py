@@ -21,35 +21,42 @@ from vmkiln.host.network.network_namespace import Network
 EVERY_SECONDS = 2.0
 FILE_NAME = "network-rules.json"
 _COUNTER = re.compile(r" ?counter packets (\d+) bytes (\d+)")
+_POLICY = re.compile(r"^type \w+ hook .*; policy (\w+);")
 _COMMENT = re.compile(r' ?comment "([^"]*)"')
 
 
 @dataclass(frozen=True)
 class RuleInForce:
-    """One rule: its chain, its purpose, the packets it matched so far, and its text as nft prints it (no counter)."""
+    """One rule: its chain, its purpose, the packets it matched so far, and its text as nft prints it (no counter).
+
+    `policy` is what its chain does with what no rule decides about: accept or drop, '' for a chain that is asked.
+    """
 
     chain: str
     comment: str
     packets: int
     bytes: int
     expression: str
+    policy: str = ""
 
 
 def parse_rules(ruleset: str) -> tuple[RuleInForce, ...]:
     """The rules with a counter in the output of `nft list ruleset`, in the kernel's order; pure."""
     found = []
-    chain = ""
+    chain = policy = ""
     for line in ruleset.splitlines():
         text = line.strip()
         if header := re.fullmatch(r"chain (\S+) \{", text):
-            chain = header.group(1)
+            chain, policy = header.group(1), ""
         elif text == "}":
             chain = ""
+        elif base := _POLICY.search(text):
+            policy = base.group(1)
         elif chain and (counter := _COUNTER.search(text)):
             comment = _COMMENT.search(text)
             expression = _COMMENT.sub("", _COUNTER.sub("", text)).strip()
             name = comment.group(1) if comment else ""
-            found.append(RuleInForce(chain, name, int(counter.group(1)), int(counter.group(2)), expression))
+            found.append(RuleInForce(chain, name, int(counter.group(1)), int(counter.group(2)), expression, policy))
     return tuple(found)
 
 

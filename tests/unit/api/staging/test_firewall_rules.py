@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vmkiln.api.staging.firewall_rules import default_rules, security_rules
+from vmkiln.api.staging.firewall_rules import default_rules, other_rules, security_rules
 from vmkiln.host.network.network_namespace import Allowance, firewall
 from vmkiln.host.network.network_rules import described, parse_rules
 from vmkiln.staging.virtual_network import decide
@@ -83,3 +83,16 @@ def test_rules_of_one_comment_have_names_of_their_own() -> None:
     twice = [{"comment": "same words", "expression": "accept"}] * 2
     found = security_rules(twice, subnets={}, forbidden=(), inside="far")
     assert [rule["name"] for rule in found] == ["same-words", "same-words-2"]
+
+
+def test_what_translates_or_is_left_to_the_policy_stands_apart() -> None:
+    rules = [
+        {"comment": "to the router itself", "expression": "", "policy": "drop", "packets": 7},
+        {"comment": "ports", "expression": 'oifname "egress" masquerade to :1024-65535', "policy": "accept"},
+        {"comment": "names", "expression": "accept", "policy": "drop"},
+        {"comment": "asks", "expression": "jump user_leaving", "policy": "accept"},
+        {"comment": "of an ended run"},
+    ]
+    found = [(rule["name"], rule["properties"]["access"]) for rule in other_rules(rules)]
+    assert found == [("to-the-router-itself", "Deny"), ("ports", "Translate")]
+    assert other_rules(rules)[0]["properties"]["packetCount"] == 7

@@ -57,7 +57,7 @@ def names_in(file: Path) -> int:
 
 def test_rules_are_read_with_chain_counters_and_themselves() -> None:
     assert parse_rules(LISTED % 1) == (
-        RuleInForce("input", "to the router itself", 7, 420, ""),
+        RuleInForce("input", "to the router itself", 7, 420, "", "drop"),
         RuleInForce("forward", "names", 1, 60, 'iifname "build" meta l4proto { tcp, udp } accept'),
     )
 
