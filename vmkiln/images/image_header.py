@@ -1,21 +1,25 @@
 """The header inspector: what someone else wrote is read by us, byte by byte, before any QEMU tool opens it.
 
 Accepted are plain qcow2 (version 2 or 3, no backing file, no external data file, nothing encrypted, no snapshot, no
-feature we do not know, tables within the file), raw disks that do not also look like something else, and fixed VHDs
-of such. Everything else is refused: VMDK, VHDX, dynamic VHD, VDI, QED, Parallels, Bochs, cloop, LUKS.
+feature we do not know, tables within the file), raw disks that do not also look like something else, fixed VHDs of
+such, dynamic VHDs and VHDX files (`dynamic_vhd.py`, `vhdx.py`). Everything else is refused: VMDK, VDI, QED, Parallels,
+Bochs, cloop, LUKS.
 Sources: docs/interop/qcow2.rst in QEMU; UEFI specification 5.3; docs/reference/hostile-input.md#disk-images.
 """
 
 import os
 import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import ImageUnsafe
+from vmkiln.images.byte_ranges import MOST_VIRTUAL_BYTES, ReadAt
+from vmkiln.images.dynamic_vhd import DYNAMIC, check_dynamic
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, read_footer
+from vmkiln.images.vhdx import IDENTIFIER, check_vhdx
 
 HEAD_BYTES = 64 * 1024
-MOST_VIRTUAL_BYTES = 2 * 1024**4
 QCOW2 = b"QFI\xfb"
 MAGICS = {
     QCOW2: "qcow2",
@@ -47,10 +51,26 @@ VDI_MAGIC = b"\x7f\x10\xda\xbe"
 BOOT_SIGNATURE = b"\x55\xaa"
 
 
-def inspect_image(path: Path, *, expected_format: str) -> int:
-    """The virtual size in bytes of a harmless image of the expected format (`qcow2`, `raw` or `vhd`).
+@dataclass(frozen=True)
+class Inspected:
+    """A harmless image: its virtual size in bytes, and what QEMU calls its form: `qcow2`, `raw`, `vpc` or `vhdx`.
 
-    Reads 64 KiB at the front and 512 bytes at the end, of a regular file only.
+    A fixed VHD is `raw`: its disk is what comes before the footer.
+    """
+
+    size_bytes: int
+    driver: str
+
+
+def inspect_image(path: Path, *, expected_format: str) -> int:
+    """The virtual size in bytes of a harmless image of the expected format, as `look_at` does it."""
+    return look_at(path, expected_format=expected_format).size_bytes
+
+
+def look_at(path: Path, *, expected_format: str) -> Inspected:
+    """What a harmless image of the expected format (`qcow2`, `raw`, `vhd`, `vhdx`) is.
+
+    Reads a regular file only, and of that the headers and tables.
     Raises: `ImageUnsafe` saying what was found; every reason there is, not the first.
     """
     try:
@@ -61,14 +81,28 @@ def inspect_image(path: Path, *, expected_format: str) -> int:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ImageUnsafe(f"{path} is not a regular file")
-        head = file.read(HEAD_BYTES)
-        file.seek(max(0, status.st_size - FOOTER_BYTES))
-        tail = file.read(FOOTER_BYTES)
-    return check_bytes(head, tail, size_bytes=status.st_size, expected_format=expected_format)
+
+        def read_at(offset: int, length: int) -> bytes:
+            file.seek(max(0, offset))
+            return file.read(length)
+
+        return check_file(read_at, size_bytes=status.st_size, expected_format=expected_format)
+
+
+def check_file(read_at: ReadAt, *, size_bytes: int, expected_format: str) -> Inspected:
+    """The same for a file of `size_bytes` that `read_at` reads; pure but for that."""
+    if expected_format == "vhdx":
+        return Inspected(check_vhdx(read_at, size_bytes), "vhdx")
+    tail = read_at(size_bytes - FOOTER_BYTES, FOOTER_BYTES)
+    if expected_format == "vhd" and len(tail) == FOOTER_BYTES and read_footer(tail).disk_type == DYNAMIC:
+        return Inspected(check_dynamic(read_at, size_bytes), "vpc")
+    head = read_at(0, HEAD_BYTES)
+    size = check_bytes(head, tail, size_bytes=size_bytes, expected_format=expected_format)
+    return Inspected(size, "qcow2" if expected_format == "qcow2" else "raw")
 
 
 def format_of(path: Path) -> str:
-    """Which of the formats a file is to be inspected as, by its start and its end: `qcow2`, `vhd`, else `raw`.
+    """Which of the formats a file is to be inspected as, by its start and its end: `qcow2`, `vhdx`, `vhd`, else `raw`.
 
     Raises: `ImageUnsafe` for a format that is not taken.
     """
@@ -78,15 +112,17 @@ def format_of(path: Path) -> str:
         tail = file.read(FOOTER_BYTES)
     if head.startswith(QCOW2):
         return "qcow2"
+    if head.startswith(IDENTIFIER):
+        return "vhdx"
     if tail.startswith(VHD_MAGIC):
         return "vhd"
     if found := next((name for magic, name in MAGICS.items() if head.startswith(magic)), ""):
-        raise ImageUnsafe(f"this is a {found} file; allowed are qcow2, raw and fixed VHD")
+        raise ImageUnsafe(f"this is a {found} file; allowed are qcow2, raw, VHD and VHDX")
     return "raw"
 
 
 def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: str) -> int:
-    """The same for the first 64 KiB and the last 512 bytes of a file of `size_bytes`; pure."""
+    """The same of qcow2, raw and fixed VHD, for the first 64 KiB and the last 512 bytes of a file; pure."""
     match expected_format:
         case "qcow2":
             return _check_qcow2(head, size_bytes)
@@ -97,7 +133,7 @@ def check_bytes(head: bytes, tail: bytes, *, size_bytes: int, expected_format: s
         case "vhd":
             return _check_fixed_vhd(head, tail, size_bytes)
         case _:
-            raise ImageUnsafe(f"images of format {expected_format} are not taken; allowed are qcow2, raw and vhd")
+            raise ImageUnsafe(f"images of format {expected_format} are not taken; allowed are qcow2, raw, vhd and vhdx")
 
 
 def _check_raw(head: bytes, size_bytes: int) -> int:
@@ -116,7 +152,7 @@ def _check_raw(head: bytes, size_bytes: int) -> int:
 def _check_fixed_vhd(head: bytes, tail: bytes, size_bytes: int) -> int:
     footer = read_footer(tail)
     if footer.disk_type != FIXED:
-        raise ImageUnsafe(f"the VHD file is of type {footer.disk_type}; only fixed ones (type {FIXED}) are taken")
+        raise ImageUnsafe(f"the VHD is of type {footer.disk_type}; fixed ({FIXED}) and dynamic ({DYNAMIC}) are taken")
     if footer.size_bytes != size_bytes - FOOTER_BYTES:
         raise ImageUnsafe(f"the VHD's footer says {footer.size_bytes} bytes, and {size_bytes - FOOTER_BYTES} are there")
     return _check_raw(head, footer.size_bytes)

@@ -69,10 +69,11 @@ def footer(size_bytes: int, *, identifier: uuid.UUID, created: datetime) -> byte
         )  # fmt: skip
         return _FOOTER.pack(*fields).ljust(FOOTER_BYTES, b"\0")
 
-    return packed(_checksum(packed(0)))
+    return packed(checksum_of(packed(0)))
 
 
-def _checksum(content: bytes) -> int:
+def checksum_of(content: bytes) -> int:
+    """The sum of a footer or a header whose own field for it is zero."""
     return ~sum(content) & 0xFFFFFFFF
 
 
@@ -82,7 +83,7 @@ def read_footer(content: bytes) -> Footer:
         raise ImageUnsafe("this is not a VHD footer")
     fields = _FOOTER.unpack(content[: _FOOTER.size])
     blank = content[:CHECKSUM_AT] + bytes(4) + content[CHECKSUM_AT + 4 :]
-    if fields[14] != _checksum(blank):
+    if fields[14] != checksum_of(blank):
         raise ImageUnsafe("the VHD footer's checksum is wrong")
     return Footer(size_bytes=fields[9], disk_type=fields[13])
 

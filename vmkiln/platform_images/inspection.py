@@ -9,7 +9,7 @@ from pathlib import Path
 from vmkiln.errors import CommandFailed, ImageUnsafe, StorageFull
 from vmkiln.host.disk.disk_image import convert, measure
 from vmkiln.host.qemu import Disk
-from vmkiln.images.image_header import inspect_image
+from vmkiln.images.image_header import look_at
 from vmkiln.waiting.off_loop import off_loop
 
 MOST_TIMES = 50  # a disk of its own file; packed operating systems are five to ten times as large
@@ -22,8 +22,9 @@ async def inspected(fetched: Path, image_format: str, target: Path) -> None:
 
     The file is deleted. Raises: `ImageUnsafe`; `StorageFull` when there is no room for it.
     """
-    file_bytes = await off_loop(_inspect, fetched, image_format)
-    disk = Disk(fetched, "qcow2" if image_format == "qcow2" else "raw")
+    driver = await off_loop(_inspect, fetched, image_format)
+    file_bytes = (await off_loop(fetched.stat)).st_size
+    disk = Disk(fetched, driver)
     try:
         measured = await measure(disk)
     except CommandFailed as error:
@@ -33,13 +34,13 @@ async def inspected(fetched: Path, image_format: str, target: Path) -> None:
     await off_loop(fetched.unlink)
 
 
-def _inspect(fetched: Path, image_format: str) -> int:
-    """How large the file is."""
-    size_bytes = inspect_image(fetched, expected_format=image_format)
-    if image_format == "vhd":  # what comes before the footer is the raw disk
+def _inspect(fetched: Path, image_format: str) -> str:
+    """What QEMU calls its form."""
+    found = look_at(fetched, expected_format=image_format)
+    if image_format == "vhd" and found.driver == "raw":  # what comes before the footer is the raw disk
         with fetched.open("r+b") as file:
-            file.truncate(size_bytes)
-    return fetched.stat().st_size
+            file.truncate(found.size_bytes)
+    return found.driver
 
 
 def _check_size(file_bytes: int, needed_bytes: int, folder: Path) -> None:

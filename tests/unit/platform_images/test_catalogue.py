@@ -142,7 +142,7 @@ recipe = "magic"
         "image[0].sku: must be",
         "image[0].generation: must be a number",
         "image[0].url: `ftp://acme.example/disk` is not",
-        "image[0].format: `vmdk` is not allowed; allowed are qcow2, raw, vhd",
+        "image[0].format: `vmdk` is not allowed; allowed are qcow2, raw, vhd, vhdx",
         "image[0].os_type: `Plan9`",
         "image[0].keyring: is missing",
         "image[0].signature_url: is missing",

@@ -59,8 +59,9 @@ def raw(tmp_path: Path) -> Path:
 
 def as_format(raw: Path, image_format: str) -> Path:
     file = raw.with_suffix(f".{image_format}")
-    options = ["-o", "subformat=fixed,force_size=on"] if image_format == "vpc" else []
-    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", image_format, *options, raw, file], check=True)
+    written, _, form = image_format.partition("-")
+    options = ["-o", f"subformat={form},force_size=on"] if form else []
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", written, *options, raw, file], check=True)
     return file
 
 
@@ -81,7 +82,7 @@ def left(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if not path.name.startswith(".lock-"))
 
 
-@pytest.mark.parametrize("image_format", ["raw", "qcow2", "vpc"])
+@pytest.mark.parametrize("image_format", ["raw", "qcow2", "vpc-fixed", "vpc-dynamic", "vhdx"])
 def test_each_format_is_taken_and_the_file_stays_as_it_is(tmp_path: Path, raw: Path, image_format: str) -> None:
     source = raw if image_format == "raw" else as_format(raw, image_format)
     before, cache = source.read_bytes(), tmp_path / "cache"

@@ -47,6 +47,8 @@ def _node(disk: Disk) -> dict[str, Any]:
         node["backing"] = None if disk.backing is None else _node(disk.backing)
     elif disk.format == "raw" and disk.size_bytes:
         node["size"] = disk.size_bytes  # what may lie behind it, such as a footer, is no part of the disk
+    elif disk.format == "vpc":  # the size field, which we have checked, and not the older and coarser geometry
+        node["force_size_calc"] = "current_size"
     return node
 
 

@@ -40,7 +40,7 @@ def imported_data(image: SourceImage) -> dict[str, Any]:
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="A file (raw, qcow2, fixed VHD), or an https address of one.")],
+    source: Annotated[str, typer.Argument(help="A file (raw, qcow2, VHD, VHDX), or an https address of one.")],
     name: Annotated[
         str,
         typer.Option(
@@ -50,7 +50,7 @@ def import_(
         ),
     ],
     checksum: Annotated[str, typer.Option(metavar="sha256:HEX", help="The SHA-256 or SHA-512 that it must have.")] = "",
-    format_: Annotated[str, typer.Option("--format", help="qcow2, raw or vhd; else by what it is.")] = "",
+    format_: Annotated[str, typer.Option("--format", help="qcow2, raw, vhd or vhdx; else by what it is.")] = "",
     generation: Annotated[
         int, typer.Option(min=0, max=2, help="1 (BIOS) or 2 (UEFI); 0: as the SKU or the disk says.")
     ] = 0,
