@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import Architecture
+from vmkiln.host.devices.profile import DISCARD_BYTES, LEAN, DiskBus, Profile, controllers, slot
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 KERNEL_INSIDE, INITRAMFS_INSIDE = "/kernel", "/initramfs"  # where a jailed QEMU sees them
@@ -63,14 +64,18 @@ def accelerator_for(architecture: Architecture, hosts: Accelerator) -> Accelerat
     return hosts if architecture is Architecture.X64 else Accelerator.TCG
 
 
-def cpu_model(accelerator: Accelerator, architecture: Architecture = Architecture.X64) -> str:
+def cpu_model(accelerator: Accelerator, architecture: Architecture = Architecture.X64, profile: Profile = LEAN) -> str:
     """QEMU's `-cpu` for it: the host's own CPU, or the richest that is not slowed down by being emulated."""
-    return "host" if accelerator is Accelerator.KVM else BOARDS[architecture].emulated_cpu
+    if accelerator is not Accelerator.KVM:
+        return BOARDS[architecture].emulated_cpu
+    return ",".join(["host", *([profile.cpu_options] if profile.cpu_options else [])])
 
 
-def machine_option(accelerator: Accelerator, architecture: Architecture = Architecture.X64) -> str:
+def machine_option(
+    accelerator: Accelerator, architecture: Architecture = Architecture.X64, profile: Profile = LEAN
+) -> str:
     """QEMU's `-machine`: a board with nothing on it that no guest needs."""
-    kind, _, options = BOARDS[architecture].machine.partition(",")
+    kind, _, options = (profile.board or BOARDS[architecture].machine).partition(",")
     return f"{kind},accel={accelerator},{options}"
 
 
@@ -82,7 +87,8 @@ class Disk:
     """A disk: a file in a known format, with the backing chain we made ourselves.
 
     A guest finds it by its serial: /dev/disk/by-id/virtio-SERIAL; '' is `disk` with its number. `size_bytes` is what a
-    guest sees, where it is known: of every disk that is made for a run.
+    guest sees, where it is known: of every disk that is made for a run. One that `is_disc` is a CD-ROM where the
+    machine's profile has such.
     """
 
     path: Path
@@ -92,6 +98,7 @@ class Disk:
     is_boot: bool = False
     serial: str = ""
     size_bytes: int = 0
+    is_disc: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,10 +120,14 @@ class Firmware:
 
 @dataclass(frozen=True)
 class Channel:
-    """A named virtio-serial port whose host end is a unix socket we listen on."""
+    """A named virtio-serial port whose host end is a unix socket we listen on.
+
+    One that `is_serial_port` is the board's next serial port instead, behind the console's.
+    """
 
     name: str
     socket: Path
+    is_serial_port: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,7 @@ class Machine:
     architecture: Architecture = Architecture.X64
     is_saveable: bool = False
     saved: SavedVm | None = None
+    profile: Profile = LEAN
 
     @property
     def has_memory_file(self) -> bool:
@@ -215,14 +227,15 @@ def arguments(machine: Machine, *, program: str = "") -> list[str]:
         "-no-user-config",
         "-display", "none",
         "-sandbox", SANDBOX,
-        "-machine", machine_option(machine.accelerator, machine.architecture),
-        "-cpu", cpu_model(machine.accelerator, machine.architecture),
+        "-machine", machine_option(machine.accelerator, machine.architecture, machine.profile),
+        "-cpu", cpu_model(machine.accelerator, machine.architecture, machine.profile),
         "-smp", str(machine.cpus),
         "-m", f"{machine.memory_mib}M",
         "-rtc", "base=utc",
         "-boot", "strict=on",
-        "-device", board.panic_device,
-        "-device", "virtio-rng-pci",
+        *(("-device", board.panic_device) if machine.profile.has_panic_device else ()),
+        *(("-device", "virtio-rng-pci") if machine.profile.has_random_device else ()),
+        *(("-device", "VGA") if machine.profile.has_screen else ()),
         "-chardev", "socket,id=control,fd=@control@,server=off",
         "-mon", "chardev=control,mode=control",
         "-chardev", "socket,id=console,fd=@console@,server=off",
@@ -284,22 +297,34 @@ def _boot(machine: Machine) -> list[str]:
 def _network(machine: Machine) -> list[str]:
     if not machine.tap:
         return []
-    device = f"virtio-net-pci,netdev={NETWORK},mac={machine.mac},romfile="
+    device = f"{machine.profile.network_device},netdev={NETWORK},mac={machine.mac},romfile="
     return ["-netdev", f"tap,id={NETWORK},fd=@tap@", "-device", device]
 
 
 def _disks(machine: Machine) -> list[str]:
-    name_of = _set_of(machine)
-    return [text for index, disk in enumerate(machine.disks) for text in block_arguments(index, disk, name_of=name_of)]
+    name_of, profile = _set_of(machine), machine.profile
+    is_ide, plugged = profile.board.startswith("pc,"), 0
+    found: list[str] = []
+    for index, disk in enumerate(machine.disks):
+        is_disc = disk.is_disc and profile.is_disc_a_disc
+        device = "virtio-blk-pci"
+        if is_disc or profile.disk_bus is not DiskBus.VIRTIO:
+            kind = "ide-cd" if is_disc else f"ide-hd,discard_granularity={DISCARD_BYTES}"
+            device = f"{kind},{slot(plugged, is_ide=is_ide).option}"
+            plugged += 1
+        found += block_arguments(index, disk, name_of=name_of, device=device)
+    return [*(text for more in controllers(plugged, is_ide=is_ide) for text in ("-device", more)), *found]
 
 
-def block_arguments(index: int, disk: Disk, *, name_of: Callable[[Path], str] = str) -> list[str]:
-    """One disk as a blockdev node and its virtio device; `name_of` gives a file's name as QEMU is to open it."""
+def block_arguments(
+    index: int, disk: Disk, *, name_of: Callable[[Path], str] = str, device: str = "virtio-blk-pci"
+) -> list[str]:
+    """One disk as a blockdev node and its device; `name_of` gives a file's name as QEMU is to open it."""
     boot = ",bootindex=0" if disk.is_boot else ""
     boot += "" if disk.read_only else ",werror=stop"  # the guest never goes on without what it has written
     node = {**block_node(disk, name_of=name_of), "node-name": f"disk{index}"}
-    device = f"virtio-blk-pci,drive=disk{index},serial={disk.serial or f'disk{index}'}{boot}"
-    return ["-blockdev", json.dumps(node), "-device", device]
+    plugged = f"{device},drive=disk{index},serial={disk.serial or f'disk{index}'}{boot}"
+    return ["-blockdev", json.dumps(node), "-device", plugged]
 
 
 def block_node(disk: Disk, *, name_of: Callable[[Path], str] = str) -> dict[str, Any]:
@@ -324,10 +349,11 @@ def _file(name: str) -> dict[str, Any]:
 def _channels(machine: Machine) -> list[str]:
     if not machine.channels:
         return []
-    result = ["-device", "virtio-serial-pci"]
+    is_virtio = any(not channel.is_serial_port for channel in machine.channels)
+    result = ["-device", "virtio-serial-pci"] if is_virtio else []
     for index, channel in enumerate(machine.channels):
-        result += [
-            "-chardev", f"socket,id=channel{index},fd=@channel{index}@,server=off",
-            "-device", f"virtserialport,chardev=channel{index},name={channel.name}",
-        ]  # fmt: skip
+        port = ("-device", f"virtserialport,chardev=channel{index},name={channel.name}")
+        if channel.is_serial_port:
+            port = ("-serial", f"chardev:channel{index}")
+        result += ["-chardev", f"socket,id=channel{index},fd=@channel{index}@,server=off", *port]
     return result

@@ -4,6 +4,7 @@ A disk image has its own tables between the guest's bytes, which can part what i
 for by its lines, and one of them is enough.
 """
 
+import base64
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from vmkiln.files.sparse_file import data_ranges
 
 BLOCK_BYTES = 8 * 1024 * 1024
 LEAST_LINE_LETTERS = 24
+LEAST_HALF_BYTES = 10  # of a password; fewer would stand in many an image by chance
 _PUBLIC_KEY = re.compile(rb"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI([\w+/]{43})")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.{60,4000}?)-----END OPENSSH PRIVATE KEY", re.DOTALL)
 
@@ -29,6 +31,26 @@ def secrets_of_seed(seed: bytes) -> Mapping[str, tuple[bytes, ...]]:
     if public := tuple(_PUBLIC_KEY.findall(seed)):
         found["a public key of the build"] = public
     return found
+
+
+def secrets_of_password(password: str) -> Mapping[str, tuple[bytes, ...]]:
+    """A password of a Windows run, as a disk may have it: in UTF-8 and UTF-16, and base64 of either; pure.
+
+    Each form in two halves, for a boundary of the image's own can part it in one place.
+    """
+    found = []
+    for content in (password.encode(), password.encode("utf-16-le")):
+        found += [content, *_base64_inside(content)]
+    halves = [half for form in found for half in (form[: len(form) // 2], form[len(form) // 2 :])]
+    return {"the password of the build's user": tuple(half for half in halves if len(half) >= LEAST_HALF_BYTES)}
+
+
+def _base64_inside(content: bytes) -> list[bytes]:
+    """Base64 of bytes amid others: what does not depend on the neighbours, for each of three alignments."""
+    return [
+        base64.b64encode(bytes(offset) + content)[first : (offset + len(content)) * 8 // 6]
+        for offset, first in enumerate((0, 2, 3))
+    ]
 
 
 def found_in(files: Iterable[Path], wanted: Mapping[str, Iterable[bytes]]) -> list[str]:

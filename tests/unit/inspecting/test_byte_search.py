@@ -1,5 +1,6 @@
 """A run's own keys are found in bytes, wherever a block or a table of the disk's file parts them."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -47,3 +48,18 @@ def test_clean_files_have_nothing(tmp_path: Path) -> None:
     with file.open("r+b") as sparse:
         sparse.truncate(1 << 30)
     assert found_in([file], secrets_of_seed(SEED)) == []
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"xy"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_password_is_found_in_each_of_its_forms_and_cut_once(tmp_path: Path, before: bytes, encoding: str) -> None:
+    password = "aB3dE6gH9jK2mN5pQ8sT1vW4"
+    wanted = byte_search.secrets_of_password(password)
+    content = password.encode(encoding)
+    for number, form in enumerate((content, base64.b64encode(before + content + b"z"))):
+        for cut in (0, 1, len(form) // 2, len(form) - 1):
+            file = tmp_path / f"{number}-{cut}"
+            file.write_bytes(bytes(99) + form[:cut] + bytes(512) + form[cut:] + bytes(99))
+            assert found_in([file], wanted) == ["the password of the build's user"]
+    (tmp_path / "other").write_bytes(password[:9].encode() + bytes(99) + password.lower().encode())
+    assert found_in([tmp_path / "other"], wanted) == []
