@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from vmkiln.buildable.egress_choice import operator_policy
@@ -14,10 +14,12 @@ from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.doctor.kvm_access import kvm_access, notice
-from vmkiln.host.qemu import Accelerator
-from vmkiln.images.container_image import obtain_container_image
+from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.images.container_image import obtain_container_image, static_busybox
 from vmkiln.images.quarantine import unrecorded
+from vmkiln.inspecting import windows_image
 from vmkiln.inspecting.residue import allowed_of
+from vmkiln.inspecting.windows_facts import WindowsFacts
 from vmkiln.packer.packer_program import find_packer
 from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
@@ -107,6 +109,25 @@ async def prepared_host(
         shared=shared or shared_storage(settings, store),
         saved_group=saved_group,
     )
+
+
+def look_at_windows_of(
+    settings: Settings, progress: Callable[[str], None]
+) -> Callable[[Disk, Path], Awaitable[WindowsFacts]]:
+    """What looks at the Windows on a disk, in a VM of its own; makes what that boots from, if it is missing."""
+
+    async def look(disk: Disk, folder: Path) -> WindowsFacts:
+        inspector = await windows_image.obtain_windows_inspector(settings.container_image, progress=progress)
+        verdict = await choose_accelerator(
+            kernel=inspector.kernel,
+            kernel_digest=inspector.kernel_digest,
+            busybox=await static_busybox(),
+            directory=settings.container_image,
+        )
+        machine = windows_image.describe(inspector, disk, accelerator=verdict.accelerator)
+        return await windows_image.look_at_windows(machine, directory=folder)
+
+    return look
 
 
 async def isolation_level_of(settings: Settings, store: Store, progress: Callable[[str], None]) -> str:

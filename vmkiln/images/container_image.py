@@ -110,7 +110,7 @@ async def obtain_container_image(
     """
     await off_loop(make_folder, directory)
     kernel = await obtain_kernel(directory / "kernel", progress=progress)
-    busybox = await _static_busybox()
+    busybox = await static_busybox()
     perl = shutil.which("perl")
     if perl is None:
         raise HostUnfit("Perl is not installed", hint="install the package `perl-base`")
@@ -126,7 +126,7 @@ async def obtain_container_image(
     async with alone(directory, digest, waiting=tell_waiting):
         if not (place / "record.json").exists():
             progress(f"making the container image with Packer {packer_version}")
-            initramfs = await _initramfs(kernel, MODULES, busybox=busybox, init=init)
+            initramfs = await initial_file_system(kernel, MODULES, busybox=busybox, init=init)
             inspector = await _inspector(kernel, busybox=busybox, perl=Path(perl), init=look_init, program=look)
             starts = {"initramfs": initramfs, "inspector": inspector}
             record = {"packer_version": packer_version, "kernel": kernel.package, "kernel_version": kernel.version}
@@ -156,7 +156,8 @@ def _digest(contents: Sequence[bytes], files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-async def _static_busybox() -> Path:
+async def static_busybox() -> Path:
+    """The machine's busybox, which needs no library. Raises: `HostUnfit`."""
     found = shutil.which("busybox")
     if found is None:
         raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
@@ -199,7 +200,7 @@ def _finish(workplace: Path, place: Path, record: Mapping[str, str]) -> None:
     name_folder(workplace, place)  # what has the name is one without a record
 
 
-async def _initramfs(
+async def initial_file_system(
     kernel: ContainerKernel,
     modules: Sequence[str],
     *,
@@ -235,7 +236,9 @@ async def _inspector(kernel: ContainerKernel, *, busybox: Path, perl: Path, init
     more = [Entry(folder[1:], DIRECTORY) for folder in sorted(folders)]
     more += [Entry(str(file)[1:], EXECUTABLE, await off_loop(file.read_bytes)) for file in libraries]
     more += [Entry("bin/perl", EXECUTABLE, await off_loop(perl.read_bytes)), Entry("inspector.pl", REGULAR, program)]
-    return await _initramfs(kernel, INSPECTOR_MODULES, busybox=busybox, init=init, drivers=INSPECTOR_DRIVERS, more=more)
+    return await initial_file_system(
+        kernel, INSPECTOR_MODULES, busybox=busybox, init=init, drivers=INSPECTOR_DRIVERS, more=more
+    )
 
 
 async def _module(path: Path) -> bytes:

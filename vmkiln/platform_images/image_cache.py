@@ -48,6 +48,8 @@ class SourceImage:
     makes another image. `published_digest` is the publisher's checksum (`sha256:...`), none for an image made here.
     `is_newest` says whether no newer version was known when it was made or fetched. `is_imported` says whether the user
     imported it; `title` is then the name that the user gave. `plan` is the purchase plan's three names, if it has one.
+    Of a Windows that was looked at, `system` is its name with build and edition, `language` its own, and `services`
+    those of drivers and agents that matter to a build.
     """
 
     name: str
@@ -67,6 +69,9 @@ class SourceImage:
     title: str = ""
     architecture: str = Architecture.X64
     plan: tuple[str, ...] = ()
+    system: str = ""
+    language: str = ""
+    services: tuple[str, ...] = ()
 
     def age_days(self, now: datetime) -> float:
         """Days since it was made or fetched."""
@@ -106,7 +111,8 @@ def _read(record: Path) -> SourceImage:
     values = json.loads(record.read_text())
     path = record.parent / values.pop("file")
     created = datetime.fromisoformat(values["created"])
-    return SourceImage(**{**values, "path": path, "created": created, "plan": tuple(values.get("plan", ()))})
+    lists = {name: tuple(values.get(name, ())) for name in ("plan", "services")}
+    return SourceImage(**{**values, "path": path, "created": created, **lists})
 
 
 def add(directory: Path, file: Path, *, kernel: Path | None = None, **facts: Any) -> SourceImage:

@@ -14,9 +14,11 @@ import re
 import shutil
 import stat
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from vmkiln.azure_names import Architecture
@@ -30,6 +32,7 @@ from vmkiln.host.disk.disk_image import copy_start, is_same, virtual_size
 from vmkiln.host.qemu import Disk
 from vmkiln.images.gallery import parse_version
 from vmkiln.images.image_header import format_of
+from vmkiln.inspecting.windows_facts import WindowsFacts, check_startable
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import BIOS_BOOT_TYPE, BOOT_CODE_BYTES, ESP_TYPE, SECTOR
 from vmkiln.platform_images.catalogue_entry import Plan
@@ -47,6 +50,7 @@ from vmkiln.waiting.off_loop import off_loop
 SPARE_BYTES = 512 * 1024 * 1024
 PARTITION_TABLE_BYTES = 34 * SECTOR
 MOST_NAME_LETTERS = 80
+LookAtWindows = Callable[[Disk, Path], Awaitable[WindowsFacts]]  # a disk, and a private folder for sockets
 OF_THE_USER = ServerRule(NamedBy.USER)  # there is no import by a service
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*")
 _PACKED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -133,8 +137,9 @@ async def import_image(
     patience: Patience | None = None,
     rule: ServerRule = OF_THE_USER,
     way_out: WayOut = STRAIGHT,
+    look: LookAtWindows | None = None,
 ) -> SourceImage:
-    """Take a file, or what an address gives, into the cache under a name.
+    """Take a file, or what an address gives, into the cache under a name; a Windows only after a `look` at it.
 
     The file itself is only read. Cancelling ends all that was started and leaves nothing but the part of a download
     that arrived.
@@ -166,6 +171,8 @@ async def import_image(
         file = folder / "disk.qcow2"
         await inspected(taken, image_format, file)
         generation = facts.generation or await _generation(name, file, folder)
+        os_type = facts.os_type or str(os_type_of_platform_image(name.publisher, name.offer) or "Linux")
+        found = await _windows_facts(file, folder, look, progress) if look and os_type == "Windows" else {}
         if there := await off_loop(_there, cache_directory, name, version):
             if await _is_the_same(Disk(file, "qcow2"), there):
                 return there
@@ -180,14 +187,28 @@ async def import_image(
             title=name.title,
             exact_version=version,
             generation=generation,
-            os_type=facts.os_type or str(os_type_of_platform_image(name.publisher, name.offer) or "Linux"),
+            os_type=os_type,
             architecture=facts.architecture,
             plan=(facts.plan.name, facts.plan.product, facts.plan.publisher) if facts.plan else (),
             origin=source if is_address(source) else str(Path(source).resolve()),
             recipe=IMPORTED,
             is_imported=True,
             published_digest=f"{facts.checksum.algorithm}:{facts.checksum.digest}" if facts.checksum else "",
+            **found,
         )
+
+
+async def _windows_facts(file: Path, folder: Path, look: LookAtWindows, progress: Progress) -> dict[str, Any]:
+    """What is recorded of a Windows. Raises: `ImageUnsafe` for one that no build can start from."""
+    progress("looking at the Windows in it, in a VM without a network")
+    sockets = folder / "look"
+    await off_loop(make_folder, sockets)
+    found = await look(Disk(file, "qcow2"), sockets)
+    progress(f"this is {found.title}")
+    check_startable(found)
+    if found.answers:
+        progress(f"it has answer files of its own, which win over a build's: {', '.join(found.answers)}")
+    return {"system": found.title, "language": found.language, "services": found.services}
 
 
 async def _is_the_same(disk: Disk, there: SourceImage) -> bool:

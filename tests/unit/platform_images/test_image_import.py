@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from image_server import ImageServer, new_certificate, serving
 
 from vmkiln.errors import DownloadFailed, HostUnfit, ImageConflict, ImageNotFound, ImageUnsafe, InputError
 from vmkiln.fetching.http_fetch import Patience
+from vmkiln.host.qemu import Disk
+from vmkiln.inspecting.windows_facts import GENERALIZED, WindowsFacts
 from vmkiln.platform_images import image_import, making_folder
 from vmkiln.platform_images.boot_disk import BIOS_BOOT_TYPE, ESP_TYPE
 from vmkiln.platform_images.catalogue_entry import Plan
@@ -286,3 +289,33 @@ def test_what_is_no_checksum_is_refused(text: str) -> None:
 
 def test_a_version_by_the_date_is_three_numbers() -> None:
     assert version_of_today(datetime(2026, 1, 5, 0, 7, tzinfo=UTC)) == "2026.105.7"
+
+
+async def test_a_windows_that_is_not_generalized_leaves_nothing(tmp_path: Path, raw: Path) -> None:
+    cache = tmp_path / "cache"
+    facts = WindowsFacts("Windows Server 2022", 20348, 1, "ServerStandard", "de-DE", "IMAGE_STATE_COMPLETE")
+    seen: list[int] = []
+
+    async def imported_with(state: str, os_type: str) -> SourceImage:
+        async def look(disk: Disk, folder: Path) -> WindowsFacts:
+            seen.append(folder.stat().st_mode & 0o777)
+            assert disk.path.is_file()
+            return replace(facts, state=state, services=("viostor",))
+
+        return await import_image(
+            str(raw), parse_name("a:b:c:1.0.0"), ImportedFacts(os_type=os_type), cache_directory=cache,
+            progress=lambda _text: None, look=look,
+        )  # fmt: skip
+
+    with pytest.raises(ImageUnsafe, match="not generalized"):
+        await imported_with("IMAGE_STATE_COMPLETE", "Windows")
+    assert left(cache) == []
+    image = await imported_with(GENERALIZED, "Windows")
+    assert (image.language, image.services) == ("de-DE", ("viostor",))
+    assert image.system == "Windows Server 2022 (20348.1, ServerStandard, de-DE)"
+    assert cached_images(cache) == [image]
+    assert seen == [0o700, 0o700]
+    other = await import_image(
+        str(raw), parse_name("a:b:linux:1.0.0"), ImportedFacts(), cache_directory=cache, progress=lambda _text: None,
+    )  # fmt: skip
+    assert other.system == ""

@@ -67,7 +67,7 @@ def import_(
     from vmkiln.fetching.server_rule import NamedBy
     from vmkiln.fetching.way_out import rule_of, way_out_of
     from vmkiln.platform_images.image_import import import_image, parse_name
-    from vmkiln.preparation import opened_store
+    from vmkiln.preparation import look_at_windows_of, opened_store
 
     settings, wanted = read_settings(), parse_name(name)
     facts = _facts(checksum, format_, generation, os_type, architecture, plan)
@@ -81,6 +81,7 @@ def import_(
             progress=say,
             rule=rule_of(settings, NamedBy.USER),
             way_out=way_out_of(settings),
+            look=look_at_windows_of(settings, say),
         )
         image = run_to_end(work)
         act.resource_id = platform_image_id(image.title, image.exact_version)

@@ -1,0 +1,119 @@
+"""Reading facts of a Windows image: by a VM without a network, from an initial file system that only this needs.
+
+It has ntfs-3g's programs and hivex, which builds of Linux do without; so it is made when an image of Windows is
+imported first, from this machine's own packages, for the container group's kernel.
+
+*Leaves behind:* the initial file system, in the cache. *Undone by:* deleting it. *Safe to repeat:* yes.
+"""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from vmkiln.errors import HostUnfit
+from vmkiln.files.durable_file import make_folder, write_whole
+from vmkiln.host import namespace
+from vmkiln.host.disk.container_kernel import obtain_kernel
+from vmkiln.host.disk.initramfs import DIRECTORY, EXECUTABLE, Entry
+from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
+from vmkiln.host.shared_libraries import libraries_of
+from vmkiln.host.virtual_machine import INSIDE, bind_run_directory, running
+from vmkiln.images.container_image import INSPECTOR_MODULES, initial_file_system, static_busybox
+from vmkiln.inspecting.inspection import CHANNEL, KERNEL_OPTIONS, LOOK_SECONDS
+from vmkiln.inspecting.windows_facts import MOST_FACTS_BYTES, WindowsFacts, read_facts
+from vmkiln.run_failures import InspectionFailed
+from vmkiln.waiting.alone import alone
+from vmkiln.waiting.off_loop import off_loop
+
+NAME = "windows-inspection-vm"
+MEMORY_MIB = 1280  # the registry's largest hive lies in it
+PROGRAMS = {"ntfscat": "ntfs-3g", "ntfsinfo": "ntfs-3g", "hivexsh": "libhivex-bin"}
+CONVERSIONS = ("gconv-modules.cache", "gconv-modules", "UTF-16.so", "ISO8859-1.so")
+SHOWN_DIGEST = 32
+
+
+@dataclass(frozen=True)
+class WindowsInspector:
+    """What the VM boots from."""
+
+    kernel: Path
+    kernel_digest: str
+    initramfs: Path
+
+
+async def obtain_windows_inspector(directory: Path, *, progress: Callable[[str], None]) -> WindowsInspector:
+    """What the VM boots from, made now if it is not there. Raises: `HostUnfit` naming a package that is missing."""
+    found = {name: shutil.which(name) for name in PROGRAMS}
+    if missing := sorted({PROGRAMS[name] for name, path in found.items() if path is None}):
+        packages = " and ".join(f"`{name}`" for name in missing)
+        raise HostUnfit("a Windows image cannot be looked at: a program is missing", hint=f"install {packages}")
+    await off_loop(make_folder, directory)
+    kernel = await obtain_kernel(directory / "kernel", progress=progress)
+    busybox = await static_busybox()
+    init = await off_loop(resources.files("vmkiln.inspecting").joinpath("windows_facts.sh").read_bytes)
+    files: dict[Path, Path] = {}
+    for name, path in found.items():
+        assert path is not None  # else it was missing
+        files[Path("/bin") / name] = Path(path)
+        files |= {library: library for library in await libraries_of(Path(path))}
+    for file in await off_loop(_conversions, [library for library in files if library.name.startswith("libc.so")]):
+        files[file] = file
+    folders = {str(parent) for file in files for parent in file.parents if parent != Path("/")} - {"/lib", "/bin"}
+    more = [Entry(folder[1:], DIRECTORY) for folder in sorted(folders)]
+    for place, file in sorted(files.items()):
+        more.append(Entry(str(place)[1:], EXECUTABLE, await off_loop(file.read_bytes)))
+    content = await initial_file_system(kernel, INSPECTOR_MODULES, busybox=busybox, init=init, more=more)
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+    initramfs = directory / f"windows-{digest[:SHOWN_DIGEST]}"
+    async with alone(directory, initramfs.name, waiting=lambda: None):
+        if not initramfs.exists():
+            await off_loop(write_whole, initramfs, content)
+    return WindowsInspector(kernel.vmlinuz, kernel.digest, initramfs)
+
+
+def _conversions(c_libraries: Sequence[Path]) -> list[Path]:
+    """What the C library reads the registry's letters by, where it looks for that."""
+    folders = [library.resolve().parent / "gconv" for library in c_libraries]
+    return [folder / name for folder in folders for name in CONVERSIONS if (folder / name).is_file()]
+
+
+def describe(inspector: WindowsInspector, disk: Disk, *, accelerator: Accelerator) -> Machine:
+    """The VM; its disk is read and not written; pure."""
+    return Machine(
+        name=NAME,
+        accelerator=accelerator,
+        cpus=1,
+        memory_mib=MEMORY_MIB,
+        disks=(replace(disk, read_only=True, is_boot=False),),
+        tap="",
+        mac="",
+        console_socket=INSIDE / f"{NAME}.console",
+        control_socket=INSIDE / f"{NAME}.qmp",
+        boot=DirectKernel(inspector.kernel, inspector.initramfs, KERNEL_OPTIONS),
+        channels=(Channel(CHANNEL, INSIDE / f"{NAME}.answer"),),
+        may_reboot=False,
+    )
+
+
+async def look_at_windows(machine: Machine, *, directory: Path, limit_seconds: float = LOOK_SECONDS) -> WindowsFacts:
+    """The facts of the image on the machine's disk. `directory` is a private folder for its sockets.
+
+    Raises: as `read_facts`; `InspectionFailed` also when it does not end in time; `VirtualMachineLost`, `NotConfined`.
+    """
+    answer = bytearray()
+
+    def take(chunk: bytes) -> None:
+        if len(answer) <= MOST_FACTS_BYTES:
+            answer.extend(chunk)
+
+    async with namespace.opened() as inside:
+        await bind_run_directory(inside, directory)
+        async with running(inside, machine, directory=directory, channels={CHANNEL: take}) as vm:
+            await asyncio.wait([vm.ended], timeout=limit_seconds)
+            if not vm.ended.done():
+                raise InspectionFailed(f"the {machine.name} did not end within {limit_seconds:.0f} s")
+    return read_facts(bytes(answer))
