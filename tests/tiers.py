@@ -16,6 +16,7 @@ TIER, SEED = "VMKILN_TEST_TIER", "VMKILN_TEST_SEED"
 MOST_SEED = 2**32 - 1
 USUAL_EXAMPLES = 100
 FEWEST = 8  # as many are left of a list that is thinned
+FEW = 2  # as many are never halved
 T = TypeVar("T")
 
 
@@ -111,6 +112,16 @@ def thinned(found: Sequence[T]) -> Sequence[T]:
     """Every nth of what was found, another part of it every day; all of it in the long tier, and when it is little."""
     step = max(1, min(tier().every_nth_call, len(found) // FEWEST))
     return found[seed() % step :: step]
+
+
+def half(found: Sequence[T], number: int = 0) -> Sequence[T]:
+    """Every other one of what was found, and the others on another day; all of it in the long tier, and when it is few.
+
+    Of two lists with `number`s next to each other the halves differ on one day.
+    """
+    if tier() is LONG or len(found) <= FEW:
+        return found
+    return found[(seed() + number) % 2 :: 2]
 
 
 def least(count: int) -> int:

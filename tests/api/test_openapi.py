@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from in_process import InProcess, InstantWork, RecordedWork, TestAccess, add_group, started
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from service_fixtures import fill_pool
 
 from vmkiln.api.about.openapi import document
 from vmkiln.api.resource_types import ALL_ROUTES
@@ -32,6 +33,7 @@ def app() -> Iterator[Any]:
         access = TestAccess({"owner": [("Owner", "/")]})
         service = started(store, Path(directory), access, InstantWork(store=store))
         add_group(service)
+        fill_pool(store)  # of a busy machine it would open more in the middle of a test, which then left them open
         yield service.app
 
 

@@ -106,20 +106,22 @@ def literal(node: ast.expr) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-def rounds_in_the_code() -> set[str]:
+@functools.cache  # asked for again and again while a test waits
+def rounds_in_the_code() -> frozenset[str]:
     """The names of all rounds."""
     names = [literal(call.args[0]) for attr, call in calls() if attr in ROUND_CALLS and call.args]
     names += [literal(call.args[1]) for attr, call in calls() if attr == "own" and len(call.args) == 3]
     assert "" not in names, "a round's name is written where it begins"
-    return set(names)
+    return frozenset(names)
 
 
-def parts_in_the_code() -> set[str]:
+@functools.cache
+def parts_in_the_code() -> frozenset[str]:
     """The names of all owned tasks."""
     names = [literal(call.args[0]) for attr, call in calls() if attr == "own" and len(call.args) == 2]
     names += [literal(call.args[1]) for attr, call in calls() if attr == "own" and len(call.args) == 3]
     assert "" not in names, "a part's name is written where it begins"
-    return set(names)
+    return frozenset(names)
 
 
 def test_rounds_and_parts_are_found_in_the_code() -> None:

@@ -3,6 +3,7 @@
 In each phase one run for each process that lives then is held there, with one more beside them; each loses its
 process, all at once. A run says why it ended, within seconds; one whose own process died waits again and starts anew.
 The run beside them goes on as if nothing had happened, and exactly what was there before is there in the end.
+The short tier kills every other process of a phase, and the rest of them on other days.
 """
 
 import os
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tiers
 from empty_world import differences, snapshot
 from stand_ins.build_process import CUSTOMIZERS, DEFINITION_ID, RUNNERS, image_id
 from stand_ins.builds import PARENT, Build, Builds, opened_builds, processes_of, wait_until
@@ -153,14 +155,16 @@ def test_the_table_of_kills_is_what_is_tried() -> None:
 def test_a_run_that_loses_a_process_says_so_and_leaves_nothing(builds: Builds, moment: Moment, runner: str) -> None:
     home = builds.settings.home
     before = snapshot(home)
-    losing = {victim: started(builds, moment, runner, victim) for victim in (*moment.living, CANCEL, BESIDE)}
+    others = [victim for victim in moment.living if victim != RUNNER]
+    victims = (RUNNER, *tiers.half(others, MOMENTS.index(moment)))
+    losing = {victim: started(builds, moment, runner, victim) for victim in (*victims, CANCEL, BESIDE)}
     wait_until(lambda: all(build.is_held() for build in losing.values()), seconds=HELD_SECONDS, what="being held")
     # the flattening goes on beside the validations, whichever of the two ends first
     wait_until(lambda: all_live(losing, moment), seconds=HELD_SECONDS, what=f"{moment.living} being what lives")
     living = {victim: living_in(build, moment) for victim, build in losing.items()}
 
     begin = time.monotonic()
-    for victim in moment.living:
+    for victim in victims:
         os.kill(living[victim][victim], signal.SIGKILL)
     os.kill(losing[CANCEL].process_id, signal.SIGINT)
     for victim, build in losing.items():

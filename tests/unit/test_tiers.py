@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiers
-from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, least, seed, thinned, tier, today
+from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, half, least, seed, thinned, tier, today
 
 
 def test_the_long_tier_tries_at_least_what_the_short_one_does() -> None:
@@ -41,6 +41,22 @@ def test_a_thinned_list_has_every_part_of_the_whole_in_time(monkeypatch: pytest.
     assert thinned(range(5)) == range(5)
     monkeypatch.setenv(TIER, LONG.name)
     assert thinned(all_of_it) == all_of_it
+
+
+def test_a_half_and_the_half_of_another_day_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, SHORT.name)
+    found = range(9)
+    for number in (0, 1):
+        days = []
+        for day in ("20261128", "20261129"):
+            monkeypatch.setenv(SEED, day)
+            days.append({*half(found, number)})
+            assert {*half(found, number)} | {*half(found, number + 1)} == {*found}
+        assert days[0] | days[1] == {*found}
+        assert not days[0] & days[1]
+    assert half(range(2)) == range(2)
+    monkeypatch.setenv(TIER, LONG.name)
+    assert half(found) == found
 
 
 def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:
