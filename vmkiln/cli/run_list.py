@@ -1,15 +1,19 @@
 """The newest runs by plain SQL, for `vmkiln run list`: SQLAlchemy's import takes longer than all that the command does.
 
-It is answered for the database that nearly everybody has, an SQLite file of this vmkiln's schema; for every other the
-caller asks `Store`, which also makes, upgrades and repairs. A test holds that both tell the same.
+Names of images, templates and hosts are read so too, for a shell that completes them. It is answered for the database
+that nearly everybody has, an SQLite file of this vmkiln's schema; for every other the caller asks `Store`, which also
+makes, upgrades and repairs. A test holds that both tell the same.
 """
 
 import contextlib
 import json
 import sqlite3
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 from vmkiln.run_state import TERMINAL_STATES
@@ -19,6 +23,18 @@ BUSY_SECONDS = 10.0
 NEWEST = """SELECT run_id, template_name, state, sub_state, started, ended, facts
     FROM vmkiln_run ORDER BY started DESC LIMIT ?"""
 UNENDED = f"SELECT run_id, state FROM vmkiln_run WHERE state NOT IN ({', '.join('?' * len(TERMINAL_STATES))})"  # noqa: S608
+
+Named = Literal["image", "template", "host"]
+NAMES: Mapping[Named, str] = MappingProxyType(
+    {
+        "image": "SELECT artifact_id, kind FROM vmkiln_image ORDER BY created DESC LIMIT ?",
+        "template": """SELECT name, resource_group FROM vmkiln_resource
+            WHERE type = 'microsoft.virtualmachineimages/imagetemplates' ORDER BY created DESC LIMIT ?""",
+        "host": """SELECT name, architecture FROM vmkiln_host
+            WHERE NOT is_dead AND NOT is_stopped ORDER BY started DESC LIMIT ?""",
+    }
+)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,20 @@ def newest_revision() -> str:
 
 def read_run_list(database: Path, *, limit: int) -> RunList | None:
     """The list; None when this is no database that can be read as it is."""
+
+    def ask(connection: sqlite3.Connection) -> RunList:
+        unended = dict(connection.execute(UNENDED, sorted(TERMINAL_STATES)).fetchall())
+        return RunList(tuple(_listed(row) for row in connection.execute(NEWEST, (limit,))), unended)
+
+    return _read(database, ask)
+
+
+def read_names(database: Path, named: Named, *, limit: int) -> list[tuple[str, str]]:
+    """Names with what they are the name of, the newest first; none from a database that cannot be read as it is."""
+    return _read(database, lambda connection: connection.execute(NAMES[named], (limit,)).fetchall()) or []
+
+
+def _read(database: Path, ask: Callable[[sqlite3.Connection], T]) -> T | None:
     if not database.is_file():
         return None
     address = f"file:{quote(str(database))}?mode=ro"
@@ -57,8 +87,7 @@ def read_run_list(database: Path, *, limit: int) -> RunList | None:
             connection.execute("BEGIN")  # what follows is of one moment
             if connection.execute("SELECT version_num FROM vmkiln_revision").fetchone() != (newest_revision(),):
                 return None
-            unended = dict(connection.execute(UNENDED, sorted(TERMINAL_STATES)).fetchall())
-            return RunList(tuple(_listed(row) for row in connection.execute(NEWEST, (limit,))), unended)
+            return ask(connection)
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise  # a mistake of ours
     except sqlite3.Error:

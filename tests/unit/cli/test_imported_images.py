@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.cli import main
+from vmkiln.cli.commands.images import image
 from vmkiln.cli.main import app
 from vmkiln.settings import Settings
 from vmkiln.store.audit_table import AuditQuery
@@ -68,6 +69,25 @@ def test_an_import_is_listed_planned_from_and_deleted(tmp_path: Path, home: Path
         query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
         acts = [row.operation for row in store.audit.find(query, limit=20)]
     assert {"Vmkiln.Builds/platformImages/write", "Vmkiln.Builds/platformImages/delete"} == set(acts)
+
+
+def test_an_imported_image_is_shown_exported_and_started_by_its_name(
+    tmp_path: Path, disk: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("9.4.1", "9.5.0"):
+        vmkiln("image", "import", disk, "--as", f"{NAME}:{version}")
+    assert json.loads(vmkiln("image", "show", f"{NAME}:9.4.1", "--json"))["exact_version"] == "9.4.1"
+    file = tmp_path / "out.raw"
+    assert f"wrote {file}" in vmkiln("image", "export", f"{NAME}:9.4.1", str(file))
+    assert file.read_bytes() == Path(disk).read_bytes()
+    assert "has more than one version: 9.5.0, 9.4.1" in refused(capsys, "image", "export", NAME, str(file))
+    started: list[tuple[Path, str, int]] = []
+    monkeypatch.setattr(
+        image, "boot_disk", lambda path, form, *, generation, **_: started.append((path, form, generation))
+    )
+    vmkiln("image", "boot", f"{NAME}:9.5.0")
+    [(path, form, generation)] = started
+    assert (path.is_file(), form, generation) == (True, "qcow2", 2), "a file of our own making"
 
 
 def test_an_image_that_only_customers_get_names_the_command(

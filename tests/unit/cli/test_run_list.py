@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.azure_names import IMAGE_TEMPLATE, group_id
 from vmkiln.cli import main
+from vmkiln.cli.completing import host_names, image_names, template_names
 from vmkiln.cli.run_list import newest_revision, read_run_list
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.store.database import opened, utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import HostRow, ImageRow, ResourceRow, RunRow
 from vmkiln.store.schema import HEAD
 
 NOW = utc_now()
@@ -109,3 +111,24 @@ def test_a_database_that_is_missing_older_or_damaged_is_left_to_the_store(settin
 
 def test_it_knows_the_newest_schema() -> None:
     assert newest_revision() == HEAD
+
+
+def test_a_shell_completes_names_of_images_templates_and_hosts(settings: Settings) -> None:
+    assert (image_names(""), template_names(""), host_names("")) == ([], [], [])
+    images = f"{group_id('0', 'rg')}/providers/Microsoft.Compute"
+    twin = f"{group_id('0', 'other')}/providers/Microsoft.Compute/images/twin"
+    version = f"{images}/galleries/g/images/d/versions/1.0.0"
+    with opened(settings.database) as store:
+        for artifact_id in (f"{images}/images/hello", f"{images}/images/twin", twin, version):
+            row = ImageRow(artifact_id, "Image", Path("x"), "raw", "0", 1, 1, 1, "Linux", "", "r", {}, {}, NOW)
+            store.images.add(row)
+        name = f"{group_id('0', 'rg')}/providers/{IMAGE_TEMPLATE}/web"
+        store.resources.insert(ResourceRow(name, IMAGE_TEMPLATE, "web", "0", "rg"))
+        for host in ("one", "two"):
+            store.hosts.register(HostRow(host, host, host, "x64", "", "", 4, 1, 1), lease_seconds=60)
+        store.hosts.leave("two")
+    assert image_names("h") == [("hello", "Image")]
+    assert {found for found, _ in image_names("")} == {"hello", f"{images}/images/twin", twin, version}
+    assert {found for found, _ in image_names(f"{images}/images/h")} == {f"{images}/images/hello"}
+    assert [found for found, _ in template_names("w")] == ["web"]
+    assert host_names("") == [("one", "x64")], "the other one has ended"

@@ -10,6 +10,7 @@ import typer
 
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
 from vmkiln.cli.audited import audited
+from vmkiln.cli.completing import host_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say, show_data, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 1.0
 app = typer.Typer(no_args_is_help=True, help="Build hosts: who is at work, what they have, how one is taken out.")
-NameArgument = Annotated[str, typer.Argument(help="The host's name.")]
+NameArgument = Annotated[str, typer.Argument(help="The host's name.", autocompletion=host_names)]
 
 
 def _found(store: Store, name: str) -> HostRow:

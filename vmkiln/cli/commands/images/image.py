@@ -16,8 +16,11 @@ from vmkiln.cli.commands.images.contents import diff, sbom
 from vmkiln.cli.commands.images.image_import import (
     PLATFORM_IMAGE,
     delete_imported,
+    find_imported,
     import_,
     imported_data,
+    imported_row,
+    is_imported_name,
     size_of,
     urn,
 )
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
     from vmkiln.platform_images.image_reference import PlatformImageReference
+    from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
@@ -124,11 +128,21 @@ def _had(entry: CatalogueEntry) -> str:
             return f"imported: {', '.join(entry.versions)}"
 
 
+def _kept(store: Store, text: str) -> ImageRow:
+    """An image that was built, or imported, with its file on this machine."""
+    return (
+        imported_row(find_imported(text)) if is_imported_name(text) else on_this_machine(store, find_image(store, text))
+    )
+
+
 @app.command()
 def show(image: ImageArgument, as_json: JsonOption = False) -> None:
     """Show an image: its file, digest, tags, source."""
     from vmkiln.preparation import opened_store
 
+    if is_imported_name(image):
+        show_data(imported_data(find_imported(image)), as_json=as_json)
+        return
     with opened_store(read_settings(), say) as store:
         data = _as_data(find_image(store, image))
     show_data(data, as_json=as_json)
@@ -160,7 +174,7 @@ def export(
     from vmkiln.provenance.documents import PROVENANCE
 
     with opened_store(read_settings(), say) as store:
-        row = on_this_machine(store, find_image(store, image))
+        row = _kept(store, image)
         documents, ring = store.images.documents_of(row.artifact_id), store.seal.ring
     row = next(reversed(list(parts_of(row)))) if lun is None else part_of(row, lun)
 
@@ -202,7 +216,7 @@ def boot(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        row = on_this_machine(store, find_image(store, image))
+        row = _kept(store, image)
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
         row.path,
@@ -265,7 +279,7 @@ def delete(
     from vmkiln.sharing.shared_storage import shared_storage
 
     with opened_store(read_settings(), say) as store:
-        if image.count(":") in {2, 3}:
+        if is_imported_name(image):
             told_deleted(delete_imported(store, image, yes=yes), as_json=as_json)
             return
         row = find_image(store, image)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmkiln.platform_images.image_cache import SourceImage
     from vmkiln.platform_images.image_import import ImportedFacts
     from vmkiln.store.database import Store
+    from vmkiln.store.rows import ImageRow
 
 PLATFORM_IMAGE = "PlatformImage"
 
@@ -123,12 +124,13 @@ def _facts(
     )
 
 
-def delete_imported(store: Store, text: str, *, yes: bool) -> str:
-    """Delete the imported image of a name; gives its whole name.
+def is_imported_name(text: str) -> bool:
+    """Whether it is `PUBLISHER:OFFER:SKU[:VERSION]`, and not the end of an ARM id; pure."""
+    return text.count(":") in {2, 3}
 
-    Raises: `ImageNotFound`, `InputError` for more than one version.
-    """
-    from vmkiln.audit.act_names import PLATFORM_IMAGE_DELETE, platform_image_id
+
+def find_imported(text: str) -> SourceImage:
+    """The imported image of a name. Raises: `ImageNotFound`, `InputError` for more than one version."""
     from vmkiln.platform_images import image_cache
 
     images = image_cache.cached_images(read_settings().image_cache)
@@ -142,7 +144,38 @@ def delete_imported(store: Store, text: str, *, yes: bool) -> str:
         raise InputError(
             f"`{text}` has more than one version: {versions}", hint="name one: PUBLISHER:OFFER:SKU:VERSION"
         )
-    [image] = found
+    return found[0]
+
+
+def imported_row(image: SourceImage) -> ImageRow:
+    """An imported image as one that was built, to be written to a file or started."""
+    from vmkiln.images.image_store import ARCHITECTURE
+    from vmkiln.store.rows import ImageRow
+
+    return ImageRow(
+        artifact_id=urn(image),
+        kind=PLATFORM_IMAGE,
+        path=image.path,
+        format=image.format,
+        digest=image.digest,
+        size_bytes=size_of(image.path),
+        virtual_size_bytes=image.virtual_size_bytes,
+        generation=image.generation,
+        os_type=image.os_type,
+        source_version="",
+        run_id="",
+        tags={},
+        detail={ARCHITECTURE: image.architecture},
+        created=image.created,
+    )
+
+
+def delete_imported(store: Store, text: str, *, yes: bool) -> str:
+    """Delete the imported image of a name; gives its whole name. Raises: as `find_imported`."""
+    from vmkiln.audit.act_names import PLATFORM_IMAGE_DELETE, platform_image_id
+    from vmkiln.platform_images import image_cache
+
+    image = find_imported(text)
     if not yes:
         typer.confirm(f"delete {urn(image)}?", abort=True)
     with audited(store, PLATFORM_IMAGE_DELETE, platform_image_id(image.title, image.exact_version), is_first=True):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmkiln.cli.completing import image_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import ImageNotFound, InputError
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
-ImageArgument = Annotated[str, typer.Argument(help="An image's ARM id, or the end of it (`hello-linux`).")]
+ImageArgument = Annotated[
+    str, typer.Argument(help="An image's ARM id, or the end of it (`hello-linux`).", autocompletion=image_names)
+]
 
 
 def find_image(store: Store, text: str) -> ImageRow:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
+from vmkiln.cli.completing import template_names
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say, show_rows
@@ -42,7 +43,7 @@ RUNS = "providers/Vmkiln.Builds/runs"
 FOLLOW_SECONDS = 0.5
 
 app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
-NameArgument = Annotated[str, typer.Argument(help="The template's name.")]
+NameArgument = Annotated[str, typer.Argument(help="The template's name.", autocompletion=template_names)]
 GroupOption = Annotated[str, typer.Option("--resource-group", "-g", help="Its resource group.")]
 SubscriptionOption = Annotated[
     str,
