@@ -12,6 +12,8 @@ from datetime import datetime
 
 from vmkiln.run.room import NOTHING, Room
 
+MOST_TOLD = 8  # hosts that are named in why a run is not on them
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -79,7 +81,8 @@ class Host:
 class QueuePosition:
     """A waiting run's position in the queue (1 is the front), and why it waits.
 
-    With no reason it may start now on the host of `incarnation`, which keeps `room` for it.
+    With no reason it may start now on the host of `incarnation`, which keeps `room` for it; `why_there` says why on
+    that host.
     """
 
     run_id: str
@@ -87,6 +90,7 @@ class QueuePosition:
     reason: str
     incarnation: str = ""
     room: Room = NOTHING
+    why_there: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,9 @@ def positions(
         if roomy:
             best = min(roomy, key=_preference)
             room = need.room.capped(best.capacity)
+            why_there = _why_there(need, best, roomy, hosts, open_to)
             open_to[best.incarnation] = replace(best, promised=best.promised + room)
-            found.append(QueuePosition(item.run_id, position, "", best.incarnation, room))
+            found.append(QueuePosition(item.run_id, position, "", best.incarnation, room, why_there))
             continue
         found.append(QueuePosition(item.run_id, position, _reason(need, suited, hosts, behind=held)))
         for host in suited:
@@ -153,6 +158,43 @@ def positions(
 
 def _preference(host: Host) -> tuple[bool, int, int, str]:
     return (host.isolation_level != "hardware", -host.free.cpus, -host.free.memory_mib, host.name)
+
+
+def _why_there(
+    need: Need, best: Host, roomy: Sequence[Host], hosts: Sequence[Host], open_to: Mapping[str, Host]
+) -> str:
+    """Why a run gets this host, and what kept it from the others; a long list of those is cut. Pure."""
+    if len(hosts) == 1:
+        return "it is the only host"
+    free = f"{best.free.cpus} CPUs and {best.free.memory_mib} MiB free"
+    others = [host for host in roomy if host.incarnation != best.incarnation]
+    if not others:
+        chosen = f"{best.name} alone suits it and has room ({free})"
+    elif all(_preference(host)[0] > _preference(best)[0] for host in others):
+        chosen = f"{best.name} has the strongest isolation of {len(roomy)} hosts with room ({free})"
+    else:
+        chosen = f"{best.name} is the emptiest of {len(roomy)} hosts with room ({free})"
+    named = {host.incarnation for host in roomy}
+    kept_out = [f"{host.name} {_kept_out(need, host, open_to)}" for host in hosts if host.incarnation not in named]
+    told = kept_out[:MOST_TOLD]
+    if left := len(kept_out) - len(told):
+        told.append(f"{left} more")
+    return f"{chosen}; not {', '.join(told)}" if told else chosen
+
+
+def _kept_out(need: Need, host: Host, open_to: Mapping[str, Host]) -> str:
+    if host.is_draining:
+        return "(draining)"
+    if host.unready:
+        return f"(not ready: {host.unready})"
+    if lacks := host.unsuited(need):
+        return f"(lacks {lacks})"
+    if host.name in need.avoided:
+        return "(had a fault with it)"
+    if host.incarnation not in open_to:
+        return "(kept for a run before it)"
+    now = open_to[host.incarnation]
+    return f"(lacks {need.room.capped(now.capacity).missing(now.free)})"
 
 
 def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int) -> str:

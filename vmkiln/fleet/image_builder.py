@@ -131,21 +131,28 @@ class ImageBuilder:
         self._failed = Failed()
         self._needs_room = False
         self._triggers = Things[str](self.rounds, "trigger")
-        self._began = utc_now()
+        self._began = self._looked_since = utc_now()
         self._counted: dict[str, datetime] = {}
         self._counting = threading.Lock()
 
     @property
     def tally(self) -> Tally:
-        """What has been seen since the start, on every host."""
+        """What has been seen since the start, on every host, each run once."""
         with self._counting:  # two who ask at once would count the same run twice
-            since = max(self._began, utc_now() - RECENT)
+            # never an earlier moment than before, whatever a clock does: what is forgotten would be found once more
+            since = self._looked_since = max(self._looked_since, utc_now() - RECENT)
             for run in self._store.runs.ended_since(since):
                 if run.run_id not in self._counted and run.ended is not None:
                     self._counted[run.run_id] = run.ended
-                    self._host.tally.count(run, self._store.runs.phases_of(run.run_id))
+                    if not self._ended_before(run):
+                        self._host.tally.count(run, self._store.runs.phases_of(run.run_id))
             self._counted = {name: ended for name, ended in self._counted.items() if ended > since}
             return self._host.tally
+
+    def _ended_before(self, run: RunRow) -> bool:
+        """Whether it ended since the start already: one that was lost went on, and is counted as it ended first."""
+        text = run.facts.get("ended_before", "")
+        return bool(text) and datetime.fromisoformat(text) > self._began
 
     def queue(self) -> list[QueuePosition]:
         """The runs that wait for a host, each with its position in the queue and why it waits."""

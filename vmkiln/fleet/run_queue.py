@@ -147,7 +147,8 @@ def place(
         for position in positions
         if position.run_id in runs
     ]
-    taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities)))
+    reasons = {position.run_id: position.why_there for position in positions}
+    taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities), reasons=reasons))
     return [row for row in rows if row.run_id in taken]
 
 

@@ -16,6 +16,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import LOG_FILES
@@ -46,6 +47,7 @@ CLOCK_SECONDS = 0.001  # times of files and of objects are kept in different fra
 RECENT_RUNS = 200
 MOST_WHOLE = 1000  # runs of which is remembered that they are all here
 DATABASE_MARK = "vmkiln-database"
+MOST_STORES = 64  # names under which hosts know this store, of which is remembered that it has its mark
 TRIED = "vmkiln-tried"  # one object of all hosts, so that a host which dies leaves one at most
 DATABASE_ID = "/vmkiln/sharedStorage"
 
@@ -90,8 +92,10 @@ class SharedStorage:
         """Fetch what an attempt needs: what the submission stored, and the log of earlier attempts, which goes on.
 
         It asks for the containers, and for what is in those, so it costs the same however many runs there were.
-        Raises: `SharedStorageFailed`.
+        Raises: `SharedStorageFailed`, also when the store lacks its mark: a directory that is not mounted any more
+        looks like a store that has nothing.
         """
+        self._check_database()
         with one_at_a_time(self._settings, f"{STAGING}/{group}"):
             if self._store.staging.group(group) is None:
                 return
@@ -312,16 +316,24 @@ class SharedStorage:
         return [*(f"{STAGING}/{group}" for group in sorted(unknown | gone)), *self.images.reconcile()]
 
     def _check_database(self) -> None:
-        """Refuse to judge the objects of another database, as with settings that belong to two fleets."""
+        """Refuse the objects of another database, as with settings that belong to two fleets, and a store without mark.
+
+        Under which names the store was seen to have it is on record, for hosts may mount one directory at many places.
+        """
         row = self._store.resources.get(DATABASE_ID)
         if row is None:
             made = ResourceRow(DATABASE_ID, DATABASE_ID, "sharedStorage", "", "", properties={"id": str(uuid.uuid4())})
             row = self._store.resources.insert(made) or self._store.resources.get(DATABASE_ID)
         assert row is not None  # it was found, or inserted, and nobody deletes it
-        own = str(row.properties["id"])
+        own, used = str(row.properties["id"]), list(row.properties.get("used", ()))
         try:
             found = self._objects.read_from(DATABASE_MARK, 0).decode(errors="replace")
         except ObjectMissing:
+            if self._objects.name in used:
+                raise SharedStorageFailed(
+                    f"{self._objects.name} lacks the object {DATABASE_MARK}, which was there before",
+                    hint=f"mount it again; if it is to begin empty, put {DATABASE_MARK} with the text {own} there",
+                ) from None
             self._objects.put(DATABASE_MARK, own.encode())
             found = own
         if found != own:
@@ -329,6 +341,9 @@ class SharedStorage:
                 f"{self._objects.name} belongs to another database, so nothing in it is deleted",
                 hint=f"set VMKILN_DATABASE_URL as on the other hosts; the object {DATABASE_MARK} says which one it is",
             )
+        if self._objects.name not in used:
+            named = [*used, self._objects.name][-MOST_STORES:]
+            self._store.resources.put(replace(row, properties={**row.properties, "used": named}))
 
     # names
 

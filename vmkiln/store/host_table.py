@@ -7,9 +7,10 @@ written without it (`engine.fenced`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +38,7 @@ DESCRIBED = (
 )
 MOST_FAULTS = 2  # of one host with one run, before the host is no place for that run any more
 RUN_LOST = "RunLost"
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 LOST = "the process of this run died before the run ended"
 
 PLACED = sa.select(
@@ -186,12 +188,17 @@ class HostTable:
             ]
 
     def reserve(
-        self, rows: Sequence[ReservationRow], *, fits: Callable[[HostRow, Sequence[ReservationRow]], bool]
+        self,
+        rows: Sequence[ReservationRow],
+        *,
+        fits: Callable[[HostRow, Sequence[ReservationRow]], bool],
+        reasons: Mapping[str, str] = NO_REASONS,
     ) -> list[str]:
         """Keep room for runs that wait; those that were taken, ended or cancelled meanwhile are left out.
 
         `fits` judges a host and all that it would then keep, inside the transaction, so that no two processes give the
-        same room away. Returns the ids of the runs that got their room.
+        same room away. `reasons` says by run why it gets this host, which stays on record with the run. Returns the ids
+        of the runs that got their room.
         """
         taken = []
         with self._connections.begin() as connection:
@@ -200,17 +207,20 @@ class HostTable:
             kept = [ReservationRow(**_values(row)) for row in connection.execute(sa.select(reservations)).mappings()]
             known = {row.run_id for row in kept}
             for row in rows:
-                waits = sa.select(runs.c.run_id).where(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
+                waits = sa.and_(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
                 host = alive.get(row.incarnation)
                 if host is None or host.is_draining or host.unready or row.run_id in known:
                     continue
-                if connection.execute(waits).first() is None:
+                if (waiting := connection.execute(sa.select(runs.c.facts).where(waits)).first()) is None:
                     continue
                 placed = replace(row, placed=now)
                 wanted = [*(other for other in kept if other.incarnation == row.incarnation), placed]
                 if not fits(host, wanted):
                     continue
                 connection.execute(reservations.insert().values(**vars(placed)))
+                if reason := reasons.get(row.run_id, ""):
+                    facts = {**waiting.facts, "placement": reason}
+                    connection.execute(runs.update().where(waits).values(facts=facts))
                 kept.append(placed)
                 known.add(row.run_id)
                 taken.append(row.run_id)

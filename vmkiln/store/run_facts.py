@@ -127,8 +127,9 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     `attempt` counts how often it was begun, `reason` says who asked for it, `correlation_id` is that of the act it
     began with, `host_id` is the host that has it, `need` is what the host keeps for it. `packets` counts by rule of
     the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again. `host_faults` counts
-    by the host's name how often it was put back for a fault of that host. `finished` is what a later attempt does not
-    do again.
+    by the host's name how often it was put back for a fault of that host. `placement` says in words why it is on the
+    host that has it. `ended_before` is when a run ended that was lost and goes on (ISO
+    8601). `finished` is what a later attempt does not do again.
     """
 
     attempt: int
@@ -136,6 +137,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     correlation_id: str
     queued: str
     host_id: str
+    placement: str
+    ended_before: str
     need: NeedFact
     isolation_level: str
     accelerator: str

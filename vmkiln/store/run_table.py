@@ -80,8 +80,8 @@ class RunTable:
         """
         with self._connections.begin() as connection:
             same = runs.c.run_id == row.run_id
-            what = sa.select(runs.c.state, runs.c.facts, runs.c.started, runs.c.error_code, runs.c.template_id)
-            known = connection.execute(what.where(same)).first()
+            columns = (runs.c.state, runs.c.facts, runs.c.started, runs.c.ended, runs.c.error_code, runs.c.template_id)
+            known = connection.execute(sa.select(*columns).where(same)).first()
             if known is None:
                 connection.execute(runs.insert().values(**vars(row)))
                 return True
@@ -91,6 +91,8 @@ class RunTable:
             kept = {"run_id", "template_id"} | ({"staging_group"} if not row.staging_group else set())
             values = {name: value for name, value in vars(row).items() if name not in kept}
             values["facts"] = {"queued": aware(known.started).isoformat(), **known.facts, **row.facts}
+            if known.ended is not None:
+                values["facts"]["ended_before"] = aware(known.ended).isoformat()
             connection.execute(runs.update().where(same).values(**values))
             return True
 

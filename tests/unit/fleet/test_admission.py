@@ -12,6 +12,7 @@ from vmkiln.run.room import NOTHING, Room
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = Room(2, 4096, 4096)
 ROOM = Room(8, 32_768, 100_000)
+SOME_NEED = Need(SMALL)
 IDLE = Host("incarnation", "kiln", ROOM)
 BUSY = Host("incarnation", "kiln", ROOM, promised=SMALL)
 
@@ -178,3 +179,39 @@ def test_a_run_goes_to_another_host_than_the_one_it_had_a_fault_with() -> None:
     assert queued.incarnation == "b"
     [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=[first])
     assert queued.incarnation == "a", "there is no other"
+
+
+def test_a_run_that_gets_a_host_says_why_there_and_why_nowhere_else() -> None:
+    def why(*hosts: Host, need: Need = SOME_NEED) -> str:
+        [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=hosts)
+        return queued.why_there
+
+    kvm = Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware")
+    full = Host("f", "full", SMALL, promised=SMALL)
+    assert why(IDLE) == "it is the only host"
+    assert why(IDLE, kvm) == "kvm has the strongest isolation of 2 hosts with room (4 CPUs and 32768 MiB free)"
+    larger = Host("l", "larger", Room(16, 65_536, 100_000))
+    assert why(IDLE, larger) == "larger is the emptiest of 2 hosts with room (16 CPUs and 65536 MiB free)"
+    others = (
+        Host("d", "parting", ROOM, is_draining=True),
+        Host("u", "unfit", ROOM, unready="HostUnfit"),
+        Host("a", "arm", ROOM, architecture="Arm64"),
+        Host("b", "bad", ROOM),
+        full,
+    )
+    need = Need(SMALL, architecture="x64", avoided=frozenset({"bad"}))
+    assert why(IDLE, *others, need=need) == (
+        "kiln alone suits it and has room (8 CPUs and 32768 MiB free); not parting (draining), "
+        "unfit (not ready: HostUnfit), arm (lacks the architecture x64), bad (had a fault with it), "
+        "full (lacks 2 CPUs (0 free) and 4096 MiB of memory (0 free) and 4096 MiB of disk (0 free))"
+    )
+    many = [Host(str(number), f"h{number}", ROOM, is_draining=True) for number in range(12)]
+    assert why(IDLE, *many).endswith("h7 (draining), 4 more")
+
+
+def test_who_is_placed_behind_a_large_run_says_which_host_is_kept_for_that() -> None:
+    hosts = [Host("w", "west", ROOM, promised=SMALL), Host("e", "east", ROOM, region="eastus")]
+    needs = {"large": Need(Room(8, 1024, 1024), region="westus2"), "small": Need(SMALL)}
+    queue = [waiting(name, second=number) for number, name in enumerate(needs)]
+    [_, small_one] = positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts)
+    assert small_one.why_there.endswith("; not west (kept for a run before it)")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,28 @@ def test_a_run_is_counted_once_however_many_ask_at_once(tmp_path: Path, monkeypa
         for thread in threads:
             thread.join(20)
         assert dict(builder.tally.ended) == {("Succeeded", ""): 1}
+
+
+def test_no_run_is_counted_twice_whatever_the_clock_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [utc_now()]
+    monkeypatch.setattr(image_builder, "utc_now", lambda: now[0])
+    with opened(tmp_path / "db") as store:
+        builder = ImageBuilder(Settings(tmp_path), store, build)
+
+        def ended(run_id: str, state: str, **facts: Any) -> None:
+            store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", "", "", "", facts, now[0], now[0], ""))
+
+        now[0] += timedelta(minutes=1)
+        ended("r1", "Succeeded")
+        assert builder.tally.ended.total() == 1
+        now[0] += timedelta(hours=1)
+        assert builder.tally.ended.total() == 1
+        now[0] -= timedelta(hours=1)
+        assert builder.tally.ended.total() == 1, "the clock went back"
+        now[0] += timedelta(hours=2)
+        ended("r2", "Succeeded", ended_before=(now[0] - timedelta(hours=1)).isoformat())
+        ended("r3", "Failed", ended_before=(now[0] - timedelta(days=1)).isoformat())
+        assert dict(builder.tally.ended) == {("Succeeded", ""): 1, ("Failed", ""): 1}, "it went on after it was lost"
 
 
 def templates_to_provision(store: Store, count: int, *, subscription: str = "s") -> None:

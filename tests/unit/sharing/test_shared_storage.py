@@ -376,6 +376,7 @@ def test_before_an_attempt_only_what_it_needs_is_asked_for(fleet: Fleet) -> None
     fleet.a.account.blob("scripts/0000-a.sh").write_bytes(b"echo 1")
     fleet.a.account.blob("scripts/0001-b.sh").write_bytes(b"echo 2")
     fleet.a.shared.push_submission(GROUP)
+    fleet.a.shared.try_out()
     costs = []
     for count in (0, 10, 300):
         past_runs(fleet, count)
@@ -385,8 +386,8 @@ def test_before_an_attempt_only_what_it_needs_is_asked_for(fleet: Fleet) -> None
         again = fleet.b.objects.requests(lambda: fleet.b.shared.pull_for_attempt(GROUP, RUN_ID))
         costs.append((len(first), len(again)))
         assert fleet.b.account.blobs() == ["scripts/0000-a.sh", "scripts/0001-b.sh"]
-    # the containers, what is in the only one, the run's own log; for each script its size and its bytes
-    assert costs == [(7, 3)] * 3
+    # the mark, the containers, what is in the only one, the run's own log; for each script its size and its bytes
+    assert costs == [(8, 4)] * 3
 
 
 def test_a_group_of_many_past_runs_is_brought_up_to_date_by_one_listing(fleet: Fleet) -> None:
@@ -628,6 +629,25 @@ def test_who_has_another_database_deletes_nothing(fleet: Fleet, tmp_path: Path) 
     assert fleet.directory / DATABASE_MARK in before
     assert fleet.b.shared.reconcile() == []
     assert "" not in fleet.a.store.resources.subscriptions()
+
+
+def test_a_store_that_lost_all_it_had_is_not_mounted_and_no_empty_one(fleet: Fleet) -> None:
+    fleet.a.shared.try_out()
+    fleet.b.shared.pull_for_attempt(GROUP, RUN_ID)
+    mark = (fleet.directory / DATABASE_MARK).read_text()
+    for path in fleet.directory.iterdir():  # what an unmounted directory looks like
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for ask in (
+        fleet.a.shared.try_out,
+        fleet.b.shared.reconcile,
+        lambda: fleet.b.shared.pull_for_attempt(GROUP, RUN_ID),
+    ):
+        with pytest.raises(SharedStorageFailed, match="lacks the object vmkiln-database") as refused:
+            ask()
+        assert mark in (refused.value.hint or "")
+    assert list(fleet.directory.iterdir()) == []
+    (fleet.directory / DATABASE_MARK).write_text(mark)
+    fleet.b.shared.pull_for_attempt(GROUP, RUN_ID)
 
 
 def test_without_an_address_nothing_is_shared(fleet: Fleet) -> None:

@@ -96,6 +96,19 @@ def test_a_host_that_starts_anew_gives_its_earlier_boot_up_at_once(store: Store)
     assert [host.incarnation for host in store.hosts.all()] == ["second"]
 
 
+def test_why_a_run_is_on_its_host_stays_on_record_with_what_was_known(store: Store) -> None:
+    register(store, "a")
+    for run_id, state in (("r1", "Queued"), ("r2", "Canceled")):
+        store.runs.add(RunRow(run_id, "web", "rg", {}, state, "", "", "", "", {"attempt": 2}, NOW, None, TEMPLATE))
+    rows = [ReservationRow(run_id, 2, "a-incarnation", 2, 1024, 1024, 0.0) for run_id in ("r1", "r2")]
+    reasons = {"r1": "it is the only host", "r2": "it is the only host"}
+    assert store.hosts.reserve(rows, fits=fits, reasons=reasons) == ["r1"]
+    assert store.runs.find("r1").facts == {"attempt": 2, "placement": "it is the only host"}
+    assert store.runs.find("r2").facts == {"attempt": 2}
+    assert store.runs.start(store.runs.find("r1"))
+    assert store.runs.find("r1").facts["placement"] == "it is the only host"
+
+
 def test_a_name_is_one_live_hosts_only(store: Store) -> None:
     register(store, "a", lease_seconds=0.2)
     other = HostRow("x", "another-id", "a", "x64", "", "", 1, 1, 1)

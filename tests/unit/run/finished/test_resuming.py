@@ -64,6 +64,8 @@ def test_a_lost_build_goes_on_as_its_next_attempt(settings: Settings, store: Sto
     assert store.runs.start(started, resumes=True)
     again = store.runs.find(RUN_ID)
     assert (again.state, again.error_code, again.ended) == (RunState.RUNNING, "", None)
+    assert run.ended is not None
+    assert again.facts["ended_before"] == run.ended.isoformat(), "by which it is counted once"
     assert not store.runs.start(started, resumes=True), "it goes on already"
 
 
