@@ -74,6 +74,7 @@ ELSEWHERE = {
     "run/building.py": "part of staging/staging_resource_group.py",
     "provisioning/submitting.py": "part of staging/staging_resource_group.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
+    "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",

@@ -132,12 +132,17 @@ class Channel:
 
 @dataclass(frozen=True)
 class SavedVm:
-    """What is left of a VM that stood still: its RAM as a file with holes, its devices' state, a digest of each."""
+    """What is left of a VM that stood still: its RAM as a file with holes, its devices' state, a digest of each.
+
+    `disk` is the overlay that it had written, of one that had one.
+    """
 
     memory: Path
     memory_digest: str
     devices: Path
     devices_digest: str
+    disk: Path | None = None
+    disk_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ class Machine:
     """One virtual machine. Memory in MiB. The sockets are listened on by us; QEMU connects.
 
     One without a tap has no network device. One that `is_saveable`, or goes on from what was `saved`, has its RAM in a
-    file of its jail's own.
+    file of its jail's own. One that is to be saved sees its network unplugged, unless it `boots_plugged_in`.
     """
 
     name: str
@@ -173,6 +178,7 @@ class Machine:
     is_saveable: bool = False
     saved: SavedVm | None = None
     profile: Profile = LEAN
+    boots_plugged_in: bool = False
 
     @property
     def has_memory_file(self) -> bool:

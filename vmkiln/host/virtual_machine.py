@@ -191,14 +191,19 @@ async def _load(machine: Machine, control: QMPClient) -> None:
 
     A guest that is to be saved sees its network unplugged: it gets to where it waits for that, and no further.
     """
-    if machine.is_saveable:
-        await control.execute("set_link", {"name": NETWORK, "up": False})
+    if machine.is_saveable and not machine.boots_plugged_in:
+        await unplug(control)
     if machine.saved is not None:
         state = await off_loop(machine.saved.devices.read_bytes)
         if hashlib.sha256(state).hexdigest() != machine.saved.devices_digest:
             raise QMPError("the saved state of the devices is not what was saved")
         await device_state.load(control, state)
         await control.execute("set_link", {"name": NETWORK, "up": True})
+
+
+async def unplug(control: QMPClient) -> None:
+    """Pull the network out of a VM. Raises: `QMPError`."""
+    await control.execute("set_link", {"name": NETWORK, "up": False})
 
 
 async def _confinement(namespace: Namespace, name: str, meant: Confinement) -> list[Fact]:

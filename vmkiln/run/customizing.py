@@ -19,11 +19,14 @@ from vmkiln.packer.packer_template import Deprovision, Step
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
 from vmkiln.run.packer_phase import PackerPhase, PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.starts import build_vm_start
 from vmkiln.run.steps import CUSTOMIZE, packer_steps
 from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.storage_account import LOGS
+from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm.saved_base import BaseStart
 
 VM_NAME = "build-vm"
 
@@ -40,7 +43,18 @@ async def customize(entered: Entered) -> Disks:
     Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
     """
     staged = entered.staged
-    disks = await _own_disks(staged)
+    own = _os_disk(staged)
+    base = await build_vm_start.copied_disk(staged, await build_vm_start.start_of(staged, VM_NAME), own)
+    disks = await _own_disks(staged, is_there=base.saved is not None)
+    await off_loop(_told, staged, base)
+
+    async def booted_instead(reason: str) -> None:
+        assert base.saved is not None
+        await build_vm_start.thrown_away(staged, base.saved, reason)
+        await off_loop(own.unlink)
+        await _own_disks(staged)
+        await off_loop(_told, staged, BaseStart(reason=reason))
+
     packer_phase = PackerPhase(
         phase=Phase.CUSTOMIZING,
         vm_name=VM_NAME,
@@ -48,6 +62,8 @@ async def customize(entered: Entered) -> Disks:
         disks=disks,
         log_name=CUSTOMIZATION_LOG,
         power_off=True,
+        start=base,
+        booted_instead=booted_instead,
     )
     result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:
@@ -69,11 +85,26 @@ def note_in_log(staged: Staged, text: str) -> None:
         log.write(text)
 
 
-async def _own_disks(staged: Staged) -> Disks:
-    """An overlay on each disk of the source, and the template's additional data disks, which are empty."""
-    own = staged.directory / f"{VM_NAME}.qcow2"
+def _os_disk(staged: Staged) -> Path:
+    return staged.directory / f"{VM_NAME}.qcow2"
+
+
+def _told(staged: Staged, base: BaseStart) -> None:
+    text = build_vm_start.tell_start(staged, VM_NAME, base)
+    note_in_log(staged, text)
+
+
+async def _own_disks(staged: Staged, *, is_there: bool = False) -> Disks:
+    """An overlay on each disk of the source, and the template's additional data disks, which are empty.
+
+    That of the OS disk may be there, as a copy of a saved VM's.
+    """
+    own = _os_disk(staged)
     source = staged.source.disks
-    overlay = await create_overlay(source.os, own, size_bytes=staged.shape.disk_bytes)
+    size = staged.shape.disk_bytes
+    overlay = Disk(own, "qcow2", backing=source.os, size_bytes=size)
+    if not is_there:
+        await create_overlay(source.os, own, size_bytes=size)
     data = await overlays(source.data, own)
     for disk in staged.request.template.properties.additional_data_disks:
         lun = next(number for number in itertools.count() if number not in data)

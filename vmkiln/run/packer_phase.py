@@ -11,7 +11,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -23,7 +23,7 @@ from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
-from vmkiln.host.qemu import Firmware, SavedVm
+from vmkiln.host.qemu import Firmware, Machine, SavedVm
 from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
@@ -31,6 +31,7 @@ from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
+from vmkiln.run.starts.build_vm_start import wants_cold
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_failures import LogLost, RunFailed
 from vmkiln.run_state import PartKind, Phase
@@ -46,15 +47,18 @@ from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
+from vmkiln.warm.saved_base import BOOTED, BaseStart
 from vmkiln.windows.steps import WindowsStep
 
 LATER_SECONDS = 60
-COLD_TAG = "vmkiln-cold"
 
 
 @dataclass(frozen=True)
 class PackerPhase:
-    """What to do: the phase, the VM's name, the steps, the VM's disks, the log's file name."""
+    """What to do: the phase, the VM's name, the steps, the VM's disks, the log's file name, what the VM begins from.
+
+    `booted_instead` is called with the reason when that is of no use, and makes the disk that is booted.
+    """
 
     phase: Phase
     vm_name: str
@@ -62,6 +66,8 @@ class PackerPhase:
     disks: Disks
     log_name: str
     power_off: bool
+    start: BaseStart = BOOTED
+    booted_instead: Callable[[str], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     login = new_key(cloud_init_seed.KEY_COMMENT)
     seed = staged.directory / f"{packer_phase.vm_name}-seed.iso"
     seed_contents = cloud_init_seed.contents(
-        instance_id=f"{staged.request.run_id}-{packer_phase.vm_name}",
+        instance_id=packer_phase.start.instance_id or f"{staged.request.run_id}-{packer_phase.vm_name}",
         host_name=cloud_init_seed.HOST_NAME,
         network=staged.network,
         login=login,
@@ -166,9 +172,18 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             await limit.passed(len(chunk))
             await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
+        machine = replace(build_vm.describe(vm, staged.network), saved=packer_phase.start.saved)
+
+        async def booted_instead(reason: str) -> Machine:
+            assert packer_phase.booted_instead is not None
+            await packer_phase.booted_instead(reason)
+            await off_loop(_firmware, staged, packer_phase.vm_name)  # the other may have written its variables
+            return replace(machine, saved=None)
+
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
-            vm=build_vm.describe(vm, staged.network),
+            vm=machine,
+            booted_instead=booted_instead if packer_phase.booted_instead is not None else None,
             directory=staged.directory,
             on_output=on_output,
             log_lost=queue.lost,
@@ -195,7 +210,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             )
         queue.add(noted(output.finish()))
     peak = cast(PeakFacts, {f"{packer_phase.vm_name}_container_peak_kib": outcome.peak_memory_kib})
-    start = cast(StartFacts, {f"{packer_phase.vm_name}_container_went_on": outcome.group_went_on})
+    went_on = {"container_went_on": outcome.group_went_on, "went_on": outcome.vm_went_on}
+    start = cast(StartFacts, {f"{packer_phase.vm_name}_{name}": value for name, value in went_on.items()})
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak, **start)
     wanted = entered.refused.of_step(watch.step)
     return PhaseResult(outcome, watch.current, watch.error, watch.status, wanted)
@@ -203,8 +219,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
 
 def saved_group_of(saved: SavedVm | None, tags: Mapping[str, str], *, memory_mib: int) -> SavedVm | None:
     """What a container group of so much memory goes on from; nothing when it is another's, or a tag wants it booted."""
-    is_cold = any(name.lower() == COLD_TAG and value.strip().lower() == "true" for name, value in tags.items())
-    return None if is_cold or memory_mib != container_group.MEMORY_MIB else saved
+    return None if wants_cold(tags) or memory_mib != container_group.MEMORY_MIB else saved
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Used for customizing and for validating. The two VMs start together; the contain
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from vmkiln.run_failures import (
     VirtualMachineLost,
 )
 from vmkiln.staging.container_group import ContainerInstance, finished, started
+from vmkiln.warm.saved_base import renewed
 
 REPORT_SECONDS = 20
 POWER_OFF_SECONDS = 120
@@ -41,6 +43,8 @@ class VmPair:
 
     `steps` knows where Packer is, and `tell` has what it says for the user. `log_lost` ends with the error when what
     was read could not be written. `on_confinement` gets what holds each machine's process.
+    When the VM is to go on from a saved one, and that is of no use, `booted_instead` is called with the reason, and
+    gives the machine that is booted.
     """
 
     container_group: Machine
@@ -52,19 +56,21 @@ class VmPair:
     steps: StepWatch
     tell: Callable[[str], None]
     on_confinement: OnConfinement | None = None
+    booted_instead: Callable[[str], Awaitable[Machine]] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How Packer ended, whether the VM had powered itself off by then, and the container group's memory in KiB.
 
-    `group_went_on` is whether the container group went on from a saved one.
+    `group_went_on` and `vm_went_on` are whether they went on from a saved one.
     """
 
     exit_status: int
     vm_is_off: bool
     peak_memory_kib: int
     group_went_on: bool = False
+    vm_went_on: bool = False
 
 
 async def run_to_end(
@@ -97,10 +103,7 @@ async def run_to_end(
                 on_confinement=pair.on_confinement,
             )
             instance = await stack.enter_async_context(group)
-            build_vm = running(
-                namespace, pair.vm, directory=pair.directory, channels={}, on_confinement=pair.on_confinement
-            )
-            vm = await stack.enter_async_context(build_vm)
+            vm = await _warm_or_cold(stack, namespace, pair)
             work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if exit_status == 0:
@@ -109,11 +112,32 @@ async def run_to_end(
                 await _powered_off(vm)
                 if not _ended_well(vm):
                     raise _lost(vm, "while it powered off", pair.steps)
-            return Outcome(exit_status, vm.ended.done(), instance.peak_memory_kib, instance.machine.went_on)
+            peak = instance.peak_memory_kib
+            return Outcome(exit_status, vm.ended.done(), peak, instance.machine.went_on, vm.went_on)
     except (VirtualMachineLost, EgressLost) as error:
         if namespace.is_lost:
             raise NamespaceLost(f"{LOST}, and everything inside with it") from error
         raise
+
+
+async def _warm_or_cold(stack: contextlib.AsyncExitStack, namespace: Namespace, pair: VmPair) -> VirtualMachine:
+    """The VM, going on from a saved one as another machine; booted where that is of no use, or nothing was saved."""
+    start = functools.partial(
+        running, namespace, directory=pair.directory, channels={}, on_confinement=pair.on_confinement
+    )
+    machine = pair.vm
+    if machine.saved is not None and pair.booted_instead is not None:
+        try:
+            async with contextlib.AsyncExitStack() as own:
+                vm = await own.enter_async_context(start(machine))
+                await renewed(vm)
+                stack.push_async_exit(own.pop_all())
+                return vm
+        except VirtualMachineLost as error:
+            if namespace.is_lost:
+                raise
+            machine = await pair.booted_instead(error.message)
+    return await stack.enter_async_context(start(machine))
 
 
 async def _packer_done(

@@ -4,6 +4,7 @@ Source: cloud-init's documentation of NoCloud, network configuration version 2, 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut, boot_commands, seed_files
@@ -71,10 +72,12 @@ def contents(
     host_key: LoginKey,
     has_data_disks: bool = False,
     way_out: GuestWayOut = STRAIGHT_OUT,
+    more_boot_commands: Sequence[str] = (),
 ) -> dict[str, str]:
     """The seed's files by name; pure.
 
     The VM's ssh host key is made by us, so that no time goes into making one inside and its identity is known.
+    `more_boot_commands` are for `sh`, at every boot, early.
     """
     subnet = network.build_vm_subnet
     user_data = {
@@ -92,6 +95,7 @@ def contents(
             _script_folder(),
             *([_data_disk_names()] if has_data_disks else []),
             *boot_commands(way_out, user=USER, label=LABEL),
+            *more_boot_commands,
         ],
         "disable_root": True,
         "ssh_pwauth": False,

@@ -18,10 +18,15 @@ PeakFacts = TypedDict(
 )
 
 
-# whether that container group went on from a saved one, and was not booted
+# whether that container group, and that VM, went on from a saved one, and was not booted
 StartFacts = TypedDict(
     "StartFacts",
-    {"build-vm_container_went_on": bool, "validation-vm_container_went_on": bool},
+    {
+        "build-vm_container_went_on": bool,
+        "validation-vm_container_went_on": bool,
+        "build-vm_went_on": bool,
+        "validation-vm_went_on": bool,
+    },
     total=False,
 )
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -21,9 +20,8 @@ from qemu.qmp import QMPError
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import namespace
-from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.qemu import BOARDS, Accelerator, Machine, SavedVm, arguments
+from vmkiln.host.qemu import Accelerator, SavedVm
 from vmkiln.host.saved import device_state, saved_vm
 from vmkiln.host.virtual_machine import bind_run_directory
 from vmkiln.images.container_image import ContainerImage
@@ -31,7 +29,7 @@ from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup, ContainerInstance, machine_of, started
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
-from vmkiln.warm.program_digest import digest_of_files
+from vmkiln.warm.machine_facts import machine_facts
 
 log = logging.getLogger(__name__)
 NAME = "container-to-be-saved"
@@ -52,7 +50,8 @@ async def obtain_saved_group(
     """
     group = ContainerGroup(image.kernel, image.initramfs, image.disk, Path("no-input"), accelerator)
     try:
-        key = saved_vm.key_of(await _facts(machine_of(group, name=NAME, tap=TAP, mac=MAC), image))
+        machine = machine_of(group, name=NAME, tap=TAP, mac=MAC, is_saveable=True)
+        key = saved_vm.key_of({**await machine_facts(machine), "image": image.digest})
         async with alone(folder, key, waiting=lambda: progress("waiting for another process that saves a booted VM")):
             if saved := await off_loop(saved_vm.found, folder, key):
                 return saved
@@ -69,25 +68,6 @@ async def obtain_saved_group(
     except (VmkilnError, QMPError, OSError, TimeoutError) as error:
         log.warning("container groups are booted, for none could be saved: %s", error)
         return None
-
-
-async def _facts(machine: Machine, image: ContainerImage) -> dict[str, object]:
-    """All that has to be the same: QEMU and its firmware, the machine, what boots in it, and under KVM the host."""
-    files = await program_files(BOARDS[machine.architecture].program)
-    facts: dict[str, object] = {
-        "arguments": arguments(replace(machine, is_saveable=True)),
-        "program": await asyncio.to_thread(digest_of_files, files.files),
-        "image": image.digest,
-    }
-    if machine.accelerator is Accelerator.KVM:
-        facts["host"] = [platform.release(), await off_loop(_cpu)]
-    return facts
-
-
-def _cpu() -> list[str]:
-    """What the kernel says of the first CPU, but for what changes all the time."""
-    first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
-    return [line for line in first.splitlines() if not line.startswith(("cpu MHz", "bogomips"))]
 
 
 async def _made(folder: Path, key: str, group: ContainerGroup) -> None:

@@ -1,8 +1,10 @@
 """What ends Packer's work before Packer does."""
 
 import asyncio
+import contextlib
 import errno
 import os
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,3 +184,33 @@ async def test_a_panic_is_told_with_the_step(working: "asyncio.Future[int]") -> 
     vm.ended.set_result(Ended(0, ""))
     with pytest.raises(GuestPanicked, match=r"panicked while Packer was working on it .in `install`."):
         await packer_done(vm, steps=at_its_step())
+
+
+async def test_one_that_does_not_wake_is_ended_before_another_is_booted(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def running(_namespace: object, machine: Any, **_named: object) -> AsyncIterator[Any]:
+        happened.append(f"start {machine.name}")
+        try:
+            yield machine
+        finally:
+            happened.append(f"end {machine.name}")
+
+    async def renewed(_vm: object) -> None:
+        raise VirtualMachineLost("it was waited for")
+
+    async def booted_instead(reason: str) -> Any:
+        happened.append(reason)
+        return cold
+
+    monkeypatch.setattr(vm_pair, "running", running)
+    monkeypatch.setattr(vm_pair, "renewed", renewed)
+    warm = SimpleNamespace(saved="something", name="warm")
+    cold = SimpleNamespace(saved=None, name="cold")
+    namespace: Any = SimpleNamespace(is_lost=False)
+    pair: Any = SimpleNamespace(vm=warm, booted_instead=booted_instead, directory=None, on_confinement=None)
+    async with contextlib.AsyncExitStack() as stack:
+        vm: Any = await vm_pair._warm_or_cold(stack, namespace, pair)
+        assert vm is cold
+    assert happened == ["start warm", "end warm", "it was waited for", "start cold", "end cold"]

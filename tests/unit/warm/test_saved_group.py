@@ -17,7 +17,7 @@ from vmkiln.host.saved import saved_vm
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup, machine_of
-from vmkiln.warm import saved_group
+from vmkiln.warm import machine_facts, saved_group
 from vmkiln.warm.program_digest import digest_of_files
 from vmkiln.warm.saved_group import obtain_saved_group
 
@@ -35,14 +35,14 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     async def files(_name: str) -> ProgramFiles:
         return ProgramFiles(str(path), (str(path), str(tmp_path / "firmware")))
 
-    monkeypatch.setattr(saved_group, "program_files", files)
+    monkeypatch.setattr(machine_facts, "program_files", files)
     return path
 
 
 async def key(image: ContainerImage = IMAGE, accelerator: Accelerator = Accelerator.TCG, **changes: Any) -> str:
     group = ContainerGroup(image.kernel, image.initramfs, image.disk, Path("/input"), accelerator, **changes)
-    facts = await saved_group._facts(machine_of(group, name="n", tap="t", mac="m"), image)
-    return saved_vm.key_of(facts)
+    facts = await machine_facts.machine_facts(machine_of(group, name="n", tap="t", mac="m"))
+    return saved_vm.key_of({**facts, "image": image.digest})
 
 
 async def test_another_image_memory_accelerator_or_cpu_has_another_key(
@@ -51,7 +51,7 @@ async def test_another_image_memory_accelerator_or_cpu_has_another_key(
     assert program.exists()
     keys = [await key(), await key(replace(IMAGE, digest="other")), await key(memory_mib=396)]
     keys.append(await key(accelerator=Accelerator.KVM))
-    monkeypatch.setattr(saved_group, "_cpu", lambda: ["another CPU"])
+    monkeypatch.setattr(machine_facts, "_cpu", lambda: ["another CPU"])
     keys.append(await key(accelerator=Accelerator.KVM))
     assert await key() == keys[0], "under emulation the host's CPU is all the same"
     monkeypatch.setattr(qemu, "cpu_model", lambda *_: "another")

@@ -1,7 +1,8 @@
 """What is kept of a VM that had booted and was stopped, for others to go on from: a folder each, named by its key.
 
 The key is the digest of all that has to be the same for another VM to go on from there, so what fits no longer is never
-found. The folder has the RAM, the state of the devices, and a record with a digest of each, which is written last.
+found. The folder has the RAM, the state of the devices, the disk that it had written if it had one, and a record with
+a digest of each, which is written last.
 
 *Leaves behind:* the folder. *Undone by:* `discard`, `make_room`. *Safe to repeat:* yes.
 """
@@ -18,8 +19,10 @@ from pathlib import Path
 from vmkiln.files import locks
 from vmkiln.files.durable_file import name_folder
 from vmkiln.host.qemu import SavedVm
+from vmkiln.host.saved import memory_file
+from vmkiln.run_failures import VirtualMachineLost
 
-MEMORY, DEVICES, RECORD = "memory", "devices", "record.json"
+MEMORY, DEVICES, DISK, RECORD = "memory", "devices", "disk", "record.json"
 BEING_MADE, REFUSED = ".making-", ".refused"
 REFUSED_SECONDS = 86_400
 MIB = 1024**2
@@ -39,10 +42,15 @@ def found(folder: Path, key: str) -> SavedVm | None:
     try:
         record = json.loads((place / RECORD).read_text())
         digests = str(record["memory"]), str(record["devices"])
+        disk = str(record.get("disk", ""))
         os.utime(place)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return SavedVm(place / MEMORY, digests[0], place / DEVICES, digests[1])
+    return _saved_in(place, *digests, disk)
+
+
+def _saved_in(place: Path, memory: str, devices: str, disk: str) -> SavedVm:
+    return SavedVm(place / MEMORY, memory, place / DEVICES, devices, place / DISK if disk else None, disk)
 
 
 def refuse(folder: Path, key: str, reason: str) -> None:
@@ -52,10 +60,18 @@ def refuse(folder: Path, key: str, reason: str) -> None:
 
 def is_refused(folder: Path, key: str) -> bool:
     """Whether that was noted within a day."""
+    return bool(refusal(folder, key))
+
+
+def refusal(folder: Path, key: str) -> str:
+    """The reason that was noted within a day; '' when none was."""
+    path = folder / f"{key}{REFUSED}"
     try:
-        return time.time() - (folder / f"{key}{REFUSED}").stat().st_mtime < REFUSED_SECONDS
+        if time.time() - path.stat().st_mtime < REFUSED_SECONDS:
+            return path.read_text(errors="replace").strip() or "it could not be made"
     except FileNotFoundError:
-        return False
+        pass
+    return ""
 
 
 def begun(folder: Path, key: str) -> Path:
@@ -70,11 +86,61 @@ def begun(folder: Path, key: str) -> Path:
 
 
 def finished(workplace: Path, devices: bytes, memory_digest: str) -> SavedVm:
-    """Write what is still missing beside the RAM in the folder that it was made in, for a first try."""
+    """Write what is still missing beside the RAM in the folder that it was made in, for a first try.
+
+    Its disk is there by then, if it has one.
+    """
     (workplace / DEVICES).write_bytes(devices)
     digest = hashlib.sha256(devices).hexdigest()
-    (workplace / RECORD).write_text(json.dumps({"memory": memory_digest, "devices": digest}))
-    return SavedVm(workplace / MEMORY, memory_digest, workplace / DEVICES, digest)
+    disk = _disk_digest(workplace / DISK)
+    digests = {"memory": memory_digest, "devices": digest} | ({"disk": disk} if disk else {})
+    (workplace / RECORD).write_text(json.dumps(digests))
+    return _saved_in(workplace, memory_digest, digest, disk)
+
+
+def _disk_digest(disk: Path) -> str:
+    """'' where there is none."""
+    try:
+        with disk.open("rb") as file:
+            return memory_file.digest_of(file.fileno())
+    except FileNotFoundError:
+        return ""
+
+
+def copy_disk(saved: SavedVm, target: Path) -> None:
+    """A new file, for its owner, that has what a VM had written when it was saved.
+
+    Raises: `VirtualMachineLost` when that is not what was saved, `OSError`; there is no file then.
+    """
+    if saved.disk is None:
+        raise VirtualMachineLost("no disk was saved with it")
+    try:
+        with saved.disk.open("rb") as source, open(target, "xb", opener=_private) as copy:
+            digest = memory_file.copied(source.fileno(), copy.fileno())
+        if digest != saved.disk_digest:
+            raise VirtualMachineLost("the saved disk is not what was saved")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def is_whole(saved: SavedVm) -> bool:
+    """Whether all of it is what was saved."""
+    try:
+        if hashlib.sha256(saved.devices.read_bytes()).hexdigest() != saved.devices_digest:
+            return False
+        for path, digest in ((saved.memory, saved.memory_digest), (saved.disk, saved.disk_digest)):
+            if path is not None:
+                with path.open("rb") as file:
+                    if memory_file.digest_of(file.fileno()) != digest:
+                        return False
+    except OSError:
+        return False
+    return True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def named(workplace: Path) -> None:

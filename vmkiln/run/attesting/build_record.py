@@ -94,6 +94,10 @@ def build_record(staged: Staged) -> BuildRecord:
             "accelerator": str(staged.host.accelerator),
             "acceleratorReason": staged.host.accelerator_reason,
             "topology": facts.get("topology", ""),
+            "wentOn": {
+                "container-build-vm": bool(facts.get("build-vm_container_went_on")),
+                "build-vm": bool(facts.get("build-vm_went_on")),
+            },
             "vm": {"cpus": shape.cpus, "memoryMiB": shape.memory_mib, "diskBytes": shape.disk_bytes},
             "confinement": {
                 machine: {str(fact["name"]): bool(fact["holds"]) for fact in held}

@@ -4,9 +4,12 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from vmkiln.files import locks
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.saved import saved_vm
+from vmkiln.run_failures import VirtualMachineLost
 
 KEY, OTHER = saved_vm.key_of({"program": "a"}), saved_vm.key_of({"program": "b"})
 
@@ -93,3 +96,27 @@ def test_a_use_is_noted(tmp_path: Path) -> None:
     kept(tmp_path, used=1)
     saved_vm.found(tmp_path, KEY)
     assert (tmp_path / KEY).stat().st_mtime > 1
+
+
+def test_a_disk_that_was_saved_too_is_copied_and_a_changed_byte_is_found(tmp_path: Path) -> None:
+    workplace = saved_vm.begun(tmp_path, KEY)
+    (workplace / saved_vm.DISK).write_bytes(b"d" * 100_000)
+    saved_vm.finished(workplace, b"devices", "digest")
+    saved_vm.named(workplace)
+    saved = saved_vm.found(tmp_path, KEY)
+    assert saved is not None
+    assert saved.disk is not None
+    own = tmp_path / "own"
+    saved_vm.copy_disk(saved, own)
+    assert own.read_bytes() == b"d" * 100_000
+    assert own.stat().st_mode & 0o777 == 0o600
+    assert own.stat().st_ino != saved.disk.stat().st_ino
+    own.unlink()
+    saved.disk.chmod(0o600)
+    with saved.disk.open("r+b") as file:
+        file.seek(70_000)
+        file.write(b"e")
+    with pytest.raises(VirtualMachineLost, match="is not what was saved"):
+        saved_vm.copy_disk(saved, own)
+    assert not own.exists()
+    assert not saved_vm.is_whole(saved)

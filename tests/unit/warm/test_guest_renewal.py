@@ -1,0 +1,59 @@
+"""What waits in a build VM that is saved: what it changes in files, and that any Python 3.6 reads it."""
+
+import ast
+import importlib.util
+import os
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.warm.saved_base import FOLDER, RENEWAL, SAYS
+
+
+@pytest.fixture(scope="module")
+def renewal() -> Any:
+    """The program as a module."""
+    loader = SourceFileLoader("guest_renewal", str(RENEWAL))
+    spec = importlib.util.spec_from_loader("guest_renewal", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_pythons_of_old_guests_read_it_and_it_says_what_is_waited_for(renewal: Any) -> None:
+    ast.parse(RENEWAL.read_text(), feature_version=(3, 6))
+    assert (renewal.SAYS, renewal.FOLDER) == (SAYS, FOLDER)
+
+
+def test_the_runs_key_takes_the_place_of_the_one_that_was_thrown_away(renewal: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "authorized_keys"
+    keys.write_text('from="10.0.0.4" ssh-ed25519 OLD vmkiln-build\nssh-rsa OTHER of the image\n')
+    renewal.replace_key(str(keys), "ssh-ed25519 NEW vmkiln-build")
+    assert keys.read_text() == 'from="10.0.0.4" ssh-ed25519 NEW vmkiln-build\nssh-rsa OTHER of the image\n'
+    assert keys.stat().st_mode & 0o777 == 0o600
+    keys.write_text("ssh-rsa OTHER of the image\n")
+    with pytest.raises(RuntimeError, match="has 0 keys of a build"):
+        renewal.replace_key(str(keys), "ssh-ed25519 NEW vmkiln-build")
+
+
+def test_it_goes_no_further_when_the_new_random_numbers_are_missing(
+    renewal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def fresh_bytes(_count: int) -> bytes:
+        raise RuntimeError("/dev/hwrng has no random numbers")
+
+    monkeypatch.setattr(renewal, "get_ready", lambda: ("virtio1", "carrier", [], ["ssh.service"], []))
+    plugs = iter([False, True])
+    monkeypatch.setattr(renewal, "is_plugged_in", lambda _carrier: next(plugs))
+    monkeypatch.setattr(renewal, "fresh_bytes", fresh_bytes)
+    monkeypatch.setattr(renewal, "say", done.append)
+    monkeypatch.setattr(renewal, "FOLDER", os.devnull)
+    for name in ("run", "cover_boot_id", "replace_ids", "taken_anew"):
+        monkeypatch.setattr(renewal, name, lambda *_: pytest.fail("identity before random numbers"))
+    assert renewal.main() == 1
+    assert done == ["ready", "unplugged", "cannot: /dev/hwrng has no random numbers"]

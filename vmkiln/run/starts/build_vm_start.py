@@ -1,0 +1,121 @@
+"""What the build VM of a run begins from: one that was booted once and saved, or nothing; and what to do when it fails.
+
+*Leaves behind:* the build VM's overlay, in the run's folder. *Undone by:* the deletion of the run's folder.
+*Safe to repeat:* yes.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from vmkiln.azure_names import Architecture
+from vmkiln.errors import VmkilnError
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
+from vmkiln.host.disk.firmware import find_firmware
+from vmkiln.host.qemu import SavedVm, accelerator_for
+from vmkiln.host.saved import saved_vm
+from vmkiln.run.run_context import Staged
+from vmkiln.run.run_event import Notice, PartStarted
+from vmkiln.run_state import PartKind, Start
+from vmkiln.staging.topology import Topology
+from vmkiln.template.source import PlatformImageSource
+from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm import saved_base
+from vmkiln.warm.saved_base import Base, BaseStart
+
+COLD_TAG = "vmkiln-cold"
+
+
+def wants_cold(tags: Mapping[str, str]) -> bool:
+    """Whether a tag of the template has its VMs booted; pure."""
+    return any(name.lower() == COLD_TAG and value.strip().lower() == "true" for name, value in tags.items())
+
+
+def why_cold(staged: Staged) -> str:
+    """Why the build VM of a run has to be booted, whatever was saved; '' when it has not; pure."""
+    properties = staged.request.template.properties
+    if not staged.host.settings.warm_starts:
+        return "warm starts are off"
+    if wants_cold(staged.request.template.tags):
+        return f"the tag `{COLD_TAG}` asks for it"
+    if staged.source.os_type != "Linux":
+        return "only a Linux VM can be made another machine"
+    if staged.network.topology is not Topology.OWN:
+        return "it stands in a network of the user's"
+    if staged.source.data_disks or properties.additional_data_disks:
+        return "it has data disks"
+    if staged.way_out != STRAIGHT_OUT:
+        return "its way out is set up while it boots"
+    return ""
+
+
+async def start_of(staged: Staged, name: str) -> BaseStart:
+    """What the build VM goes on from; of a platform image it is made, if it is not there. It never fails for it."""
+    if reason := why_cold(staged):
+        return BaseStart(reason=reason)
+    settings = staged.host.settings
+
+    def progress(text: str) -> None:
+        staged.tell(Notice(text))
+        staged.tell(PartStarted(PartKind.BOOT, "source"))
+
+    return await saved_base.obtain_saved_base(
+        settings.saved_vms,
+        base_of(staged, name),
+        may_make=isinstance(staged.request.template.properties.source, PlatformImageSource),
+        most_mib=settings.most_saved_vms_mib,
+        progress=progress,
+    )
+
+
+def base_of(staged: Staged, name: str) -> Base:
+    """The VM of a run, as far as it is the same for every run of its source and shape."""
+    source, architecture = staged.source, staged.source.architecture
+    is_bios = source.generation == 1 and architecture is Architecture.X64
+    firmware = staged.host.firmware if architecture is Architecture.X64 else find_firmware(architecture=architecture)
+    return Base(
+        name=name,
+        source=source.disks.os,
+        digest=source.digest,
+        disk_bytes=staged.shape.disk_bytes,
+        cpus=staged.shape.cpus,
+        memory_mib=staged.shape.memory_mib,
+        accelerator=accelerator_for(architecture, staged.host.accelerator),
+        network=staged.network,
+        firmware=None if is_bios else firmware,
+        architecture=architecture,
+    )
+
+
+async def copied_disk(staged: Staged, base: BaseStart, own: Path) -> BaseStart:
+    """Copy what the saved VM had written; when that is not what was saved, it is thrown away, and the VM is booted."""
+    if base.saved is None:
+        return base
+    try:
+        await off_loop(saved_vm.copy_disk, base.saved, own)
+    except (VmkilnError, OSError) as error:
+        await thrown_away(staged, base.saved, str(error))
+        return BaseStart(reason=str(error))
+    return base
+
+
+def sentence(name: str, base: BaseStart) -> str:
+    """What the log says of the start."""
+    if base.saved is None:
+        return f"the {name} is booted: {base.reason}"
+    age = max(0, time.time() - base.saved.memory.stat().st_mtime)
+    key = base.saved.memory.parent.name
+    return f"the {name} goes on from one that was booted and saved {round(age / 60)} minutes ago ({key[:16]})"
+
+
+def tell_start(staged: Staged, name: str, base: BaseStart) -> str:
+    """Tell the user, and the timeline; gives the sentence."""
+    text = sentence(name, base)
+    staged.tell(Notice(text))
+    staged.tell(PartStarted(PartKind.BOOT, name, Start.COLD if base.saved is None else Start.WARM))
+    return text
+
+
+async def thrown_away(staged: Staged, saved: SavedVm, reason: str) -> None:
+    """Delete what was saved and is of no use (`saved_base.thrown_away`)."""
+    await saved_base.thrown_away(staged.host.settings.saved_vms, saved, reason)

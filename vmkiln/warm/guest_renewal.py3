@@ -1,0 +1,266 @@
+"""Inside a build VM that is saved, so that others go on from there: waits at the end of its boot, then makes it another.
+
+Python of the guest runs this file, so it needs nothing but the standard library of 3.6, and systemd.
+
+It stops what has keys, random numbers or dates of its own: the ssh server and the timers. Then it waits until the
+network is pulled out, which the host does before it saves the VM, and until it is plugged in, which the host does when
+one goes on. First then come new random numbers from the host, at once taken; then the time, the boot id, the machine
+id, and what the run's own seed says: who may log in, and the ssh server's key. What it cannot do, it says on the
+console, and the host boots the VM instead. Whatever it leaves is in memory.
+Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
+"""
+
+import fcntl
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+SAYS = "vmkiln-renewal:"
+CONSOLES = ("/dev/ttyS0", "/dev/ttyAMA0", "/dev/console")
+FOLDER = "/run/vmkiln"
+SEED = "/dev/disk/by-label/cidata"
+RNDRESEEDCRNG = 0x5207
+RANDOM_BYTES = 1024
+RESTARTED = ("systemd-journald.service", "systemd-networkd.service", "NetworkManager.service")
+NETWORK_SECONDS = 30
+SSH_UNITS = ("ssh.socket", "sshd.socket", "ssh.service", "sshd.service")
+BOOT_FINISHED = "/var/lib/cloud/instance/boot-finished"
+TICK_SECONDS = 0.01
+BOOT_SECONDS = 1200
+DISK_SECONDS = 20
+
+
+def main() -> int:
+    """Wait, renew, and say how it went."""
+    try:
+        seed, carrier, services, ssh, timers = get_ready()
+        had_route = has_route()
+        say("ready")
+        wait_for(lambda: not is_plugged_in(carrier), BOOT_SECONDS, "the network was not pulled out")
+        say("unplugged")
+        while not is_plugged_in(carrier):
+            time.sleep(TICK_SECONDS)
+        old_id = renew(seed)
+        run("systemctl", "daemon-reexec")
+        run("systemctl", "restart", *services)
+        without_journal(old_id)
+        wait_for(lambda: has_route() or not had_route, NETWORK_SECONDS, "the network did not come back")
+        run("systemctl", "start", *ssh)
+        say("renewed")
+        go_on(timers)
+    except Exception as error:
+        say("cannot: %s" % " ".join(str(error).split()))
+        return 1
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    return 0
+
+
+def say(text: str) -> None:
+    """A line on the first console that takes it."""
+    for path in CONSOLES:
+        try:
+            with open(path, "w") as console:
+                console.write("\n%s %s\n" % (SAYS, text))
+            return
+        except OSError:
+            continue
+
+
+def run(*command: str) -> str:
+    """What a command prints. Raises: `OSError`, `RuntimeError` with what it complained of."""
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if ended.returncode != 0:
+        raise RuntimeError("`%s`: %s" % (" ".join(command), ended.stderr.decode(errors="replace").strip()))
+    return ended.stdout.decode(errors="replace")
+
+
+def wait_for(is_so: "Callable[[], object]", seconds: float, otherwise: str) -> None:
+    """Look until it is so. Raises: `RuntimeError` with what is `otherwise`."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise RuntimeError(otherwise)
+        time.sleep(TICK_SECONDS)
+
+
+def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
+    """Wait for the end of the boot, and stop what has secrets or dates of its own.
+
+    Gives the seed's place on its bus, the file that tells whether the network is plugged in, what is to be started anew
+    and what was stopped, ssh and timers.
+    """
+    deadline = time.monotonic() + BOOT_SECONDS
+    while not os.path.exists(BOOT_FINISHED):
+        if time.monotonic() > deadline:
+            raise RuntimeError("cloud-init did not end")
+        time.sleep(0.2)
+    subprocess.run(("systemctl", "is-system-running", "--wait"), stdout=subprocess.DEVNULL, check=False)
+    fresh_bytes(16)
+    int(text_of(clock()))
+    seed = os.path.basename(os.path.realpath("/sys/class/block/%s/device" % os.path.basename(os.path.realpath(SEED))))
+    if not os.path.exists("/sys/bus/virtio/drivers/virtio_blk/%s" % seed):
+        raise RuntimeError("the seed is not on a disk that can be taken anew")
+    devices = glob.glob("/sys/class/net/*/device")
+    carriers = [os.path.join(os.path.dirname(path), "carrier") for path in devices]
+    if len(carriers) != 1:
+        raise RuntimeError("there are %d networks" % len(carriers))
+    active = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "--type=timer,service,socket")
+    units = [line.split()[0] for line in active.splitlines() if line.strip()]
+    timers = [unit for unit in units if unit.endswith(".timer")]
+    ssh = [unit for unit in SSH_UNITS if unit in units]
+    if not ssh:
+        raise RuntimeError("there is no ssh server that systemd runs")
+    run("systemctl", "stop", *(timers + ssh))
+    os.sync()
+    return seed, carriers[0], [unit for unit in RESTARTED if unit in units], ssh, timers
+
+
+def is_plugged_in(carrier: str) -> bool:
+    """Whether the network device has a cable."""
+    try:
+        return text_of(carrier) == "1"
+    except OSError:  # it is down
+        return False
+
+
+def text_of(path: str) -> str:
+    """A short file's text."""
+    with open(path) as file:
+        return file.read().strip()
+
+
+def clock() -> str:
+    """The file of the hardware clock, which goes on while a VM does not; in seconds since 1970."""
+    return "/sys/class/rtc/rtc0/since_epoch"
+
+
+def fresh_bytes(count: int) -> bytes:
+    """Random numbers of the host's."""
+    with open("/dev/hwrng", "rb", buffering=0) as source:
+        found = b""
+        while len(found) < count:
+            chunk = source.read(count - len(found))
+            if not chunk:
+                raise RuntimeError("/dev/hwrng has no random numbers")
+            found += chunk
+    return found
+
+
+def has_route() -> bool:
+    """Whether there is a way out (proc(5), /proc/net/route): one who saw the network pulled out may have taken it."""
+    return any(line.split()[1] == "00000000" for line in text_of("/proc/net/route").splitlines()[1:])
+
+
+def renew(seed: str) -> str:
+    """Make this VM another one than all that go on from the same; the order matters. Gives the machine id it had."""
+    fresh = fresh_bytes(RANDOM_BYTES)  # the driver may hold a few from before; what comes after them is new
+    with open("/dev/urandom", "r+b", buffering=0) as pool:
+        pool.write(fresh)
+        fcntl.ioctl(pool, RNDRESEEDCRNG)
+    now = int(text_of(clock()))
+    time.clock_settime(time.CLOCK_REALTIME, now)
+    cover_boot_id()
+    user_data = taken_anew(seed)
+    login_keys = user_data["users"][0]["ssh_authorized_keys"]
+    name = user_data["users"][0]["name"]
+    old_id = replace_ids()
+    replace_key("/home/%s/.ssh/authorized_keys" % name, login_keys[0])
+    for path in glob.glob("/etc/ssh/ssh_host_*_key*"):
+        os.unlink(path)
+    write("/etc/ssh/ssh_host_ed25519_key", user_data["ssh_keys"]["ed25519_private"], 0o600)
+    write("/etc/ssh/ssh_host_ed25519_key.pub", user_data["ssh_keys"]["ed25519_public"], 0o644)
+    return old_id
+
+
+def cover_boot_id() -> None:
+    """Another boot id, over the kernel's; until the VM restarts, and has one of its own."""
+    path = os.path.join(FOLDER, "boot-id")
+    write(path, str(uuid.UUID(bytes=os.urandom(16), version=4)) + "\n", 0o444)
+    run("mount", "--bind", path, "/proc/sys/kernel/random/boot_id")
+
+
+def taken_anew(seed: str) -> "dict[str, Any]":
+    """What the seed says that is in the drive now."""
+    driver = "/sys/bus/virtio/drivers/virtio_blk"
+    for action in ("unbind", "bind"):
+        with open("%s/%s" % (driver, action), "w") as file:
+            file.write(seed)
+    blocks = "/sys/bus/virtio/devices/%s/block/*" % seed
+    wait_for(lambda: glob.glob(blocks), DISK_SECONDS, "the seed's disk did not come")
+    disk = "/dev/" + os.path.basename(glob.glob(blocks)[0])
+    wait_for(lambda: os.path.exists(disk), DISK_SECONDS, "%s did not come" % disk)
+    place = os.path.join(FOLDER, "seed")
+    os.makedirs(place, exist_ok=True)
+    run("mount", "-t", "iso9660", "-o", "ro", disk, place)
+    try:
+        with open(os.path.join(place, "user-data")) as file:
+            said: dict[str, Any] = json.loads(file.read().partition("\n")[2])
+            return said
+    finally:
+        run("umount", place)
+
+
+def replace_ids() -> str:
+    """Another machine id, and another seed of random numbers for the next boot; gives the id that it was."""
+    old = text_of("/etc/machine-id")
+    new = uuid.UUID(bytes=os.urandom(16), version=4).hex
+    write("/etc/machine-id", new + "\n", 0o444)
+    if os.path.isfile("/var/lib/dbus/machine-id") and not os.path.islink("/var/lib/dbus/machine-id"):
+        write("/var/lib/dbus/machine-id", new + "\n", 0o444)
+    if os.path.exists("/var/lib/systemd/random-seed"):
+        write("/var/lib/systemd/random-seed", os.urandom(512), 0o600)
+    return old
+
+
+def without_journal(machine_id: str) -> None:
+    """Take away what was written under another machine id; the one who writes has been started anew."""
+    for root in ("/var/log/journal", "/run/log/journal"):
+        shutil.rmtree(os.path.join(root, machine_id), ignore_errors=True)
+
+
+def replace_key(path: str, key: str) -> None:
+    """The run's login key in the place of the other one, with what stands before it."""
+    kind, text = key.split()[:2]
+    comment = key.rsplit(maxsplit=1)[-1]
+    lines = text_of(path).splitlines()
+    found = [line for line in lines if line.endswith(" " + comment)]
+    if len(found) != 1:
+        raise RuntimeError("%s has %d keys of a build" % (path, len(found)))
+    before = found[0][: found[0].index(kind)]
+    owner = os.stat(path)
+    changed = ["%s%s %s %s" % (before, kind, text, comment) if line == found[0] else line for line in lines]
+    write(path, "".join(line + "\n" for line in changed), 0o600)
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def write(path: str, content: "str | bytes", mode: int) -> None:
+    """A file with this content, in one step, with the context that its place has."""
+    data = content if isinstance(content, bytes) else content.encode()
+    temporary = path + ".new"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), mode)
+    os.replace(temporary, path)
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        subprocess.run(("restorecon", path), check=False)
+
+
+def go_on(timers: "list[str]") -> None:
+    """Let the timers run, as if their work was done now: no time has passed for them."""
+    for path in glob.glob("/var/lib/systemd/timers/stamp-*"):
+        os.utime(path)
+    if timers:
+        run("systemctl", "start", *timers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
