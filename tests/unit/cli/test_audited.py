@@ -42,7 +42,7 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "context list", "context show", "context use", "host list", "host show", "key list",
     "image boot", "image catalogue",
     "image diff", "image export", "image list", "image quarantine",
-    "image provenance", "image sbom", "image show", "image verify",
+    "image provenance", "image sbom", "image show", "image verify", "image warm",
     "principal keys", "principal list", "role list",
     "run export", "run flows", "run list", "run logs", "run receipts", "run show", "run timeline", "run wait",
     "explain", "history", "init", "schema",

@@ -14,10 +14,12 @@ from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.qemu import SavedVm, accelerator_for
 from vmkiln.host.saved import saved_vm
-from vmkiln.run.run_context import Staged
+from vmkiln.run.run_context import BuildHost, ResolvedSource, Staged
 from vmkiln.run.run_event import Notice, PartStarted
+from vmkiln.run.vm_shape import VmShape
 from vmkiln.run_state import PartKind, Start
 from vmkiln.staging.topology import Topology
+from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.source import PlatformImageSource
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import saved_base
@@ -61,27 +63,27 @@ async def start_of(staged: Staged, name: str) -> BaseStart:
 
     return await saved_base.obtain_saved_base(
         settings.saved_vms,
-        base_of(staged, name),
+        base_of(staged.host, staged.source, staged.shape, staged.network, name=name),
         may_make=isinstance(staged.request.template.properties.source, PlatformImageSource),
         most_mib=settings.most_saved_vms_mib,
         progress=progress,
     )
 
 
-def base_of(staged: Staged, name: str) -> Base:
+def base_of(host: BuildHost, source: ResolvedSource, shape: VmShape, network: VirtualNetwork, *, name: str) -> Base:
     """The VM of a run, as far as it is the same for every run of its source and shape."""
-    source, architecture = staged.source, staged.source.architecture
+    architecture = source.architecture
     is_bios = source.generation == 1 and architecture is Architecture.X64
-    firmware = staged.host.firmware if architecture is Architecture.X64 else find_firmware(architecture=architecture)
+    firmware = host.firmware if architecture is Architecture.X64 else find_firmware(architecture=architecture)
     return Base(
         name=name,
         source=source.disks.os,
         digest=source.digest,
-        disk_bytes=staged.shape.disk_bytes,
-        cpus=staged.shape.cpus,
-        memory_mib=staged.shape.memory_mib,
-        accelerator=accelerator_for(architecture, staged.host.accelerator),
-        network=staged.network,
+        disk_bytes=shape.disk_bytes,
+        cpus=shape.cpus,
+        memory_mib=shape.memory_mib,
+        accelerator=accelerator_for(architecture, host.accelerator),
+        network=network,
         firmware=None if is_bios else firmware,
         architecture=architecture,
     )

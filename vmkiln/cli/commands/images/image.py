@@ -24,19 +24,19 @@ from vmkiln.cli.commands.images.image_import import (
     size_of,
     urn,
 )
-from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
+from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine, reference_in
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
+from vmkiln.cli.commands.images.warm import warm
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows, told_deleted
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
-from vmkiln.errors import HostUnfit, InputError
+from vmkiln.errors import HostUnfit
 
 if TYPE_CHECKING:
     from vmkiln.host.doctor.image_kernel import ImageKernel
     from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
-    from vmkiln.platform_images.image_reference import PlatformImageReference
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
@@ -96,6 +96,7 @@ app.command()(verify)
 app.command()(provenance)
 app.command()(sbom)
 app.command()(diff)
+app.command()(warm)
 
 
 @app.command()
@@ -317,7 +318,7 @@ def prepare(
     from vmkiln.preparation import opened_store, prepared_host
     from vmkiln.template.source import PlatformImageSource
 
-    references = [_reference(text) for text in platform_image or ()]
+    references = [reference_in(text) for text in platform_image or ()]
     if template is not None:
         resolved = read_template(template, None, resource_group="vmkiln", subscription=NO_SUBSCRIPTION)
         source = resolved.image_template.properties.source
@@ -373,13 +374,3 @@ async def _tried(kernel: ImageKernel, accelerator: Accelerator) -> None:
             hint="use another image, another QEMU, or a host with KVM; `vmkiln doctor` tries all of it again",
         )
     say(f"it boots under {accelerator} in {probe.seconds:.1f} s")
-
-
-def _reference(text: str) -> PlatformImageReference:
-    from vmkiln.platform_images.image_reference import PlatformImageReference
-
-    parts = text.split(":")
-    if len(parts) not in {3, 4} or not all(parts):
-        raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")
-    publisher, offer, sku = parts[:3]
-    return PlatformImageReference(publisher, offer, sku, parts[3] if len(parts) == 4 else "latest")

@@ -11,6 +11,7 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import ImageNotFound, InputError
 
 if TYPE_CHECKING:
+    from vmkiln.platform_images.image_reference import PlatformImageReference
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
@@ -39,3 +40,14 @@ def on_this_machine(store: Store, row: ImageRow) -> ImageRow:
 
     shared = shared_storage(read_settings(), store)
     return row if shared is None else shared.images.fetch(row)
+
+
+def reference_in(text: str) -> PlatformImageReference:
+    """The platform image that a text names. Raises: `InputError`."""
+    from vmkiln.platform_images.image_reference import PlatformImageReference
+
+    parts = text.split(":")
+    if len(parts) not in {3, 4} or not all(parts):
+        raise InputError(f"`{text}` is not PUBLISHER:OFFER:SKU[:VERSION]", hint="such as Debian:debian-12:12")
+    publisher, offer, sku = parts[:3]
+    return PlatformImageReference(publisher, offer, sku, parts[3] if len(parts) == 4 else "latest")

@@ -1,0 +1,49 @@
+"""What build VMs go on from, made for a platform image before a build needs it.
+
+*Leaves behind:* the image and what was saved, in the cache. *Undone by:* `saved_vm.make_room`. *Safe to repeat:* yes.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vmkiln.host.network import host_watch
+from vmkiln.run.building import resolve_source
+from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.run_context import BuildHost
+from vmkiln.run.starts.build_vm_start import base_of
+from vmkiln.run.vm_shape import decide_shape
+from vmkiln.staging import virtual_network
+from vmkiln.template.source import PlatformImageSource
+from vmkiln.template.vm_profile import VmProfile
+from vmkiln.warm.saved_base import Base, BaseStart, obtain_saved_base
+
+
+async def warmed(
+    host: BuildHost,
+    image: PlatformImageSource,
+    *,
+    vm_size: str,
+    os_disk_size_gb: int,
+    progress: Callable[[str], None],
+) -> tuple[Base, BaseStart]:
+    """What a build VM of this image, size and disk goes on from, or why it is booted; made if it is not there.
+
+    Raises: `TemplateInvalid` for a size that it cannot have, `ImageNotFound`, `DownloadFailed`.
+    """
+    source = await resolve_source(host, image, Path(), progress=progress)
+    shape = decide_shape(
+        VmProfile(vm_size=vm_size, os_disk_size_gb=os_disk_size_gb),
+        generation=source.generation,
+        architecture=source.architecture,
+        source_bytes=source.virtual_size_bytes,
+        host_cpus=host.cpus,
+        host_memory_mib=host.memory_mib,
+        reserved_mib=host.settings.reserved_memory_mib,
+    )
+    network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
+    base = base_of(host, source, shape, network, name=VM_NAME)
+    settings = host.settings
+    start = await obtain_saved_base(
+        settings.saved_vms, base, may_make=True, most_mib=settings.most_saved_vms_mib, progress=progress
+    )
+    return base, start
