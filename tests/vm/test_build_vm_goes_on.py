@@ -4,8 +4,8 @@ import pytest
 from conftest import GATES, Told, a_template, runner, shell
 
 from vmkiln.host.saved import saved_vm
-from vmkiln.run.run_event import PartStarted
-from vmkiln.run_state import PartKind, Start
+from vmkiln.run.run_event import Notice
+from vmkiln.run_state import Start
 from vmkiln.settings import Settings
 from vmkiln.settings_sources import read_settings
 
@@ -47,9 +47,11 @@ def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def test_two_builds_that_go_on_from_the_same_are_two_machines(built: tuple[Told, Told]) -> None:
     for run in built:
-        assert [one.start for one in run.events if isinstance(one, PartStarted) and one.kind is PartKind.BOOT] == [
-            Start.WARM
-        ]
+        said = [one.text for one in run.events if isinstance(one, Notice) and one.text.startswith("the build-vm")]
+        assert len(said) == 1
+        assert "goes on from one that was booted and saved" in said[0]
+        boots = [part["start"] for part in run.summary["timeline"] if part["name"] == "build-vm"]
+        assert boots[-1] == Start.WARM
         assert run.summary["facts"]["build-vm_went_on"] is True
     first, second = (told_by(run, "ID") for run in built)
     assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal"}
