@@ -232,6 +232,7 @@ def stored_image(built: Built, name: str) -> dict[str, Any]:
 
 def test_a_build_succeeds_through_every_phase(built: Built) -> None:
     assert built.summary["state"] == "Succeeded"
+    assert built.summary["facts"]["build-vm_went_on"] is False, "what is probed here was booted: it has a data disk"
     assert [phase["name"] for phase in built.summary["phases"]] == [
         "Building",
         "Customizing",
