@@ -51,9 +51,10 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def prepared(settings: Settings) -> Settings:
-    """The container image and the platform image are there."""
+    """The container image and the platform image are there, and what build VMs go on from if it can be made."""
     command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
     subprocess.run(command, check=True, timeout=1200)
+    subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
     return settings
 
 
