@@ -29,7 +29,8 @@ WHO = shell(
 
 
 def told_by(run: Told, kind: str) -> dict[str, str]:
-    words = [line.split(" ", 2) for line in run.log if line.startswith(f"{kind} ")]
+    lines = [line.removeprefix("    null: ") for line in run.log]
+    words = [line.split(" ", 2) for line in lines if line.startswith(f"{kind} ")]
     return {name: value for _, name, value in words}
 
 
