@@ -75,6 +75,7 @@ ELSEWHERE = {
     "provisioning/submitting.py": "part of staging/staging_resource_group.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
+    "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
