@@ -23,6 +23,7 @@ BEGAN = pytest.StashKey[float]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the long tier: full counts, and the tests marked `long`")
+    parser.addoption("--portal-shots", metavar="FOLDER", help="where pictures of the portal's pages are kept")
 
 
 @pytest.hookimpl(tryfirst=True)

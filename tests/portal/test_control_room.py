@@ -215,3 +215,27 @@ def test_a_page_without_anything_says_so(browser: Visitor, name: str) -> None:
     answer = browser.get(f"/portal/{name}")
     assert answer.status_code == 200
     assert json.dumps(SUBSCRIPTION) not in answer.text
+
+
+def test_a_staging_groups_resources_have_pages_of_their_kind(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    staging = living.get(TEMPLATE).json()["properties"]["exactStagingResourceGroup"]
+
+    def one(kind: str) -> str:
+        return str(living.get(f"{staging}/providers/Microsoft.{kind}").json()["value"][0]["id"])
+
+    group = browser.get(f"/portal{one('ContainerInstance/containerGroups')}").text
+    assert "Created container" in group
+    assert "PACKER OUT echo one" in group
+    account = one("Storage/storageAccounts")
+    assert "packerlogs</a>" in browser.get(f"/portal{account}").text
+    blobs = f"/portal{account}/blobServices/default/containers/packerlogs"
+    found = re.search(r'href="(/portal[^"]*/customization.log)"', browser.get(blobs).text)
+    assert found is not None
+    shown, kept = browser.get(found.group(1)), browser.get(f"{found.group(1)}?download=1")
+    assert "PACKER OUT echo one" in shown.text
+    assert kept.headers["content-disposition"].startswith("attachment;")
+    assert "PACKER OUT echo one" in kept.text
+    browser.token = "stranger"
+    for address in (f"/portal{account}", blobs, found.group(1), f"{found.group(1)}?download=1"):
+        assert browser.get(address).status_code == 403, address

@@ -1,8 +1,10 @@
 """The pages: they show what the API answers, in text that nothing obeys, to whom the API would show it."""
 
+import html
 import json
 import os
 import random
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import tiers
 from in_process import (
     BASE,
     GROUP,
+    IMAGE,
     SUBSCRIPTION,
     TEMPLATE,
     InProcess,
@@ -341,3 +344,31 @@ def test_no_address_or_form_ends_in_an_error_of_ours(browser: Visitor, living: I
         statuses.add(answer.status_code)
         assert answer.status_code < 500, (method, parts, answer.text[-300:])
     assert {200, 404} <= statuses, "the requests were not all the same"
+
+
+def test_the_forms_example_works_with_its_own_fields_filled_in(browser: Visitor, living: InProcess) -> None:
+    shown = html.unescape(re.search(r"<textarea[^>]*>\n(.*)</textarea>", browser.get("/portal/new").text, re.S)[1])  # type: ignore[index]
+    assert "/subscriptions/SUBSCRIPTION/" in shown
+    body = shown.replace('"identity"', '// comments and trailing commas pass, as in files\n  "identity"')
+    made = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web", body=body)
+    assert made.status_code == 303, made.text
+    found = wait_for(
+        lambda: (one := living.get(TEMPLATE).json())["properties"]["provisioningState"] != "Creating" and one
+    )
+    assert found["properties"]["provisioningState"] == "Succeeded"
+    assert found["properties"]["distribute"][0]["imageId"] == IMAGE
+    wrong = browser.send("/portal/new", subscription=SUBSCRIPTION, group="a/b", name="web", body="{")
+    assert "the resource group cannot be named `a/b`" in wrong.text
+
+
+def test_a_gallery_leads_to_its_definitions_and_their_versions(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/gal"
+    assert living.put(gallery, {"location": "westus2"}, api_version="2024-03-03").status_code in {200, 201}
+    identifier = {"publisher": "p", "offer": "o", "sku": "s"}
+    properties = {"osType": "Linux", "osState": "Generalized", "identifier": identifier}
+    body = {"location": "westus2", "properties": properties}
+    assert living.put(f"{gallery}/images/def", body, api_version="2024-03-03").status_code in {200, 201}
+    page = browser.get(f"/portal{gallery}").text
+    assert f'href="/portal{gallery}/images/def"' in page
+    assert "There is none yet." in browser.get(f"/portal{gallery}/images/def").text

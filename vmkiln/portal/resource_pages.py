@@ -1,18 +1,27 @@
 """Resource groups and everything in them, staging resource groups with the picture of their network."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
-from vmkiln.portal.rendering import page, pretty
+from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope, utc_text
+from vmkiln.errors import ArmError
+from vmkiln.portal.passing_on import PassedOn
+from vmkiln.portal.rendering import page
+from vmkiln.portal.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.template_pages import subscriptions_of
 from vmkiln.portal.visit import Visit
 
 REFRESH_SECONDS = 5
+BLOB_CONTAINERS = "blobServices/default/containers"
+LOGS = "packerlogs"
+LOG_LINES = 200
+CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has a page of its own
+MOST_EVENTS = 20
+EVENT_DAYS = 30
 
 
 async def resource_groups(visit: Visit) -> Response:
@@ -46,7 +55,78 @@ def _is_staging(group: dict[str, Any]) -> bool:
 
 
 async def resource(visit: Visit) -> Response:
-    """Any resource, as the API answers it."""
+    """Any resource: its facts, what it has to do with, what its kind has besides, its events, and its JSON."""
+    if visit.request.query_params.get("download") and "/blobservices/" in visit.id.lower():
+        await visit.api.ask("GET", visit.id.rpartition("/blobServices/")[0] or visit.id)  # refused as a page
+        return PassedOn(visit.api.api, visit.id, visit.api.token, name=visit.id.rpartition("/")[2])
     found = await visit.api.ask("GET", visit.id)
-    text = found if isinstance(found, str) else await run_in_threadpool(pretty, found)
-    return await page("resource.html", title=visit.id.rpartition("/")[2], text=text, id=visit.id)
+    title = visit.id.rpartition("/")[2]
+    if isinstance(found, str):
+        return await page("text.html", title=title, text=found, id=visit.id)
+    if "/blobservices/" in visit.id.lower():
+        return await page("blobs.html", title=title, items=found["value"], id=visit.id, is_log=title == LOGS)
+    kind = kind_of(visit.id)
+    log, containers, children, events = await asyncio.gather(
+        _container_log(visit, found) if kind == "containergroups" else _nothing(),
+        _listed(visit, BLOB_CONTAINERS) if kind == "storageaccounts" else _nothing(),
+        _listed(visit, CHILDREN[kind]) if kind in CHILDREN else _nothing(),
+        _events(visit),
+    )
+    is_live = kind == "containergroups" and _goes_on(found)
+    return await page(
+        "resource.html",
+        title=title,
+        id=visit.id,
+        found=found,
+        facts=facts(found),
+        relations=relations(found),
+        kind=kind,
+        log=log,
+        containers=containers,
+        children=children,
+        events=events,
+        refresh_seconds=REFRESH_SECONDS if is_live else 0,
+    )
+
+
+async def _listed(visit: Visit, below: str) -> list[dict[str, Any]]:
+    """What lies in a resource; nothing where there is no such list."""
+    try:
+        return await visit.api.every(f"{visit.id}/{below}")
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        return []
+
+
+async def _nothing() -> list[Any]:
+    return []
+
+
+def _goes_on(group: dict[str, Any]) -> bool:
+    """Whether a container of a group has not ended; pure."""
+    views = [container["properties"]["instanceView"] for container in group["properties"].get("containers") or []]
+    return any("finishTime" not in view["currentState"] for view in views)
+
+
+async def _container_log(visit: Visit, group: dict[str, Any]) -> list[str]:
+    """The last lines that the first container of a group printed."""
+    names = [container["name"] for container in group["properties"].get("containers") or []]
+    if not names:
+        return []
+    answer = await visit.api.ask("GET", f"{visit.id}/containers/{names[0]}/logs", tail=str(LOG_LINES))
+    return str(answer["content"]).splitlines()
+
+
+async def _events(visit: Visit) -> list[dict[str, Any]]:
+    """What was done with a resource in the last month, the newest first; none where the visitor may not look."""
+    since = utc_text(datetime.now(UTC) - timedelta(days=EVENT_DAYS), timespec="seconds")
+    resource_id = visit.id.replace("'", "''")
+    wanted = {"$filter": f"eventTimestamp ge '{since}' and resourceUri eq '{resource_id}'"}
+    path = f"{subscription_scope(visit.id.split('/')[2])}/providers/Microsoft.Insights/eventtypes/management/values"
+    try:
+        return (await visit.api.every(path, most_pages=1, query=wanted))[:MOST_EVENTS]
+    except ArmError as error:
+        if error.status not in {400, 403}:
+            raise
+        return []

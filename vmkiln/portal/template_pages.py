@@ -3,13 +3,15 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.azure_names import ProvisioningState, group_id
-from vmkiln.errors import ArmError
+from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
 from vmkiln.run_state import LIVE_STATES
@@ -118,21 +120,40 @@ async def create(visit: Visit) -> Response:
         )
 
 
+def filled(values: Mapping[str, str]) -> str:
+    """The template's text with the form's own fields in place of the example's placeholders; pure."""
+    text = values["body"].replace("/subscriptions/SUBSCRIPTION/", f"/subscriptions/{values['subscription']}/")
+    text = text.replace("/resourceGroups/GROUP/", f"/resourceGroups/{values['group']}/")
+    return text.replace('/images/NAME"', f'/images/{values["name"]}"')
+
+
+def _wrong(what: str, name: str) -> str:
+    return f"{what} needs a name" if not name else f"{what} cannot be named `{name[:90]}`: letters, digits, . _ - alone"
+
+
 async def _created(visit: Visit, values: dict[str, str]) -> str:
     details = [
         {"code": "InvalidParameter", "target": name, "message": text}
         for name, is_right, text in (
             ("subscription", bool(GUID.fullmatch(values["subscription"])), "the subscription must be a GUID"),
-            ("group", bool(re.fullmatch(r"[\w.()-]{1,90}", values["group"])), "the resource group needs a name"),
-            ("name", bool(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", values["name"])), "the template needs a name"),
+            (
+                "group",
+                bool(re.fullmatch(r"[\w.()-]{1,90}", values["group"])),
+                _wrong("the resource group", values["group"]),
+            ),
+            (
+                "name",
+                bool(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", values["name"])),
+                _wrong("the template", values["name"]),
+            ),
         )
         if not is_right
     ]
     body: Any = None
     try:
-        body = await run_in_threadpool(json.loads, values["body"])  # it may have megabytes
-    except ValueError as error:
-        details.append({"code": "InvalidJson", "target": "body", "message": f"the template is no JSON: {error}"})
+        body = await run_in_threadpool(read_json, filled(values), file_name="template")  # it may have megabytes
+    except TemplateInvalid as error:
+        details += [{"code": "InvalidJson", "target": one.path, "message": one.message} for one in error.mistakes]
     if details:
         raise ArmError(400, "InvalidParameter", "The form has mistakes.", details=details)
     group = group_id(values["subscription"], values["group"])

@@ -1,14 +1,13 @@
 """Images: the list, one of them with where it comes from and where it is used, its file, and how two differ."""
 
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import ArmError
-from vmkiln.portal.api_client import OTHER_VERSION
 from vmkiln.portal.overview.listed import asked, next_address, one_page
+from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
 
@@ -16,7 +15,6 @@ IMAGES = "/providers/Vmkiln.Builds/images"
 DETAILS = "providers/Vmkiln.Builds/details"
 DIFFERENCE = "providers/Vmkiln.Builds/difference"
 FILE = "providers/Vmkiln.Builds/files/disk"
-PASSED_ON = {b"range", b"if-range", b"host", b"user-agent", b"accept-encoding"}
 KINDS = ("ManagedImage", "SharedImageVersion", "VHD")
 MOST_REASON_LETTERS = 200
 
@@ -95,35 +93,14 @@ async def difference(visit: Visit) -> Response:
     )
 
 
-class _PassedOn(Response):
-    """What the API answers, piece by piece as it comes: a file of gigabytes is never held here."""
-
-    def __init__(self, api: ASGIApp, path: str, token: str) -> None:
-        super().__init__()
-        self._api, self._path, self._token = api, path, token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask with the visitor's token, and only with the headers that choose a part of the file."""
-        headers = [(name, value) for name, value in scope["headers"] if name in PASSED_ON]
-        headers.append((b"authorization", f"Bearer {self._token}".encode("latin-1")))
-        asked_for = {
-            **scope,
-            "path": self._path,
-            "raw_path": quote(self._path).encode(),
-            "root_path": "",
-            "query_string": f"api-version={OTHER_VERSION}".encode(),
-            "headers": headers,
-        }
-        await self._api(asked_for, receive, send)
-
-
 async def download(visit: Visit) -> Response:
     """An image's disk, whole or a part of it."""
     image_id = visit.id.removesuffix("/download")
     details = await visit.api.ask("GET", f"{image_id}/{DETAILS}")  # what is refused is refused as a page
     if not details["properties"]["isThere"]:
         raise ArmError(404, "FileNotFound", "The image's file is not on this host: `vmkiln image export` gets it.")
-    return _PassedOn(visit.api.api, f"{image_id}/{FILE}", visit.api.token)
+    name = f"{details['name']}.{details['properties']['format']}"
+    return PassedOn(visit.api.api, f"{image_id}/{FILE}", visit.api.token, name=name)
 
 
 async def document(visit: Visit) -> Response:

@@ -1,0 +1,119 @@
+"""Every page in a real browser, light and dark, wide and 320 px: axe-core finds nothing, and nothing scrolls sideways.
+
+With `--portal-shots FOLDER` a picture of each page is kept there.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from in_process import GROUP, IMAGE, TEMPLATE, a_template
+from real_clients import CLIENTS
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
+from test_browser import SECONDS, chromium, fill, service
+
+__all__ = ["chromium", "service"]
+
+AXE = CLIENTS / "node_modules/axe-core/axe.min.js"
+VERSIONS = "?api-version=2024-03-01"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+ASK = """
+const [rules, done] = arguments;
+axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violations']}).then((found) => done(
+  found.violations.map((one) =>
+    `${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => node.html).join(' | ')}`)
+));
+"""
+LOOKS = (("light", 1366), ("dark", 320))
+
+
+@pytest.fixture
+def asking(service: SimpleNamespace) -> Iterator[httpx.Client]:
+    """A client of the service's API, logged in as its owner."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": service.owner["appId"],
+        "client_secret": service.owner["password"],
+        "scope": f"{service.url}/.default",
+    }
+    with httpx.Client(base_url=service.url, verify=False, timeout=60) as client:  # noqa: S501 (on this machine)
+        token = client.post("/common/oauth2/v2.0/token", data=form).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+def until(condition: Any) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def built(asking: httpx.Client) -> dict[str, str]:
+    """A template that was run and published an image; gives the addresses of pages by name."""
+    asking.put(f"{GROUP}{VERSIONS}", json={"location": "westus2"}).raise_for_status()
+    asking.put(f"{TEMPLATE}?api-version=2025-10-01", json=a_template("publish")).raise_for_status()
+
+    def properties() -> dict[str, Any]:
+        return dict(asking.get(f"{TEMPLATE}?api-version=2025-10-01").json()["properties"])
+
+    until(lambda: properties()["provisioningState"] == "Succeeded")
+    asking.post(f"{TEMPLATE}/run?api-version=2025-10-01").raise_for_status()
+    until(lambda: (properties().get("lastRunStatus") or {}).get("runState") == "Succeeded")
+    staging = str(properties()["exactStagingResourceGroup"])
+    names = ("runs", "queue", "images", "hosts", "groups", "activity", "access", "new")
+    pages = {"home": "/portal/", **{name: f"/portal/{name}" for name in names}}
+    pages |= {"template": f"/portal{TEMPLATE}", "group": f"/portal{staging}"}
+    pages |= {"image": f"/portal{IMAGE}", "missing": f"/portal{IMAGE}-none"}
+    for kind in ("Network/networkSecurityGroups", "ContainerInstance/containerGroups", "Storage/storageAccounts"):
+        listed = asking.get(f"{staging}/providers/Microsoft.{kind}{VERSIONS}").json()["value"]
+        if listed:
+            pages[kind.partition("/")[2]] = f"/portal{listed[0]['id']}"
+    account = pages.get("storageAccounts", "")
+    pages["blobs"] = f"{account}/blobServices/default/containers/packerlogs"
+    return pages
+
+
+def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
+    service: SimpleNamespace, asking: httpx.Client, chromium: WebDriver, pytestconfig: pytest.Config
+) -> None:
+    assert AXE.is_file(), f"{AXE} is missing: `script/test-clients` installs it"
+    axe, shots = AXE.read_text(), pytestconfig.getoption("--portal-shots")
+    pages = built(asking)
+    chromium.set_script_timeout(SECONDS)
+    wrong: list[str] = []
+
+    def look(name: str, address: str) -> None:
+        for scheme, width in LOOKS:
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})  # type: ignore[attr-defined]
+            chromium.execute_cdp_cmd(  # type: ignore[attr-defined]
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+            )
+            chromium.get(f"{service.url}{address}")
+            where = f"{name}, {scheme}, {width} px: "
+            chromium.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})  # type: ignore[attr-defined]
+            wrong.extend(where + found for found in chromium.execute_async_script(ASK, RULES))
+            page_width = chromium.execute_script("return document.documentElement.scrollWidth")
+            if page_width > width:
+                wrong.append(f"{where}it is {page_width} px wide")
+            if shots:
+                Path(shots).mkdir(parents=True, exist_ok=True)
+                chromium.save_screenshot(str(Path(shots) / f"{name}-{scheme}-{width}.png"))
+
+    look("login", "/portal/login")
+    chromium.get(f"{service.url}/portal/login")
+    fill(chromium, app_id=service.owner["appId"], password=service.owner["password"])
+    chromium.find_element(By.CSS_SELECTOR, "form button").click()
+    WebDriverWait(chromium, SECONDS).until(lambda found: found.current_url == f"{service.url}/portal/")
+    for name, address in pages.items():
+        look(name, address)
+    assert wrong == [], "\n".join(wrong)

@@ -1,0 +1,67 @@
+"""What a resource's page tells of it in words: its facts, and what it has to do with; pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MOST_FACTS = 60
+MOST_RELATIONS = 40
+MOST_DEPTH = 4  # facts that lie deeper are in the JSON alone
+OWN_TABLES = {"containers", "initContainers", "securityRules", "defaultSecurityRules", "instanceView", "events"}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Another resource that this one names, and where."""
+
+    id: str
+    where: str
+
+
+def facts(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The single values of a resource with the place of each (`hardwareProfile.vmSize`), but what has a table.
+
+    Ids of other resources are relations and not facts; a list is told as one value when it has only texts and numbers.
+    """
+    found = [("type", str(resource.get("type", ""))), ("location", str(resource.get("location", "")))]
+    found += [(name, text) for name, text in _values(resource.get("properties") or {}, "", 0) if not _is_id(text)]
+    return [(name, text) for name, text in found if text][:MOST_FACTS]
+
+
+def relations(resource: Mapping[str, Any]) -> list[Relation]:
+    """The resources that this one names, each once, in the order of the JSON."""
+    own = str(resource.get("id", "")).lower()
+    found: dict[str, Relation] = {}
+    for where, text in _values(resource, "", -MOST_DEPTH, with_tables=True):
+        if _is_id(text) and text.lower() != own:
+            found.setdefault(text.lower(), Relation(text, where.removeprefix("properties.")))
+    return list(found.values())[:MOST_RELATIONS]
+
+
+def _values(value: Any, place: str, depth: int, *, with_tables: bool = False) -> Iterator[tuple[str, str]]:
+    if depth > MOST_DEPTH:
+        return
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if with_tables or name not in OWN_TABLES:
+                yield from _values(inner, f"{place}.{name}" if place else str(name), depth + 1, with_tables=with_tables)
+    elif isinstance(value, list):
+        if value and not with_tables and all(isinstance(item, str | int | float) for item in value):
+            yield place, ", ".join(map(str, value))
+            return
+        for at, inner in enumerate(value):
+            where = place if len(value) == 1 else f"{place}[{at}]"
+            yield from _values(inner, where, depth + 1, with_tables=with_tables)
+    elif isinstance(value, bool):
+        yield place, "yes" if value else "no"
+    elif value is not None:
+        yield place, str(value)
+
+
+def _is_id(text: str) -> bool:
+    return text.lower().startswith("/subscriptions/") and text.count("/") >= 4
+
+
+def kind_of(resource_id: str) -> str:
+    """The type of a resource's id without its provider, in lower case, such as `containergroups`; pure."""
+    return resource_id.rstrip("/").rpartition("/")[0].rpartition("/")[2].lower()
