@@ -3,10 +3,12 @@
 # Port: inspection.answer. Each fact is a line NAME=VALUE, and the last is `end=`; without it the answer is not whole.
 # Files are read by ntfscat, which mounts nothing, and registry hives by hivexsh, both in this VM's memory.
 /bin/busybox --install -s /bin
-export PATH=/bin
+export PATH=/bin LC_ALL=C
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+mkdir -p /etc
+ln -s /proc/self/mounts /etc/mtab # where ntfs-3g looks whether a device is mounted
 while read -r module; do insmod "/lib/modules/$module"; done < /lib/modules/order
 
 software='\Microsoft\Windows NT\CurrentVersion'
@@ -29,7 +31,10 @@ look() {
     [ -s /tmp/SOFTWARE ] || return 0
     tell device "${device##*/}"
     tell flags "$(ntfsinfo -f -m "$device" 2> /dev/null | sed -n 's/^.*Volume Flags: *//p')"
-    tell unclean "$(ntfscat "$device" Windows/System32/config/SYSTEM 2>&1 > /tmp/SYSTEM | head -n 1)"
+    # ntfscat says its reason when it will not read what is not whole
+    if ! ntfscat "$device" Windows/System32/config/SYSTEM > /tmp/SYSTEM 2> /tmp/reason; then
+        tell unclean "$(head -n 1 /tmp/reason)"
+    fi
     tell hibernation "$(read_file "$device" hiberfil.sys | head -c 4 | tr -cd 'A-Za-z')"
     for name in ProductName CurrentBuildNumber UBR EditionID InstallationType; do
         tell "$name" "$(ask SOFTWARE "cd $software" "lsval $name")"
