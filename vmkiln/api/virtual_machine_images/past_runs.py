@@ -58,6 +58,7 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
                 {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
                 for output in call.service.store.images.outputs_of(run.run_id)
             ],
+            "stagingResourceGroup": group_id or None,
             "facts": beside_confinement(run.facts),
             **_queue_body(call, run),
         },

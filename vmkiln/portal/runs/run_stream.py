@@ -21,7 +21,7 @@ from vmkiln.portal.runs.run_view import KINDS, PARTS, RunView, look, parts
 from vmkiln.portal.visit import Visit
 from vmkiln.staging.logs.log_news import NEWS
 
-FOLLOW_SECONDS = 1.0
+FOLLOW_SECONDS = 2.0  # without news, which come at once from the process that writes the log
 STATE_SECONDS = 1.0  # between two looks at the state, while lines come
 TOGETHER_SECONDS = 0.05  # what comes within a short while goes together
 MOST_AT_ONCE = 1000
