@@ -79,6 +79,7 @@ ELSEWHERE = {
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
+    "run/finished/build_keys.py": "tests/unit/run/finished/test_build_keys.py",
     "run/finished/kept_disk.py": "tests/unit/run/finished/test_kept_disk.py",
     "run/finished/kept_disk.py:_made": "tests/unit/run/finished/test_kept_disk.py",
     "run/distributing.py": "tests/unit/run/test_distributing.py",

@@ -3,6 +3,8 @@
 Source: the "Parameters in ARM templates" and "Create Resource Manager parameter file" pages.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,3 +66,22 @@ def _in_file(file: ParameterFile, mistakes: list[Mistake]) -> list[tuple[str, An
         else:
             mistakes.append(Mistake(f"parameters.{name}", f'in {file.name} must have the form {{"value": ...}}'))
     return values
+
+
+@dataclass(frozen=True)
+class ParameterUsed:
+    """A parameter by its name, with the SHA-256 of its value's JSON in hexadecimal; of a secret there is none: ''."""
+
+    name: str
+    sha256: str
+
+    @property
+    def as_data(self) -> dict[str, Any]:
+        """As a statement of an image's provenance has it."""
+        return {"name": self.name, **({"sha256": self.sha256} if self.sha256 else {"secret": True})}
+
+
+def parameter_used(name: str, value: Any, *, is_secret: bool) -> ParameterUsed:
+    """Tell of a value no more than its digest, and nothing of a secret, for a digest of a short one can be guessed."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return ParameterUsed(name, "" if is_secret else hashlib.sha256(text.encode()).hexdigest())

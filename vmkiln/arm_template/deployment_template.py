@@ -13,7 +13,7 @@ from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP, Budget, som
 from vmkiln.arm_template.declared_parameter import DeclaredParameter, check_value, declared_parameters, given_value
 from vmkiln.arm_template.declared_type import type_mistakes
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
+from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterUsed, parameter_used
 from vmkiln.arm_template.evaluation import Scope, UserFunction, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
@@ -76,6 +76,19 @@ class Deployment:
     def parameter_names(self) -> frozenset[str]:
         """The declared parameters, in lower case."""
         return frozenset(self._declared)
+
+    @property
+    def parameters_used(self) -> tuple[ParameterUsed, ...]:
+        """The parameters whose values were needed so far, in the order of their names; none tells a secret."""
+        secrets = self.secrets
+        used = []
+        for name, parameter in sorted(self._declared.items()):
+            key = f"parameters.{name}"
+            if key in self._values:
+                value = self._values[key]
+                is_secret = parameter.is_secure or any(secret in text for text in _texts(value) for secret in secrets)
+                used.append(parameter_used(parameter.name, value, is_secret=is_secret))
+        return tuple(used)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ async def choose_accelerator(
     key = {
         "boot": await asyncio.to_thread(_boot_id),
         "kernel": kernel_digest,
-        "qemu": (await run([qemu, "--version"], timeout_seconds=10)).text.partition("\n")[0],
+        "qemu": await version_of(qemu),
         "user": os.getuid(),
     }
     if verdict := await asyncio.to_thread(_recall, directory, key):
@@ -185,6 +185,11 @@ async def choose_accelerator(
     verdict = judge(probe, Accelerator.KVM)
     await asyncio.to_thread(_remember, directory, key, verdict)
     return verdict
+
+
+async def version_of(qemu: str) -> str:
+    """What QEMU says of its version, in one line. Raises: `HostUnfit` when it is not installed."""
+    return (await run([qemu, "--version"], timeout_seconds=10)).text.partition("\n")[0]
 
 
 def device_obstacle(device: Path) -> str | None:

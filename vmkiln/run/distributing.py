@@ -5,6 +5,7 @@
 Source: docs/reference/image-template.md#distribute-targets, #run-outputs; docs/reference/behaviour.md#distributing.
 """
 
+import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,7 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.azure_names import ProvisioningState, group_id
-from vmkiln.errors import DatabaseAway, GroupNotFound, RunTakenOver, VmkilnError
+from vmkiln.errors import CommandFailed, DatabaseAway, GroupNotFound, HostUnfit, RunTakenOver, VmkilnError
+from vmkiln.host.accelerator import version_of
+from vmkiln.host.qemu import BOARDS
 from vmkiln.images import gallery, managed_image, vhd_image
 from vmkiln.images.gallery import GalleryTarget, Region
 from vmkiln.images.image_store import (
@@ -100,7 +103,7 @@ async def distribute(staged: Staged, disks: Disks, flattened: ImageFacts | None 
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
-    documents_of = await off_loop(attesting.documents_of, staged)
+    documents_of = await off_loop(attesting.documents_of, staged, await _qemu_of(staged))
     facts = replace(await _image_to_publish(staged, disks, flattened), documents_of=documents_of)
     await _tell_difference(staged)
     outputs = []
@@ -127,6 +130,13 @@ async def distribute(staged: Staged, disks: Disks, flattened: ImageFacts | None 
     if outputs and all(row.state == ProvisioningState.FAILED for row in outputs):
         raise DistributionFailed(failures_of(outputs))
     return outputs
+
+
+async def _qemu_of(staged: Staged) -> str:
+    """The version of the QEMU that ran the build VM; '' where that is not there any more."""
+    with contextlib.suppress(HostUnfit, CommandFailed):
+        return await version_of(BOARDS[staged.source.architecture].program)
+    return ""
 
 
 async def _tell_difference(staged: Staged) -> None:

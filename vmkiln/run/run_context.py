@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmkiln.arm_template.deployment_parameters import ParameterUsed
 from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
@@ -144,6 +145,7 @@ class RunRequest:
     `may_be_put_back` says that a fault of the host ends the attempt only: the run waits for another one.
     `mask` takes secrets out of whatever is told, logged or kept.
     `resumes` says that a user goes on with a run whose command was killed.
+    `parameters` are those that the template was given, or took from its defaults; of a service's template none is kept.
     """
 
     run_id: str
@@ -163,6 +165,7 @@ class RunRequest:
     incarnation: str = ""
     may_be_put_back: bool = False
     resumes: bool = False
+    parameters: tuple[ParameterUsed, ...] = ()
 
 
 @dataclass(frozen=True)

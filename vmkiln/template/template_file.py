@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterFile, given_parameters
+from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterFile, ParameterUsed, given_parameters
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.expression import is_expression
 from vmkiln.arm_template.given_references import given_references
@@ -35,7 +35,7 @@ class ResolvedTemplate:
     """One image template, ready to run.
 
     `resolved` is the plain JSON of the resource, without expressions; `mask` takes the values of secure parameters
-    out of whatever is shown or kept of it.
+    out of whatever is shown or kept of it. `parameters` are those that it was evaluated with.
     """
 
     image_template: ImageTemplate
@@ -44,6 +44,7 @@ class ResolvedTemplate:
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
     mask: SecretMask = NO_SECRETS
+    parameters: tuple[ParameterUsed, ...] = ()
 
 
 def read_image_template(
@@ -81,7 +82,8 @@ def read_image_template(
     deployment = LocalDeployment(document, mine, context, references=told)
     try:
         resource = deployment.image_template_resource(template_name)
-        return _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
+        found = _resolved(resource, file_name, context, SecretMask.of(deployment.secrets))
+        return replace(found, parameters=deployment.parameters_used)
     except TemplateInvalid as error:
         raise _masked(error, SecretMask.of(deployment.secrets)) from None
 

@@ -1,5 +1,6 @@
 """The one image template of a deployment is found and evaluated; what cannot be is named with its place."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -261,3 +262,22 @@ def test_a_secret_is_told_to_the_caller_and_to_no_message() -> None:
     assert "bad name ***" in text
     assert "hidden" not in text
     assert "hidden" not in str(mistakes(document, "token=" + "hidden" * 9))
+
+
+def test_parameters_are_told_by_name_and_by_the_digest_of_what_is_no_secret() -> None:
+    parameters = {
+        "size": {"type": "int", "defaultValue": 7},
+        "Token": {"type": "secureString"},
+        "address": {"type": "string"},
+        "unused": {"type": "string", "defaultValue": "x"},
+    }
+    lines = ["[parameters('token')]", "[parameters('address')]", "[string(parameters('size'))]"]
+    item = resource()
+    item["properties"]["customize"] = [{"type": "Shell", "inline": lines}]
+    found = read(deployment(item, parameters=parameters), "token=hidden-one", "address=https://x/?hidden-one")
+    seven = hashlib.sha256(b"7").hexdigest()
+    assert [parameter.as_data for parameter in found.parameters] == [
+        {"name": "address", "secret": True},
+        {"name": "size", "sha256": seven},
+        {"name": "Token", "secret": True},
+    ]

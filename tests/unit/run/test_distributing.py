@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
+from vmkiln.arm_template.deployment_parameters import ParameterUsed
 from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
@@ -109,6 +110,7 @@ def staged(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Any
             {"location": "l", "secret": "hunter22"},
             NO_LOCAL_FILES,
             mask=SecretMask.of(["hunter22"]),
+            parameters=(ParameterUsed("size", "d" * 64), ParameterUsed("key", "")),
         ),
         host=BuildHost(settings, store, Accelerator.TCG, "a stand-in", NO_IMAGE, 2, 4096, None),
         group=SimpleNamespace(name="IT_x", storage_account=StorageAccount("a", tmp_path / "staging")),
@@ -197,6 +199,9 @@ def test_every_image_is_kept_with_a_signed_statement_of_its_run(staged: Any, sto
         assert verdict.summary["source"]["digest"] == {"sha256": "a" * 64}
         parameters = verdict.statement["predicate"]["buildDefinition"]["externalParameters"]
         assert parameters["template"] == {"location": "l", "secret": "***"}
+        assert parameters["parameters"] == [{"name": "size", "sha256": "d" * 64}, {"name": "key", "secret": True}]
+        versions = verdict.statement["predicate"]["runDetails"]["builder"]["version"]
+        assert {"vmkiln", "packer", "qemu"} == set(versions)
     remove(images[0], store)
     assert store.images.documents_of(images[0].artifact_id) == {}
 

@@ -107,6 +107,7 @@ def build(
         allowances=allowances,
         egress=asked,
         mask=resolved.mask,
+        parameters=resolved.parameters,
         virtual_networks=given.virtual_networks,
     )
     as_json = as_json or progress is Progress.JSON

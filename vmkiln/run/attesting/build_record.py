@@ -33,13 +33,15 @@ OF_A_DATA_DISK = re.compile(r"-data-\d+\.vhd$")  # a VHD of its own, which has n
 Documents = Callable[[ImageRow], Mapping[str, str]]
 
 
-def documents_of(staged: Staged) -> Documents:
+def documents_of(staged: Staged, qemu: str = "") -> Documents:
     """What is to be kept with each image of this run, made of the image's record: the statement of its provenance.
+
+    `qemu` is the version of QEMU.
 
     Raises: `KeyUnavailable` when there is no key to sign with, before anything is published; `StorageFailed`.
     """
     key, store = image_key.current(staged.host.store.seal.ring), staged.host.store
-    record, contents = build_record(staged), kept(staged.directory) or _told_before(store, staged.request.run_id)
+    record, contents = build_record(staged, qemu), kept(staged.directory) or _told_before(store, staged.request.run_id)
 
     def made(image: ImageRow) -> Mapping[str, str]:
         found = {} if contents is None or OF_A_DATA_DISK.search(image.path.name) else _told(contents, image)
@@ -73,7 +75,7 @@ def _name_of(part: ImageRow) -> str:
     return f"{part.artifact_id}/{part.path.name}"
 
 
-def build_record(staged: Staged) -> BuildRecord:
+def build_record(staged: Staged, qemu: str = "") -> BuildRecord:
     """All that a statement tells of a run; secrets are masked. Raises: `StorageFailed`."""
     request, run = staged.request, staged.host.store.runs.find(staged.request.run_id)
     facts, shape = run.facts, staged.shape
@@ -82,6 +84,7 @@ def build_record(staged: Staged) -> BuildRecord:
         isolation_level=staged.host.isolation_level,
         chosen={
             "template": request.mask.value(request.resolved),
+            "parameters": [parameter.as_data for parameter in request.parameters],
             "templateName": request.template_name,
             "templateId": request.template_id,
             "resourceGroup": request.resource_group,
@@ -106,7 +109,11 @@ def build_record(staged: Staged) -> BuildRecord:
         },
         materials=list(_materials(staged)),
         byproducts=list(_byproducts(staged)),
-        versions={"vmkiln": __version__, "packer": staged.host.container_image.packer_version},
+        versions={
+            "vmkiln": __version__,
+            "packer": staged.host.container_image.packer_version,
+            **({"qemu": qemu} if qemu else {}),
+        },
         began=run.started,
     )
 

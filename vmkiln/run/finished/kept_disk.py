@@ -19,6 +19,7 @@ from vmkiln.errors import CleanUpFailed, StorageFailed, VmkilnError
 from vmkiln.files.durable_file import make_folder, reported, sync
 from vmkiln.host.host_id import host_id
 from vmkiln.images.image_store import link_or_copy, sealed, sha256_of
+from vmkiln.run.finished import build_keys
 from vmkiln.run.finished.finished_work import (
     BUILD_DISK,
     RESUMABLE,
@@ -58,6 +59,7 @@ async def keep(staged: Staged, disks: Disks) -> FinishedWork:
         with reported("keeping the customized disk"):
             digests = {path.name: await sealed(path) for path in written}
             sizes = await off_loop(_linked, staged, written, folder)
+            await off_loop(build_keys.keep, staged, folder)
             work = await off_loop(_recorded, staged, folder.name, sizes, digests)
     return work
 
@@ -155,8 +157,10 @@ def _has_sizes(folder: Path, disk: KeptDiskFacts) -> bool:
 def lay_out(settings: Settings, work: FinishedWork, directory: Path) -> None:
     """Give the files of a kept disk a name in the run's own folder too, where a build finds its disks."""
     with reported("taking the customized disk up"):
-        for name in work.disk["sizes"]:
-            link_or_copy(run_directory.kept(settings.runs) / work.disk["folder"] / name, directory / name)
+        folder = run_directory.kept(settings.runs) / work.disk["folder"]
+        keys = [build_keys.FILE] if (folder / build_keys.FILE).exists() else []
+        for name in (*work.disk["sizes"], *keys):
+            link_or_copy(folder / name, directory / name)
 
 
 def forget(settings: Settings, store: Store, run_id: str) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
-from vmkiln.inspecting.byte_search import found_in, secrets_of_seed
+from vmkiln.inspecting.byte_search import found_in
 from vmkiln.inspecting.hygiene import residues, told
 from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
 from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.finished import build_keys
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
@@ -87,13 +88,12 @@ async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> Non
     may_stay = allowed(staged)
     if may_stay.everything:
         return
-    seed = staged.directory / f"{VM_NAME}-seed.iso"
     fact = (await off_loop(staged.host.store.runs.find, staged.request.run_id)).facts.get("hygiene")
     if not fact:
         return  # nothing was customized
     unproven = list(fact["unproven"])
-    if await off_loop(seed.exists):
-        wanted = secrets_of_seed(await off_loop(seed.read_bytes))
+    wanted = await off_loop(build_keys.known, staged)
+    if wanted:
         places = await until_cancelled(found_in, files, wanted)
         found = tuple(Found(Residue.RUN_SECRETS, f"{place}, in bytes of the disk") for place in places)
     else:
