@@ -96,7 +96,7 @@ async def test_the_chain_is_read_once_for_all_targets(
 
 
 async def test_every_vhd_is_a_name_of_the_same_file(staged: Any, disks: Disks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_record, "documents_of", lambda _staged: lambda _image: {})
+    monkeypatch.setattr(build_record, "documents_of", lambda _staged, _qemu: lambda _image: {})
     facts = await flattening.prepared(staged, disks)
     outputs = await distribute(staged, disks, facts)
     assert [row.state for row in outputs] == ["Succeeded"] * 3

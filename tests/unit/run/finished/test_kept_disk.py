@@ -18,7 +18,8 @@ from vmkiln.images.data_disk import DataDisk
 from vmkiln.images.image_store import ImageFacts, sha256_of
 from vmkiln.receipts.receipt import receipts_of
 from vmkiln.receipts.verification import verify
-from vmkiln.run.finished import kept_disk
+from vmkiln.run.customizing import VM_NAME
+from vmkiln.run.finished import build_keys, kept_disk
 from vmkiln.run.finished.finished_work import RESUMABLE, FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
 from vmkiln.run_state import Phase, RunState
@@ -26,6 +27,7 @@ from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.local_files import LocalFiles
+from vmkiln.staging.login_key import new_key
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
 
@@ -64,6 +66,7 @@ class Kept:
             source=self.source,
             shape=SimpleNamespace(disk_bytes=2048),
             group=SimpleNamespace(name=GROUP),
+            directory=self.directory,
         )
         return asyncio.run(kept_disk.keep(staged, self.disks))
 
@@ -87,6 +90,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def test_what_was_kept_is_gone_on_from_under_the_same_names(kept: Kept) -> None:
+    (kept.directory / f"{VM_NAME}-seed.iso").write_text(new_key("host").private)
     made = kept.keep()
     assert kept.found() == replace(made, source=replace(made.source, path=Path()))
     next_one = kept.settings.runs / f"{RUN_ID}.2"
@@ -97,6 +101,7 @@ def test_what_was_kept_is_gone_on_from_under_the_same_names(kept: Kept) -> None:
     kept_disk.lay_out(kept.settings, work, next_one)
     disks = work.disks(next_one)
     assert disks.os.path.read_bytes() == b"customized"
+    assert (next_one / build_keys.FILE).exists()
     assert disks.os.backing is not None
     assert disks.os.backing.path.read_bytes() == b"below"
     assert disks.os.size_bytes == 2048
