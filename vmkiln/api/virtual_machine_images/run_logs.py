@@ -10,11 +10,11 @@ from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.virtual_machine_images.past_runs import MOST_ANSWER_BYTES, MOST_LINES, RUN, number_in, run_of
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
-from vmkiln.run.failure.failure_report import LOOKED_AT_LINES, FailureReport, LogEnd, failed_phase, report
-from vmkiln.run_state import Phase, RunState
+from vmkiln.run.failure.failure_of_run import failure_of
+from vmkiln.run.failure.failure_report import FailureReport
 from vmkiln.staging.customization_log import LogPart
 from vmkiln.staging.logs.log_index import clock_text, times_of
-from vmkiln.staging.logs.log_outline import LogGroup, LogOutline, outline_of
+from vmkiln.staging.logs.log_outline import LogGroup, outline_of
 from vmkiln.staging.logs.log_search import (
     MOST_TEXT_LETTERS,
     containing,
@@ -127,19 +127,6 @@ def search_log(call: Call) -> Answer:
     return Answer(200, {"value": value, "total": found.total})
 
 
-def log_end(path: Path, kind: str, outline: LogOutline) -> LogEnd | None:
-    """The last lines of the last step of a log; none of an empty one."""
-    groups = [group for group in outline.groups if group.lines]
-    if not groups:
-        return None
-    last = groups[-1]
-    first = max(last.first_line, last.first_line + last.lines - LOOKED_AT_LINES)
-    piece = lines_by_number(path, outline, first, most_lines=LOOKED_AT_LINES, most_bytes=MOST_ANSWER_BYTES)
-    found = [said(line) for line in piece.lines]
-    texts = tuple(text.decode(errors="replace") for text, _ in found)
-    return LogEnd(kind, last.step, first, texts, tuple(is_error for _, is_error in found))
-
-
 def get_failure(call: Call) -> Answer:
     """GET why a run failed, as far as is known: {value}, null for a run that did not.
 
@@ -147,18 +134,8 @@ def get_failure(call: Call) -> Answer:
     the line that most likely tells the reason, and what changed since the last run that succeeded.
     """
     _, run = run_of(call)
-    if run.state is not RunState.FAILED:
-        return Answer(200, {"value": None})
-    store = call.service.store
-    phases = [phase.name for phase in store.runs.phases_of(run.run_id)]
-    end = None
-    kind = {Phase.CUSTOMIZING: KINDS[0], Phase.VALIDATING: KINDS[1]}.get(Phase(failed_phase(phases) or Phase.QUEUED))
-    if kind:
-        path, _ = log_file(call, run, kind)
-        end = log_end(path, kind, outline_of(path))
-    others = store.timelines.runs_before(run, most=1)
-    before = store.runs.by_id(others).get(others[0]) if others else None
-    return Answer(200, {"value": _failure_body(report(run, phases, end, before))})
+    found = failure_of(call.service.store, run, lambda kind: log_file(call, run, kind)[0])
+    return Answer(200, {"value": None if found is None else _failure_body(found)})
 
 
 def _failure_body(found: FailureReport) -> dict[str, Any]:

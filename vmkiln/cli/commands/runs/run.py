@@ -9,6 +9,7 @@ import typer
 
 from vmkiln.azure_names import FLOW_LOG
 from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
+from vmkiln.cli.commands.runs.failure import failure
 from vmkiln.cli.commands.runs.run_logs import log_path, logs
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Runs: past and live ones, their phases, their logs.")
 app.command()(timeline)
+app.command()(failure)
 
 
 @app.command("list")

@@ -1,0 +1,42 @@
+"""What there is to say of one failed run, from its records and the end of its log."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vmkiln.run.failure.failure_report import LOOKED_AT_LINES, FailureReport, LogEnd, failed_phase, report
+from vmkiln.run_state import Phase, RunState
+from vmkiln.staging.logs.log_outline import LogOutline, outline_of
+from vmkiln.staging.logs.log_search import lines_by_number, said
+from vmkiln.store.database import Store
+from vmkiln.store.rows import RunRow
+
+KINDS = ("customization", "validation")
+MOST_END_BYTES = 256 * 1024
+
+
+def failure_of(store: Store, run: RunRow, log_file: Callable[[str], Path]) -> FailureReport | None:
+    """The report of a failed run; none for a run that did not fail. `log_file` tells where its log of a kind is."""
+    if run.state is not RunState.FAILED:
+        return None
+    phases = [phase.name for phase in store.runs.phases_of(run.run_id)]
+    end = None
+    kind = {Phase.CUSTOMIZING: KINDS[0], Phase.VALIDATING: KINDS[1]}.get(Phase(failed_phase(phases) or Phase.QUEUED))
+    if kind:
+        path = log_file(kind)
+        end = log_end(path, kind, outline_of(path))
+    others = store.timelines.runs_before(run, most=1)
+    before = store.runs.by_id(others).get(others[0]) if others else None
+    return report(run, phases, end, before)
+
+
+def log_end(path: Path, kind: str, outline: LogOutline) -> LogEnd | None:
+    """The last lines of the last step of a log; none of an empty one."""
+    groups = [group for group in outline.groups if group.lines]
+    if not groups:
+        return None
+    last = groups[-1]
+    first = max(last.first_line, last.first_line + last.lines - LOOKED_AT_LINES)
+    piece = lines_by_number(path, outline, first, most_lines=LOOKED_AT_LINES, most_bytes=MOST_END_BYTES)
+    found = [said(line) for line in piece.lines]
+    texts = tuple(text.decode(errors="replace") for text, _ in found)
+    return LogEnd(kind, last.step, first, texts, tuple(is_error for _, is_error in found))
