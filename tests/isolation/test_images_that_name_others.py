@@ -54,7 +54,7 @@ def backing_of(kind: str, secret: Path, port: int) -> str:
 @pytest.fixture(params=KINDS)
 def lure(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lure]:
     """Nobody looks at its header, and qemu-img is told no chain, so it follows what the header says."""
-    monkeypatch.setattr(inspection, "inspect_image", lambda _path, *, expected_format: len(expected_format))
+    monkeypatch.setattr(inspection, "_inspect", lambda _fetched, image_format: image_format)
     monkeypatch.setattr(
         disk_image, "graph", lambda disk: f'json:{{"driver": "{disk.format}", "file.filename": "{disk.path}"}}'
     )

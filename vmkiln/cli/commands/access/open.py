@@ -28,7 +28,10 @@ def open_portal(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Open the portal with a link that logs in once, within ten minutes, as whom the context logs in."""
+    """Open the portal with a link that logs in once.
+
+    It does so within ten minutes, as whom the context logs in.
+    """
     import os
     import webbrowser
 

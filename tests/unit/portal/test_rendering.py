@@ -1,0 +1,13 @@
+"""Times as the pages tell them."""
+
+from vmkiln.portal.rendering import duration, lasted, plain, when
+
+
+def test_times_are_told_as_people_read_them() -> None:
+    assert [duration(seconds) for seconds in (None, 0.25, 59, 61, 3600 * 2 + 60)] == [
+        "", "0.2 s", "59.0 s", "1 min 01 s", "2 h 01 min",
+    ]  # fmt: skip
+    assert when("2026-01-01T00:01:40.5Z") == "2026-01-01 00:01:40"
+    assert [when(""), when(None), when("0001-01-01T00:00:00Z")] == ["", "", ""]
+    assert lasted("2026-01-01T00:00:00Z", "2026-01-01T00:00:05Z") == "5.0 s"
+    assert plain("a\x1b[31mb\nc\x07") == "ab\nc\\x07"
