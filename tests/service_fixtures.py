@@ -49,7 +49,9 @@ def some_access() -> TestAccess:
 def service(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
     """A service whose own work is only recorded."""
     with opened(tmp_path / "vmkiln.sqlite") as store:
-        yield started(store, tmp_path, access, RecordedWork())
+        found = started(store, tmp_path, access, RecordedWork())
+        yield found
+        found.service.audit.flush(10)  # its thread would make the database anew, which the test takes away
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.store.rows import ResourceRow
 
 QUERIES = {
+    "Runs_SearchLog": "?text=word",
     "ActivityLogs_List": "?$filter=eventTimestamp%20ge%202020-01-01",
     "TenantActivityLogs_List": "?$filter=eventTimestamp%20ge%202020-01-01",
     "ImageDifference_Get": f"?from={IMAGE}",

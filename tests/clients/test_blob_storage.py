@@ -35,6 +35,7 @@ from vmkiln.blobs.blob_server import ACCESS_SCRIPT, Azurite, find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
+from vmkiln.staging.logs.log_index import index_of
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import ResourceRow, RunRow
@@ -133,6 +134,18 @@ async def test_logs_scripts_and_vhds_are_read_as_they_are(place: Place) -> None:
             assert containers == ["packerlogs", "scripts", "vhds"]
             vhds = list(client.get_container_client("vhds").list_blobs())
             assert [(item.name, item.blob_type) for item in vhds] == [("out.vhd", BlobType.PAGEBLOB)]
+
+
+async def test_the_index_of_a_log_is_no_blob(place: Place) -> None:
+    """Azure has the log alone, and clients take the first blob of its container."""
+    account = place.group("IT_one").storage_account
+    index_of(account.blob(LOG)).write_bytes(b"{}\n")
+    account.blob(LOG).write_bytes(b"first\n")
+    async with served(place.storage):
+        await until(lambda: place.content(account.name, LOG))
+        with place.client(account.name) as client:
+            container = client.get_container_client("packerlogs")
+            assert await asyncio.to_thread(lambda: list(container.list_blob_names())) == [LOG.partition("/")[2]]
 
 
 async def test_a_log_grows_while_its_run_goes_on(place: Place) -> None:

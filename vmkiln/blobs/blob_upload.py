@@ -19,6 +19,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, BlobType, ContentSettings
 
 from vmkiln.files.sparse_file import data_ranges
+from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
 
 CHUNK_BYTES = 4 * 1024**2
@@ -66,7 +67,7 @@ class Uploader:
         """Send what is new in an account. Raises: `AzureError` when the blob service refuses or is away."""
         for blob in account.blobs():
             container, _, _ = blob.partition("/")
-            if "/" not in blob or is_unfinished(blob) or (container == LOGS) is not self.is_for_logs:
+            if "/" not in blob or is_unfinished(blob) or is_index(blob) or (container == LOGS) is not self.is_for_logs:
                 continue
             file, key = account.directory / blob, (account.name, blob)
             try:

@@ -16,6 +16,7 @@ from vmkiln.api.storage.storage_accounts import ONE, blob_endpoint, keys, name_w
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.blobs.account_containers import NAME, AccountContainers, BlobServerAway
 from vmkiln.errors import ArmError, Mistake
+from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS, StorageAccount
 
@@ -111,7 +112,7 @@ def _blobs(call: Call, account: StorageAccount, container: str) -> list[dict[str
             "size": (account.directory / name).stat().st_size,
         }
         for name in account.blobs()
-        if name.partition("/")[0].lower() == container.lower()
+        if name.partition("/")[0].lower() == container.lower() and not is_index(name)
     ]
 
 

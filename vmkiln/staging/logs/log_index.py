@@ -24,6 +24,7 @@ LEAST_SECONDS = 0.02  # between two entries of one step
 LONGEST_ENTRY_BYTES = 4096
 MOST_STEP_LETTERS = 256
 NEAR_BYTES = 4096
+SUFFIX = ".times"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,12 @@ def clock_text(seconds: float) -> str:
 
 def index_of(log: Path) -> Path:
     """The file of a log's index; pure."""
-    return log.with_name(f"{log.name}.times")
+    return log.with_name(f"{log.name}{SUFFIX}")
+
+
+def is_index(name: str) -> bool:
+    """Whether a file of this name is a log's index, which is no blob of its own; pure."""
+    return name.endswith(f".log{SUFFIX}")
 
 
 def times_of(log: Path, start: int, lines: Sequence[bytes]) -> list[LineTime | None]:
