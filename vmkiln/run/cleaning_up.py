@@ -20,6 +20,7 @@ from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_par
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.host_id import host_id
 from vmkiln.host.qemu import Disk
+from vmkiln.host.saved import saved_vm
 from vmkiln.images import vhd_image
 from vmkiln.images.data_disk import file_beside, files_beside
 from vmkiln.images.image_note import NOTES, forget_lost, note_down, noted
@@ -124,6 +125,8 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         _end_lost_vhds(settings, store)
     with _going_on(problems):
         image_cache.remove_leftovers(settings.image_cache)
+    with _going_on(problems):
+        saved_vm.remove_left(settings.saved_vms)
     if problems:
         raise problems[0]
 

@@ -1,10 +1,14 @@
 """What runs whose process died leave behind is ended; what lives is left alone."""
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vmkiln.files import locks
+from vmkiln.host.saved import saved_vm
 from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run import cleaning_up
 from vmkiln.run.cleaning_up import end_leftovers, leftovers
@@ -93,6 +97,26 @@ def test_a_live_run_is_left_alone_with_and_without_its_folder(settings: Settings
         end_leftovers(settings, store, print)
         assert store.runs.find(RUN_ID).state == RunState.RUNNING
         assert leftovers(store, group) != []
+
+
+def test_what_a_killed_maker_of_a_saved_vm_left_goes_and_a_living_ones_stays(settings: Settings, store: Store) -> None:
+    folder = settings.saved_vms
+    living, dead = saved_vm.begun(folder, "a" * 64), saved_vm.begun(folder, "b" * 64)
+    with locks.opened(locks.file_of(folder, "a" * 64)) as lock:
+        assert locks.try_to_take(lock)
+        sockets = dead.with_name(f"{dead.name}.run")
+        for place in (living, dead, sockets):
+            place.mkdir(exist_ok=True)
+            (place / "memory").touch()
+        for key, days in (("c" * 64, 0), ("d" * 64, 2)):
+            saved_vm.refuse(folder, key, "it did not run")
+            then = time.time() - days * 86_400
+            os.utime(folder / f"{key}{saved_vm.REFUSED}", (then, then))
+        end_leftovers(settings, store, print)
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".lock-")} == {
+        living.name,
+        f"{'c' * 64}{saved_vm.REFUSED}",
+    }
 
 
 def test_a_run_that_ended_stays_as_it_ended(settings: Settings, store: Store) -> None:

@@ -76,13 +76,25 @@ def refusal(folder: Path, key: str) -> str:
 
 def begun(folder: Path, key: str) -> Path:
     """An empty folder to make it in, by whoever has the lock of the key; what makers left that died is thrown away."""
-    for left in folder.glob(f"{BEING_MADE}*"):
-        its_key = left.name.removeprefix(BEING_MADE).partition(".")[0]
-        if its_key == key or not locks.is_held(locks.file_of(folder, its_key)):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_left(folder, own=key)
     place = folder / f"{BEING_MADE}{key}"
     place.mkdir(mode=0o700, parents=True)
     return place
+
+
+def remove_left(folder: Path, *, own: str = "") -> None:
+    """Delete what makers left that died, of the key `own` whoever has its lock, and refusals that are over."""
+    for left in folder.glob(f"{BEING_MADE}*"):
+        key = left.name.removeprefix(BEING_MADE).partition(".")[0]
+        if key == own:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with locks.opened(locks.file_of(folder, key)) as lock:
+            if locks.try_to_take(lock):  # and kept meanwhile: another may begin to make the same
+                shutil.rmtree(left, ignore_errors=True)
+    for note in folder.glob(f"*{REFUSED}"):
+        if not refusal(folder, note.name.removesuffix(REFUSED)):
+            note.unlink(missing_ok=True)
 
 
 def finished(workplace: Path, devices: bytes, memory_digest: str) -> SavedVm:
