@@ -6,7 +6,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings,
 from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
 from vmkiln.host.qemu import BOARDS, NETWORK, Machine, arguments
-from vmkiln.host.saved import device_state
+from vmkiln.host.saved import device_state, saved_vm
 from vmkiln.run_failures import NotConfined, VirtualMachineLost
 from vmkiln.waiting.off_loop import off_loop
 
@@ -187,17 +186,14 @@ async def _let_go_on(
 
 
 async def _load(machine: Machine, control: QMPClient) -> None:
-    """Give the VM what was saved of its devices. Raises: `QMPError` when that is not what was saved, or does not fit.
+    """Give the VM what was saved of its devices. Raises: `QMPError` when it does not fit, and as `saved_vm.devices_of`.
 
     A guest that is to be saved sees its network unplugged: it gets to where it waits for that, and no further.
     """
     if machine.is_saveable and not machine.boots_plugged_in:
         await unplug(control)
     if machine.saved is not None:
-        state = await off_loop(machine.saved.devices.read_bytes)
-        if hashlib.sha256(state).hexdigest() != machine.saved.devices_digest:
-            raise QMPError("the saved state of the devices is not what was saved")
-        await device_state.load(control, state)
+        await device_state.load(control, await off_loop(saved_vm.devices_of, machine.saved))
         await control.execute("set_link", {"name": NETWORK, "up": True})
 
 

@@ -119,6 +119,21 @@ def _disk_digest(disk: Path) -> str:
         return ""
 
 
+def devices_of(saved: SavedVm) -> bytes:
+    """The state of the devices of a saved VM; that one goes on from it is noted.
+
+    Raises: `VirtualMachineLost` when that is not what was saved, or was deleted meanwhile.
+    """
+    try:
+        os.utime(saved.memory.parent)
+        state = saved.devices.read_bytes()
+    except OSError as error:
+        raise VirtualMachineLost(f"the saved state of the devices cannot be read: {error.strerror}") from error
+    if hashlib.sha256(state).hexdigest() != saved.devices_digest:
+        raise VirtualMachineLost("the saved state of the devices is not what was saved")
+    return state
+
+
 def copy_disk(saved: SavedVm, target: Path) -> None:
     """A new file, for its owner, that has what a VM had written when it was saved.
 

@@ -105,8 +105,11 @@ def sentence(name: str, base: BaseStart) -> str:
     """What the log says of the start."""
     if base.saved is None:
         return f"the {name} is booted: {base.reason}"
-    age = max(0, time.time() - base.saved.memory.stat().st_mtime)
     key = base.saved.memory.parent.name
+    try:
+        age = max(0, time.time() - base.saved.memory.stat().st_mtime)
+    except OSError:  # deleted meanwhile, to make room for another; the start finds that out
+        return f"the {name} goes on from one that was booted and saved before ({key[:16]})"
     return f"the {name} goes on from one that was booted and saved {round(age / 60)} minutes ago ({key[:16]})"
 
 

@@ -98,6 +98,19 @@ def test_a_use_is_noted(tmp_path: Path) -> None:
     assert (tmp_path / KEY).stat().st_mtime > 1
 
 
+def test_who_goes_on_is_noted_as_a_use_and_may_find_it_gone(tmp_path: Path) -> None:
+    saved = kept(tmp_path, used=1)
+    assert saved_vm.devices_of(saved) == b"devices"
+    assert (tmp_path / KEY).stat().st_mtime > 1, "a service keeps for days what it found when it began"
+    saved.devices.chmod(0o600)
+    saved.devices.write_bytes(b"changed")
+    with pytest.raises(VirtualMachineLost, match="is not what was saved"):
+        saved_vm.devices_of(saved)
+    saved_vm.discard(saved)
+    with pytest.raises(VirtualMachineLost, match="cannot be read: No such file"):
+        saved_vm.devices_of(saved)
+
+
 def test_a_disk_that_was_saved_too_is_copied_and_a_changed_byte_is_found(tmp_path: Path) -> None:
     workplace = saved_vm.begun(tmp_path, KEY)
     (workplace / saved_vm.DISK).write_bytes(b"d" * 100_000)

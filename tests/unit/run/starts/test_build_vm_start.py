@@ -77,6 +77,9 @@ def test_the_timeline_has_a_warm_boot_and_a_cold_one(tmp_path: Path) -> None:
     saved = SavedVm(memory, "m", tmp_path / "devices", "d", tmp_path / "disk", "k")
     text = tell_start(staged(tell=told.append), "build-vm", BaseStart(saved, "instance"))
     assert text.startswith("the build-vm goes on from one that was booted and saved 0 minutes ago (")
+    memory.unlink()
+    gone = sentence("build-vm", BaseStart(saved, "instance"))
+    assert gone.startswith("the build-vm goes on from one that was booted and saved before (")
     tell_start(staged(tell=told.append), "build-vm", BaseStart(reason="why"))
     assert [one.start for one in told if isinstance(one, PartStarted)] == [Start.WARM, Start.COLD]
     assert {one.kind for one in told if isinstance(one, PartStarted)} == {PartKind.BOOT}
