@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
-from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.qemu import SavedVm, accelerator_for
 from vmkiln.host.saved import saved_vm
@@ -18,6 +18,7 @@ from vmkiln.run.run_context import BuildHost, ResolvedSource, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.vm_shape import VmShape
 from vmkiln.run_state import PartKind, Start
+from vmkiln.settings import Settings
 from vmkiln.staging.topology import Topology
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.template.source import PlatformImageSource
@@ -36,17 +37,24 @@ def wants_cold(tags: Mapping[str, str]) -> bool:
 def why_cold(staged: Staged) -> str:
     """Why the build VM of a run has to be booted, whatever was saved; '' when it has not; pure."""
     properties = staged.request.template.properties
-    if not staged.host.settings.warm_starts:
-        return "warm starts are off"
+    if reason := why_all_cold(staged.host.settings, staged.source.os_type, staged.way_out):
+        return reason
     if wants_cold(staged.request.template.tags):
         return f"the tag `{COLD_TAG}` asks for it"
-    if staged.source.os_type != "Linux":
-        return "only a Linux VM can be made another machine"
     if staged.network.topology is not Topology.OWN:
         return "it stands in a network of the user's"
     if staged.source.data_disks or properties.additional_data_disks:
         return "it has data disks"
-    if staged.way_out != STRAIGHT_OUT:
+    return ""
+
+
+def why_all_cold(settings: Settings, os_type: str, way_out: GuestWayOut) -> str:
+    """Why every build VM of this system has to be booted on this host; '' when it has not; pure."""
+    if not settings.warm_starts:
+        return "warm starts are off"
+    if os_type != "Linux":
+        return "only a Linux VM can be made another machine"
+    if way_out != STRAIGHT_OUT:
         return "its way out is set up while it boots"
     return ""
 

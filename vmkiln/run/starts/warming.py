@@ -6,15 +6,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vmkiln.errors import HostUnfit
+from vmkiln.fetching.guest_way_out import guest_way_out_of
 from vmkiln.host.network import host_watch
 from vmkiln.run.building import resolve_source
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.run_context import BuildHost
-from vmkiln.run.starts.build_vm_start import base_of
+from vmkiln.run.starts.build_vm_start import base_of, why_all_cold
 from vmkiln.run.vm_shape import decide_shape
 from vmkiln.staging import virtual_network
 from vmkiln.template.source import PlatformImageSource
 from vmkiln.template.vm_profile import VmProfile
+from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm.saved_base import Base, BaseStart, obtain_saved_base
 
 
@@ -28,9 +31,14 @@ async def warmed(
 ) -> tuple[Base, BaseStart]:
     """What a build VM of this image, size and disk goes on from, or why it is booted; made if it is not there.
 
-    Raises: `TemplateInvalid` for a size that it cannot have, `ImageNotFound`, `DownloadFailed`.
+    Raises: `HostUnfit` where every build VM of it is booted, whatever was saved; `TemplateInvalid` for a size that it
+    cannot have, `ImageNotFound`, `DownloadFailed`.
     """
+    settings = host.settings
+    way_out = await off_loop(guest_way_out_of, settings)
+    _check(why_all_cold(settings, "Linux", way_out))  # before anything is fetched
     source = await resolve_source(host, image, Path(), progress=progress)
+    _check(why_all_cold(settings, source.os_type, way_out))
     shape = decide_shape(
         VmProfile(vm_size=vm_size, os_disk_size_gb=os_disk_size_gb),
         generation=source.generation,
@@ -38,12 +46,16 @@ async def warmed(
         source_bytes=source.virtual_size_bytes,
         host_cpus=host.cpus,
         host_memory_mib=host.memory_mib,
-        reserved_mib=host.settings.reserved_memory_mib,
+        reserved_mib=settings.reserved_memory_mib,
     )
     network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
     base = base_of(host, source, shape, network, name=VM_NAME)
-    settings = host.settings
     start = await obtain_saved_base(
         settings.saved_vms, base, may_make=True, most_mib=settings.most_saved_vms_mib, progress=progress
     )
     return base, start
+
+
+def _check(reason: str) -> None:
+    if reason:
+        raise HostUnfit(f"each build VM of it is booted here: {reason}", hint="nothing was saved")
