@@ -183,12 +183,12 @@ def discard(saved: SavedVm) -> None:
 
 def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
     """Delete what was used least lately until no more than that is left; what has the key `keep` stays."""
-    places = sorted(
-        (place for place in folder.iterdir() if (place / RECORD).exists() and not place.name.startswith(".")),
-        key=lambda place: place.stat().st_mtime,
-    )
-    sizes = {place: _bytes_of(place) for place in places}
-    for place in places:
+    used, sizes = {}, {}
+    for place in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another may make room at the same time
+            if not place.name.startswith(".") and (place / RECORD).exists():
+                used[place], sizes[place] = place.stat().st_mtime, _bytes_of(place)
+    for place in sorted(sizes, key=lambda place: used[place]):
         if sum(sizes.values()) <= most_bytes:
             return
         if place.name != keep:

@@ -81,6 +81,20 @@ def test_what_was_used_least_lately_goes_first(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {keys[0], keys[1]}
 
 
+def test_two_who_make_room_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stays, other = kept(tmp_path, KEY), kept(tmp_path, OTHER)
+    of_one = saved_vm._bytes_of
+
+    def gone_when_it_is_looked_at(place: Path) -> int:
+        if place.name == OTHER:
+            saved_vm.discard(other)
+        return of_one(place)
+
+    monkeypatch.setattr(saved_vm, "_bytes_of", gone_when_it_is_looked_at)
+    saved_vm.make_room(tmp_path, most_bytes=0, keep=KEY)
+    assert [path.name for path in tmp_path.iterdir()] == [stays.memory.parent.name]
+
+
 def test_what_did_not_work_is_not_tried_again_for_a_day(tmp_path: Path) -> None:
     assert not saved_vm.is_refused(tmp_path, KEY)
     saved_vm.refuse(tmp_path, KEY, "it did not run")
