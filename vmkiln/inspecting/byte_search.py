@@ -7,7 +7,7 @@ for by its lines, and one of them is enough.
 import base64
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from vmkiln.files.sparse_file import data_ranges
@@ -53,8 +53,13 @@ def _base64_inside(content: bytes) -> list[bytes]:
     ]
 
 
-def found_in(files: Iterable[Path], wanted: Mapping[str, Iterable[bytes]]) -> list[str]:
-    """Which of the secrets, by what they are, stand in the files; what lies in holes is not read."""
+def found_in(
+    files: Iterable[Path], wanted: Mapping[str, Iterable[bytes]], *, between: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Which of the secrets, by what they are, stand in the files; what lies in holes is not read.
+
+    `between` is called after each block; what it raises ends the search.
+    """
     needles = [(name, needle) for name, lines in wanted.items() for needle in lines]
     overlap = max((len(needle) for _, needle in needles), default=1) - 1
     found: set[str] = set()
@@ -67,4 +72,5 @@ def found_in(files: Iterable[Path], wanted: Mapping[str, Iterable[bytes]]) -> li
                     block = before + os.pread(descriptor, min(BLOCK_BYTES, end - position), position)
                     found |= {name for name, needle in needles if name not in found and needle in block}
                     before = block[-overlap:] if overlap else b""
+                    between()
     return sorted(found)

@@ -28,7 +28,7 @@ from vmkiln.run.run_event import Notice
 from vmkiln.run_failures import GeneralizationIncomplete
 from vmkiln.staging import cloud_init_seed
 from vmkiln.store.run_facts import HygieneFact
-from vmkiln.waiting.off_loop import off_loop, until_cancelled
+from vmkiln.waiting.off_loop import go_on, off_loop, until_cancelled
 
 SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
@@ -94,7 +94,7 @@ async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> Non
     unproven = list(fact["unproven"])
     wanted = await off_loop(build_keys.known, staged)
     if wanted:
-        places = await until_cancelled(found_in, files, wanted)
+        places = await until_cancelled(found_in, files, wanted, between=go_on)
         found = tuple(Found(Residue.RUN_SECRETS, f"{place}, in bytes of the disk") for place in places)
     else:
         found = ()

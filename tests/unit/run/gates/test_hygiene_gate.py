@@ -1,11 +1,15 @@
 """The hygiene gate: what is found fails the run with the list, what is allowed is told, the verdict is kept."""
 
+import asyncio
+import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vmkiln.inspecting import byte_search
 from vmkiln.inspecting.residue import Allowed, Found, Residue
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.gates import hygiene_gate
@@ -74,6 +78,33 @@ async def test_a_key_of_the_build_in_free_blocks_fails_the_run(tmp_path: Path) -
     flat.write_text(KEY.private.splitlines()[3])
     with pytest.raises(GeneralizationIncomplete, match="run-secrets: the build VM's private host key"):
         await searched(a_run(tmp_path, hygiene=CLEAN), [flat], digest="d")
+
+
+async def test_the_search_goes_no_further_when_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_search, "BLOCK_BYTES", 4096)
+    (tmp_path / f"{VM_NAME}-seed.iso").write_text(KEY.private)
+    flat = tmp_path / "flat.qcow2"
+    flat.write_bytes(b"x" * 100 * 4096)
+    reading, may_go_on, read = asyncio.Event(), threading.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def pread(descriptor: int, size: int, position: int) -> bytes:
+        read.append(position)
+        loop.call_soon_threadsafe(reading.set)
+        assert may_go_on.wait(30)
+        return os.read(descriptor, size)
+
+    monkeypatch.setattr(byte_search, "os", SimpleNamespace(pread=pread, fstat=os.fstat))
+    search = asyncio.create_task(searched(a_run(tmp_path, hygiene=CLEAN), [flat], digest="d"))
+    await reading.wait()
+    search.cancel()
+    await asyncio.sleep(0)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+    assert read == [0], "the flattened disk is deleted by now"
 
 
 async def test_the_verdict_is_kept_with_the_disks_digest(tmp_path: Path) -> None:
