@@ -14,18 +14,27 @@ from vmkiln.files.durable_file import write_whole
 from vmkiln.inspecting.byte_search import secrets_of_seed
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.run_context import Staged
+from vmkiln.run.run_event import Notice
 
 FILE = "build-keys.sealed"
 LONGEST_BYTES = 64 * 1024  # of the sealed file; the lines of two keys take a hundredth of it
 
 
 def keep(staged: Staged, folder: Path) -> None:
-    """Seal the keys of the attempt's seed into `folder`. Raises: `KeyUnavailable`, `StorageFailed`."""
+    """Seal the keys of the attempt's seed into `folder`; without a key to seal with it is told that they are not kept.
+
+    Raises: `StorageFailed`.
+    """
     wanted = of_seed(staged.directory)
-    if wanted:
-        lines = {name: [line.decode("latin-1") for line in found] for name, found in wanted.items()}
+    if not wanted:
+        return
+    lines = {name: [line.decode("latin-1") for line in found] for name, found in wanted.items()}
+    try:
         sealed = staged.host.store.seal.sealed(lines, place=_place(staged.request.run_id))
-        write_whole(folder / FILE, sealed.encode(), mode=0o400)
+    except KeyUnavailable as error:  # no reason to lose a customized disk
+        staged.tell(Notice(f"a later attempt could not search for the build's keys: {error.message}", is_warning=True))
+        return
+    write_whole(folder / FILE, sealed.encode(), mode=0o400)
 
 
 def known(staged: Staged) -> Mapping[str, tuple[bytes, ...]]:
@@ -44,7 +53,7 @@ def _kept_before(staged: Staged) -> Mapping[str, tuple[bytes, ...]]:
     if not file.exists() or file.stat().st_size > LONGEST_BYTES:
         return {}
     try:
-        lines = staged.host.store.seal.opened(file.read_text(), place=_place(staged.request.run_id))
+        lines = staged.host.store.seal.opened(file.read_text(errors="replace"), place=_place(staged.request.run_id))
     except KeyUnavailable:
         return {}
     return {name: tuple(line.encode("latin-1") for line in found) for name, found in lines.items()}

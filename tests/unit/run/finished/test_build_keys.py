@@ -23,7 +23,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def a_run(folder: Path, store: Store, run_id: str = "run") -> Any:
     folder.mkdir()
-    return SimpleNamespace(host=SimpleNamespace(store=store), request=SimpleNamespace(run_id=run_id), directory=folder)
+    told: list[Any] = []
+    return SimpleNamespace(
+        host=SimpleNamespace(store=store),
+        request=SimpleNamespace(run_id=run_id),
+        directory=folder,
+        tell=told.append,
+        told=told,
+    )
 
 
 def test_the_next_attempt_knows_the_keys_and_no_byte_of_them_is_in_the_clear(tmp_path: Path, store: Store) -> None:
@@ -47,3 +54,20 @@ def test_a_build_without_a_seed_keeps_nothing(tmp_path: Path, store: Store) -> N
     build_keys.keep(run, tmp_path)
     assert not (tmp_path / build_keys.FILE).exists()
     assert build_keys.known(run) == {}
+
+
+def test_keys_that_cannot_be_read_cost_no_run_its_disk(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    with opened(tmp_path / "db", keys=keys) as store:
+        first, kept = a_run(tmp_path / "first", store), tmp_path / "kept"
+        kept.mkdir()
+        (first.directory / f"{VM_NAME}-seed.iso").write_text(KEY.private)
+        build_keys.keep(first, kept)
+        next_one = a_run(tmp_path / "next", store)
+        (next_one.directory / build_keys.FILE).write_bytes((kept / build_keys.FILE).read_bytes()[:-9] + b"\xff" * 9)
+        assert build_keys.known(next_one) == {}, "no text, as a broken disk may give it"
+        (keys / "keys.json").write_text("{")
+        kept.joinpath(build_keys.FILE).unlink()
+        build_keys.keep(first, kept)
+    assert not any(kept.iterdir())
+    assert [(one.is_warning, "could not search" in one.text) for one in first.told] == [(True, True)]
