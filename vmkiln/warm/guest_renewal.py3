@@ -31,6 +31,7 @@ RANDOM_BYTES = 1024
 RESTARTED = ("systemd-journald.service", "systemd-networkd.service", "NetworkManager.service")
 NETWORK_SECONDS = 30
 SSH_UNITS = ("ssh.socket", "sshd.socket", "ssh.service", "sshd.service")
+NETWORK_SECRET = "/var/lib/NetworkManager/secret_key"  # made anew by its program, which is started anew
 BOOT_FINISHED = "/var/lib/cloud/instance/boot-finished"
 TICK_SECONDS = 0.01
 BOOT_SECONDS = 1200
@@ -209,7 +210,7 @@ def taken_anew(seed: str) -> "dict[str, Any]":
 
 
 def replace_ids() -> str:
-    """Another machine id, and another seed of random numbers for the next boot; gives the id that it was."""
+    """Another machine id, seed of random numbers for the next boot, and network secret; gives the id that it was."""
     old = text_of("/etc/machine-id")
     new = uuid.UUID(bytes=os.urandom(16), version=4).hex
     write("/etc/machine-id", new + "\n", 0o444)
@@ -217,6 +218,8 @@ def replace_ids() -> str:
         write("/var/lib/dbus/machine-id", new + "\n", 0o444)
     if os.path.exists("/var/lib/systemd/random-seed"):
         write("/var/lib/systemd/random-seed", os.urandom(512), 0o600)
+    if os.path.exists(NETWORK_SECRET):
+        os.unlink(NETWORK_SECRET)
     return old
 
 

@@ -39,6 +39,21 @@ def test_the_runs_key_takes_the_place_of_the_one_that_was_thrown_away(renewal: A
         renewal.replace_key(str(keys), "ssh-ed25519 NEW vmkiln-build")
 
 
+def test_what_addresses_and_ids_are_made_of_is_another_machines_too(
+    renewal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[str, Any] = {}
+    monkeypatch.setattr(renewal, "text_of", lambda _path: "0" * 32)
+    monkeypatch.setattr(renewal, "write", lambda path, content, _mode: written.update({path: content}))
+    secret = tmp_path / "secret_key"
+    secret.write_text("of the one that was saved")
+    monkeypatch.setattr(renewal, "NETWORK_SECRET", str(secret))
+    assert renewal.replace_ids() == "0" * 32
+    assert not secret.exists()
+    assert written["/etc/machine-id"] != "0" * 32 + "\n"
+    renewal.replace_ids()
+
+
 def test_it_goes_no_further_when_the_new_random_numbers_are_missing(
     renewal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
