@@ -205,7 +205,7 @@ async def _made(folder: Path, key: str, base: Base, instance_id: str) -> None:
             await inside.run(["ip", "tuntap", "add", "dev", base.network.build_vm_subnet.tap, "mode", "tap"])
             machine = await _files_made(base, workplace, run_folder, instance_id)
             async with asyncio.timeout(BOOT_SECONDS):
-                await _saved(inside, machine, workplace, run_folder)
+                await _saved(inside, machine, workplace, run_folder, source=base.digest)
         await off_loop(saved_vm.named, workplace)
     finally:
         await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
@@ -234,14 +234,14 @@ async def _files_made(base: Base, workplace: Path, run_folder: Path, instance_id
     return _machine(base, disk, seed, _firmware(base, variables))
 
 
-async def _saved(inside: Namespace, machine: Machine, workplace: Path, run_folder: Path) -> None:
+async def _saved(inside: Namespace, machine: Machine, workplace: Path, run_folder: Path, *, source: str) -> None:
     async with running(inside, machine, directory=run_folder, channels={}) as vm:
         await _says(vm, "ready", seconds=BOOT_SECONDS)
         await unplug(vm.control)
         await _says(vm, "unplugged", seconds=UNPLUG_SECONDS)
         devices = await device_state.save(vm.control)
         memory_digest = await inside.keep_memory(machine.name, workplace / saved_vm.MEMORY)
-    await asyncio.to_thread(saved_vm.finished, workplace, devices, memory_digest)
+    await asyncio.to_thread(saved_vm.finished, workplace, devices, memory_digest, source=source)
 
 
 async def _says(vm: VirtualMachine, word: str, *, seconds: float) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from vmkiln.cli import main
 from vmkiln.cli.commands.images import image
 from vmkiln.cli.main import app
+from vmkiln.host.saved import saved_vm
 from vmkiln.settings import Settings
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened
@@ -69,6 +70,18 @@ def test_an_import_is_listed_planned_from_and_deleted(tmp_path: Path, home: Path
         query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
         acts = [row.operation for row in store.audit.find(query, limit=20)]
     assert {"Vmkiln.Builds/platformImages/write", "Vmkiln.Builds/platformImages/delete"} == set(acts)
+
+
+def test_with_an_image_goes_what_was_saved_of_vms_that_had_booted_it(home: Path, disk: str) -> None:
+    found = json.loads(vmkiln("image", "import", disk, "--as", f"{NAME}:9.4.1", "--json"))
+    folder = Settings(home).saved_vms
+    for key, source in (("a" * 64, found["digest"]), ("b" * 64, "another"), ("c" * 64, "")):
+        workplace = saved_vm.begun(folder, key)
+        (workplace / saved_vm.MEMORY).write_bytes(b"what the image had in its files")
+        saved_vm.finished(workplace, b"devices", "digest", source=source)
+        saved_vm.named(workplace)
+    vmkiln("image", "delete", NAME, "--yes")
+    assert [path.name[0] for path in sorted(folder.iterdir())] == ["b", "c"]
 
 
 def test_an_imported_image_is_shown_exported_and_started_by_its_name(

@@ -97,16 +97,16 @@ def remove_left(folder: Path, *, own: str = "") -> None:
             note.unlink(missing_ok=True)
 
 
-def finished(workplace: Path, devices: bytes, memory_digest: str) -> SavedVm:
+def finished(workplace: Path, devices: bytes, memory_digest: str, *, source: str = "") -> SavedVm:
     """Write what is still missing beside the RAM in the folder that it was made in, for a first try.
 
-    Its disk is there by then, if it has one.
+    Its disk is there by then, if it has one. `source` is the digest of the image that it booted, to be deleted with it.
     """
     (workplace / DEVICES).write_bytes(devices)
     digest = hashlib.sha256(devices).hexdigest()
     disk = _disk_digest(workplace / DISK)
     digests = {"memory": memory_digest, "devices": digest} | ({"disk": disk} if disk else {})
-    (workplace / RECORD).write_text(json.dumps(digests))
+    (workplace / RECORD).write_text(json.dumps(digests | ({"source": source} if source else {})))
     return _saved_in(workplace, memory_digest, digest, disk)
 
 
@@ -179,6 +179,14 @@ def named(workplace: Path) -> None:
 def discard(saved: SavedVm) -> None:
     """Delete what was saved, the record first; finds nothing and is content."""
     _delete(saved.memory.parent)
+
+
+def discard_of(folder: Path, source: str) -> None:
+    """Delete what was saved of VMs that had booted the image with this digest."""
+    for record in folder.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads(record.read_text()).get("source") == source:
+                _delete(record.parent)
 
 
 def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:

@@ -171,8 +171,12 @@ def imported_row(image: SourceImage) -> ImageRow:
 
 
 def delete_imported(store: Store, text: str, *, yes: bool) -> str:
-    """Delete the imported image of a name; gives its whole name. Raises: as `find_imported`."""
+    """Delete the imported image of a name, and what was saved of VMs that booted it; gives its whole name.
+
+    Raises: as `find_imported`.
+    """
     from vmkiln.audit.act_names import PLATFORM_IMAGE_DELETE, platform_image_id
+    from vmkiln.host.saved import saved_vm
     from vmkiln.platform_images import image_cache
 
     image = find_imported(text)
@@ -180,4 +184,5 @@ def delete_imported(store: Store, text: str, *, yes: bool) -> str:
         typer.confirm(f"delete {urn(image)}?", abort=True)
     with audited(store, PLATFORM_IMAGE_DELETE, platform_image_id(image.title, image.exact_version), is_first=True):
         image_cache.remove(image)
+        saved_vm.discard_of(read_settings().saved_vms, image.digest)
     return urn(image)
