@@ -40,7 +40,7 @@ class SerialReport:
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes, in whatever pieces they come; what is too long or too much is left out."""
         *lines, self._pending = (self._pending + chunk).split(b"\n")
-        self._pending = self._pending[-MOST_LINE_BYTES:]
+        self._pending = self._pending[: MOST_LINE_BYTES + 1]  # one too long stays too long, however it comes
         for line in lines:
             self._lines += 1
             if self._lines <= MOST_LINES and len(line) <= MOST_LINE_BYTES:
