@@ -89,6 +89,8 @@ async def obtain_saved_base(
 
     Where it did not work it is not tried again for a day.
     """
+    if most_mib <= 0:
+        return BaseStart(reason="the setting most_saved_vms_mib is 0")
     try:
         if not may_make and not await off_loop(_has_any, folder):
             return BaseStart(reason="none was saved that is like it")

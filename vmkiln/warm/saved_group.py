@@ -46,8 +46,10 @@ async def obtain_saved_group(
 ) -> SavedVm | None:
     """What container groups of this image go on from, made now if it is not there; none where that is not possible.
 
-    Where it did not work it is not tried again for a day.
+    Where it did not work it is not tried again for a day; with a `most_mib` of 0 it is not tried.
     """
+    if most_mib <= 0:
+        return None
     group = ContainerGroup(image.kernel, image.initramfs, image.disk, Path("no-input"), accelerator)
     try:
         machine = machine_of(group, name=NAME, tap=TAP, mac=MAC, is_saveable=True)

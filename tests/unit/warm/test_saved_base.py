@@ -20,9 +20,10 @@ from vmkiln.host.confinement.program_files import ProgramFiles
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.qemu import Accelerator, Disk, SavedVm
 from vmkiln.host.saved import memory_file, saved_vm
+from vmkiln.images.container_image import ContainerImage
 from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.virtual_network import decide
-from vmkiln.warm import machine_facts, saved_base
+from vmkiln.warm import machine_facts, saved_base, saved_group
 from vmkiln.warm.saved_base import RENEWAL, Base, BaseStart, obtain_saved_base, renewal_command, thrown_away
 
 NETWORK = decide([IPv4Interface("192.0.2.2/24")], is_windows=False)
@@ -151,6 +152,16 @@ async def test_a_disk_without_room_for_its_memory_gets_none(monkeypatch: pytest.
     monkeypatch.setattr(saved_base.shutil, "disk_usage", lambda _path: SimpleNamespace(free=600 * 2**20))
     found = await obtain_saved_base(tmp_path, BASE, may_make=True, most_mib=1, progress=print)
     assert found == BaseStart(reason="600 MiB of disk are free, and saving one takes up to 1536")
+
+
+async def test_with_room_for_none_none_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in (saved_base, saved_group):
+        monkeypatch.setattr(module.namespace, "opened", lambda: pytest.fail("each would push the other out"))
+    found = await obtain_saved_base(tmp_path, BASE, may_make=True, most_mib=0, progress=print)
+    assert found == BaseStart(reason="the setting most_saved_vms_mib is 0")
+    image = ContainerImage(Path("/k"), Path("/i"), Path("/disk"), "digest", "1.6.6")
+    group = await saved_group.obtain_saved_group(tmp_path, image, Accelerator.TCG, most_mib=0, progress=print)
+    assert group is None
 
 
 async def test_one_that_was_whole_and_of_no_use_is_not_made_again_soon(tmp_path: Path) -> None:
