@@ -61,7 +61,7 @@ const { refusal } = require(script);
 const all = JSON.parse(asked).map(([method, url, headers]) => refusal(method, url, headers, Date.parse(now)));
 console.log(JSON.stringify(all.map((found) => (found ? found[1] : ""))));
 """
-PUBLIC, TOO_LONG = "PublicAccessNotPermitted", "AuthenticationFailed"
+PUBLIC, TOO_LONG, ODD = "PublicAccessNotPermitted", "AuthenticationFailed", "InvalidQueryParameterValue"
 REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
     ("GET", "/account/logs/a.log", {"authorization": "SharedKey account:abc"}, ""),
     ("GET", f"{SIGNED}&se=2026-01-01T01:00:00Z", {}, ""),
@@ -80,6 +80,8 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
     ("GET", SIGNED, {}, TOO_LONG),
     ("GET", f"{SIGNED}&si=policy", {}, TOO_LONG),
     ("GET", "/account/?comp=list&ss=b&srt=sco&sp=rl&se=2051-01-01&sig=a", {}, TOO_LONG),
+    ("GET", "/account/?comp=list&ss=b&srt=sco&sp=rl&se=2051-01-01&sig[]=a", {"authorization": "x"}, ODD),
+    ("GET", "/account/?comp=list&ss=b&srt=sco&sp=rl&se=2051-01-01&sig%5B0%5D=a", {"authorization": "x"}, ODD),
 ]
 
 
@@ -88,6 +90,42 @@ async def test_nobody_reads_without_a_key_or_a_signature_that_ends_soon() -> Non
     found = await command.run(["node", "-e", ACCESS, ACCESS_SCRIPT, NOW, asked], timeout_seconds=60)
     told = json.loads(found.stdout)
     assert dict(zip(map(str, REQUESTS), told, strict=True)) == {str(item): item[3] for item in REQUESTS}
+
+
+SCRIPT = f"const {{ accountOf, copying }} = require({json.dumps(str(ACCESS_SCRIPT))});"
+VICTIM, OWN = "a" * 24, "127.0.0.1:10000"
+
+
+async def told_by_script(program: str) -> object:
+    found = await command.run(["node", "-e", f"{SCRIPT}console.log(JSON.stringify({program}))"], timeout_seconds=60)
+    return json.loads(found.stdout)
+
+
+async def test_a_copy_is_allowed_by_the_blob_server_itself_and_nobody_else() -> None:
+    """Azurite asks the server of the Host header whether a source may be read: anybody's, when it may be chosen."""
+    hosts = [OWN, "127.0.0.1:9999", "localhost:10000", "evil.example:10000", "scripts1.blob.localhost:10000", ""]
+    asked = json.dumps([{"host": host, "x-ms-copy-source": f"http://{host}/{VICTIM}/scripts/x"} for host in hosts])
+    told = await told_by_script(f"{asked}.map((headers) => (copying(headers, 10000) || [0])[0])")
+    assert told == [0, 403, 403, 403, 403, 403]
+    assert (
+        await told_by_script('copying({ host: "evil.example" }, 10000) || "nothing is copied"') == "nothing is copied"
+    )
+
+
+async def test_a_users_account_does_not_pass_for_a_builds_under_another_spelling() -> None:
+    encoded = "".join(f"%{ord(letter):02x}" for letter in "scripts1")
+    cases = [
+        (f"/{VICTIM}/scripts/x", OWN),
+        (f"/{VICTIM}?comp=list", "localhost"),
+        (f"/{encoded}/steps/x", OWN),
+        (f"/{VICTIM}/x", "scripts1.example"),
+        (f"/{VICTIM}/x", "scripts1.blob.localhost:10000"),
+        (f"//{VICTIM}/x", OWN),
+        (f"http://{OWN}/{VICTIM}/x", OWN),
+    ]
+    program = "/^[a-z0-9]{24}$/.test(accountOf(url, { host }))"
+    told = await told_by_script(f"{json.dumps(cases)}.map(([url, host]) => {program})")
+    assert told == [True, True, False, False, False, False, False]
 
 
 def test_pauses_grow_until_a_life_was_long(tmp_path: Path) -> None:

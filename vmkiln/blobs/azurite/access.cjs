@@ -13,7 +13,8 @@ const LEAST_FREE_BYTES = 2 * 1024 ** 3;
 const MOST_BODY_BYTES = 256 * 1024 ** 2; // of one request; a larger blob is sent in blocks, as az and the SDKs do
 const MOST_LIST_BYTES = 32 * 1024 ** 2;
 const LIST = "__azurite_db_blob__.json";
-const LETTERS_OF_A_BUILDS_ACCOUNT = 24; // users' accounts have fewer, see api/storage/users_accounts.py
+const A_BUILDS_ACCOUNT = /^[a-z0-9]{24}$/; // users' accounts have fewer letters, see api/storage/users_accounts.py
+const THIS_MACHINE = /^(127\.0\.0\.1|localhost)(:\d+)?$/;
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,7})?)?Z)?$/;
 
 // Why a request is refused, as [status, code, message]; nothing when Azurite is to look at it.
@@ -21,6 +22,9 @@ function refusal(method, url, headers, now) {
   const query = new URLSearchParams(url.includes("?") ? url.slice(url.indexOf("?") + 1) : "");
   const given = {};
   for (const [name, value] of query) {
+    if (/[[\]]/.test(name)) { // Azurite takes `sig[]` for `sig`
+      return [400, "InvalidQueryParameterValue", "The name of a query parameter has no brackets."];
+    }
     (given[name.toLowerCase()] ||= []).push(value);
   }
   if (headers["x-ms-blob-public-access"] || (!headers.authorization && !given.sig && method !== "OPTIONS")) {
@@ -39,10 +43,19 @@ function refusal(method, url, headers, now) {
   return undefined;
 }
 
+// Why nothing is copied from where a request names, as above. Whether its caller may read there Azurite finds out by
+// asking the server of the Host header, which is whatever the caller says: here it has to be Azurite itself.
+function copying(headers, port) {
+  if (headers["x-ms-copy-source"] === undefined || headers.host === `127.0.0.1:${port}`) {
+    return undefined;
+  }
+  return [403, "CannotVerifyCopySource", `Blobs are copied where the blob server is, at 127.0.0.1:${port}.`];
+}
+
 // Why something that a user sends is not taken, as above; `free` and `list` are bytes, `list` those of the list of
 // blobs, `length` those of the body, NaN when nobody says.
 function fullness(method, account, length, free, list) {
-  if (method !== "PUT" || account.length >= LETTERS_OF_A_BUILDS_ACCOUNT) {
+  if (method !== "PUT" || A_BUILDS_ACCOUNT.test(account)) {
     return undefined;
   }
   if (Number.isNaN(length)) {
@@ -60,9 +73,9 @@ function fullness(method, account, length, free, list) {
   return undefined;
 }
 
+// The account in a path; '' where Azurite may find another one, by the host's name.
 function accountOf(url, headers) {
-  const named = /^([a-z0-9]+)\.blob\./.exec(headers.host || "");
-  return named ? named[1] : url.split(/[/?]/, 2)[1] || "";
+  return THIS_MACHINE.test(headers.host || "") ? url.split(/[/?]/, 2)[1] || "" : "";
 }
 
 function listBytes() {
@@ -102,7 +115,9 @@ function install(main) {
   http.Server.prototype.emit = function (event, request, response) {
     const refused =
       event === "request" &&
-      (refusal(request.method, request.url, request.headers, Date.now()) || full(request));
+      (refusal(request.method, request.url, request.headers, Date.now()) ||
+        copying(request.headers, request.socket.localPort) ||
+        full(request));
     if (refused) {
       answer(request, response, refused);
       return true;
@@ -111,7 +126,7 @@ function install(main) {
   };
 }
 
-module.exports = { accountOf, fullness, refusal };
+module.exports = { accountOf, copying, fullness, refusal };
 if (process.env.VMKILN_ACCOUNTS) {
   install(fs.realpathSync(process.argv[1]));
 }
