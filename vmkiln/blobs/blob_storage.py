@@ -10,6 +10,7 @@ blobs and keys away. *Safe to repeat:* yes.
 """
 
 import asyncio
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -153,13 +154,21 @@ class BlobStorage:
         # after the keys: who has keys had a group before, or was on record
         left = {account_name(name) for name in self.group_names()}
         left |= {row.name for row in self.store.resources.list(type=STORAGE_ACCOUNT)}
-        for account in sorted(accounts - left):
-            if self.external is None:
-                for name in NAMES:  # whoever still knows a key of it, or has a signature, writes nothing any more
-                    self.keys.renew(account, name)
-            withdraw(self.destination(account))
-            if self.external is None:
-                self.keys.forget([account])
+        for account in self._deleted.in_turn(sorted(accounts - left)):
+            with self._deleted.tried(account):
+                self._withdraw(account)
+
+    def _withdraw(self, account: str) -> None:
+        if self.external is None:
+            for name in NAMES:  # whoever still knows a key of it, or has a signature, writes nothing any more
+                self.keys.renew(account, name)
+        withdraw(self.destination(account))
+        if self.external is None:
+            self.keys.forget([account])
+
+    @functools.cached_property
+    def _deleted(self) -> Things[str]:
+        return Things[str](self.rounds, "blobs of a deleted account")
 
     def _external_accounts(self) -> set[str]:
         """The containers that accounts of groups, deleted ones too, have in the account from outside."""

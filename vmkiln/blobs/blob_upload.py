@@ -15,8 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, BlobType, ContentSettings
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import (
+    BlobClient,
+    BlobLeaseClient,
+    BlobProperties,
+    BlobServiceClient,
+    BlobType,
+    ContainerClient,
+    ContentSettings,
+    StorageErrorCode,
+)
 
 from vmkiln.files.sparse_file import data_ranges
 from vmkiln.staging.logs.log_index import is_index
@@ -195,4 +204,15 @@ def withdraw(destination: Destination) -> None:
             destination.service.delete_container(destination.container)
         return
     for container in destination.service.list_containers():
-        destination.service.delete_container(container.name)
+        _delete(destination.service.get_container_client(container.name))
+
+
+def _delete(container: ContainerClient) -> None:
+    """Delete a container, also one that somebody has leased: whose account is gone has no say."""
+    try:
+        container.delete_container()
+    except HttpResponseError as error:
+        if getattr(error, "error_code", None) != StorageErrorCode.LEASE_ID_MISSING:
+            raise
+        BlobLeaseClient(container).break_lease(lease_break_period=0)
+        container.delete_container()
