@@ -21,6 +21,8 @@ from in_process import (
 )
 from page_visitor import Visitor
 
+from vmkiln.blobs.account_containers import AccountContainers
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.provenance.documents import CONTENTS
@@ -239,3 +241,22 @@ def test_a_staging_groups_resources_have_pages_of_their_kind(browser: Visitor, l
     browser.token = "stranger"
     for address in (f"/portal{account}", blobs, found.group(1), f"{found.group(1)}?download=1"):
         assert browser.get(address).status_code == 403, address
+
+
+def test_a_users_storage_account_has_a_page_with_and_without_blobs(
+    browser: Visitor, living: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_group(living)
+    account = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/scripts1"
+    living.put(account, {"location": "westus2"})
+    assert "They are not known here" in browser.get(f"/portal{account}").text
+    write_endpoint(living.service.settings.blob_endpoint, BlobEndpoint(BlobService.AZURITE, "http://127.0.0.1:1"))
+    away = browser.get(f"/portal{account}")
+    assert (away.status_code, "the blob server does not do it" in away.text) == (200, True)
+    monkeypatch.setattr(AccountContainers, "names", lambda _: ["steps"])
+    monkeypatch.setattr(AccountContainers, "has", lambda _, name: name == "steps")
+    container = f"/portal{account}/blobServices/default/containers/steps"
+    assert f'href="{container}"' in browser.get(f"/portal{account}").text
+    assert "<dt>publicAccess</dt><dd>None</dd>" in browser.get(container).text
+    for address in (container.rpartition("/")[0], container.rpartition("/containers")[0]):
+        assert browser.get(address).status_code == 200, address

@@ -63,12 +63,12 @@ async def resource(visit: Visit) -> Response:
     title = visit.id.rpartition("/")[2]
     if isinstance(found, str):
         return await page("text.html", title=title, text=found, id=visit.id)
-    if "/blobservices/" in visit.id.lower():
+    if "/blobservices/" in visit.id.lower() and "value" in found:  # of what is a user's, only containers are listed
         return await page("blobs.html", title=title, items=found["value"], id=visit.id, is_log=title == LOGS)
     kind = kind_of(visit.id)
     log, containers, children, events = await asyncio.gather(
         _container_log(visit, found) if kind == "containergroups" else _nothing(),
-        _listed(visit, BLOB_CONTAINERS) if kind == "storageaccounts" else _nothing(),
+        _containers(visit) if kind == "storageaccounts" else _nothing(),
         _listed(visit, CHILDREN[kind]) if kind in CHILDREN else _nothing(),
         _events(visit),
     )
@@ -97,6 +97,16 @@ async def _listed(visit: Visit, below: str) -> list[dict[str, Any]]:
         if error.status != 404:
             raise
         return []
+
+
+async def _containers(visit: Visit) -> list[dict[str, Any]] | str:
+    """The containers of a storage account, or why they cannot be told: nobody serves blobs, or not to the visitor."""
+    try:
+        return await _listed(visit, BLOB_CONTAINERS)
+    except ArmError as error:
+        if error.status not in {409, 503}:
+            raise
+        return error.message
 
 
 async def _nothing() -> list[Any]:
