@@ -4,7 +4,9 @@ A link is for whoever asks for it, lasts ten minutes, and is good once; of its c
 renewed for at most twelve hours from the login, and each request asks anew whether its principal still is one.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import jwt
 
@@ -28,6 +30,11 @@ def create_link(call: Call) -> Answer:
     if principal is None:
         message = "a link is given to the service's own principals; others log in with a token of their issuer"
         raise ArmError(400, "NotSupported", message)
+    if _claims(call).get("auth_time"):  # else a session would begin anew for ever, whoever has its token
+        hint = "`vmkiln open` logs in by itself"
+        raise ArmError(
+            403, "SessionNotEnough", "a link is given to a login, and not to a session of the portal", hint=hint
+        )
     code = call.service.store.principals.add_login_code(principal.object_id)
     expires = call.service.now() + timedelta(seconds=LOGIN_CODE_SECONDS)
     body = {"url": f"{call.base_url}/portal/login?code={code}", "expiresOn": time_text(expires)}
@@ -51,11 +58,9 @@ def redeem(call: Call) -> Answer:
 
 def renew(call: Call) -> Answer:
     """POST: another token for the caller, as long as the login is not too long ago."""
-    token = call.headers.get("authorization", "").strip().rpartition(" ")[2]
-    try:
-        claims = call.service.issuer.claims(token, now=call.service.now())
-    except (jwt.InvalidTokenError, ValueError, TypeError):
-        raise ArmError(400, "NotSupported", "only tokens that were given for a login are renewed") from None
+    claims = _claims(call)
+    if not claims:
+        raise ArmError(400, "NotSupported", "only tokens that were given for a login are renewed")
     principal = call.service.store.principals.find_object(str(claims["oid"]))
     if principal is None or principal.is_disabled or "xms_mirid" in claims:
         raise ArmError(400, "NotSupported", "only tokens of service principals are renewed")
@@ -63,6 +68,15 @@ def renew(call: Call) -> Answer:
     if call.service.now().timestamp() - since > SESSION_SECONDS:
         raise ArmError(403, "SessionOver", "the login is too long ago: log in again")
     return _session(call, principal, since=since)
+
+
+def _claims(call: Call) -> Mapping[str, Any]:
+    """What the caller's token says, when it is one of the issuer's own; nothing for all others."""
+    token = call.headers.get("authorization", "").strip().rpartition(" ")[2]
+    try:
+        return call.service.issuer.claims(token, now=call.service.now())
+    except (jwt.InvalidTokenError, ValueError, TypeError):
+        return {}
 
 
 def _session(call: Call, principal: PrincipalRow, *, since: int) -> Answer:
