@@ -2,7 +2,7 @@
 
 `state` has the title and the icon, `part` a piece of the page that is to be put in place of the old one, `groups` the
 steps of a log, `lines` lines of a log; `end` says that nothing follows. The id of an event is where both logs go on, so
-who was cut off resumes there.
+who was cut off resumes there. A stream is cut off when its session is to be renewed: coming back renews it.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from vmkiln.errors import ArmError
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs.log_view import lines_of
 from vmkiln.portal.runs.run_view import KINDS, PARTS, RunView, look, parts
+from vmkiln.portal.session import wants_renewal
 from vmkiln.portal.visit import Visit
 from vmkiln.staging.logs.log_news import NEWS
 
@@ -27,6 +28,7 @@ TOGETHER_SECONDS = 0.05  # what comes within a short while goes together
 MOST_AT_ONCE = 1000
 MOST_BEHIND = 5000  # a viewer who is farther behind goes on at the log's last lines
 SHOWN_LINES = 500
+GONE = {403, 404}  # the template was deleted, or may not be read any more
 PLACE = re.compile(r"(\d{1,9})\.(\d{1,9})")
 
 
@@ -99,6 +101,7 @@ async def follow(visit: Visit) -> Response:
 
     async def events() -> AsyncIterator[str]:
         view, told, looked, patience = first, Told(), clock(), 0.0
+        was_old = wants_renewal(visit.api.token)  # then it was renewed as the stream began, as far as it can be
         async with NEWS.followed(run_id[-36:].lower()) as follower:
             while True:
                 async for text in changes(view, told):
@@ -120,8 +123,11 @@ async def follow(visit: Visit) -> Response:
                         patience = FOLLOW_SECONDS
                     if clock() - looked >= STATE_SECONDS:
                         view, looked = await look(visit, run_id), clock()
-                except ArmError:  # the login has ended, or the template was deleted: the page says which
-                    yield event("end", {})
+                except ArmError as error:
+                    if error.status in GONE:
+                        yield event("end", {})
+                    return  # of all else it is told to who comes back
+                if not was_old and wants_renewal(visit.api.token):
                     return
 
     return StreamingResponse(events(), media_type="text/event-stream", headers=HEADERS)

@@ -87,6 +87,12 @@ function tick() {
 function follow() {
   const source = new EventSource(page.dataset.follow);
   const on = (name, does) => source.addEventListener(name, (event) => does(JSON.parse(event.data)));
+  // It comes back by itself when it is cut off; not to a page for whose login it is asked.
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) {
+      document.getElementById("log-told").textContent = "This page stands still: load it again, your session may have ended.";
+    }
+  });
   on("state", showState);
   on("part", replacePart);
   on("groups", ({ kind, groups }) => log.setGroups(kind, groups));

@@ -1,13 +1,16 @@
 """A run's page changes as soon as something does."""
 
 import asyncio
+import base64
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.responses import StreamingResponse
 
+from vmkiln.errors import ArmError
 from vmkiln.portal.runs import run_stream
 from vmkiln.portal.runs.run_stream import MOST_BEHIND, SHOWN_LINES, place_of
 from vmkiln.staging.logs.log_news import NEWS
@@ -22,8 +25,12 @@ class ARun:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.state = "Running"
+        self.refused = 0
+        self.token = ""
 
     async def ask(self, _method: str, path: str, **query: str) -> dict[str, Any]:
+        if self.refused:
+            raise ArmError(self.refused, "Refused", "refused")
         what = path.removeprefix(ID)
         if what == "/log/lines":
             first = int(query["line"])
@@ -49,7 +56,7 @@ class ARun:
 
     async def followed(self, *, headers: dict[str, str] | None = None) -> Any:
         request = SimpleNamespace(headers=headers or {}, query_params={})
-        visit: Any = SimpleNamespace(id=f"{ID}/follow", request=request, api=SimpleNamespace(ask=self.ask))
+        visit: Any = SimpleNamespace(id=f"{ID}/follow", request=request, api=self)
         response = await run_stream.follow(visit)
         assert isinstance(response, StreamingResponse)
         return aiter(response.body_iterator)
@@ -86,6 +93,41 @@ async def test_a_line_and_a_state_are_on_the_page_when_they_are_there(monkeypatc
     assert "Succeeded in 1 min 00 s" in await until(events, "run-ended")
     assert [event async for event in events][-1].startswith("event: end")
     assert NEWS._followers == {}
+
+
+@pytest.mark.parametrize(("status", "is_over"), [(401, False), (503, False), (403, True), (404, True)])
+async def test_a_stream_that_is_cut_off_ends_only_when_its_run_is_gone(
+    monkeypatch: pytest.MonkeyPatch, status: int, is_over: bool
+) -> None:
+    monkeypatch.setattr(run_stream, "FOLLOW_SECONDS", 0)
+    run = ARun()
+    events = await run.followed()
+    await until(events, ": nothing new")
+    run.refused = status
+    assert any("event: end" in event for event in [str(event) async for event in events]) is is_over
+
+
+def a_token(age_seconds: float) -> str:
+    """A token of an hour, as far as a page looks at it."""
+    begun = time.time() - age_seconds
+    claims = base64.urlsafe_b64encode(json.dumps({"iat": begun, "exp": begun + 3600}).encode()).decode()
+    return f"e30.{claims}.x"
+
+
+async def test_a_viewer_comes_back_to_have_the_session_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an hour after the login a page would stand still, though it was looked at all the time."""
+    monkeypatch.setattr(run_stream, "FOLLOW_SECONDS", 0)
+    run = ARun()
+    run.token = a_token(60)
+    events = await run.followed()
+    await until(events, ": nothing new")
+    await until(events, ": nothing new")
+    run.token = a_token(1900)
+    assert "event: end" not in "".join([str(event) async for event in events])
+    assert NEWS._followers == {}
+    again = await run.followed()
+    await until(again, ": nothing new")
+    await until(again, ": nothing new")  # what could not be renewed is used to its end
 
 
 async def test_who_is_far_behind_goes_on_at_the_end_of_the_log() -> None:
