@@ -346,6 +346,18 @@ def test_no_address_or_form_ends_in_an_error_of_ours(browser: Visitor, living: I
     assert {200, 404} <= statuses, "the requests were not all the same"
 
 
+@pytest.mark.parametrize("path", ["activity?until=0001-01-01T00:00:00Z", "runs?after=0001-01-01T00:00:00%2B14:00_x"])
+def test_a_moment_before_all_others_is_no_error_of_ours(browser: Visitor, path: str) -> None:
+    assert browser.get(f"/portal/{path}").status_code < 500
+
+
+@pytest.mark.parametrize("token", ["", "owner"])
+def test_a_form_that_is_nested_without_end_is_no_error_of_ours(browser: Visitor, token: str) -> None:
+    browser.token = token
+    assert browser.send("/portal/new", kept="[" * 200_000).status_code == 400
+    assert browser.send("/portal/login", next="/portal/", kept="[" * 200_000, token="owner").status_code == 303
+
+
 def test_the_forms_example_works_with_its_own_fields_filled_in(browser: Visitor, living: InProcess) -> None:
     shown = html.unescape(re.search(r"<textarea[^>]*>\n(.*)</textarea>", browser.get("/portal/new").text, re.S)[1])  # type: ignore[index]
     assert "/subscriptions/SUBSCRIPTION/" in shown

@@ -59,7 +59,7 @@ async def _again(wanted: str, kept: str) -> Response:
     """What was to be sent when the session had ended, to be sent by the visitor's own hand."""
     try:
         found = await run_in_threadpool(json.loads, kept)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return go_to(wanted)

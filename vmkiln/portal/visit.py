@@ -47,7 +47,7 @@ class Visit:
         content = await self.request.body()
         try:
             return await run_in_threadpool(_fields, content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArmError(400, "InvalidForm", f"the form cannot be read: {error}") from error
 
 

@@ -81,7 +81,7 @@ def _before(text: str) -> tuple[datetime, str] | None:
     moment, _, run_id = text.partition("_")
     try:
         return datetime.fromisoformat(moment).astimezone(UTC), run_id[:36]
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ArmError(400, "BadRequest", "The $skipToken is not one of ours.", target="$skipToken") from None
 
 

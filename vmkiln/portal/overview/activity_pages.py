@@ -19,6 +19,7 @@ ROLES = "providers/Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "providers/Microsoft.Authorization/roleDefinitions"
 DAYS = ("1", "7", "30", "90")
 PAGE = 100
+FIRST_YEAR = 1  # there are no days before it
 
 
 async def activity(visit: Visit) -> Response:
@@ -66,8 +67,8 @@ def _text(moment: datetime) -> str:
 def _moment(text: str) -> datetime:
     """A time of the address; now for what is none."""
     try:
-        found = datetime.fromisoformat(text)
-        return found.astimezone(UTC)
+        found = datetime.fromisoformat(text).astimezone(UTC)
+        return found if found.year > FIRST_YEAR else datetime.now(UTC)
     except (ValueError, OverflowError):
         return datetime.now(UTC)
 
