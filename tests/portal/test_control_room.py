@@ -25,6 +25,7 @@ from vmkiln.blobs.account_containers import AccountContainers
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
+from vmkiln.portal.resource_pages import MOST_TEXT_BYTES
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import RunState
 from vmkiln.store.rows import HostRow, ImageRow, RunRow
@@ -181,6 +182,25 @@ def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, li
     assert "&lt;b&gt;" in shown
     assert "1.24" in browser.get(f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents").text
     assert browser.get(f"/portal{IMAGE}-two/download").status_code == 404, "its file is not there"
+
+
+def test_a_page_has_the_end_of_a_file_and_not_the_whole_of_it(browser: Visitor, living: InProcess) -> None:
+    """Else who may read a log of 256 MiB, or an image's disk, could have the service hold all of it, many times."""
+    built(living, browser)
+    disk, [log] = living.service.settings.home / "web.qcow2", living.service.settings.staging.rglob("customization.log")
+    with disk.open("ab") as file:
+        file.truncate(16 * 1024**2)
+    page = browser.get(f"/portal{IMAGE}/providers/Vmkiln.Builds/files/disk")
+    assert (page.status_code, len(page.text) < 2 * 1024**2) == (200, True)
+    staging = living.get(TEMPLATE).json()["properties"]["exactStagingResourceGroup"]
+    account = living.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["id"]
+    address = f"/portal{account}/blobServices/default/containers/packerlogs/{log.parent.name}/{log.name}"
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)))
+    page = browser.get(address)
+    assert ("line 99999" in page.text, len(page.text) < 2 * MOST_TEXT_BYTES) == (True, True)
+    assert "This is its end" in page.text
+    log.write_bytes(b"")
+    assert browser.get(address).status_code == 200
 
 
 def test_an_image_is_deleted_by_its_name_and_the_reason_is_kept(browser: Visitor, living: InProcess) -> None:

@@ -43,10 +43,16 @@ class ApiClient:
         body: Any = None,
         form: Mapping[str, str] | None = None,
         query: Mapping[str, str] = NONE,
+        part: str = "",
         **named: str,
     ) -> Any:
-        """The JSON of an answer, or its text; None when there is none. Raises: `ArmError` for what the API refuses."""
+        """The JSON of an answer, or its text; None when there is none. `part` is the range of a file that is wanted.
+
+        Raises: `ArmError` for what the API refuses.
+        """
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        if part:
+            headers["Range"] = part
         asked = {"api-version": api_version_of(path), **query, **named}
         content = None
         if body is not None:

@@ -19,6 +19,7 @@ REFRESH_SECONDS = 5
 BLOB_CONTAINERS = "blobServices/default/containers"
 LOGS = "packerlogs"
 LOG_LINES = 200
+MOST_TEXT_BYTES = 256 * 1024
 CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has a page of its own
 MOST_EVENTS = 20
 EVENT_DAYS = 30
@@ -56,13 +57,14 @@ def _is_staging(group: dict[str, Any]) -> bool:
 
 async def resource(visit: Visit) -> Response:
     """Any resource: its facts, what it has to do with, what its kind has besides, its events, and its JSON."""
-    if visit.request.query_params.get("download") and "/blobservices/" in visit.id.lower():
-        await visit.api.ask("GET", visit.id.rpartition("/blobServices/")[0] or visit.id)  # refused as a page
-        return PassedOn(visit.api.api, visit.id, visit.api.token, name=visit.id.rpartition("/")[2])
-    found = await visit.api.ask("GET", visit.id)
+    found = await _found(visit)
     title = visit.id.rpartition("/")[2]
     if isinstance(found, str):
-        return await page("text.html", title=title, text=found, id=visit.id)
+        if visit.request.query_params.get("download"):
+            return PassedOn(visit.api.api, visit.id, visit.api.token, name=title)
+        is_cut = len(found.encode()) >= MOST_TEXT_BYTES
+        text = found.partition("\n")[2] if is_cut and "\n" in found else found
+        return await page("text.html", title=title, text=text, id=visit.id, is_cut=is_cut)
     if "/blobservices/" in visit.id.lower() and "value" in found:  # of what is a user's, only containers are listed
         return await page("blobs.html", title=title, items=found["value"], id=visit.id, is_log=title == LOGS)
     kind = kind_of(visit.id)
@@ -87,6 +89,16 @@ async def resource(visit: Visit) -> Response:
         events=events,
         refresh_seconds=REFRESH_SECONDS if is_live else 0,
     )
+
+
+async def _found(visit: Visit) -> Any:
+    """What the page is of: JSON, or the end of a file, which may have gigabytes: a log, the disk of an image."""
+    try:
+        return await visit.api.ask("GET", visit.id, part=f"bytes=-{MOST_TEXT_BYTES}")
+    except ArmError as error:
+        if error.status != 416:
+            raise
+        return ""  # of an empty one there is no part
 
 
 async def _listed(visit: Visit, below: str) -> list[dict[str, Any]]:
