@@ -1,5 +1,6 @@
 """The pages: they show what the API answers, in text that nothing obeys, to whom the API would show it."""
 
+import contextlib
 import html
 import json
 import os
@@ -28,6 +29,7 @@ from in_process import (
 )
 from page_visitor import Visitor
 
+from vmkiln.api.virtual_machine_images import run_logs
 from vmkiln.portal.session import COOKIE
 
 HOSTILE = [
@@ -277,6 +279,10 @@ def test_the_log_is_searched_and_paged_without_scripts(browser: Visitor, living:
     )
     answer = browser.get(f"{address}/find", params={"text": "many"}).json()
     assert (answer["total"], len(answer["lines"])) == (5000, 500)
+    with contextlib.ExitStack() as others:
+        for _ in range(run_logs.MOST_SEARCHES):
+            others.enter_context(run_logs._turns)
+        assert browser.get(f"{address}/find", params={"text": "many"}).status_code == 429
     lines = browser.get(f"{address}/lines", params={"kind": "customization", "line": "2", "count": "3"}).json()["lines"]
     assert [line[0] for line in lines] == [2, 3, 4]
     assert browser.get(f"{address}/lines", params={"kind": "x", "line": "2", "count": "3"}).status_code == 400

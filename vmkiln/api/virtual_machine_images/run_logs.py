@@ -1,6 +1,8 @@
 """The logs of a run as readers need them: from a line on, as an outline of its steps, searched, and why it failed."""
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.rows import RunRow
 
 MOST_LINE_NUMBER = 100_000_000
+MOST_SEARCHES = 4
 KINDS = ("customization", "validation")
+_turns = threading.BoundedSemaphore(MOST_SEARCHES)
 
 
 def _kind(query: Mapping[str, str]) -> str:
@@ -119,12 +123,25 @@ def search_log(call: Call) -> Answer:
         message = f"`text` must have 1 to {MOST_TEXT_LETTERS} letters, unless `errors` is true"
         raise ArmError(400, "InvalidParameter", message, target="text")
     has_text = containing(text)
-    found = search(path, lambda line: (not is_errors or of_error(line)) and (not text or has_text(line)))
+    with _a_turn():
+        found = search(path, lambda line: (not is_errors or of_error(line)) and (not text or has_text(line)))
     value = [
         {"line": one.number, "position": one.position, "text": said(one.line)[0].decode(errors="replace")}
         for one in found.found
     ]
     return Answer(200, {"value": value, "total": found.total})
+
+
+@contextlib.contextmanager
+def _a_turn() -> Iterator[None]:
+    """One of the few searches at once: a long log takes seconds of a processor. Raises: `ArmError` 429."""
+    if not _turns.acquire(blocking=False):
+        message = f"The service searches {MOST_SEARCHES} logs already."
+        raise ArmError(429, "TooManyRequests", message, hint="try again", headers={"Retry-After": "2"})
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def get_failure(call: Call) -> Answer:

@@ -114,7 +114,7 @@ export function useTools(page, log) {
       const asked = new URLSearchParams({ text: text.value, errors: errors.checked ? "true" : "" });
       const answer = await fetch(`${log.run}/find?${asked}`);
       if (!answer.ok) {
-        count.textContent = "the log could not be searched";
+        count.textContent = answer.status === 429 ? "others search already: try again" : "the log could not be searched";
         return;
       }
       const content = await answer.json();
