@@ -9,9 +9,15 @@ from in_process import SUBSCRIPTION, TEMPLATE, InProcess, TestAccess, a_template
 from service_fixtures import living_service
 from test_storage_accounts import ACCOUNT, URL, add_account, keys_of, serve_blobs
 
+from vmkiln.api.storage import users_accounts
 from vmkiln.blobs.account_keys import AccountKeys
-from vmkiln.blobs.blob_endpoint import BlobService
+from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import BlobFolder
+from vmkiln.provisioning.submitting import copied_scripts
+from vmkiln.settings import Settings
+from vmkiln.staging import staging_resource_group
+from vmkiln.store.database import opened
+from vmkiln.template.checked_template import check_image_template
 
 PROVIDER = "Microsoft.Storage"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1"
@@ -120,6 +126,19 @@ def test_without_our_blob_server_an_account_is_a_name(service: InProcess, kind: 
         assert code_of(refused) == "KeyBasedAuthenticationNotPermitted"
 
 
+def test_a_subscriptions_accounts_are_counted_however_it_is_spelled(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users_accounts, "MOST_ACCOUNTS", 1)
+    subscription = "abcdef00-0000-4000-8000-000000000000"
+    group = GROUP.replace(SUBSCRIPTION, subscription)
+    service.request("PUT", group, {"location": "westus2"}, token="root")
+    for spelled, status in ((subscription, 200), (subscription.upper(), 409), (subscription, 409)):
+        name = f"scripts{spelled[:3]}{status}".lower()
+        path = ONE.replace(SUBSCRIPTION, spelled).replace("scripts1", name)
+        assert service.request("PUT", path, BODY, token="root").status_code == status
+
+
 def test_nobody_makes_an_account_beside_a_builds(service: InProcess) -> None:
     build = add_account(service)
     for path in (build, build.rpartition("/")[0] + "/mine"):
@@ -152,3 +171,16 @@ def test_scripts_come_from_our_blob_server_and_nothing_beside_it(tmp_path: Path,
                 states.append(found["properties"]["provisioningState"])
         assert states == ["Succeeded", "Failed"]
         assert beside.asked == []
+
+
+async def test_our_blob_server_is_asked_past_the_operators_proxy(tmp_path: Path) -> None:
+    """A proxy on another machine would ask itself, and be told the signature in the address."""
+    with serving() as blobs, serving() as proxy:
+        settings = Settings(tmp_path, http_proxy=proxy.url("").rstrip("/"))
+        write_endpoint(settings.blob_endpoint, BlobEndpoint(BlobService.AZURITE, blobs.url("").rstrip("/")))
+        steps = [{"type": "Shell", "name": "s", "scriptUri": blobs.url("/scripts1/c/a.sh")}]
+        template = check_image_template(a_template(customize=steps))
+        with opened(settings.database) as store:
+            group = staging_resource_group.create(settings.staging, store, name="IT_g", run_id="", tags={})
+            assert await copied_scripts(settings, template, group)
+        assert proxy.asked == []

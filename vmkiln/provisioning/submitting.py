@@ -16,8 +16,8 @@ from vmkiln.blobs.blob_endpoint import read_endpoint, server_of
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.errors import DownloadFailed, ImageNotFound, InputError
 from vmkiln.fetching.http_fetch import Patience
-from vmkiln.fetching.server_rule import NamedBy, ServerRule
-from vmkiln.fetching.way_out import rule_of, way_out_of
+from vmkiln.fetching.server_rule import NamedBy, PrivateServer, ServerRule
+from vmkiln.fetching.way_out import WayOut, rule_of, way_out_of
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import check_published, plan_platform_image
 from vmkiln.run.run_context import Submission
@@ -58,14 +58,15 @@ async def copied_scripts(settings: Settings, template: ImageTemplate, group: Sta
     Raises: `Unfit` naming every script that could not be had.
     """
     scripts = [Script(item.path, item.uri, item.sha256_checksum) for item in template.scripts]
+    own = await off_loop(lambda: server_of(read_endpoint(settings.blob_endpoint)))
     try:
         copied = await copy_scripts(
             scripts,
             group.storage_account,
             local_files=NO_LOCAL_FILES,
             notice=lambda text: log.warning("%s", text),
-            rule=await off_loop(_callers_servers, settings),
-            way_out=way_out_of(settings),
+            rule=_callers_servers(settings, own),
+            way_out=_way_out(settings, own),
         )
     except DownloadFailed as error:
         is_validator = all(path.startswith("properties.validate") for path in error.paths)
@@ -75,11 +76,18 @@ async def copied_scripts(settings: Settings, template: ImageTemplate, group: Sta
     return {copy.script.path: str(copy.file.relative_to(directory)) for copy in copied}
 
 
-def _callers_servers(settings: Settings) -> ServerRule:
+def _callers_servers(settings: Settings, own: PrivateServer | None) -> ServerRule:
     """Servers on the Internet, those that the operator allows, and our own blob server with users' accounts."""
     rule = rule_of(settings, NamedBy.CALLER)
-    own = server_of(read_endpoint(settings.blob_endpoint))
     return rule if own is None else replace(rule, private_servers=(*rule.private_servers, own))
+
+
+def _way_out(settings: Settings, own: PrivateServer | None) -> WayOut:
+    """The operator's; our own blob server is on this machine, and no proxy is told of it."""
+    found = way_out_of(settings)
+    if own is None or own.network is None:
+        return found
+    return replace(found, no_proxy=(*found.no_proxy, f"{own.network.network_address}:{own.port}"))
 
 
 def submission(settings: Settings, store: Store, *, group_name: str, blobs: Mapping[str, str]) -> Submission:

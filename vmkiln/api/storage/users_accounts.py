@@ -123,7 +123,7 @@ def _check_free(call: Call, beside: Beside, row: ResourceRow) -> None:
     if row.name in _keys(call).all():
         message = f"The storage account named {row.name} was deleted, and what it held is being taken away."
         raise ArmError(409, "StorageAccountAlreadyTaken", message, target="name", hint="try again in half a minute")
-    if sum(other.subscription_id == row.subscription_id for other in others) >= MOST_ACCOUNTS:
+    if sum(other.subscription_id == row.subscription_id.lower() for other in others) >= MOST_ACCOUNTS:
         message = f"A subscription has at most {MOST_ACCOUNTS} storage accounts."
         raise ArmError(409, "QuotaExceeded", message, hint="delete some that nobody uses")
 
