@@ -128,6 +128,10 @@ def test_a_session_is_renewed_while_it_is_used_and_not_for_ever(world: SimpleNam
     since = int((now - timedelta(hours=13)).timestamp())
     old = token_at(world, now - timedelta(minutes=40), authenticated=since)
     assert world.service.request("POST", RENEWALS, token=old, api_version=None).status_code == 403
+    world.browser.token = token_at(world, now - timedelta(minutes=40), authenticated=since)
+    assert wants_renewal(world.browser.token)
+    assert world.browser.get("/portal/groups").status_code == 200
+    assert not wants_renewal(world.browser.token), "a page that looks again and again asks once"
     again = world.service.request("POST", LINKS, token=token, api_version=None)
     assert (again.status_code, "url" in again.json()) == (403, False), "no session begins another one"
     world.store.principals.remove(world.owner.app_id)

@@ -5,6 +5,7 @@ Source: RFC 6265bis (`__Host-`, SameSite); Fetch Metadata (Sec-Fetch-Site).
 """
 
 import base64
+import hashlib
 import json
 import time
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,8 @@ PASTED_TOKEN_SECONDS = 8 * 3600
 LOGIN = f"{PREFIX}/login"
 HOME = f"{PREFIX}/"
 MOST_ADDRESS_LETTERS = 2000
+MOST_REFUSED = 1000
+_refused: dict[str, None] = {}  # the hashes of tokens that are not renewed, the oldest first
 
 
 def token_of(request: Request) -> str:
@@ -45,13 +48,29 @@ def check_own_page(request: Request, base_url: str) -> None:
 
 
 def wants_renewal(token: str) -> bool:
-    """Whether more than half of a token's time is over. What it says is not proven here: the API does that; pure."""
+    """Whether more than half of a token's time is over, and it was not refused another one before.
+
+    What it says is not proven here: the API does that.
+    """
+    if _hash(token) in _refused:
+        return False
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         return time.time() > (float(claims["iat"]) + float(claims["exp"])) / 2
     except (IndexError, KeyError, ValueError, TypeError, RecursionError):
         return False
+
+
+def refuse_renewal(token: str) -> None:
+    """Do not ask for a token in place of this one again: each time would be an act in the audit."""
+    _refused[_hash(token)] = None
+    while len(_refused) > MOST_REFUSED:
+        del _refused[next(iter(_refused))]
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 def own_address(text: str) -> str:

@@ -1,6 +1,5 @@
 """One visit of a page: who comes, where from, and what they may ask the API for."""
 
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -151,9 +150,13 @@ async def login_page(
 
 async def _renew(visit: Visit, response: Response) -> None:
     """Put a new token in place of the visitor's; where that is refused the old one lasts to its end."""
-    with contextlib.suppress(ArmError):
+    try:
         answer = await visit.api.ask("POST", RENEWALS)
-        session.begin(response, str(answer["access_token"]), seconds=int(answer["expires_in"]))
+    except ArmError as error:
+        if error.status in {400, 403}:  # a token of another issuer, or a login too long ago: it stays so
+            session.refuse_renewal(visit.api.token)
+        return
+    session.begin(response, str(answer["access_token"]), seconds=int(answer["expires_in"]))
 
 
 async def error_page(error: ArmError, *, is_inside: bool, **values: Any) -> Response:
