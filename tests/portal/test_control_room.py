@@ -28,6 +28,7 @@ from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.portal.resource_pages import MOST_TEXT_BYTES
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import RunState
+from vmkiln.store import tables
 from vmkiln.store.rows import HostRow, ImageRow, RunRow
 
 PAGES = ("", "runs", "queue", "images", "hosts", "groups", "activity", "access")
@@ -104,6 +105,25 @@ def test_a_run_of_the_command_line_is_there_for_who_reads_the_whole(browser: Vis
     page = browser.get(address).text
     assert "customizing failed" in page
     assert ">local</span>" in page
+
+
+def test_a_run_outlives_its_template_and_is_not_taken_for_a_local_one(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    living.service.store.runs.forget_template(TEMPLATE.lower())
+    browser.token = "root"
+    [run] = living.request("GET", "/providers/Vmkiln.Builds/runs", token="root").json()["value"]
+    assert (run["properties"]["origin"], run["properties"]["templateId"]) == ("service", "")
+    for address in ("/portal/runs", f"/portal{run['id']}", f"/portal{IMAGE}"):
+        page = browser.get(address).text
+        assert (">deleted</span>" in page, ">local</span>" in page) == (True, False), address
+
+
+def test_a_list_of_runs_reads_no_templates(living: InProcess) -> None:
+    """Each may have megabytes, and a list looks at thousands of runs, whoever asks."""
+    local_run(living)
+    living.service.store.connections.change(tables.runs.update().values(template={"of": "megabytes"}))
+    [run] = living.service.store.runs.older(None, limit=10)
+    assert (run.template_name, run.template) == ("from-a-file", {})
 
 
 def test_old_runs_are_pages_away_and_each_is_there_once(browser: Visitor, living: InProcess) -> None:

@@ -25,6 +25,7 @@ MOST_IDS = 10_000  # in one statement
 # Compilation Caching")
 _run: sa.BindParameter[str] = sa.bindparam("of_run")
 RUNS_BY_ID = sa.select(runs).where(runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
+WITHOUT_TEMPLATE = tuple(column for column in runs.c if column.name != "template")
 FACTS = sa.select(runs.c.facts).where(runs.c.run_id == _run)
 NEW_FACTS = runs.update().where(runs.c.run_id == _run).values(facts=sa.bindparam("new_facts", type_=sa.JSON))
 
@@ -226,12 +227,15 @@ class RunTable:
     def older(
         self, before: tuple[datetime, str] | None, *, states: Sequence[RunState] = (), limit: int
     ) -> "Sequence[RunRow]":
-        """Runs that started before a moment and run id (None: all), the newest first; only those in `states`."""
-        query = sa.select(runs).order_by(runs.c.started.desc(), runs.c.run_id.desc()).limit(limit)
+        """Runs that started before a moment and run id (None: all), the newest first; only those in `states`.
+
+        Their templates, which may have megabytes each, are left out: `{}`.
+        """
+        query = sa.select(*WITHOUT_TEMPLATE).order_by(runs.c.started.desc(), runs.c.run_id.desc()).limit(limit)
         if before is not None:
             moment, run_id = before
             is_same = sa.and_(runs.c.started == moment, runs.c.run_id < run_id)
             query = query.where(sa.or_(runs.c.started < moment, is_same))
         if states:
             query = query.where(runs.c.state.in_(states))
-        return [run_row(row) for row in self._connections.rows(query)]
+        return [run_row({**row, "template": {}}) for row in self._connections.rows(query)]

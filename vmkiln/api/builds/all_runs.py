@@ -1,7 +1,7 @@
 """All runs, the newest first: those of image templates, and those that `vmkiln build` made of files.
 
-Who may read a template sees its runs. A run of a file belongs to no subscription: who may read the whole service
-(a role at `/`) sees it.
+Who may read a template sees its runs. A run of a file belongs to no subscription, and one outlives its template: who
+may read the whole service (a role at `/`) sees them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,7 +62,8 @@ def summary(run: RunRow, *, position: QueuePosition | None = None) -> dict[str, 
         "templateName": run.template_name,
         "templateId": template_id,
         "resourceGroup": run.resource_group,
-        "origin": "service" if run.template_id else "local",
+        # a run outlives its template, and only those of the service say for what they were begun
+        "origin": "service" if run.template_id or "reason" in run.facts else "local",
         "reason": str(run.facts.get("reason", "")),
     }
     if position is not None:
