@@ -87,6 +87,13 @@ def test_a_login_leads_to_the_page_that_was_wanted(world: SimpleNamespace) -> No
     assert world.browser.send("/portal/login", **{**fields, "password": world.secret}).headers["location"] == path
 
 
+@pytest.mark.parametrize("token", ["\u00e9", "vmk_\u20ac", "a\nb", "\x00", "x" * 9000])
+def test_what_is_no_token_is_refused_as_one(world: SimpleNamespace, token: str) -> None:
+    assert world.browser.send("/portal/login", token=token).status_code == 401
+    cookie = {"cookie": f"{COOKIE}={token}".encode()}
+    assert world.browser.get("/portal/groups", headers=cookie).headers["location"].startswith("/portal/login")
+
+
 @pytest.mark.parametrize(
     "text",
     [

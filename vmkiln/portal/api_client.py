@@ -50,7 +50,7 @@ class ApiClient:
 
         Raises: `ArmError` for what the API refuses.
         """
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = httpx.Headers({"Authorization": f"Bearer {self.token}"} if self.token else {}, encoding="utf-8")
         if part:
             headers["Range"] = part
         asked = {"api-version": api_version_of(path), **query, **named}
