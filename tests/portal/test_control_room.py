@@ -124,6 +124,8 @@ def test_a_list_of_runs_reads_no_templates(living: InProcess) -> None:
     living.service.store.connections.change(tables.runs.update().values(template={"of": "megabytes"}))
     [run] = living.service.store.runs.older(None, limit=10)
     assert (run.template_name, run.template) == ("from-a-file", {})
+    assert living.service.store.runs.by_id([run.run_id], has_template=False) == {run.run_id: run}
+    assert living.service.store.runs.by_id([run.run_id])[run.run_id].template == {"of": "megabytes"}
 
 
 def test_old_runs_are_pages_away_and_each_is_there_once(browser: Visitor, living: InProcess) -> None:

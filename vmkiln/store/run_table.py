@@ -26,6 +26,7 @@ MOST_IDS = 10_000  # in one statement
 _run: sa.BindParameter[str] = sa.bindparam("of_run")
 RUNS_BY_ID = sa.select(runs).where(runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
 WITHOUT_TEMPLATE = tuple(column for column in runs.c if column.name != "template")
+HEADS_BY_ID = sa.select(*WITHOUT_TEMPLATE).where(runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
 FACTS = sa.select(runs.c.facts).where(runs.c.run_id == _run)
 NEW_FACTS = runs.update().where(runs.c.run_id == _run).values(facts=sa.bindparam("new_facts", type_=sa.JSON))
 
@@ -105,12 +106,13 @@ class RunTable:
         same = sa.and_(runs.c.template_id == last.c.template_id, runs.c.started == last.c.started)
         return {row["template_id"]: run_row(row) for row in self._connections.rows(sa.select(runs).join(last, same))}
 
-    def by_id(self, run_ids: Sequence[str]) -> dict[str, RunRow]:
-        """The runs with exactly these ids; few statements, however many ids."""
+    def by_id(self, run_ids: Sequence[str], *, has_template: bool = True) -> dict[str, RunRow]:
+        """The runs with exactly these ids, or all of them but their templates; few statements, however many ids."""
         found: dict[str, RunRow] = {}
+        query = RUNS_BY_ID if has_template else HEADS_BY_ID
         for first in range(0, len(run_ids), MOST_IDS):
-            rows = self._connections.rows(RUNS_BY_ID, {"run_ids": list(run_ids[first : first + MOST_IDS])})
-            found |= {row["run_id"]: run_row(row) for row in rows}
+            rows = self._connections.rows(query, {"run_ids": list(run_ids[first : first + MOST_IDS])})
+            found |= {row["run_id"]: run_row({"template": {}, **row}) for row in rows}
         return found
 
     def of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:

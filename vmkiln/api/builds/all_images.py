@@ -69,7 +69,7 @@ def list_images(call: Call) -> Answer:
         if words in row.key and kind in {"", row.kind} and call.may(Permission.READ, row.artifact_id)
     ]
     shown = rows[start : start + PAGE]
-    runs = store.runs.by_id(sorted({row.run_id for row in shown}))
+    runs = store.runs.by_id(sorted({row.run_id for row in shown}), has_template=False)
     body: dict[str, Any] = {"value": [summary(row, runs.get(row.run_id)) for row in shown]}
     if len(rows) > start + PAGE:
         more = "".join(f"&{name}={call.query[name]}" for name in ("kind", "q") if call.query.get(name))
@@ -110,7 +110,7 @@ def _uses(call: Call, image: ImageRow) -> Iterator[dict[str, str]]:
         if call.may(Permission.READ, template.id):
             yield {"id": template.id, "how": "source of the image template"}
     images = call.service.store.images.list() if using else []
-    runs = call.service.store.runs.by_id(sorted({row.run_id for row in images}))
+    runs = call.service.store.runs.by_id(sorted({row.run_id for row in images}), has_template=False)
     for other in images:
         run = runs.get(other.run_id)
         if run is not None and run.template_id in using and call.may(Permission.READ, other.artifact_id):

@@ -176,7 +176,7 @@ def get_queue(call: Call) -> Answer:
     `others` is how many wait that the caller may not read.
     """
     positions = sorted(call.service.builder.queue(), key=lambda one: one.position)
-    runs = call.service.store.runs.by_id([one.run_id for one in positions])
+    runs = call.service.store.runs.by_id([one.run_id for one in positions], has_template=False)
     known = [(one, runs[one.run_id]) for one in positions if one.run_id in runs]
     seen = [summary(run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
     return Answer(200, {"value": seen, "others": len(known) - len(seen)})
