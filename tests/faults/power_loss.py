@@ -17,6 +17,7 @@ CALLS = ("close", "lseek", "pwritev")  # beside those that change something: whe
 SHARED_MEMORY = "-shm"
 _LINE = re.compile(r"^(\w+)\((.*)\) += (-?\d+)(?:<.*>)?", re.MULTILINE)
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
+_COPY = re.compile(r"^\d+<((?:\\x[0-9a-f]{2})*)>, \[(\d+)\], \d+<((?:\\x[0-9a-f]{2})*)>, \[(\d+)\], ")
 _DESCRIPTOR = re.compile(r"^(\d+)<((?:\\x[0-9a-f]{2})*)>")
 
 Tree = Mapping[str, "Tree | bytes"]
@@ -24,19 +25,25 @@ Tree = Mapping[str, "Tree | bytes"]
 
 @dataclass(frozen=True)
 class Operation:
-    """One change: `make`, `folder`, `write`, `cut`, `link`, `move`, `remove`, `sync`, or `done` for the work's end."""
+    """One change: `make`, `folder`, `write`, `cut`, `link`, `move`, `remove`, `sync`, or `done` for the work's end.
+
+    A `copy` has `size` bytes of `other`, from `at` on; it becomes a `write` when its content is known.
+    """
 
     kind: str
     path: str = ""
     other: str = ""
     position: int = 0
     content: bytes = b""
+    at: int = 0
+    size: int = 0
 
 
 def operations_in(trace: str, *, done_mark: str) -> list[Operation]:
     """The operations in what `strace -y -xx` wrote down. Raises: `ValueError` for a call that is not foreseen."""
     found: list[Operation] = []
     positions: dict[int, int] = {}
+    written = _Written()
     for name, given, returned in _LINE.findall(trace):
         result = int(returned)
         if name == done_mark:
@@ -44,8 +51,48 @@ def operations_in(trace: str, *, done_mark: str) -> list[Operation]:
         elif result >= 0:
             operation = _operation(name, given, result, positions)
             if operation is not None and not operation.path.endswith(SHARED_MEMORY):
-                found.append(operation)
+                found.append(written.known(operation))
     return found
+
+
+def _named(text: str) -> str:
+    return bytes.fromhex(text.replace("\\x", "")).decode()
+
+
+class _Written:
+    """What files hold so far, so that it is known what a copy of one holds; the others are on disk as at first."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytearray] = {}
+
+    def known(self, operation: Operation) -> Operation:
+        """The operation, a copy as the writing that it is."""
+        if operation.kind == "copy":
+            content = bytes(self._file(operation.other))
+            content = content.ljust(operation.at + operation.size, b"\0")[operation.at :][: operation.size]
+            operation = Operation("write", operation.path, position=operation.position, content=content)
+        self._note(operation)
+        return operation
+
+    def _file(self, path: str) -> bytearray:
+        if path not in self._files:
+            first = Path(path)
+            self._files[path] = bytearray(first.read_bytes() if first.is_file() else b"")
+        return self._files[path]
+
+    def _note(self, operation: Operation) -> None:
+        path, position = operation.path, operation.position
+        match operation.kind:
+            case "cut":
+                file = self._file(path)
+                del file[position:]
+                file.extend(bytes(position - len(file)))
+            case "write":
+                file, content = self._file(path), operation.content
+                file.extend(bytes(max(0, position - len(file))))
+                file[position : position + len(content)] = content
+            case "move" | "link" if not Path(path).is_dir():
+                self._files[operation.other] = self._file(path)
 
 
 def _operation(  # noqa: PLR0912 (one branch for each call)
@@ -72,6 +119,12 @@ def _operation(  # noqa: PLR0912 (one branch for each call)
             if name == "write":
                 positions[number] = position + result
             return Operation("write", path, position=position, content=content[:result])
+        case "copy_file_range":
+            copied = _COPY.match(given)
+            if copied is None:
+                raise ValueError(f"it is not known what was copied where: {given[-80:]}")
+            source, at, target, to = (copied[number] for number in range(1, 5))
+            return Operation("copy", _named(target), _named(source), int(to), at=int(at), size=result)
         case "ftruncate":
             return Operation("cut", path, position=int(given.rpartition(",")[2]))
         case "fsync" | "fdatasync":

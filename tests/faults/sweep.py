@@ -90,10 +90,9 @@ def power_losses(task: tuple[Path, str]) -> list[Tried]:
     """A case of `AT_POWER_LOSS`: every state that the power may leave behind after each of its operations."""
     folder, name = task
     place = _Place(folder, name, AT_POWER_LOSS[name])
-    operations = operations_in(
-        recorded(place.act, folder / "trace", options=["-xx", "-s", "200000"], calls=MORE_CALLS), done_mark=DONE_MARK
-    )
+    trace = recorded(place.act, folder / "trace", options=["-xx", "-s", "200000"], calls=MORE_CALLS)
     place.restore()
+    operations = operations_in(trace, done_mark=DONE_MARK)
     found = []
     for point, is_done, tree in _states(Disk(place.home), operations):
         shutil.rmtree(place.home)
