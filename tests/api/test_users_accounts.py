@@ -105,6 +105,20 @@ def test_a_name_is_given_anew_when_what_it_held_is_gone(service: InProcess) -> N
 
 
 @pytest.mark.usefixtures("group")
+def test_what_a_restored_back_up_does_not_know_is_nobody_elses(service: InProcess) -> None:
+    serve_blobs(service)
+    keys = AccountKeys(BlobFolder(service.service.settings.blobs).keys)
+    keys.ensure(["scripts1"])
+    refused = service.put(ONE, BODY)
+    assert (refused.status_code, "a back-up was restored" in refused.text) == (409, True)
+    keys.forget(["scripts1"])
+    service.put(ONE, BODY)
+    keys_of(service, ONE)
+    service.request("DELETE", ONE)
+    assert keys.deleted() == {"scripts1"}
+
+
+@pytest.mark.usefixtures("group")
 def test_readers_and_strangers_get_no_key_of_a_users_account(service: InProcess) -> None:
     serve_blobs(service)
     service.put(ONE, BODY)

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,14 @@ from vmkiln.files import locks
 from vmkiln.files.durable_file import make_folder, reported, write_whole
 
 KEY_BYTES = 64
+LETTERS_OF_A_BUILDS_ACCOUNT = 24
 NAMES = ("key1", "key2")
 Keys = tuple[str, str]
+
+
+def is_users(account: str) -> bool:
+    """Whether an account of this name is a user's: those of builds have 24 letters, and users' have fewer; pure."""
+    return len(account) < LETTERS_OF_A_BUILDS_ACCOUNT
 
 
 def new_key() -> str:
@@ -73,6 +79,32 @@ class AccountKeys:
             left = {name: keys for name, keys in found.items() if name not in accounts}
             if left != found:
                 self._write(left)
+            if gone := self.deleted() & {*accounts}:
+                self._write_deleted(self.deleted() - gone)
+
+    def mark_deleted(self, account: str) -> None:
+        """Say that somebody deleted an account, so that what it held may go; content when it has no keys.
+
+        An account that is merely not on record is not that: an older database may have been restored.
+        """
+        with self._locked():
+            if account in self.all():
+                self._write_deleted({*self.deleted(), account})
+
+    def deleted(self) -> set[str]:
+        """The accounts that were deleted and still have keys. Raises: `StorageFailed` when that cannot be read."""
+        with reported(f"reading {self._deleted_file}"):
+            try:
+                return {str(name) for name in json.loads(self._deleted_file.read_text())}
+            except FileNotFoundError:
+                return set()
+
+    @property
+    def _deleted_file(self) -> Path:
+        return self.file.with_name("deleted.json")
+
+    def _write_deleted(self, accounts: Collection[str]) -> None:
+        write_whole(self._deleted_file, json.dumps(sorted(accounts)).encode())
 
     def _write(self, accounts: dict[str, Keys]) -> None:
         write_whole(self.file, json.dumps(accounts).encode())

@@ -21,7 +21,7 @@ from typing import Any
 from azure.storage.blob import BlobServiceClient
 
 from vmkiln.azure_names import STORAGE_ACCOUNT
-from vmkiln.blobs.account_keys import NAMES, AccountKeys
+from vmkiln.blobs.account_keys import NAMES, AccountKeys, is_users
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
 from vmkiln.blobs.blob_upload import Destination, Uploader, UploadStopped, withdraw
@@ -154,6 +154,8 @@ class BlobStorage:
         # after the keys: who has keys had a group before, or was on record
         left = {account_name(name) for name in self.group_names()}
         left |= {row.name for row in self.store.resources.list(type=STORAGE_ACCOUNT)}
+        if self.external is None:  # of users' accounts, which have the only copy, those that somebody deleted
+            left |= {name for name in accounts if is_users(name)} - self.keys.deleted()
         for account in self._deleted.in_turn(sorted(accounts - left)):
             with self._deleted.tried(account):
                 self._withdraw(account)

@@ -129,6 +129,7 @@ def delete(call: Call) -> Answer:
     if (row := users_accounts.found(call)) is None:
         return Answer(204)
     check_etag(call, row)
+    AccountKeys(BlobFolder(call.service.settings.blobs).keys).mark_deleted(row.name)  # while its name is nobody else's
     call.service.store.resources.delete(row.id)
     return Answer(200)
 

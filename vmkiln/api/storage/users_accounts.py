@@ -120,9 +120,14 @@ def _check_free(call: Call, beside: Beside, row: ResourceRow) -> None:
     if any(other.name == row.name for other in others):
         message = f"The storage account named {row.name} is already taken."
         raise ArmError(409, "StorageAccountAlreadyTaken", message, target="name")
-    if row.name in _keys(call).all():
+    keys = _keys(call)
+    if row.name in keys.deleted():
         message = f"The storage account named {row.name} was deleted, and what it held is being taken away."
         raise ArmError(409, "StorageAccountAlreadyTaken", message, target="name", hint="try again in half a minute")
+    if row.name in keys.all():
+        message = f"The storage account named {row.name} has blobs, and is not on record: a back-up was restored."
+        hint = "who keeps this service may take its name out of blobs/accounts.json when nobody needs them"
+        raise ArmError(409, "StorageAccountAlreadyTaken", message, target="name", hint=hint)
     if sum(other.subscription_id == row.subscription_id.lower() for other in others) >= MOST_ACCOUNTS:
         message = f"A subscription has at most {MOST_ACCOUNTS} storage accounts."
         raise ArmError(409, "QuotaExceeded", message, hint="delete some that nobody uses")
