@@ -181,7 +181,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     typer.echo(f"\nrun {summary['run_id']}: {summary['state']}")
     if summary["message"]:
         typer.echo(f"  {summary['message']}")
-    if summary["state"] == "Failed":
+    if summary["state"] == RunState.FAILED:
         typer.echo(f"  why, as far as is known: vmkiln run failure {summary['run_id'][:8]}")
     for output in summary["outputs"]:
         target = output["artifact_id"] or output["artifact_uri"] or output["message"]
