@@ -4,9 +4,11 @@ Packer tries again until its time is over and then says only "Timeout waiting fo
 Source: read from 1.6.6.
 """
 
-_MEANINGS = (
+import re
+
+_MEANINGS = (  # what a line has, as patterns: a port may have 401 in it, too
     (
-        ("401",),
+        (r"\b401\b",),
         "the VM refuses the build's login (401): a policy of the image forbids Basic authentication, as in "
         "hardened ones, or set-up did not make the user",
     ),
@@ -20,7 +22,7 @@ _MEANINGS = (
 
 def meaning(error: str) -> str:
     """The sentence, with Packer's own words behind it."""
-    found = next((text for words, text in _MEANINGS if any(word in error for word in words)), "")
+    found = next((text for words, text in _MEANINGS if any(re.search(word, error) for word in words)), "")
     return (
         f"Packer could not log in by WinRM: {found}: {error}" if found else f"Packer could not log in by WinRM: {error}"
     )

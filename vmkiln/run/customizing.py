@@ -81,7 +81,7 @@ async def customize(entered: Entered) -> Disks:
 def note_in_log(staged: Staged, text: str) -> None:
     """Write a line of ours into the log of customizing, which goes on over attempts."""
     path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{CUSTOMIZATION_LOG}")
-    with CustomizationLog(path, staged.request.run_id) as log:
+    with CustomizationLog(path, staged.request.run_id, is_ended=False) as log:
         log.write(text)
 
 

@@ -103,7 +103,7 @@ async def run_to_end(
                 on_confinement=pair.on_confinement,
             )
             instance = await stack.enter_async_context(group)
-            vm = await _warm_or_cold(stack, namespace, pair)
+            vm = await _warm_or_cold(stack, namespace, pair, lost=(instance.machine.ended, egress_lost, pair.log_lost))
             work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if exit_status == 0:
@@ -120,8 +120,17 @@ async def run_to_end(
         raise
 
 
-async def _warm_or_cold(stack: contextlib.AsyncExitStack, namespace: Namespace, pair: VmPair) -> VirtualMachine:
-    """The VM, going on from a saved one as another machine; booted where that is of no use, or nothing was saved."""
+async def _warm_or_cold(
+    stack: contextlib.AsyncExitStack,
+    namespace: Namespace,
+    pair: VmPair,
+    *,
+    lost: "Sequence[asyncio.Future[Any]]",
+) -> VirtualMachine:
+    """The VM, going on from a saved one as another machine; booted where that is of no use, or nothing was saved.
+
+    It is not waited for when one of `lost` has ended, without which the run cannot go on.
+    """
     start = functools.partial(
         running, namespace, directory=pair.directory, channels={}, on_confinement=pair.on_confinement
     )
@@ -130,7 +139,7 @@ async def _warm_or_cold(stack: contextlib.AsyncExitStack, namespace: Namespace, 
         try:
             async with contextlib.AsyncExitStack() as own:
                 vm = await own.enter_async_context(start(machine))
-                await renewed(vm)
+                await _renewed_unless(vm, lost)
                 stack.push_async_exit(own.pop_all())
                 return vm
         except VirtualMachineLost as error:
@@ -138,6 +147,18 @@ async def _warm_or_cold(stack: contextlib.AsyncExitStack, namespace: Namespace, 
                 raise
             machine = await pair.booted_instead(error.message)
     return await stack.enter_async_context(start(machine))
+
+
+async def _renewed_unless(vm: VirtualMachine, lost: "Sequence[asyncio.Future[Any]]") -> None:
+    """Wait until the VM is another machine, or one of `lost` has ended: whoever waits for Packer then says which."""
+    renewal = asyncio.create_task(renewed(vm))
+    try:
+        await asyncio.wait([renewal, *lost], return_when=asyncio.FIRST_COMPLETED)
+        if renewal.done():
+            renewal.result()
+    finally:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
 
 
 async def _packer_done(

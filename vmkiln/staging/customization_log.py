@@ -29,11 +29,21 @@ class CustomizationLog:
     """An open log. Every line is with the operating system when `write` returns, so a follower sees it at once.
 
     `end` is where the next line begins, in bytes. `dropped_bytes` is what did not find room, exactly, when the log has
-    been sealed.
+    been sealed. With `is_ended` false more is written later, by another: the line that says that all is there is
+    left to that one.
     """
 
-    def __init__(self, path: Path, run_id: str, *, most_bytes: int = MOST_BYTES, tail_bytes: int = TAIL_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run_id: str,
+        *,
+        most_bytes: int = MOST_BYTES,
+        tail_bytes: int = TAIL_BYTES,
+        is_ended: bool = True,
+    ) -> None:
         self.path = path
+        self._is_ended = is_ended
         self.run_id = run_id
         self.dropped_bytes = 0
         self._file = private_file(path, "ab", buffering=0)
@@ -85,7 +95,8 @@ class CustomizationLog:
                 self._written(self._line(note, "ERR"))
             for line in self._tail:
                 self.dropped_bytes += len(line) - self._written(line)
-            self._written(self._line(LAST_LINE, "OUT"))
+            if self._is_ended:
+                self._written(self._line(LAST_LINE, "OUT"))
             os.fsync(self._file.fileno())
 
 

@@ -10,6 +10,7 @@ from vmkiln.packer.winrm_refusal import meaning
     [
         ("http response error: 401 - invalid content type", "forbids Basic"),
         ("x509: certificate signed by unknown authority", "another certificate"),
+        ('Post "https://127.0.0.1:40131/wsman": x509: certificate signed by unknown authority', "another certificate"),
         ('Post "https://127.0.0.1:2222/wsman": EOF', "did not come to the end of its set-up"),
     ],
 )

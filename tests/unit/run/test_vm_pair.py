@@ -211,6 +211,33 @@ async def test_one_that_does_not_wake_is_ended_before_another_is_booted(monkeypa
     namespace: Any = SimpleNamespace(is_lost=False)
     pair: Any = SimpleNamespace(vm=warm, booted_instead=booted_instead, directory=None, on_confinement=None)
     async with contextlib.AsyncExitStack() as stack:
-        vm: Any = await vm_pair._warm_or_cold(stack, namespace, pair)
+        vm: Any = await vm_pair._warm_or_cold(stack, namespace, pair, lost=())
         assert vm is cold
     assert happened == ["start warm", "end warm", "it was waited for", "start cold", "end cold"]
+
+
+async def test_a_vm_is_not_waited_for_when_the_run_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    async def renewed(_vm: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("renewal")
+
+    monkeypatch.setattr(vm_pair, "renewed", renewed)
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lost.set_result, "the container group is gone")
+    async with asyncio.timeout(10):
+        await vm_pair._renewed_unless(a_vm(EventListener()), (lost,))
+    assert ended == ["renewal"]
+
+
+async def test_a_vm_that_cannot_become_another_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def renewed(_vm: object) -> None:
+        raise VirtualMachineLost("it says nothing")
+
+    monkeypatch.setattr(vm_pair, "renewed", renewed)
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    with pytest.raises(VirtualMachineLost, match="it says nothing"):
+        await vm_pair._renewed_unless(a_vm(EventListener()), (lost,))

@@ -23,6 +23,16 @@ from vmkiln.staging.customization_log import (
 )
 
 
+def test_a_line_before_the_others_does_not_say_that_all_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "customization.log"
+    with CustomizationLog(path, "run-1", is_ended=False) as log:
+        log.write("the build-vm is booted")
+    with CustomizationLog(path, "run-1") as log:
+        log.write("first")
+    said = [line.partition(" OUT ")[2] for line in path.read_text().splitlines()]
+    assert said == ["the build-vm is booted", "first", LAST_LINE]
+
+
 def test_each_line_names_its_run_and_the_last_says_that_all_is_there(tmp_path: Path) -> None:
     path = tmp_path / "customization.log"
     with CustomizationLog(path, "run-1") as log:
