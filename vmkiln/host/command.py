@@ -210,3 +210,7 @@ async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
             (os.killpg if has_group else os.kill)(process.pid, signal.SIGKILL)
     if process.returncode is None:
         await asyncio.gather(process.wait(), _emptied(process.stdout), _emptied(process.stderr))
+    # asyncio closes the transport by itself, but only some rounds of the loop after the last pipe's end: the loop may
+    # have ended by then, and what a process left would be told of wherever the garbage is collected.
+    process._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)

@@ -1,10 +1,14 @@
 """The one place that starts processes: limits, outputs, errors, and that nothing started stays."""
 
+import asyncio
+import gc
 import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -86,6 +90,23 @@ async def test_ending_never_reaps_behind_asyncios_back(monkeypatch: pytest.Monke
         monkeypatch.setattr(subprocess.Popen, "poll", polled.append)
     assert process.returncode == -9
     assert polled == []
+
+
+def test_a_program_that_ended_by_itself_leaves_no_pipe_to_the_loop() -> None:
+    """The loop may end in the round in which its block is left, and then nobody closes what is still open."""
+
+    async def leave() -> None:
+        async with start(["sh", "-c", "(trap '' HUP; exec sleep 300) & exit 0"], stdin=PIPE, stdout=PIPE) as process:
+            while process.returncode is None:  # noqa: ASYNC110 (waiting for it would wait for its child's pipe, too)
+                await asyncio.sleep(0.01)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
 
 
 def test_a_program_dies_with_who_started_it() -> None:
