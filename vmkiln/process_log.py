@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import LogFormat, LogLevel
 from vmkiln.waiting.line_writer import LineWriter, Lost
 
 AUDIT = "vmkiln.audit"  # the logger of acts, whose lines have room when others have none

@@ -6,65 +6,24 @@ Each setting is declared here once: its type, its default, and what `docs/settin
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
+from vmkiln.setting_texts.declaration import Description, LogFormat, LogLevel
 from vmkiln.setting_texts.servers import check_proxy, checked_object_store, ports_of
+from vmkiln.setting_texts.state_directory import StateDirectory
 
 PREFIX = "VMKILN_"
 FILE_VARIABLE = "VMKILN_SETTINGS_FILE"
 FILE_NAME = "vmkiln.toml"
 
 
-class _Word(StrEnum):
-    """A closed list of words; capital letters are taken too."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> "_Word | None":
-        return next((member for member in cls if isinstance(value, str) and member == value.lower()), None)
-
-
-class LogFormat(_Word):
-    """How a process writes its log."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class LogLevel(_Word):
-    """What a process writes of its log: this, and what weighs more."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 @dataclass(frozen=True)
-class Description:
-    """A setting for people: what it does, the flag that sets it too, the least value, whether it is a secret."""
+class Settings(StateDirectory):
+    """Everything an operator may set, after `home`, under which everything is that vmkiln writes."""
 
-    text: str
-    flag: str = ""
-    least: float | None = None
-    is_secret: bool = False
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything an operator may set. Everything vmkiln writes is under `home`."""
-
-    home: Annotated[
-        Path,
-        Description(
-            "The state directory. Left out: `$XDG_STATE_HOME/vmkiln`, else `~/.local/state/vmkiln` "
-            "(XDG Base Directory Specification).",
-            flag="--data",
-        ),
-    ]
     database_url: Annotated[
         str,
         Description(
@@ -296,69 +255,9 @@ class Settings:
         return self.database_url or self.database
 
     @property
-    def database(self) -> Path:
-        """The SQLite database."""
-        return self.home / "vmkiln.sqlite"
-
-    @property
     def engine_address(self) -> Path | str:
         """Where the durable engine keeps its steps: in the same PostgreSQL database, else in an SQLite file."""
         return self.database_url or self.home / "engine.sqlite"
-
-    @property
-    def image_cache(self) -> Path:
-        """Source images, content-addressed and read-only."""
-        return self.home / "cache" / "images"
-
-    @property
-    def container_image(self) -> Path:
-        """The kernel, initramfs and Packer disk of the container group."""
-        return self.home / "cache" / "container-group"
-
-    @property
-    def saved_vms(self) -> Path:
-        """What is left of VMs that had booted and were stopped, for others to go on from."""
-        return self.home / "cache" / "saved-vms"
-
-    @property
-    def shared_locks(self) -> Path:
-        """Locks of what is fetched from the object store that hosts share: one process of this host at a time."""
-        return self.home / "cache" / "shared-storage"
-
-    @property
-    def image_store(self) -> Path:
-        """Published images: managed images, gallery versions and VHDs."""
-        return self.home / "images"
-
-    @property
-    def staging(self) -> Path:
-        """One folder for each staging resource group."""
-        return self.home / "staging"
-
-    @property
-    def blobs(self) -> Path:
-        """The blob server's data, and the keys of the storage accounts."""
-        return self.home / "blobs"
-
-    @property
-    def blob_endpoint(self) -> Path:
-        """Where the blob server is reached, while it is up."""
-        return self.blobs / "endpoint.json"
-
-    @property
-    def azurite(self) -> Path:
-        """Where `vmkiln storage install` puts the blob server."""
-        return self.home / "azurite"
-
-    @property
-    def runs(self) -> Path:
-        """One folder for each live run: disks, sockets, keys; empty when nothing runs."""
-        return self.home / "runs"
-
-    @property
-    def catalogue(self) -> Path:
-        """The user's own additions to the platform image catalogue (TOML)."""
-        return self.home / "catalogue.toml"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 LOGS = """
 import logging, threading, time
 from vmkiln import process_log
-from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import LogFormat, LogLevel
 process_log.set_up(LogLevel.INFO, LogFormat.TEXT)
 def talk():
     while True:

@@ -8,7 +8,7 @@ from full_pipe import unread
 
 from vmkiln import process_log
 from vmkiln.process_log import hiding, set_up
-from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import LogFormat, LogLevel
 
 
 def test_a_json_line_says_when_what_and_of_which_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_a_secret_is_masked_before_a_line_waits(capfd: pytest.CaptureFixture[str
 UNREAD = """
 import logging, sys, time
 from vmkiln import process_log
-from vmkiln.settings import LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import LogFormat, LogLevel
 from vmkiln.waiting import line_writer
 process_log.STUCK_SECONDS = 0.1
 process_log.set_up(LogLevel.INFO, LogFormat.JSON)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.settings import LogFormat, LogLevel, Settings, declared_settings
+from vmkiln.setting_texts.declaration import LogFormat, LogLevel
+from vmkiln.settings import Settings, declared_settings
 from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
 from vmkiln.shown_settings import HARMLESS, secrets_of, shown
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.settings import LogFormat, Settings
+from vmkiln.setting_texts.declaration import LogFormat
+from vmkiln.settings import Settings
 
 if TYPE_CHECKING:
     from vmkiln.fleet.host_identity import HostIdentity

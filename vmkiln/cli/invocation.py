@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from vmkiln.settings import LogLevel, Settings
+    from vmkiln.setting_texts.declaration import LogLevel
+    from vmkiln.settings import Settings
     from vmkiln.settings_sources import InForce
 
 
@@ -84,7 +85,7 @@ def read_settings(*, default_level: "LogLevel | None" = None, **flags: Any) -> "
     Raises: `InputError`.
     """
     from vmkiln.process_log import set_up
-    from vmkiln.settings import LogLevel
+    from vmkiln.setting_texts.declaration import LogLevel
     from vmkiln.shown_settings import secrets_of
 
     settings = settings_here(**flags).settings

@@ -19,7 +19,8 @@ from vmkiln.cli.host_options import (
 )
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
-from vmkiln.settings import LogLevel, Settings
+from vmkiln.setting_texts.declaration import LogLevel
+from vmkiln.settings import Settings
 
 if TYPE_CHECKING:
     from vmkiln.api.identity.tls import TlsFiles

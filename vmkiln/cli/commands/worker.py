@@ -18,7 +18,8 @@ from vmkiln.cli.host_options import (
 )
 from vmkiln.cli.invocation import read_settings
 from vmkiln.errors import InputError
-from vmkiln.settings import LogLevel, Settings
+from vmkiln.setting_texts.declaration import LogLevel
+from vmkiln.settings import Settings
 
 if TYPE_CHECKING:
     from vmkiln.fleet.host_identity import HostIdentity
