@@ -41,12 +41,12 @@ def begin(
 
 
 def status_headers(call: Call, operation: OperationRow) -> Mapping[str, str]:
-    """Headers that send the client to the operation's status, for PUT, PATCH and POST."""
+    """Headers that send the client to the operation's status, for PUT and PATCH."""
     return accepted_headers(_url(call, operation, "operations"), retry_after_seconds=RETRY_SECONDS)
 
 
 def result_headers(call: Call, operation: OperationRow) -> Mapping[str, str]:
-    """Headers that send the client to the operation's status and to its result, for DELETE.
+    """Headers that send the client to the operation's status and to its result, for DELETE and a run.
 
     Both, as Azure does: some clients take only a status of 200 `Succeeded` for an end, others the 204 of the result.
     """

@@ -54,7 +54,7 @@ def run(call: Call) -> Answer:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
     call.service.builder.queued(waiting.run_id)
-    headers = operations.status_headers(call, operation)
+    headers = operations.result_headers(call, operation)
     return Answer(202, None, headers, {"runId": waiting.run_id, **told})
 
 
