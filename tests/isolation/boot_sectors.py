@@ -39,6 +39,18 @@ def writes_to_both_disks() -> bytes:
     return _sector(_BEGIN + _write(FIRST_DISK) + _write(SECOND_DISK) + say + _HALT, 1)
 
 
+COUNT_AT = LOADED_AT + 0x180
+
+
+def counts_for_ever() -> bytes:
+    """A guest that counts in a byte at `COUNT_AT`, writes that to its second sector, and says it on the serial port."""
+    count_at = COUNT_AT.to_bytes(2, "little")
+    count = b"\xfe\x06" + count_at  # inc byte ptr
+    say = bytes.fromhex("baf803") + b"\xa0" + count_at + b"\xee"  # mov dx,3F8h; mov al,count; out dx,al
+    once = count + _write(FIRST_DISK) + say
+    return _sector(_BEGIN + once + b"\xeb" + (-len(once) - 2).to_bytes(1, signed=True), 1)
+
+
 def disk_with(path: Path, sector: bytes, *, size_bytes: int) -> Path:
     """A raw disk that starts with it."""
     with path.open("wb") as file:

@@ -97,14 +97,17 @@ def remove_left(folder: Path, *, own: str = "") -> None:
             note.unlink(missing_ok=True)
 
 
-def finished(workplace: Path, devices: bytes, memory_digest: str, *, source: str = "") -> SavedVm:
+def finished(
+    workplace: Path, devices: bytes, memory_digest: str, *, source: str = "", disk_digest: str = ""
+) -> SavedVm:
     """Write what is still missing beside the RAM in the folder that it was made in, for a first try.
 
-    Its disk is there by then, if it has one. `source` is the digest of the image that it booted, to be deleted with it.
+    Its disk is there by then, if it has one, with this digest, or one that is taken now. `source` is the digest of the
+    image that it booted, to be deleted with it.
     """
     (workplace / DEVICES).write_bytes(devices)
     digest = hashlib.sha256(devices).hexdigest()
-    disk = _disk_digest(workplace / DISK)
+    disk = disk_digest or _disk_digest(workplace / DISK)
     digests = {"memory": memory_digest, "devices": digest} | ({"disk": disk} if disk else {})
     (workplace / RECORD).write_text(json.dumps(digests | ({"source": source} if source else {})))
     return _saved_in(workplace, memory_digest, digest, disk)
@@ -142,13 +145,17 @@ def copy_disk(saved: SavedVm, target: Path) -> None:
     if saved.disk is None:
         raise VirtualMachineLost("no disk was saved with it")
     try:
-        with saved.disk.open("rb") as source, open(target, "xb", opener=_private) as copy:
-            digest = memory_file.copied(source.fileno(), copy.fileno())
-        if digest != saved.disk_digest:
+        if copied_file(saved.disk, target) != saved.disk_digest:
             raise VirtualMachineLost("the saved disk is not what was saved")
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def copied_file(source: Path, target: Path) -> str:
+    """Copy a file with holes to a new one, for its owner; returns the digest of what was copied. Raises: `OSError`."""
+    with source.open("rb") as file, open(target, "xb", opener=_private) as copy:
+        return memory_file.copied(file.fileno(), copy.fileno())
 
 
 def is_whole(saved: SavedVm) -> bool:

@@ -1,0 +1,101 @@
+"""A VM saved as a whole while it works: it goes on, and so does another, from the same moment and on copies."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+from boot_sectors import COUNT_AT, LOADED_AT, SECTOR, counts_for_ever, disk_with
+
+from vmkiln.host import namespace, virtual_machine
+from vmkiln.host.network import network_setup
+from vmkiln.host.qemu import Accelerator, Disk, Machine, SavedVm
+from vmkiln.host.saved import saved_vm, whole_vm
+from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.staging import virtual_network
+
+MIB = 1024**2
+MEMORY_MIB = 64
+KEY = "key"
+COUNTED = bytes(range(1, 20))
+NETWORK = virtual_network.decide((IPv4Interface("192.0.2.1/24"),), is_windows=False, allowances=())
+
+
+@dataclass
+class Counting:
+    """A namespace with a network, and the guest's disk; it counts in memory, on its disk and on its console."""
+
+    inside: namespace.Namespace
+    folder: Path
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+
+    async def started(self, name: str, disk: Path, saved: SavedVm | None = None) -> VirtualMachine:
+        own = self.folder / name
+        own.mkdir()
+        machine = Machine(
+            name,
+            Accelerator.TCG,
+            1,
+            MEMORY_MIB,
+            (Disk(disk, "raw", is_boot=True, size_bytes=MIB),),
+            NETWORK.build_vm_subnet.tap,
+            "02:00:00:00:00:01",
+            own / "console",
+            own / "control",
+            is_saveable=True,
+            boots_plugged_in=True,
+            saved=saved,
+        )
+        running = virtual_machine.running(self.inside, machine, directory=own, channels={})
+        return await self.stack.enter_async_context(running)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def byte_at(path: Path, position: int) -> int:
+    with path.open("rb") as file:
+        file.seek(position)
+        return file.read(1)[0]
+
+
+async def test_a_whole_vm_is_saved_at_one_moment_and_goes_on_twice(tmp_path: Path) -> None:
+    disk = disk_with(tmp_path / "disk", counts_for_ever(), size_bytes=MIB)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    workplace = saved_vm.begun(kept, KEY)
+    async with (
+        asyncio.timeout(120),
+        namespace.opened() as inside,
+        network_setup.joined(inside, NETWORK.network),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        counting = Counting(inside, tmp_path)
+        stack.push_async_exit(counting.stack)
+        first = await counting.started("first", disk)
+        await until(lambda: COUNTED in first.console)  # behind what the BIOS says
+        async with whole_vm.saved_and_goes_on(inside, first, workplace, disk=disk) as saved:
+            saved_vm.named(workplace)
+            said_when_it_stood = len(first.console)
+        await until(lambda: len(first.console) > said_when_it_stood + 10 or first.ended.done())
+        assert not first.ended.done(), "it went on itself"
+        await counting.stack.aclose()
+
+        found = saved_vm.found(kept, KEY)
+        assert found is not None
+        assert found.memory_digest == saved.memory_digest
+        count = byte_at(found.memory, COUNT_AT)
+        assert found.disk is not None
+        assert (count - byte_at(found.disk, SECTOR + COUNT_AT - LOADED_AT)) % 256 in {0, 1}, "at one moment"
+
+        own_disk = tmp_path / "own-disk"
+        saved_vm.copy_disk(found, own_disk)
+        second = await counting.started("second", own_disk, found)
+        await until(lambda: len(second.console) > 10 or second.ended.done())
+        assert not second.ended.done()
+        assert (second.console[0] - count) % 256 in {0, 1}, "it went on where the other stood"
+        assert saved_vm.is_whole(found), "nobody wrote to what is kept"

@@ -1,0 +1,61 @@
+"""A running VM saved as a whole: its RAM, its devices and its disk, as they were at one moment.
+
+The VM has its RAM in a file of its own (`Machine.has_memory_file`), which is mapped shared, so what is in the file is
+what the VM has. It is stopped, its devices are saved, RAM and disk are copied; then it may go on, or be ended. Another
+goes on from copies of what was saved: `Machine.saved` for RAM and devices, `saved_vm.copy_disk` for the disk. So nobody
+has a writable descriptor on anything that is kept.
+
+*Leaves behind:* the folder that it is given. *Undone by:* `saved_vm.discard`. *Safe to repeat:* yes, in another folder.
+Source: QEMU's run states: a VM that has been migrated takes its disks again when it is told to go on.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from qemu.qmp import QMPError
+
+from vmkiln.host.namespace import Namespace
+from vmkiln.host.qemu import SavedVm
+from vmkiln.host.saved import device_state, saved_vm
+from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.waiting.off_loop import off_loop
+
+
+async def save(inside: Namespace, vm: VirtualMachine, workplace: Path, *, disk: Path | None = None) -> SavedVm:
+    """Stop a VM and save it in a folder that `saved_vm.begun` made; it stands still from then on.
+
+    `disk` is the overlay that it writes; without it, its disk is its caller's to keep. The folder has no name yet:
+    `saved_vm.named` gives it one.
+
+    Raises: `VirtualMachineLost` when it cannot be saved, `OSError` when there is no room.
+    """
+    try:
+        devices = await device_state.save(vm.control)
+    except QMPError as error:
+        raise VirtualMachineLost(f"the {vm.name} could not be saved: {error}") from error
+    memory_digest = await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
+    disk_digest = ""
+    if disk is not None:
+        disk_digest = await off_loop(saved_vm.copied_file, disk, workplace / saved_vm.DISK)
+    return await off_loop(
+        lambda: saved_vm.finished(workplace, devices, memory_digest, disk_digest=disk_digest),
+    )
+
+
+@contextlib.asynccontextmanager
+async def saved_and_goes_on(
+    inside: Namespace, vm: VirtualMachine, workplace: Path, *, disk: Path | None = None
+) -> AsyncIterator[SavedVm]:
+    """The same for a VM that goes on: at the end of the block, and whatever happened before.
+
+    Raises: as `save`; `VirtualMachineLost` when it does not go on.
+    """
+    try:
+        yield await save(inside, vm, workplace, disk=disk)
+    finally:
+        try:
+            await vm.control.execute("cont")
+        except QMPError as error:
+            raise VirtualMachineLost(f"the {vm.name} did not go on after it was saved: {error}") from error
