@@ -23,6 +23,14 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--ignore-certificate-errors",
 )  # fmt: skip
 
+RECORD_NOTICES = """
+window.noticed = [];
+window.Notification = class extends Notification {
+  static requestPermission() { window.noticed.push("asked"); return super.requestPermission(); }
+  constructor(title, options) { super(title, options); window.noticed.push(title); }
+};
+"""
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[SimpleNamespace]:
@@ -154,8 +162,19 @@ def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
     shown = chromium.find_elements(By.CSS_SELECTOR, ".log-line")
     assert 0 < len(shown) <= 1000, "a live page begins with the last lines"
     chromium.execute_script("window.stayed = true")
+    chromium.execute_script(RECORD_NOTICES)
+    chromium.execute_cdp_cmd(  # type: ignore[attr-defined]
+        "Browser.grantPermissions", {"origin": service.url, "permissions": ["notifications"]}
+    )
+    assert chromium.execute_script("return window.noticed") == [], "nobody is asked before the press"
+    chromium.find_element(By.ID, "run-notice").click()
+    wait.until(lambda found: "You are told" in text_of(found, "#run-notice-told"))
     marker.unlink()
     wait.until(lambda found: "Failed" in found.title)
+    asked, shown_notice = chromium.execute_script("return window.noticed")
+    assert asked == "asked"
+    assert shown_notice.endswith("web \N{MIDDLE DOT} Failed"), "told once, with the run's name and state"
+    assert not chromium.find_element(By.ID, "run-notice").is_displayed()
     wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, ".run-failure mark"))
     assert chromium.execute_script("return window.stayed"), "the page was not loaded anew"
     assert text_of(chromium, ".run-failure mark") == "E: Unable to locate package ngnix"

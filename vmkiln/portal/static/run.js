@@ -2,10 +2,12 @@
 import { Log } from "./log.js";
 import { useTools } from "./log_tools.js";
 import { addCopyButtons, showTimes } from "./page.js";
+import { offerNotice } from "./run_notice.js";
 
 const page = document.getElementById("run");
 const clockIsAhead = Date.now() / 1000 - Number(page.dataset.now);
 const log = new Log(page);
+const notifyOnce = offerNotice(page);
 
 function now() {
   return Date.now() / 1000 - clockIsAhead;
@@ -55,6 +57,9 @@ function showState({ title, icon, isLive }) {
   page.dataset.live = isLive ? "yes" : "no";
   document.getElementById("run-cancel").hidden = !isLive;
   document.getElementById("run-again").hidden = isLive;
+  if (!isLive) {
+    notifyOnce(title, "The run has ended.");
+  }
 }
 
 // The clock and the bars of what goes on grow by themselves, once a second.
@@ -91,6 +96,7 @@ function follow() {
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) {
       document.getElementById("log-told").textContent = "This page stands still: load it again, your session may have ended.";
+      notifyOnce(document.title, "The page of the run stands still: load it again.");
     }
   });
   on("state", showState);
