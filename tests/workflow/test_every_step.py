@@ -120,8 +120,8 @@ ELSEWHERE = {
     "sharing/object_store.py:_named": "tests/unit/sharing/test_object_store.py",
     "sharing/log_pieces.py": "tests/unit/sharing/test_shared_storage.py",
     "host/saved/saved_vm.py": "tests/unit/host/saved/test_saved_vm.py",
-    "host/saved/whole_vm.py": "tests/isolation/test_whole_vm.py",
-    "host/saved/whole_vm.py:saved_and_goes_on": "tests/isolation/test_whole_vm.py",
+    "host/saved/whole_vm.py": "tests/isolation/test_counting_vm.py",
+    "host/saved/whole_vm.py:saved_and_goes_on": "tests/unit/host/saved/test_whole_vm.py",
     "host/saved/device_state.py": "tests/vm/test_group_goes_on.py",
     "host/saved/device_state.py:_handed_over": "tests/vm/test_group_goes_on.py",
 }
