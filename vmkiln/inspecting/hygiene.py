@@ -19,6 +19,7 @@ _PATHS = (
     (Residue.SUDO_RIGHTS, r"etc/sudoers\.d/90-(cloud-init-users|vmkiln-way-out)"),
     (Residue.HOST_KEYS, r"etc/ssh/ssh_host_[a-z0-9]+_key(\.pub)?"),
     (Residue.MACHINE_ID, rf"(var/log|run/log)/journal/{_ID}(/.*)?"),
+    (Residue.MACHINE_ID, r"var/lib/NetworkManager/secret_key"),  # ids and addresses are made of it
     (Residue.CLOUD_INIT, r"var/lib/cloud/(instance|instances/.+|seed/nocloud.*|data/.+)"),
     (Residue.CLOUD_INIT, r"var/log/cloud-init(-output)?\.log"),
     (Residue.CLOUD_INIT, r"etc/netplan/50-cloud-init\.yaml|etc/systemd/network/10-cloud-init-.+\.network"),

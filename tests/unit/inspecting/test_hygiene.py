@@ -56,6 +56,7 @@ def test_an_image_that_belongs_to_nobody_is_clean() -> None:
         (Residue.HOST_KEYS, "etc/ssh/ssh_host_ed25519_key", b"x"),
         (Residue.MACHINE_ID, "etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
         (Residue.MACHINE_ID, "var/lib/dbus/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+        (Residue.MACHINE_ID, "var/lib/NetworkManager/secret_key", b"nm-v2:x"),
         (Residue.CLOUD_INIT, "var/lib/cloud/instances/run/user-data.txt", b"x"),
         (Residue.CLOUD_INIT, "var/lib/cloud/data/instance-id", b"x"),
         (Residue.CLOUD_INIT, "var/log/cloud-init-output.log", b"x"),

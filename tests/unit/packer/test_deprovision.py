@@ -39,3 +39,14 @@ def test_a_cloud_init_without_an_end_is_stopped(tmp_path: Path) -> None:
     assert said[-1] == "cloud-init has not ended after 5 minutes; it is stopped"
     assert asked[-1] == "stop cloud-*"
     assert len(asked) < 310
+
+
+def test_what_networkmanager_makes_its_ids_of_goes_whoever_deprovisions(tmp_path: Path) -> None:
+    always = SCRIPT[SCRIPT.index("# what this build brought in") :]
+    (line,) = [line for line in always.splitlines() if "NetworkManager/secret_key" in line]
+    state = tmp_path / "var/lib/NetworkManager"
+    state.mkdir(parents=True)
+    for name in ("secret_key", "NetworkManager.state"):
+        (state / name).write_text("x")
+    subprocess.run(["sh", "-c", line.replace("/var/lib/", f"{tmp_path}/var/lib/")], check=True)
+    assert [file.name for file in state.iterdir()] == ["NetworkManager.state"]
