@@ -130,6 +130,10 @@ class InProcess:
     builder: Any
     app: Any
 
+    def settled(self) -> None:
+        """Wait for what its audit's thread writes: that would make the database anew, which a test takes away."""
+        self.service.audit.flush(10)
+
     def request(
         self,
         method: str,

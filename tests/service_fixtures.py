@@ -51,7 +51,7 @@ def service(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
     with opened(tmp_path / "vmkiln.sqlite") as store:
         found = started(store, tmp_path, access, RecordedWork())
         yield found
-        found.service.audit.flush(10)  # its thread would make the database anew, which the test takes away
+        found.settled()
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def living_service(
         settings = Settings(home, database_url=url, private_servers=private_servers)
         builder = ImageBuilder(settings, store, stub_build(settings, store), watch_seconds=0.1)
         with working(builder):
-            yield started(store, home, access, builder)
+            found = started(store, home, access, builder)
+            yield found
+            found.settled()
 
 
 def fill_pool(store: Store) -> None:

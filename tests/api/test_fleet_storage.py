@@ -58,6 +58,7 @@ def fleet(tmp_path: Path, access: TestAccess, monkeypatch: pytest.MonkeyPatch) -
         service = started(mine, here.home, access, builder, shared=SharedStorage(here, mine, objects))
         add_group(service)
         yield Fleet(service, shared)
+        service.settled()
 
 
 def log_of(service: InProcess) -> dict[str, object]:

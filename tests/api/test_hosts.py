@@ -57,7 +57,9 @@ def a_service(
 
         builder = ImageBuilder(settings, store, sometimes, watch_seconds=60, identity=identity)
         with working(builder):
-            yield started(store, home, access, builder)
+            found = started(store, home, access, builder)
+            yield found
+            found.settled()
 
 
 @pytest.fixture

@@ -59,7 +59,9 @@ def real(tmp_path: Path, outside: Outside) -> Iterator[InProcess]:
     with opened(tmp_path / "vmkiln.sqlite") as store:
         foreign = OutsideIssuer(OUTSIDE, "api://vmkiln", fetch=outside.fetch)
         access: Any = AccessControl(store, an_issuer(), foreign)
-        yield started(store, tmp_path, access, RecordedWork())
+        found = started(store, tmp_path, access, RecordedWork())
+        yield found
+        found.settled()
 
 
 def log_in(

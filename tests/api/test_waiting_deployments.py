@@ -41,6 +41,7 @@ def service(tmp_path: Path, access: TestAccess) -> Iterator[InProcess]:
         for row in store.resources.list(type="Microsoft.Resources/deployments"):
             store.resources.change(row.id, lambda old: replace(old, state={**old.state, "cancel": True}))
         wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "background"])
+        found.settled()
 
 
 def deploy(service: InProcess, name: str, *, template: str = "web", scope: str = GROUP, **options: Any) -> Any:

@@ -73,6 +73,7 @@ def real(tmp_path: Path, github: Github) -> Iterator[InProcess]:
         found = started(store, tmp_path, access, RecordedWork())
         object.__setattr__(found.service, "issuers", Issuers(fetch=github.fetch))
         yield found
+        found.settled()
 
 
 def certificate_of(key: Any, *, days: int = 30) -> bytes:

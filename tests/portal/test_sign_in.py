@@ -33,6 +33,7 @@ def world(tmp_path: Path) -> Iterator[SimpleNamespace]:
         add_group(service)
         browser = Visitor(with_portal(service.app), token="")
         yield SimpleNamespace(store=store, service=service, owner=owner, secret=secret, browser=browser)
+        service.settled()
 
 
 def token_at(world: SimpleNamespace, begun: datetime, **claims: int) -> str:

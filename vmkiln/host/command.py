@@ -20,12 +20,14 @@ from pathlib import Path
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.host.confinement.file_limit import restore_file_limit
 from vmkiln.host.environment import ordinary
+from vmkiln.waiting.off_loop import to_its_end
 
 logger = logging.getLogger(__name__)
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 PR_SET_PDEATHSIG = 1
+REAP_SECONDS = 30.0  # for a process that was killed
 CANNOT_START = 126  # what a shell says of a program that it may not start
 NOT_STARTED = "the program was not started: "
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -209,8 +211,21 @@ async def end(process: asyncio.subprocess.Process, *, has_group: bool) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             (os.killpg if has_group else os.kill)(process.pid, signal.SIGKILL)
     if process.returncode is None:
-        await asyncio.gather(process.wait(), _emptied(process.stdout), _emptied(process.stderr))
+        # also when we are cancelled meanwhile, or nobody would reap it and close its pipes
+        await to_its_end(asyncio.ensure_future(_reaped(process)))
     # asyncio closes the transport by itself, but only some rounds of the loop after the last pipe's end: the loop may
     # have ended by then, and what a process left would be told of wherever the garbage is collected.
-    process._transport.close()  # type: ignore[attr-defined]
-    await asyncio.sleep(0)
+    if process.returncode is not None:  # or that would reap it, too
+        process._transport.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+
+async def _reaped(process: asyncio.subprocess.Process) -> None:
+    """Wait for the end of a killed process and of its pipes, which a process of another group may hold open."""
+    try:
+        async with asyncio.timeout(REAP_SECONDS):
+            await asyncio.gather(process.wait(), _emptied(process.stdout), _emptied(process.stderr))
+    except TimeoutError:
+        logger.error(
+            "process %d was killed %.0f s ago, and it or its outputs are still there", process.pid, REAP_SECONDS
+        )

@@ -109,6 +109,23 @@ def test_a_program_that_ended_by_itself_leaves_no_pipe_to_the_loop() -> None:
     assert [str(warning.message) for warning in told] == []
 
 
+async def test_a_program_is_reaped_though_who_ends_it_is_cancelled_meanwhile() -> None:
+    async def leave() -> None:
+        async with start(["sh", "-c", "echo ready; exec sleep 300"], stdout=PIPE) as process:
+            processes.append(process)
+            assert process.stdout is not None
+            await process.stdout.readline()
+
+    processes: list[asyncio.subprocess.Process] = []
+    leaving = asyncio.create_task(leave())
+    while not (processes and processes[0]._transport._exit_waiters):  # type: ignore[attr-defined]  # noqa: ASYNC110
+        await asyncio.sleep(0)  # until its end is waited for
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert processes[0].returncode == -9
+
+
 def test_a_program_dies_with_who_started_it() -> None:
     """Also when the one who started it is killed and can clean up nothing."""
     code = """
