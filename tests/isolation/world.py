@@ -172,6 +172,7 @@ class World:
         bounds: dict[str, Any] | None = None,
         is_blind: bool = False,
         has_flow_log: bool = False,
+        is_windows: bool = False,
     ) -> dict[str, Any]:
         """Open a run as vmkiln does; `pasta` replaces (or removes) options, `sysctls` values of kernel settings.
 
@@ -184,7 +185,7 @@ class World:
         user_subnets = _user_subnets(user) if user else None
         decided = virtual_network.decide(
             await host_watch.host_addresses(),
-            is_windows=False,
+            is_windows=is_windows,
             allowances=allowed,
             user_subnets=user_subnets,
             egress_policy=checked_policy([egress], where="egress"),

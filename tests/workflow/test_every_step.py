@@ -42,6 +42,8 @@ ELSEWHERE = {
     "host/network/network_setup.py:_egress": "part of host/network/network_setup.py:joined",
     "host/network/network_setup.py": "part of host/network/network_setup.py:joined",
     "host/network/resolver.py": "part of host/network/network_setup.py:joined",
+    "host/network/address_service.py": "tests/isolation/test_given_address.py",
+    "host/network/address_service.py:giving": "tests/isolation/test_given_address.py",
     "host/network/resolver.py:answering": "part of host/network/network_setup.py:joined",
     "host/network/jailed_service.py": "part of host/network/network_setup.py:joined",
     "host/network/jailed_service.py:serving": "part of host/network/network_setup.py:joined",

@@ -76,6 +76,11 @@ class VirtualNetwork:
         return self.endpoint.address if self.endpoint else self.build_vm_subnet.address
 
     @property
+    def gives_address(self) -> bool:
+        """Whether the build VM is given its address by DHCP: a Windows is; a Linux finds it on its seed."""
+        return self.service_port == WINRM_PORT
+
+    @property
     def network(self) -> Network:
         """The same in the kernel's words."""
         return Network(
@@ -89,6 +94,7 @@ class VirtualNetwork:
             user_rules=self.user_rules,
             egress_policy=self.egress_policy,
             bounds=self.bounds,
+            gives_address=self.gives_address,
         )
 
 
@@ -200,6 +206,8 @@ def allowances_text(network: VirtualNetwork) -> list[str]:
     else:
         sentences = [f"{container.name} ({container.address}) -> {build.name} ({build.address}): {port}"]
     sentences.append(f"{build.name} -> names: DNS at {network.dns} (the run's own resolver, which asks the host's)")
+    if network.gives_address:
+        sentences.append(f"{build.name} -> its address: DHCP at {build.router} (the run's own, for this VM alone)")
     mode = network.egress_policy.mode
     by_whom = "allowed by setting" if mode is EgressMode.OPEN else "allowed by setting, for names on the list"
     sentences += [

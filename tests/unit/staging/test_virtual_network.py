@@ -18,6 +18,16 @@ def test_a_windows_build_vm_is_reached_over_winrm() -> None:
     assert "tcp dport 5986" in firewall(decide(HOST, is_windows=True).network, resolver=7, proxy=8)
 
 
+def test_only_the_firewall_of_a_windows_run_knows_of_addresses_to_give() -> None:
+    linux, windows = (decide(HOST, is_windows=is_windows) for is_windows in (False, True))
+    assert "dport 67" not in firewall(linux.network, resolver=7, proxy=8, addresses=9)
+    assert not any("DHCP" in text for text in allowances_text(linux))
+    assert "udp sport 67 udp dport 68 meta skuid 9 counter accept" in firewall(
+        windows.network, resolver=7, proxy=8, addresses=9
+    )
+    assert any("its address: DHCP at 10.0.1.1" in text for text in allowances_text(windows))
+
+
 def test_the_subnets_are_different_links() -> None:
     network = decide(HOST, is_windows=False)
     assert network.container_group_subnet.prefix != network.build_vm_subnet.prefix

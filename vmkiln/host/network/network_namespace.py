@@ -93,7 +93,10 @@ NO_USER_RULES = UserRules()
 
 @dataclass(frozen=True)
 class Network:
-    """The whole network of a run. `service_port` is the one TCP port the near guest may reach on the far guest."""
+    """The whole network of a run. `service_port` is the one TCP port the near guest may reach on the far guest.
+
+    One that `gives_address` answers the far guest's DHCP; in any other nobody does.
+    """
 
     near: Segment
     far: Segment
@@ -105,6 +108,7 @@ class Network:
     user_rules: UserRules = NO_USER_RULES
     egress_policy: EgressPolicy = OPEN_EGRESS
     bounds: FlowBounds = DEFAULT_BOUNDS
+    gives_address: bool = False
 
 
 def ip_batch(network: Network) -> str:
@@ -148,15 +152,15 @@ def sysctl_values() -> dict[str, str]:
     }
 
 
-def firewall(network: Network, *, resolver: int, proxy: int) -> str:
+def firewall(network: Network, *, resolver: int, proxy: int, addresses: int = 0) -> str:
     """The rules as one `nft -f` document; each rule has a counter and a comment that says what it is for.
 
-    `resolver` and `proxy` are the ids, inside, that the resolver and the name proxy run as: they alone may ask for
-    names outside, over UDP only, for not every pasta forwards TCP to its name server's address, and one that does not
-    would connect to whoever has that address in the host's own network. Source ports are made anew on the way out, for
-    pasta binds the same port of the host for UDP: a guest must not choose which. What is
-    forbidden is so for what goes on, too: the host gets addresses while a run is on (`host_watch`). Questions to the
-    resolver by UDP are not remembered, for it has limits of its own.
+    `resolver`, `proxy` and `addresses` are the ids, inside, that the resolver, the name proxy and who gives the far
+    guest its address run as. The first two alone may ask for names outside, over UDP only, for not every pasta forwards
+    TCP to its name server's address, and one that does not would connect to whoever has that address in the host's own
+    network. Source ports are made anew on the way out, for pasta binds the same port of the host for UDP: a guest must
+    not choose which. What is forbidden is so for what goes on, too: the host gets addresses while a run is on
+    (`host_watch`). Questions to the resolver by UDP are not remembered, for it has limits of its own.
     """
     near, far, egress = network.near, network.far, network.egress
     forbidden = ", ".join(str(item) for item in sorted(_collapsed(network.forbidden)))
@@ -171,6 +175,7 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     outbound = network.user_rules.outbound
     asks_outbound = _jump(f'iifname "{far.bridge}" oifname "{EGRESS_INTERFACE}"', "outbound", outbound)
     asks_proxied = _jump(f'oifname "{EGRESS_INTERFACE}" meta skuid {proxy}', "proxied", outbound)
+    asked, untracked, taken, given = _address_rules(network, addresses)
     return f"""table inet vmkiln {{
   set forbidden {{
     type ipv4_addr
@@ -183,14 +188,14 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     iifname "{near.bridge}" ether saddr != {near.guest_mac} counter drop comment "near guest with a false MAC"
     iifname "{near.bridge}" ip saddr != {near.guest} counter drop comment "near guest with a false address"
     iifname "{far.bridge}" ether saddr != {far.guest_mac} counter drop comment "far guest with a false MAC"
-    iifname "{far.bridge}" ip saddr != {far.guest} counter drop comment "far guest with a false address"
+{asked}    iifname "{far.bridge}" ip saddr != {far.guest} counter drop comment "far guest with a false address"
     meta protocol ip6 counter drop comment "no IPv6"
     iifname "{far.bridge}" ip daddr {egress.dns} udp dport 53 notrack
   }}
   chain answers {{
     type filter hook output priority -300; policy accept;
     oifname "{far.bridge}" ip saddr {egress.dns} udp sport 53 notrack
-  }}
+{untracked}  }}
   chain opening {{
     type filter hook prerouting priority -150; policy accept;
 {flow_bounds.opening_rules(network.bounds, far.bridge)}  }}
@@ -198,14 +203,14 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
     type filter hook input priority 0; policy drop;
     iifname "{far.bridge}" ip daddr {egress.dns} meta l4proto {{ tcp, udp }} th dport 53 counter accept comment "names"
     iifname "{EGRESS_INTERFACE}" ip saddr {egress.upstream_dns} udp sport 53 ct state established counter accept comment "answers to the resolver"
-{egress_rules.into_the_proxy(way)}    counter comment "to the router itself"
+{egress_rules.into_the_proxy(way)}{taken}    counter comment "to the router itself"
   }}
   chain output {{
     type filter hook output priority 0; policy drop;
     icmp type destination-unreachable counter accept comment "refusals"
     oifname "{far.bridge}" ip saddr {egress.dns} meta l4proto {{ tcp, udp }} th sport 53 ct state established,untracked counter accept comment "answers of the resolver"
     oifname "{EGRESS_INTERFACE}" ip daddr {egress.upstream_dns} udp dport 53 meta skuid {resolver} counter accept comment "questions of the resolver"
-{egress_rules.out_of_the_proxy(way, asks_proxied)}  }}
+{given}{egress_rules.out_of_the_proxy(way, asks_proxied)}  }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
     ct state invalid counter drop comment "answers to nothing"
@@ -220,6 +225,23 @@ def firewall(network: Network, *, resolver: int, proxy: int) -> str:
   }}
 {egress_rules.turned(way)}{_endpoint_chains(network)}{_user_chains(network)}}}
 """  # noqa: E501 (one rule, one line)
+
+
+def _address_rules(network: Network, addresses: int) -> tuple[str, str, str, str]:
+    """DHCP between the far guest and who gives it its address: as it has none yet, untracked, in, and out."""
+    if not network.gives_address:
+        return "", "", "", ""
+    far = network.far.bridge
+    asking = "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67"
+    answer = f'oifname "{far}" udp sport 67 udp dport 68'
+    own = f"ip saddr {network.far.router.ip}"
+    return (
+        f'    iifname "{far}" {asking} counter notrack accept comment "far guest without an address yet"\n'
+        f'    iifname "{far}" {own} udp sport 67 udp dport 68 counter drop comment "copies of own answers"\n',
+        f"    {answer} notrack\n",
+        f'    iifname "{far}" udp sport 68 udp dport 67 counter accept comment "requests for an address"\n',
+        f'    {answer} meta skuid {addresses} counter accept comment "address of the far guest"\n',
+    )
 
 
 def _endpoint_chains(network: Network) -> str:

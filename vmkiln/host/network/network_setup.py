@@ -16,7 +16,7 @@ from vmkiln.host.egress.egress_policy import EgressMode
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.resolver_program import Told
 from vmkiln.host.namespace import Namespace
-from vmkiln.host.network import host_watch, proxy, resolver
+from vmkiln.host.network import address_service, host_watch, proxy, resolver
 from vmkiln.host.network.egress_rules import EGRESS_INTERFACE, PROXY_PORT
 from vmkiln.host.network.network_namespace import (
     Network,
@@ -29,8 +29,8 @@ from vmkiln.host.network.network_namespace import (
 EGRESS_SECONDS = 10
 
 
-def _unheard(_told: Told | Passage) -> None:
-    """What becomes of questions and connections that nobody wants to hear of."""
+def _unheard(_told: Told | Passage | str) -> None:
+    """What becomes of questions, connections and addresses that nobody wants to hear of."""
 
 
 @contextlib.asynccontextmanager
@@ -40,12 +40,13 @@ async def joined(
     *,
     on_question: resolver.Hear = _unheard,
     on_passage: proxy.Hear = _unheard,
+    on_address: address_service.Hear = _unheard,
 ) -> AsyncIterator["asyncio.Future[str]"]:
     """The network, up; yields a future that ends with a reason when a part of it dies early.
 
     The firewall is loaded before any link exists, so there is no moment without it. `on_question` gets each name that
-    a guest asks for, `on_passage` each connection that the name proxy of a locked run took; they must not raise, nor
-    wait.
+    a guest asks for, `on_passage` each connection that the name proxy of a locked run took, `on_address` whether a far
+    guest that asks for its address got it; they must not raise, nor wait.
 
     Raises: `HostUnfit` when the egress leg or the resolver does not come up.
     """
@@ -60,6 +61,10 @@ async def joined(
         if policy.mode is EgressMode.ALLOW_LIST:
             proxy_orders = name_proxy.Orders(PROXY_PORT, upstream, policy)
             services.append(await stack.enter_async_context(proxy.proxying(namespace, proxy_orders, on_passage)))
+        if network.gives_address:
+            address_orders = address_service.orders_of(network)
+            giving = address_service.giving(namespace, address_orders, on_address)
+            services.append(await stack.enter_async_context(giving))
         lost = await stack.enter_async_context(_egress(namespace, network))
         for service in services:
             await service.ready()
@@ -70,8 +75,8 @@ async def joined(
 
 def rules_of(namespace: Namespace, network: Network) -> str:
     """The firewall as it is loaded: with the ids of the run's services."""
-    resolver_id, proxy_id = (namespace.service_id(one.SERVICE.number) for one in (resolver, proxy))
-    return firewall(network, resolver=resolver_id, proxy=proxy_id)
+    ids = [namespace.service_id(one.SERVICE.number) for one in (resolver, proxy, address_service)]
+    return firewall(network, resolver=ids[0], proxy=ids[1], addresses=ids[2])
 
 
 @contextlib.asynccontextmanager
