@@ -7,6 +7,8 @@ from vmkiln.azure_names import IMAGE_TEMPLATE, ROLE_ASSIGNMENT
 
 RUN = f"{IMAGE_TEMPLATE}/run/action"
 RUN_CANCEL = "Vmkiln.Builds/runs/cancel/action"
+RUN_SHELL = "Vmkiln.Builds/runs/shell/action"
+RUN_RELEASE = "Vmkiln.Builds/runs/release/action"
 RUN_DELETE = "Vmkiln.Builds/runs/delete"
 GROUP_DELETE = "Microsoft.Resources/subscriptions/resourceGroups/delete"
 PRINCIPAL_WRITE = "Microsoft.Directory/servicePrincipals/write"

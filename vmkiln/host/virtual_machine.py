@@ -32,6 +32,7 @@ INSIDE = Path("/run/vmkiln")
 
 Reader = Callable[[bytes], Awaitable[None] | None]
 OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
+OnWriter = Callable[[asyncio.StreamWriter], None]
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,13 @@ async def running(
     directory: Path,
     channels: Mapping[str, Reader],
     on_confinement: OnConfinement | None = None,
+    writers: Mapping[str, OnWriter] | None = None,
 ) -> AsyncIterator[VirtualMachine]:
     """A running VM. `directory` is the run's folder outside; `channels` gets what each named port sends, in order.
 
     Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory. `on_confinement` gets
-    what holds its process, before the guest's first instruction.
+    what holds its process, before the guest's first instruction. `writers` get, by a port's name, what writes to it; a
+    port that is not among them is never written to.
 
     Raises: `VirtualMachineLost` when QEMU does not start, with what it printed; `NotConfined` when it is not held as it
     is meant to be.
@@ -119,13 +122,16 @@ async def running(
     readers: dict[str, Reader] = {machine.console_socket.name: keep_tail}
     for channel in machine.channels:
         readers[channel.socket.name] = channels[channel.name]
+    to_guest = {channel.socket.name: (writers or {}).get(channel.name) for channel in machine.channels}
     control = QMPClient(machine.name)
     unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
         descriptor = await off_loop(os.open, directory, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, descriptor)
         for name, reader in readers.items():
-            await stack.enter_async_context(_listening(f"/proc/self/fd/{descriptor}/{name}", reader, unheard))
+            await stack.enter_async_context(
+                _listening(f"/proc/self/fd/{descriptor}/{name}", reader, unheard, to_guest.get(name))
+            )
         control_path = f"/proc/self/fd/{descriptor}/{machine.control_socket.name}"
         stack.push_async_callback(off_loop, _unlink, Path(control_path))
         try:
@@ -220,13 +226,17 @@ async def _disconnect(control: QMPClient) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(path: str, reader: Reader, unheard: "asyncio.Future[Exception]") -> AsyncIterator[None]:
+async def _listening(
+    path: str, reader: Reader, unheard: "asyncio.Future[Exception]", on_writer: OnWriter | None = None
+) -> AsyncIterator[None]:
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # a connection callback always runs in a task
         connections.add(task)
+        if on_writer is not None:
+            on_writer(writer)
         try:
             while chunk := await stream.read(65536):
                 result = reader(chunk)

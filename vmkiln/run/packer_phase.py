@@ -28,6 +28,7 @@ from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
+from vmkiln.run.held.holding import Hold, when_failed
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
@@ -58,6 +59,7 @@ class PackerPhase:
     """What to do: the phase, the VM's name, the steps, the VM's disks, the log's file name, what the VM begins from.
 
     `booted_instead` is called with the reason when that is of no use, and makes the disk that is booted.
+    `held_seconds` is how long the VM is held when Packer fails; 0: not at all.
     """
 
     phase: Phase
@@ -68,6 +70,7 @@ class PackerPhase:
     power_off: bool
     start: BaseStart = BOOTED
     booted_instead: Callable[[str], Awaitable[None]] | None = None
+    held_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             await off_loop(_firmware, staged, packer_phase.vm_name)  # the other may have written its variables
             return replace(machine, saved=None)
 
+        hold = Hold(entered, group, login.private, packer_phase.held_seconds, _make_input_disk, tell)
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
             vm=machine,
@@ -195,6 +199,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             ),
             steps=watch,
             tell=tell,
+            on_failed=when_failed(hold),
         )
 
         def refused(wanted: str) -> None:

@@ -146,6 +146,7 @@ class RunRequest:
     `mask` takes secrets out of whatever is told, logged or kept.
     `resumes` says that a user goes on with a run whose command was killed.
     `parameters` are those that the template was given, or took from its defaults; of a service's template none is kept.
+    `held_seconds` is how long the build VM is held when a customizer fails, for its user to enter it; 0: not at all.
     """
 
     run_id: str
@@ -166,6 +167,7 @@ class RunRequest:
     may_be_put_back: bool = False
     resumes: bool = False
     parameters: tuple[ParameterUsed, ...] = ()
+    held_seconds: int = 0
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     the firewall. `queued` is when it was asked for (ISO 8601): where it waits when it waits again. `host_faults` counts
     by the host's name how often it was put back for a fault of that host. `placement` says in words why it is on the
     host that has it. `ended_before` is when a run ended that was lost and goes on (ISO
-    8601). `finished` is what a later attempt does not do again.
+    8601). `held_until` is until when its failed VM can be entered (ISO 8601); '' when it can not any more.
+    `finished` is what a later attempt does not do again.
     """
 
     attempt: int
@@ -163,6 +164,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     hygiene: HygieneFact
     boot: BootFact
     host_faults: dict[str, int]
+    held_until: str
     finished: FinishedFacts | None
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +57,27 @@ ResumeOption = Annotated[
 ]
 
 
+class OnError(StrEnum):
+    """What becomes of the build VM when a customizer fails."""
+
+    CLEANUP = "cleanup"
+    HOLD = "hold"
+
+
+LONGEST_HOLD_MINUTES = 24 * 60
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        "--on-error",
+        help="When a customizer fails: clean up, or hold the VM for `vmkiln run shell` to enter.",
+    ),
+]
+HoldOption = Annotated[
+    int,
+    typer.Option("--hold-for", metavar="MINUTES", help="How long it is held.", min=1, max=LONGEST_HOLD_MINUTES),
+]
+
+
 def build(
     template: TemplateArgument,
     parameters: ParametersOption = None,
@@ -70,6 +92,8 @@ def build(
     virtual_networks: VirtualNetworksOption = None,
     cold: ColdOption = False,
     resume: ResumeOption = "",
+    on_error: OnErrorOption = OnError.CLEANUP,
+    hold_for: HoldOption = 60,
     progress: ProgressOption = Progress.AUTO,
     ci_marks: MarksOption = CiMarks.NONE,
     summary_file: SummaryOption = None,
@@ -109,6 +133,7 @@ def build(
         mask=resolved.mask,
         parameters=resolved.parameters,
         virtual_networks=given.virtual_networks,
+        held_seconds=hold_for * 60 if on_error is OnError.HOLD else 0,
     )
     as_json = as_json or progress is Progress.JSON
     with _view(progress, ci_marks, as_json=as_json) as view:

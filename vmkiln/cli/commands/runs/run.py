@@ -10,6 +10,7 @@ import typer
 from vmkiln.azure_names import FLOW_LOG
 from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
 from vmkiln.cli.commands.runs.failure import failure
+from vmkiln.cli.commands.runs.holding import release, shell
 from vmkiln.cli.commands.runs.run_logs import log_path, logs
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
@@ -221,5 +222,6 @@ def told_flow(entry: FlowEntry) -> str:
 
 
 app.command()(logs)
-for command in (cancel, wait, delete, prune, export):
+for command in (cancel, wait, delete, prune, export, release):
     app.command()(command)
+app.command(context_settings={"allow_interspersed_args": False})(shell)

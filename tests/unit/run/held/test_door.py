@@ -1,0 +1,124 @@
+"""A held run is entered by one at a time and let go by its door; a run that is not held has none."""
+
+import asyncio
+import itertools
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vmkiln.cli.commands.runs.holding import ssh_arguments
+from vmkiln.cli.main import app
+from vmkiln.errors import InputError
+from vmkiln.host.qemu import Accelerator
+from vmkiln.run.held import door, shell_group, visitor
+from vmkiln.run.held.holding import Hold, when_failed
+from vmkiln.run_state import RunState
+from vmkiln.settings import Settings
+from vmkiln.staging import container_group, run_directory
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.rows import RunRow
+
+RUN = "0123456789abcdef"
+
+
+async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(door.OPEN)
+    while chunk := await reader.read(100):
+        writer.write(chunk.upper())
+        await writer.drain()
+
+
+def say(connection: socket.socket, text: bytes) -> bytes:
+    connection.sendall(text)
+    return connection.recv(100)
+
+
+async def test_one_enters_at_a_time_and_another_after_that(tmp_path: Path) -> None:
+    async with door.opened(tmp_path, private_key="key", session=echoed):
+        assert door.is_held(tmp_path)
+        first = await asyncio.to_thread(door.knock, tmp_path, door.ENTER)
+        assert await asyncio.to_thread(say, first, b"words") == b"WORDS"
+        with pytest.raises(InputError, match="somebody is in the failed VM already"):
+            await asyncio.to_thread(door.knock, tmp_path, door.ENTER)
+        first.shutdown(socket.SHUT_WR)
+        assert await asyncio.to_thread(first.recv, 1) == b"", "it is over for both"
+        first.close()
+        (await asyncio.to_thread(door.knock, tmp_path, door.ENTER)).close()
+
+
+async def test_a_released_run_is_let_go_and_nothing_of_its_door_is_left(tmp_path: Path) -> None:
+    async with door.opened(tmp_path, private_key="key", session=echoed) as released:
+        assert (tmp_path / door.KEY).stat().st_mode & 0o777 == 0o600
+        (await asyncio.to_thread(door.knock, tmp_path, door.RELEASE)).close()
+        async with asyncio.timeout(60):
+            await released.wait()
+        inside = await asyncio.to_thread(door.knock, tmp_path, door.ENTER)
+    assert await asyncio.to_thread(inside.recv, 1) == b"", "whoever was in is out"
+    inside.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="is not held"):
+        door.knock(tmp_path, door.ENTER)
+
+
+async def test_other_words_open_no_door(tmp_path: Path) -> None:
+    async with door.opened(tmp_path, private_key="key", session=echoed) as released:
+        for word in (b"please\n", b"x" * 1000):
+            with pytest.raises(InputError, match="is not held"):
+                await asyncio.to_thread(door.knock, tmp_path, word)
+        assert not released.is_set()
+
+
+def test_a_run_that_nobody_asked_to_hold_gets_no_shell() -> None:
+    unused: Any = None
+
+    def hold(seconds: int) -> Hold:
+        return Hold(unused, unused, "key", seconds, unused, print)
+
+    assert when_failed(hold(0)) is None
+    assert when_failed(hold(60)) is not None
+
+
+def test_no_container_group_of_packers_has_the_port_of_the_shell(tmp_path: Path) -> None:
+    group = container_group.ContainerGroup(tmp_path, tmp_path, tmp_path, tmp_path / "input", Accelerator.TCG)
+    subnet = SimpleNamespace(tap="tap0", mac="52:54:00:00:00:01")
+    network: Any = SimpleNamespace(container_group_subnet=subnet)
+    packers = container_group.describe(group, network, name="container-build-vm")
+    own = shell_group.describe(group, network, tmp_path / "held")
+    assert shell_group.PORT not in [channel.name for channel in packers.channels]
+    assert [channel.name for channel in own.channels][shell_group.NUMBER - 1 :] == [shell_group.PORT]
+    assert own.disks[1].path == tmp_path / "held"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path))
+    settings = Settings(tmp_path)
+    facts: Any = {"attempt": 1}
+    row = RunRow(RUN, "web", "rg", {}, RunState.RUNNING, "", "", "", "", facts, utc_now(), None)
+    with opened(settings.database) as store, run_directory.locked(settings.runs, RUN):
+        store.runs.start(row)
+        yield settings
+
+
+@pytest.mark.parametrize("command", ["shell", "release"])
+def test_a_run_that_goes_on_and_is_not_held_cannot_be_entered(settings: Settings, command: str) -> None:
+    with run_directory.held(settings.runs, RUN) as folder:
+        done = CliRunner().invoke(app, ["run", command, RUN])
+        assert isinstance(done.exception, InputError)
+        assert "is not held" in str(done.exception)
+        assert list(folder.iterdir()) == []
+
+
+def test_ssh_takes_nothing_of_this_machine_along_and_its_way_is_quoted() -> None:
+    words = ssh_arguments(Path("/a b/50%"), ["id"], wants_terminal=False)
+    options = dict(word.split("=", 1) for before, word in itertools.pairwise(words) if before == "-o")
+    assert (options["ForwardAgent"], options["ClearAllForwardings"]) == ("no", "yes")
+    assert words[-2:] == ["packer@held-vm", "id"]
+    assert shlex.split(options["ProxyCommand"].replace("%%", "%"))[-2:] == [visitor.__name__, "/a b/50%"]
+    assert words[words.index("-i") + 1] == f"/a b/50%%/{door.KEY}"

@@ -1,0 +1,138 @@
+"""The door of a held run: a socket in its folder, through which its user enters the failed VM or lets it go.
+
+Whoever knocks says in one line what is wanted, and reads one line: `open`, then bytes pass both ways until one side
+ends; `released`; or `taken`, for one is in at a time. Only the run's own user can get at the socket.
+
+*Leaves behind:* the socket and the key, in the run's folder. *Undone by:* leaving, and the deletion of the folder.
+*Safe to repeat:* yes.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from vmkiln.errors import InputError
+from vmkiln.waiting.off_loop import off_loop
+
+SOCKET, KEY = "held.door", "held.key"
+ENTER, RELEASE = b"enter\n", b"release\n"
+OPEN, RELEASED, TAKEN = b"open\n", b"released\n", b"taken\n"
+KNOCK_SECONDS = 10
+LONGEST_KNOCK_BYTES = 64
+MOST_VISITS = 8
+
+Session = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path, *, private_key: str, session: Session) -> AsyncIterator[asyncio.Event]:
+    """The open door of the run with this folder; gives the event that it was released.
+
+    `session` gets whoever enters. Raises: `OSError`.
+    """
+    released, inside = asyncio.Event(), asyncio.Lock()
+    visits: set[asyncio.Task[None]] = set()
+
+    async def knocked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # a connection callback always runs in a task
+        if len(visits) >= MOST_VISITS:
+            writer.close()
+            return
+        visits.add(task)
+        try:
+            with contextlib.suppress(OSError, ValueError, TimeoutError):
+                async with asyncio.timeout(KNOCK_SECONDS):
+                    wanted = await reader.readline()
+                if wanted == RELEASE:
+                    released.set()
+                    writer.write(RELEASED)
+                    await writer.drain()
+                elif wanted == ENTER and inside.locked():
+                    writer.write(TAKEN)
+                    await writer.drain()
+                elif wanted == ENTER:
+                    async with inside:
+                        await session(reader, writer)
+        finally:
+            visits.discard(task)
+            writer.close()
+
+    descriptor = await off_loop(os.open, directory, os.O_PATH | os.O_DIRECTORY)
+    path = f"/proc/self/fd/{descriptor}/{SOCKET}"
+    try:
+        await off_loop(_write_key, directory / KEY, private_key)
+        server = await asyncio.start_unix_server(knocked, path, limit=LONGEST_KNOCK_BYTES)
+        try:
+            yield released
+        finally:
+            server.close()
+            for task in list(visits):
+                task.cancel()
+            await asyncio.gather(*visits, return_exceptions=True)
+    finally:
+        await off_loop(_closed, directory)
+        os.close(descriptor)
+
+
+def _write_key(path: Path, private_key: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(private_key)
+
+
+def _closed(directory: Path) -> None:
+    for name in (SOCKET, KEY):
+        (directory / name).unlink(missing_ok=True)
+
+
+def is_held(directory: Path) -> bool:
+    """Whether the run with this folder is held: its door is there, which is so only meanwhile."""
+    return (directory / SOCKET).is_socket() and (directory / KEY).is_file()
+
+
+def knock(directory: Path, wanted: bytes) -> socket.socket:
+    """Knock at the door, and give the connection once the answer is what was wanted.
+
+    Raises: `InputError` when the run is not held, or somebody is in.
+    """
+    door = socket.socket(socket.AF_UNIX)
+    try:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            door.connect(f"/proc/self/fd/{descriptor}/{SOCKET}")
+        finally:
+            os.close(descriptor)
+        door.sendall(wanted)
+        answer = _line(door)
+    except OSError as error:
+        door.close()
+        raise not_held(directory.name.partition(".")[0]) from error
+    if answer in (OPEN, RELEASED):
+        return door
+    door.close()
+    if answer == TAKEN:
+        raise InputError("somebody is in the failed VM already", hint="one shell at a time")
+    raise not_held(directory.name.partition(".")[0])
+
+
+def not_held(run_id: str) -> InputError:
+    """The error for a run that nobody can enter; pure."""
+    return InputError(
+        f"the run {run_id[:8]} is not held: there is no failed VM to enter",
+        hint="a run is held from its failure on when it was begun by `vmkiln build --on-error hold`",
+    )
+
+
+def _line(door: socket.socket) -> bytes:
+    """One line, letter by letter: what is behind it belongs to whoever entered."""
+    found = b""
+    while not found.endswith(b"\n") and len(found) < LONGEST_KNOCK_BYTES:
+        letter = door.recv(1)
+        if not letter:
+            break
+        found += letter
+    return found
