@@ -5,6 +5,7 @@ import itertools
 import shlex
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
 from vmkiln.cli.commands.runs.holding import ssh_arguments
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
@@ -21,6 +23,7 @@ from vmkiln.run.held.holding import Hold, when_failed
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory
+from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
 
@@ -113,6 +116,31 @@ def test_a_run_that_goes_on_and_is_not_held_cannot_be_entered(settings: Settings
         assert isinstance(done.exception, InputError)
         assert "is not held" in str(done.exception)
         assert list(folder.iterdir()) == []
+
+
+async def test_entering_and_letting_go_are_acts_on_record(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "programs/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text("#!/bin/sh\nexit 3\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/bin:/bin")
+
+    def call(command: str) -> int:
+        return CliRunner().invoke(app, ["run", command, RUN]).exit_code
+
+    with run_directory.held(settings.runs, RUN) as folder:
+        async with door.opened(folder, private_key="key", session=echoed) as released:
+            statuses = [await asyncio.to_thread(call, command) for command in ("shell", "release")]
+            async with asyncio.timeout(60):
+                await released.wait()
+    assert statuses == [3, 0], "the exit status is that of what ran inside"
+    with opened(settings.database) as store:
+        query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+        acts = store.audit.find(query, limit=10)
+    assert {(act.operation, act.status) for act in acts} == {(RUN_SHELL, "Succeeded"), (RUN_RELEASE, "Succeeded")}
+    assert {act.resource_id for act in acts} == {run_id_of("rg", "web", RUN)}
 
 
 def test_ssh_takes_nothing_of_this_machine_along_and_its_way_is_quoted() -> None:
