@@ -211,7 +211,7 @@ def test_a_run_started_without_waiting_is_stopped(cmdlets: Cmdlets, identity: st
             break
         time.sleep(0.1)
     assert answer.json()["status"] == "Canceled"
-    assert cmdlets.send("Start-AzImageBuilderTemplate", "GET", started.headers["Location"]).status_code == 204
+    assert cmdlets.send("Start-AzImageBuilderTemplate", "GET", started.headers["Location"]).status_code == 409
     again = cmdlets.send("Stop-AzImageBuilderTemplate", "POST", f"{url}/cancel")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "OperationNotAllowed")
     assert cmdlets.ended("Remove-AzImageBuilderTemplate", "DELETE", url)[0] == "Succeeded"

@@ -96,6 +96,11 @@ def find(call: Call) -> OperationRow:
 def get_status(call: Call) -> Answer:
     """The status of an operation: `{id, name, status, startTime, endTime?, error?}`."""
     operation = find(call)
+    waiting = {"Retry-After": str(RETRY_SECONDS)} if operation.status == OperationStatus.IN_PROGRESS else {}
+    return Answer(200, _status_body(call, operation), waiting)
+
+
+def _status_body(call: Call, operation: OperationRow) -> Mapping[str, Any]:
     body: dict[str, Any] = {
         "id": call.resource_id,
         "name": operation.operation_id.upper(),
@@ -106,19 +111,22 @@ def get_status(call: Call) -> Answer:
         body["endTime"] = time_text(operation.ended)
     if operation.error:
         body["error"] = dict(operation.error)
-    waiting = {"Retry-After": str(RETRY_SECONDS)} if operation.status == OperationStatus.IN_PROGRESS else {}
-    return Answer(200, body, waiting)
+    return body
 
 
 def get_result(call: Call) -> Answer:
-    """202 while an operation goes on, 204 when it is done; its error when it failed."""
+    """202 while an operation goes on; then 204, of a run its status; its error when it failed or was cancelled.
+
+    A run ends in a body as on Azure, where its `Location` is the address of its status: Ansible's
+    `azure_rm_resource` takes an end without a body for a failure.
+    """
     operation = find(call)
     if operation.status == OperationStatus.IN_PROGRESS:
         location = f"{call.base_url}{call.resource_id}?api-version={call.api_version}"
         return Answer(202, None, accepted_headers("", location=location, retry_after_seconds=RETRY_SECONDS))
-    if operation.status == OperationStatus.FAILED:
+    if operation.status in {OperationStatus.FAILED, OperationStatus.CANCELED}:
         raise ArmError(409, str(operation.error.get("code")), str(operation.error.get("message")))
-    return Answer(204)
+    return Answer(200, _status_body(call, operation)) if operation.run_id else Answer(204)
 
 
 # May read: what the caller sees is decided by the resource the operation is about.
