@@ -33,22 +33,26 @@ def bill_of_materials(contents: ImageContents, *, name: str, digest: str, create
     bill = Bom(
         serial_number=uuid.uuid5(NAMESPACE, f"{name} {digest}"),
         metadata=BomMetaData(component=image, timestamp=created),
-        components=[_component(package, contents.system) for package in contents.packages],
+        components=[_component(package, contents) for package in contents.packages],
     )
     bill.register_dependency(image, bill.components)
     told: dict[str, Any] = json.loads(JsonV1Dot6(bill).output_as_string())
     return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
-def _component(package: Package, system: Any) -> Any:
+def _component(package: Package, contents: ImageContents) -> Any:
     from cyclonedx.model.component import Component, ComponentType  # noqa: PLC0415
     from packageurl import PackageURL  # noqa: PLC0415
 
-    distribution = system.get("id") or "debian"
+    system = contents.system
+    distribution = system.get("id") or ("debian" if contents.packaging == "deb" else None)
     qualifiers = {"arch": package.architecture, "distro": f"{distribution}-{system.get('version', '')}".rstrip("-")}
+    version = package.version
+    if contents.packaging == "rpm" and ":" in version:  # as the purl specification has it
+        qualifiers["epoch"], _, version = version.partition(":")
     if package.source:
         qualifiers["upstream"] = package.source
-    address = PackageURL("deb", distribution, package.name, package.version, qualifiers)
+    address = PackageURL(contents.packaging, distribution, package.name, version, qualifiers)
     return Component(
         type=ComponentType.LIBRARY,
         name=package.name,

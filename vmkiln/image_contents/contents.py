@@ -20,6 +20,7 @@ class ImageContents:
     `system` has `id`, `version`, `name` and `codename` of os-release; `users` are names with their ids; `units` are the
     systemd units that are enabled, services among them. `disks` have serial, size (bytes) and partition table;
     `volumes` device, file system, size and used (bytes). `unproven` says what could not be read: packages, files.
+    `packaging` is the kind of the packages, as package URLs name it: `deb` or `rpm`.
     """
 
     system: Mapping[str, str] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class ImageContents:
     disks: tuple[Mapping[str, Any], ...] = ()
     volumes: tuple[Mapping[str, Any], ...] = ()
     unproven: tuple[str, ...] = ()
+    packaging: str = "deb"
 
     @property
     def text(self) -> str:

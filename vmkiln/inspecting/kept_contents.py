@@ -10,7 +10,9 @@ from pathlib import Path
 from vmkiln.files.durable_file import write_whole
 from vmkiln.harmless_text import harmless
 from vmkiln.image_contents.contents import ImageContents, read_contents
-from vmkiln.image_contents.dpkg_status import packages_in
+from vmkiln.image_contents.dpkg_status import Packages, packages_in
+from vmkiln.image_contents.rpm_database import rpm_packages_in
+from vmkiln.image_contents.sqlite_table import SqliteRefused
 from vmkiln.inspecting.disk_contents import DiskContents
 
 FILE = "contents.json"
@@ -32,13 +34,9 @@ def kept(directory: Path) -> ImageContents | None:
 
 def contents_of(found: DiskContents) -> ImageContents:
     """What of a look at an image's disks is kept with the image; pure."""
-    status, unproven = found.dpkg_status, [_name(reason) for reason in found.unproven[:MOST_NAMED]]
-    packages = packages_in(status or b"")
-    if packages.odd:
-        unproven.append(f"{packages.odd} packages of dpkg's status file could not be understood")
-    if status is None:
-        has = "rpm's, which are not read" if found.rpm_database else "none that are known here"
-        unproven.append(f"packages: {has}")
+    unproven = [_name(reason) for reason in found.unproven[:MOST_NAMED]]
+    packages, packaging, not_known = _packages(found)
+    unproven += not_known
     release = found.os_release
     return ImageContents(
         system={name: _name(release[key]) for key, name in OF_THE_SYSTEM.items() if key in release},
@@ -58,7 +56,29 @@ def contents_of(found: DiskContents) -> ImageContents:
             for volume in found.volumes
         ),
         unproven=tuple(unproven),
+        packaging=packaging,
     )
+
+
+def _packages(found: DiskContents) -> tuple[Packages, str, tuple[str, ...]]:
+    """The packages, their kind, and what is not known of them."""
+    database = found.rpm_database
+    if found.dpkg_status is not None:
+        packages, kind, place = packages_in(found.dpkg_status), "deb", "dpkg's status file"
+    elif database is None:
+        return Packages(()), "deb", ("packages: none that are known here",)
+    elif not database[0].endswith(".sqlite"):
+        return Packages(()), "rpm", ("packages: rpm's in a database older than SQLite's, which is not read",)
+    else:
+        name, content = database
+        if any(path == f"{name}-wal" and entry.size_bytes for path, entry in found.paths(name.rpartition("/")[0])):
+            return Packages(()), "rpm", ("packages: rpm's, whose last changes are not yet in its database",)
+        try:
+            packages, kind, place = rpm_packages_in(content), "rpm", "rpm's database"
+        except SqliteRefused as error:
+            return Packages(()), "rpm", (f"packages: rpm's database is not as it should be: {error}",)
+    odd = (f"{packages.odd} packages of {place} could not be understood",) if packages.odd else ()
+    return packages, kind, odd
 
 
 def _name(text: str) -> str:

@@ -64,6 +64,14 @@ def test_the_bill_of_an_image_names_each_package_and_is_the_same_again() -> None
     assert len({component["bom-ref"] for component in told["components"]}) == 3
 
 
+def test_packages_of_rpm_have_an_epoch_of_their_own_in_a_bill() -> None:
+    contents = ImageContents({"id": "rocky", "version": "9"}, (Package("a", "noarch", "2:1-3"),), packaging="rpm")
+    told = json.loads(bill_of_materials(contents, name="web", digest="a" * 64, created=NOW))
+    assert [component["purl"] for component in told["components"]] == [
+        "pkg:rpm/rocky/a@1-3?arch=noarch&distro=rocky-9&epoch=2"
+    ]
+
+
 def test_a_bill_tells_what_could_not_be_read() -> None:
     contents = ImageContents(unproven=("packages: rpm's, which are not read",))
     told = json.loads(bill_of_materials(contents, name="web", digest="a" * 64, created=NOW))

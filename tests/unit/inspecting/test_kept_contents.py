@@ -1,5 +1,6 @@
 """What was read from the disks of a run is kept for its images; nothing of it can act on a terminal."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.inspecting.disk_contents import FILE, LINK, DiskContents, DiskFound, Entry, Volume
 from vmkiln.inspecting.kept_contents import contents_of, keep, kept
 
+RPM = gzip.decompress((Path(__file__).parents[1] / "image_contents/rpmdb.sqlite.gz").read_bytes())
 STATUS = b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n\nPackage: odd\n"
 FILES = {
     b"etc/os-release": b'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian\x1b[31m 12"\n',
@@ -37,8 +39,22 @@ def test_what_was_read_from_outside_is_kept_and_read_again() -> None:
 
 def test_packages_that_are_not_read_are_told_as_not_known() -> None:
     (without,) = contents_of(found({b"etc/os-release": b"ID=x\n"})).unproven
-    (with_rpm,) = contents_of(found({b"etc/os-release": b"ID=x\n", b"var/lib/rpm/rpmdb.sqlite": b"x"})).unproven
-    assert (without, with_rpm) == ("packages: none that are known here", "packages: rpm's, which are not read")
+    assert without == "packages: none that are known here"
+    for files, reason in (
+        ({b"var/lib/rpm/rpmdb.sqlite": b"x"}, "rpm's database is not as it should be: it is no SQLite database"),
+        ({b"var/lib/rpm/Packages": b"x"}, "rpm's in a database older than SQLite's, which is not read"),
+        (
+            {b"var/lib/rpm/rpmdb.sqlite": RPM, b"var/lib/rpm/rpmdb.sqlite-wal": b"x"},
+            "rpm's, whose last changes are not yet in its database",
+        ),
+    ):
+        assert contents_of(found({b"etc/os-release": b"ID=x\n", **files})).unproven == (f"packages: {reason}",)
+
+
+def test_packages_of_rpm_are_told_as_such() -> None:
+    contents = contents_of(found({b"etc/os-release": b"ID=x\n", b"usr/lib/sysimage/rpm/rpmdb.sqlite": RPM}))
+    assert (contents.packaging, len(contents.packages), contents.unproven) == ("rpm", 3, ())
+    assert read_contents(contents.text) == contents
 
 
 def test_the_last_look_is_what_is_kept(tmp_path: Path) -> None:
