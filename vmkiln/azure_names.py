@@ -38,11 +38,13 @@ ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 
 CUSTOMIZATION_LOG, VALIDATION_LOG = "customization.log", "validation.log"
 FLOW_LOG = "flows.jsonl"
+CONSOLE_LOG = "console.log"
 # what is logged, and in which blob
 LOG_FILES = {
     "customization": CUSTOMIZATION_LOG,
     "validation": VALIDATION_LOG,
     "flows": FLOW_LOG,
+    "console": CONSOLE_LOG,
     "customizationTimes": f"{CUSTOMIZATION_LOG}.times",
     "validationTimes": f"{VALIDATION_LOG}.times",
 }

@@ -75,6 +75,7 @@ ELSEWHERE = {
     "staging/staging_resource_group.py:resources": "part of run/packer_phase.py",
     "run/building.py": "part of staging/staging_resource_group.py",
     "provisioning/submitting.py": "part of staging/staging_resource_group.py",
+    "run/failure/console_text.py": "tests/unit/run/failure/test_console_text.py",
     "run/held/door.py": "tests/unit/run/held/test_door.py",
     "run/held/door.py:opened": "tests/unit/run/held/test_door.py",
     "run/held/holding.py": "tests/vm/test_held.py",

@@ -28,6 +28,7 @@ from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
+from vmkiln.run.failure.console_text import kept_then
 from vmkiln.run.held.holding import Hold, when_failed
 from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
 from vmkiln.run.run_context import Disks, Entered, Staged
@@ -199,7 +200,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             ),
             steps=watch,
             tell=tell,
-            on_failed=when_failed(hold),
+            on_failed=functools.partial(kept_then, staged, when_failed(hold)),
         )
 
         def refused(wanted: str) -> None:

@@ -44,8 +44,8 @@ class VmPair:
     `steps` knows where Packer is, and `tell` has what it says for the user. `log_lost` ends with the error when what
     was read could not be written. `on_confinement` gets what holds each machine's process.
     When the VM is to go on from a saved one, and that is of no use, `booted_instead` is called with the reason, and
-    gives the machine that is booted. `on_failed` gets both when Packer failed and the VM is still there; they
-    end when it is done.
+    gives the machine that is booted. `on_failed` gets both machines when Packer failed; they end when it is
+    done.
     """
 
     container_group: Machine
@@ -110,7 +110,7 @@ async def run_to_end(
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if exit_status == 0:
                 await _all_told(pair.steps)
-            elif pair.on_failed is not None and not vm.ended.done():
+            elif pair.on_failed is not None:
                 await pair.on_failed(instance.machine, vm)
             if power_off and exit_status == 0:
                 await _powered_off(vm)

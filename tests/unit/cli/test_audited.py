@@ -46,7 +46,7 @@ CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "image provenance", "image sbom", "image show", "image verify", "image warm",
     "principal keys", "principal list", "role list",
     "run export", "run failure", "run flows", "run list", "run logs", "run receipts", "run show", "run timeline",
-    "run wait",
+    "run screenshot", "run wait",
     "explain", "history", "init", "schema",
     "staging boot", "staging list", "staging show", "storage install", "storage show", "support-bundle",
     "template list", "template logs", "template show",

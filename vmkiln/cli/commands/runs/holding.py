@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +35,8 @@ HOST = "held-vm"
 
 def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     """Enter the failed VM of a run that is held (`vmkiln build --on-error hold`); one shell at a time."""
+    import asyncio
+
     from vmkiln.preparation import opened_store
 
     settings = read_settings()

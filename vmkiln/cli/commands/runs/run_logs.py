@@ -98,6 +98,19 @@ def logs(
         raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
 
+def screenshot(run_id: RunArgument = "") -> None:
+    """Print what the failed VM of a run showed: the end of its serial console, for it has no other screen."""
+    from vmkiln.azure_names import CONSOLE_LOG
+    from vmkiln.preparation import opened_store
+
+    with opened_store(read_settings(), say) as store:
+        path = log_path(store, newest_or(store, run_id), file_name=CONSOLE_LOG)
+    if not path.exists():
+        raise InputError("nothing is kept of a console of this run", hint="it is kept when a step of Packer's fails")
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        typer.echo(harmless(line).rstrip())
+
+
 def log_path(store: Store, run_id: str, *, file_name: str) -> Path:
     """Where a log of a run is, or would be. Raises: `InputError` when the run has no staging resource group."""
     from vmkiln.staging import staging_resource_group
