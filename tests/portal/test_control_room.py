@@ -107,6 +107,19 @@ def test_a_run_of_the_command_line_is_there_for_who_reads_the_whole(browser: Vis
     assert ">local</span>" in page
 
 
+def test_a_held_run_says_until_when_and_an_ended_one_does_not(browser: Visitor, living: InProcess) -> None:
+    browser.token = "root"
+    until = "2030-01-01T10:00:00+00:00"
+    for ended, is_told in ((None, True), (datetime.now(UTC), False)):
+        run = replace(local_run(living), run_id=str(uuid.uuid4()), state=RunState.RUNNING, ended=ended)
+        run.facts["held_until"] = until
+        living.service.store.runs.add(run)
+        body = living.request("GET", f"/providers/Vmkiln.Builds/runs/{run.run_id}", token="root").json()
+        assert body["properties"]["heldUntil"] == (until if is_told else "")
+        page = browser.get(f"/portal/providers/Vmkiln.Builds/runs/{run.run_id}").text
+        assert (f"vmkiln run shell {run.run_id[:8]}" in page) == is_told
+
+
 def test_a_run_outlives_its_template_and_is_not_taken_for_a_local_one(browser: Visitor, living: InProcess) -> None:
     built(living, browser)
     living.service.store.runs.forget_template(TEMPLATE.lower())

@@ -72,6 +72,11 @@ class RunRow:
         """How often it was begun; 1 before it was."""
         return attempt_of(self.facts)
 
+    @property
+    def held_until(self) -> str:
+        """Until when its failed VM can be entered (ISO 8601); '' when it can not, and when it has ended; pure."""
+        return "" if self.ended else str(self.facts.get("held_until", ""))
+
 
 @dataclass(frozen=True)
 class RunMoment:

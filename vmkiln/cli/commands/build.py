@@ -64,6 +64,7 @@ class OnError(StrEnum):
     HOLD = "hold"
 
 
+HOLD_MINUTES = 60
 LONGEST_HOLD_MINUTES = 24 * 60
 OnErrorOption = Annotated[
     OnError,
@@ -73,9 +74,16 @@ OnErrorOption = Annotated[
     ),
 ]
 HoldOption = Annotated[
-    int,
-    typer.Option("--hold-for", metavar="MINUTES", help="How long it is held.", min=1, max=LONGEST_HOLD_MINUTES),
+    int | None,
+    typer.Option("--hold-for", metavar="MINUTES", help="How long; 60 when left out.", min=1, max=LONGEST_HOLD_MINUTES),
 ]
+
+
+def held_seconds(on_error: OnError, hold_for: int | None) -> int:
+    """How long a failed VM is held; 0: not at all. Raises: `InputError` for a time without a hold; pure."""
+    if on_error is not OnError.HOLD and hold_for is not None:
+        raise InputError("`--hold-for` says how long a failed VM is held", hint="add `--on-error hold`")
+    return (hold_for or HOLD_MINUTES) * 60 if on_error is OnError.HOLD else 0
 
 
 def build(
@@ -93,7 +101,7 @@ def build(
     cold: ColdOption = False,
     resume: ResumeOption = "",
     on_error: OnErrorOption = OnError.CLEANUP,
-    hold_for: HoldOption = 60,
+    hold_for: HoldOption = None,
     progress: ProgressOption = Progress.AUTO,
     ci_marks: MarksOption = CiMarks.NONE,
     summary_file: SummaryOption = None,
@@ -133,7 +141,7 @@ def build(
         mask=resolved.mask,
         parameters=resolved.parameters,
         virtual_networks=given.virtual_networks,
-        held_seconds=hold_for * 60 if on_error is OnError.HOLD else 0,
+        held_seconds=held_seconds(on_error, hold_for),
     )
     as_json = as_json or progress is Progress.JSON
     with _view(progress, ci_marks, as_json=as_json) as view:

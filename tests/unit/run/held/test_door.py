@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
+from vmkiln.cli.commands.build import OnError, held_seconds
 from vmkiln.cli.commands.runs.holding import ssh_arguments
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
@@ -141,6 +142,13 @@ async def test_entering_and_letting_go_are_acts_on_record(
         acts = store.audit.find(query, limit=10)
     assert {(act.operation, act.status) for act in acts} == {(RUN_SHELL, "Succeeded"), (RUN_RELEASE, "Succeeded")}
     assert {act.resource_id for act in acts} == {run_id_of("rg", "web", RUN)}
+
+
+def test_a_hold_has_an_hour_unless_told_otherwise_and_its_time_needs_one() -> None:
+    times = [held_seconds(OnError.HOLD, None), held_seconds(OnError.HOLD, 5), held_seconds(OnError.CLEANUP, None)]
+    assert times == [3600, 300, 0]
+    with pytest.raises(InputError, match="--hold-for"):
+        held_seconds(OnError.CLEANUP, 5)
 
 
 def test_ssh_takes_nothing_of_this_machine_along_and_its_way_is_quoted() -> None:

@@ -130,7 +130,8 @@ def show(
     with opened_store(read_settings(), say) as store:
         wanted = newest_or(store, "" if last else run_id)
         summary = summary_of(store, wanted)
-        held = confinement_of(store.runs.find(wanted).facts) if confinement else {}
+        run = store.runs.find(wanted)
+        held = confinement_of(run.facts) if confinement else {}
     if confinement:
         _show_confinement(held, as_json=as_json)
         return
@@ -138,6 +139,8 @@ def show(
         answer(summary)
         return
     print_summary(summary)
+    if run.held_until:
+        typer.echo(f"  held until {run.held_until}: `vmkiln run shell {run.run_id[:8]}` enters its failed VM")
     typer.echo(f"  staging resource group: {summary['staging_group'] or 'none was made'}")
     for name, value in summary["facts"].items():
         typer.echo(f"  {name}: {value}")
