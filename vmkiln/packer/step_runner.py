@@ -335,6 +335,20 @@ def put_default(script: str, text: str) -> None:
         posix.close(file)
 
 
+def what_is_free() -> bytes:
+    """Memory and disk of the VM that are free, in MiB, for the log of a script that failed."""
+    memory = {}
+    for line in content("/proc/meminfo").split(b"\n"):
+        name, _, value = line.partition(b":")
+        if value.split()[:1] and value.split()[0].isdigit():
+            memory[name] = int(value.split()[0]) // 1024
+    disk = posix.statvfs("/")
+    mib = 1024 * 1024
+    free, size = disk.f_bavail * disk.f_frsize // mib, disk.f_blocks * disk.f_frsize // mib
+    text = b"the VM has %d of %d MiB of memory free, and %d of %d MiB of its disk"
+    return text % (memory.get(b"MemAvailable", 0), memory.get(b"MemTotal", 0), free, size)
+
+
 def main(script: str, default: str) -> int:
     """Run the script; its exit status."""
     if default:
@@ -347,6 +361,8 @@ def main(script: str, default: str) -> int:
     status, has_left = passed_on(script)
     if status in KILLED and is_going_down():
         wait_for_restart()  # the signal was the VM's, and what the script's status would have been is not known
+    if status != 0:
+        say(REMARK, what_is_free())
     say(ENDED, b"%d" % status)
     if status == 0:
         wait_for_restart(AFTERMATH_SECONDS if has_left else 0.0)

@@ -22,6 +22,7 @@ _ERROR = re.compile(
 )
 _OURS = re.compile(
     r"==> |Provisioning step had errors|Build '.*' (?:errored|finished)|Some builds didn't complete|^--> "
+    r"|^(?:somebody|nobody|the) .*\bfailed VM\b|^the build-vm is (?:not )?held"
 )
 
 

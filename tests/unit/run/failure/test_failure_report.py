@@ -79,6 +79,18 @@ def test_without_a_known_line_the_guests_last_error_is_the_likely_one() -> None:
     assert report(a_run(), [], None, None).phase == ""
 
 
+def test_what_is_said_of_a_held_vm_is_never_the_likely_line() -> None:
+    held = (
+        "the build-vm is held until 2030: `vmkiln run shell r` enters it",
+        "somebody enters the failed VM",
+        "the failed VM could not be entered: no way led into it",
+        "nobody is in the failed VM any more",
+        "the failed VM could not be held: failure",
+        "the build-vm is not held any more: it failed",
+    )
+    assert report(a_run(), PHASES, an_end("fatal: it broke", *held), None).error_line == 1
+
+
 def test_what_changed_is_told_by_path_and_never_by_value() -> None:
     step = {"type": "Shell", "inline": ["a", "secret"]}
     before = a_run(template={"properties": {"customize": [step]}}, facts={"source_exact_version": "1"})

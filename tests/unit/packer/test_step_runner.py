@@ -1,0 +1,32 @@
+"""What the program in the VM says of a script that failed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vmkiln.packer import step_runner
+from vmkiln.run.failure.known_failures import cause_in_line
+
+
+@pytest.mark.parametrize(("status", "is_told"), [(0, False), (7, True)])
+def test_a_failed_script_is_followed_by_what_was_free(
+    status: int, is_told: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[tuple[bytes, bytes]] = []
+    script = tmp_path / "script.sh"
+    script.touch()
+    monkeypatch.setattr(step_runner, "passed_on", lambda _script: (status, False))
+    monkeypatch.setattr(step_runner, "wait_for_restart", lambda _patience: None)
+    monkeypatch.setattr(step_runner._signal, "signal", lambda *_: None)
+    monkeypatch.setattr(step_runner, "say", lambda kind, text=b"": said.append((kind, text)))
+    assert step_runner.main(str(script), "") == status
+    assert said[-1] == (step_runner.ENDED, b"%d" % status), "the status comes last"
+    remarks = [text.decode() for kind, text in said if kind == step_runner.REMARK]
+    assert len(remarks) == is_told
+    for text in remarks:
+        found = re.fullmatch(r"the VM has (\d+) of (\d+) MiB of memory free, and (\d+) of (\d+) MiB of its disk", text)
+        assert found, text
+        assert 0 < int(found[1]) <= int(found[2])
+        assert int(found[3]) <= int(found[4])
+        assert cause_in_line(text) is None, "it is not taken for what made the script fail"
