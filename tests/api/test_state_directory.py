@@ -1,6 +1,7 @@
 """What lies in the state directory is what docs/design.md says, nothing more and nothing less."""
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -109,7 +110,7 @@ def test_the_state_table_is_what_a_service_leaves_on_disk(home: Path) -> None:
 
 def test_every_path_of_the_settings_is_in_the_state_table(tmp_path: Path) -> None:
     settings = Settings(tmp_path)
-    properties = [name for name, value in vars(Settings).items() if isinstance(value, property)]
+    properties = [name for name, value in inspect.getmembers(Settings) if isinstance(value, property)]
     paths = [value for name in properties if isinstance(value := getattr(settings, name), Path) and value != tmp_path]
     assert len(paths) > 8
     rows = claimed()
