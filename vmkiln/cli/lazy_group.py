@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from vmkiln.cli.examples import epilog_of
+
 COMMANDS = "vmkiln.cli.commands"
 COMPLETION_FLAGS = {"install_completion", "show_completion"}  # typer adds them
 
@@ -92,6 +94,7 @@ def loaded(name: str, listed: Listed) -> Any:
         command = typer.main.get_command(alone)
     for one in (command, *getattr(command, "commands", {}).values()):
         _make_help_quick(one)
+        one.epilog = epilog_of(one)
     return command
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vmkiln.api.identity.first_start import Credentials
 
 
+@examples("vmkiln az-setup --dir ./azure")
 def az_setup(
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Where to write; the state directory's `az` when left out.")

@@ -13,6 +13,7 @@ import typer
 
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import is_verbose, read_settings
 from vmkiln.cli.output import answer
 from vmkiln.cli.progress_options import CiMarks, MarksOption, Progress, ProgressOption, SummaryOption
@@ -86,6 +87,11 @@ def held_seconds(on_error: OnError, hold_for: int | None) -> int:
     return (hold_for or HOLD_MINUTES) * 60 if on_error is OnError.HOLD else 0
 
 
+@examples(
+    "vmkiln build template.json",
+    "vmkiln build main.bicep --parameters main.bicepparam --summary-file summary.md",
+    "vmkiln build template.json --on-error hold --hold-for 30",
+)
 def build(
     template: TemplateArgument,
     parameters: ParametersOption = None,
@@ -228,6 +234,7 @@ def as_data(mistakes: Sequence[Mistake]) -> list[dict[str, str | None]]:
     return [{"path": item.path, "message": item.message, "hint": item.hint} for item in mistakes]
 
 
+@examples("vmkiln validate template.json", "vmkiln validate azuredeploy.json --parameters parameters.json")
 def validate(
     template: TemplateArgument,
     parameters: ParametersOption = None,
@@ -290,6 +297,7 @@ def validate(
             typer.echo(resolved.mask(policy_sentence(policy)))
 
 
+@examples("vmkiln plan template.json", "vmkiln plan template.json --json")
 def plan(
     template: TemplateArgument,
     parameters: ParametersOption = None,

@@ -11,6 +11,7 @@ import typer
 from vmkiln.audit.act_names import DATABASE_ID, DATABASE_MOVE
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.worker import has_password
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
@@ -29,6 +30,7 @@ def database() -> None:
 
 
 @app.command()
+@examples("vmkiln database move --to postgresql://vmkiln@db.example.org/vmkiln --dry-run")
 def move(
     to: Annotated[
         str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer
 from vmkiln.errors import HostUnfit
@@ -74,6 +75,7 @@ async def examine_here(settings: Settings, progress: Callable[[str], None]) -> E
     return replace(examination, findings=(*examination.findings, *told))
 
 
+@examples("vmkiln doctor")
 def doctor(
     as_json_text: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:

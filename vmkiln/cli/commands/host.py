@@ -11,6 +11,7 @@ import typer
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import host_names
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say, show_data, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -40,6 +41,7 @@ def _told(store: Store, host: HostRow, *, now: float) -> dict[str, object]:
 
 
 @app.command("list")
+@examples("vmkiln host list")
 def list_(as_json: JsonOption = False) -> None:
     """List build hosts with what they have and how many runs they go through."""
     from vmkiln.preparation import opened_store
@@ -73,6 +75,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+@examples("vmkiln host show build-2")
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show a build host and the runs it has."""
     from vmkiln.preparation import opened_store
@@ -83,6 +86,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+@examples("vmkiln host drain build-2 --wait")
 def drain(
     name: NameArgument,
     wait: Annotated[bool, typer.Option("--wait", help="Until the runs it has are over.")] = False,
@@ -103,6 +107,7 @@ def drain(
 
 
 @app.command()
+@examples("vmkiln host undrain build-2")
 def undrain(name: NameArgument) -> None:
     """Let a host take runs again."""
     from vmkiln.preparation import opened_store

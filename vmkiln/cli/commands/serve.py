@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.host_options import (
     DataOption,
     LeaseOption,
@@ -36,6 +37,7 @@ def say(text: str) -> None:
     process_log.say(text)
 
 
+@examples("vmkiln serve", "vmkiln serve --listen 0.0.0.0:8443 --tls-cert server.pem --tls-key server.key")
 def serve_command(
     listen: Annotated[
         str | None, typer.Option(help="Where to listen: HOST:PORT; port 0 is any free one; 127.0.0.1:8443 if not set.")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import settings_here
 from vmkiln.cli.output import answer, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -69,6 +70,7 @@ def _flag(text: str) -> str:
     return f"`{name}` {rest}".strip()
 
 
+@examples("vmkiln settings", "vmkiln settings --describe")
 def settings(
     as_json: JsonOption = False,
     describe: Annotated[bool, typer.Option("--describe", help="Describe every setting, as Markdown.")] = False,

@@ -10,6 +10,7 @@ import typer
 from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, newest_or, say, show_rows, told_deleted
 from vmkiln.cli.template_options import JsonOption
@@ -24,6 +25,7 @@ GroupArgument = Annotated[str, typer.Argument(help="A group's name, or the begin
 
 
 @app.command("list")
+@examples("vmkiln staging list --all")
 def list_(
     with_deleted: Annotated[bool, typer.Option("--all", help="Deleted groups too.")] = False,
     as_json: JsonOption = False,
@@ -50,6 +52,7 @@ def list_(
 
 
 @app.command()
+@examples("vmkiln staging show", "vmkiln staging show IT_images_web")
 def show(
     group: GroupArgument = "",
     last: Annotated[bool, typer.Option("--last", help="The newest run's group (the default).")] = False,
@@ -109,6 +112,7 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 
 
 @app.command()
+@examples("vmkiln staging boot IT_images_web")
 def boot(group: GroupArgument) -> None:
     """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
     from vmkiln.cli.commands.images.image import boot_disk
@@ -132,6 +136,7 @@ def boot(group: GroupArgument) -> None:
 
 
 @app.command()
+@examples("vmkiln staging delete IT_images_web")
 def delete(
     group: GroupArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -6,6 +6,7 @@ import typer
 
 from vmkiln.audit.act_names import SERVICE_KEY_WRITE, service_key_id
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, say, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -19,6 +20,7 @@ key_app = typer.Typer(
 
 
 @app.command()
+@examples("vmkiln storage install")
 def install() -> None:
     """Install Azurite with npm, in an exact version with checked integrity; needs node 20 and the network."""
     import asyncio
@@ -33,6 +35,7 @@ def install() -> None:
 
 
 @app.command()
+@examples("vmkiln storage show")
 def show(as_json: JsonOption = False) -> None:
     """Show which blob server there is, and where it is reached while the service is up."""
     from vmkiln.blobs.blob_endpoint import read_endpoint
@@ -55,6 +58,7 @@ def show(as_json: JsonOption = False) -> None:
 
 
 @key_app.command("list")
+@examples("vmkiln key list")
 def list_keys(as_json: JsonOption = False) -> None:
     """List the keys, the newest of each kind last; with --json also what may be shown of them."""
     from vmkiln.preparation import opened_store
@@ -95,6 +99,7 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 
 @key_app.command()
+@examples("vmkiln key rotate signing")
 def rotate(
     purpose: Annotated[Purpose, typer.Argument(help="`secrets`, `signing` (tokens) or `images`.")],
     forget_older: Annotated[

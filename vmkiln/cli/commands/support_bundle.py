@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.errors import InputError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vmkiln.settings import Settings
 
 
+@examples("vmkiln support-bundle --run 0123abcd")
 def support_bundle(
     run: Annotated[str, typer.Option(help="The run in question, or the beginning of its id; the newest.")] = "",
     output: Annotated[

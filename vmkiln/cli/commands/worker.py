@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.host_options import (
     DataOption,
     LeaseOption,
@@ -33,6 +34,7 @@ def has_password(url: str) -> bool:
         raise InputError("--database-url is no URL", hint="postgresql://USER@HOST/DATABASE") from error
 
 
+@examples("vmkiln worker --database-url postgresql://vmkiln@db.example.org/vmkiln --object-store s3://images")
 def worker(
     database_url: Annotated[
         str,

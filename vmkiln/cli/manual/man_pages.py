@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from vmkiln import __version__
+from vmkiln.cli.examples import examples_of
 from vmkiln.cli.main import app
 
 EXIT_CODES = (
@@ -22,6 +23,21 @@ EXIT_CODES = (
     ("3", "This host cannot do it."),
     ("130", "Cancelled."),
 )
+_QEMU_CODES = (
+    ("0", "The VM was ended."),
+    ("2", "The input is wrong, and nothing was started."),
+    ("3", "This host cannot do it."),
+    ("other", "QEMU's own."),
+)
+OTHER_EXIT_CODES = {
+    "vmkiln image boot": _QEMU_CODES,
+    "vmkiln staging boot": _QEMU_CODES,
+    "vmkiln run shell": (
+        ("0", "The shell or the command in the VM ended well."),
+        ("2", "The input is wrong, and nothing was started."),
+        ("other", "That of the shell or the command in the VM."),
+    ),
+}
 
 
 def man_pages() -> dict[str, str]:
@@ -76,8 +92,12 @@ def _page(command: Any, context: Any, words: tuple[str, ...], below: list[str]) 
         for signs, text in told:
             lines += [".TP", f".B {as_roff(signs)}", as_roff(text or "")]
     lines += [".SH EXIT STATUS"]
-    for code, text in EXIT_CODES:
+    for code, text in OTHER_EXIT_CODES.get(" ".join(words)) or EXIT_CODES:
         lines += [".TP", f".B {code}", as_roff(text)]
+    if shown := examples_of(command):
+        lines += [".SH EXAMPLES"]
+        for line in shown:
+            lines += [".PP", f".B {as_roff(line)}"]
     near = [*([words[:-1]] if len(words) > 1 else []), *((*words, one) for one in below)]
     lines += [".SH SEE ALSO", *(f".BR {as_roff('-'.join(one))} (1)" for one in near)]
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import mark_answered, read_settings
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
@@ -33,6 +34,7 @@ context_app = typer.Typer(no_args_is_help=True, help="The services that the comm
 NameArgument = Annotated[str, typer.Argument(help="The context's name; the one in use when left out.")]
 
 
+@examples("vmkiln login https://build.example.org:8443 --ca-file ca.pem")
 def login(
     url: Annotated[str, typer.Argument(help="The service's URL; the service of this machine when left out.")] = "",
     name: Annotated[str, typer.Option(help="The context's name; the URL's host when left out.")] = "",
@@ -116,6 +118,7 @@ async def _try(context: Context) -> None:
         await client.request("GET", "/subscriptions", api_version=LOGIN_API_VERSION)
 
 
+@examples("vmkiln logout example")
 def logout(name: NameArgument = "") -> None:
     """Forget a context with what it logs in with."""
     path = contexts_file(os.environ)
@@ -128,6 +131,7 @@ def logout(name: NameArgument = "") -> None:
 
 
 @context_app.command("list")
+@examples("vmkiln context list")
 def list_(as_json: JsonOption = False) -> None:
     """List contexts; the one in use has a star."""
     contexts = read_contexts(contexts_file(os.environ))
@@ -143,6 +147,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @context_app.command()
+@examples("vmkiln context use example", "vmkiln context use --local")
 def use(
     name: Annotated[str, typer.Argument(help="The context's name.")] = "",
     is_local: Annotated[bool, typer.Option("--local", help="None: this machine.")] = False,
@@ -155,6 +160,7 @@ def use(
 
 
 @context_app.command()
+@examples("vmkiln context show")
 def show(name: NameArgument = "", _as_json: AlwaysJsonOption = False) -> None:
     """Show a context as JSON, without what it logs in with."""
     contexts = read_contexts(contexts_file(os.environ))
@@ -169,6 +175,10 @@ def _shown(name: str, context: Context, is_current: bool) -> dict[str, Any]:
     return {"name": name, "url": context.url, "login": kind, "appId": context.app_id, "inUse": is_current}
 
 
+@examples(
+    "vmkiln rest GET /subscriptions",
+    "vmkiln rest PUT '/subscriptions/ID/resourcegroups/images?api-version=2021-04-01' --body group.json",
+)
 def rest(
     method: Annotated[str, typer.Argument(help="GET, HEAD, PUT, PATCH, POST or DELETE.")],
     path: Annotated[str, typer.Argument(help="The path from its first `/`, perhaps with a query.")],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LINKS = "/providers/Vmkiln.Builds/loginLinks"
 
 
+@examples("vmkiln open", "vmkiln open --print --context example")
 def open_portal(
     is_printed: Annotated[
         bool, typer.Option("--print", help="Print the link instead of opening it, as without a browser.")

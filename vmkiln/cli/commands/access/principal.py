@@ -21,6 +21,7 @@ from vmkiln.audit.act_names import (
     role_id,
 )
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
@@ -45,6 +46,7 @@ def _find(store: Store, app_id: str) -> PrincipalRow:
 
 
 @app.command()
+@examples("vmkiln principal create ci")
 def create(name: Annotated[str, typer.Argument(help="A name for people.")], _as_json: AlwaysJsonOption = False) -> None:
     """Make a service principal; prints its credentials, this once."""
     from vmkiln.api.identity.first_start import service_directory
@@ -70,6 +72,7 @@ def create(name: Annotated[str, typer.Argument(help="A name for people.")], _as_
 
 
 @app.command("list")
+@examples("vmkiln principal list")
 def list_(as_json: JsonOption = False) -> None:
     """List service principals."""
     from vmkiln.preparation import opened_store
@@ -88,6 +91,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+@examples("vmkiln principal secret APP_ID --only")
 def secret(
     app_id: AppIdArgument,
     only: Annotated[bool, typer.Option("--only", help="Take the secrets away that it had.")] = False,
@@ -103,6 +107,7 @@ def secret(
 
 
 @app.command()
+@examples("vmkiln principal certificate APP_ID certificate.pem")
 def certificate(
     app_id: AppIdArgument,
     file: Annotated[Path, typer.Argument(help="The certificate (PEM); a private key in the file is not read.")],
@@ -127,6 +132,9 @@ def certificate(
 
 
 @app.command()
+@examples(
+    "vmkiln principal federate APP_ID --issuer https://gitlab.example.org --subject project_path:images/web:ref:main"
+)
 def federate(
     app_id: AppIdArgument,
     issuer: Annotated[str, typer.Option(help="Whose tokens: https://token.actions.githubusercontent.com for GitHub.")],
@@ -150,6 +158,7 @@ def federate(
 
 
 @app.command()
+@examples("vmkiln principal keys APP_ID")
 def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
     """List the certificates and federated credentials of a principal."""
     from vmkiln.preparation import opened_store
@@ -180,6 +189,7 @@ def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command("remove-key")
+@examples("vmkiln principal remove-key APP_ID KEY_ID")
 def remove_key(app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     """Take a certificate or federated credential away."""
     from vmkiln.preparation import opened_store
@@ -194,6 +204,7 @@ def remove_key(app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help
 
 
 @app.command()
+@examples("vmkiln principal token APP_ID --name laptop")
 def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it is for.")] = "") -> None:
     """Make a token that speaks for a principal; printed this once."""
     from vmkiln.preparation import opened_store
@@ -206,6 +217,7 @@ def token(app_id: AppIdArgument, name: Annotated[str, typer.Option(help="What it
 
 
 @app.command()
+@examples("vmkiln principal delete APP_ID")
 def delete(app_id: AppIdArgument) -> None:
     """Remove a principal with its secrets, tokens and roles; what it holds is refused at once."""
     from vmkiln.preparation import opened_store
@@ -217,6 +229,7 @@ def delete(app_id: AppIdArgument) -> None:
 
 
 @role_app.command("assign")
+@examples("vmkiln role assign Contributor APP_ID --scope /subscriptions/ID/resourceGroups/images")
 def assign(
     role: Annotated[str, typer.Argument(help="Reader, Contributor or Owner.")],
     app_id: Annotated[str, typer.Argument(help="The application id; with --object the object id of anybody.")],
@@ -248,6 +261,7 @@ def assign(
 
 
 @role_app.command("list")
+@examples("vmkiln role list")
 def list_roles(as_json: JsonOption = False) -> None:
     """List who has which role where."""
     from vmkiln.preparation import opened_store
@@ -266,6 +280,7 @@ def list_roles(as_json: JsonOption = False) -> None:
 
 
 @role_app.command("remove")
+@examples("vmkiln role remove ASSIGNMENT_ID")
 def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignment's id.")]) -> None:
     """Take a role away."""
     from vmkiln.preparation import opened_store

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
 
 
+@examples("vmkiln image sbom web")
 def sbom(image: ImageArgument) -> None:
     """Print the software bill of materials of an image: its packages, as CycloneDX has it (JSON)."""
     from vmkiln.preparation import opened_store
@@ -27,6 +29,7 @@ def sbom(image: ImageArgument) -> None:
         typer.echo(_document(store, image, SBOM))
 
 
+@examples("vmkiln image diff galleries/g/images/web/versions/1.0.0 galleries/g/images/web/versions/1.0.1")
 def diff(first: ImageArgument, second: ImageArgument, as_json: JsonOption = False) -> None:
     """Print what differs between two images: packages, users, units, disks."""
     from vmkiln.image_contents.contents import read_contents

@@ -28,6 +28,7 @@ from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.commands.images.warm import warm
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows, told_deleted
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
@@ -50,6 +51,7 @@ def _as_data(row: ImageRow) -> dict[str, Any]:
 
 
 @app.command("list")
+@examples("vmkiln image list", "vmkiln image list --cache")
 def list_(
     cache: Annotated[bool, typer.Option("--cache", help="The cached platform images instead.")] = False,
     as_json: JsonOption = False,
@@ -100,6 +102,7 @@ app.command()(warm)
 
 
 @app.command()
+@examples("vmkiln image catalogue")
 def catalogue(as_json: JsonOption = False) -> None:
     """List the platform images a template can name, and how each is had; untried ones were never fetched by us."""
     from vmkiln.platform_images.catalogue import is_tried
@@ -137,6 +140,7 @@ def _kept(store: Store, text: str) -> ImageRow:
 
 
 @app.command()
+@examples("vmkiln image show web")
 def show(image: ImageArgument, as_json: JsonOption = False) -> None:
     """Show an image: its file, digest, tags, source."""
     from vmkiln.preparation import opened_store
@@ -150,6 +154,7 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+@examples("vmkiln image export web web.vhd", "vmkiln image export web web.qcow2 --compress --checksum")
 def export(
     image: ImageArgument,
     target: Annotated[Path, typer.Argument(help="The file to write.")],
@@ -206,6 +211,7 @@ def export(
 
 
 @app.command()
+@examples("vmkiln image boot web")
 def boot(
     image: ImageArgument,
     memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
@@ -269,6 +275,7 @@ def boot_disk(
 
 
 @app.command()
+@examples("vmkiln image delete web")
 def delete(
     image: ImageArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -298,6 +305,7 @@ for command in (quarantine, adopt, purge):
     app.command()(command)
 
 
+@examples("vmkiln prepare", "vmkiln prepare template.json", "vmkiln prepare --platform-image Debian:debian-12:12-gen2")
 def prepare(
     template: Annotated[
         Path | None, typer.Argument(help="Also get the platform image that this template starts from.")

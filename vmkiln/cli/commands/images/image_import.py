@@ -10,6 +10,7 @@ import typer
 
 from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, say
 from vmkiln.cli.template_options import JsonOption
@@ -40,6 +41,7 @@ def imported_data(image: SourceImage) -> dict[str, Any]:
     return {"kind": PLATFORM_IMAGE, "artifact_id": urn(image), "size_bytes": size_of(image.path), **data}
 
 
+@examples("vmkiln image import server.vhdx --as Contoso:server:2022-gen2 --os-type Windows")
 def import_(
     source: Annotated[str, typer.Argument(help="A file (raw, qcow2, VHD, VHDX), or an https address of one.")],
     name: Annotated[

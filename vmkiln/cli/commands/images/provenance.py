@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MOST_STATEMENT_BYTES = 64 * 1024**2
 
 
+@examples("vmkiln image verify web")
 def verify(
     image: Annotated[str, typer.Argument(help="An image's ARM id, the end of it, or an exported file.")] = "",
     statement: Annotated[
@@ -81,6 +83,7 @@ def told(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@examples("vmkiln image provenance web")
 def provenance(
     image: ImageArgument,
     is_signed: Annotated[bool, typer.Option("--signed", help="The signed envelope, as it is exported.")] = False,

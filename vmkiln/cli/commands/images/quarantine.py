@@ -10,6 +10,7 @@ import typer
 from vmkiln.audit.act_names import IMAGE_ADOPT, IMAGE_PURGE
 from vmkiln.azure_names import utc_text
 from vmkiln.cli.audited import audited
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
@@ -53,6 +54,7 @@ def _chosen(settings: Settings, store: Store, names: list[str] | None, *, is_all
     return chosen
 
 
+@examples("vmkiln image quarantine")
 def quarantine(as_json: JsonOption = False) -> None:
     """List the images that lie here and that the records do not have, as after a back-up was restored."""
     from vmkiln.preparation import opened_store
@@ -68,6 +70,7 @@ def quarantine(as_json: JsonOption = False) -> None:
         typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")
 
 
+@examples("vmkiln image adopt web")
 def adopt(names: NamesArgument = None, is_all: AllOption = False) -> None:
     """Record images of the quarantine again, as they were; the newest of those that have one id."""
     from vmkiln.images.quarantine import adopt as adopting
@@ -82,6 +85,7 @@ def adopt(names: NamesArgument = None, is_all: AllOption = False) -> None:
             typer.echo(f"adopted {row.artifact_id}")
 
 
+@examples("vmkiln image purge --all")
 def purge(
     names: NamesArgument = None,
     is_all: AllOption = False,

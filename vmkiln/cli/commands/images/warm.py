@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.cli.commands.images.kept_image import reference_in
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import HostUnfit
 
 
+@examples("vmkiln image warm Debian:debian-12:12-gen2")
 def warm(
     image: Annotated[str, typer.Argument(metavar="PUBLISHER:OFFER:SKU[:VERSION]", help="A platform image.")],
     vm_size: Annotated[

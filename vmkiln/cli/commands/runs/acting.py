@@ -15,6 +15,7 @@ import typer
 from vmkiln.audit.act_names import RUN_CANCEL, RUN_DELETE, run_id_of
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument, RunArgument
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, newest_or, say, told_deleted
 from vmkiln.cli.template_options import JsonOption
@@ -32,6 +33,7 @@ AGE = re.compile(r"(\d{1,6})([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+@examples("vmkiln run cancel 0123abcd")
 def cancel(run_id: NamedRunArgument, as_json: JsonOption = False) -> None:
     """Cancel a run, of the service or of a `vmkiln build`, and wait until it has ended."""
     from vmkiln.preparation import opened_store
@@ -94,6 +96,7 @@ def _ended(settings: Settings, store: Store, run_id: str, *, seconds: float | No
     return run
 
 
+@examples("vmkiln run wait 0123abcd --timeout 1800")
 def wait(
     run_id: RunArgument = "",
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="For so many seconds at most.")] = None,
@@ -116,6 +119,7 @@ def wait(
         raise RunFailed(f"the run ended {ended.state}: {ended.message}")
 
 
+@examples("vmkiln run delete 0123abcd --yes")
 def delete(
     run_id: NamedRunArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -161,6 +165,7 @@ def _delete(settings: Settings, store: Store, run: RunRow, *, images: list[Image
         store.runs.forget(run.run_id)
 
 
+@examples("vmkiln run prune --older-than 14d --keep 3")
 def prune(
     older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="Such as 30d, 12h.")] = "30d",
     keep: Annotated[int, typer.Option("--keep", min=0, help="So many of the newest of each template stay.")] = 1,
@@ -215,6 +220,7 @@ def age_of(text: str) -> timedelta:
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
+@examples("vmkiln run export 0123abcd")
 def export(
     run_id: NamedRunArgument,
     file: Annotated[Path | None, typer.Argument(help="The file to write; a name with the time when left out.")] = None,

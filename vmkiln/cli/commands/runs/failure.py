@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vmkiln.cli.completing import RunArgument
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vmkiln.run.failure.failure_report import FailureReport
 
 
+@examples("vmkiln run failure")
 def failure(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
     """Print why a run failed, as far as is known: where, the likely cause, what helps, the last lines, what changed."""
     from vmkiln.azure_names import LOG_FILES

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, moment_text, say, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
 
 
+@examples("vmkiln history", "vmkiln history --by-template")
 def history(
     template: Annotated[str, typer.Option("--template", help="Only runs of the template of this name.")] = "",
     limit: Annotated[int, typer.Option(help="How many runs, the newest first.", min=1)] = 20,

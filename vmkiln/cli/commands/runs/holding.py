@@ -10,6 +10,7 @@ import typer
 from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import say
 
@@ -33,6 +34,7 @@ REFUSED = (
 HOST = "held-vm"
 
 
+@examples("vmkiln run shell 0123abcd", "vmkiln run shell 0123abcd journalctl -b")
 def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     """Enter the failed VM of a run that is held (`vmkiln build --on-error hold`); one shell at a time."""
     import asyncio
@@ -50,6 +52,7 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
         raise typer.Exit(status)
 
 
+@examples("vmkiln run release 0123abcd")
 def release(run_id: NamedRunArgument) -> None:
     """Let the failed VM of a run go before its time is over; the run ends then."""
     from vmkiln.preparation import opened_store

@@ -14,6 +14,7 @@ from vmkiln.cli.commands.runs.holding import release, shell
 from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, newest_or, say, show_rows
 from vmkiln.cli.template_options import JsonOption
@@ -40,6 +41,7 @@ app.command()(failure)
 
 
 @app.command("list")
+@examples("vmkiln run list --limit 5", "vmkiln run list --json")
 def list_(
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, as_json: JsonOption = False
 ) -> None:
@@ -113,6 +115,7 @@ def _waiting_text(position: QueuePosition | None) -> str:
 
 
 @app.command()
+@examples("vmkiln run show", "vmkiln run show 0123abcd --json")
 def show(
     run_id: RunArgument = "",
     last: Annotated[bool, typer.Option("--last", help="The newest run (the default).")] = False,
@@ -161,6 +164,7 @@ def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool
 
 
 @app.command()
+@examples("vmkiln run flows", "vmkiln run flows 0123abcd --as-allow-list")
 def flows(
     run_id: RunArgument = "",
     as_allow_list: Annotated[
@@ -193,6 +197,7 @@ def flows(
 
 
 @app.command()
+@examples("vmkiln run receipts 0123abcd")
 def receipts(run_id: RunArgument = "", as_json: JsonOption = False) -> None:
     """Print what was made for a run for a while: when it was made, deleted, and seen to be gone."""
     from vmkiln.preparation import opened_store

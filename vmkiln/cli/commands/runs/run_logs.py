@@ -16,6 +16,7 @@ import typer
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.cli.commands.runs.acting import AGE, age_of
 from vmkiln.cli.completing import RunArgument
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import newest_or, say
 from vmkiln.errors import InputError
@@ -60,6 +61,11 @@ def moment_of(text: str, *, now: float) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+@examples(
+    "vmkiln run logs --follow",
+    "vmkiln run logs 0123abcd --tail 50 --timestamps",
+    "vmkiln run logs --grep 'error|warning' --since 10m",
+)
 def logs(
     run_id: RunArgument = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
@@ -98,6 +104,7 @@ def logs(
         raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
 
+@examples("vmkiln run screenshot 0123abcd")
 def screenshot(run_id: RunArgument = "") -> None:
     """Print what the failed VM of a run showed: the end of its serial console, for it has no other screen."""
     from vmkiln.azure_names import CONSOLE_LOG

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
@@ -13,6 +14,7 @@ from vmkiln.cli.view.waterfall import timeline_lines
 from vmkiln.errors import InputError
 
 
+@examples("vmkiln run timeline 0123abcd")
 def timeline(
     run_id: Annotated[
         str, typer.Argument(help="A run's id, or the beginning of it; the newest run when left out.")

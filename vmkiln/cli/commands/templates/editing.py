@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.cli.examples import examples
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError
@@ -25,6 +26,7 @@ TARGETS = ("managed", "gallery", "vhd")
 NO_SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
 
 
+@examples("vmkiln schema --output template.schema.json")
 def schema(
     api_version: ApiVersionOption = NEWEST_API_VERSION,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write instead.")] = None,
@@ -51,6 +53,7 @@ def _schema_of(api_version: str) -> dict[str, Any]:
     return template_schema(known_api_version(api_version))
 
 
+@examples("vmkiln explain properties.customize", "vmkiln explain HostUnfit")
 def explain(
     what: Annotated[str, typer.Argument(metavar="FIELD|CODE", help="Such as properties.customize, or HostUnfit.")],
     api_version: ApiVersionOption = NEWEST_API_VERSION,
@@ -133,6 +136,10 @@ def _told_code(code: str) -> dict[str, Any] | None:
     return {"code": kinds[0].code, "about": about, "exitCode": kinds[0].exit_code}
 
 
+@examples(
+    "vmkiln init",
+    "vmkiln init template.json --platform-image Debian:debian-12:12-gen2 --inline 'apt-get install -y nginx'",
+)
 def init(
     file: Annotated[Path, typer.Argument(help="The template to write.")] = Path("template.json"),
     image: Annotated[

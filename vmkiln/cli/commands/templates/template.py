@@ -15,6 +15,7 @@ import typer
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
 from vmkiln.cli.completing import template_names
 from vmkiln.cli.contexts import contexts_file, read_contexts
+from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import (
@@ -95,6 +96,10 @@ async def _get(client: ArmClient, path: str) -> Any:
 
 
 @app.command()
+@examples(
+    "vmkiln template create web template.json -g images",
+    "vmkiln template create web main.bicep -g images -p main.bicepparam",
+)
 def create(
     name: NameArgument,
     template: TemplateArgument,
@@ -141,6 +146,7 @@ async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None
 
 
 @app.command("list")
+@examples("vmkiln template list")
 def list_(subscription: SubscriptionOption = "", as_json: JsonOption = False, context: ContextOption = "") -> None:
     """List the templates of a subscription, each with its last run."""
 
@@ -172,6 +178,7 @@ def _last_state(item: Any) -> str:
 
 
 @app.command()
+@examples("vmkiln template show web -g images")
 def show(
     name: NameArgument,
     group: GroupOption,
@@ -188,6 +195,7 @@ def show(
 
 
 @app.command()
+@examples("vmkiln template run web -g images", "vmkiln template run web -g images --no-wait")
 def run(
     name: NameArgument,
     group: GroupOption,
@@ -264,6 +272,7 @@ async def _followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any
 
 
 @app.command()
+@examples("vmkiln template logs web -g images --follow")
 def logs(
     name: NameArgument,
     group: GroupOption,
@@ -288,6 +297,7 @@ def logs(
 
 
 @app.command()
+@examples("vmkiln template cancel web -g images")
 def cancel(
     name: NameArgument,
     group: GroupOption,
@@ -325,6 +335,7 @@ async def _ended(client: ArmClient, path: str) -> Any:
 
 
 @app.command()
+@examples("vmkiln template delete web -g images")
 def delete(
     name: NameArgument,
     group: GroupOption,
