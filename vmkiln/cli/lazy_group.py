@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from vmkiln.cli.examples import epilog_of
+from vmkiln.cli.manual.examples import epilog_of
 
 COMMANDS = "vmkiln.cli.commands"
 COMPLETION_FLAGS = {"install_completion", "show_completion"}  # typer adds them

@@ -13,8 +13,8 @@ import typer
 
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import is_verbose, read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer
 from vmkiln.cli.progress_options import CiMarks, MarksOption, Progress, ProgressOption, SummaryOption
 from vmkiln.cli.template_options import (

@@ -11,8 +11,8 @@ import typer
 from vmkiln.audit.act_names import DATABASE_ID, DATABASE_MOVE
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.worker import has_password
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError

@@ -11,8 +11,8 @@ import typer
 from vmkiln.audit.act_names import HOST_DRAIN, HOST_UNDRAIN, host_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import host_names
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_data, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError

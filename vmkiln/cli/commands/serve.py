@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmkiln.cli.examples import examples
 from vmkiln.cli.host_options import (
     DataOption,
     LeaseOption,
@@ -19,6 +18,7 @@ from vmkiln.cli.host_options import (
     identity_of,
 )
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.errors import InputError
 from vmkiln.setting_texts.declaration import LogLevel
 from vmkiln.settings import Settings

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import settings_here
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, show_rows
 from vmkiln.cli.template_options import JsonOption
 

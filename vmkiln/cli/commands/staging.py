@@ -10,8 +10,8 @@ import typer
 from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, newest_or, say, show_rows, told_deleted
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError

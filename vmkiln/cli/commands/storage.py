@@ -6,8 +6,8 @@ import typer
 
 from vmkiln.audit.act_names import SERVICE_KEY_WRITE, service_key_id
 from vmkiln.cli.audited import audited
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.sealing.key_ring import Purpose

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from vmkiln.cli.examples import examples
 from vmkiln.cli.host_options import (
     DataOption,
     LeaseOption,
@@ -18,6 +17,7 @@ from vmkiln.cli.host_options import (
     identity_of,
 )
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.errors import InputError
 from vmkiln.setting_texts.declaration import LogLevel
 from vmkiln.settings import Settings

@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from vmkiln import __version__
-from vmkiln.cli.examples import examples_of
 from vmkiln.cli.main import app
+from vmkiln.cli.manual.examples import examples_of
 
 EXIT_CODES = (
     ("0", "Done."),

@@ -15,8 +15,8 @@ import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import mark_answered, read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError

@@ -21,8 +21,8 @@ from vmkiln.audit.act_names import (
     role_id,
 )
 from vmkiln.cli.audited import audited
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import AlwaysJsonOption, JsonOption
 from vmkiln.errors import InputError

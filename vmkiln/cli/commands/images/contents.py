@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound

@@ -28,8 +28,8 @@ from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.commands.images.warm import warm
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows, told_deleted
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
 from vmkiln.errors import HostUnfit

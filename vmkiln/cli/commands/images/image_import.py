@@ -10,8 +10,8 @@ import typer
 
 from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound, InputError

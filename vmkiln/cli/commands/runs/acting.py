@@ -15,8 +15,8 @@ import typer
 from vmkiln.audit.act_names import RUN_CANCEL, RUN_DELETE, run_id_of
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument, RunArgument
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say, told_deleted
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, RunCanceled, VmkilnError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from vmkiln.cli.completing import RunArgument
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError

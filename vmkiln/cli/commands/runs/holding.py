@@ -10,8 +10,8 @@ import typer
 from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
 from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import NamedRunArgument
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import say
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from vmkiln.cli.commands.runs.holding import release, shell
 from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError

@@ -16,8 +16,8 @@ import typer
 from vmkiln.azure_names import CUSTOMIZATION_LOG, VALIDATION_LOG
 from vmkiln.cli.commands.runs.acting import AGE, age_of
 from vmkiln.cli.completing import RunArgument
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import newest_or, say
 from vmkiln.errors import InputError
 from vmkiln.harmless_text import harmless

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.cli.view.waterfall import timeline_lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
-from vmkiln.cli.examples import examples
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, VmkilnError

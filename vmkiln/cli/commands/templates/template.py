@@ -15,8 +15,8 @@ import typer
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
 from vmkiln.cli.completing import template_names
 from vmkiln.cli.contexts import contexts_file, read_contexts
-from vmkiln.cli.examples import examples
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import (
     AlwaysJsonOption,

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from vmkiln.cli.examples import examples_of
 from vmkiln.cli.main import app
+from vmkiln.cli.manual.examples import examples_of
 from vmkiln.cli.manual.man_pages import OTHER_EXIT_CODES, as_roff, man_pages
 
 COMMAND: Any = typer.main.get_command(app)
