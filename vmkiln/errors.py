@@ -1,4 +1,4 @@
-"""Every error that vmkiln reports, as one tree; eight of them stand where they are raised, and say so here.
+"""Every error that vmkiln reports, as one tree; nine of them stand where they are raised, and say so here.
 
 What a run ends Failed with is in `run_failures.py`.
 
@@ -45,6 +45,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   └── VirtualMachineLost       a VM ended when it should have been running
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
+├── NotSent                      a notice was not taken by its receiver (`notice/webhook.py`)
 ├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/arm_client.py`)
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target, details
 │   ├── DeploymentFailed         a resource of a deployment could not be made (`api/resources/deployment_run.py`)

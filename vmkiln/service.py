@@ -46,6 +46,8 @@ from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.notify_socket import NotifySocket
 from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
+from vmkiln.notice.receivers import receivers_of
+from vmkiln.notice.sending import NOTICE_SECONDS, Notices
 from vmkiln.portal.application import with_portal
 from vmkiln.preparation import host_capacity, prepared_host
 from vmkiln.run.run_context import RunRequest, Tell
@@ -185,11 +187,13 @@ async def running(
     Everything it does is owned by the block: what ends unasked ends all of it, after `on_unasked` was called. With an
     `identity` that is embedded it is a command's, and does only what that asks for.
 
-    Raises: `InputError` when another live host has this one's name or id; whatever ended a part of the service.
+    Raises: `InputError` when another live host has this one's name or id, or for a receiver of notices that is none;
+    whatever ended a part of the service.
     """
     await refuse_clone(settings, store)
     rounds = rounds or Rounds()
     identity = identity or HostIdentity()
+    notices = Notices(settings, store, receivers_of(settings))
     audit = AuditLog(store.audit, Kept(settings.audit_kept_days, settings.audit_most_acts))
     builder = ImageBuilder(
         settings,
@@ -238,6 +242,8 @@ async def running(
                 tasks.own("template trials", service.trials.serve())
                 forget = functools.partial(in_round, audit.forget)
                 rounds.own(tasks, "audit", forget, seconds=FORGET_SECONDS)
+                if notices.receivers.names:
+                    rounds.own(tasks, "notice", notices.go_round, seconds=NOTICE_SECONDS, is_needed=False)
                 tasks.own("blob storage", _blobs(settings, store, rounds).serve(on_unasked=on_unasked))
                 if shared is not None:
                     tasks.own("shared storage", shared.follow(on_unasked=on_unasked))

@@ -239,6 +239,23 @@ class Settings(StateDirectory):
         int, Description("How long a token lasts that the service issued, in seconds.", least=60)
     ] = 3600
 
+    notice_events: Annotated[str, Description("What is told by webhook and e-mail (docs/notice.md), with commas.")] = (
+        "run-ended,image-published,template-suspended"
+    )
+    notice_webhook: Annotated[str, Description("A web address that is sent CloudEvents, signed.", is_secret=True)] = (
+        field(default="", repr=False)
+    )
+    notice_webhook_secret_file: Annotated[
+        Path | None, Description("A file with the secret that they are signed with, which the receiver has too.")
+    ] = None
+    notice_mail_server: Annotated[
+        str,
+        Description("A mail server: `smtp://[USER@]HOST[:PORT]` with STARTTLS, or `smtps://[USER@]HOST[:PORT]`."),
+    ] = ""
+    notice_mail_password_file: Annotated[Path | None, Description("A file with the password of that user.")] = None
+    notice_mail_from: Annotated[str, Description("Whom those e-mails are from: an address.")] = ""
+    notice_mail_to: Annotated[str, Description("Whom they go to: addresses, with commas.")] = ""
+
     @property
     def oidc(self) -> tuple[str, str] | None:
         """The issuer and the audience of tokens that somebody else issues; none when there is no such issuer."""

@@ -104,6 +104,7 @@ class Commands(LazyGroup):
         "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),
         "image": Listed("images.image", "app", "Images that were built, and the platform images they start from."),
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
+        "notice": Listed("notice", "app", "Notice by webhook and e-mail of what happened."),
         "database": Listed("database", "app", "The database: from this machine's SQLite file to PostgreSQL."),
         "context": Listed("access.login", "context_app", "The services that the command line knows."),
         "principal": Listed(

@@ -1,6 +1,6 @@
 """Fetches over HTTP: one client with limits, one way through redirects, one rule for what is tried again.
 
-Whatever is fetched goes through here: scripts and files of templates, images, keys of issuers.
+Whatever is fetched goes through here: scripts and files of templates, images, keys of issuers. So does what is sent.
 
 *Leaves behind:* nothing; what arrives is written by whoever fetches.
 """
@@ -86,6 +86,17 @@ async def answered(
         finally:
             await response.aclose()
     raise httpx.TooManyRedirects(f"more than {most_redirects} redirects", request=request)
+
+
+async def posted(client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """Post to an address, and give the status of the answer, whose content is not read.
+
+    No redirect is followed. Raises: `ServerRefused`, and errors of httpx.
+    """
+    request = client.build_request("POST", url, content=body, headers=headers, extensions={NAMED: True})
+    response = await client.send(request, stream=True, follow_redirects=False)
+    await response.aclose()
+    return response.status_code
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes, int]:

@@ -22,6 +22,7 @@ from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
 from vmkiln.store.hosts.origin_table import OriginTable
 from vmkiln.store.image_table import ImageTable
+from vmkiln.store.notices.outbox_table import OutboxTable
 from vmkiln.store.operation_table import OperationTable, SessionTable
 from vmkiln.store.principal_table import PrincipalTable
 from vmkiln.store.queue_table import QueueTable
@@ -73,6 +74,7 @@ class Store:
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)
         self.verdicts = VerdictTable(connections)
+        self.outbox = OutboxTable(connections)
 
     def now(self) -> datetime:
         """The time now (UTC), by the clock this store was opened with."""

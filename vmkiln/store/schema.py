@@ -19,7 +19,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0017"
+HEAD = "0020"
 REVISIONS = (
     "0001",
     "0002",
@@ -38,6 +38,7 @@ REVISIONS = (
     "0015",
     "0016",
     "0017",
+    "0020",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"

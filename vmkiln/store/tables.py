@@ -100,6 +100,25 @@ gate_verdicts = sa.Table(
     sa.Column("used", sa.DateTime(timezone=True), nullable=False),
     sa.Index("ix_vmkiln_gate_verdict_used", "used"),
 )
+notices = sa.Table(
+    "vmkiln_notice",
+    metadata,
+    sa.Column("event_id", sa.String(36), primary_key=True),
+    sa.Column("receiver", sa.String(20), primary_key=True),
+    sa.Column("event", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("due", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Index("ix_vmkiln_notice_due", "state", "due"),
+)
+notice_marks = sa.Table(
+    "vmkiln_notice_mark",
+    metadata,
+    sa.Column("name", sa.String(20), primary_key=True),
+    sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+)
 staging_groups = sa.Table(
     "vmkiln_staging_group",
     metadata,

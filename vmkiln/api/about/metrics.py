@@ -47,6 +47,7 @@ class _Collector:
         yield hosts
         yield _unready([host for host in rows if not host.state_at(now).is_over])
         yield from self._audit()
+        yield from self._notices()
         tally = builder.tally
         ended = CounterMetricFamily("vmkiln_runs_ended", "Runs that ended since the start.", labels=["state", "code"])
         for labels, count in sorted(tally.ended.items()):
@@ -78,6 +79,13 @@ class _Collector:
         yield GaugeMetricFamily("vmkiln_audit_waiting", "Acts that are not in the audit's table yet.", audit.waiting)
         lost = "Acts that are in the log only, not in the audit's table; 0 is well."
         yield CounterMetricFamily("vmkiln_audit_lost", lost, audit.lost)
+
+    def _notices(self) -> Iterator[Metric]:
+        text = "Notices of the last week by receiver: waiting, sent, or given up."
+        notices = GaugeMetricFamily("vmkiln_notices", text, labels=["receiver", "state"])
+        for (receiver, state), count in sorted(self._service.store.outbox.counts().items()):
+            notices.add_metric([receiver, state], count)
+        yield notices
 
     def _room(self) -> Iterator[Metric]:
         capacity, promised = self._service.builder.room()
