@@ -188,7 +188,13 @@ def test_optimizations_are_left_out_with_a_warning(tmp_path: Path) -> None:
     optimize = {"vmBoot": {"state": "Enabled"}, "workload": {"state": "Enabled", "scriptUri": "https://x.example/s"}}
     verdict = examined(tmp_path, optimize=optimize)
     assert not verdict.problems
-    assert len(verdict.warnings) == 2
+    boot, workload = verdict.warnings
+    assert boot.startswith("properties.optimize.vmBoot: the image is built without this optimization")
+    assert workload.startswith("properties.optimize.workload: the image is built without this optimization")
+    assert workload.endswith("its script is fetched and not run")
+    disabled = {name: given | {"state": "Disabled"} for name, given in optimize.items()}
+    assert not examined(tmp_path, optimize=disabled).warnings
+    assert "script" not in examined(tmp_path, optimize={"workload": {"state": "Enabled"}}).warnings[0]
 
 
 def test_the_own_staging_group_is_used_and_kept_from_other_templates(tmp_path: Path) -> None:

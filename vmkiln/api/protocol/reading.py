@@ -47,7 +47,20 @@ def path_segments(raw_path: bytes) -> tuple[str, ...]:
 
 
 def query_values(raw_query: bytes) -> dict[str, str]:
-    """The query's parameters, names in lower case; the first of a name counts. Raises: `ArmError`."""
+    """The query's parameters, names in lower case; the first of a name counts. Raises: `ArmError`.
+
+    A client that gives a whole `nextLink` as `skiptoken` gets the page that the link leads to (Ansible's
+    `azure_rm_resource_info` does so, and would ask for the first page for ever).
+    """
+    found = _values(raw_query)
+    link = found.get("$skiptoken") or found.get("skiptoken", "")
+    if link.startswith(("https://", "http://")) and link.isascii():
+        of_link = _values(link.partition("?")[2].encode("ascii"))
+        found |= {name: value for name, value in of_link.items() if name.startswith("$")}
+    return found
+
+
+def _values(raw_query: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
             raw_query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS

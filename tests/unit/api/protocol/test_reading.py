@@ -1,11 +1,12 @@
 """Bodies are read in time that grows with their length, and hold so many values at most."""
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 
 from vmkiln.api.protocol import reading
-from vmkiln.api.protocol.reading import MOST_VALUES, read_body
+from vmkiln.api.protocol.reading import MOST_VALUES, query_values, read_body
 from vmkiln.api.protocol.route import Body
 from vmkiln.errors import ArmError
 
@@ -58,3 +59,17 @@ def test_a_text_that_is_never_closed_is_gone_through_once() -> None:
     content = b'{"a":[' + b"0," * MOST_VALUES + b'"' + b'\\"' * 500_000
     with pytest.raises(ArmError, match="values"):
         read_body(content, Body.JSON, {})
+
+
+@pytest.mark.parametrize("name", ["skiptoken", "$skipToken"])
+def test_a_whole_next_link_given_as_skiptoken_leads_to_its_page(name: str) -> None:
+    link = "https://localhost:8443/subscriptions/s/resources?api-version=2021-04-01&$top=50&$skipToken=a%2Fb%26c"
+    given = query_values(urlencode({"api-version": "2022-09-01", "$top": "150", name: link}).encode())
+    assert (given["$skiptoken"], given["$top"], given["api-version"]) == ("a/b&c", "50", "2022-09-01")
+
+
+def test_a_next_link_that_is_no_link_is_refused_or_left_as_it_is() -> None:
+    assert query_values(b"skiptoken=abc") == {"skiptoken": "abc"}
+    assert query_values(b"$skipToken=abc") == {"$skiptoken": "abc"}
+    with pytest.raises(ArmError, match="not well-formed"):
+        query_values(urlencode({"skiptoken": "https://x?$skipToken=%ff"}).encode())
