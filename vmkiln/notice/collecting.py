@@ -6,7 +6,7 @@ notice keeps it from being told twice.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vmkiln.azure_names import TRIGGER
 from vmkiln.notice.cloud_event import Event, Kind, images_published, run_ended, template_suspended
@@ -23,13 +23,21 @@ PAGE_RUNS = 200
 LOOKED_AT_RUNS = 50  # of a template, of which some were cancelled
 
 
-def collect(store: Store, receivers: Receivers, *, source: str) -> int:
-    """Put what is new into the outbox; gives how many notices had to give way to it."""
+Seen = set[tuple[str, datetime | None]]  # ids of runs with their ends
+
+
+def collect(store: Store, receivers: Receivers, seen: Seen, *, source: str) -> int:
+    """Put what is new into the outbox; gives how many notices had to give way to it.
+
+    `seen` are the runs that this process has looked at, of those that it looks at again; it is brought up to date.
+    """
+    looked_at: Seen = set()
     until = store.outbox.mark()
     since = max(until - OVERLAP, store.now() - MOST_LATE)
     after, gone = None, 0
     while page := store.outbox.ended_runs(since, after=after, limit=PAGE_RUNS):
-        found = [event for run in page for event in _events(store, run, receivers, source=source)]
+        fresh = [run for run in page if (run.run_id, run.ended) not in seen]
+        found = [event for run in fresh for event in _events(store, run, receivers, source=source)]
         last = page[-1]
         assert last.ended is not None
         after = last.ended, last.run_id
@@ -37,6 +45,9 @@ def collect(store: Store, receivers: Receivers, *, source: str) -> int:
         new = [event for event in found if event["id"] not in known]
         if new or last.ended > until:
             gone += store.outbox.add(new, receivers.names, until=last.ended)
+        looked_at |= {(run.run_id, run.ended) for run in page}
+    seen.clear()
+    seen.update(looked_at)
     return gone
 
 

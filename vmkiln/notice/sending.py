@@ -9,12 +9,12 @@ import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vmkiln.errors import InputError
 from vmkiln.notice.cloud_event import source_of
-from vmkiln.notice.collecting import collect
+from vmkiln.notice.collecting import Seen, collect
 from vmkiln.notice.mail import MAIL_SECONDS, send_by_mail
 from vmkiln.notice.receivers import Receiver, Receivers
 from vmkiln.notice.webhook import NotSent, send_to_webhook
@@ -27,6 +27,7 @@ NOTICE_SECONDS = 5.0  # between two looks
 CLAIM_SECONDS = 2 * MAIL_SECONDS
 PAUSES_SECONDS = (10, 30, 120, 600, 1800, 3600)  # after the first try, the second, ...; the last one again and again
 MOST_TRIED = timedelta(days=3)
+FORGET = timedelta(hours=1)  # between two looks for what is too old
 MOST_AT_ONCE = 50  # of a receiver in one round
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Notices:
         self._settings = settings
         self._store = store
         self._pace = pace
+        self._seen: Seen = set()
+        self._forgot: datetime | None = None
 
     async def go_round(self) -> None:
         """Look once for what is new, and send what is due. Raises: `NotSent` while a receiver takes nothing."""
@@ -70,8 +73,12 @@ class Notices:
             raise NotSent("; ".join(f"{count} for {name} wait: {problem}" for name, count, problem in failing))
 
     def _look(self) -> int:
-        gone = collect(self._store, self.receivers, source=source_here(self._settings))
-        return gone + self._store.outbox.forget()
+        gone = collect(self._store, self.receivers, self._seen, source=source_here(self._settings))
+        now = self._store.now()
+        if self._forgot is None or now - self._forgot > FORGET:
+            gone += self._store.outbox.forget()
+            self._forgot = now
+        return gone
 
     async def _send_due(self, name: Receiver) -> None:
         """Send what is due; a receiver that fails has the rest of it another time."""

@@ -53,8 +53,11 @@ class OutboxTable:
     def mark(self) -> datetime:
         """Up to when ended runs were looked at; the first time that is now, so that nothing old is told."""
         query = sa.select(notice_marks.c.until).where(notice_marks.c.name == RUNS)
+        with self._connections.reading() as connection:
+            if (until := connection.execute(query).scalar()) is not None:
+                return aware(until)
         with self._connections.begin() as connection:
-            until = connection.execute(query).scalar()
+            until = connection.execute(query).scalar()  # another service may have been faster
             if until is None:
                 until = self._connections.now()
                 connection.execute(notice_marks.insert().values(name=RUNS, until=until))
