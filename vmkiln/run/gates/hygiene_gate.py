@@ -24,8 +24,9 @@ from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.finished import build_keys
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Disks, Entered, Staged
-from vmkiln.run.run_event import Notice
+from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete
+from vmkiln.run_state import PartKind
 from vmkiln.staging import cloud_init_seed
 from vmkiln.store.run_facts import HygieneFact
 from vmkiln.waiting.off_loop import go_on, off_loop, until_cancelled
@@ -59,6 +60,7 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     if may_stay.everything:
         await _record(staged, HygieneFact(verdict=Verdict.SKIPPED, allowed=[ALL], told=[], unproven=[]))
         return disks
+    staged.tell(PartStarted(PartKind.GATE, "hygiene"))
     upon = await _overlays(disks, staged.directory / f"{SCRUBBED}.qcow2")
     machine = describe(
         staged.host.container_image,

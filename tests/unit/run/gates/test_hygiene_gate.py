@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
+from vmkiln.host.qemu import Disk
 from vmkiln.inspecting import byte_search
+from vmkiln.inspecting.disk_contents import DiskContents
 from vmkiln.inspecting.residue import Allowed, Found, Residue
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.gates.hygiene_gate import Verdict, searched
-from vmkiln.run.run_event import Notice
+from vmkiln.run.run_context import Disks
+from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete
+from vmkiln.run_state import PartKind
 from vmkiln.staging.login_key import new_key
 
 KEY = new_key("host")
@@ -131,3 +135,22 @@ async def test_who_allows_everything_has_no_look_at_the_image(tmp_path: Path, ru
     assert await hygiene_gate.scrubbed(SimpleNamespace(staged=staged), disks) is disks  # type: ignore[arg-type]
     assert staged.host.store.runs.facts["hygiene"]["verdict"] == Verdict.SKIPPED
     await searched(staged, [tmp_path / "not there"], digest="d")
+
+
+async def test_the_look_is_a_part_of_the_runs_timeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged, disks = a_run(tmp_path), Disks(Disk(tmp_path / "disk", "qcow2"))
+    staged.host.container_image = staged.host.accelerator = None
+
+    async def overlays(*_: object) -> Disks:
+        return disks
+
+    async def looked(*_: object, **__: object) -> DiskContents:
+        assert staged.told == [PartStarted(PartKind.GATE, "hygiene")]
+        return DiskContents((), ())
+
+    monkeypatch.setattr(hygiene_gate, "_overlays", overlays)
+    monkeypatch.setattr(hygiene_gate, "describe", lambda *_, **__: None)
+    monkeypatch.setattr(hygiene_gate, "look_at", looked)
+    entered: Any = SimpleNamespace(staged=staged, namespace=None)
+    assert await hygiene_gate.scrubbed(entered, disks) is disks
+    assert staged.host.store.runs.facts["hygiene"]["verdict"] == Verdict.UNPROVEN
