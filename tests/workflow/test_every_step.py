@@ -80,6 +80,8 @@ ELSEWHERE = {
     "run/held/door.py:opened": "tests/unit/run/held/test_door.py",
     "run/held/holding.py": "tests/vm/test_held.py",
     "run/held/shell_group.py": "tests/vm/test_held.py",
+    "run/guest/linux_guest.py": "part of run/customizing.py",
+    "run/guest/windows_guest.py": "tests/unit/run/guest/test_choice.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
     "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",

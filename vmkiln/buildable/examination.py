@@ -26,6 +26,7 @@ from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path
 from vmkiln.template.image_template import MOST_SCRIPTS, DataDisk, ImageTemplate, OnOff
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
+from vmkiln.windows.proven import UNPROVEN
 
 if TYPE_CHECKING:
     from vmkiln.staging.user_network import UserVirtualNetwork
@@ -117,11 +118,8 @@ def template_problems(
 ) -> Iterator[Mistake]:
     """What is seen in the template alone, and in the virtual networks that it names."""
     properties = template.properties
-    is_windows = template.os_type is OsType.WINDOWS
     if isinstance(properties.source, IsoSource):
         yield no_iso()
-    if is_windows:
-        yield Mistake(SOURCE, "is a Windows image, and vmkiln builds Linux images so far")
     yield from tag_mistakes(template.tags)
     yield from residue_tag_mistakes(template.tags)
     if len(template.scripts) > MOST_SCRIPTS:
@@ -165,7 +163,9 @@ def no_iso() -> Mistake:
 
 
 def template_warnings(template: ImageTemplate) -> Iterator[str]:
-    """What Azure does and a build here does without; docs/template-files.md#optimizations."""
+    """What Azure does and a build here does without (docs/template-files.md#optimizations); what nobody has tried."""
+    if template.os_type is OsType.WINDOWS:
+        yield f"{SOURCE}: {UNPROVEN}"
     optimize = template.properties.optimize
     if optimize.vm_boot.state is OnOff.ENABLED:
         yield (
@@ -206,7 +206,7 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
         with surroundings.opened_store() as store:
             yield from _staging_problems(own_group, surroundings, store)
     match source:
-        case PlatformImageSource() if template.os_type is not OsType.WINDOWS:
+        case PlatformImageSource():
             yield from _platform_image_problems(source, surroundings)
         case ManagedImageSource() | SharedImageVersionSource():
             with surroundings.opened_store() as store:

@@ -16,11 +16,12 @@ BLOCK_BYTES = 8 * 1024 * 1024
 LEAST_LINE_LETTERS = 24
 LEAST_HALF_BYTES = 10  # of a password; fewer would stand in many an image by chance
 _PUBLIC_KEY = re.compile(rb"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI([\w+/]{43})")
+_PASSWORD = re.compile(rb'"user": "packer", "password": "([A-Za-z0-9]{24})"')  # of `run.json` on an answer disc
 _PRIVATE_KEY = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.{60,4000}?)-----END OPENSSH PRIVATE KEY", re.DOTALL)
 
 
 def secrets_of_seed(seed: bytes) -> Mapping[str, tuple[bytes, ...]]:
-    """What of a run's cloud-init seed must not be in an image: the lines of its keys, by what they are; pure.
+    """What of a run's seed must not be in an image: the lines of a Linux VM's keys, the password of a Windows VM; pure.
 
     The first line of an OpenSSH private key is the same in every key.
     """
@@ -30,6 +31,8 @@ def secrets_of_seed(seed: bytes) -> Mapping[str, tuple[bytes, ...]]:
         found["the build VM's private host key"] = tuple(line for line in lines if len(line) >= LEAST_LINE_LETTERS)
     if public := tuple(_PUBLIC_KEY.findall(seed)):
         found["a public key of the build"] = public
+    for password in _PASSWORD.findall(seed):
+        found |= secrets_of_password(password.decode())
     return found
 
 

@@ -130,6 +130,10 @@ class StepWatch:
                 self.error = text
         return []
 
+    def never_ready(self, reason: str) -> None:
+        """The VM will not get to where Packer can log in, or go on."""
+        self._break(self.step, reason)
+
     def restarted(self) -> list[str]:
         """The VM was reset: it has to boot, and Packer to log in again."""
         self._restarted.add(self.step)

@@ -28,11 +28,10 @@ from vmkiln.staging.script_copy import Script, copy_scripts
 from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.waiting.off_loop import off_loop
 
 log = logging.getLogger(__name__)
-WINDOWS_SO_FAR = "the source is a Windows image, and vmkiln builds Linux images so far"
 
 
 class Unfit(InputError):
@@ -133,8 +132,6 @@ def exact_version(settings: Settings, store: Store, template: ImageTemplate) -> 
             raise
         codes = {"PlatformImage": "BadPIRSource", "ManagedImage": "BadManagedImageSource"}
         code = codes.get(source.type, "BadSharedImageVersionSource")
-        if template.os_type is OsType.WINDOWS:
-            raise Unfit(code, f"{WINDOWS_SO_FAR}: {error.message}", hint=error.hint) from error
         raise Unfit(code, error.message, hint=error.hint) from error
 
 

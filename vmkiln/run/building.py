@@ -40,7 +40,7 @@ from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.staging.topology import user_subnets_of
 from vmkiln.store.rows import ImageRow
 from vmkiln.template.resource_id import parse_resource_id
-from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
+from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.waiting.off_loop import off_loop
 
 
@@ -73,6 +73,7 @@ async def stage(
     await off_loop(
         host.store.runs.add_facts, request.run_id, storage_account=group.storage_account.name, **source.facts
     )
+    is_windows = source.os_type == OsType.WINDOWS
     shape = decide_shape(
         template.properties.vm_profile,
         generation=source.generation,
@@ -81,6 +82,7 @@ async def stage(
         host_cpus=host.cpus,
         host_memory_mib=host.memory_mib,
         reserved_mib=host.settings.reserved_memory_mib,
+        is_windows=is_windows,
     )
     for warning in shape.warnings:
         tell(Notice(warning, is_warning=True))
@@ -94,14 +96,14 @@ async def stage(
         copies=copying.result(),
         network=virtual_network.decide(
             addresses.result(),
-            is_windows=False,
+            is_windows=is_windows,
             allowances=request.allowances,
             egress_policy=egress,
             bounds=bounds_of(host.settings),
             user_subnets=user_subnets_of(
                 template.properties.vm_profile.vnet_config,
                 request.virtual_networks,
-                service_port=virtual_network.SSH_PORT,
+                service_port=virtual_network.service_port(is_windows=is_windows),
             ),
         ),
         tell=tell,
@@ -203,6 +205,7 @@ async def resolve_source(
                 virtual_size_bytes=image.virtual_size_bytes,
                 origin=image.origin,
                 architecture=Architecture(image.architecture),
+                language=image.language,
             )
         case ManagedImageSource() | SharedImageVersionSource():
             found = await off_loop(stored_image, host.store, source)

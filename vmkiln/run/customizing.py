@@ -15,12 +15,14 @@ from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
-from vmkiln.packer.packer_template import Deprovision, Step
+from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
-from vmkiln.run.packer_phase import PackerPhase, PhaseResult, carry_out
+from vmkiln.run.guest import choice
+from vmkiln.run.guest.order import AnyStep, PackerPhase
+from vmkiln.run.packer_phase import PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.starts import build_vm_start
-from vmkiln.run.steps import CUSTOMIZE, packer_steps
+from vmkiln.run.steps import CUSTOMIZE
 from vmkiln.run_failures import CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.staging.customization_log import CustomizationLog
@@ -31,10 +33,10 @@ from vmkiln.warm.saved_base import BaseStart
 VM_NAME = "build-vm"
 
 
-def steps_of(staged: Staged) -> tuple[Step, ...]:
+def steps_of(staged: Staged) -> tuple[AnyStep, ...]:
     """The template's customizers and the hidden last step."""
-    customizers = packer_steps(staged.request.template.properties.customize, staged.copies, where=CUSTOMIZE)
-    return (*customizers, Deprovision())
+    customizers = choice.steps_of(staged, staged.request.template.properties.customize, where=CUSTOMIZE)
+    return (*customizers, choice.last_step(staged))
 
 
 async def customize(entered: Entered) -> Disks:
@@ -58,7 +60,7 @@ async def customize(entered: Entered) -> Disks:
     packer_phase = PackerPhase(
         phase=Phase.CUSTOMIZING,
         vm_name=VM_NAME,
-        steps=steps_of(staged),
+        steps=await off_loop(steps_of, staged),
         disks=disks,
         log_name=CUSTOMIZATION_LOG,
         power_off=True,

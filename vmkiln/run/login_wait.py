@@ -18,13 +18,15 @@ SILENCE_SECONDS = 60
 LOOK_SECONDS = 1.0
 CONSOLE_LINES = 20
 LONGEST_LINE = 200
+SSH_QUESTION = "did a customizer move or close ssh's port 22, or change who may log in?"
 
 
 @dataclass(frozen=True)
 class LoginWait:
     """What is waited for: `is_connected` is set when Packer has logged in; `tell` gets a sentence for the user.
 
-    `is_customized` says that the VM's disk went through customizers.
+    `is_customized` says that the VM's disk went through customizers; then the user is asked the `question`.
+    `restart_seconds` is the limit after a restart, where it is another one.
     """
 
     is_connected: asyncio.Event
@@ -32,6 +34,8 @@ class LoginWait:
     limit_seconds: float = LOGIN_SECONDS
     silence_seconds: float = SILENCE_SECONDS
     is_customized: bool = False
+    question: str = SSH_QUESTION
+    restart_seconds: float | None = None
 
 
 async def logged_in(
@@ -47,14 +51,15 @@ async def logged_in(
     loop = asyncio.get_running_loop()
     began = changed = loop.time()
     patience, seen = wait.silence_seconds, _Seen.of(instance, vm)
+    limit = wait.limit_seconds if wait.restart_seconds is None or not is_again else wait.restart_seconds
     while not wait.is_connected.is_set():
         try:
             async with asyncio.timeout(min(LOOK_SECONDS, wait.silence_seconds)):
                 await wait.is_connected.wait()
         except TimeoutError:
             now = loop.time()
-            if now - began >= wait.limit_seconds:
-                raise _timed_out(instance, vm, wait, is_again=is_again) from None
+            if now - began >= limit:
+                raise _timed_out(instance, vm, wait, limit, is_again=is_again) from None
             if (latest := _Seen.of(instance, vm)) != seen:
                 seen, changed, patience = latest, now, wait.silence_seconds
             elif now - changed >= patience:
@@ -94,12 +99,14 @@ def console_ends(instance: ContainerInstance, vm: VirtualMachine) -> str:
     return console_end(vm) if instance.started.is_set() else f"{console_end(instance.machine)}\n{console_end(vm)}"
 
 
-def _timed_out(instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait, *, is_again: bool) -> LoginTimedOut:
-    limit = f"{round(wait.limit_seconds / 60, 3):g} minutes"
+def _timed_out(
+    instance: ContainerInstance, vm: VirtualMachine, wait: LoginWait, limit_seconds: float, *, is_again: bool
+) -> LoginTimedOut:
+    limit = f"{round(limit_seconds / 60, 3):g} minutes"
     if instance.started.is_set():
         text = f"Packer could not log in to the {vm.name} within {limit}{' of its restart' if is_again else ''}"
         if is_again or wait.is_customized:
-            text += "; did a customizer move or close ssh's port 22, or change who may log in?"
+            text += f"; {wait.question}"
     else:
         text = f"Packer did not start in its container group within {limit}"
     return LoginTimedOut(text, hint=console_ends(instance, vm))

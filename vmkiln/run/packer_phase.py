@@ -11,36 +11,35 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE, Architecture
-from vmkiln.errors import HostUnfit
-from vmkiln.fetching.guest_way_out import variables
+from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
 from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.disk.ext4_image import make_ext4
-from vmkiln.host.disk.firmware import PACKAGES, find_firmware
 from vmkiln.host.disk.iso_image import make_iso
-from vmkiln.host.qemu import Firmware, Machine, SavedVm
+from vmkiln.host.qemu import Machine, SavedVm
 from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
-from vmkiln.packer.packer_template import Connection, Deprovision, PackerInput, Step, packer_input
+from vmkiln.packer.packer_template import Deprovision, PackerInput
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.failure.console_text import kept_then
+from vmkiln.run.guest import choice
+from vmkiln.run.guest.guest import firmware_of
+from vmkiln.run.guest.order import LAST_STEPS, AnyStep, PackerPhase
 from vmkiln.run.held.holding import Hold, when_failed
-from vmkiln.run.login_wait import LOGIN_SECONDS, LoginWait
-from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.login_wait import LoginWait
+from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
 from vmkiln.run.starts.build_vm_start import wants_cold
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
 from vmkiln.run_failures import LogLost, RunFailed
 from vmkiln.run_state import PartKind, Phase
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.staging import build_vm, cloud_init_seed, container_group, output_queue
+from vmkiln.staging import build_vm, container_group, output_queue
 from vmkiln.staging.customization_log import CustomizationLog
-from vmkiln.staging.login_key import new_key
 from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.logs.log_news import NEWS
 from vmkiln.staging.output_limit import OutputLimit
@@ -49,29 +48,6 @@ from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
-from vmkiln.warm.saved_base import BOOTED, BaseStart
-from vmkiln.windows.steps import WindowsStep
-
-LATER_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class PackerPhase:
-    """What to do: the phase, the VM's name, the steps, the VM's disks, the log's file name, what the VM begins from.
-
-    `booted_instead` is called with the reason when that is of no use, and makes the disk that is booted.
-    `held_seconds` is how long the VM is held when Packer fails; 0: not at all.
-    """
-
-    phase: Phase
-    vm_name: str
-    steps: tuple[Step, ...]
-    disks: Disks
-    log_name: str
-    power_off: bool
-    start: BaseStart = BOOTED
-    booted_instead: Callable[[str], Awaitable[None]] | None = None
-    held_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,23 +58,10 @@ class PhaseResult:
     """
 
     outcome: Outcome
-    step: Step | WindowsStep | None
+    step: AnyStep | None
     error: str
     script_status: int | None
     refused: tuple[str, ...] = ()
-
-
-def connection(staged: Staged, private_key: str) -> Connection:
-    """How Packer logs in; it gives up a little later than `login_wait.py`, which knows what the console says."""
-    timeout = min(LOGIN_SECONDS + LATER_SECONDS, staged.request.template.build_timeout_seconds)
-    return Connection(
-        container_group.RELAY_PORT,
-        cloud_init_seed.USER,
-        private_key,
-        timeout,
-        cloud_init_seed.SCRIPT_FOLDER,
-        variables(staged.way_out),
-    )
 
 
 async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
@@ -107,23 +70,15 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     Raises: `VirtualMachineLost` when a VM ends too early, `LoginTimedOut` when Packer cannot log in.
     """
     staged = entered.staged
-    login = new_key(cloud_init_seed.KEY_COMMENT)
-    seed = staged.directory / f"{packer_phase.vm_name}-seed.iso"
-    seed_contents = cloud_init_seed.contents(
-        instance_id=packer_phase.start.instance_id or f"{staged.request.run_id}-{packer_phase.vm_name}",
-        host_name=cloud_init_seed.HOST_NAME,
-        network=staged.network,
-        login=login,
-        host_key=new_key("host"),
-        has_data_disks=bool(packer_phase.disks.data),
-        way_out=staged.way_out,
-    )
+    guest = await off_loop(choice.described, staged, packer_phase)
+    mask = staged.request.mask | guest.mask
     input_disk = staged.directory / f"{packer_phase.vm_name}-input.ext4"
-    content = packer_input(packer_phase.steps, connection(staged, login.private)).with_file(
-        container_group.NETWORK_FILE, container_group.network_text(staged.network)
-    )
+    network_text = container_group.network_text(staged.network)
+    content = guest.content.with_file(container_group.NETWORK_FILE, network_text)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(make_iso(seed, seed_contents, label=cloud_init_seed.LABEL))
+        for disc in guest.discs:
+            making = make_iso(disc.path, disc.files, label=disc.label, timeout_seconds=disc.timeout_seconds)
+            tasks.create_task(making)
         tasks.create_task(_make_input_disk(input_disk, content))
     image = staged.host.container_image
     memory_mib = container_group.memory_mib(content.process_count)
@@ -136,55 +91,44 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         memory_mib=memory_mib,
         saved=saved_group_of(staged.host.saved_group, staged.request.template.tags, memory_mib=memory_mib),
     )
-    vm = build_vm.BuildVm(
-        name=packer_phase.vm_name,
-        cpus=staged.shape.cpus,
-        memory_mib=staged.shape.memory_mib,
-        disk=replace(packer_phase.disks.os, is_boot=True),
-        data_disks=packer_phase.disks.data,
-        seed=seed,
-        accelerator=staged.host.accelerator,
-        firmware=await off_loop(_firmware, staged, packer_phase.vm_name),
-        architecture=staged.source.architecture,
-    )
     may_restart = await off_loop(asking_for_restart, packer_phase.steps)
     watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
-    names = [staged.request.mask(step.name) for step in packer_phase.steps]
+    names = [mask(step.name) for step in packer_phase.steps]
     recorded = _resources_of(staged, packer_phase, memory_mib=group.memory_mib)
     async with (
-        off_loop_with(lambda: _log_of(staged, packer_phase)) as log,
+        off_loop_with(lambda: _log_of(staged, packer_phase, guest.notice)) as log,
         off_loop_with(lambda: LogIndex(log.path)) as index,
         output_queue.opened(
             functools.partial(_write, log, index, names), functools.partial(_tell, staged, packer_phase)
         ) as queue,
         off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)),
     ):
-        output, limit = PackerOutput(staged.request.mask), OutputLimit()
+        output, limit = PackerOutput(mask), OutputLimit()
 
         def noted(events: Sequence[PackerEvent]) -> list[object]:
             found: list[object] = []
             for event in events:
-                found += [event, *(Said(staged.request.mask(text)) for text in watch.note(event))]
+                found += [event, *(Said(mask(text)) for text in watch.note(event))]
                 if isinstance(event, ScriptEnded) and event.status == 0 and isinstance(watch.current, Deprovision):
                     found.append(PartStarted(PartKind.POWER_OFF))
             return found
 
         def tell(text: str) -> None:
-            queue.add([Said(staged.request.mask(text))])
+            queue.add([Said(mask(text))])
 
         async def on_output(chunk: bytes) -> None:
             await limit.passed(len(chunk))
             await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
-        machine = replace(build_vm.describe(vm, staged.network), saved=packer_phase.start.saved)
+        machine = replace(build_vm.describe(guest.vm, staged.network), saved=packer_phase.start.saved)
 
         async def booted_instead(reason: str) -> Machine:
             assert packer_phase.booted_instead is not None
             await packer_phase.booted_instead(reason)
-            await off_loop(_firmware, staged, packer_phase.vm_name)  # the other may have written its variables
+            await off_loop(firmware_of, staged, packer_phase.vm_name)  # the other may have written its variables
             return replace(machine, saved=None)
 
-        hold = Hold(entered, group, login.private, packer_phase.held_seconds, _make_input_disk, tell)
+        hold = Hold(entered, group, guest.private_key, packer_phase.held_seconds, _make_input_disk, tell)
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
             vm=machine,
@@ -196,17 +140,25 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             login=LoginWait(
                 watch.is_connected,
                 functools.partial(_warn, staged, queue),
+                limit_seconds=guest.login_seconds,
                 is_customized=packer_phase.phase is not Phase.CUSTOMIZING,
+                question=guest.question,
+                restart_seconds=guest.restart_seconds,
             ),
             steps=watch,
             tell=tell,
+            report=guest.report,
+            power_off_seconds=guest.power_off_seconds,
             on_failed=functools.partial(kept_then, staged, when_failed(hold)),
         )
+
+        if guest.report is not None:
+            guest.report.tell, guest.report.failed = tell, watch.never_ready
 
         def refused(wanted: str) -> None:
             tell(f"the egress policy refuses {wanted} to the {packer_phase.vm_name}, in {watch.place}")
 
-        with entered.refused.told_to(refused, lambda: watch.step), ending_told(queue, staged.request.mask):
+        with entered.refused.told_to(refused, lambda: watch.step), ending_told(queue, mask):
             outcome = await run_to_end(
                 entered.namespace,
                 pair,
@@ -331,15 +283,17 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
         case PartStarted():
             staged.tell(event)
         case StepReached(index) if 0 <= index < len(steps):
-            count = sum(not isinstance(step, Deprovision) for step in steps)
+            count = sum(not isinstance(step, LAST_STEPS) for step in steps)
             staged.tell(StepStarted(packer_phase.phase, index, count, steps[index].name))
 
 
-def _log_of(staged: Staged, packer_phase: PackerPhase) -> CustomizationLog:
+def _log_of(staged: Staged, packer_phase: PackerPhase, notice: str) -> CustomizationLog:
     path = staged.group.storage_account.blob(f"{LOGS}/{staged.request.run_id}/{packer_phase.log_name}")
     log = CustomizationLog(path, staged.request.run_id)
     if staged.host.emulation_notice:
         log.write(f"warning: {staged.host.emulation_notice}")
+    if notice:
+        log.write(f"warning: {notice}")
     return log
 
 
@@ -358,20 +312,3 @@ def _fill(folder: Path, content: PackerInput) -> None:
             (unix_lines.copied if file.is_script else shutil.copyfile)(file.source, target)
         else:
             target.write_text(file.text or "")
-
-
-def _firmware(staged: Staged, vm_name: str) -> Firmware | None:
-    """UEFI with variables of the VM's own for generation 2 and Arm64; none for generation 1."""
-    architecture = staged.source.architecture
-    if staged.source.generation == 1 and architecture is Architecture.X64:
-        return None
-    files = staged.host.firmware if architecture is Architecture.X64 else find_firmware(architecture=architecture)
-    if files is None:
-        raise HostUnfit(
-            f"an {architecture} image of generation {staged.source.generation} needs UEFI firmware",
-            hint=f"install the package `{PACKAGES[architecture]}`",
-        )
-    variables = staged.directory / f"{vm_name}-variables.fd"
-    shutil.copyfile(files.variables, variables)
-    variables.chmod(0o600)
-    return Firmware(files.code, variables)

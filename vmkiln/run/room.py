@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vmkiln.platform_images.platform_image import whole_catalogue
+from vmkiln.run.vm_shape import wanted_memory_mib
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group
 from vmkiln.store.database import Store
@@ -10,7 +11,7 @@ from vmkiln.store.rows import ImageRow, RunRow
 from vmkiln.store.run_facts import NeedFact
 from vmkiln.template.distribute_target import VhdTarget
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
+from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.template.vm_size import build_vm_size
 
 
@@ -71,7 +72,8 @@ def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
     """What a template's run needs: the build VM of its vmSize and the container group beside it."""
     generation = _generation(settings, store, template)
     size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
-    memory_mib = size.memory_mib + container_group.MEMORY_MIB + 2 * QEMU_MIB
+    memory = wanted_memory_mib(size, is_windows=template.os_type is OsType.WINDOWS)
+    memory_mib = memory + container_group.MEMORY_MIB + 2 * QEMU_MIB
     return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, _disk_mib(store, template))
 
 

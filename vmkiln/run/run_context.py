@@ -39,7 +39,7 @@ Tell = Callable[[RunEvent], None]
 class ResolvedSource:
     """A verified disk image and what is known of it. `virtual_size_bytes` is what a guest sees.
 
-    The files of its data disks lie beside `path`.
+    The files of its data disks lie beside `path`. `language` is that of a Windows that was looked at, as `de-DE`.
     """
 
     path: Path
@@ -52,6 +52,7 @@ class ResolvedSource:
     origin: str
     architecture: Architecture = Architecture.X64
     data_disks: tuple[DataDisk, ...] = ()
+    language: str = ""
 
     @property
     def disks(self) -> "Disks":

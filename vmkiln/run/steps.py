@@ -52,6 +52,6 @@ def _step(step: Customizer | InVmValidation, path: str, index: int, copies: Mapp
             return FileCopy(name, path, copies[f"{path}.sourceUri"], step.destination)
         case _:
             raise InputError(
-                f"{path}: {step.type} runs in Windows, and vmkiln builds Linux images so far",
-                hint="`vmkiln validate` and `vmkiln plan` work for Windows templates",
+                f"{path}: {step.type} runs in Windows, and the image is one of Linux",
+                hint="use Shell",
             )

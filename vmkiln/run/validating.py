@@ -8,11 +8,14 @@ from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.run.customizing import overlays
-from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.run.guest import choice
+from vmkiln.run.guest.order import PackerPhase
+from vmkiln.run.packer_phase import carry_out
 from vmkiln.run.run_context import Disks, Entered
-from vmkiln.run.steps import VALIDATIONS, packer_steps
+from vmkiln.run.steps import VALIDATIONS
 from vmkiln.run_failures import ValidationFailed
 from vmkiln.run_state import Phase
+from vmkiln.waiting.off_loop import off_loop
 
 VM_NAME = "validation-vm"
 
@@ -23,10 +26,11 @@ async def validate(entered: Entered, disks: Disks) -> None:
     validation = staged.request.template.properties.validation
     own = staged.directory / f"{VM_NAME}.qcow2"
     throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
+    steps = await off_loop(lambda: choice.steps_of(staged, validation.in_vm_validations, where=VALIDATIONS))
     packer_phase = PackerPhase(
         phase=Phase.VALIDATING,
         vm_name=VM_NAME,
-        steps=packer_steps(validation.in_vm_validations, staged.copies, where=VALIDATIONS),
+        steps=steps,
         disks=throw_away,
         log_name=VALIDATION_LOG,
         power_off=False,

@@ -20,6 +20,7 @@ from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
+from vmkiln.run.guest.guest_report import GuestReport
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.run_failures import (
     AllowanceSpent,
@@ -45,7 +46,8 @@ class VmPair:
     was read could not be written. `on_confinement` gets what holds each machine's process.
     When the VM is to go on from a saved one, and that is of no use, `booted_instead` is called with the reason, and
     gives the machine that is booted. `on_failed` gets both machines when Packer failed; they end when it is
-    done.
+    done. `report` reads what the VM tells on its ports of these names, and says whether it ended well. The VM has
+    `power_off_seconds` to turn itself off, or as long as every VM.
     """
 
     container_group: Machine
@@ -59,6 +61,8 @@ class VmPair:
     on_confinement: OnConfinement | None = None
     booted_instead: Callable[[str], Awaitable[Machine]] | None = None
     on_failed: Callable[[VirtualMachine, VirtualMachine], Awaitable[None]] | None = None
+    report: GuestReport | None = None
+    power_off_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,11 @@ async def run_to_end(
             elif pair.on_failed is not None:
                 await pair.on_failed(instance.machine, vm)
             if power_off and exit_status == 0:
-                await _powered_off(vm)
+                await _powered_off(vm, pair.power_off_seconds or POWER_OFF_SECONDS)
                 if not _ended_well(vm):
                     raise _lost(vm, "while it powered off", pair.steps)
+                if pair.report is not None:
+                    await pair.report.ended_well()
             peak = instance.peak_memory_kib
             return Outcome(exit_status, vm.ended.done(), peak, instance.machine.went_on, vm.went_on)
     except (VirtualMachineLost, EgressLost) as error:
@@ -135,10 +141,11 @@ async def _warm_or_cold(
 
     It is not waited for when one of `lost` has ended, without which the run cannot go on.
     """
-    start = functools.partial(
-        running, namespace, directory=pair.directory, channels={}, on_confinement=pair.on_confinement
-    )
     machine = pair.vm
+    channels = {} if pair.report is None else {channel.name: pair.report.feed for channel in machine.channels}
+    start = functools.partial(
+        running, namespace, directory=pair.directory, channels=channels, on_confinement=pair.on_confinement
+    )
     if machine.saved is not None and pair.booted_instead is not None:
         try:
             async with contextlib.AsyncExitStack() as own:
@@ -292,11 +299,11 @@ def _not_believed(text: str) -> NotBelieved:
     return NotBelieved(f"what the container group tells cannot be true: {text}", hint="nothing was published")
 
 
-async def _powered_off(vm: VirtualMachine) -> None:
+async def _powered_off(vm: VirtualMachine, seconds: float) -> None:
     """Wait for the VM's own power-off, which ends its last step. Raises: `VirtualMachineLost` when it does not come."""
-    await asyncio.wait([vm.ended], timeout=POWER_OFF_SECONDS)
+    await asyncio.wait([vm.ended], timeout=seconds)
     if not vm.ended.done():
         raise VirtualMachineLost(
-            f"the {vm.name} did not power off within {POWER_OFF_SECONDS} s, so its disk may not be whole",
+            f"the {vm.name} did not power off within {seconds:g} s, so its disk may not be whole",
             hint="its deprovisioning ends with that; the end of its console:\n" + vm.last_console_lines(),
         )

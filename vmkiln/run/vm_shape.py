@@ -6,9 +6,10 @@ from vmkiln.azure_names import Architecture
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.targets import GIB, size_problems
 from vmkiln.errors import TemplateInvalid
+from vmkiln.host.devices.profile import LEAST_WINDOWS_MEMORY_MIB
 from vmkiln.settings import Settings
 from vmkiln.template.vm_profile import VmProfile
-from vmkiln.template.vm_size import build_vm_size
+from vmkiln.template.vm_size import VmSize, build_vm_size
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ def decide_shape(
     host_cpus: int,
     host_memory_mib: int,
     reserved_mib: int = Settings.reserved_memory_mib,
+    is_windows: bool = False,
 ) -> VmShape:
     """The build VM's shape: Azure's size, capped to the host with a warning; the disk is only ever made larger.
 
@@ -48,12 +50,16 @@ def decide_shape(
     if cpus < size.cpu_count:
         warnings.append(f"{name} has {size.cpu_count} CPUs, but this machine has {host_cpus}: the build VM gets {cpus}")
     most = max(512, host_memory_mib - reserved_mib)
-    memory = min(size.memory_mib, most)
-    if memory < size.memory_mib:
-        warnings.append(
-            f"{name} has {size.memory_mib} MiB of memory, but only {most} MiB are free: it gets {memory} MiB"
-        )
+    wanted = wanted_memory_mib(size, is_windows=is_windows)
+    memory = min(wanted, most)
+    if memory < wanted:
+        warnings.append(f"{name} has {wanted} MiB of memory, but only {most} MiB are free: it gets {memory} MiB")
     disk = profile.os_disk_size_gb * GIB or source_bytes
     if too_small := list(size_problems(profile, source_bytes)):
         raise TemplateInvalid(too_small)
     return VmShape(name, cpus, memory, disk, tuple(warnings))
+
+
+def wanted_memory_mib(size: VmSize, *, is_windows: bool) -> int:
+    """The memory of a build VM of this size; a Windows has what its set-up needs, whatever its size says; pure."""
+    return max(size.memory_mib, LEAST_WINDOWS_MEMORY_MIB) if is_windows else size.memory_mib

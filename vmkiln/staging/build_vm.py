@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
-from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, accelerator_for
+from vmkiln.host.devices.profile import LEAN, Profile
+from vmkiln.host.qemu import Accelerator, Channel, Disk, Firmware, Machine, accelerator_for
 from vmkiln.host.virtual_machine import INSIDE
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 
 @dataclass(frozen=True)
 class BuildVm:
-    """What a build VM is made of. `disk` is the overlay with its chain; `seed` the cloud-init disk.
+    """What a build VM is made of. `disk` is the overlay with its chain; `seed` the disc of its first
+    configuration, `more_discs` are others that it reads.
 
     The guest finds the data disk of a logical unit number by its serial, `lun0`.
     """
@@ -30,6 +32,9 @@ class BuildVm:
     firmware: Firmware | None
     architecture: Architecture = Architecture.X64
     data_disks: Mapping[int, Disk] = field(default_factory=dict)
+    more_discs: tuple[Path, ...] = ()
+    profile: Profile = LEAN
+    channels: tuple[Channel, ...] = ()
 
 
 def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
@@ -43,12 +48,15 @@ def describe(vm: BuildVm, network: VirtualNetwork) -> Machine:
         memory_mib=vm.memory_mib,
         disks=(
             vm.disk,
-            Disk(vm.seed, "raw", read_only=True),
+            Disk(vm.seed, "raw", read_only=True, is_disc=True),
             *(replace(disk, serial=f"lun{lun}") for lun, disk in sorted(vm.data_disks.items())),
+            *(Disk(disc, "raw", read_only=True, is_disc=True) for disc in vm.more_discs),
         ),
         tap=subnet.tap,
         mac=subnet.mac,
         console_socket=INSIDE / f"{vm.name}.console",
         control_socket=INSIDE / f"{vm.name}.qmp",
         boot=vm.firmware,
+        profile=vm.profile,
+        channels=vm.channels,
     )

@@ -98,7 +98,7 @@ def test_the_plan_shows_everything_but_secrets(tmp_path: Path, home: Path, capsy
     assert not home.exists(), "planning writes nothing"
 
 
-def test_a_template_that_cannot_be_built_yet_is_planned_and_refused(
+def test_a_windows_template_without_its_source_is_planned_and_refused(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     windows = {**LINUX, "publisher": "MicrosoftWindowsServer", "offer": "WindowsServer", "sku": "2022-datacenter"}

@@ -1,4 +1,4 @@
-"""A Windows template is told that Windows is not built, and not only that the catalogue lacks its image."""
+"""A Windows template is told that its source is missing, and how one gets it: nobody publishes Windows."""
 
 from pathlib import Path
 
@@ -17,10 +17,11 @@ WINDOWS = {
 }
 
 
-def test_a_windows_source_is_named_as_one(tmp_path: Path) -> None:
+def test_a_windows_source_that_is_missing_is_told_with_the_way_to_it(tmp_path: Path) -> None:
     properties = {"source": WINDOWS, "distribute": [{"type": "VHD", "runOutputName": "o"}]}
     template = check_image_template({"location": "westus2", "properties": properties})
     with opened(tmp_path / "db") as store, pytest.raises(Unfit) as caught:
         exact_version(Settings(tmp_path), store, template)
     assert caught.value.code == "BadPIRSource"
-    assert caught.value.message.startswith("the source is a Windows image, and vmkiln builds Linux images so far")
+    assert "Windows has no public disk image" in caught.value.message
+    assert "vmkiln image import" in str(caught.value.hint)

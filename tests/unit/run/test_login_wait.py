@@ -13,6 +13,7 @@ from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import login_wait, packer_phase, vm_pair
+from vmkiln.run.guest import linux_guest
 from vmkiln.run.login_wait import LoginWait, console_end, logged_in, silence
 from vmkiln.run.packer_phase import ending_told
 from vmkiln.run_failures import LoginTimedOut
@@ -178,6 +179,6 @@ def test_a_login_has_as_long_as_on_azure_and_packer_gives_up_later() -> None:
     assert (login_wait.LOGIN_SECONDS, login_wait.SILENCE_SECONDS) == (20 * 60, 60)
     template = SimpleNamespace(build_timeout_seconds=240 * 60)
     staged: Any = SimpleNamespace(request=SimpleNamespace(template=template), way_out=STRAIGHT_OUT)
-    assert packer_phase.connection(staged, "key").timeout_seconds == 21 * 60
+    assert linux_guest.connection(staged, "key").timeout_seconds == 21 * 60
     template.build_timeout_seconds = 300
-    assert packer_phase.connection(staged, "key").timeout_seconds == 300
+    assert linux_guest.connection(staged, "key").timeout_seconds == 300

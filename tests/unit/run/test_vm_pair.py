@@ -209,7 +209,9 @@ async def test_one_that_does_not_wake_is_ended_before_another_is_booted(monkeypa
     warm = SimpleNamespace(saved="something", name="warm")
     cold = SimpleNamespace(saved=None, name="cold")
     namespace: Any = SimpleNamespace(is_lost=False)
-    pair: Any = SimpleNamespace(vm=warm, booted_instead=booted_instead, directory=None, on_confinement=None)
+    pair: Any = SimpleNamespace(
+        vm=warm, booted_instead=booted_instead, directory=None, on_confinement=None, report=None
+    )
     async with contextlib.AsyncExitStack() as stack:
         vm: Any = await vm_pair._warm_or_cold(stack, namespace, pair, lost=())
         assert vm is cold

@@ -1,4 +1,4 @@
-"""A small ISO 9660 image made from texts and small files, for handing a guest its first configuration."""
+"""An ISO 9660 image made from texts and files, for handing a guest its first configuration, or what it copies."""
 
 import shutil
 import tempfile
@@ -11,10 +11,14 @@ from vmkiln.host.confined_program import Reach
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 PROGRAMS = ("xorrisofs", "genisoimage", "mkisofs")
+DISC_SECONDS = 30.0
+DiscFile = str | bytes | Path
 
 
-async def make_iso(image: Path, contents: Mapping[str, str | bytes], *, label: str) -> None:
-    """Write `image` holding the named files, as a plain disc and with Joliet's names.
+async def make_iso(
+    image: Path, contents: Mapping[str, DiscFile], *, label: str, timeout_seconds: float = DISC_SECONDS
+) -> None:
+    """Write `image` holding the named files, as a plain disc and with Joliet's names; a path is one to copy from.
 
     Raises: `HostUnfit` when no program for it is installed.
     """
@@ -24,11 +28,16 @@ async def make_iso(image: Path, contents: Mapping[str, str | bytes], *, label: s
     async with off_loop_with(lambda: tempfile.TemporaryDirectory(dir=image.parent, prefix=".iso-")) as folder:
         await off_loop(_write, Path(folder), contents)
         options = ["-quiet", "-volid", label, "-joliet", "-rock"]
+        if any(isinstance(content, Path) for content in contents.values()):
+            options += ["-iso-level", "3"]  # one may be larger than 4 GiB
         arguments = [program, *options, "-output", str(image.absolute()), str(Path(folder).absolute())]
         await off_loop(image.touch, 0o600)  # a first configuration has secrets
-        await confined_program.run(arguments, Reach((Path(folder),), (image,)), timeout_seconds=30)
+        await confined_program.run(arguments, Reach((Path(folder),), (image,)), timeout_seconds=timeout_seconds)
 
 
-def _write(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+def _write(folder: Path, contents: Mapping[str, DiscFile]) -> None:
     for name, content in contents.items():
-        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        if isinstance(content, Path):
+            shutil.copyfile(content, folder / name)
+        else:
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())

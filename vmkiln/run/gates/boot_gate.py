@@ -12,9 +12,10 @@ import time
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.inspecting.residue import tag_of
-from vmkiln.packer.packer_template import InlineShell
 from vmkiln.run.customizing import overlays
-from vmkiln.run.packer_phase import PackerPhase, carry_out
+from vmkiln.run.guest import choice
+from vmkiln.run.guest.order import PackerPhase
+from vmkiln.run.packer_phase import carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.validating import VM_NAME
@@ -28,7 +29,6 @@ TAG = "vmkiln-boot-gate"
 LEFT_OUT = "off"
 GATE = "boot-1"  # of the verdicts; another number when what the gate asks for changes
 HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {TAG} (`{LEFT_OUT}`)"
-STEP = InlineShell("boot", "", ("true",))
 
 
 def is_wanted(staged: Staged) -> bool:
@@ -60,7 +60,7 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     packer_phase = PackerPhase(
         phase=Phase.VALIDATING,
         vm_name=VM_NAME,
-        steps=(STEP,),
+        steps=(choice.boot_step(staged),),
         disks=throw_away,
         log_name=VALIDATION_LOG,
         power_off=False,

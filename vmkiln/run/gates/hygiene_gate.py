@@ -22,6 +22,7 @@ from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.finished import build_keys
+from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice, PartStarted
@@ -34,6 +35,7 @@ from vmkiln.waiting.off_loop import go_on, off_loop, until_cancelled
 SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
 MOST_NAMED = 20
+NOT_LOOKED_INTO = "the file systems of a Windows image are not looked into; its own report said that nothing is left"
 
 
 class Verdict(StrEnum):
@@ -59,6 +61,10 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     may_stay = allowed(staged)
     if may_stay.everything:
         await _record(staged, HygieneFact(verdict=Verdict.SKIPPED, allowed=[ALL], told=[], unproven=[]))
+        return disks
+    if choice.is_windows(staged):
+        fact = _judged(staged, (), may_stay, told=(), unproven=[NOT_LOOKED_INTO])
+        await _record(staged, fact)
         return disks
     staged.tell(PartStarted(PartKind.GATE, "hygiene"))
     upon = await _overlays(disks, staged.directory / f"{SCRUBBED}.qcow2")

@@ -8,7 +8,7 @@ import pytest
 
 from vmkiln.host.disk.disk_image import create_empty
 from vmkiln.run.gates import boot_gate
-from vmkiln.run.packer_phase import PackerPhase
+from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import LoginTimedOut, ValidationFailed
 from vmkiln.store.database import utc_now
@@ -25,6 +25,7 @@ def a_run(folder: Path, *, setting: bool = True, tags: dict[str, str] | None = N
         host=SimpleNamespace(settings=SimpleNamespace(boot_gate=setting), store=store),
         request=SimpleNamespace(run_id="a-run-of-today", template=SimpleNamespace(tags=tags or {})),
         directory=folder,
+        source=SimpleNamespace(os_type="Linux"),
         tell=told.append,
         told=told,
         kept=kept,
