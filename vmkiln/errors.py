@@ -27,6 +27,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── SharedStorageFailed          the object store that hosts share refused, or is away
 │   └── ObjectMissing            it has no such object
 ├── RunFailed                    a run ended Failed; says in which phase and why (exit code 1)
+│   ├── PartlyPublished          it published some of its images and not the others (exit code 4)
 │   ├── CustomizationFailed      a customizer ended with an error
 │   ├── ValidationFailed         an in-VM validation ended with an error
 │   ├── DistributionFailed       a distribute target could not be written

@@ -9,6 +9,13 @@ class RunFailed(VmkilnError):
     code = "RunFailed"
 
 
+class PartlyPublished(RunFailed):
+    """A run published some of its images, and could not publish the others."""
+
+    code = "PartlyPublished"
+    exit_code = 4
+
+
 class CustomizationFailed(RunFailed):
     """A customizer ended with an error."""
 

@@ -7,6 +7,7 @@ import uuid
 from enum import StrEnum
 
 from vmkiln.errors import HostUnfit, KeyUnavailable, ObjectMissing, SharedStorageFailed, StorageFailed
+from vmkiln.run_failures import PartlyPublished, RunFailed
 
 OF_THE_HOST = (HostUnfit, StorageFailed, SharedStorageFailed, KeyUnavailable)
 
@@ -73,3 +74,8 @@ def new_run_id() -> str:
 def is_of_the_host(error: BaseException) -> bool:
     """Whether an error is a fault of the host, or of what it reaches, so that the run may succeed elsewhere; pure."""
     return isinstance(error, OF_THE_HOST) and not isinstance(error, ObjectMissing)
+
+
+def told_failure(state: str, message: str) -> RunFailed:
+    """The error that tells of a run that ended, and not Succeeded; pure."""
+    return (PartlyPublished if state == RunState.PARTIALLY_SUCCEEDED else RunFailed)(message)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from in_process import BASE, GROUP, SUBSCRIPTION, RecordedWork, add_group, an_issuer, started
+from json_contract import check_answer
 from page_visitor import Visitor
 
 from vmkiln.api.identity.access_control import AccessControl
@@ -48,6 +49,7 @@ def code_of(link: str) -> str:
 def test_a_link_logs_its_owner_in_once_and_looking_at_it_does_not_use_it_up(world: SimpleNamespace) -> None:
     token = token_at(world, world.store.now())
     answer = world.service.request("POST", LINKS, token=token, api_version=None)
+    check_answer("open", answer.json())
     link = answer.json()["url"]
     assert link.startswith(f"{BASE}/portal/login?code=")
     assert answer.headers["cache-control"] == "no-store"

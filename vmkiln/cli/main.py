@@ -30,8 +30,7 @@ class Commands(LazyGroup):
         "build": Listed(
             "build",
             "build",
-            "Build an image from a template, isolated, and publish it; "
-            "exit code 1 also when only a part was published.",
+            "Build an image from a template, isolated, and publish it; exit code 4 when only a part was published.",
         ),
         "plan": Listed(
             "build",
@@ -174,7 +173,7 @@ def report(error: VmkilnError, *, as_json: bool = False) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 130 cancelled."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 4 partly published, 130 cancelled."""
     invocation.collect_rarely()
     invocation.begin(is_verbose=False)
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from json_contract import check_answer
 from typer.testing import CliRunner
 
 from vmkiln import preparation
@@ -49,6 +50,7 @@ def test_what_was_saved_is_told(asked: dict[str, Any]) -> None:
     shown = CliRunner().invoke(app, ["image", "warm", "Debian:debian-12:12", *options])
     assert shown.exit_code == 0, shown.output
     answer = json.loads(shown.stdout)
+    check_answer("image warm", answer)
     assert answer.pop("seconds") >= 0
     assert answer == {
         "image": "Debian:debian-12:12",

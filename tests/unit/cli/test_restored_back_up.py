@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_contract import check_answer
 from publishing import COMPUTE, a_flat_disk, to_gallery, to_managed_image
 from typer.testing import CliRunner, Result
 
@@ -37,7 +38,9 @@ def vmkiln(*words: str) -> Result:
 def told(*words: str) -> list[dict[str, Any]]:
     done = vmkiln(*words, "--json")
     assert done.exit_code == 0, (done.output, done.exception)
-    return list(json.loads(done.stdout))
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    check_answer(" ".join(words), found)
+    return found
 
 
 def names(*words: str) -> list[str]:

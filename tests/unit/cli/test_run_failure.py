@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from json_contract import check_answer
 from typer.testing import CliRunner
 
 from vmkiln.azure_names import LOG_FILES
@@ -52,6 +53,7 @@ def test_why_a_run_failed_is_told_with_what_helps(home: Path) -> None:
     assert "likely: There is no package `ngnix`" in told.output
     assert ">      2  E: Unable to locate package ngnix" in told.output
     found = json.loads(CliRunner().invoke(app, ["run", "failure", "aaaa", "--json"]).output)
+    check_answer("run failure", found)
     assert (found["error_line"], found["phase"]) == (2, "Customizing")
 
 

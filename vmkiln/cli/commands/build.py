@@ -39,8 +39,7 @@ from vmkiln.cli.template_options import (
 )
 from vmkiln.cli.view.waterfall import waterfall
 from vmkiln.errors import InputError, Mistake, TemplateInvalid
-from vmkiln.run_failures import RunFailed
-from vmkiln.run_state import RunState, new_run_id
+from vmkiln.run_state import RunState, new_run_id, told_failure
 
 if TYPE_CHECKING:
     from vmkiln.cli.view.live_view import View
@@ -113,7 +112,7 @@ def build(
     summary_file: SummaryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build an image from a template, isolated, and publish it; exit code 1 also when only a part was published."""
+    """Build an image from a template, isolated, and publish it; exit code 4 when only a part was published."""
     from vmkiln.buildable.examination import check_examined
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.run.run_context import RunRequest
@@ -161,7 +160,7 @@ def build(
 
         append_report(summary_file, summary)
     if summary["state"] != RunState.SUCCEEDED:
-        raise RunFailed(f"the run ended {summary['state']}: {summary['message']}")
+        raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
 
 
 async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from vmkiln.cli.manual.examples import examples_of
 
 EXIT_CODES = (
     ("0", "Done."),
-    ("1", "Failed, or only a part was published."),
+    ("1", "Failed."),
     ("2", "The input is wrong, and nothing was started."),
     ("3", "This host cannot do it."),
+    ("4", "A run published only a part of its images."),
     ("130", "Cancelled."),
 )
 _QEMU_CODES = (

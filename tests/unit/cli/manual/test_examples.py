@@ -74,4 +74,4 @@ def test_pages_of_commands_with_exit_codes_of_another_program_say_so() -> None:
     pages = man_pages()
     for words, codes in OTHER_EXIT_CODES.items():
         assert all(as_roff(text) in pages[f"{words.replace(' ', '-')}.1"] for _, text in codes)
-        assert "only a part was published" not in pages[f"{words.replace(' ', '-')}.1"]
+        assert "published only a part" not in pages[f"{words.replace(' ', '-')}.1"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound
 from vmkiln.harmless_text import harmless
@@ -41,7 +40,7 @@ def diff(first: ImageArgument, second: ImageArgument, as_json: JsonOption = Fals
         before, after = (read_contents(_document(store, image, CONTENTS)) for image in (first, second))
     found = difference(before, after)
     if as_json:
-        typer.echo(json.dumps(found.as_data))
+        answer(found.as_data)
         return
     for line in found.lines():
         typer.echo(harmless(line))

@@ -49,6 +49,9 @@ def verify(
 
     with opened_store(read_settings(), say) as store:
         trusted = image_key.public_keys(store.seal.ring) if key is None else _keys_in(key)
+        if public_key and as_json:
+            answer({"public_keys": trusted})
+            return
         if public_key:
             typer.echo("".join(trusted.values()), nl=False)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from vmkiln.azure_names import utc_text
 from vmkiln.cli.audited import audited
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import say
+from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound, InputError
 
@@ -63,8 +62,7 @@ def quarantine(as_json: JsonOption = False) -> None:
     with opened_store(settings, say) as store:
         found = _quarantined(settings, store)
     if as_json:
-        told = [{**vars(row), "path": str(row.path), "created": utc_text(row.created)} for row in found]
-        typer.echo(json.dumps(told))
+        answer([{**vars(row), "path": str(row.path), "created": utc_text(row.created)} for row in found])
         return
     for row in found:
         typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")

@@ -20,8 +20,7 @@ from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, newest_or, say, told_deleted
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError, RunCanceled, VmkilnError
-from vmkiln.run_failures import RunFailed
-from vmkiln.run_state import TERMINAL_STATES, RunState
+from vmkiln.run_state import TERMINAL_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
     from vmkiln.settings import Settings
@@ -102,7 +101,7 @@ def wait(
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="For so many seconds at most.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until a run has ended; exit code 1 when it did not succeed, or only partially."""
+    """Wait until a run has ended; exit code 1 when it failed, 4 when only a part was published."""
     from vmkiln.cli.commands.build import print_summary
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
@@ -116,7 +115,7 @@ def wait(
     else:
         print_summary(summary)
     if ended.state != RunState.SUCCEEDED:
-        raise RunFailed(f"the run ended {ended.state}: {ended.message}")
+        raise told_failure(ended.state, f"the run ended {ended.state}: {ended.message}")
 
 
 @examples("vmkiln run delete 0123abcd --yes")

@@ -30,8 +30,7 @@ from vmkiln.cli.template_options import (
 )
 from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.harmless_text import harmless
-from vmkiln.run_failures import RunFailed
-from vmkiln.run_state import LIVE_STATES, RunState
+from vmkiln.run_state import LIVE_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
@@ -207,7 +206,7 @@ def run(
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
 ) -> None:
-    """Run a template and follow its log to the end; exit code 1 when the run did not succeed, or only partially.
+    """Run a template and follow its log to the end; exit code 1 when the run failed, 4 when only a part was published.
 
     Ctrl-C ends the following, and the run goes on at the service; without a service it is cancelled.
     """
@@ -245,7 +244,8 @@ def run(
         say(f"run {found['name'][:8]}: {found['properties']['runState']}")
     if not no_wait and found["properties"]["runState"] != RunState.SUCCEEDED:
         properties = found["properties"]
-        raise RunFailed(properties["message"] or f"the run ended {properties['runState']}")
+        state = properties["runState"]
+        raise told_failure(state, properties["message"] or f"the run ended {state}")
 
 
 async def _last_run(client: ArmClient, path: str) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from json_contract import check_answer
 from provenance import a_record
 from publishing import a_flat_disk, to_managed_image
 
@@ -54,7 +55,11 @@ def test_an_image_is_verified_and_told_where_it_comes_from(run: Run) -> None:
     code, text = run("verify", "web")
     assert (code, "verified: " in text, "https://images.example/12 12.1" in text) == (0, True, True)
     code, text = run("verify", "web", "--json")
+    check_answer("image verify", json.loads(text))
     assert (code, json.loads(text)["run"]) == (0, a_record().run_id)
+    code, text = run("verify", "--public-key", "--json")
+    check_answer("image verify", json.loads(text))
+    assert (code, "BEGIN PUBLIC KEY" in text) == (0, True)
 
 
 def test_an_image_whose_bytes_were_changed_is_refused(run: Run, home: Path) -> None:
@@ -114,5 +119,7 @@ def test_what_is_in_images_is_told_and_compared(run: Run, home: Path) -> None:
         0,
         ["packages:", "  ~ bash:amd64: 1 -> 2", "not known: x", "1 packages changed"],
     )
-    assert json.loads(run("diff", "web", "other", "--json")[1])["changed"] == {"packages": {"bash:amd64": ["1", "2"]}}
+    found = json.loads(run("diff", "web", "other", "--json")[1])
+    check_answer("image diff", found)
+    assert found["changed"] == {"packages": {"bash:amd64": ["1", "2"]}}
     assert run("diff", "web", "web")[1].splitlines() == ["not known: x", "nothing differs"]
