@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
@@ -49,6 +50,7 @@ async def sent_tests(settings: Settings) -> list[dict[str, Any]]:
 
 
 @app.command("test")
+@examples("vmkiln notice test", "vmkiln notice test --json")
 def send_test(as_json: JsonOption = False) -> None:
     """Send a test to the webhook and by e-mail, as the settings have them, and say whether it was taken.
 
