@@ -184,7 +184,14 @@ async def everything(
     azurite.write_text(AZURITE)
     azurite.chmod(0o755)
     (folder / "objects").mkdir()
-    settings = Settings(folder / "home", object_store=f"file://{folder}/objects", blob_connection_string="")
+    settings = Settings(
+        folder / "home",
+        object_store=f"file://{folder}/objects",
+        blob_connection_string="",
+        notice_events="template-suspended",  # which none is: somebody is to be told, and there is nothing to tell
+        notice_webhook="http://127.0.0.1:9/",
+        notice_webhook_secret_file=folder / "none",
+    )
     settings.home.mkdir()
     rounds = Rounds(trouble=trouble)
     with (
