@@ -243,7 +243,7 @@ def test_a_build_succeeds_through_every_phase(built: Built) -> None:
     assert all(phase["seconds"] is not None for phase in built.summary["phases"])
     parts = built.summary["timeline"]
     assert {part["kind"] for part in parts} == {
-        "staging", "boot", "customizer", "deprovision", "powerOff", "validation", "flatten", "publish", "cleanUp",
+        "staging", "boot", "customizer", "deprovision", "powerOff", "gate", "validation", "flatten", "publish", "cleanUp",
     }  # fmt: skip
     boot = next(part for part in parts if part["kind"] == "boot")
     assert (boot["name"], boot["cpu_seconds"] > 1, boot["peak_kib"] > 100 * 1024) == ("build-vm", True, True)
