@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stand_ins.build_process import SOURCE_ID
+from stand_ins.build_process import SOURCE_ID, WINDOWS_SOURCE_ID
 
 from vmkiln.azure_names import RESOURCE_GROUP, group_id
 from vmkiln.images import managed_image
@@ -112,7 +112,7 @@ def opened_builds(folder: Path) -> Iterator[Builds]:
     programs = put_programs(folder / "programs")
     settings = Settings(folder / "home")
     settings.home.mkdir()
-    _publish_source(settings)
+    _publish_sources(settings)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
     server = subprocess.Popen(
         [sys.executable, "-m", "stand_ins.build_process", str(settings.home)],
@@ -131,19 +131,20 @@ def opened_builds(folder: Path) -> Iterator[Builds]:
         server.stdout.close()
 
 
-def _publish_source(settings: Settings) -> None:
+def _publish_sources(settings: Settings) -> None:
     folder = settings.home / "making-source"
     folder.mkdir()
     raw, flat = folder / "disk.raw", folder / "flat.qcow2"
     raw.write_bytes(os.urandom(65536).ljust(SOURCE_BYTES, b"\0"))
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, flat], check=True)
     seal(flat)
-    facts = ImageFacts(flat, sha256_of(flat), SOURCE_BYTES, 1, "Linux", "1.2.3", "source--")
     with opened(settings.database_address) as store:
         store.resources.put(
             ResourceRow(group_id("s", "rg"), RESOURCE_GROUP, "rg", "s", "rg", "local")
         )  # of all the targets
-        managed_image.publish(settings.image_store, store, facts, image_id=SOURCE_ID, location="local", tags={})
+        for image_id, system in ((SOURCE_ID, "Linux"), (WINDOWS_SOURCE_ID, "Windows")):
+            facts = ImageFacts(flat, sha256_of(flat), SOURCE_BYTES, 1, system, "1.2.3", "source--")
+            managed_image.publish(settings.image_store, store, facts, image_id=image_id, location="local", tags={})
 
 
 def wait_until(is_so: Callable[[], bool], *, seconds: float, what: str) -> None:

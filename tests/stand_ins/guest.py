@@ -89,8 +89,29 @@ class Monitor:
         time.sleep(0.05)
 
 
+def lie_of_run() -> str:
+    """How the run departs from the truth; '' where a test runs a phase by itself."""
+    try:
+        with open(f"{FOLDER}/lie") as file:  # noqa: PTH123
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def report(name: str, *, is_off: bool) -> bytes:
+    """What a Windows VM says on its second serial port as it is set up, and before it is off."""
+    lie = lie_of_run() if name == "build-vm" else ""
+    if not is_off and lie == "windows that is never ready":
+        return b"VMKILN complete winrm failed access is denied\n"
+    if not is_off:
+        return b"VMKILN specialize hook ok\nVMKILN complete winrm ok\nVMKILN-READY ok\n"
+    if lie == "windows without a word at its end":
+        return b""
+    return b"VMKILN-FINISH missing user\n" if lie == "windows with a user left" else b"VMKILN-FINISH ok\n"
+
+
 def build_vm(name: str, arguments: list[str]) -> None:
-    """A VM that runs until somebody presses its power button."""
+    """A VM that runs until somebody presses its power button. One with a second serial port is a Windows."""
     hold("BVM up" if name == "build-vm" else "-")
     sockets = sockets_of(arguments)
     monitor = Monitor(sockets["control"])
@@ -98,10 +119,15 @@ def build_vm(name: str, arguments: list[str]) -> None:
     power = f"{FOLDER}/{name}.power"
     os.mkfifo(power)
     button = os.open(power, os.O_RDWR)
+    second = sockets.get("channel0")
     sockets["console"].sendall(f"{name} login: ".encode())
+    if second is not None:
+        second.sendall(report(name, is_off=False))
     while True:
         ready, _, _ = select.select([monitor.plug, button], [], [])
         if button in ready or "system_powerdown" in monitor.asked():
+            if second is not None:
+                second.sendall(report(name, is_off=True))
             monitor.wait_until_read()
             return
 
@@ -112,11 +138,9 @@ def container_group(name: str, arguments: list[str]) -> None:
     monitor = Monitor(sockets["control"])
     monitor.wait_until_told_to_go_on()
     vm = name.removeprefix("container-")
-    told = f"{FOLDER}/lie"  # none where a test runs a phase by itself
-    lie = ""
-    if vm == "build-vm" and os.path.exists(told):  # noqa: PTH110
-        with open(told) as file:  # noqa: PTH123
-            lie = file.read()
+    lie = lie_of_run()
+    if vm != "build-vm" and not lie.startswith("windows"):
+        lie = ""
     if lie == "ended before it began":
         sockets["channel1"].sendall(b"started\nexited 0\n")
         time.sleep(600)
@@ -147,12 +171,15 @@ def packer(vm: str, lie: str) -> None:
         record = f"{int(time.time())},,ui,{kind},{text.replace(',', '%!(PACKER_COMMA)')}\n"
         os.write(1, record.encode())
 
-    customizes = vm == "build-vm"
-    say("==> null: Waiting for SSH to become available...")
+    customizes, is_windows = vm == "build-vm", lie.startswith("windows")
+    login, script = ("WinRM", "powershell") if is_windows else ("SSH", "shell")
+    say(f"==> null: Waiting for {login} to become available...")
     hold("ssh" if customizes else "-")
     while not os.path.exists(f"{FOLDER}/{vm}.power"):  # noqa: PTH110
         time.sleep(0.01)
-    say("==> null: Connected to SSH!")
+    while customizes and lie == "windows that is never ready":
+        time.sleep(600)  # as long as Packer tries
+    say(f"==> null: Connected to {login}!")
     hold("connected" if customizes else "-")
     with open(f"{FOLDER}/steps-{vm}") as file:  # noqa: PTH123
         steps = file.read().split()
@@ -168,7 +195,7 @@ def packer(vm: str, lie: str) -> None:
     while lie == "a log without end":
         say("    null: " + "x" * 4000, kind="message")
     for index, step in told:
-        say(f"==> null: Provisioning with shell script: /aib/packerInput/{index:04}-{step}.sh")
+        say(f"==> null: Provisioning with {script} script: /aib/packerInput/{index:04}-{step}.sh")
         say(f"    null: step {index} of {vm}", kind="message")
         hold(f"{vm} {index}")
     if customizes and lie not in {"ended at the first step", "a VM that is on"}:

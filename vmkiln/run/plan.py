@@ -26,6 +26,7 @@ from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import plan_platform_image
 from vmkiln.run import customizing, validating
 from vmkiln.run.steps import CUSTOMIZE, VALIDATIONS, packer_steps, windows_steps
+from vmkiln.run.vm_shape import wanted_memory_mib
 from vmkiln.settings import Settings
 from vmkiln.staging import cloud_init_seed, container_group, virtual_network
 from vmkiln.staging.staging_resource_group import group_name, group_tags
@@ -110,7 +111,8 @@ def _build_vm(template: ImageTemplate, generation: int, architecture: str) -> di
     wanted = template.properties.vm_profile.vm_size
     size = build_vm_size(wanted, hyper_v_generation=generation, architecture=architecture)
     disk = template.properties.vm_profile.os_disk_size_gb
-    return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": size.memory_mib, "os_disk_gb": disk or "source"}
+    memory = wanted_memory_mib(size, is_windows=template.os_type is OsType.WINDOWS)
+    return {"vmSize": size.name, "cpus": size.cpu_count, "memory_mib": memory, "os_disk_gb": disk or "source"}
 
 
 async def _network(

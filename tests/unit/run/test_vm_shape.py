@@ -28,3 +28,14 @@ def test_the_disk_is_only_made_larger() -> None:
         decide_shape(
             VmProfile(os_disk_size_gb=2), generation=1, source_bytes=3 * GIB, host_cpus=2, host_memory_mib=8192
         )
+
+
+def test_a_windows_vm_has_what_its_set_up_needs_whatever_its_size() -> None:
+    profile = VmProfile(vm_size="Standard_D1_v2")
+    shape = decide_shape(profile, generation=1, source_bytes=GIB, host_cpus=8, host_memory_mib=16384, is_windows=True)
+    assert (shape.vm_size, shape.memory_mib, shape.warnings) == ("Standard_D1_v2", 4096, ())
+    larger = decide_shape(
+        VmProfile(vm_size="Standard_D8s_v3"), generation=2, source_bytes=GIB, host_cpus=8, host_memory_mib=65536,
+        is_windows=True,
+    )  # fmt: skip
+    assert larger.memory_mib == 32768
