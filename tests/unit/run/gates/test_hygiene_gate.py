@@ -46,6 +46,7 @@ def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None
         host=SimpleNamespace(settings=settings, store=SimpleNamespace(runs=Runs(**facts))),
         request=SimpleNamespace(run_id="run", template=SimpleNamespace(tags=tags or {})),
         directory=folder,
+        source=SimpleNamespace(os_type="Linux"),
         tell=told.append,
         told=told,
     )
