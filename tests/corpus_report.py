@@ -34,6 +34,8 @@ from vmkiln.template.template_file import ResolvedTemplate, read_image_template
 
 KINDS = (".json", ".yaml", ".yml")
 GROUP = "made-up"
+SOURCE = "properties.source: "
+BUT_FOR_SOURCE = "planned, but for a source that is not here"
 
 
 @dataclass
@@ -63,6 +65,8 @@ def outcome_of(
         if resolved.image_template.os_type is OsType.WINDOWS:
             if windows is not None:
                 windows[path.name] = resolved.image_template
+            problems = planned(dict(resolved.resolved), path, settings)
+            found.planned = "; ".join(text for text in problems if not text.startswith(SOURCE)) or BUT_FOR_SOURCE
             return found, None
         body = aliased(resolved, alias)
         problems = planned(body, path, settings)
@@ -156,6 +160,8 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         f"{'read, of Linux':<44}{len(linux):>6}",
         f"{'  planned without a problem (source aliased)':<44}{sum(item.planned == 'planned' for item in linux):>6}",
     ]
+    windows = [item for item in outcomes if item.state == "read" and item.os_type == "Windows"]
+    lines.insert(6, f"{'  planned but for their source':<44}{sum(i.planned == BUT_FOR_SOURCE for i in windows):>6}")
     doubles = [item.built for item in outcomes if item.os_type == "Windows" and item.built is not None]
     if doubles:
         lines.append(f"{'  of Windows, ran to their end in the double':<44}{sum(d.end == 'ran' for d in doubles):>6}")
@@ -167,7 +173,7 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         lines.append(f"{'  with stand-ins in place of scripts':<44}{sum(bool(item.stand_ins) for item in builds):>6}")
     lines.append("")
     for item in outcomes:
-        if item.state != "read" or item.why or (item.os_type != "Windows" and item.planned != "planned"):
+        if item.state != "read" or item.why or item.planned not in {"planned", BUT_FOR_SOURCE}:
             lines.append(f"{item.name}: {item.state}: {item.why or item.planned}")
         is_of_interest = item.os_type != "Windows" or (item.built is not None and item.built.end != "ran")
         if is_of_interest and item.built is not None and (item.built.end != "built" or item.built.stand_ins):

@@ -38,7 +38,7 @@ def ended(builds: Builds, lie: str) -> tuple[Build, RunRow, bool]:
         return build, store.runs.find(run_id), image is not None and image.os_type == "Windows"
 
 
-def test_a_windows_template_goes_through_every_phase_and_says_what_is_unproven(builds: Builds) -> None:
+def test_a_windows_run_goes_through_each_phase_and_says_it_is_unproven(builds: Builds) -> None:
     build, run, is_published = ended(builds, "windows")
     assert (run.state, run.error_code) == (RunState.SUCCEEDED, ""), run.message
     assert is_published

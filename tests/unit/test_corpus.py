@@ -55,6 +55,7 @@ def test_each_template_is_read_planned_or_refused_with_the_reason(
         "linux.json", "open.json", "network.json",
     }  # fmt: skip
     assert found["windows.json"]["os_type"] == "Windows"
+    assert found["windows.json"]["planned"] == corpus_report.BUT_FOR_SOURCE
     assert found["open.json"]["made_up"] is True
     assert found["linux.json"]["made_up"] is False
     assert "buildTimeoutInMinutes" in found["wrong.json"]["why"]

@@ -24,6 +24,7 @@ from vmkiln.packer.packer_template import (
 from vmkiln.windows import step_scripts
 from vmkiln.windows.scripts.shipped import RESTART_WANTED
 from vmkiln.windows.steps import (
+    MOST_ROUNDS,
     ROUND_RESTART_SECONDS,
     Copied,
     PowerShell,
@@ -38,6 +39,7 @@ from vmkiln.windows.steps import (
 CERTIFICATE = "certificate.pem"
 DEBUG_LOG = "/tmp/packer.log"  # noqa: S108 (a path inside the container group, which keeps one line of it)
 LARGEST_UPLOAD_BYTES = 64 * 1024
+PROVISIONERS_OF_UPDATES = 2 * MOST_ROUNDS + 1  # a script and a restart each round, and a last look
 WINRM_SECONDS = 1800  # not the build's time: a login that is refused would be tried for as long as that
 CONNECTION_LOST = 16001  # what Packer itself makes of a script whose connection broke
 RESTART_COMMAND = 'shutdown /r /f /t 5 /c "restarts for a build"'

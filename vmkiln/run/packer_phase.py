@@ -153,7 +153,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         )
 
         if guest.report is not None:
-            guest.report.tell, guest.report.failed = tell, watch.never_ready
+            guest.report.tell, guest.report.failed = tell, lambda reason: watch.never_ready(mask(reason))
 
         def refused(wanted: str) -> None:
             tell(f"the egress policy refuses {wanted} to the {packer_phase.vm_name}, in {watch.place}")
@@ -203,11 +203,13 @@ def ending_told(queue: OutputQueue, mask: SecretMask) -> Iterator[None]:
     except LogLost:
         raise  # there is nothing to write to
     except RunFailed as error:
+        error.mask(mask)  # it is shown elsewhere, too, where nobody knows the guest's login
         _remark(queue, mask(f"{error.message}\n{error.hint or ''}"), kind="ERR")
         raise
     except asyncio.CancelledError as error:
-        for note in getattr(error, "__notes__", ()):
-            _remark(queue, mask(note), kind="ERR")
+        error.__notes__ = [mask(note) for note in getattr(error, "__notes__", ())]
+        for note in error.__notes__:
+            _remark(queue, note, kind="ERR")
         raise
 
 

@@ -7,7 +7,7 @@ on is interrupted, the clean-up runs, and the run ends Canceled.
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,7 @@ from vmkiln.host.network import flow_log, network_rules, network_setup
 from vmkiln.host.network.flow_log import Whereabouts
 from vmkiln.host.network.refused_names import RefusedNames
 from vmkiln.host.virtual_machine import bind_run_directory
+from vmkiln.packer.windows_template import PROVISIONERS_OF_UPDATES
 from vmkiln.process_log import hiding
 from vmkiln.receipts.verification import verify
 from vmkiln.run import building, cleaning_up, customizing, distributing
@@ -49,6 +50,9 @@ from vmkiln.staging.virtual_network import resources_of
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import RunFacts
+from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
+from vmkiln.template.image_template import Customizer
+from vmkiln.template.validation import InVmValidation
 from vmkiln.waiting.beside import beside
 from vmkiln.waiting.deadline import deadline_in
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
@@ -56,7 +60,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 # Errors after which the run is not recorded as ended: another attempt has it, or the database could not be told. Then
 # whoever finds it without its process begins it anew.
 NOT_OURS_TO_END = (RunTakenOver, DatabaseAway)
-PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has
+PROCESSES_OF_A_STEP = 8  # more of Packer's than any step has, but for one of updates
 MOST_POLICY_LETTERS = 4000  # of a policy that is kept with its run
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 TIMEOUT_MESSAGE = (
@@ -261,11 +265,17 @@ async def _entered(staged: Staged, where: Whereabouts) -> AsyncIterator[Entered]
         await off_loop(store.runs.add_facts, run_id, packets=network_setup.counters(ruleset.text))
 
 
+def most_processes(steps: Sequence[Customizer | InVmValidation]) -> int:
+    """More processes of Packer's than these steps have; pure."""
+    updates = sum(isinstance(step, WindowsUpdateCustomizer) for step in steps)
+    return PROCESSES_OF_A_STEP * len(steps) + PROVISIONERS_OF_UPDATES * updates
+
+
 def _control_group(staged: Staged) -> AbstractContextManager[RunGroup | None]:
     """The run's own, where one is delegated. Raises: `HostUnfit` when the settings demand more than there is."""
     properties = staged.request.template.properties
-    steps = len(properties.customize) + len(properties.validation.in_vm_validations)
-    guests_mib = staged.shape.memory_mib + container_group.memory_mib(PROCESSES_OF_A_STEP * steps)
+    steps = (*properties.customize, *properties.validation.in_vm_validations)
+    guests_mib = staged.shape.memory_mib + container_group.memory_mib(most_processes(steps))
     most = run_group.limits_of(guests_mib=guests_mib)
     is_required = staged.host.settings.require_confinement
     return run_group.held(staged.request.run_id, most, is_required=is_required)

@@ -29,6 +29,7 @@ TAG = "vmkiln-boot-gate"
 LEFT_OUT = "off"
 GATE = "boot-1"  # of the verdicts; another number when what the gate asks for changes
 HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {TAG} (`{LEFT_OUT}`)"
+WINDOWS_HINT = f"an image that is not meant to be set up by an answer file says so by the tag {TAG} (`{LEFT_OUT}`)"
 
 
 def is_wanted(staged: Staged) -> bool:
@@ -65,16 +66,17 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
         log_name=VALIDATION_LOG,
         power_off=False,
     )
+    hint = WINDOWS_HINT if choice.is_windows(staged) else HINT
     staged.tell(Notice("booting the result once, for the template has no validations"))
     began = time.monotonic()
     try:
         result = await carry_out(entered, packer_phase)
     except LoginTimedOut as error:
-        error.hint = f"{HINT}; {error.hint or ''}".removesuffix("; ")
+        error.hint = f"{hint}; {error.hint or ''}".removesuffix("; ")
         raise
     seconds = round(time.monotonic() - began, 1)
     if result.outcome.exit_status != 0:
-        raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=HINT)
+        raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=hint)
     store, run_id = staged.host.store, staged.request.run_id
     await off_loop(store.runs.add_facts, run_id, boot=BootFact(seconds_to_ssh=seconds))
     await off_loop(store.verdicts.keep, VerdictRow(GATE, digest, run_id, seconds, store.now()))

@@ -13,6 +13,7 @@ from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import LoginTimedOut, ValidationFailed
 from vmkiln.store.database import utc_now
 from vmkiln.store.gates.verdict_table import VerdictRow
+from vmkiln.windows.steps import PowerShell
 
 
 def a_run(folder: Path, *, setting: bool = True, tags: dict[str, str] | None = None) -> Any:
@@ -106,3 +107,16 @@ async def test_an_image_that_nobody_can_log_in_to_fails(tmp_path: Path, monkeypa
 async def test_an_image_in_which_nothing_runs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationFailed, match="no script runs in it: it broke"):
         await boot(tmp_path, a_run(tmp_path), monkeypatch, 1)
+
+
+async def test_a_windows_result_is_booted_by_a_script_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = a_run(tmp_path)
+    staged.source.os_type = "Windows"
+    (phase,) = await boot(tmp_path, staged, monkeypatch, 0)
+    assert isinstance(phase.steps[0], PowerShell)
+    with pytest.raises(ValidationFailed) as failed:
+        await boot(tmp_path, staged, monkeypatch, 1)
+    assert "answer file" in str(failed.value.hint)
+    assert "ssh" not in str(failed.value.hint)

@@ -21,11 +21,13 @@ from vmkiln.packer.packer_template import Deprovision, InlineShell
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.run_context import Disks, ResolvedSource
+from vmkiln.run.workflow import most_processes
 from vmkiln.run_state import Phase
 from vmkiln.secrecy.secret_mask import NO_SECRETS
 from vmkiln.staging import build_vm, container_group, virtual_network
 from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.powershell import PowerShellCustomizer
+from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
 from vmkiln.windows.steps import PowerShell, Restart, WindowsDeprovision
 
 HOST = (IPv4Interface("192.0.2.1/24"),)
@@ -143,3 +145,11 @@ def test_a_linux_guest_has_a_seed_a_key_and_ssh_alone(tmp_path: Path) -> None:
     assert (guest.report, guest.notice, guest.mask) == (None, "", NO_SECRETS)
     assert "PRIVATE KEY" in guest.private_key
     assert choice.last_step(staged) == Deprovision()
+
+
+def test_the_control_group_has_room_for_every_round_of_updates(tmp_path: Path) -> None:
+    staged = a_run(tmp_path)
+    updates = [WindowsUpdateCustomizer(type="WindowsUpdate"), WindowsUpdateCustomizer(type="WindowsUpdate")]
+    steps = choice.steps_of(staged, updates, where="properties.customize")
+    guest = choice.described(staged, an_order(tmp_path, *steps, choice.last_step(staged)))
+    assert guest.content.process_count <= most_processes(updates)
