@@ -12,6 +12,7 @@ $record = 'HKLM:\SOFTWARE\vmkiln'
 $changes = "$record\Changes"
 $run = ConvertFrom-Json -InputObject ([IO.File]::ReadAllText("$PSScriptRoot\run.json"))
 $networkSeconds = 60
+$addressSeconds = 30
 
 function Write-ToHost {
     param([string] $Line)
@@ -102,8 +103,13 @@ function Set-Network {
         Start-Sleep -Seconds 1
     }
     $index = $adapter.ifIndex
-    $has = Get-NetIPAddress -InterfaceIndex $index -AddressFamily IPv4 -ErrorAction SilentlyContinue |
-        Where-Object -FilterScript { $_.IPAddress -eq $run.address }
+    # the run's network gives it by DHCP; only where that has not happened by then is it set here
+    $given = (Get-Date).AddSeconds($addressSeconds)
+    while (-not ($has = Get-NetIPAddress -InterfaceIndex $index -AddressFamily IPv4 -ErrorAction SilentlyContinue |
+            Where-Object -FilterScript { $_.IPAddress -eq $run.address })) {
+        if ((Get-Date) -gt $given) { break }
+        Start-Sleep -Seconds 1
+    }
     if (-not $has) {
         Save-Change 'network' @{ kind = 'network'; mac = $wanted }
         Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -Dhcp Disabled
