@@ -257,7 +257,7 @@ def test_a_failed_run_says_first_where_and_why(browser: Visitor, living: InProce
     page = browser.get(address).text
     box = page.partition('<section class="run-failure"')[2].partition("</section>")[0]
     assert "Failed in Customizing, step <code>first</code>, exit status 1" in box
-    assert "There is no package `&lt;ngnix&gt;`" in box
+    assert "There is no package <code>&lt;ngnix&gt;</code>" in box
     assert "<mark>E: Unable to locate package &lt;ngnix&gt;</mark>" in box
     assert 'href="?kind=customization&amp;line=2#L2"' in box
     assert page.index("run-failure") < page.index('id="log"')
