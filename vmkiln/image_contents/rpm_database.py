@@ -36,9 +36,9 @@ def rpm_packages_in(database: bytes) -> Packages:
 def _tags(header: bytes) -> dict[int, str]:
     """The few tags that are read, each as text; those that cannot be are left out."""
     count, size = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
-    store = header[8 + 16 * count :]
-    if count > MOST_TAGS or len(store) < size:
+    if count > MOST_TAGS or len(header) < 8 + 16 * count + size:
         return {}
+    store = header[8 + 16 * count :]
     found: dict[int, str] = {}
     for number in range(count):
         entry = header[8 + 16 * number : 24 + 16 * number]

@@ -1,6 +1,7 @@
 """The rows of a table of a SQLite file that somebody else wrote, read without SQLite: bytes in, values out; pure.
 
-Every offset and length in it is a claim. A file that contradicts itself is refused, and no page is read twice.
+Every offset and length in it is a claim. A file that contradicts itself is refused, no page is read twice, and its
+rows have together no more bytes than it has itself, so the work is at most in proportion to its size.
 Source: "Database File Format" of SQLite: the header, pages of table b-trees, overflow pages, records.
 """
 
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 
 HEADER = b"SQLite format 3\0"
 MOST_DEPTH = 20
+MOST_ROWS = 200_000
+MOST_VALUES = 100  # of a row
 _INTERIOR, _LEAF = 5, 13
 _SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value, by its serial type
 
@@ -48,6 +51,8 @@ class _Pages:
             raise SqliteRefused("its pages have an impossible size")
         self._file = memoryview(file)
         self._seen: set[int] = set()
+        self._rows = 0
+        self._left = len(file)  # bytes that rows may still have: many cells can claim the same ones
 
     def rows(self, root: int, depth: int = 0) -> Iterator[tuple[Value, ...]]:
         page = self._page(root)
@@ -82,8 +87,11 @@ class _Pages:
     def _payload(self, page: memoryview, at: int) -> bytes:
         length, at = _varint(page, at)
         _, at = _varint(page, at)  # the row's id
-        if length > len(self._file):
-            raise SqliteRefused("a row is longer than the file")
+        self._rows, self._left = self._rows + 1, self._left - length
+        if self._left < 0:
+            raise SqliteRefused("its rows are longer than the file")
+        if self._rows > MOST_ROWS:
+            raise SqliteRefused(f"it has more than {MOST_ROWS} rows")
         most = self._usable - 35
         if length <= most:
             return bytes(self._part(page, at, length))
@@ -118,6 +126,8 @@ def _record(payload: bytes) -> tuple[Value, ...]:
     if end > len(payload):
         raise SqliteRefused("a row's head is longer than the row")
     while at < end:
+        if len(values) == MOST_VALUES:
+            raise SqliteRefused(f"a row has more than {MOST_VALUES} values")
         kind, at = _varint(payload, at)
         if kind in {10, 11}:
             raise SqliteRefused("a value is of no known type")

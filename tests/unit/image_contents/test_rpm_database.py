@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.image_contents import rpm_database
 from vmkiln.image_contents.dpkg_status import Package
-from vmkiln.image_contents.rpm_database import rpm_packages_in
+from vmkiln.image_contents.rpm_database import MOST_TAGS, rpm_packages_in
 from vmkiln.image_contents.sqlite_table import SqliteRefused
 
 MADE_BY_RPM = gzip.decompress(Path(__file__).with_name("rpmdb.sqlite.gz").read_bytes())
@@ -37,3 +38,10 @@ def test_a_changed_database_ends_no_other_way_than_refused() -> None:
 def test_what_is_no_database_is_refused(file: bytes) -> None:
     with pytest.raises(SqliteRefused):
         rpm_packages_in(file)
+
+
+def test_a_header_that_claims_more_tags_than_it_has_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = MOST_TAGS.to_bytes(4) + bytes(4)
+    monkeypatch.setattr(rpm_database, "rows_of", lambda _file, _table: iter([(1, claims)]))
+    monkeypatch.setattr(rpm_database, "range", None, raising=False)  # no tag is looked for
+    assert rpm_packages_in(b"").odd == 1
