@@ -142,8 +142,10 @@ def _answer(request: Request, lease: Lease, kind: Kind) -> Answer:
         NOWHERE.packed, NOWHERE.packed, bytes.fromhex(lease.mac.replace(":", "")), COOKIE,
     )  # fmt: skip
     written = b"".join(bytes([code, len(value)]) + value for code, value in options) + bytes([Option.END])
-    has_address = own != NOWHERE
-    return Answer(kind, (header + written).ljust(LEAST_BYTES, b"\0"), str(own) if has_address else "255.255.255.255")
+    has_address = is_given and request.own == IPv4Address(lease.address)  # or it chose where our packets go
+    return Answer(
+        kind, (header + written).ljust(LEAST_BYTES, b"\0"), lease.address if has_address else "255.255.255.255"
+    )
 
 
 def _options(data: bytes) -> dict[int, bytes]:

@@ -62,6 +62,16 @@ def test_a_guest_that_has_its_address_is_answered_there() -> None:
     assert (found.kind, found.to) == (Kind.ACK, "10.0.1.4")
 
 
+@pytest.mark.parametrize("kind", [Kind.DISCOVER, Kind.REQUEST])
+def test_no_guest_chooses_whom_an_answer_goes_to(kind: Kind) -> None:
+    for own in ("198.51.100.7", "10.0.1.1", "127.0.0.1", "224.0.0.1"):
+        request = read(packed(kind, own=own, wanted_address="10.0.1.4"))
+        assert request is not None
+        found = answer(request, LEASE)
+        assert found is not None
+        assert found.to == "255.255.255.255"
+
+
 def test_another_address_is_refused_to_everybody_on_the_link() -> None:
     request = read(packed(Kind.REQUEST, own="10.0.1.9", wanted_address="10.0.1.9"))
     assert request is not None
