@@ -66,7 +66,7 @@ async def customize(entered: Entered) -> Disks:
         power_off=True,
         start=base,
         booted_instead=booted_instead,
-        held_seconds=staged.request.held_seconds if staged.source.os_type == "Linux" else 0,
+        held_seconds=choice.held_seconds(staged),
     )
     result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:

@@ -11,12 +11,14 @@ from vmkiln.run.guest import linux_guest, windows_guest
 from vmkiln.run.guest.guest import Guest
 from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.run_context import Staged
+from vmkiln.run.run_event import Notice
 from vmkiln.run.steps import packer_steps, windows_steps
 from vmkiln.template.image_template import Customizer
 from vmkiln.template.source import OsType
 from vmkiln.template.validation import InVmValidation
 from vmkiln.windows.steps import Copied, PowerShell, WindowsDeprovision, copied
 
+NOT_HELD = "a Windows VM is not held when a customizer fails, whatever `--on-error` says: it has no way in"
 BOOT = "boot"  # the step that only shows that a script runs
 
 
@@ -40,6 +42,14 @@ def steps_of(staged: Staged, steps: Sequence[Customizer | InVmValidation], *, wh
 def last_step(staged: Staged) -> AnyStep:
     """The hidden last step of customizing; pure."""
     return WindowsDeprovision() if is_windows(staged) else Deprovision()
+
+
+def held_seconds(staged: Staged) -> int:
+    """How long the build VM is held when a customizer fails: a Windows VM is not, and who asked for it is told."""
+    if not staged.request.held_seconds or not is_windows(staged):
+        return staged.request.held_seconds
+    staged.tell(Notice(NOT_HELD, is_warning=True))
+    return 0
 
 
 def boot_step(staged: Staged) -> AnyStep:

@@ -153,3 +153,15 @@ def test_the_control_group_has_room_for_every_round_of_updates(tmp_path: Path) -
     steps = choice.steps_of(staged, updates, where="properties.customize")
     guest = choice.described(staged, an_order(tmp_path, *steps, choice.last_step(staged)))
     assert guest.content.process_count <= most_processes(updates)
+
+
+@pytest.mark.parametrize("wanted", [0, 3600])
+def test_a_windows_vm_is_not_held_and_who_asked_for_it_is_told(tmp_path: Path, wanted: int) -> None:
+    told: list[Any] = []
+    windows, linux = a_run(tmp_path), a_run(tmp_path, os_type="Linux")
+    for staged in (windows, linux):
+        staged.request.held_seconds, staged.tell = wanted, told.append
+    assert choice.held_seconds(linux) == wanted
+    assert not told
+    assert choice.held_seconds(windows) == 0
+    assert [(notice.text, notice.is_warning) for notice in told] == ([(choice.NOT_HELD, True)] if wanted else [])
