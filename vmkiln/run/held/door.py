@@ -35,11 +35,12 @@ async def opened(directory: Path, *, private_key: str, session: Session) -> Asyn
     """
     released, inside = asyncio.Event(), asyncio.Lock()
     visits: set[asyncio.Task[None]] = set()
+    is_open = True
 
     async def knocked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # a connection callback always runs in a task
-        if len(visits) >= MOST_VISITS:
+        if not is_open or len(visits) >= MOST_VISITS:  # one that was let in while the door was shut begins after that
             writer.close()
             return
         visits.add(task)
@@ -69,6 +70,7 @@ async def opened(directory: Path, *, private_key: str, session: Session) -> Asyn
         try:
             yield released
         finally:
+            is_open = False
             server.close()
             for task in list(visits):
                 task.cancel()

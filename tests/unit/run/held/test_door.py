@@ -70,6 +70,32 @@ async def test_a_released_run_is_let_go_and_nothing_of_its_door_is_left(tmp_path
         door.knock(tmp_path, door.ENTER)
 
 
+async def test_whoever_is_let_in_as_the_door_is_shut_gets_no_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, closed, callbacks = [], [], []
+    start = asyncio.start_unix_server
+
+    async def noted(knocked: Any, *arguments: Any, **options: Any) -> asyncio.Server:
+        callbacks.append(knocked)
+        return await start(knocked, *arguments, **options)
+
+    async def session(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        entered.append("somebody")
+
+    def one() -> "asyncio.Task[None]":
+        reader = asyncio.StreamReader()
+        reader.feed_data(door.ENTER)
+        return asyncio.create_task(callbacks[0](reader, SimpleNamespace(close=lambda: closed.append("closed"))))
+
+    monkeypatch.setattr(asyncio, "start_unix_server", noted)
+    async with door.opened(tmp_path, private_key="key", session=session):
+        await one()
+        assert entered == ["somebody"]
+    await one()
+    assert (entered, closed) == (["somebody"], ["closed", "closed"])
+
+
 async def test_other_words_open_no_door(tmp_path: Path) -> None:
     async with door.opened(tmp_path, private_key="key", session=echoed) as released:
         for word in (b"please\n", b"x" * 1000):
