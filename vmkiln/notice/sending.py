@@ -29,15 +29,20 @@ PAUSES_SECONDS = (10, 30, 120, 600, 1800, 3600)  # after the first try, the seco
 MOST_TRIED = timedelta(days=3)
 FORGET = timedelta(hours=1)  # between two looks for what is too old
 MOST_AT_ONCE = 50  # of a receiver in one round
+ROUND_SECONDS = 30.0  # after which a receiver has the rest in the next round: the other is not kept waiting by it
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a notice that was not sent waits, and how long it is whose process died with it; in seconds."""
+    """How long a notice that was not sent waits, and how long it is whose process died with it; in seconds.
+
+    After `round_seconds` a receiver is sent nothing more in the same round.
+    """
 
     pauses_seconds: tuple[float, ...] = PAUSES_SECONDS
     claim_seconds: float = CLAIM_SECONDS
+    round_seconds: float = ROUND_SECONDS
 
     def pause(self, tries: int) -> float:
         """The pause after so many tries, from 1; pure."""
@@ -68,7 +73,10 @@ class Notices:
         if gone := await in_round(self._look):
             log.warning("%d notices were given up: too many waited, or for too long", gone)
         names = self.receivers.names
-        await asyncio.gather(*(self._send_due(name) for name in names))
+        ends = await asyncio.gather(*(self._send_due(name) for name in names), return_exceptions=True)
+        for end in ends:  # once both have ended: none goes on beside the next round
+            if end is not None:
+                raise end
         if failing := await in_round(self._store.outbox.failing, names):
             raise NotSent("; ".join(f"{count} for {name} wait: {problem}" for name, count, problem in failing))
 
@@ -81,8 +89,9 @@ class Notices:
         return gone
 
     async def _send_due(self, name: Receiver) -> None:
-        """Send what is due; a receiver that fails has the rest of it another time."""
-        outbox = self._store.outbox
+        """Send what is due; a receiver that fails, or is slow, has the rest of it another time."""
+        outbox, now = self._store.outbox, asyncio.get_running_loop().time
+        until = now() + self._pace.round_seconds
         for row in await in_round(outbox.due, name, limit=MOST_AT_ONCE):
             if not await in_round(outbox.claim, row, seconds=self._pace.claim_seconds):
                 continue  # another process of the fleet has it
@@ -92,6 +101,8 @@ class Notices:
                 await in_round(self._not_sent, row, error)
                 return
             await in_round(outbox.sent, row)
+            if now() >= until:
+                return
 
     def _not_sent(self, row: NoticeRow, error: NotSent | InputError) -> None:
         is_final = isinstance(error, NotSent) and error.is_final

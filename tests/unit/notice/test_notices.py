@@ -169,6 +169,21 @@ async def test_one_of_several_processes_sends(settings: Settings, store: Store, 
     assert [event["id"] for event in told(hook)] == [row.event_id] * 2
 
 
+async def test_a_slow_receiver_has_the_rest_in_the_next_round(
+    settings: Settings, store: Store, clock: Clock, hook: Hook
+) -> None:
+    settings = replace(settings, notice_events="run-ended")
+    telling = Notices(settings, store, receivers_of(settings), pace=Pace(round_seconds=0.0))
+    store.outbox.mark()
+    for number in range(2):
+        end(store, clock, f"r{number}")
+    came = []
+    for _ in range(2):
+        await telling.go_round()
+        came.append(len(hook.came))
+    assert came == [1, 2]
+
+
 async def test_what_ended_before_notice_was_set_or_long_ago_is_not_told(
     settings: Settings, store: Store, clock: Clock, hook: Hook
 ) -> None:
