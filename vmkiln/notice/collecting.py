@@ -32,7 +32,7 @@ def collect(store: Store, receivers: Receivers, seen: Seen, *, source: str) -> i
     `seen` are the runs that this process has looked at, of those that it looks at again; it is brought up to date.
     """
     looked_at: Seen = set()
-    until = store.outbox.mark()
+    until = store.outbox.mark(ahead=OVERLAP)  # nothing is told that ended before the first look
     since = max(until - OVERLAP, store.now() - MOST_LATE)
     after, gone = None, 0
     while page := store.outbox.ended_runs(since, after=after, limit=PAGE_RUNS):

@@ -184,6 +184,19 @@ async def test_a_slow_receiver_has_the_rest_in_the_next_round(
     assert came == [1, 2]
 
 
+async def test_what_ended_just_before_the_first_look_is_not_told(
+    settings: Settings, store: Store, clock: Clock, hook: Hook
+) -> None:
+    telling = Notices(replace(settings, notice_events="run-ended"), store, receivers_of(settings))
+    end(store, clock, "r0")
+    clock.pass_by(1)
+    await telling.go_round()
+    assert hook.came == []
+    end(store, clock, "r1")  # the twin
+    await telling.go_round()
+    assert {event["data"]["runId"] for event in told(hook)} == {"r1"}
+
+
 async def test_what_ended_before_notice_was_set_or_long_ago_is_not_told(
     settings: Settings, store: Store, clock: Clock, hook: Hook
 ) -> None:

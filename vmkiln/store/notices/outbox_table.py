@@ -50,8 +50,11 @@ class OutboxTable:
         self._connections = connections
         self._most_waiting = most_waiting
 
-    def mark(self) -> datetime:
-        """Up to when ended runs were looked at; the first time that is now, so that nothing old is told."""
+    def mark(self, *, ahead: timedelta = timedelta(0)) -> datetime:
+        """Up to when ended runs were looked at; the first time that is now, so that nothing old is told.
+
+        Whoever looks further back than the mark has it set `ahead` by as much that first time.
+        """
         query = sa.select(notice_marks.c.until).where(notice_marks.c.name == RUNS)
         with self._connections.reading() as connection:
             if (until := connection.execute(query).scalar()) is not None:
@@ -59,7 +62,7 @@ class OutboxTable:
         with self._connections.begin() as connection:
             until = connection.execute(query).scalar()  # another service may have been faster
             if until is None:
-                until = self._connections.now()
+                until = self._connections.now() + ahead
                 connection.execute(notice_marks.insert().values(name=RUNS, until=until))
             return aware(until)
 
