@@ -150,6 +150,8 @@ async def send_by_mail(
         raise NotSent(f"the mail server did not take it: {_why(error)}") from error
     except OSError as error:
         raise NotSent(f"the mail server was not reached: {error.strerror or type(error).__name__}") from error
+    except ValueError:  # without its text, and not as its cause: it has a letter of what was to be sent
+        raise NotSent("the mail server's user or password has letters that are no ASCII") from None
     finally:
         if not answer.done():
             sending.cut()

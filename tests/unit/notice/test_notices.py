@@ -289,6 +289,20 @@ async def test_no_password_goes_to_a_mail_server_without_tls(tmp_path: Path) -> 
     assert (len(box.messages), box.logins) == (1, [])
 
 
+async def test_a_password_that_no_login_takes_is_told_without_its_letters(tmp_path: Path) -> None:
+    certificate = a_certificate(tmp_path)
+    (tmp_path / "password").write_text("w\u00fcnderbar\n")
+    with mailed(certificate, is_tls_first=True) as box:
+        settings = _by_mail(tmp_path, "smtps", f"me@127.0.0.1:{box.port}")
+        settings = replace(settings, ca_bundle=certificate[0], notice_mail_password_file=tmp_path / "password")
+        server = receivers_of(settings).mail
+        assert server is not None
+        with pytest.raises(NotSent, match="no ASCII") as caught:
+            await send_by_mail(settings, server, _event())
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
 async def test_a_mail_server_that_refuses_or_never_answers_is_told_of(tmp_path: Path) -> None:
     with mailed() as box:
         settings = _by_mail(tmp_path, "smtp", f"127.0.0.1:{box.port}")
