@@ -1,8 +1,8 @@
 """The newest runs by plain SQL, for `vmkiln run list`: SQLAlchemy's import takes longer than all that the command does.
 
-Names of images, templates and hosts are read so too, for a shell that completes them. It is answered for the database
-that nearly everybody has, an SQLite file of this vmkiln's schema; for every other the caller asks `Store`, which also
-makes, upgrades and repairs. A test holds that both tell the same.
+Names of images, templates, hosts and the like are read so too, for a shell that completes them. It is answered for the
+database that nearly everybody has, an SQLite file of this vmkiln's schema; for every other the caller asks `Store`,
+which also makes, upgrades and repairs. A test holds that both tell the same.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ NEWEST = """SELECT run_id, template_name, state, sub_state, started, ended, fact
     FROM vmkiln_run ORDER BY started DESC LIMIT ?"""
 UNENDED = f"SELECT run_id, state FROM vmkiln_run WHERE state NOT IN ({', '.join('?' * len(TERMINAL_STATES))})"  # noqa: S608
 
-Named = Literal["image", "template", "host"]
+Named = Literal["image", "template", "host", "group", "principal", "key", "assignment", "place", "gone"]
 NAMES: Mapping[Named, str] = MappingProxyType(
     {
         "image": "SELECT artifact_id, kind FROM vmkiln_image ORDER BY created DESC LIMIT ?",
@@ -32,6 +32,14 @@ NAMES: Mapping[Named, str] = MappingProxyType(
             WHERE type = 'microsoft.virtualmachineimages/imagetemplates' ORDER BY created DESC LIMIT ?""",
         "host": """SELECT name, architecture FROM vmkiln_host
             WHERE NOT is_dead AND NOT is_stopped ORDER BY started DESC LIMIT ?""",
+        "group": """SELECT name, substr(run_id, 1, 8) FROM vmkiln_staging_group
+            WHERE deleted IS NULL ORDER BY created DESC LIMIT ?""",
+        "principal": "SELECT app_id, display_name FROM vmkiln_principal ORDER BY created DESC LIMIT ?",
+        "key": """SELECT key_id, trim(kind || ' ' || name) FROM vmkiln_principal_key ORDER BY created DESC LIMIT ?""",
+        "assignment": """SELECT assignment_id, role || ' ' || scope FROM vmkiln_role_assignment
+            ORDER BY created DESC LIMIT ?""",
+        "place": "SELECT path, kind FROM vmkiln_image ORDER BY created DESC LIMIT ?",
+        "gone": "SELECT place, '' FROM vmkiln_gone_image ORDER BY moment DESC LIMIT ?",
     }
 )
 T = TypeVar("T")

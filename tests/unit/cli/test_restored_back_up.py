@@ -14,6 +14,7 @@ from publishing import COMPUTE, a_flat_disk, to_gallery, to_managed_image
 from typer.testing import CliRunner, Result
 
 from vmkiln.audit.act_names import IMAGE_ADOPT, IMAGE_PURGE
+from vmkiln.cli.completing import quarantined_names
 from vmkiln.cli.main import app
 from vmkiln.errors import ImageNotFound, InputError
 from vmkiln.images.image_store import verified
@@ -92,10 +93,11 @@ def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_what_is_newer_than_the_database_is_kept_listed_and_adopted(restored: Settings) -> None:
     assert names("image", "list") == []
-    assert names("image", "quarantine") == sorted([WEB, VERSION])
+    assert names("image", "quarantine") == sorted([WEB, VERSION]) == sorted(quarantined_names(""))
     assert "Web" in vmkiln("image", "quarantine").stdout
     assert vmkiln("image", "adopt", "Web/versions/1.0.0").exit_code == 0
     assert (names("image", "list"), names("image", "quarantine")) == ([VERSION], [WEB])
+    assert (quarantined_names(""), quarantined_names("x")) == ([WEB], [])
     assert vmkiln("image", "adopt", "--all").exit_code == 0
     assert (names("image", "list"), names("image", "quarantine")) == (sorted([WEB, VERSION]), [])
     with opened_store(restored, quietly) as store:
@@ -107,6 +109,7 @@ def test_what_is_newer_than_the_database_is_kept_listed_and_adopted(restored: Se
 def test_what_is_purged_is_gone_and_the_rest_stays(restored: Settings) -> None:
     assert vmkiln("image", "purge", "images/web", "--yes").exit_code == 0
     assert (names("image", "list"), names("image", "quarantine")) == ([], [VERSION])
+    assert quarantined_names("") == [VERSION]
     assert len(list(restored.image_store.iterdir())) == 1
     assert acts(restored) == [IMAGE_PURGE]
 

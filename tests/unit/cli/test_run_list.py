@@ -1,5 +1,6 @@
 """The list of runs by plain SQL: it tells what the whole store tells, and leaves to that what it cannot know."""
 
+import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -8,13 +9,27 @@ import pytest
 
 from vmkiln.azure_names import IMAGE_TEMPLATE, group_id
 from vmkiln.cli import main
-from vmkiln.cli.completing import host_names, image_names, template_names
+from vmkiln.cli.completing import (
+    app_ids,
+    assignment_ids,
+    context_names,
+    group_names,
+    host_names,
+    image_names,
+    image_names_or_files,
+    key_ids,
+    platform_image_names,
+    quarantined_names,
+    role_names,
+    template_names,
+)
+from vmkiln.cli.contexts import Context, Contexts, contexts_file, write_contexts
 from vmkiln.cli.run_list import newest_revision, read_run_list
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.staging import run_directory
+from vmkiln.staging import run_directory, staging_resource_group
 from vmkiln.store.database import opened, utc_now
-from vmkiln.store.rows import HostRow, ImageRow, ResourceRow, RunRow
+from vmkiln.store.rows import HostRow, ImageRow, KeyKind, ResourceRow, RunRow
 from vmkiln.store.schema import HEAD
 
 NOW = utc_now()
@@ -132,3 +147,50 @@ def test_a_shell_completes_names_of_images_templates_and_hosts(settings: Setting
     assert {found for found, _ in image_names(f"{images}/images/h")} == {f"{images}/images/hello"}
     assert [found for found, _ in template_names("w")] == ["web"]
     assert host_names("") == [("one", "x64")], "the other one has ended"
+
+
+def test_a_shell_completes_groups_principals_keys_and_roles(settings: Settings) -> None:
+    assert (group_names(""), app_ids(""), key_ids(""), assignment_ids("")) == ([], [], [], [])
+    with opened(settings.database) as store:
+        for name in ("IT_a", "IT_b"):
+            staging_resource_group.create(settings.staging, store, name=name, run_id="0123abcd-0", tags={})
+        gone = staging_resource_group.find(store, "IT_b")
+        staging_resource_group.delete(settings.staging, store, gone)
+        principal, _ = store.principals.create("ci")
+        key = store.principals.add_key(principal.app_id, KeyKind.CERTIFICATE, "laptop", {})
+        given = store.principals.assign(principal.object_id, "Reader", "/")
+    assert group_names("IT") == [("IT_a", "0123abcd")], "the other one is deleted"
+    assert app_ids("") == [(principal.app_id, "ci")]
+    assert key_ids(key.key_id[:8]) == [(key.key_id, f"{KeyKind.CERTIFICATE.value} laptop")]
+    assert assignment_ids("") == [(given.assignment_id, "Reader /")]
+    assert (role_names("c"), len(role_names(""))) == (["Contributor"], 3)
+
+
+def test_a_shell_completes_contexts_files_and_platform_images(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert context_names("") == []
+    write_contexts(contexts_file(os.environ), Contexts("", {"example": Context("https://build.example.org", "a", "s")}))
+    assert context_names("e") == [("example", "https://build.example.org")]
+    (tmp_path / "web.vhd").write_text("")
+    (tmp_path / ".hidden").write_text("")
+    assert image_names_or_files("w") == [("web.vhd", "")]
+    assert [name for name, _ in image_names_or_files(f"{tmp_path}/")] == [f"{tmp_path}/{x}" for x in places(tmp_path)]
+    assert image_names_or_files("nowhere/x") == []
+    assert "Debian:debian-12:12-gen2" in platform_image_names("debian:debian-12")
+    settings.catalogue.write_text("no catalogue {")
+    assert platform_image_names("") == []
+
+
+def places(folder: Path) -> list[str]:
+    return sorted(f"{path.name}{'/' * path.is_dir()}" for path in folder.iterdir() if path.name[0] != ".")
+
+
+def test_what_is_no_note_of_an_image_is_not_completed(settings: Settings) -> None:
+    for number, content in enumerate((b"{", b"[]", b"{}", b"\xff")):
+        note = settings.image_store / str(number) / "record.json"
+        note.parent.mkdir(parents=True)
+        note.write_bytes(content)
+    assert quarantined_names("") == []

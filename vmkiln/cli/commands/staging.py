@@ -10,6 +10,7 @@ import typer
 from vmkiln.audit.act_names import GROUP_DELETE
 from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE, Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.completing import group_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, newest_or, say, show_rows, told_deleted
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from vmkiln.store.rows import StagingGroupRow
 
 app = typer.Typer(no_args_is_help=True, help="Staging resource groups and what is in them.")
-GroupArgument = Annotated[str, typer.Argument(help="A group's name, or the beginning of it.")]
+GroupArgument = Annotated[
+    str, typer.Argument(help="A group's name, or the beginning of it.", autocompletion=group_names)
+]
 
 
 @app.command("list")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION
+from vmkiln.cli.completing import context_names
 from vmkiln.cli.contexts import Context, contexts_file, read_contexts, write_contexts
 from vmkiln.cli.invocation import mark_answered, read_settings
 from vmkiln.cli.manual.examples import examples
@@ -31,7 +32,9 @@ MOST_SECRET_LETTERS = 16_384
 LOGIN_API_VERSION = "2022-12-01"
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
 context_app = typer.Typer(no_args_is_help=True, help="The services that the command line knows.")
-NameArgument = Annotated[str, typer.Argument(help="The context's name; the one in use when left out.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="The context's name; the one in use when left out.", autocompletion=context_names)
+]
 
 
 @examples("vmkiln login https://build.example.org:8443 --ca-file ca.pem")
@@ -149,7 +152,7 @@ def list_(as_json: JsonOption = False) -> None:
 @context_app.command()
 @examples("vmkiln context use example", "vmkiln context use --local")
 def use(
-    name: Annotated[str, typer.Argument(help="The context's name.")] = "",
+    name: Annotated[str, typer.Argument(help="The context's name.", autocompletion=context_names)] = "",
     is_local: Annotated[bool, typer.Option("--local", help="None: this machine.")] = False,
 ) -> None:
     """Use another context, or with --local none."""
@@ -186,7 +189,9 @@ def rest(
         str, typer.Option(metavar="FILE|@FILE|-", help="A file with the body (JSON); `-` reads stdin.")
     ] = "",
     api_version: Annotated[str, typer.Option(help="The api-version, unless the path has one.")] = NEWEST_API_VERSION,
-    context: Annotated[str, typer.Option(help="The context; the one in use when left out.")] = "",
+    context: Annotated[
+        str, typer.Option(help="The context; the one in use when left out.", autocompletion=context_names)
+    ] = "",
     _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Ask the service in use, or without one this machine, and print the answer; waits for operations to end."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.completing import context_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
@@ -26,7 +27,12 @@ def open_portal(
         bool, typer.Option("--print", help="Print the link instead of opening it, as without a browser.")
     ] = False,
     context: Annotated[
-        str, typer.Option("--context", help="Whose portal; that of the context in use, or of this machine.")
+        str,
+        typer.Option(
+            "--context",
+            help="Whose portal; that of the context in use, or of this machine.",
+            autocompletion=context_names,
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:

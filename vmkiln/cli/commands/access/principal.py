@@ -21,6 +21,7 @@ from vmkiln.audit.act_names import (
     role_id,
 )
 from vmkiln.cli.audited import audited
+from vmkiln.cli.completing import app_ids, assignment_ids, key_ids, role_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
@@ -35,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Service principals that may log in
 role_app = typer.Typer(
     no_args_is_help=True, help="Roles: Reader, Contributor or Owner of /, a subscription or a group."
 )
-AppIdArgument = Annotated[str, typer.Argument(help="The principal's application id.")]
+AppIdArgument = Annotated[str, typer.Argument(help="The principal's application id.", autocompletion=app_ids)]
 
 
 def _find(store: Store, app_id: str) -> PrincipalRow:
@@ -190,7 +191,9 @@ def keys(app_id: AppIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command("remove-key")
 @examples("vmkiln principal remove-key APP_ID KEY_ID")
-def remove_key(app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
+def remove_key(
+    app_id: AppIdArgument, key_id: Annotated[str, typer.Argument(help="The key's id.", autocompletion=key_ids)]
+) -> None:
     """Take a certificate or federated credential away."""
     from vmkiln.preparation import opened_store
 
@@ -231,8 +234,11 @@ def delete(app_id: AppIdArgument) -> None:
 @role_app.command("assign")
 @examples("vmkiln role assign Contributor APP_ID --scope /subscriptions/ID/resourceGroups/images")
 def assign(
-    role: Annotated[str, typer.Argument(help="Reader, Contributor or Owner.")],
-    app_id: Annotated[str, typer.Argument(help="The application id; with --object the object id of anybody.")],
+    role: Annotated[str, typer.Argument(help="Reader, Contributor or Owner.", autocompletion=role_names)],
+    app_id: Annotated[
+        str,
+        typer.Argument(help="The application id; with --object the object id of anybody.", autocompletion=app_ids),
+    ],
     scope: Annotated[str, typer.Option(help="/, /subscriptions/ID or /subscriptions/ID/resourceGroups/NAME.")],
     is_object: Annotated[bool, typer.Option("--object", help="The id is an object id, such as Entra ID's.")] = False,
 ) -> None:
@@ -281,7 +287,9 @@ def list_roles(as_json: JsonOption = False) -> None:
 
 @role_app.command("remove")
 @examples("vmkiln role remove ASSIGNMENT_ID")
-def remove_role(assignment_id: Annotated[str, typer.Argument(help="The assignment's id.")]) -> None:
+def remove_role(
+    assignment_id: Annotated[str, typer.Argument(help="The assignment's id.", autocompletion=assignment_ids)],
+) -> None:
     """Take a role away."""
     from vmkiln.preparation import opened_store
 

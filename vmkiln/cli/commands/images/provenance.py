@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine
+from vmkiln.cli.completing import image_names_or_files
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
@@ -26,7 +27,12 @@ MOST_STATEMENT_BYTES = 64 * 1024**2
 
 @examples("vmkiln image verify web")
 def verify(
-    image: Annotated[str, typer.Argument(help="An image's ARM id, the end of it, or an exported file.")] = "",
+    image: Annotated[
+        str,
+        typer.Argument(
+            help="An image's ARM id, the end of it, or an exported file.", autocompletion=image_names_or_files
+        ),
+    ] = "",
     statement: Annotated[
         Path | None,
         typer.Option("--statement", help="A signed statement; else the image's own, or FILE.intoto.json."),

@@ -9,6 +9,7 @@ import typer
 from vmkiln.audit.act_names import IMAGE_ADOPT, IMAGE_PURGE
 from vmkiln.azure_names import utc_text
 from vmkiln.cli.audited import audited
+from vmkiln.cli.completing import quarantined_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
-NamesArgument = Annotated[list[str] | None, typer.Argument(help="ARM ids, or the ends of them (`hello-linux`).")]
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="ARM ids, or the ends of them (`hello-linux`).", autocompletion=quarantined_names),
+]
 AllOption = Annotated[bool, typer.Option("--all", help="All that `vmkiln image quarantine` lists.")]
 
 

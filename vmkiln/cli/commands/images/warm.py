@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vmkiln.cli.commands.images.kept_image import reference_in
+from vmkiln.cli.completing import platform_image_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
@@ -17,7 +18,12 @@ from vmkiln.errors import HostUnfit
 
 @examples("vmkiln image warm Debian:debian-12:12-gen2")
 def warm(
-    image: Annotated[str, typer.Argument(metavar="PUBLISHER:OFFER:SKU[:VERSION]", help="A platform image.")],
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="PUBLISHER:OFFER:SKU[:VERSION]", help="A platform image.", autocompletion=platform_image_names
+        ),
+    ],
     vm_size: Annotated[
         str, typer.Option("--vm-size", help="The templates' `vmSize`; the usual one when it is not given.")
     ] = "",

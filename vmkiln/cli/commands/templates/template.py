@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
-from vmkiln.cli.completing import template_names
+from vmkiln.cli.completing import context_names, template_names
 from vmkiln.cli.contexts import contexts_file, read_contexts
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -49,7 +49,9 @@ SubscriptionOption = Annotated[
     str,
     typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
 ]
-ContextOption = Annotated[str, typer.Option(help="The context; the one in use when left out.")]
+ContextOption = Annotated[
+    str, typer.Option(help="The context; the one in use when left out.", autocompletion=context_names)
+]
 
 
 def _do(
