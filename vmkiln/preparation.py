@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from vmkiln.buildable.egress_choice import operator_policy
-from vmkiln.errors import HostUnfit, InputError
+from vmkiln.errors import HostUnfit, InputError, StorageFailed, StorageFull
 from vmkiln.files.durable_file import make_folder
 from vmkiln.files.private_folder import make_private
 from vmkiln.host import capacity, reserve_file
@@ -34,10 +34,23 @@ from vmkiln.warm.saved_group import obtain_saved_group
 MIB = 1024**2
 
 
+def make_home(home: Path) -> None:
+    """Make the state directory. Raises: `InputError` when it cannot be where it is set to be, `StorageFull`."""
+    is_there = home.is_dir()
+    try:
+        make_folder(home)
+    except StorageFull:
+        raise
+    except StorageFailed as error:
+        if is_there:
+            raise
+        raise InputError(error.message, hint="set VMKILN_HOME to a folder that you may make and write") from error
+
+
 @contextlib.contextmanager
 def opened_store(settings: Settings, tell: Callable[[str], None]) -> Iterator[Store]:
     """The database, after what dead runs left was cleaned up and what older releases kept in plain words was sealed."""
-    make_folder(settings.home)
+    make_home(settings.home)
     make_private(settings.home, tell)
     reserve_file.release_if_full(settings.home)
     with database.opened(settings.database_address, home=settings.home, keys=settings.keys_folder) as store:

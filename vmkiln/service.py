@@ -49,7 +49,7 @@ from vmkiln.lifetime.rounds import Rounds
 from vmkiln.notice.receivers import receivers_of
 from vmkiln.notice.sending import NOTICE_SECONDS, Notices
 from vmkiln.portal.application import with_portal
-from vmkiln.preparation import host_capacity, prepared_host
+from vmkiln.preparation import host_capacity, make_home, prepared_host
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.workflow import execute
@@ -159,7 +159,7 @@ def _builder(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _lock_file(settings: Settings) -> Iterator[int]:
-    make_folder(settings.home)
+    make_home(settings.home)
     with opened(settings.home / "service.lock") as descriptor:
         yield descriptor
 

@@ -336,6 +336,7 @@ def test_the_life_of_a_template(stubbed: Path, request: pytest.FixtureRequest, i
     assert "PACKER OUT echo \\x1b]0;title\\x07 hello" in ran.stdout, "followed, and harmless"
     assert json.loads(vmkiln("template", "show", "web", *where).stdout)["name"] == "web"
     assert "web" in vmkiln("template", "list", "--subscription", SUBSCRIPTION).stdout
+    assert "web" in vmkiln("template", "list", "--subscription", SUBSCRIPTION, "-g", "rg1").stdout
     assert "hello" in vmkiln("template", "logs", "web", *where).stdout
     assert "hello" in vmkiln("template", "logs", "web", "-f", *where).stdout
     assert error_of(vmkiln("template", "cancel", "web", *where)).code == "OperationNotAllowed"

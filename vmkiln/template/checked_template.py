@@ -5,7 +5,9 @@ docs/reference/behaviour.md#customizing (a Linux image takes no Windows customiz
 """
 
 import contextlib
+import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ ENVELOPE = {
     *("name", "type", "apiversion", "id", "systemdata", "dependson", "condition", "comments", "metadata", "scope"),
     *("copy", "$schema", "contentversion", "etag", "existing", "import", "zones", "sku", "kind", "asserts"),
 }
+NEAR = 0.6  # of 1, how alike a value is to one that is allowed
 _BELOW = {"greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}
 _KINDS = {
     "string_type": "a string",
@@ -74,9 +77,9 @@ def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
         return Mistake.missing(member_path(path, context["discriminator"].strip("'")))
     if kind == "union_tag_invalid":
         where = member_path(path, context["discriminator"].strip("'"))
-        return Mistake(where, f"`{context['tag']}` is not known", f"allowed are {context['expected_tags']}")
+        return Mistake(where, f"`{context['tag']}` is not known", _allowed(context["tag"], context["expected_tags"]))
     if kind in ("literal_error", "enum"):
-        return Mistake(path, f"`{detail['input']}` is not allowed here", f"allowed are {context['expected']}")
+        return Mistake(path, f"`{detail['input']}` is not allowed here", _allowed(detail["input"], context["expected"]))
     if kind in _BELOW:
         text = f"`{detail['input']}` is out of range: allowed is {_BELOW[kind].format(**context)}"
         hint = "0 means the default of 240" if path.endswith("buildTimeoutInMinutes") else None
@@ -84,6 +87,12 @@ def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
     if kind in _KINDS:
         return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(detail['input'])}")
     return Mistake(path, detail["msg"])
+
+
+def _allowed(given: Any, expected: str) -> str:
+    """What may stand in place of a value, of pydantic's list of them; first the one that is near it."""
+    near = difflib.get_close_matches(str(given), re.findall(r"'([^']*)'", expected), n=1, cutoff=NEAR)
+    return f"did you mean `{near[0]}`? allowed are {expected}" if near else f"allowed are {expected}"
 
 
 def _kind_of(value: Any) -> str:

@@ -147,12 +147,17 @@ async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None
 
 
 @app.command("list")
-@examples("vmkiln template list")
-def list_(subscription: SubscriptionOption = "", as_json: JsonOption = False, context: ContextOption = "") -> None:
+@examples("vmkiln template list", "vmkiln template list -g images")
+def list_(
+    group: Annotated[str, typer.Option("--resource-group", "-g", help="Only those of this resource group.")] = "",
+    subscription: SubscriptionOption = "",
+    as_json: JsonOption = False,
+    context: ContextOption = "",
+) -> None:
     """List the templates of a subscription, each with its last run."""
 
     async def work(client: ArmClient, scope: str) -> Any:
-        found, path = [], f"{scope}/{TYPE}"
+        found, path = [], f"{scope}/resourceGroups/{group}/{TYPE}" if group else f"{scope}/{TYPE}"
         while path:
             page = await _get(client, path)
             found += page["value"]

@@ -1,0 +1,134 @@
+"""Mistakes that people make on the command line: each is told with what helps, ends with 2, and starts nothing."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.cli import main
+
+TEMPLATE: dict[str, Any] = {
+    "type": "Microsoft.VirtualMachineImages/imageTemplates",
+    "apiVersion": "2025-10-01",
+    "name": "web",
+    "location": "westus2",
+    "identity": {"type": "None"},
+    "properties": {
+        "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2"},
+        "customize": [{"type": "Shell", "inline": ["true"]}],
+        "distribute": [{"type": "VHD", "runOutputName": "vhd"}],
+    },
+}
+TEXTS = {
+    "empty.json": "",
+    "yaml.json": "location: westus2\n",
+    "script.json": "#!/bin/sh\ntrue\n",
+    "comma.json": '{\n  "location": "westus2"\n  "properties": {}\n}',
+    "parameters.json": '{"parameters": {"unknown": {"value": 1}}}',
+}
+# the path of a member, what stands there by mistake, what is said of it
+WRONG_MEMBERS = (
+    (("properties", "customize", 0, "type"), "Shel", "did you mean `Shell`?"),
+    (("properties", "distribute", 0, "type"), "ManagedImag", "did you mean `ManagedImage`?"),
+    (("properties", "customize", 0, "inlin"), ["true"], "did you mean `inline`?"),
+    (("properties", "vmProfile"), {"vmSize": "Standard_D2v2"}, "Standard_D2_v2"),
+    (("properties", "source", "sku"), "12-gen3", "12-gen2"),
+    (("properties", "source", "offer"), "debian-21", "debian-12"),
+    (("properties", "buildTimeoutInMinutes"), 3, "properties.buildTimeoutInMinutes"),
+    (
+        ("properties", "customize", 0),
+        {"type": "File", "sourceUri": "file:///x", "destination": "/tmp/x"},
+        "local",
+    ),
+)
+WRONG_WORDS = (
+    (("validate", "nothing.json"), "there is no file"),
+    (("validate", "."), "is a folder"),
+    (("validate", "empty.json"), "empty.json"),
+    (("validate", "yaml.json"), "yaml.json:1:1: expected"),
+    (("validate", "script.json"), "script.json:1:1: expected"),
+    (("validate", "comma.json"), "comma.json:3:3: expected"),
+    (("validate", "good.json", "--parameters", "parameters.json"), "unknown"),
+    (("run", "show", "zzzz"), "`vmkiln run list`"),
+    (("run", "logs", "zzzz"), "`vmkiln run list`"),
+    (("staging", "show", "IT_nothing"), "`vmkiln staging list"),
+    (("host", "show", "nobody"), "`vmkiln host list`"),
+    (("image", "show", "nothing"), "`vmkiln image list`"),
+    (("image", "boot", "nothing"), "`vmkiln image list`"),
+    (("image", "verify"), "no image is named"),
+    (("context", "use", "nothing"), "`vmkiln login URL`"),
+    (("role", "assign", "King", "x", "--scope", "/"), "Contributor"),
+    (("explain", "properties.customise"), "properties.customize"),
+    (("biuld", "good.json"), "build"),
+    (("run", "lsit"), "list"),
+    (("run", "list", "--jsno"), "--json"),
+    (("rest", "FETCH", "/subscriptions"), "GET"),
+    (("serve", "--listen", "127.0.0.1:99999"), "99999"),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory that is not there yet; the folder that commands work in has files with and without mistakes."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, text in {**TEXTS, "good.json": json.dumps(TEMPLATE)}.items():
+        (work / name).write_text(text)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "home"
+
+
+def told(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit code of a command, and what it says on standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(list(arguments))
+    return int(ended.value.code or 0), capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "helps"), WRONG_WORDS, ids=lambda found: " ".join(found) if isinstance(found, tuple) else ""
+)
+@pytest.mark.usefixtures("home")
+def test_a_mistaken_command_line_is_told_what_helps(
+    words: tuple[str, ...], helps: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, text = told(capfd, *words)
+    assert code == 2, text
+    assert helps in text
+
+
+@pytest.mark.parametrize(("path", "value", "helps"), WRONG_MEMBERS, ids=lambda found: str(found)[:40])
+def test_a_mistaken_template_is_told_what_helps_before_anything_starts(
+    path: tuple[str | int, ...], value: object, helps: str, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    here: Any = template
+    for step in path[:-1]:
+        here = here[step]
+    here[path[-1]] = value
+    Path("mistaken.json").write_text(json.dumps(template))
+    for command in ("validate", "build"):
+        code, text = told(capfd, command, "mistaken.json")
+        assert code == 2, text
+        assert helps in text
+    assert not home.exists(), "nothing was started"
+
+
+def test_a_template_without_a_mistake_is_told_so(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    del home
+    assert told(capfd, "validate", "good.json")[0] == 0
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null"])
+@pytest.mark.usefixtures("home")
+def test_a_state_directory_that_cannot_be_made_is_told_what_helps(
+    place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VMKILN_HOME", place)
+    code, text = told(capfd, "run", "show")
+    assert (code, "hint: set VMKILN_HOME to a folder that you may make and write" in text) == (2, True), text
