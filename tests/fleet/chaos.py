@@ -29,6 +29,7 @@ from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
+from vmkiln.waiting.patience import Patience
 
 SUBSCRIPTIONS = [str(uuid.UUID(int=number)) for number in range(1, 4)]
 GALLERY = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/d"
@@ -158,25 +159,30 @@ def concurrency(journal: Path) -> dict[str, int]:
 def chaos(fleet: Fleet, settings: Settings, store: Store, count: int, *, rounds: int, seed: int) -> dict[str, Any]:
     """The whole of it; returns what was seen."""
     chosen = random.Random(seed)  # noqa: S311
+    call = Patience().call  # this process, too, meets the restart of the database
     prepare(settings, store)
     seen, is_over = Seen(), threading.Event()
     watching = threading.Thread(target=watch, args=(fleet, store, seen, is_over))
     watching.start()
     begin = time.monotonic()
-    order = [fault for fault in FAULTS for _ in range(rounds)]
-    chosen.shuffle(order)
-    ids: list[str] = []
-    for number, fault in enumerate(order):  # each fault meets runs, however fast they are
-        ids += fill(store, range(count * number // len(order), count * (number + 1) // len(order)))
-        while not fleet.journal.exists():
-            time.sleep(0.1)
-        time.sleep(chosen.uniform(0.5, 1.5))
-        seen.faults.append((fault, *strike(fleet, store, fault, busiest(fleet, store))))
-    while any(run.ended is None for run in store.runs.by_id(ids).values()) and time.monotonic() - begin < MOST_SECONDS:
-        time.sleep(0.2)
-    seconds = time.monotonic() - begin
-    is_over.set()
-    watching.join()
+    try:
+        order = [fault for fault in FAULTS for _ in range(rounds)]
+        chosen.shuffle(order)
+        ids: list[str] = []
+        for number, fault in enumerate(order):  # each fault meets runs, however fast they are
+            ids += call(fill, store, range(count * number // len(order), count * (number + 1) // len(order)))
+            while not fleet.journal.exists():
+                time.sleep(0.1)
+            time.sleep(chosen.uniform(0.5, 1.5))
+            seen.faults.append((fault, *strike(fleet, store, fault, call(busiest, fleet, store))))
+        while time.monotonic() - begin < MOST_SECONDS:
+            if all(run.ended for run in call(store.runs.by_id, ids).values()):
+                break
+            time.sleep(0.2)
+        seconds = time.monotonic() - begin
+    finally:
+        is_over.set()  # also when this fails, which would be told by nobody while the thread goes on
+        watching.join()
     runs = store.runs.by_id(ids)
     images = store.images.list(prefix=f"{GALLERY}/versions/")
     shared = shared_storage(settings, store)
