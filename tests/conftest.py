@@ -38,8 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = os.environ[tiers.SEED]
-    slow = {"deadline": None} if tiers.tier() is tiers.LONG else {}  # of very many examples one is slow by chance
-    hypothesis.settings.register_profile(tiers.tier().name, max_examples=tiers.examples(tiers.USUAL_EXAMPLES), **slow)
+    most = tiers.examples(tiers.USUAL_EXAMPLES)
+    busy = [
+        hypothesis.HealthCheck.too_slow
+    ]  # no test fails for the time it takes: of many examples one is slow by chance
+    hypothesis.settings.register_profile(
+        tiers.tier().name, max_examples=most, deadline=None, suppress_health_check=busy
+    )
     hypothesis.settings.load_profile(tiers.tier().name)
 
 
