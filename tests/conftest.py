@@ -39,12 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = os.environ[tiers.SEED]
     most = tiers.examples(tiers.USUAL_EXAMPLES)
-    busy = [
-        hypothesis.HealthCheck.too_slow
-    ]  # no test fails for the time it takes: of many examples one is slow by chance
-    hypothesis.settings.register_profile(
-        tiers.tier().name, max_examples=most, deadline=None, suppress_health_check=busy
-    )
+    slow = [hypothesis.HealthCheck.too_slow]  # no test fails for the time it takes: one example of many does by chance
+    name = tiers.tier().name
+    hypothesis.settings.register_profile(name, max_examples=most, deadline=None, suppress_health_check=slow)
     hypothesis.settings.load_profile(tiers.tier().name)
 
 
