@@ -32,7 +32,7 @@ def test_a_whole_run_blocks_no_loop(builds: Builds, *, is_kept: bool) -> None:
         build_process.run_in_service(builds.settings, build_process.Asked(run_id, "", is_kept))
     with opened(builds.settings.database_address) as store:
         assert store.runs.find(run_id).state == "Succeeded"
-        assert len(store.images.list()) == 4
+        assert len(store.images.list()) == 5, "two sources, and what the run made of one"
 
 
 def test_a_run_that_fails_blocks_no_loop(builds: Builds) -> None:
