@@ -8,7 +8,6 @@ VM and all that belongs to it are gone as those of every run are. The run fails 
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
@@ -109,5 +108,4 @@ async def _let_go(hold: Hold, vm: VirtualMachine, released: asyncio.Event) -> st
     finally:
         for task in (letting_go, stopped):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(letting_go, stopped, return_exceptions=True)
+        await asyncio.gather(letting_go, stopped, return_exceptions=True)
