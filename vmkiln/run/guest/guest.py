@@ -5,7 +5,7 @@ Linux and Windows are each described in a module of their own; who carries a pha
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
@@ -15,10 +15,13 @@ from vmkiln.host.disk.iso_image import DISC_SECONDS, DiscFile
 from vmkiln.host.qemu import Firmware
 from vmkiln.packer.packer_template import PackerInput
 from vmkiln.run.guest.guest_report import GuestReport
+from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.login_wait import LOGIN_SECONDS, SSH_QUESTION
 from vmkiln.run.run_context import Staged
 from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.staging.build_vm import BuildVm
+
+LATER_SECONDS = 60  # between who gives up first, for what it can tell, and who does after that
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,21 @@ class Guest:
     question: str = SSH_QUESTION
     notice: str = ""
     report: GuestReport | None = None
+
+
+def vm_of(staged: Staged, order: PackerPhase, seed: Path) -> BuildVm:
+    """The VM of a phase as its template and source have it, whatever its system. Raises: as `firmware_of`."""
+    return BuildVm(
+        name=order.vm_name,
+        cpus=staged.shape.cpus,
+        memory_mib=staged.shape.memory_mib,
+        disk=replace(order.disks.os, is_boot=True),
+        data_disks=order.disks.data,
+        seed=seed,
+        accelerator=staged.host.accelerator,
+        firmware=firmware_of(staged, order.vm_name),
+        architecture=staged.source.architecture,
+    )
 
 
 def firmware_of(staged: Staged, vm_name: str) -> Firmware | None:

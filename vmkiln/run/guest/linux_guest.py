@@ -5,19 +5,16 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 from vmkiln.fetching.guest_way_out import variables
 from vmkiln.packer.packer_template import Connection, Step, packer_input
-from vmkiln.run.guest.guest import Disc, Guest, firmware_of
+from vmkiln.run.guest.guest import LATER_SECONDS, Disc, Guest, vm_of
 from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.login_wait import LOGIN_SECONDS
 from vmkiln.run.run_context import Staged
-from vmkiln.staging import build_vm, cloud_init_seed, container_group
+from vmkiln.staging import cloud_init_seed, container_group
 from vmkiln.staging.login_key import new_key
-
-LATER_SECONDS = 60
 
 
 def connection(staged: Staged, private_key: str) -> Connection:
@@ -47,15 +44,5 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         way_out=staged.way_out,
     )
     content = packer_input(cast("Sequence[Step]", order.steps), connection(staged, login.private))
-    vm = build_vm.BuildVm(
-        name=order.vm_name,
-        cpus=staged.shape.cpus,
-        memory_mib=staged.shape.memory_mib,
-        disk=replace(order.disks.os, is_boot=True),
-        data_disks=order.disks.data,
-        seed=seed,
-        accelerator=staged.host.accelerator,
-        firmware=firmware_of(staged, order.vm_name),
-        architecture=staged.source.architecture,
-    )
+    vm = vm_of(staged, order, seed)
     return Guest(content, vm, (Disc(seed, cloud_init_seed.LABEL, seed_contents),), login.private)

@@ -20,12 +20,12 @@ from vmkiln.host.virtual_machine import INSIDE
 from vmkiln.packer.packer_template import InputFile
 from vmkiln.packer.step_watch import RESTART_GRACE_SECONDS
 from vmkiln.packer.windows_template import WINRM_SECONDS, WinRmConnection, windows_input
-from vmkiln.run.guest.guest import Disc, Guest, firmware_of
+from vmkiln.run.guest.guest import LATER_SECONDS, Disc, Guest, vm_of
 from vmkiln.run.guest.guest_report import GuestReport
 from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.run_context import Staged
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.staging import build_vm, container_group
+from vmkiln.staging import container_group
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import utc_now
 from vmkiln.windows import answer_disc, run_login
@@ -35,7 +35,6 @@ from vmkiln.windows.proven import UNPROVEN
 from vmkiln.windows.step_scripts import FILES_LABEL
 from vmkiln.windows.steps import ROUND_RESTART_SECONDS, Restart, WindowsStep
 
-LATER_SECONDS = 60
 FINISH_SECONDS = 15 * 60  # the login is taken away, and free space given back, before the VM is off
 FILES_SECONDS = 30 * 60  # to write a disc of large files
 REPORT = "report"
@@ -68,18 +67,11 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         Disc(seed, answer_disc.LABEL, answer),
         *((Disc(files, FILES_LABEL, _sources(found.disc), FILES_SECONDS),) if found.disc else ()),
     )
-    firmware = firmware_of(staged, order.vm_name)
-    vm = build_vm.BuildVm(
-        name=order.vm_name,
-        cpus=staged.shape.cpus,
-        memory_mib=staged.shape.memory_mib,
-        disk=replace(order.disks.os, is_boot=True),
-        data_disks=order.disks.data,
-        seed=seed,
+    vm = vm_of(staged, order, seed)
+    vm = replace(
+        vm,
         more_discs=tuple(disc.path for disc in discs[1:]),
-        accelerator=staged.host.accelerator,
-        firmware=firmware,
-        profile=profile.windows(starts_by_uefi=firmware is not None),
+        profile=profile.windows(starts_by_uefi=vm.firmware is not None),
         channels=(Channel(REPORT, INSIDE / f"{order.vm_name}.report", is_serial_port=True),),
     )
     secrets = (login.password, login.administrator_password, login.certificate.pfx_password)
