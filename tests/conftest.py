@@ -19,6 +19,8 @@ MEMORY = "VMKILN_TEST_MEMORY"
 COMMITTING_OFTEN = ("api", "portal", "unit")
 RESULTS = ("passed", "failed", "error", "skipped")
 BEGAN = pytest.StashKey[float]()
+# what libraries that write to terminals look at: no test depends on where it was started
+TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "TTY_COMPATIBLE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the tier and the seed to everything that draws: our own tests, hypothesis, and processes of tests."""
+    """Tell the tier and the seed to everything that draws: our own tests, hypothesis, and processes of tests.
+
+    The environment's words on the terminal become the same everywhere.
+    """
+    for name in TERMINAL:
+        os.environ.pop(name, None)
+    os.environ["TERM"] = "xterm"
     config.stash[BEGAN] = time.monotonic()
     if config.getoption("--long"):
         os.environ[tiers.TIER] = tiers.LONG.name

@@ -43,11 +43,15 @@ COUNT_AT = LOADED_AT + 0x180
 
 
 def counts_for_ever() -> bytes:
-    """A guest that counts in a byte at `COUNT_AT`, writes that to its second sector, and says it on the serial port."""
+    """A guest that counts in a byte at `COUNT_AT`, writes that to its second sector, and says it on the serial port.
+
+    It waits until the port has sent that: what it writes into a full port would be lost.
+    """
     count_at = COUNT_AT.to_bytes(2, "little")
     count = b"\xfe\x06" + count_at  # inc byte ptr
     say = bytes.fromhex("baf803") + b"\xa0" + count_at + b"\xee"  # mov dx,3F8h; mov al,count; out dx,al
-    once = count + _write(FIRST_DISK) + say
+    wait = bytes.fromhex("bafd03 ec a840 74fb")  # mov dx,3FDh; in al,dx; test al,40h (TEMT); jz to the in
+    once = count + _write(FIRST_DISK) + say + wait
     return _sector(_BEGIN + once + b"\xeb" + (-len(once) - 2).to_bytes(1, signed=True), 1)
 
 
