@@ -37,6 +37,52 @@ def test_a_script_has_help_and_refuses_what_it_does_not_know(path: Path) -> None
     assert shown.stdout.startswith(f"usage: script/{path.name}")
 
 
+FAILS_ONCE = """
+from pathlib import Path
+HERE = Path(__file__).parent
+def test_fails_beside_others():
+    seen = HERE / "seen"
+    was_there = seen.exists()
+    seen.touch()
+    assert was_there
+def test_passes():
+    with (HERE / "passed").open("a") as file:
+        file.write("once ")
+"""
+FAILS_ALWAYS = "def test_fails(): assert False\n"
+FAILS_MUCH = "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_fails(n): assert False\n"
+
+
+def _tried(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    """What the two functions of `script/test` that try tests say of a folder of tests."""
+    (folder / "test_some.py").write_text(tests)
+    (folder / "caches").mkdir()
+    functions = re.search(
+        r"^first_time\(\).*?(?=^in_lanes\(\))", (ROOT / "script/test").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert functions is not None
+    program = (
+        f"set -euo pipefail; caches={folder}/caches most_tried_again=3 status=0; say() {{ echo $*; }}\n{functions[0]}\n"
+        "first_time some test_some.py || status=$?; once_more $status some test_some.py"
+    )
+    return subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_a_test_that_fails_beside_others_is_tried_again_and_told(tmp_path: Path) -> None:
+    tried = _tried(tmp_path, FAILS_ONCE)
+    assert tried.returncode == 0, tried.stdout
+    assert "FLAKY: failed beside other tests, passed by itself: test_some.py::test_fails_beside_others" in tried.stdout
+    assert (tmp_path / "passed").read_text() == "once ", "what passed is not tried again"
+
+
+@pytest.mark.parametrize(("tests", "is_tried_again"), [(FAILS_ALWAYS, True), (FAILS_MUCH, False), ("1 / 0", False)])
+def test_a_test_that_fails_again_fails_the_run(tests: str, is_tried_again: bool, tmp_path: Path) -> None:
+    tried = _tried(tmp_path, tests)
+    assert tried.returncode != 0
+    assert ("tried once more" in tried.stdout) == is_tried_again
+    assert "FLAKY" not in tried.stdout
+
+
 def test_the_long_tier_begins_nothing_after_three_hours() -> None:
     text = (ROOT / "script/test").read_text()
     [whole], [roots] = re.findall(r"--session-timeout=(\d+)", text), re.findall(r"--long --timeout=(\d+)", text)
