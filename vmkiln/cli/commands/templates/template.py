@@ -263,19 +263,29 @@ async def _last_run(client: ArmClient, path: str) -> Any:
 
 
 async def _followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
-    """Print a run's log as it is written, until the run has ended; gives the run."""
+    """Print a run's log as it is written, until the run has ended; gives the run.
+
+    Raises: `ServiceAway` when the service ended meanwhile, which goes on with the run when it starts again.
+    """
     import asyncio
 
+    from vmkiln.cli.arm_client import ServiceAway
+
     position = 0
-    while True:
-        piece = await _get(client, f"{run_id}/log?position={position}")
-        position = piece["position"]
-        for line in piece["lines"] if print_lines else ():
-            typer.echo(harmless(line))
-        if piece["isComplete"]:
-            return await _get(client, run_id)
-        if not piece["lines"]:
-            await asyncio.sleep(FOLLOW_SECONDS)
+    try:
+        while True:
+            piece = await _get(client, f"{run_id}/log?position={position}")
+            position = piece["position"]
+            for line in piece["lines"] if print_lines else ():
+                typer.echo(harmless(line))
+            if piece["isComplete"]:
+                return await _get(client, run_id)
+            if not piece["lines"]:
+                await asyncio.sleep(FOLLOW_SECONDS)
+    except ServiceAway as error:
+        group, name = run_id.split("/")[4], run_id.split("/")[8]
+        hint = f"once the service is back, `vmkiln template logs {name} -g {group} --follow` tells how the run went on"
+        raise ServiceAway(f"stopped following the run: {error.message}", hint=hint) from error
 
 
 @app.command()

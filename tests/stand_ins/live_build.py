@@ -1,0 +1,44 @@
+"""`vmkiln build` on the terminal that it is given, with a stand-in for all that a build does but telling of it.
+
+    python -m stand_ins.live_build RELEASE WORDS...
+
+The build tells of its first step and goes on until it is cancelled; its clean-up lasts until there is the file RELEASE.
+"""
+
+import asyncio
+import fcntl
+import sys
+import termios
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vmkiln.cli import main
+from vmkiln.cli.commands import build
+from vmkiln.cli.view.live_view import View
+from vmkiln.packer.packer_output import Speaker
+from vmkiln.run.run_event import LogLine, Notice, PhaseStarted, StepStarted
+from vmkiln.run_state import Phase
+
+RELEASE = Path(sys.argv[1])
+
+
+async def built(_request: object, view: View, **_: object) -> dict[str, Any]:
+    """Never comes to its end by itself."""
+    view.tell(PhaseStarted(Phase.CUSTOMIZING, datetime.now(UTC)))
+    view.tell(StepStarted(Phase.CUSTOMIZING, 0, 1, "install"))
+    view.tell(LogLine(Phase.CUSTOMIZING, "hello from the guest", Speaker.GUEST))
+    view.tell(Notice("the step goes on"))
+    try:
+        await asyncio.Event().wait()
+    finally:
+        while not RELEASE.exists():  # noqa: ASYNC110 (a file has no event)
+            await asyncio.sleep(0.05)
+        view.tell(Notice("everything temporary is deleted"))
+    raise AssertionError("it was cancelled")
+
+
+if __name__ == "__main__":
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # what is typed there, Ctrl-C above all, is for this process
+    build._build = built  # type: ignore[assignment]
+    main.main(sys.argv[2:])
