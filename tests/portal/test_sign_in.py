@@ -17,7 +17,7 @@ from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.portal.application import with_portal
 from vmkiln.portal.session import COOKIE, own_address, wants_renewal
 from vmkiln.store.database import opened
-from vmkiln.store.tables import access_tokens
+from vmkiln.store.tables import access_tokens, client_secrets
 
 LINKS = "/providers/Vmkiln.Builds/loginLinks"
 RENEWALS = "/providers/Vmkiln.Builds/sessions/renew"
@@ -31,6 +31,8 @@ def world(tmp_path: Path) -> Iterator[SimpleNamespace]:
         service = started(store, tmp_path, access, RecordedWork())  # type: ignore[arg-type]
         owner, secret = store.principals.create("owner")
         store.principals.assign(owner.object_id, "Owner", "/")
+        yesterday = store.now() - timedelta(days=1)
+        store.connections.change(client_secrets.update().values(created=yesterday))
         add_group(service)
         browser = Visitor(with_portal(service.app), token="")
         yield SimpleNamespace(store=store, service=service, owner=owner, secret=secret, browser=browser)
@@ -147,3 +149,15 @@ def test_a_session_is_renewed_while_it_is_used_and_not_for_ever(world: SimpleNam
     world.store.principals.remove(world.owner.app_id)
     assert world.service.request("POST", RENEWALS, token=token, api_version=None).status_code == 401
     assert not any(wants_renewal(text) for text in ("", "owner", "a.b.c", "vmk_x.y.z", "e30.e30.e30"))
+
+
+def test_a_session_ends_when_the_secrets_of_its_login_are_replaced(world: SimpleNamespace) -> None:
+    principals, app_id = world.store.principals, world.owner.app_id
+    session = token_at(world, world.store.now() - timedelta(minutes=40))
+    principals.add_secret(app_id)
+    assert world.service.request("POST", RENEWALS, token=session, api_version=None).status_code == 200
+    principals.add_secret(app_id, is_only=True)
+    over = world.service.request("POST", RENEWALS, token=session, api_version=None)
+    assert (over.status_code, "was replaced" in over.json()["error"]["message"]) == (403, True)
+    fresh = token_at(world, world.store.now())
+    assert world.service.request("POST", RENEWALS, token=fresh, api_version=None).status_code == 200

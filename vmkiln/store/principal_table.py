@@ -9,7 +9,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,6 +103,16 @@ class PrincipalTable:
         if not rows:
             _hashed(secret, _NO_SALT)
         return any(matches)
+
+    def has_credential_of(self, app_id: str, moment: datetime) -> bool:
+        """Whether a secret, certificate or federated credential that a principal had then is still its own."""
+        with self._connections.reading() as connection:
+            return any(
+                connection.execute(
+                    sa.select(sa.literal(1)).where(table.c.app_id == app_id, table.c.created <= moment).limit(1)
+                ).first()
+                for table in (client_secrets, principal_keys)
+            )
 
     def add_key(self, app_id: str, kind: KeyKind, name: str, detail: Mapping[str, Any]) -> PrincipalKeyRow:
         """One more certificate or federated credential; the one of the same kind and name is replaced."""

@@ -1,11 +1,12 @@
 """Sessions of the portal: links that log in once, and tokens that are renewed while somebody works.
 
 A link is for whoever asks for it, lasts ten minutes, and is good once; of its code only a hash is kept. A token is
-renewed for at most twelve hours from the login, and each request asks anew whether its principal still is one.
+renewed for at most twelve hours from the login, and as long as a secret or key that its principal had then is left;
+each request asks anew whether its principal still is one.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
@@ -67,6 +68,9 @@ def renew(call: Call) -> Answer:
     since = int(claims.get("auth_time") or claims["iat"])
     if call.service.now().timestamp() - since > SESSION_SECONDS:
         raise ArmError(403, "SessionOver", "the login is too long ago: log in again")
+    login = datetime.fromtimestamp(since + 1, UTC)  # a token tells whole seconds
+    if not call.service.store.principals.has_credential_of(principal.app_id, login):
+        raise ArmError(403, "SessionOver", "the secret of that login was replaced since: log in again")
     return _session(call, principal, since=since)
 
 

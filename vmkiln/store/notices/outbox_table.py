@@ -170,11 +170,13 @@ class OutboxTable:
         """Receivers that did not take what waits for them: how many notices, and why the one tried most was not."""
         table = notices.c
         tried = sa.and_(table.state == NoticeState.WAITING, table.problem != "", table.receiver.in_(sorted(receivers)))
-        found: dict[str, list[str]] = {}
-        query = sa.select(table.receiver, table.problem).where(tried).order_by(table.tries.desc(), table.created)
-        for row in self._connections.rows(query):
-            found.setdefault(row["receiver"], []).append(row["problem"])
-        return [(receiver, len(problems), problems[0]) for receiver, problems in sorted(found.items())]
+        counts = sa.select(table.receiver, sa.func.count()).where(tried).group_by(table.receiver)
+        most = sa.select(table.problem).where(tried).order_by(table.tries.desc(), table.created).limit(1)
+        with self._connections.reading() as connection:
+            return [
+                (receiver, count, connection.execute(most.where(table.receiver == receiver)).scalar_one())
+                for receiver, count in connection.execute(counts.order_by(table.receiver)).all()
+            ]
 
     def forget(self) -> int:
         """Give up what has waited for longer than is kept, and delete what is older; gives how many were given up."""

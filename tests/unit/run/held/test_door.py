@@ -178,9 +178,9 @@ def test_a_hold_has_an_hour_unless_told_otherwise_and_its_time_needs_one() -> No
 
 
 def test_ssh_takes_nothing_of_this_machine_along_and_its_way_is_quoted() -> None:
-    words = ssh_arguments(Path("/a b/50%"), ["id"], wants_terminal=False)
+    words = ssh_arguments(Path("/a b/50%"), ["-v", "id"], wants_terminal=False)
     options = dict(word.split("=", 1) for before, word in itertools.pairwise(words) if before == "-o")
     assert (options["ForwardAgent"], options["ClearAllForwardings"]) == ("no", "yes")
-    assert words[-2:] == ["packer@held-vm", "id"]
+    assert words[-4:] == ["--", "packer@held-vm", "-v", "id"]
     assert shlex.split(options["ProxyCommand"].replace("%%", "%"))[-2:] == [visitor.__name__, "/a b/50%"]
     assert words[words.index("-i") + 1] == f"/a b/50%%/{door.KEY}"

@@ -51,6 +51,7 @@ def test_a_notice_is_here_once_is_taken_once_and_goes_in_the_end(store: Store, c
     assert outbox.due("webhook", limit=9) == []
     outbox.put_off(row, "it answered 500", seconds=10)
     assert outbox.failing(["webhook", "mail"]) == [("webhook", 1, "it answered 500")]
+    assert outbox.failing([]) == []
     clock.now += timedelta(seconds=11)
     (again,) = outbox.due("webhook", limit=9)
     assert (again.event_id, again.tries) == ("e1", 1)

@@ -98,4 +98,6 @@ def ssh_arguments(folder: Path, words: Sequence[str], *, wants_terminal: bool) -
     way = f"{quote(sys.executable)} -P -m vmkiln.run.held.visitor {quote(str(folder))}".replace("%", "%%")
     options = [text for option in (*REFUSED, f"ProxyCommand={way}") for text in ("-o", option)]
     key = str(folder / KEY).replace("%", "%%")
-    return ["ssh", "-F", "none", "-i", key, "-tt" if wants_terminal else "-T", *options, f"{USER}@{HOST}", *words]
+    terminal = "-tt" if wants_terminal else "-T"
+    # after `--` a command that begins with a dash is no option of ssh's
+    return ["ssh", "-F", "none", "-i", key, terminal, *options, "--", f"{USER}@{HOST}", *words]
