@@ -13,14 +13,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vmkiln.azure_names import Architecture
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.egress_choice import tag_mistakes
+from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.inspecting.residue import residue_tag_mistakes
 from vmkiln.platform_images.catalogue import read_catalogue
-from vmkiln.platform_images.catalogue_entry import name_of
+from vmkiln.platform_images.catalogue_entry import name_of, os_type_of
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
 from vmkiln.template.image_template import MOST_SCRIPTS, DataDisk, ImageTemplate, OnOff
@@ -41,7 +43,8 @@ class Surroundings:
     """What a build finds here. `opened_store` opens the database for reading; it gives None when there is none yet.
 
     `ask_publisher` asks the publisher of a platform image for an exact version that is not in the cache; it raises
-    `ImageNotFound` or `DownloadFailed`.
+    `ImageNotFound` or `DownloadFailed`. `ask_emulated` says why VMs are emulated on this machine, as far as that is
+    known without booting one; '' is for no reason.
     """
 
     settings: Settings
@@ -51,6 +54,7 @@ class Surroundings:
     resource_group: str
     virtual_networks: "Mapping[str, UserVirtualNetwork]" = field(default_factory=dict)
     ask_publisher: Callable[[PlatformImageSource], None] = lambda _source: None
+    ask_emulated: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,14 @@ def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:
             problems += _checksum_problems(path, uri, checksum, surroundings.local_files)
             warnings += _odd_script(path, uri, surroundings.local_files)
     problems += _surrounding_problems(template, surroundings)
-    return Verdict(tuple(dict.fromkeys(problems)), tuple(warnings), tuple(needed))
+    os_type, architecture = _kind_of_source(template, surroundings)
+    if os_type is not None:
+        problems += step_mistakes(template, os_type)
+    if os_type is OsType.WINDOWS:
+        problems += [arm64_source()] if architecture == Architecture.ARM64 else []
+        problems += size_mistakes(template.properties.vm_profile)
+        warnings += [_unproven(), *windows_warnings(template.properties.vm_profile, surroundings.ask_emulated())]
+    return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(warnings)), tuple(needed))
 
 
 def check_examined(template: ImageTemplate, surroundings: Surroundings) -> tuple[str, ...]:
@@ -129,6 +140,8 @@ def template_problems(
     if properties.vm_profile.vnet_config.subnet_id:
         yield from _subnet_mistakes(template, virtual_networks)
     yield from _data_disk_mistakes(properties.additional_data_disks)
+    if template.os_type is OsType.WINDOWS:
+        yield from size_mistakes(properties.vm_profile)
 
 
 def _data_disk_mistakes(disks: Sequence[DataDisk]) -> Iterator[Mistake]:
@@ -165,7 +178,7 @@ def no_iso() -> Mistake:
 def template_warnings(template: ImageTemplate) -> Iterator[str]:
     """What Azure does and a build here does without (docs/template-files.md#optimizations); what nobody has tried."""
     if template.os_type is OsType.WINDOWS:
-        yield f"{SOURCE}: {UNPROVEN}"
+        yield _unproven()
     optimize = template.properties.optimize
     if optimize.vm_boot.state is OnOff.ENABLED:
         yield (
@@ -175,6 +188,10 @@ def template_warnings(template: ImageTemplate) -> Iterator[str]:
     if optimize.workload.state is OnOff.ENABLED:
         script = "; its script is fetched and not run" if optimize.workload.script_uri else ""
         yield f"properties.optimize.workload: the image is built without this optimization{script}"
+
+
+def _unproven() -> str:
+    return f"{SOURCE}: {UNPROVEN}"
 
 
 def _checksum_problems(path: str, uri: str, checksum: str, local_files: LocalFiles) -> Iterator[Mistake]:
@@ -221,6 +238,24 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
 
         with surroundings.opened_store() as store:
             yield from kept_problems(surroundings.settings, store, template)
+
+
+def _kind_of_source(template: ImageTemplate, surroundings: Surroundings) -> tuple[OsType | None, str]:
+    """The system and the architecture of the source as it is here; as far as the template tells when it is not."""
+    source = template.properties.source
+    with contextlib.suppress(ImageNotFound):  # which is a problem already
+        if isinstance(source, PlatformImageSource):
+            entry = read_catalogue(surroundings.settings.catalogue).find(source.publisher, source.offer, source.sku)
+            return OsType(os_type_of(entry)), entry.architecture
+        if isinstance(source, ManagedImageSource | SharedImageVersionSource):
+            with surroundings.opened_store() as store:
+                if store is not None:
+                    from vmkiln.buildable.stored_source import stored_image  # noqa: PLC0415 (imports the database)
+                    from vmkiln.images.image_store import architecture_of  # noqa: PLC0415 (as above)
+
+                    image = stored_image(store, source)
+                    return OsType(image.os_type), architecture_of(image)
+    return template.os_type, ""
 
 
 def _staging_problems(group_id: str, surroundings: Surroundings, store: "Store | None") -> Iterator[Mistake]:

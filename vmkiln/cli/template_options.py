@@ -282,7 +282,14 @@ def _surroundings_of(
         resource_group=resource_group,
         virtual_networks=virtual_networks,
         ask_publisher=lambda source: _ask_publisher(source, settings),
+        ask_emulated=lambda: _emulated(settings),
     )
+
+
+def _emulated(settings: Settings) -> str:
+    from vmkiln.host.accelerator import known_obstacle
+
+    return known_obstacle(settings.container_image)
 
 
 def _ask_publisher(source: PlatformImageSource, settings: Settings) -> None:

@@ -205,6 +205,21 @@ def device_obstacle(device: Path) -> str | None:
     return None
 
 
+def known_obstacle(directory: Path, *, device: Path = KVM) -> str:
+    """Why VMs are emulated here, as far as it is known without a probe: the device, or what one has found; else ''.
+
+    `directory` is where a probe's answer is kept.
+    """
+    if obstacle := device_obstacle(device):
+        return obstacle
+    try:
+        kept = json.loads((directory / CACHE_FILE).read_text())
+        is_known = kept["key"]["boot"] == _boot_id() and Accelerator(kept["accelerator"]) is Accelerator.TCG
+        return str(kept["reason"]) if is_known else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

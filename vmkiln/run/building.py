@@ -13,6 +13,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.buildable.egress_choice import check_guest_proxy, decided_egress
 from vmkiln.buildable.examination import check_buildable, no_iso, template_warnings
 from vmkiln.buildable.known_source import KnownSource
+from vmkiln.buildable.source_system import windows_warnings
 from vmkiln.buildable.stored_source import stored_image
 from vmkiln.buildable.targets import target_problems
 from vmkiln.errors import ImageConflict, InputError
@@ -24,6 +25,7 @@ from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.host.egress.egress_policy import EgressPolicy
 from vmkiln.host.network import host_watch
 from vmkiln.host.network.flow_bounds import bounds_of
+from vmkiln.host.qemu import Accelerator
 from vmkiln.images.data_disk import data_disks_of
 from vmkiln.images.image_store import architecture_of, held
 from vmkiln.platform_images.image_reference import reference_of
@@ -84,7 +86,9 @@ async def stage(
         reserved_mib=host.settings.reserved_memory_mib,
         is_windows=is_windows,
     )
-    for warning in shape.warnings:
+    emulated = host.accelerator_reason if host.accelerator is Accelerator.TCG else ""
+    of_windows = windows_warnings(template.properties.vm_profile, emulated) if is_windows else ()
+    for warning in (*shape.warnings, *of_windows):
         tell(Notice(warning, is_warning=True))
     return Staged(
         host=host,

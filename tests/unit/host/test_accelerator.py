@@ -14,6 +14,7 @@ from vmkiln.host.accelerator import (
     choose_accelerator,
     device_obstacle,
     judge,
+    known_obstacle,
     last_line,
     probe_arguments,
     probe_initramfs,
@@ -151,3 +152,12 @@ async def test_without_the_device_nothing_is_booted(tmp_path: Path, busybox: Pat
 def test_a_forbidden_device_is_an_obstacle(tmp_path: Path) -> None:
     (tmp_path / "kvm").touch(mode=0o000)
     assert device_obstacle(tmp_path / "kvm") == f"{tmp_path / 'kvm'} exists but this user may not open it"
+
+
+async def test_without_a_probe_only_what_one_has_found_is_an_obstacle(tmp_path: Path, busybox: Path) -> None:
+    device = tmp_path / "kvm"
+    assert "does not exist" in known_obstacle(tmp_path / "state", device=device)
+    device.touch()
+    assert not known_obstacle(tmp_path / "state", device=device)
+    found = await choose(tmp_path, busybox, ABORTS, device=device)
+    assert known_obstacle(tmp_path / "state", device=device) == found.reason
