@@ -281,6 +281,7 @@ def test_the_staging_group_keeps_only_its_storage_account(built: Built) -> None:
     receipts = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     unseen = {item["type"] for item in receipts if not item["verified_gone"]}
     assert unseen == {"Microsoft.Storage/storageAccounts"}
+    assert {"build-vm", "inspection-vm", "validation-vm"} <= {item["name"] for item in receipts}
     assert made >= {
         "Microsoft.ContainerInstance/containerGroups",
         "Microsoft.Compute/virtualMachines",
@@ -457,6 +458,11 @@ echo "ANSWER own-menu $(grep -c 'BEGIN /etc/grub.d/10_linux' /boot/grub/grub.cfg
 echo "ANSWER failed-units $(systemctl --failed --plain --no-legend | wc -l)"
 echo "ANSWER timers $(systemctl is-enabled apt-daily.timer)"
 echo "ANSWER seed $(ls /var/lib/cloud/seed 2> /dev/null | wc -l)"
+echo "ANSWER boot-id $(cat /proc/sys/kernel/random/boot_id)"
+echo "ANSWER random-numbers $(head -c 32 /dev/urandom | sha256sum)"
+echo "ANSWER random-seed $(sha256sum < /var/lib/systemd/random-seed)"
+echo "ANSWER dhcp-id $(sed -n 's/^CLIENTID=//p' /run/systemd/netif/leases/*)"
+echo "ANSWER keys $(cut -d' ' -f2 /etc/ssh/ssh_host_*_key.pub | tr '\\n' ' ')"
 echo "ANSWER end"
 } > /dev/ttyS0 2>&1
 poweroff -f
@@ -464,8 +470,12 @@ poweroff -f
 
 
 @pytest.fixture(scope="module")
-def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the produced image says of itself, booted on its own by its own boot loader as another machine."""
+def twins(built: Built, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """What the produced image says of itself, booted twice at once on its own by its own boot loader.
+
+    Both have the same first configuration and the same address of their network interface: what makes them two has to
+    be of their own making.
+    """
     folder = tmp_path_factory.mktemp("boot")
     user_data = {
         "users": [{"name": "tester", "lock_passwd": True}],
@@ -482,21 +492,46 @@ def answers(built: Built, prepared: Settings, tmp_path_factory: pytest.TempPathF
         ["xorrisofs", "-quiet", "-output", seed, "-volid", "cidata", "-joliet", "-rock", folder / "user-data", folder / "meta-data"],
         check=True, capture_output=True,
     )  # fmt: skip
-    overlay = folder / "overlay.qcow2"
     path = stored_image(built, "managed")["path"]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay], check=True)
     accelerator = built.summary["facts"]["accelerator"]
-    arguments = [
-        "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
-        "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
-        "-nic", "user,restrict=on,model=virtio-net-pci",  # a network that leads nowhere
-        "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
-        "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
-    ]  # fmt: skip
-    console = subprocess.run(arguments, capture_output=True, timeout=400, check=False).stdout.decode(errors="replace")
-    found = dict(re.findall(r"ANSWER (\S+) ?(.*?)\r?\n", console))
-    assert "end" in found, console[-3000:]
+    vms = []
+    for number in (1, 2):
+        overlay = folder / f"overlay-{number}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay], check=True)
+        arguments = [
+            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
+            "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
+            "-nic", "user,restrict=on,model=virtio-net-pci",  # a network that leads nowhere
+            "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
+            "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
+        ]  # fmt: skip
+        with (folder / f"console-{number}").open("wb") as console:
+            vms.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT))
+    try:
+        for vm in vms:
+            vm.wait(timeout=800)
+    finally:
+        for vm in vms:
+            vm.kill()
+            vm.wait()
+    texts = [(folder / f"console-{number}").read_text(errors="replace") for number in (1, 2)]
+    found = [dict(re.findall(r"ANSWER (\S+) ?(.*?)\r?\n", text)) for text in texts]
+    for answer, text in zip(found, texts, strict=True):
+        assert "end" in answer, text[-3000:]
     return found
+
+
+@pytest.fixture(scope="module")
+def answers(twins: list[dict[str, str]]) -> dict[str, str]:
+    """What one of the two says."""
+    return twins[0]
+
+
+@pytest.mark.parametrize("identity", ["machine-id", "boot-id", "random-seed", "random-numbers", "dhcp-id", "keys"])
+def test_two_vms_of_one_image_differ_in(twins: list[dict[str, str]], identity: str) -> None:
+    first, second = (set(answer[identity].removesuffix("-").split()) for answer in twins)
+    assert first, "a VM has such an identity"
+    assert not first & second
 
 
 def test_the_image_boots_by_itself_as_a_new_machine(answers: dict[str, str], built: Built) -> None:

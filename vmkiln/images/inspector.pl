@@ -34,14 +34,19 @@ my $loud = qr{authorized_keys|id_(?:rsa|dsa|ecdsa|ed25519)|cloud-init|\.pem$|\.k
     |^os-release$|random-seed|machine-id|_history$|\.leases?$}xi;
 # what a secret looks like: words of which one is in every such text, looked for first for they are found quickly
 my @marks = (
-    ["private key", qr{-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----}, 'PRIVATE KEY'],
-    ["cloud credential", qr{aws_secret_access_key|AccountKey=[\w+/]{40}|SharedAccessSignature|"private_key_id"|\bAKIA[A-Z0-9]{16}\b
-        |"(?:refresh|access)_?[tT]oken"\s*:\s*"}x,
-        'aws_secret_access_key', 'AccountKey=', 'SharedAccessSignature', '"private_key_id"', 'AKIA', 'oken"'],
-    ["access token", qr{\bgh[pousr]_\w{16}|\bgithub_pat_\w{16}|\bglpat-[\w-]{16}|\bxox[abprs]-[\w-]{8}|_authToken=|\bnpm_\w{30}},
-        'ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_', 'glpat-', 'xox', '_authToken=', 'npm_'],
-    ["password of a tool", qr{^machine\s+\S+\s+login\s+\S+\s+password\s|"auth"\s*:\s*"[\w+/=]{8}|://[^/\s:@]{1,64}:[^/\s@]{1,64}\@}m,
-        'machine ', '"auth"', '@'],
+    # in PEM, in base64 of that as kubeconfig has it, PuTTY's and age's own
+    ["private key", qr{-----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----|LS0tLS1CRUdJTi[\w+/]{0,24}(?:BSSVZBVE|QUklWQVRF|UFJJVkFUR)
+        |PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1}x,
+        'PRIVATE KEY', 'LS0tLS1CRUdJTi', 'PuTTY-User-Key-File-', 'AGE-SECRET-KEY-1'],
+    ["cloud credential", qr{aws_secret_access_key|AccountKey=[\w+/]{40}|SharedAccessSignature|"private_key_id"|\bA[KS]IA[A-Z0-9]{16}\b
+        |"(?:refresh|access)_?[tT]oken"\s*:\s*"|\bAIza[\w-]{30}}x,
+        'aws_secret_access_key', 'AccountKey=', 'SharedAccessSignature', '"private_key_id"', 'AKIA', 'ASIA', 'oken"', 'AIza'],
+    ["access token", qr{\bgh[pousr]_\w{16}|\bgithub_pat_\w{16}|\bglpat-[\w-]{16}|\bxox[abprs]-[\w-]{8}|_authToken=|\bnpm_\w{30}
+        |\bpypi-[\w-]{40}|\beyJ[\w-]{16,4096}\.eyJ[\w-]{8,4096}\.[\w-]{16}}x,
+        'ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_', 'glpat-', 'xox', '_authToken=', 'npm_', 'pypi-', '.eyJ'],
+    ["password of a tool", qr{^machine\s+\S+\s+login\s+\S+\s+password\s|"auth"\s*:\s*"[\w+/=]{8}|://[^/\s:@]{1,64}:[^/\s@]{1,64}\@
+        |^\s*psk="?[^\s"]{8}}mx,
+        'machine ', '"auth"', '@', 'psk='],
 );
 
 sub record {

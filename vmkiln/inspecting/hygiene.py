@@ -31,6 +31,16 @@ _PATHS = (
     (Residue.PACKER_FILES, r"(var/)?tmp/(script_[0-9]+\.sh|packer-.+|DeprovisioningScript\.sh)"),
     (Residue.PACKER_FILES, r"etc/systemd/system/(local-fs\.target\.wants/)?run-packer\.mount"),
 )
+# what is told of a file for its name, whatever it holds; root's own histories are a residue
+_HOME = r"(?:root|home/[^/]+|var/lib/[^/]+)/(?:.*/)?"
+_TOLD_BY_NAME = (
+    (rf"{_HOME}(?:\.\w+_history|fish_history|\.lesshst|\.viminfo)", "is a history of what somebody typed"),
+    (
+        rf"{_HOME}(?:\.pgpass|\.my\.cnf|\.mylogin\.cnf|\.git-credentials|\.s3cfg|\.boto)",
+        "looks like a password of a tool",
+    ),
+    (r".*\.(?:p12|pfx|jks|keystore|kdbx)", "looks like a store of keys"),
+)
 
 
 def residues(contents: DiskContents, *, user: str, host_name: str, key_comment: str) -> tuple[Found, ...]:
@@ -66,15 +76,16 @@ def _in_files(contents: DiskContents, user: str, host_name: str, key_comment: st
 
 
 def told(contents: DiskContents) -> tuple[str, ...]:
-    """What else looks like a secret, a sentence each: keys, tokens, accounts without a password; at most `MOST_TOLD`.
+    """What else looks like a secret, a sentence each: keys, tokens, histories, passwords; at most `MOST_TOLD`.
 
     Not the key that a package makes for its examples (`ssl-cert-snakeoil`), nor what `residues` finds.
     """
     found = [
-        f"/{path} looks like a {what}"
+        f"/{path} looks like {'an' if what[:1] in 'aeiou' else 'a'} {what}"
         for path, what in contents.marks()
         if "snakeoil" not in path and "etc/ssh/ssh_host_" not in path
     ]
+    found += _told_by_name(contents)
     found += [
         f"/{path} lets whoever has its keys log in"
         for path, content in contents.files()
@@ -86,3 +97,12 @@ def told(contents: DiskContents) -> tuple[str, ...]:
     found = sorted(set(found))
     more = len(found) - MOST_TOLD
     return (*found[:MOST_TOLD], *([f"and {more} more"] if more > 0 else []))
+
+
+def _told_by_name(contents: DiskContents) -> Iterator[str]:
+    patterns = [(re.compile(pattern), what) for pattern, what in _TOLD_BY_NAME]
+    refused = [re.compile(pattern) for kind, pattern in _PATHS if kind is Residue.HISTORY]
+    for path, entry in contents.paths():
+        if entry.kind != FILE or not entry.size_bytes or any(pattern.fullmatch(path) for pattern in refused):
+            continue
+        yield from (f"/{path} {what}" for pattern, what in patterns if pattern.fullmatch(path))

@@ -25,7 +25,7 @@ from vmkiln.waiting.off_loop import off_loop
 
 NAME = "inspection-vm"
 CHANNEL = "inspection.answer"
-MEMORY_MIB = 320
+CPUS, MEMORY_MIB = 1, 320
 LOOK_SECONDS = 900
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off"
 
@@ -38,7 +38,7 @@ def describe(
     return Machine(
         name=name,
         accelerator=accelerator,
-        cpus=1,
+        cpus=CPUS,
         memory_mib=MEMORY_MIB,
         disks=tuple(replace(disk, read_only=not scrub, is_boot=False) for disk in disks),
         tap="",

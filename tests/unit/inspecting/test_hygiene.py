@@ -99,6 +99,15 @@ def test_what_others_put_there_is_told_and_not_refused() -> None:
     )
 
 
+def test_histories_and_stores_of_keys_are_told_by_their_names() -> None:
+    files = ("root/.psql_history", "home/me/.bash_history", "opt/app/store.p12", "var/lib/postgresql/.pgpass")
+    disk = a_disk(dict.fromkeys((*files, "root/.bash_history", "opt/history", "etc/ca.pem"), b"x"))
+    assert left(disk) == [Found(Residue.HISTORY, "/root/.bash_history")], "which is told as what fails the run"
+    assert [sentence.partition(" ")[0] for sentence in told(disk)] == sorted(
+        [*(f"/{path}" for path in files), "/home/me/.ssh/authorized_keys"]
+    )
+
+
 def test_no_more_is_told_than_one_reads() -> None:
     disk = a_disk(marks=tuple((f"a/{number}".encode(), "private key") for number in range(MOST_TOLD + 20)))
     assert len(told(disk)) == MOST_TOLD + 1

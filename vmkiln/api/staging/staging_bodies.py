@@ -88,9 +88,10 @@ def _event(name: str, message: str, moment: datetime) -> dict[str, Any]:
 
 
 def virtual_machine(item: StagingResourceRow, run: RunRow | None) -> dict[str, Any]:
-    """`properties` of a build or validation VM."""
+    """`properties` of a build, validation or inspection VM; the last has no network interface."""
     state = "running" if item.deleted is None and item.detail.get("state") != "Stopped" else "deallocated"
     facts: Mapping[str, Any] = run.facts if run else {}
+    interfaces = [{"id": f"networkInterfaces/{item.name}-nic"}] if item.detail.get("hasNetwork", True) else []
     return {
         "provisioningState": ProvisioningState.SUCCEEDED,
         "hardwareProfile": {"vmSize": item.detail.get("vmSize", "")},
@@ -103,7 +104,7 @@ def virtual_machine(item: StagingResourceRow, run: RunRow | None) -> dict[str, A
             },
             "dataDisks": [],
         },
-        "networkProfile": {"networkInterfaces": [{"id": f"networkInterfaces/{item.name}-nic"}]},
+        "networkProfile": {"networkInterfaces": interfaces},
         "vmId": item.run_id,
         "timeCreated": _time(item.created),
         "instanceView": {

@@ -4,8 +4,8 @@ The build VM is off. The inspection VM gives back what is free in its file syste
 tells what lies there; later the bytes of the flattened files are searched for the run's own keys. What a customizer did
 to the deprovision step, to PATH or to the loader does not count: what counts is what is on the disk.
 
-*Leaves behind:* overlays in the run's folder, and the verdict among the run's facts. *Undone by:* the deletion of the
-run's folder. *Safe to repeat:* yes, with new overlays.
+*Leaves behind:* overlays in the run's folder, the verdict among the run's facts, receipts of the inspection VM. *Undone
+by:* the deletion of the run's folder. *Safe to repeat:* yes, with new overlays.
 """
 
 import functools
@@ -13,9 +13,11 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from vmkiln.azure_names import DISK, VIRTUAL_MACHINE
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
+from vmkiln.inspecting import inspection
 from vmkiln.inspecting.byte_search import found_in
 from vmkiln.inspecting.hygiene import residues, told
 from vmkiln.inspecting.inspection import describe, look_at
@@ -29,8 +31,9 @@ from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete
 from vmkiln.run_state import PartKind
 from vmkiln.staging import cloud_init_seed
+from vmkiln.staging.staging_resource_group import resources
 from vmkiln.store.run_facts import HygieneFact
-from vmkiln.waiting.off_loop import go_on, off_loop, until_cancelled
+from vmkiln.waiting.off_loop import go_on, off_loop, off_loop_with, until_cancelled
 
 SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
@@ -75,7 +78,9 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
         scrub=True,
     )
     on_confinement = functools.partial(keep_confinement, staged)
-    contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
+    recorded = resources_of(upon)
+    async with off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)):
+        contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
     found = residues(
         contents,
         user=cloud_init_seed.USER,
@@ -86,6 +91,22 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     fact = _judged(staged, found, may_stay, told=told(contents), unproven=[*contents.unproven, *unproven])
     await _record(staged, fact)
     return upon
+
+
+def resources_of(upon: Disks) -> tuple[tuple[str, str, dict[str, object]], ...]:
+    """What exists in the staging resource group while the inspection VM looks at disks: type, name, detail; pure."""
+    return (
+        (DISK, f"{inspection.NAME}-os-disk", {"path": str(upon.os.path)}),
+        *(
+            (DISK, f"{inspection.NAME}-data-disk-{lun}", {"path": str(disk.path), "lun": lun})
+            for lun, disk in sorted(upon.data.items())
+        ),
+        (
+            VIRTUAL_MACHINE,
+            inspection.NAME,
+            {"cpus": inspection.CPUS, "memoryMiB": inspection.MEMORY_MIB, "hasNetwork": False},
+        ),
+    )
 
 
 async def searched(staged: Staged, files: Sequence[Path], *, digest: str) -> None:
@@ -132,6 +153,8 @@ def _judged(
 
     Raises: `GeneralizationIncomplete` naming what may not stay.
     """
+    for sentence in told:
+        staged.tell(Notice(f"in the image: {sentence}"))
     refused = [one for one in found if one.residue not in may_stay.residues]
     if refused:
         names = "; ".join(str(one) for one in refused[:MOST_NAMED])
@@ -142,8 +165,6 @@ def _judged(
             f"(`{', '.join(sorted({one.residue for one in refused}))}`) or the setting allowed_residues",
         )
     stays = sorted({str(one.residue) for one in found})
-    for sentence in told:
-        staged.tell(Notice(f"in the image: {sentence}"))
     for sentence in unproven:
         if sentence in known:
             continue

@@ -1,6 +1,7 @@
 """The hygiene gate: what is found fails the run with the list, what is allowed is told, the verdict is kept."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -18,7 +19,7 @@ from vmkiln.run.gates import hygiene_gate
 from vmkiln.run.gates.hygiene_gate import Verdict, searched
 from vmkiln.run.run_context import Disks
 from vmkiln.run.run_event import Notice, PartStarted
-from vmkiln.run_failures import GeneralizationIncomplete
+from vmkiln.run_failures import GeneralizationIncomplete, InspectionFailed
 from vmkiln.run_state import PartKind
 from vmkiln.staging.login_key import new_key
 
@@ -39,11 +40,30 @@ class Runs:
         self.facts |= facts
 
 
+class Staging:
+    """The staging resource group, as the database keeps it: the names of what is there, and of what was."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.there: set[int] = set()
+
+    def add_resource(self, _: str, *, name: str, **__: Any) -> int:
+        self.names.append(name)
+        return len(self.names)
+
+    def resource_exists(self, number: int) -> None:
+        self.there.add(number)
+
+    def resource_deleted(self, number: int) -> None:
+        self.there.remove(number)
+
+
 def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None, **facts: Any) -> Any:
     told: list[Notice] = []
     settings = SimpleNamespace(allowed_residues=allowed)
     return SimpleNamespace(
-        host=SimpleNamespace(settings=settings, store=SimpleNamespace(runs=Runs(**facts))),
+        host=SimpleNamespace(settings=settings, store=SimpleNamespace(runs=Runs(**facts), staging=Staging())),
+        group=SimpleNamespace(name="IT_a", run_id="run"),
         request=SimpleNamespace(run_id="run", template=SimpleNamespace(tags=tags or {})),
         directory=folder,
         source=SimpleNamespace(os_type="Linux"),
@@ -53,8 +73,10 @@ def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None
 
 
 def test_what_is_left_fails_the_run_with_every_place(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
     with pytest.raises(GeneralizationIncomplete) as refused:
-        hygiene_gate._judged(a_run(tmp_path), KEYS, Allowed(), told=(), unproven=())
+        hygiene_gate._judged(run, KEYS, Allowed(), told=["a token"], unproven=())
+    assert run.told == [Notice("in the image: a token")], "all of it is told, so that one more build is enough"
     assert "host-keys: /etc/ssh/a; history: /root/.bash_history" in refused.value.message
     assert "history, host-keys" in (refused.value.hint or "")
 
@@ -155,3 +177,31 @@ async def test_the_look_is_a_part_of_the_runs_timeline(tmp_path: Path, monkeypat
     entered: Any = SimpleNamespace(staged=staged, namespace=None)
     assert await hygiene_gate.scrubbed(entered, disks) is disks
     assert staged.host.store.runs.facts["hygiene"]["verdict"] == Verdict.UNPROVEN
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_inspection_vm_and_its_disks_have_receipts(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged, disk = a_run(tmp_path), Disk(tmp_path / "disk", "qcow2")
+    disks = Disks(disk, {3: disk})
+    staged.host.container_image = staged.host.accelerator = None
+
+    async def overlays(*_: object) -> Disks:
+        return disks
+
+    async def looked(*_: object, **__: object) -> DiskContents:
+        assert len(staged.host.store.staging.there) == 3
+        if fails:
+            raise InspectionFailed("it did not end")
+        return DiskContents((), ())
+
+    monkeypatch.setattr(hygiene_gate, "_overlays", overlays)
+    monkeypatch.setattr(hygiene_gate, "describe", lambda *_, **__: None)
+    monkeypatch.setattr(hygiene_gate, "look_at", looked)
+    entered: Any = SimpleNamespace(staged=staged, namespace=None)
+    with pytest.raises(InspectionFailed) if fails else contextlib.nullcontext():
+        await hygiene_gate.scrubbed(entered, disks)
+    group = staged.host.store.staging
+    assert group.names == ["inspection-vm-os-disk", "inspection-vm-data-disk-3", "inspection-vm"]
+    assert not group.there
