@@ -44,8 +44,11 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── AllowanceSpent           a VM wrote more than its run may have of the disk
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run
 │   └── VirtualMachineLost       a VM ended when it should have been running
+│       ├── VirtualMachineNotSaved  it could not be saved
+│       ├── CheckpointLost       it went on from a checkpoint, and became no other machine
 │       ├── ContainerGroupLost   it was the container group's
 │       └── GuestPanicked        its kernel panicked
+├── NotKept                      a build's VM is not kept at a checkpoint (`run/checkpoints/keeping.py`)
 ├── NotSent                      a notice was not taken by its receiver (`notice/webhook.py`)
 ├── ServiceAway                  a service that was to be asked does not answer (exit code 3, `cli/arm_client.py`)
 ├── ArmError                     a request to the service was refused; carries HTTP status, code, target, details

@@ -112,6 +112,18 @@ class NotConfined(RunFailed):
     code = "NotConfined"
 
 
+class VirtualMachineNotSaved(VirtualMachineLost):
+    """A VM could not be saved; where it is to go on, it does."""
+
+    code = "BuildVmNotSaved"
+
+
+class CheckpointLost(VirtualMachineLost):
+    """A VM that went on from a checkpoint did not become another machine, and is booted instead."""
+
+    code = "CheckpointLost"
+
+
 class ContainerGroupLost(VirtualMachineLost):
     """The container group ended before Packer did."""
 

@@ -48,6 +48,7 @@ class PartKind(StrEnum):
     STAGING = "staging"
     BOOT = "boot"
     CUSTOMIZER = "customizer"
+    CHECKPOINT = "checkpoint"
     DEPROVISION = "deprovision"
     POWER_OFF = "powerOff"
     VALIDATION = "validation"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
-from vmkiln.setting_texts.declaration import Description, LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
 from vmkiln.setting_texts.servers import check_proxy, checked_object_store, ports_of
 from vmkiln.setting_texts.state_directory import StateDirectory
 
@@ -175,6 +175,13 @@ class Settings(StateDirectory):
     most_saved_vms_mib: Annotated[
         int, Description("What is saved of booted VMs in all, in MiB; what was used least lately goes first.", least=0)
     ] = 4096
+    checkpoints: Annotated[
+        Checkpoints,
+        Description(
+            "Of which builds the VM is kept behind each customizer, for later builds of the same template: `none`, "
+            "those of `commands`, or `all`, the service's too; its templates can ask with the tag `vmkiln-checkpoints`."
+        ),
+    ] = Checkpoints.COMMANDS
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024

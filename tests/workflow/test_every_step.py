@@ -84,6 +84,8 @@ ELSEWHERE = {
     "run/guest/windows_guest.py": "tests/unit/run/guest/test_choice.py",
     "run/vm_pair.py": "part of staging/container_group.py:started",
     "run/starts/build_vm_start.py": "tests/unit/run/starts/test_build_vm_start.py",
+    "run/checkpoints/keeping.py": "tests/unit/run/checkpoints/test_keeping.py",
+    "run/checkpoints/kept_builds.py": "tests/unit/run/checkpoints/test_kept_builds.py",
     "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",

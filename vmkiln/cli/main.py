@@ -102,6 +102,7 @@ class Commands(LazyGroup):
         "storage": Listed("storage", "app", "The blob server of the storage accounts (Azurite, optional)."),
         "template": Listed("templates.template", "app", "Image templates of the service in use, or of this machine."),
         "image": Listed("images.image", "app", "Images that were built, and the platform images they start from."),
+        "cache": Listed("cache", "app", "What is kept of builds, for later builds of the same template."),
         "host": Listed("host", "app", "Build hosts: who is at work, what they have, how one is taken out."),
         "notice": Listed("notice", "app", "Notice by webhook and e-mail of what happened."),
         "database": Listed("database", "app", "The database: from this machine's SQLite file to PostgreSQL."),

@@ -63,6 +63,13 @@ LocalFilesOption = Annotated[
     bool, typer.Option("--allow-local-files", help="Let the template read files beside it (file: and relative paths).")
 ]
 ColdOption = Annotated[bool, typer.Option("--cold", help="Boot every VM; none goes on from one that was saved.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Begin at the first customizer, whatever is kept of earlier builds.")
+]
+MaxAgeOption = Annotated[
+    float,
+    typer.Option("--max-age", metavar="HOURS", min=0, help="How old what is kept may be that the build begins behind."),
+]
 AllowEgressOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,6 +25,7 @@ TEMPLATE = "template.json"
 KEY = "key"
 DEPROVISION = "deprovision.sh"
 DEPROVISION_NAME = "deprovision"
+CHECKPOINT_NAME = "checkpoint"
 # the interpreter that cloud-init has brought along; a VM that has lost it runs the script without further ado
 STARTER = """
 for python in python3 /usr/libexec/platform-python; do
@@ -75,7 +76,20 @@ class Deprovision:
     path: str = ""
 
 
-Step = InlineShell | ScriptShell | FileCopy | Deprovision
+@dataclass(frozen=True)
+class Checkpoint:
+    """A hidden step behind customizer number `number`, counted from 1: `text` is a script that always succeeds.
+
+    It waits in the VM until the host has saved it, or has decided not to.
+    """
+
+    number: int
+    text: str = field(repr=False)
+    name: str = CHECKPOINT_NAME
+    path: str = ""
+
+
+Step = InlineShell | ScriptShell | FileCopy | Checkpoint | Deprovision
 
 
 @dataclass(frozen=True)
@@ -136,6 +150,8 @@ def step_file(index: int, step: Step) -> str:
             return f"{index:04}-shell.sh"
         case FileCopy():
             return f"{index:04}-file"
+        case Checkpoint():
+            return f"{index:04}-{CHECKPOINT_NAME}.sh"
         case Deprovision():
             return f"{index:04}-{DEPROVISION}"
 
@@ -198,7 +214,7 @@ def _groups(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
 
     def kind(numbered: tuple[int, Step]) -> tuple[str, int]:
         index, step = numbered
-        return ("shell", -1) if isinstance(step, InlineShell | ScriptShell) else ("alone", index)
+        return ("shell", -1) if isinstance(step, InlineShell | ScriptShell | Checkpoint) else ("alone", index)
 
     return [list(group) for _, group in groupby(enumerate(steps), key=kind)]
 
@@ -214,7 +230,7 @@ def _provisioner(group: list[tuple[int, Step]], connection: Connection, default:
             command = "chmod +x {{.Path}}; sudo sh {{.Path}}"
             # the script removes itself; Packer would come back to remove it while the VM powers off
             return {**shell, "script": files[0], "execute_command": command, "skip_clean": True}
-        case InlineShell() | ScriptShell():
+        case InlineShell() | ScriptShell() | Checkpoint():
             environment = [f"{name}={literal(value)}" for name, value in connection.environment]
             return {
                 **shell,
@@ -264,6 +280,8 @@ def _input_file(index: int, step: Step) -> InputFile:
             return InputFile(name, source=source, is_script=True)
         case FileCopy(source=source):
             return InputFile(name, source=source)
+        case Checkpoint(text=text):
+            return InputFile(name, text)
         case Deprovision():
             default = default_deprovisioning()
             return InputFile(name, _own_text("deprovision_linux.sh").replace("@DEFAULT@\n", default))

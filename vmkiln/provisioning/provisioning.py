@@ -28,6 +28,7 @@ from vmkiln.template.distribute_target import ManagedImageTarget, SharedImageTar
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.waiting.off_loop import off_loop, until_cancelled
+from vmkiln.warm import checkpoint
 
 log = logging.getLogger(__name__)
 OUR_TAGS = ("createdBy", "usedBy", "imageTemplateName", "imageTemplateResourceGroupName")
@@ -223,6 +224,7 @@ def delete(settings: Settings, store: Store, template_id: str, *, shared: Shared
     for trigger in store.resources.list(parent=row.key, type=TRIGGER):
         store.resources.delete(trigger.id)
     store.runs.forget_template(row.key)
+    checkpoint.forget(settings.saved_vms, checkpoint.scope_of(template_id=row.id, resource_group="", name=""))
     store.resources.delete(row.id)
 
 

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from vmkiln.azure_names import STORAGE_ACCOUNT, VIRTUAL_MACHINE
+from vmkiln.azure_names import IMAGE_TEMPLATE, STORAGE_ACCOUNT, VIRTUAL_MACHINE
 from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import is_part, make_folder, remove_abandoned_part, reported, sync
 from vmkiln.host.disk.disk_image import convert
@@ -39,6 +39,7 @@ from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceState
 from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm import checkpoint
 
 KEPT_DISK = "kept-vm.qcow2"
 log = logging.getLogger(__name__)
@@ -127,8 +128,14 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         image_cache.remove_leftovers(settings.image_cache)
     with _going_on(problems):
         saved_vm.remove_left(settings.saved_vms)
+        checkpoint.remove_old(settings.saved_vms, live_templates=lambda: _template_ids(store))
     if problems:
         raise problems[0]
+
+
+def _template_ids(store: Store) -> frozenset[str]:
+    """The ids of all template resources, in small letters."""
+    return frozenset(row.id.lower() for row in store.resources.list(type=IMAGE_TEMPLATE))
 
 
 @contextlib.contextmanager

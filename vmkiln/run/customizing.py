@@ -6,7 +6,8 @@ from a new overlay.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG
@@ -14,36 +15,71 @@ from vmkiln.buildable.targets import GIB
 from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.host.qemu import Disk
+from vmkiln.host.saved import saved_vm
 from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
+from vmkiln.run.checkpoints import kept_builds
+from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.packer_phase import PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
+from vmkiln.run.run_event import Notice
 from vmkiln.run.starts import build_vm_start
 from vmkiln.run.steps import CUSTOMIZE
-from vmkiln.run_failures import CustomizationFailed
+from vmkiln.run_failures import CheckpointLost, CustomizationFailed, VirtualMachineLost
 from vmkiln.run_state import Phase
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm.checkpoint import Checkpoint
 from vmkiln.warm.saved_base import BaseStart
 
 VM_NAME = "build-vm"
 
 
-def steps_of(staged: Staged) -> tuple[AnyStep, ...]:
-    """The template's customizers and the hidden last step."""
-    customizers = choice.steps_of(staged, staged.request.template.properties.customize, where=CUSTOMIZE)
-    return (*customizers, choice.last_step(staged))
-
-
 async def customize(entered: Entered) -> Disks:
-    """Customize the build VM; returns its disks.
+    """Customize the build VM, from the first customizer on or behind what is kept of an earlier build.
 
-    Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
+    Returns its disks. Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
     """
+    staged = entered.staged
+    declared = staged.request.template.properties.customize
+    customizers = await off_loop(lambda: choice.steps_of(staged, declared, where=CUSTOMIZE))
+    build = await kept_builds.kept_build_of(staged, customizers, name=VM_NAME)
+    if build.reason and build.positions:
+        staged.tell(Notice(build.reason))
+    if (hit := await kept_builds.longest_kept(staged, build)) is not None:
+        try:
+            return await _behind(entered, customizers, build, hit)
+        except CheckpointLost as error:
+            staged.tell(Notice(f"what was kept is of no use, so all customizers run: {error.message}", is_warning=True))
+            await build_vm_start.thrown_away(staged, hit.saved, error.message)
+            await off_loop(_os_disk(staged).unlink, missing_ok=True)
+            await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=None)
+    return await _from_the_first(entered, customizers, build)
+
+
+async def _behind(entered: Entered, customizers: Sequence[AnyStep], build: KeptBuild, hit: Checkpoint) -> Disks:
+    """Only the customizers behind a checkpoint. Raises: `CheckpointLost` when it is of no use, before any of them."""
+    staged = entered.staged
+    try:
+        await off_loop(saved_vm.copy_disk, hit.saved, _os_disk(staged))
+    except (VirtualMachineLost, OSError) as error:
+        raise CheckpointLost(str(error)) from error
+    disks = await _own_disks(staged, is_there=True)
+    text = kept_builds.tell_hit(staged, VM_NAME, hit, count=len(customizers))
+    await off_loop(note_in_log, staged, text)
+    fact = kept_builds.fact_of(hit)
+    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=fact)
+    start = BaseStart(hit.saved, hit.about.instance_id)
+    return await _carried_out(
+        entered, _phase(staged, disks, customizers, build, start=start, begins_behind=hit.about.position), disks
+    )
+
+
+async def _from_the_first(entered: Entered, customizers: Sequence[AnyStep], build: KeptBuild) -> Disks:
     staged = entered.staged
     own = _os_disk(staged)
     base = await build_vm_start.copied_disk(staged, await build_vm_start.start_of(staged, VM_NAME), own)
@@ -57,17 +93,36 @@ async def customize(entered: Entered) -> Disks:
         await _own_disks(staged)
         await off_loop(_told, staged, BaseStart(reason=reason))
 
-    packer_phase = PackerPhase(
+    phase = replace(_phase(staged, disks, customizers, build, start=base), booted_instead=booted_instead)
+    return await _carried_out(entered, phase, disks)
+
+
+def _phase(
+    staged: Staged,
+    disks: Disks,
+    customizers: Sequence[AnyStep],
+    build: KeptBuild,
+    *,
+    start: BaseStart,
+    begins_behind: int = 0,
+) -> PackerPhase:
+    """The customizers that are left, each with its checkpoint, and the hidden last step; pure."""
+    return PackerPhase(
         phase=Phase.CUSTOMIZING,
         vm_name=VM_NAME,
-        steps=await off_loop(steps_of, staged),
+        steps=(*build.steps_behind(begins_behind, customizers), choice.last_step(staged)),
         disks=disks,
         log_name=CUSTOMIZATION_LOG,
         power_off=True,
-        start=base,
-        booted_instead=booted_instead,
         held_seconds=choice.held_seconds(staged),
+        start=start,
+        kept=build,
+        begins_behind=begins_behind,
     )
+
+
+async def _carried_out(entered: Entered, packer_phase: PackerPhase, disks: Disks) -> Disks:
+    staged = entered.staged
     result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:
         place = f" ({result.step.path})" if result.step and result.step.path else ""

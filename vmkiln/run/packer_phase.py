@@ -11,7 +11,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -23,19 +23,21 @@ from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Machine, SavedVm
 from vmkiln.packer import unix_lines
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
-from vmkiln.packer.packer_template import Deprovision, PackerInput
+from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
+from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.failure.console_text import kept_then
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.guest import firmware_of
-from vmkiln.run.guest.order import LAST_STEPS, AnyStep, PackerPhase
+from vmkiln.run.guest.linux_guest import instance_id_of
+from vmkiln.run.guest.order import HIDDEN_STEPS, AnyStep, PackerPhase
 from vmkiln.run.held.holding import Hold, when_failed
 from vmkiln.run.login_wait import LoginWait
 from vmkiln.run.run_context import Entered, Staged
 from vmkiln.run.run_event import LogLine, Notice, PartStarted, StepStarted
 from vmkiln.run.starts.build_vm_start import wants_cold
 from vmkiln.run.vm_pair import Outcome, VmPair, run_to_end
-from vmkiln.run_failures import LogLost, RunFailed
+from vmkiln.run_failures import CheckpointLost, LogLost, RunFailed
 from vmkiln.run_state import PartKind, Phase
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import build_vm, container_group, output_queue
@@ -48,6 +50,7 @@ from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
+from vmkiln.warm.checkpoint_step import write_word
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,9 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             making = make_iso(disc.path, disc.files, label=disc.label, timeout_seconds=disc.timeout_seconds)
             tasks.create_task(making)
         tasks.create_task(_make_input_disk(input_disk, content))
-    image = staged.host.container_image
-    memory_mib = container_group.memory_mib(content.process_count)
-    group = container_group.ContainerGroup(
-        image.kernel,
-        image.initramfs,
-        image.disk,
-        input_disk,
-        staged.host.accelerator,
-        memory_mib=memory_mib,
-        saved=saved_group_of(staged.host.saved_group, staged.request.template.tags, memory_mib=memory_mib),
-    )
+    if packer_phase.kept.positions:
+        await off_loop(write_word, guest.vm.seed, packer_phase.kept.token, 0)
+    group = _group_of(staged, input_disk, content)
     may_restart = await off_loop(asking_for_restart, packer_phase.steps)
     watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
     names = [mask(step.name) for step in packer_phase.steps]
@@ -120,7 +115,13 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             await limit.passed(len(chunk))
             await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
-        machine = replace(build_vm.describe(guest.vm, staged.network), saved=packer_phase.start.saved)
+        keeper = _keeper_of(staged, packer_phase, guest.vm.seed, tell)
+        machine = replace(
+            build_vm.describe(guest.vm, staged.network),
+            saved=packer_phase.start.saved,
+            is_saveable=keeper is not None,
+            boots_plugged_in=keeper is not None,
+        )
 
         async def booted_instead(reason: str) -> Machine:
             assert packer_phase.booted_instead is not None
@@ -149,6 +150,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             tell=tell,
             report=guest.report,
             power_off_seconds=guest.power_off_seconds,
+            keep=functools.partial(keeper.at_each, entered.namespace, watch.checkpoints) if keeper else None,
             on_failed=functools.partial(kept_then, staged, when_failed(hold)),
         )
 
@@ -173,6 +175,37 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, **peak, **start)
     wanted = entered.refused.of_step(watch.step)
     return PhaseResult(outcome, watch.current, watch.error, watch.status, wanted)
+
+
+def _group_of(staged: Staged, input_disk: Path, content: PackerInput) -> container_group.ContainerGroup:
+    image, memory_mib = staged.host.container_image, container_group.memory_mib(content.process_count)
+    return container_group.ContainerGroup(
+        image.kernel,
+        image.initramfs,
+        image.disk,
+        input_disk,
+        staged.host.accelerator,
+        memory_mib=memory_mib,
+        saved=saved_group_of(staged.host.saved_group, staged.request.template.tags, memory_mib=memory_mib),
+    )
+
+
+def _keeper_of(staged: Staged, packer_phase: PackerPhase, seed: Path, tell: Callable[[str], None]) -> Keeper | None:
+    """Who keeps the VM at its checkpoints; none when nothing of the phase is kept."""
+    if not packer_phase.kept.positions:
+        return None
+    return Keeper(
+        build=packer_phase.kept,
+        settings=staged.host.settings,
+        seed=seed,
+        disk=packer_phase.disks.os.path,
+        source=staged.source.digest,
+        run_id=staged.request.run_id,
+        template=staged.request.template_name,
+        instance_id=instance_id_of(staged, packer_phase),
+        memory_mib=staged.shape.memory_mib,
+        tell=tell,
+    )
 
 
 def saved_group_of(saved: SavedVm | None, tags: Mapping[str, str], *, memory_mib: int) -> SavedVm | None:
@@ -200,8 +233,8 @@ def ending_told(queue: OutputQueue, mask: SecretMask) -> Iterator[None]:
     """Why Packer's work ended early, with the end of the consoles, also in the log: a service's users read that one."""
     try:
         yield
-    except LogLost:
-        raise  # there is nothing to write to
+    except (LogLost, CheckpointLost):
+        raise  # there is nothing to write to, or it is no end
     except RunFailed as error:
         error.mask(mask)  # it is shown elsewhere, too, where nobody knows the guest's login
         _remark(queue, mask(f"{error.message}\n{error.hint or ''}"), kind="ERR")
@@ -285,8 +318,17 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
         case PartStarted():
             staged.tell(event)
         case StepReached(index) if 0 <= index < len(steps):
-            count = sum(not isinstance(step, LAST_STEPS) for step in steps)
-            staged.tell(StepStarted(packer_phase.phase, index, count, steps[index].name))
+            staged.tell(_told_step(packer_phase, index))
+
+
+def _told_step(packer_phase: PackerPhase, index: int) -> StepStarted | PartStarted:
+    """What is told when Packer begins a step: a customizer by its number among all of the template; pure."""
+    steps, before = packer_phase.steps, packer_phase.begins_behind
+    step = steps[index]
+    if isinstance(step, Checkpoint):
+        return PartStarted(PartKind.CHECKPOINT, packer_phase.kept.at(step.number).step)
+    number, count = (sum(not isinstance(one, HIDDEN_STEPS) for one in some) for some in (steps[:index], steps))
+    return StepStarted(packer_phase.phase, before + number, before + count, step.name)
 
 
 def _log_of(staged: Staged, packer_phase: PackerPhase, notice: str) -> CustomizationLog:

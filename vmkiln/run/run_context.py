@@ -148,6 +148,7 @@ class RunRequest:
     `resumes` says that a user goes on with a run whose command was killed.
     `parameters` are those that the template was given, or took from its defaults; of a service's template none is kept.
     `held_seconds` is how long the build VM is held when a customizer fails, for its user to enter it; 0: not at all.
+    `uses_checkpoints` is whether it may begin behind what an earlier run left, and how old that may be.
     """
 
     run_id: str
@@ -169,6 +170,8 @@ class RunRequest:
     resumes: bool = False
     parameters: tuple[ParameterUsed, ...] = ()
     held_seconds: int = 0
+    uses_checkpoints: bool = True
+    most_checkpoint_age_seconds: float = 86_400
 
 
 @dataclass(frozen=True)

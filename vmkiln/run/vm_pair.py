@@ -10,7 +10,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from vmkiln.run.guest.guest_report import GuestReport
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in
 from vmkiln.run_failures import (
     AllowanceSpent,
+    CheckpointLost,
     EgressLost,
     GuestPanicked,
     LogLost,
@@ -45,9 +46,10 @@ class VmPair:
     `steps` knows where Packer is, and `tell` has what it says for the user. `log_lost` ends with the error when what
     was read could not be written. `on_confinement` gets what holds each machine's process.
     When the VM is to go on from a saved one, and that is of no use, `booted_instead` is called with the reason, and
-    gives the machine that is booted. `on_failed` gets both machines when Packer failed; they end when it is
-    done. `report` reads what the VM tells on its ports of these names, and says whether it ended well. The VM has
-    `power_off_seconds` to turn itself off, or as long as every VM.
+    gives the machine that is booted; without it, the run's own caller begins anew. `keep` keeps the VM at checkpoints,
+    for as long as Packer works. `on_failed` gets both machines when Packer failed; they end when it is done. `report`
+    reads what the VM tells on its ports of these names, and says whether it ended well. The VM has `power_off_seconds`
+    to turn itself off, or as long as every VM.
     """
 
     container_group: Machine
@@ -63,6 +65,7 @@ class VmPair:
     on_failed: Callable[[VirtualMachine, VirtualMachine], Awaitable[None]] | None = None
     report: GuestReport | None = None
     power_off_seconds: float | None = None
+    keep: Callable[[VirtualMachine], Coroutine[Any, Any, None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ async def run_to_end(
     to the last, and, with `power_off`, the VM's own end. `may_power_off` tells, when the VM ends, whether Packer had
     told it to; any other end is a lost VM.
 
-    Raises: `NotBelieved` for what cannot be true; within seconds, `VirtualMachineLost` when either VM ends too early or
+    Raises: `NotBelieved` for what cannot be true; `CheckpointLost` for a VM that does not go on from what was saved,
+    and cannot be booted instead; within seconds, `VirtualMachineLost` when either VM ends too early or
     otherwise than by powering off, `EgressLost` when the egress leg ends, `LogLost` when what they say cannot be kept,
     `NamespaceLost` when the namespaces end; `StorageFull` when this host, or what the run has reserved of
     it, has no room for what the VM writes, `StorageFailed` when it cannot be written; `LoginTimedOut` when Packer has
@@ -146,7 +150,7 @@ async def _warm_or_cold(
     start = functools.partial(
         running, namespace, directory=pair.directory, channels=channels, on_confinement=pair.on_confinement
     )
-    if machine.saved is not None and pair.booted_instead is not None:
+    if machine.saved is not None:
         try:
             async with contextlib.AsyncExitStack() as own:
                 vm = await own.enter_async_context(start(machine))
@@ -156,6 +160,8 @@ async def _warm_or_cold(
         except VirtualMachineLost as error:
             if namespace.is_lost:
                 raise
+            if pair.booted_instead is None:
+                raise CheckpointLost(error.message, hint=error.hint) from error
             machine = await pair.booted_instead(error.message)
     return await stack.enter_async_context(start(machine))
 
@@ -182,10 +188,11 @@ async def _packer_done(
     packer = asyncio.create_task(finished(instance))
     stopped = asyncio.create_task(vm.stopped_by_write_error())
     logging_in = asyncio.create_task(_logging_in(instance, vm, pair))
+    keeping = asyncio.create_task(pair.keep(vm) if pair.keep is not None else _nothing_kept())
     broken = pair.steps.broken
     try:
         unheard, untrue = (instance.machine.unheard, vm.unheard, pair.log_lost), pair.steps.untrue
-        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, broken, untrue, *unheard]
+        waiting: list[asyncio.Future[Any]] = [packer, vm.ended, egress_lost, stopped, broken, untrue, keeping, *unheard]
         await asyncio.wait([*waiting, logging_in], return_when=asyncio.FIRST_COMPLETED)
         if not any(future.done() for future in waiting):
             logging_in.result()  # it raises that Packer did not log in
@@ -197,6 +204,8 @@ async def _packer_done(
         if vm.ended.done() and not _ended_well(vm):
             # also when Packer is content: it takes the end of the connection for the power-off it asked for
             raise _lost(vm, "while Packer was working on it", pair.steps)
+        if keeping.done() and not packer.done():
+            keeping.result()  # it raises that the VM did not go on
         if broken.done() and not packer.done():
             return 1
         if not packer.done() and may_power_off():
@@ -208,9 +217,14 @@ async def _packer_done(
             raise _lost(vm, "while Packer was working on it", pair.steps)
         return packer.result()
     finally:
-        for task in (packer, stopped, logging_in):
+        for task in (packer, stopped, logging_in, keeping):
             task.cancel()
-        await asyncio.gather(packer, stopped, logging_in, return_exceptions=True)
+        await asyncio.gather(packer, stopped, logging_in, keeping, return_exceptions=True)
+
+
+async def _nothing_kept() -> None:
+    """A phase of which nothing is kept: it never ends of itself."""
+    await asyncio.get_running_loop().create_future()
 
 
 def _check_heard(unheard: Sequence["asyncio.Future[Exception]"], untrue: "asyncio.Future[str]") -> None:

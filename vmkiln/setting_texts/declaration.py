@@ -28,6 +28,14 @@ class LogLevel(_Word):
     ERROR = "error"
 
 
+class Checkpoints(_Word):
+    """Of which builds something is kept for later ones: of none, of commands', of the service's too."""
+
+    NONE = "none"
+    COMMANDS = "commands"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class Description:
     """A setting for people: what it does, the flag that sets it too, the least value, whether it is a secret."""

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from vmkiln.files.durable_file import FULL
 from vmkiln.files.private_folder import private_file
+from vmkiln.run_failures import CheckpointLost
 
 MOST_BYTES = 256 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024
@@ -95,7 +96,7 @@ class CustomizationLog:
                 self._written(self._line(note, "ERR"))
             for line in self._tail:
                 self.dropped_bytes += len(line) - self._written(line)
-            if self._is_ended:
+            if self._is_ended and not isinstance(error, CheckpointLost):  # else the build begins anew
                 self._written(self._line(LAST_LINE, "OUT"))
             os.fsync(self._file.fileno())
 

@@ -126,6 +126,20 @@ class BootFact(TypedDict):
     by_run: NotRequired[str]
 
 
+class CheckpointFact(TypedDict):
+    """The checkpoint that a run began behind: its key, the run that made it, behind which customizer, its age then.
+
+    `no_persistence` is whether nothing of an earlier build was in reach of this one, as SLSA's build isolation asks.
+    """
+
+    key: str
+    run_id: str
+    position: int
+    step: str
+    age_seconds: int
+    no_persistence: bool
+
+
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
@@ -162,6 +176,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     packets: dict[str, int]
     image_difference: ImageDifferenceFact
     hygiene: HygieneFact
+    checkpoint: CheckpointFact | None
     boot: BootFact
     host_faults: dict[str, int]
     held_until: str

@@ -7,14 +7,20 @@ network is pulled out, which the host does before it saves the VM, and until it 
 one goes on. First then come new random numbers from the host, at once taken; then the time, the boot id, the machine
 id, and what the run's own seed says: who may log in, and the ssh server's key. What it cannot do, it says on the
 console, and the host boots the VM instead. Whatever it leaves is in memory.
+
+`TOKEN NUMBER SCRIPT`: the same at a checkpoint of a build, where Packer is logged in and its network stays. The host
+says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it was, or, when the word
+is not this run's, as another, which ends Packer's connection with all below it, and takes its SCRIPT away.
 Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
 """
 
 import fcntl
 import glob
 import json
+import mmap
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +32,7 @@ SAYS = "vmkiln-renewal:"
 CONSOLES = ("/dev/ttyS0", "/dev/ttyAMA0", "/dev/console")
 FOLDER = "/run/vmkiln"
 SEED = "/dev/disk/by-label/cidata"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 RNDRESEEDCRNG = 0x5207
 RANDOM_BYTES = 1024
 RESTARTED = ("systemd-journald.service", "systemd-networkd.service", "NetworkManager.service")
@@ -36,10 +43,14 @@ BOOT_FINISHED = "/var/lib/cloud/instance/boot-finished"
 TICK_SECONDS = 0.01
 BOOT_SECONDS = 1200
 DISK_SECONDS = 20
+WORD_PLACE, WORD_BYTES = 16384, 4096  # in the system area of an ISO 9660 image, which no program reads
+WORD_SECONDS = 300
 
 
-def main() -> int:
+def main(arguments: "tuple[str, ...]" = ()) -> int:
     """Wait, renew, and say how it went."""
+    if arguments:
+        return at_checkpoint(*arguments)
     try:
         seed, carrier, services, ssh, timers = get_ready()
         had_route = has_route()
@@ -48,20 +59,106 @@ def main() -> int:
         say("unplugged")
         while not is_plugged_in(carrier):
             time.sleep(TICK_SECONDS)
-        old_id = renew(seed)
-        run("systemctl", "daemon-reexec")
-        run("systemctl", "restart", *services)
-        without_journal(old_id)
-        wait_for(lambda: has_route() or not had_route, NETWORK_SECONDS, "the network did not come back")
-        run("systemctl", "start", *ssh)
-        say("renewed")
-        go_on(timers)
+        become_another(seed, services, ssh, timers, had_route=had_route)
     except Exception as error:
         say("cannot: %s" % " ".join(str(error).split()))
         return 1
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
     return 0
+
+
+def at_checkpoint(token: str, number: str, script: str) -> int:
+    """Wait until the host has saved the VM, or has not; become another when this is one that goes on from there."""
+    refusal = "skipped %s" % number
+    try:
+        seed, _, services, ssh, timers = what_is_there()
+        disk = os.path.realpath(SEED)
+        had_route = has_route()
+        os.sync()
+        say("ready %s" % number)
+        if goes_on_as_it_was(disk, token, int(number)):
+            catch_up()
+        else:
+            refusal = "cannot"
+            reseed()
+            run("systemctl", "stop", *(timers + ssh))
+            end_logins()
+            os.unlink(script)
+            become_another(seed, services, ssh, timers, had_route=had_route)
+    except Exception as error:
+        say("%s: %s" % (refusal, " ".join(str(error).split())))
+        return 1
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    return 0
+
+
+def goes_on_as_it_was(disk: str, token: str, number: int) -> bool:
+    """Wait for the host's word, `TOKEN NUMBER`; whether it is for this very run, at this checkpoint or behind it."""
+    deadline = time.monotonic() + WORD_SECONDS
+    while True:
+        words = word_on(disk).split()
+        if len(words) == 2 and (words[0] != token or int(words[1]) >= number):
+            return words[0] == token
+        if time.monotonic() > deadline:
+            raise RuntimeError("the host said nothing")
+        time.sleep(TICK_SECONDS)
+
+
+def catch_up() -> None:
+    """Give the time that it stood still to a VM that goes on as it was: only the hardware clock went on."""
+    now = int(text_of(clock()))
+    if now > time.time() + 1:
+        time.clock_settime(time.CLOCK_REALTIME, now)
+
+
+def word_on(disk: str) -> str:
+    """What the host wrote on the seed's disk: read from there, and not from what the kernel remembers of it."""
+    descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, WORD_BYTES) as block:
+            os.lseek(descriptor, WORD_PLACE, os.SEEK_SET)
+            os.readv(descriptor, [block])
+            return bytes(block[:]).rstrip(b"\0").decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def end_logins() -> None:
+    """End the connections of ssh with all below them, which are of the VM that this one was."""
+    children = {}  # type: dict[int, list[int]]
+    ended = []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            before, _, after = text_of(path).rpartition(")")
+        except OSError:  # it has ended
+            continue
+        process, _, name = before.partition(" (")
+        children.setdefault(int(after.split()[1]), []).append(int(process))
+        if name.startswith("sshd"):
+            ended.append(int(process))
+    for process in ended:
+        ended += [child for child in children.get(process, ()) if child not in ended]
+    for process in ended:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except OSError:  # it has ended
+            continue
+
+
+def become_another(
+    seed: str, services: "list[str]", ssh: "list[str]", timers: "list[str]", *, had_route: bool
+) -> None:
+    """Make this VM another, start anew what was it, and say that it is."""
+    old_id = renew(seed)
+    run("systemctl", "daemon-reexec")
+    run("systemctl", "restart", *services)
+    without_journal(old_id)
+    wait_for(lambda: has_route() or not had_route, NETWORK_SECONDS, "the network did not come back")
+    run("systemctl", "start", *ssh)
+    say("renewed")
+    go_on(timers)
 
 
 def say(text: str) -> None:
@@ -104,6 +201,14 @@ def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
             raise RuntimeError("cloud-init did not end")
         time.sleep(0.2)
     subprocess.run(("systemctl", "is-system-running", "--wait"), stdout=subprocess.DEVNULL, check=False)
+    seed, carrier, services, ssh, timers = what_is_there()
+    run("systemctl", "stop", *(timers + ssh))
+    os.sync()
+    return seed, carrier, services, ssh, timers
+
+
+def what_is_there() -> "tuple[str, str, list[str], list[str], list[str]]":
+    """The same, with nothing stopped yet. Raises: `RuntimeError` for what keeps a VM from becoming another."""
     fresh_bytes(16)
     int(text_of(clock()))
     seed = os.path.basename(os.path.realpath("/sys/class/block/%s/device" % os.path.basename(os.path.realpath(SEED))))
@@ -119,8 +224,6 @@ def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
     ssh = [unit for unit in SSH_UNITS if unit in units]
     if not ssh:
         raise RuntimeError("there is no ssh server that systemd runs")
-    run("systemctl", "stop", *(timers + ssh))
-    os.sync()
     return seed, carriers[0], [unit for unit in RESTARTED if unit in units], ssh, timers
 
 
@@ -160,12 +263,17 @@ def has_route() -> bool:
     return any(line.split()[1] == "00000000" for line in text_of("/proc/net/route").splitlines()[1:])
 
 
-def renew(seed: str) -> str:
-    """Make this VM another one than all that go on from the same; the order matters. Gives the machine id it had."""
+def reseed() -> None:
+    """New random numbers from the host, which the kernel uses at once."""
     fresh = fresh_bytes(RANDOM_BYTES)  # the driver may hold a few from before; what comes after them is new
     with open("/dev/urandom", "r+b", buffering=0) as pool:
         pool.write(fresh)
         fcntl.ioctl(pool, RNDRESEEDCRNG)
+
+
+def renew(seed: str) -> str:
+    """Make this VM another one than all that go on from the same; the order matters. Gives the machine id it had."""
+    reseed()
     now = int(text_of(clock()))
     time.clock_settime(time.CLOCK_REALTIME, now)
     cover_boot_id()
@@ -182,10 +290,14 @@ def renew(seed: str) -> str:
 
 
 def cover_boot_id() -> None:
-    """Another boot id, over the kernel's; until the VM restarts, and has one of its own."""
+    """Another boot id, over the kernel's; until the VM restarts, and has one of its own.
+
+    One that this VM had as another goes away before: nothing can be mounted over a file that was deleted.
+    """
+    subprocess.run(("umount", BOOT_ID), stderr=subprocess.DEVNULL, check=False)
     path = os.path.join(FOLDER, "boot-id")
     write(path, str(uuid.UUID(bytes=os.urandom(16), version=4)) + "\n", 0o444)
-    run("mount", "--bind", path, "/proc/sys/kernel/random/boot_id")
+    run("mount", "--bind", path, BOOT_ID)
 
 
 def taken_anew(seed: str) -> "dict[str, Any]":
@@ -266,4 +378,4 @@ def go_on(timers: "list[str]") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tuple(sys.argv[1:])))

@@ -94,7 +94,7 @@ async def obtain_saved_base(
     try:
         if not may_make and not await off_loop(_has_any, folder):
             return BaseStart(reason="none was saved that is like it")
-        key = saved_vm.key_of(await _facts(base))
+        key = saved_vm.key_of(await facts_of(base))
         instance_id = f"{key[:16]}-{base.name}"
         if saved := await off_loop(saved_vm.found, folder, key):
             return BaseStart(saved, instance_id)
@@ -139,7 +139,7 @@ async def thrown_away(folder: Path, saved: SavedVm, reason: str) -> None:
     await off_loop(saved_vm.discard, saved)
 
 
-async def _facts(base: Base) -> dict[str, object]:
+async def facts_of(base: Base) -> dict[str, object]:
     """All that has to be the same: the machine and what it runs on, the source, what its seed says."""
     machine = _machine(base, Path("disk"), Path("seed"), _firmware(base, Path("variables")))
     seed = _seed(base, instance_id="", login=NOBODY, host_key=NOBODY)

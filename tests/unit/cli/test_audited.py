@@ -41,6 +41,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
 CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "open", "settings",
     "notice test",
+    "cache list", "cache prune", "cache show",
     "context list", "context show", "context use", "host list", "host show", "key list",
     "image boot", "image catalogue",
     "image diff", "image export", "image list", "image quarantine",

@@ -8,6 +8,7 @@ import pytest
 
 from vmkiln.errors import InputError
 from vmkiln.packer.packer_template import (
+    Checkpoint,
     Connection,
     Deprovision,
     FileCopy,
@@ -37,6 +38,15 @@ def test_shell_steps_that_follow_each_other_share_one_provisioner() -> None:
         ("shell", ["/aib/packerInput/0003-shell.sh"]),
         ("shell", "/aib/packerInput/0004-deprovision.sh"),
     ]
+
+
+def test_a_checkpoint_is_one_more_script_of_the_steps_around_it() -> None:
+    content = packer_input((INLINE, Checkpoint(1, "#!/bin/sh\nexit 0\n"), SCRIPT), CONNECTION)
+    (provisioner,) = json.loads(content.text_of("template.json"))["provisioners"]
+    names = [path.rpartition("/")[2] for path in provisioner["scripts"]]
+    assert names == ["0000-shell.sh", "0001-checkpoint.sh", "0002-shell.sh"]
+    assert content.text_of("0001-checkpoint.sh") == "#!/bin/sh\nexit 0\n"
+    assert content.process_count == packer_input((INLINE, SCRIPT), CONNECTION).process_count
 
 
 def test_packer_does_not_come_back_for_the_deprovision_script() -> None:

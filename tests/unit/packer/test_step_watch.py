@@ -17,7 +17,7 @@ from vmkiln.packer.packer_output import (
     ScriptStarted,
     StepReached,
 )
-from vmkiln.packer.packer_template import Deprovision, FileCopy, InlineShell, ScriptShell, Step
+from vmkiln.packer.packer_template import Checkpoint, Deprovision, FileCopy, InlineShell, ScriptShell, Step
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.windows.steps import PowerShell, Restart, Update
 
@@ -210,3 +210,13 @@ async def test_a_restart_in_a_script_is_named_and_one_of_updates_is_usual() -> N
     assert script.ended(0) == 1, "whatever Packer makes of it"
     update.note(BuildError("exit 1."))
     assert (update.ended(1), update.error) == (1, "exit 1.")
+
+
+async def test_a_checkpoint_that_begins_is_told_by_its_number_at_each_time() -> None:
+    watch = StepWatch("build-vm", (SCRIPT, Checkpoint(1, ""), SCRIPT, Checkpoint(4, "")))
+    for index in (0, 1, 1, 2):
+        watch.note(StepReached(index))
+    assert [watch.checkpoints.get_nowait() for _ in range(watch.checkpoints.qsize())] == [1, 1]
+    watch.note(StepReached(4))
+    assert watch.untrue.done()
+    assert watch.checkpoints.empty(), "one that is told too early is not believed"

@@ -10,10 +10,12 @@ import pytest
 
 from vmkiln.azure_names import IMAGE_TEMPLATE, RESOURCE_GROUP
 from vmkiln.errors import SharedStorageFailed
+from vmkiln.host.saved import saved_vm
 from vmkiln.provisioning import provisioning
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import ResourceRow
+from vmkiln.warm import checkpoint
 
 PLACE = "/subscriptions/s/resourceGroups/rg"
 TEMPLATE = f"{PLACE}/providers/{IMAGE_TEMPLATE}/web"
@@ -81,6 +83,25 @@ def test_a_template_of_the_same_name_gets_a_group_of_its_own(store: Store, tmp_p
     asyncio.run(provisioning.provision(settings, store, TEMPLATE))
     assert groups(store) != first
     assert len(groups(store)) == 1
+
+
+def kept(settings: Settings, key: str, template_id: str) -> None:
+    """A checkpoint of a template resource."""
+    workplace = saved_vm.begun(settings.saved_vms, key)
+    (workplace / saved_vm.MEMORY).write_bytes(b"ram")
+    scope = checkpoint.scope_of(template_id=template_id, resource_group="", name="")
+    about = checkpoint.About(scope, 1, "install", "run", "web", 1.0, "instance")
+    saved_vm.finished(workplace, b"devices", "digest", about=checkpoint.record_of(about))
+    saved_vm.named(workplace)
+
+
+def test_what_is_kept_of_a_templates_builds_is_deleted_with_it(store: Store, tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    asyncio.run(provisioning.provision(settings, store, TEMPLATE))
+    kept(settings, "a", TEMPLATE.upper())
+    kept(settings, "b", f"{TEMPLATE}-other")
+    provisioning.delete(settings, store, TEMPLATE)
+    assert [one.key for one in checkpoint.all_of(settings.saved_vms)] == ["b"]
 
 
 def test_a_deleted_template_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vmkiln.staging.staging_resource_group import StagingResourceGroup
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.store.tables import runs
+from vmkiln.warm import checkpoint
 
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
 
@@ -117,6 +118,22 @@ def test_what_a_killed_maker_of_a_saved_vm_left_goes_and_a_living_ones_stays(set
         living.name,
         f"{'c' * 64}{saved_vm.REFUSED}",
     }
+
+
+def test_checkpoints_that_are_old_or_whose_template_is_gone_are_deleted(settings: Settings, store: Store) -> None:
+    now = time.time()
+    for key, scope, made in (
+        ("a", "template:/s/gone", now),
+        ("b", "command:0:rg/web", now - 8 * 86_400),
+        ("c", "command:0:rg/web", now),
+    ):
+        workplace = saved_vm.begun(settings.saved_vms, key)
+        (workplace / saved_vm.MEMORY).write_bytes(b"ram")
+        about = checkpoint.About(scope, 1, "install", "run", "web", made, "instance")
+        saved_vm.finished(workplace, b"devices", "digest", about=checkpoint.record_of(about))
+        saved_vm.named(workplace)
+    end_leftovers(settings, store, print)
+    assert [one.key for one in checkpoint.all_of(settings.saved_vms)] == ["c"]
 
 
 def test_a_run_that_ended_stays_as_it_ended(settings: Settings, store: Store) -> None:

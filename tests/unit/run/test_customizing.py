@@ -1,5 +1,6 @@
 """What a failed customization is told as."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,12 +8,23 @@ from typing import Any
 import pytest
 
 from vmkiln.host.disk.disk_image import create_empty, virtual_size
+from vmkiln.host.saved import memory_file, saved_vm
 from vmkiln.images.data_disk import DataDisk, file_beside
 from vmkiln.packer.packer_template import Deprovision, InlineShell, Step
+from vmkiln.run import customizing
+from vmkiln.run.checkpoints import kept_builds
+from vmkiln.run.checkpoints.kept_builds import KeptBuild
+from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.run.customizing import _advice, _own_disks
+from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import PhaseResult
 from vmkiln.run.run_context import ResolvedSource
+from vmkiln.run.starts import build_vm_start
 from vmkiln.run.vm_pair import Outcome
+from vmkiln.run_failures import CheckpointLost
+from vmkiln.settings import Settings
+from vmkiln.warm import checkpoint
+from vmkiln.warm.saved_base import BaseStart
 
 MIB, GIB = 1024**2, 1024**3
 SHELL = InlineShell("a", "properties.customize[0]", ("true",))
@@ -27,6 +39,76 @@ def test_a_deprovisioning_without_its_waagent_is_told_what_to_do(
 ) -> None:
     outcome: Any = Outcome(1, vm_is_off=False, peak_memory_kib=0)
     assert ("`waagent`" in _advice(PhaseResult(outcome, step, "exit status: 127", status))) == is_told
+
+
+@pytest.mark.parametrize("spoiled", ["disk", "renewal", ""])
+async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
+    spoiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, key = Settings(home=tmp_path).saved_vms, "1" * 64
+    hit = a_checkpoint(folder, key)
+    if spoiled == "disk":
+        (folder / key / saved_vm.DISK).chmod(0o600)
+        (folder / key / saved_vm.DISK).write_bytes(b"poison")
+    facts: list[Any] = []
+    told: list[Any] = []
+    begun: list[tuple[int, list[str]]] = []
+    (tmp_path / "run").mkdir()
+    template = SimpleNamespace(properties=SimpleNamespace(customize=()))
+    runs = SimpleNamespace(add_facts=lambda _run, **more: facts.append(more))
+    staged: Any = SimpleNamespace(
+        directory=tmp_path / "run",
+        host=SimpleNamespace(settings=Settings(home=tmp_path), store=SimpleNamespace(runs=runs)),
+        request=SimpleNamespace(run_id="r" * 36, template=template, held_seconds=0),
+        copies={},
+        source=SimpleNamespace(os_type="Linux"),
+        tell=told.append,
+    )
+
+    def giving(value: Any) -> Any:
+        async def give(*_: Any, **__: Any) -> Any:
+            return value
+
+        return give
+
+    async def carried_out(_entered: Any, phase: Any, found: Any) -> Any:
+        begun.append((phase.begins_behind, [step.name for step in phase.steps]))
+        if spoiled == "renewal" and phase.begins_behind:
+            raise CheckpointLost("it did not become another machine")
+        return found
+
+    steps = (SHELL, InlineShell("b", "properties.customize[1]", ("true",)))
+    build = KeptBuild((Position(1, key, "a"),), scope="scope")
+    monkeypatch.setattr(choice, "steps_of", lambda *_, **__: steps)
+    monkeypatch.setattr(kept_builds, "kept_build_of", giving(build))
+    monkeypatch.setattr(kept_builds, "longest_kept", giving(hit))
+    monkeypatch.setattr(customizing, "_own_disks", giving("disks"))
+    monkeypatch.setattr(build_vm_start, "start_of", giving(BaseStart(reason="none")))
+    monkeypatch.setattr(build_vm_start, "copied_disk", giving(BaseStart(reason="none")))
+    monkeypatch.setattr(customizing, "_carried_out", carried_out)
+    monkeypatch.setattr(customizing, "note_in_log", lambda *_: None)
+    assert await customizing.customize(SimpleNamespace(staged=staged)) == "disks"  # type: ignore[arg-type,comparison-overlap]
+    behind, all_of_them = (1, ["b", "deprovision"]), (0, ["a", "checkpoint", "b", "deprovision"])
+    assert begun == {"disk": [all_of_them], "renewal": [behind, all_of_them], "": [behind]}[spoiled]
+    assert (folder / key).exists() == (not spoiled)
+    assert facts[-1]["checkpoint"] == (None if spoiled else kept_builds.fact_of(hit))
+    assert (tmp_path / "run" / "build-vm.qcow2").exists() == (not spoiled)
+    assert any("all customizers run" in getattr(one, "text", "") for one in told) == bool(spoiled)
+    assert saved_vm.is_refused(folder, key) == (spoiled == "renewal"), "one whose bytes changed may be made again"
+
+
+def a_checkpoint(folder: Path, key: str) -> checkpoint.Checkpoint:
+    """One behind the first customizer, whole."""
+    workplace = saved_vm.begun(folder, key)
+    for name in (saved_vm.MEMORY, saved_vm.DISK):
+        (workplace / name).write_bytes(b"kept")
+    with (workplace / saved_vm.MEMORY).open("rb") as file:
+        memory = memory_file.digest_of(file.fileno())
+    about = checkpoint.About("scope", 1, "a", "earlier", "web", time.time(), "instance")
+    saved_vm.finished(workplace, b"devices", memory, about=checkpoint.record_of(about))
+    saved_vm.named(workplace)
+    (found,) = checkpoint.all_of(folder)
+    return found
 
 
 async def test_additional_data_disks_take_the_free_numbers_after_the_sources(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ async def packer_done(login: LoginWait) -> int:
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     steps = StepWatch("build-vm", (), is_connected=login.is_connected)
     log_lost = asyncio.get_running_loop().create_future()
-    pair: Any = SimpleNamespace(login=login, log_lost=log_lost, steps=steps, tell=print)
+    pair: Any = SimpleNamespace(login=login, log_lost=log_lost, steps=steps, tell=print, keep=None)
     return await vm_pair._noting(instance, vm, vm_pair._packer_done(instance, vm, pair, lost, lambda: False))
 
 

@@ -19,7 +19,14 @@ from vmkiln.packer.packer_template import InlineShell
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run import vm_pair
 from vmkiln.run.login_wait import LoginWait
-from vmkiln.run_failures import AllowanceSpent, GuestPanicked, LoginTimedOut, LogLost, VirtualMachineLost
+from vmkiln.run_failures import (
+    AllowanceSpent,
+    CheckpointLost,
+    GuestPanicked,
+    LoginTimedOut,
+    LogLost,
+    VirtualMachineLost,
+)
 from vmkiln.run_state import is_of_the_host
 
 STEPS = (InlineShell("install", "properties.customize[0]", ("true",)),)
@@ -56,6 +63,7 @@ async def packer_done(
     steps: StepWatch | None = None,
     told: list[str] | None = None,
     limit_seconds: float = 10,
+    keep: Any = None,
 ) -> int:
     instance: Any = SimpleNamespace(machine=a_vm(EventListener()), started=asyncio.Event())
     instance.started.set()
@@ -65,6 +73,7 @@ async def packer_done(
         login=LoginWait(steps.is_connected, print, limit_seconds=limit_seconds, silence_seconds=0.05),
         log_lost=log_lost or asyncio.get_running_loop().create_future(),
         steps=steps,
+        keep=keep,
         tell=(told if told is not None else []).append,
     )
     async with asyncio.timeout(10):
@@ -243,3 +252,43 @@ async def test_a_vm_that_cannot_become_another_machine_is_told(monkeypatch: pyte
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     with pytest.raises(VirtualMachineLost, match="it says nothing"):
         await vm_pair._renewed_unless(a_vm(EventListener()), (lost,))
+
+
+async def test_a_vm_that_does_not_go_on_after_it_was_kept_ends_the_work(working: "asyncio.Future[int]") -> None:
+    async def keep(_vm: VirtualMachine) -> None:
+        raise VirtualMachineLost("the build-vm did not go on")
+
+    with pytest.raises(VirtualMachineLost, match="did not go on"):
+        await packer_done(a_vm(EventListener()), keep=keep)
+
+
+async def test_who_keeps_the_vm_is_ended_with_packers_work(working: "asyncio.Future[int]") -> None:
+    ended = asyncio.Event()
+
+    async def keep(_vm: VirtualMachine) -> None:
+        working.set_result(0)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    assert await packer_done(a_vm(EventListener()), keep=keep) == 0
+    assert ended.is_set()
+
+
+async def test_a_checkpoint_that_is_no_other_machine_is_not_booted_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.asynccontextmanager
+    async def running(*_: Any, **__: Any) -> AsyncIterator[VirtualMachine]:
+        yield a_vm(EventListener())
+
+    async def renewed(_vm: VirtualMachine) -> None:
+        raise VirtualMachineLost("it said nothing")
+
+    monkeypatch.setattr(vm_pair, "running", running)
+    monkeypatch.setattr(vm_pair, "renewed", renewed)
+    namespace: Any = SimpleNamespace(is_lost=False)
+    machine = SimpleNamespace(saved="a checkpoint")
+    pair: Any = SimpleNamespace(vm=machine, booted_instead=None, directory=None, on_confinement=None, report=None)
+    async with contextlib.AsyncExitStack() as stack:
+        with pytest.raises(CheckpointLost, match="it said nothing"):
+            await vm_pair._warm_or_cold(stack, namespace, pair, lost=())

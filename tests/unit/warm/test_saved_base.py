@@ -44,7 +44,7 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 async def key(base: Base = BASE) -> str:
-    return saved_vm.key_of(await saved_base._facts(base))
+    return saved_vm.key_of(await saved_base.facts_of(base))
 
 
 async def test_another_source_shape_network_or_firmware_has_another_key(program: Path, tmp_path: Path) -> None:

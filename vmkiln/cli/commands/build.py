@@ -25,6 +25,8 @@ from vmkiln.cli.template_options import (
     JsonOption,
     LocalFilesOption,
     LocationOption,
+    MaxAgeOption,
+    NoCacheOption,
     ParametersOption,
     ReferenceOption,
     ResourceGroupOption,
@@ -104,6 +106,8 @@ def build(
     allow_egress: AllowEgressOption = None,
     virtual_networks: VirtualNetworksOption = None,
     cold: ColdOption = False,
+    no_cache: NoCacheOption = False,
+    max_age: MaxAgeOption = 24,
     resume: ResumeOption = "",
     on_error: OnErrorOption = OnError.CLEANUP,
     hold_for: HoldOption = None,
@@ -146,6 +150,8 @@ def build(
         mask=resolved.mask,
         parameters=resolved.parameters,
         virtual_networks=given.virtual_networks,
+        uses_checkpoints=not no_cache,
+        most_checkpoint_age_seconds=max_age * 3600,
         held_seconds=held_seconds(on_error, hold_for),
     )
     as_json = as_json or progress is Progress.JSON

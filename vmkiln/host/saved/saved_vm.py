@@ -98,18 +98,25 @@ def remove_left(folder: Path, *, own: str = "") -> None:
 
 
 def finished(
-    workplace: Path, devices: bytes, memory_digest: str, *, source: str = "", disk_digest: str = ""
+    workplace: Path,
+    devices: bytes,
+    memory_digest: str,
+    *,
+    source: str = "",
+    disk_digest: str = "",
+    about: Mapping[str, object] | None = None,
 ) -> SavedVm:
     """Write what is still missing beside the RAM in the folder that it was made in, for a first try.
 
     Its disk is there by then, if it has one, with this digest, or one that is taken now. `source` is the digest of the
-    image that it booted, to be deleted with it.
+    image that it booted, to be deleted with it. `about` is what its maker notes besides.
     """
     (workplace / DEVICES).write_bytes(devices)
     digest = hashlib.sha256(devices).hexdigest()
     disk = disk_digest or _disk_digest(workplace / DISK)
     digests = {"memory": memory_digest, "devices": digest} | ({"disk": disk} if disk else {})
-    (workplace / RECORD).write_text(json.dumps(digests | ({"source": source} if source else {})))
+    noted = digests | ({"source": source} if source else {}) | ({"about": dict(about)} if about else {})
+    (workplace / RECORD).write_text(json.dumps(noted))
     return _saved_in(workplace, memory_digest, digest, disk)
 
 
@@ -202,7 +209,7 @@ def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
     for place in folder.iterdir():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another may make room at the same time
             if not place.name.startswith(".") and (place / RECORD).exists():
-                used[place], sizes[place] = place.stat().st_mtime, _bytes_of(place)
+                used[place], sizes[place] = place.stat().st_mtime, bytes_of(place)
     for place in sorted(sizes, key=lambda place: used[place]):
         if sum(sizes.values()) <= most_bytes:
             return
@@ -211,7 +218,8 @@ def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
             del sizes[place]
 
 
-def _bytes_of(place: Path) -> int:
+def bytes_of(place: Path) -> int:
+    """What a folder of it takes of the disk."""
     return sum(path.stat().st_blocks * 512 for path in place.iterdir())
 
 

@@ -10,7 +10,7 @@ Source: QEMU's run states: a VM that has been migrated takes its disks again whe
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from qemu.qmp import QMPError
@@ -19,41 +19,57 @@ from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.saved import device_state, saved_vm
 from vmkiln.host.virtual_machine import VirtualMachine
-from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.run_failures import VirtualMachineLost, VirtualMachineNotSaved
 from vmkiln.waiting.off_loop import off_loop
 
 
-async def save(inside: Namespace, vm: VirtualMachine, workplace: Path, *, disk: Path | None = None) -> SavedVm:
+async def save(
+    inside: Namespace,
+    vm: VirtualMachine,
+    workplace: Path,
+    *,
+    disk: Path | None = None,
+    source: str = "",
+    about: Mapping[str, object] | None = None,
+) -> SavedVm:
     """Stop a VM and save it in a folder that `saved_vm.begun` made; it stands still from then on.
 
     `disk` is the overlay that it writes; without it, its disk is its caller's to keep. The folder has no name yet:
-    `saved_vm.named` gives it one.
+    `saved_vm.named` gives it one. `source` and `about` go into its record.
 
-    Raises: `VirtualMachineLost` when it cannot be saved, `OSError` when there is no room.
+    Raises: `VirtualMachineNotSaved` when it cannot be saved, `OSError` when there is no room.
     """
     try:
         devices = await device_state.save(vm.control)
     except QMPError as error:
-        raise VirtualMachineLost(f"the {vm.name} could not be saved: {error}") from error
+        raise VirtualMachineNotSaved(f"the {vm.name} could not be saved: {error}") from error
     memory_digest = await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
     disk_digest = ""
     if disk is not None:
         disk_digest = await off_loop(saved_vm.copied_file, disk, workplace / saved_vm.DISK)
     return await off_loop(
-        lambda: saved_vm.finished(workplace, devices, memory_digest, disk_digest=disk_digest),
+        lambda: saved_vm.finished(
+            workplace, devices, memory_digest, source=source, disk_digest=disk_digest, about=about
+        ),
     )
 
 
 @contextlib.asynccontextmanager
 async def saved_and_goes_on(
-    inside: Namespace, vm: VirtualMachine, workplace: Path, *, disk: Path | None = None
+    inside: Namespace,
+    vm: VirtualMachine,
+    workplace: Path,
+    *,
+    disk: Path | None = None,
+    source: str = "",
+    about: Mapping[str, object] | None = None,
 ) -> AsyncIterator[SavedVm]:
     """The same for a VM that goes on: at the end of the block, and whatever happened before.
 
     Raises: as `save`; `VirtualMachineLost` when it does not go on.
     """
     try:
-        yield await save(inside, vm, workplace, disk=disk)
+        yield await save(inside, vm, workplace, disk=disk, source=source, about=about)
     finally:
         try:
             await vm.control.execute("cont")

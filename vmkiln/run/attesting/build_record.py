@@ -101,6 +101,7 @@ def build_record(staged: Staged, qemu: str = "") -> BuildRecord:
                 "container-build-vm": bool(facts.get("build-vm_container_went_on")),
                 "build-vm": bool(facts.get("build-vm_went_on")),
             },
+            **({"checkpoint": dict(begun)} if (begun := facts.get("checkpoint")) else {}),
             "vm": {"cpus": shape.cpus, "memoryMiB": shape.memory_mib, "diskBytes": shape.disk_bytes},
             "confinement": {
                 machine: {str(fact["name"]): bool(fact["holds"]) for fact in held}

@@ -30,12 +30,17 @@ def connection(staged: Staged, private_key: str) -> Connection:
     )
 
 
+def instance_id_of(staged: Staged, order: PackerPhase) -> str:
+    """Who cloud-init in the VM believes to be; pure."""
+    return order.start.instance_id or f"{staged.request.run_id}-{order.vm_name}"
+
+
 def described(staged: Staged, order: PackerPhase) -> Guest:
     """The guest of this phase, with a login of its own. Raises: `HostUnfit` without its firmware."""
     login = new_key(cloud_init_seed.KEY_COMMENT)
     seed = staged.directory / f"{order.vm_name}-seed.iso"
     seed_contents = cloud_init_seed.contents(
-        instance_id=order.start.instance_id or f"{staged.request.run_id}-{order.vm_name}",
+        instance_id=instance_id_of(staged, order),
         host_name=cloud_init_seed.HOST_NAME,
         network=staged.network,
         login=login,

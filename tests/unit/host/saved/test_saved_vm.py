@@ -76,21 +76,21 @@ def test_what_was_used_least_lately_goes_first(tmp_path: Path) -> None:
     keys = [saved_vm.key_of({"n": number}) for number in range(4)]
     for key, used in zip(keys, (40, 10, 30, 20), strict=True):
         kept(tmp_path, key, used=used)
-    each = saved_vm._bytes_of(tmp_path / keys[0])
+    each = saved_vm.bytes_of(tmp_path / keys[0])
     saved_vm.make_room(tmp_path, most_bytes=2 * each, keep=keys[1])
     assert {path.name for path in tmp_path.iterdir()} == {keys[0], keys[1]}
 
 
 def test_two_who_make_room_at_once_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stays, other = kept(tmp_path, KEY), kept(tmp_path, OTHER)
-    of_one = saved_vm._bytes_of
+    of_one = saved_vm.bytes_of
 
     def gone_when_it_is_looked_at(place: Path) -> int:
         if place.name == OTHER:
             saved_vm.discard(other)
         return of_one(place)
 
-    monkeypatch.setattr(saved_vm, "_bytes_of", gone_when_it_is_looked_at)
+    monkeypatch.setattr(saved_vm, "bytes_of", gone_when_it_is_looked_at)
     saved_vm.make_room(tmp_path, most_bytes=0, keep=KEY)
     assert [path.name for path in tmp_path.iterdir()] == [stays.memory.parent.name]
 

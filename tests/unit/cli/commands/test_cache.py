@@ -1,0 +1,71 @@
+"""`vmkiln cache`: what is kept of builds, looked at and deleted."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vmkiln.cli.main import app
+from vmkiln.errors import InputError
+from vmkiln.host.saved import memory_file, saved_vm
+from vmkiln.settings import Settings
+from vmkiln.warm import checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two checkpoints of `web`, one a day old, and one of `db`."""
+    monkeypatch.setenv("VMKILN_HOME", str(tmp_path))
+    folder = Settings(home=tmp_path).saved_vms
+    for key, template, hours in (("aa1", "web", 0), ("aa2", "web", 24), ("bb3", "db", 0)):
+        workplace = saved_vm.begun(folder, key)
+        (workplace / saved_vm.MEMORY).write_bytes(b"ram")
+        with (workplace / saved_vm.MEMORY).open("rb") as file:
+            digest = memory_file.digest_of(file.fileno())
+        about = checkpoint.About("command:0:rg/x", 2, "install", "run-1", template, time.time() - hours * 3600, "i")
+        saved_vm.finished(workplace, b"devices", digest, about=checkpoint.record_of(about))
+        saved_vm.named(workplace)
+    return folder
+
+
+def told(*words: str) -> Any:
+    result = CliRunner().invoke(app, ["cache", *words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_it_lists_what_is_kept_and_shows_whether_it_is_whole(folder: Path) -> None:
+    assert {one["key"] for one in told("list")} == {"aa1", "aa2", "bb3"}
+    assert told("show", "bb")["is_whole"] is True
+    text = CliRunner().invoke(app, ["cache", "list"]).stdout
+    assert "db: behind 2 (`install`), run run-1" in text
+    memory = folder / "bb3" / saved_vm.MEMORY
+    memory.chmod(0o600)
+    memory.write_bytes(b"rum")
+    assert told("show", "bb")["is_whole"] is False
+
+
+@pytest.mark.parametrize("key", ["aa", "zz", ""])
+def test_a_key_of_none_or_of_several_is_refused_with_what_to_do(folder: Path, key: str) -> None:
+    result = CliRunner().invoke(app, ["cache", "show", key])
+    assert isinstance(result.exception, InputError)
+    assert result.exception.hint == "`vmkiln cache list` has them"
+    assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ((), set()),
+        (("--template", "WEB"), {"bb3"}),
+        (("--max-age", "23"), {"aa1", "bb3"}),
+        (("--template", "db", "--max-age", "1"), {"aa1", "aa2", "bb3"}),
+    ],
+)
+def test_it_deletes_those_that_are_named_and_no_other(folder: Path, words: tuple[str, ...], left: set[str]) -> None:
+    gone = {one["key"] for one in told("prune", *words)}
+    assert {one.key for one in checkpoint.all_of(folder)} == left
+    assert gone | left == {"aa1", "aa2", "bb3"}

@@ -1,0 +1,177 @@
+"""A VM is kept while Packer waits, and goes on however that ends; nothing without a name is left."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.files import locks
+from vmkiln.host.saved import saved_vm, whole_vm
+from vmkiln.run.checkpoints import keeping
+from vmkiln.run.checkpoints.keeping import Keeper
+from vmkiln.run.checkpoints.kept_builds import KeptBuild
+from vmkiln.run.checkpoints.prefix import Position
+from vmkiln.run_failures import VirtualMachineLost, VirtualMachineNotSaved
+from vmkiln.settings import Settings
+from vmkiln.warm import checkpoint
+
+BUILD = KeptBuild((Position(1, "a" * 64, "one"), Position(2, "b" * 64, "two")), scope="command:0:rg/web", token="t")
+
+
+class Reached(asyncio.Queue[int]):
+    """The checkpoints that Packer has reached; `is_done` when the keeper asks for one more than there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_done = asyncio.Event()
+
+    async def get(self) -> int:
+        if self.empty():
+            self.is_done.set()
+        return await super().get()
+
+
+class Stage:
+    """A keeper, a VM that says what it is told to, and what was said and written."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home)
+        self.folder = self.settings.saved_vms
+        self.said: list[str] = []
+        self.seed, self.disk = home / "seed", home / "disk"
+        self.seed.write_bytes(bytes(32768))
+        self.disk.write_bytes(b"overlay")
+        self.vm: Any = SimpleNamespace(
+            name="build-vm", console=bytearray(), ended=asyncio.get_running_loop().create_future()
+        )
+        self.keeper = Keeper(
+            BUILD, self.settings, self.seed, self.disk, "source", "run", "web", "instance", 1, self.said.append
+        )
+
+    @property
+    def word(self) -> str:
+        return self.seed.read_bytes()[16384:20480].rstrip(b"\0").decode()
+
+    @property
+    def kept(self) -> list[int]:
+        return sorted(one.about.position for one in checkpoint.all_of(self.folder))
+
+    async def reach(self, *numbers: int) -> None:
+        """Packer reaches these checkpoints; returns when the last one's sentence was said."""
+        queue = Reached()
+        for number in numbers:
+            queue.put_nowait(number)
+        working = asyncio.create_task(self.keeper.at_each(None, queue, self.vm))  # type: ignore[arg-type]
+        done = asyncio.create_task(queue.is_done.wait())
+        await asyncio.wait([working, done], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        working.cancel()
+        await asyncio.gather(working, done, return_exceptions=True)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    @contextlib.asynccontextmanager
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> AsyncIterator[None]:
+        (workplace / saved_vm.MEMORY).write_bytes(b"ram")
+        saved_vm.copied_file(noted["disk"], workplace / saved_vm.DISK)
+        saved_vm.finished(workplace, b"devices", "digest", source=noted["source"], about=noted["about"])
+        yield
+
+    monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
+    monkeypatch.setattr(keeping, "SPARE_MIB", 0)
+    return Stage(tmp_path)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    @contextlib.asynccontextmanager
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> AsyncIterator[None]:
+        (workplace / saved_vm.MEMORY).write_bytes(b"half")
+        raise error
+        yield
+
+    monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
+
+
+async def test_the_vm_is_kept_under_its_key_and_then_told_to_go_on(stage: Stage) -> None:
+    stage.vm.console += b"\r\nvmkiln-renewal: ready 1\r\n\r\nvmkiln-renewal: ready 2\r\n"
+    await stage.reach(1, 1, 2)
+    assert stage.kept == [1, 2]
+    assert [text.rpartition(" (")[0] for text in stage.said] == [
+        f"what the build-vm has come to behind `{step}` is kept for later builds" for step in ("one", "two")
+    ]
+    assert stage.word == "t 2"
+    hit = checkpoint.found(stage.folder, "b" * 64, BUILD.scope, most_age_seconds=3600, now=2**40)
+    assert hit is None, "it is not from the future"
+    (one, _) = checkpoint.all_of(stage.folder)
+    assert (one.about.run_id, one.about.template, one.about.instance_id) == ("run", "web", "instance")
+    saved_vm.discard_of(stage.folder, "source")
+    assert stage.kept == [], "it goes with the image that it began from"
+
+
+async def test_what_a_guest_says_of_another_checkpoint_is_not_taken_for_this_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "READY_SECONDS", 0.05)
+    stage.vm.console += b"vmkiln-renewal: ready 11\r\nvmkiln-renewal: ready 2\r\nvmkiln-renewal: ready 1"
+    await stage.reach(1)
+    assert stage.kept == []
+    assert stage.said == ["what the build-vm has come to behind `one` is not kept: it took too long"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (VirtualMachineNotSaved("the build-vm could not be saved: no"), "the build-vm could not be saved: no"),
+    ],
+)
+async def test_what_cannot_be_saved_is_told_and_nothing_of_it_is_left(
+    error: BaseException, reason: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, error)
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    await stage.reach(1)
+    assert reason in stage.said[0]
+    assert stage.word == "t 1"
+    assert [path.name for path in stage.folder.iterdir() if path.is_dir()] == []
+
+
+async def test_a_vm_that_does_not_go_on_ends_the_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, VirtualMachineLost("the build-vm did not go on after it was saved"))
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    with pytest.raises(VirtualMachineLost, match="did not go on"):
+        await stage.reach(1)
+    assert [path.name for path in stage.folder.iterdir() if path.is_dir()] == []
+
+
+async def test_a_guest_that_cannot_be_another_is_not_kept_and_says_why(stage: Stage) -> None:
+    stage.vm.console += b"vmkiln-renewal: skipped 1: there are 2 networks\r\n"
+    await stage.reach(1)
+    assert stage.said == ["what the build-vm has come to behind `one` is not kept: there are 2 networks"]
+    assert stage.word == "t 1"
+
+
+async def test_what_another_build_keeps_just_now_or_was_refused_is_not_kept(stage: Stage) -> None:
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\nvmkiln-renewal: ready 2\r\n"
+    stage.folder.mkdir(parents=True)
+    saved_vm.refuse(stage.folder, "b" * 64, "it did not go on")
+    with locks.exclusive(locks.file_of(stage.folder, "a" * 64)):
+        await stage.reach(1, 2)
+    assert [text.rpartition(": ")[2] for text in stage.said] == [
+        "another build keeps the same just now",
+        "it did not go on",
+    ]
+
+
+async def test_without_room_for_it_nothing_is_begun(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SPARE_MIB", 2**40)
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    await stage.reach(1)
+    assert "MiB of disk are free" in stage.said[0]
+    assert stage.kept == []

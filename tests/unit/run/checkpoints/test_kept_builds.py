@@ -1,0 +1,119 @@
+"""Of which builds something is kept, what they begin behind, and the steps that are left."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.host.saved import saved_vm
+from vmkiln.packer.packer_template import Checkpoint, InlineShell
+from vmkiln.run.checkpoints import kept_builds
+from vmkiln.run.checkpoints.kept_builds import KeptBuild, fact_of, longest_kept, never_kept, tell_hit, why_none
+from vmkiln.run.checkpoints.prefix import Position
+from vmkiln.run.run_event import Notice, PartStarted
+from vmkiln.run_state import Start
+from vmkiln.setting_texts.declaration import Checkpoints
+from vmkiln.settings import Settings
+from vmkiln.warm import checkpoint
+
+SCOPE = "command:0:rg/web"
+BUILD = KeptBuild(tuple(Position(number, f"{number:064}", f"step {number}") for number in (1, 2)), scope=SCOPE)
+STEPS = tuple(InlineShell(f"step {number}", "", ("true",)) for number in (1, 2, 3))
+
+
+def settings(checkpoints: Checkpoints = Checkpoints.COMMANDS, home: Path = Path("/h"), **more: Any) -> Settings:
+    return Settings(home=home, checkpoints=checkpoints, **more)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "tags", "template_id", "is_kept"),
+    [
+        (Checkpoints.COMMANDS, {}, "", True),
+        (Checkpoints.ALL, {}, "", True),
+        (Checkpoints.NONE, {"vmkiln-checkpoints": "true"}, "", False),
+        (Checkpoints.COMMANDS, {}, "/s/web", False),
+        (Checkpoints.COMMANDS, {"VMKILN-Checkpoints": "True"}, "/s/web", True),
+        (Checkpoints.ALL, {}, "/s/web", True),
+        (Checkpoints.ALL, {"vmkiln-checkpoints": "false"}, "/s/web", False),
+        (Checkpoints.COMMANDS, {"vmkiln-checkpoints": "false"}, "", False),
+    ],
+)
+def test_commands_builds_are_kept_and_a_services_when_it_is_asked_for(
+    checkpoints: Checkpoints, tags: dict[str, str], template_id: str, is_kept: bool
+) -> None:
+    assert (why_none(settings(checkpoints), tags, template_id=template_id) == "") == is_kept
+    assert why_none(settings(checkpoints, most_saved_vms_mib=0), tags, template_id=template_id)
+
+
+def test_an_author_names_the_steps_that_are_never_kept() -> None:
+    assert never_kept({"vmkiln-never-kept": "Fetch token, two,", "other": "x"}) == {"fetch token", "two"}
+    assert never_kept({}) == frozenset()
+
+
+def test_each_step_has_its_checkpoint_behind_it_and_done_ones_are_left_out() -> None:
+    assert [one.name for one in BUILD.steps_behind(0, STEPS)] == [
+        "step 1", "checkpoint", "step 2", "checkpoint", "step 3",
+    ]  # fmt: skip
+    left = BUILD.steps_behind(1, STEPS)
+    assert [one.name for one in left] == ["step 2", "checkpoint", "step 3"]
+    assert isinstance(left[1], Checkpoint)
+    assert left[1].number == 2
+    assert KeptBuild(reason="none").steps_behind(0, STEPS) == STEPS
+
+
+def kept(folder: Path, position: int, *, age: float = 0, run_id: str = "earlier-run") -> None:
+    key = f"{position:064}"
+    workplace = saved_vm.begun(folder, key)
+    (workplace / saved_vm.MEMORY).write_bytes(b"m")
+    about = checkpoint.About(SCOPE, position, f"step {position}", run_id, "web", time.time() - age, "instance")
+    saved_vm.finished(workplace, b"devices", "digest", about=checkpoint.record_of(about))
+    saved_vm.named(workplace)
+
+
+def staged(home: Path, **changes: Any) -> Any:
+    request = SimpleNamespace(uses_checkpoints=True, most_checkpoint_age_seconds=3600)
+    for name, value in changes.items():
+        setattr(request, name, value)
+    told: list[Any] = []
+    return SimpleNamespace(
+        host=SimpleNamespace(settings=settings(home=home)), request=request, tell=told.append, told=told
+    )
+
+
+async def position_of(run: Any) -> int:
+    hit = await longest_kept(run, BUILD)
+    return 0 if hit is None else hit.about.position
+
+
+async def test_a_build_begins_behind_the_most_customizers_that_are_kept(tmp_path: Path) -> None:
+    run = staged(tmp_path)
+    folder = run.host.settings.saved_vms
+    assert await position_of(run) == 0
+    kept(folder, 1)
+    assert await position_of(run) == 1
+    kept(folder, 2, age=7200)
+    assert await position_of(run) == 1, "the other is too old"
+    assert await position_of(staged(tmp_path, most_checkpoint_age_seconds=86_400)) == 2
+    assert await position_of(staged(tmp_path, uses_checkpoints=False)) == 0
+    saved_vm.refuse(folder, f"{1:064}", "it did not go on")
+    assert await position_of(run) == 0
+
+
+async def test_a_hit_is_told_with_its_run_its_age_and_what_no_longer_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = staged(tmp_path)
+    kept(run.host.settings.saved_vms, 2, age=600)
+    hit = await longest_kept(run, BUILD)
+    assert hit is not None
+    text = tell_hit(run, "build-vm", hit, count=3)
+    assert text.startswith("the build-vm goes on behind customizer 2 of 3 (`step 2`), as run earlier- left it 10 min")
+    assert text.endswith(kept_builds.SLSA)
+    assert run.told[0] == Notice(text)
+    assert isinstance(run.told[1], PartStarted)
+    assert run.told[1].start is Start.KEPT
+    fact = fact_of(hit)
+    assert (fact["run_id"], fact["position"], fact["no_persistence"]) == ("earlier-run", 2, False)
+    assert 600 <= fact["age_seconds"] <= 700

@@ -1,0 +1,107 @@
+"""`vmkiln cache`: what is kept of builds, for later builds of the same template to begin behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmkiln.cli.invocation import read_settings
+from vmkiln.cli.manual.examples import examples
+from vmkiln.cli.output import answer
+from vmkiln.cli.template_options import JsonOption
+from vmkiln.errors import InputError
+
+if TYPE_CHECKING:
+    from vmkiln.warm.checkpoint import Checkpoint
+
+app = typer.Typer(help="What is kept of builds, for later builds of the same template.", no_args_is_help=True)
+HOUR_SECONDS = 3600
+SHORT = 12
+
+
+@app.callback()
+def cache() -> None:
+    """What is kept of builds, for later builds of the same template."""
+
+
+def _kept() -> list[Checkpoint]:
+    from vmkiln.warm import checkpoint
+
+    return checkpoint.all_of(read_settings().saved_vms)
+
+
+def _as_data(found: list[Checkpoint]) -> list[dict[str, object]]:
+    from vmkiln.warm import checkpoint
+
+    return list(checkpoint.as_data(found, time.time()))
+
+
+@app.command("list")
+@examples("vmkiln cache list")
+def list_kept(as_json: JsonOption = False) -> None:
+    """List the checkpoints: the newest first, with the template, the step that each lies behind, age and size."""
+    found = _as_data(_kept())
+    if as_json:
+        answer(found)
+        return
+    for one in found:
+        typer.echo(
+            f"{str(one['key'])[:SHORT]}  {_age(one['age_seconds']):>8}  {one['size_mib']:>6} MiB  "
+            f"{one['template']}: behind {one['position']} (`{one['step']}`), run {str(one['run_id'])[:8]}"
+        )
+
+
+@app.command("show")
+@examples("vmkiln cache show 3f9c")
+def show(
+    key: Annotated[str, typer.Argument(help="The beginning of its key, as `vmkiln cache list` has it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a checkpoint, and whether it is what was saved, byte for byte."""
+    from vmkiln.host.saved import saved_vm
+
+    found = [one for one in _kept() if one.key.startswith(key.lower())]
+    if len(found) != 1 or not key:
+        few = "no checkpoint's key begins" if not found else f"the keys of {len(found)} checkpoints begin"
+        raise InputError(f"{few} with `{key}`", hint="`vmkiln cache list` has them")
+    told: dict[str, Any] = {**_as_data(found)[0], "is_whole": saved_vm.is_whole(found[0].saved)}
+    if as_json:
+        answer(told)
+        return
+    for name, value in told.items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command("prune")
+@examples("vmkiln cache prune --max-age 24", "vmkiln cache prune --template web")
+def prune(
+    template: Annotated[str, typer.Option("--template", help="Only those of the template of this name.")] = "",
+    max_age: Annotated[
+        float, typer.Option("--max-age", metavar="HOURS", min=0, help="Only those that are older; 0: of any age.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete checkpoints; builds that go on from a copy of one are not disturbed."""
+    from vmkiln.host.saved import saved_vm
+
+    now = time.time()
+    gone = [
+        one
+        for one in _kept()
+        if template.lower() in {"", one.about.template.lower()} and one.age_seconds(now) >= max_age * HOUR_SECONDS
+    ]
+    told = _as_data(gone)
+    for one in gone:
+        saved_vm.discard(one.saved)
+    if as_json:
+        answer(told)
+        return
+    for line in told:
+        typer.echo(f"deleted {str(line['key'])[:SHORT]} ({line['template']}: behind `{line['step']}`)")
+
+
+def _age(seconds: object) -> str:
+    minutes = int(float(str(seconds)) // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"

@@ -1,0 +1,196 @@
+"""What of a build is kept, what a build begins behind, and the steps that are left then.
+
+*Leaves behind:* nothing; `keeping.py` does. *Undone by:* nothing to undo. *Safe to repeat:* yes.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from vmkiln.host.saved import saved_vm
+from vmkiln.packer.packer_template import (
+    Checkpoint,
+    FileCopy,
+    ScriptShell,
+    Step,
+    default_deprovisioning,
+    run_command,
+)
+from vmkiln.run.checkpoints.prefix import MOST_SEARCHED_BYTES, Content, Position, positions
+from vmkiln.run.run_context import Staged
+from vmkiln.run.run_event import Notice, PartStarted
+from vmkiln.run.starts.build_vm_start import base_of, why_cold
+from vmkiln.run_state import PartKind, Start
+from vmkiln.setting_texts.declaration import Checkpoints
+from vmkiln.settings import Settings
+from vmkiln.store.run_facts import CheckpointFact
+from vmkiln.waiting.off_loop import off_loop
+from vmkiln.warm import checkpoint, saved_base
+from vmkiln.warm.checkpoint_step import new_token, script
+from vmkiln.windows.steps import WindowsStep
+
+log = logging.getLogger(__name__)
+KEPT_TAG, NEVER_TAG = "vmkiln-checkpoints", "vmkiln-never-kept"
+SLSA = "what an earlier run left is in this image, so its build was not isolated in SLSA's sense"
+
+
+@dataclass(frozen=True)
+class KeptBuild:
+    """What may be kept of a build: behind which customizers, under which keys, for whom.
+
+    `reason` is why nothing is kept, or not all; '' when all is. `token` is this run's word to its VM.
+    """
+
+    positions: tuple[Position, ...] = ()
+    reason: str = ""
+    scope: str = ""
+    token: str = field(default_factory=new_token, repr=False)
+
+    def steps_behind(self, first: int, customizers: Sequence[Step | WindowsStep]) -> tuple[Step | WindowsStep, ...]:
+        """The customizers from number `first` on, counted from 0, each with its checkpoint behind it; pure."""
+        numbers = {one.number for one in self.positions}
+        found: list[Step | WindowsStep] = []
+        for number, step in enumerate(customizers[first:], start=first + 1):
+            found.append(step)
+            if number in numbers:
+                found.append(Checkpoint(number, script(self.token, number)))
+        return tuple(found)
+
+    def at(self, number: int) -> Position:
+        """The position behind this customizer."""
+        return next(one for one in self.positions if one.number == number)
+
+
+NOTHING_KEPT = KeptBuild()
+
+
+def why_none(settings: Settings, tags: Mapping[str, str], *, template_id: str) -> str:
+    """Why nothing of a build is kept, as far as the host and the template say it; '' when something may be; pure."""
+    wanted = next((value.strip().lower() for name, value in tags.items() if name.lower() == KEPT_TAG), "")
+    if settings.checkpoints is Checkpoints.NONE:
+        return "the setting checkpoints is none"
+    if settings.most_saved_vms_mib <= 0:
+        return "the setting most_saved_vms_mib is 0"
+    if wanted == "false":
+        return f"the tag `{KEPT_TAG}` is false"
+    if template_id and settings.checkpoints is not Checkpoints.ALL and wanted != "true":
+        return f"neither the setting checkpoints nor the tag `{KEPT_TAG}` asks for it"
+    return ""
+
+
+def never_kept(tags: Mapping[str, str]) -> frozenset[str]:
+    """The names of the steps that the author marked, in small letters; pure."""
+    texts = [value for name, value in tags.items() if name.lower() == NEVER_TAG]
+    return frozenset(word.strip().lower() for text in texts for word in text.split(",") if word.strip())
+
+
+async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep], *, name: str) -> KeptBuild:
+    """What may be kept of this run's build. It never fails for it."""
+    request = staged.request
+    template = request.template
+    settings = staged.host.settings
+    if reason := why_none(settings, template.tags, template_id=request.template_id) or why_cold(staged):
+        return KeptBuild(reason=reason)
+    try:
+        base = base_of(staged.host, staged.source, staged.shape, staged.network, name=name)
+        before = {
+            "kind": "checkpoint",
+            "base": await saved_base.facts_of(base),
+            **_surroundings(staged),
+        }
+        contents = await off_loop(_contents, staged, customizers)
+        found = positions(before, contents, mask=request.mask, never=never_kept(template.tags))
+    except OSError as error:
+        return KeptBuild(reason=f"a file that is part of it cannot be read: {error.strerror}")
+    scope = checkpoint.scope_of(
+        template_id=request.template_id, resource_group=request.resource_group, name=request.template_name
+    )
+    return KeptBuild(found.kept, found.reason, scope)
+
+
+async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoint | None:
+    """The checkpoint behind the most customizers that this build may begin from; none when there is none."""
+    if not staged.request.uses_checkpoints:
+        return None
+    folder, most_age = staged.host.settings.saved_vms, staged.request.most_checkpoint_age_seconds
+
+    def look() -> checkpoint.Checkpoint | None:
+        for one in reversed(build.positions):
+            if saved_vm.is_refused(folder, one.key):
+                continue
+            if hit := checkpoint.found(folder, one.key, build.scope, most_age_seconds=most_age, now=time.time()):
+                return hit
+        return None
+
+    try:
+        return await off_loop(look)
+    except OSError as error:
+        log.warning("what is kept of builds cannot be read: %s", error)
+        return None
+
+
+def tell_hit(staged: Staged, name: str, hit: checkpoint.Checkpoint, *, count: int) -> str:
+    """Tell the user, and the timeline, that the build begins behind a checkpoint; gives the sentence."""
+    about = hit.about
+    minutes = round(hit.age_seconds(time.time()) / 60)
+    text = (
+        f"the {name} goes on behind customizer {about.position} of {count} (`{about.step}`), as run "
+        f"{about.run_id[:8]} left it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
+    )
+    staged.tell(Notice(text))
+    staged.tell(PartStarted(PartKind.BOOT, name, Start.KEPT))
+    return text
+
+
+def fact_of(hit: checkpoint.Checkpoint) -> CheckpointFact:
+    """What the run keeps of the checkpoint that it began behind."""
+    return {
+        "key": hit.key,
+        "run_id": hit.about.run_id,
+        "position": hit.about.position,
+        "step": hit.about.step,
+        "age_seconds": round(hit.age_seconds(time.time())),
+        "no_persistence": False,
+    }
+
+
+def _surroundings(staged: Staged) -> dict[str, object]:
+    """What a customizer may see beside its VM: the network, its rules, the template's identity, what runs the steps."""
+    template, image = staged.request.template, staged.host.container_image
+    return {
+        "network": repr(staged.network),
+        "identity": _as_text(template, "identity"),
+        "vm_profile": _as_text(template.properties, "vm_profile"),
+        "container_image": image.digest,
+        "packer": image.packer_version,
+        "steps_by": hashlib.sha256(run_command(default_deprovisioning()).encode()).hexdigest(),
+        "checkpoint_by": hashlib.sha256(script("", 0).encode()).hexdigest(),
+    }
+
+
+def _as_text(model: object, name: str) -> str:
+    value = getattr(model, name, None)
+    dump = getattr(value, "model_dump", None)
+    return json.dumps(dump(mode="json") if dump is not None else value, sort_keys=True, default=str)
+
+
+def _contents(staged: Staged, customizers: Sequence[Step | WindowsStep]) -> list[Content]:
+    """What each customizer does, with the digests of the copies of scripts and files."""
+    declared = staged.request.template.properties.customize
+    steps = cast("Sequence[Step]", customizers)  # a Windows VM is always booted, and nothing of it kept
+    return [_content(step, repr(one)) for step, one in zip(steps, declared, strict=True)]
+
+
+def _content(step: Step, template_text: str) -> Content:
+    if not isinstance(step, ScriptShell | FileCopy):
+        return Content(step, "", b"", template_text)
+    source: Path = step.source
+    with source.open("rb") as file:
+        beginning = file.read(MOST_SEARCHED_BYTES)
+        file.seek(0)
+        return Content(step, hashlib.file_digest(file, "sha256").hexdigest(), beginning, template_text)

@@ -1,0 +1,51 @@
+"""The two sides of a checkpoint: the script that has the VM wait, and the host's word that lets it go on.
+
+The word lies on the seed's disk, in the system area of its file system, which no program reads; the VM looks for it
+there past its own memory. So a VM needs no other device, and no port. A VM that goes on from a checkpoint finds another
+run's word there, and becomes another machine.
+Source: ECMA-119, 6.2.1: the first 16 sectors of a disc are not specified.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from vmkiln.warm.saved_base import FOLDER, RENEWAL
+
+WORD_PLACE, WORD_BYTES = 16384, 4096  # as the guest has them
+END = "END-OF-THE-PROGRAM"
+
+
+def new_token() -> str:
+    """What tells the words of one phase of one run from all others."""
+    return secrets.token_hex(16)
+
+
+def script(token: str, number: int) -> str:
+    """What a step runs in the VM to be saved there; pure but for our own file.
+
+    Whatever cannot be done in it, the build goes on.
+    """
+    program = f"{FOLDER}/checkpoint.py"
+    inside = (
+        "umask 077; p=$(command -v python3 || echo /usr/libexec/platform-python); "
+        f"mkdir -p {FOLDER} && cat > {program} && exec systemd-run --quiet --wait --collect "
+        f'--unit=vmkiln-checkpoint-{number} "$p" {program} {token} {number} "$0"'
+    )
+    return (
+        "#!/bin/sh\n"
+        f"sudo -n sh -c '{inside}' \"$0\" <<'{END}' > /dev/null 2>&1 || "
+        f"echo 'the VM cannot be kept here: sudo, systemd or Python is missing, or did not do it'\n"
+        f"{RENEWAL.read_text()}{END}\n"
+        "exit 0\n"
+    )
+
+
+def write_word(seed: Path, token: str, number: int) -> None:
+    """Let a VM go on that waits at this checkpoint, or become another. Raises: `OSError`."""
+    word = f"{token} {number}".encode().ljust(WORD_BYTES, b"\0")
+    descriptor = os.open(seed, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, word, WORD_PLACE)
+    finally:
+        os.close(descriptor)
