@@ -15,11 +15,12 @@ from pathlib import Path
 
 from qemu.qmp import QMPError
 
+from vmkiln.errors import VmkilnError
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.saved import device_state, saved_vm
 from vmkiln.host.virtual_machine import VirtualMachine
-from vmkiln.run_failures import VirtualMachineLost, VirtualMachineNotSaved
+from vmkiln.run_failures import NamespaceLost, VirtualMachineLost, VirtualMachineNotSaved
 from vmkiln.waiting.off_loop import off_loop
 
 
@@ -37,13 +38,19 @@ async def save(
     `disk` is the overlay that it writes; without it, its disk is its caller's to keep. The folder has no name yet:
     `saved_vm.named` gives it one. `source` and `about` go into its record.
 
-    Raises: `VirtualMachineNotSaved` when it cannot be saved, `OSError` when there is no room.
+    Raises: `VirtualMachineNotSaved` when it cannot be saved, also for want of room for its RAM; `OSError` when there is
+    none for the rest; `NamespaceLost`.
     """
     try:
         devices = await device_state.save(vm.control)
     except QMPError as error:
         raise VirtualMachineNotSaved(f"the {vm.name} could not be saved: {error}") from error
-    memory_digest = await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
+    try:
+        memory_digest = await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
+    except NamespaceLost:
+        raise
+    except VmkilnError as error:
+        raise VirtualMachineNotSaved(f"the memory of the {vm.name} could not be saved: {error}") from error
     disk_digest = ""
     if disk is not None:
         disk_digest = await off_loop(saved_vm.copied_file, disk, workplace / saved_vm.DISK)

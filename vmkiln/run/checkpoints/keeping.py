@@ -70,7 +70,7 @@ class Keeper:
             done = number
             step = self.build.at(number).step
             try:
-                seconds = await self._kept(inside, vm, number)
+                seconds = await self._kept(inside, reached, vm, number)
                 self.tell(f"what the {vm.name} has come to behind `{step}` is kept for later builds ({seconds:.1f} s)")
             except (NotKept, OSError, TimeoutError) as error:
                 text = error.message if isinstance(error, NotKept) else str(error) or "it took too long"
@@ -78,10 +78,10 @@ class Keeper:
             finally:
                 await off_loop(write_word, self.seed, self.build.token, number)
 
-    async def _kept(self, inside: Namespace, vm: VirtualMachine, number: int) -> float:
+    async def _kept(self, inside: Namespace, reached: "asyncio.Queue[int]", vm: VirtualMachine, number: int) -> float:
         """Save the VM, and give it its name; the seconds that it stood still. Raises: `NotKept`, `OSError`."""
         position = self.build.at(number)
-        await _ready(vm, number)
+        await _ready(vm, number, reached)
         about = checkpoint.About(
             self.build.scope, number, position.step, self.run_id, self.template, time.time(), self.instance_id
         )
@@ -98,6 +98,7 @@ class Keeper:
                 except VirtualMachineNotSaved as error:
                     raise NotKept(error.message) from error
                 seconds = time.monotonic() - began
+                await off_loop(write_word, self.seed, self.build.token, number)  # the disk may take its time
                 await off_loop(self._named, workplace, position.key)
             finally:
                 await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
@@ -108,10 +109,13 @@ class Keeper:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if reason := saved_vm.refusal(folder, key):
             raise NotKept(reason)
+        disk_mib, most_mib = self.disk.stat().st_blocks * 512 // MIB, self.settings.most_saved_vms_mib // 2
+        if disk_mib > most_mib:
+            raise NotKept(f"its disk has {disk_mib} MiB, and all checkpoints may have {most_mib} (most_saved_vms_mib)")
         lock = stack.enter_context(locks.opened(locks.file_of(folder, key)))
         if not locks.try_to_take(lock):
             raise NotKept("another build keeps the same just now")
-        needed = self.memory_mib + self.disk.stat().st_blocks * 512 // MIB + SPARE_MIB
+        needed = self.memory_mib + disk_mib + SPARE_MIB
         if (free := shutil.disk_usage(folder).free // MIB) < needed:
             raise NotKept(f"{free} MiB of disk are free, and it takes up to {needed}")
         return saved_vm.begun(folder, key)
@@ -128,7 +132,7 @@ class Keeper:
         checkpoint.make_room(folder, most_bytes=self.settings.most_saved_vms_mib * MIB, keep=key)
 
 
-async def _ready(vm: VirtualMachine, number: int) -> None:
+async def _ready(vm: VirtualMachine, number: int, reached: "asyncio.Queue[int]") -> None:
     """Wait until the guest says that it is ready to be saved. Raises: `NotKept` with why it is not."""
     async with asyncio.timeout(READY_SECONDS):
         while not vm.ended.done():
@@ -136,6 +140,10 @@ async def _ready(vm: VirtualMachine, number: int) -> None:
                 if word == "ready":
                     return
                 raise NotKept(reason[:300] or "it cannot be done in it")
+            while not reached.empty():
+                if (following := reached.get_nowait()) > number:
+                    reached.put_nowait(following)
+                    raise NotKept("its program did not begin")
             await asyncio.sleep(LOOK_SECONDS)
     raise NotKept("it has ended")
 

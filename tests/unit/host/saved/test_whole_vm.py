@@ -12,7 +12,7 @@ from vmkiln.errors import VmkilnError
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.saved import device_state, saved_vm, whole_vm
 from vmkiln.host.virtual_machine import VirtualMachine
-from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.run_failures import NamespaceLost, VirtualMachineLost, VirtualMachineNotSaved
 
 
 class Standing:
@@ -59,10 +59,20 @@ async def test_a_saved_vm_goes_on_at_the_end(tmp_path: Path) -> None:
     assert vm.told == ["cont"]
 
 
-@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "full"), VmkilnError("no room"), asyncio.CancelledError()])
-async def test_a_vm_that_could_not_be_saved_goes_on(tmp_path: Path, problem: BaseException) -> None:
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (OSError(errno.ENOSPC, "full"), OSError),
+        (VmkilnError("no room"), VirtualMachineNotSaved),
+        (NamespaceLost("it ended"), NamespaceLost),
+        (asyncio.CancelledError(), asyncio.CancelledError),
+    ],
+)
+async def test_a_vm_that_could_not_be_saved_goes_on(
+    tmp_path: Path, problem: BaseException, told: type[BaseException]
+) -> None:
     vm = Standing(problem)
-    with pytest.raises(type(problem)):
+    with pytest.raises(told):
         await vm.saved(tmp_path)
     assert vm.told == ["cont"]
     assert saved_vm.found(tmp_path, "key") is None

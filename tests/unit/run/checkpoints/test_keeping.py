@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +63,10 @@ class Stage:
     @property
     def kept(self) -> list[int]:
         return sorted(one.about.position for one in checkpoint.all_of(self.folder))
+
+    @property
+    def folders(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if path.is_dir()]
 
     async def reach(self, *numbers: int) -> None:
         """Packer reaches these checkpoints; returns when the last one's sentence was said."""
@@ -139,7 +147,24 @@ async def test_what_cannot_be_saved_is_told_and_nothing_of_it_is_left(
     await stage.reach(1)
     assert reason in stage.said[0]
     assert stage.word == "t 1"
-    assert [path.name for path in stage.folder.iterdir() if path.is_dir()] == []
+    assert stage.folders == []
+
+
+async def test_a_guest_in_which_no_program_began_keeps_no_later_one_waiting(stage: Stage) -> None:
+    stage.vm.console += b"vmkiln-renewal: ready 2\r\n"
+    await stage.reach(1, 2)
+    assert stage.kept == [2]
+    assert stage.said[0] == "what the build-vm has come to behind `one` is not kept: its program did not begin"
+
+
+async def test_a_disk_that_no_checkpoint_may_have_is_not_copied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "MIB", 1)
+    stage.disk.write_bytes(b"overlay" * 10_000)
+    stage.keeper = replace(stage.keeper, settings=replace(stage.settings, most_saved_vms_mib=2))
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    await stage.reach(1)
+    assert stage.said[0].endswith("and all checkpoints may have 1 (most_saved_vms_mib)")
+    assert stage.kept == []
 
 
 async def test_a_vm_that_does_not_go_on_ends_the_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +172,7 @@ async def test_a_vm_that_does_not_go_on_ends_the_run(stage: Stage, monkeypatch: 
     stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
     with pytest.raises(VirtualMachineLost, match="did not go on"):
         await stage.reach(1)
-    assert [path.name for path in stage.folder.iterdir() if path.is_dir()] == []
+    assert stage.folders == []
 
 
 async def test_a_guest_that_cannot_be_another_is_not_kept_and_says_why(stage: Stage) -> None:
@@ -167,6 +192,58 @@ async def test_what_another_build_keeps_just_now_or_was_refused_is_not_kept(stag
         "another build keeps the same just now",
         "it did not go on",
     ]
+
+
+def keep_without_an_end(home: Path) -> None:
+    """A keeper in a process of its own: it says when it has half of the RAM, and waits then."""
+
+    @contextlib.asynccontextmanager
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **_noted: Any) -> AsyncIterator[None]:
+        (workplace / saved_vm.MEMORY).write_bytes(b"half")
+        os.write(1, b"half\n")
+        await asyncio.get_running_loop().create_future()
+        yield
+
+    async def work() -> None:
+        stage = Stage(home)
+        stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+        await stage.reach(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_vm, "saved_and_goes_on", saved)
+        patch.setattr(keeping, "SPARE_MIB", 0)
+        asyncio.run(work())
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_keeping
+test_keeping.keep_without_an_end(test_keeping.Path(sys.argv[2]))
+"""
+
+
+def kill_in_its_midst(stage: Stage) -> None:
+    """Kill a keeper that has half of the RAM; while it lives, nobody takes that away."""
+    words = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(stage.disk.parent)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as keeper:
+        try:
+            assert keeper.stdout is not None
+            assert keeper.stdout.readline() == b"half\n"
+            saved_vm.remove_left(stage.folder)
+            assert stage.folders == [f"{saved_vm.BEING_MADE}{'a' * 64}"]
+        finally:
+            keeper.kill()
+
+
+async def test_a_keeper_that_is_killed_leaves_nothing_that_is_found_or_in_the_way(stage: Stage) -> None:
+    await asyncio.to_thread(kill_in_its_midst, stage)
+    assert stage.kept == []
+    saved_vm.remove_left(stage.folder)
+    assert stage.folders == []
+    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    await stage.reach(1)
+    assert stage.kept == [1]
 
 
 async def test_without_room_for_it_nothing_is_begun(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
