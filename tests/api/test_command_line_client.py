@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -357,6 +357,34 @@ def test_a_run_that_fails_is_told_by_the_exit_code(stubbed: Path) -> None:
     failed = vmkiln("template", "run", "web", "--json", *where)
     assert error_of(failed).exit_code == 1
     assert json.loads(failed.stdout)["properties"]["runState"] == "Failed"
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_run_is_run_again_by_the_beginning_of_its_id(
+    stubbed: Path, user: Path, request: pytest.FixtureRequest, is_remote: bool
+) -> None:
+    if is_remote:
+        request.getfixturevalue("listening")
+    where = ("-g", "rg1", "--subscription", SUBSCRIPTION)
+    assert vmkiln("template", "create", "web", str(stubbed), *where).exit_code == 0
+    assert vmkiln("template", "run", "web", *where).exit_code == 0
+    with opened(user / "vmkiln.sqlite") as store:
+        [first] = store.runs.list(limit=2)
+        store.runs.add(replace(first, run_id="feedfeed-0000", template_id="", facts={}))
+    again = vmkiln("run", "retry", first.run_id[:8])
+    assert again.exit_code == 0, again.exception
+    assert "hello" in again.stdout, "followed"
+    told = json.loads(vmkiln("run", "retry", first.run_id, "--json").stdout)["properties"]
+    assert (told["runState"], told["facts"]["retry_of"]) == ("Succeeded", first.run_id)
+    of_a_file = error_of(vmkiln("run", "retry", "feedfeed"))
+    assert "built of a file" in of_a_file.message
+    assert "`vmkiln build FILE`" in str(of_a_file.hint)
+    assert "no run has an id" in error_of(vmkiln("run", "retry", "0123abcd-x")).message
+    assert error_of(vmkiln("run", "retry", "01")).exit_code == 2
+    if is_remote:
+        started = vmkiln("run", "retry", first.run_id, "--no-wait")
+        assert started.exit_code == 0, started.exception
+        assert vmkiln("template", "logs", "web", "-f", *where).exit_code == 0
 
 
 @contextlib.contextmanager

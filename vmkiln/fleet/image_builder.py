@@ -45,6 +45,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
 from vmkiln.store.rows import AuditRow, OperationRow, ResourceRow, RunRow
+from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.image_template import OnOff
 from vmkiln.waiting.off_loop import in_round, off_loop
 
@@ -57,11 +58,14 @@ RECENT = timedelta(minutes=10)  # hosts' clocks differ by less
 log = logging.getLogger(__name__)
 
 
-def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "") -> RunRow:
-    """A run of a stored template, waiting. `reason` says who asked: request, autoRun or a trigger's name.
+def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: str = "", retry_of: str = "") -> RunRow:
+    """A run of a stored template, waiting. `reason` says who asked: request, retry, autoRun or a trigger's name.
 
-    `correlation_id` is that of the act it began with; the audit has it.
+    `correlation_id` is that of the act it began with; the audit has it. `retry_of` is the run that it repeats.
     """
+    facts: RunFacts = {"reason": reason, "correlation_id": correlation_id}
+    if retry_of:
+        facts["retry_of"] = retry_of
     return RunRow(
         run_id=run_id,
         template_name=row.name,
@@ -72,7 +76,7 @@ def queued_run(row: ResourceRow, *, run_id: str, reason: str, correlation_id: st
         message="",
         error_code="",
         staging_group=row.state.get("staging_group", ""),
-        facts={"reason": reason, "correlation_id": correlation_id},
+        facts=facts,
         started=utc_now(),
         ended=None,
         template_id=row.key,

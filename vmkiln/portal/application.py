@@ -79,6 +79,7 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(TEMPLATE, template_pages.template),
             at(TEMPLATE, template_pages.act, "POST"),
             at(RUN, run_pages.run),
+            at(RUN, run_pages.act, "POST"),
             at(f"{RUN}/log", run_pages.raw_log),
             at(f"{RUN}/lines", run_pages.some_lines),
             at(f"{RUN}/find", run_pages.find),

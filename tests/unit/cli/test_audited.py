@@ -34,6 +34,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
     "role assign", "role remove",
     "run cancel",
     "run delete", "run prune",
+    "run retry",  # a request
     "run release", "run shell",  # tests/unit/run/held/test_door.py
     "staging delete",
     "rest", "template cancel", "template create", "template delete", "template run",

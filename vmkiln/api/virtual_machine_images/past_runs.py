@@ -10,9 +10,10 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
-from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.run_message import run_message
-from vmkiln.api.virtual_machine_images.image_templates import ONE, find
+from vmkiln.api.virtual_machine_images.image_templates import ONE, find, not_allowed
+from vmkiln.api.virtual_machine_images.runs import begun
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.host.network.flow_log import dropped_in, entry_of
@@ -91,6 +92,18 @@ def run_of(call: Call) -> tuple[ResourceRow, RunRow]:
 def get_run(call: Call) -> Answer:
     """GET one run."""
     return Answer(200, run_body(call, *run_of(call)))
+
+
+def retry(call: Call) -> Answer:
+    """POST: the template of an ended run is run again, as it is now; the answer is the new run.
+
+    Its fact `retry_of` names the run that it repeats, as the audit does.
+    """
+    template, earlier = run_of(call)
+    if earlier.ended is None:
+        raise not_allowed(template, earlier, "run/action")
+    waiting, answer = begun(call, template, retry_of=earlier.run_id)
+    return replace(answer, body=run_body(call, template, waiting))
 
 
 def get_confinement(call: Call) -> Answer:
@@ -212,6 +225,7 @@ def get_flows(call: Call) -> Answer:
 ROUTES = (
     Route("GET", ALL, "Runs_List", Permission.READ, list_runs),
     Route("GET", RUN, "Runs_Get", Permission.READ, get_run),
+    Route("POST", f"{RUN}/retry", "Runs_Retry", Permission.ACTION, retry, Body.OPTIONAL_JSON),
     Route("GET", f"{RUN}/log", "Runs_GetLog", Permission.READ, get_log),
     Route("GET", f"{RUN}/flows", "Runs_GetFlows", Permission.READ, get_flows),
     Route("GET", f"{RUN}/timeline", "Runs_GetTimeline", Permission.READ, get_timeline),

@@ -24,7 +24,7 @@ from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.run_failures import QuotaExceeded
 from vmkiln.run_state import RunState, new_run_id
-from vmkiln.store.rows import RunOutputRow
+from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
 from vmkiln.template.api_version import API_VERSIONS
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
@@ -34,7 +34,15 @@ TRIES = 5
 
 def run(call: Call) -> Answer:
     """POST run: queued at once, done later."""
-    row = find(call)
+    _, answer = begun(call, find(call))
+    return answer
+
+
+def begun(call: Call, row: ResourceRow, *, retry_of: str = "") -> tuple[RunRow, Answer]:
+    """A run of a template that waits from now on, and the answer that tells of it; `retry_of` is an earlier run's id.
+
+    Raises: `ArmError` for what a run would refuse.
+    """
     if row.properties.get("provisioningState") != ProvisioningState.SUCCEEDED:
         raise not_allowed(row, last_run_of(call, row), "run/action")
     try:
@@ -48,14 +56,17 @@ def run(call: Call) -> Answer:
         raise ArmError(409 if error.code == TAKEN else 400, error.code, error.message) from None
     except InputError as error:
         raise ArmError(400, NotBuildable.code, error.message, hint=error.hint) from None
-    asked_by = call.origin.correlation_id
-    waiting = queued_run(row, run_id=new_run_id(), reason="request", correlation_id=asked_by)
+    reason = "retry" if retry_of else "request"
+    waiting = queued_run(
+        row, run_id=new_run_id(), reason=reason, correlation_id=call.origin.correlation_id, retry_of=retry_of
+    )
     if not call.service.store.runs.queue(waiting):
         raise not_allowed(row, last_run_of(call, row), "run/action")
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
     call.service.builder.queued(waiting.run_id)
     headers = operations.result_headers(call, operation)
-    return Answer(202, None, headers, {"runId": waiting.run_id, **told})
+    earlier = {"retryOf": retry_of} if retry_of else {}
+    return waiting, Answer(202, None, headers, {"runId": waiting.run_id, **earlier, **told})
 
 
 def _check_buildable(call: Call, template: ImageTemplate) -> None:

@@ -12,7 +12,7 @@ from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.runs.log_view import ANCHORS
 from vmkiln.portal.runs.run_view import KINDS, look
 from vmkiln.portal.runs.shown_lines import lines, shown
-from vmkiln.portal.visit import Visit
+from vmkiln.portal.visit import PREFIX, Visit, go_to
 
 SHOWN_FLOWS = 500
 MOST_ASKED_LINES = 1000
@@ -56,6 +56,15 @@ async def run(visit: Visit) -> Response:
         flows=flows["value"][:SHOWN_FLOWS],
         has_more_flows=not flows["isComplete"] or len(flows["value"]) > SHOWN_FLOWS,
     )
+
+
+async def act(visit: Visit) -> Response:
+    """Run the template of an ended run again, and go to the new run."""
+    form = await visit.form()
+    if form.get("action") != "retry":
+        raise ArmError(400, "InvalidParameter", "the action must be retry", target="action")
+    begun = await visit.api.ask("POST", f"{visit.id}/retry")
+    return go_to(f"{PREFIX}{begun['id']}")
 
 
 async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from vmkiln.azure_names import FLOW_LOG
 from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
 from vmkiln.cli.commands.runs.failure import failure
 from vmkiln.cli.commands.runs.holding import release, shell
+from vmkiln.cli.commands.runs.retry import retry
 from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
@@ -230,6 +231,6 @@ def told_flow(entry: FlowEntry) -> str:
 
 
 app.command()(logs)
-for command in (cancel, wait, delete, prune, export, release, screenshot):
+for command in (cancel, retry, wait, delete, prune, export, release, screenshot):
     app.command()(command)
 app.command(context_settings={"allow_interspersed_args": False})(shell)

@@ -6,16 +6,25 @@ long as the command.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState, subscription_scope
-from vmkiln.cli.completing import context_names, template_names
-from vmkiln.cli.contexts import contexts_file, read_contexts
-from vmkiln.cli.invocation import read_settings
+from vmkiln.azure_names import NEWEST_API_VERSION, ProvisioningState
+from vmkiln.cli.commands.templates.following import (
+    FOLLOW_SECONDS,
+    GROUPS_API_VERSION,
+    CancelOption,
+    ContextOption,
+    Following,
+    NoWaitOption,
+    asked,
+    cancelled,
+    followed,
+    get,
+    last_run,
+)
+from vmkiln.cli.completing import template_names
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import (
@@ -28,19 +37,15 @@ from vmkiln.cli.template_options import (
     TemplateNameOption,
     read_template,
 )
-from vmkiln.errors import ArmError, InputError, VmkilnError
+from vmkiln.errors import ArmError, VmkilnError
 from vmkiln.harmless_text import harmless
-from vmkiln.run_state import LIVE_STATES, RunState, told_failure
 
 if TYPE_CHECKING:
     from vmkiln.cli.arm_client import ArmClient
 
-GROUPS_API_VERSION = "2024-03-01"
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 OLDEST_API_VERSION = "2020-02-14"
 ENVELOPE = {"location", "tags", "identity", "properties"}
-RUNS = "providers/Vmkiln.Builds/runs"
-FOLLOW_SECONDS = 0.5
 
 app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
 NameArgument = Annotated[str, typer.Argument(help="The template's name.", autocompletion=template_names)]
@@ -49,51 +54,10 @@ SubscriptionOption = Annotated[
     str,
     typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
 ]
-ContextOption = Annotated[
-    str, typer.Option(help="The context; the one in use when left out.", autocompletion=context_names)
-]
-
-
-def _do(
-    work: Callable[[ArmClient, str], Awaitable[Any]],
-    *,
-    subscription: str,
-    context: str,
-    builds: bool = False,
-    parting: str = "stopped waiting; what the service was asked for goes on",
-) -> Any:
-    """Do something as a client of the context's service, with the id of the subscription; `builds`: run a template.
-
-    `parting` is told at Ctrl-C where the service is another process, for then it goes on; nothing with ''.
-    """
-    from vmkiln.cli.arm_client import opened_client
-    from vmkiln.cli.interrupts import Parting, run_to_end
-
-    chosen = read_contexts(contexts_file(os.environ)).chosen(context)
-    told = Parting()
-
-    async def all_of_it() -> Any:
-        async with opened_client(read_settings(), chosen, builds=builds) as client:
-            if not client.is_embedded:
-                told.text = parting
-            return await work(client, subscription_scope(subscription or await _first_subscription(client)))
-
-    return run_to_end(all_of_it(), parting=told)
-
-
-async def _first_subscription(client: ArmClient) -> str:
-    found = (await client.request("GET", "/subscriptions", api_version=GROUPS_API_VERSION)).json()["value"]
-    if not found:
-        raise InputError("you have no role in any subscription", hint="name one with --subscription, or ask for a role")
-    return str(found[0]["subscriptionId"])
 
 
 def _id(scope: str, group: str, name: str) -> str:
     return f"{scope}/resourceGroups/{group}/{TYPE}/{name}"
-
-
-async def _get(client: ArmClient, path: str) -> Any:
-    return (await client.request("GET", path, api_version=NEWEST_API_VERSION)).json()
 
 
 @app.command()
@@ -131,9 +95,9 @@ def create(
         body = {key: value for key, value in read.resolved.items() if key in ENVELOPE}
         version = read.api_version if read.api_version >= OLDEST_API_VERSION else NEWEST_API_VERSION
         await client.finished(await client.request("PUT", path, api_version=version, body=body))
-        return await _get(client, path)
+        return await get(client, path)
 
-    answer(_do(work, subscription=subscription, context=context), indent=2)
+    answer(asked(work, subscription=subscription, context=context), indent=2)
 
 
 async def _ensure_group(client: ArmClient, group_id: str, location: str) -> None:
@@ -159,12 +123,12 @@ def list_(
     async def work(client: ArmClient, scope: str) -> Any:
         found, path = [], f"{scope}/resourceGroups/{group}/{TYPE}" if group else f"{scope}/{TYPE}"
         while path:
-            page = await _get(client, path)
+            page = await get(client, path)
             found += page["value"]
             path = page.get("nextLink") or ""
         return found
 
-    found = _do(work, subscription=subscription, context=context)
+    found = asked(work, subscription=subscription, context=context)
     if as_json:
         answer(found)
         return
@@ -195,9 +159,9 @@ def show(
     """Show a template as JSON."""
 
     async def work(client: ArmClient, scope: str) -> Any:
-        return await _get(client, _id(scope, group, name))
+        return await get(client, _id(scope, group, name))
 
-    answer(_do(work, subscription=subscription, context=context), indent=2)
+    answer(asked(work, subscription=subscription, context=context), indent=2)
 
 
 @app.command()
@@ -205,10 +169,8 @@ def show(
 def run(
     name: NameArgument,
     group: GroupOption,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the log; needs a service.")] = False,
-    cancel_on_interrupt: Annotated[
-        bool, typer.Option("--cancel-on-interrupt", help="Cancel the run at Ctrl-C, and wait until it has ended.")
-    ] = False,
+    no_wait: NoWaitOption = False,
+    cancel_on_interrupt: CancelOption = False,
     as_json: JsonOption = False,
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
@@ -217,75 +179,19 @@ def run(
 
     Ctrl-C ends the following, and the run goes on at the service; without a service it is cancelled.
     """
-    import asyncio
+    following = Following(no_wait=no_wait, cancel_on_interrupt=cancel_on_interrupt, as_json=as_json)
 
     async def work(client: ArmClient, scope: str) -> Any:
-        if no_wait and client.is_embedded:
-            raise InputError("--no-wait needs a service", hint="`vmkiln serve`, or `vmkiln login URL`")
-        if not client.has_host():
-            raise InputError(
-                "no service or worker is at work in this database, so nobody would run the template",
-                hint="start `vmkiln serve` or `vmkiln worker`; `vmkiln build FILE` builds once without either",
-            )
+        following.check(client)
         path = _id(scope, group, name)
         await client.request("POST", f"{path}/run", api_version=NEWEST_API_VERSION)
-        started = await _last_run(client, path)
-        if no_wait:
-            return started
-        try:
-            return await _followed(client, started["id"], print_lines=not as_json)
-        except asyncio.CancelledError:
-            if not cancel_on_interrupt or client.is_embedded:
-                raise
-            return await _cancelled(client, path)
+        return await following.end(client, await last_run(client, path))
 
     cancelling = f"vmkiln template cancel {name} -g {group}"
     cancelling += f" --context {context}" if context else ""
     cancelling += f" --subscription {subscription}" if subscription else ""
-    goes_on = f"stopped following; the run goes on; `{cancelling}` cancels it"
-    parting = "cancelling the run; wait until it has ended" if cancel_on_interrupt else goes_on
-    found = _do(work, subscription=subscription, context=context, builds=True, parting=parting)
-    if as_json:
-        answer(found)
-    else:
-        say(f"run {found['name'][:8]}: {found['properties']['runState']}")
-    if not no_wait and found["properties"]["runState"] != RunState.SUCCEEDED:
-        properties = found["properties"]
-        state = properties["runState"]
-        raise told_failure(state, properties["message"] or f"the run ended {state}")
-
-
-async def _last_run(client: ArmClient, path: str) -> Any:
-    found = (await _get(client, f"{path}/{RUNS}"))["value"]
-    if not found:
-        raise InputError("the template has not been run", hint="`vmkiln template run`")
-    return found[0]
-
-
-async def _followed(client: ArmClient, run_id: str, *, print_lines: bool) -> Any:
-    """Print a run's log as it is written, until the run has ended; gives the run.
-
-    Raises: `ServiceAway` when the service ended meanwhile, which goes on with the run when it starts again.
-    """
-    import asyncio
-
-    from vmkiln.cli.arm_client import ServiceAway
-
-    position = 0
-    try:
-        while True:
-            piece = await _get(client, f"{run_id}/log?position={position}")
-            position = piece["position"]
-            for line in piece["lines"] if print_lines else ():
-                typer.echo(harmless(line))
-            if piece["isComplete"]:
-                return await _get(client, run_id)
-            if not piece["lines"]:
-                await asyncio.sleep(FOLLOW_SECONDS)
-    except ServiceAway as error:
-        group, name = run_id.split("/")[4], run_id.split("/")[8]
-        hint = f"once the service is back, `vmkiln template logs {name} -g {group} --follow` tells how the run went on"
-        raise ServiceAway(f"stopped following the run: {error.message}", hint=hint) from error
+    parting = following.parting(cancelling)
+    following.tell(asked(work, subscription=subscription, context=context, builds=True, parting=parting))
 
 
 @app.command()
@@ -300,17 +206,17 @@ def logs(
     """Print the log of a template's last run."""
 
     async def work(client: ArmClient, scope: str) -> None:
-        last = await _last_run(client, _id(scope, group, name))
+        last = await last_run(client, _id(scope, group, name))
         if follow:
-            await _followed(client, last["id"], print_lines=True)
+            await followed(client, last["id"], print_lines=True)
             return
         position = 0
-        while (piece := await _get(client, f"{last['id']}/log?position={position}"))["lines"]:
+        while (piece := await get(client, f"{last['id']}/log?position={position}"))["lines"]:
             position = piece["position"]
             for line in piece["lines"]:
                 typer.echo(harmless(line))
 
-    _do(work, subscription=subscription, context=context, parting="")
+    asked(work, subscription=subscription, context=context, parting="")
 
 
 @app.command()
@@ -325,30 +231,13 @@ def cancel(
     """Cancel a template's run and wait until it has ended."""
 
     async def work(client: ArmClient, scope: str) -> Any:
-        return await _cancelled(client, _id(scope, group, name))
+        return await cancelled(client, _id(scope, group, name))
 
-    found = _do(work, subscription=subscription, context=context)
+    found = asked(work, subscription=subscription, context=context)
     if as_json:
         answer(found)
     else:
         say(f"the run ended {found['properties']['runState']}")
-
-
-async def _cancelled(client: ArmClient, path: str) -> Any:
-    """Cancel the template's run; gives it when it has ended."""
-    await client.request("POST", f"{path}/cancel", api_version=NEWEST_API_VERSION)
-    return await _ended(client, path)
-
-
-async def _ended(client: ArmClient, path: str) -> Any:
-    """The template's last run, when it has ended."""
-    import asyncio
-
-    found = await _last_run(client, path)
-    while found["properties"]["runState"] in LIVE_STATES:
-        await asyncio.sleep(FOLLOW_SECONDS)
-        found = await _last_run(client, path)
-    return found
 
 
 @app.command()
@@ -365,7 +254,7 @@ def delete(
 
     async def work(client: ArmClient, scope: str) -> None:
         path = _id(scope, group, name)
-        await _get(client, path)  # what is not there cannot be deleted: the service would answer 204
+        await get(client, path)  # what is not there cannot be deleted: the service would answer 204
         await client.request("DELETE", path, api_version=NEWEST_API_VERSION)
         state: str = ProvisioningState.DELETING
         while state == ProvisioningState.DELETING:
@@ -374,7 +263,7 @@ def delete(
         if state:
             raise VmkilnError(f"the template is still there, in provisioning state {state}")
 
-    _do(work, subscription=subscription, context=context)
+    asked(work, subscription=subscription, context=context)
     if as_json:
         answer({"deleted": name})
     else:
@@ -384,7 +273,7 @@ def delete(
 async def _provisioning_state(client: ArmClient, path: str) -> str:
     """'' when the template is not there."""
     try:
-        return str((await _get(client, path))["properties"]["provisioningState"])
+        return str((await get(client, path))["properties"]["provisioningState"])
     except ArmError as error:
         if error.status == 404:
             return ""

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from vmkiln.cli.arm_client import ArmClient, ServiceAway
-from vmkiln.cli.commands.templates import template
+from vmkiln.cli.commands.templates import following
 
 RUN = (
     "/subscriptions/s/resourceGroups/images/providers/Microsoft.VirtualMachineImages/imageTemplates/web"
@@ -29,7 +29,7 @@ def followed(answers: Iterator[object]) -> dict[str, object]:
     async def follow() -> dict[str, object]:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answered)) as web:
             client = ArmClient(web, "https://build.example.org")
-            return dict(await template._followed(client, RUN, print_lines=True))
+            return dict(await following.followed(client, RUN, print_lines=True))
 
     return asyncio.run(follow())
 

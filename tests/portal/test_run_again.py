@@ -1,0 +1,72 @@
+"""Running a run again: the button of its page, the request behind it, who may, and what is told of it."""
+
+from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
+from page_visitor import Visitor
+
+RUNS = f"{TEMPLATE}/providers/Vmkiln.Builds/runs"
+
+
+def failed_run(living: InProcess) -> str:
+    """The id of a run that has failed."""
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("fail"))
+    living.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Failed"
+    [run] = living.get(RUNS).json()["value"]
+    return str(run["id"])
+
+
+def test_the_button_of_a_failed_run_leads_to_a_new_run_that_names_it(browser: Visitor, living: InProcess) -> None:
+    first = failed_run(living)
+    page = browser.get(f"/portal{first}").text
+    assert f'action="/portal{first}" ><button name="action" value="retry">' in page
+    answer = browser.send(f"/portal{first}", action="retry")
+    assert answer.status_code == 303, answer.text
+    second = answer.headers["location"].removeprefix("/portal")
+    assert (second.rpartition("/")[0], second != first) == (first.rpartition("/")[0], True)
+    facts = living.get(second).json()["properties"]["facts"]
+    assert (facts["reason"], facts["retry_of"]) == ("retry", first.rpartition("/")[2])
+    assert f'href="/portal{first}"' in browser.get(f"/portal{second}").text
+    ended_run(living, TEMPLATE)
+    assert len(living.get(RUNS).json()["value"]) == 2
+
+
+def test_the_activity_names_the_run_that_was_repeated(browser: Visitor, living: InProcess) -> None:
+    first = failed_run(living)
+    second = browser.send(f"/portal{first}", action="retry").headers["location"].removeprefix("/portal")
+    living.settled()
+    query = "$filter=eventTimestamp ge '2020-01-01T00:00:00Z'"
+    path = f"/subscriptions/{first.split('/')[2]}/providers/Microsoft.Insights/eventtypes/management/values?{query}"
+    events = living.get(path, api_version="2015-04-01").json()["value"]
+    [event] = [one for one in events if one["operationName"]["value"] == "Vmkiln.Builds/runs/retry/action"]
+    assert event["properties"]["retryOf"] == first.rpartition("/")[2]
+    assert event["properties"]["runId"] == second.rpartition("/")[2]
+    ended_run(living, TEMPLATE)
+
+
+def test_running_again_needs_the_rights_of_any_run(living: InProcess) -> None:
+    first = failed_run(living)
+    living.access.roles["reader"] = [("Reader", GROUP)]
+    assert living.request("POST", f"{first}/retry", token="reader").status_code == 403
+    assert living.request("POST", f"{first}/retry", token="nobody").status_code == 401
+    assert living.request("POST", f"{RUNS}/0123/retry").status_code == 404
+    assert len(living.get(RUNS).json()["value"]) == 1
+
+
+def test_a_run_that_goes_on_is_not_run_again(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("wait"))
+    living.request("POST", f"{TEMPLATE}/run")
+    [run] = living.get(RUNS).json()["value"]
+    assert living.request("POST", f"{run['id']}/retry").json()["error"]["code"] == "OperationNotAllowed"
+    assert browser.send(f"/portal{run['id']}", action="retry").status_code == 409
+    assert browser.send(f"/portal{run['id']}", action="explode").status_code == 400
+    living.request("POST", f"{TEMPLATE}/cancel")
+    assert ended_run(living, TEMPLATE)["runState"] == "Canceled"
+
+
+def test_another_site_runs_nothing_again(browser: Visitor, living: InProcess) -> None:
+    first = failed_run(living)
+    browser.headers = {"Origin": "https://evil.example"}
+    assert browser.send(f"/portal{first}", action="retry").status_code == 403
+    assert len(living.get(RUNS).json()["value"]) == 1
