@@ -121,6 +121,10 @@ class Settings(StateDirectory):
             "This host takes only templates of this location; any when left out.", flag="--region of `serve`, `worker`"
         ),
     ] = ""
+    more_locations: Annotated[
+        str,
+        Description("Where things can be made beside Azure's regions, `local` and each host's `region`, with commas."),
+    ] = ""
     lease_seconds: Annotated[
         float,
         Description(

@@ -87,6 +87,32 @@ def test_what_there_is_none_of_is_an_empty_list(filled: InProcess, kind: str) ->
     assert filled.put(f"{GROUP}/providers/{kind}/x", CREATED).status_code in {400, 404}
 
 
+def test_a_resource_has_no_locks_and_its_readers_are_told_so(filled: InProcess) -> None:
+    network = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/n/subnets/s"
+    for resource in (f"{IDENTITIES}/one", network):
+        locks = f"{resource}/providers/Microsoft.Authorization/locks"
+        assert filled.get(locks).json() == {"value": []}
+        assert filled.get(locks, token="stranger").status_code == 403
+        assert filled.put(f"{locks}/x", {"properties": {"level": "ReadOnly"}}).status_code == 404
+
+
+def test_the_names_of_tags_are_counted_among_what_one_may_read(filled: InProcess) -> None:
+    assert filled.request("PATCH", f"{IDENTITIES}/two1", {"tags": {"team": "db", "a": "b"}}).status_code == 200
+    filled.access.roles["dev"] = [("Reader", f"{IDENTITIES}/two1")]
+
+    def counted(token: str) -> dict[str, dict[str, int]]:
+        found = filled.get(f"{HERE}/tagNames", token=token).json()["value"]
+        return {
+            item["tagName"]: {value["tagValue"]: value["count"]["value"] for value in item["values"]} for item in found
+        }
+
+    assert counted("owner") == {"a": {"b": 1}, "team": {"web": 2, "db": 1}}
+    assert counted("dev") == {"a": {"b": 1}, "team": {"db": 1}}
+    assert filled.get(f"{HERE}/tagNames", token="stranger").status_code == 404
+    own = filled.get(f"{HERE}/providers/Microsoft.Resources/tags/default").json()
+    assert own["properties"] == {"tags": {}}
+
+
 def test_what_is_no_guid_is_no_subscription(filled: InProcess) -> None:
     for path in ("/subscriptions/foo/resourceGroups", "/subscriptions/foo"):
         refused = filled.get(path, token="root")

@@ -341,6 +341,21 @@ def test_the_catalogue_as_az_vm_image_asks_for_it(az: Az) -> None:
     assert "vmkiln image import FILE --as RedHat:RHEL:9-lvm" in missing.stderr
 
 
+def test_sizes_locks_tags_and_locations_are_told_as_az_asks(az: Az, group_id: str) -> None:
+    [size] = az("vm", "list-skus", "-l", "westus2", "--size", "Standard_D2ps_v5")
+    assert {"name": "CpuArchitectureType", "value": "Arm64"} in size["capabilities"]
+    assert len(az("vm", "list-sizes", "-l", "westus2")) > 1000
+    identity = az("identity", "create", "-g", "rg1", "-n", "locked", "--tags", "asked=here")["id"]
+    locks = ("--resource-type", "Microsoft.ManagedIdentity/userAssignedIdentities", "--resource-name", "locked")
+    assert az("lock", "list", "-g", "rg1", *locks) == []
+    assert "asked" in [item["tagName"] for item in az("tag", "list")]
+    assert az("tag", "list", "--resource-id", identity)["properties"]["tags"] == {"asked": "here"}
+    nowhere = az.run("group", "create", "-n", "rg9", "-l", "nowhereland")
+    assert nowhere.returncode != 0
+    assert "LocationNotAvailableForResourceGroup" in nowhere.stderr
+    az("identity", "delete", "--ids", identity)
+
+
 def test_a_template_starts_from_a_short_name_of_an_image(az: Az, group_id: str) -> None:
     identity = az("identity", "create", "-g", "rg1", "-n", "short")["id"]
     az(

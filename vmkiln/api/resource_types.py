@@ -6,7 +6,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
 from vmkiln.api.builds import all_images, all_runs, hosts
-from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images
+from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images, vm_sizes
 from vmkiln.api.entra import directory, sessions, token_endpoint
 from vmkiln.api.insights import activity_log
 from vmkiln.api.managed_identity import managed_identities
@@ -49,6 +49,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *image_versions.ROUTES,
     *image_provenance.ROUTES,
     *platform_images.ROUTES,
+    *vm_sizes.ROUTES,
     *managed_identities.ROUTES,
     *virtual_networks.ROUTES,
     *security_rules.ROUTES,

@@ -81,8 +81,8 @@ def all_vm_sizes() -> Iterator[VmSize]:
 
 
 @functools.cache
-def _by_name() -> Mapping[str, VmSize]:
-    """Every listed size by its name in lower case; hundreds, and always the same."""
+def sizes_by_name() -> Mapping[str, VmSize]:
+    """Every listed size by its name in lower case; more than a thousand, and always the same."""
     return {size.name.lower(): size for size in all_vm_sizes()}
 
 
@@ -94,7 +94,7 @@ def find_vm_size(name: str) -> VmSize:
     if usual := _DEFAULTS.get(name.lower()):
         return usual
     plain = name.lower().removesuffix(PROMO)
-    by_name = _by_name()
+    by_name = sizes_by_name()
     if found := by_name.get(plain):
         return found if plain == name.lower() else replace(found, name=f"{found.name}_Promo")
     parts = _parsed(name)

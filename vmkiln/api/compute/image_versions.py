@@ -11,8 +11,8 @@ from typing import Any
 from vmkiln.api.compute.compute_images import VERSION, find, tagged, version_body
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
-from vmkiln.azure_names import IMAGE_VERSION_RULE, image_version_numbers, plain_location
+from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
+from vmkiln.azure_names import IMAGE_VERSION, IMAGE_VERSION_RULE, image_version_numbers, plain_location
 from vmkiln.errors import ArmError, ImageConflict, ImageNotFound, Mistake
 from vmkiln.images import gallery, managed_image
 from vmkiln.images.data_disk import SHARED_OBJECT, data_disks_of
@@ -116,6 +116,7 @@ def _made(call: Call) -> Answer:
         hint = "the id of a managed image or of an image version; VMs, snapshots and VHDs cannot be sources here"
         mistakes.append(Mistake.missing(SOURCE, hint))
     refuse(mistakes)
+    check_location(call, body["location"], IMAGE_VERSION)
     source = _source(call, wanted)
     target = GalleryTarget(
         gallery_image_id=call.resource_id,

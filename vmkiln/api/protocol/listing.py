@@ -81,3 +81,13 @@ def page(call: Call, rows: Sequence[ResourceRow], bodies: Callable[[Sequence[Res
         more += f"&$top={top - PAGE}" if top is not None else ""
         answer["nextLink"] = f"{call.base_url}{path}?api-version={call.api_version}{more}&$skipToken={token}"
     return Answer(200, answer)
+
+
+def check_seen(call: Call) -> str:
+    """The subscription of a call, in lower case. Raises: `ArmError` 404 for one the caller has no role in."""
+    subscription_id = call.names["subscriptionId"].lower()
+    own = call.rights.subscriptions
+    if own is not None and subscription_id not in own:
+        message = f"The subscription '{call.names['subscriptionId']}' could not be found."
+        raise ArmError(404, "SubscriptionNotFound", message)
+    return subscription_id

@@ -14,7 +14,7 @@ from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of, system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
+from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
 from vmkiln.azure_names import ProvisioningState, group_id, plain_location
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
@@ -115,6 +115,8 @@ def put(kind: Kind, call: Call) -> Answer:
     refuse(mistakes, code="InvalidParameter")
     existing = call.service.store.resources.get(call.resource_id)
     check_etag(call, existing)
+    if existing is None and kind.has_location:
+        check_location(call, call.body["location"], kind.type)
     if existing is not None and kind.has_location and existing.location != plain_location(call.body["location"]):
         message = f"The resource '{name}' already exists in location '{existing.location}'."
         raise ArmError(409, "InvalidResourceLocation", message, target="location")

@@ -4,11 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from vmkiln.api.protocol.route import Call
+from vmkiln.azure_locations import LOCAL, REGIONS
+from vmkiln.azure_names import RESOURCE_GROUP, group_id, plain_location
 from vmkiln.errors import ArmError, CodedMistake, Mistake
 
 MOST_TAGS = 50
 MOST_NAME_LETTERS = 512
 MOST_VALUE_LETTERS = 256
+MOST_TOLD = 40  # locations in a refusal
 
 
 def tag_mistakes(tags: Any) -> list[Mistake]:
@@ -51,3 +55,32 @@ def location_mistakes(body: Mapping[str, Any]) -> list[Mistake]:
     if not isinstance(location, str) or not re.fullmatch(r"[A-Za-z0-9 _-]{1,60}", location):
         return [Mistake("location", "must be the name of a location, such as `local` or `westus2`")]
     return []
+
+
+def check_location(call: Call, location: str, kind: str) -> None:
+    """Refuse to make a resource of this type in a location that nobody has; reads hosts and group only for a rare one.
+
+    What is in a resource group may lie where its group lies. Raises: `ArmError` 400.
+    """
+    wanted = plain_location(location)
+    if wanted == LOCAL or wanted in REGIONS or wanted in _own(call):
+        return
+    is_group = kind == RESOURCE_GROUP
+    code = "LocationNotAvailableForResourceGroup" if is_group else "LocationNotAvailableForResourceType"
+    what = "resource group" if is_group else f"resource type '{kind}'"
+    known = [LOCAL, *sorted(_own(call)), *sorted(REGIONS)]
+    told = ",".join(known[:MOST_TOLD]) + (",..." if len(known) > MOST_TOLD else "")
+    text = f"The provided location '{location[:60]}' is not available for {what}. List of available regions is '{told}'"
+    hint = "the setting `more_locations` (VMKILN_MORE_LOCATIONS) adds one"
+    raise ArmError(400, code, text, target="location", hint=hint)
+
+
+def _own(call: Call) -> set[str]:
+    """The locations of this service beside Azure's: of its hosts, of the group, of the operator."""
+    settings, store = call.service.settings, call.service.store
+    found = {settings.region, *settings.more_locations.split(","), *(host.region for host in store.hosts.live())}
+    name = call.names.get("resourceGroupName")
+    group = store.resources.get(group_id(call.names["subscriptionId"], name)) if name else None
+    if group is not None:
+        found.add(group.location)
+    return {plain_location(one) for one in found if one.strip()}

@@ -16,7 +16,7 @@ from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of, system_data, time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
+from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
 from vmkiln.api.resources.run_scripts import RunScript, read_script
 from vmkiln.azure_names import DEPLOYMENT_SCRIPT, NEWEST_API_VERSION, ProvisioningState, plain_location
 from vmkiln.errors import ArmError, Mistake
@@ -79,6 +79,8 @@ def put(call: Call) -> Answer:
     assert script is not None  # else something was wrong with it
     existing = call.service.store.resources.get(call.resource_id)
     check_etag(call, existing)
+    if existing is None:
+        check_location(call, call.body["location"], DEPLOYMENT_SCRIPT)
     mask = SecretMask.of(call.secrets)
     properties, kind = mask.value(_kept(call.body["properties"])), KINDS[call.body["kind"].lower()]
     if existing is not None and not _is_to_run(call, existing, properties):

@@ -1,12 +1,16 @@
 """Lists of what there is none of here: snapshots, locks, policies, public addresses. They are empty, so scripts go on.
 
+Locks are asked for of single resources, too.
+
 Making one is refused, as everything is that is not served.
 """
 
+from vmkiln.api.authorization.role_definitions import GROUP, SCOPES
+from vmkiln.api.authorization.role_definitions import SUBSCRIPTION as WHOLE
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
+from vmkiln.api.protocol.listing import check_seen
 from vmkiln.api.protocol.route import Answer, Call, Route
-from vmkiln.api.resources.subscriptions import check_seen
 
 SUBSCRIPTION = "/subscriptions/{subscriptionId}/providers"
 TYPES = (
@@ -15,6 +19,7 @@ TYPES = (
     "Microsoft.Compute/virtualMachineScaleSets",
     "Microsoft.Network/publicIPAddresses",
     "Microsoft.Network/natGateways",
+    "Microsoft.Network/networkWatchers",
     "Microsoft.Network/routeTables",
     "Microsoft.Network/privateDnsZones",
     "Microsoft.Authorization/locks",
@@ -23,6 +28,11 @@ TYPES = (
     "Microsoft.Resources/deploymentStacks",
     "Microsoft.Resources/templateSpecs",
     "Microsoft.KeyVault/vaults",
+)
+# of a location: nothing is counted there
+LOCATED = (
+    ("Microsoft.Compute/locations/{location}/usages", "Usage_List"),
+    ("Microsoft.ContainerInstance/locations/{location}/usages", "Location_ListUsage"),
 )
 
 
@@ -38,6 +48,11 @@ def of_group(call: Call) -> Answer:
     return Answer(200, {"value": []})
 
 
+def of_resource(_call: Call) -> Answer:
+    """GET all of a resource: none."""
+    return Answer(200, {"value": []})
+
+
 def _routes() -> list[Route]:
     found = []
     for name in TYPES:
@@ -47,6 +62,16 @@ def _routes() -> list[Route]:
             Route("GET", f"{SUBSCRIPTION}/{name}", f"{stem}_List", Permission.ANY, of_subscription),
             Route("GET", f"{GROUP_PATH}/{name}", f"{stem}_ListByResourceGroup", Permission.READ, of_group),
         ]
+    found += [
+        Route("GET", f"{SUBSCRIPTION}/{path}", operation, Permission.ANY, of_subscription)
+        for path, operation in LOCATED
+    ]
+    locks = "providers/Microsoft.Authorization/locks"
+    found += [
+        Route("GET", f"{scope}/{locks}", f"Locks_ListAt{suffix}", Permission.READ, of_resource)
+        for suffix, scope in SCOPES
+        if scope not in {WHOLE, GROUP}
+    ]
     return found
 
 

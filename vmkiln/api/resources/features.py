@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.listing import check_seen
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.resources.subscriptions import check_seen
 from vmkiln.azure_names import FEATURE, subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.store.rows import ResourceRow

@@ -8,7 +8,7 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.resources.subscriptions import LOCATIONS
+from vmkiln.azure_locations import TITLES
 from vmkiln.azure_names import subscription_scope
 from vmkiln.errors import ArmError
 from vmkiln.template.api_version import API_VERSIONS
@@ -52,7 +52,7 @@ def _body(call: Call, provider: dict[str, Any]) -> dict[str, Any]:
         "resourceTypes": [
             {
                 "resourceType": name,
-                "locations": list(LOCATIONS.values()),
+                "locations": list(TITLES.values()),
                 "apiVersions": versions,
                 "capabilities": "None",
             }

@@ -17,7 +17,7 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
+from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
 from vmkiln.api.resources.resource_filter import group_named, parse_filter
 from vmkiln.api.staging.staging_resources import live_resources
 from vmkiln.azure_names import (
@@ -70,6 +70,7 @@ def put(call: Call) -> Answer:
     refuse(mistakes)
     existing = call.service.store.resources.get(group_id(call.names["subscriptionId"], name))
     if existing is None:
+        check_location(call, call.body["location"], RESOURCE_GROUP)
         row = call.service.store.resources.put(
             ResourceRow(
                 id=group_id(call.names["subscriptionId"], name),

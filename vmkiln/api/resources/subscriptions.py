@@ -4,43 +4,12 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.identity.first_start import DEFAULT_SUBSCRIPTION
+from vmkiln.api.protocol.listing import check_seen
 from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.azure_locations import TITLES
 from vmkiln.azure_names import subscription_scope
-from vmkiln.errors import ArmError
 
 ONE = "/subscriptions/{subscriptionId}"
-# a template's location is a label here: everything is built on this machine
-LOCATIONS = {
-    "local": "This machine",
-    "australiaeast": "Australia East",
-    "brazilsouth": "Brazil South",
-    "canadacentral": "Canada Central",
-    "centralindia": "Central India",
-    "centralus": "Central US",
-    "eastasia": "East Asia",
-    "eastus": "East US",
-    "eastus2": "East US 2",
-    "francecentral": "France Central",
-    "germanywestcentral": "Germany West Central",
-    "japaneast": "Japan East",
-    "koreacentral": "Korea Central",
-    "northcentralus": "North Central US",
-    "northeurope": "North Europe",
-    "norwayeast": "Norway East",
-    "southafricanorth": "South Africa North",
-    "southcentralus": "South Central US",
-    "southeastasia": "Southeast Asia",
-    "swedencentral": "Sweden Central",
-    "switzerlandnorth": "Switzerland North",
-    "uaenorth": "UAE North",
-    "uksouth": "UK South",
-    "ukwest": "UK West",
-    "westcentralus": "West Central US",
-    "westeurope": "West Europe",
-    "westus": "West US",
-    "westus2": "West US 2",
-    "westus3": "West US 3",
-}
 
 
 def known_subscriptions(call: Call) -> list[str]:
@@ -73,16 +42,6 @@ def list_subscriptions(call: Call) -> Answer:
     return Answer(200, {"value": [_body(call, item) for item in known_subscriptions(call)]})
 
 
-def check_seen(call: Call) -> str:
-    """The subscription of a call, in lower case. Raises: `ArmError` 404 for one the caller has no role in."""
-    subscription_id = call.names["subscriptionId"].lower()
-    own = call.rights.subscriptions
-    if own is not None and subscription_id not in own:
-        message = f"The subscription '{call.names['subscriptionId']}' could not be found."
-        raise ArmError(404, "SubscriptionNotFound", message)
-    return subscription_id
-
-
 def get(call: Call) -> Answer:
     """GET one."""
     return Answer(200, _body(call, check_seen(call)))
@@ -100,7 +59,7 @@ def list_locations(call: Call) -> Answer:
             "regionalDisplayName": title,
             "metadata": {"regionType": "Physical", "regionCategory": "Recommended"},
         }
-        for name, title in LOCATIONS.items()
+        for name, title in TITLES.items()
     ]
     return Answer(200, {"value": value})
 

@@ -14,7 +14,7 @@ from typing import Any
 from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.revision import check_etag, system_data, time_text
 from vmkiln.api.protocol.route import Answer, Call
-from vmkiln.api.protocol.tags import location_mistakes, refuse, tag_mistakes
+from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
 from vmkiln.azure_names import STORAGE_ACCOUNT, ProvisioningState, plain_location
 from vmkiln.blobs.account_keys import AccountKeys
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService
@@ -93,6 +93,8 @@ def put(call: Call) -> ResourceRow:
     old = found(call)
     check_etag(call, old)
     location = plain_location(call.body["location"])
+    if old is None:
+        check_location(call, call.body["location"], STORAGE_ACCOUNT)
     if old is not None and old.location != location:
         message = f"The resource '{name}' already exists in location '{old.location}'."
         raise ArmError(409, "InvalidResourceLocation", message, target="location")

@@ -15,6 +15,7 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.protocol.tags import check_location
 from vmkiln.api.virtual_machine_images.ownership import owned_by_caller, taken_over
 from vmkiln.api.virtual_machine_images.references import check_references
 from vmkiln.api.virtual_machine_images.template_body import derived_principal, template_body
@@ -180,6 +181,7 @@ def put(call: Call) -> Answer:
     check_etag(call, existing)
     if existing is not None:
         return _put_again(call, existing, template)
+    check_location(call, template.location, IMAGE_TEMPLATE)
     template_id = f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}"
     properties, sealed = sealed_apart(call.service.store, template_id, given_properties(template), call.secrets)
     row = ResourceRow(
