@@ -67,11 +67,11 @@ def guards_of_pasta(egress: Egress) -> set[str]:
     return {f"pasta {word}" for word in lists | flags}
 
 
-def all_guards(host_addresses: Iterable[str]) -> set[str]:
+def all_guards(host_addresses: Iterable[str], *, is_windows: bool = False) -> set[str]:
     """Every guard of a run on a host with these addresses."""
-    network = decide([IPv4Interface(text) for text in host_addresses], is_windows=False).network
+    network = decide([IPv4Interface(text) for text in host_addresses], is_windows=is_windows).network
     return (
-        guards_of_firewall(firewall(network, resolver=1, proxy=2))
+        guards_of_firewall(firewall(network, resolver=1, proxy=2, addresses=3))
         | guards_of_sysctls()
         | guards_of_pasta(network.egress)
     )

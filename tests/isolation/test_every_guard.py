@@ -264,8 +264,9 @@ IMPLIED |= {f"sysctl net/netfilter/nf_conntrack_{name}" for name in ("acct", "ti
 class Walls:
     """The run under trial, opened anew only for what cannot be changed while it stands."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, is_windows: bool = False) -> None:
         self.world = world
+        self._is_windows = is_windows
         self._is_standing = False
         self._firewall = ""
 
@@ -287,7 +288,8 @@ class Walls:
         if is_special:
             self.close()
         if not self._is_standing:
-            self._firewall = self.world.ask("open_run", name=RUN, sysctls=sysctls, pasta=pasta)["firewall"]
+            opened = self.world.ask("open_run", name=RUN, sysctls=sysctls, pasta=pasta, is_windows=self._is_windows)
+            self._firewall = opened["firewall"]
             self._is_standing = True
         self.world.inside(RUN, "nft", "-f", "-", stdin="flush ruleset\n" + without(self._firewall, rules))
         yield
