@@ -8,6 +8,7 @@ VM and all that belongs to it are gone as those of every run are. The run fails 
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,11 +17,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from qemu.qmp import QMPError
+
 from vmkiln.errors import VmkilnError
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.packer.packer_template import PackerInput
 from vmkiln.run.held import door, shell_group
 from vmkiln.run.run_context import Entered
+from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.store.database import utc_now
 from vmkiln.waiting.deadline import time_stands_still
@@ -65,7 +69,7 @@ async def held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None:
 async def _held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None:
     staged = hold.entered.staged
     run_id, runs = staged.request.run_id, staged.host.store.runs
-    await asyncio.wait([packers.ended], timeout=GROUP_END_SECONDS)  # they share their place in the network
+    await _ended(packers)
     input_disk = staged.directory / INPUT_DISK
     await hold.make_input(input_disk, shell_group.shell_input(staged.network))
     machine = shell_group.describe(hold.group, staged.network, input_disk)
@@ -90,6 +94,20 @@ async def _held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None
         reason = await _let_go(hold, vm, released)
     await off_loop(runs.add_facts, run_id, held_until="")
     hold.tell(f"the {vm.name} is not held any more: {reason}")
+
+
+async def _ended(packers: VirtualMachine) -> None:
+    """Wait for the end of Packer's container group, whose place in the network a visitor's takes; end one that hangs.
+
+    Raises: `VirtualMachineLost` when it does not end.
+    """
+    done, _ = await asyncio.wait([packers.ended], timeout=GROUP_END_SECONDS)
+    if not done:
+        with contextlib.suppress(QMPError):
+            await packers.control.execute("quit")
+        done, _ = await asyncio.wait([packers.ended], timeout=GROUP_END_SECONDS)
+    if not done:
+        raise VirtualMachineLost("Packer's container group did not end, and a visitor comes in its place")
 
 
 async def _let_go(hold: Hold, vm: VirtualMachine, released: asyncio.Event) -> str:
