@@ -54,6 +54,9 @@ def guards_of_firewall(text: str) -> set[str]:
     return {*rules(text), *policies, *(f"forbidden {item}" for item in elements.group(1).split(", "))}
 
 
+SAYS_WHERE = {"--netns-only", "--no-netns-quit"}  # which namespaces it is in, and that it is we who end it
+
+
 def guards_of_sysctls() -> set[str]:
     """Names of all kernel settings."""
     return {f"sysctl {key}" for key in sysctl_values()}
@@ -61,10 +64,10 @@ def guards_of_sysctls() -> set[str]:
 
 def guards_of_pasta(egress: Egress) -> set[str]:
     """Options that deny: flags that begin with `no` or say `only`, and lists of ports that are `none`."""
-    words = pasta_arguments(egress, network_path="/n", user_path="/u")
+    words = pasta_arguments(egress, program="pasta", network_path="/n")
     lists = {option for option, value in itertools.pairwise(words) if value == "none"}
     flags = {word for word in words if word.startswith("--no-") or word.endswith("-only")}
-    return {f"pasta {word}" for word in lists | flags}
+    return {f"pasta {word}" for word in (lists | flags) - SAYS_WHERE}
 
 
 def all_guards(host_addresses: Iterable[str], *, is_windows: bool = False) -> set[str]:

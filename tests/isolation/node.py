@@ -383,7 +383,8 @@ def main() -> None:
         enter_network(None)
     elif how == "inside":
         enter_network(f"/proc/{rest[0]}/ns/net")
-    Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+    # as systemd sets it for every group: ours have ids up to this one
+    Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 65535")
     asyncio.run(serve(Node(name)))
 
 

@@ -63,7 +63,7 @@ class Namespace:
         vm_ids: VmIds | None = None,
     ) -> None:
         self.process_id = process_id
-        self.control_group = ""  # the name of the one that all inside is in, where there is one
+        self.group: RunGroup | None = None  # that all inside is in, where there is one
         self._vm_ids = vm_ids
         self._vms = 0
         self._reader = reader
@@ -83,6 +83,11 @@ class Namespace:
     def user_path(self) -> Path:
         """The user namespace, as a path another program can join."""
         return Path(f"/proc/{self.process_id}/ns/user")
+
+    @property
+    def control_group(self) -> str:
+        """The name of the group that all inside is in; '' where there is none."""
+        return "" if self.group is None else self.group.name
 
     def next_vm_id(self) -> int:
         """An id, of user and group, that no other VM of this user has now. Raises: `HostUnfit` without such ids."""
@@ -261,7 +266,7 @@ async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = N
         namespace = Namespace(inner, reader, writer, ids)
         if group is not None:
             await off_loop(group.add, inner)
-            namespace.control_group = group.name
+            namespace.group = group
         listening = asyncio.create_task(namespace.listen())
         stack.callback(listening.cancel)
         yield namespace

@@ -16,7 +16,14 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 from vmkiln.harmless_text import harmless
 from vmkiln.host.confinement import process_facts, vm_jail
-from vmkiln.host.confinement.confinement import Confinement, Fact, Surroundings, failed, judged
+from vmkiln.host.confinement.confinement import (
+    Confinement,
+    Fact,
+    OnConfinement,
+    Surroundings,
+    failed,
+    judged,
+)
 from vmkiln.host.confinement.program_files import program_files
 from vmkiln.host.namespace import Ended, Namespace, ProgramGone
 from vmkiln.host.qemu import BOARDS, NETWORK, Machine, arguments
@@ -31,7 +38,6 @@ CONSOLE_TAIL_BYTES = 64 * 1024
 INSIDE = Path("/run/vmkiln")
 
 Reader = Callable[[bytes], Awaitable[None] | None]
-OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
 OnWriter = Callable[[asyncio.StreamWriter], None]
 
 

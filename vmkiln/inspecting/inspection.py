@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.host.confinement.confinement import OnConfinement
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
-from vmkiln.host.virtual_machine import INSIDE, OnConfinement, running
+from vmkiln.host.virtual_machine import INSIDE, running
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.inspecting.answer import Answer
 from vmkiln.inspecting.disk_contents import DiskContents

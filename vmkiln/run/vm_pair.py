@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.errors import StorageFailed, StorageFull, VmkilnError
+from vmkiln.host.confinement.confinement import OnConfinement
 from vmkiln.host.namespace import LOST, Namespace
 from vmkiln.host.qemu import Machine
-from vmkiln.host.virtual_machine import OnConfinement, Reader, VirtualMachine, WriteError, running
+from vmkiln.host.virtual_machine import Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
 from vmkiln.run.guest.guest_report import GuestReport
 from vmkiln.run.login_wait import LoginWait, console_ends, logged_in

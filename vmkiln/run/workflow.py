@@ -34,6 +34,7 @@ from vmkiln.run.final_disk import proving
 from vmkiln.run.final_disk.proving import Proven
 from vmkiln.run.finished import kept_disk
 from vmkiln.run.finished.finished_work import FinishedWork
+from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.room import need_fact, need_of
 from vmkiln.run.run_context import BuildHost, Disks, Entered, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice, RunEnded, RunEvent, masked, noting
@@ -252,7 +253,13 @@ async def _entered(staged: Staged, where: Whereabouts) -> AsyncIterator[Entered]
             refused.passage(passage)
             flows.passage(passage)
 
-        joined = network_setup.joined(inside, staged.network.network, on_question=on_question, on_passage=on_passage)
+        joined = network_setup.joined(
+            inside,
+            staged.network.network,
+            on_question=on_question,
+            on_passage=on_passage,
+            on_confinement=functools.partial(keep_confinement, staged),
+        )
         lost = await stack.enter_async_context(joined)
         log_file = await off_loop(group.storage_account.blob, f"{LOGS}/{run_id}/{FLOW_LOG}")
         await stack.enter_async_context(flow_log.recorded(inside, flows, log_file, lost))

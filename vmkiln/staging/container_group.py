@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vmkiln.host.confinement.confinement import OnConfinement
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine, SavedVm
 from vmkiln.host.saved import saved_vm
-from vmkiln.host.virtual_machine import INSIDE, OnConfinement, Reader, VirtualMachine, running
+from vmkiln.host.virtual_machine import INSIDE, Reader, VirtualMachine, running
 from vmkiln.run_failures import ContainerGroupLost, NotBelieved, VirtualMachineLost
 from vmkiln.staging.virtual_network import WINRM_PORT, VirtualNetwork
 from vmkiln.waiting.off_loop import off_loop

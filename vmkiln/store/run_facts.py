@@ -31,7 +31,8 @@ StartFacts = TypedDict(
 )
 
 
-# what held the process of each VM: facts by name, with what was expected and found (host/confinement/confinement.py)
+# what held the process of each VM, and of the way out: facts by name, with what was expected and found
+# (host/confinement/confinement.py)
 ConfinementFacts = TypedDict(
     "ConfinementFacts",
     {
@@ -40,6 +41,7 @@ ConfinementFacts = TypedDict(
         "validation-vm_confinement": list[dict[str, Any]],
         "container-validation-vm_confinement": list[dict[str, Any]],
         "inspection-vm_confinement": list[dict[str, Any]],
+        "egress_confinement": list[dict[str, Any]],
     },
     total=False,
 )
@@ -48,7 +50,7 @@ FINISHED = "finished"
 
 
 def confinement_of(facts: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What held the processes of a run's VMs, by the VM's name; pure."""
+    """What held the processes of a run, by the name of the VM, or `egress`; pure."""
     return {name.removesuffix(CONFINEMENT): value for name, value in facts.items() if name.endswith(CONFINEMENT)}
 
 

@@ -1,14 +1,16 @@
-"""Whether a virtual machine's process is held as it was meant to be: each fact, and whether it holds; pure.
+"""Whether a process of a run is held as it was meant to be: each fact, and whether it holds; pure.
 
 A fact that is required and does not hold ends the run before the guest's first instruction. One that only some hosts
 can have, as a control group of the run's own, is told and does not end it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from vmkiln.host.confinement import egress_jail
 from vmkiln.host.confinement.descriptors import Descriptor, Kind
+from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.confinement.jail import Jail
 
 NOT_FILES = ("socket:", "anon_inode:", "pipe:", "/dev/null", "/dev/net/tun", "/memfd:")
@@ -22,6 +24,8 @@ LIMITS = {
 }
 NAMESPACES_OF_THE_RUN = ("user", "pid")
 NAMESPACES_OF_THE_VM = ("mnt", "net", "ipc", "uts")
+NAMESPACES_OF_THE_EGRESS = ("mnt", "ipc", "uts")
+ROOT_ITSELF = "/"  # what was open when its mount went has this name: the tap, and the run's network
 
 
 class Fact(TypedDict):
@@ -32,6 +36,9 @@ class Fact(TypedDict):
     found: str
     holds: bool
     required: bool
+
+
+OnConfinement = Callable[[str, list[Fact]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,59 @@ def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -
         *_namespaces(facts, around, shares_network=meant.jail.shares_network),
         *_root(facts, meant.jail),
         *_reach(facts, meant),
-        *_limits(facts, meant.jail),
+        *_limits(facts, meant.jail.limits),
+        _control_group(facts, around.control_group),
+    ]
+
+
+def judged_egress(facts: Mapping[str, Any], meant: EgressJail, around: Surroundings) -> list[Fact]:
+    """Every fact of the process that carries what a run sends out, held against its jail.
+
+    The ids of `facts` are those outside, as `inner_ids` turns them.
+    """
+    ids, own = facts["ids"], facts["namespaces"]
+    is_runs = own["user"] == around.supervisor["user"] != around.host["user"]
+    return [
+        _fact("user id, of this run's way out alone", [meant.id], ids["user_ids"]),
+        _fact("group id, of this run's way out alone", [meant.id], ids["group_ids"]),
+        _fact("other groups", [], ids["groups"]),
+        *(
+            _capabilities(name, facts["capabilities"][name], most)
+            for name, most in {
+                "inheritable": (),
+                "permitted": egress_jail.KEPT,
+                "effective": egress_jail.KEPT,
+                "bounding": egress_jail.GIVEN,
+                "ambient": (),
+            }.items()
+        ),
+        _fact("no new privileges", True, facts["no_new_privileges"]),
+        _fact("system call filter on every thread", True, facts["system_call_filter"]),
+        _fact("user namespace", "the run's own", own["user"], holds=is_runs),
+        *(
+            _fact(
+                f"{name} namespace",
+                "its own",
+                own[name],
+                holds=own[name] not in {around.host[name], around.supervisor[name]},
+            )
+            for name in NAMESPACES_OF_THE_EGRESS
+        ),
+        _fact("net namespace", "the host's, to send", own["net"], holds=own["net"] == around.host["net"]),
+        *_empty_root(facts["mounts"]),
+        _fact(
+            "open files",
+            [],
+            sorted(
+                {
+                    entry["target"]
+                    for entry in facts["descriptors"]
+                    if entry["target"] != ROOT_ITSELF and not entry["target"].startswith(NOT_FILES)
+                }
+            ),
+        ),
+        _fact("environment", sorted(egress_jail.ENVIRONMENT), facts["environment"]),
+        *_limits(facts, egress_jail.LIMITS),
         _control_group(facts, around.control_group),
     ]
 
@@ -173,8 +232,25 @@ def _control_group(facts: Mapping[str, Any], name: str) -> Fact:
     return _fact("control group", expected, found, holds=any(path.endswith(f"/{name}") for path in found))
 
 
-def _limits(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
+def _limits(facts: Mapping[str, Any], limits: Mapping[str, int]) -> list[Fact]:
     return [
         _fact(f"limit: {LIMITS[name].removeprefix('Max ')}", str(limit), facts["limits"].get(LIMITS[name], "none"))
-        for name, limit in jail.limits.items()
+        for name, limit in limits.items()
+    ]
+
+
+def _capabilities(name: str, found: str, most: Collection[int]) -> Fact:
+    """A set of capabilities, in hexadecimal, that may have no more than these."""
+    bits = sum(1 << capability for capability in most)
+    return _fact(f"{name} capabilities", f"at most {bits:x}", found, holds=not int(found, 16) & ~bits)
+
+
+def _empty_root(mounts: Sequence[Mapping[str, str]]) -> list[Fact]:
+    """Nothing is mounted but a root in memory that cannot be written and has no programs."""
+    kinds = [f"{mount['path']} ({mount['kind']})" for mount in mounts]
+    options = [set(mount["options"].split(",")) for mount in mounts]
+    wanted = {"ro", "nosuid", "nodev", "noexec"}
+    return [
+        _fact("mounts", [f"{ROOT_ITSELF} (tmpfs)"], kinds),
+        _fact("root", ", ".join(sorted(wanted)), kinds, holds=all(wanted <= found for found in options)),
     ]

@@ -8,6 +8,7 @@ device driver".
 import ctypes
 import os
 import struct
+from collections.abc import Collection
 from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -16,7 +17,9 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
-PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 24, 47, 4
+PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_KEEPCAPS = 38, 24, 8
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
+CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_ADMIN = 8, 12, 21
 # the numbers of these calls are the same on every architecture (they are newer than the common table)
 SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -60,6 +63,15 @@ def unshare(flags: int) -> None:
     _checked("unshare", _libc.unshare, flags)
 
 
+def join_namespace(path: str, kind: int) -> None:
+    """setns(2): become part of the namespace at a path, of a kind (`CLONE_NEWUSER`, ...). Raises: `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(f"setns {path}", _libc.setns, descriptor, kind)
+    finally:
+        os.close(descriptor)
+
+
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     """mount(2). Raises: `OSError` naming the target."""
     kind_bytes = None if kind is None else kind.encode()
@@ -101,11 +113,15 @@ def forbid_new_privileges() -> None:
     _checked("no_new_privs", _libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def empty_bounding_set() -> None:
-    """No capability can be had again: the bounding set and the ambient set are emptied. Raises: `OSError`."""
+def empty_bounding_set(*, but: Collection[int] = ()) -> None:
+    """No capability can be had again `but` these: the bounding set and the ambient set are emptied. Raises: `OSError`.
+
+    Who is to drop the others still needs `CAP_SETPCAP` then.
+    """
     last = int(open("/proc/sys/kernel/cap_last_cap").read())  # noqa: PTH123, SIM115 (between fork and exec)
     for capability in range(last + 1):
-        _checked("bounding set", _libc.prctl, PR_CAPBSET_DROP, capability, 0, 0, 0)
+        if capability not in but:
+            _checked("bounding set", _libc.prctl, PR_CAPBSET_DROP, capability, 0, 0, 0)
     _checked("ambient set", _libc.prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
@@ -113,6 +129,22 @@ def give_up_capabilities() -> None:
     """Permitted, effective and inheritable set empty. Raises: `OSError`."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked("capset", _libc.capset, ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def keep_capabilities() -> None:
+    """A change of the user id takes none of the permitted capabilities. Raises: `OSError`."""
+    _checked("keep capabilities", _libc.prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0)
+
+
+def hand_on_capabilities(capabilities: Collection[int]) -> None:
+    """These and no others, also for the program that is started next, whoever runs it. Raises: `OSError`."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    bits = sum(1 << capability for capability in capabilities)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, low, high, high, high)
+    _checked("capset", _libc.capset, ctypes.byref(header), ctypes.byref(data))
+    for capability in capabilities:
+        _checked("ambient set", _libc.prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
 def landlock_version() -> int:

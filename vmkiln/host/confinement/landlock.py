@@ -18,7 +18,8 @@ READ = EXECUTE | READ_FILE | READ_DIR
 CHANGE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG
 USE_DEVICE = READ_FILE | WRITE_FILE | IOCTL_DEV
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # what a right on a file, not a folder, can be
-BIND_AND_CONNECT = 3  # TCP, both
+BIND, BIND_AND_CONNECT = 1, 3  # TCP
+NETWORK_SINCE = 4  # the interface's version
 ABSTRACT_SOCKETS_AND_SIGNALS = 3  # to processes outside of the domain
 
 
@@ -52,6 +53,23 @@ def restrict(allowed: Mapping[str, int], *, uses_network: bool = False) -> int:
             known = rights & all_rights
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 (between fork and exec)
             kernel_calls.allow_beneath(ruleset, path, known if is_folder else known & OF_FILES)
+        kernel_calls.restrict_to(ruleset)
+    finally:
+        os.close(ruleset)
+    return version
+
+
+def restrict_sockets() -> int:
+    """No port of TCP is opened by this process from here on, no signal and no abstract socket reaches others.
+
+    Who is held to paths may not mount; this is for who is to make a root of its own yet.
+    Returns the interface's version; 0 where the kernel knows nothing of it, and nothing is changed then.
+    """
+    version = kernel_calls.landlock_version()
+    if version < NETWORK_SINCE:
+        return 0
+    ruleset = kernel_calls.create_ruleset(version, handled=0, network=BIND, scoped=ABSTRACT_SOCKETS_AND_SIGNALS)
+    try:
         kernel_calls.restrict_to(ruleset)
     finally:
         os.close(ruleset)

@@ -43,6 +43,25 @@ def of(process_id: int, proc: str = "/proc") -> dict[str, Any]:
     }
 
 
+def inner_ids(facts: dict[str, Any], process_id: int, proc: str = "/proc") -> dict[str, Any]:
+    """Facts that were read outside, with the ids as they are inside the user namespace of another process.
+
+    One that is nobody's there is -1. Raises: `OSError` when that process has ended. Source: user_namespaces(7).
+    """
+    maps = [_text(f"{proc}/{process_id}/{file}") for file in ("uid_map", "gid_map")]
+    texts = dict(zip(ID_LINES.values(), (*maps, maps[1]), strict=True))
+    return {**facts, "ids": {name: _inside(found, texts[name]) for name, found in facts["ids"].items()}}
+
+
+def _inside(ids: list[int], text: str) -> list[int]:
+    ranges = [[int(word) for word in line.split()] for line in text.splitlines()]
+    found = []
+    for one in ids:
+        inside = (first + one - outside for first, outside, count in ranges if outside <= one < outside + count)
+        found.append(next(inside, -1))
+    return found
+
+
 def namespaces(process_id: int | str = "self", proc: str = "/proc") -> dict[str, str]:
     """The namespaces that a process is in, each as the kernel names it, `net:[4026531840]`. Raises: `OSError`."""
     return {name: os.readlink(f"{proc}/{process_id}/ns/{name}") for name in NAMESPACES}  # noqa: PTH115

@@ -11,7 +11,7 @@ Sources: user_namespaces(7), pid_namespaces(7), pivot_root(2), getrlimit(2), lan
 import os
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmkiln.host import command
@@ -36,7 +36,20 @@ ROOT_OPTIONS = "mode=0755,size=1m,nr_inodes=4096"
 MOST_ADDRESS_SPACE_BYTES = 4 * 1024**3
 MOST_PROCESSES = 128  # with threads; qemu-img does disk requests in up to 64
 MOST_OPEN_FILES = 256
+NOTHING: Mapping[str, str] = {}
 MOST_FOUND_DESCRIPTORS = 1 << 20  # closed by whoever waits for the program; more than any limit here allows
+
+
+@dataclass(frozen=True)
+class Bind:
+    """What is seen in a new root at a path: a file or folder, with mount attributes.
+
+    `source` is where it lies, links resolved, when that is elsewhere.
+    """
+
+    path: str
+    attributes: int
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,31 +133,42 @@ def _allowed(jail: ProgramJail) -> dict[str, int]:
 
 
 def _make_root(jail: ProgramJail) -> None:
-    """An empty root with the system's folders and the jail's own files bound into it; `/proc` is not there.
+    """An empty root with the system's folders and the jail's own files bound into it; `/proc` is not there."""
+    quiet = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV
+    binds, links = [], {}
+    for path in (*SYSTEM_FOLDERS, *SYSTEM_SHORT_NAMES, *SYSTEM_FILES):
+        if os.path.islink(path):  # noqa: PTH114 (between fork and exec, as all of these)
+            links[path] = os.readlink(path)  # noqa: PTH115
+        elif os.path.exists(path):  # noqa: PTH110
+            binds.append(Bind(path, quiet | kernel_calls.MOUNT_ATTR_RDONLY))
+    binds += [Bind(path, kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NOEXEC) for path in DEVICES]
+    binds += [Bind(path, quiet | kernel_calls.MOUNT_ATTR_RDONLY) for path in jail.reads]
+    binds += [Bind(path, quiet | kernel_calls.MOUNT_ATTR_NOEXEC) for path in jail.writes]
+    make_root(binds, links)
 
-    The new root is mounted first and the old one put below it, for what is given may lie where the new one was mounted.
+
+def make_root(binds: Sequence[Bind], links: Mapping[str, str] = NOTHING, *, folders: Sequence[str] = ()) -> None:
+    """A new root, read-only, with what is bound, in this order, links by their paths, and empty folders.
+
+    It is mounted first and the old one put below it, for what is given may lie where the new one was mounted. Nothing
+    of the old one is left. Raises: `OSError` for what the kernel refuses.
     """
-    sources = {path: os.path.realpath(path) for path in (*jail.reads, *jail.writes)}
+    sources = [bind.source or os.path.realpath(bind.path) for bind in binds]
     kernel_calls.mount("none", "/", None, kernel_calls.MS_REC | kernel_calls.MS_PRIVATE)
     kernel_calls.mount("jail", MOUNTED_AT, "tmpfs", kernel_calls.MS_NOSUID | kernel_calls.MS_NODEV, ROOT_OPTIONS)
-    os.mkdir(MOUNTED_AT + OLD_ROOT)  # noqa: PTH102 (between fork and exec, as all of these)
+    os.mkdir(MOUNTED_AT + OLD_ROOT)  # noqa: PTH102
     kernel_calls.pivot_root(MOUNTED_AT, MOUNTED_AT + OLD_ROOT)
     os.chdir("/")
-    quiet = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV
-    for path in (*SYSTEM_FOLDERS, *SYSTEM_SHORT_NAMES, *SYSTEM_FILES):
-        if os.path.islink(OLD_ROOT + path):  # noqa: PTH114
-            os.symlink(os.readlink(OLD_ROOT + path), path)  # noqa: PTH115, PTH211
-        elif os.path.exists(OLD_ROOT + path):  # noqa: PTH110
-            _bind(path, path, quiet | kernel_calls.MOUNT_ATTR_RDONLY)
-    for path in DEVICES:
-        _bind(path, path, kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NOEXEC)
-    for path in jail.reads:
-        _bind(sources[path], path, quiet | kernel_calls.MOUNT_ATTR_RDONLY)
-    for path in jail.writes:
-        _bind(sources[path], path, quiet | kernel_calls.MOUNT_ATTR_NOEXEC)
+    for path, target in links.items():
+        os.symlink(target, path)  # noqa: PTH211
+    for bind, source in zip(binds, sources, strict=True):
+        _bind(source, bind.path, bind.attributes)
+    for folder in folders:
+        os.makedirs(folder, mode=0o755, exist_ok=True)  # noqa: PTH103
     kernel_calls.detach(OLD_ROOT)
     os.rmdir(OLD_ROOT)  # noqa: PTH106
-    kernel_calls.set_mount_attributes("/", quiet | kernel_calls.MOUNT_ATTR_RDONLY)
+    attributes = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV | kernel_calls.MOUNT_ATTR_RDONLY
+    kernel_calls.set_mount_attributes("/", attributes)
 
 
 def _bind(source: str, target: str, attributes: int) -> None:

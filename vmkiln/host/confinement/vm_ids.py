@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from vmkiln.errors import HostUnfit
 
 BLOCK = 8  # ids of a run; it has two VMs at a time
-SERVICES = 3  # the last of them: for what serves a run's guests as long as the run lasts
+SERVICES = 4  # the last of them: for what serves a run's guests as long as the run lasts
 LEAST_COUNT = 4096
 MOST_BLOCKS = 1024
 

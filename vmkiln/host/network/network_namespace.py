@@ -301,13 +301,14 @@ def forbidden_networks(
     return tuple(sorted(_collapsed([*FORBIDDEN_NETWORKS, *own, *links, *more])))
 
 
-def pasta_arguments(egress: Egress, *, network_path: str, user_path: str) -> list[str]:
+def pasta_arguments(egress: Egress, *, program: str, network_path: str) -> list[str]:
     """pasta's arguments: attached to the namespace from outside, forwards nothing inbound in either direction.
 
-    Source: pasta(1). `--no-map-gw` keeps the gateway's address from meaning the host's loopback.
+    It is in the run's user namespace already. Source: pasta(1). `--no-map-gw` keeps the gateway's address from meaning
+    the host's loopback.
     """
     return [
-        "pasta",
+        program,
         "--foreground",
         "--quiet",
         "--config-net",
@@ -321,6 +322,6 @@ def pasta_arguments(egress: Egress, *, network_path: str, user_path: str) -> lis
         "--netmask", str(egress.address.network.prefixlen),
         "--gateway", str(egress.gateway),
         "--dns-forward", str(egress.upstream_dns),
-        "--userns", user_path,
+        "--netns-only", "--no-netns-quit",
         "--netns", network_path,
     ]  # fmt: skip

@@ -6,11 +6,16 @@ links, addresses and rules). *Safe to repeat:* in a new namespace.
 
 import asyncio
 import contextlib
+import functools
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.host import command
+from vmkiln.host.confinement import egress_jail, process_facts
+from vmkiln.host.confinement.confinement import Fact, OnConfinement, Surroundings, failed, judged_egress
+from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.egress import name_proxy, resolver_program
 from vmkiln.host.egress.egress_policy import EgressMode
 from vmkiln.host.egress.name_proxy import Passage
@@ -25,8 +30,14 @@ from vmkiln.host.network.network_namespace import (
     pasta_arguments,
     sysctl_values,
 )
+from vmkiln.run_failures import NotConfined
+from vmkiln.waiting.off_loop import off_loop
 
+EGRESS = "egress"  # of which facts are kept
+EGRESS_ID = 3  # its number among the run's services
 EGRESS_SECONDS = 10
+CONFINED_SECONDS = 10  # from then on
+PAUSE_SECONDS = 0.02
 
 
 def _unheard(_told: Told | Passage | str) -> None:
@@ -41,14 +52,17 @@ async def joined(
     on_question: resolver.Hear = _unheard,
     on_passage: proxy.Hear = _unheard,
     on_address: address_service.Hear = _unheard,
+    on_confinement: OnConfinement | None = None,
 ) -> AsyncIterator["asyncio.Future[str]"]:
     """The network, up; yields a future that ends with a reason when a part of it dies early.
 
     The firewall is loaded before any link exists, so there is no moment without it. `on_question` gets each name that
     a guest asks for, `on_passage` each connection that the name proxy of a locked run took, `on_address` whether a far
-    guest that asks for its address got it; they must not raise, nor wait.
+    guest that asks for its address got it; they must not raise, nor wait. `on_confinement` gets what holds the process
+    of the egress leg, before a guest is there.
 
-    Raises: `HostUnfit` when the egress leg or the resolver does not come up.
+    Raises: `HostUnfit` when the egress leg or the resolver does not come up; `NotConfined` when one of them is not held
+    as it is meant to be.
     """
     await namespace.run(["nft", "-f", "-"], stdin=rules_of(namespace, network).encode())
     for key, value in sysctl_values().items():
@@ -65,7 +79,7 @@ async def joined(
             address_orders = address_service.orders_of(network)
             giving = address_service.giving(namespace, address_orders, on_address)
             services.append(await stack.enter_async_context(giving))
-        lost = await stack.enter_async_context(_egress(namespace, network))
+        lost = await stack.enter_async_context(_egress(namespace, network, on_confinement))
         for service in services:
             await service.ready()
             service.tell_end(lost)
@@ -80,25 +94,67 @@ def rules_of(namespace: Namespace, network: Network) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _egress(namespace: Namespace, network: Network) -> AsyncIterator["asyncio.Future[str]"]:
-    arguments = pasta_arguments(
-        network.egress, network_path=str(namespace.network_path), user_path=str(namespace.user_path)
+async def _egress(
+    namespace: Namespace, network: Network, on_confinement: OnConfinement | None
+) -> AsyncIterator["asyncio.Future[str]"]:
+    jail = await egress_jail.jail_of(
+        own_id=namespace.service_id(EGRESS_ID), user_path=namespace.user_path, network_path=namespace.network_path
     )
+    arguments = pasta_arguments(network.egress, program=jail.program, network_path=egress_jail.NETWORK_INSIDE)
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with command.start(arguments, stderr=command.PIPE) as process:
+    starting = command.start(
+        arguments,
+        stderr=command.PIPE,
+        environment=egress_jail.ENVIRONMENT,
+        before_exec=functools.partial(egress_jail.enter, jail),
+    )
+    async with starting as process:
         watching = asyncio.create_task(_watch(process, lost))
         try:
+            if namespace.group is not None:
+                await off_loop(namespace.group.add, process.pid)
             async with asyncio.timeout(EGRESS_SECONDS):
                 while not await _egress_is_up(namespace):
                     if lost.done():
                         raise HostUnfit(f"the egress leg did not start: {lost.result()}")
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(PAUSE_SECONDS)
+            facts = await _confined(namespace, jail, process.pid, lost)
+            if on_confinement is not None:
+                await on_confinement(EGRESS, facts)
         except TimeoutError as error:
             raise HostUnfit(f"pasta did not bring up the egress leg within {EGRESS_SECONDS} s") from error
         else:
             yield lost
         finally:
             watching.cancel()
+
+
+async def _confined(namespace: Namespace, jail: EgressJail, process_id: int, lost: "asyncio.Future[str]") -> list[Fact]:
+    """What holds pasta, once it has given away what it needed to make its link, which is up before that.
+
+    Raises: `NotConfined` naming what does not hold in the end; `HostUnfit` when it ended.
+    """
+    deadline = time.monotonic() + CONFINED_SECONDS
+    while True:
+        try:
+            facts = await off_loop(_judged, namespace, jail, process_id)
+        except OSError as error:  # it ended, or may not be looked at while it begins anew
+            if lost.done() or time.monotonic() > deadline:
+                reason = lost.result() if lost.done() else str(error)
+                raise HostUnfit(f"the egress leg did not start: {reason}") from error
+        else:
+            if not (wrong := failed(facts)):
+                return facts
+            if time.monotonic() > deadline:
+                texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]
+                raise NotConfined(f"the way out of the run is not confined: {'; '.join(texts)}")
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _judged(namespace: Namespace, jail: EgressJail, process_id: int) -> list[Fact]:
+    found = process_facts.inner_ids(process_facts.of(process_id), namespace.process_id)
+    supervisor = process_facts.namespaces(namespace.process_id)
+    return judged_egress(found, jail, Surroundings(process_facts.namespaces(), supervisor, namespace.control_group))
 
 
 async def _watch(process: asyncio.subprocess.Process, lost: "asyncio.Future[str]") -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from vmkiln.host.confinement import vm_jail
-from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
+from vmkiln.host.confinement import egress_jail, process_facts, vm_jail
+from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged, judged_egress
+from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.confinement.program_files import ProgramFiles
 from vmkiln.host.qemu import Accelerator, DirectKernel, Disk, Machine, SavedVm
 
@@ -135,3 +136,76 @@ def test_memory_of_its_own_may_be_written_and_its_source_not_be_open() -> None:
     assert wrong("/cache/memory") == wrong("/cache/devices") == ["open files beside its disks"]
     booted = [fact["name"] for fact in failed(judged(facts, MEANT, Surroundings(HOST, SUPERVISOR)))]
     assert len(booted) == 4, "one that is booted has none"
+
+
+def held_egress() -> dict[str, Any]:
+    """The process of the way out as it should be."""
+    facts = held()
+    return {
+        **facts,
+        "capabilities": {**facts["capabilities"], "permitted": "200000", "effective": "200000", "bounding": "201000"},
+        "namespaces": {**OWN, "net": HOST["net"], "pid": HOST["pid"]},
+        "mounts": [{"path": "/", "kind": "tmpfs", "options": "ro,nosuid,nodev,noexec,relatime"}],
+        "descriptors": [{"target": "/", "writable": True}, {"target": "socket:[9]", "writable": True}],
+        "limits": {
+            "Max address space": str(egress_jail.ADDRESS_SPACE),
+            "Max processes": str(egress_jail.MOST_THREADS),
+            "Max open files": str(egress_jail.MOST_OPEN_FILES),
+            "Max core file size": "0",
+            "Max locked memory": "0",
+            "Max file size": "0",
+        },
+    }
+
+
+def wrong_with_egress(facts: dict[str, Any]) -> list[str]:
+    jail = EgressJail(40000, "/proc/1/ns/user", "/proc/1/ns/net", ("/usr/bin/pasta",))
+    return [fact["name"] for fact in failed(judged_egress(facts, jail, Surroundings(HOST, SUPERVISOR)))]
+
+
+def test_a_way_out_that_is_held_as_it_should_be_passes() -> None:
+    assert wrong_with_egress(held_egress()) == []
+    older = held_egress()
+    older["capabilities"] = dict.fromkeys(older["capabilities"], "0")
+    assert wrong_with_egress(older) == []  # it may keep less
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "named"),
+    [
+        ("ids", {"user_ids": [0], "group_ids": [40000], "groups": []}, "user id, of this run's way out alone"),
+        ("ids", {"user_ids": [40000], "group_ids": [0], "groups": []}, "group id, of this run's way out alone"),
+        ("ids", {"user_ids": [40000], "group_ids": [40000], "groups": [0]}, "other groups"),
+        ("no_new_privileges", False, "no new privileges"),
+        ("system_call_filter", False, "system call filter on every thread"),
+        ("descriptors", [{"target": "/home/u/.ssh/id", "writable": False}], "open files"),
+        ("environment", ["PATH", "PGPASSWORD"], "environment"),
+        ("mounts", [{"path": "/", "kind": "ext4", "options": "ro,nosuid,nodev,noexec"}], "mounts"),
+        ("mounts", [{"path": "/", "kind": "tmpfs", "options": "rw,nosuid,nodev,noexec"}], "root"),
+    ],
+)
+def test_each_wrong_fact_about_the_way_out_is_named(member: str, value: Any, named: str) -> None:
+    assert wrong_with_egress({**held_egress(), member: value}) == [named]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("permitted", "201000"), ("bounding", "ffffff"), ("ambient", "1")])
+def test_a_way_out_with_more_capabilities_is_told_from_others(name: str, bits: str) -> None:
+    facts = held_egress()
+    facts["capabilities"][name] = bits
+    assert wrong_with_egress(facts) == [f"{name} capabilities"]
+
+
+@pytest.mark.parametrize("name", ["user", "mnt", "net", "ipc", "uts"])
+def test_a_way_out_in_a_wrong_namespace_is_told_from_others(name: str) -> None:
+    facts = held_egress()
+    facts["namespaces"][name] = SUPERVISOR["net"] if name == "net" else HOST[name]
+    assert wrong_with_egress(facts) == [f"{name} namespace"]
+
+
+def test_ids_that_were_read_outside_are_told_as_they_are_inside(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    for file in ("uid_map", "gid_map"):
+        (tmp_path / "7" / file).write_text("         0       1000          1\n         1     100000      65536\n")
+    facts = {"ids": {"user_ids": [132768], "group_ids": [1000], "groups": [5]}, "environment": []}
+    found = process_facts.inner_ids(facts, 7, str(tmp_path))
+    assert found == {"ids": {"user_ids": [32769], "group_ids": [0], "groups": [-1]}, "environment": []}

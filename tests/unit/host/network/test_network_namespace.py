@@ -70,7 +70,7 @@ def test_taps_belong_to_the_unprivileged_guest_process() -> None:
 
 
 def test_pasta_forwards_nothing_inbound_and_hides_the_gateway() -> None:
-    arguments = pasta_arguments(a_network().egress, network_path="/proc/1/ns/net", user_path="/proc/1/ns/user")
+    arguments = pasta_arguments(a_network().egress, program="/usr/bin/pasta", network_path="/run/n")
     for option in ("--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"):
         assert arguments[arguments.index(option) + 1] == "none"
     assert "--no-map-gw" in arguments

@@ -121,7 +121,7 @@ def show(
     run_id: RunArgument = "",
     last: Annotated[bool, typer.Option("--last", help="The newest run (the default).")] = False,
     confinement: Annotated[
-        bool, typer.Option("--confinement", help="What held the process of each VM, fact by fact.")
+        bool, typer.Option("--confinement", help="What held the process of each VM, and of the way out, fact by fact.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -155,7 +155,7 @@ def _show_confinement(held: dict[str, list[dict[str, object]]], *, as_json: bool
         answer(held)
         return
     if not held:
-        raise InputError("nothing is known of what held this run's VMs", hint="it ended before they started")
+        raise InputError("nothing is known of what held this run's processes", hint="it ended before they started")
     for machine, facts in held.items():
         holding = sum(bool(fact["holds"]) for fact in facts)
         typer.echo(f"{machine}: {holding} of {len(facts)} facts hold")
