@@ -15,9 +15,7 @@ from pathlib import Path
 
 from vmkiln.errors import VmkilnError
 from vmkiln.files.durable_file import write_whole
-from vmkiln.host import command
-from vmkiln.host.console_boot import boot_arguments
-from vmkiln.host.disk.disk_image import create_overlay
+from vmkiln.host.console_boot import booted
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.platform_images import image_cache
@@ -52,30 +50,28 @@ async def boots(image: SourceImage, folder: Path, *, seconds: float) -> bool:
 
 
 async def _asks_for_login(image: SourceImage, folder: Path, accelerator: Accelerator, *, seconds: float) -> bool:
+    firmware = find_firmware() if image.generation == 2 else None
+    if image.generation == 2 and firmware is None:
+        raise VmkilnError("UEFI firmware is not installed: run script/bootstrap")
+    seen, has_asked = bytearray(), asyncio.Event()
+
+    async def show(chunk: bytes) -> None:
+        seen.extend(chunk)
+        del seen[:-8192]
+        if LOGIN in seen:
+            has_asked.set()
+
     disk = Disk(image.path, image.format, read_only=True)
-    overlay = await create_overlay(disk, folder / "overlay.qcow2")
-    overlay = Disk(overlay.path, overlay.format, backing=disk, is_boot=True)
-    files = None
-    firmware = find_firmware()
-    if image.generation == 2:
-        if firmware is None:
-            raise VmkilnError("UEFI firmware is not installed: run script/bootstrap")
-        (folder / "variables.fd").write_bytes(firmware.variables.read_bytes())
-        files = (firmware.code, folder / "variables.fd")
-    arguments = boot_arguments(overlay, accelerator=accelerator, memory_mib=2048, cpus=2, firmware=files)
-    async with command.start(arguments, stdout=command.PIPE) as process:
-        assert process.stdout is not None
-        seen = b""
-        try:
-            async with asyncio.timeout(seconds):
-                while chunk := await process.stdout.read(4096):
-                    seen = (seen + chunk)[-8192:]
-                    if LOGIN in seen:
-                        return True
-        except TimeoutError:
-            pass
+    booting = booted(
+        disk, workplace=folder, accelerator=accelerator, memory_mib=2048, cpus=2, firmware=firmware, show=show
+    )
+    async with booting as (vm, _):
+        asking = asyncio.create_task(has_asked.wait())
+        await asyncio.wait([asking, vm.ended], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        asking.cancel()
+    if not has_asked.is_set():
         sys.stderr.write(seen.decode(errors="replace")[-1500:] + "\n")
-    return False
+    return has_asked.is_set()
 
 
 async def tried(names: list[DownloadEntry], options: argparse.Namespace, cache: Path) -> dict[str, dict[str, str]]:

@@ -55,6 +55,15 @@ def counts_for_ever() -> bytes:
     return _sector(_BEGIN + once + b"\xeb" + (-len(once) - 2).to_bytes(1, signed=True), 1)
 
 
+def echoes() -> bytes:
+    """A guest that says `R` on the serial port, and then whatever it is sent."""
+    say = bytes.fromhex("baf803 b052 ee")  # mov dx,3F8h; mov al,'R'; out dx,al
+    wait = bytes.fromhex("bafd03 ec a801 74fb")  # mov dx,3FDh; in al,dx; test al,1 (DR); jz to the in
+    answer = bytes.fromhex("baf803 ec ee")  # mov dx,3F8h; in al,dx; out dx,al
+    once = wait + answer
+    return _sector(_BEGIN + say + once + b"\xeb" + (-len(once) - 2).to_bytes(1, "little", signed=True), 1)
+
+
 def disk_with(path: Path, sector: bytes, *, size_bytes: int) -> Path:
     """A raw disk that starts with it."""
     with path.open("wb") as file:

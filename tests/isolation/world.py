@@ -20,6 +20,7 @@ from unittest import mock
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
+from vmkiln.host.confinement import landlock
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import checked_policy
 from vmkiln.host.egress.resolver_program import Told
@@ -352,10 +353,13 @@ def _loosened(pasta: dict[str, str | None], sysctls: dict[str, str]) -> Any:
         return words
 
     values = {**tight_values(), **sysctls}
-    with (
-        mock.patch.object(network_setup, "pasta_arguments", arguments),
-        mock.patch.object(network_setup, "sysctl_values", return_value=values),
-    ):
+    # what pasta opens without its options its jail would refuse, and nobody would see what the options are for
+    without_jail = [(landlock, "restrict_sockets", 0), (network_setup, "failed", [])] if pasta else []
+    with contextlib.ExitStack() as stack:
+        for module, name, result in without_jail:
+            stack.enter_context(mock.patch.object(module, name, return_value=result))
+        stack.enter_context(mock.patch.object(network_setup, "pasta_arguments", arguments))
+        stack.enter_context(mock.patch.object(network_setup, "sysctl_values", return_value=values))
         yield
 
 

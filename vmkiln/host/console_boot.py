@@ -1,47 +1,85 @@
-"""A disk started on a throw-away overlay with its serial console on this terminal; no network at all."""
+"""A disk started on a throw-away overlay, its serial console on this terminal: no network, and the jail of a build VM.
 
+The image is whatever somebody built or imported, so what holds a build VM holds it, too. Its console is a socket of
+ours; what it says is shown as it comes, and what is typed goes to it, but for Ctrl-A X, which ends it.
+"""
+
+import asyncio
+import contextlib
+import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+import termios
+import tty
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
-from vmkiln.host import command
+from vmkiln.errors import VmkilnError
+from vmkiln.host import namespace
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
-from vmkiln.host.qemu import BOARDS, SANDBOX, Accelerator, Disk, accelerator_for, block_arguments, cpu_model
+from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, accelerator_for
+from vmkiln.host.virtual_machine import CONSOLE, INSIDE, VirtualMachine, bind_run_directory, running
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
+NAME = "booted"
+CHUNK_BYTES = 4096
+ESCAPE, END = b"\x01", b"xX"
 
-def boot_arguments(
-    overlay: Disk,
+Show = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass
+class Keys:
+    """What is typed, on its way to a guest: Ctrl-A X ends it, Ctrl-A twice is Ctrl-A, before others it is itself."""
+
+    is_over: bool = False
+    _is_escaped: bool = False
+
+    def typed(self, text: bytes) -> bytes:
+        """What of it the guest gets."""
+        found = bytearray()
+        for number in text:
+            key = bytes([number])
+            if self._is_escaped:
+                self._is_escaped = False
+                if key in END:
+                    self.is_over = True
+                    break
+                found += key if key == ESCAPE else ESCAPE + key
+            elif key == ESCAPE:
+                self._is_escaped = True
+            else:
+                found += key
+        return bytes(found)
+
+
+def machine_of(
+    disks: Sequence[Disk],
     *,
     accelerator: Accelerator,
     memory_mib: int,
     cpus: int,
     firmware: tuple[Path, Path] | None,
     architecture: Architecture = Architecture.X64,
-    data_disks: Sequence[Disk] = (),
-) -> list[str]:
-    """QEMU's arguments: a serial console on standard input and output (Ctrl-A X ends it), no network; pure."""
-    board, flash = BOARDS[architecture], []
-    if firmware is not None:
-        flash = [
-            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={firmware[0]}",
-            "-drive", f"if=pflash,format=raw,unit=1,file={firmware[1]}",
-        ]  # fmt: skip
-    return [
-        board.program,
-        "-nodefaults", "-no-user-config", "-display", "none", "-sandbox", SANDBOX,
-        "-machine", f"{board.machine.partition(',')[0]},accel={accelerator}",
-        "-cpu", cpu_model(accelerator, architecture),
-        "-smp", str(cpus), "-m", f"{memory_mib}M",
-        "-device", "virtio-rng-pci",
-        "-serial", "mon:stdio",
-        *flash,
-        *(text for index, disk in enumerate((overlay, *data_disks)) for text in block_arguments(index, disk)),
-    ]  # fmt: skip
+) -> Machine:
+    """The VM: a console and no network; pure. `firmware` is UEFI's code and the variables of this VM."""
+    return Machine(
+        name=NAME,
+        accelerator=accelerator_for(architecture, accelerator),
+        cpus=cpus,
+        memory_mib=memory_mib,
+        disks=tuple(disks),
+        tap="",
+        mac="",
+        console_socket=INSIDE / f"{NAME}.console",
+        control_socket=INSIDE / f"{NAME}.qmp",
+        boot=None if firmware is None else Firmware(*firmware),
+        architecture=architecture,
+    )
 
 
 async def boot_with_console(
@@ -55,28 +93,146 @@ async def boot_with_console(
     architecture: Architecture = Architecture.X64,
     data_disks: Sequence[Disk] = (),
 ) -> int:
-    """Start the disk and wait until it powers off; no disk is changed. Returns QEMU's exit status."""
+    """Start the disk, show its console here, and wait until it powers off; no disk is changed.
+
+    Returns QEMU's exit status. Raises: as `booted`; `VmkilnError` when the VM could not write its overlay.
+    """
+    booting = booted(
+        disk,
+        workplace=workplace,
+        accelerator=accelerator,
+        memory_mib=memory_mib,
+        cpus=cpus,
+        firmware=firmware,
+        architecture=architecture,
+        data_disks=data_disks,
+        show=_show,
+    )
+    async with booting as (vm, console):
+        with _raw_terminal():
+            return await _talk(vm, console)
+
+
+@contextlib.asynccontextmanager
+async def booted(
+    disk: Disk,
+    *,
+    workplace: Path,
+    accelerator: Accelerator,
+    memory_mib: int,
+    cpus: int,
+    firmware: FirmwareFiles | None,
+    show: Show,
+    architecture: Architecture = Architecture.X64,
+    data_disks: Sequence[Disk] = (),
+) -> AsyncIterator[tuple[VirtualMachine, asyncio.StreamWriter]]:
+    """The disk as a live VM, and what writes to its console; `show` gets what that says. Killed at the block's end.
+
+    Raises: `HostUnfit` when this host cannot hold it, `VirtualMachineLost`, `NotConfined`, `CommandFailed`.
+    """
     await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
-    async with off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace)) as folder:
-        overlay = await create_overlay(disk, Path(folder) / "overlay.qcow2")
-        overlay = Disk(overlay.path, overlay.format, backing=disk, is_boot=True)
+    connected: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    async with (
+        off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace)) as made,
+        namespace.opened() as inside,
+    ):
+        folder = Path(made)
+        boot = replace(await create_overlay(disk, folder / "overlay.qcow2"), is_boot=True)
         others = [
-            replace(await create_overlay(other, Path(folder) / f"overlay-{index}.qcow2"), serial=other.serial)
+            replace(await create_overlay(other, folder / f"overlay-{index}.qcow2"), serial=other.serial)
             for index, other in enumerate(data_disks)
         ]
         files = None
         if firmware is not None:
-            variables = Path(folder) / "variables.fd"
-            await off_loop(shutil.copyfile, firmware.variables, variables)
-            files = (firmware.code, variables)
-        arguments = boot_arguments(
-            overlay,
-            accelerator=accelerator_for(architecture, accelerator),
+            files = (firmware.code, folder / "variables.fd")
+            await off_loop(shutil.copyfile, firmware.variables, files[1])
+        machine = machine_of(
+            (boot, *others),
+            accelerator=accelerator,
             memory_mib=memory_mib,
             cpus=cpus,
             firmware=files,
             architecture=architecture,
-            data_disks=others,
         )
-        async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
-            return await process.wait()
+        await bind_run_directory(inside, folder)
+        channels, writers = {CONSOLE: show}, {CONSOLE: connected.set_result}
+        async with running(inside, machine, directory=folder, channels=channels, writers=writers) as vm:
+            yield vm, await connected
+
+
+async def _talk(vm: VirtualMachine, console: asyncio.StreamWriter) -> int:
+    """Until the VM ends, or whoever types ends it, which is no failure."""
+    typing = asyncio.create_task(_pass_on(console))
+    stopped = asyncio.create_task(vm.stopped_by_write_error())
+    try:
+        while not (vm.ended.done() or vm.unheard.done() or stopped.done()):
+            waiting = [one for one in (vm.ended, vm.unheard, stopped, typing) if not one.done()]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if typing.done() and typing.result():
+                return 0
+        if vm.unheard.done():
+            raise vm.unheard.result()
+        if stopped.done():
+            raise VmkilnError(f"the VM could not write to its overlay: {stopped.result().reason}")
+        return vm.ended.result().status
+    finally:
+        for task in (typing, stopped):
+            task.cancel()
+        await asyncio.gather(typing, stopped, return_exceptions=True)
+
+
+async def _pass_on(console: asyncio.StreamWriter) -> bool:
+    """Give the guest what is typed; whether it is to end. A guest that takes nothing makes the keyboard wait."""
+    keys, descriptor = Keys(), sys.stdin.fileno()
+    while not keys.is_over:
+        if not await _readable(descriptor) or not (text := os.read(descriptor, CHUNK_BYTES)):
+            return False  # nobody types: the guest goes on
+        with contextlib.suppress(ConnectionError):  # it is ending
+            console.write(keys.typed(text))
+            await console.drain()
+    return True
+
+
+async def _readable(descriptor: int) -> bool:
+    """Return when there is something to read; False for what cannot be waited for, as a file (epoll_ctl(2))."""
+    loop = asyncio.get_running_loop()
+    is_so: asyncio.Future[None] = loop.create_future()
+
+    def told() -> None:
+        if not is_so.done():
+            is_so.set_result(None)
+
+    try:
+        loop.add_reader(descriptor, told)
+    except PermissionError:
+        return False
+    try:
+        await is_so
+    finally:
+        loop.remove_reader(descriptor)
+    return True
+
+
+async def _show(chunk: bytes) -> None:
+    """A terminal that takes nothing makes the guest wait, and nobody else."""
+    await off_loop(_write_all, chunk)
+
+
+def _write_all(chunk: bytes) -> None:
+    sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _raw_terminal() -> Iterator[None]:
+    """Every key as it is, so that Ctrl-C is the guest's; afterwards the terminal is as it was (termios(3))."""
+    descriptor = sys.stdin.fileno()
+    if not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    tty.setraw(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -34,6 +34,7 @@ from vmkiln.waiting.off_loop import off_loop
 CONNECT_SECONDS = 30
 CONTROL_END_SECONDS = 5  # between the end of a VM's control connection and its own
 CONSOLE_TAIL_BYTES = 64 * 1024
+CONSOLE = "console"  # among readers and writers: no channel has this name
 # where the run's folder is seen inside its mount namespace: short, for socket paths end at 107 bytes (unix(7))
 INSIDE = Path("/run/vmkiln")
 
@@ -114,21 +115,16 @@ async def running(
 
     Reading is back-pressured: a slow reader stops the guest's writes instead of filling memory. `on_confinement` gets
     what holds its process, before the guest's first instruction. `writers` get, by a port's name, what writes to it; a
-    port that is not among them is never written to.
+    port that is not among them is never written to. `CONSOLE` may be among both.
 
     Raises: `VirtualMachineLost` when QEMU does not start, with what it printed; `NotConfined` when it is not held as it
     is meant to be.
     """
     console = bytearray()
-
-    def keep_tail(chunk: bytes) -> None:
-        console.extend(chunk)
-        del console[:-CONSOLE_TAIL_BYTES]
-
-    readers: dict[str, Reader] = {machine.console_socket.name: keep_tail}
-    for channel in machine.channels:
-        readers[channel.socket.name] = channels[channel.name]
-    to_guest = {channel.socket.name: (writers or {}).get(channel.name) for channel in machine.channels}
+    readers: dict[str, Reader] = {channel.socket.name: channels[channel.name] for channel in machine.channels}
+    readers[machine.console_socket.name] = _tail_kept(console, channels.get(CONSOLE))
+    ports = [(machine.console_socket, CONSOLE), *((channel.socket, channel.name) for channel in machine.channels)]
+    to_guest = {socket.name: (writers or {}).get(name) for socket, name in ports}
     control = QMPClient(machine.name)
     unheard: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     async with contextlib.AsyncExitStack() as stack:
@@ -176,6 +172,17 @@ async def running(
         await _let_go_on(machine.name, control, ended, make_ready)
         went_on = machine.saved is not None
         yield VirtualMachine(machine.name, ended, control, console, panics, disk_errors, unheard, resets, went_on)
+
+
+def _tail_kept(console: bytearray, reader: Reader | None) -> Reader:
+    """What keeps the end of what a console says, and passes it on."""
+
+    def keep_tail(chunk: bytes) -> Awaitable[None] | None:
+        console.extend(chunk)
+        del console[:-CONSOLE_TAIL_BYTES]
+        return None if reader is None else reader(chunk)
+
+    return keep_tail
 
 
 async def _let_go_on(

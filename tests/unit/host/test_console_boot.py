@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.console_boot import boot_arguments
+from vmkiln.host import qemu
+from vmkiln.host.console_boot import Keys, machine_of
 from vmkiln.host.disk import iso_image
 from vmkiln.host.disk.ext4_image import BLOCK_BYTES, MARGIN_BYTES, make_ext4, size_for
 from vmkiln.host.qemu import Accelerator, Disk
@@ -14,20 +15,33 @@ OVERLAY = Disk(Path("/w/overlay.qcow2"), "qcow2", backing=Disk(Path("/i/image.qc
 
 
 def test_a_booted_image_has_no_network_and_keeps_the_system_call_filter() -> None:
-    arguments = boot_arguments(OVERLAY, accelerator=Accelerator.TCG, memory_mib=1024, cpus=2, firmware=None)
-    assert "-nodefaults" in arguments
-    assert "-sandbox" in arguments
-    assert not any(text.startswith(("-netdev", "-nic")) or "pflash" in text for text in arguments)
+    machine = machine_of([OVERLAY], accelerator=Accelerator.TCG, memory_mib=1024, cpus=2, firmware=None)
+    words = qemu.arguments(machine)
+    assert "-nodefaults" in words
+    assert "-sandbox" in words
+    assert not any(text.startswith(("-netdev", "-nic")) or "pflash" in text for text in words)
 
 
 def test_a_generation_2_image_gets_firmware_with_variables_of_its_own() -> None:
     files = (Path("/usr/share/code.fd"), Path("/w/variables.fd"))
-    arguments = boot_arguments(OVERLAY, accelerator=Accelerator.KVM, memory_mib=1024, cpus=2, firmware=files)
-    flash = [text for text in arguments if "pflash" in text]
-    assert flash == [
-        "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/code.fd",
-        "if=pflash,format=raw,unit=1,file=/w/variables.fd",
-    ]
+    machine = machine_of([OVERLAY], accelerator=Accelerator.KVM, memory_mib=1024, cpus=2, firmware=files)
+    assert [(file.path, file.writable) for file in qemu.files(machine)][-2:] == [(files[0], False), (files[1], True)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "given", "is_over"),
+    [
+        ([b"ls\r\x03"], b"ls\r\x03", False),
+        ([b"a\x01x", b"b"], b"a", True),
+        ([b"a\x01", b"Xb"], b"a", True),
+        ([b"\x01\x01x"], b"\x01x", False),
+        ([b"\x01b"], b"\x01b", False),
+    ],
+)
+def test_what_is_typed_goes_to_the_guest_until_ctrl_a_x(typed: list[bytes], given: bytes, is_over: bool) -> None:
+    keys = Keys()
+    found = b"".join(keys.typed(text) for text in typed if not keys.is_over)
+    assert (found, keys.is_over) == (given, is_over)
 
 
 async def test_without_a_program_for_iso_images_it_says_what_to_install(

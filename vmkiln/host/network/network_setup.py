@@ -134,21 +134,19 @@ async def _confined(namespace: Namespace, jail: EgressJail, process_id: int, los
 
     Raises: `NotConfined` naming what does not hold in the end; `HostUnfit` when it ended.
     """
-    deadline = time.monotonic() + CONFINED_SECONDS
-    while True:
+    deadline, facts, reason = time.monotonic() + CONFINED_SECONDS, list[Fact](), "nothing is known of it"
+    while time.monotonic() < deadline and not lost.done():
         try:
             facts = await off_loop(_judged, namespace, jail, process_id)
         except OSError as error:  # it ended, or may not be looked at while it begins anew
-            if lost.done() or time.monotonic() > deadline:
-                reason = lost.result() if lost.done() else str(error)
-                raise HostUnfit(f"the egress leg did not start: {reason}") from error
-        else:
-            if not (wrong := failed(facts)):
-                return facts
-            if time.monotonic() > deadline:
-                texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in wrong]
-                raise NotConfined(f"the way out of the run is not confined: {'; '.join(texts)}")
+            facts, reason = [], str(error)
+        if facts and not failed(facts):
+            return facts
         await asyncio.sleep(PAUSE_SECONDS)
+    if lost.done() or not facts:
+        raise HostUnfit(f"the egress leg did not start: {lost.result() if lost.done() else reason}")
+    texts = [f"{fact['name']} is {fact['found']}, and should be {fact['expected']}" for fact in failed(facts)]
+    raise NotConfined(f"the way out of the run is not confined: {'; '.join(texts)}")
 
 
 def _judged(namespace: Namespace, jail: EgressJail, process_id: int) -> list[Fact]:
