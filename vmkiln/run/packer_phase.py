@@ -27,7 +27,7 @@ from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.failure.console_text import kept_then
-from vmkiln.run.guest import choice
+from vmkiln.run.guest import choice, screen
 from vmkiln.run.guest.guest import firmware_of
 from vmkiln.run.guest.linux_guest import instance_id_of
 from vmkiln.run.guest.order import HIDDEN_STEPS, AnyStep, PackerPhase
@@ -149,6 +149,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             steps=watch,
             tell=tell,
             report=guest.report,
+            screen=functools.partial(screen.watched, staged) if guest.vm.profile.has_screen else None,
             power_off_seconds=guest.power_off_seconds,
             keep=functools.partial(keeper.at_each, entered.namespace, watch.checkpoints) if keeper else None,
             on_failed=functools.partial(kept_then, staged, when_failed(hold)),

@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class VmPair:
     booted_instead: Callable[[str], Awaitable[Machine]] | None = None
     on_failed: Callable[[VirtualMachine, VirtualMachine], Awaitable[None]] | None = None
     report: GuestReport | None = None
+    screen: Callable[[VirtualMachine], AbstractAsyncContextManager[None]] | None = None
     power_off_seconds: float | None = None
     keep: Callable[[VirtualMachine], Coroutine[Any, Any, None]] | None = None
 
@@ -115,6 +117,8 @@ async def run_to_end(
             )
             instance = await stack.enter_async_context(group)
             vm = await _warm_or_cold(stack, namespace, pair, lost=(instance.machine.ended, egress_lost, pair.log_lost))
+            if pair.screen is not None:
+                await stack.enter_async_context(pair.screen(vm))
             work = _packer_done(instance, vm, pair, egress_lost, may_power_off)
             exit_status = pair.steps.ended(await _noting(instance, vm, work))
             if exit_status == 0:

@@ -104,18 +104,44 @@ def logs(
         raise InputError(f"this run has no {path.name}", hint="it ended before Packer started")
 
 
-@examples("vmkiln run screenshot 0123abcd")
-def screenshot(run_id: RunArgument = "") -> None:
-    """Print what the failed VM of a run showed: the end of its serial console, for it has no other screen."""
+@examples("vmkiln run screenshot 0123abcd", "vmkiln run screenshot 0123abcd --picture screen.png")
+def screenshot(
+    run_id: RunArgument = "",
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="FILE", help="Write a Windows VM's newest picture of its screen to it (PNG)."
+        ),
+    ] = None,
+) -> None:
+    """Print what the failed VM of a run showed: the end of its serial console. A Windows VM has a screen, too."""
     from vmkiln.azure_names import CONSOLE_LOG
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
         path = log_path(store, newest_or(store, run_id), file_name=CONSOLE_LOG)
+    if picture is not None:
+        say(f"{_copied_picture(path.parent, picture)} is {picture} now")
+        return
     if not path.exists():
         raise InputError("nothing is kept of a console of this run", hint="it is kept when a step of Packer's fails")
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         typer.echo(harmless(line).rstrip())
+
+
+def _copied_picture(logs: Path, target: Path) -> str:
+    """Copy the newest picture of a run to a new file; its name. Raises: `InputError`."""
+    from vmkiln.run.guest.screen import pictures_in
+
+    found = pictures_in(logs)
+    if not found:
+        raise InputError("no picture of a screen is kept of this run", hint="only the VMs of Windows runs have one")
+    try:
+        with target.open("xb") as file:
+            file.write(found[-1].read_bytes())
+    except OSError as error:
+        raise InputError(f"--picture: {target} cannot be made: {error.strerror}", hint="name a new file") from error
+    return found[-1].name
 
 
 def log_path(store: Store, run_id: str, *, file_name: str) -> Path:

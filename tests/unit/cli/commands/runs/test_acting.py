@@ -222,6 +222,22 @@ def test_a_log_is_told_since_a_time(settings: Settings, capsys: pytest.CaptureFi
     assert vmkiln("run", "logs", "--since", "yesterday") == 2
 
 
+def test_the_newest_picture_of_a_runs_screen_goes_to_a_new_file(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, target = with_a_group(settings, 17), tmp_path / "screen.png"
+    [log] = folder.glob(f"*/{LOGS}/*/customization.log")
+    arguments = ("run", "screenshot", id_of(17), "--picture", str(target))
+    assert vmkiln(*arguments) == 2
+    assert "no picture of a screen is kept" in capsys.readouterr().err
+    for number, name in enumerate(("build-vm-screen-00002.png", "validation-vm-screen-00001.png")):
+        log.with_name(name).write_bytes(name.encode())
+        os.utime(log.with_name(name), ns=(number, number))
+    assert vmkiln(*arguments) == 0
+    assert target.read_bytes() == b"validation-vm-screen-00001.png"
+    assert vmkiln(*arguments) == 2, "what is there is not written over"
+
+
 def test_the_tail_of_a_log_begins_at_a_line(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_bytes(b"one\ntwo\nthree\nunfin")

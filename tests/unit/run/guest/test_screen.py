@@ -1,0 +1,73 @@
+"""Pictures of a VM's screen are kept with its run: the newest of many, none twice, and none that fails a build."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import VmkilnError
+from vmkiln.run.guest import screen
+from vmkiln.run.guest.screen import MOST_PICTURES, name_of, watched
+
+
+class Watched:
+    """A VM whose screen shows what `shown` says, one after the other; then it ends, unless it `stays`."""
+
+    def __init__(self, folder: Path, shown: list[bytes | Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+        account = SimpleNamespace(blob=lambda name: folder / Path(name).name)
+        self.staged: Any = SimpleNamespace(
+            group=SimpleNamespace(storage_account=account), request=SimpleNamespace(run_id="run")
+        )
+        self.vm: Any = SimpleNamespace(name="build-vm", control=None, ended=asyncio.get_running_loop().create_future())
+        self.shown = shown
+        self.is_done = asyncio.Event()
+        monkeypatch.setattr(screen, "PICTURE_SECONDS", 0)
+        monkeypatch.setattr(screen, "taken", self.taken)
+
+    async def taken(self, _control: object) -> bytes:
+        found = self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
+        if len(self.shown) == 1:
+            self.is_done.set()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+async def test_a_picture_is_kept_once_and_one_that_fails_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Watched(tmp_path, [b"a", b"a", VmkilnError("no picture"), b"b", b"b"], monkeypatch)
+    async with watched(one.staged, one.vm):
+        await one.is_done.wait()
+    assert kept(tmp_path) == {"build-vm-screen-00001.png": b"a", "build-vm-screen-00002.png": b"b"}
+
+
+async def test_of_many_pictures_the_newest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = MOST_PICTURES + 5
+    one = Watched(tmp_path, [str(number).encode() for number in range(1, count + 1)], monkeypatch)
+    async with watched(one.staged, one.vm):
+        await one.is_done.wait()
+    assert list(kept(tmp_path)) == [name_of("build-vm", number) for number in range(6, count + 1)]
+
+
+async def test_a_vm_that_is_given_up_leaves_its_last_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Watched(tmp_path, [b"last"], monkeypatch)
+    monkeypatch.setattr(screen, "PICTURE_SECONDS", 3600)
+    with pytest.raises(VmkilnError, match="given up"):
+        async with watched(one.staged, one.vm):
+            raise VmkilnError("given up")
+    assert kept(tmp_path) == {"build-vm-screen-00001.png": b"last"}
+
+
+async def test_a_vm_that_is_off_has_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Watched(tmp_path, [b"never"], monkeypatch)
+    one.vm.ended.set_result(None)
+    async with watched(one.staged, one.vm):
+        await asyncio.sleep(0)
+    assert not kept(tmp_path)

@@ -1,0 +1,90 @@
+"""Pictures of a VM's screen, kept with the run's logs: one a minute, and one when the VM is given up.
+
+A picture that shows what the last one showed is not kept again, and of many the newest stay. They hide no secret, for
+nobody reads them: a Windows shows nothing of a build, which has no session at the screen.
+
+*Leaves behind:* files beside the logs. *Undone by:* the deletion of the logs. *Safe to repeat:* yes, they are written
+over.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import VmkilnError
+from vmkiln.files.durable_file import write_whole
+from vmkiln.host.devices.profile import PICTURE_SECONDS
+from vmkiln.host.devices.screen_picture import taken
+from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run.run_context import Staged
+from vmkiln.staging.storage_account import LOGS
+from vmkiln.waiting.off_loop import off_loop
+
+MOST_PICTURES = 60  # of a VM
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def watched(staged: Staged, vm: VirtualMachine) -> AsyncIterator[None]:
+    """Keep pictures of a VM's screen while the block lasts; one that cannot be had keeps nothing from going on."""
+    pictures = _Pictures(staged, vm)
+    is_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watching = asyncio.create_task(pictures.each_minute(is_over))
+    try:
+        yield
+    finally:
+        is_over.set_result(None)
+        await watching  # one that is being kept is kept first
+        if not vm.ended.done():
+            await pictures.take()
+
+
+def name_of(vm_name: str, number: int) -> str:
+    """The file of a picture; `number` counts from 1."""
+    return f"{vm_name}-screen-{number:05}.png"
+
+
+def pictures_in(logs: Path) -> list[Path]:
+    """The pictures of all VMs of a run in the folder of its logs, the newest last."""
+    return sorted(logs.glob("*-screen-*.png"), key=lambda file: file.stat().st_mtime_ns)
+
+
+class _Pictures:
+    """Those of one VM."""
+
+    def __init__(self, staged: Staged, vm: VirtualMachine) -> None:
+        self._staged = staged
+        self._vm = vm
+        self._count = 0
+        self._last = b""
+
+    async def each_minute(self, is_over: "asyncio.Future[None]") -> None:
+        """Take them until it is over, or the VM is off."""
+        ends: list[asyncio.Future[Any]] = [self._vm.ended, is_over]
+        while True:
+            await asyncio.wait(ends, timeout=PICTURE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if any(end.done() for end in ends):
+                return
+            await self.take()
+
+    async def take(self) -> None:
+        """Take one, and keep it if it shows something else than the last."""
+        try:
+            picture = await taken(self._vm.control)
+            if picture != self._last:
+                await off_loop(self._keep, picture)
+        except (VmkilnError, OSError) as error:
+            log.warning("no picture of the screen of the %s: %s", self._vm.name, error)
+
+    def _keep(self, picture: bytes) -> None:
+        self._count, self._last = self._count + 1, picture
+        write_whole(self._path(self._count), picture)
+        if self._count > MOST_PICTURES:
+            self._path(self._count - MOST_PICTURES).unlink(missing_ok=True)
+
+    def _path(self, number: int) -> Path:
+        name = name_of(self._vm.name, number)
+        return self._staged.group.storage_account.blob(f"{LOGS}/{self._staged.request.run_id}/{name}")
