@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from vmkiln.api.identity.caller import Access
 from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.identity.login_provider import LoginProvider, read_secret
 from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.application import application
 from vmkiln.api.protocol.background import BackgroundThreads
@@ -29,8 +30,8 @@ from vmkiln.audit.audit_log import FORGET_SECONDS, AuditLog, Kept
 from vmkiln.blobs.blob_server import find_azurite
 from vmkiln.blobs.blob_storage import BlobStorage, external_service
 from vmkiln.errors import InputError, VmkilnError
-from vmkiln.fetching.documents import fetch_json
-from vmkiln.fetching.server_rule import NamedBy
+from vmkiln.fetching.documents import fetch_json, send_form
+from vmkiln.fetching.server_rule import FOR_THE_OPERATOR, NamedBy
 from vmkiln.fetching.way_out import rule_of, way_out_of
 from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.files.locks import is_held, opened, try_to_take
@@ -78,6 +79,22 @@ def real_build(settings: Settings, store: Store, *, shared: SharedStorage | None
             return await execute(host, request, tell)
 
     return build
+
+
+def login_provider_of(settings: Settings) -> LoginProvider | None:
+    """The issuer at which people log in, when the operator named one. Raises: `InputError` when its secret is none."""
+    if not settings.login_issuer:
+        return None
+    if settings.login_client_secret_file is not None:
+        read_secret(settings.login_client_secret_file)  # it is read when it is needed, but a wrong one is told now
+    rule, way_out = FOR_THE_OPERATOR, way_out_of(settings)
+    return LoginProvider(
+        settings.login_issuer,
+        settings.login_client_id,
+        settings.login_client_secret_file,
+        fetch=functools.partial(fetch_json, rule=rule, way_out=way_out),
+        send=functools.partial(send_form, rule=rule, way_out=way_out),
+    )
 
 
 class Occupant(StrEnum):
@@ -187,7 +204,8 @@ async def running(
     Everything it does is owned by the block: what ends unasked ends all of it, after `on_unasked` was called. With an
     `identity` that is embedded it is a command's, and does only what that asks for.
 
-    Raises: `InputError` when another live host has this one's name or id, or for a receiver of notices that is none;
+    Raises: `InputError` when another live host has this one's name or id, for a receiver of notices that is none, or a
+    login's secret that is none;
     whatever ended a part of the service.
     """
     await refuse_clone(settings, store)
@@ -227,6 +245,7 @@ async def running(
         ALL_ROUTES,
         audit,
         issuers=Issuers(fetch=ask),
+        login=login_provider_of(settings),
         shared=shared,
         rounds=rounds,
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
-from vmkiln.setting_texts.servers import check_proxy, checked_object_store, ports_of
+from vmkiln.setting_texts.servers import check_login, check_proxy, checked_object_store, ports_of
 from vmkiln.setting_texts.state_directory import StateDirectory
 
 PREFIX = "VMKILN_"
@@ -55,6 +55,17 @@ class Settings(StateDirectory):
         str, Description("The issuer of tokens that somebody else issues, such as Entra ID; with `oidc_audience`.")
     ] = ""
     oidc_audience: Annotated[str, Description("The audience of those tokens.")] = ""
+    login_issuer: Annotated[
+        str,
+        Description(
+            "The issuer at which people log in to the portal (OpenID Connect), as its discovery document spells it; "
+            "with `login_client_id` (docs/portal.md)."
+        ),
+    ] = ""
+    login_client_id: Annotated[str, Description("What this service is called there: its client id.")] = ""
+    login_client_secret_file: Annotated[
+        Path | None, Description("A file with that client's secret; left out for a public client.")
+    ] = None
     private_servers: Annotated[
         str,
         Description(
@@ -318,6 +329,8 @@ def checked_together(settings: Settings) -> Settings:
     """The same settings, when they go together; pure. Raises: `InputError`."""
     if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
         raise InputError("VMKILN_OIDC_ISSUER and VMKILN_OIDC_AUDIENCE go together; one of them is not set")
+    has_secret = settings.login_client_secret_file is not None
+    check_login(settings.login_issuer, settings.login_client_id, has_secret=has_secret)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InputError("--tls-cert and --tls-key go together; one of them is not set")
     checked_object_store(settings.object_store)

@@ -11,10 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 from in_process import SUBSCRIPTION, a_template
+from login_issuer import CLIENT, SECRET, SUBJECT, LoginIssuer, login_issuer
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
+
+from vmkiln.store.database import opened
+from vmkiln.store.rows import KeyKind
 
 TESTS = Path(__file__).parents[1]
 SECONDS = 60
@@ -84,6 +88,37 @@ def text_of(browser: WebDriver, selector: str) -> str:
     return "".join(
         str(element.get_attribute("textContent")) for element in browser.find_elements(By.CSS_SELECTOR, selector)
     )
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginIssuer]:
+    """An issuer that the service knows as the one at which people log in."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    with login_issuer() as found:
+        monkeypatch.setenv("VMKILN_LOGIN_ISSUER", found.url)
+        monkeypatch.setenv("VMKILN_LOGIN_CLIENT_ID", CLIENT)
+        monkeypatch.setenv("VMKILN_LOGIN_CLIENT_SECRET_FILE", str(secret))
+        yield found
+
+
+def test_a_browser_logs_in_at_an_issuer_on_another_site(
+    issuer: LoginIssuer, service: SimpleNamespace, chromium: WebDriver
+) -> None:
+    with opened(service.home / "vmkiln.sqlite") as store:
+        trust = {"issuer": issuer.url, "subject": SUBJECT, "audiences": [CLIENT]}
+        store.principals.add_key(service.owner["appId"], KeyKind.FEDERATED, "portal", trust)
+    chromium.get(f"{service.url}/portal/groups")
+    chromium.find_element(By.LINK_TEXT, f"Log in at 127.0.0.1:{issuer.port}").click()
+    wait = WebDriverWait(chromium, SECONDS)
+    wait.until(lambda found: found.current_url == f"{service.url}/portal/groups")
+    assert chromium.execute_script("return document.cookie") == ""
+    assert [form["code_verifier"] != "" for form in issuer.asked] == [True]
+    chromium.find_element(By.CSS_SELECTOR, "form[action='/portal/logout'] button").click()
+    wait.until(lambda found: found.current_url == f"{service.url}/portal/login")
+    chromium.get(f"{service.url}/portal/groups")
+    assert "/portal/login" in chromium.current_url
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []
 
 
 def test_a_build_is_followed_in_a_browser(service: SimpleNamespace, chromium: WebDriver) -> None:

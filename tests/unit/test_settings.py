@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from vmkiln.errors import InputError
 from vmkiln.secrecy.secret_mask import SecretMask
-from vmkiln.setting_texts.declaration import LogFormat, LogLevel
+from vmkiln.setting_texts.declaration import Checkpoints, LogFormat, LogLevel
 from vmkiln.settings import Settings, declared_settings
 from vmkiln.settings_sources import settings_from, settings_in_force, unknown_variables
 from vmkiln.shown_settings import HARMLESS, secrets_of, shown
 
 ISSUER = {"VMKILN_OIDC_ISSUER": "https://login.example.org/t/v2.0", "VMKILN_OIDC_AUDIENCE": "api://vmkiln"}
+LOGIN = {"VMKILN_LOGIN_ISSUER": "https://login.example.org", "VMKILN_LOGIN_CLIENT_ID": "portal"}
 
 SECRETS = st.text("abcXYZ0189_/:?#%+=,;.~-", min_size=6, max_size=20).map(lambda text: f"q{text}q")
 URLS = (
@@ -91,15 +92,16 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
     of_kind: dict[Any, tuple[str, Any]] = {
         str: ("text", "text"), int: ("4321", 4321), float: ("4321.5", 4321.5), bool: ("no", False),
         Path | None: ("/a/file", Path("/a/file")), LogLevel | None: ("DEBUG", LogLevel.DEBUG),
-        LogFormat: ("json", LogFormat.JSON),
+        LogFormat: ("json", LogFormat.JSON), Checkpoints: ("all", Checkpoints.ALL),
     }  # fmt: skip
     together = {
         "oidc_issuer": ISSUER, "oidc_audience": ISSUER,
+        "login_client_id": LOGIN, "login_issuer": LOGIN, "login_client_secret_file": LOGIN,
         "tls_cert": {"VMKILN_TLS_KEY": "/k"}, "tls_key": {"VMKILN_TLS_CERT": "/c"},
     }  # fmt: skip
     proxy = "http://user:word@proxy.example:3128"
     addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy, "guest_proxy": proxy}
-    addresses["egress_closed_ports"] = "25,465"
+    addresses |= {"egress_closed_ports": "25,465", "login_issuer": "https://login.example.org/people"}
     seen = 0
     for one in declared_settings():
         if one.name == "home":
@@ -112,6 +114,24 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
         assert getattr(settings_from(others), one.name) == value
         seen += 1
     assert seen == len(fields(Settings)) - 1
+
+
+@pytest.mark.parametrize(
+    ("issuer", "client_id", "secret"),
+    [
+        ("https://login.example.org", "", ""), ("", "portal", ""), ("", "", "/secret"),
+        ("http://login.example.org", "portal", ""), ("login.example.org", "portal", ""),
+        ("https://login.example.org?x=1", "portal", ""), ("https://a:b@login.example.org", "portal", ""),
+        ("https://login.example.org:0", "portal", ""), ("https://[", "portal", ""),
+    ],
+)  # fmt: skip
+def test_a_login_at_an_issuer_is_set_whole_and_over_tls(
+    tmp_path: Path, issuer: str, client_id: str, secret: str
+) -> None:
+    texts = {"ISSUER": issuer, "CLIENT_ID": client_id, "CLIENT_SECRET_FILE": secret}
+    given = {f"VMKILN_LOGIN_{name}": text for name, text in texts.items() if text}
+    with pytest.raises(InputError, match="login_issuer"):
+        settings_from({"VMKILN_HOME": str(tmp_path), **given})
 
 
 def test_every_mistake_is_named_with_where_it_was_made(tmp_path: Path) -> None:

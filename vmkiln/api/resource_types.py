@@ -7,7 +7,7 @@ from vmkiln.api.about import metrics, openapi
 from vmkiln.api.authorization import role_assignments, role_definitions
 from vmkiln.api.builds import all_images, all_runs, hosts
 from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images, vm_sizes
-from vmkiln.api.entra import directory, sessions, token_endpoint
+from vmkiln.api.entra import directory, provider_logins, sessions, token_endpoint
 from vmkiln.api.insights import activity_log
 from vmkiln.api.managed_identity import managed_identities
 from vmkiln.api.network import security_rules, virtual_networks
@@ -62,6 +62,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *activity_log.ROUTES,
     *token_endpoint.ROUTES,
     *sessions.ROUTES,
+    *provider_logins.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

@@ -6,12 +6,15 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from vmkiln.fetching.http_fetch import answered, connected
 from vmkiln.fetching.server_rule import FOR_CALLERS, ServerRule
+from vmkiln.fetching.transport import NAMED
 from vmkiln.fetching.way_out import STRAIGHT, WayOut
 
 DOCUMENT_SECONDS = 10.0  # for all of it
@@ -28,8 +31,39 @@ def fetch_json(url: str, *, rule: ServerRule = FOR_CALLERS, way_out: WayOut = ST
         return json.loads(loop.run_until_complete(_document(url, rule, way_out)))
 
 
+def send_form(
+    url: str,
+    form: Mapping[str, str],
+    headers: Mapping[str, str],
+    *,
+    rule: ServerRule = FOR_CALLERS,
+    way_out: WayOut = STRAIGHT,
+) -> tuple[int, Any]:
+    """The status and JSON that a server answers to a form: no redirect is followed. Waits. Raises: as `fetch_json`."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        status, content = loop.run_until_complete(_sent(url, form, headers, rule, way_out))
+    return status, json.loads(content or b"null")
+
+
+async def _sent(
+    url: str, form: Mapping[str, str], headers: Mapping[str, str], rule: ServerRule, way_out: WayOut
+) -> tuple[int, bytes]:
+    named = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", **headers}
+    try:
+        async with asyncio.timeout(DOCUMENT_SECONDS), connected(way_out, rule) as client:
+            request = client.build_request(
+                "POST", url, content=urlencode(form), headers=named, extensions={NAMED: True}
+            )
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                return response.status_code, await _whole(response)
+            finally:
+                await response.aclose()
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"not all of it came within {DOCUMENT_SECONDS:.0f} s") from error
+
+
 async def _document(url: str, rule: ServerRule, way_out: WayOut) -> bytes:
-    content = bytearray()
     try:
         async with (
             asyncio.timeout(DOCUMENT_SECONDS),
@@ -37,10 +71,15 @@ async def _document(url: str, rule: ServerRule, way_out: WayOut) -> bytes:
             answered(client, url, most_redirects=0) as response,
         ):
             response.raise_for_status()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > MOST_DOCUMENT_BYTES:
-                    raise ValueError(f"more than {MOST_DOCUMENT_BYTES} bytes")
+            return await _whole(response)
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"not all of it came within {DOCUMENT_SECONDS:.0f} s") from error
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MOST_DOCUMENT_BYTES:
+            raise ValueError(f"more than {MOST_DOCUMENT_BYTES} bytes")
     return bytes(content)

@@ -13,11 +13,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import login_pages, resource_pages, template_pages
+from vmkiln.portal import login_pages, provider_login, resource_pages, template_pages
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs import run_pages, run_stream
-from vmkiln.portal.visit import PREFIX, Page, Visit, error_page, go_to, visited
+from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
 SUBSCRIPTION = f"{PREFIX}/subscriptions/{{subscription}}"
@@ -51,6 +51,8 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{PREFIX}/", control_room.home),
             at(f"{PREFIX}/login", login_pages.login_form, is_public=True),
             at(f"{PREFIX}/login", login_pages.login, "POST", is_public=True),
+            at(f"{LOGIN}/provider", provider_login.leave, is_public=True),
+            at(f"{LOGIN}/back", provider_login.come_back, is_public=True),
             at(f"{PREFIX}/logout", login_pages.logout, "POST", is_public=True),
             at(f"{PREFIX}/new", template_pages.new),
             at(f"{PREFIX}/new", template_pages.create, "POST"),

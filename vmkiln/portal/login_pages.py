@@ -20,7 +20,7 @@ async def login_form(visit: Visit) -> Response:
     """The form; with the code of a link, a button that logs in with it. Looking at a link does not use it up."""
     query = visit.request.query_params
     wanted, code = query.get("next", ""), query.get("code", "")
-    return await login_page(wanted=wanted, code=code[:200])
+    return await login_page(visit, wanted=wanted, code=code[:200])
 
 
 async def login(visit: Visit) -> Response:
@@ -35,7 +35,7 @@ async def login(visit: Visit) -> Response:
         told = error
         if error.code in WRONG:
             told = ArmError(error.status, "WrongLogin", "The application id or the password is wrong.")
-        return await login_page(status=error.status, wanted=wanted, kept=kept, app_id=app_id, error=told)
+        return await login_page(visit, status=error.status, wanted=wanted, kept=kept, app_id=app_id, error=told)
     response = await _again(wanted, kept) if kept else go_to(wanted)
     session.begin(response, token, seconds=seconds)
     return response

@@ -86,7 +86,8 @@ def own_address(text: str) -> str:
     except ValueError:
         return HOME
     is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(HOME) and ".." not in parts.path
-    return text if is_ours and parts.path not in {LOGIN, f"{PREFIX}/logout"} else HOME
+    is_login = parts.path in {LOGIN, f"{PREFIX}/logout"} or parts.path.startswith(f"{LOGIN}/")
+    return text if is_ours and not is_login else HOME
 
 
 def login_address(wanted: str) -> str:

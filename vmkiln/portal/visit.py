@@ -1,8 +1,8 @@
 """One visit of a page: who comes, where from, and what they may ask the API for."""
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +22,7 @@ MOST_FORM_BYTES = 4 * 1024 * 1024
 MOST_FIELDS = 20
 KEPT = "kept"  # a form that was sent when the session had ended, as JSON
 MOST_KEPT_LETTERS = 1024 * 1024
+LOGINS = "/providers/Vmkiln.Builds/logins"
 RENEWALS = "/providers/Vmkiln.Builds/sessions/renew"
 
 
@@ -116,13 +117,20 @@ async def _to_login(visit: Visit) -> Response:
         response = go_to(session.login_address(wanted))
     else:
         kept = await run_in_threadpool(json.dumps, await visit.form())
-        response = await login_page(status=401, wanted=request.url.path, kept=kept, has_ended=True)
+        response = await login_page(visit, status=401, wanted=request.url.path, kept=kept, has_ended=True)
     if visit.api.token:
         session.end(response)
     return response
 
 
+async def provider_of(visit: Visit) -> Mapping[str, str]:
+    """The issuer at which people log in, by its `issuer` and `name`; both '' when there is none."""
+    answer = await replace(visit.api, token="").ask("GET", LOGINS)
+    return answer["value"][0] if answer["value"] else {"issuer": "", "name": ""}
+
+
 async def login_page(
+    visit: Visit,
     *,
     status: int = 200,
     wanted: str = "",
@@ -145,6 +153,7 @@ async def login_page(
         app_id=app_id,
         error=error,
         has_ended=has_ended,
+        provider=(await provider_of(visit))["name"],
     )
 
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from vmkiln.errors import InputError
 
 LAST_PORT = 65535
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OBJECT_STORE_HINT = "az://CONTAINER, s3://BUCKET/PREFIX, or file:///a/directory/that/all/hosts/mount"
 
 
@@ -52,3 +53,17 @@ def check_proxy(name: str, proxy: str) -> None:
         is_one = False
     if proxy and (not is_one or parts.path not in {"", "/"} or parts.query or parts.fragment):
         raise InputError(f"{name} is no proxy", hint="such as http://proxy.corp.example:3128")
+
+
+def check_login(issuer: str, client_id: str, *, has_secret: bool) -> None:
+    """Refuse half of what a login at an issuer needs, and what is no issuer; pure. Raises: `InputError`."""
+    if bool(issuer) != bool(client_id) or (has_secret and not issuer):
+        raise InputError("login_issuer and login_client_id go together; one of them is not set")
+    try:
+        parts = urlsplit(issuer)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        is_one = is_safe and bool(parts.hostname) and parts.port != 0 and not parts.username
+    except ValueError:
+        is_one = False
+    if issuer and (not is_one or parts.query or parts.fragment):
+        raise InputError("login_issuer is no issuer", hint="such as https://login.example.com/realms/people")

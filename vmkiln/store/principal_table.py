@@ -132,6 +132,15 @@ class PrincipalTable:
             PrincipalKeyRow(**{**row, "kind": KeyKind(row["kind"]), "created": aware(row["created"])}) for row in rows
         ]
 
+    def of_federated(self, issuer: str, subject: str, audience: str) -> PrincipalRow | None:
+        """The principal that trusts these tokens; none when nobody does, and when more than one do."""
+        detail = principal_keys.c.detail
+        same = (detail["issuer"].as_string() == issuer) & (detail["subject"].as_string() == subject)
+        query = sa.select(principal_keys.c.app_id, detail).where(principal_keys.c.kind == KeyKind.FEDERATED, same)
+        with self._connections.reading() as connection:
+            found = {row.app_id for row in connection.execute(query) if audience in row.detail["audiences"]}
+        return self.find(found.pop()) if len(found) == 1 else None
+
     def remove_key(self, key_id: str) -> bool:
         """Take a certificate or federated credential away; false when there is none."""
         with self._connections.begin() as connection:

@@ -54,7 +54,7 @@ def redeem(call: Call) -> Answer:
         service.failures_of_addresses.count(place)
         message = "The link was used, is over, or never was: `vmkiln open` gives another."
         raise ArmError(401, "LinkOver", message, headers=NO_STORE)
-    return _session(call, principal, since=int(service.now().timestamp()))
+    return session(call, principal, since=int(service.now().timestamp()))
 
 
 def renew(call: Call) -> Answer:
@@ -71,7 +71,7 @@ def renew(call: Call) -> Answer:
     login = datetime.fromtimestamp(since + 1, UTC)  # a token tells whole seconds
     if not call.service.store.principals.has_credential_of(principal.app_id, login):
         raise ArmError(403, "SessionOver", "the secret of that login was replaced since: log in again")
-    return _session(call, principal, since=since)
+    return session(call, principal, since=since)
 
 
 def _claims(call: Call) -> Mapping[str, Any]:
@@ -83,7 +83,8 @@ def _claims(call: Call) -> Mapping[str, Any]:
         return {}
 
 
-def _session(call: Call, principal: PrincipalRow, *, since: int) -> Answer:
+def session(call: Call, principal: PrincipalRow, *, since: int) -> Answer:
+    """A token for a principal that logged in then (seconds since 1970), as it is answered."""
     service = call.service
     now, lasts = service.now(), service.settings.access_token_seconds
     audience = call.base_url

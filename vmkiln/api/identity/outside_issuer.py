@@ -38,6 +38,7 @@ class OutsideIssuer:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._document: Mapping[str, Any] = {}
         self._fetched = float("-inf")
         self._failed = ""  # why the keys are not there
 
@@ -58,10 +59,18 @@ class OutsideIssuer:
         )
         return found
 
+    def document(self) -> Mapping[str, Any]:
+        """Its discovery document. Raises: as `claims`."""
+        with self._alone():
+            age = time.monotonic() - self._fetched
+            if age > REFRESH_SECONDS or (not self._document and age > LEAST_PAUSE_SECONDS):
+                self._refresh()
+            if not self._document:
+                raise KeysNotHad(self._failed)
+            return self._document
+
     def _key(self, key_id: str) -> jwt.PyJWK:
-        if not self._lock.acquire(timeout=WAIT_SECONDS):  # who waits holds a thread that others want
-            raise KeysNotHad(f"the keys of {self.issuer} are being fetched, and that takes long")
-        try:
+        with self._alone():
             age = time.monotonic() - self._fetched
             if age > REFRESH_SECONDS or (key_id not in self._keys and age > LEAST_PAUSE_SECONDS):
                 self._refresh()
@@ -70,6 +79,13 @@ class OutsideIssuer:
                     raise KeysNotHad(self._failed)
                 raise jwt.InvalidTokenError("the token's key is not one of its issuer's")
             return self._keys[key_id]
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=WAIT_SECONDS):  # who waits holds a thread that others want
+            raise KeysNotHad(f"the keys of {self.issuer} are being fetched, and that takes long")
+        try:
+            yield
         finally:
             self._lock.release()
 
@@ -81,6 +97,7 @@ class OutsideIssuer:
                 raise jwt.InvalidTokenError(f"the issuer calls itself {document['issuer']}")
             keys = self._fetch(document["jwks_uri"])["keys"]
             self._keys = dict(_usable(keys[:MOST_KEYS]))
+            self._document = document
             self._failed = ""
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
             self._failed = f"the keys of {self.issuer} cannot be had: {error}"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from vmkiln.api.identity.caller import NOBODY, Access, Caller, Permission, Rights
 from vmkiln.api.identity.failures import Failures
 from vmkiln.api.identity.issuer import Issuer
+from vmkiln.api.identity.login_provider import LoginProvider
 from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.background import Background
 from vmkiln.audit.audit_log import AuditLog
@@ -121,7 +122,7 @@ class Service:
     """What handlers work with. `background` runs functions after the answer, as far as there is room.
 
     `audit` keeps who did what; `shared` is what the hosts of a fleet share; `rounds` is what the process does again and
-    again.
+    again. `login` is the issuer at which people log in, when there is one.
     """
 
     settings: Settings
@@ -137,6 +138,7 @@ class Service:
     failures_of_addresses: Failures = field(default_factory=Failures)
     trials: Trials = field(default_factory=Trials)
     issuers: Issuers = field(default_factory=Issuers)
+    login: LoginProvider | None = None
     shared: SharedStorage | None = None
     rounds: Rounds = field(default_factory=Rounds)
 
