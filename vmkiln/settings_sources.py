@@ -8,26 +8,15 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field, ValidationError, create_model
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from typing import Annotated, Any
 
 from vmkiln.errors import InputError
 from vmkiln.settings import (
     FILE_NAME,
     FILE_VARIABLE,
-    NO_DEFAULT,
     PREFIX,
     Declared,
     Settings,
@@ -71,18 +60,15 @@ def settings_in_force(environment: Mapping[str, str], flags: Mapping[str, Any]) 
     given = {name: value for name, value in flags.items() if value is not None}
     home = given.get("home") or environment.get(declared["home"].variable) or ""
     file, is_named = _settings_file(environment, Path(home).absolute() if home else default_home(environment))
-    sources: dict[str, PydanticBaseSettingsSource] = {}
-    model = _model_of(declared.values(), sources)
-    sources |= {
-        FLAG: InitSettingsSource(model, given),
-        ENVIRONMENT: _environment_source(model, declared.values(), environment),
-        str(file): _file_source(model, file, may_set_home=is_named),
-        STANDARD: InitSettingsSource(model, standard_settings(environment)),
-        DEFAULT: InitSettingsSource(model, {"home": default_home(environment)}),
+    found: dict[str, Mapping[str, Any]] = {  # what comes first counts
+        FLAG: given,
+        ENVIRONMENT: _set_in(environment, declared.values()),
+        str(file): _said_in(file, may_set_home=is_named),
+        STANDARD: standard_settings(environment),
+        DEFAULT: {"home": default_home(environment)},
     }
-    found = {name: source() for name, source in sources.items()}
     origins = {name: next((o for o, values in found.items() if name in values), DEFAULT) for name in declared}
-    values = _validated(model, declared, found)
+    values = _checked(declared, found)
     values["home"] = values["home"].expanduser().absolute()
     return InForce(checked_together(Settings(**values)), origins, tuple(unknown_variables(environment)))
 
@@ -125,42 +111,9 @@ def _meant(name: str, known: list[str]) -> str:
     return f"; did you mean {PREFIX}{near[0]}?" if near else "; `vmkiln settings` shows those there are"
 
 
-def _model_of(declared: Iterable[Declared], sources: Mapping[str, PydanticBaseSettingsSource]) -> type[BaseSettings]:
-    """The declared settings as pydantic-settings takes them, read from what `sources` has then, in its order."""
-
-    class Given(BaseSettings):
-        model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid")
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],  # noqa: ARG003 (the library's signature)
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(sources.values())
-
-    fields: dict[str, Any] = {}
-    for one in declared:
-        limits: dict[str, Any] = {} if one.description.least is None else {"ge": one.description.least}
-        if one.kind is float:
-            limits["allow_inf_nan"] = False
-        default: Any = ... if one.default is NO_DEFAULT else one.default
-        fields[one.name] = (one.kind, Field(default, **limits))
-    return create_model("GivenSettings", __base__=Given, **fields)
-
-
-def _environment_source(
-    model: type[BaseSettings], declared: Iterable[Declared], environment: Mapping[str, str]
-) -> EnvSettingsSource:
-    source = EnvSettingsSource(model)
-    # this environment, which need not be the process's own; names are as they are written, and '' is not set
-    source.env_vars = {
-        one.variable.lower(): value for one in declared if (value := environment.get(one.variable, "").strip())
-    }
-    return source
+def _set_in(environment: Mapping[str, str], declared: Iterable[Declared]) -> dict[str, str]:
+    """What the environment sets; names are as they are written, and '' is not set; pure."""
+    return {one.name: value for one in declared if (value := environment.get(one.variable, "").strip())}
 
 
 def _settings_file(environment: Mapping[str, str], home: Path) -> tuple[Path, bool]:
@@ -173,12 +126,12 @@ def _settings_file(environment: Mapping[str, str], home: Path) -> tuple[Path, bo
     return home / FILE_NAME, False
 
 
-def _file_source(model: type[BaseSettings], path: Path, *, may_set_home: bool) -> PydanticBaseSettingsSource:
+def _said_in(path: Path, *, may_set_home: bool) -> dict[str, Any]:
     """What the file says; nothing when there is none. Raises: `InputError`."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return InitSettingsSource(model, {})
+        return {}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if found.st_size > MOST_FILE_BYTES:
@@ -186,49 +139,71 @@ def _file_source(model: type[BaseSettings], path: Path, *, may_set_home: bool) -
     if found.st_mode & stat.S_IWOTH:
         raise InputError(f"every user of this machine may write to {path}", hint=f"chmod o-w {path}")
     try:
-        source = TomlConfigSettingsSource(model, path)
+        said = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is not TOML: {error}", hint='write a setting a line, such as log_level = "debug"'
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    secret = [one.name for one in declared_settings() if one.description.is_secret and source.toml_data.get(one.name)]
+    secret = [one.name for one in declared_settings() if one.description.is_secret and said.get(one.name)]
     if secret and found.st_mode & stat.S_IROTH:
         raise InputError(
             f"{path} has `{secret[0]}`, which is a secret, and every user of this machine may read it",
             hint=f"chmod o-r {path}",
         )
-    if "home" in source.toml_data and not may_set_home:
+    if "home" in said and not may_set_home:
         raise InputError(
             f"{path} has `home`, but lies in the state directory itself",
             hint=f"set VMKILN_HOME, or name a file elsewhere by {FILE_VARIABLE}",
         )
-    return source
+    return said
 
 
-def _validated(
-    model: type[BaseSettings], declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+def _checked(declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The value of each setting. Raises: `InputError` with every mistake."""
+    values: dict[str, Any] = {}
+    told = []
+    for name, one in declared.items():
+        given = next((source[name] for source in found.values() if name in source), one.default)
+        values[name], mistakes = _value(one, given) if given is not one.default else (given, ())
+        told += [_mistake(name, text, declared, found) for text in mistakes]
+    for origin, source in found.items():
+        told += [_unknown(name, origin, declared) for name in source if name not in declared]
+    if told:
+        raise InputError("\n".join(told), hint="docs/settings.md describes every setting")
+    return values
+
+
+def _value(one: Declared, given: Any) -> tuple[Any, Sequence[str]]:
+    """A setting's value as its type has it, and what is wrong with it, never with the value itself; pure."""
+    if one.kind is type(given) and one.kind in {str, bool}:  # most are: no need for what checks the others
+        return given, ()
+    if one.kind in (Path, Path | None) and isinstance(given, str | Path):
+        return Path(given), ()
+    # takes a tenth of a second to import, which a command without such a setting is spared
+    from pydantic import Field, TypeAdapter, ValidationError  # noqa: PLC0415
+
+    limits: dict[str, Any] = {} if one.description.least is None else {"ge": one.description.least}
+    if one.kind is float:
+        limits["allow_inf_nan"] = False
+    kind: Any = Annotated[one.kind, Field(**limits)]
     try:
-        values = model()
+        return TypeAdapter(kind).validate_python(given), ()
     except ValidationError as error:
-        told = [_mistake(one, declared, found) for one in error.errors(include_input=False, include_url=False)]
-        raise InputError("\n".join(told), hint="docs/settings.md describes every setting") from None
-    return {name: getattr(values, name) for name in declared}
+        return None, [str(item["msg"]) for item in error.errors(include_input=False, include_url=False)]
 
 
-def _mistake(error: Any, declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]) -> str:
+def _unknown(name: str, origin: str, declared: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(declared), n=1)
+    return f"`{name}` in {origin} is no setting" + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+def _mistake(name: str, text: str, declared: Mapping[str, Declared], found: Mapping[str, Mapping[str, Any]]) -> str:
     """One mistake with where it was made, never with the value, which may be a secret; pure."""
-    name = str(error["loc"][0])
     origin = next((origin for origin, values in found.items() if name in values), DEFAULT)
-    if error["type"] == "extra_forbidden":
-        known = [one.name for one in declared.values()]
-        near = difflib.get_close_matches(name, known, n=1)
-        return f"`{name}` in {origin} is no setting" + (f"; did you mean `{near[0]}`?" if near else "")
     names = {
         FLAG: declared[name].description.flag.split()[0] if declared[name].description.flag else name,
         ENVIRONMENT: f"{declared[name].variable} in the environment",
     }
-    text = str(error["msg"])
     return f"{names.get(origin, f'`{name}` in {origin}')}: {text[0].lower()}{text[1:]}"

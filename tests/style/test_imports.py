@@ -69,7 +69,6 @@ ONLY_HERE = {
     "obstore": {"sharing/object_store.py"},
     "prometheus_client": {"api"},
     "psycopg": {"store"},
-    "pydantic_settings": {"settings_sources.py"},
     "subprocess": {"host/command.py"},
     "smtplib": {"notice/mail.py"},
     "sqlite3": {"store", "cli/run_list.py", "buildable/kept_images.py"},

@@ -230,7 +230,8 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
                 yield from _stored_source_problems(source, store)
     if isinstance(source, PlatformImageSource):
         with contextlib.suppress(ImageNotFound):  # which is a problem already
-            entry = read_catalogue(surroundings.settings.catalogue).find(source.publisher, source.offer, source.sku)
+            catalogue = read_catalogue(surroundings.settings.catalogue, publisher=source.publisher)
+            entry = catalogue.find(source.publisher, source.offer, source.sku)
             if wrong := architecture_problem(template.properties.vm_profile, entry.architecture):
                 yield wrong
     if kept_images.may_matter(surroundings.settings, template):

@@ -8,6 +8,8 @@ AWS, Google for scanners of secrets), private keys in PEM (RFC 7468). What is ar
 import re
 from dataclasses import dataclass
 
+from vmkiln.secrecy.late_pattern import LatePattern
+
 Span = tuple[int, int]
 # how `=` and `:` with their quotes are written, in URLs, JSON and HTML, and encoded once more
 _EQUALS = r"(?:=|%(?:25){0,3}3d|\\{1,4}u003d|&\#61;|&\#x3d;)"
@@ -22,12 +24,12 @@ class Shape:
     """A pattern whose group `secret` is the secret, and a word in small letters that every match has in it."""
 
     word: str
-    pattern: re.Pattern[str]
-    needs: re.Pattern[str] | None = None  # what is quicker to look for, where the word alone is in many texts
+    pattern: LatePattern
+    needs: LatePattern | None = None  # what is quicker to look for, where the word alone is in many texts
 
 
 def _shape(word: str, pattern: str, needs: str = "") -> Shape:
-    return Shape(word, re.compile(pattern, re.IGNORECASE | re.DOTALL), re.compile(needs) if needs else None)
+    return Shape(word, LatePattern(pattern, re.IGNORECASE | re.DOTALL), LatePattern(needs) if needs else None)
 
 
 SHAPES = (

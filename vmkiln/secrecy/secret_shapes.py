@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+from vmkiln.secrecy.late_pattern import LatePattern
 from vmkiln.secrecy.secret_mask import MASK
 
 # what a variable, an option, a member or a parameter is called when its value is a secret
@@ -21,7 +22,7 @@ _WORDS = (
     r"|(?:api|access|account|storage|shared|master|signing|encryption|subscription)[-_ ]?keys?(?![a-z])"
     r"|(?<=[-_])keys?(?![a-z])|(?-i:(?<=[a-z0-9])Keys?(?![a-z]))"
 )
-SECRET_NAME = re.compile(_WORDS, re.IGNORECASE)
+SECRET_NAME = LatePattern(_WORDS, re.IGNORECASE)
 HARMLESS_PARAMETERS = frozenset(
     {
         "$expand", "$filter", "$select", "$skiptoken", "$top", "api-version", "application_name", "connect_timeout",
@@ -30,7 +31,7 @@ HARMLESS_PARAMETERS = frozenset(
     }
 )  # fmt: skip
 # Logs have lines of many megabytes: no pattern begins with what may be long, and what stands in between is limited.
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s\"'<>\\`]+", re.IGNORECASE)
+_URL = LatePattern(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s\"'<>\\`]+", re.IGNORECASE)
 _REST = r"[\w.$%-]{0,60}"
 _NAME = rf"(?:{_WORDS}){_REST}"
 _QUOTED = (
@@ -39,33 +40,33 @@ _QUOTED = (
 )
 _IN_BRACKETS = r"\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)"
 # `name: |` of YAML and all lines below that are further in
-_BLOCK = re.compile(
+_BLOCK = LatePattern(
     rf"^(?P<kept>(?P<indent>[ \t]{{0,80}})(?:- )?[\"']?[\w.-]{{0,60}}?{_NAME}[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*\n)"
     r"(?P<block>(?:(?P=indent)[ \t]+[^\n]*(?:\n|\Z)|[ \t]*\n)+)",
     re.IGNORECASE | re.MULTILINE,
 )
 # `name=value` and `name: value`, the value quoted, in brackets, up to the line's end behind `: `, else a word
-_WITH_VALUE = re.compile(
+_WITH_VALUE = LatePattern(
     rf"(?P<kept>{_NAME}\\{{0,8}}[\"'`]?(?:[ \t]{{0,9}}=>?[ \t]{{0,9}}|[ \t]{{0,9}}:[ \t]+|[ \t]{{0,9}}:(?=\S)))"
     rf"(?:{_QUOTED}|{_IN_BRACKETS}|(?<=:[ \t])[^\n]+|[^\s;,&\"'`]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 # what may have spaces and commas in it and ends with a semicolon, in a connection string
-_IN_CONNECTION_STRING = re.compile(
+_IN_CONNECTION_STRING = LatePattern(
     rf"(?P<kept>(?P<first>^)?(?(first)|;)[\w \t]{{0,60}}?{_NAME}[ \t]{{0,9}}=)[^;\n\"']+(?(first)(?=;)|(?=;|$))",
     re.IGNORECASE | re.MULTILINE,
 )
-_OPTION = re.compile(rf"(?P<kept>(?<![\w-])--?[\w.-]{{0,60}}?{_NAME}[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE)
-_ELEMENT = re.compile(rf"(?P<kept><[\w:.-]{{0,60}}?{_NAME}[^>\n]{{0,200}}>)[^<]+", re.IGNORECASE)
-_SCHEME = re.compile(
+_OPTION = LatePattern(rf"(?P<kept>(?<![\w-])--?[\w.-]{{0,60}}?{_NAME}[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE)
+_ELEMENT = LatePattern(rf"(?P<kept><[\w:.-]{{0,60}}?{_NAME}[^>\n]{{0,200}}>)[^<]+", re.IGNORECASE)
+_SCHEME = LatePattern(
     r"(?P<kept>\b(?:bearer|basic|sharedkey(?:lite)?|negotiate|digest)[ \t]+)[^\s\"',;]+", re.IGNORECASE
 )
-_USER_IN_PROXY = re.compile(r"(?P<kept>proxy\\{0,8}[\"']?[ \t]*[:=][ \t]*[\"']?)[^\s\"'@]{1,300}@", re.IGNORECASE)
-_PRIVATE_KEY = re.compile(
+_USER_IN_PROXY = LatePattern(r"(?P<kept>proxy\\{0,8}[\"']?[ \t]*[:=][ \t]*[\"']?)[^\s\"'@]{1,300}@", re.IGNORECASE)
+_PRIVATE_KEY = LatePattern(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
     re.DOTALL,
 )
-_TOKENS = re.compile(
+_TOKENS = LatePattern(
     r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|\bvmk_[\w-]{8,}|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}"
     r"|\bxox[abeoprs]-[\w-]{8,}|\bAIza[\w-]{30,}|\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}"
 )

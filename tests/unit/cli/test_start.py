@@ -103,6 +103,41 @@ def test_validate_and_the_list_of_runs_import_little(tmp_path: Path) -> None:
         assert imported & HEAVY <= NEEDED_TO_CHECK_TEMPLATES
 
 
+def test_validate_reads_of_the_catalogue_what_names_its_publisher(tmp_path: Path) -> None:
+    program = """
+import sys
+from vmkiln.cli import main
+from vmkiln.platform_images import catalogue
+try:
+    main.main(["validate", sys.argv[1]])
+except SystemExit as ended:
+    print(ended.code or 0, catalogue._parsed.cache_info().misses == len(catalogue.built_in("Debian")))
+    print(len(catalogue.built_in("Debian")) < len(catalogue.built_in()))
+"""
+    environment = {"HOME": str(tmp_path), "VMKILN_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", program, str(EXAMPLE)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["0 True", "True"]
+
+
+def test_settings_are_read_and_secrets_known_without_what_that_rarely_takes(tmp_path: Path) -> None:
+    """A state directory, texts and paths need no checker, and no pattern is compiled before something is shown."""
+    program = """
+import sys
+from vmkiln.secrecy import key_shapes, secret_shapes
+from vmkiln.settings_sources import read_settings
+from vmkiln.shown_settings import secrets_of
+assert secrets_of(read_settings()) == {"postgresql://u:word@db/v", "word"}
+late = [secret_shapes._TOKENS, *(shape.pattern for shape in key_shapes.SHAPES)]
+print("pydantic" in sys.modules, any("_compiled" in vars(one) for one in late))
+"""
+    environment = {"VMKILN_HOME": str(tmp_path), "VMKILN_REGION": "west", "VMKILN_TLS_CERT": "/c"}
+    environment |= {"VMKILN_TLS_KEY": "/k", "VMKILN_DATABASE_URL": "postgresql://u:word@db/v"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_what_lasts_looks_for_garbage_as_often_as_usual(tmp_path: Path) -> None:
     program = """
 import gc, sys
