@@ -11,6 +11,7 @@ from typing import Any
 
 STAND_IN = "#!/bin/sh\n# a stand-in: the script that the template names is on the Internet\nexit 0\n"
 USERS = {"PackerBuildFailed", "ValidationFailed"}  # error codes of a step that the user wrote
+ADDRESSES = ("scripturi", "sourceuri", "script")  # the last one in the oldest api-versions
 GRACE_SECONDS = 300
 
 
@@ -33,7 +34,7 @@ def with_stand_ins(body: dict[str, Any], folder: Path) -> tuple[str, ...]:
     validations = _member(_member(properties, "validate") or {}, "inVMValidations") or []
     for kind, steps in (("customize", _member(properties, "customize") or []), ("validate", validations)):
         for index, step in enumerate(steps):
-            for name in [name for name in step if name.lower() in ("scripturi", "sourceuri") and step[name]]:
+            for name in [name for name in step if name.lower() in ADDRESSES and step[name]]:
                 file = folder / f"{kind}-{index}"
                 file.write_text(STAND_IN)
                 step[name] = f"file:{file.name}"

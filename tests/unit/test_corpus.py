@@ -82,9 +82,11 @@ def test_scripts_of_the_internet_become_stand_ins_that_are_told(tmp_path: Path) 
         {"type": "Shell", "scriptUri": "https://x.example/a", "sha256Checksum": "0" * 64},
         {"type": "Shell", "inline": ["true"]},
         {"type": "File", "sourceUri": "https://x.example/b", "destination": "/tmp/b"},
+        {"type": "Shell", "script": "https://x.example/c"},
     ]
+    places = ("customize[0].scriptUri", "customize[2].sourceUri", "customize[3].script")
     template = body(customize=steps)
-    assert with_stand_ins(template, tmp_path) == ("customize[0].scriptUri", "customize[2].sourceUri")
+    assert with_stand_ins(template, tmp_path) == places
     assert template["properties"]["customize"][0] == {"type": "Shell", "scriptUri": "file:customize-0"}
     assert (tmp_path / "customize-0").read_text() == STAND_IN
 

@@ -22,7 +22,7 @@ from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputErro
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
 from vmkiln.inspecting.residue import residue_tag_mistakes
 from vmkiln.platform_images.catalogue import read_catalogue
-from vmkiln.platform_images.catalogue_entry import name_of, os_type_of
+from vmkiln.platform_images.catalogue_entry import CatalogueEntry, name_of, os_type_of
 from vmkiln.settings import Settings
 from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path, oddity_of, opened, refusal_of
 from vmkiln.template.image_template import MOST_SCRIPTS, DataDisk, ImageTemplate, OnOff
@@ -230,8 +230,7 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
                 yield from _stored_source_problems(source, store)
     if isinstance(source, PlatformImageSource):
         with contextlib.suppress(ImageNotFound):  # which is a problem already
-            catalogue = read_catalogue(surroundings.settings.catalogue, publisher=source.publisher)
-            entry = catalogue.find(source.publisher, source.offer, source.sku)
+            entry = _entry_of(source, surroundings.settings)
             if wrong := architecture_problem(template.properties.vm_profile, entry.architecture):
                 yield wrong
     if kept_images.may_matter(surroundings.settings, template):
@@ -241,12 +240,18 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
             yield from kept_problems(surroundings.settings, store, template)
 
 
+def _entry_of(source: PlatformImageSource, settings: Settings) -> CatalogueEntry:
+    """What the catalogue says of a source; reads only the texts that name its publisher. Raises: `ImageNotFound`."""
+    catalogue = read_catalogue(settings.catalogue, publisher=source.publisher)
+    return catalogue.find(source.publisher, source.offer, source.sku)
+
+
 def _kind_of_source(template: ImageTemplate, surroundings: Surroundings) -> tuple[OsType | None, str]:
     """The system and the architecture of the source as it is here; as far as the template tells when it is not."""
     source = template.properties.source
     with contextlib.suppress(ImageNotFound):  # which is a problem already
         if isinstance(source, PlatformImageSource):
-            entry = read_catalogue(surroundings.settings.catalogue).find(source.publisher, source.offer, source.sku)
+            entry = _entry_of(source, surroundings.settings)
             return OsType(os_type_of(entry)), entry.architecture
         if isinstance(source, ManagedImageSource | SharedImageVersionSource):
             with surroundings.opened_store() as store:
@@ -278,8 +283,7 @@ def _source_warnings(template: ImageTemplate, settings: Settings) -> Iterator[st
     source = template.properties.source
     if isinstance(source, PlatformImageSource):
         with contextlib.suppress(ImageNotFound):
-            catalogue = read_catalogue(settings.catalogue, publisher=source.publisher)
-            entry = catalogue.find(source.publisher, source.offer, source.sku)
+            entry = _entry_of(source, settings)
             if entry.note:
                 yield f"{SOURCE}: {name_of(entry)}: {entry.note}"
 
@@ -289,8 +293,7 @@ def _platform_image_problems(source: PlatformImageSource, surroundings: Surround
     is_simple = source.version.lower() == "latest" and source.plan_info is None
     if is_simple:
         with contextlib.suppress(ImageNotFound):
-            catalogue = read_catalogue(settings.catalogue, publisher=source.publisher)
-            catalogue.find(source.publisher, source.offer, source.sku)
+            _entry_of(source, settings)
             return
     from vmkiln.platform_images import image_reference, platform_image  # noqa: PLC0415 (import what makes images)
 

@@ -7,10 +7,12 @@ Source: docs/reference/image-template.md (`additionalDataDisks`); the ARM refere
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmkiln.errors import ImageNotFound
-from vmkiln.store.rows import ImageRow
+
+if TYPE_CHECKING:  # `validate` asks for the limits here, and has no images
+    from vmkiln.store.rows import ImageRow
 
 DETAIL = "data_disks"  # the detail of an image that has them
 SHARED_OBJECT = "object"  # the detail of an image that names the object which other hosts get it from
@@ -52,12 +54,12 @@ def described(disks: tuple[DataDisk, ...]) -> dict[str, Any]:
     return {DETAIL: [vars(disk) for disk in disks]} if disks else {}
 
 
-def data_disks_of(image: ImageRow) -> tuple[DataDisk, ...]:
+def data_disks_of(image: "ImageRow") -> tuple[DataDisk, ...]:
     """The data disks of a recorded image, in the order of their numbers."""
     return tuple(DataDisk(**item) for item in image.detail.get(DETAIL, ()))
 
 
-def parts_of(image: ImageRow) -> Iterator[ImageRow]:
+def parts_of(image: "ImageRow") -> "Iterator[ImageRow]":
     """Every file of an image, each as if it were an image of one disk: the data disks, and the OS disk as the last."""
     detail = {name: value for name, value in image.detail.items() if name != DETAIL}
     for disk in data_disks_of(image):
@@ -72,7 +74,7 @@ def parts_of(image: ImageRow) -> Iterator[ImageRow]:
     yield replace(image, detail=detail)
 
 
-def part_of(image: ImageRow, lun: int) -> ImageRow:
+def part_of(image: "ImageRow", lun: int) -> "ImageRow":
     """One data disk of an image as if it were an image. Raises: `ImageNotFound` when it has none of that number."""
     disks = data_disks_of(image)
     for disk, part in zip(disks, parts_of(image), strict=False):
