@@ -127,7 +127,6 @@ def _lines(request: RunRequest) -> list[str]:
 
 def _begin(store: Store, group: StagingResourceGroup) -> None:
     store.runs.begin_phase(group.run_id, Phase.BUILDING)
-    store.staging.use_group(group.name, run_id=group.run_id)
     account = group.storage_account.name
     store.runs.add_facts(group.run_id, source_exact_version="1.2.3", storage_account=account)
 

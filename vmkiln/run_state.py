@@ -6,7 +6,7 @@ Source: docs/reference/image-template.md#template (runState, runSubState).
 import uuid
 from enum import StrEnum
 
-from vmkiln.errors import HostUnfit, KeyUnavailable, ObjectMissing, SharedStorageFailed, StorageFailed
+from vmkiln.errors import HostUnfit, KeyUnavailable, ObjectMissing, SharedStorageFailed, StorageFailed, VmkilnError
 from vmkiln.run_failures import PartlyPublished, RunFailed
 
 OF_THE_HOST = (HostUnfit, StorageFailed, SharedStorageFailed, KeyUnavailable)
@@ -70,6 +70,11 @@ class Start(StrEnum):
 def new_run_id() -> str:
     """An id for a new run."""
     return str(uuid.uuid4())
+
+
+def code_of(error: BaseException) -> str:
+    """The code that a run ends with for an error; pure. Libraries have codes of their own, which are none of ours."""
+    return error.code if isinstance(error, VmkilnError) else "InternalError"
 
 
 def is_of_the_host(error: BaseException) -> bool:

@@ -190,7 +190,7 @@ async def running(
     issuer: Issuer,
     build: Build,
     watch_seconds: float = WATCH_SECONDS,
-    export: Export = lambda _trace: None,
+    export: Export | None = None,
     identity: HostIdentity | None = None,
     isolation_level: Callable[[], Awaitable[str]] | None = None,
     is_tried_first: bool = True,

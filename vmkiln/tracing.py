@@ -24,15 +24,14 @@ Export = Callable[[Span], None]
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-def _nowhere(_span: Span) -> None:
-    """Nobody asked for traces."""
-
-
 @contextlib.contextmanager
-def exported(environment: Mapping[str, str]) -> Iterator[Export]:
-    """What sends a trace, while the block lasts. Raises: `InputError` when the libraries for it are missing."""
+def exported(environment: Mapping[str, str]) -> Iterator[Export | None]:
+    """What sends a trace, while the block lasts; none where nobody asked for traces.
+
+    Raises: `InputError` when the libraries for it are missing.
+    """
     if not any(environment.get(name) for name in ENDPOINTS):
-        yield _nowhere
+        yield None
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 (optional)

@@ -28,6 +28,7 @@ WRITES = (
     (ImageTable, "replace"),
     (StagingTable, "add_group"),
     (StagingTable, "add_resource"),
+    (StagingTable, "add_resources"),
     (StagingTable, "resource_exists"),
 )
 

@@ -323,9 +323,7 @@ def give_keys(place: Place) -> object:
 
 
 def a_resource(place: Place) -> Any:
-    return staging_resource_group.resource(
-        place.group, place.store, type="Microsoft.Compute/disks", name="d", detail={}
-    )
+    return staging_resource_group.resources(place.group, place.store, [("Microsoft.Compute/disks", "d", {})])
 
 
 ENDPOINT = BlobEndpoint(BlobService.AZURITE, "http://127.0.0.1:1")
@@ -341,7 +339,7 @@ STEPS = (
         lambda place: run_directory.remove(place.settings.runs / "other"),
     ),
     Step("staging/staging_resource_group.py", undone_by(open_group, remove_groups), remove_groups),
-    Step("staging/staging_resource_group.py:resource", blocking(a_resource), forget_unmade),
+    Step("staging/staging_resource_group.py:resources", blocking(a_resource), forget_unmade),
     Step("run/packer_phase.py", blocking(packer_resources), forget_unmade),
     Step("host/namespace.py:opened", lambda _place: namespace.opened()),
     Step("host/namespace.py:start", program_inside),

@@ -75,7 +75,6 @@ ELSEWHERE = {
     "staging/container_group.py": "part of staging/container_group.py:started",
     "staging/build_vm.py": "part of host/virtual_machine.py:running",
     "blobs/account_keys.py:_locked": "part of blobs/account_keys.py",
-    "staging/staging_resource_group.py:resources": "part of run/packer_phase.py",
     "run/building.py": "part of staging/staging_resource_group.py",
     "provisioning/submitting.py": "part of staging/staging_resource_group.py",
     "run/failure/console_text.py": "tests/unit/run/failure/test_console_text.py",

@@ -122,16 +122,18 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
 
 
 def positions(
-    waiting: Sequence[Waiting], turns: Turns, *, need_of: Callable[[str], Need], hosts: Sequence[Host]
+    ordered: Sequence[Waiting], *, need_of: Callable[[str], Need], hosts: Sequence[Host]
 ) -> list[QueuePosition]:
-    """Every waiting run's position; those without a reason fit at once. `need_of` is asked only for who may be next.
+    """The position of every run of a queue in its order (`in_turn`); those without a reason fit at once.
+
+    `need_of` is asked only for who may be next.
 
     A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """
     found: list[QueuePosition] = []
     open_to: dict[str, Host] = {host.incarnation: host for host in hosts if host.is_open}
     held = 0
-    for position, item in enumerate(in_turn(waiting, turns), start=1):
+    for position, item in enumerate(ordered, start=1):
         if held and not open_to:
             others = position - 1
             found.append(

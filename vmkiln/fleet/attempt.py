@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from vmkiln.errors import DatabaseAway, LeaseLost, RunCanceled, RunTakenOver, VmkilnError
 from vmkiln.fleet.run_trace import Span, StepClock, StepStart, trace_of
@@ -13,7 +14,7 @@ from vmkiln.provisioning.stored_template import check_rights, request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
-from vmkiln.run_state import GOING_ON, RunState, is_of_the_host
+from vmkiln.run_state import GOING_ON, RunState, code_of, is_of_the_host
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store, utc_now
@@ -35,14 +36,14 @@ class HostDuties:
     """What a host works with: `build` runs one request to its end, `capacity` says what the machine has for runs.
 
     `isolation_level` makes the machine ready and finds out what it can promise; `on_trace` gets the trace of each run
-    that ended here; `on_lost` ends the process when its lease is lost; `shared` is what a fleet's hosts share. Without
-    `is_tried_first` the machine gets runs before it was made ready.
+    that ended here, where somebody wants it; `on_lost` ends the process when its lease is lost; `shared` is what a
+    fleet's hosts share. Without `is_tried_first` the machine gets runs before it was made ready.
     """
 
     build: Build
     capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME
     isolation_level: Callable[[], Awaitable[str]] | None = None
-    on_trace: Callable[[Span], None] = lambda _trace: None
+    on_trace: Callable[[Span], None] | None = None
     on_lost: Callable[[str], None] = end_process
     shared: SharedStorage | None = None
     is_tried_first: bool = True
@@ -91,6 +92,7 @@ async def attempt_run(
                 incarnation=incarnation,
                 is_stopping=is_stopping,
                 may_be_put_back=may_be_put_back,
+                asked_for=_asked_for(run),
             ),
             tell,
         )
@@ -109,15 +111,18 @@ async def attempt_run(
         with contextlib.suppress(DatabaseAway, RunTakenOver):
             fenced = store.fenced(run.run_id, incarnation=incarnation)
             if fault is None:
-                end = _end_of(error, is_stopping=is_stopping())
-                trace = await off_loop(_record_end, fenced, run, end, clock.steps)
+                await off_loop(_record_end, fenced, run, _end_of(error, is_stopping=is_stopping()))
             else:
-                trace = await off_loop(
-                    _put_back, settings, store, run, incarnation=incarnation, fault=fault, steps=clock.steps
-                )
-            if trace is not None:
+                await off_loop(_put_back, settings, store, run, incarnation=incarnation, fault=fault)
+            if duties.on_trace is not None and (trace := await off_loop(_trace, store, run, clock.steps)) is not None:
                 duties.on_trace(trace)
     return fault
+
+
+def _asked_for(run: RunRow) -> datetime:
+    """Since when a run that waits did so; its first attempt is on record with it. Pure."""
+    queued = run.facts.get("queued", "")
+    return datetime.fromisoformat(queued) if queued else run.started
 
 
 def _request_of(settings: Settings, store: Store, row: ResourceRow, run_id: str) -> RunRequest:
@@ -128,15 +133,17 @@ def _request_of(settings: Settings, store: Store, row: ResourceRow, run_id: str)
     return request
 
 
-def _record_end(
-    store: Store, run: RunRow, end: tuple[RunState, str, str] | None, steps: Sequence[StepStart]
-) -> Span | None:
-    """Record how a run ended, where it has not done so itself; returns its trace when it has ended."""
+def _record_end(store: Store, run: RunRow, end: tuple[RunState, str, str] | None) -> None:
+    """Record how a run ended, where it has not done so itself."""
     if end is not None:
         state, message, code = end
         expected = [RunState.QUEUED, *GOING_ON]
         store.runs.move(run.run_id, expected=expected, state=state, message=message, code=code)
-    ended = store.runs.by_id([run.run_id]).get(run.run_id, run)
+
+
+def _trace(store: Store, run: RunRow, steps: Sequence[StepStart]) -> Span | None:
+    """The trace of a run, when it has ended."""
+    ended = store.runs.by_id([run.run_id], has_template=False).get(run.run_id, run)
     return None if ended.ended is None else trace_of(ended, store.runs.phases_of(run.run_id), steps)
 
 
@@ -147,13 +154,10 @@ def _fault_of(error: VmkilnError) -> HostFault | None:
     return HostFault(error.code, error.message, error.outside or error.message)
 
 
-def _put_back(
-    settings: Settings, store: Store, run: RunRow, *, incarnation: str, fault: HostFault, steps: Sequence[StepStart]
-) -> Span | None:
-    """Let another host try, or this one later; returns the run's trace when it has been put back often enough."""
+def _put_back(settings: Settings, store: Store, run: RunRow, *, incarnation: str, fault: HostFault) -> None:
+    """Let another host try, or this one later."""
     most = settings.most_run_attempts
     store.hosts.put_back(run.run_id, incarnation=incarnation, fault=fault, most_attempts=most)
-    return _record_end(store, run, None, steps)
 
 
 def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState, str, str] | None:
@@ -166,4 +170,4 @@ def _end_of(error: BaseException | None, *, is_stopping: bool) -> tuple[RunState
         case RunCanceled() if is_stopping:
             return None
     told = getattr(error, "outside", "") or str(error)  # who reads it may be on another machine
-    return RunState.FAILED, told, getattr(error, "code", "InternalError")
+    return RunState.FAILED, told, code_of(error)

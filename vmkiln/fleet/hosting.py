@@ -246,6 +246,8 @@ class Hosting:
             if placed.state == RunState.CANCELING:
                 self._cancel(placed.run_id)
         elif placed.state in TERMINAL_STATES:
+            if key in self._open:
+                return  # its room is given back when the attempt is settled
             attempt = placed.attempt
             await in_round(self._store.hosts.release, placed.run_id, incarnation=self._incarnation, attempt=attempt)
         elif placed.state == RunState.QUEUED and key not in self._seen.begun:
@@ -301,9 +303,8 @@ class Hosting:
 
     async def _attempt(self, run_id: str, attempt: int) -> None:
         """One attempt of a run: its build as a task of its own, so that a cancel ends that and not the workflow."""
-        run = (await off_loop(self._store.runs.by_id, [run_id])).get(run_id)
-        mine = {(item.run_id, item.attempt) for item in await off_loop(self._placed)}
-        if run is None or run.ended is not None or (run_id, attempt) not in mine or self._is_stopping:
+        run = await off_loop(self._store.runs.given, run_id, incarnation=self._incarnation, attempt=attempt)
+        if run is None or self._is_stopping:
             return
         self._open.add((run_id, attempt))
         building = attempt_run(
@@ -344,7 +345,9 @@ class Hosting:
             self._woken()
 
     def _settled(self, run_id: str, attempt: int) -> None:
-        run = self._store.runs.by_id([run_id]).get(run_id)
+        if self._store.hosts.release_ended(run_id, incarnation=self._incarnation, attempt=attempt):
+            return
+        run = self._store.runs.by_id([run_id], has_template=False).get(run_id)
         if run is not None and run.ended is None and run.attempt == attempt:
             self._withdraw(PlacedRun(run_id, attempt, self._incarnation, run.state, run.template_id))
             return

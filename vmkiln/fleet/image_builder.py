@@ -114,7 +114,7 @@ class ImageBuilder:
         *,
         capacity: Callable[[], Room] = lambda: ONE_AT_A_TIME,
         watch_seconds: float = WATCH_SECONDS,
-        on_trace: Callable[[Span], None] = lambda _trace: None,
+        on_trace: Callable[[Span], None] | None = None,
         identity: HostIdentity | None = None,
         isolation_level: Callable[[], Awaitable[str]] | None = None,
         is_tried_first: bool = True,

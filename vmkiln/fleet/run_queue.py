@@ -3,12 +3,12 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
-from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, positions
+from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, in_turn, positions
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room, need_of, promised_to
 from vmkiln.run_state import GOING_ON
@@ -18,6 +18,7 @@ from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, R
 
 FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 REMEMBERED_RUNS = 500
+READ_AT_ONCE = 4  # runs whose needs are read together: most looks let one in and see that the next waits
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
@@ -45,7 +46,7 @@ def capacity_of(host: HostRow) -> Room:
     return Room(host.cpus, host.memory_mib, host.disk_mib)
 
 
-def reserved_by(rows: Iterable[ReservationRow]) -> Room:
+def reserved_by(rows: Iterable[ReservationRow | PlacedRun]) -> Room:
     """The room of reservations, all together."""
     return sum((Room(row.cpus, row.memory_mib, row.disk_mib) for row in rows), NOTHING)
 
@@ -71,18 +72,19 @@ def hosts_now(store: Store, *, capacities: Mapping[str, Room] = NOWHERE) -> list
     `capacities` has the room of a host at this moment, by its incarnation. It is less than the recorded room when the
     host's disk has filled up since.
     """
-    kept = store.hosts.reservations()
+    kept = store.hosts.placed()
     return _hosts(store, kept, _without_host(store, kept), capacities)
 
 
-def _without_host(store: Store, kept: Iterable[ReservationRow | PlacedRun]) -> list[RunRow]:
+def _without_host(store: Store, kept: Iterable[PlacedRun]) -> list[RunRow]:
     """The runs that go on without room kept for them: those of `vmkiln build`."""
     with_host = {row.run_id for row in kept}
-    return [run for run in store.runs.list(limit=None, states=GOING_ON) if run.run_id not in with_host]
+    going_on = store.runs.list(limit=None, states=GOING_ON, has_template=False)
+    return [run for run in going_on if run.run_id not in with_host]
 
 
 def _hosts(
-    store: Store, kept: Sequence[ReservationRow], others: Sequence[RunRow], capacities: Mapping[str, Room]
+    store: Store, kept: Sequence[PlacedRun], others: Sequence[RunRow], capacities: Mapping[str, Room]
 ) -> list[Host]:
     found = []
     for row in store.hosts.live():
@@ -92,6 +94,35 @@ def _hosts(
         promised += sum((promised_to(run).capped(capacity) for run in mine), NOTHING)
         found.append(host_of(row, capacity=capacity, promised=promised))
     return found
+
+
+class _Front:
+    """The runs that wait, as their needs are asked for from the front of the queue: a few are read at once."""
+
+    def __init__(self, settings: Settings, store: Store, order: Sequence[str]) -> None:
+        self._settings = settings
+        self._store = store
+        self._order = order
+        self._places = {run_id: place for place, run_id in enumerate(order)}
+        self._needs: dict[str, Callable[[], Need]] = {}
+        self.attempts: dict[str, int] = {}
+
+    def need(self, run_id: str) -> Need:
+        """What a run needs."""
+        if run_id not in self._needs:
+            first = self._places[run_id]
+            self._read(self._order[first : first + READ_AT_ONCE])
+        return self._needs[run_id]()
+
+    def _read(self, run_ids: Sequence[str]) -> None:
+        runs = self._store.runs.by_id(run_ids, has_template=False)
+        rows = self._store.resources.by_id({run.template_id for run in runs.values()})
+        self.attempts |= {run_id: run.attempt for run_id, run in runs.items()}
+        for run_id in run_ids:
+            run = runs[run_id]
+            self._needs[run_id] = functools.partial(
+                need_of_queued, self._settings, self._store, run, rows.get(run.template_id)
+            )
 
 
 def queue_of(
@@ -106,48 +137,55 @@ def queue_of(
 
     `capacities` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
     """
+    return _queue(settings, store, per_subscription, capacities, only)[0]
+
+
+def _queue(
+    settings: Settings,
+    store: Store,
+    per_subscription: int | None,
+    capacities: Mapping[str, Room],
+    only: Collection[str] | None,
+) -> tuple[list[QueuePosition], Mapping[str, int]]:
+    """The queue, and the attempt that is next of every run that may start."""
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
         for item in store.queue.waiting(per_subscription=per_subscription if only is None else None)
         if only is None or item.run_id in only
     ]
     if not waiting:
-        return []
+        return [], {}
     placed = store.hosts.placed()
     others = _without_host(store, placed)
     template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
     going_on = Counter(map(subscription_of, template_ids))
-    turns = Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS))
-
-    def need(run_id: str) -> Need:
-        return need_of_queued(settings, store, store.runs.by_id([run_id])[run_id])
-
-    return positions(waiting, turns, need_of=need, hosts=_hosts(store, store.hosts.reservations(), others, capacities))
+    ordered = in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
+    front = _Front(settings, store, [item.run_id for item in ordered])
+    found = positions(ordered, need_of=front.need, hosts=_hosts(store, placed, others, capacities))
+    return found, front.attempts
 
 
 def place(
     settings: Settings, store: Store, capacities: Mapping[str, Room], *, only: Collection[str] | None = None
 ) -> list[ReservationRow]:
     """Give waiting runs their hosts; returns the room that is kept for them. The rest is as in `queue_of`."""
-    queue = queue_of(settings, store, per_subscription=FRONT, capacities=capacities, only=only)
-    positions = [position for position in queue if not position.reason]
-    if not positions:
-        return []
-    runs = store.runs.by_id([position.run_id for position in positions])
+    queue, attempts = _queue(settings, store, FRONT, capacities, only)
     rows = [
         ReservationRow(
             run_id=position.run_id,
-            attempt=runs[position.run_id].attempt,
+            attempt=attempts[position.run_id],
             incarnation=position.incarnation,
             cpus=position.room.cpus,
             memory_mib=position.room.memory_mib,
             disk_mib=position.room.disk_mib,
             placed=0.0,
         )
-        for position in positions
-        if position.run_id in runs
+        for position in queue
+        if not position.reason
     ]
-    reasons = {position.run_id: position.why_there for position in positions}
+    if not rows:
+        return []
+    reasons = {position.run_id: position.why_there for position in queue}
     taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities), reasons=reasons))
     return [row for row in rows if row.run_id in taken]
 
@@ -157,9 +195,8 @@ def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping
     return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
 
 
-def need_of_queued(settings: Settings, store: Store, run: RunRow) -> Need:
-    """What a waiting run needs; one whose template is gone ends as soon as it is let in, and needs little."""
-    row = store.resources.get(run.template_id)
+def need_of_queued(settings: Settings, store: Store, run: RunRow, row: ResourceRow | None) -> Need:
+    """What a waiting run of a template needs; one whose template is gone ends as soon as it is let in."""
     if row is None:
         return Need(NOTHING)
     try:

@@ -6,15 +6,14 @@ is. The looking is done at the end of each attempt, and by who cleans up after a
 """
 
 import logging
-from datetime import datetime
 
 from vmkiln.host.confinement import left_processes, run_group
-from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import lies_in_group
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceState, RunRow, StagingResourceRow
+from vmkiln.store.run_facts import RunFacts
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +23,9 @@ def verify(settings: Settings, store: Store, run_id: str) -> list[str]:
 
     What an earlier attempt made is left as it is: it may have been on another host.
     """
-    began, run = _attempt_began(store, run_id), store.runs.find(run_id)
-    rows = store.staging.resources_of(run.staging_group)
-    kept = kept_resources(settings, run)
-    mine = [row for row in rows if row.run_id == run_id and began is not None and row.created >= began]
-    mine = [row for row in mine if row.number not in kept]
-    awaited = [row for row in mine if is_awaited(row)]
+    rows, facts = store.staging.unverified(run_id)
+    kept = _kept(settings, facts)
+    awaited = [row for row in rows if row.number not in kept and is_awaited(row)]
     if not awaited:
         return []
     left = what_is_left(settings, run_id)
@@ -42,7 +38,11 @@ def verify(settings: Settings, store: Store, run_id: str) -> list[str]:
 
 def kept_resources(settings: Settings, run: RunRow) -> frozenset[int]:
     """The numbers of a run's disks that are kept here for a later attempt; who deletes them gives their receipts."""
-    finished = run.facts.get("finished")
+    return _kept(settings, run.facts)
+
+
+def _kept(settings: Settings, facts: RunFacts) -> frozenset[int]:
+    finished = facts.get("finished")
     if not finished or not (run_directory.kept(settings.runs) / finished["disk"]["folder"]).exists():
         return frozenset()
     return frozenset(finished["disk"]["resources"])
@@ -65,8 +65,3 @@ def what_is_left(settings: Settings, run_id: str) -> list[str]:
         *(["its control group"] if run_group.is_there(run_id) else []),
         *(f"process {number}" for number in processes),
     ]
-
-
-def _attempt_began(store: Store, run_id: str) -> datetime | None:
-    begun = [phase.started for phase in store.runs.phases_of(run_id) if phase.name == Phase.BUILDING]
-    return max(begun, default=None)

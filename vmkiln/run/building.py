@@ -135,9 +135,11 @@ async def with_way_out(settings: Settings, request: RunRequest, egress: EgressPo
 
 
 def _group(host: BuildHost, request: RunRequest) -> StagingResourceGroup:
-    """The group that the submission made, else the user's own that the template names, else a new one."""
+    """The group that the submission made, else the user's own that the template names, else a new one.
+
+    That of a submission is on record with the run since it began.
+    """
     if request.submission is not None:
-        host.store.staging.use_group(request.submission.group.name, run_id=request.run_id)
         return replace(request.submission.group, run_id=request.run_id)
     properties = request.template.properties
     tags = staging_resource_group.group_tags(

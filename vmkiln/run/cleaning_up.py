@@ -34,7 +34,7 @@ from vmkiln.run.run_event import Notice
 from vmkiln.run_state import GOING_ON, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
-from vmkiln.staging.staging_resource_group import StagingResourceGroup
+from vmkiln.staging.staging_resource_group import StagingResourceGroup, lies_in_group
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ResourceState
@@ -182,10 +182,10 @@ def _end_lost_vhds(settings: Settings, store: Store) -> None:
 
 
 def forget_unmade(store: Store, run_id: str) -> None:
-    """Record what a run meant to make, and never did, as gone: a database may fail in having recorded it."""
-    for resource in store.staging.resources_of(store.runs.find(run_id).staging_group):
-        if resource.run_id == run_id and resource.state == ResourceState.CREATING and resource.type != STORAGE_ACCOUNT:
-            store.staging.resource_deleted(resource.number)
+    """Record what a run meant to make as gone, when all that it made is: a database may fail in having recorded it."""
+    rows = store.staging.resources_of(store.runs.find(run_id).staging_group)
+    left = [row for row in rows if row.run_id == run_id and row.state != ResourceState.DELETED]
+    store.staging.resources_deleted([row.number for row in left if not lies_in_group(row)])
 
 
 def remains(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from vmkiln.arm_template.deployment_parameters import ParameterUsed
@@ -144,6 +145,7 @@ class RunRequest:
     `is_stopping` says whether the service ends, so that an interrupted run starts anew with the next one.
     `incarnation` is the host that the run was given to; it writes only while it has it. '' for one of the command line.
     `may_be_put_back` says that a fault of the host ends the attempt only: the run waits for another one.
+    `asked_for` is since when it waited, where that is known already (UTC).
     `mask` takes secrets out of whatever is told, logged or kept.
     `resumes` says that a user goes on with a run whose command was killed.
     `parameters` are those that the template was given, or took from its defaults; of a service's template none is kept.
@@ -172,6 +174,7 @@ class RunRequest:
     held_seconds: int = 0
     uses_checkpoints: bool = True
     most_checkpoint_age_seconds: float = 86_400
+    asked_for: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.phase import begin
 from vmkiln.run.timeline.recording import timed, watched
 from vmkiln.run_failures import CustomizationFailed, RunTimedOut, first_of
-from vmkiln.run_state import Phase, RunState, is_of_the_host
+from vmkiln.run_state import Phase, RunState, code_of, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
@@ -70,7 +70,9 @@ TIMEOUT_MESSAGE = (
 
 
 async def execute(host: BuildHost, request: RunRequest, tell: Tell, *, phases: Phases | None = None) -> dict[str, Any]:
-    """Run a template to its end; returns the run's summary. `phases` may stand in for what needs virtual machines.
+    """Run a template to its end; returns the run's summary, which is empty for a run of the queue.
+
+    `phases` may stand in for what needs virtual machines.
 
     Raises: what made the run fail, after everything temporary is gone; `RunCanceled` when it was cancelled. A cancel
     that comes when nothing is left to interrupt changes nothing.
@@ -151,7 +153,8 @@ def _shared(host: BuildHost, request: RunRequest) -> AbstractAsyncContextManager
     """What the run writes is shared with the other hosts, up to its last line, before it is recorded as ended."""
     if host.shared is None:
         return contextlib.nullcontext()
-    return host.shared.mirrored(run_id=request.run_id, attempt=request.attempt)
+    group = request.submission.group.name if request.submission is not None else ""
+    return host.shared.mirrored(run_id=request.run_id, attempt=request.attempt, group=group)
 
 
 async def _late_cancel_passed() -> None:
@@ -199,7 +202,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
             sub_state="",
             message="",
             error_code="",
-            staging_group="",
+            staging_group=request.submission.group.name if request.submission is not None else "",
             facts=facts,
             started=utc_now(),
             ended=None,
@@ -343,17 +346,16 @@ async def _end(
     text = request.mask(message or (str(error) if error is not None else ""))
     if request.submission is not None and isinstance(error, VmkilnError) and error.outside:
         text = error.outside  # who reads it may be on another machine; the log has the rest
-    code = getattr(error, "code", "InternalError") if error is not None else ""
-    state, text, summary = await off_loop(_record_end, host.store, request.run_id, state, text, code)
+    code = "" if error is None else code_of(error)
+    state, text = await off_loop(_record_end, host.store, request.run_id, state, text, code)
+    # nobody waits for that of a run of the queue, and to collect it takes as long as to record its end
+    summary = {} if request.incarnation else await off_loop(summary_of, host.store, request.run_id)
     tell(RunEnded(state, text, summary))
     return summary
 
 
-def _record_end(
-    store: Store, run_id: str, state: RunState, message: str, code: str
-) -> tuple[RunState, str, dict[str, Any]]:
-    """Record how a run ended; returns what is on record then, with its summary. Raises: `RunTakenOver`."""
-    store.runs.end_phase(run_id)
+def _record_end(store: Store, run_id: str, state: RunState, message: str, code: str) -> tuple[RunState, str]:
+    """Record how a run ended; returns what is on record then. Raises: `RunTakenOver`."""
     expected = [RunState.RUNNING, RunState.CANCELING]
     if not store.runs.move(run_id, expected=expected, state=state, message=message, code=code):
         # somebody else has moved it on meanwhile, and what is recorded is what counts
@@ -361,4 +363,4 @@ def _record_end(
         if recorded.ended is None:
             raise RunTakenOver(f"the run is {recorded.state} again, by somebody else's doing")
         state, message = RunState(recorded.state), recorded.message
-    return state, message, summary_of(store, run_id)
+    return state, message

@@ -28,6 +28,7 @@ class SentRun:
     objects: ObjectStore
     run_id: str
     attempt: int
+    group: str = ""
     _logs: dict[str, SentLog] = field(default_factory=dict)
     _rules: bytes = b""
     _warned: str = ""
@@ -35,13 +36,13 @@ class SentRun:
 
     def send(self) -> None:
         """Send what is new; content while the run has no group yet. Raises: `SharedStorageFailed`."""
-        run = self.store.runs.by_id([self.run_id]).get(self.run_id)
-        if run is None or not run.staging_group:
+        name_of_group = self.known_group()
+        if not name_of_group:
             return
-        group = self.settings.staging / run.staging_group
+        group = self.settings.staging / name_of_group
         with self._lock:
             for name in LOG_FILES.values():
-                file = group / account_name(run.staging_group) / LOGS / self.run_id / name
+                file = group / account_name(name_of_group) / LOGS / self.run_id / name
                 key = file.relative_to(self.settings.home).as_posix()
                 self._logs.setdefault(name, SentLog(self.objects, key, self.attempt)).send(file)
             with contextlib.suppress(FileNotFoundError):
@@ -49,6 +50,13 @@ class SentRun:
                 if content != self._rules:
                     self.objects.put((group / FILE_NAME).relative_to(self.settings.home).as_posix(), content)
                     self._rules = content
+
+    def known_group(self) -> str:
+        """The run's staging resource group, read from its record until it has one; '' before."""
+        if not self.group:
+            run = self.store.runs.by_id([self.run_id], has_template=False).get(self.run_id)
+            self.group = run.staging_group if run is not None else ""
+        return self.group
 
     def warn(self, error: BaseException) -> None:
         """Say once why nothing is sent."""

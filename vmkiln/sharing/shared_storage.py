@@ -147,13 +147,14 @@ class SharedStorage:
     # runs
 
     @contextlib.asynccontextmanager
-    async def mirrored(self, *, run_id: str, attempt: int) -> AsyncIterator[None]:
+    async def mirrored(self, *, run_id: str, attempt: int, group: str = "") -> AsyncIterator[None]:
         """Store a run's logs and rules while the block lasts, every 1.5 s and at its end.
 
-        A run never fails for it: what cannot be sent is sent later, by `reconcile`.
+        `group` is its staging resource group; one that is not known yet is read from its record. A run never fails for
+        it: what cannot be sent is sent later, by `reconcile`.
         """
-        sender = SentRun(self._settings, self._store, self._objects, run_id, attempt)
-        await asyncio.to_thread(self._wait_for_pulls, run_id)
+        sender = SentRun(self._settings, self._store, self._objects, run_id, attempt, group)
+        await asyncio.to_thread(self._wait_for_pulls, sender)
         try:
             async with owned_tasks.opened(on_unasked=owned_tasks.nothing) as tasks:  # it ends its run, no more
                 send = functools.partial(in_round_of_a_run, sender.send)
@@ -163,11 +164,10 @@ class SharedStorage:
         finally:
             await asyncio.shield(asyncio.to_thread(self._send_last, sender))
 
-    def _wait_for_pulls(self, run_id: str) -> None:
+    def _wait_for_pulls(self, sender: SentRun) -> None:
         """Wait until a fetch of the run's log has ended; a later one sees that the run goes on here."""
-        run = self._store.runs.by_id([run_id]).get(run_id)
-        if run is not None and run.staging_group:
-            with one_at_a_time(self._settings, f"{STAGING}/{run.staging_group}"):
+        if group := sender.known_group():
+            with one_at_a_time(self._settings, f"{STAGING}/{group}"):
                 pass
 
     def _send_last(self, sender: SentRun) -> None:

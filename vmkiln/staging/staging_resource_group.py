@@ -108,26 +108,6 @@ def claim(directory: Path, store: Store, *, name: str, run_id: str, tags: Mappin
 
 
 @contextlib.contextmanager
-def resource(
-    group: StagingResourceGroup,
-    store: Store,
-    *,
-    type: str,  # noqa: A002 (Azure's word)
-    name: str,
-    detail: Mapping[str, Any],
-) -> Iterator[int]:
-    """A resource of the group while the block lasts; yields its number.
-
-    It is recorded before it is made and after it is gone, also when the block ends with an error.
-    """
-    number = store.staging.add_resource(group.name, run_id=group.run_id, type=type, name=name, detail=dict(detail))
-    try:
-        yield number
-    finally:
-        store.staging.resource_deleted(number)
-
-
-@contextlib.contextmanager
 def resources(
     group: StagingResourceGroup,
     store: Store,
@@ -135,13 +115,15 @@ def resources(
     *,
     exist: bool = False,
 ) -> Iterator[None]:
-    """Several resources while the block lasts, as (type, name, detail); `exist` says that they are made by now."""
-    with contextlib.ExitStack() as stack:
-        for type_, name, detail in entries:
-            number = stack.enter_context(resource(group, store, type=type_, name=name, detail=detail))
-            if exist:
-                store.staging.resource_exists(number)
+    """Resources of the group while the block lasts, as (type, name, detail); `exist` says that they are made by now.
+
+    All are recorded together before they are made, and after they are gone, also when the block ends with an error.
+    """
+    numbers = store.staging.add_resources(group.name, run_id=group.run_id, entries=entries, exist=exist)
+    try:
         yield
+    finally:
+        store.staging.resources_deleted(numbers)
 
 
 def storage_account_of(directory: Path, row: StagingGroupRow) -> StorageAccount:

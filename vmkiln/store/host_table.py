@@ -42,8 +42,17 @@ NO_REASONS: Mapping[str, str] = MappingProxyType({})
 LOST = "the process of this run died before the run ended"
 
 PLACED = sa.select(
-    reservations.c.run_id, reservations.c.attempt, reservations.c.incarnation, runs.c.state, runs.c.template_id
+    *(column for column in reservations.c if column.name != "placed"), runs.c.state, runs.c.template_id
 ).join(runs, runs.c.run_id == reservations.c.run_id)
+FACTS_WAITING = sa.select(runs.c.run_id, runs.c.facts).where(
+    runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)),
+    runs.c.state == RunState.QUEUED,
+    runs.c.run_id.not_in(sa.select(reservations.c.run_id)),
+)
+RESERVED = reservations.insert().values(placed=database_clock())
+NEW_FACTS = (
+    runs.update().where(runs.c.run_id == sa.bindparam("of_run")).values(facts=sa.bindparam("new_facts", type_=sa.JSON))
+)
 PLACED_ON = PLACED.where(reservations.c.incarnation == sa.bindparam("of_incarnation"))
 
 
@@ -130,10 +139,10 @@ class HostTable:
         led through an outage. What a host renews meanwhile counts: each row is judged as it is written.
         """
         with self._connections.reading() as connection:
-            if not self._hosts(connection, _has_run_out(database_time(connection), besides)):
+            if not self._hosts(connection, _has_run_out(database_clock(), besides)):
                 return []
         with self._connections.begin() as connection:
-            lapsed = _has_run_out(database_time(connection), besides)
+            lapsed = _has_run_out(database_clock(), besides)
             if not may():
                 return []
             dead = hosts.update().where(lapsed).values(is_dead=True).returning(*hosts.c)
@@ -153,7 +162,7 @@ class HostTable:
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
         with self._connections.reading() as connection:
-            return self._hosts(connection, _is_alive(database_time(connection)))
+            return self._hosts(connection, _is_alive(database_clock()))
 
     def all(self) -> list[HostRow]:
         """The newest incarnation of every host, dead ones too, by name."""
@@ -200,41 +209,38 @@ class HostTable:
         same room away. `reasons` says by run why it gets this host, which stays on record with the run. Returns the ids
         of the runs that got their room.
         """
-        taken = []
+        taken: list[ReservationRow] = []
+        names = [row.run_id for row in rows]
         with self._connections.begin() as connection:
-            now = database_time(connection)
-            alive = {row.incarnation: row for row in self._hosts(connection, _is_alive(now))}
+            alive = {row.incarnation: row for row in self._hosts(connection, _is_alive(database_clock()))}
             kept = [ReservationRow(**_values(row)) for row in connection.execute(sa.select(reservations)).mappings()]
-            known = {row.run_id for row in kept}
+            waiting = {row.run_id: row.facts for row in connection.execute(FACTS_WAITING, {"run_ids": names})}
             for row in rows:
-                waits = sa.and_(runs.c.run_id == row.run_id, runs.c.state == RunState.QUEUED)
                 host = alive.get(row.incarnation)
-                if host is None or host.is_draining or host.unready or row.run_id in known:
+                if host is None or host.is_draining or host.unready:
                     continue
-                if (waiting := connection.execute(sa.select(runs.c.facts).where(waits)).first()) is None:
+                if row.run_id not in waiting or attempt_of(waiting[row.run_id]) != row.attempt:
                     continue
-                placed = replace(row, placed=now)
-                wanted = [*(other for other in kept if other.incarnation == row.incarnation), placed]
-                if not fits(host, wanted):
-                    continue
-                connection.execute(reservations.insert().values(**vars(placed)))
-                if reason := reasons.get(row.run_id, ""):
-                    facts = {**waiting.facts, "placement": reason}
-                    connection.execute(runs.update().where(waits).values(facts=facts))
-                kept.append(placed)
-                known.add(row.run_id)
-                taken.append(row.run_id)
-        return taken
+                if fits(host, [*(other for other in kept if other.incarnation == row.incarnation), row]):
+                    kept.append(row)
+                    taken.append(row)
+            if taken:
+                values = [{name: value for name, value in vars(row).items() if name != "placed"} for row in taken]
+                connection.execute(RESERVED, values)
+            told = [row.run_id for row in taken if reasons.get(row.run_id)]
+            if told:
+                facts = {run_id: {**waiting[run_id], "placement": reasons[run_id]} for run_id in told}
+                connection.execute(NEW_FACTS, [{"of_run": name, "new_facts": new} for name, new in facts.items()])
+        return [row.run_id for row in taken]
 
     def release(self, run_id: str, *, incarnation: str, attempt: int) -> bool:
         """Give back the room of an attempt that is over; false when that host had none for it."""
-        with self._connections.begin() as connection:
-            mine = sa.and_(
-                reservations.c.run_id == run_id,
-                reservations.c.incarnation == incarnation,
-                reservations.c.attempt == attempt,
-            )
-            return connection.execute(reservations.delete().where(mine)).rowcount == 1
+        return self._connections.change(_kept_for(run_id, incarnation, attempt)) == 1
+
+    def release_ended(self, run_id: str, *, incarnation: str, attempt: int) -> bool:
+        """The same where the run has ended; false when it has not, or the host had no room for it."""
+        has_ended = sa.exists().where(runs.c.run_id == run_id, runs.c.ended.is_not(None))
+        return self._connections.change(_kept_for(run_id, incarnation, attempt).where(has_ended)) == 1
 
     def withdraw(self, run_id: str, *, incarnation: str, most_attempts: int) -> str:
         """Take a run from a host that lost it, in one step with what becomes of it; returns its state then.
@@ -261,7 +267,7 @@ class HostTable:
                 return ""
             facts = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar_one()
             faults = Counter(facts.get("host_faults", {}))
-            alive = self._hosts(connection, _is_alive(database_time(connection)))
+            alive = self._hosts(connection, _is_alive(database_clock()))
             faults.update(host.name for host in alive if host.incarnation == incarnation)
             values = {"facts": {**facts, "host_faults": dict(faults)}}
             connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
@@ -325,11 +331,16 @@ def _way_on(run_id: str, facts: RunFacts | None) -> str:
     return f"; {command} goes on from its customized disk, which is kept until {until:%Y-%m-%d %H:%M} UTC"
 
 
-def _is_alive(now: float) -> "sa.ColumnElement[bool]":
+def _kept_for(run_id: str, incarnation: str, attempt: int) -> sa.Delete:
+    mine = reservations.c.run_id == run_id, reservations.c.incarnation == incarnation
+    return reservations.delete().where(*mine, reservations.c.attempt == attempt)
+
+
+def _is_alive(now: "float | database_clock") -> "sa.ColumnElement[bool]":
     return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= now)
 
 
-def _has_run_out(now: float, besides: str) -> "sa.ColumnElement[bool]":
+def _has_run_out(now: "float | database_clock", besides: str) -> "sa.ColumnElement[bool]":
     return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.incarnation != besides)
 
 

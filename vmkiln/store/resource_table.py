@@ -85,6 +85,12 @@ class ResourceTable:
         with self._connections.reading() as connection:
             return _found(connection, resource_id)
 
+    def by_id(self, resource_ids: Collection[str]) -> dict[str, ResourceRow]:
+        """The resources of these ids (lower case), as far as there are any; one statement."""
+        query = sa.select(resources).where(resources.c.key.in_(resource_ids))
+        with self._connections.reading() as connection:
+            return {found["key"]: _row(found) for found in connection.execute(query).mappings()}
+
     def insert(self, row: ResourceRow) -> ResourceRow | None:
         """Record a new resource; none (and nothing changed) when one of that id exists."""
         with self._connections.begin() as connection:

@@ -147,13 +147,16 @@ class ReservationRow:
 
 @dataclass(frozen=True)
 class PlacedRun:
-    """A run that a host keeps room for, with its state."""
+    """A run that a host keeps room for, with its state and that room (MiB)."""
 
     run_id: str
     attempt: int
     incarnation: str
     state: RunState
     template_id: str
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vmkiln.errors import InputError
 from vmkiln.run_state import TERMINAL_STATES, RunState
 from vmkiln.store.audit_table import add_act
 from vmkiln.store.engine import Connections
-from vmkiln.store.host_table import RUN_LOST, end_lost
+from vmkiln.store.host_table import NEW_FACTS, RUN_LOST, end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
@@ -28,11 +28,20 @@ RUNS_BY_ID = sa.select(runs).where(runs.c.run_id.in_(sa.bindparam("run_ids", exp
 WITHOUT_TEMPLATE = tuple(column for column in runs.c if column.name != "template")
 HEADS_BY_ID = sa.select(*WITHOUT_TEMPLATE).where(runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
 FACTS = sa.select(runs.c.facts).where(runs.c.run_id == _run)
-NEW_FACTS = runs.update().where(runs.c.run_id == _run).values(facts=sa.bindparam("new_facts", type_=sa.JSON))
-
+GIVEN = sa.select(*WITHOUT_TEMPLATE).where(
+    runs.c.run_id == _run,
+    runs.c.ended.is_(None),
+    sa.exists().where(
+        reservations.c.run_id == runs.c.run_id,
+        reservations.c.attempt == sa.bindparam("attempt"),
+        reservations.c.incarnation == sa.bindparam("incarnation"),
+    ),
+)
 PHASE_ENDED = phases.update().where(phases.c.run_id == _run, phases.c.ended.is_(None)).values(ended=sa.bindparam("now"))
-PHASE_COUNT = sa.select(sa.func.count()).select_from(phases).where(phases.c.run_id == _run)
-PHASE_BEGUN = phases.insert()
+_count = sa.select(sa.func.count()).select_from(phases).where(phases.c.run_id == _run).scalar_subquery()
+PHASE_BEGUN = phases.insert().values(
+    run_id=_run, number=_count, name=sa.bindparam("phase"), started=sa.bindparam("now")
+)
 RUN_IN_PHASE = runs.update().where(runs.c.run_id == _run).values(sub_state=sa.bindparam("phase"))
 
 
@@ -115,6 +124,11 @@ class RunTable:
             found |= {row["run_id"]: run_row({"template": {}, **row}) for row in rows}
         return found
 
+    def given(self, run_id: str, *, incarnation: str, attempt: int) -> RunRow | None:
+        """A run without its template, as long as a host has it for this attempt and it has not ended."""
+        rows = self._connections.rows(GIVEN, {"of_run": run_id, "incarnation": incarnation, "attempt": attempt})
+        return run_row({"template": {}, **rows[0]}) if rows else None
+
     def of_template(self, template_id: str, *, limit: int | None = None) -> list[RunRow]:
         """The runs of an image template, the newest first."""
         query = sa.select(runs).where(runs.c.template_id == template_id.lower())
@@ -127,14 +141,21 @@ class RunTable:
     def move(
         self, run_id: str, *, expected: Sequence[RunState], state: RunState, message: str = "", code: str = ""
     ) -> bool:
-        """Move a run from one of the expected states; false (and nothing changed) when it is in another."""
+        """Move a run from one of the expected states; false (and nothing changed) when it is in another.
+
+        The phase that is on ends with the run.
+        """
         ended = self._connections.now() if state in TERMINAL_STATES else None
         change = (
             runs.update()
             .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
             .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
         )
-        return self._connections.change(change) == 1
+        with self._connections.begin() as connection:
+            is_moved = connection.execute(change).rowcount == 1
+            if is_moved and ended is not None:
+                self._end_phase(connection, run_id)
+            return is_moved
 
     def requeue(self, run_id: str, *, most_attempts: int) -> bool:
         """Let a run that was interrupted start anew; false when it does not go on, or was begun often enough."""
@@ -193,20 +214,8 @@ class RunTable:
         """End the current phase and begin the next one."""
         with self._connections.begin() as connection:
             self._end_phase(connection, run_id)
-            number = connection.execute(PHASE_COUNT, {"of_run": run_id}).scalar_one()
-            begun: dict[str, Any] = {
-                "run_id": run_id,
-                "number": number,
-                "name": name,
-                "started": self._connections.now(),
-            }
-            connection.execute(PHASE_BEGUN, begun)
+            connection.execute(PHASE_BEGUN, {"of_run": run_id, "phase": name, "now": self._connections.now()})
             connection.execute(RUN_IN_PHASE, {"of_run": run_id, "phase": name})
-
-    def end_phase(self, run_id: str) -> None:
-        """End the current phase; content when there is none."""
-        with self._connections.begin() as connection:
-            self._end_phase(connection, run_id)
 
     def _end_phase(self, connection: Connection, run_id: str) -> None:
         connection.execute(PHASE_ENDED, {"of_run": run_id, "now": self._connections.now()})
@@ -219,12 +228,14 @@ class RunTable:
             for row in self._connections.rows(query)
         ]
 
-    def list(self, *, limit: int | None = 100, states: Sequence[RunState] = ()) -> list[RunRow]:
-        """Runs, the newest first; only those in `states`, when any are given."""
-        query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
-        return [
-            run_row(row) for row in self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
-        ]
+    def list(
+        self, *, limit: int | None = 100, states: Sequence[RunState] = (), has_template: bool = True
+    ) -> list[RunRow]:
+        """Runs, the newest first; only those in `states`, when any are given, with their templates or without."""
+        columns = tuple(runs.c) if has_template else WITHOUT_TEMPLATE
+        query = sa.select(*columns).order_by(runs.c.started.desc()).limit(limit)
+        rows = self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
+        return [run_row({"template": {}, **row}) for row in rows]
 
     def older(
         self, before: tuple[datetime, str] | None, *, states: Sequence[RunState] = (), limit: int

@@ -1,14 +1,16 @@
 """Staging resource groups, and the resources in them, in the database."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from vmkiln.run_state import Phase
 from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import maybe_aware, staging_group_row
 from vmkiln.store.rows import ResourceState, StagingGroupRow, StagingResourceRow
-from vmkiln.store.tables import runs, staging_groups, staging_resources
+from vmkiln.store.run_facts import RunFacts
+from vmkiln.store.tables import phases, runs, staging_groups, staging_resources
 
 T = TypeVar("T", int, str)
 MOST_NAMES = 10_000  # in one statement
@@ -18,10 +20,30 @@ RESOURCE_ADDED = staging_resources.insert()
 RESOURCE_EXISTS = (
     staging_resources.update().where(staging_resources.c.number == _resource).values(state=ResourceState.EXISTS)
 )
-RESOURCE_DELETED = (
+RESOURCES_ADDED = staging_resources.insert().returning(staging_resources.c.number)
+RESOURCES_DELETED = (
     staging_resources.update()
-    .where(staging_resources.c.number == _resource)
+    .where(staging_resources.c.number.in_(sa.bindparam("of_numbers", expanding=True)))
     .values(state=ResourceState.DELETED, deleted=sa.bindparam("now"))
+)
+# what the last attempt of a run made and deleted, and nobody has looked for yet
+_began = (
+    sa.select(sa.func.max(phases.c.started))
+    .where(phases.c.run_id == runs.c.run_id, phases.c.name == Phase.BUILDING)
+    .correlate(runs)
+    .scalar_subquery()
+)
+_of_attempt = sa.and_(runs.c.run_id == staging_resources.c.run_id, staging_resources.c.created >= _began)
+UNVERIFIED = (
+    sa.select(staging_resources, runs.c.facts)
+    .join_from(staging_resources, runs, _of_attempt)
+    .where(
+        staging_resources.c.group_name == runs.c.staging_group,
+        runs.c.run_id == sa.bindparam("of_run"),
+        staging_resources.c.state == ResourceState.DELETED,
+        staging_resources.c.verified.is_(None),
+    )
+    .order_by(staging_resources.c.number)
 )
 
 
@@ -91,13 +113,42 @@ class StagingTable:
         assert key is not None  # the table numbers its rows
         return int(key[0])
 
+    def add_resources(
+        self, group: str, *, run_id: str, entries: Iterable[tuple[str, str, Mapping[str, Any]]], exist: bool = False
+    ) -> list[int]:
+        """Record the intent to make resources, as (type, name, detail), in one transaction; returns their numbers.
+
+        `exist` says that they are made by now.
+        """
+        state = ResourceState.EXISTS if exist else ResourceState.CREATING
+        common = {"group_name": group, "run_id": run_id, "state": state, "created": self._connections.now()}
+        rows = [{**common, "type": type_, "name": name, "detail": dict(detail)} for type_, name, detail in entries]
+        if not rows:
+            return []
+        with self._connections.begin() as connection:
+            return list(connection.execute(RESOURCES_ADDED, rows).scalars())
+
     def resource_exists(self, number: int) -> None:
         """Record that a resource was made."""
         self._connections.change(RESOURCE_EXISTS, {"of_number": number})
 
     def resource_deleted(self, number: int) -> None:
         """Record that a resource is gone."""
-        self._connections.change(RESOURCE_DELETED, {"of_number": number, "now": self._connections.now()})
+        self.resources_deleted([number])
+
+    def resources_deleted(self, numbers: Collection[int]) -> None:
+        """Record that resources are gone; one transaction."""
+        if numbers:
+            self._connections.change(RESOURCES_DELETED, {"of_numbers": sorted(numbers), "now": self._connections.now()})
+
+    def unverified(self, run_id: str) -> tuple[list[StagingResourceRow], RunFacts]:
+        """What the last attempt of a run made and deleted, and nobody has looked for yet, with the run's facts.
+
+        No facts are read where there is no such resource.
+        """
+        rows = self._connections.rows(UNVERIFIED, {"of_run": run_id})
+        facts: RunFacts = rows[0]["facts"] if rows else {}
+        return [_resource_row({name: row[name] for name in row if name != "facts"}) for row in rows], facts
 
     def resources_gone(self, numbers: Collection[int]) -> None:
         """Record that somebody looked for deleted resources, and they were gone."""

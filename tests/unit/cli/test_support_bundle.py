@@ -71,7 +71,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
             for line in KEY.splitlines():
                 log.write(line)
             log.write("the end of the log")
-        store.runs.end_phase(RUN_ID)
         store.runs.move(RUN_ID, expected=[RunState.RUNNING], state=RunState.FAILED, message=f"token={PLANTED['log']}")
     return settings
 

@@ -52,7 +52,7 @@ def test_with_room_for_one_at_a_time_subscriptions_still_take_turns() -> None:
 
 def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -> None:
     runs = [waiting(str(number), second=number) for number in range(6)]
-    found = positions(runs, Turns(), need_of=small, hosts=[BUSY])
+    found = positions(in_turn(runs, Turns()), need_of=small, hosts=[BUSY])
     assert [queued.reason for queued in found] == [
         "", "", "", "waits for 2 CPUs (0 free)", "waits behind 4 others", "waits behind 5 others",
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def test_as_many_start_as_there_is_room_for_and_the_others_say_why_they_wait() -
 def test_every_lack_is_named_and_a_small_run_does_not_pass_a_large_one() -> None:
     needs = {"large": Need(Room(8, 30_000, 200_000)), "small": Need(SMALL)}
     queue = [waiting("large"), waiting("small", second=1)]
-    found = positions(queue, Turns({"a": 1}), need_of=needs.__getitem__, hosts=[BUSY])
+    found = positions(in_turn(queue, Turns({"a": 1})), need_of=needs.__getitem__, hosts=[BUSY])
     assert found[0].reason == (
         "waits for 8 CPUs (6 free) and 30000 MiB of memory (28672 free) and 100000 MiB of disk (95904 free)"
     )
@@ -74,8 +74,8 @@ def test_a_run_larger_than_the_machine_gets_all_of_it_when_it_is_idle() -> None:
         return Need(Room(64, 999_999, 4096))
 
     queue = [waiting("huge")]
-    assert positions(queue, Turns(), need_of=huge, hosts=[IDLE])[0].reason == ""
-    assert positions(queue, Turns({"b": 1}), need_of=huge, hosts=[BUSY])[0].reason != ""
+    assert positions(in_turn(queue, Turns()), need_of=huge, hosts=[IDLE])[0].reason == ""
+    assert positions(in_turn(queue, Turns({"b": 1})), need_of=huge, hosts=[BUSY])[0].reason != ""
 
 
 rooms = st.builds(Room, st.integers(1, 12), st.integers(1, 40_000), st.integers(1, 120_000))
@@ -88,7 +88,8 @@ def test_nothing_is_promised_twice_and_nobody_is_lost(
 ) -> None:
     queue = [waiting(str(number), subscription=item[0], second=item[1]) for number, item in enumerate(items)]
     needs = {str(number): item[2].capped(capacity) for number, item in enumerate(items)}
-    found = positions(queue, Turns(going_on), need_of=lambda run: Need(needs[run]), hosts=[Host("b", "h", capacity)])
+    ordered = in_turn(queue, Turns(going_on))
+    found = positions(ordered, need_of=lambda run: Need(needs[run]), hosts=[Host("b", "h", capacity)])
     assert Counter(queued.run_id for queued in found) == Counter(item.run_id for item in queue)
     let_in = [queued for queued in found if not queued.reason]
     assert not sum((needs[queued.run_id] for queued in let_in), NOTHING).missing(capacity)
@@ -109,7 +110,7 @@ def test_runs_are_spread_over_hosts_with_the_stronger_isolation_first() -> None:
         Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware"),
     ]
     queue = [waiting(str(number), second=number) for number in range(7)]
-    found = placed(positions(queue, Turns(), need_of=small, hosts=hosts))
+    found = placed(positions(in_turn(queue, Turns()), need_of=small, hosts=hosts))
     assert list(found.values())[:6] == ["k", "k", "e", "e", "e", "e"]
     assert found["6"] == "waits for 2 CPUs (0 free) on kvm or another host"
 
@@ -128,7 +129,7 @@ def test_regions_architectures_and_isolation_levels_are_honoured() -> None:
         "any": Need(SMALL),
     }
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
-    found = placed(positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    found = placed(positions(in_turn(queue, Turns()), need_of=needs.__getitem__, hosts=hosts))
     assert (found["west"], found["east"], found["arm"]) == ("w", "a", "a")
     assert found["mars"] == (
         "waits for a host that suits it: west lacks the region mars, arm lacks the architecture x64"
@@ -145,7 +146,7 @@ def test_a_large_run_holds_only_the_hosts_that_could_take_it() -> None:
         "elsewhere": Need(SMALL, region="eastus"),
     }
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
-    found = placed(positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts))
+    found = placed(positions(in_turn(queue, Turns()), need_of=needs.__getitem__, hosts=hosts))
     assert found["large"].startswith("waits for 8 CPUs (6 free)")
     assert found["behind"] == "waits behind 1 other for the same hosts"
     assert found["elsewhere"] == "e"
@@ -153,37 +154,37 @@ def test_a_large_run_holds_only_the_hosts_that_could_take_it() -> None:
 
 def test_a_draining_host_gets_nothing_new() -> None:
     draining = Host("d", "draining", ROOM, is_draining=True)
-    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[draining])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=small, hosts=[draining])
     assert queued.reason == "waits for a host that is not draining"
-    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[draining, IDLE])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=small, hosts=[draining, IDLE])
     assert queued.incarnation == IDLE.incarnation
 
 
 def test_without_a_host_a_run_says_that_it_waits_for_one() -> None:
-    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=small, hosts=[])
     assert queued.reason == "waits for a host: no service or worker is at work"
 
 
 def test_a_host_that_cannot_build_gets_nothing_and_is_named() -> None:
     unready = Host("u", "unfit", ROOM, unready="HostUnfit")
-    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[unready])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=small, hosts=[unready])
     assert queued.reason == "waits for a host that can build: unfit is not ready (HostUnfit)"
-    [queued] = positions([waiting("run")], Turns(), need_of=small, hosts=[unready, IDLE])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=small, hosts=[unready, IDLE])
     assert queued.incarnation == IDLE.incarnation
 
 
 def test_a_run_goes_to_another_host_than_the_one_it_had_a_fault_with() -> None:
     first, second = Host("a", "first", ROOM, isolation_level="hardware"), Host("b", "second", ROOM)
     need = Need(SMALL, avoided=frozenset({"first"}))
-    [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=[first, second])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=[first, second])
     assert queued.incarnation == "b"
-    [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=[first])
+    [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=[first])
     assert queued.incarnation == "a", "there is no other"
 
 
 def test_a_run_that_gets_a_host_says_why_there_and_why_nowhere_else() -> None:
     def why(*hosts: Host, need: Need = SOME_NEED) -> str:
-        [queued] = positions([waiting("run")], Turns(), need_of=lambda _: need, hosts=hosts)
+        [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=hosts)
         return queued.why_there
 
     kvm = Host("k", "kvm", Room(4, 32_768, 100_000), isolation_level="hardware")
@@ -213,5 +214,5 @@ def test_who_is_placed_behind_a_large_run_says_which_host_is_kept_for_that() -> 
     hosts = [Host("w", "west", ROOM, promised=SMALL), Host("e", "east", ROOM, region="eastus")]
     needs = {"large": Need(Room(8, 1024, 1024), region="westus2"), "small": Need(SMALL)}
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
-    [_, small_one] = positions(queue, Turns(), need_of=needs.__getitem__, hosts=hosts)
+    [_, small_one] = positions(in_turn(queue, Turns()), need_of=needs.__getitem__, hosts=hosts)
     assert small_one.why_there.endswith("; not west (kept for a run before it)")

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,13 +140,13 @@ def test_a_run_whose_need_cannot_be_found_out_holds_up_no_other(
         raise KeyError("a template that nobody foresaw")
 
     with opened(tmp_path / "db") as store:
-        monkeypatch.setattr(store.resources, "get", lambda _id: object())
+        template: Any = object()
         monkeypatch.setattr(run_queue, "_host_need", broken)
-        assert run_queue.need_of_queued(Settings(tmp_path), store, row("a")).room == NOTHING
+        assert run_queue.need_of_queued(Settings(tmp_path), store, row("a"), template).room == NOTHING
 
         def away(*_: object) -> None:
             raise DatabaseAway("away")
 
         monkeypatch.setattr(run_queue, "_host_need", away)
         with pytest.raises(DatabaseAway):
-            run_queue.need_of_queued(Settings(tmp_path), store, row("a"))
+            run_queue.need_of_queued(Settings(tmp_path), store, row("a"), template)

@@ -400,7 +400,7 @@ def test_what_a_run_wrote_is_shared_before_it_is_recorded_as_ended(flow: Flow) -
 
     class Shared:
         @contextlib.asynccontextmanager
-        async def mirrored(self, *, run_id: str, attempt: int) -> AsyncIterator[None]:
+        async def mirrored(self, *, run_id: str, attempt: int, **_: str) -> AsyncIterator[None]:
             yield
             seen.append((run_id, attempt, flow.host.store.runs.find(run_id).state))
 

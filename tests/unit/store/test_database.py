@@ -85,7 +85,7 @@ def test_phases_follow_each_other_without_a_gap(place: Place) -> None:
         assert building.ended is not None
         assert customizing.ended is None
         assert store.runs.find("11").sub_state == "Customizing"
-        store.runs.end_phase("11111111-0000")
+        assert store.runs.move("11111111-0000", expected=["Running"], state="Succeeded")
         assert store.runs.phases_of("11111111-0000")[1].ended is not None
 
 

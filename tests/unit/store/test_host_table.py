@@ -256,7 +256,6 @@ def writes(store: Store) -> Sequence[tuple[str, object]]:
     return [
         ("move_run", lambda: store.runs.move("r1", expected=["Running"], state="Succeeded")),
         ("begin_phase", lambda: store.runs.begin_phase("r1", "Customizing")),
-        ("end_phase", lambda: store.runs.end_phase("r1")),
         ("add_facts", lambda: store.runs.add_facts("r1", a=1)),
         ("requeue_run", lambda: store.runs.requeue("r1", most_attempts=10)),
         ("add_resource", lambda: store.staging.add_resource("g", run_id="r1", type="t", name="n", detail={})),

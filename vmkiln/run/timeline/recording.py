@@ -20,6 +20,7 @@ from vmkiln.store.timeline.part_table import PartRow
 from vmkiln.waiting.off_loop import off_loop, to_its_end
 
 LOOK_SECONDS = 1.0
+WRITE_SECONDS = 1.0  # what a run does is on record so long after it at most
 Phases = Callable[[BuildHost, RunRequest, Tell], Awaitable[str]]
 log = logging.getLogger(__name__)
 
@@ -36,24 +37,28 @@ def timed(phases: Phases) -> Phases:
             if not isinstance(event, PartStarted | PartEnded | Used):  # which are for the timeline alone
                 tell(event)
 
-        async with _written(host.store, request.run_id, timeline, changed):
+        async with _written(host.store, request, timeline, changed):
             return await phases(host, request, noting)
 
     return work
 
 
 @contextlib.asynccontextmanager
-async def _written(store: Store, run_id: str, timeline: Timeline, changed: asyncio.Event) -> AsyncIterator[None]:
-    is_over = False
+async def _written(
+    store: Store, request: RunRequest, timeline: Timeline, changed: asyncio.Event
+) -> AsyncIterator[None]:
+    over = asyncio.Event()
 
     async def write() -> None:
-        since = await off_loop(_waited_since, store, run_id)
+        since = request.asked_for or await off_loop(_waited_since, store, request.run_id)
         if since is not None:
             timeline.waited(since)
         while True:
+            with contextlib.suppress(TimeoutError):  # what begins right after is written with it
+                await asyncio.wait_for(over.wait(), WRITE_SECONDS)
             changed.clear()
             await off_loop(_put, store, timeline.parts)
-            if is_over and not changed.is_set():
+            if over.is_set() and not changed.is_set():
                 return
             await changed.wait()
 
@@ -61,8 +66,8 @@ async def _written(store: Store, run_id: str, timeline: Timeline, changed: async
     try:
         yield
     finally:
-        is_over = True
         timeline.end_all()
+        over.set()
         changed.set()
         await to_its_end(writing)
 

@@ -88,7 +88,6 @@ def with_a_group(settings: Settings, number: int) -> Path:
             for line in range(5):
                 log.write(f"line {line}")
         store.runs.begin_phase(id_of(number), Phase.CUSTOMIZING)
-        store.runs.end_phase(id_of(number))
         store.images.put_output(RunOutputRow(id_of(number), "vhd", "/a/vhd", "", "Succeeded", ""))
         store.runs.move(id_of(number), expected=[RunState.RUNNING], state=RunState.SUCCEEDED)
     return settings.staging / name
