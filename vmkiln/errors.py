@@ -40,6 +40,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── NotBelieved              what the container group tells cannot be true, or is without measure
 │   ├── LogLost                  what a VM says could not be read or kept any more
 │   ├── GeneralizationIncomplete  something of the build is left in the image
+│   ├── ReleaseRefused           the image has not what the operator's release policy demands
 │   ├── InspectionFailed         a finished disk could not be looked at, or not wholly
 │   ├── AllowanceSpent           a VM wrote more than its run may have of the disk
 │   ├── NotConfined              the process of a VM is not held as it is meant to be; its guest has not run

@@ -25,6 +25,7 @@ from vmkiln.provisioning import older_secrets
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import BuildHost
+from vmkiln.setting_texts.release_policy import Demand
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.store import database
@@ -105,7 +106,7 @@ async def prepared_host(
         progress(f"building under emulation (TCG): {verdict.reason}")
         emulation_notice = notice(kvm_access(), verdict.reason)
     saved_group = None
-    if settings.warm_starts:
+    if settings.warm_starts and Demand.COLD not in settings.demands:
         saved_group = await obtain_saved_group(
             settings.saved_vms, image, verdict.accelerator, most_mib=settings.most_saved_vms_mib, progress=progress
         )

@@ -100,6 +100,12 @@ class GeneralizationIncomplete(RunFailed):
     code = "GeneralizationIncomplete"
 
 
+class ReleaseRefused(RunFailed):
+    """The image has not all that the operator's release policy demands; nothing is published."""
+
+    code = "ReleaseRefused"
+
+
 class InspectionFailed(RunFailed):
     """A finished disk could not be looked at, or what the inspection VM tells is not whole; nothing of it counts."""
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from vmkiln.errors import InputError
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.setting_texts.declaration import Checkpoints, Description, LogFormat, LogLevel
+from vmkiln.setting_texts.release_policy import Demand, check_release, demands_of
 from vmkiln.setting_texts.servers import check_login, check_proxy, checked_object_store, ports_of
 from vmkiln.setting_texts.state_directory import StateDirectory
 
@@ -179,6 +180,13 @@ class Settings(StateDirectory):
         str, Description("What may be left in images, with commas (docs/customizing.md); `all`: none is looked at.")
     ] = ""
     boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = True
+    release_policy: Annotated[
+        str,
+        Description(
+            "What an image must have to be published, with commas: `hygiene`, `boot`, `cold`, `provenance` "
+            "(docs/customizing.md)."
+        ),
+    ] = ""
     require_confinement: Annotated[
         bool,
         Description("No build begins on a host without a control group to give it and Landlock (`vmkiln doctor`)."),
@@ -284,6 +292,11 @@ class Settings(StateDirectory):
         return (self.oidc_issuer, self.oidc_audience) if self.oidc_issuer else None
 
     @property
+    def demands(self) -> frozenset[Demand]:
+        """What an image must have to be published. Raises: `InputError` for a word that is no demand."""
+        return demands_of(self.release_policy)
+
+    @property
     def keys_folder(self) -> Path:
         """Where the keys are: apart from the database, and from a back-up of the state directory."""
         return self.keys or keys_beside(self.home)
@@ -337,4 +350,5 @@ def checked_together(settings: Settings) -> Settings:
     for name in ("http_proxy", "https_proxy", "guest_proxy"):
         check_proxy(name, getattr(settings, name))
     ports_of(settings.egress_closed_ports)
+    check_release(settings.release_policy, allowed_residues=settings.allowed_residues)
     return settings

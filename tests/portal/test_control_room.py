@@ -204,7 +204,7 @@ def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, li
     part = browser.get(f"/portal{IMAGE}/download", headers={"Range": "bytes=1-3"})
     assert (part.status_code, part.content) == (206, image.path.read_bytes()[1:4])
     contents = {
-        "one": ImageContents(packages=(Package("nginx", "amd64", "1.22"),), users={"root": 0}),
+        "one": ImageContents(packages=(Package("nginx", "amd64", "1.22"),), users={"root": 0}, boot_seconds=61.2),
         "two": ImageContents(packages=(Package("nginx", "amd64", "1.24"),), users={"root": 0, "<b>": 1000}),
     }
     for name, found in contents.items():
@@ -215,6 +215,7 @@ def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, li
     shown = browser.get(f"/portal{IMAGE}-two/difference?from={quote(f'{IMAGE}-one')}").text
     assert "1 users added, 1 packages changed" in shown
     assert "&lt;b&gt;" in shown
+    assert "61.2 s → not known" in shown
     assert "1.24" in browser.get(f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents").text
     assert browser.get(f"/portal{IMAGE}-two/download").status_code == 404, "its file is not there"
 

@@ -102,6 +102,7 @@ def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Pat
     proxy = "http://user:word@proxy.example:3128"
     addresses = {"object_store": "file:///a", "http_proxy": proxy, "https_proxy": proxy, "guest_proxy": proxy}
     addresses |= {"egress_closed_ports": "25,465", "login_issuer": "https://login.example.org/people"}
+    addresses["release_policy"] = "cold, boot"
     seen = 0
     for one in declared_settings():
         if one.name == "home":
@@ -132,6 +133,13 @@ def test_a_login_at_an_issuer_is_set_whole_and_over_tls(
     given = {f"VMKILN_LOGIN_{name}": text for name, text in texts.items() if text}
     with pytest.raises(InputError, match="login_issuer"):
         settings_from({"VMKILN_HOME": str(tmp_path), **given})
+
+
+@pytest.mark.parametrize("others", [{"VMKILN_RELEASE_POLICY": "cold,clean"}, {"VMKILN_ALLOWED_RESIDUES": "history"}])
+def test_a_release_policy_that_nothing_can_meet_is_refused(tmp_path: Path, others: dict[str, str]) -> None:
+    environment = {"VMKILN_HOME": str(tmp_path), "VMKILN_RELEASE_POLICY": "hygiene", **others}
+    with pytest.raises(InputError, match="VMKILN_RELEASE_POLICY demands"):
+        settings_from(environment)
 
 
 def test_every_mistake_is_named_with_where_it_was_made(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from vmkiln.template.vm_profile import VmProfile
 
 ROOT = Path(__file__).parents[2] / "vmkiln"
 RUN_ID = "0123abcd-0000-0000-0000-000000000000"
-READS = {"oidc_issuer", "oidc_audience"}  # by the property `oidc`
+READS = {"oidc_issuer", "oidc_audience", "release_policy"}  # by the properties `oidc` and `demands`
 
 
 @pytest.fixture

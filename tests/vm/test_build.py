@@ -23,8 +23,11 @@ from empty_world import differences, first_snapshot, own_listeners, snapshot
 from vmkiln.cli.view.waterfall import label
 from vmkiln.host.disk.disk_image import graph
 from vmkiln.host.qemu import Accelerator, Disk, cpu_model
+from vmkiln.image_contents.contents import read_contents
 from vmkiln.images.vhd import FIXED, FOOTER_BYTES, MIB, read_footer
+from vmkiln.provenance.documents import CONTENTS
 from vmkiln.settings import Settings
+from vmkiln.store.database import opened
 
 pytestmark = pytest.mark.vm
 
@@ -147,6 +150,10 @@ def built(
                         "df --output=size -B1 / | tail -n 1 | sed 's/^/root-size /'",
                         "sudo mkfs.ext4 -q -L data /dev/disk/azure/scsi1/lun0 && sudo mount LABEL=data /mnt",
                         "echo on the data disk | sudo tee /mnt/note > /dev/null; sudo umount /mnt",
+                        "printf '[Socket]\\nListenStream=8765\\nListenDatagram=8766\\nAccept=no\\n[Install]\\n"
+                        "WantedBy=sockets.target\\n' | sudo tee /etc/systemd/system/at-boot.socket > /dev/null",
+                        "printf '[Service]\\nExecStart=/bin/true\\n' | sudo tee /etc/systemd/system/at-boot.service",
+                        "sudo systemctl enable --quiet at-boot.socket",
                         "sudo update-grub  # from here on it boots by the menu that it wrote itself",
                     ],
                 },
@@ -265,6 +272,20 @@ def test_the_image_is_looked_at_from_outside_and_is_clean(built: Built) -> None:
     hygiene = facts["hygiene"]
     assert (hygiene["verdict"], hygiene["allowed"], hygiene["unproven"]) == ("Clean", [], [])
     assert hygiene["digest"] == stored_image(built, "managed")["digest"]
+
+
+def test_what_listens_in_an_image_and_how_long_it_boots_is_kept(built: Built, prepared: Settings) -> None:
+    first, second = (stored_image(built, name)["artifact_id"] for name in ("managed", "gallery"))
+    command = [*VMKILN, "image", "diff", "--json", first, second]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (told["added"], told["removed"], told["changed"], told["unproven"]) == ({}, {}, {}, [])
+    seconds, same = told["boot_seconds"]
+    assert seconds == same > 0, "the validation VM was booted once"
+    with opened(prepared.database) as store:
+        contents = read_contents(store.images.documents_of(first)[CONTENTS])
+    assert contents.listening is not None
+    assert contents.listening["dbus.socket"].startswith("stream /run/dbus/"), "which Debian itself enables"
+    assert contents.listening["at-boot.socket"] == "stream 8765, datagram 8766", "as a customizer set it up"
 
 
 def test_nothing_temporary_is_left(built: Built) -> None:

@@ -17,6 +17,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.egress_choice import tag_mistakes
+from vmkiln.buildable.release_demands import release_mistakes
 from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
@@ -101,6 +102,7 @@ def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:
     os_type, architecture = _kind_of_source(template, surroundings)
     if os_type is not None:
         problems += step_mistakes(template, os_type)
+    problems += release_mistakes(template, surroundings.settings, os_type)
     if os_type is OsType.WINDOWS:
         problems += [arm64_source()] if architecture == Architecture.ARM64 else []
         problems += size_mistakes(template.properties.vm_profile)

@@ -20,7 +20,9 @@ class ImageContents:
     `system` has `id`, `version`, `name` and `codename` of os-release; `users` are names with their ids; `units` are the
     systemd units that are enabled, services among them. `disks` have serial, size (bytes) and partition table;
     `volumes` device, file system, size and used (bytes). `unproven` says what could not be read: packages, files.
-    `packaging` is the kind of the packages, as package URLs name it: `deb` or `rpm`.
+    `packaging` is the kind of the packages, as package URLs name it: `deb` or `rpm`. `listening` has the enabled socket
+    units with what they listen on, and is none where an older release looked. `boot_seconds` is how long the image took
+    to boot until somebody had logged in, on the host that built it; none where nothing booted it.
     """
 
     system: Mapping[str, str] = field(default_factory=dict)
@@ -31,6 +33,8 @@ class ImageContents:
     volumes: tuple[Mapping[str, Any], ...] = ()
     unproven: tuple[str, ...] = ()
     packaging: str = "deb"
+    listening: Mapping[str, str] | None = None
+    boot_seconds: float | None = None
 
     @property
     def text(self) -> str:

@@ -24,6 +24,7 @@ my $told = qr{(?:^|/)(?:
     (?:etc|usr/lib)/os-release | etc/(?:passwd|group|machine-id|hostname|hosts|fstab|sudoers|sudoers\.d/[^/]+)
     | (?:var/)?lib/dpkg/status | (?:var/)?lib/dpkg/status\.d/[^/]+ | lib/apk/db/installed
     | (?:(?:var/)?lib|usr/lib/sysimage)/rpm/(?:rpmdb\.sqlite|Packages\.db|Packages)
+    | (?:etc|(?:usr/)?lib|usr/local/lib)/systemd/system/[^/]+\.socket(?:\.d/[^/]+\.conf)?
     | (?:var/)?lib/dbus/machine-id | (?:root|[^/]+)/\.ssh/authorized_keys2?
 )$}x;
 # of these folders only what has such a name is told, and what lies in a folder of the second kind is not looked at:
@@ -31,7 +32,7 @@ my $told = qr{(?:^|/)(?:
 my $quiet = qr{(?:^|/)usr/(?:bin|lib|lib32|lib64|libx32|libexec|sbin|share|src|include|games)(?:/|$)};
 my $passed_over = qr{(?:^|/)usr/(?:share/(?:doc|man|locale|info|zoneinfo|i18n|icons|fonts|perl)|lib/modules|lib/firmware)$};
 my $loud = qr{authorized_keys|id_(?:rsa|dsa|ecdsa|ed25519)|cloud-init|\.pem$|\.key$|packer|vmkiln|credentials|^rpmdb\.|^Packages
-    |^os-release$|random-seed|machine-id|_history$|\.leases?$}xi;
+    |\.socket$|\.socket\.d$|^os-release$|random-seed|machine-id|_history$|\.leases?$}xi;
 # what a secret looks like: words of which one is in every such text, looked for first for they are found quickly
 my @marks = (
     # in PEM, in base64 of that as kubeconfig has it, PuTTY's and age's own
@@ -208,7 +209,7 @@ sub walked {
         my ($folder, $depth, $links) = @$next;
         my $handle;
         if (!opendir $handle, "/mnt/$folder") { record('cut', $number, $folder, 'it could not be read'); next }
-        my $is_quiet = $folder =~ $quiet;
+        my $is_quiet = $folder =~ $quiet && $folder !~ /\.socket\.d$/;
         my $start = length $folder ? "$folder/" : '';
         # a folder has a link from each folder in it, and two more; some file systems do not count them, and say 1
         my $more = $links < 2 ? 1 << 40 : $links - 2;

@@ -14,6 +14,7 @@ from vmkiln.image_contents.dpkg_status import Packages, packages_in
 from vmkiln.image_contents.rpm_database import rpm_packages_in
 from vmkiln.image_contents.sqlite_table import SqliteRefused
 from vmkiln.inspecting.disk_contents import DiskContents
+from vmkiln.inspecting.listening_units import listening_units
 
 FILE = "contents.json"
 MOST_LETTERS = 256  # of a name
@@ -57,6 +58,7 @@ def contents_of(found: DiskContents) -> ImageContents:
         ),
         unproven=tuple(unproven),
         packaging=packaging,
+        listening={_name(unit): _name(sockets) for unit, sockets in listening_units(found).items()},
     )
 
 

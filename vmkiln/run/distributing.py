@@ -30,6 +30,7 @@ from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.attesting import image_before
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.finished.finished_work import record
+from vmkiln.run.gates import release_gate
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import DistributionFailed
@@ -99,12 +100,14 @@ async def distribute(staged: Staged, disks: Disks, flattened: ImageFacts | None 
     `flattened` is what was made of the disks while the gates looked at them.
 
     Raises: `DistributionFailed` naming each target that failed, when all did; with some it is told by the outputs.
+    `ReleaseRefused`.
     """
     targets = staged.request.template.properties.distribute
     run_id, store = staged.request.run_id, staged.host.store
     done = await off_loop(_begun, store, run_id, targets)
     documents_of = await off_loop(attesting.documents_of, staged, await _qemu_of(staged))
     facts = replace(await _image_to_publish(staged, disks, flattened), documents_of=documents_of)
+    await off_loop(release_gate.check, staged)
     await _tell_difference(staged)
     outputs = []
     for target in targets:

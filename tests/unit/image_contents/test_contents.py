@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from vmkiln.image_contents.bill_of_materials import bill_of_materials
-from vmkiln.image_contents.contents import ImageContents
+from vmkiln.image_contents.contents import ImageContents, read_contents
 from vmkiln.image_contents.difference import difference
 from vmkiln.image_contents.dpkg_status import Package
 
@@ -16,6 +16,8 @@ CONTENTS = ImageContents(
     ("ssh.service",),
     ({"serial": "os", "size": 2**31, "table": "gpt"},),
     ({"device": "os1", "fileSystem": "ext4", "size": 2**30, "used": 5},),
+    listening={"ssh.socket": "stream 22"},
+    boot_seconds=61.25,
 )
 
 
@@ -29,25 +31,43 @@ def test_each_difference_is_told_once_and_by_its_kind() -> None:
         ({"serial": "os", "size": 2**32, "table": "gpt"},),
         CONTENTS.volumes,
         ("packages: x",),
+        listening={"ssh.socket": "stream 2222", "web.socket": "stream 80"},
+        boot_seconds=8.0,
     )
     told = difference(CONTENTS, other)
     assert told.changed == {
         "system": {"version": ("12", "13")},
         "packages": {"bash:amd64": ("5.2-1", "5.3-1")},
+        "listening": {"ssh.socket": ("stream 22", "stream 2222")},
         "disks": {"os": ("2048 MiB, gpt", "4096 MiB, gpt")},
     }
-    assert told.added == {"packages": {"new:all": "1"}, "users": {"web": 1000}}
+    assert told.added == {
+        "packages": {"new:all": "1"}, "users": {"web": 1000}, "listening": {"web.socket": "stream 80"},
+    }  # fmt: skip
     assert told.removed == {"packages": {"libc6:i386": "2.36"}, "units": {"ssh.service": ""}}
     assert told.sentence == (
-        "1 packages added, 1 users added, 1 packages removed, 1 units removed, "
-        "1 disks changed, 1 packages changed, 1 system changed"
+        "1 listening added, 1 packages added, 1 users added, 1 packages removed, 1 units removed, "
+        "1 disks changed, 1 listening changed, 1 packages changed, 1 system changed"
     )
     lines = list(told.lines())
     assert {"  ~ bash:amd64: 5.2-1 -> 5.3-1", "  - ssh.service", "  + web 1000", "not known: packages: x"} <= set(lines)
+    assert "boot: 61.2 s -> 8.0 s" in lines
     back = difference(other, CONTENTS)
     assert (back.added, back.removed) == (told.removed, told.added)
     same = difference(CONTENTS, CONTENTS)
-    assert (same.is_empty, same.sentence, list(same.lines())) == (True, "nothing differs", [])
+    assert (same.is_empty, same.sentence) == (True, "nothing differs")
+    assert list(same.lines()) == ["boot: 61.2 s -> 61.2 s"], "which is told, and is no difference"
+
+
+def test_what_an_older_release_did_not_look_at_is_no_difference() -> None:
+    kept = json.loads(CONTENTS.text)
+    del kept["listening"], kept["boot_seconds"]
+    told = difference(read_contents(json.dumps(kept)), CONTENTS)
+    assert told.is_empty
+    assert list(told.lines()) == [
+        "boot: not known -> 61.2 s",
+        "not known: listening: an image was published before sockets were looked at",
+    ]
 
 
 def test_the_bill_of_an_image_names_each_package_and_is_the_same_again() -> None:

@@ -29,6 +29,7 @@ from vmkiln.run.distributing import distribute
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
+from vmkiln.run_failures import ReleaseRefused
 from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
@@ -214,6 +215,16 @@ def test_nothing_is_published_that_cannot_be_signed(staged: Any, store: Store) -
     assert store.images.of_run(RUN_ID) == []
 
 
+def test_nothing_is_published_that_the_release_policy_refuses(staged: Any, store: Store) -> None:
+    staged.host = replace(staged.host, settings=replace(staged.host.settings, release_policy="boot"))
+    with pytest.raises(ReleaseRefused, match="nobody has booted it"):
+        attempt(staged)
+    assert store.images.of_run(RUN_ID) == []
+    assert not any(row.artifact_id or row.artifact_uri for row in store.images.outputs_of(RUN_ID))
+    store.runs.add_facts(RUN_ID, boot={"seconds_to_ssh": 61.5})
+    assert len(attempt(staged)) == 3
+
+
 def test_an_image_that_takes_the_place_of_another_has_its_own_statement(staged: Any, store: Store) -> None:
     attempt(staged)
     first = store.images.documents_of(IMAGE_ID)
@@ -230,11 +241,13 @@ def test_an_image_that_takes_the_place_of_another_has_its_own_statement(staged: 
 
 
 def test_what_is_in_an_image_is_kept_with_it_and_in_its_statement(staged: Any, store: Store) -> None:
+    store.runs.add_facts(RUN_ID, boot={"seconds_to_ssh": 61.5})
     kept_contents.keep(staged.directory, LOOKED_AT)
     attempt(staged)
     for image in store.images.of_run(RUN_ID):
         documents = store.images.documents_of(image.artifact_id)
         assert json.loads(documents[CONTENTS])["packages"][0]["name"] == "bash"
+        assert json.loads(documents[CONTENTS])["boot_seconds"] == 61.5
         assert json.loads(documents[SBOM])["metadata"]["component"]["hashes"][0]["content"] == image.digest
         told = verify({"": image.digest}, documents[PROVENANCE], image_key.public_keys(store.seal.ring)).statement
         byproducts = {item["name"]: item["digest"]["sha256"] for item in told["predicate"]["runDetails"]["byproducts"]}

@@ -31,14 +31,19 @@ def get_document(call: Call) -> Answer:
 
 
 def get_difference(call: Call) -> Answer:
-    """GET what differs from another image (`from`, an id) to this one: added, removed, changed, by kind and name."""
+    """GET what differs from another image (`from`, an id) to this one: added, removed, changed, by kind and name.
+
+    `bootSeconds` has how long each of the two took to boot, null where that is not known.
+    """
     other = call.query.get("from", "")
     if not other:
         raise ArmError(400, "InvalidParameter", "`from` must be the id of an image", target="from")
     if not call.may(Permission.READ, other):
         raise ArmError(403, "AuthorizationFailed", "The image that `from` names may not be read.", target="from")
     found = difference(_contents(call, other.lower()), _contents(call, _image_of(call)))
-    return Answer(200, {**found.as_data, "sentence": found.sentence})
+    told = found.as_data
+    boots = told.pop("boot_seconds")
+    return Answer(200, {**told, "bootSeconds": boots, "sentence": found.sentence})
 
 
 def _contents(call: Call, image_id: str) -> ImageContents:

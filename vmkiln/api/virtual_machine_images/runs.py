@@ -15,6 +15,7 @@ from vmkiln.api.virtual_machine_images.ownership import check_run
 from vmkiln.api.virtual_machine_images.template_body import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
+from vmkiln.buildable.release_demands import release_mistakes
 from vmkiln.buildable.targets import TAKEN, kept_problems
 from vmkiln.errors import ArmError, CodedMistake, InputError, RunCanceled
 from vmkiln.fleet.image_builder import RUN, queued_run
@@ -73,6 +74,7 @@ def _check_buildable(call: Call, template: ImageTemplate) -> None:
     """Refuse what a run would refuse before its VM starts. Raises: `NotBuildable`."""
     settings, store = call.service.settings, call.service.store
     problems = [*template_problems(template, virtual_networks_for(store, template))]
+    problems += release_mistakes(template, settings, template.os_type)
     source = template.properties.source
     if isinstance(source, ManagedImageSource | SharedImageVersionSource):
         try:  # a platform image may be in the cache of another host

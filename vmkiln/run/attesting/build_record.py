@@ -22,6 +22,7 @@ from vmkiln.provenance import image_key
 from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
+from vmkiln.run.attesting.boot_time import boot_seconds
 from vmkiln.run.run_context import Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
@@ -41,13 +42,20 @@ def documents_of(staged: Staged, qemu: str = "") -> Documents:
     Raises: `KeyUnavailable` when there is no key to sign with, before anything is published; `StorageFailed`.
     """
     key, store = image_key.current(staged.host.store.seal.ring), staged.host.store
-    record, contents = build_record(staged, qemu), kept(staged.directory) or _told_before(store, staged.request.run_id)
+    record, contents = build_record(staged, qemu), contents_of(staged)
+    if contents is not None and contents.boot_seconds is None:
+        contents = replace(contents, boot_seconds=boot_seconds(store, staged.request.run_id))
 
     def made(image: ImageRow) -> Mapping[str, str]:
         found = {} if contents is None or OF_A_DATA_DISK.search(image.path.name) else _told(contents, image)
         return {**found, PROVENANCE: _signed(image, record, found, key, store.now)}
 
     return made
+
+
+def contents_of(staged: Staged) -> ImageContents | None:
+    """What is in the image of this run, by the look of this attempt or of an earlier one; none when nobody looked."""
+    return kept(staged.directory) or _told_before(staged.host.store, staged.request.run_id)
 
 
 def _told_before(store: Store, run_id: str) -> ImageContents | None:
@@ -96,6 +104,7 @@ def build_record(staged: Staged, qemu: str = "") -> BuildRecord:
             "attempt": request.attempt,
             "accelerator": str(staged.host.accelerator),
             "acceleratorReason": staged.host.accelerator_reason,
+            "releasePolicy": sorted(map(str, staged.host.settings.demands)),
             "topology": facts.get("topology", ""),
             "wentOn": {
                 "container-build-vm": bool(facts.get("build-vm_container_went_on")),

@@ -10,8 +10,8 @@ verdicts of later runs. *Safe to repeat:* yes.
 import time
 
 from vmkiln.azure_names import VALIDATION_LOG
+from vmkiln.buildable.release_demands import BOOT_LEFT_OUT, BOOT_TAG, leaves_out_boot
 from vmkiln.host.disk.disk_image import create_overlay
-from vmkiln.inspecting.residue import tag_of
 from vmkiln.run.customizing import overlays
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import PackerPhase
@@ -25,16 +25,16 @@ from vmkiln.store.gates.verdict_table import VerdictRow
 from vmkiln.store.run_facts import BootFact
 from vmkiln.waiting.off_loop import off_loop
 
-TAG = "vmkiln-boot-gate"
-LEFT_OUT = "off"
 GATE = "boot-1"  # of the verdicts; another number when what the gate asks for changes
-HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {TAG} (`{LEFT_OUT}`)"
-WINDOWS_HINT = f"an image that is not meant to be set up by an answer file says so by the tag {TAG} (`{LEFT_OUT}`)"
+HINT = f"an image that is meant to have no ssh on port 22 says so by the tag {BOOT_TAG} (`{BOOT_LEFT_OUT}`)"
+WINDOWS_HINT = (
+    f"an image that is not meant to be set up by an answer file says so by the tag {BOOT_TAG} (`{BOOT_LEFT_OUT}`)"
+)
 
 
 def is_wanted(staged: Staged) -> bool:
     """Whether this run's result is booted though it has no validations: by the setting, unless its tag is `off`."""
-    return staged.host.settings.boot_gate and tag_of(staged.request.template.tags, TAG).strip().lower() != LEFT_OUT
+    return staged.host.settings.boot_gate and not leaves_out_boot(staged.request.template.tags)
 
 
 async def is_known(staged: Staged, digest: str) -> bool:

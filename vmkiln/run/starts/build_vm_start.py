@@ -18,6 +18,7 @@ from vmkiln.run.run_context import BuildHost, ResolvedSource, Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.vm_shape import VmShape
 from vmkiln.run_state import PartKind, Start
+from vmkiln.setting_texts.release_policy import Demand
 from vmkiln.settings import Settings
 from vmkiln.staging.topology import Topology
 from vmkiln.staging.virtual_network import VirtualNetwork
@@ -52,6 +53,8 @@ def why_all_cold(settings: Settings, os_type: str, way_out: GuestWayOut) -> str:
     """Why every build VM of this system has to be booted on this host; '' when it has not; pure."""
     if not settings.warm_starts:
         return "warm starts are off"
+    if Demand.COLD in settings.demands:
+        return "the release policy demands it"
     if os_type != "Linux":
         return "only a Linux VM can be made another machine"
     if way_out != STRAIGHT_OUT:

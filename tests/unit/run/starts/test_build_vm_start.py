@@ -27,6 +27,7 @@ def staged(**changes: Any) -> Any:
     template = SimpleNamespace(tags=changes.get("tags", {}), properties=properties)
     source = SimpleNamespace(os_type=changes.get("os_type", "Linux"), data_disks=changes.get("data_disks", ()))
     settings = Settings(home=changes.get("home", Path("/home")), warm_starts=changes.get("warm", True))
+    settings = replace(settings, release_policy=changes.get("policy", ""))
     return SimpleNamespace(
         host=SimpleNamespace(settings=settings),
         request=SimpleNamespace(template=template),
@@ -45,6 +46,7 @@ def test_a_linux_vm_in_a_network_of_the_runs_own_goes_on() -> None:
     ("changes", "reason"),
     [
         ({"warm": False}, "warm starts are off"),
+        ({"policy": "boot,cold"}, "the release policy demands it"),
         ({"tags": {"VMKILN-cold": "True"}}, "the tag `vmkiln-cold` asks for it"),
         ({"os_type": "Windows"}, "only a Linux VM can be made another machine"),
         ({"network": replace(NETWORK, topology=Topology.USER_SUBNETS)}, "it stands in a network of the user's"),

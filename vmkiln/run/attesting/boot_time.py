@@ -1,0 +1,15 @@
+"""How long the image of a run took to boot, from the start of its validation or boot gate until the login."""
+
+from vmkiln.run.run_event import VM_OF
+from vmkiln.run_state import PartKind, Phase
+from vmkiln.store.database import Store
+
+
+def boot_seconds(store: Store, run_id: str) -> float | None:
+    """The seconds of the run's last boot of its result, else those of the run that booted the same bytes; else none."""
+    parts = store.timelines.of_runs([run_id])[run_id]
+    boots = [part.seconds for part in parts if (part.kind, part.name) == (PartKind.BOOT, VM_OF[Phase.VALIDATING])]
+    if boots and boots[-1] is not None:
+        return round(boots[-1], 1)
+    fact = store.runs.find(run_id).facts.get("boot")
+    return None if fact is None else float(fact["seconds_to_ssh"])
