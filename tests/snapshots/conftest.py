@@ -81,6 +81,7 @@ def _record_runs(store: Store, settings: Settings) -> None:
     store.images.put_output(RunOutputRow(done, "managed", f"{COMPUTE}/images/web", "", "Succeeded", ""))
     for run_id, state in ((done, RunState.SUCCEEDED), (failed, RunState.FAILED)):
         words = ("a customizer failed: exit status 1", "PackerBuildFailed") if state == RunState.FAILED else ("", "")
+        store.now()  # a second passes
         store.runs.move(run_id, expected=[RunState.RUNNING], state=state, message=words[0], code=words[1])
 
 

@@ -154,7 +154,7 @@ class RunTable:
         with self._connections.begin() as connection:
             is_moved = connection.execute(change).rowcount == 1
             if is_moved and ended is not None:
-                self._end_phase(connection, run_id)
+                connection.execute(PHASE_ENDED, {"of_run": run_id, "now": ended})
             return is_moved
 
     def requeue(self, run_id: str, *, most_attempts: int) -> bool:
