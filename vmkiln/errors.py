@@ -163,7 +163,11 @@ class StorageFull(StorageFailed):
     """The disk is full."""
 
     code = "InsufficientStorage"
+    exit_code = 3
     outside = "The service's disk is full"
+
+    def __init__(self, message: str, *, hint: str | None = "make room on that disk, then do it again") -> None:
+        super().__init__(message, hint=hint)
 
 
 class DatabaseAway(StorageFailed):

@@ -78,7 +78,7 @@ class ArmClient:
     async def request(self, method: str, path: str, *, api_version: str = "", body: Any = None) -> httpx.Response:
         """The answer to one request. `path` begins with `/`, or is a URL of this service.
 
-        Raises: `ArmError` for an answer of 400 and above; `ServiceAway` when there is none.
+        Raises: `ArmError` for an answer of 400 and above, `InputError` for 401; `ServiceAway` when there is none.
         """
         if path.startswith(f"{self._base}/"):
             path = path.removeprefix(self._base)
@@ -92,6 +92,9 @@ class ArmClient:
             raise _no_answer(f"{method} {self._base}{path}", error) from error
         if found.is_redirect:
             raise VmkilnError(f"{self._base} wants us to go elsewhere, to {found.headers.get('location', '')[:200]}")
+        if found.status_code == httpx.codes.UNAUTHORIZED:
+            hint = f"`vmkiln login {self._base}` with another; `vmkiln principal token APP_ID` on its machine makes one"
+            raise InputError("the token is wrong, or over", hint=hint) from refusal(found)
         if found.status_code >= 400:
             raise refusal(found)
         return found

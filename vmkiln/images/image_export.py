@@ -26,7 +26,7 @@ def format_for(target: Path, wanted: str) -> str:
     """The format to write: the wanted one, else by the file's name. Raises: `InputError` for an unknown one."""
     name = wanted or ENDINGS.get(target.suffix.lower(), "")
     if name not in FORMATS:
-        raise InputError(f"`{wanted or target.name}` does not say a format", hint=f"--format {'|'.join(FORMATS)}")
+        raise InputError(f"`{wanted or target.name}` does not say a format", hint=f"--format {'|'.join(FORMATS)}|oci")
     return name
 
 

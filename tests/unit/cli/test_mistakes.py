@@ -1,14 +1,20 @@
 """Mistakes that people make on the command line: each is told with what helps, ends with 2, and starts nothing."""
 
 import copy
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from vmkiln.cli import main
 
+ROOT = Path(__file__).parents[3]
 TEMPLATE: dict[str, Any] = {
     "type": "Microsoft.VirtualMachineImages/imageTemplates",
     "apiVersion": "2025-10-01",
@@ -132,3 +138,39 @@ def test_a_state_directory_that_cannot_be_made_is_told_what_helps(
     monkeypatch.setenv("VMKILN_HOME", place)
     code, text = told(capfd, "run", "show")
     assert (code, "hint: set VMKILN_HOME to a folder that you may make and write" in text) == (2, True), text
+
+
+@pytest.mark.parametrize(
+    ("words", "helps"),
+    [
+        (("--app-id", "0123", "--secret-stdin"), "`vmkiln principal secret APP_ID`"),
+        (("--token-stdin",), "`vmkiln principal token APP_ID`"),
+    ],
+    ids=["secret", "token"],
+)
+def test_a_wrong_secret_or_token_is_told_what_helps_and_not_kept(
+    words: tuple[str, ...], helps: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        code = "invalid_client" if request.method == "POST" else "InvalidAuthenticationToken"
+        return httpx.Response(401, json={"error": {"code": code, "message": "no"}})
+
+    client = httpx.AsyncClient
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **_: client(transport=httpx.MockTransport(refuse)))
+    monkeypatch.setattr("sys.stdin", io.StringIO("guessed\n"))
+    code, text = told(capfd, "login", "https://build.example.org", *words)
+    assert (code, helps in text, "guessed" in text) == (2, True, False), text
+    assert not (home.parent / "user/vmkiln/contexts.json").exists()
+
+
+@pytest.mark.parametrize("words", [("run", "list"), ("image", "show", "web"), ("principal", "create", "ci")])
+def test_a_full_disk_is_told_what_helps(words: tuple[str, ...], home: Path) -> None:
+    home.mkdir()
+    shell = 'mount -t tmpfs -o size=64k,mode=700 tmpfs "$VMKILN_HOME" && exec "$@"'
+    vmkiln = ("sh", "-c", shell, "sh", sys.executable, "-m", "vmkiln", *words)
+    environment = {"PATH": os.environ["PATH"], "VMKILN_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", *vmkiln],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, "full" in done.stderr, "hint: make room" in done.stderr) == (3, True, True), done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,18 +12,19 @@ import typer
 from vmkiln.azure_names import IMAGE_VERSION, MANAGED_IMAGE, Architecture
 from vmkiln.cli.audited import audited
 from vmkiln.cli.commands.images.contents import diff, sbom
+from vmkiln.cli.commands.images.exporting import export
 from vmkiln.cli.commands.images.image_import import (
     PLATFORM_IMAGE,
     delete_imported,
     find_imported,
     import_,
     imported_data,
-    imported_row,
     is_imported_name,
+    kept_or_imported,
     size_of,
     urn,
 )
-from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, on_this_machine, reference_in
+from vmkiln.cli.commands.images.kept_image import ImageArgument, find_image, reference_in
 from vmkiln.cli.commands.images.provenance import provenance, verify
 from vmkiln.cli.commands.images.quarantine import adopt, purge, quarantine
 from vmkiln.cli.commands.images.warm import warm
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from vmkiln.host.doctor.image_kernel import ImageKernel
     from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
-    from vmkiln.store.database import Store
     from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
@@ -98,6 +97,7 @@ app.command()(verify)
 app.command()(provenance)
 app.command()(sbom)
 app.command()(diff)
+app.command()(export)
 app.command()(warm)
 
 
@@ -132,13 +132,6 @@ def _had(entry: CatalogueEntry) -> str:
             return f"imported: {', '.join(entry.versions)}"
 
 
-def _kept(store: Store, text: str) -> ImageRow:
-    """An image that was built, or imported, with its file on this machine."""
-    return (
-        imported_row(find_imported(text)) if is_imported_name(text) else on_this_machine(store, find_image(store, text))
-    )
-
-
 @app.command()
 @examples("vmkiln image show web")
 def show(image: ImageArgument, as_json: JsonOption = False) -> None:
@@ -154,63 +147,6 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-@examples("vmkiln image export web web.vhd", "vmkiln image export web web.qcow2 --compress --checksum")
-def export(
-    image: ImageArgument,
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
-    format_: Annotated[
-        str, typer.Option("--format", help="One of qcow2, raw, vhd, vmdk, vhdx; else by the file's name.")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
-    lun: Annotated[int | None, typer.Option("--lun", min=0, help="A data disk instead, by its number.")] = None,
-    compress: Annotated[
-        bool, typer.Option("--compress", help="Make it small: qcow2 and vmdk; takes a minute.")
-    ] = False,
-    checksum: Annotated[
-        bool, typer.Option("--checksum", help="Also write FILE.sha256, as `sha256sum --check` reads it.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write an image to a file (qcow2, raw, fixed VHD, VMDK, VHDX), its signed statement beside (FILE.intoto.json)."""
-    from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.images.data_disk import part_of, parts_of
-    from vmkiln.images.exported_statement import write_beside
-    from vmkiln.images.image_export import export_image, write_checksum
-    from vmkiln.preparation import opened_store
-    from vmkiln.provenance.documents import PROVENANCE
-
-    with opened_store(read_settings(), say) as store:
-        row = _kept(store, image)
-        documents, ring = store.images.documents_of(row.artifact_id), store.seal.ring
-    row = next(reversed(list(parts_of(row)))) if lun is None else part_of(row, lun)
-
-    def progress(chunk: bytes) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(chunk.decode(errors="replace"))
-            sys.stderr.flush()
-
-    async def written() -> None:
-        await export_image(
-            row, target, target_format=format_, may_overwrite=force, progress=progress, is_compressed=compress
-        )
-        if checksum:
-            say(f"wrote {await write_checksum(target)}")
-
-    run_to_end(written())
-    envelope = documents.get(PROVENANCE)
-    statement = write_beside(row, envelope, target, ring) if envelope else None
-    size = target.stat().st_size
-    if as_json:
-        answer({"file": str(target.absolute()), "bytes": size, "statement": str(statement) if statement else None})
-        return
-    typer.echo(f"wrote {target} ({size >> 20} MiB)")
-    if statement:
-        typer.echo(f"wrote {statement}")
-    else:
-        say("no statement is kept with this image, so none is beside the file")
-
-
-@app.command()
 @examples("vmkiln image boot web")
 def boot(
     image: ImageArgument,
@@ -223,7 +159,7 @@ def boot(
     from vmkiln.preparation import opened_store
 
     with opened_store(read_settings(), say) as store:
-        row = _kept(store, image)
+        row = kept_or_imported(store, image)
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
         row.path,

@@ -10,6 +10,7 @@ import typer
 
 from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.images.kept_image import find_image, on_this_machine
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say
@@ -188,3 +189,10 @@ def delete_imported(store: Store, text: str, *, yes: bool) -> str:
         image_cache.remove(image)
         saved_vm.discard_of(read_settings().saved_vms, image.digest)
     return urn(image)
+
+
+def kept_or_imported(store: Store, text: str) -> ImageRow:
+    """An image that was built, or imported, with its file on this machine."""
+    return (
+        imported_row(find_imported(text)) if is_imported_name(text) else on_this_machine(store, find_image(store, text))
+    )

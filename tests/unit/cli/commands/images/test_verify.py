@@ -123,3 +123,14 @@ def test_what_is_in_images_is_told_and_compared(run: Run, home: Path) -> None:
     check_answer("image diff", found)
     assert found["changed"] == {"packages": {"bash:amd64": ["1", "2"]}}
     assert run("diff", "web", "web")[1].splitlines() == ["not known: x", "nothing differs"]
+
+
+def test_an_oci_artifact_is_exported_with_the_statement_of_its_image(run: Run, tmp_path: Path) -> None:
+    code, text = run("export", "web", str(tmp_path / "oci"), "--format", "oci", "--json")
+    check_answer("image export", json.loads(text))
+    digest = json.loads(text)["digest"].removeprefix("sha256:")
+    manifest = json.loads((tmp_path / "oci/blobs/sha256" / digest).read_bytes())
+    titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in manifest["layers"]]
+    assert (code, titles) == (0, ["Web.qcow2", "Web.intoto.json"])
+    code, text = run("export", "web", str(tmp_path / "two"), "--format", "oci", "--compress")
+    assert (code, "no --compress" in text) == (2, True)
