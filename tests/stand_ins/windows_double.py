@@ -33,25 +33,32 @@ LOOK_SECONDS = 2.0
 
 @dataclass
 class Double:
-    """The service on a port of 127.0.0.1; what it was told to do, and did, is in its machine's journal."""
+    """The service on a port of `host`; what it was told to do, and did, is in its machine's journal."""
 
     machine: WindowsMachine
     context: ssl.SSLContext
     user: str
     password: str
     port: int = 0
+    host: str = "127.0.0.1"
     _listener: socket.socket | None = None
     _connections: dict[socket.socket, str] = field(default_factory=dict)
     _shells: set[str] = field(default_factory=set)
+    _peers: set[str] = field(default_factory=set)
     _tasks: dict[str, Task] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def has_shells(self) -> bool:
+        """Whether somebody is logged in."""
+        return bool(self._shells)
 
     def open(self) -> None:
         """Listen on the port; a service that was down is there again, and knows no shell of before."""
         with self._lock:
             self._shells.clear()
             self._tasks.clear()
-            listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+            listener = socket.create_server((self.host, self.port), backlog=64)
             self.port = int(listener.getsockname()[1])
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
@@ -80,13 +87,16 @@ class Double:
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                raw, _ = listener.accept()
+                raw, (peer, _) = listener.accept()
             except OSError:
                 return
             with self._lock:
                 if listener is not self._listener:
                     raw.close()
                     return
+                if peer not in self._peers:
+                    self._peers.add(peer)
+                    self.machine.note(f"connection from {peer}")
             threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
 
     def _serve(self, raw: socket.socket) -> None:
@@ -174,15 +184,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing: the journal tells."""
 
 
+def context_of(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS as a Windows speaks it; both are paths of PEM files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 @contextlib.contextmanager
 def opened(
     machine: WindowsMachine, *, certificate: str, key: str, user: str, password: str, port: int = 0
 ) -> Iterator[Double]:
     """A double that is there; `certificate` and `key` are paths of PEM files. With a port, it listens on that one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    double = Double(machine, context, user, password, port)
+    double = Double(machine, context_of(certificate, key), user, password, port)
     machine.connect(down=double.close, up=double.open, cut=double.cut)
     double.open()
     try:

@@ -67,6 +67,7 @@ class WindowsMachine:
     scripts: list[bytes] = field(default_factory=list)  # each that ran, byte for byte
     on_reset: Callable[[], None] = lambda: None
     on_off: Callable[[], None] = lambda: None
+    on_deprovisioned: Callable[[], None] = lambda: None
     files: dict[str, bytes] = field(default_factory=lambda: {DEPROVISIONING: b"# the default\n"})
     folders: set[str] = field(default_factory=set)
     journal: list[str] = field(default_factory=list)
@@ -199,7 +200,10 @@ class WindowsMachine:
             if users is None:
                 task.write("stdout", "the deprovisioning script is gone\r\n")
                 return 1
-            return self._directives(users, task)
+            code = self._directives(users, task)
+            if code == 0:
+                self.on_deprovisioned()
+            return code
         self.note(f"{name} {rights}: {len(text)} letters")
         self.scripts.append(self.files.get(_key(path), b""))
         return self._directives(text, task)

@@ -42,9 +42,11 @@ class SerialReport:
         *lines, self._pending = (self._pending + chunk).split(b"\n")
         self._pending = self._pending[: MOST_LINE_BYTES + 1]  # one too long stays too long, however it comes
         for line in lines:
-            self._lines += 1
-            if self._lines <= MOST_LINES and len(line) <= MOST_LINE_BYTES:
-                self._take(harmless(line.decode(errors="replace")).strip())
+            text = harmless(line.decode(errors="replace")).strip() if len(line) <= MOST_LINE_BYTES else ""
+            if text.startswith(ACT):  # the firmware writes to this port, too, at each of its boots
+                self._lines += 1
+                if self._lines <= MOST_LINES:
+                    self._take(text)
 
     def _take(self, line: str) -> None:
         if line == READY:

@@ -42,12 +42,19 @@ def test_an_end_is_one_only_when_its_whole_line_says_so(line: bytes, left: str |
 
 def test_a_port_that_talks_without_end_is_left_out() -> None:
     assert report(b"x" * (MOST_LINE_BYTES + 1), b"\n", b"VMKILN-READY ok\n").is_ready
-    assert not report(b"\n" * MOST_LINES, b"VMKILN-READY ok\n").is_ready
+    assert not report(b"VMKILN\n" * MOST_LINES, b"VMKILN-READY ok\n").is_ready
     end = b" " * MOST_LINE_BYTES + b"VMKILN-READY ok"
     assert not report(b"x" + end, b"\n").is_ready, "the end of a line that is too long is no line"
     assert not report(b"x", end, b"", b"\n").is_ready
     found = report(b"VMKILN complete user failed \x1b]0;x\x07\n")
     assert "\x1b" not in found.acts[0].reason
+
+
+def test_what_the_firmware_writes_at_each_boot_hides_no_line_of_the_scripts() -> None:
+    drawn = b"\x1b[2J\x1b[01;01HBdsDxe: starting Boot0001\r\n" * MOST_LINES + b"\x1b[=3h"
+    assert report(drawn, b"\nVMKILN-READY ok\n", drawn, b"\nVMKILN-FINISH ok\n").left == ""
+    for name in (scripts.FIRST_BOOT, scripts.DEPROVISION):
+        assert '$port.Write("`n$Line`n")' in scripts.text(name), "each line begins with the end of another's"
 
 
 def test_the_scripts_write_the_lines_that_are_read() -> None:

@@ -21,7 +21,8 @@ function Write-ToHost {
         $port = New-Object -TypeName IO.Ports.SerialPort -ArgumentList 'COM2', 115200
         $port.WriteTimeout = 5000
         $port.Open()
-        try { $port.WriteLine($Line) } finally { $port.Close() }
+        # the firmware has written to the port, too, and has ended no line
+        try { $port.Write("`n$Line`n") } finally { $port.Close() }
     }
     catch { Write-Output "COM2 could not be written to: $($_.Exception.Message)" }
 }
