@@ -3,8 +3,8 @@
 Same base image, accelerator, number of CPUs and memory; the same commands install one package; both end with a
 shut-down VM and a qcow2 file. With --lines the commands print so many lines instead.
 The plain build has no isolation; vmkiln has all of it, and its hygiene gate. The result is booted by neither
-(VMKILN_BOOT_GATE=true has vmkiln do it). Prints the ratio of wall-clock
-times (below 1.0: vmkiln is faster) and the memory of the container group.
+(VMKILN_BOOT_GATE=true has vmkiln do it), and nothing is kept for the next build (VMKILN_CHECKPOINTS=commands has
+vmkiln do it). Prints the ratio of wall-clock times (below 1.0: vmkiln is faster) and the memory of the container group.
 
     python bench/against_packer.py [--rounds N] [--lines N] [--json]
 """
@@ -18,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CPUS = 1
 MEMORY_MIB = 3584
@@ -88,9 +90,14 @@ def plain_packer(folder: Path, image: dict[str, str], commands: list[str]) -> tu
 
 
 def vmkiln_build(
-    folder: Path, image: dict[str, str], number: int, commands: list[str]
-) -> tuple[float, dict[str, object]]:
-    """Seconds of `vmkiln build`, and what the run recorded."""
+    folder: Path,
+    image: dict[str, str],
+    build: int,
+    *steps: list[str],
+    options: Sequence[str] = (),
+    checkpoints: str = "none",
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of `vmkiln build` of a template with these steps, and what the run recorded."""
     template = {
         "location": "local",
         "identity": {"type": "None"},
@@ -103,12 +110,15 @@ def vmkiln_build(
                 "version": image["exact_version"],
             },
             "vmProfile": {"vmSize": VM_SIZE, "osDiskSizeGB": 4},
-            "customize": [{"type": "Shell", "name": "install", "inline": commands}],
+            "customize": [
+                {"type": "Shell", "name": f"step-{at}", "inline": commands}
+                for at, commands in enumerate(steps, start=1)
+            ],
             "distribute": [
                 {
                     "type": "ManagedImage",
                     "runOutputName": "image",
-                    "imageId": f"{IMAGE_ID}/bench-{os.getpid()}-{number}",
+                    "imageId": f"{IMAGE_ID}/bench-{os.getpid()}-{build}",
                     "location": "local",
                 }
             ],
@@ -117,9 +127,10 @@ def vmkiln_build(
     path = folder / "bench.json"
     path.write_text(json.dumps(template))
     begin = time.monotonic()
-    environment = {"VMKILN_BOOT_GATE": "false", **os.environ}  # plain Packer boots no result either
+    # plain Packer boots no result either, and keeps nothing for the next build
+    environment = {"VMKILN_BOOT_GATE": "false", "VMKILN_CHECKPOINTS": checkpoints, **os.environ}
     finished = subprocess.run(
-        [VMKILN, "build", "--json", path], env=environment, capture_output=True, text=True, check=False
+        [VMKILN, "build", "--json", *options, path], env=environment, capture_output=True, text=True, check=False
     )
     seconds = time.monotonic() - begin
     if finished.returncode != 0:

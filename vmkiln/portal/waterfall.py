@@ -14,6 +14,7 @@ LABELS = {
     PartKind.QUEUE: "Waiting",
     PartKind.STAGING: "Staging",
     PartKind.BOOT: "Boot",
+    PartKind.CHECKPOINT: "Kept behind",
     PartKind.DEPROVISION: "Deprovision",
     PartKind.POWER_OFF: "Power off",
     PartKind.GATE: "Gate",

@@ -31,6 +31,12 @@ def test_each_part_is_a_bar_with_what_is_usual_and_what_it_began_from() -> None:
     assert bars[2].end is None
 
 
+def test_what_is_kept_behind_a_step_has_another_name_than_the_step() -> None:
+    parts = [a_part("customizer", 0, 10, name="install"), a_part("checkpoint", 10, 13, name="install")]
+    bars = waterfall({"runState": "Running", "phases": []}, parts, NOW)
+    assert [bar.name for bar in bars] == ["install", "Kept behind install"]
+
+
 def test_the_part_that_failed_is_marked_and_not_the_clean_up() -> None:
     parts = [a_part("customizer", 0, 10, name="a"), a_part("cleanUp", 10, 20)]
     assert [bar.state for bar in waterfall({"runState": "Failed", "phases": []}, parts, NOW)] == ["failed", "ok"]
