@@ -17,7 +17,7 @@ from vmkiln.store.database import opened
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello-linux" / "template.json"
 HEAVY = {
     "alembic", "asyncio", "azure", "cryptography", "dbos", "httpx", "jinja2", "jwt", "obstore", "opentelemetry",
-    "prometheus_client", "psycopg", "pydantic", "rich", "sqlalchemy", "starlette", "uvicorn",
+    "prometheus_client", "psycopg", "pydantic", "pydantic_settings", "rich", "sqlalchemy", "starlette", "uvicorn",
 }  # fmt: skip
 NEEDED_TO_CHECK_TEMPLATES = {"asyncio", "pydantic"}
 
