@@ -44,6 +44,22 @@ def test_no_resource_is_made_where_nobody_is(service: InProcess, name: str, body
     assert service.put(path, {**body, "location": "West US 2"}).status_code in {200, 201, 202}
 
 
+def test_a_deployment_is_refused_before_anything_is_made_where_nobody_is(service: InProcess) -> None:
+    add_group(service)
+    identity = {"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}
+    nested = {"mode": "Incremental", "template": {"resources": [{**identity, "name": "one", "location": "eastland"}]}}
+    inner = {"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "d", "properties": nested}
+    places = {"a": "[resourceGroup().location]", "b": "[concat('nowhere', 'land')]"}
+    resources = [*({**identity, "name": f"id{name}", "location": place} for name, place in places.items()), inner]
+    body = {"properties": {"mode": "Incremental", "template": {"resources": resources}}}
+    deployment = f"{GROUP}/providers/Microsoft.Resources/deployments/d"
+    refused = service.request("POST", f"{deployment}/validate", body)
+    assert (refused.status_code, code_of(refused)) == (400, "InvalidTemplate")
+    targets = [item["target"] for item in refused.json()["error"]["details"]]
+    assert targets == ["resources[1].location", "resources[2].properties.template.resources[0].location"]
+    assert service.get(f"{GROUP}/resources").json()["value"] == []
+
+
 def test_hosts_the_operator_and_the_group_have_locations_of_their_own(service: InProcess) -> None:
     store = service.service.store
     host = HostRow("i", "h", "w", "x64", "", "Cellar 2", cpus=1, memory_mib=1, disk_mib=1)

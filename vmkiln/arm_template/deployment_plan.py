@@ -205,6 +205,10 @@ class DeploymentPlan(Deployment):
         check_size(found, resource.path, self.budget)
         return found
 
+    def location(self, resource: PlannedResource, runtime: Runtime | None) -> str:
+        """Where a resource is made; '' where it does not say so. Raises as `body` does."""
+        return _text(resource.raw, "location", replace(resource.scope, runtime=runtime), resource.path)
+
     def child(self, resource: PlannedResource, runtime: Runtime | None) -> "DeploymentPlan":
         """The plan of a deployment nested in this one. Raises TemplateInvalid for a linked one."""
         nested = self.nested(resource)

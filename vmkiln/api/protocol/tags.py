@@ -13,6 +13,7 @@ MOST_TAGS = 50
 MOST_NAME_LETTERS = 512
 MOST_VALUE_LETTERS = 256
 MOST_TOLD = 40  # locations in a refusal
+LOCATION_HINT = "the setting `more_locations` (VMKILN_MORE_LOCATIONS) adds one"
 
 
 def tag_mistakes(tags: Any) -> list[Mistake]:
@@ -58,29 +59,35 @@ def location_mistakes(body: Mapping[str, Any]) -> list[Mistake]:
 
 
 def check_location(call: Call, location: str, kind: str) -> None:
-    """Refuse to make a resource of this type in a location that nobody has; reads hosts and group only for a rare one.
+    """Refuse to make the resource of a call in a location that nobody has. Raises: `ArmError` 400."""
+    group = group_id(call.names["subscriptionId"], call.names["resourceGroupName"])
+    if problem := location_problem(call, location, kind, group=group):
+        code = "LocationNotAvailableForResource" + ("Group" if kind == RESOURCE_GROUP else "Type")
+        raise ArmError(400, code, problem, target="location", hint=LOCATION_HINT)
 
-    What is in a resource group may lie where its group lies. Raises: `ArmError` 400.
+
+def location_problem(call: Call, location: str, kind: str, *, group: str) -> str:
+    """Why nothing of this type is made in a location, in Azure's words; '' where it can be.
+
+    What is in the resource group of this id may lie where it lies. Reads hosts and group only for a rare location.
     """
     wanted = plain_location(location)
-    if wanted == LOCAL or wanted in REGIONS or wanted in _own(call):
-        return
-    is_group = kind == RESOURCE_GROUP
-    code = "LocationNotAvailableForResourceGroup" if is_group else "LocationNotAvailableForResourceType"
-    what = "resource group" if is_group else f"resource type '{kind}'"
-    known = [LOCAL, *sorted(_own(call)), *sorted(REGIONS)]
+    if wanted == LOCAL or wanted in REGIONS:
+        return ""
+    own = _own(call, group)
+    if wanted in own:
+        return ""
+    what = "resource group" if kind.lower() == RESOURCE_GROUP.lower() else f"resource type '{kind}'"
+    known = [LOCAL, *sorted(own), *sorted(REGIONS)]
     told = ",".join(known[:MOST_TOLD]) + (",..." if len(known) > MOST_TOLD else "")
-    text = f"The provided location '{location[:60]}' is not available for {what}. List of available regions is '{told}'"
-    hint = "the setting `more_locations` (VMKILN_MORE_LOCATIONS) adds one"
-    raise ArmError(400, code, text, target="location", hint=hint)
+    return f"The provided location '{location[:60]}' is not available for {what}. List of available regions is '{told}'"
 
 
-def _own(call: Call) -> set[str]:
+def _own(call: Call, group_id: str) -> set[str]:
     """The locations of this service beside Azure's: of its hosts, of the group, of the operator."""
     settings, store = call.service.settings, call.service.store
     found = {settings.region, *settings.more_locations.split(","), *(host.region for host in store.hosts.live())}
-    name = call.names.get("resourceGroupName")
-    group = store.resources.get(group_id(call.names["subscriptionId"], name)) if name else None
+    group = store.resources.get(group_id)
     if group is not None:
         found.add(group.location)
     return {plain_location(one) for one in found if one.strip()}

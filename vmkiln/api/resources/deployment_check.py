@@ -8,6 +8,7 @@ from typing import Any
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.route import Call
+from vmkiln.api.protocol.tags import LOCATION_HINT, location_problem
 from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
@@ -168,6 +169,7 @@ def check(call: Call, plan: DeploymentPlan) -> list[PlannedResource]:
         elif not call.may(Permission.WRITE, resource.id):
             message = f"The client '{call.caller.name}' does not have permission to write '{resource.id}'."
             raise ArmError(403, "InvalidTemplateDeployment", message, target=resource.id)
+        mistakes += _location_mistakes(call, plan, resource)
         if resource.type.lower() == IMAGE_TEMPLATE.lower():
             mistakes += _image_template_mistakes(plan, resource)
         elif resource.type.lower() == DEPLOYMENT_SCRIPT.lower():
@@ -190,6 +192,19 @@ def type_of(resource: PlannedResource) -> str:
         return resource.type
     provider, *rest = resource.id.rpartition("/providers/")[2].split("/")
     return "/".join([provider, *rest[::2]])
+
+
+def _location_mistakes(call: Call, plan: DeploymentPlan, resource: PlannedResource) -> list[Mistake]:
+    """What is wrong with where a resource is to be made, unless it is there or waits for the state of other ones."""
+    try:
+        location = plan.location(resource, _unknown)
+    except (NotReady, TemplateInvalid):  # which whatever makes it says
+        return []
+    group = "/".join(resource.id.split("/")[:5])
+    problem = location_problem(call, location, resource.type, group=group) if location else ""
+    if not problem or call.service.store.resources.get(resource.id) is not None:
+        return []
+    return [Mistake(f"{resource.path}.location", problem, LOCATION_HINT)]
 
 
 def _unknown(_function: str, _arguments: list[Any], _path: str) -> Any:
