@@ -2,13 +2,15 @@
 
 A host's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
 the front is waited for: smaller ones do not pass it on any host that could take it, so a large run always gets its
-turn. Of several hosts with room the one with the stronger isolation is taken, then the emptiest. Pure.
+turn. Of several hosts with room the one with the stronger isolation is taken, then one that keeps the run's
+source image, then the emptiest. Pure.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from vmkiln.run.room import NOTHING, Room
 
@@ -28,7 +30,8 @@ class Waiting:
 class Need:
     """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do).
 
-    `avoided` are the names of hosts with which it had faults: it goes to another one where there is one.
+    `avoided` are the names of hosts with which it had faults: it goes to another one where there is one. `kept_on` are
+    the incarnations that keep its source image, each with whether they keep a booted VM of it too.
     """
 
     room: Room
@@ -36,6 +39,7 @@ class Need:
     architecture: str = ""
     isolation_level: str = ""
     avoided: frozenset[str] = frozenset()
+    kept_on: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def positions(
         suited = [host for host in suited if host.name not in need.avoided] or suited
         roomy = [host for host in suited if not need.room.capped(host.capacity).missing(host.free)]
         if roomy:
-            best = min(roomy, key=_preference)
+            best = min(roomy, key=partial(_preference, need))
             room = need.room.capped(best.capacity)
             why_there = _why_there(need, best, roomy, hosts, open_to)
             open_to[best.incarnation] = replace(best, promised=best.promised + room)
@@ -158,8 +162,16 @@ def positions(
     return found
 
 
-def _preference(host: Host) -> tuple[bool, int, int, str]:
-    return (host.isolation_level != "hardware", -host.free.cpus, -host.free.memory_mib, host.name)
+def _preference(need: Need, host: Host) -> tuple[bool, int, int, int, str]:
+    is_weaker = host.isolation_level != "hardware"
+    return (is_weaker, _distance(need, host), -host.free.cpus, -host.free.memory_mib, host.name)
+
+
+def _distance(need: Need, host: Host) -> int:
+    """How far a host is from a run's source: 0 with a booted VM of it, 1 with its image, 2 without."""
+    if host.incarnation not in need.kept_on:
+        return 2
+    return 0 if need.kept_on[host.incarnation] else 1
 
 
 def _why_there(
@@ -172,8 +184,13 @@ def _why_there(
     others = [host for host in roomy if host.incarnation != best.incarnation]
     if not others:
         chosen = f"{best.name} alone suits it and has room ({free})"
-    elif all(_preference(host)[0] > _preference(best)[0] for host in others):
+    elif all(_preference(need, host)[0] > _preference(need, best)[0] for host in others):
         chosen = f"{best.name} has the strongest isolation of {len(roomy)} hosts with room ({free})"
+    elif any(_distance(need, host) > _distance(need, best) for host in others):
+        kept = "its source image" if _distance(need, best) else "a booted VM of its source image"
+        as_near = sum(_distance(need, host) <= _distance(need, best) for host in roomy)
+        which = f"is the emptiest of {as_near} that keep" if as_near > 1 else "alone keeps"
+        chosen = f"of {len(roomy)} hosts with room {best.name} {which} {kept} ({free})"
     else:
         chosen = f"{best.name} is the emptiest of {len(roomy)} hosts with room ({free})"
     named = {host.incarnation for host in roomy}
@@ -201,7 +218,7 @@ def _kept_out(need: Need, host: Host, open_to: Mapping[str, Host]) -> str:
 
 def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int) -> str:
     if suited:
-        emptiest = min(suited, key=_preference)
+        emptiest = min(suited, key=partial(_preference, need))
         text = need.room.capped(emptiest.capacity).missing(emptiest.free)
         return f"waits for {text}" if len(hosts) == 1 else f"waits for {text} on {emptiest.name} or another host"
     if not hosts:

@@ -19,6 +19,7 @@ from vmkiln.fleet.attempt import HostDuties, attempt_run
 from vmkiln.fleet.durable_attempts import Attempts
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.lease import Lease, Watch
+from vmkiln.fleet.placement.kept_sources import KEPT_SECONDS, KeptHere
 from vmkiln.fleet.readiness import Readiness
 from vmkiln.fleet.run_queue import place
 from vmkiln.fleet.schema_watch import SchemaWatch
@@ -170,6 +171,8 @@ class Hosting:
         if self._identity.takes_runs:
             look = SchemaWatch(self._store, self._incarnation).look
             rounds.own(tasks, "schema", look, seconds=LOOK_SECONDS, is_needed=False)
+            look = KeptHere(self._settings, self._store, self._incarnation).look
+            rounds.own(tasks, "kept sources", look, seconds=KEPT_SECONDS, is_needed=False)
         rounds.own(tasks, "janitor", self._clean_up, seconds=JANITOR_SECONDS, is_late_first=True, is_needed=False)
         if self._identity.takes_runs:
             look, wake = self._readiness.look, self._readiness.wake

@@ -9,12 +9,14 @@ from types import MappingProxyType
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, in_turn, positions
+from vmkiln.fleet.placement.kept_sources import source_name
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room, need_of, promised_to
 from vmkiln.run_state import GOING_ON
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
+from vmkiln.template.image_template import ImageTemplate
 
 FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 REMEMBERED_RUNS = 500
@@ -22,10 +24,18 @@ READ_AT_ONCE = 4  # runs whose needs are read together: most looks let one in an
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
+KeptOn = Callable[[ImageTemplate], Mapping[str, bool]]
 log = logging.getLogger(__name__)
 
 
-def _host_need(settings: Settings, store: Store, row: ResourceRow, avoided: frozenset[str]) -> Need:
+def nowhere(_template: ImageTemplate) -> Mapping[str, bool]:
+    """No host keeps the source, or it does not matter which one does."""
+    return {}
+
+
+def _host_need(
+    settings: Settings, store: Store, row: ResourceRow, avoided: frozenset[str], kept: KeptOn = nowhere
+) -> Need:
     template = template_of(store, row)
     region = plain_location(row.location)
     return Need(
@@ -33,6 +43,7 @@ def _host_need(settings: Settings, store: Store, row: ResourceRow, avoided: froz
         region="" if region in ANYWHERE else region,
         isolation_level=row.tags.get(ISOLATION_TAG, ""),
         avoided=avoided,
+        kept_on=kept(template),
     )
 
 
@@ -99,10 +110,12 @@ def _hosts(
 class _Front:
     """The runs that wait, as their needs are asked for from the front of the queue: a few are read at once."""
 
-    def __init__(self, settings: Settings, store: Store, order: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, store: Store, order: Sequence[str], *, has_choice: bool) -> None:
         self._settings = settings
         self._store = store
         self._order = order
+        self._has_choice = has_choice
+        self._kept: dict[str, Mapping[str, bool]] = {}
         self._places = {run_id: place for place, run_id in enumerate(order)}
         self._needs: dict[str, Callable[[], Need]] = {}
         self.attempts: dict[str, int] = {}
@@ -121,8 +134,16 @@ class _Front:
         for run_id in run_ids:
             run = runs[run_id]
             self._needs[run_id] = functools.partial(
-                need_of_queued, self._settings, self._store, run, rows.get(run.template_id)
+                need_of_queued, self._settings, self._store, run, rows.get(run.template_id), self._kept_on
             )
+
+    def _kept_on(self, template: ImageTemplate) -> Mapping[str, bool]:
+        """The hosts that keep the source of a template, which is asked once in a look, and where there are several."""
+        if not self._has_choice or not (name := source_name(self._store, template)):
+            return {}
+        if name not in self._kept:
+            self._kept[name] = self._store.kept.hosts_of(name)
+        return self._kept[name]
 
 
 def queue_of(
@@ -160,8 +181,9 @@ def _queue(
     template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
     going_on = Counter(map(subscription_of, template_ids))
     ordered = in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
-    front = _Front(settings, store, [item.run_id for item in ordered])
-    found = positions(ordered, need_of=front.need, hosts=_hosts(store, placed, others, capacities))
+    hosts = _hosts(store, placed, others, capacities)
+    front = _Front(settings, store, [item.run_id for item in ordered], has_choice=len(hosts) > 1)
+    found = positions(ordered, need_of=front.need, hosts=hosts)
     return found, front.attempts
 
 
@@ -195,12 +217,14 @@ def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping
     return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
 
 
-def need_of_queued(settings: Settings, store: Store, run: RunRow, row: ResourceRow | None) -> Need:
+def need_of_queued(
+    settings: Settings, store: Store, run: RunRow, row: ResourceRow | None, kept: KeptOn = nowhere
+) -> Need:
     """What a waiting run of a template needs; one whose template is gone ends as soon as it is let in."""
     if row is None:
         return Need(NOTHING)
     try:
-        return _host_need(settings, store, row, frozenset(run.facts.get("host_faults", {})))
+        return _host_need(settings, store, row, frozenset(run.facts.get("host_faults", {})), kept)
     except StorageFailed:
         raise  # nothing is known of it
     except VmkilnError:

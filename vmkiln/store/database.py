@@ -20,6 +20,7 @@ from vmkiln.store.audit_table import AuditTable
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
+from vmkiln.store.hosts.kept_table import KeptTable
 from vmkiln.store.hosts.origin_table import OriginTable
 from vmkiln.store.image_table import ImageTable
 from vmkiln.store.notices.outbox_table import OutboxTable
@@ -70,6 +71,7 @@ class Store:
         self.queue = QueueTable(connections)
         self.hosts = HostTable(connections)
         self.origins = OriginTable(connections)
+        self.kept = KeptTable(connections)
         self.audit = AuditTable(connections)
         self.duties = DutyTable(connections)
         self.timelines = TimelineTable(connections)

@@ -19,7 +19,7 @@ from vmkiln.store.engine import Connections
 from vmkiln.store.moving import moved_mark
 from vmkiln.store.tables import duties, metadata, runs
 
-HEAD = "0020"
+HEAD = "0021"
 REVISIONS = (
     "0001",
     "0002",
@@ -39,6 +39,7 @@ REVISIONS = (
     "0016",
     "0017",
     "0020",
+    "0021",
 )
 SEAL_SECRETS = "seal secrets"  # a duty that an upgrade leaves
 VERSION_TABLE = "vmkiln_revision"

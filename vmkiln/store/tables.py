@@ -54,6 +54,14 @@ host_origins = sa.Table(
     sa.Column("schema", sa.String(32), nullable=False),
     sa.Column("drained_for", sa.String(32), nullable=False),
 )
+kept_sources = sa.Table(
+    "vmkiln_kept_source",
+    metadata,
+    sa.Column("boot", sa.String(36), primary_key=True),
+    sa.Column("source", sa.String(200), primary_key=True),
+    sa.Column("is_booted", sa.Boolean, nullable=False),
+    sa.Index("ix_vmkiln_kept_source", "source"),
+)
 reservations = sa.Table(
     "vmkiln_reservation",
     metadata,

@@ -216,3 +216,24 @@ def test_who_is_placed_behind_a_large_run_says_which_host_is_kept_for_that() -> 
     queue = [waiting(name, second=number) for number, name in enumerate(needs)]
     [_, small_one] = positions(in_turn(queue, Turns()), need_of=needs.__getitem__, hosts=hosts)
     assert small_one.why_there.endswith("; not west (kept for a run before it)")
+
+
+def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
+    def where(*hosts: Host, room: Room = SMALL) -> tuple[str, str]:
+        need = Need(room, kept_on={"k": False, "b": True})
+        [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=hosts)
+        return queued.incarnation, queued.why_there
+
+    empty = Host("e", "empty", Room(16, 65_536, 100_000))
+    keeper, booted = Host("k", "keeper", ROOM), Host("b", "booted", ROOM, promised=SMALL)
+    alone = "of 2 hosts with room keeper alone keeps its source image (8 CPUs and 32768 MiB free)"
+    assert where(empty, keeper) == ("k", alone)
+    text = "of 3 hosts with room booted alone keeps a booted VM of its source image (6 CPUs and 28672 MiB free)"
+    assert where(empty, keeper, booted) == ("b", text)
+    assert where(keeper, booted)[0] == "b"
+    assert where(empty, keeper, booted, room=ROOM)[0] == "k", "the other has no room for it"
+    assert where(empty, Host("k", "keeper", ROOM, promised=ROOM))[0] == "e", "nor has any that keeps it"
+    strong = Host("s", "strong", ROOM, isolation_level="hardware")
+    assert where(keeper, strong) == (
+        "s", "strong has the strongest isolation of 2 hosts with room (8 CPUs and 32768 MiB free)",
+    )  # fmt: skip

@@ -203,6 +203,17 @@ def discard_of(folder: Path, source: str) -> None:
                 _delete(record.parent)
 
 
+def sources_of(folder: Path) -> frozenset[str]:
+    """The digests of the images that VMs had booted which were saved behind their boot, and no later."""
+    found = set()
+    for record in folder.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            noted = json.loads(record.read_text())
+            if not record.parent.name.startswith(".") and not noted.get("about"):
+                found.add(str(noted.get("source", "")))
+    return frozenset(found)
+
+
 def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
     """Delete what was used least lately until no more than that is left; what has the key `keep` stays."""
     used, sizes = {}, {}
