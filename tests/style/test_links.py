@@ -9,6 +9,8 @@ from style.markdown import ROOT, anchors, kept_files, links, pages
 READABLE = {".md", ".py", ".toml", ".sh", ".html", ".js", ".css", ".service", ".yaml", ""}
 SOURCES = [path for path in kept_files() if path.suffix in READABLE]
 CITED = re.compile(r"docs/reference/([\w-]+\.md)(#[\w-]+)?((?:,? (?:and )?#[\w-]+)*)")
+PICTURE = re.compile(r"!\[[^\]]+\]\(([^)\s:]+)\)")
+MOST_PICTURES, MOST_PICTURE_BYTES = 4, 100_000
 UNKNOWN = re.compile(r"\baib-reference\b|\bthreat[- ]model\b|\bT-[A-Z]{2,4}-\d+\b|(?<![\w/])clients\.md, section")
 
 
@@ -22,6 +24,14 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert there.exists(), f"{link}: there is no such page"
         assert there.is_relative_to(ROOT), f"{link} leads out of the repository"
         assert not anchor or anchor in anchors(there), f"{link}: the page has no such heading"
+
+
+def test_every_picture_is_small_and_shown_on_a_page() -> None:
+    pictures = {path for path in kept_files() if path.suffix in {".webp", ".png", ".jpg", ".gif"}}
+    shown = {(page.parent / name).resolve() for page in pages() for name in PICTURE.findall(page.read_text())}
+    assert shown == pictures
+    assert len(pictures) <= MOST_PICTURES
+    assert [path.name for path in pictures if path.stat().st_size > MOST_PICTURE_BYTES] == []
 
 
 def test_every_page_that_is_named_exists() -> None:
