@@ -1,10 +1,12 @@
 """What the queue and the durable engine cost, with stand-ins for virtual machines that take no time.
 
-    python bench/scale.py [--runs N] [--waiting N ...] [--workers N ...] [--fleet-runs N]
+    python bench/scale.py [--runs N] [--waiting N ...] [--workers N ...] [--latency MS ...] [--fleet-runs N ...]
 
 First one service: for each number of waiting runs, N runs go through the whole of its own work (let in, recorded,
 begun, every phase, settled, ended), several at once. Then a fleet: runs per minute through 1, 2, 4 and 8 workers,
-each a process of its own, with one PostgreSQL.
+each a process of its own, with one PostgreSQL that is 0, 20 and 200 ms away. Its own extension pg_stat_statements
+counts what was asked of it meanwhile, looks for work among it: the slower a fleet, the more of those for each run.
+`--fleet-runs` has a number for each latency; `--waiting` without numbers leaves the first part out.
 
 Ends with status 1 when a run costs more than 150 ms of CPU, or when a queue of 10,000 makes a run more than three
 times as expensive as a queue of 100.
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -32,6 +35,7 @@ from vmkiln.store.engine import database_url
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import stub_build
+from distant_database import distant
 from postgresql import cluster
 from waiting_runs import add_waiting_runs
 
@@ -39,6 +43,12 @@ ROOT = Path(__file__).parents[1]
 WORKER_CPUS = 8  # room for four runs
 TICKS = os.sysconf("SC_CLK_TCK")
 
+# of all but what this program asks while it waits
+ASKED = sa.text(
+    "SELECT sum(calls) AS statements, coalesce(sum(calls) FILTER (WHERE query = 'COMMIT'), 0) AS commits "
+    "FROM pg_stat_statements WHERE query NOT LIKE '%count(*) AS runs FROM vmkiln_run%' "
+    "AND query NOT LIKE '%pg_stat_statements%'"
+)
 ENDED = sa.text("SELECT state, count(*) AS runs FROM vmkiln_run WHERE ended IS NOT NULL GROUP BY state")
 MOST_CPU_MS = 150.0
 MOST_GROWTH = 3.0
@@ -108,16 +118,39 @@ def until_ended(looking: sa.Connection, wanted: int) -> None:
         time.sleep(0.05)
 
 
-def fleet(workers: int, runs: int) -> tuple[float, float]:
-    """Runs per minute through so many workers, and their CPU per run in ms; the first runs warm them up."""
-    warm = 4 * workers
-    with cluster() as server, tempfile.TemporaryDirectory(prefix="vmkiln-bench-") as directory:
+@dataclass(frozen=True)
+class Cost:
+    """What a fleet does in a minute, and what a run costs: CPU of the workers in ms, what is asked of the database."""
+
+    runs_a_minute: float
+    cpu_ms: float
+    statements: float
+    transactions: float
+
+
+def asked(looking: sa.Connection) -> tuple[int, int]:
+    """How many statements the server has carried out, and how many of them were commits."""
+    row = looking.execute(ASKED).one()
+    looking.rollback()
+    return int(row.statements), int(row.commits)
+
+
+def fleet(workers: int, runs: int, latency_ms: float) -> Cost:
+    """What so many workers do and cost; the first runs warm them up."""
+    warm = workers if latency_ms else 4 * workers
+    with (
+        cluster(settings=("-c", "shared_preload_libraries=pg_stat_statements")) as server,
+        tempfile.TemporaryDirectory(prefix="vmkiln-bench-") as directory,
+        distant(server.directory / ".s.PGSQL.5432", latency_ms / 1000) as port,
+    ):
         home = Path(directory)
+        near = server.new_database()
+        name = near.split("/")[3].partition("?")[0]
         (home / "shared").mkdir()
         environment = {
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
-            "VMKILN_DATABASE_URL": server.new_database(),
+            "VMKILN_DATABASE_URL": f"postgresql://vmkiln@127.0.0.1:{port}/{name}",
             "VMKILN_OBJECT_STORE": (home / "shared").as_uri(),
             "STUB_CPUS": str(WORKER_CPUS),
             "STUB_JOURNAL": str(home / "journal"),
@@ -125,37 +158,37 @@ def fleet(workers: int, runs: int) -> tuple[float, float]:
             "PHASE_SECONDS": "0",
         }
         settings = Settings(home / "service", object_store=environment["VMKILN_OBJECT_STORE"])
-        url = database_url(environment["VMKILN_DATABASE_URL"])
-        with (
-            opened(environment["VMKILN_DATABASE_URL"], home=settings.home) as store,
-            sa.create_engine(url).connect() as looking,
-        ):
+        with opened(near, home=settings.home) as store, sa.create_engine(database_url(near)).connect() as looking:
+            looking.execute(sa.text("CREATE EXTENSION pg_stat_statements"))
+            looking.commit()
             fill(settings, store, warm)
             commands = [[sys.executable, "-m", "stub_worker", str(home / f"w{n}"), f"w{n}"] for n in range(workers)]
             processes = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
             try:
                 until_ended(looking, warm)
-                begin, cpu = time.monotonic(), sum(map(cpu_seconds, processes))
                 fill(settings, store, runs, first=warm)
+                begin, cpu, before = time.monotonic(), sum(map(cpu_seconds, processes)), asked(looking)
                 until_ended(looking, warm + runs)
-                seconds = time.monotonic() - begin
+                seconds, after = time.monotonic() - begin, asked(looking)
                 cpu = sum(map(cpu_seconds, processes)) - cpu
             finally:
                 for process in processes:
                     process.terminate()
                 for process in processes:
                     process.wait(60)
-    return 60 * runs / seconds, 1000 * cpu / runs
+    statements, commits = ((after[n] - before[n]) / runs for n in range(2))
+    return Cost(60 * runs / seconds, 1000 * cpu / runs, statements, commits)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100, help="runs that go through each time")
-    parser.add_argument("--waiting", type=int, nargs="+", default=[100, 1000, 10_000], help="runs that wait at first")
+    parser.add_argument("--waiting", type=int, nargs="*", default=[100, 1000, 10_000], help="runs that wait at first")
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 8], help="runs that go on at once")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8], help="workers of the fleet")
-    parser.add_argument("--fleet-runs", type=int, default=200, help="runs that go through the fleet each time")
+    parser.add_argument("--latency", type=float, nargs="+", default=[0, 20, 200], help="ms to the database and back")
+    parser.add_argument("--fleet-runs", type=int, nargs="+", default=[200, 60, 16], help="runs, for each latency")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     stub_build.PHASE_SECONDS = 0.0
@@ -166,15 +199,21 @@ def main() -> None:
             per_minute, cpu = measure(waiting, at_once, min(options.runs, waiting))
             found[waiting, at_once] = cpu
             print(f"{waiting:>8} {at_once:>8} {per_minute:>9.0f} {cpu:>11.1f}", flush=True)
-    least, most = min(options.waiting), max(options.waiting)
-    growth = max(found[most, at_once] / found[least, at_once] for at_once in options.at_once)
-    print(f"from {least} to {most} waiting runs, the CPU of a run grows {growth:.1f}-fold at most")
-    print(f"\n{'workers':>8} {'runs/min':>9} {'CPU ms/run':>11}", flush=True)
-    for workers in options.workers:
-        per_minute, cpu = fleet(workers, options.fleet_runs)
-        found[0, workers] = cpu
-        print(f"{workers:>8} {per_minute:>9.0f} {cpu:>11.1f}", flush=True)
-    sys.exit(1 if max(found.values()) > MOST_CPU_MS or growth > MOST_GROWTH else 0)
+    growth = 0.0
+    if options.waiting:
+        least, most = min(options.waiting), max(options.waiting)
+        growth = max(found[most, at_once] / found[least, at_once] for at_once in options.at_once)
+        print(f"from {least} to {most} waiting runs, the CPU of a run grows {growth:.1f}-fold at most")
+    heads = "".join(f"{head:>12}" for head in ("latency", "workers", "runs/min", "CPU ms/run", "statements", "commits"))
+    print(f"\n{heads}", flush=True)
+    for latency, runs in zip(options.latency, options.fleet_runs, strict=False):
+        for workers in options.workers:
+            cost = fleet(workers, runs, latency)
+            if not latency:
+                found[0, workers] = cost.cpu_ms
+            cells = (latency, workers, cost.runs_a_minute, cost.cpu_ms, cost.statements, cost.transactions)
+            print("".join(f"{cell:>12.0f}" for cell in cells), flush=True)
+    sys.exit(1 if max(found.values(), default=0.0) > MOST_CPU_MS or growth > MOST_GROWTH else 0)
 
 
 if __name__ == "__main__":

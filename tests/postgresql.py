@@ -21,6 +21,7 @@ class Cluster:
     programs: Path
     as_user: tuple[str, ...]
     listen: str = ""
+    settings: tuple[str, ...] = ()
 
     def url(self, database: str) -> str:
         return f"postgresql://vmkiln@/{database}?host={self.directory}"
@@ -39,7 +40,7 @@ class Cluster:
         """pg_ctl: start, stop, restart."""
         log, options = (
             self.directory / "log",
-            " ".join((*SETTINGS, "-k", str(self.directory), "-h", f"'{self.listen}'")),
+            " ".join((*SETTINGS, *self.settings, "-k", str(self.directory), "-h", f"'{self.listen}'")),
         )
         command = [
             *self.as_user,
@@ -63,10 +64,10 @@ def programs() -> Path:
 
 
 @contextlib.contextmanager
-def cluster(*, listen: str = "", network: str = "") -> Iterator[Cluster]:
+def cluster(*, listen: str = "", network: str = "", settings: tuple[str, ...] = ()) -> Iterator[Cluster]:
     """A server while the block lasts. It refuses to run as root; then Debian's user `postgres` runs it.
 
-    With an address to `listen` on, it also serves TCP, to a `network`.
+    With an address to `listen` on, it also serves TCP, to a `network`. `settings` are more words of its command line.
     """
     directory = Path(tempfile.mkdtemp(prefix="vmkiln-pg-"))  # short: a socket's path has at most 107 bytes
     as_user: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ def cluster(*, listen: str = "", network: str = "") -> Iterator[Cluster]:
         shutil.chown(directory, "postgres")
         directory.chmod(0o755)
         as_user = ("setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--")
-    made = Cluster(directory, programs(), as_user, listen)
+    made = Cluster(directory, programs(), as_user, listen, settings)
     try:
         init = [*as_user, made.programs / "initdb", "-D", directory / "data", "-U", "vmkiln", "-A", "trust", "-N"]
         subprocess.run(init, check=True, stdout=subprocess.DEVNULL)

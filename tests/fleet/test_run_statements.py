@@ -23,12 +23,16 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
+from vmkiln.store.engine import database_url
+from vmkiln.store.rows import HostRow
 
 MOST_STATEMENTS = 111  # the beginnings and commits of transactions among them; it was 222
 MOST_TRANSACTIONS = 20  # it was 41
 ROUNDS = ("Thread-", "dbos-background", "queue-worker")  # threads of the durable engine that look for work
 EXECUTOR = "dbos-executor"
-SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+WAITING = 10_000
+MOST_ROWS_READ = 2_500  # 50 of each subscription, found among those of the others
+SUBSCRIPTIONS = [f"00000000-0000-0000-0000-{number:012}" for number in range(5)]
 PROPERTIES = {
     "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12", "version": "latest"},
     "customize": [{"type": "Shell", "name": "say", "inline": ["echo hello"]}],
@@ -81,6 +85,17 @@ def counted() -> Iterator[Counts]:
             sa.event.remove(sa.engine.Engine, name, listener)
 
 
+def waiting_runs(store: Store, number: int, *, group: str) -> None:
+    add_waiting_runs(
+        store,
+        range(number),
+        subscriptions=SUBSCRIPTIONS,
+        properties=PROPERTIES,
+        resource_group="rg",
+        staging_group=group,
+    )
+
+
 async def one_run(settings: Settings, store: Store) -> Counts:
     """Give a waiting run its host and let it go through; what that took of the database."""
     shared = shared_storage(settings, store)
@@ -115,15 +130,50 @@ def test_a_run_costs_half_the_statements_and_transactions(
         settings = Settings(tmp_path / "home", database_url=url, object_store=(tmp_path / "shared").as_uri())
         with opened(url or settings.database, home=settings.home) as store:
             group = staging_resource_group.create(settings.staging, store, name="IT_x", run_id="", tags={})
-            add_waiting_runs(
-                store,
-                range(1),
-                subscriptions=[SUBSCRIPTION],
-                properties=PROPERTIES,
-                resource_group="rg",
-                staging_group=group.name,
-            )
+            waiting_runs(store, 1, group=group.name)
             counts = asyncio.run(one_run(settings, store))
     told = f"{counts.whole} statements, {counts.transactions} transactions:\n" + "\n".join(counts.statements)
     assert counts.whole <= MOST_STATEMENTS, told
     assert counts.transactions <= MOST_TRANSACTIONS, told
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """How many rows of tables a plan of PostgreSQL read, those among them that it threw away."""
+    own = 0
+    if "Relation Name" in plan:
+        read = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+        own = int((read + plan.get("Rows Removed by Index Recheck", 0)) * plan["Actual Loops"])
+    return own + sum(rows_read(part) for part in plan.get("Plans", ()))
+
+
+def test_to_give_runs_their_hosts_reads_few_rows_when_thousands_wait(tmp_path: Path) -> None:
+    """Counted by the server's own plans: of every statement of a look that lets runs in."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if statement.startswith(("SELECT vmkiln", "SELECT anon")):
+            said.append((statement, values))
+
+    with cluster() as server:
+        url = server.new_database()
+        settings = Settings(tmp_path / "home", database_url=url)
+        with opened(url, home=settings.home) as store:
+            waiting_runs(store, WAITING, group="IT_x")
+            store.hosts.register(
+                HostRow("here", "id", "here", "x64", "emulated", "", 8, 65_536, 100_000), lease_seconds=60
+            )
+            engine = sa.create_engine(database_url(url), isolation_level="AUTOCOMMIT")
+            with engine.connect() as looking:
+                looking.exec_driver_sql("ANALYZE")
+                sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+                try:
+                    assert len(place(settings, store, {})) == 4, "there is room for four"
+                finally:
+                    sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+                read = 0
+                for statement, values in said:
+                    explained = looking.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalar()
+                    read += rows_read(explained[0]["Plan"])
+            engine.dispose()
+    assert len(said) >= 8, "all of them were heard"
+    assert read <= MOST_ROWS_READ, (read, said)
