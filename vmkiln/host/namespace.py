@@ -163,6 +163,10 @@ class Namespace:
             raise CommandFailed(texts, exit_status=completed.exit_status, output=output, reason=reason)
         return completed
 
+    async def write(self, files: Mapping[str, str]) -> None:
+        """Write texts to files of the kernel inside, in this order. Raises: `VmkilnError` when it refuses one."""
+        await self._ask(do="write", files=dict(files))
+
     @contextlib.asynccontextmanager
     async def start(
         self,

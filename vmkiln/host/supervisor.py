@@ -4,9 +4,10 @@ It is started by `host/namespace.py`, speaks JSON lines over one inherited unix 
 namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel kills
 everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
-Requests are `{"id", "do": "run" | "start" | "stop" | "facts" | "keep_memory", ...}`; each gets one answer with the same
-`id`. A program that was started and ended by itself is announced by `{"ended": name, "status": n, "output": tail}`; one
-that was started with `told` is heard: each line of its standard output is passed on as `{"said": name, "line": text}`.
+Requests are `{"id", "do": "run" | "write" | "start" | "stop" | "facts" | "keep_memory", ...}`; each gets one answer
+with the same `id`. A program that was started and ended by itself is announced by `{"ended": name, "status": n,
+"output": tail}`; one that was started with `told` is heard: each line of its standard output is passed on as
+`{"said": name, "line": text}`.
 """
 
 import asyncio
@@ -119,6 +120,10 @@ class _Server:
                         "stdout": base64.b64encode(completed.stdout).decode(),
                         "stderr": base64.b64encode(completed.stderr).decode(),
                     }
+                case "write":
+                    for path, text in request["files"].items():
+                        with open(path, "w") as file:  # noqa: ASYNC230, PTH123 (the kernel's own, which never wait)
+                            file.write(text)
                 case "start":
                     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._running[request["name"]] = asyncio.create_task(self._keep(request, started))

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,14 @@ async def test_a_message_that_is_too_large_is_refused_and_loses_nothing() -> Non
         next_one = asyncio.create_task(namespace.run(["true"]))
         answers.write(answered(await asked.readline()))
         assert (await next_one).exit_status == 0
+
+
+async def test_the_kernels_files_are_written_without_a_program(tmp_path: Path) -> None:
+    async with a_served_namespace() as namespace:
+        await namespace.write({str(tmp_path / "ip_forward"): "1"})
+        assert (tmp_path / "ip_forward").read_text() == "1"
+        with pytest.raises(VmkilnError, match="no_folder"):
+            await namespace.write({str(tmp_path / "no_folder/file"): "1"})
 
 
 @contextlib.asynccontextmanager

@@ -65,8 +65,7 @@ async def joined(
     as it is meant to be.
     """
     await namespace.run(["nft", "-f", "-"], stdin=rules_of(namespace, network).encode())
-    for key, value in sysctl_values().items():
-        await namespace.run(["tee", f"/proc/sys/{key}"], stdin=value.encode())
+    await namespace.write({f"/proc/sys/{key}": value for key, value in sysctl_values().items()})
     await namespace.run(["ip", "-batch", "-"], stdin=ip_batch(network).encode())
     policy, upstream = network.egress_policy, str(network.egress.upstream_dns)
     async with contextlib.AsyncExitStack() as stack:
