@@ -121,9 +121,7 @@ class _Server:
                         "stderr": base64.b64encode(completed.stderr).decode(),
                     }
                 case "write":
-                    for path, text in request["files"].items():
-                        with open(path, "w") as file:  # noqa: ASYNC230, PTH123 (the kernel's own, which never wait)
-                            file.write(text)
+                    await asyncio.to_thread(_write, request["files"])
                 case "start":
                     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._running[request["name"]] = asyncio.create_task(self._keep(request, started))
@@ -178,6 +176,11 @@ class _Server:
         while said is not None and (line := await said.readline()):
             self.tell({"said": name, "line": line.decode(errors="replace").rstrip("\n")})
             await self._writer.drain()
+
+
+def _write(files: dict[str, str]) -> None:
+    for path, text in files.items():
+        Path(path).write_text(text)
 
 
 def _kept_memory(path: str, target: str) -> str:
