@@ -149,7 +149,11 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             steps=watch,
             tell=tell,
             report=guest.report,
-            screen=functools.partial(screen.watched, staged) if guest.vm.profile.has_screen else None,
+            screen=(
+                functools.partial(screen.watched, staged, tell, lambda: bool(watch.error))
+                if guest.vm.profile.has_screen
+                else None
+            ),
             power_off_seconds=guest.power_off_seconds,
             keep=functools.partial(keeper.at_each, entered.namespace, watch.checkpoints) if keeper else None,
             on_failed=functools.partial(kept_then, staged, when_failed(hold)),

@@ -10,7 +10,7 @@ over.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,28 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def watched(staged: Staged, vm: VirtualMachine) -> AsyncIterator[None]:
-    """Keep pictures of a VM's screen while the block lasts; one that cannot be had keeps nothing from going on."""
+async def watched(
+    staged: Staged, tell: Callable[[str], None], has_failed: Callable[[], bool], vm: VirtualMachine
+) -> AsyncIterator[None]:
+    """Keep pictures of a VM's screen while the block lasts; one that cannot be had keeps nothing from going on.
+
+    `tell` gets a sentence for the user when the VM's work `has_failed`, or the block ended by an error.
+    """
     pictures = _Pictures(staged, vm)
     is_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     watching = asyncio.create_task(pictures.each_minute(is_over))
+    is_given_up = True
     try:
         yield
+        is_given_up = has_failed()
     finally:
         is_over.set_result(None)
         await watching  # one that is being kept is kept first
         if not vm.ended.done():
             await pictures.take()
+        if is_given_up and pictures.count:
+            how = f"`vmkiln run screenshot {staged.request.run_id[:8]} --picture FILE`"
+            tell(f"what the screen of the {vm.name} showed last is kept: {how} gives it")
 
 
 def name_of(vm_name: str, number: int) -> str:
@@ -58,7 +68,7 @@ class _Pictures:
     def __init__(self, staged: Staged, vm: VirtualMachine) -> None:
         self._staged = staged
         self._vm = vm
-        self._count = 0
+        self.count = 0
         self._last = b""
 
     async def each_minute(self, is_over: "asyncio.Future[None]") -> None:
@@ -80,10 +90,10 @@ class _Pictures:
             log.warning("no picture of the screen of the %s: %s", self._vm.name, error)
 
     def _keep(self, picture: bytes) -> None:
-        self._count, self._last = self._count + 1, picture
-        write_whole(self._path(self._count), picture)
-        if self._count > MOST_PICTURES:
-            self._path(self._count - MOST_PICTURES).unlink(missing_ok=True)
+        write_whole(self._path(self.count + 1), picture)
+        self.count, self._last = self.count + 1, picture
+        if self.count > MOST_PICTURES:
+            self._path(self.count - MOST_PICTURES).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         name = name_of(self._vm.name, number)
