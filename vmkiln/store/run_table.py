@@ -18,9 +18,15 @@ from vmkiln.store.host_table import NEW_FACTS, RUN_LOST, end_lost
 from vmkiln.store.row_reading import aware, maybe_aware, run_row
 from vmkiln.store.rows import AuditRow, PhaseRow, RunRow, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
-from vmkiln.store.tables import phases, reservations, run_outputs, runs
+from vmkiln.store.tables import metadata, phases, reservations, runs
 
 MOST_IDS = 10_000  # in one statement
+# the tables whose rows are of a run, and go with it
+OF_RUNS = tuple(
+    table
+    for table in metadata.tables.values()
+    if any(key.target_fullname == f"{runs.name}.run_id" for key in table.foreign_keys)
+)
 # asked again and again, so built once: to build a statement costs as much as to execute it (SQLAlchemy, "SQL
 # Compilation Caching")
 _run: sa.BindParameter[str] = sa.bindparam("of_run")
@@ -195,12 +201,12 @@ class RunTable:
         return self._connections.change(runs.update().where(going_on).values(state=RunState.CANCELING)) == 1
 
     def forget(self, run_id: str) -> bool:
-        """Delete an ended run of no image template, its phases and outputs; false when there is none such."""
+        """Delete an ended run of no image template, with all rows that are of it; false when there is none such."""
         with self._connections.begin() as connection:
             same = sa.and_(runs.c.run_id == run_id, runs.c.ended.is_not(None), runs.c.template_id == "")
             if connection.execute(sa.select(runs.c.run_id).where(same).with_for_update()).first() is None:
                 return False
-            for table in (phases, run_outputs, reservations, runs):
+            for table in (*OF_RUNS, runs):
                 connection.execute(table.delete().where(table.c.run_id == run_id))
             return True
 
