@@ -17,15 +17,18 @@ from typing import Any
 import pytest
 from empty_world import World, differences, first_snapshot, snapshot
 
+from vmkiln.images import image_store
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.run.run_context import RunRequest
 from vmkiln.run.run_event import LogLine, RunEvent
 from vmkiln.run.workflow import execute
-from vmkiln.run_state import new_run_id
+from vmkiln.run_state import TERMINAL_STATES, new_run_id
 from vmkiln.settings import Settings
 from vmkiln.settings_sources import read_settings
+from vmkiln.staging import staging_resource_group
 from vmkiln.staging.local_files import LocalFiles
 from vmkiln.staging.user_network import UserVirtualNetwork
+from vmkiln.store.database import Store
 from vmkiln.template.template_file import read_image_template
 
 # what a build does beside Packer's work takes long: only the tests that are about it have it
@@ -51,12 +54,39 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def prepared(settings: Settings) -> Settings:
-    """The container image and the platform image are there, and what build VMs go on from if it can be made."""
+def prepared(settings: Settings) -> Iterator[Settings]:
+    """The container image and the platform image are there, and what build VMs go on from if it can be made.
+
+    Those are kept. What the tests built is gone after the last of them: gigabytes, with each run of the tests.
+    """
     command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
     subprocess.run(command, check=True, timeout=1200)
     subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
-    return settings
+    with opened_store(settings, print) as store:
+        images, runs = built(store)
+    yield settings
+    with opened_store(settings, print) as store:
+        take_away(settings, store, images, runs)
+        assert built(store) == (images, runs), "what the tests built is still there"
+
+
+def built(store: Store) -> tuple[frozenset[str], frozenset[str]]:
+    """The ids of all images and all ended runs on record."""
+    runs = store.runs.list(limit=None, states=tuple(TERMINAL_STATES), has_template=False)
+    return frozenset(row.artifact_id for row in store.images.list()), frozenset(row.run_id for row in runs)
+
+
+def take_away(settings: Settings, store: Store, images: frozenset[str], runs: frozenset[str]) -> None:
+    """Delete all images and all ended runs but these, with what belongs to them."""
+    for image in store.images.list():
+        if image.artifact_id not in images:
+            image_store.remove(image, store)
+    for run in store.runs.list(limit=None, states=tuple(TERMINAL_STATES), has_template=False):
+        if run.run_id in runs:
+            continue
+        if run.staging_group and (group := store.staging.group(run.staging_group)) is not None:
+            staging_resource_group.delete(settings.staging, store, group)
+        store.runs.forget(run.run_id)
 
 
 @pytest.fixture
