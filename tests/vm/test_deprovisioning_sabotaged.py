@@ -104,7 +104,11 @@ PLANTED = (
     ("/home/someone/.bash_history", "mysql --password none", TYPED),
     ("/root/.psql_history", "alter role me password none", TYPED),
 )
-ACCOUNTS = {"the account nobody-asks has no password", "the account someone has a password"}
+ACCOUNTS = {
+    "the account nobody-asks has no password",
+    "the account someone has a password",
+    "the account builder has a password that everybody tries",
+}
 NO_SECRETS = {
     "/etc/ssl/private/ssl-cert-snakeoil.key": "-----BEGIN PRIVATE KEY-----",
     "/home/someone/.ssh/authorized_keys": "ssh-ed25519 AAAA someone@home",
@@ -175,7 +179,9 @@ fi
 mkdir /var/lib/deleted /var/lib/stays
 {PLANTS}
 useradd -M -p '' nobody-asks
-useradd -M -p '$1$salt$qJH7.N4xYta3aEG/dfqo/0' someone
+useradd -M builder
+echo builder:builder | chpasswd
+useradd -M -p '$1$salt$K6KKinTodvw8QgsIb3jvt1' someone
 sync
 rm -r /var/lib/deleted
 sync

@@ -94,6 +94,8 @@ def told(contents: DiskContents) -> tuple[str, ...]:
     shadow = (contents.content("etc/shadow") or b"").decode(errors="replace").splitlines()
     found += [f"the account {line.partition(':')[0]} has no password" for line in shadow if line.endswith(":empty")]
     found += [f"the account {line.partition(':')[0]} has a password" for line in shadow if line.endswith(":set")]
+    known = [line.partition(":")[0] for line in shadow if line.endswith(":known")]
+    found += [f"the account {name} has a password that everybody tries" for name in known]
     found = sorted(set(found))
     more = len(found) - MOST_TOLD
     return (*found[:MOST_TOLD], *([f"and {more} more"] if more > 0 else []))

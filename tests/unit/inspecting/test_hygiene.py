@@ -83,7 +83,7 @@ def test_a_folder_that_is_named_after_the_machine_is_found() -> None:
 
 def test_what_others_put_there_is_told_and_not_refused() -> None:
     disk = a_disk(
-        {"etc/shadow": b"root:empty\nme:set\nbin:locked\n"},
+        {"etc/shadow": b"root:empty\nme:set\nbin:locked\npi:known\n"},
         marks=(
             (b"root/.aws/credentials", "cloud credential"),
             (b"etc/ssl/private/ssl-cert-snakeoil.key", "private key"),
@@ -95,6 +95,7 @@ def test_what_others_put_there_is_told_and_not_refused() -> None:
         "/home/me/.ssh/authorized_keys lets whoever has its keys log in",
         "/root/.aws/credentials looks like a cloud credential",
         "the account me has a password",
+        "the account pi has a password that everybody tries",
         "the account root has no password",
     )
 
