@@ -17,7 +17,7 @@ from vmkiln.run.run_event import Notice, RunEvent
 from vmkiln.run_state import GOING_ON, RunState, code_of, is_of_the_host
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
-from vmkiln.store.database import Store, utc_now
+from vmkiln.store.database import Store
 from vmkiln.store.rows import HostFault, ResourceRow, RunRow
 from vmkiln.waiting.off_loop import off_loop, until_cancelled
 
@@ -64,7 +64,7 @@ async def attempt_run(
     With `may_be_put_back` a fault of the host puts it back among those that wait, and is returned. It writes only while
     the host of `incarnation` has it. Raises: nothing but the cancel it got.
     """
-    clock = StepClock(utc_now)
+    clock = StepClock(store.now)
     extra = {"run_id": run.run_id, "template_id": run.template_id, "attempt": run.attempt}
     extra["correlation_id"] = run.facts.get("correlation_id", "")
 

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +55,7 @@ AUTO_RUNS = uuid.UUID("5f0c5b7e-8a5e-4c8e-9d0b-6f8d1f7a2c31")  # the namespace o
 LOOK_SECONDS = 5.0
 WATCH_SECONDS = 60.0
 RETENTION_SECONDS = 3600.0
-RECENT = timedelta(minutes=10)  # hosts' clocks differ by less
+RECENT = timedelta(minutes=10)  # no clock goes back further
 log = logging.getLogger(__name__)
 
 
@@ -135,7 +136,7 @@ class ImageBuilder:
         self._failed = Failed()
         self._needs_room = False
         self._triggers = Things[str](self.rounds, "trigger")
-        self._began = self._looked_since = utc_now()
+        self._began = self._looked_since = store.now()
         self._counted: dict[str, datetime] = {}
         self._counting = threading.Lock()
 
@@ -144,7 +145,7 @@ class ImageBuilder:
         """What has been seen since the start, on every host, each run once."""
         with self._counting:  # two who ask at once would count the same run twice
             # never an earlier moment than before, whatever a clock does: what is forgotten would be found once more
-            since = self._looked_since = max(self._looked_since, utc_now() - RECENT)
+            since = self._looked_since = max(self._looked_since, self._store.now() - RECENT)
             for run in self._store.runs.ended_since(since):
                 if run.run_id not in self._counted and run.ended is not None:
                     self._counted[run.run_id] = run.ended
@@ -326,6 +327,7 @@ class ImageBuilder:
         One whose rights are gone, or whose subscription has its fill, is recorded as failed, for its owner to see, and
         never begins.
         """
+        run = replace(run, started=self._store.now())
         refused: RunFailed | None = None
         try:
             check_rights(self._store, row)

@@ -48,7 +48,7 @@ from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.staging.virtual_network import resources_of
-from vmkiln.store.database import Store, utc_now
+from vmkiln.store.database import Store
 from vmkiln.store.rows import RunRow
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
@@ -204,7 +204,7 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
             error_code="",
             staging_group=request.submission.group.name if request.submission is not None else "",
             facts=facts,
-            started=utc_now(),
+            started=host.store.now(),
             ended=None,
             template_id=request.template_id.lower(),
         ),

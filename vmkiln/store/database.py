@@ -17,6 +17,7 @@ from vmkiln.files.durable_file import reported, sync
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
+from vmkiln.store.driver.server_clock import ServerClock, heard
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
@@ -111,23 +112,26 @@ class Store:
 def opened(
     address: Path | str,
     *,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     home: Path | None = None,
     keys: Path | None = None,
 ) -> Iterator[Store]:
     """The database: a file of SQLite, made when it is missing (mode 0600), or the URL of one in PostgreSQL.
 
-    `clock` gives the time in UTC; `home` is the state directory (SQLite: where the file is, unless it is given).
+    `clock` gives the time in UTC: this machine's, or that of PostgreSQL's server, unless it is given. `home` is the
+    state directory (SQLite: where the file is, unless it is given).
     `keys` is the folder of the keys that secrets are sealed with; beside the state directory unless it is given.
     Raises: `VmkilnError` when it was written by a newer vmkiln, is damaged or away; `InputError` for no URL.
     """
     name = shown_address(address)
-    connections = connected(address, clock)
+    connections = connected(address, clock or (ServerClock() if isinstance(address, str) else utc_now))
     home = home or (address.parent.absolute() if isinstance(address, Path) else None)
     keys = keys or (None if home is None else keys_beside(home))
     store = Store(connections, home=home, seal=Seal(keys))
     try:
         prepare(connections, name)
+        if isinstance(address, str):
+            heard(connections.clock, store.hosts.now())
         if isinstance(address, Path):
             with reported(f"opening the database {name}"):
                 sync(address.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed

@@ -278,7 +278,7 @@ class Connections:
 
     def __init__(self, engines: Mapping[Use, Engine], clock: Callable[[], datetime]) -> None:
         self._engines = engines
-        self._clock = clock
+        self.clock = clock
 
     @property
     def engines(self) -> Collection[Engine]:
@@ -297,7 +297,7 @@ class Connections:
         were given to others meanwhile, can change nothing when it wakes up.
         """
         writing = self.writing.execution_options(**{FENCE: (run_id, incarnation)})
-        return Connections({**self._engines, Use.WRITES: writing}, self._clock)
+        return Connections({**self._engines, Use.WRITES: writing}, self.clock)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
@@ -307,7 +307,7 @@ class Connections:
 
     def now(self) -> datetime:
         """The time now (UTC)."""
-        return self._clock()
+        return self.clock()
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:

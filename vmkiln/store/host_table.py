@@ -20,6 +20,7 @@ from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
+from vmkiln.store.driver.server_clock import heard
 from vmkiln.store.engine import Connections, database_clock, database_time
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
@@ -60,6 +61,7 @@ RENEWED = (
     hosts.update()
     .where(hosts.c.incarnation == sa.bindparam("of_host"), hosts.c.is_dead.is_(False))
     .values(lease_until=database_clock() + sa.bindparam("seconds", type_=sa.Float))
+    .returning(hosts.c.lease_until)
 )
 ORPHANED = PLACED.where(reservations.c.incarnation.in_(sa.select(hosts.c.incarnation).where(hosts.c.is_dead)))
 
@@ -110,11 +112,14 @@ class HostTable:
     def renew(self, incarnation: str, *, lease_seconds: float) -> bool:
         """Make a host's lease last from now; false when it was given up for dead.
 
-        One statement on a connection of its own. It waits for nobody who writes something else: a row is one host's,
-        and who gives it up finds out by that row (`give_up`).
+        One statement on a connection of its own, which tells besides what time it is. It waits for nobody who writes
+        something else: a row is one host's, and who gives it up finds out by that row (`give_up`).
         """
         with self._connections.renewing() as connection:
-            return connection.execute(RENEWED, {"of_host": incarnation, "seconds": lease_seconds}).rowcount == 1
+            until = connection.execute(RENEWED, {"of_host": incarnation, "seconds": lease_seconds}).scalar()
+        if until is not None:
+            heard(self._connections.clock, until - lease_seconds)
+        return until is not None
 
     def describe(self, incarnation: str, **values: str | int) -> None:
         """Record what a host has now: CPUs, memory and disk (MiB), isolation level, what keeps it from building."""

@@ -9,6 +9,7 @@ import pytest
 
 from vmkiln.errors import DatabaseAway
 from vmkiln.fleet.lease import GAP_FRACTION, Lease, Watch
+from vmkiln.waiting import patience
 
 SECONDS = 0.4
 
@@ -143,3 +144,24 @@ def test_after_each_gap_others_have_a_whole_lease_again(gap: dict[str, Any]) -> 
     assert not at_once, "also a look that begins before an outage and ends behind it"
     later = [looks.look(after=5) for _ in range(14)]
     assert later.index(True) >= 11
+
+
+def test_ten_minutes_without_a_database_give_nobody_up_and_lose_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By clocks that are moved: what hosts would do in ten minutes, and in the minute after."""
+    looks = Looks()
+    while not looks.look(after=5):
+        pass
+    assert not any(looks.look(after=5, fails=True) for _ in range(120)), "600 s"
+    assert [looks.look(after=5) for _ in range(14)] == [False] * 12 + [True] * 2, "then a whole lease for renewals"
+    tries = []
+
+    def record() -> str:
+        tries.append("")
+        if len(tries) <= 600 / patience.PAUSE_SECONDS:
+            raise DatabaseAway("away")
+        return "recorded"
+
+    waiting = patience.Patience()
+    monkeypatch.setattr(waiting._is_over, "wait", lambda _seconds: False)
+    assert waiting.call(record) == "recorded"
+    assert len(tries) == 1 + 600 / patience.PAUSE_SECONDS

@@ -61,6 +61,7 @@ def begun(call: Call, row: ResourceRow, *, retry_of: str = "") -> tuple[RunRow, 
     waiting = queued_run(
         row, run_id=new_run_id(), reason=reason, correlation_id=call.origin.correlation_id, retry_of=retry_of
     )
+    waiting = replace(waiting, started=call.service.store.now())
     if not call.service.store.runs.queue(waiting):
         raise not_allowed(row, last_run_of(call, row), "run/action")
     operation = operations.begin(call, RUN, resource_id=row.id, location=row.location, run_id=waiting.run_id)
