@@ -23,7 +23,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"buildable", "receipts"},
     {"sharing"},
     {"platform_images"},
-    {"inspecting", "warm"},
+    {"inspecting", "visiting", "warm"},
     {"image_contents"},
     {"staging", "packer", "images"},
     {"windows"},

@@ -39,6 +39,8 @@ ELSEWHERE = {
     "host/namespace.py:_vm_ids": "tests/unit/host/confinement/test_vm_ids.py",
     "host/supervisor.py:_started": "tests/isolation/test_jail.py",
     "host/console_boot.py:booted": "tests/isolation/test_console_boot_jail.py",
+    "host/entrance/loopback_door.py": "tests/isolation/test_loopback_door.py",
+    "host/entrance/loopback_door.py:opened": "tests/isolation/test_loopback_door.py",
     "host/console_boot.py:_raw_terminal": "tests/isolation/test_console_boot_jail.py",
     "host/virtual_machine.py:_listening": "part of host/virtual_machine.py:running",
     "host/virtual_machine.py": "part of host/virtual_machine.py:running",

@@ -1,4 +1,6 @@
-"""A disk started on a throw-away overlay, its serial console on this terminal: no network, and the jail of a build VM.
+"""A disk started on a throw-away overlay, its serial console on this terminal, in the jail of a build VM.
+
+It has no network, unless it is to be entered, and then no way out of it.
 
 The image is whatever somebody built or imported, so what holds a build VM holds it, too. Its console is a socket of
 ours; what it says is shown as it comes, and what is typed goes to it, but for Ctrl-A X, which ends it.
@@ -13,6 +15,7 @@ import tempfile
 import termios
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from vmkiln.errors import VmkilnError
 from vmkiln.host import namespace
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
+from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, accelerator_for
 from vmkiln.host.virtual_machine import CONSOLE, INSIDE, VirtualMachine, bind_run_directory, running
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
@@ -30,6 +34,19 @@ CHUNK_BYTES = 4096
 ESCAPE, END = b"\x01", b"xX"
 
 Show = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How a VM is entered: its tap and MAC, the disc that tells it who may, and what makes the tap in its namespace.
+
+    `opened` is entered before the VM starts, and left when it has ended.
+    """
+
+    tap: str
+    mac: str
+    seed: Path
+    opened: Callable[[Namespace], AbstractAsyncContextManager[object]]
 
 
 @dataclass
@@ -65,16 +82,21 @@ def machine_of(
     cpus: int,
     firmware: tuple[Path, Path] | None,
     architecture: Architecture = Architecture.X64,
+    entrance: Entrance | None = None,
 ) -> Machine:
-    """The VM: a console and no network; pure. `firmware` is UEFI's code and the variables of this VM."""
+    """The VM: a console, and no network without an entrance; pure.
+
+    `firmware` is UEFI's code and the variables of this VM.
+    """
+    discs = () if entrance is None else (Disk(entrance.seed, "raw", read_only=True, is_disc=True),)
     return Machine(
         name=NAME,
         accelerator=accelerator_for(architecture, accelerator),
         cpus=cpus,
         memory_mib=memory_mib,
-        disks=tuple(disks),
-        tap="",
-        mac="",
+        disks=(*disks, *discs),
+        tap="" if entrance is None else entrance.tap,
+        mac="" if entrance is None else entrance.mac,
         console_socket=INSIDE / f"{NAME}.console",
         control_socket=INSIDE / f"{NAME}.qmp",
         boot=None if firmware is None else Firmware(*firmware),
@@ -92,6 +114,7 @@ async def boot_with_console(
     firmware: FirmwareFiles | None,
     architecture: Architecture = Architecture.X64,
     data_disks: Sequence[Disk] = (),
+    entrance: Entrance | None = None,
 ) -> int:
     """Start the disk, show its console here, and wait until it powers off; no disk is changed.
 
@@ -106,6 +129,7 @@ async def boot_with_console(
         firmware=firmware,
         architecture=architecture,
         data_disks=data_disks,
+        entrance=entrance,
         show=_show,
     )
     async with booting as (vm, console):
@@ -125,6 +149,7 @@ async def booted(
     show: Show,
     architecture: Architecture = Architecture.X64,
     data_disks: Sequence[Disk] = (),
+    entrance: Entrance | None = None,
 ) -> AsyncIterator[tuple[VirtualMachine, asyncio.StreamWriter]]:
     """The disk as a live VM, and what writes to its console; `show` gets what that says. Killed at the block's end.
 
@@ -153,10 +178,14 @@ async def booted(
             cpus=cpus,
             firmware=files,
             architecture=architecture,
+            entrance=entrance,
         )
         await bind_run_directory(inside, folder)
         channels, writers = {CONSOLE: show}, {CONSOLE: connected.set_result}
-        async with running(inside, machine, directory=folder, channels=channels, writers=writers) as vm:
+        async with (
+            contextlib.nullcontext() if entrance is None else entrance.opened(inside),
+            running(inside, machine, directory=folder, channels=channels, writers=writers) as vm,
+        ):
             yield vm, await connected
 
 

@@ -1,12 +1,13 @@
 """How a disk is started with its console on the terminal; and small images made from folders."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from vmkiln.errors import HostUnfit
 from vmkiln.host import qemu
-from vmkiln.host.console_boot import Keys, machine_of
+from vmkiln.host.console_boot import Entrance, Keys, machine_of
 from vmkiln.host.disk import iso_image
 from vmkiln.host.disk.ext4_image import BLOCK_BYTES, MARGIN_BYTES, make_ext4, size_for
 from vmkiln.host.qemu import Accelerator, Disk
@@ -20,6 +21,16 @@ def test_a_booted_image_has_no_network_and_keeps_the_system_call_filter() -> Non
     assert "-nodefaults" in words
     assert "-sandbox" in words
     assert not any(text.startswith(("-netdev", "-nic")) or "pflash" in text for text in words)
+
+
+def test_an_image_that_is_entered_has_a_link_and_the_disc_that_tells_who_may() -> None:
+    entrance = Entrance("tap-build", "02:00:00:00:00:01", Path("/w/seed.iso"), contextlib.nullcontext)
+    machine = machine_of(
+        [OVERLAY], accelerator=Accelerator.TCG, memory_mib=1024, cpus=2, firmware=None, entrance=entrance
+    )
+    assert (machine.tap, machine.mac) == ("tap-build", "02:00:00:00:00:01")
+    assert machine.disks[-1] == Disk(Path("/w/seed.iso"), "raw", read_only=True, is_disc=True)
+    assert any(text.startswith("tap,") for text in qemu.arguments(machine))
 
 
 def test_a_generation_2_image_gets_firmware_with_variables_of_its_own() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,15 +33,20 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_data, show_rows, told_deleted
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption, read_template
-from vmkiln.errors import HostUnfit
+from vmkiln.errors import HostUnfit, InputError
 
 if TYPE_CHECKING:
+    from vmkiln.host.console_boot import Entrance
     from vmkiln.host.doctor.image_kernel import ImageKernel
+    from vmkiln.host.namespace import Namespace
     from vmkiln.host.qemu import Accelerator, Disk
     from vmkiln.platform_images.catalogue_entry import CatalogueEntry
     from vmkiln.store.rows import ImageRow
 
 BOOT_MEMORY_MIB = 2048
+BOOTING = "booting"
+SSH_MINUTES = 60
+MOST_MINUTES = 24 * 60
 TYPES = {"ManagedImage": MANAGED_IMAGE, "SharedImageVersion": IMAGE_VERSION, "VHD": "Vmkiln.Builds/vhds"}
 app = typer.Typer(no_args_is_help=True, help="Images that were built, and the platform images they start from.")
 
@@ -147,12 +153,24 @@ def show(image: ImageArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-@examples("vmkiln image boot web")
+@examples("vmkiln image boot web", "vmkiln image boot web --ssh --minutes 30")
 def boot(
     image: ImageArgument,
     memory: Annotated[int, typer.Option(help="Memory in MiB.", min=256)] = BOOT_MEMORY_MIB,
+    ssh: Annotated[
+        bool, typer.Option("--ssh", help="Let it be entered by ssh; prints the command, which only this user can run.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --ssh: the port on 127.0.0.1; 0 is any free one.")
+    ] = 0,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, max=MOST_MINUTES, help=f"End it then; with --ssh {SSH_MINUTES} when left out.")
+    ] = None,
 ) -> None:
-    """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network."""
+    """Start an image on a throw-away overlay, its serial console on this terminal (Ctrl-A X ends it), no network.
+
+    With --ssh a key is made for this one start, and the image is told of it by cloud-init; it still has no way out.
+    """
     from vmkiln.host.qemu import Disk
     from vmkiln.images.data_disk import data_disks_of
     from vmkiln.images.image_store import architecture_of
@@ -160,6 +178,10 @@ def boot(
 
     with opened_store(read_settings(), say) as store:
         row = kept_or_imported(store, image)
+    if ssh and row.os_type == "Windows":
+        raise InputError("--ssh: a Windows image has no cloud-init to be told by who may enter")
+    if port and not ssh:
+        raise InputError("--port goes with --ssh")
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
         row.path,
@@ -170,6 +192,8 @@ def boot(
         data_disks=[
             Disk(disk.beside(row.path), "qcow2", read_only=True, serial=f"lun{disk.lun}") for disk in data_disks_of(row)
         ],
+        ssh_port=port if ssh else None,
+        minutes=minutes or (SSH_MINUTES if ssh else None),
     )
 
 
@@ -181,8 +205,15 @@ def boot_disk(
     memory_mib: int = BOOT_MEMORY_MIB,
     architecture: str = Architecture.X64,
     data_disks: Sequence[Disk] = (),
+    ssh_port: int | None = None,
+    minutes: int | None = None,
 ) -> None:
-    """Start a disk, and the data disks that go with it, with its console here; exits with QEMU's status."""
+    """Start a disk, and the data disks that go with it, with its console here; exits with QEMU's status.
+
+    With an `ssh_port` it can be entered there. After `minutes` it is ended.
+    """
+    import asyncio
+
     from vmkiln.azure_names import Architecture
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.host.console_boot import boot_with_console
@@ -195,10 +226,15 @@ def boot_disk(
     async def start() -> int:
         settings = read_settings()
         with opened_store(settings, say) as store:
-            async with prepared_host(settings, store, say) as host:
-                return await boot_with_console(
+            async with contextlib.AsyncExitStack() as stack:
+                host = await stack.enter_async_context(prepared_host(settings, store, say))
+                entrance = None
+                if ssh_port is not None:
+                    entrance = await stack.enter_async_context(_entrance(settings.home / BOOTING, ssh_port))
+                booting = boot_with_console(
                     Disk(path, disk_format, read_only=True),
-                    workplace=settings.home / "booting",
+                    workplace=settings.home / BOOTING,
+                    entrance=entrance,
                     accelerator=host.accelerator,
                     memory_mib=memory_mib,
                     cpus=1,
@@ -206,8 +242,34 @@ def boot_disk(
                     architecture=machine,
                     data_disks=data_disks,
                 )
+                try:
+                    async with asyncio.timeout(minutes and minutes * 60) as limit:
+                        return await booting
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+                    say(f"its {minutes} minutes are over, and it was ended")
+                    return 0
 
     raise typer.Exit(run_to_end(start()))
+
+
+@contextlib.asynccontextmanager
+async def _entrance(workplace: Path, port: int) -> AsyncIterator[Entrance]:
+    """How the booted image is entered by ssh; the command is told when its port is open."""
+    from vmkiln.host.console_boot import Entrance
+    from vmkiln.host.entrance import loopback_door
+    from vmkiln.visiting import ssh_visit
+
+    async with ssh_visit.prepared(workplace) as visit:
+
+        @contextlib.asynccontextmanager
+        async def opened(inside: Namespace) -> AsyncIterator[None]:
+            async with loopback_door.opened(inside, visit.link, port=port) as found:
+                say(f"to enter it, once it has booted: {visit.command(found)}")
+                yield
+
+        yield Entrance(visit.link.tap, visit.link.mac, visit.seed, opened)
 
 
 @app.command()

@@ -1,0 +1,88 @@
+"""An image that its user enters by ssh: a key made for this visit, the disc that tells the guest of it, and the door.
+
+The guest is told as a build VM is, by cloud-init; so an image without that, and Windows, cannot be entered this way.
+
+*Leaves behind:* nothing. *Undone by:* leaving the block, which deletes the keys; those of one that was killed go with
+the next visit. *Safe to repeat:* yes.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+from uuid import uuid4
+
+from vmkiln.files import locks
+from vmkiln.files.durable_file import write_whole
+from vmkiln.host.disk.iso_image import make_iso
+from vmkiln.host.entrance.loopback_door import LOOPBACK, Link
+from vmkiln.host.network import host_watch
+from vmkiln.staging import cloud_init_seed, virtual_network
+from vmkiln.staging.login_key import new_key
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
+
+USER = cloud_init_seed.USER
+HOST_NAME = "looked-at"
+KEY, KNOWN_HOSTS, SEED, LOCK = "key", "known_hosts", "seed.iso", "lock"
+PREFIX = ".visit-"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a VM needs to be entered: its link, and the disc; the folder has what ssh needs."""
+
+    link: Link
+    seed: Path
+    folder: Path
+
+    def command(self, port: int) -> str:
+        """How the user enters, as a line for a shell; nothing of the user's goes along. Pure."""
+        options = ("IdentitiesOnly=yes", f"UserKnownHostsFile={self.folder / KNOWN_HOSTS}", "StrictHostKeyChecking=yes")
+        named = [text for option in (*options, "HostKeyAlias=" + HOST_NAME) for text in ("-o", option)]
+        return shlex.join(
+            ["ssh", "-F", "none", "-i", str(self.folder / KEY), *named, "-p", str(port), f"{USER}@{LOOPBACK}"]
+        )
+
+
+@contextlib.asynccontextmanager
+async def prepared(workplace: Path) -> AsyncIterator[Visit]:
+    """The keys and the disc of one visit, in a folder of their own. Raises: `HostUnfit`, `StorageFailed`."""
+    await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
+    network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
+    subnet = network.build_vm_subnet
+    async with off_loop_with(lambda: _folder(workplace)) as folder:
+        login, host_key = new_key("vmkiln-visit"), new_key("host")
+        await off_loop(write_whole, folder / KEY, login.private.encode())
+        await off_loop(write_whole, folder / KNOWN_HOSTS, f"{HOST_NAME} {host_key.public}\n".encode())
+        contents = cloud_init_seed.contents(
+            instance_id=str(uuid4()), host_name=HOST_NAME, network=network, login=login, host_key=host_key
+        )
+        await make_iso(folder / SEED, contents, label=cloud_init_seed.LABEL)
+        router = IPv4Interface(f"{subnet.router}/{subnet.prefix.prefixlen}")
+        link = Link(subnet.tap, subnet.mac, subnet.address, router, virtual_network.SSH_PORT)
+        yield Visit(link, folder / SEED, folder)
+
+
+@contextlib.contextmanager
+def _folder(workplace: Path) -> Iterator[Path]:
+    """A locked folder of one visit; those of visits that were killed are deleted first. Blocks for a moment."""
+    with contextlib.ExitStack() as stack:
+        with locks.opened(workplace, flags=os.O_RDONLY | os.O_DIRECTORY) as whole:
+            locks.take(whole)
+            _sweep(workplace)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=workplace)))
+            stack.enter_context(locks.taken(folder / LOCK))
+        yield folder
+
+
+def _sweep(workplace: Path) -> None:
+    """Delete what visits left that were killed: nobody holds their locks."""
+    for folder in workplace.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), locks.opened(folder / LOCK) as descriptor:
+            if locks.try_to_take(descriptor):
+                shutil.rmtree(folder)
