@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.azure_names import FLOW_LOG
 from vmkiln.cli import main
+from vmkiln.fleet.log_retention import NOTE
 from vmkiln.run_state import PartKind, Phase, RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -62,6 +64,20 @@ def test_lines_of_a_log_are_told_with_their_time_and_step(
     assert first.startswith("1970-01-01T00:00:01.500Z inst\\x1ball  [")
     assert vmkiln("run", "logs", RUN_ID) == 0
     assert capfdbinary.readouterr().out.startswith(f"[{RUN_ID}]".encode())
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--as-allow-list",)])
+def test_connections_that_are_not_kept_any_longer_are_no_empty_list(
+    recorded: Settings, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """An empty list of names would lock a run that needed some."""
+    [log] = recorded.staging.glob(f"*/*/{LOGS}/{RUN_ID}/customization.log")
+    log.with_name(FLOW_LOG).write_bytes(NOTE)
+    assert vmkiln("run", "flows", RUN_ID, *options) == 2
+    shown = capsys.readouterr()
+    assert "not kept any longer" in shown.err + shown.out
+    log.with_name(FLOW_LOG).write_text("")
+    assert vmkiln("run", "flows", RUN_ID, *options) == 0
 
 
 def test_a_timeline_is_printed_beside_what_is_usual(recorded: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.azure_names import CUSTOMIZATION_LOG
+from vmkiln.azure_names import CUSTOMIZATION_LOG, FLOW_LOG
 from vmkiln.fleet.log_retention import NOTE, forget_logs
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
@@ -63,3 +63,13 @@ def test_of_what_is_too_much_the_oldest_of_its_subscription_goes(tmp_path: Path,
     stranger.write_bytes(b"x" * 9 * MIB)
     assert forget_logs(settings, store) == 1
     assert gone(*files, other, stranger) == [True, False, False, False, False]
+
+
+def test_flow_logs_count_and_go_as_other_logs_do(tmp_path: Path, store: Store) -> None:
+    settings = replace(Settings(tmp_path), most_run_log_mib=2)
+    files = [a_log(settings, store, name, days=days) for name, days in (("a", 2.0), ("b", 1.0))]
+    flows = [file.with_name(FLOW_LOG) for file in files]
+    for file in flows:
+        file.write_bytes(b"{}\n" * (MIB // 3))
+    assert forget_logs(settings, store) == 2
+    assert gone(*files, *flows) == [True, False, True, False]

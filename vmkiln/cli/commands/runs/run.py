@@ -177,6 +177,7 @@ def flows(
 
     Connections are told when they are over, or the run's network ends.
     """
+    from vmkiln.fleet.log_retention import NOTE
     from vmkiln.host.egress.learned_list import learned_list
     from vmkiln.host.network.flow_log import dropped_in, entry_of
     from vmkiln.preparation import opened_store
@@ -186,6 +187,12 @@ def flows(
     if not path.exists():
         raise InputError("nothing is on record of this run's connections", hint="it ended before its network was made")
     with path.open(encoding="utf-8", errors="replace") as lines:
+        if lines.readline() == NOTE.decode():
+            raise InputError(
+                "the connections of this run are not kept any longer",
+                hint="`run_logs_kept_days` and `most_run_log_mib` say how long logs are, and how many",
+            )
+        lines.seek(0)
         if as_allow_list:
             entries = (entry for line in lines if (entry := entry_of(line)) is not None)
             typer.echo(learned_list(entry for entry in entries if entry.vm in BUILD_VMS))
