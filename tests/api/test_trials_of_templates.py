@@ -1,7 +1,9 @@
 """A template that its trial does not come through is a 400 that says so, and the next request is served."""
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +33,31 @@ def deployment(value: str) -> dict[str, Any]:
     return {"properties": {"mode": "Incremental", "template": {"resources": [], "outputs": outputs}}}
 
 
-def test_a_template_that_is_killed_is_refused_and_the_next_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trials.Trials.__init__, "__defaults__", ([sys.executable, "-I", "-c", UNBOUNDED],))
-    settings = Settings(tmp_path)
+@contextlib.asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service that tries templates, with a resource group."""
+    settings = Settings(folder)
+    with opened(settings.database) as store:
+        access, build = TestAccess({"owner": [("Owner", "/")]}), stub_build(settings, store)
+        async with running(settings, store, access, issuer=an_issuer(), build=build) as application:
+            transport, version = httpx.ASGITransport(application), {"api-version": "2024-11-01"}
+            headers = {"Authorization": "Bearer owner"}
+            async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers, params=version) as client:
+                await client.put(GROUP, json={"location": "westus2"})
+                yield client
 
+
+@pytest.fixture
+def _unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials without a budget."""
+    monkeypatch.setattr(trials.Trials.__init__, "__defaults__", ([sys.executable, "-I", "-c", UNBOUNDED],))
+
+
+@pytest.mark.usefixtures("_unbounded")
+def test_a_template_that_is_killed_is_refused_and_the_next_is_served(tmp_path: Path) -> None:
     async def asked() -> list[httpx.Response]:
-        with opened(settings.database) as store:
-            access, build = TestAccess({"owner": [("Owner", "/")]}), stub_build(settings, store)
-            async with running(settings, store, access, issuer=an_issuer(), build=build) as application:
-                headers = {"Authorization": "Bearer owner"}
-                transport = httpx.ASGITransport(application)
-                async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers) as client:
-                    version = {"api-version": "2024-11-01"}
-                    await client.put(GROUP, json={"location": "westus2"}, params=version)
-                    return [
-                        await client.post(VALIDATE, json=deployment(value), params=version)
-                        for value in ("add(1,2)", LARGE, "add(1,2)")
-                    ]
+        async with served(tmp_path) as client:
+            return [await client.post(VALIDATE, json=deployment(value)) for value in ("add(1,2)", LARGE, "add(1,2)")]
 
     first, killed, last = asyncio.run(asked())
     assert (first.status_code, last.status_code) == (200, 200), first.text
@@ -57,3 +65,28 @@ def test_a_template_that_is_killed_is_refused_and_the_next_is_served(
     assert (killed.status_code, error["code"]) == (400, "InvalidTemplate")
     assert error["details"][0]["target"] == "properties.template"
     assert "256 MiB" in error["message"]
+
+
+@pytest.mark.usefixtures("_unbounded")
+def test_what_is_dear_only_when_a_resource_is_there_is_killed_too(tmp_path: Path) -> None:
+    kind, version = "Microsoft.ManagedIdentity/userAssignedIdentities", "2023-01-31"
+    count = f"if(empty(reference(resourceId('{kind}','one')).principalId),1,9999)"
+    content = deployment(LARGE.replace("9999", count))
+    content["properties"]["template"]["resources"] = [
+        {"type": kind, "apiVersion": version, "name": "one", "location": "westus2"}
+    ]
+    path = VALIDATE.removesuffix("/validate")
+
+    async def failed() -> dict[str, Any]:
+        async with served(tmp_path) as client, asyncio.timeout(120):
+            response = await client.put(path, json=content)
+            assert response.status_code in {200, 201}, response.text
+            found: dict[str, Any] = {"provisioningState": "Running"}
+            while found["provisioningState"] not in {"Failed", "Succeeded"}:
+                await asyncio.sleep(0.05)
+                found = (await client.get(path)).json()["properties"]
+            return found
+
+    found = asyncio.run(failed())
+    assert found["provisioningState"] == "Failed"
+    assert "to evaluate" in str(found["error"]), "not for the budget, which is the service's"

@@ -74,8 +74,8 @@ class DeploymentPlan(Deployment):
 
     def __init__(self, document: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
         super().__init__(document, *arguments, **named)
-        self._document = document
-        self._place: DeploymentContext = self._scope.context  # where its resources are put
+        self.document = document
+        self.place: DeploymentContext = self._scope.context  # where its resources are put
         self._planned: list[PlannedResource] | None = None
 
     @property
@@ -177,7 +177,7 @@ class DeploymentPlan(Deployment):
         )
 
     def _id(self, raw: Mapping[str, Any], type_name: str, name: str, scope: Scope, path: str) -> str:
-        subscription, group = self._place.subscription_id, self._place.resource_group
+        subscription, group = self.place.subscription_id, self.place.resource_group
         if type_name.lower() == GROUPS:
             return group_id(subscription, name)
         if type_name.lower() == NESTED:
@@ -259,7 +259,7 @@ class DeploymentPlan(Deployment):
     def _context_of(self, resource: PlannedResource) -> DeploymentContext:
         """Where a nested deployment takes place: from its id, and its group's location where that is known."""
         segments = resource.id.lower().strip("/").split("/")
-        place = self._place
+        place = self.place
         subscription, group = place.subscription_id, ""
         if segments[0] == "subscriptions":
             subscription = resource.id.strip("/").split("/")[1]
@@ -284,12 +284,12 @@ class DeploymentPlan(Deployment):
         for item in self.planned():
             if item.type.lower() == GROUPS and item.id.lower() == wanted.lower() and member(item.raw, "location"):
                 return _text(item.raw, "location", item.scope, item.path)
-        return self._place.location_of_group(wanted)
+        return self.place.location_of_group(wanted)
 
     @property
     def declared_outputs(self) -> Mapping[str, Any]:
         """The declarations of the outputs."""
-        found = member(self._document, "outputs")
+        found = member(self.document, "outputs")
         return found if isinstance(found, dict) else {}
 
     def output(self, name: str, runtime: Runtime | None) -> Output | None:
@@ -298,7 +298,7 @@ class DeploymentPlan(Deployment):
         if not isinstance(declared, dict):
             raise TemplateInvalid([Mistake(path, "must be an object with type and value")])
         scope = replace(self._scope, runtime=runtime)
-        kind, is_secure = plain_kind(resolved(declared, self._document, self.budget))
+        kind, is_secure = plain_kind(resolved(declared, self.document, self.budget))
         condition = member(declared, "condition")
         if condition is not None and evaluate_value(condition, scope, path) in (False, "false", "False"):
             return None

@@ -54,7 +54,7 @@ class Deployment:
         """
         self._unknown = unknown or {}
         self._children: list[Deployment] = []
-        self._given = given
+        self.given = given
         self.budget = budget if budget is not None else Budget()
         self._declared = declared_parameters(document, self.budget)
         self._variables = _object(document, "variables")
@@ -98,20 +98,20 @@ class Deployment:
             if parameter.is_secure:
                 value = self._values.get(f"parameters.{name}")
                 found.update(_texts(value))
-                if name in self._given:
-                    found.update(_texts(self._given[name].value))
+                if name in self.given:
+                    found.update(_texts(self.given[name].value))
                 found.update(_texts(parameter.declaration.get("defaultValue")))
         found.update(text for child in self._children for text in child.secrets)
         return tuple(sorted(found - {""}, key=len, reverse=True))
 
     def check_given(self) -> None:
         mistakes = []
-        named = {*self._given, *self._unknown}
+        named = {*self.given, *self._unknown}
         missing = [p for name, p in self._declared.items() if p.is_required and name not in named]
         for parameter in missing:
             hint = f"--parameters {parameter.name}=VALUE, or a parameter file"
             mistakes.append(Mistake(parameter.path, f"needs a value ({_kind(parameter)})", hint))
-        for name, given in self._given.items():
+        for name, given in self.given.items():
             declared = self._declared.get(name)
             if declared is None:
                 message = "was given, but the template declares no such parameter"

@@ -9,9 +9,11 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.errors import Mistake, TemplateInvalid, VmkilnError
 from vmkiln.host.command import PIPE, start
-from vmkiln.trial.trial_program import CAME_THROUGH, LENGTH_BYTES, MOST_MEMORY_BYTES
+from vmkiln.trial.trial_program import CAME_THROUGH, LENGTH_BYTES, MOST_MEMORY_BYTES, QUESTION
 
 PROGRAM = (sys.executable, "-I", "-m", "vmkiln.trial.trial_program")
 MOST_PROCESSES = 2
@@ -27,8 +29,28 @@ MOST_WAITING = 64
 CPU_SECONDS = 2.0  # of a process, for one template
 MOST_LOOKS = 10  # as many times two seconds by the clock, when the processors are busy with others
 WAIT_SECONDS = 60.0
+MOST_QUESTIONS = 10_000  # of one trial
+MOST_OPEN_QUESTIONS = 4  # one at a time, one that nobody heard, and the end
+LATER_TRIES, PAUSE_SECONDS = 30, 2.0  # for what goes on already, and can wait for a process
 log = logging.getLogger(__name__)
-Job = tuple[bytes, "asyncio.Future[Verdict]"]
+AnswerQuestion = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a trial asks about a resource's state, and where its answer is awaited."""
+
+    asked: Mapping[str, Any]
+    told: "asyncio.Future[Mapping[str, Any]]"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial: its request, its verdict, and who hears its questions; nobody hears those of a first one."""
+
+    request: bytes
+    answer: "asyncio.Future[Verdict]"
+    questions: "queue.Queue[_Question | None]"
 
 
 class Verdict(Enum):
@@ -40,6 +62,8 @@ class Verdict(Enum):
     NOT_TRIED = auto()
 
 
+TIMED_OUT = b"l"
+_VERDICTS = {CAME_THROUGH: Verdict.CAME_THROUGH, TIMED_OUT: Verdict.TOO_LONG}
 _WORDS = {
     Verdict.TOO_LONG: f"takes more than {CPU_SECONDS:.0f} s to evaluate",
     Verdict.TOO_LARGE: f"takes more than {MOST_MEMORY_BYTES // 1024**2} MiB to evaluate",
@@ -65,17 +89,15 @@ class Trials:
         finally:
             self._loop = None
             while not self._jobs.empty():
-                _answer(self._jobs.get_nowait()[1], Verdict.NOT_TRIED)
+                _answer(self._jobs.get_nowait().answer, Verdict.NOT_TRIED)
 
     def check(self, template: Mapping[str, Any], parameters: Mapping[str, Any], context: DeploymentContext) -> None:
         """Try a template, in the thread of whoever asks. Raises: `TemplateInvalid` when it did not come through."""
         loop = self._loop
         if loop is None:
             return
-        values = {field.name: getattr(context, field.name) for field in fields(context)}
-        place = {name: value for name, value in values.items() if isinstance(value, str)}
-        request = json.dumps({"template": template, "parameters": parameters, "context": place}).encode()
-        asking = asyncio.run_coroutine_threadsafe(self._verdict_on(request), loop)
+        request = _request(template, parameters, context)
+        asking = asyncio.run_coroutine_threadsafe(self._verdict_on(request, queue.Queue(MOST_OPEN_QUESTIONS)), loop)
         try:
             verdict = asking.result(WAIT_SECONDS)
         except (TimeoutError, asyncio.CancelledError):
@@ -84,10 +106,53 @@ class Trials:
         if verdict is not Verdict.CAME_THROUGH:
             raise TemplateInvalid([Mistake("properties.template", _WORDS[verdict])])
 
-    async def _verdict_on(self, request: bytes) -> Verdict:
+    def check_later(
+        self,
+        template: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        context: DeploymentContext,
+        later: Mapping[str, Any],
+        answer: AnswerQuestion,
+    ) -> None:
+        """Try one thing that is evaluated when resources are there; `answer` tells their state in this thread.
+
+        `later` is as `trial_program.py` says. Without a process for it it is waited a while. Raises: `TemplateInvalid`
+        when it did not come through, and as `answer`.
+        """
+        loop = self._loop
+        if loop is None:
+            return
+        request = _request(template, parameters, context, later)
+        for _ in range(LATER_TRIES):
+            verdict = self._talked(request, answer, loop)
+            if verdict is not Verdict.NOT_TRIED:
+                break
+            threading.Event().wait(PAUSE_SECONDS)
+        if verdict is not Verdict.CAME_THROUGH:
+            raise TemplateInvalid([Mistake("properties.template", _WORDS[verdict])])
+
+    def _talked(self, request: bytes, answer: AnswerQuestion, loop: asyncio.AbstractEventLoop) -> Verdict:
+        """The verdict, with the trial's questions answered meanwhile."""
+        questions: queue.Queue[_Question | None] = queue.Queue(MOST_OPEN_QUESTIONS)
+        asking = asyncio.run_coroutine_threadsafe(self._verdict_on(request, questions), loop)
+        asking.add_done_callback(lambda _: questions.put_nowait(None))
+        try:
+            while (question := questions.get(timeout=WAIT_SECONDS)) is not None:
+                told: Mapping[str, Any] = {"mistake": "it could not be told"}
+                try:
+                    told = answer(question.asked)
+                finally:
+                    loop.call_soon_threadsafe(_tell, question.told, told)
+            return asking.result()
+        except (queue.Empty, asyncio.CancelledError):
+            return Verdict.NOT_TRIED
+        finally:
+            asking.cancel()
+
+    async def _verdict_on(self, request: bytes, questions: "queue.Queue[_Question | None]") -> Verdict:
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         try:
-            self._jobs.put_nowait((request, answer))
+            self._jobs.put_nowait(Job(request, answer, questions))
         except asyncio.QueueFull:
             return Verdict.NOT_TRIED
         return await answer
@@ -103,36 +168,73 @@ class Trials:
             except (OSError, VmkilnError) as error:  # no process, no memory: the service goes on without trials
                 log.error("templates cannot be tried: %s", error)
             finally:
-                _answer(job[1], Verdict.NOT_TRIED)
+                _answer(job.answer, Verdict.NOT_TRIED)
 
 
 async def _tried(process: asyncio.subprocess.Process, job: Job) -> bool:
     """Whether the process can be given another."""
-    request, answer = job
     verdict = Verdict.NOT_TRIED
     try:
-        verdict = await _verdict(process, request)
+        verdict = await _verdict(process, job)
     finally:
-        _answer(answer, verdict)
+        _answer(job.answer, verdict)
     return verdict is Verdict.CAME_THROUGH
 
 
-async def _verdict(process: asyncio.subprocess.Process, request: bytes) -> Verdict:
+async def _verdict(process: asyncio.subprocess.Process, job: Job) -> Verdict:
     assert process.stdin is not None
     assert process.stdout is not None
     began = _cpu_seconds(process.pid)
-    process.stdin.write(len(request).to_bytes(LENGTH_BYTES) + request)
-    reading = asyncio.ensure_future(process.stdout.read(1))
+    process.stdin.write(len(job.request).to_bytes(LENGTH_BYTES) + job.request)
+    for _ in range(MOST_QUESTIONS):
+        word = await _word(process, process.stdout, began)
+        if word != QUESTION:
+            return _VERDICTS.get(word, Verdict.TOO_LARGE)
+        try:
+            text = await process.stdout.readexactly(int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES)))
+        except asyncio.IncompleteReadError:
+            return Verdict.TOO_LARGE
+        question = _Question(json.loads(text), asyncio.get_running_loop().create_future())
+        job.questions.put_nowait(question)
+        try:
+            told = json.dumps(await asyncio.wait_for(question.told, WAIT_SECONDS)).encode()
+        except TimeoutError:
+            return Verdict.NOT_TRIED
+        process.stdin.write(len(told).to_bytes(LENGTH_BYTES) + told)
+    return Verdict.TOO_LONG
+
+
+async def _word(process: asyncio.subprocess.Process, said: asyncio.StreamReader, began: float) -> bytes:
+    """What the process says next; `TIMED_OUT` when it has had its time, b"" when it has died."""
+    reading = asyncio.ensure_future(said.read(1))
     try:
         for _ in range(MOST_LOOKS):
             done, _waiting = await asyncio.wait([reading], timeout=CPU_SECONDS)
             if done:
-                return Verdict.CAME_THROUGH if reading.result() == CAME_THROUGH else Verdict.TOO_LARGE
+                return reading.result()
             if _cpu_seconds(process.pid) - began >= CPU_SECONDS:
                 break
-        return Verdict.TOO_LONG
+        return TIMED_OUT
     finally:
         reading.cancel()
+
+
+def _request(
+    template: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    context: DeploymentContext,
+    later: Mapping[str, Any] | None = None,
+) -> bytes:
+    values = {field.name: getattr(context, field.name) for field in fields(context)}
+    place = {name: value for name, value in values.items() if isinstance(value, str)}
+    place |= {"now": context.now.isoformat(), "new_guid": str(context.new_guid)}
+    asked = {"template": template, "parameters": parameters, "context": place}
+    return json.dumps(asked if later is None else {**asked, "later": later}).encode()
+
+
+def _tell(told: "asyncio.Future[Mapping[str, Any]]", value: Mapping[str, Any]) -> None:
+    if not told.done():  # whoever asked may have gone
+        told.set_result(value)
 
 
 def _answer(answer: "asyncio.Future[Verdict]", verdict: Verdict) -> None:

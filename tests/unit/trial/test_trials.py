@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -104,3 +104,50 @@ async def test_whoever_finds_too_many_waiting_is_told(monkeypatch: pytest.Monkey
         assert done
     for task in asked:
         assert await task
+
+
+async def tried_later(trials: Trials, value: str, tell: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> str:
+    """Why outputs that ask for a resource's state did not come through; '' when they did."""
+    later = {"what": "outputs", "inside": [], "index": 0}
+    try:
+        await asyncio.to_thread(trials.check_later, template(value), {}, CONTEXT, later, tell)
+    except TemplateInvalid as error:
+        return str(error.mistakes[0])
+    return ""
+
+
+STATE = "reference('/subscriptions/s/x')"
+
+
+@pytest.mark.parametrize(
+    ("count", "why"),
+    [(1, ""), (9999, "properties.template: takes more than")],  # its memory, or on the way its time
+)
+async def test_what_a_resources_state_makes_dear_is_killed_too(count: int, why: str) -> None:
+    asked = []
+
+    def tell(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.append((question["function"], question["arguments"], question["level"]))
+        return {"value": {"count": count}}
+
+    async with served([sys.executable, "-I", "-c", UNBOUNDED]) as trials:
+        value = f"length(map(range(0,{STATE}.count),lambda('x',padLeft('a',1048576))))"
+        assert (await tried_later(trials, value, tell)).partition(" than ")[0] == why.removesuffix(" than")
+        assert await tried_later(trials, f"{STATE}.count", tell) == ""
+    assert asked == [("reference", ["/subscriptions/s/x"], 0)] * 2
+
+
+@pytest.mark.parametrize("told", [{"not_ready": "x"}, {"mistake": "it is not there"}])
+async def test_a_state_that_nobody_knows_ends_the_trial_well(told: Mapping[str, Any]) -> None:
+    async with served(PROGRAM) as trials:
+        assert await tried_later(trials, f"{STATE}.count", lambda _question: told) == ""
+
+
+async def test_who_cannot_tell_a_state_hears_why_and_the_next_trial_is_served() -> None:
+    def fail(_question: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise HostUnfit("the database is away")
+
+    async with served(PROGRAM) as trials:
+        with pytest.raises(HostUnfit, match="away"):
+            await tried_later(trials, f"{STATE}.count", fail)
+        assert await tried(trials, "add(1,2)") == ""

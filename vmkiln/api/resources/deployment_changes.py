@@ -25,14 +25,14 @@ def changes_of(call: Call, plan: DeploymentPlan, run: DeploymentRun, *, is_compl
     for item in planned:
         if item.type.lower() == NESTED:
             try:
-                child = plan.child(item, run.runtime)
-                found += changes_of(call, child, DeploymentRun(child, run.tools), is_complete=False)
+                child = run.child(item)
+                found += changes_of(call, child.plan, child, is_complete=False)
             except NotReady:
                 found.append(_unsupported(item, "needs other resources"))
             except TemplateInvalid as error:
                 found.append(_unsupported(item, run.mask(str(error.mistakes[0]))))
             continue
-        found.append(_change(call, plan, run, item))
+        found.append(_change(call, run, item))
     if is_complete and "resourceGroupName" in call.names:
         found += [
             {
@@ -50,11 +50,11 @@ def _unsupported(item: PlannedResource, reason: str) -> dict[str, Any]:
     return {"resourceId": item.id, "changeType": "Unsupported", "unsupportedReason": reason}
 
 
-def _change(call: Call, plan: DeploymentPlan, run: DeploymentRun, item: PlannedResource) -> dict[str, Any]:
+def _change(call: Call, run: DeploymentRun, item: PlannedResource) -> dict[str, Any]:
     head = {"id": item.id, "type": item.type, "name": item.name.rsplit("/", 1)[-1], "apiVersion": item.api_version}
     before = call.service.dispatch("GET", item.id, caller=call.caller, query={"api-version": item.api_version})
     try:
-        body = plan.body(item, run.runtime)
+        body = run.body(item)
         after = {**head, **kept_apart(body, run.mask, "")[0]}
     except NotReady as error:
         after = {**head, "properties": f"(known when {error.key} is there)"}

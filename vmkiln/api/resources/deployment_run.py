@@ -12,6 +12,7 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Caller
 from vmkiln.api.protocol.route import Answer, Dispatch, Origin
+from vmkiln.api.resources.later_evaluations import Place, position_of, tried
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
 from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
@@ -20,6 +21,7 @@ from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.secrecy.secret_values import texts_in
 from vmkiln.store.resource_table import Watch
+from vmkiln.trial.trials import Trials
 
 WAIT_SECONDS = 4 * 3600.0
 LOOK_AGAIN_SECONDS = 15.0  # though nothing was told: another process may have changed it
@@ -56,6 +58,7 @@ class Tools:
     watched: Callable[[str], AbstractContextManager[Watch]]
     base_url: str = ""
     origin: Origin | None = None
+    trials: Trials = field(default_factory=Trials)
 
 
 class DeploymentFailed(ArmError):
@@ -77,10 +80,15 @@ class DeploymentCanceled(ArmError):
 
 
 class DeploymentRun:
-    """One deployment being carried out."""
+    """One deployment being carried out; `around` is the run of the one that it is nested in, at `index` there."""
 
-    def __init__(self, plan: DeploymentPlan, tools: Tools) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: DeploymentPlan, tools: Tools, *, around: "DeploymentRun | None" = None, index: int = 0
+    ) -> None:
+        self.plan = plan
+        self.place: Place = (
+            Place(plan, (), (self.runtime,)) if around is None else around.place.within(index, self.runtime)
+        )
         self.tools = tools
         self._resources = plan.planned()
         self._answers: dict[str, Mapping[str, Any]] = {}
@@ -120,8 +128,24 @@ class DeploymentRun:
             names = ", ".join(item.name for item in pending)
             message = f"Circular dependency detected: {names} wait for one another."
             raise ArmError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'")
-        self._plan.budget.renew()
-        return self._plan.outputs(self.runtime), made
+        return self.outputs(), made
+
+    def body(self, resource: PlannedResource) -> dict[str, Any]:
+        """What is put for a resource, after a trial. Raises: `TemplateInvalid`, `NotReady`."""
+        told = tried(self.tools.trials, self.place, "body", position_of(resource, self._resources))
+        return self.plan.body(resource, told)
+
+    def child(self, resource: PlannedResource) -> "DeploymentRun":
+        """The run of a deployment nested in this one, after a trial. Raises: `TemplateInvalid`, `NotReady`."""
+        index = position_of(resource, self._resources)
+        plan = self.plan.child(resource, tried(self.tools.trials, self.place, "child", index))
+        return DeploymentRun(plan, self.tools, around=self, index=index)
+
+    def outputs(self, *, with_secrets: bool = False) -> dict[str, Any]:
+        """The outputs, after a trial. Raises: `TemplateInvalid`."""
+        self.plan.budget.renew()
+        told = tried(self.tools.trials, self.place, "outputs")
+        return self.plan.outputs(told, with_secrets=with_secrets)
 
     def _check_cancelled(self) -> None:
         if self.tools.is_cancelled():
@@ -129,7 +153,7 @@ class DeploymentRun:
 
     def _make(self, resource: PlannedResource) -> Mapping[str, Any]:
         started = self.tools.now()
-        self._plan.budget.renew()  # what was asked for was evaluated within one; this goes on for hours
+        self.plan.budget.renew()  # what was asked for was evaluated within one; this goes on for hours
         try:
             answer = self._nested(resource) if resource.type.lower() == NESTED else self._put(resource)
             error: Mapping[str, Any] = _error_of(answer)
@@ -164,19 +188,18 @@ class DeploymentRun:
     @property
     def mask(self) -> SecretMask:
         """Takes the secrets of the deployment, as far as they are known by now, out of what is shown or kept of it."""
-        return SecretMask.of(self._plan.secrets)
+        return SecretMask.of(self.plan.secrets)
 
     def _put(self, resource: PlannedResource) -> Answer:
-        body = self._plan.body(resource, self.runtime)
-        secrets = frozenset(self._plan.secrets)
+        body = self.body(resource)
+        secrets = frozenset(self.plan.secrets)
         if secrets and isinstance(body.get("tags"), dict) and resource.type.lower() != IMAGE_TEMPLATE.lower():
             body = {**body, "tags": self.mask.value(body["tags"])}
         return self._settled(resource, self._request("PUT", resource.id, resource.api_version, body, secrets))
 
     def _nested(self, resource: PlannedResource) -> Answer:
         """A deployment of its own, put with its expressions worked out as far as its scope says."""
-        child = self._plan.child(resource, self.runtime)
-        run = DeploymentRun(child, self.tools)
+        run = self.child(resource)
         outputs, made = run.carry_out()
         properties = {
             "provisioningState": ProvisioningState.SUCCEEDED,
@@ -186,7 +209,7 @@ class DeploymentRun:
         self._inner[resource.key] = made
         body = {"id": resource.id, "name": resource.name, "type": resource.type, "properties": properties}
         self._answers[resource.key] = body
-        told = child.outputs(run.runtime, with_secrets=True)
+        told = run.outputs(with_secrets=True)
         self._outputs[resource.key] = {name: output.get("value") for name, output in told.items()}
         return Answer(200, body)
 
@@ -264,7 +287,7 @@ class DeploymentRun:
         answer = self._request("POST", f"{resource_id}/{function}", version)
         if answer.status >= 400:
             raise TemplateInvalid([Mistake(path, f"{function}(`{resource_id}`) is not there, or not allowed")])
-        self._plan.keep_secret([text for text in texts_in(answer.body) if _may_be_a_key(text)])
+        self.plan.keep_secret([text for text in texts_in(answer.body) if _may_be_a_key(text)])
         return answer.body
 
 

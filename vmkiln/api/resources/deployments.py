@@ -101,7 +101,17 @@ def _tools(call: Call, record: Any, deployment_id: str = "") -> Tools:
         return call.service.store.resources.changes.watched({resource_id, deployment_id})
 
     service = call.service
-    return Tools(service.dispatch, call.caller, service.now, record, is_cancelled, watched, call.base_url, call.origin)
+    return Tools(
+        service.dispatch,
+        call.caller,
+        service.now,
+        record,
+        is_cancelled,
+        watched,
+        call.base_url,
+        call.origin,
+        service.trials,
+    )
 
 
 def _is_told_later(error: ArmError) -> bool:
