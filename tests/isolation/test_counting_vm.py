@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+import pytest
 from boot_sectors import COUNT_AT, LOADED_AT, SECTOR, counts_for_ever, disk_with
 
 from vmkiln.host import namespace, virtual_machine
@@ -14,6 +15,7 @@ from vmkiln.host.network import network_setup
 from vmkiln.host.qemu import Accelerator, Disk, Machine, SavedVm
 from vmkiln.host.saved import saved_vm, whole_vm
 from vmkiln.host.virtual_machine import VirtualMachine
+from vmkiln.run_failures import VirtualMachineNotSaved
 from vmkiln.staging import virtual_network
 
 MIB = 1024**2
@@ -102,3 +104,27 @@ async def test_a_whole_vm_is_saved_at_one_moment_and_goes_on_twice(tmp_path: Pat
         assert not second.ended.done()
         assert (second.console[0] - count) % 256 in {0, 1}, "it went on where the other stood"
         assert saved_vm.is_whole(found), "nobody wrote to what is kept"
+
+
+async def test_a_vm_for_whose_memory_there_is_no_room_goes_on(tmp_path: Path) -> None:
+    guest, disk = disk_with(tmp_path / "guest", counts_for_ever(), size_bytes=MIB), tmp_path / "disk.qcow2"
+    workplace = saved_vm.begun(tmp_path / "kept", KEY)
+    async with (
+        asyncio.timeout(120),
+        namespace.opened() as inside,
+        network_setup.joined(inside, NETWORK.network),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await inside.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", guest, "-F", "raw", disk])
+        await inside.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", workplace])
+        counting = Counting(inside, tmp_path, guest)
+        stack.push_async_exit(counting.stack)
+        vm = await counting.started("first", disk)
+        await until(lambda: COUNTED in vm.console)
+        with pytest.raises(VirtualMachineNotSaved, match="No space left on device"):
+            async with whole_vm.saved_and_goes_on(inside, vm, workplace, disk=disk):
+                pass
+        said_when_it_stood = len(vm.console)
+        await until(lambda: len(vm.console) > said_when_it_stood + 10 or vm.ended.done())
+        assert not vm.ended.done(), "it went on"
+    assert list(workplace.iterdir()) == [], "what was begun lay on the full disk"
