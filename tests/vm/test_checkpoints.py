@@ -1,15 +1,18 @@
 """A build that begins behind what an earlier one of the same template left: what runs again, and who its VM is."""
 
-from dataclasses import replace
+import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GATES, Told, a_template, runner, shell
+from conftest import GATES, IMAGES, VMKILN, Told, a_template, runner, shell
+from file_tree import file_tree
 
 from vmkiln.run.run_event import Notice, StepStarted
 from vmkiln.run_state import PartKind, Start
-from vmkiln.setting_texts.declaration import Checkpoints
 from vmkiln.settings import Settings
+from vmkiln.settings_sources import read_settings
 from vmkiln.warm import checkpoint
 
 pytestmark = pytest.mark.vm
@@ -31,6 +34,9 @@ WHO = (
     "echo IS scripts $(ls /run/packer | grep -c script_)",
     "echo HAS $(cat /opt/two)",
 )
+TARGET = {"type": "ManagedImage", "runOutputName": "image", "location": "local"}
+# the time of each login and of each boot; nothing else of an image tells where its build began
+MAY_DIFFER = {"/var/log/wtmp", "/var/log/lastlog"}
 
 
 def words(run: Told, kind: str) -> dict[str, str]:
@@ -40,15 +46,21 @@ def words(run: Told, kind: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told]:
-    """A build of three customizers, and one with the last of them edited."""
-    settings = replace(prepared, checkpoints=Checkpoints.COMMANDS)
-    scope = checkpoint.scope_of(template_id="", resource_group="tests", name="kept")
-    checkpoint.forget(settings.saved_vms, scope)
+    """A build of three customizers, and one with the last of them edited, both behind the hygiene gate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VMKILN_ALLOWED_RESIDUES", GATES["VMKILN_ALLOWED_RESIDUES"])
+        patch.setenv("VMKILN_CHECKPOINTS", "commands")
+        settings = read_settings()
         run = runner(settings, tmp_path_factory.mktemp("files"))
+    assert settings.home == prepared.home
+    scope = checkpoint.scope_of(template_id="", resource_group="tests", name="kept")
+    checkpoint.forget(settings.saved_vms, scope)
     last: list[dict[str, Any]] = [shell(*WHO, f"echo edit {number}", name="three") for number in (1, 2)]
-    first, second = (run(a_template(ONE, TWO, three, name="kept")) for three in last)
+    targets = [{**TARGET, "imageId": f"{IMAGES}/images/kept-{number}"} for number in (1, 2)]
+    first, second = (
+        run(a_template(ONE, TWO, three, name="kept", distribute=[target]))
+        for three, target in zip(last, targets, strict=True)
+    )
     checkpoint.forget(settings.saved_vms, scope)
     for one in (first, second):
         assert one.error is None, one.error
@@ -81,3 +93,31 @@ def test_two_builds_of_which_one_began_behind_the_other_are_two_machines(built: 
     assert state["scripts"] == 1, "its own"
     assert state["logins"] <= before["logins"]
     assert {name: state[name] for name in ("route", "failed", "waiting")} == {"route": 1, "failed": 0, "waiting": 0}
+
+
+def shown(run: Told, *words: str) -> Any:
+    """What the command line says of the run's image."""
+    (output,) = run.summary["outputs"]
+    said = subprocess.run([*VMKILN, "image", *words, output["artifact_id"]], capture_output=True, check=True)
+    return json.loads(said.stdout)
+
+
+def test_the_provenance_names_the_run_that_an_image_began_behind(built: tuple[Told, Told]) -> None:
+    first, second = (shown(run, "provenance")["predicate"]["buildDefinition"]["internalParameters"] for run in built)
+    assert "checkpoint" not in first
+    assert second["checkpoint"] == built[1].summary["facts"]["checkpoint"]
+    assert second["checkpoint"]["no_persistence"] is False
+
+
+def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(
+    built: tuple[Told, Told], tmp_path: Path
+) -> None:
+    trees = []
+    for number, run in enumerate(built):
+        (tmp_path / str(number)).mkdir()
+        trees.append(file_tree(Path(shown(run, "show", "--json")["path"]), tmp_path / str(number)))
+    first, second = trees
+    assert {"/opt/one", "/opt/two", "/etc/passwd", "/usr/bin/sudo"} <= first.keys()
+    differing = {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)}
+    assert not {path: (first.get(path), second.get(path)) for path in differing - MAY_DIFFER}
+    assert all(first[path][:3] == second[path][:3] for path in differing & MAY_DIFFER)

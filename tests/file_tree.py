@@ -1,0 +1,61 @@
+"""The files of an image as a tree: path, mode, owner, group, size and content of each, read by e2fsprogs, unmounted."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+SECTOR_BYTES = 512
+FOLDER = "04"  # how the mode of a folder begins, in octal digits
+
+
+class Entry(NamedTuple):
+    """What is at a path: its mode in octal digits with the kind, its owner's and group's numbers, its size in bytes.
+
+    `content` is the SHA-256 of a file, or where a symbolic link leads. A folder has no size.
+    """
+
+    mode: str
+    owner: str
+    group: str
+    size: int
+    content: str
+
+
+def file_tree(image: Path, folder: Path) -> dict[str, Entry]:
+    """What is in the largest partition of a qcow2 image, which is an ext4; works in an empty folder."""
+    raw, files, asked = folder / "raw", folder / "files", folder / "asked"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw], check=True)
+    table = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True).stdout
+    root = max(json.loads(table)["partitiontable"]["partitions"], key=lambda partition: int(partition["size"]))
+    file_system = f"{raw}?offset={root['start'] * SECTOR_BYTES}"
+    files.mkdir()
+    subprocess.run(["debugfs", "-R", f"rdump / {files}", file_system], check=True, capture_output=True)
+    raw_folders = [path for path in files.rglob("*") if path.is_dir() and not path.is_symlink()]
+    names = ["", *(str(path.relative_to(files)) for path in raw_folders)]
+    asked.write_text("".join(f'ls -p "/{name}"\n' for name in names))
+    said = subprocess.run(["debugfs", "-f", asked, file_system], check=True, capture_output=True, text=True).stdout
+    raw.unlink()
+    found: dict[str, Entry] = {}
+    here = ""
+    for line in said.splitlines():
+        if line.startswith("debugfs: "):
+            here = line.partition('"')[2].rstrip('"').rstrip("/")
+        elif line.startswith("/"):
+            _, inode, mode, owner, group, name, size, _ = line.split("/")
+            if inode != "0" and name not in {".", ".."}:
+                path = f"{here}/{name}"
+                size_bytes = 0 if mode.startswith(FOLDER) else int(size or 0)
+                found[path] = Entry(mode, owner, group, size_bytes, _content(files / path.lstrip("/")))
+    return found
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    if not path.is_file():
+        return ""
+    path.chmod(0o600)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
