@@ -1,5 +1,6 @@
 """A template that its trial does not come through is a 400 that says so, and the next request is served."""
 
+import ast
 import asyncio
 import contextlib
 import sys
@@ -47,6 +48,19 @@ async def served(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
                 yield client
 
 
+async def ended(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """What became of a deployment."""
+    path = VALIDATE.removesuffix("/validate")
+    async with served(folder) as client, asyncio.timeout(120):
+        response = await client.put(path, json=content)
+        assert response.status_code in {200, 201}, response.text
+        found: dict[str, Any] = {"provisioningState": "Running"}
+        while found["provisioningState"] not in {"Failed", "Succeeded"}:
+            await asyncio.sleep(0.05)
+            found = (await client.get(path)).json()["properties"]
+        return found
+
+
 @pytest.fixture
 def _unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials without a budget."""
@@ -75,18 +89,53 @@ def test_what_is_dear_only_when_a_resource_is_there_is_killed_too(tmp_path: Path
     content["properties"]["template"]["resources"] = [
         {"type": kind, "apiVersion": version, "name": "one", "location": "westus2"}
     ]
-    path = VALIDATE.removesuffix("/validate")
-
-    async def failed() -> dict[str, Any]:
-        async with served(tmp_path) as client, asyncio.timeout(120):
-            response = await client.put(path, json=content)
-            assert response.status_code in {200, 201}, response.text
-            found: dict[str, Any] = {"provisioningState": "Running"}
-            while found["provisioningState"] not in {"Failed", "Succeeded"}:
-                await asyncio.sleep(0.05)
-                found = (await client.get(path)).json()["properties"]
-            return found
-
-    found = asyncio.run(failed())
+    found = asyncio.run(ended(tmp_path, content))
     assert found["provisioningState"] == "Failed"
     assert "to evaluate" in str(found["error"]), "not for the budget, which is the service's"
+
+
+@pytest.mark.parametrize("scope", ["inner", "outer"])
+def test_a_nested_deployment_is_tried_where_it_stands_and_carried_out(tmp_path: Path, scope: str) -> None:
+    kind, version = "Microsoft.ManagedIdentity/userAssignedIdentities", "2023-01-31"
+    state = f"reference(resourceId('{kind}','one')).principalId"
+    inner = {
+        "$schema": "x",
+        "contentVersion": "1.0.0.0",
+        "resources": [
+            {"type": kind, "apiVersion": version, "name": "one", "location": "westus2"},
+            {
+                "type": kind,
+                "apiVersion": version,
+                "name": "two",
+                "location": "westus2",
+                "tags": {"of": f"[{state}]"} if scope == "inner" else {},
+            },
+        ],
+        "outputs": {"found": {"type": "string", "value": f"[{state}]" if scope == "inner" else "plain"}},
+    }
+    content = deployment("length(reference('below').outputs.found.value)")
+    content["properties"]["template"]["resources"] = [
+        {
+            "type": "Microsoft.Resources/deployments",
+            "apiVersion": "2022-09-01",
+            "name": "below",
+            "properties": {
+                "mode": "Incremental",
+                "expressionEvaluationOptions": {"scope": scope},
+                "template": inner,
+            },
+        }
+    ]
+    asked: list[str] = []
+    before = trials.Trials.check_later
+
+    def counted(self: trials.Trials, *arguments: Any) -> None:
+        asked.append(str(arguments[3]))
+        before(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(trials.Trials, "check_later", counted)
+        found = asyncio.run(ended(tmp_path, content))
+    assert found["provisioningState"] == "Succeeded", found
+    assert found["outputs"]["o"]["value"] == (36 if scope == "inner" else 5)
+    assert {"what": "body", "inside": (0,), "index": 1} in [ast.literal_eval(text) for text in asked]
