@@ -47,15 +47,16 @@ class Staging:
         self.names: list[str] = []
         self.there: set[int] = set()
 
-    def add_resource(self, _: str, *, name: str, **__: Any) -> int:
-        self.names.append(name)
-        return len(self.names)
+    def add_resources(self, _: str, *, entries: Any, **__: Any) -> list[int]:
+        numbers = []
+        for _type, name, _detail in entries:
+            self.names.append(name)
+            numbers.append(len(self.names))
+        self.there.update(numbers)
+        return numbers
 
-    def resource_exists(self, number: int) -> None:
-        self.there.add(number)
-
-    def resource_deleted(self, number: int) -> None:
-        self.there.remove(number)
+    def resources_deleted(self, numbers: list[int]) -> None:
+        self.there.difference_update(numbers)
 
 
 def a_run(folder: Path, *, allowed: str = "", tags: dict[str, str] | None = None, **facts: Any) -> Any:
