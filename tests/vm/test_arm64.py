@@ -1,4 +1,4 @@
-"""An Arm64 image from the first package to the published version, all of it emulated: most of an hour."""
+"""An Arm64 image from the first package to the published version, all of it emulated: about half an hour."""
 
 import json
 import shutil
