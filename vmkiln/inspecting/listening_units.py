@@ -12,6 +12,9 @@ from vmkiln.inspecting.disk_contents import LINK, DiskContents
 # the folders of units, of which the first that has a unit counts
 FOLDERS = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 MOST_UNITS = 1000
+MOST_UNIT_BYTES = 64 * 1024  # of a unit's files together; those of systemd itself have less than 1 KiB
+MOST_ADDRESSES = 100  # of a unit
+TOO_LARGE = "not read: its files are too large"
 _LISTENS = re.compile(
     r"Listen(Stream|Datagram|SequentialPacket|FIFO|Special|Netlink|MessageQueue|USBFunction)\s*=\s*(.*)"
 )
@@ -22,7 +25,7 @@ _DROP_IN = re.compile(r"([^/]+\.socket)\.d/([^/]+\.conf)")
 def listening_units(found: DiskContents) -> dict[str, str]:
     """The enabled socket units, with what they listen on: `{"cups.socket": "stream /run/cups.sock, stream 631"}`.
 
-    A unit that is masked, or has no file that was read, is not there.
+    A unit that is masked, or has no file that was read, is not there. Of one whose files are too large that is told.
     """
     units: dict[str, bytes] = {}
     links: dict[str, str] = {}  # other names of units; '' for one that is masked
@@ -33,7 +36,7 @@ def listening_units(found: DiskContents) -> dict[str, str]:
             name = path.removeprefix(f"{folder}/")
             if entry.kind == LINK and (is_wanted := _WANTED.fullmatch(name)):
                 wanted.add(is_wanted[1])
-            elif entry.kind == LINK and name.endswith(".socket") and "/" not in name:
+            elif entry.kind == LINK and name.endswith(".socket") and "/" not in name and name not in units:
                 target = entry.target.decode(errors="replace").rpartition("/")[2]
                 links.setdefault(name, target if target.endswith(".socket") else "")
         for name, content in _files(found, folder):
@@ -43,10 +46,10 @@ def listening_units(found: DiskContents) -> dict[str, str]:
                 units.setdefault(name, content)
     told = {}
     for name in sorted(wanted)[:MOST_UNITS]:
-        file = name if name in {**units, **links} else re.sub(r"@.*\.socket$", "@.socket", name)
+        file = name if name in units or name in links else re.sub(r"@.*\.socket$", "@.socket", name)
         if own := units.get(links.get(file, file)):
             more = drop_ins.get(file, {}) | drop_ins.get(name, {})
-            told[name] = ", ".join(_addresses([own, *(more[key] for key in sorted(more))]))
+            told[name] = _told([own, *(more[key] for key in sorted(more))])
     return told
 
 
@@ -55,6 +58,15 @@ def _files(found: DiskContents, folder: str) -> Iterator[tuple[str, bytes]]:
     for path, content in found.files():
         if path.startswith(f"{folder}/") and ".socket" in path:
             yield path.removeprefix(f"{folder}/"), content
+
+
+def _told(files: list[bytes]) -> str:
+    """A guest wrote them, so what is read of them has a bound."""
+    if sum(map(len, files)) > MOST_UNIT_BYTES:
+        return TOO_LARGE
+    addresses = _addresses(files)
+    more = len(addresses) - MOST_ADDRESSES
+    return ", ".join([*addresses[:MOST_ADDRESSES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _addresses(files: list[bytes]) -> list[str]:
@@ -68,5 +80,8 @@ def _addresses(files: list[bytes]) -> list[str]:
                 section = line
             elif section == "[Socket]" and (assigned := _LISTENS.fullmatch(line)):
                 kind, address = assigned[1].lower(), assigned[2].strip()
-                addresses = [*addresses, f"{kind} {address}"] if address else []
+                if address:
+                    addresses.append(f"{kind} {address}")
+                else:
+                    addresses.clear()
     return addresses

@@ -1,7 +1,7 @@
 """The sockets that systemd listens on are read from unit files as systemd reads them."""
 
 from vmkiln.inspecting.disk_contents import DiskContents, Entry, Volume
-from vmkiln.inspecting.listening_units import listening_units
+from vmkiln.inspecting.listening_units import MOST_ADDRESSES, MOST_UNIT_BYTES, TOO_LARGE, listening_units
 
 OWN, DISTRIBUTIONS = "etc/systemd/system", "usr/lib/systemd/system"
 
@@ -55,3 +55,24 @@ def test_a_masked_socket_does_not_listen_and_an_alias_is_its_units() -> None:
 def test_an_instance_has_the_addresses_of_its_template() -> None:
     files = {f"{DISTRIBUTIONS}/web@.socket": "[Socket]\nListenStream=/run/%i\n"}
     assert listening(files, wanted("web@a.socket", "none@a.socket")) == {"web@a.socket": "stream /run/%i"}
+
+
+def test_of_a_unit_that_is_too_large_only_that_is_told() -> None:
+    line = "ListenStream=1\n"
+    files = {f"{OWN}/large@.socket": "[Socket]\n" + line * (4 * 1024**2), f"{OWN}/web.socket": "[Socket]\n" + line}
+    files[f"{OWN}/web.socket.d/a.conf"] = " " * MOST_UNIT_BYTES
+    names = [f"large@{number}.socket" for number in range(1000)]
+    assert listening(files, wanted(*names)) == dict.fromkeys(names, TOO_LARGE)
+    assert listening(files, wanted("web.socket")) == {"web.socket": TOO_LARGE}
+
+
+def test_of_very_many_addresses_the_first_are_told() -> None:
+    files = {f"{OWN}/web.socket": "[Socket]\n" + "ListenStream=1\n" * (MOST_ADDRESSES + 2)}
+    assert listening(files, wanted("web.socket"))["web.socket"].endswith("stream 1, and 2 more")
+
+
+def test_a_link_of_the_distributions_hides_no_unit_of_the_administrators() -> None:
+    files = {f"{OWN}/{name}.socket": "[Socket]\nListenStream=80\n" for name in ("web", "other")}
+    links = {f"{DISTRIBUTIONS}/web.socket": "/dev/null", f"{DISTRIBUTIONS}/other.socket": "third.socket"}
+    told = listening(files, wanted("web.socket", "other.socket") | links)
+    assert told == {"other.socket": "stream 80", "web.socket": "stream 80"}
