@@ -19,6 +19,7 @@ from vmkiln.host.qemu import Disk
 from vmkiln.images.data_disk import file_beside
 from vmkiln.inspecting import inspection
 from vmkiln.inspecting.byte_search import found_in
+from vmkiln.inspecting.disk_contents import DiskContents
 from vmkiln.inspecting.hygiene import residues, told
 from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
@@ -38,6 +39,7 @@ from vmkiln.waiting.off_loop import go_on, off_loop, off_loop_with, until_cancel
 SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
 MOST_NAMED = 20
+MOST_UNPROVEN, MOST_LETTERS = 100, 400  # places that could not be read, and letters of each: a guest made them
 NOT_LOOKED_INTO = "the file systems of a Windows image are not looked into; its own report said that nothing is left"
 
 
@@ -81,16 +83,32 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     recorded = resources_of(upon)
     async with off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)):
         contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
+    found, to_tell, unproven = await off_loop(_seen_in, contents)  # seconds, of a million files
+    fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
+    await _record(staged, fact)
+    return upon
+
+
+def _seen_in(contents: DiskContents) -> tuple[tuple[Found, ...], tuple[str, ...], list[str]]:
+    """What a look has found: residues, what is told, and what could not be read, of which the first are named; pure."""
     found = residues(
         contents,
         user=cloud_init_seed.USER,
         host_name=cloud_init_seed.HOST_NAME,
         key_comment=cloud_init_seed.KEY_COMMENT,
     )
-    unproven = [] if contents.root else ["no operating system was found on the disks"]
-    fact = _judged(staged, found, may_stay, told=told(contents), unproven=[*contents.unproven, *unproven])
-    await _record(staged, fact)
-    return upon
+    unread = contents.unproven
+    unproven = [_short(one) for one in unread[:MOST_UNPROVEN]]
+    if len(unread) > MOST_UNPROVEN:
+        unproven.append(f"{len(unread) - MOST_UNPROVEN} more places that could not be read")
+    if not contents.root:
+        unproven.append("no operating system was found on the disks")
+    return found, told(contents), unproven
+
+
+def _short(text: str) -> str:
+    """A place with its reason, which stands behind it."""
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 80]} ... {text[-75:]}"
 
 
 def resources_of(upon: Disks) -> tuple[tuple[str, str, dict[str, object]], ...]:
@@ -157,10 +175,8 @@ def _judged(
         staged.tell(Notice(f"in the image: {sentence}"))
     refused = [one for one in found if one.residue not in may_stay.residues]
     if refused:
-        names = "; ".join(str(one) for one in refused[:MOST_NAMED])
-        more = f"; and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
         raise GeneralizationIncomplete(
-            f"the image is not generalized: {names}{more}",
+            f"the image is not generalized: {_named(refused)}",
             hint=f"nothing was published; take them away in a last step, or allow them by the tag {TAG} "
             f"(`{', '.join(sorted({one.residue for one in refused}))}`) or the setting allowed_residues",
         )
@@ -170,9 +186,14 @@ def _judged(
             continue
         staged.tell(Notice(f"not proven clean: {sentence}", is_warning=True))
     if stays:
-        staged.tell(Notice(f"left in the image, as allowed: {', '.join(map(str, found))}", is_warning=True))
+        staged.tell(Notice(f"left in the image, as allowed: {_named(found)}", is_warning=True))
     verdict = Verdict.UNPROVEN if unproven else Verdict.RELAXED if stays else Verdict.CLEAN
     return HygieneFact(verdict=verdict, allowed=stays, told=list(told), unproven=list(unproven))
+
+
+def _named(found: Sequence[Found]) -> str:
+    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return "; ".join(_short(str(one)) for one in found[:MOST_NAMED]) + more
 
 
 async def _record(staged: Staged, fact: HygieneFact) -> None:

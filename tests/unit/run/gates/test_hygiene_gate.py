@@ -12,11 +12,11 @@ import pytest
 
 from vmkiln.host.qemu import Disk
 from vmkiln.inspecting import byte_search
-from vmkiln.inspecting.disk_contents import DiskContents
+from vmkiln.inspecting.disk_contents import DiskContents, Volume
 from vmkiln.inspecting.residue import Allowed, Found, Residue
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.gates import hygiene_gate
-from vmkiln.run.gates.hygiene_gate import Verdict, searched
+from vmkiln.run.gates.hygiene_gate import MOST_LETTERS, MOST_NAMED, MOST_UNPROVEN, Verdict, searched
 from vmkiln.run.run_context import Disks
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete, InspectionFailed
@@ -97,6 +97,34 @@ def test_what_could_not_be_read_is_never_called_clean(tmp_path: Path) -> None:
     assert run.told == [Notice("not proven clean: disk0-1 (luks): luks is not read", is_warning=True)]
 
 
+async def test_of_a_million_places_that_could_not_be_read_few_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = tuple((b"x" * 4000 + b"/%d" % number, "it could not be read") for number in range(MOST_UNPROVEN + 7))
+    contents = DiskContents((), (Volume("os1", "ext4", 1, 1, cut=cut),))
+    read_by: list[threading.Thread] = []
+
+    def none_left(*_: object, **__: object) -> tuple[Found, ...]:
+        read_by.append(threading.current_thread())
+        return ()
+
+    monkeypatch.setattr(hygiene_gate, "residues", none_left)
+    staged = await looked_at(contents, tmp_path, monkeypatch)
+    unproven = staged.host.store.runs.facts["hygiene"]["unproven"]
+    assert len(unproven) == MOST_UNPROVEN + 2
+    assert all(len(one) <= MOST_LETTERS for one in unproven)
+    assert unproven[0].endswith("x/0: it could not be read")
+    assert unproven[-2] == "7 more places that could not be read"
+    assert threading.main_thread() not in read_by, "the event loop does not wait for it"
+
+
+def test_of_very_much_that_may_stay_few_places_are_told(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    found = [Found(Residue.CLOUD_INIT, f"/var/lib/cloud/data/{number}") for number in range(MOST_NAMED + 5)]
+    hygiene_gate._judged(run, found, Allowed(frozenset({Residue.CLOUD_INIT})), told=(), unproven=())
+    assert run.told[0].text.endswith(f"/{MOST_NAMED - 1}; and 5 more")
+
+
 CLEAN = {"verdict": "Clean", "allowed": [], "told": [], "unproven": []}
 
 
@@ -159,6 +187,21 @@ async def test_who_allows_everything_has_no_look_at_the_image(tmp_path: Path, ru
     assert await hygiene_gate.scrubbed(SimpleNamespace(staged=staged), disks) is disks  # type: ignore[arg-type]
     assert staged.host.store.runs.facts["hygiene"]["verdict"] == Verdict.SKIPPED
     await searched(staged, [tmp_path / "not there"], digest="d")
+
+
+async def looked_at(contents: DiskContents, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run behind the gate, with an inspection VM that found this."""
+    staged, disks = a_run(folder), Disks(Disk(folder / "disk", "qcow2"))
+    staged.host.container_image = staged.host.accelerator = None
+
+    async def given(found: object) -> Any:
+        return found
+
+    monkeypatch.setattr(hygiene_gate, "_overlays", lambda *_: given(disks))
+    monkeypatch.setattr(hygiene_gate, "describe", lambda *_, **__: None)
+    monkeypatch.setattr(hygiene_gate, "look_at", lambda *_, **__: given(contents))
+    await hygiene_gate.scrubbed(SimpleNamespace(staged=staged, namespace=None), disks)  # type: ignore[arg-type]
+    return staged
 
 
 async def test_the_look_is_a_part_of_the_runs_timeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
