@@ -74,9 +74,9 @@ async def _behind(entered: Entered, customizers: Sequence[AnyStep], build: KeptB
     fact = kept_builds.fact_of(hit)
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=fact)
     start = BaseStart(hit.saved, hit.about.instance_id)
-    return await _carried_out(
-        entered, _phase(staged, disks, customizers, build, start=start, begins_behind=hit.about.position), disks
-    )
+    kept = replace(build, since=hit.about.made)
+    phase = _phase(staged, disks, customizers, kept, start=start, begins_behind=hit.about.position)
+    return await _carried_out(entered, phase, disks)
 
 
 async def _from_the_first(entered: Entered, customizers: Sequence[AnyStep], build: KeptBuild) -> Disks:

@@ -26,7 +26,8 @@ class About:
     """What the record of a checkpoint has besides its digests.
 
     `scope` is whom it serves. `position` is how many customizers came before, the last of them being `step`. `made` is
-    in seconds since 1970. `instance_id` is who cloud-init in it believes to be.
+    when the first of what it has was kept, in seconds since 1970: of one whose build began behind another, that one's.
+    `instance_id` is who cloud-init in it believes to be.
     """
 
     scope: str
@@ -48,7 +49,7 @@ class Checkpoint:
     size_bytes: int = 0
 
     def age_seconds(self, now: float) -> float:
-        """How long ago it was made."""
+        """How long ago the first of what it has was kept."""
         return max(0.0, now - self.about.made)
 
 

@@ -73,6 +73,7 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
 
     async def carried_out(_entered: Any, phase: Any, found: Any) -> Any:
         begun.append((phase.begins_behind, [step.name for step in phase.steps]))
+        assert phase.kept.since == (hit.about.made if phase.begins_behind else 0)
         if spoiled == "renewal" and phase.begins_behind:
             raise CheckpointLost("it did not become another machine")
         return found

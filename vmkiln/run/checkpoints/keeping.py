@@ -82,8 +82,9 @@ class Keeper:
         """Save the VM, and give it its name; the seconds that it stood still. Raises: `NotKept`, `OSError`."""
         position = self.build.at(number)
         await _ready(vm, number, reached)
+        since = self.build.since or time.time()  # or each build that begins behind another would make it new again
         about = checkpoint.About(
-            self.build.scope, number, position.step, self.run_id, self.template, time.time(), self.instance_id
+            self.build.scope, number, position.step, self.run_id, self.template, since, self.instance_id
         )
         with contextlib.ExitStack() as stack:
             workplace = await off_loop(self._begun, position.key, stack)

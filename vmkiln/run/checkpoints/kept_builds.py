@@ -43,13 +43,15 @@ SLSA = "what an earlier run left is in this image, so its build was not isolated
 class KeptBuild:
     """What may be kept of a build: behind which customizers, under which keys, for whom.
 
-    `reason` is why nothing is kept, or not all; '' when all is. `token` is this run's word to its VM.
+    `reason` is why nothing is kept, or not all; '' when all is. `token` is this run's word to its VM. `since` is from
+    when what it began behind is, in seconds since 1970; 0 when it began at its first customizer.
     """
 
     positions: tuple[Position, ...] = ()
     reason: str = ""
     scope: str = ""
     token: str = field(default_factory=new_token, repr=False)
+    since: float = 0
 
     def steps_behind(self, first: int, customizers: Sequence[Step | WindowsStep]) -> tuple[Step | WindowsStep, ...]:
         """The customizers from number `first` on, counted from 0, each with its checkpoint behind it; pure."""
@@ -140,7 +142,7 @@ def tell_hit(staged: Staged, name: str, hit: checkpoint.Checkpoint, *, count: in
     minutes = round(hit.age_seconds(time.time()) / 60)
     text = (
         f"the {name} goes on behind customizer {about.position} of {count} (`{about.step}`), as run "
-        f"{about.run_id[:8]} left it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
+        f"{about.run_id[:8]} left it, the first of it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
     )
     staged.tell(Notice(text))
     staged.tell(PartStarted(PartKind.BOOT, name, Start.KEPT))

@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,15 @@ async def test_the_vm_is_kept_under_its_key_and_then_told_to_go_on(stage: Stage)
     assert (one.about.run_id, one.about.template, one.about.instance_id) == ("run", "web", "instance")
     saved_vm.discard_of(stage.folder, "source")
     assert stage.kept == [], "it goes with the image that it began from"
+
+
+async def test_what_began_behind_a_checkpoint_is_as_old_as_that_one(stage: Stage) -> None:
+    old = time.time() - 23 * 3600
+    stage.keeper = replace(stage.keeper, build=replace(BUILD, since=old))
+    stage.vm.console += b"vmkiln-renewal: ready 2\r\n"
+    await stage.reach(2)
+    (one,) = checkpoint.all_of(stage.folder)
+    assert one.about.made == old, "or what its first customizers did would never get too old"
 
 
 async def test_what_a_guest_says_of_another_checkpoint_is_not_taken_for_this_one(

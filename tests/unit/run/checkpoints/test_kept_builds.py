@@ -109,7 +109,9 @@ async def test_a_hit_is_told_with_its_run_its_age_and_what_no_longer_holds(
     hit = await longest_kept(run, BUILD)
     assert hit is not None
     text = tell_hit(run, "build-vm", hit, count=3)
-    assert text.startswith("the build-vm goes on behind customizer 2 of 3 (`step 2`), as run earlier- left it 10 min")
+    assert text.startswith(
+        "the build-vm goes on behind customizer 2 of 3 (`step 2`), as run earlier- left it, the first of it 10 min"
+    )
     assert text.endswith(kept_builds.SLSA)
     assert run.told[0] == Notice(text)
     assert isinstance(run.told[1], PartStarted)
