@@ -98,10 +98,14 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
     settings = staged.host.settings
     if reason := why_none(settings, template.tags, template_id=request.template_id) or why_cold(staged):
         return KeptBuild(reason=reason)
+    scope = checkpoint.scope_of(
+        template_id=request.template_id, resource_group=request.resource_group, name=request.template_name
+    )
     try:
         base = base_of(staged.host, staged.source, staged.shape, staged.network, name=name)
         before = {
             "kind": "checkpoint",
+            "scope": scope,  # or templates that begin alike would delete and refuse each other's
             "base": await saved_base.facts_of(base),
             **_surroundings(staged),
         }
@@ -109,9 +113,6 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
         found = positions(before, contents, mask=request.mask, never=never_kept(template.tags))
     except OSError as error:
         return KeptBuild(reason=f"a file that is part of it cannot be read: {error.strerror}")
-    scope = checkpoint.scope_of(
-        template_id=request.template_id, resource_group=request.resource_group, name=request.template_name
-    )
     return KeptBuild(found.kept, found.reason, scope)
 
 

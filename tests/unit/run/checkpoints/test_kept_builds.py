@@ -14,9 +14,10 @@ from vmkiln.run.checkpoints.kept_builds import KeptBuild, fact_of, longest_kept,
 from vmkiln.run.checkpoints.prefix import Position
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_state import Start
+from vmkiln.secrecy.secret_mask import NO_SECRETS
 from vmkiln.setting_texts.declaration import Checkpoints
 from vmkiln.settings import Settings
-from vmkiln.warm import checkpoint
+from vmkiln.warm import checkpoint, saved_base
 
 SCOPE = "command:0:rg/web"
 BUILD = KeptBuild(tuple(Position(number, f"{number:064}", f"step {number}") for number in (1, 2)), scope=SCOPE)
@@ -85,6 +86,30 @@ def staged(home: Path, **changes: Any) -> Any:
 async def position_of(run: Any) -> int:
     hit = await longest_kept(run, BUILD)
     return 0 if hit is None else hit.about.position
+
+
+async def test_templates_that_begin_alike_have_keys_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def facts_of(_: object) -> dict[str, object]:
+        return {"source": "the same"}
+
+    monkeypatch.setattr(kept_builds, "why_cold", lambda _: "")
+    monkeypatch.setattr(kept_builds, "base_of", lambda *_, **__: None)
+    monkeypatch.setattr(saved_base, "facts_of", facts_of)
+    monkeypatch.setattr(kept_builds, "_surroundings", lambda _: {})
+    step = SimpleNamespace(type="Shell")
+    template = SimpleNamespace(tags={"vmkiln-checkpoints": "true"}, properties=SimpleNamespace(customize=(step,)))
+
+    async def key_for(name: str, *, template_id: str = "") -> str:
+        run = staged(tmp_path, template=template, template_id=template_id, mask=NO_SECRETS)
+        run.request.resource_group, run.request.template_name = "rg", name
+        run.source = run.shape = run.network = None
+        return (await kept_builds.kept_build_of(run, STEPS[:1], name="build-vm")).at(1).key
+
+    keys = [await key_for("web"), await key_for("db"), await key_for("web", template_id="/s/web")]
+    assert len(set(keys)) == 3, "or each would take the place of the others', and refuse it for them"
+    assert await key_for("WEB") == keys[0]
 
 
 async def test_a_build_begins_behind_the_most_customizers_that_are_kept(tmp_path: Path) -> None:
