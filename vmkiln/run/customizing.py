@@ -45,6 +45,8 @@ async def customize(entered: Entered) -> Disks:
     Returns its disks. Raises: `CustomizationFailed` naming the step, `VirtualMachineLost`.
     """
     staged = entered.staged
+    if staged.request.attempt > 1:  # an earlier one may have begun behind something
+        await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=None)
     declared = staged.request.template.properties.customize
     customizers = await off_loop(lambda: choice.steps_of(staged, declared, where=CUSTOMIZE))
     build = await kept_builds.kept_build_of(staged, customizers, name=VM_NAME)

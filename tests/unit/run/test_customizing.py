@@ -59,7 +59,7 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     staged: Any = SimpleNamespace(
         directory=tmp_path / "run",
         host=SimpleNamespace(settings=Settings(home=tmp_path), store=SimpleNamespace(runs=runs)),
-        request=SimpleNamespace(run_id="r" * 36, template=template, held_seconds=0),
+        request=SimpleNamespace(run_id="r" * 36, template=template, held_seconds=0, attempt=2),
         copies={},
         source=SimpleNamespace(os_type="Linux"),
         tell=told.append,
@@ -92,6 +92,7 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     behind, all_of_them = (1, ["b", "deprovision"]), (0, ["a", "checkpoint", "b", "deprovision"])
     assert begun == {"disk": [all_of_them], "renewal": [behind, all_of_them], "": [behind]}[spoiled]
     assert (folder / key).exists() == (not spoiled)
+    assert facts[0] == {"checkpoint": None}, "what an earlier attempt began behind has no part in this one's image"
     assert facts[-1]["checkpoint"] == (None if spoiled else kept_builds.fact_of(hit))
     assert (tmp_path / "run" / "build-vm.qcow2").exists() == (not spoiled)
     assert any("all customizers run" in getattr(one, "text", "") for one in told) == bool(spoiled)
