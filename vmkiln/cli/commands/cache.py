@@ -47,7 +47,7 @@ def list_kept(as_json: JsonOption = False) -> None:
         answer(found)
         return
     for one in found:
-        typer.echo(
+        _say(
             f"{str(one['key'])[:SHORT]}  {_age(one['age_seconds']):>8}  {one['size_mib']:>6} MiB  "
             f"{one['template']}: behind {one['position']} (`{one['step']}`), run {str(one['run_id'])[:8]}"
         )
@@ -71,7 +71,7 @@ def show(
         answer(told)
         return
     for name, value in told.items():
-        typer.echo(f"{name}: {value}")
+        _say(f"{name}: {value}")
 
 
 @app.command("prune")
@@ -99,7 +99,14 @@ def prune(
         answer(told)
         return
     for line in told:
-        typer.echo(f"deleted {str(line['key'])[:SHORT]} ({line['template']}: behind `{line['step']}`)")
+        _say(f"deleted {str(line['key'])[:SHORT]} ({line['template']}: behind `{line['step']}`)")
+
+
+def _say(line: str) -> None:
+    """Names of templates and steps are their authors'."""
+    from vmkiln.harmless_text import harmless
+
+    typer.echo(harmless(line))
 
 
 def _age(seconds: object) -> str:

@@ -48,6 +48,19 @@ def test_it_lists_what_is_kept_and_shows_whether_it_is_whole(folder: Path) -> No
     assert told("show", "bb")["is_whole"] is False
 
 
+def test_a_steps_name_has_no_power_over_the_terminal(folder: Path) -> None:
+    record = folder / "bb3" / saved_vm.RECORD
+    record.chmod(0o600)
+    noted = json.loads(record.read_text())
+    noted["about"]["step"] = "\x1b]0;title\x07\nfaked line"
+    record.write_text(json.dumps(noted))
+    for words in (("list",), ("show", "bb"), ("prune", "--template", "db")):
+        text = CliRunner().invoke(app, ["cache", *words]).stdout
+        assert "\\x1b]0;title" in text
+        assert "\x1b" not in text
+        assert "\nfaked" not in text
+
+
 @pytest.mark.parametrize("key", ["aa", "zz", ""])
 def test_a_key_of_none_or_of_several_is_refused_with_what_to_do(folder: Path, key: str) -> None:
     result = CliRunner().invoke(app, ["cache", "show", key])
