@@ -217,6 +217,11 @@ sub is_known {
     return 0;
 }
 
+sub password_of {
+    my ($name, $hash) = @_;
+    return $hash eq '' ? 'empty' : $hash =~ /^[!*]/ ? 'locked' : is_known($name, $hash) ? 'known' : 'set';
+}
+
 sub walked {
     my ($number) = @_;
     my @folders = (['', 0, (lstat '/mnt')[3]]);
@@ -257,6 +262,9 @@ sub read_file {
         if ($bytes > $most_file || $sent + $bytes > $most_content) { return record('cut', $number, $path, 'it is too large') }
         my $content = bytes_at("/mnt/$path", 0, $bytes);
         return record('cut', $number, $path, 'it could not be read') if length $content < $bytes;
+        # an old form has hashes here
+        $content =~ s/^([^:\n]*):([^:\n]*)/"$1:" . ($2 eq 'x' ? 'x' : password_of($1, $2))/gme if $path =~ m{(?:^|/)etc/passwd$};
+        $content =~ s/^([^:\n]*):([^:\n]+)/$1:x/gm if $path =~ m{(?:^|/)etc/group$};
         record('content', $number, $path, $content);
     }
     elsif ($path =~ m{(?:^|/)etc/shadow$} && $bytes <= $most_mark) {
@@ -264,8 +272,7 @@ sub read_file {
         my $content = '';
         for my $line (split /\n/, bytes_at("/mnt/$path", 0, $bytes)) {
             my ($name, $hash) = $line =~ /^([^:]*):([^:]*)/ or next;
-            my $state = $hash eq '' ? 'empty' : $hash =~ /^[!*]/ ? 'locked' : is_known($name, $hash) ? 'known' : 'set';
-            $content .= "$name:$state\n";
+            $content .= "$name:" . password_of($name, $hash) . "\n";
         }
         record('content', $number, $path, $content);
     }

@@ -31,6 +31,7 @@ _PATHS = (
     (Residue.PACKER_FILES, r"(var/)?tmp/(script_[0-9]+\.sh|packer-.+|DeprovisioningScript\.sh)"),
     (Residue.PACKER_FILES, r"etc/systemd/system/(local-fs\.target\.wants/)?run-packer\.mount"),
 )
+_PASSWORDS = {"empty": "no password", "set": "a password", "known": "a password that everybody tries"}
 # what is told of a file for its name, whatever it holds; root's own histories are a residue
 _HOME = r"(?:root|home/[^/]+|var/lib/[^/]+)/(?:.*/)?"
 _TOLD_BY_NAME = (
@@ -91,14 +92,19 @@ def told(contents: DiskContents) -> tuple[str, ...]:
         for path, content in contents.files()
         if "/.ssh/authorized_keys" in path and b"ssh-" in content
     ]
-    shadow = (contents.content("etc/shadow") or b"").decode(errors="replace").splitlines()
-    found += [f"the account {line.partition(':')[0]} has no password" for line in shadow if line.endswith(":empty")]
-    found += [f"the account {line.partition(':')[0]} has a password" for line in shadow if line.endswith(":set")]
-    known = [line.partition(":")[0] for line in shadow if line.endswith(":known")]
-    found += [f"the account {name} has a password that everybody tries" for name in known]
+    found += _told_passwords(contents)
     found = sorted(set(found))
     more = len(found) - MOST_TOLD
     return (*found[:MOST_TOLD], *([f"and {more} more"] if more > 0 else []))
+
+
+def _told_passwords(contents: DiskContents) -> Iterator[str]:
+    """What the inspection VM says of passwords in place of their hashes; `passwd` has `x` where `shadow` has them."""
+    for path in ("etc/shadow", "etc/passwd"):
+        for line in (contents.content(path) or b"").decode(errors="replace").splitlines():
+            name, state, *_ = [*line.split(":", 2), ""]
+            if what := _PASSWORDS.get(state):
+                yield f"the account {name} has {what}"
 
 
 def _told_by_name(contents: DiskContents) -> Iterator[str]:

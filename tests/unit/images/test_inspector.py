@@ -42,6 +42,15 @@ def test_an_accounts_password_is_told_by_kind_and_never_its_hash(tmp_path: Path,
     assert not hash_ or hash_ not in found
 
 
+def test_a_hash_in_passwd_or_group_is_told_by_kind_too(tmp_path: Path) -> None:
+    rest = "1000:1000::/home/a:/bin/sh"
+    accounts = f"root:x:{rest}\nbuilder:{YESCRYPT_OF_BUILDER}:{rest}\nopen::{rest}\nhidden:{MD5_OF_HUNTER22}:{rest}\n"
+    found = told(tmp_path, "etc/passwd", accounts)
+    assert f"root:x:{rest}\nbuilder:known:{rest}\nopen:empty:{rest}\nhidden:set:{rest}\n" in found
+    assert "$" not in found
+    assert "wheel:x:1:a\nusers::2:\n" in told(tmp_path, "etc/group", f"wheel:{MD5_OF_HUNTER22}:1:a\nusers::2:\n")
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

@@ -100,6 +100,15 @@ def test_what_others_put_there_is_told_and_not_refused() -> None:
     )
 
 
+def test_a_password_that_stands_in_passwd_is_told_as_one_in_shadow() -> None:
+    rest = "0:0::/:/bin/sh"
+    disk = a_disk({"etc/passwd": f"root:x:{rest}\ntoor:empty:{rest}\npi:known:{rest}\nodd\n".encode()})
+    assert [one for one in told(disk) if "account" in one] == [
+        "the account pi has a password that everybody tries",
+        "the account toor has no password",
+    ]
+
+
 def test_histories_and_stores_of_keys_are_told_by_their_names() -> None:
     files = ("root/.psql_history", "home/me/.bash_history", "opt/app/store.p12", "var/lib/postgresql/.pgpass")
     disk = a_disk(dict.fromkeys((*files, "root/.bash_history", "opt/history", "etc/ca.pem"), b"x"))
