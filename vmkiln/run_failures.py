@@ -23,9 +23,10 @@ class CustomizationFailed(RunFailed):
 
 
 class ValidationFailed(RunFailed):
-    """An in-VM validation ended with an error."""
+    """An in-VM validation ended with an error; `is_booted` is whether Packer had come to one of them."""
 
     code = "ValidationFailed"
+    is_booted = True
 
 
 class DistributionFailed(RunFailed):

@@ -10,8 +10,8 @@ from vmkiln.host.network.refused_names import advice
 from vmkiln.run.customizing import overlays
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import PackerPhase
-from vmkiln.run.packer_phase import carry_out
-from vmkiln.run.run_context import Disks, Entered
+from vmkiln.run.packer_phase import PhaseResult, carry_out
+from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.steps import VALIDATIONS
 from vmkiln.run_failures import ValidationFailed
 from vmkiln.run_state import Phase
@@ -37,8 +37,15 @@ async def validate(entered: Entered, disks: Disks) -> None:
     )
     result = await carry_out(entered, packer_phase)
     if result.outcome.exit_status != 0:
-        where = f" in `{result.step.name}` ({result.step.path})" if result.step else ""
-        raise ValidationFailed(
-            f"validating failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
-            hint=f"{advice(result.refused)}`vmkiln run logs {staged.request.run_id[:8]} --validation` shows the log",
-        )
+        raise failure_of(staged, result)
+
+
+def failure_of(staged: Staged, result: PhaseResult) -> ValidationFailed:
+    """What went wrong, and whether that was in a validation, or before Packer came to any; pure."""
+    where = f" in `{result.step.name}` ({result.step.path})" if result.step else ""
+    error = ValidationFailed(
+        f"validating failed{where}: {result.error or f'Packer exited with {result.outcome.exit_status}'}",
+        hint=f"{advice(result.refused)}`vmkiln run logs {staged.request.run_id[:8]} --validation` shows the log",
+    )
+    error.is_booted = result.step is not None
+    return error

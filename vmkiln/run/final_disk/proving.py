@@ -73,7 +73,8 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
         return Proven(disks, await gate)
     going_on = tasks.create_task(flattening.prepared(staged, disks, is_beside=True))
     failure = await gate
-    passed = replace(work, is_validated=True, validation_error="" if failure is None else failure.message)
+    is_booted = failure is None or failure.is_booted  # what nobody could log in to has not shown that it boots
+    passed = replace(work, is_validated=is_booted, validation_error="" if failure is None else failure.message)
     await off_loop(record, staged.host.store, staged.request.run_id, passed)
     return Proven(disks, failure, going_on)
 
