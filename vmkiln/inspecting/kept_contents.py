@@ -84,4 +84,4 @@ def _packages(found: DiskContents) -> tuple[Packages, str, tuple[str, ...]]:
 
 
 def _name(text: str) -> str:
-    return harmless(text)[:MOST_LETTERS]
+    return harmless(text[:MOST_LETTERS])[:MOST_LETTERS]  # cut first: it may have megabytes

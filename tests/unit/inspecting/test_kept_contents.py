@@ -4,10 +4,13 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
 from vmkiln.image_contents.contents import read_contents
 from vmkiln.image_contents.dpkg_status import Package
+from vmkiln.inspecting import kept_contents
 from vmkiln.inspecting.disk_contents import FILE, LINK, DiskContents, DiskFound, Entry, Volume
-from vmkiln.inspecting.kept_contents import contents_of, keep, kept
+from vmkiln.inspecting.kept_contents import MOST_LETTERS, contents_of, keep, kept
 
 RPM = gzip.decompress((Path(__file__).parents[1] / "image_contents/rpmdb.sqlite.gz").read_bytes())
 STATUS = b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n\nPackage: odd\n"
@@ -55,6 +58,19 @@ def test_packages_of_rpm_are_told_as_such() -> None:
     contents = contents_of(found({b"etc/os-release": b"ID=x\n", b"usr/lib/sysimage/rpm/rpmdb.sqlite": RPM}))
     assert (contents.packaging, len(contents.packages), contents.unproven) == ("rpm", 3, ())
     assert read_contents(contents.text) == contents
+
+
+def test_a_very_long_name_is_cut_before_it_is_made_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def shown(text: str) -> str:
+        lengths.append(len(text))
+        return text.replace("\x01", "\\x01")
+
+    monkeypatch.setattr(kept_contents, "harmless", shown)
+    name = contents_of(found({b"etc/os-release": b"PRETTY_NAME=" + b"\x01" * 100_000})).system["name"]
+    assert len(name) == MOST_LETTERS
+    assert max(lengths) <= MOST_LETTERS, "letter by letter, of 64 MiB, it takes a minute"
 
 
 def test_the_last_look_is_what_is_kept(tmp_path: Path) -> None:
