@@ -34,7 +34,7 @@ async def taken(control: QMPClient) -> bytes:
             async with asyncio.timeout(LIMIT_SECONDS):
                 await _drawn(control, descriptor, second)
         except (QMPError, TimeoutError) as error:
-            raise VmkilnError(f"QEMU gave no picture of the screen: {error or 'it took too long'}") from error
+            raise VmkilnError(f"QEMU gave no picture of the screen: {str(error) or 'it took too long'}") from error
         return await asyncio.to_thread(lambda: png_of(os.pread(descriptor, MOST_PICTURE_BYTES + 1, 0)))
 
 
@@ -62,7 +62,8 @@ async def _drawn(control: QMPClient, descriptor: int, second: int) -> None:
         command: Any = picture_command(f"/dev/fdset/{added['fdset-id']}")
         await control.execute(command["execute"], command["arguments"])
     finally:
-        await control.execute("remove-fd", descriptors)
+        async with asyncio.timeout(LIMIT_SECONDS):  # of its own: the one around it is over when a picture took too long
+            await control.execute("remove-fd", descriptors)
 
 
 @contextlib.contextmanager

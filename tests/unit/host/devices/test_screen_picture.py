@@ -1,11 +1,15 @@
 """A picture of a screen is read strictly, for a guest has drawn it, and is a PNG afterwards."""
 
+import asyncio
 import struct
 import zlib
+from typing import Any
 
 import pytest
+from qemu.qmp import QMPClient
 
 from vmkiln.errors import VmkilnError
+from vmkiln.host.devices import screen_picture
 from vmkiln.host.devices.screen_picture import MOST_PICTURE_BYTES, SIGNATURE, png_of
 
 POINTS = bytes(range(24))  # four by two
@@ -44,3 +48,22 @@ def test_every_point_is_in_the_png_and_nothing_else() -> None:
 def test_what_is_no_picture_of_its_size_is_refused(content: bytes) -> None:
     with pytest.raises(VmkilnError, match="QEMU gave"):
         png_of(content)
+
+
+class _Silent(QMPClient):
+    """A QEMU that takes a file, and answers nothing more."""
+
+    def send_fd_scm(self, fd: int) -> None:
+        pass
+
+    async def execute(self, cmd: str, arguments: Any = None, oob: bool = False) -> Any:  # noqa: ARG002
+        if cmd != "add-fd":
+            await asyncio.Event().wait()
+        return {"fdset-id": 1}
+
+
+async def test_a_qemu_that_answers_nothing_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen_picture, "LIMIT_SECONDS", 0.01)
+    async with asyncio.timeout(60):
+        with pytest.raises(VmkilnError, match="took too long"):
+            await screen_picture.taken(_Silent())
