@@ -28,7 +28,16 @@ from vmkiln.errors import ArmError
 BODY_SECONDS = 30
 MOST_CHANGING = 24  # requests at once; others wait, and leave the rest of the threads to what only reads
 BLOCK_BYTES = 64 * 1024
-LOGINS = ("/oauth2/token", "/oauth2/v2.0/token")
+# what is hashed, or asked of an issuer, for somebody whom nobody knows yet: it has threads of its own
+LOGINS = frozenset(
+    {
+        ("POST", "oauth2/token"),
+        ("POST", "oauth2/v2.0/token"),
+        ("GET", "vmkiln.builds/logins/address"),
+        ("HEAD", "vmkiln.builds/logins/address"),
+        ("POST", "vmkiln.builds/logins/redeem"),
+    }
+)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 log = logging.getLogger(__name__)
 ALWAYS = {
@@ -74,7 +83,7 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 if scope["path"] != LIVENESS:
                     await service.health.look()
                 response = _answered(*arguments)
-            elif scope["method"] == "POST" and scope["path"].lower().endswith(LOGINS):
+            elif is_login(scope["method"], scope["path"]):
                 found = await logins.answered(request.source, functools.partial(_answered, *arguments))
                 response = found or PlainTextResponse("Too many logins wait", 429, {**ALWAYS, "Retry-After": "1"})
             else:
@@ -83,6 +92,12 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
         await response(scope, receive, send)
 
     return answer
+
+
+def is_login(method: str, path: str) -> bool:
+    """Whether a request is one of `LOGINS`, however many slashes its path has (as paths are matched); pure."""
+    plain = "/".join(word for word in path.lower().split("/") if word)
+    return any(method == one and plain.endswith(end) for one, end in LOGINS)
 
 
 async def _answered_in_thread(scope: Scope, dispatcher: Dispatcher, service: Service, request: Request) -> Response:
