@@ -1,6 +1,8 @@
 """Logging in at an issuer that the operator chose: who gets in, as whom, and what lets nobody in."""
 
+import base64
 import functools
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
@@ -22,7 +24,7 @@ from vmkiln.fetching.documents import fetch_json, send_form
 from vmkiln.fetching.server_rule import FOR_THE_OPERATOR
 from vmkiln.portal import session
 from vmkiln.portal.application import with_portal
-from vmkiln.portal.provider_login import COOKIE
+from vmkiln.portal.provider_login import COOKIE, WORDS
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened
 from vmkiln.store.rows import KeyKind
@@ -162,6 +164,7 @@ def test_an_answer_of_another_login_or_browser_is_not_taken(world: SimpleNamespa
         (place, ""),
         (place, "e30"),
         (place, "%%%"),
+        (place, base64.urlsafe_b64encode(json.dumps(dict.fromkeys(WORDS, "\ud800")).encode()).decode()),
         (place.replace(right, wrong), cookie),
         (place.partition("&state")[0], cookie),
         (place.partition("&iss=")[0] + "&iss=https://issuer.example.org", cookie),

@@ -92,7 +92,9 @@ def _kept(request: Request) -> Mapping[str, str] | None:
         found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, RecursionError):
         return None
-    is_ours = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in WORDS)
+    is_ours = isinstance(found, dict) and all(
+        isinstance(found.get(name), str) and found[name].isascii() for name in WORDS
+    )
     return found if is_ours else None
 
 
