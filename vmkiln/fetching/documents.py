@@ -28,7 +28,7 @@ def fetch_json(url: str, *, rule: ServerRule = FOR_CALLERS, way_out: WayOut = ST
     """
     # closed at once: a name server that does not answer keeps a thread, and need not keep us
     with contextlib.closing(asyncio.new_event_loop()) as loop:
-        return json.loads(loop.run_until_complete(_document(url, rule, way_out)))
+        return _read(loop.run_until_complete(_document(url, rule, way_out)))
 
 
 def send_form(
@@ -42,7 +42,15 @@ def send_form(
     """The status and JSON that a server answers to a form: no redirect is followed. Waits. Raises: as `fetch_json`."""
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         status, content = loop.run_until_complete(_sent(url, form, headers, rule, way_out))
-    return status, json.loads(content or b"null")
+    return status, _read(content or b"null")
+
+
+def _read(content: bytes) -> Any:
+    """JSON as a server wrote it; pure. Raises: `ValueError`, also for one that is nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 async def _sent(

@@ -49,3 +49,9 @@ def test_a_slow_document_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(httpx.ReadTimeout):
             fetch_json(slow.url(), rule=LOOPBACK)
         go_on.set()
+
+
+def test_a_document_that_is_nested_too_deeply_is_no_answer(server: AskedServer) -> None:
+    server.answers["/deep"] = ({}, b"[" * 200_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        fetch_json(server.url("/deep"), rule=LOOPBACK)
