@@ -5,7 +5,6 @@ Source: OpenID Connect Core 1.0, sections 3.1.2.1, 3.1.3 and 3.1.3.7; RFC 7636 (
 """
 
 import base64
-import contextlib
 import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ class LoginProvider:
         self.issuer = issuer
         self.client_id = client_id
         self._secret_file = secret_file
-        self._outside = OutsideIssuer(issuer, client_id, fetch=fetch)
+        self._outside = OutsideIssuer(issuer, client_id, fetch=lambda place: fetch(_safe(place)))
         self._send = send
 
     @property
@@ -110,13 +109,10 @@ class LoginProvider:
 
     def _endpoint(self, name: str) -> str:
         """An address of the discovery document, over TLS or on this machine. Raises: `ProviderAway`."""
-        place = str(self._document().get(name, ""))
-        with contextlib.suppress(ValueError):
-            parts = urlsplit(place)
-            is_here = parts.scheme == "http" and parts.hostname in LOOPBACK
-            if parts.hostname and not parts.fragment and (parts.scheme == "https" or is_here):
-                return place
-        raise ProviderAway(f"{self.issuer} names no {name} with https")
+        try:
+            return _safe(self._document().get(name, ""))
+        except ValueError as error:
+            raise ProviderAway(f"{self.issuer} names no {name} with https") from error
 
     def _document(self) -> Mapping[str, Any]:
         try:
@@ -140,6 +136,15 @@ class LoginProvider:
             return {}
         both = f"{quote(self.client_id, safe='')}:{quote(secret, safe='')}"
         return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+
+
+def _safe(place: object) -> str:
+    """An address that the issuer named, over TLS or on this machine; pure. Raises: `ValueError` for any other."""
+    parts = urlsplit(str(place))
+    is_here = parts.scheme == "http" and parts.hostname in LOOPBACK
+    if not parts.hostname or parts.fragment or not (parts.scheme == "https" or is_here):
+        raise ValueError(f"{str(place)[:MOST_WORD_LETTERS]!r} is no address with https")
+    return str(place)
 
 
 def read_secret(file: Path) -> str:

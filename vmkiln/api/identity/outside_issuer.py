@@ -94,7 +94,8 @@ class OutsideIssuer:
         try:
             document = self._fetch(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
             if document["issuer"] != self.issuer:
-                raise jwt.InvalidTokenError(f"the issuer calls itself {document['issuer']}")
+                self._failed = f"the issuer calls itself {document['issuer']}"
+                raise jwt.InvalidTokenError(self._failed)
             keys = self._fetch(document["jwks_uri"])["keys"]
             self._keys = dict(_usable(keys[:MOST_KEYS]))
             self._document = document
