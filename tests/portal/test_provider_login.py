@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import html
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -117,7 +118,7 @@ def test_an_identity_that_no_one_principal_trusts_gets_in_nowhere(world: SimpleN
     issuer.changes = {"sub": "person|2", "oid": world.person.object_id, "roles": ["Owner"], "groups": ["/"]}
     answer = logged_in(world)
     assert (answer.status_code, session.COOKIE in cookies_of(answer)) == (403, False)
-    assert "--subject person|2 --audience vmkiln portal" in answer.text
+    assert "--subject 'person|2' --audience 'vmkiln portal'" in html.unescape(answer.text), "a shell can be given it"
     principals, other = world.store.principals, world.store.principals.create("other")[0]
     elsewhere = {**world.trust, "subject": "person|2", "audiences": ["api://AzureADTokenExchange"]}
     principals.add_key(other.app_id, KeyKind.FEDERATED, "workflow", elsewhere)

@@ -6,6 +6,7 @@ nothing else of a token counts.
 
 import logging
 import re
+import shlex
 
 from vmkiln.api.entra.sessions import NO_STORE, session
 from vmkiln.api.identity.caller import Permission
@@ -80,10 +81,8 @@ def redeem(call: Call) -> Answer:
     if principal is None or principal.is_disabled:
         service.failures_of_addresses.count(place)
         shown = subject[:MOST_SHOWN_LETTERS]
-        hint = (
-            f"an operator makes it one: `vmkiln principal federate APP_ID --issuer {provider.issuer} "
-            f"--subject {shown} --audience {provider.client_id}`"
-        )
+        words = ("--issuer", provider.issuer, "--subject", shown, "--audience", provider.client_id)
+        hint = f"an operator makes it one: `vmkiln principal federate APP_ID {shlex.join(words)}`"
         raise ArmError(
             403,
             "LoginUnknown",
