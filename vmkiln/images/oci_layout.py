@@ -62,6 +62,8 @@ async def export_layout(
     Raises: `InputError` when the folder is there and may not be overwritten, or is no layout; `ImageUnsafe` when an
     image's file was changed, or is not what was written; `StorageFailed` when it cannot be written.
     """
+    if target.name in {"", ".."}:
+        raise InputError(f"{target} ends in no name", hint="name the folder itself")
     if target.exists() and not (may_overwrite and (target / LAYOUT_FILE).is_file()):
         hint = "--force overwrites it" if (target / LAYOUT_FILE).is_file() else "name a folder that is not there"
         raise InputError(f"{target} exists", hint=hint)
@@ -155,5 +157,10 @@ def _json(value: object) -> bytes:
 def _put(temporary: Path, target: Path, old: Path) -> None:
     if target.exists():
         target.rename(old)
-    temporary.rename(target)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if old.exists():  # else what was there would be deleted, and nothing be in its place
+            old.rename(target)
+        raise
     sync(target.parent)

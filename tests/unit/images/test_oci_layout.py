@@ -1,7 +1,9 @@
 """An image as an OCI image layout: every blob is what its digest says, and the same image gives the same bytes."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from publishing import a_flat_disk, to_managed_image
 
-from vmkiln.errors import ImageUnsafe, InputError
+from vmkiln.errors import ImageUnsafe, InputError, StorageFailed
 from vmkiln.images.oci_layout import export_layout, name_of
 from vmkiln.store.database import opened
 from vmkiln.store.rows import ImageRow
@@ -84,6 +86,37 @@ async def test_a_folder_is_overwritten_when_it_is_a_layout_and_asked_for(image: 
     await export_layout(image, {}, out, may_overwrite=True)
     assert len(files_of(out)) == 2 + 3, "what was there is gone"
     assert list(other.iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_folder_without_a_name_is_refused(
+    image: ImageRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    await export_layout(image, {}, tmp_path / "out", may_overwrite=False)
+    monkeypatch.chdir(tmp_path / "out")
+    for target in (Path(), Path("blobs/..")):
+        with pytest.raises(InputError, match=r"name|exists"):
+            await export_layout(image, {}, target, may_overwrite=force)
+    assert (tmp_path / "out" / "index.json").is_file()
+
+
+async def test_what_cannot_be_overwritten_stays(
+    image: ImageRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    await export_layout(image, DOCUMENTS, out, may_overwrite=False)
+    before, rename = files_of(out), Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if target == out and not path.name.endswith(".old"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(StorageFailed):
+        await export_layout(image, {}, out, may_overwrite=True)
+    assert files_of(out) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
 
 
 def test_a_layout_is_named_after_the_image_or_the_definition_and_version(image: ImageRow) -> None:
