@@ -30,6 +30,12 @@ USER = cloud_init_seed.USER
 HOST_NAME = "looked-at"
 KEY, KNOWN_HOSTS, SEED, LOCK = "key", "known_hosts", "seed.iso", "lock"
 PREFIX = ".visit-"
+# nothing of the user's goes along: no agent, and no password, which a hostile image would ask for
+REFUSED = (
+    "BatchMode=yes", "ClearAllForwardings=yes", "IdentitiesOnly=yes", "IdentityAgent=none",
+    "PreferredAuthentications=publickey", "StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null",
+    "UpdateHostKeys=no",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,13 @@ class Visit:
 
     def command(self, port: int) -> str:
         """How the user enters, as a line for a shell; nothing of the user's goes along. Pure."""
-        options = ("IdentitiesOnly=yes", f"UserKnownHostsFile={self.folder / KNOWN_HOSTS}", "StrictHostKeyChecking=yes")
-        named = [text for option in (*options, "HostKeyAlias=" + HOST_NAME) for text in ("-o", option)]
-        return shlex.join(
-            ["ssh", "-F", "none", "-i", str(self.folder / KEY), *named, "-p", str(port), f"{USER}@{LOOPBACK}"]
-        )
+        named = [text for option in (*REFUSED, *self._files()) for text in ("-o", option)]
+        return shlex.join(["ssh", "-F", "none", *named, "-p", str(port), f"{USER}@{LOOPBACK}"])
+
+    def _files(self) -> tuple[str, ...]:
+        """The key, and whom ssh knows, as ssh_config(5) reads paths: in quotes, a percent sign twice; pure."""
+        key, known = (str(self.folder / name).replace("%", "%%") for name in (KEY, KNOWN_HOSTS))
+        return f'IdentityFile="{key}"', f'UserKnownHostsFile="{known}"', f"HostKeyAlias={HOST_NAME}"
 
 
 @contextlib.asynccontextmanager
