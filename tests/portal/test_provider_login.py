@@ -132,6 +132,15 @@ def test_an_identity_that_no_one_principal_trusts_gets_in_nowhere(world: SimpleN
     assert logged_in(world).status_code == 403
 
 
+def test_a_session_ends_with_the_credential_that_it_was_begun_by(world: SimpleNamespace) -> None:
+    token = cookies_of(logged_in(world))[session.COOKIE].value
+    renewed = world.service.request("POST", RENEWALS, token=token, api_version=None)
+    world.store.principals.remove_key(world.key.key_id)
+    for one in (token, renewed.json()["access_token"]):  # the principal has a secret still, which others may use
+        answer = world.service.request("POST", RENEWALS, token=one, api_version=None)
+        assert (answer.status_code, "SessionOver" in answer.text) == (403, True)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

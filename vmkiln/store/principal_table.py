@@ -132,14 +132,25 @@ class PrincipalTable:
             PrincipalKeyRow(**{**row, "kind": KeyKind(row["kind"]), "created": aware(row["created"])}) for row in rows
         ]
 
-    def of_federated(self, issuer: str, subject: str, audience: str) -> PrincipalRow | None:
-        """The principal that trusts these tokens; none when nobody does, and when more than one do."""
+    def of_federated(self, issuer: str, subject: str, audience: str) -> tuple[PrincipalRow, str] | None:
+        """The principal that trusts these tokens, and the id of the key by which it does.
+
+        None when nobody does, and when more than one do.
+        """
         detail = principal_keys.c.detail
         same = (detail["issuer"].as_string() == issuer) & (detail["subject"].as_string() == subject)
-        query = sa.select(principal_keys.c.app_id, detail).where(principal_keys.c.kind == KeyKind.FEDERATED, same)
+        columns = (principal_keys.c.app_id, principal_keys.c.key_id, detail)
+        query = sa.select(*columns).where(principal_keys.c.kind == KeyKind.FEDERATED, same)
         with self._connections.reading() as connection:
-            found = {row.app_id for row in connection.execute(query) if audience in row.detail["audiences"]}
-        return self.find(found.pop()) if len(found) == 1 else None
+            rows = [row for row in connection.execute(query) if audience in row.detail["audiences"]]
+        principal = self.find(rows[0].app_id) if len({row.app_id for row in rows}) == 1 else None
+        return None if principal is None else (principal, rows[0].key_id)
+
+    def has_key(self, app_id: str, key_id: str) -> bool:
+        """Whether a certificate or federated credential is still the principal's."""
+        with self._connections.reading() as connection:
+            same = (principal_keys.c.app_id == app_id) & (principal_keys.c.key_id == key_id)
+            return connection.execute(sa.select(sa.literal(1)).where(same)).first() is not None
 
     def remove_key(self, key_id: str) -> bool:
         """Take a certificate or federated credential away; false when there is none."""

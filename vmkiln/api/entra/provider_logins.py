@@ -77,8 +77,8 @@ def redeem(call: Call) -> Answer:
         service.failures_of_addresses.count(place)
         raise ArmError(401, "LoginRefused", f"{error}: log in again.", headers=NO_STORE) from error
     subject = str(claims["sub"])
-    principal = service.store.principals.of_federated(provider.issuer, subject, provider.client_id)
-    if principal is None or principal.is_disabled:
+    found = service.store.principals.of_federated(provider.issuer, subject, provider.client_id)
+    if found is None or found[0].is_disabled:
         service.failures_of_addresses.count(place)
         shown = subject[:MOST_SHOWN_LETTERS]
         words = ("--issuer", provider.issuer, "--subject", shown, "--audience", provider.client_id)
@@ -90,7 +90,8 @@ def redeem(call: Call) -> Answer:
             hint=hint,
             headers=NO_STORE,
         )
-    return session(call, principal, since=int(service.now().timestamp()))
+    principal, key_id = found
+    return session(call, principal, since=int(service.now().timestamp()), key_id=key_id)
 
 
 ROUTES = (

@@ -1,8 +1,8 @@
 """Sessions of the portal: links that log in once, and tokens that are renewed while somebody works.
 
 A link is for whoever asks for it, lasts ten minutes, and is good once; of its code only a hash is kept. A token is
-renewed for at most twelve hours from the login, and as long as a secret or key that its principal had then is left;
-each request asks anew whether its principal still is one.
+renewed for at most twelve hours from the login, and as long as a secret or key that its principal had then is left, or
+the very credential by which a person logged in at an issuer; each request asks anew whether its principal still is one.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import jwt
 
 from vmkiln.api.identity.caller import Caller, Permission
 from vmkiln.api.identity.failures import FAILURES_SECONDS, MOST_OF_AN_ADDRESS
+from vmkiln.api.identity.issuer import LOGIN_KEY
 from vmkiln.api.identity.login_turns import network_of
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Handler, Route
@@ -68,10 +69,12 @@ def renew(call: Call) -> Answer:
     since = int(claims.get("auth_time") or claims["iat"])
     if call.service.now().timestamp() - since > SESSION_SECONDS:
         raise ArmError(403, "SessionOver", "the login is too long ago: log in again")
+    principals, key_id = call.service.store.principals, str(claims.get(LOGIN_KEY, ""))
     login = datetime.fromtimestamp(since + 1, UTC)  # a token tells whole seconds
-    if not call.service.store.principals.has_credential_of(principal.app_id, login):
+    app_id = principal.app_id
+    if not (principals.has_key(app_id, key_id) if key_id else principals.has_credential_of(app_id, login)):
         raise ArmError(403, "SessionOver", "the secret of that login was replaced since: log in again")
-    return session(call, principal, since=since)
+    return session(call, principal, since=since, key_id=key_id)
 
 
 def _claims(call: Call) -> Mapping[str, Any]:
@@ -83,12 +86,17 @@ def _claims(call: Call) -> Mapping[str, Any]:
         return {}
 
 
-def session(call: Call, principal: PrincipalRow, *, since: int) -> Answer:
-    """A token for a principal that logged in then (seconds since 1970), as it is answered."""
+def session(call: Call, principal: PrincipalRow, *, since: int, key_id: str = "") -> Answer:
+    """A token for a principal that logged in then (seconds since 1970), as it is answered.
+
+    `key_id` is the federated credential of a person who did so at an issuer.
+    """
     service = call.service
     now, lasts = service.now(), service.settings.access_token_seconds
     audience = call.base_url
-    token = service.issuer.token(principal, audience=audience, now=now, lasts_seconds=lasts, authenticated=since)
+    token = service.issuer.token(
+        principal, audience=audience, now=now, lasts_seconds=lasts, authenticated=since, key_id=key_id
+    )
     body = {"token_type": "Bearer", "expires_in": lasts, "access_token": token}
     who = Caller(principal.object_id, principal.display_name)
     return Answer(200, body, NO_STORE, {"appId": principal.app_id}, who)

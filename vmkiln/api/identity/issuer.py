@@ -24,6 +24,7 @@ from vmkiln.files.durable_file import make_folder, sync, write_whole
 from vmkiln.sealing.key_ring import KeyRing, Material, Purpose
 from vmkiln.store.rows import PrincipalRow
 
+LOGIN_KEY = "vmkiln_login_key"  # a claim
 ALGORITHM = "RS256"
 LEEWAY_SECONDS = 60
 
@@ -62,10 +63,12 @@ class Issuer:
         lasts_seconds: int,
         identity_id: str = "",
         authenticated: int = 0,
+        key_id: str = "",
     ) -> str:
         """An access token for a principal, or for the managed identity of this id.
 
-        `authenticated` is when its holder logged in, in seconds since 1970; 0 when that is now.
+        `authenticated` is when its holder logged in, in seconds since 1970; 0 when that is now. `key_id` is the
+        federated credential by which a person did.
         """
         claims = {
             "aud": audience,
@@ -84,10 +87,12 @@ class Issuer:
         }
         if authenticated:
             claims["auth_time"] = authenticated
+        if key_id:
+            claims[LOGIN_KEY] = key_id
         if identity_id:
             claims["xms_mirid"] = identity_id
-        key_id, key = self._signing()
-        return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id})
+        signing_id, key = self._signing()
+        return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": signing_id})
 
     def claims(self, token: str, *, now: datetime) -> Mapping[str, Any]:
         """What one of its own tokens says; the audience is for the caller to check.
