@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 import termios
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
+from vmkiln.files.held_folder import held_folder
 from vmkiln.host import namespace
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
@@ -29,7 +29,7 @@ from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, accelerator_f
 from vmkiln.host.virtual_machine import CONSOLE, INSIDE, VirtualMachine, bind_run_directory, running
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
-NAME = "booted"
+NAME, PREFIX = "booted", ".booting-"
 CHUNK_BYTES = 4096
 ESCAPE, END = b"\x01", b"xX"
 
@@ -158,10 +158,9 @@ async def booted(
     await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
     connected: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
     async with (
-        off_loop_with(lambda: tempfile.TemporaryDirectory(prefix=".booting-", dir=workplace)) as made,
+        off_loop_with(lambda: held_folder(workplace, PREFIX)) as folder,
         namespace.opened() as inside,
     ):
-        folder = Path(made)
         boot = replace(await create_overlay(disk, folder / "overlay.qcow2"), is_boot=True)
         others = [
             replace(await create_overlay(other, folder / f"overlay-{index}.qcow2"), serial=other.serial)

@@ -7,18 +7,15 @@ the next visit. *Safe to repeat:* yes.
 """
 
 import contextlib
-import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
 from uuid import uuid4
 
-from vmkiln.files import locks
 from vmkiln.files.durable_file import write_whole
+from vmkiln.files.held_folder import held_folder
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.entrance.loopback_door import LOOPBACK, Link
 from vmkiln.host.network import host_watch
@@ -28,7 +25,7 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 USER = cloud_init_seed.USER
 HOST_NAME = "looked-at"
-KEY, KNOWN_HOSTS, SEED, LOCK = "key", "known_hosts", "seed.iso", "lock"
+KEY, KNOWN_HOSTS, SEED = "key", "known_hosts", "seed.iso"
 PREFIX = ".visit-"
 # nothing of the user's goes along: no agent, and no password, which a hostile image would ask for
 REFUSED = (
@@ -63,7 +60,7 @@ async def prepared(workplace: Path) -> AsyncIterator[Visit]:
     await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
     network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
     subnet = network.build_vm_subnet
-    async with off_loop_with(lambda: _folder(workplace)) as folder:
+    async with off_loop_with(lambda: held_folder(workplace, PREFIX)) as folder:
         login, host_key = new_key("vmkiln-visit"), new_key("host")
         await off_loop(write_whole, folder / KEY, login.private.encode())
         await off_loop(write_whole, folder / KNOWN_HOSTS, f"{HOST_NAME} {host_key.public}\n".encode())
@@ -74,23 +71,3 @@ async def prepared(workplace: Path) -> AsyncIterator[Visit]:
         router = IPv4Interface(f"{subnet.router}/{subnet.prefix.prefixlen}")
         link = Link(subnet.tap, subnet.mac, subnet.address, router, virtual_network.SSH_PORT)
         yield Visit(link, folder / SEED, folder)
-
-
-@contextlib.contextmanager
-def _folder(workplace: Path) -> Iterator[Path]:
-    """A locked folder of one visit; those of visits that were killed are deleted first. Blocks for a moment."""
-    with contextlib.ExitStack() as stack:
-        with locks.opened(workplace, flags=os.O_RDONLY | os.O_DIRECTORY) as whole:
-            locks.take(whole)
-            _sweep(workplace)
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=workplace)))
-            stack.enter_context(locks.taken(folder / LOCK))
-        yield folder
-
-
-def _sweep(workplace: Path) -> None:
-    """Delete what visits left that were killed: nobody holds their locks."""
-    for folder in workplace.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), locks.opened(folder / LOCK) as descriptor:
-            if locks.try_to_take(descriptor):
-                shutil.rmtree(folder)

@@ -1,15 +1,19 @@
 """How a disk is started with its console on the terminal; and small images made from folders."""
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host import qemu
-from vmkiln.host.console_boot import Entrance, Keys, machine_of
+from vmkiln.host import namespace, qemu
+from vmkiln.host.console_boot import PREFIX, Entrance, Keys, booted, machine_of
 from vmkiln.host.disk import iso_image
 from vmkiln.host.disk.ext4_image import BLOCK_BYTES, MARGIN_BYTES, make_ext4, size_for
+from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Disk
 
 OVERLAY = Disk(Path("/w/overlay.qcow2"), "qcow2", backing=Disk(Path("/i/image.qcow2"), "qcow2"), is_boot=True)
@@ -31,6 +35,27 @@ def test_an_image_that_is_entered_has_a_link_and_the_disc_that_tells_who_may() -
     assert (machine.tap, machine.mac) == ("tap-build", "02:00:00:00:00:01")
     assert machine.disks[-1] == Disk(Path("/w/seed.iso"), "raw", read_only=True, is_disc=True)
     assert any(text.startswith("tap,") for text in qemu.arguments(machine))
+
+
+async def test_the_overlay_of_a_killed_boot_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, seen = tmp_path / f"{PREFIX}killed", list[Path]()
+    killed.mkdir()
+    (killed / "overlay.qcow2").write_text("left")
+
+    @contextlib.asynccontextmanager
+    async def unfit() -> AsyncIterator[Namespace]:
+        seen.extend(tmp_path.iterdir())
+        raise HostUnfit("no namespace here")
+        yield
+
+    monkeypatch.setattr(namespace, "opened", unfit)
+    options: dict[str, Any] = {"workplace": tmp_path, "accelerator": Accelerator.TCG, "memory_mib": 64, "cpus": 1}
+    with pytest.raises(HostUnfit):
+        async with booted(OVERLAY, firmware=None, show=lambda _: asyncio.sleep(0), **options):
+            pass
+    assert (len(seen), killed in seen, list(tmp_path.iterdir())) == (1, False, [])
 
 
 def test_a_generation_2_image_gets_firmware_with_variables_of_its_own() -> None:
