@@ -10,6 +10,7 @@ over.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vmkiln.staging.storage_account import LOGS
 from vmkiln.waiting.off_loop import off_loop
 
 MOST_PICTURES = 60  # of a VM
+MOST_KEPT_BYTES = 64 * 1024**2  # of a VM, as PNG: one of a screen full of noise has 12 MiB
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +61,14 @@ def name_of(vm_name: str, number: int) -> str:
 
 def pictures_in(logs: Path) -> list[Path]:
     """The pictures of all VMs of a run in the folder of its logs, the newest last."""
-    return sorted(logs.glob("*-screen-*.png"), key=lambda file: file.stat().st_mtime_ns)
+    return sorted(logs.glob("*-screen-*.png"), key=_age)
+
+
+def _age(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:  # the run goes on, and has newer ones
+        return 0
 
 
 class _Pictures:
@@ -70,6 +79,7 @@ class _Pictures:
         self._vm = vm
         self.count = 0
         self._last = b""
+        self._kept = deque[tuple[int, int]]()  # the number and the bytes of each, the oldest first
 
     async def each_minute(self, is_over: "asyncio.Future[None]") -> None:
         """Take them until it is over, or the VM is off."""
@@ -92,8 +102,9 @@ class _Pictures:
     def _keep(self, picture: bytes) -> None:
         write_whole(self._path(self.count + 1), picture)
         self.count, self._last = self.count + 1, picture
-        if self.count > MOST_PICTURES:
-            self._path(self.count - MOST_PICTURES).unlink(missing_ok=True)
+        self._kept.append((self.count, len(picture)))
+        while len(self._kept) > MOST_PICTURES or sum(size for _, size in self._kept) > MOST_KEPT_BYTES:
+            self._path(self._kept.popleft()[0]).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         name = name_of(self._vm.name, number)

@@ -10,7 +10,7 @@ import pytest
 
 from vmkiln.errors import VmkilnError
 from vmkiln.run.guest import screen
-from vmkiln.run.guest.screen import MOST_PICTURES, name_of, watched
+from vmkiln.run.guest.screen import MOST_PICTURES, name_of, pictures_in, watched
 
 
 class Watched:
@@ -61,6 +61,21 @@ async def test_of_many_pictures_the_newest_stay(tmp_path: Path, monkeypatch: pyt
     async with one.watched():
         await one.is_done.wait()
     assert list(kept(tmp_path)) == [name_of("build-vm", number) for number in range(6, count + 1)]
+
+
+async def test_large_pictures_of_a_guest_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "MOST_KEPT_BYTES", 10)
+    one = Watched(tmp_path, [b"aaaa", b"bbbb", b"cc", b"dddd"], monkeypatch)
+    async with one.watched():
+        await one.is_done.wait()
+    assert list(kept(tmp_path).values()) == [b"bbbb", b"cc", b"dddd"]
+
+
+def test_a_picture_that_goes_while_the_newest_is_looked_for_is_none(tmp_path: Path) -> None:
+    (tmp_path / name_of("build-vm", 1)).symlink_to(tmp_path / "gone")
+    newest = tmp_path / name_of("build-vm", 2)
+    newest.write_bytes(b"new")
+    assert pictures_in(tmp_path)[-1] == newest
 
 
 async def test_a_vm_that_is_given_up_leaves_its_last_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
