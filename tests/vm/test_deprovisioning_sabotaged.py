@@ -140,7 +140,10 @@ RemainAfterExit=yes
 ExecStart=/bin/true
 ExecStop=/bin/bash /usr/local/lib/again
 """
-WRITING = "while :; do mkdir -p /var/spool/cron; echo x > /var/spool/cron/packer; sleep 0.2; done"
+# once more when it is ended, for the VM may power off before its next turn
+WRITING = """writes() { mkdir -p /var/spool/cron; echo x > /var/spool/cron/packer; }
+trap 'writes; exit' TERM
+while :; do writes; sleep 0.2; done"""
 SABOTAGE = f"""set -e
 mkdir -p /var/lib/NetworkManager /var/lib/dhcp /etc/netplan /usr/local/sbin /usr/local/lib
 # the process that goes on writing, and the unit that writes at shut-down
