@@ -11,7 +11,7 @@ import logging
 import os
 import queue
 import sys
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, auto
@@ -30,8 +30,9 @@ CPU_SECONDS = 2.0  # of a process, for one template
 MOST_LOOKS = 10  # as many times two seconds by the clock, when the processors are busy with others
 WAIT_SECONDS = 60.0
 MOST_QUESTIONS = 10_000  # of one trial
+MOST_QUESTION_BYTES = 1024**2
 MOST_OPEN_QUESTIONS = 4  # one at a time, one that nobody heard, and the end
-LATER_TRIES, PAUSE_SECONDS = 30, 2.0  # for what goes on already, and can wait for a process
+LATER_SECONDS, PAUSE_SECONDS = 60.0, 2.0  # for what goes on already, and can wait for a process
 log = logging.getLogger(__name__)
 AnswerQuestion = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -123,11 +124,9 @@ class Trials:
         if loop is None:
             return
         request = _request(template, parameters, context, later)
-        for _ in range(LATER_TRIES):
-            verdict = self._talked(request, answer, loop)
-            if verdict is not Verdict.NOT_TRIED:
-                break
-            threading.Event().wait(PAUSE_SECONDS)
+        deadline = time.monotonic() + LATER_SECONDS
+        while (verdict := self._talked(request, answer, loop)) is Verdict.NOT_TRIED and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
         if verdict is not Verdict.CAME_THROUGH:
             raise TemplateInvalid([Mistake("properties.template", _WORDS[verdict])])
 
@@ -160,15 +159,21 @@ class Trials:
     async def _work(self) -> None:
         """Give one process trial after trial, and another one when it has come to an end."""
         while True:
-            job = await self._jobs.get()
+            job = await self._asked()
             try:
                 async with start(self._program, stdin=PIPE, stdout=PIPE) as process:
                     while await _tried(process, job):
-                        job = await self._jobs.get()
+                        job = await self._asked()
             except (OSError, VmkilnError) as error:  # no process, no memory: the service goes on without trials
                 log.error("templates cannot be tried: %s", error)
             finally:
                 _answer(job.answer, Verdict.NOT_TRIED)
+
+    async def _asked(self) -> Job:
+        """The next trial whose verdict somebody still waits for."""
+        while (job := await self._jobs.get()).answer.done():
+            pass
+        return job
 
 
 async def _tried(process: asyncio.subprocess.Process, job: Job) -> bool:
@@ -190,16 +195,23 @@ async def _verdict(process: asyncio.subprocess.Process, job: Job) -> Verdict:
         word = await _word(process, process.stdout, began)
         if word != QUESTION:
             return _VERDICTS.get(word, Verdict.TOO_LARGE)
+        if _cpu_seconds(process.pid) - began >= CPU_SECONDS:
+            return Verdict.TOO_LONG
         try:
-            text = await process.stdout.readexactly(int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES)))
+            length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES))
+            if length > MOST_QUESTION_BYTES:
+                return Verdict.TOO_LARGE
+            text = await process.stdout.readexactly(length)
         except asyncio.IncompleteReadError:
             return Verdict.TOO_LARGE
         question = _Question(json.loads(text), asyncio.get_running_loop().create_future())
         job.questions.put_nowait(question)
-        try:
-            told = json.dumps(await asyncio.wait_for(question.told, WAIT_SECONDS)).encode()
-        except TimeoutError:
+        # whoever heard it may go without an answer, and is not waited for then
+        waiting: list[asyncio.Future[Any]] = [question.told, job.answer]
+        await asyncio.wait(waiting, timeout=WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if job.answer.done() or not question.told.done():
             return Verdict.NOT_TRIED
+        told = json.dumps(question.told.result()).encode()
         process.stdin.write(len(told).to_bytes(LENGTH_BYTES) + told)
     return Verdict.TOO_LONG
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import queue
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -116,6 +117,13 @@ async def tried_later(trials: Trials, value: str, tell: Callable[[Mapping[str, A
     return ""
 
 
+ASKS_ON = """
+import sys
+while sys.stdin.buffer.read(1):
+    sum(range(10**6))
+    sys.stdout.buffer.write(b"q\\0\\0\\0\\2{}")
+    sys.stdout.buffer.flush()
+"""
 STATE = "reference('/subscriptions/s/x')"
 
 
@@ -151,3 +159,50 @@ async def test_who_cannot_tell_a_state_hears_why_and_the_next_trial_is_served() 
         with pytest.raises(HostUnfit, match="away"):
             await tried_later(trials, f"{STATE}.count", fail)
         assert await tried(trials, "add(1,2)") == ""
+
+
+async def test_who_has_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process asks once more for the second output, and nobody hears it."""
+
+    def fail(_question: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise HostUnfit("the database is away")
+
+    monkeypatch.setattr(trials_module, "MOST_PROCESSES", 1)
+    async with served([sys.executable, "-c", ASKS_ON]) as trials:
+        with pytest.raises(HostUnfit, match="away"):
+            await tried_later(trials, "1", fail)
+        trials._program = PROGRAM
+        assert await asyncio.wait_for(tried(trials, "add(1,2)"), trials_module.WAIT_SECONDS / 2) == ""
+
+
+async def test_a_trial_that_nobody_waits_for_any_more_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials_module, "MOST_PROCESSES", 0)
+    async with served(PROGRAM) as trials:
+        questions: queue.Queue[Any] = queue.Queue()
+        asked = [asyncio.create_task(trials._verdict_on(b"{}", questions)) for _ in range(2)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        await asyncio.wait(asked[:1])
+        assert not (await trials._asked()).answer.done()
+        asked[1].cancel()
+
+
+async def test_the_time_between_questions_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that asks often enough was never looked at."""
+    heard = []
+
+    def tell(_question: Mapping[str, Any]) -> Mapping[str, Any]:
+        heard.append(1)
+        return {"mistake": ""} if len(heard) < 200 else {}[""]
+
+    monkeypatch.setattr(trials_module, "CPU_SECONDS", 0.1)
+    async with served([sys.executable, "-c", ASKS_ON]) as trials:
+        assert "takes more than" in await tried_later(trials, "1", tell)
+
+
+async def test_a_question_of_any_size_is_not_heard() -> None:
+    large = ASKS_ON.replace("\\0", "\\xff", 1)
+    async with served([sys.executable, "-c", large]) as trials:
+        assert "256 MiB" in await asyncio.wait_for(
+            tried_later(trials, "1", lambda _: {}), trials_module.WAIT_SECONDS / 2
+        )

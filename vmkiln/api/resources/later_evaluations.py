@@ -4,8 +4,9 @@ The trial's process asks for states as the deployment would, and what it was tol
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, Runtime
@@ -35,19 +36,19 @@ def tried(trials: Trials, place: Place, what: str, index: int = 0) -> Runtime:
 
     Raises: `TemplateInvalid` when the trial took too long or too much.
     """
-    known: dict[str, Any] = {}
+    known: dict[str, Callable[[], Any]] = {}
     innermost = len(place.runtimes) - 1
 
     def answer(question: Mapping[str, Any]) -> Mapping[str, Any]:
         level, function, arguments = question["level"], question["function"], question["arguments"]
+        told = known if level == innermost else {}
+        key = _key(function, arguments)
         try:
             value = place.runtimes[level](function, arguments, question["path"])
-        except NotReady as error:
-            return {"not_ready": error.key}
-        except TemplateInvalid as error:
-            return {"mistake": error.message}
-        if level == innermost:
-            known[_key(function, arguments)] = value
+        except (NotReady, TemplateInvalid) as error:
+            told[key] = partial(_raise, error)
+            return {"not_ready": error.key} if isinstance(error, NotReady) else {"mistake": error.message}
+        told[key] = lambda: value
         return {"value": value}
 
     trials.check_later(
@@ -61,7 +62,7 @@ def tried(trials: Trials, place: Place, what: str, index: int = 0) -> Runtime:
 
     def runtime(function: str, arguments: list[Any], path: str) -> Any:
         key = _key(function, arguments)
-        return known[key] if key in known else tell(function, arguments, path)
+        return known[key]() if key in known else tell(function, arguments, path)
 
     return runtime
 
@@ -69,6 +70,10 @@ def tried(trials: Trials, place: Place, what: str, index: int = 0) -> Runtime:
 def position_of(item: object, items: Sequence[object]) -> int:
     """Where the very same is among others; pure."""
     return next(index for index, one in enumerate(items) if one is item)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _key(function: str, arguments: list[Any]) -> str:
