@@ -17,7 +17,7 @@ from vmkiln.files.durable_file import reported, sync
 from vmkiln.sealing.key_ring import keys_beside
 from vmkiln.sealing.seal import Seal
 from vmkiln.store.audit_table import AuditTable
-from vmkiln.store.driver.server_clock import ServerClock, heard
+from vmkiln.store.driver.server_clock import ServerClock, asking
 from vmkiln.store.engine import Connections, connected, shown_address
 from vmkiln.store.gates.verdict_table import VerdictTable
 from vmkiln.store.host_table import HostTable
@@ -131,7 +131,8 @@ def opened(
     try:
         prepare(connections, name)
         if isinstance(address, str):
-            heard(connections.clock, store.hosts.now())
+            with asking(connections.clock) as heard:
+                heard(store.hosts.now())
         if isinstance(address, Path):
             with reported(f"opening the database {name}"):
                 sync(address.parent)  # its write-ahead log is there now; SQLite itself would overlook that this failed

@@ -20,7 +20,7 @@ from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
-from vmkiln.store.driver.server_clock import heard
+from vmkiln.store.driver.server_clock import asking
 from vmkiln.store.engine import Connections, database_clock, database_time
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
@@ -115,10 +115,10 @@ class HostTable:
         One statement on a connection of its own, which tells besides what time it is. It waits for nobody who writes
         something else: a row is one host's, and who gives it up finds out by that row (`give_up`).
         """
-        with self._connections.renewing() as connection:
+        with asking(self._connections.clock) as heard, self._connections.renewing() as connection:
             until = connection.execute(RENEWED, {"of_host": incarnation, "seconds": lease_seconds}).scalar()
-        if until is not None:
-            heard(self._connections.clock, until - lease_seconds)
+            if until is not None:
+                heard(until - lease_seconds)
         return until is not None
 
     def describe(self, incarnation: str, **values: str | int) -> None:

@@ -1,5 +1,6 @@
 """Times of a fleet are those of its database, whatever the clocks of its hosts say."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ def test_the_time_goes_on_from_what_the_server_said_and_never_back() -> None:
     clock.hear(1_000.0)
     passed[0] = 5.0
     assert clock().timestamp() == 1_005.0
-    clock.hear(1_004.5)
+    clock.hear(1_004.5, waited=1.0)
     assert clock().timestamp() == 1_005.0, "that answer was late"
-    clock.hear(1_006.0)
+    clock.hear(985.0, waited=30.0)
+    assert clock().timestamp() == 1_005.0, "and that one by as long as it was waited for"
+    clock.hear(1_006.0, waited=1.0)
     assert clock().timestamp() == 1_006.0
-    clock.hear(900.0)
-    assert clock().timestamp() == 900.0, "another server's clock"
+    clock.hear(900.0, waited=0.5)
+    assert clock().timestamp() == 900.5, "another server's clock"
 
 
 def test_a_host_whose_clock_is_wrong_records_the_times_of_the_database(
@@ -58,7 +61,7 @@ def test_a_host_whose_clock_is_wrong_records_the_times_of_the_database(
 
 def test_each_renewal_of_a_lease_tells_what_time_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
-    monkeypatch.setattr(host_table, "heard", lambda _clock, seconds: told.append(seconds))
+    monkeypatch.setattr(host_table, "asking", lambda _clock: contextlib.nullcontext(told.append))
     with opened(tmp_path / "db") as store:
         store.hosts.register(HostRow("i", "id", "here", "x64", "", "", 8, 1, 1), lease_seconds=60)
         assert store.hosts.renew("i", lease_seconds=60)
