@@ -31,6 +31,8 @@ from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 NAME, PREFIX = "booted", ".booting-"
 CHUNK_BYTES = 4096
+TAKEN_SECONDS = 5.0
+MOST_UNTAKEN_BYTES = 1024**2
 ESCAPE, END = b"\x01", b"xX"
 
 Show = Callable[[bytes], Awaitable[None]]
@@ -210,14 +212,21 @@ async def _talk(vm: VirtualMachine, console: asyncio.StreamWriter) -> int:
 
 
 async def _pass_on(console: asyncio.StreamWriter) -> bool:
-    """Give the guest what is typed; whether it is to end. A guest that takes nothing makes the keyboard wait."""
+    """Give the guest what is typed; whether it is to end.
+
+    A guest that takes nothing makes the keyboard wait a little, and loses what is typed when that becomes too much: it
+    can be ended all the same.
+    """
     keys, descriptor = Keys(), sys.stdin.fileno()
     while not keys.is_over:
         if not await _readable(descriptor) or not (text := os.read(descriptor, CHUNK_BYTES)):
             return False  # nobody types: the guest goes on
-        with contextlib.suppress(ConnectionError):  # it is ending
-            console.write(keys.typed(text))
-            await console.drain()
+        given = keys.typed(text)
+        if console.transport.get_write_buffer_size() < MOST_UNTAKEN_BYTES:
+            console.write(given)
+        with contextlib.suppress(ConnectionError, TimeoutError):  # it is ending, or takes nothing now
+            async with asyncio.timeout(TAKEN_SECONDS):
+                await console.drain()
     return True
 
 
