@@ -25,6 +25,7 @@ from vmkiln.host import command, namespace
 from vmkiln.host.confinement import egress_jail, kernel_calls, landlock
 from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.confinement.egress_jail import EgressJail
+from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.network import network_setup
 from vmkiln.host.shared_libraries import libraries_of
 from vmkiln.run_failures import NotConfined
@@ -114,6 +115,24 @@ async def _refusal(inside: namespace.Namespace) -> str:
 def test_a_run_whose_egress_leg_lacks_a_guard_does_not_begin(guard: str, weakened: dict[str, str]) -> None:
     assert weakened[guard]
     assert GUARDS[guard] in weakened[guard]
+
+
+class GoneGroup(RunGroup):
+    """A control group that finds no process to take."""
+
+    def add(self, process_id: int) -> None:
+        """As the kernel answers for a process that has ended."""
+        raise ProcessLookupError(f"no process {process_id}")
+
+
+def test_a_leg_that_ends_before_it_is_in_its_group_says_why() -> None:
+    async def refusal() -> str:
+        async with namespace.opened() as inside:
+            inside.group = GoneGroup("none", ())
+            with mock.patch.object(egress_jail.kernel_calls, "join_namespace", side_effect=OSError("not for you")):
+                return await _refusal(inside)
+
+    assert "not for you" in asyncio.run(refusal())
 
 
 @contextlib.contextmanager

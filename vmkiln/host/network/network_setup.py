@@ -111,7 +111,8 @@ async def _egress(
         watching = asyncio.create_task(_watch(process, lost))
         try:
             if namespace.group is not None:
-                await off_loop(namespace.group.add, process.pid)
+                with contextlib.suppress(ProcessLookupError):  # it has ended, and what watches it says why
+                    await off_loop(namespace.group.add, process.pid)
             async with asyncio.timeout(EGRESS_SECONDS):
                 while not await _egress_is_up(namespace):
                     if lost.done():
