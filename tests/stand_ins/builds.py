@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stand_ins.build_process import SOURCE_ID, WINDOWS_SOURCE_ID
+from stand_ins.build_process import SOURCE_ID, WINDOWS_SOURCE_ID, settings_of
 
 from vmkiln.azure_names import RESOURCE_GROUP, group_id
 from vmkiln.images import managed_image
@@ -110,7 +110,7 @@ def put_programs(folder: Path) -> Path:
 def opened_builds(folder: Path) -> Iterator[Builds]:
     """A state directory with a source image in it, and stand-ins first on PATH."""
     programs = put_programs(folder / "programs")
-    settings = Settings(folder / "home")
+    settings = settings_of(folder / "home")
     settings.home.mkdir()
     _publish_sources(settings)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}

@@ -129,34 +129,3 @@ async def test_a_guest_that_takes_nothing_can_be_ended(monkeypatch: pytest.Monke
         assert await asyncio.wait_for(passing, 60)
         assert console.transport.get_write_buffer_size() < 300 * 1024
         console.transport.abort()
-
-
-async def test_without_a_program_for_iso_images_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(HostUnfit) as caught:
-        await iso_image.make_iso(tmp_path / "seed.iso", {"a": "b"}, label="cidata")
-    assert "xorriso" in (caught.value.hint or "")
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_an_iso_image_holds_the_texts_under_its_label(tmp_path: Path) -> None:
-    await iso_image.make_iso(tmp_path / "seed.iso", {"user-data": "#cloud-config\nhello"}, label="cidata")
-    content = (tmp_path / "seed.iso").read_bytes()
-    assert content[32768 + 40 : 32768 + 46] == b"cidata"
-    assert b"#cloud-config\nhello" in content
-    assert [path.name for path in tmp_path.iterdir()] == ["seed.iso"]
-
-
-@pytest.mark.parametrize("sizes", [[], [0], [1] * 300, [5_000_000, 3]])
-async def test_an_ext4_image_has_room_for_every_file(tmp_path: Path, sizes: list[int]) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    for index, size in enumerate(sizes):
-        (folder / f"{index:04}").write_bytes(b"x" * size)
-    assert size_for(folder) >= sum(sizes) + MARGIN_BYTES * 9 // 10
-    assert size_for(folder) % BLOCK_BYTES == 0
-    await make_ext4(tmp_path / "image.ext4", folder)
-    magic = (tmp_path / "image.ext4").read_bytes()[1024 + 56 : 1024 + 58]
-    assert magic == b"\x53\xef"
