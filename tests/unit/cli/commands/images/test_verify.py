@@ -108,7 +108,7 @@ def test_what_is_in_images_is_told_and_compared(run: Run, home: Path) -> None:
     with opened(Settings(home).database, home=home) as store:
         image = store.images.list()[0]
         for name, version in (("Web", "1"), ("Other", "2")):
-            contents = ImageContents(packages=(Package("bash", "amd64", version),), unproven=("x",))
+            contents = ImageContents(packages=(Package("bash", "amd64", version),), unproven=("x",), listening={})
             artifact_id = image.artifact_id.replace("Web", name)
             store.images.replace(
                 replace(image, artifact_id=artifact_id), documents={CONTENTS: contents.text, SBOM: '{"bill": 1}'}
