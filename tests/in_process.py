@@ -256,7 +256,7 @@ def a_template(*commands: str, **properties: Any) -> dict[str, Any]:
     }
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
     """The first true value of `condition`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
