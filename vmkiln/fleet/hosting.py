@@ -7,6 +7,7 @@ looks for every second, and is taken from a host that died by whoever notices.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import uuid
@@ -91,6 +92,7 @@ class Hosting:
         self._is_stopping = False
         self._patience = Patience()
         self._watch = Watch(identity.lease_seconds, LOCK_SECONDS)
+        self._renewals = Watch(identity.lease_seconds)  # these wait for no lock: where they had a gap, so had others'
         self._own_runs = Things[tuple[str, int]](self._rounds, "run of this host")
         self._lost_runs = Things[tuple[str, int]](self._rounds, "run of a dead host")
         self._readiness = Readiness(
@@ -201,17 +203,17 @@ class Hosting:
         self._store.hosts.register(
             row, lease_seconds=identity.lease_seconds, kept_seconds=self._settings.dead_hosts_kept_seconds
         )
-        mark = machine_of(self._settings.home).mark
-        self._store.origins.record(row.incarnation, host_id=row.host_id, mark=mark)
+        self._store.origins.record(row.incarnation, host_id=row.host_id, mark=machine_of(self._settings.home).mark)
 
     def _lease(self) -> Lease:
-        seconds = self._identity.lease_seconds
-        return Lease(
-            seconds,
-            renew=lambda: self._store.hosts.renew(self._incarnation, lease_seconds=seconds),
-            on_lost=self._duties.on_lost,
-            rounds=self._rounds,
-        )
+        return Lease(self._identity.lease_seconds, self._renewed, self._duties.on_lost, rounds=self._rounds)
+
+    def _renewed(self) -> bool:
+        with self._renewals.looked():
+            return self._store.hosts.renew(self._incarnation, lease_seconds=self._identity.lease_seconds)
+
+    def _may_give_up(self, is_unbroken: Callable[[], bool]) -> bool:
+        return is_unbroken() and (not self._identity.takes_runs or self._renewals.is_unbroken())
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseAway):
@@ -367,8 +369,8 @@ class Hosting:
     async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
         with self._watch.looked() as is_unbroken:
-            given_up = await in_round(self._store.hosts.give_up, besides=self._incarnation, may=is_unbroken)
-            for host in given_up:
+            may = functools.partial(self._may_give_up, is_unbroken)
+            for host in await in_round(self._store.hosts.give_up, besides=self._incarnation, may=may):
                 log.warning("the host %s is given up for dead: its lease has run out", host.name)
         lost = {(placed.run_id, placed.attempt): placed for placed in await in_round(self._store.hosts.orphans)}
         for key in self._lost_runs.in_turn(lost):

@@ -101,3 +101,9 @@ class Watch:
         self._seen = self.clock()
         if self._since is None or self._seen - begins > most:
             self._since = self._seen
+
+    def is_unbroken(self) -> bool:
+        """Whether that is so now: the last look was a moment ago, and the first one without a gap long enough."""
+        now, since = self.clock(), self._since
+        is_new = now - self._seen <= self.seconds * GAP_FRACTION
+        return is_new and since is not None and now - since >= self.seconds

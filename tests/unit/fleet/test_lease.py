@@ -165,3 +165,20 @@ def test_ten_minutes_without_a_database_give_nobody_up_and_lose_no_record(monkey
     monkeypatch.setattr(waiting._is_over, "wait", lambda _seconds: False)
     assert waiting.call(record) == "recorded"
     assert len(tries) == 1 + 600 / patience.PAUSE_SECONDS
+
+
+def test_a_watch_is_broken_by_a_gap_until_it_was_long_enough_again() -> None:
+    moment = [100.0]
+    watch = Watch(4.0, clock=lambda: moment[0])
+    found = []
+    for pause in (0, 1, 1, 1, 1, 1, 10, 1, 1, 1, 1):
+        moment[0] += pause
+        with watch.looked():
+            pass
+        found.append(watch.is_unbroken())
+    assert found == [False] * 4 + [True, True] + [False] * 4 + [True]
+    with contextlib.suppress(OSError), watch.looked():
+        raise OSError("away")
+    assert not watch.is_unbroken()
+    moment[0] += 3
+    assert not watch.is_unbroken(), "the last look was long ago"
