@@ -94,7 +94,7 @@ class HostTable:
         """
         with self._connections.begin() as connection:
             now = database_time(connection)
-            same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, _is_alive(now))
+            same_name = sa.and_(hosts.c.name == host.name, hosts.c.host_id != host.host_id, is_alive())
             if connection.execute(sa.select(hosts.c.incarnation).where(same_name)).first() is not None:
                 raise InputError(
                     f"another host named {host.name} is at work in this database",
@@ -144,10 +144,10 @@ class HostTable:
         led through an outage. What a host renews meanwhile counts: each row is judged as it is written.
         """
         with self._connections.reading() as connection:
-            if not self._hosts(connection, _has_run_out(database_clock(), besides)):
+            if not self._hosts(connection, _has_run_out(besides)):
                 return []
         with self._connections.begin() as connection:
-            lapsed = _has_run_out(database_clock(), besides)
+            lapsed = _has_run_out(besides)
             if not may():
                 return []
             dead = hosts.update().where(lapsed).values(is_dead=True).returning(*hosts.c)
@@ -167,7 +167,7 @@ class HostTable:
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
         with self._connections.reading() as connection:
-            return self._hosts(connection, _is_alive(database_clock()))
+            return self._hosts(connection, is_alive())
 
     def all(self) -> list[HostRow]:
         """The newest incarnation of every host, dead ones too, by name."""
@@ -217,7 +217,7 @@ class HostTable:
         taken: list[ReservationRow] = []
         names = [row.run_id for row in rows]
         with self._connections.begin() as connection:
-            alive = {row.incarnation: row for row in self._hosts(connection, _is_alive(database_clock()))}
+            alive = {row.incarnation: row for row in self._hosts(connection, is_alive())}
             kept = [ReservationRow(**_values(row)) for row in connection.execute(sa.select(reservations)).mappings()]
             waiting = {row.run_id: row.facts for row in connection.execute(FACTS_WAITING, {"run_ids": names})}
             for row in rows:
@@ -272,7 +272,7 @@ class HostTable:
                 return ""
             facts = connection.execute(sa.select(runs.c.facts).where(runs.c.run_id == run_id)).scalar_one()
             faults = Counter(facts.get("host_faults", {}))
-            alive = self._hosts(connection, _is_alive(database_clock()))
+            alive = self._hosts(connection, is_alive())
             faults.update(host.name for host in alive if host.incarnation == incarnation)
             values = {"facts": {**facts, "host_faults": dict(faults)}}
             connection.execute(runs.update().where(runs.c.run_id == run_id).values(**values))
@@ -341,12 +341,13 @@ def _kept_for(run_id: str, incarnation: str, attempt: int) -> sa.Delete:
     return reservations.delete().where(*mine, reservations.c.attempt == attempt)
 
 
-def _is_alive(now: "float | database_clock") -> "sa.ColumnElement[bool]":
-    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= now)
+def is_alive() -> "sa.ColumnElement[bool]":
+    """Whether a host's lease lasts, by the clock of the database."""
+    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= database_clock())
 
 
-def _has_run_out(now: "float | database_clock", besides: str) -> "sa.ColumnElement[bool]":
-    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < now, hosts.c.incarnation != besides)
+def _has_run_out(besides: str) -> "sa.ColumnElement[bool]":
+    return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until < database_clock(), hosts.c.incarnation != besides)
 
 
 def _forget_old(connection: Connection, before: float) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from vmkiln.store.engine import Connections, database_time
+from vmkiln.store.engine import Connections
+from vmkiln.store.host_table import is_alive
 from vmkiln.store.schema import HEAD, REVISIONS, VERSION_TABLE
 from vmkiln.store.tables import host_origins, hosts
 
@@ -33,11 +34,10 @@ class OriginTable:
     def elsewhere(self, host_id: str, *, mark: str) -> Elsewhere | None:
         """Who has this host's id on another machine, and a lease that lasts; none when that is not known."""
         with self._connections.reading() as connection:
-            lasts = sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= database_time(connection))
             query = (
                 sa.select(hosts.c.name, host_origins.c.machine, hosts.c.lease_until)
                 .join(host_origins, host_origins.c.boot == hosts.c.incarnation)
-                .where(hosts.c.host_id == host_id, lasts, host_origins.c.machine != mark)
+                .where(hosts.c.host_id == host_id, is_alive(), host_origins.c.machine != mark)
                 .order_by(hosts.c.started.desc())
             )
             found = connection.execute(query).first()
