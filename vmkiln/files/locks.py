@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+LOCK = ".lock-"  # how the names of these files begin
+
 
 def take(descriptor: int) -> None:
     """Lock what is open here, and wait for whoever has it; blocks."""
@@ -61,6 +63,26 @@ def taken(path: Path, *, flags: int = os.O_CREAT | os.O_RDWR) -> Iterator[int]:
         yield descriptor
 
 
+@contextlib.contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """The same without waiting: whether it is ours, until the block is left; also when others remove such files."""
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(opened(path))
+        is_ours = try_to_take(descriptor)
+        while is_ours and not is_at(descriptor, path):
+            stack.close()
+            descriptor = stack.enter_context(opened(path))
+            is_ours = try_to_take(descriptor)
+        yield is_ours
+
+
+def remove_free(path: Path) -> None:
+    """Delete the file of a lock that nobody has. Who takes it by `taken` or `tried` meanwhile makes a new one."""
+    with contextlib.suppress(FileNotFoundError), opened(path, flags=os.O_RDWR) as descriptor:
+        if try_to_take(descriptor) and is_at(descriptor, path):
+            path.unlink()
+
+
 def is_at(descriptor: int, path: Path) -> bool:
     """Whether what is open here is still the file of this name."""
     try:
@@ -93,4 +115,4 @@ def holder_of(path: Path) -> int | None:
 
 def file_of(directory: Path, name: str) -> Path:
     """The file in a folder that is the lock of a name, whatever letters that has; pure."""
-    return directory / f".lock-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return directory / f"{LOCK}{hashlib.sha256(name.encode()).hexdigest()[:16]}"

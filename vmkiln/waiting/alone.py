@@ -23,14 +23,18 @@ async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _no
     have time limits.
     """
     with contextlib.ExitStack() as stack:
-        descriptor = await off_loop(_opened_in, directory, name, stack)
-        while not locks.try_to_take(descriptor):
+        await off_loop(lambda: directory.mkdir(parents=True, exist_ok=True, mode=0o700))
+        while not await off_loop(_is_taken, directory, name, stack):
             waiting()
             waiting = _nothing
             await asyncio.sleep(PAUSE_SECONDS)
         yield
 
 
-def _opened_in(directory: Path, name: str, stack: contextlib.ExitStack) -> int:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return stack.enter_context(locks.opened(locks.file_of(directory, name)))
+def _is_taken(directory: Path, name: str, stack: contextlib.ExitStack) -> bool:
+    """Whether the lock is ours now, until the stack is closed; opened anew each time, for such files are removed."""
+    with contextlib.ExitStack() as tries:
+        is_ours = tries.enter_context(locks.tried(locks.file_of(directory, name)))
+        if is_ours:
+            stack.enter_context(tries.pop_all())
+        return is_ours

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,18 +101,25 @@ def replace_others(folder: Path, own: Checkpoint) -> None:
 
 
 def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
-    """Delete what was used least lately until checkpoints take no more than half of the room of all saved VMs.
+    """Delete checkpoints until they take no more than half of the room of all saved VMs; `keep` goes last.
 
-    One that is alone too large goes too. Then all of them share the room (`saved_vm.make_room`).
+    Of the scope that takes the most goes what was used least lately: so nobody's push out those of others who have
+    fewer. One that is alone too large goes too. Then all saved VMs share the room (`saved_vm.make_room`).
     """
-    kept = sorted(all_of(folder), key=lambda one: (one.key == keep, _used(folder / one.key)))
-    left = sum(one.size_bytes for one in kept)
-    for one in kept:
-        if left <= most_bytes // 2:
-            break
-        saved_vm.discard(one.saved)
-        left -= one.size_bytes
+    kept = sorted(all_of(folder), key=lambda one: _used(folder / one.key))
+    while kept and sum(one.size_bytes for one in kept) > most_bytes // 2:
+        gone = _first_to_go(kept, keep)
+        saved_vm.discard(gone.saved)
+        kept.remove(gone)
     saved_vm.make_room(folder, most_bytes=most_bytes, keep=keep)
+
+
+def _first_to_go(kept: Sequence[Checkpoint], keep: str) -> Checkpoint:
+    """Which of these, that used least lately first, goes before the others; pure."""
+    taken = Counter[str]()
+    for one in kept:
+        taken[one.about.scope] += one.size_bytes
+    return max(kept, key=lambda one: (one.key != keep, taken[one.about.scope]))  # of equal ones the first
 
 
 def forget(folder: Path, scope: str = "") -> list[Checkpoint]:

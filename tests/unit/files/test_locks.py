@@ -49,3 +49,33 @@ def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
     with locks.exclusive(file):
         assert locks.holder_of(file) == os.getpid()
     assert locks.holder_of(file) is None
+
+
+def test_a_lock_that_somebody_has_is_not_removed_and_a_free_one_is(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    locks.remove_free(file)
+    with locks.tried(file) as is_ours:
+        assert is_ours
+        locks.remove_free(file)
+        assert file.exists()
+        with locks.tried(file) as is_anothers:
+            assert not is_anothers
+    locks.remove_free(file)
+    assert not file.exists()
+
+
+def test_who_opened_a_file_before_it_was_removed_shares_its_lock_with_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lock"
+    try_to_take, calls = locks.try_to_take, []
+
+    def late(descriptor: int, *, shared: bool = False) -> bool:
+        if not calls:
+            calls.append(descriptor)
+            locks.remove_free(file)
+        return try_to_take(descriptor, shared=shared)
+
+    monkeypatch.setattr(locks, "try_to_take", late)
+    with locks.tried(file) as is_ours, locks.tried(file) as is_anothers:
+        assert (is_ours, is_anothers) == (True, False)

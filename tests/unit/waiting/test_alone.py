@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from at_once import at_once
 
+from vmkiln.files import locks
 from vmkiln.waiting.alone import alone
 
 
@@ -59,3 +60,19 @@ def enter(directory: Path) -> int:
 
 def test_processes_are_kept_apart(tmp_path: Path) -> None:
     assert [len(set(found)) for found in at_once(enter, [(tmp_path,)] * 3)] == [8] * 3
+
+
+async def test_who_waits_is_alone_also_when_the_file_of_the_lock_is_removed(tmp_path: Path) -> None:
+    lock = locks.file_of(tmp_path, "a")
+    waits = asyncio.Event()
+
+    async def enter() -> bool:
+        async with alone(tmp_path, "a", waiting=waits.set):
+            with locks.tried(lock) as is_anothers:
+                return is_anothers
+
+    with locks.tried(lock):
+        working = asyncio.create_task(enter())
+        await waits.wait()
+        lock.unlink()
+    assert await working is False

@@ -106,6 +106,19 @@ def test_checkpoints_take_half_of_the_room_at_most_and_leave_bases_alone(tmp_pat
     assert saved_vm.found(tmp_path, "base") is not None
 
 
+def test_one_template_does_not_push_out_what_others_have(tmp_path: Path) -> None:
+    others = {kept(tmp_path, name, scope=f"template:/s/{name}", used=1) for name in ("x", "y")}
+    keys = [kept(tmp_path, str(number), position=number, used=100 + number) for number in range(1, 6)]
+    checkpoint.make_room(tmp_path, most_bytes=9 * saved_vm.MIB, keep=keys[4])
+    assert names(tmp_path) == others | {keys[3], keys[4]}, "its own that was used least lately goes, not an older one"
+
+
+def test_one_that_is_alone_too_large_goes(tmp_path: Path) -> None:
+    key = kept(tmp_path, "a")
+    checkpoint.make_room(tmp_path, most_bytes=saved_vm.MIB, keep=key)
+    assert names(tmp_path) == set()
+
+
 def test_old_ones_go_and_those_whose_template_is_gone(tmp_path: Path) -> None:
     of_a_command = scope_of(template_id="", resource_group="rg", name="web")
     old, orphan = kept(tmp_path, "a", made=NOW - 8 * DAY), kept(tmp_path, "b", scope="template:/s/gone")

@@ -25,6 +25,7 @@ from vmkiln.run_failures import VirtualMachineLost
 MEMORY, DEVICES, DISK, RECORD = "memory", "devices", "disk", "record.json"
 BEING_MADE, REFUSED = ".making-", ".refused"
 REFUSED_SECONDS = 86_400
+LOCK_SECONDS = 3600  # or a build would make its lock's file anew each time
 MIB = 1024**2
 
 
@@ -83,18 +84,26 @@ def begun(folder: Path, key: str) -> Path:
 
 
 def remove_left(folder: Path, *, own: str = "") -> None:
-    """Delete what makers left that died, of the key `own` whoever has its lock, and refusals that are over."""
+    """Delete what makers left that died, of the key `own` whoever has its lock, and refusals that are over.
+
+    Files of locks go, too, when nobody has them: one is made for each key, and a key is of no use for long.
+    """
     for left in folder.glob(f"{BEING_MADE}*"):
         key = left.name.removeprefix(BEING_MADE).partition(".")[0]
         if key == own:
             shutil.rmtree(left, ignore_errors=True)
             continue
-        with locks.opened(locks.file_of(folder, key)) as lock:
-            if locks.try_to_take(lock):  # and kept meanwhile: another may begin to make the same
+        with locks.tried(locks.file_of(folder, key)) as is_ours:
+            if is_ours:  # and kept meanwhile: another may begin to make the same
                 shutil.rmtree(left, ignore_errors=True)
     for note in folder.glob(f"*{REFUSED}"):
         if not refusal(folder, note.name.removesuffix(REFUSED)):
             note.unlink(missing_ok=True)
+    now = time.time()
+    for lock in folder.glob(f"{locks.LOCK}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if now - lock.stat().st_mtime > LOCK_SECONDS:
+                locks.remove_free(lock)
 
 
 def finished(

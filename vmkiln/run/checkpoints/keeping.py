@@ -113,8 +113,7 @@ class Keeper:
         disk_mib, most_mib = self.disk.stat().st_blocks * 512 // MIB, self.settings.most_saved_vms_mib // 2
         if disk_mib > most_mib:
             raise NotKept(f"its disk has {disk_mib} MiB, and all checkpoints may have {most_mib} (most_saved_vms_mib)")
-        lock = stack.enter_context(locks.opened(locks.file_of(folder, key)))
-        if not locks.try_to_take(lock):
+        if not stack.enter_context(locks.tried(locks.file_of(folder, key))):
             raise NotKept("another build keeps the same just now")
         needed = self.memory_mib + disk_mib + SPARE_MIB
         if (free := shutil.disk_usage(folder).free // MIB) < needed:

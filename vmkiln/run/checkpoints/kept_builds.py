@@ -21,11 +21,13 @@ from vmkiln.packer.packer_template import (
     default_deprovisioning,
     run_command,
 )
-from vmkiln.run.checkpoints.prefix import MOST_SEARCHED_BYTES, Content, Position, positions
+from vmkiln.run.checkpoints.file_search import why_never_kept
+from vmkiln.run.checkpoints.prefix import Content, Position, positions
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.starts.build_vm_start import base_of, why_cold
 from vmkiln.run_state import PartKind, Start
+from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.setting_texts.declaration import Checkpoints
 from vmkiln.settings import Settings
 from vmkiln.store.run_facts import CheckpointFact
@@ -186,14 +188,15 @@ def _contents(staged: Staged, customizers: Sequence[Step | WindowsStep]) -> list
     """What each customizer does, with the digests of the copies of scripts and files."""
     declared = staged.request.template.properties.customize
     steps = cast("Sequence[Step]", customizers)  # a Windows VM is always booted, and nothing of it kept
-    return [_content(step, repr(one)) for step, one in zip(steps, declared, strict=True)]
+    mask = staged.request.mask
+    return [_content(step, repr(one), mask) for step, one in zip(steps, declared, strict=True)]
 
 
-def _content(step: Step, template_text: str) -> Content:
+def _content(step: Step, template_text: str, mask: SecretMask) -> Content:
     if not isinstance(step, ScriptShell | FileCopy):
-        return Content(step, "", b"", template_text)
+        return Content(step, "", template_text)
     source: Path = step.source
     with source.open("rb") as file:
-        beginning = file.read(MOST_SEARCHED_BYTES)
+        finding = why_never_kept(file, source.stat().st_size, mask)
         file.seek(0)
-        return Content(step, hashlib.file_digest(file, "sha256").hexdigest(), beginning, template_text)
+        return Content(step, hashlib.file_digest(file, "sha256").hexdigest(), template_text, finding)

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 
 from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell, Step
+from vmkiln.run.checkpoints.file_search import HIDDEN, has_secret
 from vmkiln.secrecy.secret_mask import SecretMask
 
-MOST_SEARCHED_BYTES = 1024 * 1024
-HIDDEN = "something of it is never shown"
 MARKED = "the tag `vmkiln-never-kept` names it"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a customizer does: its step, the digest of its script or file ('' for an inline one), the file's beginning.
+    """What a customizer does: its step, the digest of its script or file ('' for an inline one).
 
-    `template_text` is all that the template says of it.
+    `template_text` is all that the template says of it. `finding` is why nothing may be kept behind it for what its
+    script or file has in it; '' when nothing of that is secret.
     """
 
     step: Step
     digest: str
-    beginning: bytes
     template_text: str
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,24 @@ def positions(
     key = saved_vm.key_of(before)
     for number, content in enumerate(contents, start=1):
         name = content.step.name
-        if reason := HIDDEN if has_secret(content, mask) else MARKED if name.lower() in never else "":
+        if reason := content.finding or _why_never(content, mask, never):
             return Positions(tuple(found), f"from `{mask(name)}` on nothing is kept: {reason}")
         key = saved_vm.key_of({"before": key, "step": list(_facts(content))})
         found.append(Position(number, key, name))
     return Positions(tuple(found))
 
 
-def has_secret(content: Content, mask: SecretMask) -> bool:
-    """Whether the text of a step, as the template has it or as it is in its script, would be shown masked."""
+def _why_never(content: Content, mask: SecretMask, never: frozenset[str]) -> str:
+    """Why nothing may be kept behind a step for what the template says of it."""
     step = content.step
-    texts = [content.template_text, content.beginning.decode(errors="surrogateescape")]
+    texts = [content.template_text]
     if isinstance(step, InlineShell):
         texts += step.lines
     if isinstance(step, FileCopy):
         texts.append(step.destination)
-    return any(mask(text) != text for text in texts) or (mask.too_short and _is_short_secret(texts, mask))
-
-
-def _is_short_secret(texts: Sequence[str], mask: SecretMask) -> bool:
-    """A secret of fewer letters than are masked in a text may be anywhere in it."""
-    return any(secret in text for secret in mask.secrets for text in texts)
+    if any(has_secret(text, mask) for text in texts):
+        return HIDDEN
+    return MARKED if step.name.lower() in never else ""
 
 
 def _facts(content: Content) -> Iterator[object]:

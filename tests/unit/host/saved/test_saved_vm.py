@@ -147,3 +147,14 @@ def test_a_disk_that_was_saved_too_is_copied_and_a_changed_byte_is_found(tmp_pat
         saved_vm.copy_disk(saved, own)
     assert not own.exists()
     assert not saved_vm.is_whole(saved)
+
+
+def test_files_of_locks_that_nobody_has_do_not_pile_up(tmp_path: Path) -> None:
+    old, held, new = (locks.file_of(tmp_path, name) for name in ("old", "held", "new"))
+    with locks.tried(old), locks.tried(new):
+        pass
+    with locks.tried(held):
+        for file in (old, held):
+            os.utime(file, (0, 0))
+        saved_vm.remove_left(tmp_path)
+    assert set(tmp_path.iterdir()) == {held, new}

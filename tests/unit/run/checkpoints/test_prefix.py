@@ -10,9 +10,9 @@ from vmkiln.run.checkpoints.prefix import Content, Positions, positions
 from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 
 BEFORE = {"base": "a source", "network": "a network"}
-INSTALL = Content(InlineShell("install", "properties.customize[0]", ("apt-get install -y nginx",)), "", b"", "install")
-SCRIPT = Content(ScriptShell("script", "properties.customize[1]", Path("/copies/1")), "d1", b"#!/bin/sh\n", "script")
-FILE = Content(FileCopy("file", "properties.customize[2]", Path("/copies/2"), "/etc/motd"), "d2", b"hello", "file")
+INSTALL = Content(InlineShell("install", "properties.customize[0]", ("apt-get install -y nginx",)), "", "install")
+SCRIPT = Content(ScriptShell("script", "properties.customize[1]", Path("/copies/1")), "d1", "script")
+FILE = Content(FileCopy("file", "properties.customize[2]", Path("/copies/2"), "/etc/motd"), "d2", "file")
 THREE = (INSTALL, SCRIPT, FILE)
 
 
@@ -60,10 +60,9 @@ def test_a_name_a_place_and_where_a_copy_lies_are_no_facts() -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        replace(SCRIPT, beginning=b"curl -u admin:hunter22 https://example.org\n"),
+        replace(SCRIPT, finding="something of it is never shown"),
         replace(SCRIPT, template_text="scriptUri='https://example.org/?sig=hunter22'"),
         replace(INSTALL, step=InlineShell("b", "", ("echo aHVudGVyMjI=",))),
-        replace(FILE, beginning=b"-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----\n"),
         replace(FILE, step=FileCopy("file", "", Path("/c"), "/etc/hunter22")),
     ],
 )
