@@ -1,11 +1,13 @@
 """What the end of a build and its log cost, each against the plain tools that do the same; all ratios from one call.
 
-    python bench/speed.py [--rounds N] [--lines N] [--row flatten] [--row targets] [--row lines] [--json]
+    python bench/speed.py [--rounds N] [--lines N] [--row flatten] [--row targets] [--row lines] [--row kept] [--json]
 
 flatten  flattening, hashing and publishing a disk / `cp --sparse=always` and `sha256sum` of the same bytes
 targets  distributing to three targets (gallery, managed image, VHD) / to one, once a managed image and once a VHD
 lines    a step that prints so many lines / the same through plain Packer (its qemu builder, same accelerator); boots
          VMs, both from power-on to the finished image (bench/against_packer.py)
+kept     a build of five equal customizers with the last of them edited, and one with nothing edited / the same booted
+         (`--cold`); and the seconds that Packer waits for each checkpoint while they are made, which has no other side
 
 The sides of a row take turns, and each ratio is of the medians. Every number is printed. The boot gate is off in all
 rows; the hygiene gate is on where VMs are booted.
@@ -14,6 +16,7 @@ rows; the hygiene gate is on where VMs are booted.
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -40,6 +43,8 @@ from vmkiln.store.database import opened, utc_now
 from vmkiln.store.rows import RunRow
 from vmkiln.template.image_template import ImageTemplate
 
+ROWS = ["flatten", "targets", "lines", "kept"]
+WORKED_MIB = 256  # of zeros hashed by each of the equal customizers: a few seconds under emulation
 WRITTEN_MIB = 256  # of the build's own in the overlay
 GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/bench/providers/Microsoft.Compute"
 MANAGED = {"type": "ManagedImage", "runOutputName": "m", "imageId": f"{GROUP}/images/m", "location": "l"}
@@ -170,18 +175,56 @@ async def lines_row(rounds: int, lines: int) -> dict[str, Any]:
     return row(f"{lines} lines of one step", seconds, "vmkiln", "plain Packer", target=3)
 
 
+def five_steps(folder: Path, edited: str) -> list[list[str]]:
+    """Five customizers that do the same, each in a file of its own; the last one has `edited` in it."""
+    work = f"dd if=/dev/zero bs=1M count={WORKED_MIB} status=none | sha256sum | sudo tee -a /opt/bench-"
+    return [[f"{work}{folder.name}-{number}", *([f"echo {edited}"] * (number == 5))] for number in range(1, 6)]
+
+
+async def kept_rows(rounds: int) -> list[dict[str, Any]]:
+    """The rows of builds that begin behind what is kept; each round makes its own checkpoints, and nobody else's."""
+    image, number, waits = source_image(), 0, list[float]()
+    keeping: dict[str, Any] = {"checkpoints": "commands"}
+
+    def build(folder: Path, edited: str, **more: Any) -> tuple[float, dict[str, Any]]:
+        nonlocal number
+        number += 1
+        at = folder / str(number)
+        at.mkdir()
+        return vmkiln_build(at, image, number, *five_steps(folder, edited), **more)
+
+    seconds: dict[str, list[float]] = {"cold": [], "the last edited": [], "nothing edited": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="speed-", dir="/var/tmp") as made:
+            folder = Path(made)
+            seconds["cold"].append(round(build(folder, "one", options=["--cold"])[0], 1))
+            _, summary = build(folder, "one", options=["--no-cache"], **keeping)
+            waits += [part["seconds"] for part in summary["timeline"] if part["kind"] == "checkpoint"]
+            seconds["the last edited"].append(round(build(folder, "two", **keeping)[0], 1))
+            seconds["nothing edited"].append(round(build(folder, "two", **keeping)[0], 1))
+    found = [
+        row("last of five customizers edited / cold", seconds, "the last edited", "cold", target=0.20),
+        row("nothing edited / cold", seconds, "nothing edited", "cold", target=0.08),
+    ]
+    waited = {"row": "Packer waits for a checkpoint", "ratio": statistics.median(waits), "target": 1.5}
+    return [*found, {**waited, "seconds": {"each": waits}}]
+
+
 async def main() -> None:
     """Measure the rows that are asked for, and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how many times each side works (default 5)")
     parser.add_argument("--lines", type=int, default=60_000, help="how many lines the talkative step prints")
-    parser.add_argument("--row", action="append", choices=["flatten", "targets", "lines"], help="only these rows")
+    parser.add_argument("--row", action="append", choices=ROWS, help="only these rows")
     parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     arguments = parser.parse_args()
-    rows = arguments.row or ["flatten", "targets", "lines"]
+    rows = arguments.row or ROWS
     found = await disk_rows(arguments.rounds, rows) if set(rows) & {"flatten", "targets"} else []
     if "lines" in rows:
         found.append(await lines_row(arguments.rounds, arguments.lines))
+    if "kept" in rows:
+        found += await kept_rows(arguments.rounds)
+    print(f"load of the machine: {' '.join(str(round(load, 1)) for load in os.getloadavg())}", file=sys.stderr)
     for item in found:
         if arguments.json:
             print(json.dumps(item))
