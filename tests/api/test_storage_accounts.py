@@ -201,3 +201,31 @@ def test_a_log_that_grows_while_it_is_sent_is_sent_as_long_as_it_was(tmp_path: P
         file.write(b"more")
     assert len(sent + b"".join(blocks)) == 200_000
     assert len(sent) < 200_000
+
+
+@pytest.fixture
+def vhd(service: InProcess, account: str) -> str:
+    """The address of a VHD of 100,000 bytes that a build has put out."""
+    path = service.service.settings.staging / GROUP / NAME / "vhds/disk.vhd"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(LOG)
+    return f"{account}/blobServices/default/containers/vhds/disk.vhd"
+
+
+def test_a_vhd_is_downloaded_whole_or_in_part(service: InProcess, vhd: str) -> None:
+    found = service.get(vhd)
+    assert (found.status_code, found.content) == (200, LOG)
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert found.headers["content-disposition"] == "attachment; filename=disk.vhd"
+    part = service.get(vhd, headers={"Range": "bytes=10-14"})
+    assert (part.status_code, part.content) == (206, b"01234")
+    assert service.get(f"{vhd}x").status_code == 404
+    assert service.get(vhd.replace("/vhds/", "/packerlogs/")).status_code == 404
+
+
+def test_a_vhd_is_for_those_who_may_read_the_keys(service: InProcess, vhd: str) -> None:
+    service.access.roles["reader"] = [("Reader", vhd.partition("/providers/")[0])]
+    account = vhd.partition("/blobServices")[0]
+    assert service.get(account, token="reader").status_code == 200
+    assert service.get(vhd, token="reader").status_code == 403
+    assert service.get(vhd, token="nobody").status_code == 401

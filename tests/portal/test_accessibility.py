@@ -7,20 +7,33 @@ A page is loaded once, and looked at in each way. None scrolls sideways at a mid
 import base64
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from browser import SECONDS, chromium, fill
 from in_process import GROUP, IMAGE, TEMPLATE, a_template
+from login_issuer import LoginIssuer
 from real_clients import CLIENTS
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
-from test_browser import SECONDS, chromium, fill, service
+from starlette.applications import Starlette
+from starlette.routing import Route
+from test_browser import issuer, service
 
-__all__ = ["chromium", "service"]
+from vmkiln.image_contents.contents import ImageContents
+from vmkiln.image_contents.dpkg_status import Package
+from vmkiln.portal.application import portal
+from vmkiln.provenance.documents import CONTENTS
+from vmkiln.run_state import new_run_id
+from vmkiln.store.database import opened, utc_now
+from vmkiln.store.rows import RunRow
+
+__all__ = ["chromium", "issuer", "service"]
 
 AXE = CLIENTS / "node_modules/axe-core/axe.min.js"
 VERSIONS = "?api-version=2024-03-01"
@@ -32,6 +45,7 @@ axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violati
     `${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => node.html).join(' | ')}`)
 ));
 """
+NO_PAGES = ("/provider", "/back", "/log", "/lines", "/find", "/follow", "/download")  # go on, or are files and data
 LOOKS = tuple((scheme, width) for width in (1366, 320) for scheme in ("light", "dark"))
 MIDDLE = tuple((scheme, 768) for scheme in ("light", "dark"))
 
@@ -73,7 +87,7 @@ def ended(asking: httpx.Client, template: str, body: dict[str, Any], state: str)
     return properties()
 
 
-def built(asking: httpx.Client) -> dict[str, str]:
+def built(asking: httpx.Client, service: SimpleNamespace) -> dict[str, str]:
     """A template that was run and published an image, and one that failed; gives the addresses of pages by name."""
     asking.put(f"{GROUP}{VERSIONS}", json={"location": "westus2"}).raise_for_status()
     failing = f"{TEMPLATE}-failing"
@@ -84,7 +98,7 @@ def built(asking: httpx.Client) -> dict[str, str]:
     names = ("runs", "queue", "images", "hosts", "groups", "activity", "access", "new")
     pages = {"home": "/portal/", **{name: f"/portal/{name}" for name in names}}
     pages |= {"template": f"/portal{TEMPLATE}", "group": f"/portal{staging}"}
-    pages |= {"image": f"/portal{IMAGE}", "missing": f"/portal{IMAGE}-none"}
+    pages |= {"image": f"/portal{IMAGE}", "missing": f"/portal{IMAGE}-none", "unknown": "/portal/unknown"}
     for name, template in (("run", TEMPLATE), ("failed-run", failing)):
         [run] = asking.get(f"{template}/providers/Vmkiln.Builds/runs{VERSIONS}").json()["value"]
         pages[name] = f"/portal{run['id']}"
@@ -94,15 +108,47 @@ def built(asking: httpx.Client) -> dict[str, str]:
             pages[kind.partition("/")[2]] = f"/portal{listed[0]['id']}"
     account = pages.get("storageAccounts", "")
     pages["blobs"] = f"{account}/blobServices/default/containers/packerlogs"
+    with opened(service.home / "vmkiln.sqlite") as store:
+        image = store.images.find(IMAGE)
+        assert image is not None
+        for name, version in (("one", "1.22"), ("two", "1.24")):
+            contents = ImageContents(packages=(Package("nginx", "amd64", version),), users={"root": 0})
+            row = replace(image, artifact_id=f"{IMAGE}-{name}")
+            store.images.add(row, documents={CONTENTS: contents.text})
+        local = RunRow(
+            new_run_id(), "hello", "local", {}, "Failed", "", "it failed", "", "", {}, utc_now(), utc_now(), ""
+        )
+        store.runs.add(local)
+    pages["difference"] = f"/portal{IMAGE}-two/difference?from={IMAGE}-one"
+    pages["document"] = f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents"
+    pages["local-run"] = f"/portal/providers/Vmkiln.Builds/runs/{local.run_id}"
     return pages
 
 
+def overlooked(addresses: list[str]) -> set[str]:
+    """The routes of pages that none of the addresses asks for."""
+    routes = [
+        route for route in portal(Starlette()).routes if isinstance(route, Route) and "GET" in (route.methods or ())
+    ]
+
+    def asked_for(address: str) -> str:
+        return next(route.path for route in routes if route.path_regex.match(address.partition("?")[0]))
+
+    # a version of a gallery has the pages of a managed image
+    pages = {path for path in (route.path for route in routes) if "/versions/" not in path}
+    return {path for path in pages if not path.endswith(NO_PAGES)} - {asked_for(address) for address in addresses}
+
+
 def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
-    service: SimpleNamespace, asking: httpx.Client, chromium: WebDriver, pytestconfig: pytest.Config
+    issuer: LoginIssuer,
+    service: SimpleNamespace,
+    asking: httpx.Client,
+    chromium: WebDriver,
+    pytestconfig: pytest.Config,
 ) -> None:
     assert AXE.is_file(), f"{AXE} is missing: `script/test-clients` installs it"
     axe, shots = AXE.read_text(), pytestconfig.getoption("--portal-shots")
-    pages = built(asking)
+    pages = built(asking, service)
     chromium.set_script_timeout(SECONDS)
     wrong: list[str] = []
 
@@ -129,6 +175,7 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
                 (Path(shots) / f"{name}-{scheme}-{width}.webp").write_bytes(base64.b64decode(taken["data"]))
 
     look("login", "/portal/login")
+    assert chromium.find_elements(By.LINK_TEXT, f"Log in at 127.0.0.1:{issuer.port}")
     chromium.get(f"{service.url}/portal/login")
     fill(chromium, app_id=service.owner["appId"], password=service.owner["password"])
     chromium.find_element(By.CSS_SELECTOR, "form button").click()
@@ -136,3 +183,4 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     for name, address in pages.items():
         look(name, address)
     assert wrong == [], "\n".join(wrong)
+    assert overlooked(["/portal/login", *pages.values()]) == set(), "no page is looked at"

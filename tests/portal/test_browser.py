@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from browser import SECONDS, chromium, fill, log_in, text_of
 from in_process import SUBSCRIPTION, a_template
 from login_issuer import CLIENT, SECRET, SUBJECT, LoginIssuer, login_issuer
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
@@ -20,12 +19,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 from vmkiln.store.database import opened
 from vmkiln.store.rows import KeyKind
 
+__all__ = ["chromium"]
+
 TESTS = Path(__file__).parents[1]
-SECONDS = 60
-FLAGS = (
-    "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--ignore-certificate-errors",
-)  # fmt: skip
 
 RECORD_NOTICES = """
 window.noticed = [];
@@ -49,45 +45,6 @@ def service(tmp_path: Path) -> Iterator[SimpleNamespace]:
         owner = json.loads((tmp_path / "state/service/owner.json").read_text())
         yield SimpleNamespace(url=url, owner=owner, home=tmp_path / "state")
         process.terminate()
-
-
-@pytest.fixture
-def chromium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebDriver]:
-    """Debian's Chromium without a screen; it keeps nothing outside the test's folder."""
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    assert driver, "chromedriver is missing: `script/bootstrap --with-tests` installs it"
-    assert program, "chromium is missing: `script/bootstrap --with-tests` installs it"
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        yield browser
-    finally:
-        browser.quit()
-
-
-def fill(browser: WebDriver, **fields: str) -> None:
-    for name, text in fields.items():
-        element = browser.find_element(By.NAME, name)
-        browser.execute_script("arguments[0].value = arguments[1]", element, text)
-
-
-def log_in(browser: WebDriver, service: SimpleNamespace) -> None:
-    browser.get(f"{service.url}/portal/login")
-    fill(browser, app_id=service.owner["appId"], password=service.owner["password"])
-    browser.find_element(By.CSS_SELECTOR, "form button").click()
-    WebDriverWait(browser, SECONDS).until(lambda found: found.current_url == f"{service.url}/portal/")
-
-
-def text_of(browser: WebDriver, selector: str) -> str:
-    return "".join(
-        str(element.get_attribute("textContent")) for element in browser.find_elements(By.CSS_SELECTOR, selector)
-    )
 
 
 @pytest.fixture
@@ -178,7 +135,7 @@ def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
     service: SimpleNamespace, chromium: WebDriver, tmp_path: Path
 ) -> None:
     wait = WebDriverWait(chromium, SECONDS)
-    log_in(chromium, service)
+    log_in(chromium, service.url, service.owner)
     marker = tmp_path / "held"
     marker.touch()
     body = a_template("flood", f"hold while {marker}", "stderr E: Unable to locate package ngnix", "fail")

@@ -316,3 +316,33 @@ def test_a_users_storage_account_has_a_page_with_and_without_blobs(
     assert "<dt>publicAccess</dt><dd>None</dd>" in browser.get(container).text
     for address in (container.rpartition("/")[0], container.rpartition("/containers")[0]):
         assert browser.get(address).status_code == 200, address
+
+
+def test_a_vhd_is_downloaded_from_its_runs_page_and_its_account(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("true", distribute=[{"type": "VHD", "runOutputName": "disk"}]))
+    living.request("POST", f"{TEMPLATE}/run")
+    assert ended_run(living, TEMPLATE)["runState"] == "Succeeded"
+    [run] = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    page = browser.get(f"/portal{run['id']}").text
+    found = re.search(r'href="(/portal[^"]*/vhds/disk.vhd)" download>Download the VHD', page)
+    assert found is not None
+    whole = browser.get(found.group(1))
+    assert (whole.status_code, whole.content) == (200, bytes(1024))
+    assert whole.headers["content-disposition"] == "attachment; filename*=UTF-8''disk.vhd"
+    assert len(browser.get(found.group(1), headers={"Range": "bytes=0-9"}).content) == 10
+    assert f'href="{found.group(1)}" download' in browser.get(found.group(1).rpartition("/")[0]).text
+    browser.token = "reader"
+    assert browser.get(found.group(1)).status_code == 403, "a VHD is for who may read the account's keys"
+
+
+def test_a_run_shows_what_was_made_for_it_and_is_gone(browser: Visitor, living: InProcess) -> None:
+    built(living, browser)
+    [run] = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    receipts = living.get(f"{run['id']}/receipts").json()["value"]
+    gone = [receipt for receipt in receipts if receipt["verifiedGone"]]
+    assert receipts != []
+    page = browser.get(f"/portal{run['id']}").text
+    assert f"{len(gone)} of {len(receipts)} seen to be gone" in page
+    for receipt in receipts:
+        assert f'<td data-label="Name">{receipt["name"]}</td>' in page

@@ -18,6 +18,7 @@ from vmkiln.portal.visit import Visit
 REFRESH_SECONDS = 5
 BLOB_CONTAINERS = "blobServices/default/containers"
 LOGS = "packerlogs"
+DISKS = "vhds"
 LOG_LINES = 200
 MOST_TEXT_BYTES = 256 * 1024
 CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has a page of its own
@@ -57,8 +58,11 @@ def _is_staging(group: dict[str, Any]) -> bool:
 
 async def resource(visit: Visit) -> Response:
     """Any resource: its facts, what it has to do with, what its kind has besides, its events, and its JSON."""
-    found = await _found(visit)
     title = visit.id.rpartition("/")[2]
+    if f"/{BLOB_CONTAINERS}/{DISKS}/".lower() in visit.id.lower():
+        await visit.api.ask("GET", visit.id, part="bytes=0-0")  # what is refused is refused as a page
+        return PassedOn(visit.api.api, visit.id, visit.api.token, name=title)
+    found = await _found(visit)
     if isinstance(found, str):
         if visit.request.query_params.get("download"):
             return PassedOn(visit.api.api, visit.id, visit.api.token, name=title)
@@ -66,7 +70,14 @@ async def resource(visit: Visit) -> Response:
         text = found.partition("\n")[2] if is_cut and "\n" in found else found
         return await page("text.html", title=title, text=text, id=visit.id, is_cut=is_cut)
     if "/blobservices/" in visit.id.lower() and "value" in found:  # of what is a user's, only containers are listed
-        return await page("blobs.html", title=title, items=found["value"], id=visit.id, is_log=title == LOGS)
+        return await page(
+            "blobs.html",
+            title=title,
+            items=found["value"],
+            id=visit.id,
+            is_log=title == LOGS,
+            is_disk=title == DISKS,
+        )
     kind = kind_of(visit.id)
     log, containers, children, events = await asyncio.gather(
         _container_log(visit, found) if kind == "containergroups" else _nothing(),

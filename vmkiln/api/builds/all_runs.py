@@ -13,6 +13,7 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.api.virtual_machine_images.past_runs import TYPE
+from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.azure_names import IMAGE_TEMPLATE, LOG_FILES
 from vmkiln.errors import ArmError
 from vmkiln.fleet.admission import QueuePosition
@@ -148,10 +149,7 @@ def get_run(call: Call) -> Answer:
             {"name": phase.name, "startTime": time_text(phase.started), "endTime": time_text(phase.ended)}
             for phase in store.runs.phases_of(run.run_id)
         ],
-        "outputs": [
-            {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
-            for output in store.images.outputs_of(run.run_id)
-        ],
+        "outputs": [output_of_run(call, output, group_id="") for output in store.images.outputs_of(run.run_id)],
     }
     return Answer(200, found)
 

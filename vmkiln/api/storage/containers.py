@@ -18,12 +18,13 @@ from vmkiln.blobs.account_containers import NAME, AccountContainers, BlobServerA
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.staging_resource_group import storage_account_of
-from vmkiln.staging.storage_account import LOGS, StorageAccount
+from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
 
 BLOB_SERVICE = f"{ONE}/blobServices/default"
 CONTAINERS = f"{BLOB_SERVICE}/containers"
 CONTAINER = f"{CONTAINERS}/{{containerName}}"
 BLOB = f"{CONTAINER}/{{folderName}}/{{blobName}}"
+DISK = f"{CONTAINER}/{{blobName}}"
 SERVICE_TYPE = f"{STORAGE_ACCOUNT}/blobServices"
 CONTAINER_TYPE = f"{SERVICE_TYPE}/containers"
 
@@ -159,6 +160,24 @@ def get_log(call: Call) -> Answer:
     return file_answer(account.directory / wanted, call.headers, "text/plain; charset=utf-8")
 
 
+def get_disk(call: Call) -> Answer:
+    """GET a VHD of a build, whole or a part of it (`Range`), for whoever could read the account's keys.
+
+    Raises: `ArmError` 404 for what is no VHD, or is on another host; 416.
+    """
+    account, names = _build_account(call), call.names
+    if account is None:
+        of_user(call)
+        message = "The blobs of a storage account of yours are read over the blob server."
+        raise ArmError(404, "BlobNotFound", message, hint="`az storage account show-connection-string`")
+    wanted = f"{VHDS}/{names['blobName']}"
+    if names["containerName"].lower() != VHDS or wanted not in account.blobs():
+        raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
+    answer = file_answer(account.directory / wanted, call.headers, "application/octet-stream")
+    kept = {"Content-Disposition": f"attachment; filename={names['blobName']}", "X-Content-Type-Options": "nosniff"}
+    return Answer(answer.status, answer.body, {**answer.headers, **kept})
+
+
 ROUTES = (
     Route("GET", BLOB_SERVICE, "BlobServices_GetServiceProperties", Permission.READ, blob_service),
     Route("PUT", BLOB_SERVICE, "BlobServices_SetServiceProperties", Permission.WRITE, blob_service, Body.JSON),
@@ -166,5 +185,6 @@ ROUTES = (
     Route("GET", CONTAINER, "BlobContainers_Get", Permission.READ, get_container),
     Route("PUT", CONTAINER, "BlobContainers_Create", Permission.WRITE, put_container, Body.OPTIONAL_JSON),
     Route("DELETE", CONTAINER, "BlobContainers_Delete", Permission.DELETE, delete_container),
+    Route("GET", DISK, "Blobs_GetDisk", Permission.ACTION, get_disk, needs_api_version=False, is_text=True),
     Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, is_text=True),
 )

@@ -13,6 +13,7 @@ from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, not_allowed
+from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.api.virtual_machine_images.runs import begun
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
@@ -56,7 +57,7 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
             "errorCode": run.error_code,
             "phases": [_phase_body(phase) for phase in call.service.store.runs.phases_of(run.run_id)],
             "outputs": [
-                {"name": output.name, "artifactId": output.artifact_id, "provisioningState": output.state}
+                output_of_run(call, output, group_id=group_id)
                 for output in call.service.store.images.outputs_of(run.run_id)
             ],
             "stagingResourceGroup": group_id or None,

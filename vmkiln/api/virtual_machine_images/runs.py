@@ -9,10 +9,9 @@ from dataclasses import replace
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol import operations
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.storage.storage_accounts import blob_endpoint
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, last_run_of, not_allowed
 from vmkiln.api.virtual_machine_images.ownership import check_run
-from vmkiln.api.virtual_machine_images.template_body import run_output_body
+from vmkiln.api.virtual_machine_images.run_outputs import run_output_body
 from vmkiln.azure_names import ProvisioningState
 from vmkiln.buildable.examination import NotBuildable, template_problems
 from vmkiln.buildable.release_demands import release_mistakes
@@ -25,7 +24,7 @@ from vmkiln.provisioning.submitting import Unfit, exact_version
 from vmkiln.provisioning.user_networks import virtual_networks_for
 from vmkiln.run_failures import QuotaExceeded
 from vmkiln.run_state import RunState, new_run_id
-from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
+from vmkiln.store.rows import ResourceRow, RunRow
 from vmkiln.template.api_version import API_VERSIONS
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, SharedImageVersionSource
@@ -111,22 +110,12 @@ def cancel(call: Call) -> Answer:
     raise ArmError(409, "Conflict", "the run changes its state all the time; try again")
 
 
-def _at_a_url(call: Call, output: RunOutputRow) -> RunOutputRow:
-    """A VHD in a storage account is told by its blob's URL, as Azure does, when the caller can reach blobs."""
-    endpoint = blob_endpoint(call)
-    prefix = f"{call.service.settings.staging.as_uri()}/"
-    if endpoint is None or not output.artifact_uri.startswith(prefix):
-        return output
-    _, _, blob = output.artifact_uri.removeprefix(prefix).partition("/")  # the group, and what is in it
-    return replace(output, artifact_uri=f"{endpoint.url}/{blob}")
-
-
 def list_run_outputs(call: Call) -> Answer:
     """GET the outputs of the last run."""
     row = find(call)
     last = last_run_of(call, row)
     outputs = call.service.store.images.outputs_of(last.run_id) if last else []
-    return Answer(200, {"value": [run_output_body(row.id, _at_a_url(call, output)) for output in outputs]})
+    return Answer(200, {"value": [run_output_body(call, row.id, output) for output in outputs]})
 
 
 def get_run_output(call: Call) -> Answer:
@@ -136,7 +125,7 @@ def get_run_output(call: Call) -> Answer:
     wanted = call.names["runOutputName"]
     for output in call.service.store.images.outputs_of(last.run_id) if last else []:
         if output.name.lower() == wanted.lower():
-            return Answer(200, run_output_body(row.id, _at_a_url(call, output)))
+            return Answer(200, run_output_body(call, row.id, output))
     raise ArmError(404, "ResourceNotFound", f"The run output '{wanted}' of '{row.name}' was not found.")
 
 

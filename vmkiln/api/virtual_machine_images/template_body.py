@@ -12,7 +12,7 @@ from vmkiln.api.protocol.revision import system_data, time_text
 from vmkiln.api.protocol.run_message import run_message
 from vmkiln.azure_names import IMAGE_TEMPLATE, TRIGGER
 from vmkiln.run_state import Phase, RunState
-from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
+from vmkiln.store.rows import ResourceRow, RunRow
 
 NOT_ENDED = "0001-01-01T00:00:00Z"  # what Azure answers for the end of a run that goes on
 SUB_STATES = {Phase.QUEUED, Phase.BUILDING, Phase.CUSTOMIZING, Phase.OPTIMIZING, Phase.VALIDATING, Phase.DISTRIBUTING}
@@ -93,21 +93,6 @@ def run_status(run: RunRow, *, staging_group_id: str = "") -> dict[str, Any]:
         status["runSubState"] = sub_state
     status["message"] = run_message(run, staging_group_id=staging_group_id)
     return status
-
-
-def run_output_body(template_id: str, output: RunOutputRow) -> dict[str, Any]:
-    """One output of the last run."""
-    properties: dict[str, Any] = {"provisioningState": output.state}
-    if output.artifact_id.startswith("/subscriptions/"):
-        properties["artifactId"] = output.artifact_id
-    if output.artifact_uri:
-        properties["artifactUri"] = output.artifact_uri
-    return {
-        "id": f"{template_id}/runOutputs/{output.name}",
-        "name": output.name,
-        "type": f"{IMAGE_TEMPLATE}/runOutputs",
-        "properties": properties,
-    }
 
 
 def trigger_body(row: ResourceRow, status: tuple[str, str]) -> dict[str, Any]:

@@ -29,10 +29,9 @@ def _chosen(visit: Visit) -> tuple[str, int] | None:
 
 async def run(visit: Visit) -> Response:
     """One run."""
-    view, confinement, flows = await asyncio.gather(
+    view, confinement, flows, receipts = await asyncio.gather(
         look(visit, visit.id),
-        visit.api.ask("GET", f"{visit.id}/confinement"),
-        visit.api.ask("GET", f"{visit.id}/flows"),
+        *(visit.api.ask("GET", f"{visit.id}/{part}") for part in ("confinement", "flows", "receipts")),
     )
     chosen = _chosen(visit)
     if chosen is None and view.failure and view.failure["log"]:
@@ -53,6 +52,7 @@ async def run(visit: Visit) -> Response:
         only_errors=only_errors,
         found=found,
         confinement=confinement["value"],
+        receipts=receipts["value"],
         flows=flows["value"][:SHOWN_FLOWS],
         has_more_flows=not flows["isComplete"] or len(flows["value"]) > SHOWN_FLOWS,
     )
