@@ -23,6 +23,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import shared_storage
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import Store, opened
+from vmkiln.store.driver import write_lock
 from vmkiln.store.engine import database_url
 from vmkiln.store.rows import HostRow
 
@@ -75,12 +76,20 @@ def counted() -> Iterator[Counts]:
         counts.transactions += not thread().startswith(ROUNDS)
         over(connection)
 
+    begin = write_lock.begin
+
+    def locked(*arguments: Any, **options: Any) -> None:  # in one message with the beginning, past SQLAlchemy
+        counts.statements.append("the lock")
+        begin(*arguments, **options)
+
     heard = {"before_cursor_execute": executed, "commit": committed, "rollback": over}
     for name, listener in heard.items():
         sa.event.listen(sa.engine.Engine, name, listener)
+    write_lock.begin = locked
     try:
         yield counts
     finally:
+        write_lock.begin = begin
         for name, listener in heard.items():
             sa.event.remove(sa.engine.Engine, name, listener)
 

@@ -2,8 +2,8 @@
 
 A host's CPUs, memory and disk are promised to a run for as long as it goes on, and never promised twice. The run at
 the front is waited for: smaller ones do not pass it on any host that could take it, so a large run always gets its
-turn. Of several hosts with room the one with the stronger isolation is taken, then one that keeps the run's
-source image, then the emptiest. Pure.
+turn. Of several hosts with room the one with the stronger isolation is taken, then one that keeps checkpoints of
+the run's template or its source image, then the emptiest. Pure.
 """
 
 import math
@@ -15,6 +15,7 @@ from functools import partial
 from vmkiln.run.room import NOTHING, Room
 
 MOST_TOLD = 8  # hosts that are named in why a run is not on them
+NEAR = ("checkpoints of its template", "a booted VM of its source image", "its source image")  # the nearest first
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,23 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What hosts keep that a run may start from, by their incarnations.
+
+    `sources` are those with its source image, each with whether it has a booted VM of it too; `checkpoints` are those
+    with a checkpoint of its template.
+    """
+
+    sources: Mapping[str, bool] = field(default_factory=dict)
+    checkpoints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Need:
     """What a run needs: room, and of its host a region, an architecture, an isolation level ('' where any will do).
 
-    `avoided` are the names of hosts with which it had faults: it goes to another one where there is one. `kept_on` are
-    the incarnations that keep its source image, each with whether they keep a booted VM of it too.
+    `avoided` are the names of hosts with which it had faults: it goes to another one where there is one. `kept` is what
+    it would rather have than not.
     """
 
     room: Room
@@ -39,7 +52,7 @@ class Need:
     architecture: str = ""
     isolation_level: str = ""
     avoided: frozenset[str] = frozenset()
-    kept_on: Mapping[str, bool] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True)
@@ -168,10 +181,12 @@ def _preference(need: Need, host: Host) -> tuple[bool, int, int, int, str]:
 
 
 def _distance(need: Need, host: Host) -> int:
-    """How far a host is from a run's source: 0 with a booted VM of it, 1 with its image, 2 without."""
-    if host.incarnation not in need.kept_on:
-        return 2
-    return 0 if need.kept_on[host.incarnation] else 1
+    """How far a host is from what a run may start from: its place in `NEAR`, or behind them all."""
+    if host.incarnation in need.kept.checkpoints:
+        return 0
+    if host.incarnation not in need.kept.sources:
+        return len(NEAR)
+    return 1 if need.kept.sources[host.incarnation] else 2
 
 
 def _why_there(
@@ -187,7 +202,7 @@ def _why_there(
     elif all(_preference(need, host)[0] > _preference(need, best)[0] for host in others):
         chosen = f"{best.name} has the strongest isolation of {len(roomy)} hosts with room ({free})"
     elif any(_distance(need, host) > _distance(need, best) for host in others):
-        kept = "its source image" if _distance(need, best) else "a booted VM of its source image"
+        kept = NEAR[_distance(need, best)]
         as_near = sum(_distance(need, host) <= _distance(need, best) for host in roomy)
         which = f"is the emptiest of {as_near} that keep" if as_near > 1 else "alone keeps"
         chosen = f"of {len(roomy)} hosts with room {best.name} {which} {kept} ({free})"

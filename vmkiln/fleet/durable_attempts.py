@@ -37,6 +37,7 @@ KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it b
 FORGOTTEN_AT_ONCE = 500
 POLL_SECONDS = 0.5  # of messages between workflows; nobody waits for one, but DBOS's end does
 SCHEDULE_SECONDS = 60.0  # of workflows by the clock, of which there are none
+QUEUE_SECONDS = 60.0  # of DBOS's own queue, in which nothing of ours is ever put; it looks each second else
 MOST_AT_ONCE = 512
 END_SECONDS = 5.0
 THREADS = "dbos-executor-"
@@ -165,7 +166,8 @@ def _launched(
         "notification_listener_polling_interval_sec": POLL_SECONDS,
         "scheduler_polling_interval_sec": SCHEDULE_SECONDS,
     }
-    DBOS(config=config)
+    engine = DBOS(config=config)
+    engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS  # there is no setting for it
 
     def attempt(run_id: str, number: int) -> None:
         DBOS.run_step({"name": "build"}, _on, loop, build, run_id, number)

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
-from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, in_turn, positions
-from vmkiln.fleet.placement.kept_sources import source_name
+from vmkiln.fleet.admission import Host, Kept, Need, QueuePosition, Turns, Waiting, in_turn, positions
+from vmkiln.fleet.placement.kept_sources import checkpoints_name, source_name
 from vmkiln.provisioning.stored_template import template_of
 from vmkiln.run.room import NOTHING, Room, need_of, promised_to
 from vmkiln.run_state import GOING_ON
@@ -24,13 +24,13 @@ READ_AT_ONCE = 4  # runs whose needs are read together: most looks let one in an
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
-KeptOn = Callable[[ImageTemplate], Mapping[str, bool]]
+KeptOn = Callable[[ImageTemplate, str], Kept]  # of a template and its id
 log = logging.getLogger(__name__)
 
 
-def nowhere(_template: ImageTemplate) -> Mapping[str, bool]:
-    """No host keeps the source, or it does not matter which one does."""
-    return {}
+def nowhere(_template: ImageTemplate, _template_id: str) -> Kept:
+    """No host keeps anything of it, or it does not matter which one does."""
+    return Kept()
 
 
 def _host_need(
@@ -43,7 +43,7 @@ def _host_need(
         region="" if region in ANYWHERE else region,
         isolation_level=row.tags.get(ISOLATION_TAG, ""),
         avoided=avoided,
-        kept_on=kept(template),
+        kept=kept(template, row.id),
     )
 
 
@@ -115,7 +115,7 @@ class _Front:
         self._store = store
         self._order = order
         self._has_choice = has_choice
-        self._kept: dict[str, Mapping[str, bool]] = {}
+        self._kept: dict[tuple[str, str], Kept] = {}
         self._places = {run_id: place for place, run_id in enumerate(order)}
         self._needs: dict[str, Callable[[], Need]] = {}
         self.attempts: dict[str, int] = {}
@@ -137,13 +137,15 @@ class _Front:
                 need_of_queued, self._settings, self._store, run, rows.get(run.template_id), self._kept_on
             )
 
-    def _kept_on(self, template: ImageTemplate) -> Mapping[str, bool]:
-        """The hosts that keep the source of a template, which is asked once in a look, and where there are several."""
-        if not self._has_choice or not (name := source_name(self._store, template)):
-            return {}
-        if name not in self._kept:
-            self._kept[name] = self._store.kept.hosts_of(name)
-        return self._kept[name]
+    def _kept_on(self, template: ImageTemplate, template_id: str) -> Kept:
+        """Which hosts keep what of a template: asked once in a look, and where there are several."""
+        if not self._has_choice:
+            return Kept()
+        names = (source_name(self._store, template), checkpoints_name(template_id))
+        if names not in self._kept:
+            found = self._store.kept.hosts_of(*names)
+            self._kept[names] = Kept(found[names[0]], frozenset(found[names[1]]))
+        return self._kept[names]
 
 
 def queue_of(

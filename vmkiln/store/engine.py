@@ -22,11 +22,11 @@ import psycopg
 import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.ext.compiler import compiles
 
-from vmkiln.errors import DatabaseAway, InputError, RunTakenOver, StorageFull
+from vmkiln.errors import DatabaseAway, InputError, StorageFull
 from vmkiln.files.durable_file import make_folder, reported
 from vmkiln.harmless_text import UNSTORABLE
+from vmkiln.store.driver import pinging, write_lock
 from vmkiln.store.driver.driver_errors import is_away, is_full, is_unstorable
 from vmkiln.store.driver.pooler import configure
 from vmkiln.store.moving import moved_mark
@@ -34,6 +34,7 @@ from vmkiln.store.moving import moved_mark
 BUSY_SECONDS = 30
 RETRY_SECONDS = 0.02
 FENCE = "vmkiln_fence"  # the option of an engine that writes for a run: its id, and the incarnation of its host
+OF_RUN = "vmkiln_of_run"  # the option of one that writes rows of that run only
 PATIENCE_SECONDS = 10.0  # how long PostgreSQL is waited for when it goes away, as it does when it restarts
 CONNECT_SECONDS = 10
 # Without these a connection to a machine that lost its power is waited for, for a quarter of an hour.
@@ -55,14 +56,6 @@ AWAY = (  # what libpq says of a server that may be back in a moment
     "No such file",
     "too many clients",
     "connection slots are reserved",
-)
-WRITE_LOCK = f"pg_advisory_xact_lock({0x766D6B696C6E})"  # any number, as long as it is always the same
-HAS_THE_RUN = "SELECT 1 FROM vmkiln_reservation WHERE run_id = ? AND boot = ?"
-# In one statement what was deleted while it waited for the lock would still be seen, if the row were only read: it is
-# locked too, and to lock a row is to find out whether it is still there (PostgreSQL, "Read Committed Isolation Level").
-LOCK_AND_HAS_THE_RUN = (
-    f"WITH waited AS MATERIALIZED (SELECT {WRITE_LOCK}) SELECT 1 FROM vmkiln_reservation AS kept, waited "  # noqa: S608
-    "WHERE kept.run_id = %s AND kept.boot = %s FOR KEY SHARE OF kept"
 )
 IDLE_SECONDS = 10
 LOCK_SECONDS = IDLE_SECONDS + 5.0  # in which the writers' lock is given up by who stands still with it
@@ -147,9 +140,9 @@ def _postgresql(text: str, use: Use) -> Engine:
         pool_pre_ping=use is not Use.RENEWS,  # that is asked again at once when it fails
         hide_parameters=True,
         **_pool(use),
-        **({} if use is Use.WRITES else {"isolation_level": "AUTOCOMMIT"}),
+        isolation_level="AUTOCOMMIT",  # of the driver: what begins a transaction is sent by us, with its lock
     )
-
+    pinging.leave_out_where_trusted(engine)
     _report_in_our_words(engine, shown_address(text))
 
     session = {
@@ -180,21 +173,11 @@ def _postgresql(text: str, use: Use) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if use is not Use.WRITES:
-            return
-        fence = connection.get_execution_options().get(FENCE)
-        if fence is not None:
-            _check_fence(connection, LOCK_AND_HAS_THE_RUN, fence)
-        else:
-            connection.exec_driver_sql(f"SELECT {WRITE_LOCK}")
+        if use is Use.WRITES:
+            options = connection.get_execution_options()
+            write_lock.begin(connection, options.get(FENCE), of_run=options.get(OF_RUN, False))
 
     return engine
-
-
-def _check_fence(connection: Connection, query: str, fence: tuple[str, str]) -> None:
-    if connection.exec_driver_sql(query, fence).first() is None:
-        connection.exec_driver_sql("ROLLBACK")
-        raise RunTakenOver(f"the run {fence[0]} was given to another host", hint="this host's lease had run out")
 
 
 def _report_in_our_words(engine: Engine, name: str) -> None:
@@ -241,7 +224,7 @@ def _sqlite(path: Path, use: Use) -> Engine:
         connection.exec_driver_sql("BEGIN" if use is Use.READS else "BEGIN IMMEDIATE")
         fence = connection.get_execution_options().get(FENCE)
         if fence is not None:
-            _check_fence(connection, HAS_THE_RUN, fence)
+            write_lock.check_of_sqlite(connection, fence)
 
     return engine
 
@@ -276,8 +259,11 @@ beside: ContextVar[Beside | None] = ContextVar("beside", default=None)  # of wha
 class Connections:
     """What every table works with: an engine for each use. `clock` gives the time in UTC."""
 
-    def __init__(self, engines: Mapping[Use, Engine], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engines: Mapping[Use, Engine], clock: Callable[[], datetime], *, of_run: Engine | None = None
+    ) -> None:
         self._engines = engines
+        self._of_run = of_run
         self.clock = clock
 
     @property
@@ -297,7 +283,8 @@ class Connections:
         were given to others meanwhile, can change nothing when it wakes up.
         """
         writing = self.writing.execution_options(**{FENCE: (run_id, incarnation)})
-        return Connections({**self._engines, Use.WRITES: writing}, self.clock)
+        engines = {**self._engines, Use.WRITES: writing}
+        return Connections(engines, self.clock, of_run=writing.execution_options(**{OF_RUN: True}))
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed when that gives it back."""
@@ -310,15 +297,18 @@ class Connections:
         return self.clock()
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[Connection]:
+    def begin(self, *, of_run: bool = False) -> Iterator[Connection]:
         """One transaction that may write; it is committed at the end of the block, or undone by an exception.
 
+        With `of_run` it reads and writes rows of one run only. Where this is fenced it waits for no other run then.
         What is to be recorded `beside` a change of this context goes with it, or with none of it.
         Raises: `DatabaseAway` when all connections that write stay in use; whatever the engine reports.
         """
         more, is_written, is_whole = beside.get(), False, False
+        alone = self._of_run if of_run and more is None else None
         try:
-            with _in_time(), self.writing.begin() as connection:
+            with _in_time(), contextlib.ExitStack() as stack:
+                connection = _begun(alone or self.writing, stack)
                 yield connection
                 is_written = more is not None and more.write(connection)
                 is_whole = True
@@ -342,19 +332,40 @@ class Connections:
             yield connection
 
     def rows(self, query: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """What a query finds."""
+        """What a query finds. It is asked again when its connection turns out to be dead."""
+        with pinging.trusted(), self.reading() as connection:
+            try:
+                return [dict(row) for row in connection.execute(query, values).mappings()]
+            except DatabaseAway:
+                if not connection.invalidated:
+                    raise
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(query, values).mappings()]
 
-    def change(self, statement: sa.Update | sa.Delete, values: Mapping[str, Any] | None = None) -> int:
-        """Make one change in a transaction of its own; returns how many rows it met."""
-        with self.begin() as connection:
+    def change(
+        self, statement: sa.Update | sa.Delete, values: Mapping[str, Any] | None = None, *, of_run: bool = False
+    ) -> int:
+        """Make one change in a transaction of its own, as `begin`; returns how many rows it met."""
+        with self.begin(of_run=of_run) as connection:
             return connection.execute(statement, values).rowcount
 
 
 def connected(address: Path | str, clock: Callable[[], datetime]) -> Connections:
     """The connections of this process to a database; the first is opened when it is needed. Raises: `InputError`."""
     return Connections({use: make_engine(address, use) for use in Use}, clock)
+
+
+def _begun(engine: Engine, stack: contextlib.ExitStack) -> Connection:
+    """A connection with a transaction that ends with the stack; to begin it shows whether the connection is alive."""
+    try:
+        with pinging.trusted():
+            connection = stack.enter_context(engine.connect())
+        transaction = connection.begin()
+    except write_lock.ConnectionGone:
+        connection = stack.enter_context(engine.connect())
+        transaction = connection.begin()
+    stack.enter_context(transaction)
+    return connection
 
 
 def _close_it(_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
@@ -369,28 +380,3 @@ def _in_time() -> Iterator[None]:
         yield
     except sa.exc.TimeoutError as error:
         raise DatabaseAway("all connections to the database are in use, and stay so") from error
-
-
-class database_clock(sa.sql.expression.ColumnElement[float]):  # noqa: N801 (as SQLAlchemy writes functions)
-    """The database's clock in a statement, in seconds since 1970, moving on inside a transaction."""
-
-    type = sa.Float()
-    inherit_cache = True
-
-
-@compiles(database_clock)
-def _clock_of_postgresql(_element: database_clock, _compiler: Any, **_options: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-
-
-@compiles(database_clock, "sqlite")
-def _clock_of_sqlite(_element: database_clock, _compiler: Any, **_options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-CLOCK = sa.select(database_clock())
-
-
-def database_time(connection: Connection) -> float:
-    """The database's clock, in seconds since 1970, moving on inside a transaction."""
-    return float(connection.execute(CLOCK).scalar_one())

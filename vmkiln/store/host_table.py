@@ -20,8 +20,9 @@ from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.errors import InputError, RunCanceled
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
+from vmkiln.store.driver.database_time import database_clock, database_time
 from vmkiln.store.driver.server_clock import asking
-from vmkiln.store.engine import Connections, database_clock, database_time
+from vmkiln.store.engine import Connections
 from vmkiln.store.rows import HostFault, HostRow, PlacedRun, ReservationRow, ResourceState, asked_for_at, attempt_of
 from vmkiln.store.run_facts import RunFacts
 from vmkiln.store.tables import hosts, phases, reservations, runs, staging_resources

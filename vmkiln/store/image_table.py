@@ -180,7 +180,7 @@ class ImageTable:
 
     def put_output(self, row: RunOutputRow) -> None:
         """Record what a distribute target came to, in place of what was recorded before."""
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             same = sa.and_(run_outputs.c.run_id == row.run_id, run_outputs.c.name == row.name)
             connection.execute(run_outputs.delete().where(same))
             values = {**vars(row), "artifact_uri": self._recorded_uri(row.artifact_uri)}

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from vmkiln.azure_names import OperationStatus
-from vmkiln.store.engine import Connections, database_time
+from vmkiln.store.driver.database_time import database_time
+from vmkiln.store.engine import Connections
 from vmkiln.store.row_reading import aware, maybe_aware
 from vmkiln.store.rows import OperationRow
 from vmkiln.store.tables import operations, sessions

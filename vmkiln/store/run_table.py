@@ -95,7 +95,7 @@ class RunTable:
 
         With `resumes` a run of `vmkiln build` goes on that was lost; false when it does already.
         """
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             same = runs.c.run_id == row.run_id
             columns = (runs.c.state, runs.c.facts, runs.c.started, runs.c.ended, runs.c.error_code, runs.c.template_id)
             known = connection.execute(sa.select(*columns).where(same)).first()
@@ -157,7 +157,7 @@ class RunTable:
             .where(runs.c.run_id == run_id, runs.c.state.in_(expected))
             .values(state=state, sub_state="", message=message, error_code=code, ended=ended)
         )
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             is_moved = connection.execute(change).rowcount == 1
             if is_moved and ended is not None:
                 connection.execute(PHASE_ENDED, {"of_run": run_id, "now": ended})
@@ -212,13 +212,13 @@ class RunTable:
 
     def add_facts(self, run_id: str, **facts: Unpack[RunFacts]) -> None:
         """Add to what was decided for a run."""
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             known = connection.execute(FACTS, {"of_run": run_id}).scalar_one()
             connection.execute(NEW_FACTS, {"of_run": run_id, "new_facts": {**known, **facts}})
 
     def begin_phase(self, run_id: str, name: str) -> None:
         """End the current phase and begin the next one."""
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             self._end_phase(connection, run_id)
             connection.execute(PHASE_BEGUN, {"of_run": run_id, "phase": name, "now": self._connections.now()})
             connection.execute(RUN_IN_PHASE, {"of_run": run_id, "phase": name})

@@ -107,7 +107,7 @@ class StagingTable:
     def add_resource(self, group: str, *, run_id: str, type: str, name: str, detail: dict[str, Any]) -> int:  # noqa: A002
         """Record the intent to make a resource; returns its number."""
         values: dict[str, Any] = {"group_name": group, "run_id": run_id, "type": type, "name": name, "detail": detail}
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             values |= {"state": ResourceState.CREATING, "created": self._connections.now()}
             key = connection.execute(RESOURCE_ADDED, values).inserted_primary_key
         assert key is not None  # the table numbers its rows
@@ -125,12 +125,12 @@ class StagingTable:
         rows = [{**common, "type": type_, "name": name, "detail": dict(detail)} for type_, name, detail in entries]
         if not rows:
             return []
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             return list(connection.execute(RESOURCES_ADDED, rows).scalars())
 
     def resource_exists(self, number: int) -> None:
         """Record that a resource was made."""
-        self._connections.change(RESOURCE_EXISTS, {"of_number": number})
+        self._connections.change(RESOURCE_EXISTS, {"of_number": number}, of_run=True)
 
     def resource_deleted(self, number: int) -> None:
         """Record that a resource is gone."""
@@ -139,7 +139,8 @@ class StagingTable:
     def resources_deleted(self, numbers: Collection[int]) -> None:
         """Record that resources are gone; one transaction."""
         if numbers:
-            self._connections.change(RESOURCES_DELETED, {"of_numbers": sorted(numbers), "now": self._connections.now()})
+            values = {"of_numbers": sorted(numbers), "now": self._connections.now()}
+            self._connections.change(RESOURCES_DELETED, values, of_run=True)
 
     def unverified(self, run_id: str) -> tuple[list[StagingResourceRow], RunFacts]:
         """What the last attempt of a run made and deleted, and nobody has looked for yet, with the run's facts.
@@ -155,7 +156,7 @@ class StagingTable:
         for some in _pieces(numbers):
             gone = sa.and_(staging_resources.c.number.in_(some), staging_resources.c.state == ResourceState.DELETED)
             change = staging_resources.update().where(gone, staging_resources.c.verified.is_(None))
-            self._connections.change(change.values(verified=self._connections.now()))
+            self._connections.change(change.values(verified=self._connections.now()), of_run=True)
 
     def resources_of(self, group: str) -> list[StagingResourceRow]:
         """A group's resources in the order they were made, deleted ones too."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmkiln.fleet.admission import Host, Need, QueuePosition, Turns, Waiting, in_turn, positions
+from vmkiln.fleet.admission import Host, Kept, Need, QueuePosition, Turns, Waiting, in_turn, positions
 from vmkiln.run.room import NOTHING, Room
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -220,7 +220,7 @@ def test_who_is_placed_behind_a_large_run_says_which_host_is_kept_for_that() -> 
 
 def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
     def where(*hosts: Host, room: Room = SMALL) -> tuple[str, str]:
-        need = Need(room, kept_on={"k": False, "b": True})
+        need = Need(room, kept=Kept({"k": False, "b": True}, frozenset({"c"})))
         [queued] = positions(in_turn([waiting("run")], Turns()), need_of=lambda _: need, hosts=hosts)
         return queued.incarnation, queued.why_there
 
@@ -231,6 +231,8 @@ def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
     text = "of 3 hosts with room booted alone keeps a booted VM of its source image (6 CPUs and 28672 MiB free)"
     assert where(empty, keeper, booted) == ("b", text)
     assert where(keeper, booted)[0] == "b"
+    further = Host("c", "further", ROOM, promised=SMALL)
+    assert where(empty, booted, further)[1].startswith("of 3 hosts with room further alone keeps checkpoints of its")
     assert where(empty, keeper, booted, room=ROOM)[0] == "k", "the other has no room for it"
     assert where(empty, Host("k", "keeper", ROOM, promised=ROOM))[0] == "e", "nor has any that keeps it"
     strong = Host("s", "strong", ROOM, isolation_level="hardware")

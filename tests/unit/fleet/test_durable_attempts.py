@@ -6,6 +6,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
 
 from vmkiln.fleet import durable_attempts
 from vmkiln.fleet.durable_attempts import Attempts
@@ -53,6 +57,30 @@ async def test_an_attempt_is_begun_once_however_often_it_is_asked_for(tmp_path: 
         await attempts.begin("run", 1)
         assert await attempts.steps("run", 1) == ["build", "settle"]
     assert len(built) == 2, "nor by the next start"
+
+
+@pytest.mark.parametrize("is_tamed", [True, False])
+async def test_the_engine_does_not_look_at_its_empty_queue_each_second(
+    is_tamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = {"queue-worker": 0, "": 0}  # at the queue, and for which queues there are, which it does each second
+
+    def asked(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if threading.current_thread().name.startswith("queue-worker"):
+            looks["queue-worker"] += 1
+        elif "queues.queue_id" in statement:
+            looks[""] += 1
+
+    if not is_tamed:
+        monkeypatch.setattr(durable_attempts, "QUEUE_SECONDS", 0.5)
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", asked)
+    try:
+        async with an_engine(tmp_path) as attempts:
+            await attempts.begin("run", 1)
+            await until(lambda: looks[""] >= 4)
+            assert (looks["queue-worker"] == 0) == is_tamed
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", asked)
 
 
 async def test_settling_is_repeated_until_it_works(tmp_path: Path) -> None:

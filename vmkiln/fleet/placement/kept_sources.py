@@ -1,8 +1,9 @@
-"""Which source images this host keeps, and which one a run starts from: a run goes where its source is, if it can.
+"""What this host keeps that a run starts from: source images, and checkpoints of its template.
 
-A platform image is named by publisher, offer and SKU where the cache would be used for `latest`, and with its version
-besides. An image of the user's is named by its folder, which is the same on every host. That a host keeps an image is
-a preference and no promise: it may be gone when the run begins, and is had anew then.
+A run goes where that is, if it can. A platform image is named by publisher, offer and SKU where the cache would be used
+for `latest`, and with its version besides. An image of the user's is named by its folder, which is the same on every
+host. Checkpoints have one name for each template, which tells nothing of it. That a host keeps something is a
+preference and no promise: it may be gone when the run begins, and is had anew then.
 """
 
 import contextlib
@@ -21,10 +22,12 @@ from vmkiln.store.database import Store
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
 from vmkiln.waiting.off_loop import in_round
+from vmkiln.warm import checkpoint
 
 MOST_KEPT = 500  # sources that a host tells of; of more of the user's images, those that came last
 MOST_NAME_LETTERS = 200
 KEPT_SECONDS = 30.0  # between two looks at what is kept
+CHECKPOINTS = "checkpoints:"  # what their name begins with, which no source's does
 
 
 def source_name(store: Store, template: ImageTemplate) -> str:
@@ -39,8 +42,14 @@ def source_name(store: Store, template: ImageTemplate) -> str:
     return ""
 
 
+def checkpoints_name(template_id: str) -> str:
+    """What the checkpoints of an image template are called here; pure."""
+    scope = checkpoint.scope_of(template_id=template_id, resource_group="", name="")
+    return CHECKPOINTS + hashlib.sha256(scope.encode()).hexdigest()
+
+
 def kept_here(settings: Settings, *, now: datetime | None = None) -> dict[str, bool]:
-    """The sources that this host keeps, each with whether a booted VM of it is saved too."""
+    """The sources that this host keeps, each with whether a booted VM of it is saved too; and checkpoints."""
     now = now or datetime.now(UTC)
     booted = saved_vm.sources_of(settings.saved_vms)
     found: dict[str, bool] = {}
@@ -52,6 +61,10 @@ def kept_here(settings: Settings, *, now: datetime | None = None) -> dict[str, b
         names += [image.name] if is_fresh or image.is_imported else []
         for name in names:
             found.setdefault(_short(name), image.digest in booted)
+    for one in checkpoint.all_of(settings.saved_vms):
+        is_fresh = one.age_seconds(now.timestamp()) <= checkpoint.KEPT_SECONDS
+        if is_fresh and one.about.scope.startswith(checkpoint.OF_TEMPLATES):
+            found.setdefault(checkpoints_name(one.about.scope.removeprefix(checkpoint.OF_TEMPLATES)), True)
     for folder in _newest_first(settings.image_store):
         found.setdefault(_short(folder.name), False)
     return dict(list(found.items())[:MOST_KEPT])

@@ -1,4 +1,7 @@
-"""Which source images each host keeps, as it told last; what a dead incarnation told is forgotten with it."""
+"""Which source images, and checkpoints of which templates, each host keeps, as it told last.
+
+What a dead incarnation told is forgotten with the next one's word.
+"""
 
 from collections.abc import Mapping
 
@@ -7,8 +10,8 @@ import sqlalchemy as sa
 from vmkiln.store.engine import Connections
 from vmkiln.store.tables import hosts, kept_sources
 
-OF_SOURCE = sa.select(kept_sources.c.boot, kept_sources.c.is_booted).where(
-    kept_sources.c.source == sa.bindparam("of_source")
+OF_NAMES = sa.select(kept_sources.c.boot, kept_sources.c.source, kept_sources.c.is_booted).where(
+    kept_sources.c.source.in_(sa.bindparam("names", expanding=True))
 )
 
 
@@ -28,7 +31,9 @@ class KeptTable:
                 rows = [{"boot": incarnation, "source": name, "is_booted": booted} for name, booted in kept.items()]
                 connection.execute(kept_sources.insert(), rows)
 
-    def hosts_of(self, source: str) -> dict[str, bool]:
-        """The incarnations that keep a source, each with whether it keeps a booted VM of it too."""
-        rows = self._connections.rows(OF_SOURCE, {"of_source": source})
-        return {row["boot"]: row["is_booted"] for row in rows}
+    def hosts_of(self, *names: str) -> dict[str, dict[str, bool]]:
+        """By name the incarnations that keep it, each with whether it keeps a booted VM of it too; one statement."""
+        found: dict[str, dict[str, bool]] = {name: {} for name in names}
+        for row in self._connections.rows(OF_NAMES, {"names": list(names)}):
+            found[row["source"]][row["boot"]] = row["is_booted"]
+        return found

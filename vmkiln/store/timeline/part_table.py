@@ -55,7 +55,7 @@ class TimelineTable:
         first = parts[0]
         table = timeline_parts.c
         same = sa.and_(table.run_id == first.run_id, table.attempt == first.attempt)
-        with self._connections.begin() as connection:
+        with self._connections.begin(of_run=True) as connection:
             connection.execute(timeline_parts.delete().where(same))
             connection.execute(timeline_parts.insert(), [vars(part) for part in parts])
 

@@ -1,10 +1,11 @@
 """A run goes to a host that keeps its source image."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from waiting_runs import add_waiting_runs
+from waiting_runs import TYPE, add_waiting_runs
 
 from vmkiln.fleet.placement import kept_sources
 from vmkiln.fleet.placement.kept_sources import KeptHere, kept_here
@@ -15,6 +16,7 @@ from vmkiln.platform_images.image_cache import SourceImage
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import HostRow, ImageRow
+from vmkiln.warm import checkpoint
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
@@ -86,6 +88,39 @@ def test_a_host_tells_what_it_keeps_and_what_it_has_booted(tmp_path: Path) -> No
     assert saved_vm.sources_of(settings.saved_vms) == {stale.digest}
 
 
+def a_checkpoint(settings: Settings, scope: str, *, made: datetime) -> None:
+    workplace = settings.saved_vms / hashlib.sha256(f"{scope}{made}".encode()).hexdigest()
+    workplace.mkdir(parents=True)
+    about = checkpoint.About(scope, 1, "install", "run", "web", made.timestamp(), "i-1")
+    saved_vm.finished(workplace, b"devices", "0" * 64, about=checkpoint.record_of(about))
+
+
+def test_a_host_tells_of_which_templates_it_keeps_checkpoints(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home")
+    a_checkpoint(settings, "template:/subscriptions/s/web", made=NOW)
+    a_checkpoint(settings, "template:/subscriptions/s/web", made=NOW - timedelta(hours=1))
+    a_checkpoint(settings, "template:/subscriptions/s/old", made=NOW - timedelta(days=8))
+    a_checkpoint(settings, "command:1000:rg/mine", made=NOW)  # no run of the queue begins from one of a command
+    assert kept_here(settings, now=NOW) == {kept_sources.checkpoints_name("/subscriptions/S/web"): True}
+    assert "web" not in str(kept_here(settings, now=NOW)), "the name tells nothing of the template"
+
+
+def test_a_run_goes_where_checkpoints_of_its_template_are(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home")
+    with opened(settings.database) as store:
+        for name, cpus in (("east", 8), ("west", 16), ("north", 8)):
+            a_host(store, name, cpus=cpus)
+        store.kept.record("north-incarnation", {"debian:debian-12:12": True})
+        template = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/{TYPE}/t000000"
+        other = kept_sources.checkpoints_name("/subscriptions/s/another")
+        store.kept.record("west-incarnation", {other: True})
+        store.kept.record("east-incarnation", {kept_sources.checkpoints_name(template): True})
+        assert a_run(settings, store, 0, PLATFORM).startswith(
+            "of 3 hosts with room east alone keeps checkpoints of its template"
+        )
+        assert a_run(settings, store, 1, PLATFORM).startswith("of 3 hosts with room north alone keeps a booted VM")
+
+
 def test_the_run_show_of_a_run_tells_that_its_host_keeps_the_source(tmp_path: Path) -> None:
     settings = Settings(tmp_path / "home")
     with opened(settings.database) as store:
@@ -137,12 +172,12 @@ async def test_what_a_host_keeps_is_written_when_it_has_changed(
         store.kept.record("west-incarnation", {"a": True})
         here = KeptHere(settings, store, "east-incarnation")
         await here.look()
-        assert store.kept.hosts_of("a") == {"east-incarnation": False, "west-incarnation": True}
+        assert store.kept.hosts_of("a")["a"] == {"east-incarnation": False, "west-incarnation": True}
         monkeypatch.setattr(store.kept, "record", lambda *_: pytest.fail("it has not changed"))
         await here.look()
         monkeypatch.undo()
         store.hosts.leave("west-incarnation")
         monkeypatch.setattr(kept_sources, "kept_here", lambda _settings: {"b": False})
         await here.look()
-        assert store.kept.hosts_of("b") == {"east-incarnation": False}
-        assert store.kept.hosts_of("a") == {}, "neither its own nor what a host told that has left"
+        assert store.kept.hosts_of("b")["b"] == {"east-incarnation": False}
+        assert store.kept.hosts_of("a")["a"] == {}, "neither its own nor what a host told that has left"
