@@ -16,6 +16,7 @@ from typing import Any
 
 from corpus_build import Built, build
 from corpus_values import DEBIAN, filled
+from orphan_guard import ended_by_sigterm
 
 from vmkiln.arm_template.values import member
 from vmkiln.buildable.examination import Surroundings, examine
@@ -227,4 +228,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    ended_by_sigterm()
     sys.exit(main())

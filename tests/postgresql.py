@@ -1,4 +1,7 @@
-"""A real PostgreSQL for tests: a cluster of its own on a unix socket, gone afterwards; a new database for each test."""
+"""A real PostgreSQL for tests: a cluster of its own on a unix socket, gone afterwards; a new database for each test.
+
+It is gone also when who made it was killed.
+"""
 
 import contextlib
 import os
@@ -10,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orphan_guard import when_killed
+
 SETTINGS = ("-c", "fsync=off", "-c", "shared_buffers=16MB")
+STOP = '"$@" -D "$0/data" -m immediate -w stop; rm -rf -- "$0"'  # $0: the cluster's folder
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,11 @@ def cluster(*, listen: str = "", network: str = "", settings: tuple[str, ...] = 
         if network:
             with (directory / "data" / "pg_hba.conf").open("a") as rules:
                 rules.write(f"host all all {network} trust\n")
-        made.control("start")
-        try:
-            yield made
-        finally:
-            made.control("-m", "immediate", "stop")
+        with when_killed("sh", "-c", STOP, directory, *as_user, made.programs / "pg_ctl"):
+            made.control("start")
+            try:
+                yield made
+            finally:
+                made.control("-m", "immediate", "stop")
     finally:
         shutil.rmtree(directory)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from certificates import a_certificate
+from orphan_guard import group_is_killed, when_killed
 from packer_bench import free_port
 from stand_ins.windows_double import Double, opened
 from stand_ins.windows_machine import WindowsMachine
@@ -107,15 +108,16 @@ class WindowsBench:
                     ended.events.append(event)
                     ended.said += watch.note(event)
 
-        reading = asyncio.create_task(read())
-        try:
-            ends = {reading, watch.broken, watch.untrue, is_off}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=self.seconds)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(packer.pid, signal.SIGKILL if packer.returncode is None and not reading.done() else 0)
-            await reading
-            status = await packer.wait()
+        with when_killed(*group_is_killed(packer.pid)):
+            reading = asyncio.create_task(read())
+            try:
+                ends = {reading, watch.broken, watch.untrue, is_off}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=self.seconds)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(packer.pid, signal.SIGKILL if packer.returncode is None and not reading.done() else 0)
+                await reading
+                status = await packer.wait()
         if status and debug_log.exists():
             refusals = [line for line in debug_log.read_bytes().splitlines() if b"WinRM connection err" in line]
             for event in output.feed(b"".join(line + b"\n" for line in refusals[-1:])):
@@ -133,11 +135,12 @@ def forwarded(folder: Path, target: int) -> Iterator[int]:
         port = free_port()  # which another may take in the meantime
         with (folder / "forwarder.log").open("wb") as log:
             command = ["perl", str(FORWARDER), str(port), "127.0.0.1", str(target)]
-            process = subprocess.Popen(command, stderr=log)
+            process = subprocess.Popen(command, stderr=log, start_new_session=True)
         if listens(process, port):
             break
     try:
-        yield port
+        with when_killed(*group_is_killed(process.pid)):
+            yield port
     finally:
         process.kill()
         process.wait()
