@@ -23,13 +23,23 @@ class Entry(NamedTuple):
     content: str
 
 
-def file_tree(image: Path, folder: Path) -> dict[str, Entry]:
-    """What is in the largest partition of a qcow2 image, which is an ext4; works in an empty folder."""
-    raw, files, asked = folder / "raw", folder / "files", folder / "asked"
+def root_file_system(image: Path, raw: Path) -> str:
+    """The largest partition of a qcow2 image, as e2fsprogs take it; `raw` is the file that it comes to lie in."""
     subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw], check=True)
     table = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True).stdout
     root = max(json.loads(table)["partitiontable"]["partitions"], key=lambda partition: int(partition["size"]))
-    file_system = f"{raw}?offset={root['start'] * SECTOR_BYTES}"
+    return f"{raw}?offset={root['start'] * SECTOR_BYTES}"
+
+
+def content_of(file_system: str, path: str) -> bytes:
+    """What a file of an ext4 has in it; nothing when it is missing."""
+    return subprocess.run(["debugfs", "-R", f"cat {path}", file_system], check=True, capture_output=True).stdout
+
+
+def file_tree(image: Path, folder: Path) -> dict[str, Entry]:
+    """What is in the largest partition of a qcow2 image, which is an ext4; works in an empty folder."""
+    raw, files, asked = folder / "raw", folder / "files", folder / "asked"
+    file_system = root_file_system(image, raw)
     files.mkdir()
     subprocess.run(["debugfs", "-R", f"rdump / {files}", file_system], check=True, capture_output=True)
     raw_folders = [path for path in files.rglob("*") if path.is_dir() and not path.is_symlink()]

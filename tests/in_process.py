@@ -176,6 +176,12 @@ def an_issuer() -> Issuer:
     return issuer_of("99999999-9999-9999-9999-999999999999", new_key())
 
 
+@functools.cache
+def route_table() -> RouteTable:
+    """Of all routes; made once, for it takes as long as some tests."""
+    return RouteTable(ALL_ROUTES)
+
+
 class AtOnce:
     """Does in the request what the service does after it."""
 
@@ -194,7 +200,7 @@ def started(
     background: Background | None = None,
 ) -> InProcess:
     """A service with this store and this work; what goes on after an answer is done in the request, unless told."""
-    dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+    dispatcher = Dispatcher(route_table())
 
     def dispatch(method: str, path: str, **options: Any) -> Answer:
         return dispatcher.answer_inside(service, method, path, **options)

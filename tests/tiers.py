@@ -44,9 +44,9 @@ SHORT = Tier(
     "short",
     example_factor=1,
     cheap_example_factor=1,
-    requests=20_000,
+    requests=8_000,
     portal_requests=800,
-    document_examples=5,
+    document_examples=2,
     lives=400,
     warm_up_lives=200,
     killed_runs=40,
@@ -122,6 +122,12 @@ def half(found: Sequence[T], number: int = 0) -> Sequence[T]:
     if tier() is LONG or len(found) <= FEW:
         return found
     return found[(seed() + number) % 2 :: 2]
+
+
+def one(found: Sequence[T]) -> Sequence[T]:
+    """One of what was found, another every day; all of it in the long tier."""
+    at = seed() % len(found)
+    return found if tier() is LONG else found[at : at + 1]
 
 
 def least(count: int) -> int:

@@ -17,12 +17,13 @@ from in_process import (
     add_group,
     ended_run,
     provisioned,
+    route_table,
     wait_for,
 )
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.auditing import AUDITED, action_name
-from vmkiln.api.protocol.dispatcher import RouteTable, resource_id_of
+from vmkiln.api.protocol.dispatcher import resource_id_of
 from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.store.audit_table import AuditQuery
@@ -70,7 +71,7 @@ def ask(service: InProcess, route: Route, token: str | None) -> httpx.Response:
 
 def check_one_act(service: InProcess, route: Route, response: httpx.Response, token: str) -> AuditRow:
     """Exactly one, with who, what, where, when and how it ended."""
-    match = RouteTable(ALL_ROUTES).match(route.method, tuple(path_of(route).strip("/").split("/")))
+    match = route_table().match(route.method, tuple(path_of(route).strip("/").split("/")))
     wanted = (action_name(route), resource_id_of(match))
     rows = acts(service)
     (row,) = [row for row in rows if (row.operation, row.resource_id) == wanted]

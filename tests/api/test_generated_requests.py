@@ -23,10 +23,11 @@ from in_process import (
     TestAccess,
     a_template,
     add_group,
+    route_table,
     started,
 )
 
-from vmkiln.api.protocol.dispatcher import Dispatcher, Request, RouteTable
+from vmkiln.api.protocol.dispatcher import Dispatcher, Request
 from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
 from vmkiln.api.resources import resource_groups
@@ -218,7 +219,7 @@ def test_no_request_ends_in_an_error_of_ours(
     with opened(home / f"{part}.sqlite") as store:
         service: InProcess = started(store, home / str(part), access, InstantWork(store=store))
         add_group(service)
-        dispatcher = Dispatcher(RouteTable(ALL_ROUTES))
+        dispatcher = Dispatcher(route_table())
         for number in range(tiers.tier().requests // PARTS):
             request = generator.request()
             answer = dispatcher.answer(service.service, request)

@@ -6,17 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from empty_world import World, differences, snapshot
+from empty_world import differences, snapshot
 from stand_ins.build_process import CUSTOMIZERS, template_text
 from stand_ins.builds import Builds, opened_builds, wait_until
 from stand_ins.worker_process import reached_file
-from test_kill_every_process import MOMENTS, Moment, alive, check_images, customized, is_customized
+from test_kill_every_process import MOMENTS, Moment, check_images, customized, is_customized, wait_until_gone
 
 from vmkiln.fleet.image_builder import queued_run
 from vmkiln.inspecting.residue import ALL, TAG
@@ -28,7 +27,6 @@ from vmkiln.template.template_file import read_image_template
 
 HELD_SECONDS = 120.0
 ALL_END_SECONDS = 180.0
-GONE_SECONDS = 60.0  # the kernel takes down the namespaces of fourteen runs, on a machine that may be busy
 TYPE = "Microsoft.VirtualMachineImages/imageTemplates"
 GROUP = f"/subscriptions/{uuid.UUID(int=1)}/resourceGroups/rg"
 
@@ -78,14 +76,6 @@ def is_held(builds: Builds, run_id: str) -> bool:
 
 def said(builds: Builds) -> str:
     return (builds.settings.home.parent / "worker.txt").read_text()[-4000:]
-
-
-def wait_until_gone(builds: Builds, before: World) -> None:
-    """Wait until nothing lives that began after `before`; what does is named."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while left := alive(builds, before):
-        assert time.monotonic() < deadline, "\n".join(left)
-        time.sleep(0.1)
 
 
 def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds: Builds) -> None:

@@ -10,7 +10,7 @@ import pytest
 from empty_world import differences, snapshot
 from stand_ins.build_process import CUSTOMIZERS
 from stand_ins.builds import Builds, opened_builds, wait_until
-from test_kill_every_process import ENDS_SECONDS, HELD_SECONDS, alive, check_images, customized
+from test_kill_every_process import ENDS_SECONDS, HELD_SECONDS, check_images, customized, wait_until_gone
 
 from vmkiln.preparation import opened_store
 
@@ -33,7 +33,7 @@ def test_a_killed_build_goes_on_from_its_disk_when_its_user_says_so(builds: Buil
         wait_until(reached.exists, seconds=HELD_SECONDS, what="being held")
         os.kill(build.process_id, signal.SIGKILL)
         assert build.has_ended(seconds=ENDS_SECONDS)
-        wait_until(lambda: not alive(builds, before), seconds=ENDS_SECONDS, what="the end of all that it started")
+        wait_until_gone(builds, before)
         with opened_store(builds.settings, print) as store:
             run = store.runs.find(run_id)
             assert (run.state, run.error_code) == ("Failed", "RunLost")

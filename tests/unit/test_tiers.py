@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiers
-from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, half, least, seed, thinned, tier, today
+from tiers import LONG, SEED, SHORT, TIER, cheap_examples, examples, half, least, one, seed, thinned, tier, today
 
 
 def test_the_long_tier_tries_at_least_what_the_short_one_does() -> None:
@@ -57,6 +57,17 @@ def test_a_half_and_the_half_of_another_day_are_the_whole(monkeypatch: pytest.Mo
     assert half(range(2)) == range(2)
     monkeypatch.setenv(TIER, LONG.name)
     assert half(found) == found
+
+
+def test_one_is_another_every_day_and_all_are_tried_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIER, SHORT.name)
+    found, days = ["a", "b", "c"], []
+    for day in ("20261128", "20261129", "20261130"):
+        monkeypatch.setenv(SEED, day)
+        days += one(found)
+    assert sorted(days) == found
+    monkeypatch.setenv(TIER, LONG.name)
+    assert one(found) == found
 
 
 def test_a_property_has_more_examples_in_the_long_tier(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 from conftest import VMKILN, Told, a_template, runner, shell, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 
@@ -283,14 +284,16 @@ def test_a_build_vm_that_dies_ends_the_run_within_seconds(prepared: Settings, ru
     assert recorded(prepared, told) == ("Failed", "BuildVmTerminated")
 
 
+# `tests/faults/test_kill_every_process.py` kills each of them in each phase, with stand-ins for the VMs
 @pytest.mark.parametrize(
     ("part", "code"),
-    [
-        (b"\0container-build-vm\0", "ContainerGroupTerminated"),
-        (b"pasta\0--foreground\0", "EgressTerminated"),
-        (b"\0vmkiln.host.supervisor\0", "NamespaceTerminated"),
-    ],
-    ids=["container group", "pasta", "supervisor"],
+    tiers.one(
+        [
+            pytest.param(b"\0container-build-vm\0", "ContainerGroupTerminated", id="container group"),
+            pytest.param(b"pasta\0--foreground\0", "EgressTerminated", id="pasta"),
+            pytest.param(b"\0vmkiln.host.supervisor\0", "NamespaceTerminated", id="supervisor"),
+        ]
+    ),
 )
 def test_whatever_else_dies_ends_the_run_within_seconds_too(
     prepared: Settings, run_template: RunTemplate, part: bytes, code: str
