@@ -25,13 +25,14 @@ from vmkiln.api.resources import (
 )
 from vmkiln.api.staging import staging_resources
 from vmkiln.api.storage import containers, storage_accounts
-from vmkiln.api.virtual_machine_images import image_templates, past_runs, run_logs, runs, triggers
+from vmkiln.api.virtual_machine_images import image_templates, past_runs, run_logs, run_pictures, runs, triggers
 
 ALL_ROUTES: tuple[Route, ...] = (
     *image_templates.ROUTES,
     *runs.ROUTES,
     *past_runs.ROUTES,
     *run_logs.ROUTES,
+    *run_pictures.ROUTES,
     *triggers.ROUTES,
     *all_runs.ROUTES,
     *all_images.ROUTES,

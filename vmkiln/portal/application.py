@@ -85,6 +85,7 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{RUN}/log", run_pages.raw_log),
             at(f"{RUN}/lines", run_pages.some_lines),
             at(f"{RUN}/find", run_pages.find),
+            at(f"{RUN}/pictures/{{picture}}", run_pages.picture),
             at(f"{RUN}/follow", run_stream.follow),
             at(f"{GROUP}/providers/{{rest:path}}", resource_pages.resource),
             at(f"{PREFIX}{{rest:path}}", _not_found, is_public=True),

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vmkiln.errors import ArmError
 from vmkiln.portal.api_client import ApiClient
+from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.runs.log_view import ANCHORS
 from vmkiln.portal.runs.run_view import KINDS, look
@@ -29,9 +30,9 @@ def _chosen(visit: Visit) -> tuple[str, int] | None:
 
 async def run(visit: Visit) -> Response:
     """One run."""
-    view, confinement, flows, receipts = await asyncio.gather(
+    view, confinement, flows, receipts, pictures = await asyncio.gather(
         look(visit, visit.id),
-        *(visit.api.ask("GET", f"{visit.id}/{part}") for part in ("confinement", "flows", "receipts")),
+        *(visit.api.ask("GET", f"{visit.id}/{part}") for part in ("confinement", "flows", "receipts", "pictures")),
     )
     chosen = _chosen(visit)
     if chosen is None and view.failure and view.failure["log"]:
@@ -51,6 +52,7 @@ async def run(visit: Visit) -> Response:
         find=text,
         only_errors=only_errors,
         found=found,
+        pictures=pictures["value"],
         confinement=confinement["value"],
         receipts=receipts["value"],
         flows=flows["value"][:SHOWN_FLOWS],
@@ -108,6 +110,12 @@ async def _pieces(api: ApiClient, run_id: str, kind: str) -> AsyncIterator[list[
         if not piece["lines"]:
             return
         position = piece["position"]
+
+
+async def picture(visit: Visit) -> Response:
+    """One picture of a VM's screen, which was made into a PNG by us."""
+    name = visit.id.rpartition("/")[2]
+    return PassedOn(visit.api.api, visit.id, visit.api.token, name=name, shown_as="image/png")
 
 
 async def raw_log(visit: Visit) -> Response:
