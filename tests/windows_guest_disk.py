@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
+from windows_volume import PARTITION, disk_bytes
+
 from vmkiln.errors import CommandFailed
 from vmkiln.host import command
 from vmkiln.host.disk import container_kernel
@@ -29,6 +31,7 @@ BOOT_LOADER = "grub-efi-amd64-signed"
 MODULES = ("ahci", "sd_mod", "sr_mod", "isofs", "nls_utf8", "crc32c_generic", "ext4", "e1000e", "af_packet")
 SIZE_BYTES = 96 * 1024**2
 FETCH_SECONDS = 600
+BASIC_DATA = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 MENU = "linux /vmlinuz console=ttyS0 quiet\ninitrd /initrd\nboot\n"
 # what the guest imports only when it gets there
 LATER = (
@@ -48,8 +51,11 @@ print(json.dumps([module.__file__ for module in sys.modules.values() if getattr(
 """
 
 
-async def make_disk(disk: Path, folder: Path) -> None:
-    """Write the raw disk; `folder` is room to work in. Raises: `HostUnfit`, `CommandFailed`."""
+async def make_disk(disk: Path, folder: Path, *, is_oem: bool = False) -> None:
+    """Write the raw disk; `folder` is room to work in. With `is_oem` its set-up runs no script at its end.
+
+    Raises: `HostUnfit`, `CommandFailed`.
+    """
     with mock.patch.object(container_kernel, "META_PACKAGES", KERNELS):
         kernel = await container_kernel.obtain_kernel(folder / "kernel", progress=print)
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
@@ -65,9 +71,24 @@ async def make_disk(disk: Path, folder: Path) -> None:
     shutil.copyfile(kernel.vmlinuz, esp / "vmlinuz")
     (esp / "initrd").write_bytes(system)
     state.mkdir()
+    if is_oem:
+        (state / "oem").touch()
     await make_ext4(folder / "state.ext4", state)
     plan = layout(2, size_bytes=SIZE_BYTES)
     await assemble(disk, plan, root=folder / "state.ext4", boot=folder / "boot", esp_id="01AB-23CD")
+
+
+def add_registry(disk: Path) -> None:
+    """Give the raw disk a third partition, an NTFS volume with a Windows' registry hives, as an import looks for."""
+    volume = disk_bytes()[PARTITION:]
+    start = SIZE_BYTES
+    with disk.open("r+b") as file:
+        file.truncate(start + len(volume) + PARTITION)
+        file.seek(start)
+        file.write(volume)
+    script = f"start={start // 512}, size={len(volume) // 512}, type={BASIC_DATA}\n".encode()
+    subprocess.run(["sfdisk", "--quiet", "--relocate", "gpt-bak-std", disk], check=True)
+    subprocess.run(["sfdisk", "--quiet", "--append", "--no-reread", disk], check=True, input=script)
 
 
 def journal_of(disk: Path, folder: Path) -> list[str]:

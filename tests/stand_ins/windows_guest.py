@@ -23,7 +23,7 @@ sys.path.insert(0, "/")
 from stand_ins import windows_double
 from stand_ins.windows_machine import DEPROVISIONING, WindowsMachine
 
-STATE, JOURNAL = Path("/state/files"), Path("/state/journal")
+STATE, JOURNAL, OEM = Path("/state/files"), Path("/state/journal"), Path("/state/oem")
 REPORT = "/dev/ttyS1"
 PORT = 5986
 UNATTEND = "{urn:schemas-microsoft-com:unattend}"
@@ -48,6 +48,7 @@ class Guest:
         self.machine.note(f"boot with {', '.join(drivers())}")
         self.machine.note(f"discs {len(discs)}")
         self.double: windows_double.Double | None = None
+        self.logs_on = False
 
     def report(self, line: str) -> None:
         """A line on the second serial port."""
@@ -78,6 +79,12 @@ class Guest:
         assert password is not None
         assert (name.text, password.text) == (self.run["user"], self.run["password"]), "another login"
         assert (self.answer / "vmkiln.ps1").read_text().isascii()
+        self.logs_on = next(root.iter(f"{UNATTEND}AutoLogon"), None) is not None
+
+    def run_script(self) -> None:
+        """What set-up does at its end; with the key of a maker it runs no script, and only a logon does."""
+        if OEM.exists() and not self.logs_on:
+            raise PermissionError("with this key no script is run")
 
     def compare_address(self) -> None:
         """What DHCP gave is what the run says."""
@@ -110,6 +117,7 @@ class Guest:
             self.open_listener()
             return
         self.act("specialize", "answer", self.read_answer)
+        self.act("complete", "script", self.run_script)
         self.act("complete", "network", self.compare_address)
         default = (self.answer / "deprovision-default.ps1").read_bytes()
         self.machine.files[DEPROVISIONING] = default

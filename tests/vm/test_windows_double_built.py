@@ -63,7 +63,7 @@ def test_a_windows_template_is_built_in_a_vm_that_plays_windows(
     assert told.error is None, f"{told.error} {getattr(told.error, 'hint', '')}"
     notices = [event.text for event in told.events if isinstance(event, Notice)]
     acts = [text for text in notices if text.startswith("set-up of the build-vm")]
-    names = ("specialize, answer", "complete, network", "complete, listener")
+    names = ("specialize, answer", "complete, script", "complete, network", "complete, listener")
     assert acts == [f"set-up of the build-vm: {name}" for name in names]
     assert [text for text in notices if "restarts during `restart`" in text]
     said = [line.strip() for line in told.log if "null: said" in line]

@@ -4,11 +4,11 @@
 no Windows but two hives, an answer file, and words in the places of what is changed here.
 """
 
-import lzma
 import struct
 from pathlib import Path
 
 import pytest
+from windows_volume import PARTITION, TITLE, disk_bytes
 
 from vmkiln.errors import ImageUnsafe
 from vmkiln.host.qemu import Disk
@@ -19,18 +19,7 @@ from vmkiln.settings import Settings
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("world")]
 
-PARTITION = 1024**2
-BLOCKS = Path(__file__).parent / "disks/windows.blocks.xz"
 NO_HIBERNATION, HIBERNATION = b"NOHIBERNATION-MARK", b"hibr"
-
-
-def disk_bytes() -> bytearray:
-    content = lzma.decompress(BLOCKS.read_bytes())
-    disk = bytearray(struct.unpack_from("<Q", content)[0])
-    for start in range(8, len(content), 8 + 4096):
-        place = struct.unpack_from("<Q", content, start)[0] * 4096
-        disk[place : place + 4096] = content[start + 8 : start + 8 + 4096]
-    return disk
 
 
 def hibernated(disk: bytearray) -> bytearray:
@@ -62,7 +51,7 @@ async def test_a_windows_tells_its_facts_and_a_hibernated_one_is_refused(
             inspector = await obtain_windows_inspector(prepared.container_image, progress=print)
             machine = describe(inspector, Disk(disk, "raw"), accelerator=host.accelerator)
             facts = await look_at_windows(machine, directory=run)
-    assert facts.title == "Windows Server 2022 Datacenter (20348.2619, ServerDatacenter, de-DE)"
+    assert facts.title == TITLE
     assert facts.state == GENERALIZED
     assert facts.services == ("viostor", "cloudbase-init")
     assert facts.answers == ("Panther/unattend.xml",)

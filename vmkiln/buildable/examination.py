@@ -29,6 +29,7 @@ from vmkiln.staging.local_files import LocalFiles, head_of, is_local, local_path
 from vmkiln.template.image_template import MOST_SCRIPTS, DataDisk, ImageTemplate, OnOff
 from vmkiln.template.resource_id import parse_resource_id
 from vmkiln.template.source import IsoSource, ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource
+from vmkiln.windows.login_tag import login_tag_mistakes
 from vmkiln.windows.proven import UNPROVEN
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def template_problems(
         yield no_iso()
     yield from tag_mistakes(template.tags)
     yield from residue_tag_mistakes(template.tags)
+    yield from login_tag_mistakes(template.tags)
     if len(template.scripts) > MOST_SCRIPTS:
         first = template.scripts[MOST_SCRIPTS]
         message = f"is number {MOST_SCRIPTS + 1} of {len(template.scripts)} scripts and files that are copied"
@@ -178,9 +180,7 @@ def no_iso() -> Mistake:
 
 
 def template_warnings(template: ImageTemplate) -> Iterator[str]:
-    """What Azure does and a build here does without (docs/template-files.md#optimizations); what nobody has tried."""
-    if template.os_type is OsType.WINDOWS:
-        yield _unproven()
+    """What Azure does and a build here does without (docs/template-files.md#optimizations)."""
     optimize = template.properties.optimize
     if optimize.vm_boot.state is OnOff.ENABLED:
         yield (

@@ -111,6 +111,11 @@ def parse_checksum(text: str) -> PublishedChecksum:
     return PublishedChecksum(algorithm, digest.lower())
 
 
+def os_type_of(name: ImportedName, facts: ImportedFacts) -> str:
+    """`Linux` or `Windows`: as it was said, else by publisher and offer; pure."""
+    return facts.os_type or str(os_type_of_platform_image(name.publisher, name.offer) or "Linux")
+
+
 def version_of_today(now: datetime) -> str:
     """The version of an image that was given none: year, month and day, hour and minute (UTC); pure."""
     return f"{now.year}.{now.month * 100 + now.day}.{now.hour * 100 + now.minute}"
@@ -171,7 +176,7 @@ async def import_image(
         file = folder / "disk.qcow2"
         await inspected(taken, image_format, file)
         generation = facts.generation or await _generation(name, file, folder)
-        os_type = facts.os_type or str(os_type_of_platform_image(name.publisher, name.offer) or "Linux")
+        os_type = os_type_of(name, facts)
         found = await _windows_facts(file, folder, look, progress) if look and os_type == "Windows" else {}
         if there := await off_loop(_there, cache_directory, name, version):
             if await _is_the_same(Disk(file, "qcow2"), there):

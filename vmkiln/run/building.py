@@ -32,6 +32,7 @@ from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.platform_images.platform_image import obtain_platform_image
 from vmkiln.run.finished import kept_disk
 from vmkiln.run.finished.finished_work import FinishedWork
+from vmkiln.run.guest.login_way import login_way_of
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Staged, Tell
 from vmkiln.run.run_event import Notice
 from vmkiln.run.vm_shape import decide_shape
@@ -87,7 +88,10 @@ async def stage(
         is_windows=is_windows,
     )
     emulated = host.accelerator_reason if host.accelerator is Accelerator.TCG else ""
-    of_windows = windows_warnings(template.properties.vm_profile, emulated) if is_windows else ()
+    of_windows: tuple[str, ...] = ()
+    if is_windows:
+        way = await off_loop(login_way_of, host.store, source.digest, template.tags)
+        of_windows = (way.notice, *windows_warnings(template.properties.vm_profile, emulated))
     for warning in (*shape.warnings, *of_windows):
         tell(Notice(warning, is_warning=True))
     return Staged(

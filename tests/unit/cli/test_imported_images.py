@@ -125,3 +125,18 @@ def test_one_of_several_versions_has_to_be_named(disk: str, capsys: pytest.Captu
     for version in ("1.0.0", "1.0.1"):
         vmkiln("image", "import", disk, "--as", f"{NAME}:{version}")
     assert "1.0.1, 1.0.0" in refused(capsys, "image", "delete", NAME, "--yes")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--check",), "--check is for images of Windows"),
+        (("--os-type", "Linux", "--check"), "--check is for images of Windows"),
+        (("--os-type", "Windows", "--emulated"), "add `--check`"),
+    ],
+)
+def test_a_check_that_has_no_meaning_is_refused_before_anything_is_taken(
+    capsys: pytest.CaptureFixture[str], home: Path, disk: str, options: tuple[str, ...], words: str
+) -> None:
+    assert words in refused(capsys, "image", "import", disk, "--as", NAME, *options)
+    assert not Settings(home).image_cache.exists()

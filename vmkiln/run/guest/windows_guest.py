@@ -22,6 +22,7 @@ from vmkiln.packer.step_watch import RESTART_GRACE_SECONDS
 from vmkiln.packer.windows_template import WINRM_SECONDS, WinRmConnection, windows_input
 from vmkiln.run.guest.guest import LATER_SECONDS, Disc, Guest, vm_of
 from vmkiln.run.guest.guest_report import GuestReport
+from vmkiln.run.guest.login_way import login_way_of
 from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.run_context import Staged
 from vmkiln.secrecy.secret_mask import SecretMask
@@ -31,7 +32,6 @@ from vmkiln.store.database import utc_now
 from vmkiln.windows import answer_disc, run_login
 from vmkiln.windows.answer_disc import GuestAddress
 from vmkiln.windows.answer_file import FALLBACK_LANGUAGE, Answer
-from vmkiln.windows.proven import UNPROVEN
 from vmkiln.windows.step_scripts import FILES_LABEL
 from vmkiln.windows.steps import ROUND_RESTART_SECONDS, Restart, WindowsStep
 
@@ -57,8 +57,9 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         container_group.RELAY_PORT, run_login.USER, login.password, login.certificate.pem, timeout
     )
     found = windows_input(steps, connection)
+    way = login_way_of(staged.host.store, staged.source.digest, staged.request.template.tags)
     answer = answer_disc.contents(
-        Answer(login, language=staged.source.language or FALLBACK_LANGUAGE),
+        Answer(login, hook=way.hook, language=staged.source.language or FALLBACK_LANGUAGE),
         address_of(staged.network),
         instance_id=f"{staged.request.run_id}-{order.vm_name}",
     )
@@ -84,7 +85,7 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         restart_seconds=_longest_restart(steps) + RESTART_GRACE_SECONDS + LATER_SECONDS,
         power_off_seconds=FINISH_SECONDS,
         question=QUESTION,
-        notice=UNPROVEN if staged.way_out == STRAIGHT_OUT else f"{UNPROVEN}; {NO_PROXY}",
+        notice=way.notice if staged.way_out == STRAIGHT_OUT else f"{way.notice}; {NO_PROXY}",
         report=GuestReport(order.vm_name),
     )
 

@@ -41,9 +41,11 @@ def a_run(folder: Path, **source: Any) -> Any:
     is_windows = known["os_type"] == "Windows"
     return SimpleNamespace(
         host=SimpleNamespace(
-            accelerator=Accelerator.KVM, firmware=FirmwareFiles(folder / "code.fd", folder / "variables.fd")
+            accelerator=Accelerator.KVM,
+            firmware=FirmwareFiles(folder / "code.fd", folder / "variables.fd"),
+            store=SimpleNamespace(verdicts=SimpleNamespace(known=lambda _gate, _digest: None)),
         ),
-        request=SimpleNamespace(run_id="run", template=SimpleNamespace(build_timeout_seconds=14400)),
+        request=SimpleNamespace(run_id="run", template=SimpleNamespace(build_timeout_seconds=14400, tags={})),
         directory=folder,
         source=ResolvedSource(folder / "s", "qcow2", "d", "1.2.3", virtual_size_bytes=1, origin="here", **known),
         shape=SimpleNamespace(cpus=2, memory_mib=4096),
@@ -75,6 +77,14 @@ def test_packer_gets_winrm_and_the_vm_an_answer_with_the_same_login(tmp_path: Pa
     assert "not run on real Windows" in guest.notice
     assert "way=forwarder" in container_group.network_text(staged.network)
     assert staged.network.gives_address
+
+
+def test_a_tag_has_the_login_made_at_a_first_logon(tmp_path: Path) -> None:
+    staged = a_run(tmp_path)
+    for tags, is_logged_on in (({"vmkiln-windows-login": "first-logon"}, True), ({}, False)):
+        staged.request.template.tags = tags
+        guest = choice.described(staged, an_order(tmp_path, PowerShell("a", "p", ("dir",))))
+        assert ("<AutoLogon>" in str(guest.discs[0].files["Autounattend.xml"])) is is_logged_on
 
 
 def test_the_vm_has_windows_devices_both_discs_and_a_second_port(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from vmkiln.azure_names import Architecture
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.images.image_check import Imported, imported_and_checked, refuse_odd_options
 from vmkiln.cli.commands.images.kept_image import find_image, on_this_machine
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
@@ -42,7 +43,10 @@ def imported_data(image: SourceImage) -> dict[str, Any]:
     return {"kind": PLATFORM_IMAGE, "artifact_id": urn(image), "size_bytes": size_of(image.path), **data}
 
 
-@examples("vmkiln image import server.vhdx --as Contoso:server:2022-gen2 --os-type Windows")
+@examples(
+    "vmkiln image import server.vhdx --as Contoso:server:2022-gen2 --os-type Windows",
+    "vmkiln image import server.vhdx --as Contoso:server:2022-gen2 --os-type Windows --check",
+)
 def import_(
     source: Annotated[str, typer.Argument(help="A file (raw, qcow2, VHD, VHDX), or an https address of one.")],
     name: Annotated[
@@ -63,6 +67,10 @@ def import_(
     plan: Annotated[
         str, typer.Option(metavar="NAME:PRODUCT:PUBLISHER", help="The purchase plan it has on Azure.")
     ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Boot a Windows image once, and find the way to log in to it.")
+    ] = False,
+    emulated: Annotated[bool, typer.Option("--emulated", help="Check it also where there is no KVM.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take an image of yours as a platform image, so that templates that name it on Azure build here."""
@@ -70,28 +78,40 @@ def import_(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.fetching.server_rule import NamedBy
     from vmkiln.fetching.way_out import rule_of, way_out_of
-    from vmkiln.platform_images.image_import import import_image, parse_name
+    from vmkiln.platform_images.image_import import import_image, os_type_of, parse_name
     from vmkiln.preparation import look_at_windows_of, opened_store
 
     settings, wanted = read_settings(), parse_name(name)
     facts = _facts(checksum, format_, generation, os_type, architecture, plan)
+    refuse_odd_options(os_type_of(wanted, facts), check=check, emulated=emulated)
     about = platform_image_id(wanted.title, wanted.version or "new")
     with opened_store(settings, say) as store, audited(store, PLATFORM_IMAGE_WRITE, about, is_first=True) as act:
-        work = import_image(
-            source,
-            wanted,
-            facts,
-            cache_directory=settings.image_cache,
-            progress=say,
-            rule=rule_of(settings, NamedBy.USER),
-            way_out=way_out_of(settings),
-            look=look_at_windows_of(settings, say),
-        )
-        image = run_to_end(work)
-        act.resource_id = platform_image_id(image.title, image.exact_version)
+
+        async def importing() -> SourceImage:
+            found = await import_image(
+                source,
+                wanted,
+                facts,
+                cache_directory=settings.image_cache,
+                progress=say,
+                rule=rule_of(settings, NamedBy.USER),
+                way_out=way_out_of(settings),
+                look=look_at_windows_of(settings, say),
+            )
+            act.resource_id = platform_image_id(found.title, found.exact_version)
+            return found
+
+        async def work() -> Imported:
+            if not check:
+                return await importing(), None
+            return await imported_and_checked(settings, store, importing, may_be_emulated=emulated)
+
+        image, checked = run_to_end(work())
     if as_json:
-        answer(imported_data(image))
+        answer(imported_data(image) | ({"check": checked} if checked else {}))
         return
+    if checked:
+        say(f"Packer has logged in to it ({checked['login']}); builds from it do that the same way")
     typer.echo(f"imported {urn(image)}, generation {image.generation}, {image.virtual_size_bytes >> 20} MiB")
 
 
