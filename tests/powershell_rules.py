@@ -32,6 +32,7 @@ PROGRAMS = {
     "$Act",
     "$Call",
     "$Env:SystemRoot\\System32\\Sysprep\\Sysprep.exe",
+    '"$Env:SystemRoot\\System32\\netsh.exe"',
     '"$Env:SystemRoot\\System32\\shutdown.exe"',
     "$Removal",
     "$powershell",

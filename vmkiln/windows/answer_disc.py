@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.windows import scripts
 from vmkiln.windows.answer_file import Answer, answer_file
 from vmkiln.windows.run_login import HOST_NAME, USER
+from vmkiln.windows.way_out import told
 
 LABEL = "cidata"
 ANSWER_NAMES = ("Autounattend.xml", "Unattend.xml")
@@ -37,8 +39,13 @@ class GuestAddress:
     dialler: str
 
 
-def contents(answer: Answer, address: GuestAddress, *, instance_id: str) -> Mapping[str, str | bytes]:
-    """The disc's files by name; pure. Those that hold secrets are the answer, `run.json` and `listener.pfx`."""
+def contents(
+    answer: Answer, address: GuestAddress, *, instance_id: str, way_out: GuestWayOut = STRAIGHT_OUT
+) -> Mapping[str, str | bytes]:
+    """The disc's files by name; pure. Those that hold secrets are the answer, `run.json` and `listener.pfx`.
+
+    Raises: as `way_out.told`.
+    """
     certificate = answer.login.certificate
     run = {
         "user": USER,
@@ -52,6 +59,7 @@ def contents(answer: Answer, address: GuestAddress, *, instance_id: str) -> Mapp
         "router": address.router,
         "nameServer": address.name_server,
         "containerGroup": address.dialler,
+        **told(way_out),
     }
     text = answer_file(answer)
     return {

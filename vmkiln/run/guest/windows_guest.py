@@ -12,7 +12,6 @@ from typing import cast
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import InputError
-from vmkiln.fetching.guest_way_out import STRAIGHT_OUT
 from vmkiln.host.devices import profile
 from vmkiln.host.disk.iso_image import DiscFile
 from vmkiln.host.qemu import Channel
@@ -34,13 +33,13 @@ from vmkiln.windows.answer_disc import GuestAddress
 from vmkiln.windows.answer_file import FALLBACK_LANGUAGE, Answer
 from vmkiln.windows.step_scripts import FILES_LABEL
 from vmkiln.windows.steps import ROUND_RESTART_SECONDS, Restart, WindowsStep
+from vmkiln.windows.way_out import why_untold
 
 FINISH_SECONDS = 15 * 60  # the login is taken away, and free space given back, before the VM is off
 FILES_SECONDS = 30 * 60  # to write a disc of large files
 REPORT = "report"
 DIALLED = "127.0.0.1"  # the forwarder of the container group
 QUESTION = "did a customizer change WinRM, its firewall rule or its policy, or who may log in?"
-NO_PROXY = "Windows VMs are not told of the proxy of the settings' way out"
 
 
 def described(staged: Staged, order: PackerPhase) -> Guest:
@@ -62,7 +61,9 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         Answer(login, hook=way.hook, language=staged.source.language or FALLBACK_LANGUAGE),
         address_of(staged.network),
         instance_id=f"{staged.request.run_id}-{order.vm_name}",
+        way_out=staged.way_out,
     )
+    untold = why_untold(staged.way_out)
     seed, files = (staged.directory / f"{order.vm_name}-{name}.iso" for name in ("seed", "files"))
     discs = (
         Disc(seed, answer_disc.LABEL, answer),
@@ -85,7 +86,7 @@ def described(staged: Staged, order: PackerPhase) -> Guest:
         restart_seconds=_longest_restart(steps) + RESTART_GRACE_SECONDS + LATER_SECONDS,
         power_off_seconds=FINISH_SECONDS,
         question=QUESTION,
-        notice=way.notice if staged.way_out == STRAIGHT_OUT else f"{way.notice}; {NO_PROXY}",
+        notice=f"{way.notice}; the VM is not told of the proxy: {untold}" if untold else way.notice,
         report=GuestReport(order.vm_name),
     )
 

@@ -116,6 +116,9 @@ function Restore-Change {
             $key = Get-Item -LiteralPath $Change.path
             if ([string] $key.GetValue($Change.name) -ne $Change.new) { return }
             if ($null -eq $Change.old) { Remove-ItemProperty -LiteralPath $Change.path -Name $Change.name }
+            elseif ($Change.type -eq 'String') {
+                Set-ItemProperty -LiteralPath $Change.path -Name $Change.name -Value $Change.old
+            }
             else { Set-ItemProperty -LiteralPath $Change.path -Name $Change.name -Value ([int] $Change.old) }
         }
         'wsman' {
@@ -135,6 +138,19 @@ function Restore-Change {
             Remove-NetRoute @quietly -DestinationPrefix '0.0.0.0/0'
             Remove-NetIPAddress @quietly -AddressFamily IPv4
             Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -Dhcp Enabled
+        }
+        'winhttp' {
+            $shown = [string]::Join(' ', @(& "$Env:SystemRoot\System32\netsh.exe" winhttp show proxy))
+            if (-not $shown.Contains($Change.new)) { return }
+            $name = 'WinHttpSettings'
+            if ($null -eq $Change.old) { Remove-ItemProperty -LiteralPath $Change.path -Name $name }
+            else {
+                $old = [Convert]::FromBase64String($Change.old)
+                Set-ItemProperty -LiteralPath $Change.path -Name $name -Value $old
+            }
+        }
+        'authority' {
+            if (Test-Path -LiteralPath $Change.path) { Remove-Item -LiteralPath $Change.path }
         }
         'listener' {
             $selector = @{ Address = '*'; Transport = 'HTTPS' }
@@ -215,7 +231,7 @@ function Invoke-Finish {
         foreach ($name in $key.GetValueNames()) { $changes += ConvertFrom-Json -InputObject $key.GetValue($name) }
     }
     # WinRM's settings can be changed only while it runs, and while its network is a private one
-    foreach ($kind in @('wsman', 'listener', 'network', 'file', 'registry')) {
+    foreach ($kind in @('wsman', 'listener', 'network', 'winhttp', 'authority', 'file', 'registry')) {
         foreach ($change in @($changes | Where-Object -FilterScript { $_.kind -eq $kind })) {
             Invoke-Removal $kind { Restore-Change $change }
         }

@@ -50,15 +50,16 @@ function Save-Change {
 }
 
 function Set-RegistryValue {
-    param([string] $Path, [string] $Name, [int] $Value)
+    param([string] $Path, [string] $Name, $Value, [string] $Type = 'DWord')
     $old = $null
     if (Test-Path -LiteralPath $Path) {
         $key = Get-Item -LiteralPath $Path
         if ($key.GetValueNames() -contains $Name) { $old = [string] $key.GetValue($Name) }
     }
     else { [void] (New-Item -Path $Path -Force) }
-    Save-Change "$Path!$Name" @{ kind = 'registry'; path = $Path; name = $Name; old = $old; new = [string] $Value }
-    [void] (New-ItemProperty -LiteralPath $Path -Name $Name -Value $Value -PropertyType DWord -Force)
+    $change = @{ kind = 'registry'; path = $Path; name = $Name; type = $Type; old = $old; new = [string] $Value }
+    Save-Change "$Path!$Name" $change
+    [void] (New-ItemProperty -LiteralPath $Path -Name $Name -Value $Value -PropertyType $Type -Force)
 }
 
 function Set-WsManValue {
@@ -127,6 +128,43 @@ function Set-Network {
             Set-NetConnectionProfile -InterfaceIndex $index -NetworkCategory Private -ErrorAction SilentlyContinue
         }
         Start-Sleep -Seconds 1
+    }
+}
+
+function Set-WayOut {
+    # a proxy for programs that ask WinHTTP, .NET or their environment; it has no password, for this lies on the disk
+    if ($run.proxy) {
+        $settings = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings'
+        $policies = 'HKLM:\SOFTWARE\Policies\Microsoft\Windows\CurrentVersion\Internet Settings'
+        $environment = 'HKLM:\SYSTEM\CurrentControlSet\Control\Session Manager\Environment'
+        Set-RegistryValue $policies 'ProxySettingsPerUser' 0
+        Set-RegistryValue $settings 'ProxyServer' $run.proxy.server 'String'
+        Set-RegistryValue $settings 'ProxyOverride' $run.proxy.bypass 'String'
+        Set-RegistryValue $settings 'ProxyEnable' 1
+        Set-RegistryValue $environment 'HTTP_PROXY' $run.proxy.address 'String'
+        Set-RegistryValue $environment 'HTTPS_PROXY' $run.proxy.address 'String'
+        Set-RegistryValue $environment 'NO_PROXY' $run.proxy.past 'String'
+        $old = $null
+        $key = Get-Item -LiteralPath "$settings\Connections"
+        if ($key.GetValueNames() -contains 'WinHttpSettings') {
+            $old = [Convert]::ToBase64String($key.GetValue('WinHttpSettings'))
+        }
+        Save-Change 'winhttp' @{ kind = 'winhttp'; path = "$settings\Connections"; old = $old; new = $run.proxy.server }
+        $server = "proxy-server=$($run.proxy.server)"
+        & "$Env:SystemRoot\System32\netsh.exe" winhttp set proxy $server "bypass-list=$($run.proxy.bypass)"
+        if ($LASTEXITCODE -ne 0) { throw "netsh winhttp set proxy ended with status $LASTEXITCODE" }
+    }
+    foreach ($authority in @($run.authorities)) {
+        $bytes = [Convert]::FromBase64String($authority)
+        $kind = 'Security.Cryptography.X509Certificates'
+        $certificate = New-Object -TypeName "$kind.X509Certificate2" -ArgumentList (, $bytes)
+        $there = "Cert:\LocalMachine\Root\$($certificate.Thumbprint)"
+        # one that the image has is the image's
+        if (Test-Path -LiteralPath $there) { continue }
+        Save-Change $there @{ kind = 'authority'; path = $there }
+        $store = New-Object -TypeName "$kind.X509Store" -ArgumentList 'Root', 'LocalMachine'
+        $store.Open('ReadWrite')
+        try { $store.Add($certificate) } finally { $store.Close() }
     }
 }
 
@@ -200,6 +238,7 @@ if ($Phase -eq 'specialize') {
 }
 Invoke-Act 'user' { Set-User }
 Invoke-Act 'network' { Set-Network }
+Invoke-Act 'proxy' { Set-WayOut }
 Invoke-Act 'winrm' { Start-WinRm }
 Invoke-Act 'deprovisioning' {
     $text = [IO.File]::ReadAllText("$PSScriptRoot\deprovision-default.ps1")
