@@ -26,7 +26,7 @@ from vmkiln.windows.steps import (
     copied,
 )
 
-AT_ONCE = 17
+AT_ONCE = 18
 FLOOD = 2_000_000
 
 
@@ -83,6 +83,9 @@ def builds(folder: Path) -> dict[str, tuple[WindowsBench, list[WindowsStep]]]:
         "onto a folder": (default(folders={"c:\\folder"}), [onto_folder, step]),
         "updates for ever": (default(update_rounds=(3010,)), [update(1), step]),
         "deprovision gone": (default(), [script("remove C:\\DeprovisioningScript.ps1"), WindowsDeprovision()]),
+        "sysprep fails": (
+            default(), [script("write C:\\DeprovisioningScript.ps1 # double: exit 4"), WindowsDeprovision()],
+        ),
         "deprovision powers off": (
             default(), [script("write C:\\DeprovisioningScript.ps1 # double: off"), WindowsDeprovision()],
         ),
@@ -235,6 +238,7 @@ def test_a_restart_step_without_a_restart_fails(ended: dict[str, Ended]) -> None
         ("onto a folder", 0, "exit status: 1"),
         ("updates for ever", 0, "exit status: 1"),
         ("deprovision gone", 1, "exit status: 1"),
+        ("sysprep fails", 1, "exit status: 4"),
         ("deprovision powers off", 1, ""),
     ],
 )

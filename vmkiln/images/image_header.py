@@ -44,6 +44,7 @@ ALLOWED_INCOMPATIBLE = DIRTY | COMPRESSION_TYPE
 BACKING_FORMAT = 0xE2792ACA
 EXTERNAL_DATA_FILE = 0x44415441
 ENCRYPTION = 0x0537BE77
+SECTOR_BYTES = 512
 MOST_L1_BYTES = 32 * 1024 * 1024
 MOST_REFERENCE_TABLE_BYTES = 8 * 1024 * 1024
 VHD_MAGIC = b"conectix"
@@ -176,7 +177,8 @@ def _check_qcow2(head: bytes, size_bytes: int) -> int:
     _refuse(
         {
             "a backing file": backing_offset != 0 or backing_size != 0,
-            f"a virtual size of {size} bytes": not 0 < size <= MOST_VIRTUAL_BYTES,
+            # a part of a sector would be left out by tools that count in sectors
+            f"a virtual size of {size} bytes": not 0 < size <= MOST_VIRTUAL_BYTES or size % SECTOR_BYTES != 0,
             "encryption": encryption != 0,
             "snapshots": snapshots != 0,
             "a first-level table that is too large": l1_entries * 8 > MOST_L1_BYTES,

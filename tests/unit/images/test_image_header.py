@@ -87,6 +87,7 @@ def test_a_plain_qcow2_is_taken_with_its_virtual_size(head: bytes) -> None:
         (qcow2(cluster_bits=22), "clusters of 2\\^22"),
         (qcow2(cluster_bits=4_000_000_000), "clusters"),
         (qcow2(size=0), "virtual size of 0"),
+        (qcow2(size=65535), "virtual size of 65535"),
         (qcow2(size=MOST_VIRTUAL_BYTES + 1), "virtual size"),
         (qcow2(encryption=1), "encryption"),
         (qcow2(encryption=2), "encryption"),

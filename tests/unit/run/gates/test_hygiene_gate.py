@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,10 @@ from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run_failures import GeneralizationIncomplete, InspectionFailed
 from vmkiln.run_state import PartKind
 from vmkiln.staging.login_key import new_key
+from vmkiln.windows import answer_disc
+from vmkiln.windows.answer_disc import GuestAddress
+from vmkiln.windows.answer_file import Answer
+from vmkiln.windows.run_login import new_login
 
 KEY = new_key("host")
 KEYS = [Found(Residue.HOST_KEYS, "/etc/ssh/a"), Found(Residue.HISTORY, "/root/.bash_history")]
@@ -134,6 +139,19 @@ async def test_a_key_of_the_build_in_free_blocks_fails_the_run(tmp_path: Path) -
     flat.write_text(KEY.private.splitlines()[3])
     with pytest.raises(GeneralizationIncomplete, match="run-secrets: the build VM's private host key"):
         await searched(a_run(tmp_path, hygiene=CLEAN), [flat], digest="d")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+async def test_the_password_of_a_windows_run_in_free_space_fails_it(tmp_path: Path, encoding: str) -> None:
+    login = new_login(["10.0.1.4"], now=datetime(2026, 11, 29, tzinfo=UTC))
+    address = GuestAddress("00:00:00:00:00:01", "10.0.1.4", 24, "10.0.1.1", "10.0.2.53", "10.0.0.4")
+    disc = answer_disc.contents(Answer(login), address, instance_id="i")
+    (tmp_path / f"{VM_NAME}-seed.iso").write_text(str(disc["run.json"]))
+    flat = tmp_path / "flat.qcow2"
+    for text, is_there in (("nothing", False), (login.password, True)):
+        flat.write_bytes(b"deleted" + text.encode(encoding) + b"bytes")
+        with pytest.raises(GeneralizationIncomplete, match="user") if is_there else contextlib.nullcontext():
+            await searched(a_run(tmp_path, hygiene=CLEAN), [flat], digest="d")
 
 
 async def test_the_search_goes_no_further_when_nobody_waits_for_it(
