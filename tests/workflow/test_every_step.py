@@ -97,6 +97,7 @@ ELSEWHERE = {
     "run/starts/warming.py": "tests/unit/warm/test_saved_base.py",
     "run/validating.py": "part of run/customizing.py",
     "run/gates/boot_gate.py": "part of run/customizing.py",
+    "run/gates/login_check.py": "tests/unit/run/gates/test_login_check.py",
     "run/gates/hygiene_gate.py": "part of run/customizing.py",
     "run/finished/build_keys.py": "tests/unit/run/finished/test_build_keys.py",
     "run/finished/kept_disk.py": "tests/unit/run/finished/test_kept_disk.py",
