@@ -205,6 +205,18 @@ class Settings(StateDirectory):
             "those of `commands`, or `all`, the service's too; its templates can ask with the tag `vmkiln-checkpoints`."
         ),
     ] = Checkpoints.COMMANDS
+    most_held_vms_mib: Annotated[
+        int,
+        Description("What failed VMs that are held may take of the disk in all, in MiB; 0: none lies there.", least=0),
+    ] = 16_384
+    held_minutes: Annotated[
+        int,
+        Description(
+            "How long a failed VM is held of whose template errorHandling.onCustomizerError is `abort`, in minutes; "
+            "0: not at all. `--on-error hold` has a time of its own.",
+            least=0,
+        ),
+    ] = 60
     reserved_memory_mib: Annotated[
         int, Description("Memory that a build VM leaves to its host and its container group, in MiB.", least=0)
     ] = 1024

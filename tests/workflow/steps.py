@@ -338,6 +338,16 @@ STEPS = (
         blocking(lambda place: run_directory.held(place.settings.runs, "other")),
         lambda place: run_directory.remove(place.settings.runs / "other"),
     ),
+    Step(
+        "staging/run_directory.py:locked_if_free",
+        blocking(lambda place: run_directory.locked_if_free(place.settings.runs, "other")),
+        lambda place: run_directory.forget_locks(place.settings.runs),
+    ),
+    Step(
+        "staging/run_directory.py:woken",
+        blocking(lambda place: run_directory.woken(place.settings.runs, "other")),
+        lambda place: run_directory.remove(run_directory.folder_of_woken(place.settings.runs, "other")),
+    ),
     Step("staging/staging_resource_group.py", undone_by(open_group, remove_groups), remove_groups),
     Step("staging/staging_resource_group.py:resources", blocking(a_resource), forget_unmade),
     Step("run/packer_phase.py", blocking(packer_resources), forget_unmade),

@@ -207,12 +207,15 @@ class Namespace:
             raise ProgramGone(f"the program `{name}` has ended")
         return facts
 
-    async def keep_memory(self, name: str, target: Path) -> str:
+    async def keep_memory(self, name: str, target: Path, *, key: bytes = b"") -> str:
         """Copy the RAM of a running VM that stands still, where it is a file, to a new file; returns its digest.
+
+        With a key it is sealed (`sealed_copy.py`), and has no digest.
 
         Raises: `VmkilnError` when it cannot be read or written.
         """
-        answer = await self._ask(do="keep_memory", name=name, path=MEMORY_INSIDE, target=str(target))
+        asked = {"name": name, "path": MEMORY_INSIDE, "target": str(target), "key": key.hex()}
+        answer = await self._ask(do="keep_memory", **asked)
         return str(answer["digest"])
 
     async def _ask(self, **request: Any) -> dict[str, Any]:

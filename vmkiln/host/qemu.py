@@ -9,7 +9,7 @@ Source: qemu(1), "Security" in QEMU's system emulation documentation.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,8 @@ class Channel:
 class SavedVm:
     """What is left of a VM that stood still: its RAM as a file with holes, its devices' state, a digest of each.
 
-    `disk` is the overlay that it had written, of one that had one.
+    `disk` is the overlay that it had written, of one that had one. With a `memory_key`, as hexadecimal digits, the RAM
+    is sealed and has no digest.
     """
 
     memory: Path
@@ -143,6 +144,7 @@ class SavedVm:
     devices_digest: str
     disk: Path | None = None
     disk_digest: str = ""
+    memory_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

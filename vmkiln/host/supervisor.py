@@ -28,7 +28,7 @@ from vmkiln.host import command
 from vmkiln.host.confinement import descriptors, kernel_calls, process_facts
 from vmkiln.host.confinement.descriptors import Descriptor
 from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
-from vmkiln.host.saved import memory_file
+from vmkiln.host.saved import memory_file, sealed_copy
 
 NAMESPACES = (
     kernel_calls.CLONE_NEWUSER
@@ -135,7 +135,8 @@ class _Server:
                     answer["facts"] = self._facts(request["name"])
                 case "keep_memory":
                     inside = f"/proc/{self._process_ids[request['name']]}/root{request['path']}"
-                    answer["digest"] = await asyncio.to_thread(_kept_memory, inside, request["target"])
+                    key = bytes.fromhex(request["key"])
+                    answer["digest"] = await asyncio.to_thread(_kept_memory, inside, request["target"], key)
                 case unknown:
                     answer["error"] = f"unknown request `{unknown}`"
         except (VmkilnError, OSError, KeyError) as error:
@@ -183,13 +184,19 @@ def _write(files: dict[str, str]) -> None:
         Path(path).write_text(text)
 
 
-def _kept_memory(path: str, target: str) -> str:
-    """Copy the RAM of a VM that stands still to a new file, and return its digest. Raises: `OSError`."""
+def _kept_memory(path: str, target: str, key: bytes) -> str:
+    """Copy the RAM of a VM that stands still to a new file, and return its digest. Raises: `OSError`.
+
+    With a key it is sealed, which finds a change by itself: there is no digest then.
+    """
     source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         copy = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            return memory_file.copied(source, copy)
+            if not key:
+                return memory_file.copied(source, copy)
+            sealed_copy.sealed(source, copy, key)
+            return ""
         finally:
             os.close(copy)
     finally:
@@ -214,6 +221,8 @@ async def _started(
         async with command.start(arguments, stdout=stdout, stderr=command.PIPE) as process:
             yield process
         return
+    if confined["jail"] is not None and (confined["jail"].get("memory") or {}).get("key"):
+        sealed_copy.cipher(sealed_copy.new_key())  # loaded before the fork: behind it, other threads' locks stay taken
     jail = confined["jail"]  # none for stand-ins of tests; whoever asks for a VM looks at what holds it, and refuses
     before_exec = functools.partial(enter, Jail.read(jail)) if jail is not None else None
     async with contextlib.AsyncExitStack() as stack:

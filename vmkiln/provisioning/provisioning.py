@@ -18,6 +18,7 @@ from vmkiln.process_log import hiding
 from vmkiln.provisioning import submitting
 from vmkiln.provisioning.stored_template import kept_of, staging_tags, template_of
 from vmkiln.provisioning.submitting import Unfit
+from vmkiln.run.held import lease
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
@@ -223,6 +224,7 @@ def delete(settings: Settings, store: Store, template_id: str, *, shared: Shared
             store.resources.change(row.state["staging_group_id"], _given_back)
     for trigger in store.resources.list(parent=row.key, type=TRIGGER):
         store.resources.delete(trigger.id)
+    lease.forget_of(settings, store, row.id)
     store.runs.forget_template(row.key)
     checkpoint.forget(settings.saved_vms, checkpoint.scope_of(template_id=row.id, resource_group="", name=""))
     store.resources.delete(row.id)

@@ -29,6 +29,7 @@ from vmkiln.images.quarantine import not_on_record
 from vmkiln.platform_images import image_cache
 from vmkiln.receipts.verification import verify
 from vmkiln.run.finished import kept_disk
+from vmkiln.run.held import lease
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run_state import GOING_ON, RunState
@@ -126,6 +127,9 @@ def end_leftovers(settings: Settings, store: Store, tell: Callable[[str], None])
         _end_lost_vhds(settings, store)
     with _going_on(problems):
         image_cache.remove_leftovers(settings.image_cache)
+    with _going_on(problems):
+        for run_id in lease.remove_over(settings, store):
+            tell(f"the failed VM of run {run_id[:8]} is not held any more: its time is over")
     with _going_on(problems):
         saved_vm.remove_left(settings.saved_vms)
         checkpoint.remove_old(settings.saved_vms, live_templates=lambda: _template_ids(store))

@@ -9,7 +9,6 @@ Customizing and validating differ only in the steps, the disk and what a failure
 import asyncio
 import contextlib
 import functools
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +17,16 @@ from typing import cast
 
 from vmkiln.azure_names import CONTAINER_GROUP, DISK, NETWORK_INTERFACE, VIRTUAL_MACHINE
 from vmkiln.host.confinement.confinement import Fact
-from vmkiln.host.disk.ext4_image import make_ext4
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Machine, SavedVm
-from vmkiln.packer import unix_lines
+from vmkiln.packer.input_disk import make_input_disk
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
 from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.failure.console_text import kept_then
 from vmkiln.run.guest import choice, screen
-from vmkiln.run.guest.guest import firmware_of
+from vmkiln.run.guest.guest import Guest, firmware_of
 from vmkiln.run.guest.linux_guest import instance_id_of
 from vmkiln.run.guest.order import HIDDEN_STEPS, AnyStep, PackerPhase
 from vmkiln.run.held.holding import Hold, when_failed
@@ -82,7 +80,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
         for disc in guest.discs:
             making = make_iso(disc.path, disc.files, label=disc.label, timeout_seconds=disc.timeout_seconds)
             tasks.create_task(making)
-        tasks.create_task(_make_input_disk(input_disk, content))
+        tasks.create_task(make_input_disk(input_disk, content))
     if packer_phase.kept.positions:
         await off_loop(write_word, guest.vm.seed, packer_phase.kept.token, 0)
     group = _group_of(staged, input_disk, content)
@@ -116,12 +114,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             await queue.put(noted(output.feed(chunk)), size_bytes=len(chunk))
 
         keeper = _keeper_of(staged, packer_phase, guest.vm.seed, tell)
-        machine = replace(
-            build_vm.describe(guest.vm, staged.network),
-            saved=packer_phase.start.saved,
-            is_saveable=keeper is not None,
-            boots_plugged_in=keeper is not None,
-        )
+        machine = _machine_of(staged, packer_phase, guest, is_kept=keeper is not None)
 
         async def booted_instead(reason: str) -> Machine:
             assert packer_phase.booted_instead is not None
@@ -129,7 +122,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             await off_loop(firmware_of, staged, packer_phase.vm_name)  # the other may have written its variables
             return replace(machine, saved=None)
 
-        hold = Hold(entered, group, guest.private_key, packer_phase.held_seconds, _make_input_disk, tell)
+        hold = Hold(entered, group, machine, guest.private_key, packer_phase.held_seconds, tell)
         pair = VmPair(
             container_group=container_group.describe(group, staged.network, name=f"container-{packer_phase.vm_name}"),
             vm=machine,
@@ -193,6 +186,13 @@ def _group_of(staged: Staged, input_disk: Path, content: PackerInput) -> contain
         memory_mib=memory_mib,
         saved=saved_group_of(staged.host.saved_group, staged.request.template.tags, memory_mib=memory_mib),
     )
+
+
+def _machine_of(staged: Staged, packer_phase: PackerPhase, guest: Guest, *, is_kept: bool) -> Machine:
+    """The VM, which can be saved where it is kept at its checkpoints, or held when a step fails; pure."""
+    is_saveable = is_kept or packer_phase.held_seconds > 0
+    machine = build_vm.describe(guest.vm, staged.network)
+    return replace(machine, saved=packer_phase.start.saved, is_saveable=is_saveable, boots_plugged_in=is_saveable)
 
 
 def _keeper_of(staged: Staged, packer_phase: PackerPhase, seed: Path, tell: Callable[[str], None]) -> Keeper | None:
@@ -344,20 +344,3 @@ def _log_of(staged: Staged, packer_phase: PackerPhase, notice: str) -> Customiza
     if notice:
         log.write(f"warning: {notice}")
     return log
-
-
-async def _make_input_disk(image: Path, content: PackerInput) -> None:
-    folder = image.with_suffix("")
-    await off_loop(_fill, folder, content)
-    await make_ext4(image, folder)
-    await off_loop(shutil.rmtree, folder)
-
-
-def _fill(folder: Path, content: PackerInput) -> None:
-    folder.mkdir(mode=0o700)
-    for file in content.files:
-        target = folder / file.name
-        if file.source is not None:
-            (unix_lines.copied if file.is_script else shutil.copyfile)(file.source, target)
-        else:
-            target.write_text(file.text or "")

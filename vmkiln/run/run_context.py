@@ -150,6 +150,7 @@ class RunRequest:
     `resumes` says that a user goes on with a run whose command was killed.
     `parameters` are those that the template was given, or took from its defaults; of a service's template none is kept.
     `held_seconds` is how long the build VM is held when a customizer fails, for its user to enter it; 0: not at all.
+    `may_hold_running` is whether one that cannot be put on disk may go on running meanwhile, and its process with it.
     `uses_checkpoints` is whether it may begin behind what an earlier run left, and how old that may be.
     """
 
@@ -172,6 +173,7 @@ class RunRequest:
     resumes: bool = False
     parameters: tuple[ParameterUsed, ...] = ()
     held_seconds: int = 0
+    may_hold_running: bool = False
     uses_checkpoints: bool = True
     most_checkpoint_age_seconds: float = 86_400
     asked_for: datetime | None = None

@@ -76,6 +76,11 @@ class StateDirectory:
         return self.home / "runs"
 
     @property
+    def leases(self) -> Path:
+        """Failed VMs that are held: one folder for each run, sealed; empty when no hold lasts."""
+        return self.home / "leases"
+
+    @property
     def catalogue(self) -> Path:
         """The user's own additions to the platform image catalogue (TOML)."""
         return self.home / "catalogue.toml"

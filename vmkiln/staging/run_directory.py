@@ -31,6 +31,20 @@ def locked(runs: Path, run_id: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked_if_free(runs: Path, run_id: str) -> Iterator[bool]:
+    """The same, if no process holds it: whether it is ours."""
+    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = _lock(runs, run_id)
+    with locks.opened(path) as descriptor:
+        is_ours = locks.try_to_take(descriptor) and locks.is_at(descriptor, path)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                path.unlink(missing_ok=True)
+
+
 def _lock(runs: Path, run_id: str) -> Path:
     return runs / f"{run_id}{LOCK_SUFFIX}"
 
@@ -66,7 +80,24 @@ def held(runs: Path, run_id: str, *, attempt: int = 1) -> Iterator[Path]:
 
     Raises: `CleanUpFailed` when something in it could not be deleted.
     """
-    directory = folder_of(runs, run_id, attempt=attempt)
+    with _made(folder_of(runs, run_id, attempt=attempt)) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def woken(runs: Path, run_id: str) -> Iterator[Path]:
+    """The same for the failed VM of a run that has ended, while it is awake."""
+    with _made(folder_of_woken(runs, run_id)) as directory:
+        yield directory
+
+
+def folder_of_woken(runs: Path, run_id: str) -> Path:
+    """The folder of a failed VM that is awake; pure."""
+    return runs / f"{run_id}.woken"
+
+
+@contextlib.contextmanager
+def _made(directory: Path) -> Iterator[Path]:
     directory.mkdir(mode=0o700)
     try:
         yield directory

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,9 @@ class RunRow:
 
     @property
     def held_until(self) -> str:
-        """Until when its failed VM can be entered (ISO 8601); '' when it can not, and when it has ended; pure."""
+        """Until when its failed VM can be entered (ISO 8601); '' when it can not any more."""
+        if lease := self.facts.get("lease"):
+            return lease["until"] if datetime.fromisoformat(lease["until"]) > datetime.now(UTC) else ""
         return "" if self.ended else str(self.facts.get("held_until", ""))
 
 

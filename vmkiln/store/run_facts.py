@@ -142,6 +142,14 @@ class CheckpointFact(TypedDict):
     no_persistence: bool
 
 
+class LeaseFact(TypedDict):
+    """A failed VM that lies on disk: until when (ISO 8601), how much it takes of it, on which host."""
+
+    until: str
+    size_mib: int
+    host_id: str
+
+
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
@@ -151,7 +159,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     waits when it waits again. `host_faults` counts by the host's name how often it was put back for a fault of that
     host. `placement` says in words why it is on the
     host that has it. `ended_before` is when a run ended that was lost and goes on (ISO
-    8601). `held_until` is until when its failed VM can be entered (ISO 8601); '' when it can not any more.
+    8601). `held_until` is until when its failed VM, which runs, can be entered (ISO 8601); '' when it can not any more.
+    `lease` is the one that lies on disk; none when it was let go.
     `finished` is what a later attempt does not do again.
     """
 
@@ -184,6 +193,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     boot: BootFact
     host_faults: dict[str, int]
     held_until: str
+    lease: LeaseFact | None
     finished: FinishedFacts | None
 
 

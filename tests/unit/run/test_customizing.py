@@ -54,7 +54,8 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     told: list[Any] = []
     begun: list[tuple[int, list[str]]] = []
     (tmp_path / "run").mkdir()
-    template = SimpleNamespace(properties=SimpleNamespace(customize=()))
+    handling = SimpleNamespace(on_customizer_error="cleanup")
+    template = SimpleNamespace(properties=SimpleNamespace(customize=(), error_handling=handling))
     runs = SimpleNamespace(add_facts=lambda _run, **more: facts.append(more))
     staged: Any = SimpleNamespace(
         directory=tmp_path / "run",

@@ -153,6 +153,7 @@ def build(
         uses_checkpoints=not no_cache,
         most_checkpoint_age_seconds=max_age * 3600,
         held_seconds=held_seconds(on_error, hold_for),
+        may_hold_running=on_error is OnError.HOLD,
     )
     as_json = as_json or progress is Progress.JSON
     with _view(progress, ci_marks, as_json=as_json) as view:

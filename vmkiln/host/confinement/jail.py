@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vmkiln.host.confinement import kernel_calls, landlock
-from vmkiln.host.saved import memory_file
+from vmkiln.host.saved import memory_file, sealed_copy
 
 # its network is empty: the tap, open before, is of the run's network all the same
 OWN_NAMESPACES = (
@@ -32,13 +32,15 @@ class JailMemory:
     """A file that the program may write, for a VM's RAM: its path inside, its size, and what it is a copy of, if any.
 
     It is in memory, the jail's own, and gone with it: what is copied is never written to. The copy has `digest`
-    (`memory_file.py`), or the program is not started.
+    (`memory_file.py`), or the program is not started. With a `key`, as hexadecimal digits, what is copied is sealed
+    (`sealed_copy.py`), which has no digest.
     """
 
     path: str
     size_bytes: int
     source: str = ""
     digest: str = ""
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ def _make_memory(memory: JailMemory, own_id: int) -> None:
 def _copy_memory(memory: JailMemory, target: int) -> None:
     source = os.open(memory.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        digest = memory_file.copied(source, target)
+        if memory.key:
+            sealed_copy.opened(source, target, bytes.fromhex(memory.key))
+        digest = "" if memory.key else memory_file.copied(source, target)
     finally:
         os.close(source)
     if digest != memory.digest or os.fstat(target).st_size != memory.size_bytes:

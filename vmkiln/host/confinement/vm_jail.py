@@ -59,7 +59,8 @@ def _memory(machine: Machine) -> JailMemory:
     size = machine.memory_mib * MIB
     if machine.saved is None:
         return JailMemory(qemu.MEMORY_INSIDE, size)
-    return JailMemory(qemu.MEMORY_INSIDE, size, str(machine.saved.memory), machine.saved.memory_digest)
+    saved = machine.saved
+    return JailMemory(qemu.MEMORY_INSIDE, size, str(saved.memory), saved.memory_digest, saved.memory_key)
 
 
 def confinement_of(machine: Machine, files: ProgramFiles, *, own_id: int) -> Confinement:

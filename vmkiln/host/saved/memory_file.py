@@ -28,15 +28,15 @@ def digest_of(source: int) -> str:
 
 def _digest_of(source: int, size: int, target: int | None) -> str:
     total = hashlib.sha256(size.to_bytes(8))
-    for position, block in _blocks(source, size):
+    for position, block in blocks(source, size):
         total.update(position.to_bytes(8))
         total.update(block)
         if target is not None:
-            _write_all(target, block, position)
+            write_all(target, block, position)
     return total.hexdigest()
 
 
-def _blocks(source: int, size: int) -> Iterator[tuple[int, bytes]]:
+def blocks(source: int, size: int) -> Iterator[tuple[int, bytes]]:
     """Each block that is not all zeros, with its place, in order."""
     done = 0
     for start, end in data_ranges(source, size):
@@ -51,7 +51,8 @@ def _blocks(source: int, size: int) -> Iterator[tuple[int, bytes]]:
         done = position
 
 
-def _write_all(target: int, block: bytes, position: int) -> None:
+def write_all(target: int, block: bytes, position: int) -> None:
+    """Write all of it at this place. Raises: `OSError`."""
     left = memoryview(block)
     while left:
         count = os.pwrite(target, left, position)

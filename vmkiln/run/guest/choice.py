@@ -13,7 +13,7 @@ from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.run_context import Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.steps import packer_steps, windows_steps
-from vmkiln.template.image_template import Customizer
+from vmkiln.template.image_template import Customizer, OnError
 from vmkiln.template.source import OsType
 from vmkiln.template.validation import InVmValidation
 from vmkiln.windows.steps import Copied, PowerShell, WindowsDeprovision, copied
@@ -45,11 +45,18 @@ def last_step(staged: Staged) -> AnyStep:
 
 
 def held_seconds(staged: Staged) -> int:
-    """How long the build VM is held when a customizer fails: a Windows VM is not, and who asked for it is told."""
-    if not staged.request.held_seconds or not is_windows(staged):
-        return staged.request.held_seconds
-    staged.tell(Notice(NOT_HELD, is_warning=True))
-    return 0
+    """How long the build VM is held when a customizer fails, as the command or the template asks.
+
+    A Windows VM is not, and whose command asked for it is told.
+    """
+    asked = staged.request.held_seconds
+    if is_windows(staged):
+        if asked:
+            staged.tell(Notice(NOT_HELD, is_warning=True))
+        return 0
+    if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+        return asked or staged.host.settings.held_minutes * 60
+    return asked
 
 
 def boot_step(staged: Staged) -> AnyStep:

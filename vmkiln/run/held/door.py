@@ -117,8 +117,13 @@ def knock(directory: Path, wanted: bytes) -> socket.socket:
         return door
     door.close()
     if answer == TAKEN:
-        raise InputError("somebody is in the failed VM already", hint="one shell at a time")
+        raise taken()
     raise not_held(directory.name.partition(".")[0])
+
+
+def taken() -> InputError:
+    """The error for a second visitor; pure."""
+    return InputError("somebody is in the failed VM already", hint="one shell at a time")
 
 
 def not_held(run_id: str) -> InputError:

@@ -1,38 +1,41 @@
-"""A failed build VM is held: it goes on running, with its disks, memory and network, until it is let go.
+"""A failed build VM is held: it is put on disk until its time is over, and the run fails as it would have.
 
-Meanwhile its user may enter it, through a container group of the run's own network. The hold ends when its time is
-over, by `vmkiln run release`, when the VM ends, and with the process that runs the build, however that ends: then the
-VM and all that belongs to it are gone as those of every run are. The run fails in any case as it would have.
+One that cannot be put there, for want of room say, goes on running where a command may wait for it, with its disks,
+memory and network, until it is let go. Meanwhile its user may enter it, through a container group of the run's own
+network. That hold ends when its time is over, by `vmkiln run release`, when the VM ends, and with the process that runs
+the build, however that ends: then the VM and all that belongs to it are gone as those of every run are.
 
-*Leaves behind:* an input disk in the run's folder. *Undone by:* the deletion of the folder. *Safe to repeat:* no.
+*Leaves behind:* a lease; an input disk in the run's folder. *Undone by:* `lease.forget`, `lease.remove_over`; the
+deletion of the folder. *Safe to repeat:* no.
 """
 
 import asyncio
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qemu.qmp import QMPError
 
 from vmkiln.errors import VmkilnError
+from vmkiln.host.host_id import host_id
+from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import VirtualMachine
-from vmkiln.packer.packer_template import PackerInput
-from vmkiln.run.held import door, shell_group
+from vmkiln.run.held import door, lease, sealing, shell_group
+from vmkiln.run.held.sealing import Kept, NotLeased
 from vmkiln.run.run_context import Entered
-from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.run_failures import NamespaceLost, VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.store.database import utc_now
+from vmkiln.store.run_facts import LeaseFact
 from vmkiln.waiting.deadline import time_stands_still
 from vmkiln.waiting.off_loop import off_loop
 
-INPUT_DISK = "held-input.ext4"
 GROUP_END_SECONDS = 30
-MakeInput = Callable[[Path, PackerInput], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
@@ -40,20 +43,51 @@ log = logging.getLogger(__name__)
 class Hold:
     """How a failed VM is held: the container group that its user comes through, the key that opens it, how long.
 
-    `make_input` makes an input disk. `tell` tells the user, and the log of the run.
+    `machine` is the VM as it was started. `tell` tells the user, and the log of the run.
     """
 
     entered: Entered
     group: ContainerGroup
+    machine: Machine
     private_key: str
     seconds: int
-    make_input: MakeInput
     tell: Callable[[str], None]
 
 
 def when_failed(hold: Hold) -> Callable[[VirtualMachine, VirtualMachine], Awaitable[None]] | None:
     """What is to be done when Packer failed: none for a run that nobody asked to hold, which gets no door; pure."""
-    return functools.partial(held, hold) if hold.seconds > 0 else None
+    return functools.partial(leased_or_held, hold) if hold.seconds > 0 else None
+
+
+async def leased_or_held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None:
+    """Put the VM on disk, and end it; hold it running where that cannot be done. It never fails for it."""
+    try:
+        with time_stands_still():
+            await _leased(hold, vm)
+    except NotLeased as error:
+        if hold.entered.staged.request.may_hold_running:
+            hold.tell(f"the failed VM could not be put on disk, so it is held running: {error}")
+            await held(hold, packers, vm)
+        else:
+            hold.tell(f"the failed VM could not be held: {error}")
+    except (NamespaceLost, VirtualMachineLost) as error:
+        hold.tell(f"the failed VM could not be held: {error}")
+
+
+async def _leased(hold: Hold, vm: VirtualMachine) -> None:
+    staged = hold.entered.staged
+    settings, store, run_id = staged.host.settings, staged.host.store, staged.request.run_id
+    began, until = time.monotonic(), time.time() + hold.seconds
+    kept = Kept(hold.machine, staged.network, hold.private_key)
+    made = await sealing.sealed(hold.entered.namespace, vm, kept, settings, store, run_id=run_id, until=until)
+    told = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
+    size_mib = made.size_bytes // lease.MIB
+    fact: LeaseFact = {"until": told, "size_mib": size_mib, "host_id": host_id(settings)}
+    await off_loop(store.runs.add_facts, run_id, lease=fact)
+    hold.tell(
+        f"the {vm.name} is held until {told}, on disk ({size_mib} MiB, {time.monotonic() - began:.1f} s): "
+        f"`vmkiln run shell {run_id[:8]}` enters it, `vmkiln run release {run_id[:8]}` deletes it"
+    )
 
 
 async def held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None:
@@ -70,19 +104,8 @@ async def _held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None
     staged = hold.entered.staged
     run_id, runs = staged.request.run_id, staged.host.store.runs
     await _ended(packers)
-    input_disk = staged.directory / INPUT_DISK
-    await hold.make_input(input_disk, shell_group.shell_input(staged.network))
-    machine = shell_group.describe(hold.group, staged.network, input_disk)
-
-    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hold.tell("somebody enters the failed VM")
-        try:
-            await shell_group.visit(hold.entered.namespace, machine, staged.directory, reader, writer)
-        except VmkilnError as error:
-            hold.tell(f"the failed VM could not be entered: {error}")
-        else:
-            hold.tell("nobody is in the failed VM any more")
-
+    machine = await shell_group.made(hold.group, staged.network, staged.directory)
+    session = shell_group.session_of(hold.entered.namespace, machine, staged.directory, hold.tell)
     opening = functools.partial(door.opened, staged.directory, private_key=hold.private_key, session=session)
     async with opening() as released:
         until = (utc_now() + timedelta(seconds=hold.seconds)).isoformat(timespec="seconds")

@@ -2,28 +2,33 @@
 
 Nothing but a held run starts one: the container groups that Packer works in have no such port. Each visit has its own.
 
-*Leaves behind:* nothing. *Undone by:* leaving the block. *Safe to repeat:* yes.
+*Leaves behind:* an input disk in the run's folder. *Undone by:* the deletion of the folder. *Safe to repeat:* yes.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from vmkiln.errors import VmkilnError
 from vmkiln.harmless_text import harmless
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Channel, Machine
 from vmkiln.host.virtual_machine import INSIDE, Reader, running
+from vmkiln.packer.input_disk import make_input_disk
 from vmkiln.packer.packer_template import INPUT, InputFile, PackerInput, environment_file
-from vmkiln.run.held.door import OPEN
+from vmkiln.run.held.door import OPEN, Session
 from vmkiln.run_failures import ContainerGroupLost
 from vmkiln.staging import container_group
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.staging.virtual_network import VirtualNetwork
 
 NAME = "container-shell"
+INPUT_DISK = "held-input.ext4"
+ENTERED, LEFT = "somebody enters the failed VM", "nobody is in the failed VM any more"
 PORT = "held.shell"
 NUMBER = 3  # behind the two ports that every container group has
 WIRE = "shell_wire.pl"
@@ -49,6 +54,28 @@ def describe(group: ContainerGroup, network: VirtualNetwork, input_disk: Path) -
     """The machine: as of every container group, with one port more; it is booted; pure."""
     machine = container_group.describe(replace(group, input_disk=input_disk, saved=None), network, name=NAME)
     return replace(machine, channels=(*machine.channels, Channel(PORT, INSIDE / f"{NAME}.shell")))
+
+
+async def made(group: ContainerGroup, network: VirtualNetwork, directory: Path) -> Machine:
+    """The machine, with its input disk in the run's folder."""
+    input_disk = directory / INPUT_DISK
+    await make_input_disk(input_disk, shell_input(network))
+    return describe(group, network, input_disk)
+
+
+def session_of(namespace: Namespace, machine: Machine, directory: Path, tell: Callable[[str], None]) -> Session:
+    """What becomes of whoever enters; `tell` is told when, and when nobody is in any more."""
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tell(ENTERED)
+        try:
+            await visit(namespace, machine, directory, reader, writer)
+        except VmkilnError as error:
+            tell(f"the failed VM could not be entered: {error}")
+        else:
+            tell(LEFT)
+
+    return session
 
 
 async def visit(

@@ -28,6 +28,7 @@ from vmkiln.staging import build_vm, container_group, virtual_network
 from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.powershell import PowerShellCustomizer
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
+from vmkiln.template.image_template import OnError
 from vmkiln.windows.steps import PowerShell, Restart, WindowsDeprovision
 
 HOST = (IPv4Interface("192.0.2.1/24"),)
@@ -165,13 +166,32 @@ def test_the_control_group_has_room_for_every_round_of_updates(tmp_path: Path) -
     assert guest.content.process_count <= most_processes(updates)
 
 
-@pytest.mark.parametrize("wanted", [0, 3600])
-def test_a_windows_vm_is_not_held_and_who_asked_for_it_is_told(tmp_path: Path, wanted: int) -> None:
+def asking(folder: Path, told: list[Any], *, wanted: int, on_error: OnError, **source: Any) -> Any:
+    """A run of which the command wants `wanted` seconds, and whose template says what to do on an error."""
+    staged = a_run(folder, **source)
+    staged.request.held_seconds, staged.tell = wanted, told.append
+    staged.request.template.properties = SimpleNamespace(error_handling=SimpleNamespace(on_customizer_error=on_error))
+    staged.host.settings = SimpleNamespace(held_minutes=60)
+    return staged
+
+
+@pytest.mark.parametrize("wanted", [0, 7200])
+@pytest.mark.parametrize("on_error", list(OnError))
+def test_a_windows_vm_is_not_held_and_whose_command_asked_for_it_is_told(
+    tmp_path: Path, wanted: int, on_error: OnError
+) -> None:
     told: list[Any] = []
-    windows, linux = a_run(tmp_path), a_run(tmp_path, os_type="Linux")
-    for staged in (windows, linux):
-        staged.request.held_seconds, staged.tell = wanted, told.append
-    assert choice.held_seconds(linux) == wanted
-    assert not told
-    assert choice.held_seconds(windows) == 0
+    assert choice.held_seconds(asking(tmp_path, told, wanted=wanted, on_error=on_error)) == 0
     assert [(notice.text, notice.is_warning) for notice in told] == ([(choice.NOT_HELD, True)] if wanted else [])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_error", "seconds"),
+    [(0, OnError.CLEANUP, 0), (0, OnError.ABORT, 3600), (7200, OnError.CLEANUP, 7200), (7200, OnError.ABORT, 7200)],
+)
+def test_a_linux_vm_is_held_as_long_as_its_command_says_else_its_template(
+    tmp_path: Path, wanted: int, on_error: OnError, seconds: int
+) -> None:
+    told: list[Any] = []
+    staged = asking(tmp_path, told, wanted=wanted, on_error=on_error, os_type="Linux")
+    assert (choice.held_seconds(staged), told) == (seconds, [])

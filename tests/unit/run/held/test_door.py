@@ -108,7 +108,7 @@ def test_a_run_that_nobody_asked_to_hold_gets_no_shell() -> None:
     unused: Any = None
 
     def hold(seconds: int) -> Hold:
-        return Hold(unused, unused, "key", seconds, unused, print)
+        return Hold(unused, unused, unused, "key", seconds, print)
 
     assert when_failed(hold(0)) is None
     assert when_failed(hold(60)) is not None

@@ -1,4 +1,4 @@
-"""A failed VM is held only where a visitor finds Packer's place in the network free."""
+"""A failed VM is put on disk, else held running where that may be: where Packer's place in the network is free."""
 
 import asyncio
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from vmkiln.packer.packer_template import PackerInput
 from vmkiln.run.held import holding
+from vmkiln.run.held.sealing import NotLeased
 
 
 class Packers:
@@ -31,21 +31,49 @@ async def test_a_hanging_group_of_packers_is_ended_before_a_hold(
     obeys: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holding, "GROUP_END_SECONDS", 0)
-    monkeypatch.setattr(holding.shell_group, "shell_input", lambda _network: None)
     told: list[str] = []
 
-    async def make_input(_path: Path, _content: PackerInput) -> None:
+    async def made(*_unused: Any) -> None:
         raise OSError("no room")
 
+    monkeypatch.setattr(holding.shell_group, "made", made)
     request = SimpleNamespace(run_id="0123abcd")
     staged: Any = SimpleNamespace(
         request=request, host=SimpleNamespace(store=SimpleNamespace(runs=None)), directory=tmp_path, network=None
     )
     entered: Any = SimpleNamespace(staged=staged)
     group: Any = None
+    machine: Any = None
     packers: Any = Packers(obeys=obeys)
     vm: Any = None
-    await holding.held(holding.Hold(entered, group, "", 60, make_input, told.append), packers, vm)
+    await holding.held(holding.Hold(entered, group, machine, "", 60, told.append), packers, vm)
     assert packers.told == ["quit"]
     assert told == [f"the failed VM could not be held: {told[0].partition('held: ')[2]}"]
     assert said in told[0]
+
+
+@pytest.mark.parametrize("may_run", [True, False])
+async def test_a_vm_that_cannot_be_put_on_disk_is_held_running_by_commands_alone(
+    may_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, told = [], []
+
+    async def refused(*_unused: Any, **_more: Any) -> None:
+        raise NotLeased("no room")
+
+    async def hold_running(*_unused: Any) -> None:
+        held.append("running")
+
+    monkeypatch.setattr(holding.sealing, "sealed", refused)
+    monkeypatch.setattr(holding, "held", hold_running)
+    staged: Any = SimpleNamespace(
+        request=SimpleNamespace(run_id="0123abcd", may_hold_running=may_run),
+        host=SimpleNamespace(settings=None, store=None),
+        network=None,
+    )
+    entered: Any = SimpleNamespace(staged=staged, namespace=None)
+    unused: Any = None
+    await holding.leased_or_held(holding.Hold(entered, unused, unused, "", 60, told.append), unused, unused)
+    assert held == (["running"] if may_run else [])
+    assert len(told) == 1
+    assert told[0].endswith(": no room")

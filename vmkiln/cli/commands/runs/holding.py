@@ -1,4 +1,7 @@
-"""`vmkiln run shell` and `release`: the failed VM of a run that is held, entered by its user or let go."""
+"""`vmkiln run shell` and `release`: the failed VM of a run that is held, entered by its user or let go.
+
+Most lie on disk, and are woken for a visit; one that could not be put there goes on running in the run that failed.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vmkiln.settings import Settings
+    from vmkiln.store.database import Store
     from vmkiln.store.rows import RunRow
 
 CommandArgument = Annotated[
@@ -32,11 +36,19 @@ REFUSED = (
     "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null",
 )  # fmt: skip
 HOST = "held-vm"
+# one that was woken has the time of its failure; only its hardware clock went on
+CATCH_UP = 'sudo -n date -s "@$(cat /sys/class/rtc/rtc0/since_epoch)" > /dev/null 2>&1; '
+LOGIN_SHELL = 'exec "$SHELL" -l'
+ENDING_SECONDS = 120  # for the end of the run whose VM it is, or of a visit
+LOOK_SECONDS = 0.1
 
 
 @examples("vmkiln run shell 0123abcd", "vmkiln run shell 0123abcd journalctl -b")
 def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
-    """Enter the failed VM of a run that is held (`vmkiln build --on-error hold`); one shell at a time."""
+    """Enter the failed VM of a run that is held (`vmkiln build --on-error hold`); one shell at a time.
+
+    It is woken for that, and put on disk again behind it, as it is then.
+    """
     import asyncio
 
     from vmkiln.preparation import opened_store
@@ -44,27 +56,102 @@ def shell(run_id: NamedRunArgument, command: CommandArgument = None) -> None:
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        folder = _folder(settings, run)
+        folder = None if _is_on_disk(settings, run) else _folder(settings, run)
         with audited(store, RUN_SHELL, run_id_of(run.resource_group, run.template_name, run.run_id)):
             pass
-    status = asyncio.run(_entered(folder, command or ()))
+        if folder is None:
+            status = asyncio.run(_woken(settings, store, run.run_id, command or ()))
+    if folder is not None:
+        status = asyncio.run(_entered(folder, command or ()))
     if status:
         raise typer.Exit(status)
 
 
 @examples("vmkiln run release 0123abcd")
 def release(run_id: NamedRunArgument) -> None:
-    """Let the failed VM of a run go before its time is over; the run ends then."""
+    """Let the failed VM of a run go before its time is over, and delete what is kept of it."""
     from vmkiln.preparation import opened_store
     from vmkiln.run.held.door import RELEASE, knock
 
     settings = read_settings()
     with opened_store(settings, say) as store:
         run = store.runs.find(run_id)
-        folder = _folder(settings, run)
+        folder = None if _is_on_disk(settings, run) else _folder(settings, run)
         with audited(store, RUN_RELEASE, run_id_of(run.resource_group, run.template_name, run.run_id)):
-            knock(folder, RELEASE).close()
+            if folder is not None:
+                knock(folder, RELEASE).close()
+            else:
+                _delete(settings, store, run.run_id)
     say(f"run {run.run_id[:8]}: released")
+
+
+def _is_on_disk(settings: Settings, run: RunRow) -> bool:
+    """Whether a run's failed VM lies on this host's disk. Raises: `InputError` when it lies on another's."""
+    from vmkiln.errors import InputError
+    from vmkiln.host.host_id import host_id
+    from vmkiln.run.held import lease
+
+    if lease.found(settings, run.run_id) is not None:
+        return True
+    if run.held_until and (kept := run.facts.get("lease")) and kept["host_id"] != host_id(settings):
+        raise InputError(
+            f"the failed VM of run {run.run_id[:8]} lies on another host",
+            hint="run the same command there, with its state directory",
+        )
+    return False
+
+
+def _delete(settings: Settings, store: Store, run_id: str) -> None:
+    """Delete a VM that lies on disk; one that somebody is in ends. Raises: `InputError` when it does not."""
+    from time import monotonic, sleep
+
+    from vmkiln.errors import InputError
+    from vmkiln.run.held import lease
+    from vmkiln.run.held.door import RELEASE, is_held, knock
+    from vmkiln.staging import run_directory
+
+    deadline, woken = monotonic() + ENDING_SECONDS, run_directory.folder_of_woken(settings.runs, run_id)
+    while monotonic() < deadline:
+        with run_directory.locked_if_free(settings.runs, run_id) as is_ours:
+            if is_ours:
+                lease.forget(settings, store, run_id)
+                return
+        if is_held(woken):
+            from contextlib import suppress
+
+            with suppress(InputError):  # it ended just now
+                knock(woken, RELEASE).close()
+        sleep(LOOK_SECONDS)
+    raise InputError(f"the run {run_id[:8]} goes on, and so its failed VM is not deleted", hint="try again later")
+
+
+async def _woken(settings: Settings, store: Store, run_id: str, words: Sequence[str]) -> int:
+    """Run ssh in a VM that is woken for it. Raises: `InputError` when somebody is in, or the run goes on."""
+    import asyncio
+    from time import monotonic
+
+    from vmkiln.errors import InputError
+    from vmkiln.preparation import prepared_host
+    from vmkiln.run.held.door import is_held, taken
+    from vmkiln.run.held.shell_group import ENTERED, LEFT
+    from vmkiln.run.held.waking import visited
+    from vmkiln.staging import run_directory
+    from vmkiln.waiting.off_loop import off_loop
+
+    deadline, woken = monotonic() + ENDING_SECONDS, run_directory.folder_of_woken(settings.runs, run_id)
+    while await off_loop(run_directory.is_live, settings.runs, run_id):
+        if await off_loop(is_held, woken):
+            raise taken()
+        if monotonic() > deadline:
+            raise InputError(f"the run {run_id[:8]} goes on, and nobody can enter it yet", hint="try again later")
+        await asyncio.sleep(LOOK_SECONDS)
+    told: list[str] = []
+    async with prepared_host(settings, store, lambda _text: None) as host:
+        status = await visited(host, run_id, lambda folder: _entered(folder, words, was_woken=True), told.append)
+    for text in told:
+        if text not in {ENTERED, LEFT}:
+            say(text)
+    return 1 if status is None else status
 
 
 def _folder(settings: Settings, run: RunRow) -> Path:
@@ -78,11 +165,14 @@ def _folder(settings: Settings, run: RunRow) -> Path:
     return folder
 
 
-async def _entered(folder: Path, words: Sequence[str]) -> int:
+async def _entered(folder: Path, words: Sequence[str], *, was_woken: bool = False) -> int:
     """Run ssh on this terminal until it ends; gives its exit status. Raises: `HostUnfit` without ssh."""
     from vmkiln.host import command
 
-    arguments = ssh_arguments(folder, words, wants_terminal=sys.stdin.isatty() and not words)
+    wants_terminal = sys.stdin.isatty() and not words
+    if was_woken:
+        words = [CATCH_UP + (" ".join(words) or LOGIN_SHELL)]
+    arguments = ssh_arguments(folder, words, wants_terminal=wants_terminal)
     async with command.start(arguments, stdin=None, stdout=None, stderr=None, new_session=False) as process:
         return await process.wait()
 

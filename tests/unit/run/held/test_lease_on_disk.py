@@ -1,0 +1,154 @@
+"""A lease is there until its time is over, and gone after that, whoever died meanwhile."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmkiln.errors import InputError, KeyUnavailable
+from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
+from vmkiln.run.cleaning_up import end_leftovers
+from vmkiln.run.held import lease
+from vmkiln.run.held.lease import Contents
+from vmkiln.run_state import RunState
+from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
+from vmkiln.staging.virtual_network import decide
+from vmkiln.store.database import Store, opened, utc_now
+from vmkiln.store.rows import RunRow
+
+RUN = "0123abcd-0000-0000-0000-000000000000"
+NOW = 1.9e9
+MACHINE = Machine(
+    "build-vm",
+    Accelerator.TCG,
+    2,
+    512,
+    (
+        Disk(Path("os"), "qcow2", backing=Disk(Path("base"), "qcow2", backing=Disk(Path("root"), "raw"))),
+        Disk(Path("seed"), "raw", read_only=True),
+    ),
+    "tap",
+    "02:00:00:00:00:01",
+    Path("/run/console"),
+    Path("/run/control"),
+    boot=Firmware(Path("/usr/share/code.fd"), Path("vars")),
+    is_saveable=True,
+    boots_plugged_in=True,
+)
+CONTENTS = Contents(MACHINE, decide((), is_windows=False), "the private key", {"memory": "00"})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "home")
+
+
+@pytest.fixture
+def store(settings: Settings, tmp_path: Path) -> Iterator[Store]:
+    settings.home.mkdir()
+    with opened(settings.database, keys=tmp_path / "keys") as store:
+        yield store
+
+
+def a_run(store: Store, run_id: str = RUN, template_id: str = "") -> None:
+    row = RunRow(run_id, "web", "rg", {}, RunState.FAILED, "", "", "", "", {}, utc_now(), utc_now(), template_id)
+    store.runs.add(row)
+
+
+def leased(settings: Settings, store: Store, run_id: str = RUN, *, until: float = NOW, generation: int = 1) -> Path:
+    folder = lease.folder_of(settings, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"memory.{generation}").write_bytes(b"sealed")
+    (folder / "below0-0").write_bytes(b"source")
+    lease.written(folder, CONTENTS, store, until=until, generation=generation)
+    fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "h"}
+    store.runs.add_facts(run_id, lease=fact)
+    return folder
+
+
+def test_what_is_in_a_lease_comes_back_and_only_with_the_keys(settings: Settings, store: Store, tmp_path: Path) -> None:
+    a_run(store)
+    folder = leased(settings, store)
+    assert b"private" not in (folder / lease.RECORD).read_bytes()
+    found = lease.found(settings, RUN, now=NOW - 1)
+    assert found is not None
+    assert lease.opened(found, store) == CONTENTS
+    assert store.runs.find(RUN).held_until == "2099-01-01T00:00:00+00:00", "though it has ended"
+    with opened(settings.database, keys=tmp_path / "others") as other, pytest.raises(KeyUnavailable):
+        lease.opened(found, other)
+    with pytest.raises(KeyUnavailable):
+        lease.opened(replace(found, run_id="another"), store)
+
+
+def test_a_lease_of_another_release_is_told_with_what_to_do(settings: Settings, store: Store) -> None:
+    a_run(store)
+    folder = leased(settings, store)
+    record = json.loads((folder / lease.RECORD).read_text())
+    record["sealed"] = store.seal.sealed({"machine": "of another form"}, place=f"failed VM of run {RUN}")
+    (folder / lease.RECORD).write_text(json.dumps(record))
+    found = lease.found(settings, RUN, now=NOW - 1)
+    assert found is not None
+    with pytest.raises(InputError, match="another release"):
+        lease.opened(found, store)
+
+
+def test_a_lease_is_deleted_when_its_time_is_over_and_not_before(settings: Settings, store: Store) -> None:
+    a_run(store)
+    folder = leased(settings, store)
+    assert lease.remove_over(settings, store, now=NOW - 1) == []
+    assert lease.found(settings, RUN, now=NOW - 1) is not None
+    assert lease.found(settings, RUN, now=NOW) is None, "nobody enters it any more"
+    with run_directory.locked(settings.runs, RUN):
+        assert lease.remove_over(settings, store, now=NOW) == [], "somebody is in, and ends it himself"
+        assert folder.exists()
+    assert lease.remove_over(settings, store, now=NOW) == [RUN]
+    assert not folder.exists()
+    assert store.runs.find(RUN).held_until == ""
+    assert list(settings.runs.iterdir()) == [], "and no lock stays"
+
+
+def test_the_next_command_deletes_what_is_over_and_what_the_dead_left(settings: Settings, store: Store) -> None:
+    a_run(store)
+    a_run(store, "over")
+    folder = leased(settings, store, until=4e9)
+    (folder / "memory.2").write_bytes(b"of one who died as it was saved again")
+    leased(settings, store, "over", until=1)
+    unfinished = lease.folder_of(settings, "unfinished")
+    unfinished.mkdir()
+    (unfinished / "memory.1").write_bytes(b"of one who died as it was saved")
+    told: list[str] = []
+    end_leftovers(settings, store, told.append)
+    assert [path.name for path in settings.leases.iterdir()] == [RUN]
+    assert sorted(path.name for path in folder.iterdir()) == ["below0-0", "memory.1", lease.RECORD]
+    assert told == ["the failed VM of run over is not held any more: its time is over"]
+
+
+def test_a_lease_that_is_being_made_is_left_alone(settings: Settings, store: Store) -> None:
+    folder = lease.folder_of(settings, RUN)
+    folder.mkdir(parents=True)
+    with run_directory.locked(settings.runs, RUN):
+        end_leftovers(settings, store, print)
+        assert folder.exists()
+    end_leftovers(settings, store, print)
+    assert not folder.exists()
+
+
+def test_the_leases_of_a_deleted_template_go_with_it(settings: Settings, store: Store) -> None:
+    for run_id, template in (("mine", "/subscriptions/s/t"), ("others", "/subscriptions/s/u")):
+        a_run(store, run_id, template)
+        leased(settings, store, run_id, until=4e9)
+    lease.forget_of(settings, store, "/subscriptions/S/t")
+    assert [path.name for path in settings.leases.iterdir()] == ["others"]
+
+
+def test_every_file_of_a_machine_has_a_place_in_a_lease_and_finds_back() -> None:
+    own, below = lease.own_files(MACHINE), lease.files_below(MACHINE)
+    assert set(own) == {"disk0", "disk1", lease.VARIABLES}
+    assert set(below) == {"below0-0", "below0-1"}
+    elsewhere = lease.placed(MACHINE, {name: Path("x") / name for name in own}, {name: Path(name) for name in below})
+    assert elsewhere != MACHINE
+    assert lease.placed(elsewhere, own, below) == MACHINE

@@ -1,0 +1,238 @@
+"""A failed VM that lies on disk until its time is over: the folder it is in, and who deletes it.
+
+A folder for each run: RAM, devices, disks, seed and firmware's variables as they were, sealed with a key each, and
+other names of the files that its disks lie on. The record is written last; it has the keys, sealed with the
+installation's, and goes first, so what is left of a lease that was being deleted cannot be read. A VM that was entered
+is saved anew: files of the next generation, then the record in one step, then the older files go.
+
+Who makes, wakes or deletes a lease has the lock of its run, so nobody else does.
+
+*Leaves behind:* the folder. *Undone by:* `forget`, `remove_over`. *Safe to repeat:* yes.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vmkiln.errors import InputError, VmkilnError
+from vmkiln.files.durable_file import sync, write_whole
+from vmkiln.host.qemu import Disk, Firmware, Machine
+from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
+from vmkiln.staging.virtual_network import VirtualNetwork
+from vmkiln.store.database import Store
+
+RECORD = "record.json"
+MEMORY, DEVICES, VARIABLES = "memory", "devices", "variables"
+LONGEST_RECORD_BYTES = 1024 * 1024
+MIB = 1024**2
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What only the installation's key opens: the VM, its network, the key to log in with, and the files' keys.
+
+    The machine's files are named as they are in the lease; `keys` are hexadecimal digits by those names.
+    """
+
+    machine: Machine
+    network: VirtualNetwork
+    private_key: str = field(repr=False)
+    keys: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that is there: whose, until when (seconds since 1970), how often it was saved, what it takes of the disk.
+
+    `sealed` is what `opened` opens.
+    """
+
+    folder: Path
+    run_id: str
+    until: float
+    generation: int
+    size_bytes: int
+    sealed: str = field(repr=False)
+
+    def file(self, name: str) -> Path:
+        """Where a sealed file of it is."""
+        return self.folder / f"{name}.{self.generation}"
+
+    def is_over(self, now: float) -> bool:
+        """Whether its time is over."""
+        return self.until <= now
+
+
+def folder_of(settings: Settings, run_id: str) -> Path:
+    """Where the lease of a run is; pure."""
+    return settings.leases / run_id
+
+
+def found(settings: Settings, run_id: str, *, now: float | None = None) -> Lease | None:
+    """The lease of a run; none when there is none, its time is over, or its record cannot be read."""
+    lease = _read(folder_of(settings, run_id))
+    return None if lease is None or lease.is_over(time.time() if now is None else now) else lease
+
+
+def all_of(settings: Settings) -> list[Lease]:
+    """Every lease that is there."""
+    return [lease for folder in _folders(settings) if (lease := _read(folder)) is not None]
+
+
+def written(folder: Path, contents: Contents, store: Store, *, until: float, generation: int) -> Lease:
+    """Record what lies whole in a folder, on disk; what is of older generations goes.
+
+    Raises: `KeyUnavailable` without a key to seal with, `StorageFailed`, `OSError`.
+    """
+    sealed = store.seal.sealed(_as_data(contents), place=_place(folder.name))
+    for path in folder.iterdir():
+        if path.name != RECORD and not path.name.startswith("."):
+            sync(path)
+    sync(folder)
+    size = sum(path.stat().st_blocks * 512 for path in folder.iterdir() if path.name.endswith(f".{generation}"))
+    record = {"until": until, "generation": generation, "size_bytes": size, "sealed": sealed}
+    write_whole(folder / RECORD, json.dumps(record).encode())
+    lease = Lease(folder, folder.name, until, generation, size, sealed)
+    with contextlib.suppress(OSError):  # whoever cleans up does it, too
+        _remove_older(lease)
+    return lease
+
+
+def opened(lease: Lease, store: Store) -> Contents:
+    """What is in the record. Raises: `KeyUnavailable`; `InputError` when another release of vmkiln wrote it."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 (it takes as long as all the rest)
+
+    data = store.seal.opened(lease.sealed, place=_place(lease.run_id))
+    try:
+        return TypeAdapter(Contents).validate_python(data)
+    except ValidationError as error:
+        raise InputError(
+            f"the failed VM of run {lease.run_id[:8]} was kept by another release of vmkiln, and cannot be woken",
+            hint=f"`vmkiln run release {lease.run_id[:8]}` deletes it",
+        ) from error
+
+
+def _as_data(contents: Contents) -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(Contents).dump_python(contents, mode="json")
+
+
+def forget(settings: Settings, store: Store, run_id: str) -> None:
+    """Delete the lease of a run whose lock is held here; finds nothing and is content."""
+    folder = folder_of(settings, run_id)
+    (folder / RECORD).unlink(missing_ok=True)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        sync(folder.parent)
+    with contextlib.suppress(VmkilnError):  # the run is on no record any more
+        if store.runs.find(run_id).facts.get("lease"):
+            store.runs.add_facts(run_id, lease=None)
+
+
+def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> list[str]:
+    """Delete the leases whose time is over and what makers left that died; gives the runs whose lease was over."""
+    over, now = [], time.time() if now is None else now
+    for folder in _folders(settings):
+        with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
+            if not is_ours:
+                continue
+            lease = _read(folder)
+            if lease is not None and not lease.is_over(now):
+                _remove_older(lease)
+                continue
+            forget(settings, store, folder.name)
+            if lease is not None:
+                over.append(folder.name)
+    return over
+
+
+def forget_of(settings: Settings, store: Store, template_id: str) -> None:
+    """Delete the leases of a template resource's runs, but for those that somebody is in."""
+    for folder in _folders(settings):
+        with contextlib.suppress(VmkilnError):
+            if store.runs.find(folder.name).template_id.lower() == template_id.lower():
+                with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
+                    if is_ours:
+                        forget(settings, store, folder.name)
+
+
+def bytes_of_all(settings: Settings) -> int:
+    """What all leases take of the disk, those that are being made included."""
+    total = 0
+    for folder in _folders(settings):
+        with contextlib.suppress(FileNotFoundError):  # one that is just deleted
+            total += sum(path.stat().st_blocks * 512 for path in folder.glob("*.*"))
+    return total
+
+
+def own_files(machine: Machine) -> dict[str, Path]:
+    """The files that are the VM's own, by their names in a lease: the top of each disk, the firmware's variables."""
+    found = {f"disk{number}": disk.path for number, disk in enumerate(machine.disks)}
+    if isinstance(machine.boot, Firmware):
+        found[VARIABLES] = machine.boot.variables
+    return found
+
+
+def files_below(machine: Machine) -> dict[str, Path]:
+    """The files that its disks lie on, by their names in a lease, which nobody writes."""
+    found = {}
+    for number, disk in enumerate(machine.disks):
+        below, depth = disk.backing, 0
+        while below is not None:
+            found[f"below{number}-{depth}"] = below.path
+            below, depth = below.backing, depth + 1
+    return found
+
+
+def placed(machine: Machine, own: Mapping[str, Path], below: Mapping[str, Path]) -> Machine:
+    """The same machine on files that lie elsewhere; pure."""
+    disks = tuple(
+        replace(disk, path=own[f"disk{number}"], backing=_below(disk.backing, number, 0, below))
+        for number, disk in enumerate(machine.disks)
+    )
+    boot = replace(machine.boot, variables=own[VARIABLES]) if isinstance(machine.boot, Firmware) else machine.boot
+    return replace(machine, disks=disks, boot=boot)
+
+
+def _below(disk: Disk | None, number: int, depth: int, below: Mapping[str, Path]) -> Disk | None:
+    if disk is None:
+        return None
+    return replace(disk, path=below[f"below{number}-{depth}"], backing=_below(disk.backing, number, depth + 1, below))
+
+
+def _read(folder: Path) -> Lease | None:
+    try:
+        with (folder / RECORD).open("rb") as file:
+            record = json.loads(file.read(LONGEST_RECORD_BYTES))
+        return Lease(
+            folder,
+            folder.name,
+            float(record["until"]),
+            int(record["generation"]),
+            int(record["size_bytes"]),
+            str(record["sealed"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remove_older(lease: Lease) -> None:
+    """Delete the sealed files that are not of the record's generation: nobody can open them."""
+    for path in lease.folder.glob("*.*"):
+        if path.name != RECORD and path.suffix != f".{lease.generation}":
+            path.unlink(missing_ok=True)
+
+
+def _folders(settings: Settings) -> Iterator[Path]:
+    return (folder for folder in sorted(settings.leases.glob("*")) if folder.is_dir())
+
+
+def _place(run_id: str) -> str:
+    return f"failed VM of run {run_id}"
