@@ -16,11 +16,13 @@ import pytest
 
 from vmkiln.files import locks
 from vmkiln.host.saved import saved_vm, whole_vm
+from vmkiln.packer.packer_template import InlineShell
 from vmkiln.run.checkpoints import keeping
 from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
-from vmkiln.run.checkpoints.prefix import Position
+from vmkiln.run.checkpoints.prefix import Content, Position, positions
 from vmkiln.run_failures import VirtualMachineLost, VirtualMachineNotSaved
+from vmkiln.secrecy.secret_mask import NO_SECRETS, SecretMask
 from vmkiln.settings import Settings
 from vmkiln.warm import checkpoint
 
@@ -202,6 +204,43 @@ async def test_what_another_build_keeps_just_now_or_was_refused_is_not_kept(stag
         "another build keeps the same just now",
         "it did not go on",
     ]
+
+
+SECRET = b"hunter22-of-the-run"
+
+
+def holders(folder: Path, needle: bytes) -> list[str]:
+    """The files in a folder that have these bytes, whatever they are called."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes())
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(SecretMask.of([SECRET.decode()]), [1]), (NO_SECRETS, [1, 2, 3])])
+async def test_a_secret_is_in_no_byte_that_is_kept(
+    mask: SecretMask, expected: list[int], stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VM has it in RAM and on its disk from its step on. Without the mask it is found: so the search finds it."""
+    texts = ["echo of the first", f"login {SECRET.decode()}", "echo of the third"]
+    contents = [Content(InlineShell(text, "", (text,)), "", text) for text in texts]
+    kept = positions({}, contents, mask=mask).kept
+    stage.keeper = replace(stage.keeper, build=replace(BUILD, positions=kept))
+
+    @contextlib.asynccontextmanager
+    async def saved(_inside: Any, _vm: Any, workplace: Path, **noted: Any) -> AsyncIterator[None]:
+        done = "\n".join(texts[: noted["about"]["position"]]).encode()
+        for name in (saved_vm.MEMORY, saved_vm.DISK):
+            (workplace / name).write_bytes(b"\0" * 5000 + done)
+        saved_vm.finished(workplace, b"devices", "digest", about=noted["about"])
+        yield
+
+    monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
+    stage.vm.console += b"".join(b"vmkiln-renewal: ready %d\r\n" % one.number for one in kept)
+    await stage.reach(*(one.number for one in kept))
+    assert stage.kept == expected
+    home = stage.settings.home
+    assert holders(home, b"of the first"), "what is no secret is there"
+    assert bool(holders(home, SECRET)) == (mask is NO_SECRETS)
+    checkpoint.forget(stage.folder)
+    assert holders(home, b"of the first") == holders(home, SECRET) == []
 
 
 def keep_without_an_end(home: Path) -> None:
