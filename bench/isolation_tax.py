@@ -30,6 +30,7 @@ from typing import Any
 from vmkiln.host import command, qemu
 from vmkiln.host.accelerator import probe_initramfs
 from vmkiln.host.confinement import run_group
+from vmkiln.host.copies import launching
 from vmkiln.host.disk.container_kernel import obtain_kernel
 from vmkiln.host.namespace import Namespace, opened
 from vmkiln.host.network import flow_log, network_setup
@@ -135,14 +136,15 @@ def percentile(values: list[float], part: float) -> float:
 async def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, in one call."""
     seconds, boots = Seconds(), dict[str, list[float]](walls=[], bare=[])
-    with tempfile.TemporaryDirectory(prefix="vmkiln-tax-", dir="/var/tmp") as name:
-        home = Path(name)
+    async with contextlib.AsyncExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmkiln-tax-", dir="/var/tmp")))
         kernel = await obtain_kernel(
             options.kernel or home / "kernel", progress=lambda text: print(text, file=sys.stderr)
         )
         initramfs = home / "initramfs"
         initramfs.write_bytes(probe_initramfs("booted", Path(shutil.which("busybox") or "/bin/busybox").read_bytes()))
         machine = machine_of(kernel.vmlinuz, initramfs)
+        await stack.enter_async_context(launching.kept())  # as a service does
         for number in range(options.rounds + 1):
             folder = home / f"run-{number}"
             folder.mkdir()

@@ -12,6 +12,7 @@ from vmkiln.files.durable_file import make_folder
 from vmkiln.files.private_folder import make_private
 from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
+from vmkiln.host.copies import launching
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator, Disk
@@ -91,38 +92,39 @@ async def prepared_host(
             hint="make room, or set VMKILN_HOME to a folder on another disk",
         )
     reserve_file.ensure(settings.home)
-    packer = await find_packer()
-    image = await obtain_container_image(
-        settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress
-    )
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
-    verdict = await choose_accelerator(
-        kernel=image.kernel, kernel_digest=image.digest, busybox=Path(busybox), directory=settings.container_image
-    )
-    emulation_notice = ""
-    if verdict.accelerator is Accelerator.TCG:
-        progress(f"building under emulation (TCG): {verdict.reason}")
-        emulation_notice = notice(kvm_access(), verdict.reason)
-    saved_group = None
-    if settings.warm_starts and Demand.COLD not in settings.demands:
-        saved_group = await obtain_saved_group(
-            settings.saved_vms, image, verdict.accelerator, most_mib=settings.most_saved_vms_mib, progress=progress
+    async with launching.kept():
+        packer = await find_packer()
+        image = await obtain_container_image(
+            settings.container_image, packer=packer.path, packer_version=packer.version, progress=progress
         )
-    yield BuildHost(
-        settings=settings,
-        store=store,
-        accelerator=verdict.accelerator,
-        accelerator_reason=verdict.reason,
-        emulation_notice=emulation_notice,
-        container_image=image,
-        cpus=capacity.cpu_count(),
-        memory_mib=capacity.available_memory_bytes() // MIB,
-        firmware=find_firmware(),
-        shared=shared or shared_storage(settings, store),
-        saved_group=saved_group,
-    )
+        busybox = shutil.which("busybox")
+        if busybox is None:
+            raise HostUnfit("busybox is not installed", hint="install the package `busybox-static`")
+        verdict = await choose_accelerator(
+            kernel=image.kernel, kernel_digest=image.digest, busybox=Path(busybox), directory=settings.container_image
+        )
+        emulation_notice = ""
+        if verdict.accelerator is Accelerator.TCG:
+            progress(f"building under emulation (TCG): {verdict.reason}")
+            emulation_notice = notice(kvm_access(), verdict.reason)
+        saved_group = None
+        if settings.warm_starts and Demand.COLD not in settings.demands:
+            saved_group = await obtain_saved_group(
+                settings.saved_vms, image, verdict.accelerator, most_mib=settings.most_saved_vms_mib, progress=progress
+            )
+        yield BuildHost(
+            settings=settings,
+            store=store,
+            accelerator=verdict.accelerator,
+            accelerator_reason=verdict.reason,
+            emulation_notice=emulation_notice,
+            container_image=image,
+            cpus=capacity.cpu_count(),
+            memory_mib=capacity.available_memory_bytes() // MIB,
+            firmware=find_firmware(),
+            shared=shared or shared_storage(settings, store),
+            saved_group=saved_group,
+        )
 
 
 def look_at_windows_of(

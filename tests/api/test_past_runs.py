@@ -13,6 +13,7 @@ import pytest
 from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
 
 from vmkiln.api.virtual_machine_images import past_runs
+from vmkiln.fleet.log_retention import NOTE
 from vmkiln.host.network.flow_log import FlowEntry
 from vmkiln.run_state import PartKind
 from vmkiln.staging import staging_resource_group
@@ -149,8 +150,20 @@ def test_the_flow_log_of_a_run_is_told_entry_by_entry(living: InProcess, write: 
     answer = living.get(f"{BASE}{LOG.removesuffix('/log')}/flows").json()
     assert answer["value"] == [asdict(entry) for entry in entries]
     assert (answer["dropped"], answer["isComplete"]) == (7, True)
-    flows.unlink()
+    flows.write_text("")
     assert living.get(f"{BASE}{LOG.removesuffix('/log')}/flows").json()["value"] == []
+
+
+def test_a_flow_log_that_is_not_there_any_more_is_not_told_as_an_empty_one(living: InProcess, write: Write) -> None:
+    flows = write(b"").with_name("flows.jsonl")
+    asked = f"{BASE}{LOG.removesuffix('/log')}/flows"
+    answer = living.get(asked)
+    assert (answer.status_code, code_of(answer)) == (404, "FlowLogNotFound")
+    flows.write_bytes(NOTE)
+    for query in ("", "?tail=10"):
+        answer = living.get(f"{asked}{query}")
+        assert (answer.status_code, code_of(answer)) == (410, "FlowLogNotKept")
+    assert "run_logs_kept_days" in answer.text
 
 
 def test_the_receipts_of_a_run_are_told(living: InProcess, write: Write) -> None:

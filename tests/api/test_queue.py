@@ -1,5 +1,6 @@
 """Runs that wait: where they stand, why, and what Prometheus hears of it."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from typer.testing import CliRunner
 from vmkiln.cli.main import app
 from vmkiln.errors import StorageFull
 from vmkiln.fleet import hosting, image_builder
+from vmkiln.fleet.admission import QueuePosition
+from vmkiln.run_state import RunState
+from vmkiln.store.database import utc_now
+from vmkiln.store.rows import RunRow
+from vmkiln.store.run_facts import RunFacts
 
 
 def template_id(name: str, subscription: str = SUBSCRIPTION) -> str:
@@ -65,6 +71,30 @@ def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
         assert ended_run(living, path, token="root")["runState"] == "Succeeded"
     starts = [living.service.store.runs.of_template(path.lower())[0].started for path in (other, second, third)]
     assert starts == sorted(starts)
+
+
+def test_names_of_hosts_are_for_those_who_may_list_them(living: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_group(living)
+    path = provisioned(living, TEMPLATE, a_template("true"), token="root")["id"]
+    runs, now = living.service.store.runs, utc_now()
+    facts: RunFacts = {"placement": "kiln-7 is the emptiest", "host_faults": {"kiln-8": 1}, "attempt": 1}
+    run_id = str(uuid.uuid4())
+    group = TEMPLATE.split("/")[4]
+    runs.add(RunRow(run_id, "web", group, {}, RunState.QUEUED, "", "", "", "", facts, now, None, path.lower()))
+    named, told = "waits for 2 CPUs on kiln-7 or another host", "waits for 2 CPUs"
+    monkeypatch.setattr(living.service.builder, "queue", lambda: [QueuePosition(run_id, 1, named, told)])
+    living.access.roles["tenant"] = [("Owner", f"/subscriptions/{SUBSCRIPTION}")]
+    below = f"{path}/providers/Vmkiln.Builds/runs"
+    every = "/providers/Vmkiln.Builds"
+    asked = (f"{below}/{run_id}", below, f"{every}/runs", f"{every}/runs/{run_id}", f"{every}/queue")
+    for address in asked:
+        answer = living.get(address, token="tenant")
+        assert answer.status_code == 200, answer.text
+        assert told in answer.text
+        assert "kiln-" not in answer.text
+        assert named in living.get(address, token="root").text, "who may list the hosts is told which"
+    assert living.get(f"{every}/hosts", token="tenant").status_code == 403
+    assert "kiln-8" in living.get(f"{below}/{run_id}", token="root").text
 
 
 def test_prometheus_reads_queue_capacity_phases_and_failures(living: InProcess) -> None:

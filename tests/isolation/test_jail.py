@@ -18,6 +18,7 @@ from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.confinement import process_facts, vm_jail
 from vmkiln.host.confinement.confinement import Fact, Surroundings, failed, judged
 from vmkiln.host.confinement.program_files import program_files
+from vmkiln.host.copies import launching
 from vmkiln.host.network import network_setup, resolver
 from vmkiln.host.qemu import Accelerator, Disk, Machine
 from vmkiln.run_failures import NotConfined
@@ -76,7 +77,7 @@ def environment_of_ours():
         return start(*a, environment={{**(os.environ if environment is None else environment), "SECRET": "1"}}, **k)
     command.start = weak
 {weakening}
-sys.argv = ["supervisor", *sys.argv[4:]]  # -I -m MODULE NUMBER
+sys.argv = ["supervisor", *sys.argv[5:]]  # -I -S -c CODE NUMBER MODULE
 runpy.run_module("vmkiln.host.supervisor", run_name="__main__")
 """
 
@@ -193,8 +194,9 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
 
 
 async def pid_of(inside: namespace.Namespace, words: str) -> str:
-    """The id of a process by its last words, as it is inside."""
-    script = 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " <$f | grep -q "$0 $" && echo $f; done; true'
+    """The id of a process by its last words, as it is inside; none of the shell that looks, which has them as well."""
+    ours = 'tr "\\0" " " <$f | grep "$0 $" | grep -qv "^sh "'
+    script = f"for f in /proc/[0-9]*/cmdline; do {ours} && echo $f; done; true"
     for _ in range(50):
         found = (await inside.run(["sh", "-c", script, words])).text.split()
         if found:
@@ -258,7 +260,7 @@ def weaken(guard: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weak = folder / "python"
     weak.write_text(WEAKENED.format(python=sys.executable, weakening=GUARDS[guard]))
     weak.chmod(0o755)
-    monkeypatch.setattr(namespace.sys, "executable", str(weak))
+    monkeypatch.setattr(launching.sys, "executable", str(weak))
 
 
 class NoResolver:

@@ -60,6 +60,6 @@ def test_a_flood_of_questions_takes_neither_ports_nor_neighbours_names(world: Wo
 def test_a_run_ends_when_its_resolver_does(world: World) -> None:
     world.ask("open_run", name="deaf")
     assert world.ask("egress_lost", name="deaf") is None
-    world.ask("end_inside", name="deaf", words="resolver_program")
+    world.ask("end_inside", name="deaf", words="resolver_progra")
     assert "resolver" in world.ask("egress_lost", name="deaf")
     world.ask("close_run", name="deaf")

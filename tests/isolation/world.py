@@ -256,7 +256,8 @@ class World:
     async def do_end_inside(self, name: str, words: str) -> None:
         """Kill the one program inside a run whose arguments have these words; return when it has ended."""
         run = self.runs[name]
-        script = f'for f in /proc/[0-9]*; do tr "\\0" " " <$f/cmdline | grep -q "{words}" && echo $f; done; true'
+        found = f'cat $f/comm $f/cmdline | tr "\\0" " " | grep -q "{words}"'
+        script = f"for f in /proc/[0-9]*; do {found} && echo $f; done; true"
         own = await run.inside.run(["sh", "-c", script])
         for path in own.text.split():
             with contextlib.suppress(VmkilnError):

@@ -155,15 +155,13 @@ def wait_until(is_so: Callable[[], bool], *, seconds: float, what: str) -> None:
         time.sleep(0.02)
 
 
-def role_of(command_line: list[str]) -> str:
-    """What a process of a run is, by how it was started."""
+def role_of(command_line: list[str], name: str) -> str:
+    """What a process of a run is, by how it was started and by its name, which copies of the supervisor have."""
     words = [word.rsplit("/", 1)[-1] for word in command_line]
-    if "vmkiln.host.supervisor" in words:
+    if name in {"resolver_progra", "flow_program"}:
+        return {"resolver_progra": "resolver"}.get(name, "flow watch")
+    if any("vmkiln.host.supervisor" in word for word in command_line):
         return "supervisor"
-    if any("resolver_program" in word for word in command_line):
-        return "resolver"
-    if any("flow_program" in word for word in command_line):
-        return "flow watch"
     if words[:1] == ["ip"] and "monitor" in words:
         return "host watch"
     if "guest.py" in words:
@@ -190,7 +188,9 @@ def processes_of(build: Build, *, runner: str) -> dict[str, int]:
         process_id = pending.pop(0)
         pending += children.get(process_id, ())
         with contextlib.suppress(OSError):
-            role = role_of((Path("/proc") / str(process_id) / "cmdline").read_bytes().decode().split("\0"))
+            folder = Path("/proc") / str(process_id)
+            name = (folder / "comm").read_text().strip()
+            role = role_of((folder / "cmdline").read_bytes().decode().split("\0"), name)
             is_outer = role == "supervisor" and PARENT not in found
             found[PARENT if is_outer else role] = process_id
     return found

@@ -99,12 +99,13 @@ class QueuePosition:
     """A waiting run's position in the queue (1 is the front), and why it waits.
 
     With no reason it may start now on the host of `incarnation`, which keeps `room` for it; `why_there` says why on
-    that host.
+    that host. `told` is the reason for whoever may not know which hosts there are: it names none.
     """
 
     run_id: str
     position: int
     reason: str
+    told: str = ""
     incarnation: str = ""
     room: Room = NOTHING
     why_there: str = ""
@@ -153,9 +154,8 @@ def positions(
     for position, item in enumerate(ordered, start=1):
         if held and not open_to:
             others = position - 1
-            found.append(
-                QueuePosition(item.run_id, position, f"waits behind {others} other{'s' if others > 1 else ''}")
-            )
+            reason = f"waits behind {others} other{'s' if others > 1 else ''}"
+            found.append(QueuePosition(item.run_id, position, reason, reason))
             continue
         need = need_of(item.run_id)
         suited = [host for host in open_to.values() if not host.unsuited(need)]
@@ -166,9 +166,10 @@ def positions(
             room = need.room.capped(best.capacity)
             why_there = _why_there(need, best, roomy, hosts, open_to)
             open_to[best.incarnation] = replace(best, promised=best.promised + room)
-            found.append(QueuePosition(item.run_id, position, "", best.incarnation, room, why_there))
+            found.append(QueuePosition(item.run_id, position, "", "", best.incarnation, room, why_there))
             continue
-        found.append(QueuePosition(item.run_id, position, _reason(need, suited, hosts, behind=held)))
+        reason, told = (_reason(need, suited, hosts, behind=held, is_naming=naming) for naming in (True, False))
+        found.append(QueuePosition(item.run_id, position, reason, told))
         for host in suited:
             del open_to[host.incarnation]
         held += 1
@@ -231,20 +232,24 @@ def _kept_out(need: Need, host: Host, open_to: Mapping[str, Host]) -> str:
     return f"(lacks {need.room.capped(now.capacity).missing(now.free)})"
 
 
-def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int) -> str:
+def _reason(need: Need, suited: Sequence[Host], hosts: Sequence[Host], *, behind: int, is_naming: bool) -> str:
+    """Why a run waits; with the names of hosts, or as who may not know them is told it. Pure."""
     if suited:
         emptiest = min(suited, key=partial(_preference, need))
         text = need.room.capped(emptiest.capacity).missing(emptiest.free)
-        return f"waits for {text}" if len(hosts) == 1 else f"waits for {text} on {emptiest.name} or another host"
+        if len(hosts) == 1 or not is_naming:
+            return f"waits for {text}"
+        return f"waits for {text} on {emptiest.name} or another host"
     if not hosts:
         return "waits for a host: no service or worker is at work"
     if all(lacks := [host.unsuited(need) for host in hosts]):
-        told = (f"{host.name} lacks {text}" for host, text in zip(hosts, lacks, strict=True))
+        named = [f"{host.name} lacks {text}" for host, text in zip(hosts, lacks, strict=True)]
+        told = named if is_naming else [f"none has {text}" for text in dict.fromkeys(lacks)]
         return f"waits for a host that suits it: {', '.join(told)}"
     suiting = [host for host in hosts if not host.unsuited(need)]
     if all(host.is_draining for host in suiting):
         return "waits for a host that is not draining"
     if not any(host.is_open for host in suiting):
-        told = (f"{host.name} is not ready ({host.unready})" for host in suiting if host.unready)
-        return f"waits for a host that can build: {', '.join(told)}"
+        unready = ", ".join(f"{host.name} is not ready ({host.unready})" for host in suiting if host.unready)
+        return f"waits for a host that can build{f': {unready}' if is_naming else ''}"
     return f"waits behind {behind} other{'s' if behind > 1 else ''} for the same hosts"

@@ -52,7 +52,8 @@ def die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _prepare(before_exec: Callable[[], None] | None) -> None:
+def prepare(before_exec: Callable[[], None] | None) -> None:
+    """In a new process, before what it is for begins: its limits, `before_exec`, and its end with ours."""
     restore_file_limit()
     if before_exec is not None:
         try:
@@ -182,7 +183,7 @@ async def start(
             pass_fds=tuple(pass_fds),
             start_new_session=new_session,
             umask=umask,
-            preexec_fn=functools.partial(_prepare, before_exec),
+            preexec_fn=functools.partial(prepare, before_exec),
         )
     except (FileNotFoundError, PermissionError) as error:  # the latter also for a folder on PATH that may not be read
         raise HostUnfit(

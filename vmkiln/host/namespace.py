@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from vmkiln.host import command
 from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
+from vmkiln.host.copies import launching
 from vmkiln.host.qemu import MEMORY_INSIDE
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 from vmkiln.run_failures import NamespaceLost
@@ -163,6 +163,10 @@ class Namespace:
             raise CommandFailed(texts, exit_status=completed.exit_status, output=output, reason=reason)
         return completed
 
+    async def bind(self, directory: Path, inside: Path) -> None:
+        """Make a folder visible inside at a path, which is made. Raises: `VmkilnError`."""
+        await self._ask(do="bind", source=str(directory), target=str(inside))
+
     async def write(self, files: Mapping[str, str]) -> None:
         """Write texts to files of the kernel inside, in this order. Raises: `VmkilnError` when it refuses one."""
         await self._ask(do="write", files=dict(files))
@@ -173,13 +177,15 @@ class Namespace:
         name: str,
         arguments: Sequence[str | Path],
         *,
+        module: str | None = None,
         confined: Mapping[str, Any] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> AsyncIterator[asyncio.Future[Ended]]:
         """A program running inside under `name`; the future ends when it does. Killed when the block is left.
 
-        `confined` is what holds it to a jail of its own, as `Confinement.described` gives it. `on_line` gets each line
-        of its standard output, of at most 64 KiB; a longer one ends the program. It must not raise, nor wait.
+        With a `module` it is `main()` of that, as a copy of the supervisor. `confined` is what holds it to a jail of
+        its own, as `Confinement.described` gives it. `on_line` gets each line of its standard output, of at most 64
+        KiB; a longer one ends the program. It must not raise, nor wait.
         """
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._programs[name] = future
@@ -188,7 +194,7 @@ class Namespace:
         try:
             texts = [str(argument) for argument in arguments]
             told = on_line is not None
-            await self._ask(do="start", name=name, arguments=texts, confined=confined, told=told)
+            await self._ask(do="start", name=name, arguments=texts, module=module, confined=confined, told=told)
             yield future
         finally:
             self._programs.pop(name, None)
@@ -196,6 +202,10 @@ class Namespace:
             if not self._closed:
                 with contextlib.suppress(VmkilnError):
                     await self._ask(do="stop", name=name)
+
+    async def finish(self, name: str) -> None:
+        """Tell a copy of the supervisor to end by itself, if it still runs. Raises: `VmkilnError`."""
+        await self._ask(do="finish", name=name)
 
     async def facts(self, name: str) -> dict[str, Any]:
         """What the kernel says of a running program (`program`), and the supervisor's namespaces (`supervisor`).
@@ -247,15 +257,12 @@ async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = N
     Raises: `HostUnfit` when the kernel or the set-up refuses, or all ids of the user are taken.
     """
     ours, theirs = socket.socketpair()
-    arguments = [sys.executable, "-I", "-m", "vmkiln.host.supervisor", str(theirs.fileno())]
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(ours.close)
         with theirs:
             ids = await stack.enter_async_context(off_loop_with(_vm_ids)) if use_subordinate_ids else None
             inherited = [theirs.fileno()] if ids is None else [theirs.fileno(), ids.lock]
-            process = await stack.enter_async_context(
-                command.start(arguments, stdin=None, stderr=None, pass_fds=inherited)
-            )
+            process_id = await stack.enter_async_context(launching.started(inherited))
         reader, writer = await asyncio.open_connection(sock=ours, limit=MOST_MESSAGE_BYTES)
         stack.callback(writer.close)
         async with asyncio.timeout(START_SECONDS):
@@ -263,13 +270,13 @@ async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = N
                 raise HostUnfit(
                     "the kernel refused new namespaces to an ordinary user", hint="`vmkiln doctor` says what to change"
                 )
-            await _map_ids(process.pid, use_subordinate_ids=use_subordinate_ids)
+            await _map_ids(process_id, use_subordinate_ids=use_subordinate_ids)
             writer.write(b"mapped\n")
             if not await reader.readline():
                 raise HostUnfit(
                     "the run's namespaces could not be prepared", hint="`vmkiln doctor` says what to change"
                 )
-        inner = await asyncio.to_thread(_only_child, process.pid)
+        inner = await asyncio.to_thread(_only_child, process_id)
         namespace = Namespace(inner, reader, writer, ids)
         if group is not None:
             await off_loop(group.add, inner)
@@ -291,13 +298,17 @@ def _vm_ids() -> Iterator[VmIds | None]:
 
 
 async def _map_ids(process_id: int, *, use_subordinate_ids: bool) -> None:
+    both = []
     for program, own_id, file in (
         ("newuidmap", os.getuid(), IdFile.USERS),
         ("newgidmap", os.getgid(), IdFile.GROUPS),
     ):
         subordinate = await off_loop(own_range, file) if use_subordinate_ids else None
         arguments = id_map_arguments(program, process_id, own_id=own_id, subordinate=subordinate)
-        await command.run(arguments, timeout_seconds=START_SECONDS)
+        both.append(command.run(arguments, timeout_seconds=START_SECONDS))
+    for ended in await asyncio.gather(*both, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def _only_child(process_id: int) -> int:

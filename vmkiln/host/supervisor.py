@@ -1,13 +1,14 @@
 """The supervisor: the first process inside a run's own user, network, pid and mount namespaces.
 
-It is started by `host/namespace.py`, speaks JSON lines over one inherited unix socket, and starts programs inside the
-namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel kills
-everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
+It is started by `host/copies/launching.py`, speaks JSON lines over one inherited unix socket, and starts programs
+inside the namespaces on request. It is process 1 of its pid namespace, so when it ends, for any reason, the kernel
+kills everything it started (pid_namespaces(7)). It ends when the socket closes or its own parent dies.
 
-Requests are `{"id", "do": "run" | "write" | "start" | "stop" | "facts" | "keep_memory", ...}`; each gets one answer
-with the same `id`. A program that was started and ended by itself is announced by `{"ended": name, "status": n,
-"output": tail}`; one that was started with `told` is heard: each line of its standard output is passed on as
-`{"said": name, "line": text}`.
+Requests are `{"id", "do": "run" | "write" | "bind" | "start" | "finish" | "stop" | "facts" | "keep_memory", ...}`; each
+gets one answer with the same `id`. What is started is a program, or `main()` of a `module` of ours, which begins as a
+copy of this process; `finish` sends that SIGTERM. One that was started and ended by itself is announced by `{"ended":
+name, "status": n, "output": tail}`; one that was started with `told` is heard: each line of its standard output is
+passed on as `{"said": name, "line": text}`.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from vmkiln.host import command
 from vmkiln.host.confinement import descriptors, kernel_calls, process_facts
 from vmkiln.host.confinement.descriptors import Descriptor
 from vmkiln.host.confinement.jail import MOUNTED_AT, Jail, enter
+from vmkiln.host.copies import forking
+from vmkiln.host.copies.forking import Copy
 from vmkiln.host.saved import memory_file, sealed_copy
 
 NAMESPACES = (
@@ -42,9 +45,9 @@ OUTPUT_TAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 16 * 1024**2  # of a line, in both directions: more than any rule set or listing has
 
 
-def main() -> int:
+def main(descriptor: int) -> int:
     """Enter new namespaces, wait until the parent mapped the ids, then serve as process 1 of the pid namespace."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=descriptor)
     try:
         kernel_calls.unshare(NAMESPACES)
     except OSError as error:
@@ -90,6 +93,7 @@ class _Server:
         self._writer = writer
         self._running: dict[str, asyncio.Task[None]] = {}
         self._process_ids: dict[str, int] = {}
+        self._copies: dict[str, Copy] = {}
         self._answers: set[asyncio.Task[None]] = set()
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -120,12 +124,14 @@ class _Server:
                         "stdout": base64.b64encode(completed.stdout).decode(),
                         "stderr": base64.b64encode(completed.stderr).decode(),
                     }
-                case "write":
-                    await asyncio.to_thread(_write, request["files"])
+                case "write" | "bind":
+                    await asyncio.to_thread(_changed, request)
                 case "start":
                     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._running[request["name"]] = asyncio.create_task(self._keep(request, started))
                     await started
+                case "finish":
+                    self._finish(request["name"])
                 case "stop":
                     task = self._running.pop(request["name"], None)
                     if task is not None:
@@ -145,6 +151,10 @@ class _Server:
             answer["error"] = repr(error)
         self.tell(answer)
 
+    def _finish(self, name: str) -> None:
+        if (running := self._copies.get(name)) is not None:
+            running.tell(signal.SIGTERM)
+
     def _facts(self, name: str) -> dict[str, Any] | None:
         """What the kernel says of a program, and our own namespaces; None when it has ended."""
         process_id = self._process_ids.get(name)
@@ -157,18 +167,21 @@ class _Server:
     async def _keep(self, request: dict[str, Any], started: asyncio.Future[None]) -> None:
         name, is_heard = request["name"], bool(request.get("told"))
         try:
-            async with _started(request["arguments"], request.get("confined"), is_heard=is_heard) as process:
+            async with _started(request, is_heard=is_heard) as process:
                 self._process_ids[name] = process.pid
+                if isinstance(process, Copy):
+                    self._copies[name] = process
                 started.set_result(None)
                 tail, _ = await asyncio.gather(_tail(process.stderr), self._pass_on(name, process.stdout))
                 status = await process.wait()
-        except (VmkilnError, OSError, KeyError, ValueError) as error:
+        except (VmkilnError, OSError, KeyError, ValueError, ImportError) as error:
             if not started.done():
                 started.set_exception(error)
                 return
             status, tail = -1, str(error).encode()  # whoever waits for its end is told that it cannot be seen
         finally:
             self._process_ids.pop(name, None)
+            self._copies.pop(name, None)
         self._running.pop(name, None)
         self.tell({"ended": name, "status": status, "output": tail.decode(errors="replace")})
 
@@ -179,8 +192,12 @@ class _Server:
             await self._writer.drain()
 
 
-def _write(files: dict[str, str]) -> None:
-    for path, text in files.items():
+def _changed(request: dict[str, Any]) -> None:
+    """Texts written to files, or a folder made visible at a path. Raises: `OSError`."""
+    if request["do"] == "bind":
+        os.makedirs(request["target"], exist_ok=True)  # noqa: PTH103 (the supervisor is small)
+        kernel_calls.mount(request["source"], request["target"], None, kernel_calls.MS_BIND)
+    for path, text in request.get("files", {}).items():
         Path(path).write_text(text)
 
 
@@ -212,31 +229,32 @@ async def _tail(said: asyncio.StreamReader | None) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _started(
-    arguments: list[str], confined: dict[str, Any] | None, *, is_heard: bool
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _started(request: dict[str, Any], *, is_heard: bool) -> AsyncIterator[asyncio.subprocess.Process | Copy]:
     """A program; a confined one with its descriptors, in its jail, and with no environment but what it is given."""
+    arguments, confined, module = request["arguments"], request.get("confined"), request.get("module")
     stdout = command.PIPE if is_heard else command.DEVNULL
-    if confined is None:
-        async with command.start(arguments, stdout=stdout, stderr=command.PIPE) as process:
-            yield process
-        return
-    if confined["jail"] is not None and (confined["jail"].get("memory") or {}).get("key"):
+    jail = None if confined is None else confined["jail"]
+    # none for stand-ins of tests; whoever asks for a VM looks at what holds it, and refuses
+    if jail is not None and (jail.get("memory") or {}).get("key"):
         sealed_copy.cipher(sealed_copy.new_key())  # loaded before the fork: behind it, other threads' locks stay taken
-    jail = confined["jail"]  # none for stand-ins of tests; whoever asks for a VM looks at what holds it, and refuses
-    before_exec = functools.partial(enter, Jail.read(jail)) if jail is not None else None
+    before = functools.partial(enter, Jail.read(jail)) if jail is not None else None
     async with contextlib.AsyncExitStack() as stack:
-        with descriptors.opened([Descriptor.read(described) for described in confined["descriptors"]]) as numbers:
-            starting = command.start(
-                descriptors.with_numbers(arguments, numbers),
-                stdout=stdout,
-                stderr=command.PIPE,
-                environment=confined["environment"],
-                pass_fds=tuple(numbers.values()),
-                before_exec=before_exec,
-            )
-            process = await stack.enter_async_context(starting)
-        yield process
+        if module is not None:
+            yield await stack.enter_async_context(forking.started(module, arguments, is_heard=is_heard, before=before))
+        elif confined is None:
+            yield await stack.enter_async_context(command.start(arguments, stdout=stdout, stderr=command.PIPE))
+        else:
+            with descriptors.opened([Descriptor.read(described) for described in confined["descriptors"]]) as numbers:
+                starting = command.start(
+                    descriptors.with_numbers(arguments, numbers),
+                    stdout=stdout,
+                    stderr=command.PIPE,
+                    environment=confined["environment"],
+                    pass_fds=tuple(numbers.values()),
+                    before_exec=before,
+                )
+                process = await stack.enter_async_context(starting)
+            yield process
 
 
 async def _serve(control: socket.socket) -> None:
@@ -249,4 +267,4 @@ async def _serve(control: socket.socket) -> None:
 
 if __name__ == "__main__":
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1])))

@@ -97,8 +97,7 @@ class VirtualMachine:
 
 async def bind_run_directory(namespace: Namespace, directory: Path) -> None:
     """Make the run's folder visible inside at `INSIDE`."""
-    await namespace.run(["mkdir", "-p", str(INSIDE)])
-    await namespace.run(["mount", "--bind", str(directory), str(INSIDE)])
+    await namespace.bind(directory, INSIDE)
 
 
 @contextlib.asynccontextmanager

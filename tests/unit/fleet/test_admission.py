@@ -239,3 +239,24 @@ def test_a_run_goes_where_its_source_is_kept_while_there_is_room() -> None:
     assert where(keeper, strong) == (
         "s", "strong has the strongest isolation of 2 hosts with room (8 CPUs and 32768 MiB free)",
     )  # fmt: skip
+
+
+def test_who_may_not_know_the_hosts_is_told_no_name_of_one() -> None:
+    hosts = [
+        Host("a", "first-host", ROOM, promised=ROOM, region="westus2", isolation_level="hardware"),
+        Host("b", "second-host", ROOM, region="eastus", unready="HostUnfit"),
+        Host("c", "third-host", ROOM, region="north", is_draining=True),
+    ]
+    needs = {
+        "unready": Need(SMALL, region="eastus"),
+        "draining": Need(SMALL, region="north"),
+        "mars": Need(SMALL, region="mars"),
+        "room": Need(SMALL, region="westus2"),
+        "behind": Need(SMALL, region="westus2"),
+    }
+    queue = [waiting(name, second=number) for number, name in enumerate(needs)]
+    found = {one.run_id: one for one in positions(in_turn(queue, Turns()), need_of=needs.__getitem__, hosts=hosts)}
+    assert sum("-host" in one.reason for one in found.values()) == 3
+    assert not any("-host" in one.told for one in found.values())
+    assert all(one.told.startswith("waits ") for one in found.values())
+    assert found["mars"].told == "waits for a host that suits it: none has the region mars"

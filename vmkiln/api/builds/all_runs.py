@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vmkiln.api.builds.host_names import queue_body
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
@@ -49,8 +50,8 @@ def template_id_of(run: RunRow) -> str:
     return f"/subscriptions/{parts[2]}/resourceGroups/{group}/providers/{IMAGE_TEMPLATE}/{run.template_name}"
 
 
-def summary(run: RunRow, *, position: QueuePosition | None = None) -> dict[str, Any]:
-    """A run in a list: what it is of, how it stands, and whether a service or a command made it; pure."""
+def summary(call: Call, run: RunRow, *, position: QueuePosition | None = None) -> dict[str, Any]:
+    """A run in a list: what it is of, how it stands, and whether a service or a command made it."""
     template_id = template_id_of(run)
     below = f"{template_id}/providers/{TYPE}" if template_id else ALL
     properties: dict[str, Any] = {
@@ -69,7 +70,7 @@ def summary(run: RunRow, *, position: QueuePosition | None = None) -> dict[str, 
         "reason": str(run.facts.get("reason", "")),
     }
     if position is not None:
-        properties["queue"] = {"position": position.position, "reason": position.reason}
+        properties["queue"] = queue_body(call, position)
     return {"id": f"{below}/{run.run_id}", "name": run.run_id, "type": TYPE, "properties": properties}
 
 
@@ -121,7 +122,7 @@ def list_runs(call: Call) -> Answer:
         last = run
         is_meant = words in run.template_name.lower() or words in run.resource_group.lower()
         if (is_meant or run.run_id.startswith(words)) and call.may(Permission.READ, scope_of(run)):
-            found.append(summary(run, position=positions.get(run.run_id)))
+            found.append(summary(call, run, position=positions.get(run.run_id)))
     body: dict[str, Any] = {"value": found}
     if is_more and last is not None:
         moment = last.started.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -142,7 +143,7 @@ def _run(call: Call) -> RunRow:
 def get_run(call: Call) -> Answer:
     """GET one run, with its phases and outputs."""
     run = _run(call)
-    found = summary(run, position=_positions(call).get(run.run_id))
+    found = summary(call, run, position=_positions(call).get(run.run_id))
     store = call.service.store
     found["properties"] |= {
         "phases": [
@@ -177,7 +178,7 @@ def get_queue(call: Call) -> Answer:
     positions = sorted(call.service.builder.queue(), key=lambda one: one.position)
     runs = call.service.store.runs.by_id([one.run_id for one in positions], has_template=False)
     known = [(one, runs[one.run_id]) for one in positions if one.run_id in runs]
-    seen = [summary(run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
+    seen = [summary(call, run, position=one) for one, run in known if call.may(Permission.READ, scope_of(run))]
     return Answer(200, {"value": seen, "others": len(known) - len(seen)})
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from vmkiln.api.builds.host_names import queue_body, shown_facts
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
@@ -17,6 +18,7 @@ from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.api.virtual_machine_images.runs import begun
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.errors import ArmError
+from vmkiln.fleet.log_retention import NOTE
 from vmkiln.host.network.flow_log import dropped_in, entry_of
 from vmkiln.receipts.receipt import receipts_of
 from vmkiln.run.timeline.comparison import compared
@@ -61,7 +63,7 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
                 for output in call.service.store.images.outputs_of(run.run_id)
             ],
             "stagingResourceGroup": group_id or None,
-            "facts": beside_confinement(run.facts),
+            "facts": shown_facts(call, beside_confinement(run.facts)),
             **_queue_body(call, run),
         },
     }
@@ -72,7 +74,7 @@ def _queue_body(call: Call, run: RunRow) -> dict[str, Any]:
     if run.state != RunState.QUEUED:
         return {}
     position = next((one for one in call.service.builder.queue() if one.run_id == run.run_id), None)
-    return {"queue": {"position": position.position, "reason": position.reason}} if position else {}
+    return {"queue": queue_body(call, position)} if position else {}
 
 
 def list_runs(call: Call) -> Answer:
@@ -210,17 +212,39 @@ def get_log(call: Call) -> Answer:
     return Answer(200, body)
 
 
+def _is_there(call: Call, kind: str) -> bool:
+    """Whether a run has a log of a kind, empty or not."""
+    _, run = run_of(call)
+    staging = call.service.store.staging.group(run.staging_group)
+    if staging is None:
+        return False
+    account = storage_account_of(call.service.settings.staging, staging)
+    return (account.directory / LOGS / run.run_id / LOG_FILES[kind]).exists()
+
+
 def get_flows(call: Call) -> Answer:
     """GET what of a run's flow log begins at `position` (bytes): {value, position, isComplete}.
 
     Each entry is a connection or a question for a name; an answer has at most 2,000 of them. `dropped` counts
-    those that found no room.
+    those that found no room. 410 for a log that is not kept any longer, and 404 for an ended run that has none.
     """
     log = get_log(replace(call, query={**call.query, "kind": "flows"})).body
+    _check_there(call, log)
     found = [entry for line in log["lines"] if (entry := entry_of(line)) is not None]
     dropped = sum(dropped_in(line) for line in log["lines"])
     body = {"value": [asdict(entry) for entry in found], "dropped": dropped}
     return Answer(200, {**body, "position": log["position"], "isComplete": log["isComplete"]})
+
+
+def _check_there(call: Call, log: Mapping[str, Any]) -> None:
+    """Raises: `ArmError` 410 for a flow log that was deleted, 404 where an ended run has none."""
+    if log["lines"][:1] == [NOTE.decode().rstrip()]:
+        message = "The connections of this run are not kept any longer."
+        hint = "`run_logs_kept_days` and `most_run_log_mib` say how long logs are, and how many"
+        raise ArmError(410, "FlowLogNotKept", message, hint=hint)
+    if log["isComplete"] and log["position"] == 0 and not _is_there(call, "flows"):
+        message = "Nothing is on record of this run's connections: it ended before its network was made."
+        raise ArmError(404, "FlowLogNotFound", message)
 
 
 ROUTES = (

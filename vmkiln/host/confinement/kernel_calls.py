@@ -18,6 +18,7 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_KEEPCAPS = 38, 24, 8
+PR_SET_DUMPABLE, PR_SET_NAME = 4, 15
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_ADMIN = 8, 12, 21
 # the numbers of these calls are the same on every architecture (they are newer than the common table)
@@ -111,6 +112,16 @@ def detach(path: str) -> None:
 def forbid_new_privileges() -> None:
     """No program started from here on gains a privilege. Raises: `OSError`."""
     _checked("no_new_privs", _libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def name_process(name: str) -> None:
+    """What lists of processes call this one; of it, 15 bytes. Raises: `OSError`."""
+    _checked("name", _libc.prctl, PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def let_be_looked_at() -> None:
+    """Let `/proc` tell of this process, although it changed its id, to whoever may look at that. Raises: `OSError`."""
+    _checked("dumpable", _libc.prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def empty_bounding_set(*, but: Collection[int] = ()) -> None:

@@ -11,7 +11,6 @@ goes on behind what is there.
 import asyncio
 import contextlib
 import json
-import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,7 +30,6 @@ from vmkiln.host.network.network_namespace import Network
 from vmkiln.waiting.off_loop import off_loop
 
 NAME = "flow-watch"
-SETTLE_SECONDS = 0.2  # what the kernel forgot just before the end is told within
 START_SECONDS = 15
 LOOK_SECONDS = 2.0
 MOST_ENTRIES = 20_000
@@ -250,24 +248,26 @@ async def recorded(
         if not lost.done():
             lost.set_result(reason)
 
-    program = [sys.executable, "-I", "-m", flow_program.__name__]
-    async with namespace.start(NAME, [*program, "watch"], on_line=on_line) as ended:
+    async with namespace.start(NAME, [], module=flow_program.__name__, on_line=on_line) as ended:
+        ended.add_done_callback(lambda _: ready.set())
         try:
             async with asyncio.timeout(START_SECONDS):
                 await ready.wait()
         except TimeoutError as error:
             raise HostUnfit("the program that tells a run's connections was silent") from error
+        if ended.done():
+            raise HostUnfit(f"the program that tells a run's connections did not start: {ended.result().output}")
         going_on = asyncio.create_task(go_on())
         try:
             yield
         finally:
             going_on.cancel()
             await asyncio.wait([going_on])
-            with contextlib.suppress(VmkilnError, OSError):  # what ended the block matters more
-                await asyncio.sleep(SETTLE_SECONDS)
+            with contextlib.suppress(VmkilnError, OSError, TimeoutError):  # what ended the block matters more
+                await namespace.finish(NAME)
                 await _look(namespace, flows)
-                for line in (await namespace.run([*program, "last"])).text.splitlines():
-                    flows.line(line)
+                async with asyncio.timeout(START_SECONDS):
+                    await asyncio.shield(ended)
             flows.end()
             with contextlib.suppress(OSError):
                 await write()

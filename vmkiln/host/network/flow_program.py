@@ -1,14 +1,19 @@
 """The program inside a run's namespaces that tells every connection of the run's, from the kernel's own table.
 
-`watch` tells each connection when the kernel forgets it, with all that went over it, until it is killed. The kernel
-keeps what it could not tell and tells it again (NETLINK_BROADCAST_ERROR), so that a flood loses none. `last` tells
-those that are remembered still. Each is one line of JSON on standard output.
-Source: the kernel's net/netfilter/nf_conntrack_ecache.c.
+It tells each connection when the kernel forgets it, with all that went over it. The kernel keeps what it could not tell
+and tells it again (NETLINK_BROADCAST_ERROR), so that a flood loses none. At SIGTERM it tells those that are remembered
+still, and ends. Each is one line of JSON on standard output.
+Source: the kernel's net/netfilter/nf_conntrack_ecache.c; proc(5) for the columns of `net/netlink`.
 """
 
+import contextlib
 import json
+import os
+import select
+import signal
 import socket
 import sys
+import time
 from dataclasses import asdict
 
 from vmkiln.host.network.conntrack import DELETE, DONE, ERROR, NEW, Connection, asking_for_all, connections_in
@@ -19,6 +24,7 @@ ADD_MEMBERSHIP, BROADCAST_ERROR, NO_ENOBUFS = 1, 4, 5
 DESTROYED = 3  # the group of connections that the kernel forgets
 READ_BYTES = 1024 * 1024
 READY = "ready"
+SETTLE_SECONDS = 0.2  # what the kernel could not tell at once is told within
 
 
 def tell(connection: Connection) -> None:
@@ -26,20 +32,48 @@ def tell(connection: Connection) -> None:
     sys.stdout.write(json.dumps(asdict(connection)) + "\n")
 
 
-def watch() -> None:
-    """Tell what the kernel forgets, until killed."""
+def main() -> None:
+    """Tell what the kernel forgets, until SIGTERM; then what it forgot until then, and what it remembers."""
+    wakened, wakening = socket.socketpair()
+    wakening.setblocking(False)
+    signal.set_wakeup_fd(wakening.fileno())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)  # its number comes by `wakened`
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as ear:
         ear.bind((0, 0))
         ear.setsockopt(SOL_NETLINK, BROADCAST_ERROR, 1)
         ear.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
         ear.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, DESTROYED)
-        sys.stdout.write(f"{READY}\n")
+        _say(READY)
+        is_over = False
+        while not is_over:
+            is_over = wakened in select.select([ear, wakened], [], [])[0]
+            drain(ear)
+        if was_overrun(ear):
+            time.sleep(SETTLE_SECONDS)
+            drain(ear)
+        last()
+        drain(ear)  # what was forgotten while those were told
         sys.stdout.flush()
-        while data := ear.recv(READ_BYTES):
+
+
+def drain(ear: socket.socket) -> None:
+    """Tell all that has been forgotten by now."""
+    with contextlib.suppress(BlockingIOError):
+        while data := ear.recv(READ_BYTES, socket.MSG_DONTWAIT):
             for kind, connection in connections_in(data):
                 if kind == DELETE and connection is not None:
                     tell(connection)
             sys.stdout.flush()
+
+
+def was_overrun(ear: socket.socket, listed: str = "/proc/self/net/netlink") -> bool:
+    """Whether the kernel had more to tell than it could, and keeps some of it; so, too, when that cannot be seen."""
+    own = os.fstat(ear.fileno()).st_ino
+    with contextlib.suppress(OSError), open(listed) as file:  # noqa: PTH123 (the supervisor loads no pathlib for it)
+        for words in map(str.split, file):
+            if words[-1] == str(own):
+                return words[-2] != "0"
+    return True
 
 
 def last() -> None:
@@ -57,5 +91,6 @@ def last() -> None:
                 is_over = is_over or kind == DONE
 
 
-if __name__ == "__main__":
-    {"watch": watch, "last": last}[sys.argv[1]]()
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()

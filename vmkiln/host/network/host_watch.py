@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
 from vmkiln.errors import VmkilnError
@@ -28,8 +29,9 @@ async def host_addresses() -> tuple[IPv4Interface, ...]:
 
     Raises: `CommandFailed`, `HostUnfit`.
     """
-    addresses = await command.run(["ip", "-json", "-4", "address", "show"], timeout_seconds=READ_SECONDS)
-    routes = await command.run(["ip", "-json", "-4", "route", "show", "table", "all"], timeout_seconds=READ_SECONDS)
+    questions = (["address", "show"], ["route", "show", "table", "all"])
+    asking = (command.run(["ip", "-json", "-4", *words], timeout_seconds=READ_SECONDS) for words in questions)
+    addresses, routes = await asyncio.gather(*asking)
     return (*parse_addresses(addresses.text), *parse_routes(routes.text))
 
 
@@ -61,22 +63,43 @@ def not_yet_refused(known: Sequence[IPv4Network], now: Sequence[IPv4Interface]) 
     return tuple(network for network in forbidden_networks(now) if not any(network.subnet_of(wider) for wider in known))
 
 
-@contextlib.asynccontextmanager
-async def watched(namespace: Namespace, network: Network, lost: "asyncio.Future[str]") -> AsyncIterator[None]:
-    """Refuse what the host gets while the block lasts; `lost` ends with a reason when that cannot be seen any more.
+@dataclass(frozen=True)
+class Sight:
+    """The program that tells what changes at the host, and the first look at what it has, begun after that."""
 
-    Looks once before the block begins: between a run's decision and its network some time has passed.
-    Raises: `CommandFailed`, `HostUnfit`.
-    """
+    process: asyncio.subprocess.Process
+    first: "asyncio.Task[tuple[IPv4Interface, ...]]"
+
+
+@contextlib.asynccontextmanager
+async def looking() -> AsyncIterator[Sight]:
+    """Begin to look, while something else is done; ended when the block is left. Raises: `HostUnfit`."""
     arguments = ["ip", "-oneline", "-4", "monitor", "address", "route", "link"]
     async with command.start(arguments, stdout=command.PIPE) as process:
-        known = await _refuse(namespace, network.forbidden)
-        watching = asyncio.create_task(_go_on(namespace, process, known, lost))
+        first = asyncio.create_task(host_addresses())
         try:
-            yield
+            yield Sight(process, first)
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            first.cancel()
+            await asyncio.wait([first])
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    namespace: Namespace, network: Network, sight: Sight, lost: "asyncio.Future[str]"
+) -> AsyncIterator[None]:
+    """Refuse what the host gets while the block lasts; `lost` ends with a reason when that cannot be seen any more.
+
+    What the first look found is refused before the block begins: between a run's decision and its network some time has
+    passed. Raises: `CommandFailed`, `HostUnfit`.
+    """
+    known = await _refuse(namespace, network.forbidden, await sight.first)
+    watching = asyncio.create_task(_go_on(namespace, sight.process, known, lost))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def _go_on(
@@ -87,7 +110,7 @@ async def _go_on(
 ) -> None:
     try:
         while await _told(process):
-            known = await _refuse(namespace, known)
+            known = await _refuse(namespace, known, await host_addresses())
         reason = f"ip monitor ended with status {await process.wait()}"
     except (VmkilnError, OSError, ValueError, KeyError) as error:
         reason = f"the host's addresses cannot be watched: {error}"
@@ -108,9 +131,11 @@ async def _told(process: asyncio.subprocess.Process) -> bool:
     return True
 
 
-async def _refuse(namespace: Namespace, known: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+async def _refuse(
+    namespace: Namespace, known: tuple[IPv4Network, ...], now: Sequence[IPv4Interface]
+) -> tuple[IPv4Network, ...]:
     """Refuse what is new; returns what is refused then."""
-    new = not_yet_refused(known, await host_addresses())
+    new = not_yet_refused(known, now)
     if new:
         elements = ", ".join(str(network) for network in new)
         await namespace.run(["nft", "add", "element", "inet", "vmkiln", "forbidden", f"{{ {elements} }}"])

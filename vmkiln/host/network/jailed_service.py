@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from vmkiln.errors import HostUnfit
@@ -38,11 +37,7 @@ async def serving(
 
     Raises: `HostUnfit` when it does not start.
     """
-    assert service.module.__file__ is not None  # it is a file of ours
-    files = await python_jail.python_files(Path(service.module.__file__).parent)
-    own_id = namespace.service_id(service.number)
-    held = python_jail.confinement_of(files, own_id=own_id)
-    arguments = python_jail.arguments_of(files, service.module.__name__, orders)
+    held = python_jail.confinement_of(own_id=namespace.service_id(service.number))
     is_ready = asyncio.Event()
 
     def on_line(line: str) -> None:
@@ -51,7 +46,9 @@ async def serving(
         else:
             hear(line)
 
-    async with namespace.start(service.name, arguments, confined=held.described(), on_line=on_line) as ended:
+    module = service.module.__name__
+    starting = namespace.start(service.name, [orders], module=module, confined=held.described(), on_line=on_line)
+    async with starting as ended:
         yield Serving(namespace, service.name, held, ended, is_ready)
 
 

@@ -10,8 +10,9 @@ import functools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
-from vmkiln.errors import HostUnfit, VmkilnError
+from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.confinement import egress_jail, process_facts
 from vmkiln.host.confinement.confinement import Fact, OnConfinement, Surroundings, failed, judged_egress
@@ -37,7 +38,8 @@ EGRESS = "egress"  # of which facts are kept
 EGRESS_ID = 3  # its number among the run's services
 EGRESS_SECONDS = 10
 CONFINED_SECONDS = 10  # from then on
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.01
+ANYWHERE = "00000000"
 
 
 def _unheard(_told: Told | Passage | str) -> None:
@@ -78,11 +80,12 @@ async def joined(
             address_orders = address_service.orders_of(network)
             giving = address_service.giving(namespace, address_orders, on_address)
             services.append(await stack.enter_async_context(giving))
+        sight = await stack.enter_async_context(host_watch.looking())
         lost = await stack.enter_async_context(_egress(namespace, network, on_confinement))
         for service in services:
             await service.ready()
             service.tell_end(lost)
-        await stack.enter_async_context(host_watch.watched(namespace, network, lost))
+        await stack.enter_async_context(host_watch.watched(namespace, network, sight, lost))
         yield lost
 
 
@@ -114,7 +117,7 @@ async def _egress(
                 with contextlib.suppress(ProcessLookupError):  # it has ended, and what watches it says why
                     await off_loop(namespace.group.add, process.pid)
             async with asyncio.timeout(EGRESS_SECONDS):
-                while not await _egress_is_up(namespace):
+                while not await off_loop(_egress_is_up, namespace):
                     if lost.done():
                         raise HostUnfit(f"the egress leg did not start: {lost.result()}")
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -166,12 +169,13 @@ async def _watch(process: asyncio.subprocess.Process, lost: "asyncio.Future[str]
         lost.set_result(reason)
 
 
-async def _egress_is_up(namespace: Namespace) -> bool:
+def _egress_is_up(namespace: Namespace) -> bool:
+    """Whether the run has its way out, by its table of routes (proc(5))."""
     try:
-        route = await namespace.run(["ip", "-json", "route", "show", "default", "dev", EGRESS_INTERFACE])
-    except VmkilnError:
+        table = Path(f"/proc/{namespace.process_id}/net/route").read_text()
+    except OSError:
         return False
-    return bool(json.loads(route.text or "[]"))
+    return any(line.split()[:2] == [EGRESS_INTERFACE, ANYWHERE] for line in table.splitlines())
 
 
 def counters(ruleset: str, *, chains: Sequence[str] = ("spoofing", "forward")) -> dict[str, int]:

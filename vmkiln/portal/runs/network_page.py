@@ -43,7 +43,7 @@ async def _every(visit: Visit, path: str) -> list[dict[str, Any]]:
 
 
 async def _flows(visit: Visit, group: Mapping[str, Any], run_id: str) -> list[dict[str, Any]]:
-    """The end of the flow log of a run; nothing when its template is gone, or may not be read."""
+    """The end of the flow log of a run; nothing when that or the template is gone, or may not be read."""
     tags = {name.lower(): value for name, value in (group.get("tags") or {}).items()}
     name, place = tags.get("imagetemplatename"), tags.get("imagetemplateresourcegroupname")
     if not run_id or not name or not place:
@@ -53,7 +53,7 @@ async def _flows(visit: Visit, group: Mapping[str, Any], run_id: str) -> list[di
     try:
         answer = await visit.api.ask("GET", f"{template}/{RUNS}/{run_id}/flows", tail=str(LAST_FLOWS))
     except ArmError as error:
-        if error.status in {403, 404}:
+        if error.status in {403, 404, 410}:
             return []
         raise
     found: list[dict[str, Any]] = answer["value"]

@@ -28,11 +28,25 @@ def _chosen(visit: Visit) -> tuple[str, int] | None:
     return kind, max(1, int(line))
 
 
+async def _flows(visit: Visit) -> dict[str, Any]:
+    """The flow log of a run; one that is not kept any longer is `gone`, with the reason."""
+    try:
+        found: dict[str, Any] = await visit.api.ask("GET", f"{visit.id}/flows")
+    except ArmError as error:
+        if error.status not in {404, 410}:
+            raise
+        return {"value": [], "isComplete": True, "gone": error.message if error.status == 410 else ""}
+    return found
+
+
 async def run(visit: Visit) -> Response:
     """One run."""
     view, confinement, flows, receipts, pictures = await asyncio.gather(
         look(visit, visit.id),
-        *(visit.api.ask("GET", f"{visit.id}/{part}") for part in ("confinement", "flows", "receipts", "pictures")),
+        visit.api.ask("GET", f"{visit.id}/confinement"),
+        _flows(visit),
+        visit.api.ask("GET", f"{visit.id}/receipts"),
+        visit.api.ask("GET", f"{visit.id}/pictures"),
     )
     chosen = _chosen(visit)
     if chosen is None and view.failure and view.failure["log"]:
@@ -57,6 +71,7 @@ async def run(visit: Visit) -> Response:
         receipts=receipts["value"],
         flows=flows["value"][:SHOWN_FLOWS],
         has_more_flows=not flows["isComplete"] or len(flows["value"]) > SHOWN_FLOWS,
+        no_flows=flows.get("gone", ""),
     )
 
 

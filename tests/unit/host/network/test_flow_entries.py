@@ -1,8 +1,11 @@
 """What the kernel's messages say of connections, and what becomes of them in a run's flow log."""
 
 import json
+import os
+import socket
 from dataclasses import asdict, replace
 from ipaddress import IPv4Interface
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.resolver_program import Told
-from vmkiln.host.network import flow_log
+from vmkiln.host.network import flow_log, flow_program
 from vmkiln.host.network.conntrack import DELETE, DONE, Connection, asking_for_all, connections_in
 from vmkiln.host.network.flow_log import FlowEntry, FlowLog, Whereabouts, dropped_in, entry_of, refused_in
 from vmkiln.staging.virtual_network import decide
@@ -149,3 +152,15 @@ def test_beyond_its_room_entries_are_counted(flows: FlowLog, monkeypatch: pytest
 def test_a_torn_line_is_none(line: str) -> None:
     assert entry_of(line) is None
     assert dropped_in(line) == 0
+
+
+def test_whether_the_kernel_kept_something_back_is_read_from_its_table(tmp_path: Path) -> None:
+    """Its columns are sk, Eth, Pid, Groups, Rmem, Wmem, Dump, Locks, Drops and Inode."""
+    table = tmp_path / "netlink"
+    with socket.socket(socket.AF_UNIX) as ear:
+        own = os.fstat(ear.fileno()).st_ino
+        for drops, is_over in ((0, False), (3, True)):
+            table.write_text(f"sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode\n0 12 7 4 0 0 0 2 {drops} {own}\n")
+            assert flow_program.was_overrun(ear, str(table)) is is_over
+        table.write_text("")
+        assert flow_program.was_overrun(ear, str(table)), "what cannot be seen may have been so"

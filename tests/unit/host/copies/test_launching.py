@@ -1,0 +1,124 @@
+"""Supervisors that begin as copies of a launcher, and what becomes of them when somebody dies."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmkiln.host.copies import launching
+
+GONE_SECONDS = 60
+
+
+@contextlib.contextmanager
+def a_control() -> Iterator[tuple[socket.socket, int]]:
+    """Our end of a supervisor's control socket, and the descriptor of the other."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs.fileno()
+
+
+def parent_of(process_id: int) -> int:
+    return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_there(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def gone(process_id: int) -> None:
+    deadline = time.monotonic() + GONE_SECONDS
+    while is_there(process_id):
+        assert time.monotonic() < deadline, f"process {process_id} is still there"
+        await asyncio.sleep(0.02)
+
+
+async def unshared(control: socket.socket) -> bytes:
+    """The first thing that a supervisor says."""
+    async with asyncio.timeout(GONE_SECONDS):
+        return await asyncio.get_running_loop().sock_recv(control, 100)
+
+
+async def test_supervisors_of_one_loop_are_copies_of_one_launcher_and_end_with_their_block() -> None:
+    async with launching.kept(), launching.kept():
+        parents = set()
+        for _ in range(2):
+            with a_control() as (ours, theirs):
+                async with launching.started([theirs]) as process_id:
+                    assert await unshared(ours) == b'{"unshared": true}\n'
+                    assert Path(f"/proc/{process_id}/comm").read_text() == "supervisor\n"
+                    parents.add(parent_of(process_id))
+                assert not is_there(process_id)
+        assert len(parents) == 1
+        [launcher] = parents
+        assert parent_of(launcher) == os.getpid()
+    await gone(launcher)
+
+
+async def test_a_copy_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
+    """The launcher's orders above all: a supervisor that could give them would begin others."""
+    with (tmp_path / "secret").open("w+") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        async with launching.kept():
+            with a_control() as (ours, theirs):
+                async with launching.started([theirs]) as process_id:
+                    await unshared(ours)
+                    links = {entry: str(entry.readlink()) for entry in Path(f"/proc/{process_id}/fd").iterdir()}
+                    sockets = {target for target in links.values() if target.startswith("socket:")}
+                    assert sockets == {str(Path(f"/proc/self/fd/{theirs}").readlink())}
+                    assert str(tmp_path / "secret") not in links.values()
+
+
+async def test_a_launcher_that_died_takes_its_supervisors_along_and_others_begin_by_themselves() -> None:
+    async with launching.kept():
+        with a_control() as (ours, theirs), a_control() as (late, late_theirs):
+            async with launching.started([theirs]) as process_id:
+                await unshared(ours)
+                os.kill(parent_of(process_id), signal.SIGKILL)
+                await gone(process_id)
+            async with launching.started([late_theirs]) as process_id:
+                assert await unshared(late) == b'{"unshared": true}\n'
+                assert parent_of(process_id) == os.getpid()
+
+
+async def test_without_a_launcher_a_supervisor_begins_by_itself() -> None:
+    with a_control() as (ours, theirs):
+        async with launching.started([theirs]) as process_id:
+            await unshared(ours)
+            assert parent_of(process_id) == os.getpid()
+        assert not is_there(process_id)
+
+
+async def test_a_supervisor_whose_start_is_cancelled_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    start = launching.Launcher.start
+
+    async def slow(self: launching.Launcher, inherited: list[int]) -> int:
+        began.set_result(await start(self, inherited))
+        await asyncio.sleep(0.1)
+        return began.result()
+
+    monkeypatch.setattr(launching.Launcher, "start", slow)
+
+    async def waits() -> None:
+        with a_control() as (_, theirs):
+            async with launching.started([theirs]):
+                await asyncio.sleep(GONE_SECONDS)
+
+    async with launching.kept():
+        task = asyncio.ensure_future(waits())
+        process_id = await began
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert not is_there(process_id)

@@ -1,0 +1,27 @@
+"""Which hosts there are is for whoever may read them: others are told of their runs without a name of one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vmkiln.api.builds.hosts import ALL
+from vmkiln.api.identity.caller import Permission
+from vmkiln.api.protocol.route import Call
+from vmkiln.fleet.admission import QueuePosition
+
+NAMING = ("placement", "host_faults")  # facts of a run that have names of hosts
+
+
+def may_read_hosts(call: Call) -> bool:
+    """Whether the caller may list the hosts."""
+    return call.may(Permission.READ, ALL)
+
+
+def queue_body(call: Call, position: QueuePosition) -> dict[str, Any]:
+    """Where a waiting run stands, and why it waits, as the caller may know it."""
+    return {"position": position.position, "reason": position.reason if may_read_hosts(call) else position.told}
+
+
+def shown_facts(call: Call, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run that the caller may know."""
+    is_naming = may_read_hosts(call)
+    return {name: value for name, value in facts.items() if is_naming or name not in NAMING}
