@@ -77,7 +77,7 @@ def environment_of_ours():
         return start(*a, environment={{**(os.environ if environment is None else environment), "SECRET": "1"}}, **k)
     command.start = weak
 {weakening}
-sys.argv = ["supervisor", *sys.argv[5:]]  # -I -S -c CODE NUMBER MODULE
+sys.argv = ["supervisor", *sys.argv[4:]]  # -I -c CODE NUMBER MODULE
 runpy.run_module("vmkiln.host.supervisor", run_name="__main__")
 """
 

@@ -130,6 +130,8 @@ ELSEWHERE = {
     "fleet/durable_attempts.py:opened": "tests/unit/fleet/test_durable_attempts.py",
     "host/confinement/program_jail.py": "tests/isolation/test_program_jail.py",
     "host/confinement/run_group.py": "tests/unit/host/confinement/test_run_group.py",
+    "host/making/work_group.py": "tests/unit/host/making/test_work_group.py",
+    "host/making/work_group.py:held": "tests/unit/host/making/test_work_group.py",
     "host/confinement/run_group.py:held": "tests/unit/host/confinement/test_run_group.py",
     "host/host_id.py": "tests/unit/host/test_host_id.py",
     "fleet/lease.py:held": "tests/unit/fleet/test_lease.py",

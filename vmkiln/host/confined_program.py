@@ -14,6 +14,7 @@ from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.confinement import program_jail
 from vmkiln.host.confinement.program_jail import ProgramJail
+from vmkiln.host.making import work_group
 from vmkiln.waiting.off_loop import off_loop
 
 # all that such a program is told; fewer of malloc's arenas, for each takes address space
@@ -54,7 +55,7 @@ async def run(
         environment={**ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)},
         check=False,
         on_stdout=on_stdout,
-        before_exec=functools.partial(program_jail.enter, jail),
+        before_exec=work_group.joining(functools.partial(program_jail.enter, jail)),
     )
     output = completed.stderr.decode(errors="replace")
     if completed.exit_status == command.CANNOT_START and output.startswith(command.NOT_STARTED):

@@ -22,6 +22,7 @@ from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
 from vmkiln.host.copies import launching
+from vmkiln.host.making import work_group
 from vmkiln.host.qemu import MEMORY_INSIDE
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
 from vmkiln.run_failures import NamespaceLost
@@ -254,8 +255,11 @@ class Namespace:
 async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = None) -> AsyncIterator[Namespace]:
     """New user, network, pid, mount, ipc and host name namespaces with their supervisor, in a control group if given.
 
+    That is the one of the block that makes an image, where there is such a block.
+
     Raises: `HostUnfit` when the kernel or the set-up refuses, or all ids of the user are taken.
     """
+    group = group or work_group.current()
     ours, theirs = socket.socketpair()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(ours.close)

@@ -9,6 +9,7 @@ mmdebstrap makes the root file system inside a user namespace, mke2fs turns it i
 
 import hashlib
 import os
+import resource
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from vmkiln.host import command, foreign_cpu, namespace
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.environment import proxied
+from vmkiln.host.making import work_group
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
@@ -157,6 +159,12 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
         return await _assembled(recipe, target, workplace, root_uuid=root_uuid, progress=progress)
 
 
+def _limited() -> None:
+    """In mmdebstrap's process, and all that it starts: no core files, and no file larger than the disk is."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE_BYTES, SIZE_BYTES))
+
+
 async def _bootstrap(
     recipe: DebianRecipe, tar: Path, scratch: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
 ) -> None:
@@ -177,6 +185,7 @@ async def _bootstrap(
         timeout_seconds=BOOTSTRAP_SECONDS if recipe.architecture is Architecture.X64 else EMULATED_BOOTSTRAP_SECONDS,
         environment={**environment, "TMPDIR": str(scratch)},
         directory=scratch,
+        before_exec=work_group.joining(_limited),
         on_stderr=report,
     )
 

@@ -29,6 +29,7 @@ from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.files.durable_file import make_folder
 from vmkiln.files.sparse_file import copy_sparse
 from vmkiln.host.disk.disk_image import copy_start, is_same, virtual_size
+from vmkiln.host.making import work_group
 from vmkiln.host.qemu import Disk
 from vmkiln.images.gallery import parse_version
 from vmkiln.images.image_header import format_of
@@ -47,6 +48,7 @@ from vmkiln.template.source import os_type_of_platform_image
 from vmkiln.waiting.alone import alone
 from vmkiln.waiting.off_loop import off_loop
 
+LOOKING_MIB = 2048  # of the VM that looks at a Windows, and a little
 SPARE_BYTES = 512 * 1024 * 1024
 PARTITION_TABLE_BYTES = 34 * SECTOR
 MOST_NAME_LETTERS = 80
@@ -163,6 +165,7 @@ async def import_image(
     async with (
         alone(cache_directory, f"import {name.title.lower()}", waiting=tell_waiting),
         making_folder.opened(cache_directory) as folder,
+        work_group.held(guests_mib=LOOKING_MIB),
     ):
         taken = folder / "taken"
         if is_address(source):

@@ -20,6 +20,7 @@ from vmkiln.fetching.http_fetch import Patience
 from vmkiln.fetching.way_out import STRAIGHT, WayOut
 from vmkiln.host.disk.disk_image import virtual_size
 from vmkiln.host.doctor.image_kernel import KERNEL
+from vmkiln.host.making import work_group
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder
 from vmkiln.platform_images.catalogue import Catalogue, read_catalogue
@@ -196,7 +197,7 @@ async def _new(
             fetching.progress(f"{error.message}; getting it anew")
     for parent in (fetching.cache_directory, making_folder.shared_parent(os.environ)):
         await making_folder.remove_abandoned(parent)
-    async with making_folder.opened(fetching.cache_directory) as folder:
+    async with making_folder.opened(fetching.cache_directory) as folder, work_group.held():
         match entry:
             case DebianEntry():
                 return await _made(entry, reference, fetching, folder)

@@ -25,6 +25,7 @@ from vmkiln.host import namespace
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
 from vmkiln.host.disk.iso_image import make_iso
+from vmkiln.host.making import work_group
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine, SavedVm
 from vmkiln.host.saved import device_state, saved_vm
@@ -202,7 +203,8 @@ async def _made(folder: Path, key: str, base: Base, instance_id: str) -> None:
     workplace = await off_loop(saved_vm.begun, folder, key)
     try:
         run_folder = workplace.with_name(f"{workplace.name}.run")
-        async with _run_folder(run_folder), namespace.opened() as inside:
+        walls = work_group.held(guests_mib=base.memory_mib)
+        async with _run_folder(run_folder), walls, namespace.opened() as inside:
             await bind_run_directory(inside, run_folder)
             await inside.run(["ip", "tuntap", "add", "dev", base.network.build_vm_subnet.tap, "mode", "tap"])
             machine = await _files_made(base, workplace, run_folder, instance_id)

@@ -20,6 +20,7 @@ from qemu.qmp import QMPError
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import namespace
+from vmkiln.host.making import work_group
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Accelerator, SavedVm
 from vmkiln.host.saved import device_state, saved_vm
@@ -76,7 +77,8 @@ async def _made(folder: Path, key: str, group: ContainerGroup) -> None:
     workplace = await off_loop(saved_vm.begun, folder, key)
     try:
         run_folder = workplace.with_name(f"{workplace.name}.run")
-        async with _run_folder(run_folder) as no_input, namespace.opened() as inside:
+        walls = work_group.held(guests_mib=2 * group.memory_mib)  # that which is saved, and that which is tried
+        async with _run_folder(run_folder) as no_input, walls, namespace.opened() as inside:
             await bind_run_directory(inside, run_folder)
             await inside.run(["ip", "tuntap", "add", "dev", TAP, "mode", "tap"])
             empty = replace(group, input_disk=no_input)

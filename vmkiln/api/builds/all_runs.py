@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vmkiln.api.builds.host_names import queue_body
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
 from vmkiln.api.protocol.run_message import run_message
+from vmkiln.api.virtual_machine_images.host_names import queue_body
 from vmkiln.api.virtual_machine_images.past_runs import TYPE
 from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.azure_names import IMAGE_TEMPLATE, LOG_FILES

@@ -7,11 +7,12 @@ from typing import Any
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Call, Route
+from vmkiln.api.virtual_machine_images.host_names import HOSTS
 from vmkiln.errors import ArmError, InputError
 from vmkiln.store.rows import HostRow, PlacedRun
 
 TYPE = "Vmkiln.Builds/hosts"
-ALL = f"/providers/{TYPE}"
+ALL = HOSTS
 ONE = f"{ALL}/{{hostName}}"
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from vmkiln.api.builds.host_names import queue_body, shown_facts
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.run_message import run_message
+from vmkiln.api.virtual_machine_images.host_names import queue_body, shown_facts
 from vmkiln.api.virtual_machine_images.image_templates import ONE, find, not_allowed
 from vmkiln.api.virtual_machine_images.run_outputs import output_of_run
 from vmkiln.api.virtual_machine_images.runs import begun

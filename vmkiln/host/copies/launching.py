@@ -14,7 +14,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from vmkiln.host import command
@@ -22,7 +21,6 @@ from vmkiln.host.confinement import python_jail
 from vmkiln.waiting.off_loop import to_its_end
 
 log = logging.getLogger(__name__)
-PACKAGE_PARENT = str(Path(__file__).parents[3])
 ANSWER_SECONDS = 20
 MOST_ANSWER_BYTES = 64
 
@@ -131,10 +129,8 @@ async def started(inherited: Sequence[int]) -> AsyncIterator[int]:
 
 
 def _process(module: str, inherited: Sequence[int]) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    """`main()` of a module of ours with the first descriptor, without site packages, of which it needs none."""
-    code = (
-        f"import sys; sys.path.append({PACKAGE_PARENT!r}); from {module} import main; sys.exit(main(int(sys.argv[1])))"
-    )
-    arguments = [sys.executable, "-I", "-S", "-c", code, str(inherited[0]), module]
+    """`main()` of a module of ours with the first descriptor."""
+    code = f"import sys; from {module} import main; sys.exit(main(int(sys.argv[1])))"
+    arguments = [sys.executable, "-I", "-c", code, str(inherited[0]), module]
     environment = {**python_jail.ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)}
     return command.start(arguments, stdin=None, stderr=None, environment=environment, pass_fds=inherited)

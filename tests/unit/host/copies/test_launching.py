@@ -49,7 +49,7 @@ async def unshared(control: socket.socket) -> bytes:
         return await asyncio.get_running_loop().sock_recv(control, 100)
 
 
-async def test_supervisors_of_one_loop_are_copies_of_one_launcher_and_end_with_their_block() -> None:
+async def test_supervisors_of_a_loop_are_copies_of_one_launcher() -> None:
     async with launching.kept(), launching.kept():
         parents = set()
         for _ in range(2):
@@ -79,7 +79,7 @@ async def test_a_copy_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
                     assert str(tmp_path / "secret") not in links.values()
 
 
-async def test_a_launcher_that_died_takes_its_supervisors_along_and_others_begin_by_themselves() -> None:
+async def test_a_dead_launcher_takes_its_copies_along_and_others_begin() -> None:
     async with launching.kept():
         with a_control() as (ours, theirs), a_control() as (late, late_theirs):
             async with launching.started([theirs]) as process_id:

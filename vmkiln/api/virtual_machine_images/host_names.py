@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.api.builds.hosts import ALL
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Call
 from vmkiln.fleet.admission import QueuePosition
 
+HOSTS = "/providers/Vmkiln.Builds/hosts"
 NAMING = ("placement", "host_faults")  # facts of a run that have names of hosts
 
 
 def may_read_hosts(call: Call) -> bool:
     """Whether the caller may list the hosts."""
-    return call.may(Permission.READ, ALL)
+    return call.may(Permission.READ, HOSTS)
 
 
 def queue_body(call: Call, position: QueuePosition) -> dict[str, Any]:
