@@ -145,9 +145,11 @@ function Set-WayOut {
         Set-RegistryValue $environment 'HTTPS_PROXY' $run.proxy.address 'String'
         Set-RegistryValue $environment 'NO_PROXY' $run.proxy.past 'String'
         $old = $null
-        $key = Get-Item -LiteralPath "$settings\Connections"
-        if ($key.GetValueNames() -contains 'WinHttpSettings') {
-            $old = [Convert]::ToBase64String($key.GetValue('WinHttpSettings'))
+        if (Test-Path -LiteralPath "$settings\Connections") {
+            $key = Get-Item -LiteralPath "$settings\Connections"
+            if ($key.GetValueNames() -contains 'WinHttpSettings') {
+                $old = [Convert]::ToBase64String($key.GetValue('WinHttpSettings'))
+            }
         }
         Save-Change 'winhttp' @{ kind = 'winhttp'; path = "$settings\Connections"; old = $old; new = $run.proxy.server }
         $server = "proxy-server=$($run.proxy.server)"
