@@ -1,7 +1,8 @@
 """Facts of a Windows image, read by a VM for real: registry hives on NTFS, of a clean disk and of one that is not.
 
 `disks/windows.blocks.xz` was made by mkntfs and hivexsh: its size, then each block of 4 KiB that is not empty. It has
-no Windows but two hives, an answer file, and words in the places of what is changed here.
+no Windows but two hives (one with a driver that does not start on another machine), an answer file, and words in the
+places of what is changed here.
 """
 
 import struct
@@ -55,6 +56,7 @@ async def test_a_windows_tells_its_facts_and_a_hibernated_one_is_refused(
     assert facts.state == GENERALIZED
     assert facts.services == ("viostor", "cloudbase-init")
     assert facts.answers == ("Panther/unattend.xml",)
+    assert facts.overrides == ("pci",)
     assert facts.is_hibernated is not is_clean
     assert bool(facts.unclean) is not is_clean
     assert disk.read_bytes() == content

@@ -14,7 +14,7 @@ from vmkiln.run_failures import InspectionFailed
 
 MOST_FACTS_BYTES = 64 * 1024
 GENERALIZED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
-SEVERAL = ("service", "answer")
+SEVERAL = ("service", "answer", "override")
 NAMES = (
     "device", "flags", "unclean", "hibernation", "ProductName", "CurrentBuildNumber", "UBR", "EditionID",
     "InstallationType", "ImageState", "InstallLanguage", "end",
@@ -29,7 +29,8 @@ class WindowsFacts:
     """A Windows image: its name, build and edition, its language (`de-DE`; '' when it is none we know).
 
     `state` is what set-up does when it is started next. `unclean` says why its file system is not whole; '' when it is.
-    `services` are those of drivers and agents that matter, `answers` the answer files that it has of its own.
+    `services` are those of drivers and agents that matter, `answers` the answer files that it has of its own, and
+    `overrides` the drivers that do not start on another machine.
     """
 
     product: str
@@ -42,6 +43,7 @@ class WindowsFacts:
     is_hibernated: bool = False
     services: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
     @property
     def has_virtio_disk(self) -> bool:
@@ -98,6 +100,7 @@ def read_facts(answer: bytes) -> WindowsFacts:
         is_hibernated=values.get("hibernation", "").lower() in HIBERNATED,
         services=tuple(lists["service"]),
         answers=tuple(lists["answer"]),
+        overrides=tuple(lists["override"]),
     )
 
 

@@ -48,6 +48,10 @@ look() {
     for service in viostor netkvm cloudbase-init RdAgent; do
         if ask SYSTEM "cd \\$set\\Services\\$service" > /dev/null; then tell service "$service"; fi
     done
+    # what a machine of Azure's or of Hyper-V's has left: on another bus it stops with 0x7B
+    for service in storahci stornvme intelide atapi pci; do
+        if [ "$(ask SYSTEM "cd \\$set\\Services\\$service\\StartOverride" 'lsval 0')" = 3 ]; then tell override "$service"; fi
+    done
     for place in Panther/unattend.xml Panther/Unattend/unattend.xml System32/Sysprep/unattend.xml; do
         if [ -n "$(read_file "$device" "Windows/$place" | head -c 1)" ]; then tell answer "$place"; fi
     done

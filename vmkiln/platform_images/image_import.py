@@ -216,6 +216,12 @@ async def _windows_facts(file: Path, folder: Path, look: LookAtWindows, progress
     check_startable(found)
     if found.answers:
         progress(f"it has answer files of its own, which win over a build's: {', '.join(found.answers)}")
+    if found.overrides:
+        drivers = ", ".join(found.overrides)
+        progress(
+            f"drivers that it is told not to start on another machine: {drivers}; if its VM stops with 0x7B, delete "
+            "their keys StartOverride below HKLM\\SYSTEM\\CurrentControlSet\\Services before sysprep"
+        )
     return {"system": found.title, "language": found.language, "services": found.services}
 
 

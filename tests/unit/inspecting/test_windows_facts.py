@@ -33,6 +33,7 @@ InstallLanguage=0407
 service=viostor
 service=netkvm
 answer=Panther/unattend.xml
+override=storahci
 end=
 """
 FACTS = read_facts(TOLD)
@@ -41,7 +42,7 @@ FACTS = read_facts(TOLD)
 def test_facts_are_read() -> None:
     assert WindowsFacts(
         "Windows Server 2022 Datacenter", 20348, 2619, "ServerDatacenter", "de-DE", GENERALIZED,
-        services=("viostor", "netkvm"), answers=("Panther/unattend.xml",),
+        services=("viostor", "netkvm"), answers=("Panther/unattend.xml",), overrides=("storahci",),
     ) == FACTS  # fmt: skip
     assert (FACTS.has_virtio_disk, FACTS.has_virtio_network) == (True, True)
     check_startable(FACTS)

@@ -319,3 +319,20 @@ async def test_a_windows_that_is_not_generalized_leaves_nothing(tmp_path: Path, 
         str(raw), parse_name("a:b:linux:1.0.0"), ImportedFacts(), cache_directory=cache, progress=lambda _text: None,
     )  # fmt: skip
     assert other.system == ""
+
+
+@pytest.mark.parametrize("overrides", [(), ("storahci", "pci")])
+async def test_drivers_that_another_machine_does_not_start_are_told(
+    tmp_path: Path, raw: Path, overrides: tuple[str, ...]
+) -> None:
+    told: list[str] = []
+    facts = WindowsFacts("Windows Server 2022", 20348, 1, "ServerStandard", "de-DE", GENERALIZED, overrides=overrides)
+
+    async def look(_disk: Disk, _folder: Path) -> WindowsFacts:
+        return facts
+
+    await import_image(
+        str(raw), parse_name("a:b:c:1.0.0"), ImportedFacts(os_type="Windows"), cache_directory=tmp_path / "cache",
+        progress=told.append, look=look,
+    )  # fmt: skip
+    assert [text for text in told if "storahci, pci" in text and "0x7B" in text] == ([told[-1]] if overrides else [])
