@@ -113,14 +113,14 @@ async def one_run(settings: Settings, store: Store) -> Counts:
     duties = HostDuties(stub_build.stub_build(settings, store, shared=shared), shared=shared, is_tried_first=False)
     hosting = Hosting(settings, store, duties, HostIdentity(name="here"))
     await asyncio.to_thread(hosting._register)
-    attempts = await hosting._durable()
+    attempts = await hosting._runs.durable()
     with counted() as counts:
         [row] = await asyncio.to_thread(place, settings, store, hosting.capacity_now())
         await attempts.begin(row.run_id, row.attempt)
         async with asyncio.timeout(60):
             while not counts.is_over:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    await hosting._engine.aclose()
+    await hosting._runs.closed()
     [run] = store.runs.list(states=["Succeeded"])
     assert store.hosts.reservations() == []
     assert store.timelines.of_runs([run.run_id])[run.run_id][0].kind == "queue", "all of it is on record"

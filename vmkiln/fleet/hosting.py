@@ -1,8 +1,8 @@
 """What a host does: it keeps its lease, gives waiting runs their hosts, runs those that are its own, and takes over.
 
 Every host does all of this; there is no leader. Whatever it decides is decided again inside the transaction that
-records it, so it does not matter who is first. A run that is this host's is begun by its reservation, which the host
-looks for every second, and is taken from a host that died by whoever notices.
+records it, so it does not matter who is first. What goes on here is `attempts/runs_here.py`; a run of a host that died
+is taken from it by whoever notices.
 """
 
 import asyncio
@@ -12,12 +12,11 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from vmkiln.errors import DatabaseAway, VmkilnError
-from vmkiln.fleet import durable_attempts
-from vmkiln.fleet.attempt import HostDuties, attempt_run
-from vmkiln.fleet.durable_attempts import Attempts
+from vmkiln.errors import DatabaseAway
+from vmkiln.fleet.attempt import HostDuties
+from vmkiln.fleet.attempts.runs_here import RunsHere
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.lease import Lease, Watch
 from vmkiln.fleet.placement.kept_sources import KEPT_SECONDS, KeptHere
@@ -33,12 +32,11 @@ from vmkiln.lifetime.rounds import Rounds
 from vmkiln.lifetime.things import Things
 from vmkiln.run import cleaning_up
 from vmkiln.run.room import Room
-from vmkiln.run_state import GOING_ON, TERMINAL_STATES, RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
 from vmkiln.store.engine import LOCK_SECONDS
-from vmkiln.store.rows import HostFault, HostRow, PlacedRun
-from vmkiln.waiting.off_loop import in_round, off_loop, off_loop_with
+from vmkiln.store.rows import HostRow
+from vmkiln.waiting.off_loop import in_round, off_loop_with
 from vmkiln.waiting.patience import Patience
 
 TICK_SECONDS = 1.0
@@ -46,8 +44,6 @@ LOOK_SECONDS = 5.0
 SUCCESSIONS = 4  # looks after other hosts in the time a lease lasts
 JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
-SETTLE_SECONDS = 5.0
-BEGIN_SECONDS = 30.0
 READY_SECONDS = 30.0  # between two tries to make this machine ready
 log = logging.getLogger(__name__)
 
@@ -59,7 +55,6 @@ class _Seen:
     looked: float = float("-inf")
     described: float = float("-inf")
     room: Room | None = None
-    begun: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class Hosting:
@@ -82,18 +77,11 @@ class Hosting:
         self._incarnation = str(uuid.uuid4())
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._builds: dict[str, asyncio.Task[HostFault | None]] = {}
-        self._open: set[tuple[str, int]] = set()
         self._asked: set[str] = set()
         self._seen = _Seen()
-        self._engine = contextlib.AsyncExitStack()
-        self._engine_lock = asyncio.Lock()
-        self._attempts: Attempts | None = None
-        self._is_stopping = False
         self._patience = Patience()
         self._watch = Watch(identity.lease_seconds, LOCK_SECONDS)
         self._renewals = Watch(identity.lease_seconds)  # these wait for no lock: where they had a gap, so had others'
-        self._own_runs = Things[tuple[str, int]](self._rounds, "run of this host")
         self._lost_runs = Things[tuple[str, int]](self._rounds, "run of a dead host")
         self._readiness = Readiness(
             store,
@@ -102,6 +90,16 @@ class Hosting:
             duties.shared,
             on_ready=self._woken,
             is_ready=duties.isolation_level is None or not duties.is_tried_first,
+        )
+        self._runs = RunsHere(
+            settings,
+            store,
+            duties,
+            self._incarnation,
+            readiness=self._readiness,
+            rounds=self._rounds,
+            may_be_put_back=not identity.is_embedded,
+            wake=self._woken,
         )
         self.is_at_work = asyncio.Event()
         self.tally = Tally()
@@ -118,7 +116,7 @@ class Hosting:
 
     def cancel(self, run_id: str) -> None:
         """A run is to end Canceled, and the store says so; one that goes on elsewhere is left to its host."""
-        self._call(self._cancel, run_id)
+        self._call(self._runs.cancel, run_id)
         self.wake()
 
     def _woken(self) -> None:
@@ -131,10 +129,6 @@ class Hosting:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the host is ending, and its runs too
                 self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _cancel(self, run_id: str) -> None:
-        if (task := self._builds.get(run_id)) and not task.cancelling():
-            task.cancel()
-
     # the host's own life
 
     async def serve(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
@@ -145,24 +139,21 @@ class Hosting:
         self._loop = asyncio.get_running_loop()
         self._patience = self._store.patience = Patience()
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._engine.aclose)
+            stack.push_async_callback(self._runs.closed)
             if self._identity.takes_runs:
                 await in_round(self._register)
                 stack.push_async_callback(self._leave)
                 # not renewed any more when the host leaves, or it would take itself for one that was given up
                 await stack.enter_async_context(off_loop_with(self._lease().held))
             self.is_at_work.set()
-            stack.push_async_callback(self._all_settled)
+            stack.push_async_callback(self._runs.settled)
             async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
                 self._begin_rounds(tasks)
                 try:
                     await owned_tasks.for_ever()
                 finally:
-                    self._is_stopping = True
                     self._patience.end()
-                    for task in self._builds.values():
-                        if not task.cancelling():  # a second cancel would cut its clean-up short
-                            task.cancel()
+                    self._runs.stop()
 
     def _begin_rounds(self, tasks: OwnedTasks) -> None:
         rounds, each_lease = self._rounds, self._identity.lease_seconds / SUCCESSIONS
@@ -219,56 +210,16 @@ class Hosting:
         with contextlib.suppress(DatabaseAway):
             await in_round(self._store.hosts.leave, self._incarnation)
 
-    async def _all_settled(self) -> None:
-        """Wait until the attempts that were interrupted have given their room back; the next start does it else."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while (self._open or self._builds) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        if left := sorted({*(run_id for run_id, _ in self._open), *self._builds}):
-            text = "this host ends though its runs %s have not given their room back; the next start does it for them"
-            log.warning(text, ", ".join(left))
-
     # rounds
 
     async def _round(self) -> None:
-        mine = {(placed.run_id, placed.attempt): placed for placed in await in_round(self._placed)}
-        for key in self._own_runs.in_turn(mine):
-            with self._own_runs.tried(key):
-                await self._look_after(mine[key])
+        await self._runs.look()
         if time.monotonic() - self._seen.looked < LOOK_SECONDS:
             return
         self._seen.looked = time.monotonic()
         await in_round(self._make_room)
         if await in_round(self._place):
             self._woken()
-
-    def _placed(self) -> list[PlacedRun]:
-        return self._store.hosts.placed(incarnation=self._incarnation)
-
-    async def _look_after(self, placed: PlacedRun) -> None:
-        key = (placed.run_id, placed.attempt)
-        if placed.run_id in self._builds:
-            if placed.state == RunState.CANCELING:
-                self._cancel(placed.run_id)
-        elif placed.state in TERMINAL_STATES:
-            if key in self._open:
-                return  # its room is given back when the attempt is settled
-            attempt = placed.attempt
-            await in_round(self._store.hosts.release, placed.run_id, incarnation=self._incarnation, attempt=attempt)
-        elif placed.state == RunState.QUEUED and key not in self._seen.begun:
-            self._seen.begun[key] = time.monotonic()
-            try:
-                await (await self._durable()).begin(*key)
-            except BaseException:
-                self._seen.begun.pop(key, None)
-                raise
-        elif placed.state == RunState.QUEUED and key not in self._open:
-            if time.monotonic() - self._seen.begun[key] > BEGIN_SECONDS:
-                # The engine has an attempt of this number on record already, for example after a back-up was restored.
-                # It does not begin one twice, so the run gets another number.
-                await in_round(self._withdraw, placed)
-        elif placed.state in GOING_ON and key not in self._open:
-            await in_round(self._withdraw, placed)  # its end could not be recorded
 
     def _place(self) -> int:
         """Give waiting runs their hosts; returns how many are this one's."""
@@ -293,78 +244,7 @@ class Hosting:
             )
             self._seen.room = room
 
-    # attempts
-
-    async def _durable(self) -> Attempts:
-        """The durable engine, opened when it is needed first."""
-        async with self._engine_lock:
-            if self._attempts is None:
-                address = self._settings.engine_address
-                opened = durable_attempts.opened(
-                    address, incarnation=self._incarnation, build=self._attempt, settle=self._settle
-                )
-                self._attempts = await self._engine.enter_async_context(opened)
-        return self._attempts
-
-    async def _attempt(self, run_id: str, attempt: int) -> None:
-        """One attempt of a run: its build as a task of its own, so that a cancel ends that and not the workflow."""
-        run = await off_loop(self._store.runs.given, run_id, incarnation=self._incarnation, attempt=attempt)
-        if run is None or self._is_stopping:
-            return
-        self._open.add((run_id, attempt))
-        building = attempt_run(
-            self._settings,
-            self._store,
-            self._duties,
-            run,
-            incarnation=self._incarnation,
-            is_stopping=lambda: self._is_stopping,
-            may_be_put_back=not self._identity.is_embedded,
-        )
-        task = asyncio.create_task(building, name=f"run:{run_id}")
-        self._builds[run_id] = task
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._builds.pop(run_id, None)
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
-            # what the run came to is settled next; that this happened at all is a mistake of ours
-            log.error("the run %s could not be ended here", run_id, exc_info=error)
-        elif task.result() is not None:
-            self._readiness.met_a_fault(run_id)
-        else:
-            self._readiness.went_well()
-
-    async def _settle(self, run_id: str, attempt: int) -> None:
-        """Give an attempt's room back; what could not record its end waits again."""
-        try:
-            await off_loop(self._settled, run_id, attempt)
-        except VmkilnError:
-            if not self._is_stopping:
-                raise
-        finally:  # should the engine give up, the next look finds the run without its build, and withdraws it
-            self._open.discard((run_id, attempt))
-            self._seen.begun.pop((run_id, attempt), None)
-            self._woken()
-
-    def _settled(self, run_id: str, attempt: int) -> None:
-        if self._store.hosts.release_ended(run_id, incarnation=self._incarnation, attempt=attempt):
-            return
-        run = self._store.runs.by_id([run_id], has_template=False).get(run_id)
-        if run is not None and run.ended is None and run.attempt == attempt:
-            self._withdraw(PlacedRun(run_id, attempt, self._incarnation, run.state, run.template_id))
-            return
-        self._store.hosts.release(run_id, incarnation=self._incarnation, attempt=attempt)
-
     # what others left
-
-    def _withdraw(self, placed: PlacedRun) -> None:
-        most = self._settings.most_run_attempts
-        state = self._store.hosts.withdraw(placed.run_id, incarnation=placed.incarnation, most_attempts=most)
-        if state:
-            log.warning("the run %s was lost by its host: it is %s now", placed.run_id, state)
 
     async def _succeed(self) -> None:
         """Give up hosts whose lease has run out, and take their runs over."""
@@ -375,8 +255,8 @@ class Hosting:
         lost = {(placed.run_id, placed.attempt): placed for placed in await in_round(self._store.hosts.orphans)}
         for key in self._lost_runs.in_turn(lost):
             with self._lost_runs.tried(key):
-                await (await self._durable()).fence(*key)
-                await in_round(self._withdraw, lost[key])
+                await (await self._runs.durable()).fence(*key)
+                await in_round(self._runs.withdraw, lost[key])
                 self._woken()
 
     async def _clean_up(self) -> None:
@@ -389,8 +269,8 @@ class Hosting:
             if self._duties.shared is not None:
                 await in_round(self._duties.shared.reconcile)
             await in_round(reserve_file.ensure, self._settings.home)
-            if self._attempts is not None:
-                await self._attempts.forget()
+            if self._runs.attempts is not None:
+                await self._runs.attempts.forget()
         except Exception:
             left = max(left, 1)
             raise

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting_runs import add_waiting_runs
 
 from vmkiln.errors import DatabaseAway
-from vmkiln.fleet import hosting as hosting_module
 from vmkiln.fleet import run_queue
 from vmkiln.fleet.attempt import HostDuties
+from vmkiln.fleet.attempts import runs_here
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
 from vmkiln.run.room import NOTHING
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened, utc_now
-from vmkiln.store.rows import PlacedRun, RunRow
+from vmkiln.store.rows import PlacedRun, ReservationRow, RunRow
 
 LEASE_SECONDS = 0.4
 
@@ -84,12 +85,12 @@ async def test_a_run_that_cannot_be_begun_holds_up_no_other(
     with opened(tmp_path / "db") as store:
         hosting = hosting_of(store, tmp_path)
         placed = [PlacedRun(run_id, 1, "here", RunState.QUEUED, "/t") for run_id in "abc"]
-        monkeypatch.setattr(hosting, "_placed", lambda: placed)
+        monkeypatch.setattr(hosting._runs, "_placed", lambda: placed)
 
         async def durable() -> Engine:
             return Engine()
 
-        monkeypatch.setattr(hosting, "_durable", durable)
+        monkeypatch.setattr(hosting._runs, "durable", durable)
         await hosting._round()
         assert begun == {"b", "c"}
         assert hosting._rounds.failures() == {"run of this host": 1}
@@ -111,12 +112,12 @@ async def test_a_run_of_a_dead_host_that_cannot_be_fenced_holds_up_no_other(
         hosting = hosting_of(store, tmp_path)
         orphans = [PlacedRun(run_id, 1, "dead", RunState.RUNNING, "/t") for run_id in "abc"]
         monkeypatch.setattr(store.hosts, "orphans", lambda: orphans)
-        monkeypatch.setattr(hosting, "_withdraw", lambda run: withdrawn.append(run.run_id))
+        monkeypatch.setattr(hosting._runs, "withdraw", lambda run: withdrawn.append(run.run_id))
 
         async def durable() -> Engine:
             return Engine()
 
-        monkeypatch.setattr(hosting, "_durable", durable)
+        monkeypatch.setattr(hosting._runs, "durable", durable)
         await hosting._succeed()
         assert withdrawn == ["b", "c"]
         assert hosting._rounds.failures() == {"run of a dead host": 1}
@@ -125,12 +126,44 @@ async def test_a_run_of_a_dead_host_that_cannot_be_fenced_holds_up_no_other(
 async def test_runs_that_do_not_give_their_room_back_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hosting_module, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(runs_here, "SETTLE_SECONDS", 0.05)
     with opened(tmp_path / "db") as store:
         hosting = hosting_of(store, tmp_path)
-        hosting._open.add(("a-run", 2))
-        await hosting._all_settled()
+        hosting._runs._begun.open.add(("a-run", 2))
+        await hosting._runs.settled()
     assert "a-run" in caplog.text
+
+
+async def test_the_room_of_an_ended_run_that_nobody_settles_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever became of the engine: it would be kept until the next start else."""
+
+    class Engine:
+        async def begin(self, run_id: str, attempt: int) -> None:
+            await hosting._runs._attempt(run_id, attempt)  # and that is all it does
+
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        [run_id] = add_waiting_runs(
+            store, range(1), subscriptions=["s"], properties={}, resource_group="rg", staging_group="IT_x"
+        )
+        room = ReservationRow(run_id, 1, hosting._incarnation, 2, 1024, 100, 0.0)
+        assert store.hosts.reserve([room], fits=lambda *_: True) == [run_id]
+
+        async def durable() -> Engine:
+            return Engine()
+
+        monkeypatch.setattr(hosting._runs, "durable", durable)
+        for _ in range(3):
+            await hosting._runs.look()
+        assert store.runs.find(run_id).state == RunState.FAILED
+        assert len(store.hosts.reservations()) == 1, "to give it back is the engine's for a while"
+        monkeypatch.setattr(runs_here, "UNSETTLED_SECONDS", -1.0)
+        await hosting._runs.look()
+        assert store.hosts.reservations() == []
+        assert not hosting._runs._begun.open
 
 
 def test_a_run_whose_need_cannot_be_found_out_holds_up_no_other(
