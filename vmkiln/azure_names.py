@@ -34,6 +34,7 @@ STORAGE_ACCOUNT = "Microsoft.Storage/storageAccounts"
 USER_ASSIGNED_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 FEDERATED_CREDENTIAL = f"{USER_ASSIGNED_IDENTITY}/federatedIdentityCredentials"
 ROLE_DEFINITION = "Microsoft.Authorization/roleDefinitions"
+LOCK = "Microsoft.Authorization/locks"
 ROLE_ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 
 CUSTOMIZATION_LOG, VALIDATION_LOG = "customization.log", "validation.log"

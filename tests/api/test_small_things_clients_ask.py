@@ -77,7 +77,7 @@ def test_tags_are_read_and_changed_by_themselves(filled: InProcess) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["Microsoft.Compute/snapshots", "Microsoft.Authorization/locks", "Microsoft.Network/publicIPAddresses"],
+    ["Microsoft.Compute/snapshots", "Microsoft.Authorization/policyAssignments", "Microsoft.Network/publicIPAddresses"],
 )
 def test_what_there_is_none_of_is_an_empty_list(filled: InProcess, kind: str) -> None:
     for place in (HERE, GROUP):
@@ -85,15 +85,6 @@ def test_what_there_is_none_of_is_an_empty_list(filled: InProcess, kind: str) ->
     assert filled.get(f"{HERE}/resourceGroups/none/providers/{kind}").status_code == 404
     assert filled.get(f"{HERE}/providers/{kind}", token="stranger").status_code == 404
     assert filled.put(f"{GROUP}/providers/{kind}/x", CREATED).status_code in {400, 404}
-
-
-def test_a_resource_has_no_locks_and_its_readers_are_told_so(filled: InProcess) -> None:
-    network = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/n/subnets/s"
-    for resource in (f"{IDENTITIES}/one", network):
-        locks = f"{resource}/providers/Microsoft.Authorization/locks"
-        assert filled.get(locks).json() == {"value": []}
-        assert filled.get(locks, token="stranger").status_code == 403
-        assert filled.put(f"{locks}/x", {"properties": {"level": "ReadOnly"}}).status_code == 404
 
 
 def test_the_names_of_tags_are_counted_among_what_one_may_read(filled: InProcess) -> None:

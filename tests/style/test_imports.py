@@ -47,7 +47,7 @@ LAYERS = [  # a module may import a lower line, or its own package
 ]
 LAYERS_OF_API = [  # the rooms of api/: the protocol below, one room for each Azure provider above
     {"resource_types"},
-    {"builds"},  # the service as a whole
+    {"builds", "whole_groups"},  # the service, or a resource group, as a whole
     {"resources"},
     {"virtual_machine_images"},
     {"authorization", "compute", "entra", "insights", "network", "storage"},

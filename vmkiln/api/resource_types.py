@@ -4,7 +4,7 @@ Routes, authorisation, the OpenAPI document and the tests of coverage all follow
 """
 
 from vmkiln.api.about import metrics, openapi
-from vmkiln.api.authorization import role_assignments, role_definitions
+from vmkiln.api.authorization import locks, role_assignments, role_definitions
 from vmkiln.api.builds import all_images, all_runs, hosts
 from vmkiln.api.compute import compute_images, image_provenance, image_versions, platform_images, vm_sizes
 from vmkiln.api.entra import directory, provider_logins, sessions, token_endpoint
@@ -26,6 +26,7 @@ from vmkiln.api.resources import (
 from vmkiln.api.staging import staging_resources
 from vmkiln.api.storage import containers, storage_accounts
 from vmkiln.api.virtual_machine_images import image_templates, past_runs, run_logs, run_pictures, runs, triggers
+from vmkiln.api.whole_groups import group_export, group_move
 
 ALL_ROUTES: tuple[Route, ...] = (
     *image_templates.ROUTES,
@@ -40,6 +41,8 @@ ALL_ROUTES: tuple[Route, ...] = (
     *operations.ROUTES,
     *subscriptions.ROUTES,
     *resource_groups.ROUTES,
+    *group_export.ROUTES,
+    *group_move.ROUTES,
     *providers.ROUTES,
     *features.ROUTES,
     *resource_tags.ROUTES,
@@ -56,6 +59,7 @@ ALL_ROUTES: tuple[Route, ...] = (
     *security_rules.ROUTES,
     *role_definitions.ROUTES,
     *role_assignments.ROUTES,
+    *locks.ROUTES,
     *directory.ROUTES,
     *staging_resources.ROUTES,
     *storage_accounts.ROUTES,

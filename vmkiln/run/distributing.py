@@ -38,6 +38,7 @@ from vmkiln.run_state import PartKind
 from vmkiln.sharing.waited_out import waited_out
 from vmkiln.staging.storage_account import VHDS
 from vmkiln.store.database import Store, utc_now
+from vmkiln.store.locked.scope_locks import held_by, refusal
 from vmkiln.store.rows import RunOutputRow
 from vmkiln.store.run_facts import ImageDifferenceFact
 from vmkiln.template.distribute_target import (
@@ -218,8 +219,11 @@ async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: D
 
 
 def _check_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
-    """Raises: `GroupNotFound` when the target's resource group is not there any more, or goes."""
+    """Raises: `GroupNotFound` when the target's resource group is not there any more, or goes; as a lock refuses."""
     image = target.resource_id if isinstance(target, ManagedImageTarget) else target.image_definition
+    place = target.image_id if isinstance(target, ManagedImageTarget) else target.gallery_image_id
+    if locked := held_by(store.resources, place, deletes=False):
+        raise DistributionFailed(refusal(place, locked, deletes=False))
     group = store.resources.get(group_id(image.subscription_id, image.resource_group))
     if group is None or group.properties.get("provisioningState") == ProvisioningState.DELETING:
         raise GroupNotFound(f"ResourceGroupNotFound: Resource group '{image.resource_group}' could not be found")

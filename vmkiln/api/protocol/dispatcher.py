@@ -19,12 +19,14 @@ from vmkiln.audit.act import ended
 from vmkiln.azure_names import group_id
 from vmkiln.errors import ArmError
 from vmkiln.store.audit_table import BegunAct
+from vmkiln.store.locked.scope_locks import held_by, refusal
 from vmkiln.template.api_version import API_VERSIONS
 
 IMAGE_BUILDER = "microsoft.virtualmachineimages"
 REQUEST, CORRELATION = "x-ms-request-id", "x-ms-correlation-request-id"
 CLIENT_REQUEST = "x-ms-client-request-id"
 NO_GUID = "00000000-0000-0000-0000-000000000000"
+CHANGING = {Permission.WRITE, Permission.DELETE, Permission.ACTION, Permission.ASSIGN}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -113,6 +115,7 @@ class Dispatcher:
             query = query_values(request.raw_query)
             rights = service.access.rights(origin.caller) if route.permission is not Permission.NONE else Rights()
             _check_allowed(service, rights, match, origin.caller)
+            _check_unlocked(service, match)
             version = query.get("api-version", "")
             call = Call(
                 route=route,
@@ -163,6 +166,7 @@ class Dispatcher:
             match = self.table.match(method, path_segments(path.encode(errors="surrogatepass")))
             rights = service.access.rights(caller)
             _check_allowed(service, rights, match, caller)
+            _check_unlocked(service, match)
             if body is not None:
                 check_plain(body)
             parameters = {name.lower(): value for name, value in (query or {}).items()}
@@ -246,6 +250,16 @@ def _check_allowed(service: Service, rights: Rights, match: Match, caller: Calle
     scope = resource_id_of(match)
     if not rights.may(permission, scope) and not _may_follow(service, rights, match):
         raise forbidden(caller, match.route, scope)
+
+
+def _check_unlocked(service: Service, match: Match) -> None:
+    """Raises: `ArmError` 409 for what a lock keeps from being done. Locks themselves are held by none."""
+    route, scope = match.route, resource_id_of(match)
+    deletes = route.method == "DELETE"
+    if route.permission not in CHANGING or not scope.lower().startswith("/subscriptions/") or "lockName" in match.names:
+        return
+    if scopes := held_by(service.store.resources, scope, deletes=deletes):
+        raise ArmError(409, "ScopeLocked", refusal(scope, scopes, deletes=deletes))
 
 
 def _may_follow(service: Service, rights: Rights, match: Match) -> bool:

@@ -1,12 +1,8 @@
-"""Lists of what there is none of here: snapshots, locks, policies, public addresses. They are empty, so scripts go on.
-
-Locks are asked for of single resources, too.
+"""Lists of what there is none of here: snapshots, policies, public addresses. They are empty, so scripts go on.
 
 Making one is refused, as everything is that is not served.
 """
 
-from vmkiln.api.authorization.role_definitions import GROUP, SCOPES
-from vmkiln.api.authorization.role_definitions import SUBSCRIPTION as WHOLE
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import GROUP_PATH, group_of
 from vmkiln.api.protocol.listing import check_seen
@@ -22,7 +18,6 @@ TYPES = (
     "Microsoft.Network/networkWatchers",
     "Microsoft.Network/routeTables",
     "Microsoft.Network/privateDnsZones",
-    "Microsoft.Authorization/locks",
     "Microsoft.Authorization/policyAssignments",
     "Microsoft.Authorization/policyExemptions",
     "Microsoft.Resources/deploymentStacks",
@@ -48,11 +43,6 @@ def of_group(call: Call) -> Answer:
     return Answer(200, {"value": []})
 
 
-def of_resource(_call: Call) -> Answer:
-    """GET all of a resource: none."""
-    return Answer(200, {"value": []})
-
-
 def _routes() -> list[Route]:
     found = []
     for name in TYPES:
@@ -65,12 +55,6 @@ def _routes() -> list[Route]:
     found += [
         Route("GET", f"{SUBSCRIPTION}/{path}", operation, Permission.ANY, of_subscription)
         for path, operation in LOCATED
-    ]
-    locks = "providers/Microsoft.Authorization/locks"
-    found += [
-        Route("GET", f"{scope}/{locks}", f"Locks_ListAt{suffix}", Permission.READ, of_resource)
-        for suffix, scope in SCOPES
-        if scope not in {WHOLE, GROUP}
     ]
     return found
 

@@ -22,6 +22,7 @@ from vmkiln.api.resources.resource_filter import group_named, parse_filter
 from vmkiln.api.staging.staging_resources import live_resources
 from vmkiln.azure_names import (
     IMAGE_TEMPLATE,
+    LOCK,
     NEWEST_API_VERSION,
     RESOURCE_GROUP,
     OperationStatus,
@@ -161,7 +162,7 @@ def resource_body(row: ResourceRow, expand: str = "") -> dict[str, Any]:
 
 
 def _top_level(row: ResourceRow) -> bool:
-    hidden = {RESOURCE_GROUP.lower(), "microsoft.resources/deployments"}
+    hidden = {RESOURCE_GROUP.lower(), LOCK.lower(), "microsoft.resources/deployments"}
     return bool(row.resource_group) and row.type.lower() not in hidden and len(row.type.split("/")) == 2
 
 

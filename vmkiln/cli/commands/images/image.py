@@ -283,12 +283,15 @@ def delete(
     from vmkiln.images import image_store
     from vmkiln.preparation import opened_store
     from vmkiln.sharing.shared_storage import shared_storage
+    from vmkiln.store.locked.scope_locks import held_by, refusal
 
     with opened_store(read_settings(), say) as store:
         if is_imported_name(image):
             told_deleted(delete_imported(store, image, yes=yes), as_json=as_json)
             return
         row = find_image(store, image)
+        if locked := held_by(store.resources, row.artifact_id, deletes=True):
+            raise InputError(refusal(row.artifact_id, locked, deletes=True), hint="`az lock delete` takes it away")
         if not yes:
             typer.confirm(f"delete {row.artifact_id}?", abort=True)
         with audited(store, f"{TYPES.get(row.kind, row.kind)}/delete", row.artifact_id):
