@@ -20,7 +20,8 @@ from vmkiln.packer.packer_output import (
     Speaker,
     StepReached,
 )
-from vmkiln.packer.packer_template import FileCopy, InlineShell, ScriptShell, Step, packer_input
+from vmkiln.packer.packer_template import Checkpoint, FileCopy, InlineShell, ScriptShell, Step, packer_input
+from vmkiln.warm.checkpoint_step import script
 
 
 def read(output: bytes) -> list[PackerEvent]:
@@ -54,6 +55,24 @@ def test_each_step_is_told_in_order_and_its_bytes_arrive_unchanged(bench: Bench,
     assert (tmp_path / "from-script").read_text() == braces + "\n"
     assert destination.read_bytes() == blob.read_bytes()
     assert Line("    null: done, all of it", Speaker.GUEST) in events
+
+
+def test_a_checkpoint_waits_behind_the_scripts_and_files_that_have_one(bench: Bench, tmp_path: Path) -> None:
+    traces, blob = tmp_path / "traces", tmp_path / "blob"
+    blob.touch()
+    waits = Checkpoint(1, f"echo waits behind it >> {traces} <<'END'\n{script('token')}\nEND\n")
+    steps: list[Step] = [
+        InlineShell("kept", "a", (f"echo kept >> {traces}",), waits),
+        FileCopy("file", "b", blob, str(tmp_path / "copied")),
+        waits,
+        InlineShell("kept, too", "c", (f"echo kept, too >> {traces}",), waits),
+        InlineShell("not kept", "d", (f"echo not kept >> {traces}",)),
+    ]
+    done = bench.build(packer_input(steps, bench.connection))
+    assert done.returncode == 0, done.stdout.decode(errors="replace")
+    assert steps_reached(read(done.stdout)) == [0, 1, 2, 3, 4]
+    wait = "waits behind it"
+    assert traces.read_text().splitlines() == ["kept", wait, wait, "kept, too", wait, "not kept"]
 
 
 FORGERIES = r"""

@@ -29,7 +29,7 @@ CHECKPOINT_NAME = "checkpoint"
 # the interpreter that cloud-init has brought along; a VM that has lost it runs the script without further ado
 STARTER = """
 for python in python3 /usr/libexec/platform-python; do
-    command -v "$python" > /dev/null 2>&1 && exec "$python" -I -S -c "$1" "$2" "$3"
+    command -v "$python" > /dev/null 2>&1 && exec "$python" -I -S -c "$1" "$2" "$3" "${5-}"
 done
 [ -z "$3" ] || [ -e "$4" ] || printf '%s' "$3" > "$4"
 printf '\\036s%s\\n' "$(cat /proc/sys/kernel/random/boot_id)"
@@ -47,6 +47,7 @@ class InlineShell:
     name: str
     path: str
     lines: tuple[str, ...]
+    checkpoint: "Checkpoint | None" = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ScriptShell:
     name: str
     path: str
     source: Path
+    checkpoint: "Checkpoint | None" = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,11 @@ class Deprovision:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A hidden step behind customizer number `number`, counted from 1: `text` is a script that always succeeds.
+    """Behind customizer number `number`, counted from 1: `text` is a script that always succeeds.
 
-    It waits in the VM until the host has saved it, or has decided not to.
+    It waits in the VM until the host has saved it, or has decided not to. What runs a Shell step's script runs it, too,
+    when that has succeeded: another upload and login would take longer than all the rest. Behind a File step, and one
+    that may restart the VM, it is a hidden step of its own.
     """
 
     number: int
@@ -214,7 +218,9 @@ def _groups(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
 
     def kind(numbered: tuple[int, Step]) -> tuple[str, int]:
         index, step = numbered
-        return ("shell", -1) if isinstance(step, InlineShell | ScriptShell | Checkpoint) else ("alone", index)
+        if not isinstance(step, InlineShell | ScriptShell | Checkpoint):
+            return "alone", index
+        return ("kept" if checkpoint_of(step) else "shell"), -1
 
     return [list(group) for _, group in groupby(enumerate(steps), key=kind)]
 
@@ -231,26 +237,35 @@ def _provisioner(group: list[tuple[int, Step]], connection: Connection, default:
             # the script removes itself; Packer would come back to remove it while the VM powers off
             return {**shell, "script": files[0], "execute_command": command, "skip_clean": True}
         case InlineShell() | ScriptShell() | Checkpoint():
+            checkpoint = checkpoint_of(group[0][1])
             environment = [f"{name}={literal(value)}" for name, value in connection.environment]
             return {
                 **shell,
                 **({"environment_vars": environment} if environment else {}),
                 "scripts": files,
-                "execute_command": run_command(default),
+                "execute_command": run_command(default, checkpoint.text if checkpoint else ""),
                 # a step may restart the VM: Packer goes on when it can log in again
                 "expect_disconnect": True,
                 "start_retry_timeout": f"{connection.timeout_seconds}s",
             }
 
 
-def run_command(default: str) -> str:
+def checkpoint_of(step: object) -> Checkpoint | None:
+    """The checkpoint behind a step, which may be one itself; pure."""
+    if isinstance(step, InlineShell | ScriptShell):
+        return step.checkpoint
+    return step if isinstance(step, Checkpoint) else None
+
+
+def run_command(default: str, checkpoint: str = "") -> str:
     """What Packer has the VM's shell do with a script that it has copied there.
 
     `default` is the deprovisioning script that lies in the VM before the first step, for customizers to change.
+    `checkpoint` is run behind each script that succeeded.
     """
     program = _own_text("step_runner.py")
     before = shlex.join(["sh", "-c", STARTER, "step", program])
-    after = shlex.join([default, step_runner.OWN_DEPROVISIONING])
+    after = shlex.join([default, step_runner.OWN_DEPROVISIONING, *([checkpoint] if checkpoint else [])])
     return f"chmod +x {{{{.Path}}}}; {{{{.Vars}}}} {literal(before)} {{{{.Path}}}} {literal(after)}"
 
 
@@ -280,8 +295,8 @@ def _input_file(index: int, step: Step) -> InputFile:
             return InputFile(name, source=source, is_script=True)
         case FileCopy(source=source):
             return InputFile(name, source=source)
-        case Checkpoint(text=text):
-            return InputFile(name, text)
+        case Checkpoint():
+            return InputFile(name, "#!/bin/sh\n")  # what runs it does the rest
         case Deprovision():
             default = default_deprovisioning()
             return InputFile(name, _own_text("deprovision_linux.sh").replace("@DEFAULT@\n", default))

@@ -1,4 +1,4 @@
-"""Runs one script inside the build VM, in Packer's place: `python3 -I -S -c TEXT SCRIPT DEFAULT`.
+"""Runs one script inside the build VM, in Packer's place: `python3 -I -S -c TEXT SCRIPT DEFAULT CHECKPOINT`.
 
 Packer carries each line of a script by a call of its own, which under emulation makes a talkative step hundreds of
 times slower than its VM. So lines travel here many at once, in records that `packer_output.py` takes apart. It also
@@ -349,8 +349,15 @@ def what_is_free() -> bytes:
     return text % (memory.get(b"MemAvailable", 0), memory.get(b"MemTotal", 0), free, size)
 
 
-def main(script: str, default: str) -> int:
-    """Run the script; its exit status."""
+def wait_at(checkpoint: str, script: str) -> None:
+    """Run the text of a checkpoint, which waits until the host has saved the VM, and pass on what it prints."""
+    said = output_of(["sh", "-c", checkpoint, script])[1].strip()
+    if said:
+        say(REMARK, said)
+
+
+def main(script: str, default: str, checkpoint: str = "") -> int:
+    """Run the script, and behind it what waits at a checkpoint; the script's exit status."""
     if default:
         put_default(script, default)
     say(STARTED, content("/proc/sys/kernel/random/boot_id").strip())
@@ -366,6 +373,8 @@ def main(script: str, default: str) -> int:
     say(ENDED, b"%d" % status)
     if status == 0:
         wait_for_restart(AFTERMATH_SECONDS if has_left else 0.0)
+        if checkpoint:
+            wait_at(checkpoint, script)
     return status
 
 
@@ -376,4 +385,4 @@ def ended_with_vm(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

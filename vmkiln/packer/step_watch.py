@@ -22,7 +22,7 @@ from vmkiln.packer.packer_output import (
     ScriptStarted,
     StepReached,
 )
-from vmkiln.packer.packer_template import Checkpoint, InlineShell, ScriptShell, Step
+from vmkiln.packer.packer_template import InlineShell, ScriptShell, Step, checkpoint_of
 from vmkiln.windows.steps import (
     ROUND_RESTART_SECONDS,
     PowerShell,
@@ -85,7 +85,7 @@ class StepWatch:
     is_complete: asyncio.Event = field(default_factory=asyncio.Event)  # the last step began, and each before it
     untrue: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    checkpoints: "asyncio.Queue[int]" = field(default_factory=asyncio.Queue)  # the numbers of those that began
+    checkpoints: "asyncio.Queue[int]" = field(default_factory=asyncio.Queue)  # behind scripts that succeeded
     _boot_id: str = ""
     _running: int | None = None
     _restarted: set[int] = field(default_factory=set)
@@ -119,6 +119,8 @@ class StepWatch:
                 return self._started(boot_id)
             case ScriptEnded(status):
                 self._running, self.status = None, status
+                if status == 0 and (checkpoint := checkpoint_of(self.current)) is not None:
+                    self.checkpoints.put_nowait(checkpoint.number)
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)
             case RestartBegun():
@@ -167,8 +169,6 @@ class StepWatch:
         self._rounds = self._rounds if index == self.step else 0
         self.step = index
         self.is_connected.set()
-        if isinstance(self.current, Checkpoint):
-            self.checkpoints.put_nowait(self.current.number)
         if self.is_at_last_step:
             self.is_complete.set()
 

@@ -21,7 +21,7 @@ from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.qemu import Machine, SavedVm
 from vmkiln.packer.input_disk import make_input_disk
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput, ScriptEnded, Speaker, StepReached
-from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput
+from vmkiln.packer.packer_template import Checkpoint, Deprovision, PackerInput, checkpoint_of
 from vmkiln.packer.step_watch import StepWatch, asking_for_restart
 from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.failure.console_text import kept_then
@@ -48,7 +48,7 @@ from vmkiln.staging.staging_resource_group import resources
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.run_facts import CONFINEMENT, ConfinementFacts, PeakFacts, StartFacts
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
-from vmkiln.warm.checkpoint_step import write_word
+from vmkiln.warm.checkpoint_step import NOBODY, write_word
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             tasks.create_task(making)
         tasks.create_task(make_input_disk(input_disk, content))
     if packer_phase.kept.positions:
-        await off_loop(write_word, guest.vm.seed, packer_phase.kept.token, 0)
+        await off_loop(write_word, guest.vm.seed, packer_phase.kept.token, NOBODY)
     group = _group_of(staged, input_disk, content)
     may_restart = await off_loop(asking_for_restart, packer_phase.steps)
     watch = StepWatch(packer_phase.vm_name, packer_phase.steps, may_restart)
@@ -102,8 +102,8 @@ async def carry_out(entered: Entered, packer_phase: PackerPhase) -> PhaseResult:
             found: list[object] = []
             for event in events:
                 found += [event, *(Said(mask(text)) for text in watch.note(event))]
-                if isinstance(event, ScriptEnded) and event.status == 0 and isinstance(watch.current, Deprovision):
-                    found.append(PartStarted(PartKind.POWER_OFF))
+                if isinstance(event, ScriptEnded) and event.status == 0:
+                    found += _behind_script(packer_phase, watch.current)
             return found
 
         def tell(text: str) -> None:
@@ -324,6 +324,15 @@ def _tell(staged: Staged, packer_phase: PackerPhase, event: object) -> None:
             staged.tell(event)
         case StepReached(index) if 0 <= index < len(steps):
             staged.tell(_told_step(packer_phase, index))
+
+
+def _behind_script(packer_phase: PackerPhase, step: AnyStep | None) -> list[PartStarted]:
+    """The part that begins when a step's script has succeeded; pure."""
+    if isinstance(step, Deprovision):
+        return [PartStarted(PartKind.POWER_OFF)]
+    if isinstance(step, Checkpoint) or (checkpoint := checkpoint_of(step)) is None:
+        return []
+    return [PartStarted(PartKind.CHECKPOINT, packer_phase.kept.at(checkpoint.number).step)]
 
 
 def _told_step(packer_phase: PackerPhase, index: int) -> StepStarted | PartStarted:

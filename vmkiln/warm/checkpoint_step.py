@@ -1,5 +1,8 @@
 """The two sides of a checkpoint: the script that has the VM wait, and the host's word that lets it go on.
 
+The script draws a name for each time that it waits, says it, and waits for a word with it. So nothing that was said, or
+written, for an earlier checkpoint is taken for this one's.
+
 The word lies on the seed's disk, in the system area of its file system, which no program reads; the VM looks for it
 there past its own memory. So a VM needs no other device, and no port. A VM that goes on from a checkpoint finds another
 run's word there, and becomes another machine.
@@ -13,6 +16,7 @@ from pathlib import Path
 from vmkiln.warm.saved_base import FOLDER, RENEWAL
 
 WORD_PLACE, WORD_BYTES = 16384, 4096  # as the guest has them
+NOBODY = "nobody"  # no name that a VM draws
 END = "END-OF-THE-PROGRAM"
 
 
@@ -21,8 +25,8 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def script(token: str, number: int) -> str:
-    """What a step runs in the VM to be saved there; pure but for our own file.
+def script(token: str) -> str:
+    """What runs in the VM to be saved there, with the name of the customizer's script; pure but for our own file.
 
     Whatever cannot be done in it, the build goes on.
     """
@@ -30,10 +34,9 @@ def script(token: str, number: int) -> str:
     inside = (
         "umask 077; p=$(command -v python3 || echo /usr/libexec/platform-python); "
         f"mkdir -p {FOLDER} && cat > {program} && exec systemd-run --quiet --wait --collect "
-        f'--unit=vmkiln-checkpoint-{number} "$p" {program} {token} {number} "$0"'
+        f'--unit=vmkiln-checkpoint-$$ "$p" -I -S {program} {token} "$0"'
     )
     return (
-        "#!/bin/sh\n"
         f"sudo -n sh -c '{inside}' \"$0\" <<'{END}' > /dev/null 2>&1 || "
         f"echo 'the VM cannot be kept here: sudo, systemd or Python is missing, or did not do it'\n"
         f"{RENEWAL.read_text()}{END}\n"
@@ -41,9 +44,9 @@ def script(token: str, number: int) -> str:
     )
 
 
-def write_word(seed: Path, token: str, number: int) -> None:
-    """Let a VM go on that waits at this checkpoint, or become another. Raises: `OSError`."""
-    word = f"{token} {number}".encode().ljust(WORD_BYTES, b"\0")
+def write_word(seed: Path, token: str, name: str) -> None:
+    """Let a VM go on that waits under this name, or become another. Raises: `OSError`."""
+    word = f"{token} {name}".encode().ljust(WORD_BYTES, b"\0")
     descriptor = os.open(seed, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.pwrite(descriptor, word, WORD_PLACE)

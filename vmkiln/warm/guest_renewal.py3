@@ -8,25 +8,23 @@ one goes on. First then come new random numbers from the host, at once taken; th
 id, and what the run's own seed says: who may log in, and the ssh server's key. What it cannot do, it says on the
 console, and the host boots the VM instead. Whatever it leaves is in memory.
 
-`TOKEN NUMBER SCRIPT`: the same at a checkpoint of a build, where Packer is logged in and its network stays. The host
-says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it was, or, when the word
-is not this run's, as another, which ends Packer's connection with all below it, and takes its SCRIPT away.
+`TOKEN SCRIPT`: the same at a checkpoint of a build, where Packer is logged in and its network stays. It says a name
+that it drew. The host says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it
+was, or, when the word is not this run's, as another, which ends Packer's connection with all below it, and takes its
+SCRIPT away.
 Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
 """
 
 import fcntl
-import glob
-import json
 import mmap
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 SAYS = "vmkiln-renewal:"
 CONSOLES = ("/dev/ttyS0", "/dev/ttyAMA0", "/dev/console")
@@ -38,6 +36,7 @@ RANDOM_BYTES = 1024
 RESTARTED = ("systemd-journald.service", "systemd-networkd.service", "NetworkManager.service")
 NETWORK_SECONDS = 30
 SSH_UNITS = ("ssh.socket", "sshd.socket", "ssh.service", "sshd.service")
+SERVICES = ("/sys/fs/cgroup/system.slice/", "/sys/fs/cgroup/systemd/system.slice/")  # those that run
 NETWORK_SECRET = "/var/lib/NetworkManager/secret_key"  # made anew by its program, which is started anew
 BOOT_FINISHED = "/var/lib/cloud/instance/boot-finished"
 TICK_SECONDS = 0.01
@@ -47,10 +46,22 @@ WORD_PLACE, WORD_BYTES = 16384, 4096  # in the system area of an ISO 9660 image,
 WORD_SECONDS = 300
 
 
+def load_the_rest() -> None:
+    """What takes longer to load than all else: at a checkpoint Packer waits, and most VMs go on as they were."""
+    global glob, json, shutil, signal, subprocess, uuid
+    import glob
+    import json
+    import shutil
+    import signal
+    import subprocess
+    import uuid
+
+
 def main(arguments: "tuple[str, ...]" = ()) -> int:
     """Wait, renew, and say how it went."""
     if arguments:
         return at_checkpoint(*arguments)
+    load_the_rest()
     try:
         seed, carrier, services, ssh, timers = get_ready()
         had_route = has_route()
@@ -68,20 +79,25 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
     return 0
 
 
-def at_checkpoint(token: str, number: str, script: str) -> int:
+def at_checkpoint(token: str, script: str) -> int:
     """Wait until the host has saved the VM, or has not; become another when this is one that goes on from there."""
-    refusal = "skipped %s" % number
+    name = "".join("%02x" % byte for byte in os.urandom(8))
+    refusal = "skipped %s" % name
     try:
-        seed, _, services, ssh, timers = what_is_there()
+        seed, _ = what_is_needed()
+        if not any(os.path.exists(path + unit) for path in SERVICES for unit in SSH_UNITS):
+            load_the_rest()
+            units()  # started by a socket, or none
         disk = os.path.realpath(SEED)
         had_route = has_route()
-        os.sync()
-        say("ready %s" % number)
-        if goes_on_as_it_was(disk, token, int(number)):
+        say("ready %s" % name)
+        if goes_on_as_it_was(disk, token, name):
             catch_up()
         else:
             refusal = "cannot"
             reseed()
+            load_the_rest()
+            services, ssh, timers = units()
             run("systemctl", "stop", *(timers + ssh))
             end_logins()
             os.unlink(script)
@@ -90,16 +106,31 @@ def at_checkpoint(token: str, number: str, script: str) -> int:
         say("%s: %s" % (refusal, " ".join(str(error).split())))
         return 1
     finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+        remove_folder()
     return 0
 
 
-def goes_on_as_it_was(disk: str, token: str, number: int) -> bool:
-    """Wait for the host's word, `TOKEN NUMBER`; whether it is for this very run, at this checkpoint or behind it."""
+def remove_folder() -> None:
+    """Leave nothing in memory either."""
+    for folder, folders, files in os.walk(FOLDER, topdown=False):
+        for remove, names in ((os.unlink, files), (os.rmdir, folders)):
+            for name in names:
+                try:
+                    remove(os.path.join(folder, name))
+                except OSError:  # something is mounted there
+                    continue
+    try:
+        os.rmdir(FOLDER)
+    except OSError:
+        return
+
+
+def goes_on_as_it_was(disk: str, token: str, name: str) -> bool:
+    """Wait for the host's word, `TOKEN NAME`; whether it is for this very run, and so for this very time."""
     deadline = time.monotonic() + WORD_SECONDS
     while True:
         words = word_on(disk).split()
-        if len(words) == 2 and (words[0] != token or int(words[1]) >= number):
+        if len(words) == 2 and (words[0] != token or words[1] == name):
             return words[0] == token
         if time.monotonic() > deadline:
             raise RuntimeError("the host said nothing")
@@ -201,30 +232,36 @@ def get_ready() -> "tuple[str, str, list[str], list[str], list[str]]":
             raise RuntimeError("cloud-init did not end")
         time.sleep(0.2)
     subprocess.run(("systemctl", "is-system-running", "--wait"), stdout=subprocess.DEVNULL, check=False)
-    seed, carrier, services, ssh, timers = what_is_there()
+    seed, carrier = what_is_needed()
+    services, ssh, timers = units()
     run("systemctl", "stop", *(timers + ssh))
     os.sync()
     return seed, carrier, services, ssh, timers
 
 
-def what_is_there() -> "tuple[str, str, list[str], list[str], list[str]]":
-    """The same, with nothing stopped yet. Raises: `RuntimeError` for what keeps a VM from becoming another."""
+def what_is_needed() -> "tuple[str, str]":
+    """The first two of these; starts no program. Raises: `RuntimeError` for what keeps a VM from becoming another."""
     fresh_bytes(16)
     int(text_of(clock()))
     seed = os.path.basename(os.path.realpath("/sys/class/block/%s/device" % os.path.basename(os.path.realpath(SEED))))
     if not os.path.exists("/sys/bus/virtio/drivers/virtio_blk/%s" % seed):
         raise RuntimeError("the seed is not on a disk that can be taken anew")
-    devices = glob.glob("/sys/class/net/*/device")
-    carriers = [os.path.join(os.path.dirname(path), "carrier") for path in devices]
+    places = [os.path.join("/sys/class/net", name) for name in os.listdir("/sys/class/net")]
+    carriers = [os.path.join(place, "carrier") for place in places if os.path.exists(os.path.join(place, "device"))]
     if len(carriers) != 1:
         raise RuntimeError("there are %d networks" % len(carriers))
-    active = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "--type=timer,service,socket")
-    units = [line.split()[0] for line in active.splitlines() if line.strip()]
-    timers = [unit for unit in units if unit.endswith(".timer")]
-    ssh = [unit for unit in SSH_UNITS if unit in units]
+    return seed, carriers[0]
+
+
+def units() -> "tuple[list[str], list[str], list[str]]":
+    """What is to be started anew and what is to be stopped, ssh and timers. Raises: `RuntimeError` without ssh."""
+    said = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "--type=timer,service,socket")
+    active = [line.split()[0] for line in said.splitlines() if line.strip()]
+    timers = [unit for unit in active if unit.endswith(".timer")]
+    ssh = [unit for unit in SSH_UNITS if unit in active]
     if not ssh:
         raise RuntimeError("there is no ssh server that systemd runs")
-    return seed, carriers[0], [unit for unit in RESTARTED if unit in units], ssh, timers
+    return [unit for unit in RESTARTED if unit in active], ssh, timers
 
 
 def is_plugged_in(carrier: str) -> bool:

@@ -1,6 +1,7 @@
 """What the container instance is given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from vmkiln.packer.packer_template import (
     InputFile,
     ScriptShell,
     Step,
+    default_deprovisioning,
     packer_input,
+    run_command,
 )
+from vmkiln.warm.checkpoint_step import new_token, script
 
 CONNECTION = Connection(2222, "packer", "PRIVATE KEY", 900, "/run/packer")
 INLINE = InlineShell("inline", "a", ("echo {{user `x`}}", "true"))
@@ -40,13 +44,20 @@ def test_shell_steps_that_follow_each_other_share_one_provisioner() -> None:
     ]
 
 
-def test_a_checkpoint_is_one_more_script_of_the_steps_around_it() -> None:
-    content = packer_input((INLINE, Checkpoint(1, "#!/bin/sh\nexit 0\n"), SCRIPT), CONNECTION)
-    (provisioner,) = json.loads(content.text_of("template.json"))["provisioners"]
-    names = [path.rpartition("/")[2] for path in provisioner["scripts"]]
-    assert names == ["0000-shell.sh", "0001-checkpoint.sh", "0002-shell.sh"]
-    assert content.text_of("0001-checkpoint.sh") == "#!/bin/sh\nexit 0\n"
-    assert content.process_count == packer_input((INLINE, SCRIPT), CONNECTION).process_count
+def test_a_checkpoint_is_in_the_command_that_runs_a_script() -> None:
+    checkpoint = Checkpoint(1, "wait 'in the VM'")
+    kept, hidden = replace(INLINE, checkpoint=checkpoint), Checkpoint(2, checkpoint.text)
+    content = packer_input((kept, COPY, hidden, replace(SCRIPT, checkpoint=checkpoint), SCRIPT), CONNECTION)
+    shown = json.loads(content.text_of("template.json"))["provisioners"]
+    names = [[path.rpartition("/")[2] for path in one.get("scripts", [one.get("source")])] for one in shown]
+    assert names == [["0000-shell.sh"], ["0001-file"], ["0002-checkpoint.sh", "0003-shell.sh"], ["0004-shell.sh"]]
+    assert ["in the VM" in one.get("execute_command", "") for one in shown] == [True, False, True, False]
+    assert content.text_of("0002-checkpoint.sh") == "#!/bin/sh\n"
+
+
+def test_the_command_with_all_that_it_carries_is_one_that_a_shell_takes() -> None:
+    most_bytes_of_an_argument = 128 * 1024  # Linux: MAX_ARG_STRLEN
+    assert len(run_command(default_deprovisioning(), script(new_token()))) < most_bytes_of_an_argument // 2
 
 
 def test_packer_does_not_come_back_for_the_deprovision_script() -> None:

@@ -1,11 +1,13 @@
 """What the program in the VM says of a script that failed."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from vmkiln.packer import step_runner
+from vmkiln.packer.packer_template import run_command
 from vmkiln.run.failure.known_failures import cause_in_line
 
 
@@ -30,3 +32,17 @@ def test_a_failed_script_is_followed_by_what_was_free(
         assert 0 < int(found[1]) <= int(found[2])
         assert int(found[3]) <= int(found[4])
         assert cause_in_line(text) is None, "it is not taken for what made the script fail"
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: int, tmp_path: Path) -> None:
+    """The whole command as the VM's shell gets it, with a checkpoint that has what a shell would take for its own."""
+    script, traces = tmp_path / "script_1.sh", tmp_path / "traces"
+    script.write_text(f"#!/bin/sh\necho script >> {traces}\nexit {status}\n")
+    checkpoint = f"cat >> {traces} <<'END'\ncheckpoint it's $PATH\nEND\necho \"$0\" >> {traces}; echo 'cannot be'\n"
+    command = run_command("", checkpoint).replace("{{.Path}}", str(script)).replace("{{.Vars}}", "")
+    ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert ended.returncode == status
+    waited = ["checkpoint it's $PATH", str(script)] if status == 0 else []
+    assert traces.read_text().splitlines() == ["script", *waited]
+    assert ("\x1ewcannot be" in ended.stdout) == (status == 0), "what it says is told"

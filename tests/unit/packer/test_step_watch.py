@@ -212,11 +212,18 @@ async def test_a_restart_in_a_script_is_named_and_one_of_updates_is_usual() -> N
     assert (update.ended(1), update.error) == (1, "exit 1.")
 
 
-async def test_a_checkpoint_that_begins_is_told_by_its_number_at_each_time() -> None:
-    watch = StepWatch("build-vm", (SCRIPT, Checkpoint(1, ""), SCRIPT, Checkpoint(4, "")))
-    for index in (0, 1, 1, 2):
-        watch.note(StepReached(index))
-    assert [watch.checkpoints.get_nowait() for _ in range(watch.checkpoints.qsize())] == [1, 1]
-    watch.note(StepReached(4))
-    assert watch.untrue.done()
-    assert watch.checkpoints.empty(), "one that is told too early is not believed"
+async def test_a_checkpoint_is_told_behind_each_script_that_succeeded() -> None:
+    kept = InlineShell("kept", "a", ("true",), Checkpoint(1, ""))
+    watch = StepWatch("build-vm", (kept, FileCopy("copy", "b", Path("/c"), "/d"), Checkpoint(2, ""), *STEPS))
+    told: list[list[int]] = []
+    for events in (
+        (StepReached(0), FIRST),
+        (ScriptEnded(1),),
+        (StepReached(0), FIRST, ScriptEnded(0)),
+        (StepReached(1), StepReached(2), FIRST, ScriptEnded(0)),
+        (StepReached(3), FIRST, ScriptEnded(0)),
+    ):
+        for event in events:
+            watch.note(event)
+        told.append([watch.checkpoints.get_nowait() for _ in range(watch.checkpoints.qsize())])
+    assert told == [[], [], [1], [2], []]

@@ -90,7 +90,7 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     monkeypatch.setattr(customizing, "_carried_out", carried_out)
     monkeypatch.setattr(customizing, "note_in_log", lambda *_: None)
     assert await customizing.customize(SimpleNamespace(staged=staged)) == "disks"  # type: ignore[arg-type,comparison-overlap]
-    behind, all_of_them = (1, ["b", "deprovision"]), (0, ["a", "checkpoint", "b", "deprovision"])
+    behind, all_of_them = (1, ["b", "deprovision"]), (0, ["a", "b", "deprovision"])
     assert begun == {"disk": [all_of_them], "renewal": [behind, all_of_them], "": [behind]}[spoiled]
     assert (folder / key).exists() == (not spoiled)
     assert facts[0] == {"checkpoint": None}, "what an earlier attempt began behind has no part in this one's image"

@@ -20,6 +20,7 @@ def renewal() -> Any:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    module.load_the_rest()
     return module
 
 

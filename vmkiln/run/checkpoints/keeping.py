@@ -7,36 +7,26 @@ A build never fails for it: what cannot be kept is told, and the VM goes on.
 
 import asyncio
 import contextlib
-import re
+import functools
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.errors import VmkilnError
 from vmkiln.files import locks
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.saved import saved_vm, whole_vm
 from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
+from vmkiln.run.checkpoints.waiting_guest import NotKept, WaitingGuest
 from vmkiln.run_failures import VirtualMachineNotSaved
 from vmkiln.settings import Settings
 from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm import checkpoint
-from vmkiln.warm.checkpoint_step import write_word
-from vmkiln.warm.saved_base import SAYS
 
-READY_SECONDS = 180  # measured: 5 s under emulation
-LOOK_SECONDS = 0.05
 MIB = 1024**2
 SPARE_MIB = 1024  # of disk, beside the VM's whole memory and what it wrote
-
-
-class NotKept(VmkilnError):
-    """Why the VM is not kept at this checkpoint; the build goes on."""
-
-    code = "NotKept"
 
 
 @dataclass(frozen=True)
@@ -58,30 +48,33 @@ class Keeper:
     tell: Callable[[str], None]
 
     async def at_each(self, inside: Namespace, reached: "asyncio.Queue[int]", vm: VirtualMachine) -> None:
-        """Keep the VM at each checkpoint that Packer has reached, without an end.
+        """Keep the VM at each checkpoint that is reached, without an end.
 
         Raises: `VirtualMachineLost` when it does not go on.
         """
-        done = 0
+        guest, done = WaitingGuest(vm, self.seed, self.build.token), 0
         while True:
-            number = await reached.get()
-            if number <= done:  # Packer began the step once more
-                continue
-            done = number
-            step = self.build.at(number).step
+            number = await guest.reached(reached)
+            step, name = self.build.at(number).step, ""
             try:
-                seconds = await self._kept(inside, reached, vm, number)
-                self.tell(f"what the {vm.name} has come to behind `{step}` is kept for later builds ({seconds:.1f} s)")
+                name = await guest.name(reached)
+                if number > done:  # else Packer ran the script once more
+                    done = number
+                    seconds = await self._kept(inside, vm, number, functools.partial(guest.go_on, name))
+                    text = f"is kept for later builds ({seconds:.1f} s)"
+                    self.tell(f"what the {vm.name} has come to behind `{step}` {text}")
             except (NotKept, OSError, TimeoutError) as error:
                 text = error.message if isinstance(error, NotKept) else str(error) or "it took too long"
                 self.tell(f"what the {vm.name} has come to behind `{step}` is not kept: {text}")
             finally:
-                await off_loop(write_word, self.seed, self.build.token, number)
+                if name:
+                    await guest.go_on(name)
 
-    async def _kept(self, inside: Namespace, reached: "asyncio.Queue[int]", vm: VirtualMachine, number: int) -> float:
+    async def _kept(
+        self, inside: Namespace, vm: VirtualMachine, number: int, go_on: Callable[[], Awaitable[None]]
+    ) -> float:
         """Save the VM, and give it its name; the seconds that it stood still. Raises: `NotKept`, `OSError`."""
         position = self.build.at(number)
-        await _ready(vm, number, reached)
         since = self.build.since or time.time()  # or each build that begins behind another would make it new again
         about = checkpoint.About(
             self.build.scope, number, position.step, self.run_id, self.template, since, self.instance_id
@@ -99,7 +92,7 @@ class Keeper:
                 except VirtualMachineNotSaved as error:
                     raise NotKept(error.message) from error
                 seconds = time.monotonic() - began
-                await off_loop(write_word, self.seed, self.build.token, number)  # the disk may take its time
+                await go_on()  # the disk may take its time
                 await off_loop(self._named, workplace, position.key)
             finally:
                 await asyncio.to_thread(shutil.rmtree, workplace, ignore_errors=True)
@@ -130,25 +123,3 @@ class Keeper:
             if one.key == key:
                 checkpoint.replace_others(folder, one)
         checkpoint.make_room(folder, most_bytes=self.settings.most_saved_vms_mib * MIB, keep=key)
-
-
-async def _ready(vm: VirtualMachine, number: int, reached: "asyncio.Queue[int]") -> None:
-    """Wait until the guest says that it is ready to be saved. Raises: `NotKept` with why it is not."""
-    async with asyncio.timeout(READY_SECONDS):
-        while not vm.ended.done():
-            for word, reason in _said(bytes(vm.console).decode(errors="replace"), number):
-                if word == "ready":
-                    return
-                raise NotKept(reason[:300] or "it cannot be done in it")
-            while not reached.empty():
-                if (following := reached.get_nowait()) > number:
-                    reached.put_nowait(following)
-                    raise NotKept("its program did not begin")
-            await asyncio.sleep(LOOK_SECONDS)
-    raise NotKept("it has ended")
-
-
-def _said(console: str, number: int) -> Iterator[tuple[str, str]]:
-    """What the guest said of a checkpoint: `ready`, or `skipped` with the reason; pure."""
-    for found in re.finditer(rf"{SAYS} (ready|skipped) {number}(?:: ([^\r\n]*))?[\r\n]", console):
-        yield found[1], found[2] or ""

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,11 +16,13 @@ from vmkiln.host.saved import saved_vm
 from vmkiln.packer.packer_template import (
     Checkpoint,
     FileCopy,
+    InlineShell,
     ScriptShell,
     Step,
     default_deprovisioning,
     run_command,
 )
+from vmkiln.packer.step_watch import asking_for_restart
 from vmkiln.run.checkpoints.file_search import why_never_kept
 from vmkiln.run.checkpoints.prefix import Content, Position, positions
 from vmkiln.run.run_context import Staged
@@ -45,7 +47,8 @@ SLSA = "what an earlier run left is in this image, so its build was not isolated
 class KeptBuild:
     """What may be kept of a build: behind which customizers, under which keys, for whom.
 
-    `reason` is why nothing is kept, or not all; '' when all is. `token` is this run's word to its VM. `since` is from
+    `reason` is why nothing is kept, or not all; '' when all is. `restarting` has the numbers of customizers that may
+    restart the VM. `token` is this run's word to its VM. `since` is from
     when what it began behind is, in seconds since 1970; 0 when it began at its first customizer.
     """
 
@@ -54,15 +57,20 @@ class KeptBuild:
     scope: str = ""
     token: str = field(default_factory=new_token, repr=False)
     since: float = 0
+    restarting: frozenset[int] = frozenset()
 
     def steps_behind(self, first: int, customizers: Sequence[Step | WindowsStep]) -> tuple[Step | WindowsStep, ...]:
         """The customizers from number `first` on, counted from 0, each with its checkpoint behind it; pure."""
         numbers = {one.number for one in self.positions}
         found: list[Step | WindowsStep] = []
         for number, step in enumerate(customizers[first:], start=first + 1):
-            found.append(step)
-            if number in numbers:
-                found.append(Checkpoint(number, script(self.token, number)))
+            checkpoint = Checkpoint(number, script(self.token))
+            if number not in numbers:
+                found.append(step)
+            elif isinstance(step, InlineShell | ScriptShell) and number not in self.restarting:
+                found.append(replace(step, checkpoint=checkpoint))
+            else:  # a VM that restarts goes down behind the script, and is kept when it is back
+                found += [step, checkpoint]
         return tuple(found)
 
     def at(self, number: int) -> Position:
@@ -113,9 +121,10 @@ async def kept_build_of(staged: Staged, customizers: Sequence[Step | WindowsStep
         }
         contents = await off_loop(_contents, staged, customizers)
         found = positions(before, contents, mask=request.mask, never=never_kept(template.tags))
+        restarting = await off_loop(asking_for_restart, customizers)
     except OSError as error:
         return KeptBuild(reason=f"a file that is part of it cannot be read: {error.strerror}")
-    return KeptBuild(found.kept, found.reason, scope)
+    return KeptBuild(found.kept, found.reason, scope, restarting=frozenset(index + 1 for index in restarting))
 
 
 async def longest_kept(staged: Staged, build: KeptBuild) -> checkpoint.Checkpoint | None:
@@ -174,7 +183,7 @@ def _surroundings(staged: Staged) -> dict[str, object]:
         "container_image": image.digest,
         "packer": image.packer_version,
         "steps_by": hashlib.sha256(run_command(default_deprovisioning()).encode()).hexdigest(),
-        "checkpoint_by": hashlib.sha256(script("", 0).encode()).hexdigest(),
+        "checkpoint_by": hashlib.sha256(script("").encode()).hexdigest(),
     }
 
 

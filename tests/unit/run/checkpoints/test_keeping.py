@@ -17,7 +17,7 @@ import pytest
 from vmkiln.files import locks
 from vmkiln.host.saved import saved_vm, whole_vm
 from vmkiln.packer.packer_template import InlineShell
-from vmkiln.run.checkpoints import keeping
+from vmkiln.run.checkpoints import keeping, waiting_guest
 from vmkiln.run.checkpoints.keeping import Keeper
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.checkpoints.prefix import Content, Position, positions
@@ -27,6 +27,9 @@ from vmkiln.settings import Settings
 from vmkiln.warm import checkpoint
 
 BUILD = KeptBuild((Position(1, "a" * 64, "one"), Position(2, "b" * 64, "two")), scope="command:0:rg/web", token="t")
+
+
+ONE, TWO = "1" * 16, "2" * 16  # names that the guest drew
 
 
 class Reached(asyncio.Queue[int]):
@@ -40,6 +43,11 @@ class Reached(asyncio.Queue[int]):
         if self.empty():
             self.is_done.set()
         return await super().get()
+
+
+def says(*texts: str) -> bytes:
+    """What the guest's program writes on the console."""
+    return "".join(f"\r\nvmkiln-renewal: {text}\r\n" for text in texts).encode()
 
 
 class Stage:
@@ -110,13 +118,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 async def test_the_vm_is_kept_under_its_key_and_then_told_to_go_on(stage: Stage) -> None:
-    stage.vm.console += b"\r\nvmkiln-renewal: ready 1\r\n\r\nvmkiln-renewal: ready 2\r\n"
-    await stage.reach(1, 1, 2)
+    stage.vm.console += says(f"ready {ONE}", f"ready {TWO}")
+    await stage.reach(1, 2)
     assert stage.kept == [1, 2]
     assert [text.rpartition(" (")[0] for text in stage.said] == [
         f"what the build-vm has come to behind `{step}` is kept for later builds" for step in ("one", "two")
     ]
-    assert stage.word == "t 2"
+    assert stage.word == f"t {TWO}"
     hit = checkpoint.found(stage.folder, "b" * 64, BUILD.scope, most_age_seconds=3600, now=2**40)
     assert hit is None, "it is not from the future"
     (one, _) = checkpoint.all_of(stage.folder)
@@ -128,20 +136,39 @@ async def test_the_vm_is_kept_under_its_key_and_then_told_to_go_on(stage: Stage)
 async def test_what_began_behind_a_checkpoint_is_as_old_as_that_one(stage: Stage) -> None:
     old = time.time() - 23 * 3600
     stage.keeper = replace(stage.keeper, build=replace(BUILD, since=old))
-    stage.vm.console += b"vmkiln-renewal: ready 2\r\n"
+    stage.vm.console += says(f"ready {TWO}")
     await stage.reach(2)
     (one,) = checkpoint.all_of(stage.folder)
     assert one.about.made == old, "or what its first customizers did would never get too old"
 
 
-async def test_what_a_guest_says_of_another_checkpoint_is_not_taken_for_this_one(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeping, "READY_SECONDS", 0.05)
-    stage.vm.console += b"vmkiln-renewal: ready 11\r\nvmkiln-renewal: ready 2\r\nvmkiln-renewal: ready 1"
+async def test_what_no_guest_says_is_not_taken_for_a_name(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_guest, "READY_SECONDS", 0.05)
+    stage.vm.console += says("ready ../../x", "ready 1", f"ready {ONE}0") + f"vmkiln-renewal: ready {ONE}".encode()
     await stage.reach(1)
     assert stage.kept == []
     assert stage.said == ["what the build-vm has come to behind `one` is not kept: it took too long"]
+
+
+async def test_a_script_that_packer_ran_once_more_is_kept_once_and_goes_on_twice(stage: Stage) -> None:
+    stage.vm.console += says(f"ready {ONE}", f"ready {TWO}")
+    await stage.reach(1, 1)
+    assert stage.kept == [1]
+    assert len(stage.said) == 1
+    assert stage.word == f"t {TWO}"
+
+
+async def test_a_guest_that_waits_where_nobody_awaits_it_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_guest, "LATE_SECONDS", 0)
+    monkeypatch.setattr(waiting_guest, "LATE_LOOK_SECONDS", 0.01)
+    stage.vm.console += says(f"ready {ONE}")
+    working = asyncio.create_task(stage.keeper.at_each(None, asyncio.Queue(), stage.vm))  # type: ignore[arg-type]
+    async with asyncio.timeout(60):
+        while stage.word != f"t {ONE}":  # noqa: ASYNC110 (a file tells it)
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert stage.kept == []
 
 
 @pytest.mark.parametrize(
@@ -155,15 +182,19 @@ async def test_what_cannot_be_saved_is_told_and_nothing_of_it_is_left(
     error: BaseException, reason: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, error)
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    stage.vm.console += says(f"ready {ONE}")
     await stage.reach(1)
     assert reason in stage.said[0]
-    assert stage.word == "t 1"
+    assert stage.word == f"t {ONE}"
     assert stage.folders == []
 
 
 async def test_a_guest_in_which_no_program_began_keeps_no_later_one_waiting(stage: Stage) -> None:
-    stage.vm.console += b"vmkiln-renewal: ready 2\r\n"
+    def say_in_time(text: str) -> None:
+        stage.said.append(text)
+        stage.vm.console += says(f"ready {TWO}")
+
+    stage.keeper = replace(stage.keeper, tell=say_in_time)
     await stage.reach(1, 2)
     assert stage.kept == [2]
     assert stage.said[0] == "what the build-vm has come to behind `one` is not kept: its program did not begin"
@@ -173,7 +204,7 @@ async def test_a_disk_that_no_checkpoint_may_have_is_not_copied(stage: Stage, mo
     monkeypatch.setattr(keeping, "MIB", 1)
     stage.disk.write_bytes(b"overlay" * 10_000)
     stage.keeper = replace(stage.keeper, settings=replace(stage.settings, most_saved_vms_mib=2))
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    stage.vm.console += says(f"ready {ONE}")
     await stage.reach(1)
     assert stage.said[0].endswith("and all checkpoints may have 1 (most_saved_vms_mib)")
     assert stage.kept == []
@@ -181,21 +212,21 @@ async def test_a_disk_that_no_checkpoint_may_have_is_not_copied(stage: Stage, mo
 
 async def test_a_vm_that_does_not_go_on_ends_the_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, VirtualMachineLost("the build-vm did not go on after it was saved"))
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    stage.vm.console += says(f"ready {ONE}")
     with pytest.raises(VirtualMachineLost, match="did not go on"):
         await stage.reach(1)
     assert stage.folders == []
 
 
 async def test_a_guest_that_cannot_be_another_is_not_kept_and_says_why(stage: Stage) -> None:
-    stage.vm.console += b"vmkiln-renewal: skipped 1: there are 2 networks\r\n"
+    stage.vm.console += says(f"skipped {ONE}: there are 2 networks")
     await stage.reach(1)
     assert stage.said == ["what the build-vm has come to behind `one` is not kept: there are 2 networks"]
-    assert stage.word == "t 1"
+    assert stage.word == "", "it does not wait"
 
 
 async def test_what_another_build_keeps_just_now_or_was_refused_is_not_kept(stage: Stage) -> None:
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\nvmkiln-renewal: ready 2\r\n"
+    stage.vm.console += says(f"ready {ONE}", f"ready {TWO}")
     stage.folder.mkdir(parents=True)
     saved_vm.refuse(stage.folder, "b" * 64, "it did not go on")
     with locks.exclusive(locks.file_of(stage.folder, "a" * 64)):
@@ -233,7 +264,7 @@ async def test_a_secret_is_in_no_byte_that_is_kept(
         yield
 
     monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
-    stage.vm.console += b"".join(b"vmkiln-renewal: ready %d\r\n" % one.number for one in kept)
+    stage.vm.console += says(*(f"ready {one.number:016}" for one in kept))
     await stage.reach(*(one.number for one in kept))
     assert stage.kept == expected
     home = stage.settings.home
@@ -255,7 +286,7 @@ def keep_without_an_end(home: Path) -> None:
 
     async def work() -> None:
         stage = Stage(home)
-        stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+        stage.vm.console += says(f"ready {ONE}")
         await stage.reach(1)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -290,14 +321,14 @@ async def test_a_keeper_that_is_killed_leaves_nothing_that_is_found_or_in_the_wa
     assert stage.kept == []
     saved_vm.remove_left(stage.folder)
     assert stage.folders == []
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    stage.vm.console += says(f"ready {ONE}")
     await stage.reach(1)
     assert stage.kept == [1]
 
 
 async def test_without_room_for_it_nothing_is_begun(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "SPARE_MIB", 2**40)
-    stage.vm.console += b"vmkiln-renewal: ready 1\r\n"
+    stage.vm.console += says(f"ready {ONE}")
     await stage.reach(1)
     assert "MiB of disk are free" in stage.said[0]
     assert stage.kept == []

@@ -1,6 +1,8 @@
 """Of which builds something is kept, what they begin behind, and the steps that are left."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from vmkiln.host.saved import saved_vm
-from vmkiln.packer.packer_template import Checkpoint, InlineShell
+from vmkiln.packer.packer_template import FileCopy, InlineShell, checkpoint_of
 from vmkiln.run.checkpoints import kept_builds
 from vmkiln.run.checkpoints.kept_builds import KeptBuild, fact_of, longest_kept, never_kept, tell_hit, why_none
 from vmkiln.run.checkpoints.prefix import Position
@@ -54,14 +56,25 @@ def test_an_author_names_the_steps_that_are_never_kept() -> None:
 
 
 def test_each_step_has_its_checkpoint_behind_it_and_done_ones_are_left_out() -> None:
-    assert [one.name for one in BUILD.steps_behind(0, STEPS)] == [
-        "step 1", "checkpoint", "step 2", "checkpoint", "step 3",
-    ]  # fmt: skip
-    left = BUILD.steps_behind(1, STEPS)
-    assert [one.name for one in left] == ["step 2", "checkpoint", "step 3"]
-    assert isinstance(left[1], Checkpoint)
-    assert left[1].number == 2
+    assert numbers(BUILD.steps_behind(0, STEPS)) == [("step 1", 1), ("step 2", 2), ("step 3", 0)]
+    assert numbers(BUILD.steps_behind(1, STEPS)) == [("step 2", 2), ("step 3", 0)]
     assert KeptBuild(reason="none").steps_behind(0, STEPS) == STEPS
+
+
+def test_files_and_steps_that_may_restart_have_a_hidden_step_behind_them() -> None:
+    steps = (FileCopy("file", "", Path("/c"), "/d"), InlineShell("restart", "", ("reboot",)), *STEPS)
+    build = replace(BUILD, restarting=frozenset({2}))
+    assert numbers(build.steps_behind(0, steps))[:4] == [
+        ("file", 0),
+        ("checkpoint", 1),
+        ("restart", 0),
+        ("checkpoint", 2),
+    ]
+
+
+def numbers(steps: Sequence[object]) -> list[tuple[str, int]]:
+    found = [(step, checkpoint_of(step)) for step in steps]
+    return [(step.name, checkpoint.number if checkpoint else 0) for step, checkpoint in found]  # type: ignore[attr-defined]
 
 
 def kept(folder: Path, position: int, *, age: float = 0, run_id: str = "earlier-run") -> None:
