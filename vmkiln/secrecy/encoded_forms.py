@@ -2,14 +2,15 @@
 
 Each form is what one common encoder makes of the value. Capital letters do not count where forms are looked for
 (`secret_search.py`), so that all-capitals, all-small and both spellings of hexadecimal digits are among them.
-Source: RFC 4648 (base64, base64url, base16), RFC 2045 (lines of 76 letters), RFC 3986 and the URL standard's form
-encoding, RFC 8259 (JSON), the HTML standard (character references), quoting of POSIX shells
+Source: RFC 4648 (base64, base64url, base32, base16), RFC 2045 (lines of 76 letters, quoted-printable), RFC 3986 and the
+URL standard's form encoding, RFC 8259 (JSON), the HTML standard (character references), quoting of POSIX shells
 and of PowerShell (about_Quoting_Rules).
 """
 
 import base64
 import html
 import json
+import quopri
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
@@ -79,6 +80,11 @@ def _others(text: str) -> Iterator[str]:
     encoded = base64.b64encode(content).decode()
     yield quote(encoded, safe="")
     yield encoded.replace("/", "\\/")
+    for twice in {encoded, f"{encoded}\n"}:  # a secret of Kubernetes in a manifest that is encoded as a whole
+        yield from _base64(twice.encode())
+    yield base64.b32encode(content).decode().rstrip("=")
+    yield "".join(f"\\{byte:03o}" for byte in content)
+    yield quopri.encodestring(content).decode().replace("=\n", "")
 
 
 def _base64(content: bytes) -> Iterator[str]:

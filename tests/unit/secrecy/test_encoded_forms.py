@@ -4,6 +4,7 @@ import base64
 import html
 import itertools
 import json
+import quopri
 import shlex
 import tracemalloc
 from collections.abc import Callable
@@ -56,6 +57,11 @@ ENCODERS: dict[str, Encoder] = {
     },
     "base64 with its end": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 of small letters": lambda text: base64.b64encode(text.lower().encode()).decode(),
+    "base64 twice": lambda text: base64.b64encode(base64.b64encode(text.encode())).decode(),
+    "base64 twice, in lines": lambda text: base64.b64encode(base64.b64encode(text.encode()) + b"\n").decode(),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+    "quoted-printable": lambda text: quopri.encodestring(text.encode()).decode().replace("=\n", ""),
     "base64 in a URL": lambda text: quote(base64.b64encode(text.encode()).decode(), safe=""),
     "URL": lambda text: quote(text, safe=""),
     "URL path": quote,

@@ -13,6 +13,7 @@ from vmkiln.arm_template.budget import Arguments
 from vmkiln.arm_template.values import Function, needs_int, needs_string
 
 LONGEST_PATTERN = 1000  # letters; each piece is written alone
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISO = "yyyy-MM-ddTHH:mm:ssZ"
 _PIECES = {
     "yyyy": "%Y",
@@ -129,7 +130,8 @@ def _add(arguments: Arguments) -> str:
 
 
 def _from_epoch(arguments: Arguments) -> str:
-    return formatted_time(datetime.fromtimestamp(needs_int(arguments[0], "the seconds"), UTC), ISO)
+    # not by `fromtimestamp`, which raises what the C library makes of a number that is too large for it
+    return formatted_time(EPOCH + timedelta(seconds=needs_int(arguments[0], "the seconds")), ISO)
 
 
 def _to_epoch(arguments: Arguments) -> int:

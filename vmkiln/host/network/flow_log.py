@@ -67,13 +67,13 @@ def entry_of(line: str) -> FlowEntry | None:
     try:
         found = json.loads(line)
         return FlowEntry(**{field.name: found[field.name] for field in fields(FlowEntry)})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
 def dropped_in(line: str) -> int:
     """How many entries a line says were dropped; pure."""
-    with contextlib.suppress(ValueError, TypeError, KeyError):
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return int(json.loads(line)["dropped"])
     return 0
 

@@ -258,6 +258,8 @@ def test_every_function_has_its_name_and_stands_in_the_documentation() -> None:
         ("dateTimeAdd('2026-13-41T00:00:00Z', 'P1D')", "dateTimeAdd()"),
         ("dateTimeAdd('9999-12-31', 'P1D')", "dateTimeAdd()"),
         ("dateTimeFromEpoch(99999999999999)", "dateTimeFromEpoch()"),
+        ("dateTimeFromEpoch(9223372036854775807)", "dateTimeFromEpoch()"),
+        ("dateTimeFromEpoch(-9223372036854775807)", "dateTimeFromEpoch()"),
         ("parseCidr('10.0.0.0')", "CIDR notation"),
         ("parseCidr('300.0.0.0/8')", "CIDR notation"),
         ("cidrSubnet('10.0.0.0/24', 16, 0)", "from 24 to 32"),

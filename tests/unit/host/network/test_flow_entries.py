@@ -148,7 +148,9 @@ def test_beyond_its_room_entries_are_counted(flows: FlowLog, monkeypatch: pytest
     assert dropped_in(lines[0]) == 0
 
 
-@pytest.mark.parametrize("line", ["", "{}", "[]", '{"time": 1', "7"])
+@pytest.mark.parametrize(
+    "line", ["", "{}", "[]", '{"time": 1', "7", '{"dropped": 1e999}', "[" * 100_000], ids=lambda line: line[:20]
+)
 def test_a_torn_line_is_none(line: str) -> None:
     assert entry_of(line) is None
     assert dropped_in(line) == 0
