@@ -12,6 +12,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 ├── StorageFailed                a file or the database could not be written or read
 │   ├── StorageFull              because the disk is full
 │   ├── DatabaseAway             the database cannot be used now: its server is away, or it is locked for long
+│   │   └── ConnectionGone       the connection ended that was waited with (`store/driver/write_lock.py`)
 │   └── DatabaseMoved            what was in it is in another one now (`store/moving/moved_mark.py`)
 ├── KeyUnavailable               a key that seals or signs is missing, or what it sealed was changed
 ├── ProgramGone                  a program inside a run's namespaces has ended (`host/namespace.py`)

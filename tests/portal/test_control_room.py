@@ -120,6 +120,26 @@ def test_a_held_run_says_until_when_and_an_ended_one_does_not(browser: Visitor, 
         assert (f"vmkiln run shell {run.run_id[:8]}" in page) == is_told
 
 
+@pytest.mark.parametrize(("year", "is_told"), [(2100, True), (2020, False)])
+def test_an_ended_run_says_until_when_its_failed_vm_lies_on_disk(
+    browser: Visitor, living: InProcess, year: int, is_told: bool
+) -> None:
+    browser.token = "root"
+    until = f"{year}-01-01T10:00:00+00:00"
+    run = replace(local_run(living), run_id=str(uuid.uuid4()))
+    run.facts["lease"] = {"until": until, "size_mib": 500, "host_id": "h"}
+    living.service.store.runs.add(run)
+    assert (
+        f"vmkiln run shell {run.run_id[:8]}" in browser.get(f"/portal/providers/Vmkiln.Builds/runs/{run.run_id}").text
+    ) == is_told
+    built(living, browser)
+    [of_service] = [one for one in living.service.store.runs.list() if one.template_id]
+    living.service.store.runs.add_facts(of_service.run_id, lease=run.facts["lease"])
+    address = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{of_service.run_id}"
+    assert living.get(address).json()["properties"]["heldUntil"] == (until if is_told else None)
+    assert (f"vmkiln run shell {of_service.run_id[:8]}" in browser.get(f"/portal{address}").text) == is_told
+
+
 def test_a_run_outlives_its_template_and_is_not_taken_for_a_local_one(browser: Visitor, living: InProcess) -> None:
     built(living, browser)
     living.service.store.runs.forget_template(TEMPLATE.lower())

@@ -63,6 +63,7 @@ def run_body(call: Call, template: ResourceRow, run: RunRow) -> dict[str, Any]:
                 for output in call.service.store.images.outputs_of(run.run_id)
             ],
             "stagingResourceGroup": group_id or None,
+            "heldUntil": run.held_until or None,
             "facts": shown_facts(call, beside_confinement(run.facts)),
             **_queue_body(call, run),
         },

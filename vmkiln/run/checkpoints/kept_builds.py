@@ -152,9 +152,10 @@ def tell_hit(staged: Staged, name: str, hit: checkpoint.Checkpoint, *, count: in
     """Tell the user, and the timeline, that the build begins behind a checkpoint; gives the sentence."""
     about = hit.about
     minutes = round(hit.age_seconds(time.time()) / 60)
+    left_by = "this run before" if about.run_id == staged.request.run_id else f"run {about.run_id[:8]}"
     text = (
-        f"the {name} goes on behind customizer {about.position} of {count} (`{about.step}`), as run "
-        f"{about.run_id[:8]} left it, the first of it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
+        f"the {name} goes on behind customizer {about.position} of {count} (`{about.step}`), as {left_by} left it, "
+        f"the first of it {minutes} minutes ago ({hit.key[:16]}); {SLSA}"
     )
     staged.tell(Notice(text))
     staged.tell(PartStarted(PartKind.BOOT, name, Start.KEPT))

@@ -87,7 +87,7 @@ def kept(folder: Path, position: int, *, age: float = 0, run_id: str = "earlier-
 
 
 def staged(home: Path, **changes: Any) -> Any:
-    request = SimpleNamespace(uses_checkpoints=True, most_checkpoint_age_seconds=3600)
+    request = SimpleNamespace(run_id="this-run", uses_checkpoints=True, most_checkpoint_age_seconds=3600)
     for name, value in changes.items():
         setattr(request, name, value)
     told: list[Any] = []
@@ -137,6 +137,14 @@ async def test_a_build_begins_behind_the_most_customizers_that_are_kept(tmp_path
     assert await position_of(staged(tmp_path, uses_checkpoints=False)) == 0
     saved_vm.refuse(folder, f"{1:064}", "it did not go on")
     assert await position_of(run) == 0
+
+
+async def test_an_attempt_begins_behind_what_the_one_before_kept(tmp_path: Path) -> None:
+    run = staged(tmp_path, attempt=2)
+    kept(run.host.settings.saved_vms, 2, run_id="this-run")
+    hit = await longest_kept(run, BUILD)
+    assert hit is not None
+    assert "behind customizer 2 of 3 (`step 2`), as this run before left it" in tell_hit(run, "vm", hit, count=3)
 
 
 async def test_a_hit_is_told_with_its_run_its_age_and_what_no_longer_holds(

@@ -128,6 +128,7 @@ def _delete(settings: Settings, store: Store, run_id: str) -> None:
 async def _woken(settings: Settings, store: Store, run_id: str, words: Sequence[str]) -> int:
     """Run ssh in a VM that is woken for it. Raises: `InputError` when somebody is in, or the run goes on."""
     import asyncio
+    from dataclasses import replace
     from time import monotonic
 
     from vmkiln.errors import InputError
@@ -146,7 +147,9 @@ async def _woken(settings: Settings, store: Store, run_id: str, words: Sequence[
             raise InputError(f"the run {run_id[:8]} goes on, and nobody can enter it yet", hint="try again later")
         await asyncio.sleep(LOOK_SECONDS)
     told: list[str] = []
-    async with prepared_host(settings, store, lambda _text: None) as host:
+    # a visit goes on from nothing that was saved but the VM, and does not wait until something is
+    prepared = prepared_host(replace(settings, warm_starts=False), store, lambda _text: None)
+    async with prepared as host:
         status = await visited(host, run_id, lambda folder: _entered(folder, words, was_woken=True), told.append)
     for text in told:
         if text not in {ENTERED, LEFT}:
