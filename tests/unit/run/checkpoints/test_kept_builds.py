@@ -1,5 +1,9 @@
 """Of which builds something is kept, what they begin behind, and the steps that are left."""
 
+import asyncio
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -165,3 +169,35 @@ async def test_a_hit_is_told_with_its_run_its_age_and_what_no_longer_holds(
     fact = fact_of(hit)
     assert (fact["run_id"], fact["position"], fact["no_persistence"]) == ("earlier-run", 2, False)
     assert 600 <= fact["age_seconds"] <= 700
+
+
+KEEPS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from vmkiln.host.saved import saved_vm
+from vmkiln.warm import checkpoint
+
+folder, key, is_named = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
+workplace = saved_vm.begun(folder, key)
+(workplace / saved_vm.MEMORY).write_bytes(b"m")
+about = checkpoint.About(sys.argv[4], 2, "step 2", "this-run", "web", float(sys.argv[5]), "instance")
+saved_vm.finished(workplace, b"devices", "digest", about=checkpoint.record_of(about))
+if is_named:
+    saved_vm.named(workplace)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_what_a_killed_run_had_kept_serves_its_next_attempt_when_it_is_whole(
+    tmp_path: Path, is_named: bool
+) -> None:
+    run = staged(tmp_path, attempt=2)
+    folder = run.host.settings.saved_vms
+    folder.mkdir(parents=True)
+    words = [sys.executable, "-c", KEEPS_AND_DIES, folder, f"{2:064}", str(is_named), SCOPE, str(time.time())]
+    killed = await asyncio.to_thread(subprocess.run, words, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    saved_vm.remove_left(folder)  # as the next command does
+    assert await position_of(run) == (2 if is_named else 0)
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ([f"{2:064}"] if is_named else [])

@@ -3,11 +3,16 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from vmkiln.audit.act_names import RUN_RELEASE
+from vmkiln.cli.main import app
 from vmkiln.errors import InputError, KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.run.cleaning_up import end_leftovers
@@ -17,6 +22,7 @@ from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.virtual_network import decide
+from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import RunRow
 
@@ -152,3 +158,37 @@ def test_every_file_of_a_machine_has_a_place_in_a_lease_and_finds_back() -> None
     elsewhere = lease.placed(MACHINE, {name: Path("x") / name for name in own}, {name: Path(name) for name in below})
     assert elsewhere != MACHINE
     assert lease.placed(elsewhere, own, below) == MACHINE
+
+
+def release(run_id: str) -> Result:
+    return CliRunner().invoke(app, ["run", "release", run_id])
+
+
+def test_a_released_vm_is_deleted_at_once_and_that_is_on_record(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMKILN_HOME", str(settings.home))
+    monkeypatch.setenv("VMKILN_KEYS", str(tmp_path / "keys"))
+    a_run(store)
+    folder = leased(settings, store, until=4e9)
+    assert release(RUN).exit_code == 0
+    assert not folder.exists()
+    assert store.runs.find(RUN).held_until == ""
+    query = AuditQuery("", utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1))
+    assert [(act.operation, act.status) for act in store.audit.find(query, limit=5)] == [(RUN_RELEASE, "Succeeded")]
+    again = release(RUN)
+    assert isinstance(again.exception, InputError)
+    assert "is not held" in str(again.exception)
+
+
+def test_who_asks_on_another_host_is_told_where_the_vm_lies(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMKILN_HOME", str(settings.home))
+    a_run(store)
+    fact: Any = {"until": "2099-01-01T00:00:00+00:00", "size_mib": 1, "host_id": "another"}
+    store.runs.add_facts(RUN, lease=fact)
+    for command in ("shell", "release"):
+        told = CliRunner().invoke(app, ["run", command, RUN]).exception
+        assert isinstance(told, InputError)
+        assert "lies on another host" in str(told)
