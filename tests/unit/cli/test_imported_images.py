@@ -1,19 +1,32 @@
 """`vmkiln image import`, and the commands that show and delete what was imported."""
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from vmkiln import preparation
+from vmkiln.audit.act_names import RUN
 from vmkiln.cli import main
 from vmkiln.cli.commands.images import image
 from vmkiln.cli.main import app
+from vmkiln.host.qemu import Accelerator
 from vmkiln.host.saved import saved_vm
+from vmkiln.inspecting.windows_facts import GENERALIZED, WindowsFacts
+from vmkiln.platform_images.image_cache import SourceImage
+from vmkiln.run.gates import login_check
+from vmkiln.run.gates.login_check import Tried
+from vmkiln.run.guest.login_way import LoginWay
 from vmkiln.settings import Settings
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened
+from vmkiln.windows.answer_file import Hook
 
 NAME = "RedHat:RHEL:9-lvm-gen2"
 
@@ -140,3 +153,60 @@ def test_a_check_that_has_no_meaning_is_refused_before_anything_is_taken(
 ) -> None:
     assert words in refused(capsys, "image", "import", disk, "--as", NAME, *options)
     assert not Settings(home).image_cache.exists()
+
+
+class Checking:
+    """The machine, and what a check finds on it; no VM starts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, accelerator: Accelerator) -> None:
+        self.runs: list[str] = []
+        host = SimpleNamespace(accelerator=accelerator, accelerator_reason="there is no /dev/kvm")
+        facts = WindowsFacts("Windows Server 2022", 20348, 1, "ServerStandard", "de-DE", GENERALIZED)
+
+        @contextlib.asynccontextmanager
+        async def prepared(*_: object) -> AsyncIterator[Any]:
+            yield host
+
+        async def look(*_: object) -> WindowsFacts:
+            return facts
+
+        async def found(_host: object, image: SourceImage, _tell: object, *, record: Any) -> Any:
+            request = login_check.request_of(image, Hook.FIRST_LOGON)
+            record(request)
+            self.runs.append(request.run_id)
+            return LoginWay(Hook.FIRST_LOGON), (Tried(Hook.FIRST_LOGON, request.run_id, 61.5),)
+
+        monkeypatch.setattr(preparation, "prepared_host", prepared)
+        monkeypatch.setattr(preparation, "look_at_windows_of", lambda *_: look)
+        monkeypatch.setattr(login_check, "login_found", found)
+
+
+def test_a_check_says_by_which_way_somebody_logged_in(home: Path, disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checking = Checking(monkeypatch, Accelerator.KVM)
+    named = ("image", "import", disk, "--as", "a:b:c:1.0.0", "--os-type", "Windows", "--check")
+    found = json.loads(vmkiln(*named, "--json"))
+    assert found["check"] == {
+        "login": "first-logon",
+        "accelerator": "kvm",
+        "tried": [{"way": "first-logon", "run_id": checking.runs[0], "seconds": 61.5, "problem": ""}],
+    }
+    assert vmkiln(*named).startswith("imported a:b:c:1.0.0")  # the same bytes are checked again
+    with opened(Settings(home).database) as store:
+        now = datetime.now(UTC)
+        query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
+        acts = [row.operation for row in store.audit.find(query, limit=20)]
+    assert acts.count(RUN) == 2, "each run of a check is one of whoever asked for it"
+
+
+def test_without_kvm_nothing_is_copied_unless_it_is_told(
+    home: Path, disk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checking = Checking(monkeypatch, Accelerator.TCG)
+    named = ["image", "import", disk, "--as", "a:b:c:1.0.0", "--os-type", "Windows", "--check"]
+    with pytest.raises(SystemExit) as caught:
+        main.main(named)
+    assert caught.value.code == 3
+    assert "there is no /dev/kvm" in capsys.readouterr().err
+    assert not Settings(home).image_cache.exists()
+    vmkiln(*named, "--emulated")
+    assert len(checking.runs) == 1
