@@ -36,11 +36,11 @@ _OTHERS: dict[tuple[str, ...], tuple[str, str]] = {
     (".xml",): ("XML", "give the template's JSON"),
 }
 _BICEP_WORDS = re.compile(
-    r"(?m)^\s*(?:@description\(|targetScope\s*=|param\s+\w+\s+\w+|resource\s+\w+\s+'|module\s+\w+\s+')"
+    r"(?m)^[^\S\n]*(?:@description\(|targetScope\s*=|param\s+\w+\s+\w+|resource\s+\w+\s+'|module\s+\w+\s+')"
 )
-_BICEPPARAM_WORDS = re.compile(r"(?m)^\s*using\s+(?:'|none)")
-_TERRAFORM_WORDS = re.compile(r'(?m)^\s*(?:terraform\s*\{|(?:resource|data|provider|variable|module)\s+"[^"]+")')
-_YAML_WORDS = re.compile(r"(?m)\A(?:---\s*$|(?:\s*#.*\n|\s*\n)*[A-Za-z$][\w$-]*:(?:\s|$))")
+_BICEPPARAM_WORDS = re.compile(r"(?m)^[^\S\n]*using\s+(?:'|none)")
+_TERRAFORM_WORDS = re.compile(r'(?m)^[^\S\n]*(?:terraform\s*\{|(?:resource|data|provider|variable|module)\s+"[^"]+")')
+_YAML_WORDS = re.compile(r"(?m)\A(?:---\s*$|(?:[^\S\n]*(?:#.*)?\n)*[A-Za-z$][\w$-]*:(?:\s|$))")
 
 
 def read_text(path: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from vmkiln.template.customizers.file import FileCustomizer
 from vmkiln.template.customizers.powershell import PowerShellCustomizer
-from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer
+from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer, duration_seconds
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
 from vmkiln.windows.steps import (
     Copied,
@@ -77,3 +77,10 @@ def test_a_copy_is_known_by_its_size_and_digest(tmp_path: Path) -> None:
     assert copied(tmp_path / "f") == Copied(
         tmp_path / "f", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_a_long_text_is_no_duration_and_is_not_looked_through() -> None:
+    """That took time by the square of its digits, in which the service answered nobody."""
+    assert duration_seconds("0" * 98 + "1s") == 1
+    assert duration_seconds("0" * 99 + "1s") is None
+    assert duration_seconds("0" * 4_000_000) is None

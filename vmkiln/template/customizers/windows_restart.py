@@ -11,12 +11,15 @@ from pydantic import AfterValidator
 
 from vmkiln.template.part import Part, refusal
 
+LONGEST_DURATION = 100  # letters
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def duration_seconds(text: str) -> float | None:
     """The seconds that a duration such as `1h30m` lasts; None if it is not one."""
+    if len(text) > LONGEST_DURATION:  # looked through again from each of its digits
+        return None
     pieces = _PIECE.findall(text)
     if not pieces or "".join(number + unit for number, unit in pieces) != text:
         return None
@@ -25,7 +28,10 @@ def duration_seconds(text: str) -> float | None:
 
 def _check_duration(text: str) -> str:
     if not duration_seconds(text):
-        raise refusal(f"`{text}` is not a duration", "write a number above zero and a unit, such as `5m` or `2h`")
+        raise refusal(
+            f"`{text[:LONGEST_DURATION]}` is not a duration",
+            "write a number above zero and a unit, such as `5m` or `2h`",
+        )
     return text
 
 
