@@ -37,7 +37,7 @@ KEPT_SECONDS = 86_400.0  # how long an attempt's steps stay on record after it b
 FORGOTTEN_AT_ONCE = 500
 POLL_SECONDS = 0.5  # of messages between workflows; nobody waits for one, but DBOS's end does
 SCHEDULE_SECONDS = 60.0  # of workflows by the clock, of which there are none
-QUEUE_SECONDS = 60.0  # of DBOS's own queue, in which nothing of ours is ever put; it looks each second else
+QUEUE_SECONDS = 60.0  # of DBOS's own queue, and of workflows with a delay or a deadline; it looks each second else
 MOST_AT_ONCE = 512
 END_SECONDS = 5.0
 THREADS = "dbos-executor-"
@@ -145,7 +145,7 @@ async def opened(
 def _launched(
     address: Path | str, incarnation: str, build: AttemptStep, settle: AttemptStep, loop: asyncio.AbstractEventLoop
 ) -> Attempts:
-    from dbos import DBOS, DBOSConfig  # noqa: PLC0415 (half a second, and commands that only look need none of it)
+    from dbos import DBOS, DBOSConfig, _workflow_commands  # noqa: PLC0415 (half a second, and commands that only look need none of it)
     from dbos._serialization import DBOSPortableJSONSerializer  # noqa: PLC0415
 
     # what DBOS tells goes the way of our own log
@@ -167,7 +167,9 @@ def _launched(
         "scheduler_polling_interval_sec": SCHEDULE_SECONDS,
     }
     engine = DBOS(config=config)
-    engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS  # there is no setting for it
+    # nothing of ours is ever in its queue, or has a delay or a deadline; there is no setting for either
+    engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS
+    _workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC = QUEUE_SECONDS
 
     def attempt(run_id: str, number: int) -> None:
         DBOS.run_step({"name": "build"}, _on, loop, build, run_id, number)
