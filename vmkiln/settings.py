@@ -180,6 +180,10 @@ class Settings(StateDirectory):
         str, Description("What may be left in images, with commas (docs/customizing.md); `all`: none is looked at.")
     ] = ""
     boot_gate: Annotated[bool, Description("Whether a result without validations is booted once.")] = True
+    optimize_boot: Annotated[
+        bool,
+        Description("Whether `optimize.vmBoot` of a Linux template is done, with four measured boots; not tried yet."),
+    ] = False
     release_policy: Annotated[
         str,
         Description(

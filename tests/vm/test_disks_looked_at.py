@@ -47,6 +47,21 @@ LEFT = {
     "var/lib/dhcp/dhclient.leases": "a lease\n",
     "tmp/script_1234.sh": "#!/bin/sh\n",
 }
+MENU = "if true; then\n  set timeout=30\nelse\n  set timeout=5\nfi\n"
+# what a first boot waits for, and beside it what is left alone
+WAITS = {
+    "boot/grub/grub.cfg": MENU,
+    "etc/default/grub": 'GRUB_DEFAULT=0\nGRUB_TIMEOUT="5"\n',
+    "etc/default/grub.d/mine.cfg": "GRUB_TIMEOUT=-1\n",
+    "elsewhere/grub.cfg": MENU,
+}
+LINKS = {
+    "etc/systemd/system/multi-user.target.wants/ModemManager.service": "/usr/lib/systemd/system/ModemManager.service",
+    "etc/systemd/system/multi-user.target.wants/ssh.service": "/usr/lib/systemd/system/ssh.service",
+    "etc/systemd/system/graphical.target.wants": "/var/units",
+    "var/units/bluetooth.service": "/usr/lib/systemd/system/bluetooth.service",
+    "boot/grub2": "/elsewhere",
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,12 @@ def an_ext4(target: Path, block_bytes: int) -> Path:
     (folder / "etc").mkdir(parents=True)
     (folder / "etc/hostname").write_text("of ext4\n")
     (folder / "etc/ssh-key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnone\n")
-    for path, content in LEFT.items():
+    for path, content in {**LEFT, **WAITS}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content)
+    for path, target_of_link in LINKS.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).symlink_to(target_of_link)
     (folder / "gone").write_bytes(DELETED * 50)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", str(block_bytes), "-d", folder, target, "32M"], check=True)
     subprocess.run(["debugfs", "-w", "-R", "rm /gone", target], check=True, capture_output=True)
@@ -149,7 +167,7 @@ def seen(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Seen:
                     for name, disk in below.items()
                 ]
                 await bind_run_directory(inside, folder)
-                machine = describe(host.container_image, disks, accelerator=host.accelerator, scrub=True)
+                machine = describe(host.container_image, disks, accelerator=host.accelerator, scrub=True, trim=True)
                 found = await look_at(inside, machine, directory=folder, on_confinement=on_confinement)
                 for name in ("small-blocks", "lvm"):
                     disk = Disk(folder / f"{name}.qcow2", "qcow2", backing=below[name])
@@ -201,6 +219,24 @@ def test_a_deleted_secret_is_gone_from_the_bytes(seen: Seen, name: str) -> None:
     content = seen.scrubbed[name].read_bytes()
     assert b"of ext4" in content
     assert DELETED not in content
+
+
+def test_what_a_first_boot_waits_for_is_taken_away_and_no_link_is_followed(seen: Seen) -> None:
+    volumes = {volume.device: volume for volume in seen.contents.volumes}
+    assert volumes["disk3"].trimmed == volumes["vg-root"].trimmed == ("ModemManager.service", "boot-menu")
+    assert not volumes["disk1"].trimmed
+    links = {entry.path.decode() for entry in volumes["disk3"].entries} & set(LINKS)
+    assert links == set(LINKS) - {"etc/systemd/system/multi-user.target.wants/ModemManager.service"}
+    disk = seen.scrubbed["small-blocks"]
+
+    def text(path: str) -> str:
+        command = ["debugfs", "-R", f"cat /{path}", str(disk)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert text("boot/grub/grub.cfg") == MENU.replace("30", "0").replace("5", "0")
+    assert text("etc/default/grub") == "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\n"
+    assert text("etc/default/grub.d/mine.cfg") == WAITS["etc/default/grub.d/mine.cfg"], "to wait for ever is a choice"
+    assert text("elsewhere/grub.cfg") == MENU
 
 
 def test_it_is_held_as_every_vm(seen: Seen) -> None:

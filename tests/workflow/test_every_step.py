@@ -112,6 +112,7 @@ ELSEWHERE = {
     "run/distributing.py": "tests/unit/run/test_distributing.py",
     "run/final_disk/flattening.py": "tests/unit/run/final_disk/test_flattening.py",
     "run/final_disk/proving.py": "tests/unit/run/test_workflow.py",
+    "run/final_disk/vm_boot.py": "tests/unit/run/final_disk/test_vm_boot.py",
     "images/vhd_image.py:_at_hand": "part of images/vhd_image.py",
     "provisioning/provisioning.py": "tests/api/test_image_templates.py",
     "host/reserve_file.py": "tests/unit/host/test_reserve_file.py",

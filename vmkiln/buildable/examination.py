@@ -17,7 +17,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.egress_choice import tag_mistakes
-from vmkiln.buildable.release_demands import release_mistakes
+from vmkiln.buildable.release_demands import BOOT_TAG, leaves_out_boot, release_mistakes
 from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
 from vmkiln.images.data_disk import LARGEST_DATA_DISK_GB, MOST_DATA_DISKS
@@ -87,7 +87,7 @@ class NotBuildable(InputError):
 def examine(template: ImageTemplate, surroundings: Surroundings) -> Verdict:
     """Everything that `build` would refuse, and what it would warn of; starts and writes nothing."""
     problems = [*template_problems(template, surroundings.virtual_networks)]
-    warnings = [*template_warnings(template), *_source_warnings(template, surroundings.settings)]
+    warnings = [*template_warnings(template, surroundings.settings), *_source_warnings(template, surroundings.settings)]
     needed: list[Mistake] = []
     for path, uri, checksum in ((item.path, item.uri, item.sha256_checksum) for item in template.scripts):
         if not is_local(uri):
@@ -179,13 +179,23 @@ def no_iso() -> Mistake:
     return Mistake(SOURCE, message, "name a PlatformImage, a ManagedImage or a SharedImageVersion")
 
 
-def template_warnings(template: ImageTemplate) -> Iterator[str]:
+def template_warnings(template: ImageTemplate, settings: Settings) -> Iterator[str]:
     """What Azure does and a build here does without (docs/template-files.md#optimizations)."""
     optimize = template.properties.optimize
-    if optimize.vm_boot.state is OnOff.ENABLED:
+    if optimize.vm_boot.state is OnOff.ENABLED and template.os_type is OsType.WINDOWS:
         yield (
-            "properties.optimize.vmBoot: the image is built without this optimization; its content is the same, and "
-            "its VMs start no faster"
+            "properties.optimize.vmBoot: a Windows image is built without this optimization; its content is the same, "
+            "and its VMs start no faster"
+        )
+    elif optimize.vm_boot.state is OnOff.ENABLED and not settings.optimize_boot:
+        yield (
+            "properties.optimize.vmBoot: the image is built without this optimization, for the setting optimize_boot "
+            "is off; its content is the same, and its VMs start no faster"
+        )
+    elif optimize.vm_boot.state is OnOff.ENABLED and leaves_out_boot(template.tags):
+        yield (
+            f"properties.optimize.vmBoot: the image is built without this optimization, for the tag {BOOT_TAG} says "
+            "that nobody can log in to it, so no boot of it can be measured"
         )
     if optimize.workload.state is OnOff.ENABLED:
         script = "; its script is fetched and not run" if optimize.workload.script_uri else ""

@@ -1,5 +1,6 @@
 # What is on the disks of this VM, told on standard output. Every disk is read; with `scrub` what is free in its file
-# systems is given back first, so that no deleted byte is left there. Needs no module of Perl's.
+# systems is given back first, so that no deleted byte is left there; with `trim` what a first boot needs not wait for
+# is taken away before that. Needs no module of Perl's.
 #
 # A record is a line `KIND COUNT LENGTH...`, the fields one behind the other, and a line feed. Kinds:
 #   disk      serial, bytes, kind of partition table
@@ -9,13 +10,14 @@
 #   mark      volume, path, what kind of secret the file looks like
 #   cut       volume, path, why it was not read
 #   scrubbed  volume, bytes given back
+#   trimmed   volume, what was taken away: a unit's name, or boot-menu
 #   end       nothing; without it the answer is not whole
 # The guest chose every name and byte here: nothing of it is run, links are not followed, and all has a bound.
 
 my $work = shift @ARGV;
 my ($most_entries, $most_content, $most_file, $most_mark, $most_depth) = (1_000_000, 96 << 20, 64 << 20, 64 << 10, 200);
 my ($entries, $sent, $volume) = (0, 0, 0);
-my (%physical, @groups);
+my (%physical, @groups, %trimmed);
 binmode STDOUT;
 $| = 0;
 
@@ -149,7 +151,8 @@ sub looked_at {
     if ($type eq 'lvm') { driver('dm_mod'); $physical{$device} = 1; return record(@told, 0, '', '', '') }
     return record(@told, 0, $uuid // '', '', "$type is not read") if !$options{$type};
     driver($type);
-    my $given = $work eq 'scrub' ? scrubbed($device, $type) : '';
+    %trimmed = ();
+    my $given = $work eq 'look' ? '' : scrubbed($device, $type);
     if (!mounted($device, $type, @{$options{$type}})) {
         return record(@told, 0, $uuid, $label, 'it could not be mounted');
     }
@@ -157,7 +160,8 @@ sub looked_at {
     my ($blocks, $size) = split ' ', $free;
     record(@told, $bytes - $blocks * $size, $uuid, $label, '');
     record('scrubbed', $number, $given) if $given ne '';
-    record('cut', $number, '', 'what is free could not be given back') if $work eq 'scrub' && $given eq '';
+    record('cut', $number, '', 'what is free could not be given back') if $work ne 'look' && $given eq '';
+    record('trimmed', $number, $_) for sort keys %trimmed;
     walked($number);
     system 'umount', '/mnt';
 }
@@ -168,6 +172,7 @@ sub scrubbed {
     my ($option) = $options{$type}[0] =~ /^ro,?(.*)/;
     return '' if !mounted($device, $type, join ',', 'rw', length $option ? $option : ());
     take_journals();
+    trim_boot() if $work eq 'trim';
     my ($size) = `stat -f -c %S /mnt` =~ /(\d+)/;
     my $filler = '/mnt/.vmkiln-zeros';
     if ($size < 4096) {
@@ -197,6 +202,59 @@ sub take_journals {
             next if -l $folder || !-d $folder;
             for my $name (names_in($folder, '')) {
                 system 'rm', '-rf', "$folder/$name" if $name =~ /^[0-9a-f]{32}$/;
+            }
+        }
+    }
+}
+
+# what a first boot waits for and no VM needs: the boot menu, and services for hardware that no VM has
+my @unneeded = qw(
+    ModemManager.service alsa-restore.service alsa-state.service bluetooth.service bolt.service e2scrub_reap.service
+    iio-sensor-proxy.service lm-sensors.service power-profiles-daemon.service smartd.service smartmontools.service
+    switcheroo-control.service thermald.service upower.service wpa_supplicant.service
+);
+
+# where a path of the disk lies; nowhere when a part of it is a link
+sub without_links {
+    my ($path) = @_;
+    my $so_far = '/mnt';
+    for my $part (grep { length } split m{/}, $path) {
+        $so_far .= "/$part";
+        return '' if -l $so_far;
+    }
+    return $so_far;
+}
+
+# a waiting time in a text becomes 0, in the same file, which keeps its owner and labels
+sub waits_no_more {
+    my ($path, $pattern) = @_;
+    my $file = without_links($path);
+    return if !length $file || !-f $file || -s $file > 1 << 20;
+    my $content = bytes_at($file, 0, -s $file);
+    $content =~ s/$pattern/${1}0/mg or return;
+    open my $out, '+<:raw', $file or return;
+    print $out $content;
+    truncate $out, tell $out;
+    close $out and $trimmed{'boot-menu'} = 1;
+}
+
+sub trim_boot {
+    my $configured = qr/^([ \t]*set[ \t]+timeout=)["']?[1-9]\d{0,3}["']?(?=[ \t]*$)/m;
+    my $wanted = qr/^([ \t]*GRUB_(?:RECORDFAIL_)?TIMEOUT=)["']?[1-9]\d{0,3}["']?(?=[ \t]*$)/m;
+    my @efi = map { "EFI/$_/grub.cfg" } grep { !/^\./ } names_in(without_links('EFI') || '/none', '');
+    waits_no_more($_, $configured) for 'grub/grub.cfg', 'grub2/grub.cfg', @efi;
+    waits_no_more('loader/loader.conf', qr/^(timeout[ \t]+)[1-9]\d{0,3}(?=[ \t]*$)/m);
+    for my $top ('', '@/', 'root/', '@rootfs/') {
+        waits_no_more("$top$_", $configured) for 'boot/grub/grub.cfg', 'boot/grub2/grub.cfg';
+        my $more = without_links("${top}etc/default/grub.d");
+        my @more = length $more ? map { "${top}etc/default/grub.d/$_" } grep { /\.cfg$/ } names_in($more, '') : ();
+        waits_no_more($_, $wanted) for "${top}etc/default/grub", @more;
+        my $units = without_links("${top}etc/systemd/system");
+        next if !length $units || !-d $units;
+        for my $wants (grep { /\.wants$/ && !-l "$units/$_" } names_in($units, '')) {
+            for my $unit (@unneeded) {
+                next if $unit eq 'e2scrub_reap.service' && %physical;  # it is for snapshots of LVM
+                $trimmed{$unit} = 1 if -l "$units/$wants/$unit" && unlink "$units/$wants/$unit";
             }
         }
     }

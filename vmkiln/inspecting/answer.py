@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vmkiln.inspecting.disk_contents import DiskContents, DiskFound, Entry, Volume
+from vmkiln.inspecting.trims import TRIMS
 from vmkiln.run_failures import InspectionFailed
 
 MOST_ANSWER_BYTES = 160 * 1024**2
 MOST_RECORDS = 1_200_000
 MOST_HEADER_BYTES = 256
 MOST_DIGITS = 15
-FIELDS = {"disk": 3, "volume": 8, "entry": 7, "content": 3, "mark": 3, "cut": 3, "scrubbed": 2, "end": 0}
+FIELDS = {"disk": 3, "volume": 8, "entry": 7, "content": 3, "mark": 3, "cut": 3, "scrubbed": 2, "trimmed": 2, "end": 0}
 
 
 @dataclass
@@ -27,6 +28,7 @@ class _Reading:
     marks: list[tuple[bytes, str]] = field(default_factory=list)
     cut: list[tuple[bytes, str]] = field(default_factory=list)
     given_back_bytes: int | None = None
+    trimmed: list[str] = field(default_factory=list)
 
     def volume(self) -> Volume:
         device, filesystem, size_bytes, used_bytes, uuid, label, unread = self.head
@@ -43,6 +45,7 @@ class _Reading:
             tuple(self.marks),
             tuple(self.cut),
             self.given_back_bytes,
+            tuple(self.trimmed),
         )
 
 
@@ -126,6 +129,10 @@ class Answer:
                 self._reading(number).cut.append((path, _text(reason)))
             case "scrubbed", [number, size]:
                 self._reading(number).given_back_bytes = _number(_text(size))
+            case "trimmed", [number, what]:
+                if _text(what) not in TRIMS:
+                    raise _untold("something was taken away that nobody asked for")
+                self._reading(number).trimmed.append(_text(what))
 
     def _reading(self, number: bytes) -> _Reading:
         if not self._volumes or _number(_text(number)) != len(self._volumes) - 1:

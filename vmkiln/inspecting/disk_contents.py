@@ -56,7 +56,8 @@ class Volume:
     `device` is the disk's serial with the partition's number, or the logical volume's name. `unread` says why it was
     not read; '' when it was, or holds nothing that could be read: swap, or nothing at all. Of the distribution's own
     folders, such as /usr/lib, `entries` has only what may matter. `contents` has the files that are told whole by
-    their path, `marks` what kind of secret a file looks like, `cut` what was not read, with the reason.
+    their path, `marks` what kind of secret a file looks like, `cut` what was not read, with the reason. `trimmed` is
+    what was taken away for a faster first boot.
     """
 
     device: str
@@ -71,6 +72,7 @@ class Volume:
     marks: tuple[tuple[bytes, str], ...] = ()
     cut: tuple[tuple[bytes, str], ...] = ()
     given_back_bytes: int | None = None
+    trimmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,14 @@ def kept(directory: Path) -> ImageContents | None:
     return read_contents(file.read_text()) if file.is_file() else None
 
 
+def put_back(directory: Path, contents: ImageContents | None) -> None:
+    """Keep what an earlier look found, in place of a later one's; none: nobody looked. Raises: `StorageFailed`."""
+    if contents is None:
+        (directory / FILE).unlink(missing_ok=True)
+    else:
+        write_whole(directory / FILE, contents.text.encode())
+
+
 def contents_of(found: DiskContents) -> ImageContents:
     """What of a look at an image's disks is kept with the image; pure."""
     unproven = [_name(reason) for reason in found.unproven[:MOST_NAMED]]

@@ -59,7 +59,7 @@ async def stage(
     check_buildable(template, request.virtual_networks)
     egress = decided_egress(host.settings.egress, request.egress, template.tags)
     way_out, request = await with_way_out(host.settings, request, egress)
-    for warning in template_warnings(template):
+    for warning in template_warnings(template, host.settings):
         tell(Notice(warning, is_warning=True))
     await off_loop(_check_targets, host, request, None)  # taken since it was asked for
     group = await off_loop(_group, host, request)

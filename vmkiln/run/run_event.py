@@ -10,7 +10,11 @@ from vmkiln.packer.packer_output import Speaker
 from vmkiln.run_state import PartKind, Phase, RunState, Start
 from vmkiln.secrecy.secret_mask import SecretMask
 
-VM_OF = {Phase.CUSTOMIZING: "build-vm", Phase.VALIDATING: "validation-vm"}
+VM_OF = {
+    Phase.CUSTOMIZING: "build-vm",
+    Phase.OPTIMIZING: "validation-vm",
+    Phase.VALIDATING: "validation-vm",
+}
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,19 @@ class BootFact(TypedDict):
     by_run: NotRequired[str]
 
 
+class VmBootFact(TypedDict):
+    """What `optimize.vmBoot` came to: what was taken away, the seconds of each measured boot, whether it was kept.
+
+    `digest` is that of the customized disks, from which a later attempt of the run would come to the same.
+    """
+
+    is_kept: bool
+    trimmed: list[str]
+    seconds_before: list[float]
+    seconds_after: list[float]
+    digest: str
+
+
 class CheckpointFact(TypedDict):
     """The checkpoint that a run began behind: its key, the run that made it, behind which customizer, its age then.
 
@@ -191,6 +204,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     hygiene: HygieneFact
     checkpoint: CheckpointFact | None
     boot: BootFact
+    vm_boot: VmBootFact
     host_faults: dict[str, int]
     held_until: str
     lease: LeaseFact | None

@@ -130,9 +130,17 @@ def test_local_files_without_permission_are_told_and_build_refuses_them(
     assert "--allow-local-files" in capsys.readouterr().err
 
 
-def examined(tmp_path: Path, *, name: str = "t", **properties: Any) -> examination.Verdict:
-    settings = Settings(tmp_path / "home")
-    template = read_image_template(json.dumps(body(**properties)), file_name="t.json").image_template
+def examined(
+    tmp_path: Path,
+    *,
+    name: str = "t",
+    tags: dict[str, str] | None = None,
+    optimize_boot: bool = True,
+    **properties: Any,
+) -> examination.Verdict:
+    settings = Settings(tmp_path / "home", optimize_boot=optimize_boot)
+    text = json.dumps({**body(**properties), "tags": tags or {}})
+    template = read_image_template(text, file_name="t.json").image_template
     surroundings = Surroundings(
         settings=settings,
         local_files=LocalFiles(tmp_path, is_allowed=True),
@@ -188,13 +196,22 @@ def test_optimizations_are_left_out_with_a_warning(tmp_path: Path) -> None:
     optimize = {"vmBoot": {"state": "Enabled"}, "workload": {"state": "Enabled", "scriptUri": "https://x.example/s"}}
     verdict = examined(tmp_path, optimize=optimize)
     assert not verdict.problems
-    boot, workload = verdict.warnings
-    assert boot.startswith("properties.optimize.vmBoot: the image is built without this optimization")
+    (workload,) = verdict.warnings
     assert workload.startswith("properties.optimize.workload: the image is built without this optimization")
     assert workload.endswith("its script is fetched and not run")
     disabled = {name: given | {"state": "Disabled"} for name, given in optimize.items()}
     assert not examined(tmp_path, optimize=disabled).warnings
     assert "script" not in examined(tmp_path, optimize={"workload": {"state": "Enabled"}}).warnings[0]
+
+
+def test_a_boot_that_cannot_be_measured_is_not_optimized_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    optimize = {"vmBoot": {"state": "Enabled"}}
+    (tag,) = examined(tmp_path, optimize=optimize, tags={"vmkiln-boot-gate": "off"}).warnings
+    assert tag.startswith("properties.optimize.vmBoot: the image is built without this optimization, for the tag")
+    assert not examined(tmp_path, optimize=optimize).warnings
+    (off,) = examined(tmp_path, optimize=optimize, optimize_boot=False).warnings
+    assert "for the setting optimize_boot is off" in off
 
 
 def test_the_own_staging_group_is_used_and_kept_from_other_templates(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ WHOLE = b"".join(
         record("mark", b"0", b"root/key", b"private key"),
         record("cut", b"0", b"var/deep", b"folders lie too deep"),
         record("scrubbed", b"0", b"123"),
+        record("trimmed", b"0", b"boot-menu"),
         record("end"),
     ]
 )
@@ -46,6 +47,7 @@ def test_an_answer_is_read_in_whatever_pieces_it_comes(size: int) -> None:
     assert volume.contents[b"etc/passwd"].endswith(b"end 0\n")
     assert volume.marks == ((b"root/key", "private key"),)
     assert volume.given_back_bytes == 123
+    assert volume.trimmed == ("boot-menu",)
     assert found.unproven == ("disk0-1: /var/deep: folders lie too deep",)
 
 
@@ -54,6 +56,7 @@ def test_an_answer_is_read_in_whatever_pieces_it_comes(size: int) -> None:
     [
         b"x" * 300,
         b"bogus 0\n\n",
+        VOLUME + record("trimmed", b"0", b"ssh.service"),
         b"disk 2 1 1\nab\n",
         b"disk 3 1 1 -1\nab\n",
         b"disk 3 1 1 9999999999999999999\nab\n",

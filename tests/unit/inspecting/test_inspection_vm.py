@@ -1,12 +1,15 @@
 """The inspection VM, described: no network, and disks that it may write to only to scrub them."""
 
+import re
 from pathlib import Path
 
 from vmkiln.host.confinement import vm_jail
 from vmkiln.host.confinement.program_files import ProgramFiles
 from vmkiln.host.qemu import Accelerator, Disk, arguments, files, most_file_bytes
+from vmkiln.images import container_image
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.inspecting.inspection import describe
+from vmkiln.inspecting.trims import BOOT_MENU, UNITS
 
 IMAGE = ContainerImage(Path("/k"), Path("/i"), Path("/d"), "digest", "1.6.6", inspector=Path("/look"))
 DISKS = [Disk(Path("/run/top.qcow2"), "qcow2", backing=Disk(Path("/base.qcow2"), "qcow2"), size_bytes=1 << 30)]
@@ -29,3 +32,17 @@ def test_disks_are_read_only_unless_they_are_scrubbed() -> None:
     assert most_file_bytes(look) == 0
     scrub = describe(IMAGE, DISKS, accelerator=Accelerator.TCG, scrub=True)
     assert [file.path for file in files(scrub) if file.writable] == [Path("/run/top.qcow2")]
+
+
+def test_what_is_trimmed_is_written_to_and_told_to_the_vm() -> None:
+    trim = describe(IMAGE, DISKS, accelerator=Accelerator.TCG, scrub=True, trim=True)
+    assert [file.path for file in files(trim) if file.writable] == [Path("/run/top.qcow2")]
+    assert any("vmkiln.work=trim" in text for text in arguments(trim))
+
+
+def test_the_inspection_vm_takes_away_what_is_on_the_list_alone() -> None:
+    program = (Path(container_image.__file__).parent / "inspector.pl").read_text()
+    listed = re.search(r"my @unneeded = qw\((.*?)\);", program, re.DOTALL)
+    assert listed is not None
+    assert sorted(listed[1].split()) == sorted(UNITS)
+    assert f"$trimmed{{'{BOOT_MENU}'}}" in program

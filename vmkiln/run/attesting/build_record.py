@@ -111,6 +111,7 @@ def build_record(staged: Staged, qemu: str = "") -> BuildRecord:
                 "build-vm": bool(facts.get("build-vm_went_on")),
             },
             **({"checkpoint": dict(begun)} if (begun := facts.get("checkpoint")) else {}),
+            **({"vmBoot": dict(vm_boot)} if (vm_boot := facts.get("vm_boot")) else {}),
             "vm": {"cpus": shape.cpus, "memoryMiB": shape.memory_mib, "diskBytes": shape.disk_bytes},
             "confinement": {
                 machine: {str(fact["name"]): bool(fact["holds"]) for fact in held}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from vmkiln.images.image_store import ImageFacts
 from vmkiln.run import cleaning_up, customizing, validating
-from vmkiln.run.final_disk import flattening
+from vmkiln.run.final_disk import flattening, vm_boot
 from vmkiln.run.finished.finished_work import FinishedWork, record
 from vmkiln.run.gates import boot_gate, hygiene_gate
 from vmkiln.run.run_context import Disks, Entered, Staged
@@ -23,7 +23,7 @@ from vmkiln.run_state import Phase
 from vmkiln.template.image_template import OnError
 from vmkiln.waiting.off_loop import off_loop
 
-BEFORE = (customizing.VM_NAME, hygiene_gate.SCRUBBED)  # whose overlays a later VM's lie on
+BEFORE = (customizing.VM_NAME, hygiene_gate.SCRUBBED, vm_boot.TRIMMED)  # whose overlays a later VM's lie on
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,25 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
     Raises: `ValidationFailed` for one that ends the run, `LoginTimedOut`; the task as `flattening.prepared`.
     """
     staged = entered.staged
-    validation = staged.request.template.properties.validation
-    if work is not None and work.is_validated:
-        return Proven(disks, work.validation_failure)
-    if validation.in_vm_validations:
-        gate = _validated(entered, disks)
-    elif work is not None and boot_gate.is_wanted(staged) and not await boot_gate.is_known(staged, work.digest):
-        gate = _booted(entered, disks, work.digest)
-    else:
-        return Proven(disks)
     if work is None:  # a source that is only validated, and not distributed
-        return Proven(disks, await gate)
+        has_validations = bool(staged.request.template.properties.validation.in_vm_validations)
+        return Proven(disks, await _validated(entered, disks)) if has_validations else Proven(disks)
+    made = await vm_boot.optimized(entered, disks, digest=work.digest)
+    disks = made.disks
+    if work.is_validated:
+        return Proven(disks, work.validation_failure)
+    if staged.request.template.properties.validation.in_vm_validations:
+        gate = _validated(entered, disks)
+    elif not boot_gate.is_wanted(staged):
+        return Proven(disks)
+    elif made.seconds is not None:  # it was booted, and a script ran in it
+        await off_loop(boot_gate.keep, staged, made.digest, made.seconds)
+        await off_loop(record, staged.host.store, staged.request.run_id, replace(work, is_validated=True))
+        return Proven(disks)
+    elif await boot_gate.is_known(staged, made.digest):
+        return Proven(disks)
+    else:
+        gate = _booted(entered, disks, made.digest)
     going_on = tasks.create_task(flattening.prepared(staged, disks, is_beside=True))
     failure = await gate
     is_booted = failure is None or failure.is_booted  # what nobody could log in to has not shown that it boots

@@ -15,7 +15,7 @@ from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.run.customizing import overlays
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import PackerPhase
-from vmkiln.run.packer_phase import carry_out
+from vmkiln.run.packer_phase import PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.validating import VM_NAME
@@ -56,27 +56,38 @@ async def booted(entered: Entered, disks: Disks, *, digest: str) -> None:
     Raises: `LoginTimedOut` when that cannot be done, `ValidationFailed` when a script does not run, and as `carry_out`.
     """
     staged = entered.staged
+    hint = WINDOWS_HINT if choice.is_windows(staged) else HINT
+    staged.tell(Notice("booting the result once, for the template has no validations"))
+    try:
+        result, seconds = await timed(entered, disks, phase=Phase.VALIDATING)
+    except LoginTimedOut as error:
+        error.hint = f"{hint}; {error.hint or ''}".removesuffix("; ")
+        raise
+    if result.outcome.exit_status != 0:
+        raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=hint)
+    await off_loop(keep, staged, digest, seconds)
+
+
+async def timed(entered: Entered, disks: Disks, *, phase: Phase) -> tuple[PhaseResult, float]:
+    """Boot `disks` on throw-away overlays, and log in once; how that ended, and the seconds. Raises: as `carry_out`."""
+    staged = entered.staged
     own = staged.directory / f"{VM_NAME}.qcow2"
     throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
     packer_phase = PackerPhase(
-        phase=Phase.VALIDATING,
+        phase=phase,
         vm_name=VM_NAME,
         steps=(choice.boot_step(staged),),
         disks=throw_away,
         log_name=VALIDATION_LOG,
         power_off=False,
     )
-    hint = WINDOWS_HINT if choice.is_windows(staged) else HINT
-    staged.tell(Notice("booting the result once, for the template has no validations"))
     began = time.monotonic()
-    try:
-        result = await carry_out(entered, packer_phase)
-    except LoginTimedOut as error:
-        error.hint = f"{hint}; {error.hint or ''}".removesuffix("; ")
-        raise
-    seconds = round(time.monotonic() - began, 1)
-    if result.outcome.exit_status != 0:
-        raise ValidationFailed(f"the result booted, but no script runs in it: {result.error}", hint=hint)
+    result = await carry_out(entered, packer_phase)
+    return result, round(time.monotonic() - began, 1)
+
+
+def keep(staged: Staged, digest: str, seconds: float) -> None:
+    """Keep that the disks with this digest boot, and how long it took."""
     store, run_id = staged.host.store, staged.request.run_id
-    await off_loop(store.runs.add_facts, run_id, boot=BootFact(seconds_to_ssh=seconds))
-    await off_loop(store.verdicts.keep, VerdictRow(GATE, digest, run_id, seconds, store.now()))
+    store.runs.add_facts(run_id, boot=BootFact(seconds_to_ssh=seconds))
+    store.verdicts.keep(VerdictRow(GATE, digest, run_id, seconds, store.now()))

@@ -72,21 +72,32 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
         await _record(staged, fact)
         return disks
     staged.tell(PartStarted(PartKind.GATE, "hygiene"))
-    upon = await _overlays(disks, staged.directory / f"{SCRUBBED}.qcow2")
+    upon, contents = await cleared(entered, disks, SCRUBBED)
+    found, to_tell, unproven = await off_loop(_seen_in, contents)  # seconds, of a million files
+    fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
+    await _record(staged, fact)
+    return upon
+
+
+async def cleared(entered: Entered, disks: Disks, name: str, *, trim: bool = False) -> tuple[Disks, DiskContents]:
+    """Overlays of this name on the disks, scrubbed, and with `trim` trimmed before; and what lies on them.
+
+    Raises: `InspectionFailed`.
+    """
+    staged = entered.staged
+    upon = await _overlays(disks, staged.directory / f"{name}.qcow2")
     machine = describe(
         staged.host.container_image,
         [upon.os, *(disk for _, disk in sorted(upon.data.items()))],
         accelerator=staged.host.accelerator,
         scrub=True,
+        trim=trim,
     )
     on_confinement = functools.partial(keep_confinement, staged)
     recorded = resources_of(upon)
     async with off_loop_with(lambda: resources(staged.group, staged.host.store, recorded, exist=True)):
         contents = await look_at(entered.namespace, machine, directory=staged.directory, on_confinement=on_confinement)
-    found, to_tell, unproven = await off_loop(_seen_in, contents)  # seconds, of a million files
-    fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
-    await _record(staged, fact)
-    return upon
+    return upon, contents
 
 
 def _seen_in(contents: DiskContents) -> tuple[tuple[Found, ...], tuple[str, ...], list[str]]:

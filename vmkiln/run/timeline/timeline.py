@@ -62,7 +62,7 @@ class Timeline:
                 self.end()
             case StepStarted(phase, index, count, name):
                 is_hidden = index >= count and name == DEPROVISION_NAME
-                kind = PartKind.VALIDATION if phase is Phase.VALIDATING else PartKind.CUSTOMIZER
+                kind = PartKind.CUSTOMIZER if phase is Phase.CUSTOMIZING else PartKind.VALIDATION
                 self._begin(PartKind.DEPROVISION if is_hidden else kind, "" if is_hidden else name)
             case PartStarted(kind, name, start, is_beside):
                 self._begin(kind, name, start, is_beside=is_beside)
