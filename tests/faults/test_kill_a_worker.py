@@ -108,7 +108,8 @@ def test_a_worker_that_dies_in_every_phase_loses_no_run_and_doubles_none(builds:
     assert differences(before, snapshot(settings.home)) == []
     with opened(settings.database_address) as store:
         ends = {runs[run.run_id].number: (run.state, run.attempt) for run in store.runs.list(limit=None)}
-        assert ends == {moment.number: ("Succeeded", 2) for moment in MOMENTS}
+        why = {runs[run.run_id].number: run.message for run in store.runs.list(limit=None) if run.message}
+        assert ends == {moment.number: ("Succeeded", 2) for moment in MOMENTS}, why
         for run_id, moment in runs.items():
             if is_customized(moment):
                 assert customized(builds, store, run_id) == CUSTOMIZERS, f"{moment.number}: each customizer ran once"

@@ -92,4 +92,5 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     unconfined.install()
+    unconfined.wait_for_those_held()
     host_to_end(main(Settings(Path(sys.argv[1]))), ended="ended")
