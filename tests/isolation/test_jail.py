@@ -163,10 +163,10 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
             asleep = [files.program, "-e", "sleep 60"]
             quiet = replace(machine, name="other", disks=())
             other = {**vm_jail.confinement_of(quiet, files, own_id=other_id).described(), "descriptors": []}
-            async with inside.start("other", asleep, confined=other):
+            async with inside.start("other", asleep, confined=other) as other_ended:
                 on = {
                     **place.targets,
-                    "other_process": await pid_of(inside, "sleep 60"),
+                    "other_process": await pid_of(inside, "sleep 60", other_ended),
                     "tap": tap,
                     "host_address": "127.0.0.1",
                     "host_port": str(on_host.getsockname()[1]),
@@ -193,14 +193,19 @@ async def tried(place: Place, *, is_jailed: bool) -> Tried:
     return Tried(tuple(by_word["allowed"]), tuple(by_word["denied"]), tuple(facts))
 
 
-async def pid_of(inside: namespace.Namespace, words: str) -> str:
-    """The id of a process by its last words, as it is inside; none of the shell that looks, which has them as well."""
+async def pid_of(inside: namespace.Namespace, words: str, ended: "asyncio.Future[namespace.Ended]") -> str:
+    """The id of a process by its last words, as it is inside; none of the shell that looks, which has them as well.
+
+    Raises: `NotStarted` when it ended.
+    """
     ours = 'tr "\\0" " " <$f | grep "$0 $" | grep -qv "^sh "'
     script = f"for f in /proc/[0-9]*/cmdline; do {ours} && echo $f; done; true"
-    for _ in range(50):
+    for _ in range(600):
         found = (await inside.run(["sh", "-c", script, words])).text.split()
         if found:
             return found[0].split("/")[2]
+        if ended.done():
+            raise NotStarted(ended.result().output)
         await asyncio.sleep(0.05)
     raise AssertionError(f"no process `{words}`")
 
