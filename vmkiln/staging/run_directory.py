@@ -8,7 +8,6 @@ whose lock nobody holds knows that its process died, however it died.
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +123,4 @@ def abandoned(runs: Path) -> list[Path]:
 def forget_locks(runs: Path) -> None:
     """Delete the locks that nobody holds."""
     for path in runs.glob(f"*{LOCK_SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError), locks.opened(path, flags=os.O_RDWR) as descriptor:
-            if locks.try_to_take(descriptor):
-                path.unlink()
+        locks.remove_free(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.files import locks
 from vmkiln.staging import run_directory
 from vmkiln.staging.run_directory import abandoned, forget_locks, held, is_live, live_runs, locked, remove
 
@@ -74,6 +75,24 @@ def test_looking_from_several_places_does_not_make_a_dead_run_live(tmp_path: Pat
     for thread in threads:
         thread.join()
     assert seen == [False] * 8
+
+
+def test_a_lock_that_is_made_while_a_free_one_is_deleted_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one.lock"
+    path.touch()
+    try_to_take, calls = locks.try_to_take, []
+
+    def late(descriptor: int, *, shared: bool = False) -> bool:
+        if not calls:  # who had it ends, and another begins
+            calls.append(descriptor)
+            path.rename(tmp_path / "before")
+            path.touch()
+        return try_to_take(descriptor, shared=shared)
+
+    monkeypatch.setattr(locks, "try_to_take", late)
+    forget_locks(tmp_path)
+    assert calls
+    assert path.exists(), "or two processes have the run's lock"
 
 
 def test_removing_nothing_is_content(tmp_path: Path) -> None:

@@ -112,20 +112,33 @@ def rotate(
     signed about images stays to be verified.
     """
     from vmkiln.api.identity import issuer
+    from vmkiln.errors import InputError
     from vmkiln.preparation import opened_store
     from vmkiln.provenance import image_key
     from vmkiln.provisioning.resealing import reseal
+    from vmkiln.run.held import lease
     from vmkiln.sealing.key_ring import new_secret
 
-    with opened_store(read_settings(), say) as store:
+    settings = read_settings()
+    with opened_store(settings, say) as store:
         ring = store.seal.ring
         with audited(store, SERVICE_KEY_WRITE, service_key_id(purpose), is_first=True):
             makers = {Purpose.SIGNING: issuer.new_material, Purpose.IMAGES: image_key.new_material}
             key = ring.rotate(purpose, makers.get(purpose, new_secret))
-            count = reseal(store) if purpose is Purpose.SECRETS else 0
+            count, leases, entered = 0, 0, list[str]()
+            if purpose is Purpose.SECRETS:
+                count = reseal(store)
+                leases, entered = lease.reseal(settings, store)
+            if forget_older and entered:
+                raise InputError(
+                    f"somebody is in the failed VM of run {entered[0][:8]}, which an older key opens: none was deleted",
+                    hint="the same command again, behind that visit",
+                )
             if forget_older:
                 ring.forget_older(purpose)
     typer.echo(key.key_id)
     if count:
         say(f"{count} templates are sealed anew")
+    if leases:
+        say(f"{leases} failed VMs that are held are sealed anew")
     say(f"copy {ring.file} to where its back-up is, and to every host that has a copy of its own")

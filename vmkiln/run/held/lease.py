@@ -19,9 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vmkiln.errors import InputError, VmkilnError
+from vmkiln.errors import InputError, KeyUnavailable, VmkilnError
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.host.qemu import Disk, Firmware, Machine
+from vmkiln.sealing.key_ring import Purpose, new_secret
+from vmkiln.sealing.seal import key_id_of
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.virtual_network import VirtualNetwork
@@ -96,12 +98,37 @@ def written(folder: Path, contents: Contents, store: Store, *, until: float, gen
             sync(path)
     sync(folder)
     size = sum(path.stat().st_blocks * 512 for path in folder.iterdir() if path.name.endswith(f".{generation}"))
-    record = {"until": until, "generation": generation, "size_bytes": size, "sealed": sealed}
-    write_whole(folder / RECORD, json.dumps(record).encode())
     lease = Lease(folder, folder.name, until, generation, size, sealed)
+    _record(lease)
     with contextlib.suppress(OSError):  # whoever cleans up does it, too
         _remove_older(lease)
     return lease
+
+
+def _record(lease: Lease) -> None:
+    names = ("until", "generation", "size_bytes", "sealed")
+    write_whole(lease.folder / RECORD, json.dumps({name: getattr(lease, name) for name in names}).encode())
+
+
+def reseal(settings: Settings, store: Store) -> tuple[int, list[str]]:
+    """Seal the records with the newest key; gives how many that were, and the runs of those that somebody is in.
+
+    What no key opens is left as it is. Raises: `KeyUnavailable` without a key, `StorageFailed`.
+    """
+    newest, count, left = store.seal.ring.current(Purpose.SECRETS, new_secret).key_id, 0, list[str]()
+    for folder in _folders(settings):
+        with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
+            lease = _read(folder)
+            if lease is None or key_id_of(lease.sealed) == newest:
+                continue
+            if not is_ours:
+                left.append(folder.name)
+                continue
+            with contextlib.suppress(KeyUnavailable):
+                content = store.seal.opened(lease.sealed, place=_place(lease.run_id))
+                _record(replace(lease, sealed=store.seal.sealed(content, place=_place(lease.run_id))))
+                count += 1
+    return count, left
 
 
 def opened(lease: Lease, store: Store) -> Contents:

@@ -19,6 +19,7 @@ from vmkiln.run.cleaning_up import end_leftovers
 from vmkiln.run.held import lease
 from vmkiln.run.held.lease import Contents
 from vmkiln.run_state import RunState
+from vmkiln.sealing.key_ring import Purpose, new_secret
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.virtual_network import decide
@@ -141,6 +142,46 @@ def test_a_lease_that_is_being_made_is_left_alone(settings: Settings, store: Sto
         assert folder.exists()
     end_leftovers(settings, store, print)
     assert not folder.exists()
+
+
+def test_after_a_rotation_a_lease_opens_with_the_new_key_alone(settings: Settings, store: Store) -> None:
+    for run_id in (RUN, "entered", "lost"):
+        a_run(store, run_id)
+        leased(settings, store, run_id)
+    spoilt = lease.folder_of(settings, "lost") / lease.RECORD
+    spoilt.write_bytes(spoilt.read_bytes().replace(b"v1.", b"v1.another"))
+    before = spoilt.read_bytes()
+    ring = store.seal.ring
+    ring.rotate(Purpose.SECRETS, new_secret)
+    with run_directory.locked(settings.runs, "entered"):
+        assert lease.reseal(settings, store) == (1, ["entered"])
+    assert spoilt.read_bytes() == before, "what no key opens is left as it is"
+    assert lease.reseal(settings, store) == (1, []), "and nothing is sealed twice"
+    ring.forget_older(Purpose.SECRETS)
+    for run_id in (RUN, "entered"):
+        found = lease.found(settings, run_id, now=NOW - 1)
+        assert found is not None
+        assert (found.until, found.generation) == (NOW, 1)
+        assert lease.opened(found, store) == CONTENTS
+
+
+def test_older_keys_stay_while_somebody_is_in_what_they_seal(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMKILN_HOME", str(settings.home))
+    monkeypatch.setenv("VMKILN_KEYS", str(tmp_path / "keys"))
+    a_run(store)
+    leased(settings, store, until=4e9)
+    rotate = ["key", "rotate", "secrets", "--forget-older"]
+    with run_directory.locked(settings.runs, RUN):
+        refused = CliRunner().invoke(app, rotate)
+    assert isinstance(refused.exception, InputError)
+    assert "somebody is in the failed VM" in str(refused.exception)
+    assert CliRunner().invoke(app, rotate).exit_code == 0
+    assert len(store.seal.ring.keys(Purpose.SECRETS)) == 1
+    found = lease.found(settings, RUN)
+    assert found is not None
+    assert lease.opened(found, store) == CONTENTS
 
 
 def test_the_leases_of_a_deleted_template_go_with_it(settings: Settings, store: Store) -> None:
