@@ -79,6 +79,18 @@ def test_a_group_is_exported_as_a_template_that_makes_it_again(filled: InProcess
     assert without_group(filled, OTHER) == without_group(filled, GROUP)
 
 
+def test_a_tag_is_exported_whatever_it_is_called(filled: InProcess) -> None:
+    tags = {"etag": "a", "tenantId": "[b]", "principalId": "c"}
+    assert filled.put(f"{IDENTITIES}/two", {"location": "westus2", "tags": tags}).status_code == 201
+    target = {"type": "VHD", "runOutputName": "out", "artifactTags": tags}
+    assert filled.put(f"{TEMPLATE}-tagged", a_template(distribute=[target])).status_code == 201
+    kept = {**tags, "tenantId": "[[b]"}
+    (identity,) = exported(filled, f"{IDENTITIES}/two")["template"]["resources"]
+    assert identity["tags"] == kept
+    (template,) = exported(filled, f"{TEMPLATE}-tagged")["template"]["resources"]
+    assert template["properties"]["distribute"][0]["artifactTags"] == kept
+
+
 def test_some_are_exported_with_what_is_below_them(filled: InProcess) -> None:
     found = exported(filled, GALLERY.upper())
     assert [item["name"] for item in found["template"]["resources"]] == ["g", "g/d"]

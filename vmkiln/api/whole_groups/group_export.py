@@ -24,6 +24,7 @@ MOST_RESOURCES = 200  # as on Azure
 API_VERSION = "2024-03-01"  # of what has no other: the service takes any
 LEFT_OUT = {RESOURCE_GROUP.lower(), "microsoft.resources/deployments", LOCK.lower()}
 MEMBERS = ("location", "tags", "identity", "sku", "kind")
+TAGS = {"tags", "artifactTags"}
 # what the service tells of a resource, and takes from nobody
 READ_ONLY = {
     "provisioningState",
@@ -102,7 +103,7 @@ def _entry(call: Call, row: ResourceRow, known: set[str]) -> dict[str, Any] | No
         return None
     parts = row.id.split("/providers/")[-1].split("/")
     entry: dict[str, Any] = {"type": row.type, "apiVersion": version, "name": _plain("/".join(parts[2::2]))}
-    entry |= {name: _plain(answer.body[name]) for name in MEMBERS if answer.body.get(name)}
+    entry |= _plain({name: answer.body[name] for name in MEMBERS if answer.body.get(name)})
     if isinstance(answer.body.get("properties"), Mapping):
         entry["properties"] = _plain(answer.body["properties"])
     parent = row.key.rsplit("/", 2)[0]
@@ -134,13 +135,18 @@ def _plain(value: Any) -> Any:
     """A value as a template has it: without what only the service tells, and with no text taken for an expression."""
     match value:
         case Mapping():
-            kept = {name: _plain(item) for name, item in value.items() if name not in READ_ONLY}
-            return {name: item for name, item in kept.items() if item is not None}
+            kept = {name: item for name, item in value.items() if name not in READ_ONLY and item is not None}
+            return {name: _plain_tags(item) if name in TAGS else _plain(item) for name, item in kept.items()}
         case list():
             return [_plain(item) for item in value]
         case str() if value.startswith("[") and value.endswith("]"):
             return f"[{value}"
     return value
+
+
+def _plain_tags(value: Any) -> Any:
+    """Tags: what they are called is the user's choice."""
+    return {name: _plain(item) for name, item in value.items()} if isinstance(value, Mapping) else _plain(value)
 
 
 ROUTES = (Route("POST", PATH, "ResourceGroups_ExportTemplate", Permission.ACTION, export, Body.JSON),)
