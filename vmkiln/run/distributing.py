@@ -201,11 +201,12 @@ async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: D
 
     Who deletes a group records that before it looks for images in the group; we record the image before we look for the
     group. So one of the two always sees the other.
-    Raises: `GroupNotFound`, and as `_publish`.
+    Raises: `GroupNotFound`, as a lock refuses, and as `_publish`.
     """
     store = staged.host.store
     if not staged.request.template_id or isinstance(target, VhdTarget):  # a file's targets need no resource group
         return await _publish(staged, facts, target)
+    await off_loop(_check_unlocked, store, target)  # not again: a lock that comes later holds what is there by then
     await off_loop(_check_group, store, target)
     artifact = await _publish(staged, facts, target)
     try:
@@ -218,12 +219,16 @@ async def _publish_where_a_group_is(staged: Staged, facts: ImageFacts, target: D
     return artifact
 
 
-def _check_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
-    """Raises: `GroupNotFound` when the target's resource group is not there any more, or goes; as a lock refuses."""
-    image = target.resource_id if isinstance(target, ManagedImageTarget) else target.image_definition
+def _check_unlocked(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
+    """Raises: `DistributionFailed` when a lock keeps the target from being written."""
     place = target.image_id if isinstance(target, ManagedImageTarget) else target.gallery_image_id
     if locked := held_by(store.resources, place, deletes=False):
         raise DistributionFailed(refusal(place, locked, deletes=False))
+
+
+def _check_group(store: Store, target: ManagedImageTarget | SharedImageTarget) -> None:
+    """Raises: `GroupNotFound` when the target's resource group is not there any more, or goes."""
+    image = target.resource_id if isinstance(target, ManagedImageTarget) else target.image_definition
     group = store.resources.get(group_id(image.subscription_id, image.resource_group))
     if group is None or group.properties.get("provisioningState") == ProvisioningState.DELETING:
         raise GroupNotFound(f"ResourceGroupNotFound: Resource group '{image.resource_group}' could not be found")

@@ -14,6 +14,7 @@ import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
 from vmkiln.arm_template.deployment_parameters import ParameterUsed
+from vmkiln.azure_names import LOCK, RESOURCE_GROUP
 from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import ContainerImage
@@ -29,7 +30,7 @@ from vmkiln.run.distributing import distribute
 from vmkiln.run.final_disk import flattening
 from vmkiln.run.finished.finished_work import FinishedWork, record, recorded
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest
-from vmkiln.run_failures import ReleaseRefused
+from vmkiln.run_failures import DistributionFailed, ReleaseRefused
 from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.settings import Settings
@@ -38,7 +39,7 @@ from vmkiln.staging.local_files import NO_LOCAL_FILES
 from vmkiln.staging.storage_account import StorageAccount
 from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.image_table import ImageTable
-from vmkiln.store.rows import RunOutputRow, RunRow
+from vmkiln.store.rows import ResourceRow, RunOutputRow, RunRow
 from vmkiln.store.run_facts import KeptDiskFacts
 from vmkiln.template.image_template import ImageTemplate
 
@@ -324,3 +325,33 @@ def a_host(home: Path, store: Store, objects: Path) -> SharedStorage:
     storage = shared_storage(settings, store)
     assert storage is not None
     return storage
+
+
+def test_a_lock_that_comes_while_an_image_is_published_fails_no_output(
+    staged: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = IMAGE_ID.partition("/providers/")[0]
+    place = group.split("/")
+    lock = f"{group}/providers/{LOCK}/keep"
+    rows = {
+        RESOURCE_GROUP: ResourceRow(group, RESOURCE_GROUP, place[4], place[2], place[4], "l"),
+        LOCK: ResourceRow(lock, LOCK, "keep", place[2], place[4], properties={"level": "ReadOnly"}),
+    }
+    store.resources.put(rows[RESOURCE_GROUP])
+    publish = distributing._publish
+
+    async def and_lock(*arguments: Any) -> Any:
+        artifact = await publish(*arguments)
+        store.resources.put(rows[LOCK])
+        return artifact
+
+    monkeypatch.setattr(distributing, "_publish", and_lock)
+    template = ImageTemplate.model_validate(
+        {"location": "l", "properties": {"source": SOURCE, "customize": [], "distribute": [MANAGED]}}
+    )
+    staged.request = replace(staged.request, template=template, template_id=f"{group}/t")
+    assert [output.state for output in attempt(staged)] == ["Succeeded"]
+    store.runs.add(RunRow("b" * 36, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+    staged.request = replace(staged.request, run_id="b" * 36)
+    with pytest.raises(DistributionFailed, match="following scope"):  # the next one is refused
+        attempt(staged)
