@@ -1,11 +1,13 @@
 """Locks: what az sends, and that what they keep from being done is not done."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, code_of
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, code_of, wait_for
 
 from vmkiln.api.authorization import locks as locks_module
+from vmkiln.api.protocol import operations
 from vmkiln.store.locked.scope_locks import held_by
 
 HERE = f"/subscriptions/{SUBSCRIPTION}"
@@ -167,3 +169,37 @@ def test_what_a_run_publishes_is_held_by_locks_too(filled: InProcess) -> None:
     assert held_by(resources, f"{GALLERY}/images/d/versions/1.0.0", deletes=False) == []
     locked(filled, GALLERY, "ReadOnly")
     assert held_by(resources, f"{GALLERY}/images/d/versions/1.0.0", deletes=False) == [GALLERY]
+
+
+def test_what_is_being_deleted_is_not_locked_any_more(filled: InProcess) -> None:
+    resources = filled.service.store.resources
+    going = {"provisioningState": "Deleting"}
+    for scope in (f"{IDENTITIES}/one", GROUP):
+        resources.change(scope, lambda old: replace(old, properties={**old.properties, **going}))
+        refused = filled.put(lock_of(scope), {"properties": {"level": "CanNotDelete"}})
+        assert (refused.status_code, code_of(refused)) == (409, "OperationNotAllowed"), scope
+    below = filled.put(lock_of(f"{GALLERY}/images/d"), {"properties": {"level": "CanNotDelete"}})
+    assert below.status_code == 409, "it goes with its group"
+
+
+def test_a_lock_that_comes_as_its_group_is_marked_as_going_keeps_it(
+    filled: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = operations.begin
+
+    def after_a_lock(*arguments: Any, **named: Any) -> Any:
+        locked(filled, f"{IDENTITIES}/one", "CanNotDelete")
+        return begin(*arguments, **named)
+
+    monkeypatch.setattr(operations, "begin", after_a_lock)
+    begun = filled.request("DELETE", GROUP)
+    assert begun.status_code == 202
+    ended = wait_for(
+        lambda: (
+            answer if (answer := filled.get(begun.headers["Location"], api_version=None)).status_code != 202 else None
+        )
+    )
+    assert (ended.status_code, code_of(ended)) == (409, "ScopeLocked")
+    assert filled.get(GROUP).json()["properties"]["provisioningState"] == "Succeeded"
+    for kept in (f"{IDENTITIES}/one", lock_of(f"{IDENTITIES}/one"), f"{GALLERY}/images/d"):
+        assert filled.get(kept).status_code == 200, kept

@@ -22,6 +22,7 @@ from in_process import (
 )
 
 from vmkiln.api.virtual_machine_images import triggers
+from vmkiln.provisioning import watching
 from vmkiln.provisioning.watching import is_new
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.rows import AuditRow, ImageRow
@@ -79,6 +80,26 @@ def test_a_new_version_of_the_source_runs_the_template(live: InProcess) -> None:
     assert act.operation == "Microsoft.VirtualMachineImages/imageTemplates/run/action"
     assert dict(act.detail) == {"runId": runs[0].run_id, "reason": "trigger source"}
     assert act.correlation_id == runs[0].facts["correlation_id"]
+
+
+def test_a_template_that_may_only_be_read_is_run_when_its_lock_has_gone(
+    live: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provisioned(live, TEMPLATE, template())
+    assert live.put(TRIGGER, KIND).status_code == 201
+    lock = f"{TEMPLATE}/providers/Microsoft.Authorization/locks/keep"
+    assert live.put(lock, {"properties": {"level": "ReadOnly"}}).status_code == 201
+    status = live.get(TRIGGER).json()["properties"]["status"]
+    assert (status["code"], status["message"].endswith(f"locks are in their way: {TEMPLATE}.")) == ("Suspended", True)
+    looked: list[list[str]] = []
+    look = watching.look_at_sources
+    monkeypatch.setattr(watching, "look_at_sources", lambda *given: looked.append(look(*given)) or looked[-1])
+    publish(live, "1.0.1")
+    before = len(looked)
+    wait_for(lambda: len(looked) > before + 1)
+    assert not any(looked), "held"
+    assert live.request("DELETE", lock).status_code == 200
+    assert ended_run(live, TEMPLATE)["runState"] == "Succeeded"
 
 
 def by_the_service(service: InProcess) -> list[AuditRow]:

@@ -1,7 +1,8 @@
 """Triggers of kind SourceImage: a template runs when its source has a new version.
 
 A trigger remembers which source it saw last. After several runs in a row that failed, its template is not run by
-itself any more until one run, asked for by hand, succeeds. One whose rights are gone is suspended until they are back.
+itself any more until one run, asked for by hand, succeeds. One whose rights are gone is suspended until they are back,
+one whose template may only be read until its lock has gone.
 Source: docs/reference/behaviour.md#triggers; the number of failures is not published, ours is `MOST_FAILURES`.
 """
 
@@ -20,6 +21,7 @@ from vmkiln.run_failures import RightsLost
 from vmkiln.run_state import RunState, new_run_id
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
+from vmkiln.store.locked.scope_locks import held_by
 from vmkiln.store.rows import ResourceRow, RunRow
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.source import PlatformImageSource
@@ -71,6 +73,8 @@ def status_of(store: Store, template: ResourceRow) -> tuple[str, str]:
             f"Automatic builds are suspended, because the last {MOST_FAILURES} builds failed. "
             "They go on after one build that was started by hand succeeds.",
         )
+    if locked := held_by(store.resources, template.id, deletes=False):
+        return "Suspended", f"Automatic builds are suspended, because locks are in their way: {', '.join(locked)}."
     return HEALTHY
 
 
@@ -116,6 +120,8 @@ def _look_at(settings: Settings, store: Store, trigger: ResourceRow, queue: Queu
         return []
     if is_suspended(store.runs.of_template(row.key, limit=MOST_FAILURES + 3)):
         return []
+    if held_by(store.resources, row.id, deletes=False):
+        return []  # what is new is built when the lock has gone
     refusal = _refusal(store, row)
     if refusal and trigger.state.get("refused") == refusal:
         return []  # told once, in a run that failed; what is new is built when the rights are back

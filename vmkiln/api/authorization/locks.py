@@ -15,7 +15,7 @@ from vmkiln.api.protocol.listing import check_seen
 from vmkiln.api.protocol.revision import system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import refuse
-from vmkiln.azure_names import LOCK, NEWEST_API_VERSION, group_id
+from vmkiln.azure_names import LOCK, NEWEST_API_VERSION, ProvisioningState, group_id
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.locked.scope_locks import Level, scope_of
 from vmkiln.store.rows import ResourceRow
@@ -60,7 +60,7 @@ def _given(call: Call) -> dict[str, Any]:
 
 
 def _check_there(call: Call, scope: str) -> None:
-    """Raises: `ArmError` when there is nothing to lock, or it is a build's."""
+    """Raises: `ArmError` when there is nothing to lock, it is being deleted, or it is a build's."""
     names = call.names
     if "resourceGroupName" not in names:
         check_seen(call)
@@ -74,9 +74,13 @@ def _check_there(call: Call, scope: str) -> None:
     is_ours = "/providers/microsoft.virtualmachineimages/" in scope.lower()
     asked = {"api-version": NEWEST_API_VERSION if is_ours else "2024-11-01"}
     answer = call.service.dispatch("GET", scope, caller=call.caller, query=asked, origin=call.origin)
+    found = answer.body if isinstance(answer.body, dict) else {}
     if answer.status >= 400:
-        error = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
+        error = found.get("error", {})
         raise ArmError(answer.status, str(error.get("code", "Unknown")), str(error.get("message", "")))
+    own = (found.get("properties") or {}).get("provisioningState")
+    if ProvisioningState.DELETING in {own, group.properties.get("provisioningState") if group else None}:
+        raise ArmError(409, "OperationNotAllowed", f"'{scope}' is being deleted, so it is not locked any more.")
 
 
 def put(call: Call) -> Answer:

@@ -33,6 +33,7 @@ from vmkiln.azure_names import (
 )
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.database import Store
+from vmkiln.store.locked.scope_locks import held_by, refusal
 from vmkiln.store.rows import OperationRow, ResourceRow
 
 ALL = "/subscriptions/{subscriptionId}/resourceGroups"
@@ -256,7 +257,12 @@ def _is_over(store: Store, operation: OperationRow) -> bool:
 
 
 def _delete_all(call: Call, group: ResourceRow, operation: OperationRow) -> None:
-    """Delete what is in a group through its own routes, the deepest first, then the group itself."""
+    """Delete what is in a group through its own routes, the deepest first, then the group itself.
+
+    Raises: `ArmError` for a lock that came before the group was marked as going; behind that none is made in it.
+    """
+    if locked := held_by(call.service.store.resources, group.id, deletes=True):
+        raise ArmError(409, "ScopeLocked", refusal(group.id, locked, deletes=True))
     deadline = time.monotonic() + WAIT_SECONDS
     problem: dict[str, Any] = {"code": "ResourceGroupDeletionTimeout", "message": "what is in the group did not go"}
     while rows := sorted(_inside(call, group), key=lambda row: (-row.id.count("/"), row.type)):
