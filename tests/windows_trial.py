@@ -23,6 +23,8 @@ IMAGE = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/try-windows/providers/Microsoft.Compute/"
     "images/try-windows"
 )
+TEMPLATE, CHECKS = "try-windows", "vmkiln-checks"  # the check's runs are in this group
+MOST_RUNS = 1000  # looked through for those of the trial
 VMKILN = (sys.executable, "-m", "vmkiln")
 MOST_REASON_LETTERS = 500
 HYGIENE_OF_WINDOWS = ("Clean", "Unproven")
@@ -67,7 +69,7 @@ class Trial:
     call: Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
     parts: list[Tried] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    runs: list[str] = field(default_factory=list)
+    runs_before: set[str] = field(default_factory=set)
 
     def all(self) -> bool:
         """Try each part; behind one that fails the others are skipped. Whether all passed."""
@@ -110,30 +112,30 @@ class Trial:
     def _host(self) -> None:
         found = self._asked("doctor", "--json")
         self.facts["host"] = found
+        self.runs_before = {run["run_id"] for run in self._history()}
         if not found["canBuild"]:
             raise Failed("`vmkiln doctor` says what this machine lacks")
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """What the imported image is called."""
         return NAME.format(generation=self.options.generation)
 
     def _check(self) -> None:
-        options = [f"--as={self._name}:1.0.0", "--os-type=Windows", "--check", "--json"]
+        options = [f"--as={self.name}:1.0.0", "--os-type=Windows", "--check", "--json"]
         options += ["--emulated"] if self.options.emulated else []
         found = self._asked("image", "import", str(self.options.image), *options)
         self.facts["image"] = found
-        self.runs += [one["run_id"] for one in found["check"]["tried"]]
         if self.options.updates:
             say("      WindowsUpdate is tried, too: that may take hours")
 
     def _build(self) -> None:
         template, payload = self.folder / "template.json", self.folder / "payload.txt"
         payload.write_text("of the trial\n")
-        publisher, offer, sku = self._name.split(":")
+        publisher, offer, sku = self.name.split(":")
         template.write_text(json.dumps(template_of(publisher, offer, sku, updates=self.options.updates), indent=1))
         found = self._asked("build", str(template), "--allow-local-files", "--json")
         self.facts["run"] = found
-        self.runs.append(found["run_id"])
         if found["state"] != "Succeeded":
             raise Failed(found["message"] or found["state"])
 
@@ -163,19 +165,29 @@ class Trial:
 
     def _keep(self) -> None:
         """What is known of the runs, as files of the folder, without secrets; what cannot be had is left out."""
-        for run_id in self.runs or self._newest():
+        for run_id in self._own_runs():
             bundle, picture = (self.folder / f"run-{run_id[:8]}.{kind}" for kind in ("tar.gz", "png"))
             self.call(("support-bundle", "--run", run_id, "--output", str(bundle), "--no-examine"))
             self.call(("run", "screenshot", run_id, "--picture", str(picture)))
         report = {"parts": [asdict(part) for part in self.parts], **self.facts}
         (self.folder / "report.json").write_text(json.dumps(report, indent=1, default=str))
 
-    def _newest(self) -> list[str]:
-        """The run that was begun last, where a command failed before it named its own."""
-        if not any(part.phase in {"check", "build"} and part.outcome == "FAIL" for part in self.parts):
+    def _own_runs(self) -> list[str]:
+        """The runs of this trial, those that failed as well, and none that the user had for something else."""
+        if not self.facts:
             return []
-        with_runs = self.call(("run", "show", "--json"))
-        return [json.loads(with_runs.stdout)["run_id"]] if with_runs.returncode == 0 else []
+        return [
+            run["run_id"]
+            for run in reversed(self._history())
+            if run["run_id"] not in self.runs_before
+            and (run["template"] == TEMPLATE or (run["resource_group"] == CHECKS and run["template"][:6] == "check-"))
+        ]
+
+    def _history(self) -> list[dict[str, Any]]:
+        """The newest runs of this user, the newest first; none where they cannot be had."""
+        done = self.call(("history", "--json", "--limit", str(MOST_RUNS)))
+        found: list[dict[str, Any]] = json.loads(done.stdout) if done.returncode == 0 and done.stdout else []
+        return found
 
 
 def say(text: str) -> None:
@@ -193,7 +205,7 @@ def template_of(publisher: str, offer: str, sku: str, *, updates: bool) -> dict[
     update = {"type": "WindowsUpdate", "name": "updates", "updateLimit": 20}
     there = "if (-not (Test-Path -LiteralPath 'C:\\try-windows\\payload.txt')) { exit 7 }"
     return {
-        "name": "try-windows",
+        "name": TEMPLATE,
         "location": "local",
         "identity": {"type": "None"},
         "properties": {
@@ -250,10 +262,16 @@ def main(arguments: Sequence[str]) -> int:
     if target.exists():
         sys.stderr.write(f"error: {target} is there already\n")
         return 2
-    with tempfile.TemporaryDirectory(prefix="try-windows-") as place:
-        has_passed = Trial(options, Path(place), called).all()
+    beside = target.absolute().parent
+    if not beside.is_dir():
+        sys.stderr.write(f"error: {beside} is no folder\n")
+        return 2
+    with tempfile.TemporaryDirectory(prefix=".try-windows-", dir=beside) as place:  # has the exported disk for a while
+        trial = Trial(options, Path(place), called)
+        has_passed = trial.all()
         names = archived(Path(place), target)
     say(f"\n{target} has, without disks and without secrets: {', '.join(names)}")
+    say(f"what was imported and built stays: `vmkiln image delete {trial.name}` and `... delete {TEMPLATE}` delete it")
     say("all of it passed" if has_passed else "not all of it passed; the archive says why")
     return 0 if has_passed else 1
 

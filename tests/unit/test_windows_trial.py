@@ -18,13 +18,25 @@ BUILT = {
     "run_id": RUN_ID, "state": "Succeeded", "message": "", "facts": {"hygiene": {"verdict": "Unproven"}},
     "phases": [{"name": "Customizing"}, {"name": "Validating"}],
 }  # fmt: skip
+OTHER_ID, CHECK_ID = f"{9:08}{RUN_ID[8:]}", f"{7:08}{RUN_ID[8:]}"
 LOG = "\n".join(f"null: said {word}" for word in ("plain", "elevated", "system", "after-restart"))
 ANSWERS = {
     "doctor": json.dumps({"canBuild": True}),
     "image import": json.dumps(CHECKED),
     "build": "{}\n" + json.dumps(BUILT),
     "run logs": LOG,
-    "run show": json.dumps({"run_id": RUN_ID}),
+}
+
+
+def made(run_id: str, template: str, group: str = "") -> dict[str, str]:
+    """A run as the history has it."""
+    return {"run_id": run_id, "template": template, "resource_group": group}
+
+
+# a user's own run begins meanwhile, too
+MADE = {
+    "image import": [made(CHECK_ID, "check-0123456789ab-setup-complete", "vmkiln-checks")],
+    "build": [made(RUN_ID, "try-windows"), made(OTHER_ID.replace("9", "8"), "web")],
 }
 
 
@@ -34,6 +46,7 @@ class Vmkiln:
     def __init__(self, **fails: str) -> None:
         self.fails = {name.replace("_", " "): text for name, text in fails.items()}
         self.called: list[str] = []
+        self.history = [made(OTHER_ID, "web")]
 
     def __call__(self, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         name = " ".join(arguments[: 1 if arguments[0] in {"build", "doctor", "support-bundle"} else 2])
@@ -41,6 +54,9 @@ class Vmkiln:
         for word in arguments:
             if word.endswith((".vhd", ".png", ".tar.gz")) and name != "image import":
                 Path(word).write_bytes(b"content")
+        if arguments[0] == "history":
+            return subprocess.CompletedProcess(arguments, 0, json.dumps(self.history), "")
+        self.history[:0] = MADE.get(name, [])  # also by one that fails
         if name in self.fails:
             return subprocess.CompletedProcess(arguments, 1, "", self.fails[name])
         return subprocess.CompletedProcess(arguments, 0, ANSWERS.get(name, ""), "")
@@ -67,7 +83,8 @@ def test_each_part_passes_and_the_archive_has_no_disk(options: argparse.Namespac
     assert list(parts) == ["host", "check", "build", "steps", "hygiene", "validation", "export"]
     assert set(parts.values()) == {"PASS"}
     names = archived(tmp_path / "work", tmp_path / "a.tar.gz")
-    assert names == ["payload.txt", "report.json", "run-01234567.png", "run-01234567.tar.gz", "template.json"]
+    runs = [f"run-{run_id[:8]}.{kind}" for run_id in (CHECK_ID, RUN_ID) for kind in ("png", "tar.gz")]
+    assert names == ["payload.txt", "report.json", *runs, "template.json"]
     with tarfile.open(tmp_path / "a.tar.gz") as archive:
         assert [one.name for one in archive] == [f"try-windows/{name}" for name in names]
 
@@ -87,6 +104,18 @@ def test_what_fails_is_named_with_its_reason_and_what_is_behind_it_skipped(
     assert set(behind) <= {"SKIP"}
     report = json.loads((tmp_path / "work/report.json").read_text())
     assert [part["outcome"] for part in report["parts"]] == list(parts.values())
+
+
+@pytest.mark.parametrize(
+    ("failing", "runs"), [("doctor", []), ("image_import", [CHECK_ID]), ("build", [CHECK_ID, RUN_ID])]
+)
+def test_the_archive_has_the_runs_of_the_trial_that_failed_and_no_others(
+    options: argparse.Namespace, tmp_path: Path, failing: str, runs: list[str]
+) -> None:
+    tried(options, tmp_path / "work", Vmkiln(**{failing: "error"}))
+    assert sorted(file.name for file in (tmp_path / "work").glob("run-*.tar.gz")) == sorted(
+        f"run-{run_id[:8]}.tar.gz" for run_id in runs
+    )
 
 
 def test_a_step_that_said_nothing_has_not_passed(
@@ -109,3 +138,4 @@ def test_its_template_is_one_that_vmkiln_takes(updates: bool) -> None:
 def test_a_file_that_is_not_there_is_refused_and_no_archive_is_overwritten(options: argparse.Namespace) -> None:
     assert main(["/nonexistent.vhdx"]) == 2
     assert main([str(options.image), "--output", str(options.image)]) == 2
+    assert main([str(options.image), "--output", str(options.image.parent / "none/x.tar.gz")]) == 2
