@@ -219,6 +219,7 @@ class Settings(StateDirectory):
             "How long a failed VM is held of whose template errorHandling.onCustomizerError is `abort`, in minutes; "
             "0: not at all. `--on-error hold` has a time of its own.",
             least=0,
+            most=1440,
         ),
     ] = 60
     reserved_memory_mib: Annotated[

@@ -184,7 +184,8 @@ def _value(one: Declared, given: Any) -> tuple[Any, Sequence[str]]:
     # takes a tenth of a second to import, which a command without such a setting is spared
     from pydantic import Field, TypeAdapter, ValidationError  # noqa: PLC0415
 
-    limits: dict[str, Any] = {} if one.description.least is None else {"ge": one.description.least}
+    bounds = {"ge": one.description.least, "le": one.description.most}
+    limits: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
     if one.kind is float:
         limits["allow_inf_nan"] = False
     kind: Any = Annotated[one.kind, Field(**limits)]

@@ -90,7 +90,7 @@ def test_a_flag_comes_before_the_environment_before_the_file(tmp_path: Path) -> 
 
 def test_each_setting_is_read_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
     of_kind: dict[Any, tuple[str, Any]] = {
-        str: ("text", "text"), int: ("4321", 4321), float: ("4321.5", 4321.5), bool: ("no", False),
+        str: ("text", "text"), int: ("1234", 1234), float: ("4321.5", 4321.5), bool: ("no", False),
         Path | None: ("/a/file", Path("/a/file")), LogLevel | None: ("DEBUG", LogLevel.DEBUG),
         LogFormat: ("json", LogFormat.JSON), Checkpoints: ("all", Checkpoints.ALL),
     }  # fmt: skip
@@ -145,13 +145,15 @@ def test_a_release_policy_that_nothing_can_meet_is_refused(tmp_path: Path, other
 def test_every_mistake_is_named_with_where_it_was_made(tmp_path: Path) -> None:
     environment = in_file(tmp_path, "lease_seconds = 1\nlog_levle = 'debug'\nbuilds = 'perhaps'")
     environment |= {"VMKILN_ACCESS_TOKEN_SECONDS": "soon", "VMKILN_LOG_FORMAT": "xml"}
+    environment |= {"VMKILN_HELD_MINUTES": "1441"}
     told = refusal(environment, {"home": None, "reserved_memory_mib": -1}).splitlines()
     file = tmp_path / "vmkiln.toml"
     assert f"`lease_seconds` in {file}: input should be greater than or equal to 2" in told
     assert f"`log_levle` in {file} is no setting; did you mean `log_level`?" in told
     assert any(line.startswith("VMKILN_ACCESS_TOKEN_SECONDS in the environment: ") for line in told)
     assert any(line.startswith("VMKILN_LOG_FORMAT in the environment: ") and "'json'" in line for line in told)
-    assert len(told) == 6
+    assert "VMKILN_HELD_MINUTES in the environment: input should be less than or equal to 1440" in told
+    assert len(told) == 7
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "0"])

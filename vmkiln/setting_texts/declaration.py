@@ -38,9 +38,10 @@ class Checkpoints(_Word):
 
 @dataclass(frozen=True)
 class Description:
-    """A setting for people: what it does, the flag that sets it too, the least value, whether it is a secret."""
+    """A setting for people: what it does, the flag that sets it too, the least and the most, whether it is a secret."""
 
     text: str
     flag: str = ""
     least: float | None = None
+    most: float | None = None
     is_secret: bool = False

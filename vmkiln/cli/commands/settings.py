@@ -58,6 +58,7 @@ def page() -> str:
     for one in declared_settings():
         description = one.description
         text = description.text if description.least is None else f"{description.text} At least {description.least:g}."
+        text += "" if description.most is None else f" At most {description.most:g}."
         text += " A secret." if description.is_secret else ""
         default = "" if one.default in {NO_DEFAULT, None, ""} else f"`{json.dumps(one.default)}`"
         flag = "" if not description.flag else _flag(description.flag)

@@ -164,20 +164,34 @@ def forget(settings: Settings, store: Store, run_id: str) -> None:
 
 
 def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> list[str]:
-    """Delete the leases whose time is over and what makers left that died; gives the runs whose lease was over."""
-    over, now = [], time.time() if now is None else now
+    """Delete the leases whose time is over and what makers left that died; gives the runs whose lease was over.
+
+    Raises: what went wrong first (`OSError`), after all others were looked at; a record that could not be read, for
+    want of memory say, is none that is not there.
+    """
+    over, problems, now = list[str](), list[OSError](), time.time() if now is None else now
     for folder in _folders(settings):
-        with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
-            if not is_ours:
-                continue
-            lease = _read(folder)
-            if lease is not None and not lease.is_over(now):
-                _remove_older(lease)
-                continue
-            forget(settings, store, folder.name)
-            if lease is not None:
+        try:
+            if _removed_when_over(settings, store, folder, now):
                 over.append(folder.name)
+        except OSError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
     return over
+
+
+def _removed_when_over(settings: Settings, store: Store, folder: Path, now: float) -> bool:
+    """Whether it was a lease, and is deleted now. Raises: `OSError`."""
+    with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
+        if not is_ours:
+            return False
+        lease = _readable(folder)
+        if lease is not None and not lease.is_over(now):
+            _remove_older(lease)
+            return False
+        forget(settings, store, folder.name)
+        return lease is not None
 
 
 def forget_of(settings: Settings, store: Store, template_id: str) -> None:
@@ -235,6 +249,13 @@ def _below(disk: Disk | None, number: int, depth: int, below: Mapping[str, Path]
 
 
 def _read(folder: Path) -> Lease | None:
+    with contextlib.suppress(OSError):
+        return _readable(folder)
+    return None
+
+
+def _readable(folder: Path) -> Lease | None:
+    """None when there is no record, or it is none. Raises: `OSError` when the system does not say."""
     try:
         with (folder / RECORD).open("rb") as file:
             record = json.loads(file.read(LONGEST_RECORD_BYTES))
@@ -246,7 +267,7 @@ def _read(folder: Path) -> Lease | None:
             int(record["size_bytes"]),
             str(record["sealed"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

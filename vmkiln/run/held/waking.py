@@ -13,7 +13,7 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,12 @@ from vmkiln.run.held.lease import Contents, Lease
 from vmkiln.run.held.sealing import Kept, NotLeased
 from vmkiln.run.run_context import BuildHost
 from vmkiln.run_failures import VirtualMachineLost
+from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
+
+LOCK_SECONDS, LOOK_SECONDS = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,12 @@ async def _put_back(awake: Woken, tell: Callable[[str], None]) -> None:
 async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> AsyncIterator[Woken]:
     """The failed VM of a run, awake, with its door open. It is gone when the block is left, and its lease as it was.
 
-    Raises: `InputError` when there is none, or it cannot be opened; `VirtualMachineLost` when it does not go on, as
-    with another release of QEMU; `HostUnfit`, `KeyUnavailable`.
+    Raises: `InputError` when there is none, somebody is in, or it cannot be opened; `VirtualMachineLost` when it does
+    not go on, as with another release of QEMU; `HostUnfit`, `KeyUnavailable`.
     """
     settings, store = host.settings, host.store
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(off_loop_with(lambda: run_directory.locked(settings.runs, run_id)))
+        await stack.enter_async_context(off_loop_with(lambda: _lock_of(settings, run_id)))
         found = await off_loop(lease.found, settings, run_id)
         if found is None:
             raise door.not_held(run_id)
@@ -129,6 +132,19 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
             generation=found.generation + 1,
         )
         yield Woken(directory, found, vm, released, again)
+
+
+@contextlib.contextmanager
+def _lock_of(settings: Settings, run_id: str) -> Iterator[None]:
+    """The lock of the run, which who cleans up has for a moment. Raises: `InputError` when another visitor has it."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < deadline:
+        with run_directory.locked_if_free(settings.runs, run_id) as is_ours:
+            if is_ours:
+                yield
+                return
+        time.sleep(LOOK_SECONDS)
+    raise door.taken()
 
 
 @contextlib.asynccontextmanager

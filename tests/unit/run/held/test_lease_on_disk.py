@@ -1,10 +1,14 @@
 """A lease is there until its time is over, and gone after that, whoever died meanwhile."""
 
+import asyncio
 import json
+import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +20,7 @@ from vmkiln.cli.main import app
 from vmkiln.errors import InputError, KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.run.cleaning_up import end_leftovers
-from vmkiln.run.held import lease
+from vmkiln.run.held import lease, waking
 from vmkiln.run.held.lease import Contents
 from vmkiln.run_state import RunState
 from vmkiln.sealing.key_ring import Purpose, new_secret
@@ -132,6 +136,60 @@ def test_the_next_command_deletes_what_is_over_and_what_the_dead_left(settings: 
     assert [path.name for path in settings.leases.iterdir()] == [RUN]
     assert sorted(path.name for path in folder.iterdir()) == ["below0-0", "memory.1", lease.RECORD]
     assert told == ["the failed VM of run over is not held any more: its time is over"]
+
+
+def test_a_lease_that_cannot_be_deleted_keeps_no_other_one_from_its_end(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run_id in ("first", "second", "third"):
+        a_run(store, run_id)
+        leased(settings, store, run_id, until=1)
+    unread, undeleted = (lease.folder_of(settings, run_id) for run_id in ("first", "second"))
+    (unread / lease.RECORD).unlink()
+    (unread / lease.RECORD).mkdir()  # whatever the reason, the system does not give its content
+    rmtree = shutil.rmtree
+
+    def refused(folder: Path) -> None:
+        if folder == undeleted:
+            raise PermissionError
+        rmtree(folder)
+
+    monkeypatch.setattr(lease.shutil, "rmtree", refused)
+    with pytest.raises(IsADirectoryError):
+        lease.remove_over(settings, store, now=NOW)
+    assert sorted(path.name for path in settings.leases.iterdir()) == ["first", "second"]
+    assert (unread / "memory.1").exists(), "what may be a lease is none that a maker left who died"
+    assert lease.found(settings, "first", now=0) is None
+
+
+def test_a_second_visitor_is_told_so_and_does_not_wait(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "LOCK_SECONDS", 0.1)
+    host: Any = SimpleNamespace(settings=settings, store=store)
+
+    async def enter() -> None:
+        async with asyncio.timeout(30), waking.woken(host, RUN, print):
+            pass
+
+    with run_directory.locked(settings.runs, RUN), pytest.raises(InputError, match="somebody is in"):
+        asyncio.run(enter())
+    monkeypatch.setattr(waking, "LOCK_SECONDS", 60)
+    begun, freed = threading.Event(), threading.Event()
+
+    def clean_up() -> None:
+        with run_directory.locked_if_free(settings.runs, RUN):
+            begun.set()
+            freed.wait(60)
+
+    cleaning = threading.Thread(target=clean_up)
+    cleaning.start()
+    begun.wait(60)
+    monkeypatch.setattr(waking.time, "sleep", lambda _seconds: freed.set())
+    with pytest.raises(InputError, match="is not held"):  # who cleans up is gone in a moment: it looks for the lease
+        asyncio.run(enter())
+    assert freed.is_set()
+    cleaning.join()
 
 
 def test_a_lease_that_is_being_made_is_left_alone(settings: Settings, store: Store) -> None:
