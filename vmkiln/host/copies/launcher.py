@@ -2,15 +2,17 @@
 
 An interpreter that loads them anew takes a tenth of a second of a processor, for each run; a copy takes a few
 milliseconds. It knows nothing of any run, and it has one thread, so that a copy begins in order. It is started by
-`host/copies/launching.py` and speaks messages over one inherited socket: `start`, with the descriptors that the copy
-keeps, of which the first is its control socket, is answered by the copy's process id; `end ID`, which kills it with its
-process group, by `ended ID` when it has been reaped. When the socket closes it ends, and what it started with it.
+`host/copies/launching.py` and speaks messages over one inherited socket, each order and its answer with a number:
+`start`, with the descriptors that the copy keeps, of which the first is its control socket, is answered by `started
+ID`, or `failed ERRNO`; `end ID`, which kills a copy with its process group, by `ended ID` when it has been reaped. When
+the socket closes it ends, and what it started with it.
 """
 
 import contextlib
 import os
 import signal
 import socket
+import traceback
 from importlib import import_module
 
 from vmkiln.host import command, supervisor
@@ -36,15 +38,26 @@ def main(descriptor: int) -> int:
     while True:
         data, inherited, _, _ = socket.recv_fds(orders, MOST_MESSAGE_BYTES, MOST_DESCRIPTORS)
         match data.decode().split():
-            case ["start"]:
-                orders.send(str(_started(orders, inherited)).encode())
-            case ["end", number]:
-                orders.send(f"ended {_ended(int(number))}".encode())
+            case [number, "start"]:
+                orders.send(f"{number} {_started(orders, inherited)}".encode())
+            case [number, "end", process_id]:
+                orders.send(f"{number} ended {_ended(int(process_id))}".encode())
             case _:
                 return 0
 
 
-def _started(orders: socket.socket, inherited: list[int]) -> int:
+def _started(orders: socket.socket, inherited: list[int]) -> str:
+    """What the answer says; of a machine that has no room for one process more, too, for the others go on."""
+    try:
+        return f"started {_forked(orders, inherited)}"
+    except OSError as error:
+        return f"failed {error.errno}"
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
+
+
+def _forked(orders: socket.socket, inherited: list[int]) -> int:
     ours = os.getpid()
     child = os.fork()
     if child == 0:
@@ -56,10 +69,10 @@ def _started(orders: socket.socket, inherited: list[int]) -> int:
             command.die_with_parent()
             if os.getppid() == ours:  # or it ended before it could be asked to end us
                 status = supervisor.main(inherited[0])
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
-    for descriptor in inherited:
-        os.close(descriptor)
     return child
 
 

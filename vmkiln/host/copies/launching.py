@@ -11,11 +11,12 @@ import os
 import socket
 import sys
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.confinement import python_jail
 from vmkiln.waiting.off_loop import to_its_end
@@ -23,35 +24,51 @@ from vmkiln.waiting.off_loop import to_its_end
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20
 MOST_ANSWER_BYTES = 64
+LATE = 0  # the number of orders whose answer nobody waits for
 
 
 class Launcher:
-    """A live launcher: one order after the other, each to its end, or the next would get its answer."""
+    """A live launcher: one order after the other, each with a number, for the answer to one may come too late."""
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
         self._turn = asyncio.Lock()
+        self._number = LATE
 
     async def start(self, inherited: Sequence[int]) -> int:
         """A supervisor with these descriptors, of which the first is its control socket: its process id.
 
-        Raises: `OSError`, `TimeoutError` when the launcher has ended, or does not answer.
+        Raises: `TimeoutError` when the launcher does not answer, and may begin it yet; another `OSError` when it does
+        not begin, for the launcher has ended or the kernel lets it begin nothing.
         """
-        return int(await self._asked(lambda: socket.send_fds(self._orders, [b"start"], list(inherited))))
+        word, value = await self._asked("start", inherited)
+        if word != "started":
+            raise OSError(value, os.strerror(value))
+        return value
 
     async def end(self, process_id: int) -> None:
         """Kill a supervisor; it is reaped then. One whose launcher has ended has ended with it."""
-        with contextlib.suppress(OSError, TimeoutError):
-            await self._asked(lambda: self._orders.send(f"end {process_id}".encode()))
+        with contextlib.suppress(OSError):
+            await self._asked(f"end {process_id}")
 
-    async def _asked(self, send: Callable[[], int]) -> bytes:
+    async def _asked(self, order: str, inherited: Sequence[int] = ()) -> tuple[str, int]:
         async with self._turn:
-            send()
+            self._number += 1
+            socket.send_fds(self._orders, [f"{self._number} {order}".encode()], list(inherited))
             async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await asyncio.get_running_loop().sock_recv(self._orders, MOST_ANSWER_BYTES)
+                number, word, value = await self._answer()
+                while number != self._number:
+                    if word == "started":  # nobody waits for it any more
+                        self._orders.send(f"{LATE} end {value}".encode())
+                    number, word, value = await self._answer()
+                return word, value
+
+    async def _answer(self) -> tuple[int, str, int]:
+        answer = await asyncio.get_running_loop().sock_recv(self._orders, MOST_ANSWER_BYTES)
         if not answer:
             raise ConnectionResetError("the launcher of supervisors has ended")
-        return answer
+        number, word, value = answer.decode().split()
+        return int(number), word, int(value)
 
 
 @contextlib.asynccontextmanager
@@ -85,6 +102,11 @@ class Shared:
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def forget(self, launcher: Launcher) -> None:
+        """Let the next block begin another than this one, which has ended."""
+        if self.launcher is launcher:
+            self.launcher = None
+
 
 _kept: "WeakKeyDictionary[AbstractEventLoop, Shared]" = WeakKeyDictionary()
 
@@ -108,14 +130,18 @@ async def started(inherited: Sequence[int]) -> AsyncIterator[int]:
     """
     shared, process_id = _kept.get(asyncio.get_running_loop()), None
     launcher = None if shared is None else shared.launcher
-    if launcher is not None:
+    if shared is not None and launcher is not None:
         starting = asyncio.ensure_future(launcher.start(inherited))
         try:
             process_id = await asyncio.shield(starting)
-        except (OSError, TimeoutError) as error:
-            log.warning("a supervisor begins by itself, for the launcher is gone: %s", error)
+        except TimeoutError as error:  # another on the same descriptors would be beside it, if it still begins
+            raise HostUnfit(f"the launcher of supervisors is silent for {ANSWER_SECONDS} s") from error
+        except OSError as error:
+            log.warning("a supervisor begins by itself, for the launcher cannot begin it: %s", error)
+            if isinstance(error, ConnectionError):
+                shared.forget(launcher)
         except asyncio.CancelledError:
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(OSError):
                 await launcher.end(await to_its_end(starting))
             raise
     if launcher is None or process_id is None:

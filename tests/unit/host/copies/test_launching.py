@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vmkiln.errors import HostUnfit
 from vmkiln.host.copies import launching
 
 GONE_SECONDS = 60
@@ -89,6 +91,52 @@ async def test_a_dead_launcher_takes_its_copies_along_and_others_begin() -> None
             async with launching.started([late_theirs]) as process_id:
                 assert await unshared(late) == b'{"unshared": true}\n'
                 assert parent_of(process_id) == os.getpid()
+        async with launching.kept():  # the next run's
+            with a_control() as (ours, theirs):
+                async with launching.started([theirs]) as process_id:
+                    await unshared(ours)
+                    assert parent_of(process_id) != os.getpid()
+
+
+async def test_a_launcher_that_can_begin_nothing_more_goes_on() -> None:
+    """Its copies are runs that go on: they would end with it."""
+    async with launching.kept():
+        with a_control() as (ours, theirs), a_control() as (late, late_theirs):
+            async with launching.started([theirs]) as process_id:
+                await unshared(ours)
+                launcher = parent_of(process_id)
+                limits = resource.prlimit(launcher, resource.RLIMIT_NPROC)
+                resource.prlimit(launcher, resource.RLIMIT_NPROC, (0, limits[1]))
+                async with launching.started([late_theirs]) as by_itself:
+                    assert await unshared(late) == b'{"unshared": true}\n'
+                    assert parent_of(by_itself) == os.getpid()
+                resource.prlimit(launcher, resource.RLIMIT_NPROC, limits)
+                with a_control() as (last, last_theirs):
+                    async with launching.started([last_theirs]) as another:
+                        await unshared(last)
+                        assert parent_of(another) == launcher
+                assert is_there(process_id)
+
+
+async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with launching.kept():
+        with a_control() as (ours, theirs), a_control() as (_, late_theirs), a_control() as (next_, next_theirs):
+            async with launching.started([theirs]) as process_id:
+                await unshared(ours)
+                launcher = parent_of(process_id)
+                os.kill(launcher, signal.SIGSTOP)
+                with monkeypatch.context() as patched:
+                    patched.setattr(launching, "ANSWER_SECONDS", 0.1)
+                    with pytest.raises(HostUnfit, match="silent"):
+                        await launching.started([late_theirs]).__aenter__()
+                os.kill(launcher, signal.SIGCONT)
+                async with launching.started([next_theirs]) as another:
+                    assert await unshared(next_) == b'{"unshared": true}\n'
+                    links = {str(entry.readlink()) for entry in Path(f"/proc/{another}/fd").iterdir()}
+                    assert str(Path(f"/proc/self/fd/{next_theirs}").readlink()) in links
+                    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+                        if int(child) not in (process_id, another):
+                            await gone(int(child))
 
 
 async def test_without_a_launcher_a_supervisor_begins_by_itself() -> None:
