@@ -23,6 +23,16 @@ __all__ = ["chromium"]
 
 TESTS = Path(__file__).parents[1]
 
+SEEN = """
+window.scrollTo(0, document.body.scrollHeight);
+document.body.style.paddingBottom = "200vh";
+arguments[0].scrollIntoView();
+const box = arguments[0].getBoundingClientRect();
+const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+document.body.style.paddingBottom = "";
+return top === arguments[0];
+"""
+
 RECORD_NOTICES = """
 window.noticed = [];
 window.Notification = class extends Notification {
@@ -119,6 +129,11 @@ def test_a_build_is_followed_in_a_browser(service: SimpleNamespace, chromium: We
     assert text_of(chromium, ".log-line.now .log-text") == "echo first line"
     chromium.find_element(By.CSS_SELECTOR, "#L2 .log-number").click()
     assert chromium.current_url.endswith("#L2")
+
+    link = chromium.find_element(By.CSS_SELECTOR, "#log-customization a[href$='kind=customization']")
+    for width in (1366, 1040, 800):
+        chromium.set_window_size(width, 900)
+        assert chromium.execute_script(SEEN, link), f"at {width} px what is gone to by Tab is below the log's bar"
 
     chromium.execute_script("document.querySelector('#run-cancel button').click()")
     wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main .Canceled"))
