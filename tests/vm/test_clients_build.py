@@ -39,6 +39,16 @@ def az(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @contextlib.contextmanager
 def serving(prepared: Settings, folder: Path) -> Iterator[Az]:
+    with serve_process(prepared, folder):
+        found = az_of(prepared.home, folder / "azure")
+        found("group", "create", "-n", GROUP, "-l", "westus2")
+        yield found
+        found("group", "delete", "-n", GROUP, "--yes")
+
+
+@contextlib.contextmanager
+def serve_process(prepared: Settings, folder: Path) -> Iterator[None]:
+    """`vmkiln serve` on a free port, which `service/endpoint` tells."""
     azurite = CLIENTS / "node_modules/.bin"
     path = f"{azurite}:{os.environ['PATH']}"
     environment = {**os.environ, "VMKILN_HOME": str(prepared.home), "PATH": path}
@@ -49,10 +59,7 @@ def serving(prepared: Settings, folder: Path) -> Iterator[Az]:
         try:
             wait_for(lambda: process.poll() is not None or endpoint.exists(), seconds=60)
             assert process.poll() is None, (folder / "serve.log").read_text()
-            found = az_of(prepared.home, folder / "azure")
-            found("group", "create", "-n", GROUP, "-l", "westus2")
-            yield found
-            found("group", "delete", "-n", GROUP, "--yes")
+            yield
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
