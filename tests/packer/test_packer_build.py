@@ -10,6 +10,7 @@ from packer_bench import Bench, bench_  # noqa: F401 (a fixture)
 from vmkiln.packer import packer_template
 from vmkiln.packer.packer_output import (
     BuildError,
+    CheckpointReached,
     Connected,
     Line,
     PackerEvent,
@@ -73,6 +74,8 @@ def test_a_checkpoint_waits_behind_the_scripts_and_files_that_have_one(bench: Be
     assert steps_reached(read(done.stdout)) == [0, 1, 2, 3, 4]
     wait = "waits behind it"
     assert traces.read_text().splitlines() == ["kept", wait, wait, "kept, too", wait, "not kept"]
+    names = [event.name for event in read(done.stdout) if isinstance(event, CheckpointReached)]
+    assert len(set(names)) == 3, "each time another"
 
 
 FORGERIES = r"""

@@ -26,7 +26,9 @@ _COMMA = "%!(PACKER_COMMA)"
 _CUT = len(_COMMA) + 4
 _PREFIXES = ("    null: ", "==> null: ", "--> null: ")
 _MARK = step_runner.MARK.decode()
-_NAMES = ("STARTED", "ENDED", "MISSING", "RESTARTING", "REMARK", "LINES", "LONG_LINE", "NEXT", "OWN_MARK", "RETURN")
+_OF_LINES = ("LINES", "LONG_LINE", "NEXT", "OWN_MARK", "RETURN")
+_NAMES = ("STARTED", "ENDED", "WAITS", "MISSING", "RESTARTING", "REMARK", *_OF_LINES)
+_DRAWN = re.compile(r"[0-9a-f]{16}")
 _KINDS = {name: getattr(step_runner, name).decode() for name in _NAMES}
 
 
@@ -80,6 +82,13 @@ class ScriptEnded:
 
 
 @dataclass(frozen=True)
+class CheckpointReached:
+    """Behind a step's script that succeeded, the VM is about to wait under this name until it is saved."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class ScriptLost:
     """A step's script was copied to the VM, and is not there any more: it went away with a restart."""
 
@@ -106,6 +115,7 @@ PackerEvent = (
     | BuildError
     | ScriptStarted
     | ScriptEnded
+    | CheckpointReached
     | ScriptLost
     | RestartComing
     | RestartBegun
@@ -219,6 +229,8 @@ def _of_step(text: str, *, is_error: bool) -> list[PackerEvent]:
         return [ScriptStarted(rest)]
     if kind == _KINDS["ENDED"] and rest.isdigit():
         return [ScriptEnded(int(rest))]
+    if kind == _KINDS["WAITS"] and _DRAWN.fullmatch(rest):
+        return [CheckpointReached(rest)]
     if kind == _KINDS["MISSING"]:
         return [ScriptLost()]
     if kind == _KINDS["RESTARTING"]:

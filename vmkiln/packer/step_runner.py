@@ -18,6 +18,7 @@ import time
 MARK = b"\x1e"
 STARTED, ENDED, MISSING = b"s", b"e", b"m"  # with the boot's id, the exit status, nothing
 RESTARTING, REMARK = b"r", b"w"  # with nothing, a sentence for the log
+WAITS = b"k"  # with the name under which the VM waits at a checkpoint
 LINES, LONG_LINE = b"l", b"o"  # lines with `NEXT` between them, one line as it is
 NEXT, OWN_MARK = MARK + b"n", MARK + b"m"
 RETURN = MARK + b"c"  # Packer leaves out what stands before a carriage return; the log keeps it
@@ -350,8 +351,13 @@ def what_is_free() -> bytes:
 
 
 def wait_at(checkpoint: str, script: str) -> None:
-    """Run the text of a checkpoint, which waits until the host has saved the VM, and pass on what it prints."""
-    said = output_of(["sh", "-c", checkpoint, script])[1].strip()
+    """Run the text of a checkpoint, which waits until the host has saved the VM, and pass on what it prints.
+
+    It waits under a name that is drawn each time: so what it says elsewhere is never taken for another step's.
+    """
+    name = "".join("%02x" % byte for byte in posix.urandom(8))  # noqa: UP031 (for Python 3.5)
+    say(WAITS, name.encode())
+    said = output_of(["sh", "-c", checkpoint, script, name])[1].strip()
     if said:
         say(REMARK, said)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from vmkiln.packer.packer_output import (
     BuildError,
+    CheckpointReached,
     Connected,
     PackerEvent,
     RestartBegun,
@@ -85,7 +86,8 @@ class StepWatch:
     is_complete: asyncio.Event = field(default_factory=asyncio.Event)  # the last step began, and each before it
     untrue: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     broken: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    checkpoints: "asyncio.Queue[int]" = field(default_factory=asyncio.Queue)  # behind scripts that succeeded
+    # behind scripts that succeeded, each with the name under which the VM waits there
+    checkpoints: "asyncio.Queue[tuple[int, str]]" = field(default_factory=asyncio.Queue)
     _boot_id: str = ""
     _running: int | None = None
     _restarted: set[int] = field(default_factory=set)
@@ -119,8 +121,9 @@ class StepWatch:
                 return self._started(boot_id)
             case ScriptEnded(status):
                 self._running, self.status = None, status
-                if status == 0 and (checkpoint := checkpoint_of(self.current)) is not None:
-                    self.checkpoints.put_nowait(checkpoint.number)
+            case CheckpointReached(name):
+                if self.status == 0 and (checkpoint := checkpoint_of(self.current)) is not None:
+                    self.checkpoints.put_nowait((checkpoint.number, name))
             case ScriptLost():
                 self._break(self.step, _UNBEGUN)
             case RestartBegun():

@@ -1,7 +1,7 @@
 """The two sides of a checkpoint: the script that has the VM wait, and the host's word that lets it go on.
 
-The script draws a name for each time that it waits, says it, and waits for a word with it. So nothing that was said, or
-written, for an earlier checkpoint is taken for this one's.
+What runs the script draws a name for each time and tells it by Packer's way; the script says it on the console, and
+waits for a word with it. So nothing that was said, or written, for another checkpoint is taken for this one's.
 
 The word lies on the seed's disk, in the system area of its file system, which no program reads; the VM looks for it
 there past its own memory. So a VM needs no other device, and no port. A VM that goes on from a checkpoint finds another
@@ -26,7 +26,7 @@ def new_token() -> str:
 
 
 def script(token: str) -> str:
-    """What runs in the VM to be saved there, with the name of the customizer's script; pure but for our own file.
+    """What runs in the VM to be saved there, with the customizer's script and a name; pure but for our own file.
 
     Whatever cannot be done in it, the build goes on.
     """
@@ -34,10 +34,10 @@ def script(token: str) -> str:
     inside = (
         "umask 077; p=$(command -v python3 || echo /usr/libexec/platform-python); "
         f"mkdir -p {FOLDER} && cat > {program} && exec systemd-run --quiet --wait --collect "
-        f'--unit=vmkiln-checkpoint-$$ "$p" -I -S {program} {token} "$0"'
+        f'--unit=vmkiln-checkpoint-$$ "$p" -I -S {program} {token} "$0" "$1"'
     )
     return (
-        f"sudo -n sh -c '{inside}' \"$0\" <<'{END}' > /dev/null 2>&1 || "
+        f"sudo -n sh -c '{inside}' \"$0\" \"$1\" <<'{END}' > /dev/null 2>&1 || "
         f"echo 'the VM cannot be kept here: sudo, systemd or Python is missing, or did not do it'\n"
         f"{RENEWAL.read_text()}{END}\n"
         "exit 0\n"

@@ -8,8 +8,8 @@ one goes on. First then come new random numbers from the host, at once taken; th
 id, and what the run's own seed says: who may log in, and the ssh server's key. What it cannot do, it says on the
 console, and the host boots the VM instead. Whatever it leaves is in memory.
 
-`TOKEN SCRIPT`: the same at a checkpoint of a build, where Packer is logged in and its network stays. It says a name
-that it drew. The host says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it
+`TOKEN SCRIPT NAME`: the same at a checkpoint of a build, where Packer is logged in and its network stays. It says the
+name, which is drawn for each time. The host says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it
 was, or, when the word is not this run's, as another, which ends Packer's connection with all below it, and takes its
 SCRIPT away.
 Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
@@ -79,9 +79,8 @@ def main(arguments: "tuple[str, ...]" = ()) -> int:
     return 0
 
 
-def at_checkpoint(token: str, script: str) -> int:
+def at_checkpoint(token: str, script: str, name: str) -> int:
     """Wait until the host has saved the VM, or has not; become another when this is one that goes on from there."""
-    name = "".join("%02x" % byte for byte in os.urandom(8))
     refusal = "skipped %s" % name
     try:
         seed, _ = what_is_needed()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vmkiln.packer.packer_output import (
     LONGEST_LINE_BYTES,
     BuildError,
+    CheckpointReached,
     Connected,
     Line,
     PackerEvent,
@@ -165,6 +166,16 @@ def test_a_steps_output_is_not_packers_where_packer_says_it() -> None:
 
 
 def test_what_the_vm_tells_of_a_script_is_no_line_of_the_log() -> None:
-    told = b"".join(b"1,,ui,message,    null: \x1e" + text + b"\n" for text in (b"sabc-1", b"e7", b"m", b"r"))
-    assert read(told) == [ScriptStarted("abc-1"), ScriptEnded(7), ScriptLost(), RestartComing()]
+    told = b"".join(
+        b"1,,ui,message,    null: \x1e" + text + b"\n" for text in (b"sabc-1", b"e7", b"k0123456789abcdef", b"m", b"r")
+    )
+    assert read(told) == [
+        ScriptStarted("abc-1"),
+        ScriptEnded(7),
+        CheckpointReached("0123456789abcdef"),
+        ScriptLost(),
+        RestartComing(),
+    ]
+    (line,) = read(b"1,,ui,message,    null: \x1ek../../x\n")
+    assert isinstance(line, Line), "what it never writes is no name"
     assert read(b"1,,ui,message,    null: \x1ewit waits\n") == [Line("==> null: it waits", Speaker.PACKER)]

@@ -39,10 +39,12 @@ def test_what_waits_at_a_checkpoint_runs_behind_a_script_that_succeeded(status: 
     """The whole command as the VM's shell gets it, with a checkpoint that has what a shell would take for its own."""
     script, traces = tmp_path / "script_1.sh", tmp_path / "traces"
     script.write_text(f"#!/bin/sh\necho script >> {traces}\nexit {status}\n")
-    checkpoint = f"cat >> {traces} <<'END'\ncheckpoint it's $PATH\nEND\necho \"$0\" >> {traces}; echo 'cannot be'\n"
+    checkpoint = f"cat >> {traces} <<'END'\ncheckpoint it's $PATH\nEND\necho \"$0 $1\" >> {traces}; echo 'cannot be'\n"
     command = run_command("", checkpoint).replace("{{.Path}}", str(script)).replace("{{.Vars}}", "")
     ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
     assert ended.returncode == status
-    waited = ["checkpoint it's $PATH", str(script)] if status == 0 else []
+    name = re.search("\x1ek([0-9a-f]{16})\n", ended.stdout)
+    assert (name is not None) == (status == 0), "the name under which it waits is told before"
+    waited = ["checkpoint it's $PATH", f"{script} {name[1]}"] if name else []
     assert traces.read_text().splitlines() == ["script", *waited]
     assert ("\x1ewcannot be" in ended.stdout) == (status == 0), "what it says is told"

@@ -7,6 +7,7 @@ import pytest
 from vmkiln.packer import step_watch
 from vmkiln.packer.packer_output import (
     BuildError,
+    CheckpointReached,
     Connected,
     PackerEvent,
     RestartBegun,
@@ -215,15 +216,16 @@ async def test_a_restart_in_a_script_is_named_and_one_of_updates_is_usual() -> N
 async def test_a_checkpoint_is_told_behind_each_script_that_succeeded() -> None:
     kept = InlineShell("kept", "a", ("true",), Checkpoint(1, ""))
     watch = StepWatch("build-vm", (kept, FileCopy("copy", "b", Path("/c"), "/d"), Checkpoint(2, ""), *STEPS))
-    told: list[list[int]] = []
+    told: list[list[tuple[int, str]]] = []
     for events in (
         (StepReached(0), FIRST),
-        (ScriptEnded(1),),
-        (StepReached(0), FIRST, ScriptEnded(0)),
+        (ScriptEnded(1), CheckpointReached("a")),
+        (StepReached(0), FIRST, ScriptEnded(0), CheckpointReached("b")),
         (StepReached(1), StepReached(2), FIRST, ScriptEnded(0)),
-        (StepReached(3), FIRST, ScriptEnded(0)),
+        (CheckpointReached("c"),),
+        (StepReached(3), FIRST, ScriptEnded(0), CheckpointReached("d")),
     ):
         for event in events:
             watch.note(event)
         told.append([watch.checkpoints.get_nowait() for _ in range(watch.checkpoints.qsize())])
-    assert told == [[], [], [1], [2], []]
+    assert told == [[], [], [(1, "b")], [], [(2, "c")], []]

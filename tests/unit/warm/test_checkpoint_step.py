@@ -35,7 +35,11 @@ def run_in(folder: Path, text: str, **programs: str) -> subprocess.CompletedProc
         (folder / name.replace("_", "-")).chmod(0o755)
     environment = {"PATH": f"{folder}:/usr/bin:/bin"}
     return subprocess.run(
-        ["sh", "-c", text, f"{folder}/script_1.sh"], check=False, capture_output=True, text=True, env=environment
+        ["sh", "-c", text, f"{folder}/script_1.sh", "name"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
 
 
@@ -49,7 +53,7 @@ def test_the_step_hands_the_whole_program_to_systemd_as_root_and_waits(
     assert (tmp_path / "inside/checkpoint.py").read_text() == RENEWAL.read_text()
     words = (tmp_path / "asked").read_text().split()
     assert "--wait" in words
-    assert words[-3:] == [f"{tmp_path}/inside/checkpoint.py", "token", f"{tmp_path}/script_1.sh"]
+    assert words[-4:] == [f"{tmp_path}/inside/checkpoint.py", "token", f"{tmp_path}/script_1.sh", "name"]
 
 
 @pytest.mark.parametrize("missing", ["sudo", "systemd-run"])
@@ -100,7 +104,6 @@ def test_another_machine_first_takes_new_random_numbers_and_ends_what_it_was(
     monkeypatch.setattr(guest, "what_is_needed", lambda: ("virtio1", ""))
     monkeypatch.setattr(guest, "SERVICES", ("/no/such/",))
     monkeypatch.setattr(guest, "units", lambda: (["a.service"], ["ssh.service"], ["a.timer"]))
-    monkeypatch.setattr(guest.os, "urandom", bytes)
     monkeypatch.setattr(guest, "has_route", lambda: True)
     monkeypatch.setattr(guest, "FOLDER", os.devnull)
     monkeypatch.setattr(guest, "say", done.append)
@@ -112,13 +115,13 @@ def test_another_machine_first_takes_new_random_numbers_and_ends_what_it_was(
     monkeypatch.setattr(guest, "go_on", lambda _timers: None)
     monkeypatch.setattr(guest, "catch_up", lambda: done.append("catch up"))
     monkeypatch.setattr(guest, "goes_on_as_it_was", lambda *_: True)
-    assert guest.main(("ours", str(step))) == 0
-    assert done == ["ready " + "00" * 8, "catch up"]
+    assert guest.main(("ours", str(step), "name")) == 0
+    assert done == ["ready name", "catch up"]
     assert step.exists()
     done.clear()
     monkeypatch.setattr(guest, "goes_on_as_it_was", lambda *_: False)
-    assert guest.main(("ours", str(step))) == 0
-    assert done[:5] == ["ready " + "00" * 8, "reseed", "systemctl stop a.timer ssh.service", "end logins", "renew"]
+    assert guest.main(("ours", str(step), "name")) == 0
+    assert done[:5] == ["ready name", "reseed", "systemctl stop a.timer ssh.service", "end logins", "renew"]
     assert done[-2:] == ["systemctl start ssh.service", "renewed"]
     assert not step.exists()
 
@@ -131,16 +134,15 @@ def test_before_it_is_saved_the_guest_skips_and_behind_it_cannot(guest: Any, mon
 
     monkeypatch.setattr(guest, "say", done.append)
     monkeypatch.setattr(guest, "FOLDER", os.devnull)
-    monkeypatch.setattr(guest.os, "urandom", bytes)
     monkeypatch.setattr(guest, "what_is_needed", missing)
-    assert guest.main(("ours", "script")) == 1
+    assert guest.main(("ours", "script", "name")) == 1
     monkeypatch.setattr(guest, "what_is_needed", lambda: ("virtio1", ""))
     monkeypatch.setattr(guest, "units", lambda: ([], ["ssh.service"], []))
     monkeypatch.setattr(guest, "has_route", lambda: True)
     monkeypatch.setattr(guest, "goes_on_as_it_was", lambda *_: False)
     monkeypatch.setattr(guest, "reseed", missing)
-    assert guest.main(("ours", "script")) == 1
-    assert done == [f"skipped {'00' * 8}: there are 2 networks", "ready " + "00" * 8, "cannot: there are 2 networks"]
+    assert guest.main(("ours", "script", "name")) == 1
+    assert done == ["skipped name: there are 2 networks", "ready name", "cannot: there are 2 networks"]
 
 
 def test_logins_end_with_all_below_them_and_nothing_else_does(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,17 +47,18 @@ class Keeper:
     memory_mib: int
     tell: Callable[[str], None]
 
-    async def at_each(self, inside: Namespace, reached: "asyncio.Queue[int]", vm: VirtualMachine) -> None:
+    async def at_each(self, inside: Namespace, reached: "asyncio.Queue[tuple[int, str]]", vm: VirtualMachine) -> None:
         """Keep the VM at each checkpoint that is reached, without an end.
 
         Raises: `VirtualMachineLost` when it does not go on.
         """
         guest, done = WaitingGuest(vm, self.seed, self.build.token), 0
         while True:
-            number = await guest.reached(reached)
-            step, name = self.build.at(number).step, ""
+            number, name = await guest.reached(reached)
+            step, waits = self.build.at(number).step, False
             try:
-                name = await guest.name(reached)
+                await guest.waits(name, reached)
+                waits = True
                 if number > done:  # else Packer ran the script once more
                     done = number
                     seconds = await self._kept(inside, vm, number, functools.partial(guest.go_on, name))
@@ -67,7 +68,7 @@ class Keeper:
                 text = error.message if isinstance(error, NotKept) else str(error) or "it took too long"
                 self.tell(f"what the {vm.name} has come to behind `{step}` is not kept: {text}")
             finally:
-                if name:
+                if waits:
                     await guest.go_on(name)
 
     async def _kept(

@@ -1,7 +1,7 @@
 """The guest of a VM that waits at a checkpoint: under which name, and the word that lets it go on.
 
-It draws a name each time and says it on its console. That Packer is at a checkpoint comes from Packer, by another way,
-so either may come first.
+It says on its console under which name, which is drawn for each time. Which checkpoint that is comes from Packer, with
+the name, by another way, so either may come first; and what a later step's says is never taken for an earlier one's.
 """
 
 import asyncio
@@ -38,27 +38,29 @@ class WaitingGuest:
     _answered: set[str] = field(default_factory=set)
     _seen: dict[str, float] = field(default_factory=dict)
 
-    async def reached(self, numbers: "asyncio.Queue[int]") -> int:
-        """The number of the next checkpoint that Packer reaches; who waits for long without that goes on."""
+    async def reached(self, checkpoints: "asyncio.Queue[tuple[int, str]]") -> tuple[int, str]:
+        """The number of the next checkpoint that Packer reaches, and the name; who waits long without that goes on."""
         while True:
             try:
-                return await asyncio.wait_for(numbers.get(), LATE_LOOK_SECONDS)
+                return await asyncio.wait_for(checkpoints.get(), LATE_LOOK_SECONDS)
             except TimeoutError:
                 await self._let_late_ones_go()
 
-    async def name(self, numbers: "asyncio.Queue[int]") -> str:
-        """The name under which it waits at the checkpoint that was reached.
+    async def waits(self, name: str, checkpoints: "asyncio.Queue[tuple[int, str]]") -> None:
+        """Return when it waits under this name.
 
-        Raises: `NotKept` with why it does not wait, or when Packer is at a later one; `TimeoutError`.
+        Raises: `NotKept` with why it does not wait, or when Packer is at a later checkpoint; `TimeoutError`.
         """
         async with asyncio.timeout(READY_SECONDS):
             while not self.vm.ended.done():
-                for word, name, reason in self._unanswered():
-                    if word == "ready":
-                        return name
-                    self._answered.add(name)
-                    raise NotKept(reason[:300] or "it cannot be done in it")
-                if not numbers.empty():
+                if name in self._answered:
+                    raise NotKept("it had waited too long")
+                for word, said, reason in self._unanswered():
+                    if said == name and word == "ready":
+                        return
+                    if said == name:
+                        raise NotKept(reason[:300] or "it cannot be done in it")
+                if not checkpoints.empty():
                     raise NotKept("its program did not begin")
                 await asyncio.sleep(LOOK_SECONDS)
         raise NotKept("it has ended")
@@ -74,6 +76,8 @@ class WaitingGuest:
 
     async def _let_late_ones_go(self) -> None:
         now = time.monotonic()
-        for word, name, _ in self._unanswered():
-            if word == "ready" and now - self._seen.setdefault(name, now) >= LATE_SECONDS:
+        waiting = [name for word, name, _ in self._unanswered() if word == "ready"]
+        self._seen = {name: self._seen.get(name, now) for name in waiting}  # a guest may say names without an end
+        for name, since in self._seen.items():
+            if now - since >= LATE_SECONDS:
                 await self.go_on(name)

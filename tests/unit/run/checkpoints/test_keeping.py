@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,14 +32,14 @@ BUILD = KeptBuild((Position(1, "a" * 64, "one"), Position(2, "b" * 64, "two")), 
 ONE, TWO = "1" * 16, "2" * 16  # names that the guest drew
 
 
-class Reached(asyncio.Queue[int]):
+class Reached(asyncio.Queue[tuple[int, str]]):
     """The checkpoints that Packer has reached; `is_done` when the keeper asks for one more than there are."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_done = asyncio.Event()
 
-    async def get(self) -> int:
+    async def get(self) -> tuple[int, str]:
         if self.empty():
             self.is_done.set()
         return await super().get()
@@ -79,11 +79,11 @@ class Stage:
     def folders(self) -> list[str]:
         return [path.name for path in self.folder.iterdir() if path.is_dir()]
 
-    async def reach(self, *numbers: int) -> None:
-        """Packer reaches these checkpoints; returns when the last one's sentence was said."""
+    async def reach(self, *numbers: int, names: Sequence[str] = ()) -> None:
+        """Packer reaches these checkpoints, under `ONE` and `TWO`; returns when the last one's sentence was said."""
         queue = Reached()
-        for number in numbers:
-            queue.put_nowait(number)
+        for number, name in zip(numbers, names or [str(number) * 16 for number in numbers], strict=True):
+            queue.put_nowait((number, name))
         working = asyncio.create_task(self.keeper.at_each(None, queue, self.vm))  # type: ignore[arg-type]
         done = asyncio.create_task(queue.is_done.wait())
         await asyncio.wait([working, done], return_when=asyncio.FIRST_COMPLETED)
@@ -150,9 +150,30 @@ async def test_what_no_guest_says_is_not_taken_for_a_name(stage: Stage, monkeypa
     assert stage.said == ["what the build-vm has come to behind `one` is not kept: it took too long"]
 
 
+async def test_a_vm_that_waits_at_a_later_step_is_not_kept_behind_an_earlier(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VM restarted before it waited behind the first; Packer's word of the second may come late."""
+    monkeypatch.setattr(waiting_guest, "READY_SECONDS", 0.05)
+    stage.vm.console += says(f"ready {TWO}")
+    await stage.reach(1)
+    assert stage.kept == [], "it has what the second step did"
+    assert stage.word == "", "and waits for its own word"
+    await stage.reach(2)
+    assert stage.kept == [2]
+
+
+async def test_what_a_guest_says_without_an_end_is_forgotten(stage: Stage) -> None:
+    guest = waiting_guest.WaitingGuest(stage.vm, stage.seed, "t")
+    for number in range(50):
+        stage.vm.console[:] = says(f"ready {number:016}")
+        await guest._let_late_ones_go()
+    assert list(guest._seen) == [f"{49:016}"]
+
+
 async def test_a_script_that_packer_ran_once_more_is_kept_once_and_goes_on_twice(stage: Stage) -> None:
     stage.vm.console += says(f"ready {ONE}", f"ready {TWO}")
-    await stage.reach(1, 1)
+    await stage.reach(1, 1, names=(ONE, TWO))
     assert stage.kept == [1]
     assert len(stage.said) == 1
     assert stage.word == f"t {TWO}"
@@ -264,7 +285,7 @@ async def test_a_secret_is_in_no_byte_that_is_kept(
         yield
 
     monkeypatch.setattr(whole_vm, "saved_and_goes_on", saved)
-    stage.vm.console += says(*(f"ready {one.number:016}" for one in kept))
+    stage.vm.console += says(*(f"ready {str(one.number) * 16}" for one in kept))
     await stage.reach(*(one.number for one in kept))
     assert stage.kept == expected
     home = stage.settings.home
