@@ -41,7 +41,7 @@ def main(descriptor: int) -> int:
             case [number, "start"]:
                 orders.send(f"{number} {_started(orders, inherited)}".encode())
             case [number, "end", process_id]:
-                orders.send(f"{number} ended {_ended(int(process_id))}".encode())
+                orders.send(f"{number} ended {ended(int(process_id))}".encode())
             case _:
                 return 0
 
@@ -76,10 +76,12 @@ def _forked(orders: socket.socket, inherited: list[int]) -> int:
     return child
 
 
-def _ended(process_id: int) -> int:
+def ended(process_id: int) -> int:
     """Kill a copy, and what is of its group, and reap it; finds nothing and is content."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process_id, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # or the id is another's by now
+        for kill in (os.killpg, os.kill):  # one that has just begun has no group yet, and would be waited for
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(process_id, signal.SIGKILL)
         os.waitpid(process_id, 0)
     return process_id

@@ -6,6 +6,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.copies import launching
+from vmkiln.host.copies import launcher, launching
 
 GONE_SECONDS = 60
 
@@ -62,9 +64,9 @@ async def test_supervisors_of_a_loop_are_copies_of_one_launcher() -> None:
                     parents.add(parent_of(process_id))
                 assert not is_there(process_id)
         assert len(parents) == 1
-        [launcher] = parents
-        assert parent_of(launcher) == os.getpid()
-    await gone(launcher)
+        [begun_by] = parents
+        assert parent_of(begun_by) == os.getpid()
+    await gone(begun_by)
 
 
 async def test_a_copy_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
@@ -104,18 +106,40 @@ async def test_a_launcher_that_can_begin_nothing_more_goes_on() -> None:
         with a_control() as (ours, theirs), a_control() as (late, late_theirs):
             async with launching.started([theirs]) as process_id:
                 await unshared(ours)
-                launcher = parent_of(process_id)
-                limits = resource.prlimit(launcher, resource.RLIMIT_NPROC)
-                resource.prlimit(launcher, resource.RLIMIT_NPROC, (0, limits[1]))
+                begun_by = parent_of(process_id)
+                limits = resource.prlimit(begun_by, resource.RLIMIT_NPROC)
+                resource.prlimit(begun_by, resource.RLIMIT_NPROC, (0, limits[1]))
                 async with launching.started([late_theirs]) as by_itself:
                     assert await unshared(late) == b'{"unshared": true}\n'
                     assert parent_of(by_itself) == os.getpid()
-                resource.prlimit(launcher, resource.RLIMIT_NPROC, limits)
+                resource.prlimit(begun_by, resource.RLIMIT_NPROC, limits)
                 with a_control() as (last, last_theirs):
                     async with launching.started([last_theirs]) as another:
                         await unshared(last)
-                        assert parent_of(another) == launcher
+                        assert parent_of(another) == begun_by
                 assert is_there(process_id)
+
+
+def test_a_copy_is_ended_though_it_has_no_group_yet() -> None:
+    """Or the launcher would wait for it, and all others for the launcher."""
+    with subprocess.Popen(["sleep", str(GONE_SECONDS * 2)]) as process:
+        ending = threading.Thread(target=launcher.ended, args=[process.pid])
+        ending.start()
+        ending.join(GONE_SECONDS)
+        is_over = not ending.is_alive()
+        process.kill()
+        ending.join()
+    assert is_over
+
+
+def test_nothing_is_ended_that_is_no_copy() -> None:
+    """An id that was reaped may be another process's by now."""
+    with subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        of_another = int(process.stdout.readline())
+        assert launcher.ended(of_another) == of_another
+        assert is_there(of_another)
+        os.kill(of_another, signal.SIGKILL)
 
 
 async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,18 +147,18 @@ async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: 
         with a_control() as (ours, theirs), a_control() as (_, late_theirs), a_control() as (next_, next_theirs):
             async with launching.started([theirs]) as process_id:
                 await unshared(ours)
-                launcher = parent_of(process_id)
-                os.kill(launcher, signal.SIGSTOP)
+                begun_by = parent_of(process_id)
+                os.kill(begun_by, signal.SIGSTOP)
                 with monkeypatch.context() as patched:
                     patched.setattr(launching, "ANSWER_SECONDS", 0.1)
                     with pytest.raises(HostUnfit, match="silent"):
                         await launching.started([late_theirs]).__aenter__()
-                os.kill(launcher, signal.SIGCONT)
+                os.kill(begun_by, signal.SIGCONT)
                 async with launching.started([next_theirs]) as another:
                     assert await unshared(next_) == b'{"unshared": true}\n'
                     links = {str(entry.readlink()) for entry in Path(f"/proc/{another}/fd").iterdir()}
                     assert str(Path(f"/proc/self/fd/{next_theirs}").readlink()) in links
-                    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+                    for child in Path(f"/proc/{begun_by}/task/{begun_by}/children").read_text().split():
                         if int(child) not in (process_id, another):
                             await gone(int(child))
 
