@@ -81,6 +81,7 @@ class BaseStart:
 
 
 BOOTED = BaseStart()
+TOO_LONG = "saving one took too long"
 
 
 async def obtain_saved_base(
@@ -88,7 +89,7 @@ async def obtain_saved_base(
 ) -> BaseStart:
     """What a build VM goes on from, made now if it is not there and `may_make`.
 
-    Where it did not work it is not tried again for a day.
+    Where it did not work it is not tried again for a day; where it took too long, for a quarter of an hour.
     """
     if most_mib <= 0:
         return BaseStart(reason="the setting most_saved_vms_mib is 0")
@@ -114,14 +115,18 @@ async def obtain_saved_base(
             progress("booting the source once, to save it for all build VMs that come")
             try:
                 await _made(folder, key, base, instance_id)
-            except (VirtualMachineLost, QMPError, TimeoutError) as error:
-                await off_loop(saved_vm.refuse, folder, key, str(error) or "it took too long")
+            except TimeoutError as error:
+                reason = str(error) or TOO_LONG
+                await off_loop(lambda: saved_vm.refuse(folder, key, reason, seconds=saved_vm.BUSY_SECONDS))
+                raise
+            except (VirtualMachineLost, QMPError) as error:
+                await off_loop(saved_vm.refuse, folder, key, str(error))
                 raise
             await off_loop(lambda: saved_vm.make_room(folder, most_bytes=most_mib * MIB, keep=key))
             return BaseStart(await off_loop(saved_vm.found, folder, key), instance_id)
     except (VmkilnError, QMPError, OSError, TimeoutError) as error:
         log.warning("the build VM is booted, for none could be saved: %s", error)
-        return BaseStart(reason=str(error) or "saving one took too long")
+        return BaseStart(reason=str(error) or TOO_LONG)
 
 
 def _has_any(folder: Path) -> bool:

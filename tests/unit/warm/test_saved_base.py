@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -146,6 +147,23 @@ async def test_where_none_can_be_saved_the_build_vm_is_booted_and_why_is_told(
         assert str(error.args[-1]) in found.reason
     assert len(said) == (1 if isinstance(error, VirtualMachineLost) else 2), "a day passes first"
     assert not [path for path in await asyncio.to_thread(lambda: list(folder.iterdir())) if path.is_dir()]
+
+
+async def test_a_busy_hour_does_not_keep_builds_cold_for_a_day(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[None]:
+        raise TimeoutError
+        yield
+
+    monkeypatch.setattr(saved_base.namespace, "opened", opened)
+    found = await obtain_saved_base(tmp_path, BASE, may_make=True, most_mib=1, progress=lambda _: None)
+    assert found.reason == saved_base.TOO_LONG
+    [noted] = await asyncio.to_thread(lambda: list(tmp_path.glob(f"*{saved_vm.REFUSED}")))
+    key = noted.name.removesuffix(saved_vm.REFUSED)
+    assert saved_vm.refusal(tmp_path, key) == saved_base.TOO_LONG
+    later = noted.stat().st_mtime - saved_vm.BUSY_SECONDS
+    os.utime(noted, (later, later))
+    assert saved_vm.refusal(tmp_path, key) == ""
 
 
 async def test_a_disk_without_room_for_its_memory_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from vmkiln.run_failures import VirtualMachineLost
 MEMORY, DEVICES, DISK, RECORD = "memory", "devices", "disk", "record.json"
 BEING_MADE, REFUSED = ".making-", ".refused"
 REFUSED_SECONDS = 86_400
+BUSY_SECONDS = 900  # what took too long is the machine's fault of an hour, more often than that of what is saved
 LOCK_SECONDS = 3600  # or a build would make its lock's file anew each time
 MIB = 1024**2
 
@@ -54,18 +55,20 @@ def _saved_in(place: Path, memory: str, devices: str, disk: str) -> SavedVm:
     return SavedVm(place / MEMORY, memory, place / DEVICES, devices, place / DISK if disk else None, disk)
 
 
-def refuse(folder: Path, key: str, reason: str) -> None:
-    """Note that what has this key could not be made here, or did not go on, so that it is not tried every time."""
-    (folder / f"{key}{REFUSED}").write_text(f"{reason}\n")
+def refuse(folder: Path, key: str, reason: str, *, seconds: float = REFUSED_SECONDS) -> None:
+    """Note for so long, a day at most, that what has this key could not be made here, or did not go on."""
+    path, until = folder / f"{key}{REFUSED}", time.time() + seconds
+    path.write_text(f"{reason}\n")
+    os.utime(path, (until - REFUSED_SECONDS, until - REFUSED_SECONDS))
 
 
 def is_refused(folder: Path, key: str) -> bool:
-    """Whether that was noted within a day."""
+    """Whether that is noted and not over."""
     return bool(refusal(folder, key))
 
 
 def refusal(folder: Path, key: str) -> str:
-    """The reason that was noted within a day; '' when none was."""
+    """The reason that is noted and not over; '' when none is."""
     path = folder / f"{key}{REFUSED}"
     try:
         if time.time() - path.stat().st_mtime < REFUSED_SECONDS:

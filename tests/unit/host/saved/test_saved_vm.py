@@ -106,6 +106,15 @@ def test_what_did_not_work_is_not_tried_again_for_a_day(tmp_path: Path) -> None:
     saved_vm.make_room(tmp_path, most_bytes=0)
 
 
+def test_what_took_too_long_is_tried_again_sooner(tmp_path: Path) -> None:
+    saved_vm.refuse(tmp_path, KEY, "it took too long", seconds=saved_vm.BUSY_SECONDS)
+    noted = tmp_path / f"{KEY}{saved_vm.REFUSED}"
+    assert saved_vm.refusal(tmp_path, KEY) == "it took too long"
+    later = noted.stat().st_mtime - saved_vm.BUSY_SECONDS
+    os.utime(noted, (later, later))
+    assert saved_vm.refusal(tmp_path, KEY) == ""
+
+
 def test_a_use_is_noted(tmp_path: Path) -> None:
     kept(tmp_path, used=1)
     saved_vm.found(tmp_path, KEY)
