@@ -64,3 +64,21 @@ def test_every_route_is_in_the_document(service: InProcess) -> None:
     assert len(names) == len(set(names))
     assert json.dumps(found)
     assert isinstance(service.builder, RecordedWork)
+
+
+def test_what_is_answered_with_something_else_than_json_is_told_as_that() -> None:
+    found = {
+        operation["operationId"]: next(iter(operation["responses"]["200"]["content"]))
+        for path in document(ALL_ROUTES, url="https://localhost:8443")["paths"].values()
+        for operation in path.values()
+        if "200" in operation["responses"]
+    }
+    disk = "application/octet-stream"
+    assert {name: kind for name, kind in found.items() if kind != "application/json"} == {
+        "Blobs_GetDisk": disk,
+        "Blobs_GetLog": "text/plain",
+        "ImageFile_Get": disk,
+        "ImageVersionFile_Get": disk,
+        "Metrics_Get": "text/plain",
+        "Runs_GetPicture": "image/png",
+    }

@@ -60,7 +60,7 @@ def _request_schema(route: Route) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/plain" if route.is_text else "application/json": {"schema": {}}}
+    content: dict[str, Any] = {route.media_type: {"schema": {}}}
     refusal: dict[str, Any] = {"$ref": "#/components/schemas/Error"}
     if any(item < WRAPPED_SINCE for item in route.api_versions):
         refusal = {"anyOf": [refusal, {"$ref": "#/components/schemas/UnwrappedError"}]}

@@ -6,6 +6,7 @@ there.
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vmkiln.api.builds.all_runs import template_id_of
@@ -13,7 +14,7 @@ from vmkiln.api.compute.compute_images import IMAGES, VERSION
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Call, Route
-from vmkiln.api.storage.byte_range import file_answer
+from vmkiln.api.storage.byte_range import BYTES, file_answer
 from vmkiln.azure_names import IMAGE_TEMPLATE
 from vmkiln.errors import ArmError
 from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
@@ -130,7 +131,7 @@ def get_file(call: Call) -> Answer:
         message = "the image's file is not on this host: `vmkiln image export` there, or the shared storage, has it"
         raise ArmError(404, "FileNotFound", message)
     name = f"{image.artifact_id.rpartition('/')[2]}.{image.format}"
-    answer = file_answer(image.path, call.headers, "application/octet-stream")
+    answer = file_answer(image.path, call.headers, BYTES)
     disposition = {"Content-Disposition": f"attachment; filename={name}", "X-Content-Type-Options": "nosniff"}
     return Answer(answer.status, answer.body, {**answer.headers, **disposition})
 
@@ -146,8 +147,5 @@ ROUTES = (
     # May read: which images, is decided image by image
     Route("GET", ALL, "AllImages_List", Permission.ANY, list_images),
     *_below_each(DETAILS, "Details_Get", Permission.READ, get_details),
-    *(
-        Route(route.method, route.path, route.operation, route.permission, route.handler, is_text=True)
-        for route in _below_each(FILE, "File_Get", Permission.ACTION, get_file)
-    ),
+    *(replace(route, media_type=BYTES) for route in _below_each(FILE, "File_Get", Permission.ACTION, get_file)),
 )

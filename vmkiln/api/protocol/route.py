@@ -193,8 +193,8 @@ class Route:
     """One row of the surface.
 
     `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
-    it knows (none: any); `is_text` says that it answers with text instead of JSON, `is_recorded_first` that the audit
-    has it before anything is done, for what is done is not in the database.
+    it knows (none: any); `media_type` is what it answers with, `is_recorded_first` says that the audit has it
+    before anything is done, for what is done is not in the database.
     """
 
     method: str
@@ -205,5 +205,5 @@ class Route:
     body: Body = Body.NONE
     api_versions: tuple[str, ...] = ()
     needs_api_version: bool = True
-    is_text: bool = False
+    media_type: str = "application/json"
     is_recorded_first: bool = False

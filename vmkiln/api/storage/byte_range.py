@@ -12,6 +12,7 @@ from pathlib import Path
 from vmkiln.api.protocol.route import Answer, FileBody
 from vmkiln.errors import ArmError
 
+BYTES = "application/octet-stream"
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.IGNORECASE)
 
 

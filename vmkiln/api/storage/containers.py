@@ -11,7 +11,7 @@ from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.api.staging.staging_resources import refuse_change
-from vmkiln.api.storage.byte_range import file_answer
+from vmkiln.api.storage.byte_range import BYTES, file_answer
 from vmkiln.api.storage.storage_accounts import ONE, blob_endpoint, keys, name_with_keys, of_build, of_user
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.blobs.account_containers import NAME, AccountContainers, BlobServerAway
@@ -173,7 +173,7 @@ def get_disk(call: Call) -> Answer:
     wanted = f"{VHDS}/{names['blobName']}"
     if names["containerName"].lower() != VHDS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
-    answer = file_answer(account.directory / wanted, call.headers, "application/octet-stream")
+    answer = file_answer(account.directory / wanted, call.headers, BYTES)
     kept = {"Content-Disposition": f"attachment; filename={names['blobName']}", "X-Content-Type-Options": "nosniff"}
     return Answer(answer.status, answer.body, {**answer.headers, **kept})
 
@@ -185,6 +185,6 @@ ROUTES = (
     Route("GET", CONTAINER, "BlobContainers_Get", Permission.READ, get_container),
     Route("PUT", CONTAINER, "BlobContainers_Create", Permission.WRITE, put_container, Body.OPTIONAL_JSON),
     Route("DELETE", CONTAINER, "BlobContainers_Delete", Permission.DELETE, delete_container),
-    Route("GET", DISK, "Blobs_GetDisk", Permission.ACTION, get_disk, needs_api_version=False, is_text=True),
-    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, is_text=True),
+    Route("GET", DISK, "Blobs_GetDisk", Permission.ACTION, get_disk, needs_api_version=False, media_type=BYTES),
+    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, media_type="text/plain"),
 )

@@ -16,6 +16,7 @@ from vmkiln.api.virtual_machine_images.run_logs import log_file
 from vmkiln.errors import ArmError
 from vmkiln.run.guest.screen import pictures_in
 
+PNG = "image/png"
 KIND = "customization"  # the pictures lie beside this log
 
 
@@ -29,7 +30,7 @@ def get_picture(call: Call) -> Answer:
     for file in _pictures(call):
         if file.name == call.names["picture"]:
             try:
-                return file_answer(file, call.headers, "image/png")
+                return file_answer(file, call.headers, PNG)
             except FileNotFoundError:  # the run goes on, and has newer ones
                 break
     raise ArmError(404, "ResourceNotFound", f"The picture '{call.names['picture'][:80]}' was not found.")
@@ -53,5 +54,5 @@ def _body(file: Path) -> dict[str, Any] | None:
 
 ROUTES = (
     Route("GET", f"{RUN}/pictures", "Runs_ListPictures", Permission.READ, list_pictures),
-    Route("GET", f"{RUN}/pictures/{{picture}}", "Runs_GetPicture", Permission.READ, get_picture),
+    Route("GET", f"{RUN}/pictures/{{picture}}", "Runs_GetPicture", Permission.READ, get_picture, media_type=PNG),
 )
