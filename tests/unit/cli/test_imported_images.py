@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from json_contract import check_answer
 from typer.testing import CliRunner
 
 from vmkiln import preparation
@@ -185,6 +186,7 @@ def test_a_check_says_by_which_way_somebody_logged_in(home: Path, disk: str, mon
     checking = Checking(monkeypatch, Accelerator.KVM)
     named = ("image", "import", disk, "--as", "a:b:c:1.0.0", "--os-type", "Windows", "--check")
     found = json.loads(vmkiln(*named, "--json"))
+    check_answer("image import", found)
     assert found["check"] == {
         "login": "first-logon",
         "accelerator": "kvm",
