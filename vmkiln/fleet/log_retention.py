@@ -1,5 +1,6 @@
 """Logs of ended runs are kept for so long, and so many of a subscription; then a line in their place says so.
 
+The pictures of their VMs' screens count and go as logs do, without a line.
 What goes first is what ended first. Logs of runs that go on are left alone, and so is everything that is not a log.
 
 *Leaves behind:* a line in each log that went. *Undone by:* nothing. *Safe to repeat:* yes.
@@ -15,6 +16,7 @@ from pathlib import Path
 from vmkiln.azure_names import LOG_FILES
 from vmkiln.files.durable_file import write_whole
 from vmkiln.fleet.run_queue import subscription_of
+from vmkiln.run.guest.screen import PICTURES
 from vmkiln.settings import Settings
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store
@@ -36,15 +38,18 @@ class KeptLog:
 
 
 def forget_logs(settings: Settings, store: Store) -> int:
-    """Delete what is too old, and the oldest of what is too much; returns how many logs."""
+    """Delete what is too old, and the oldest of what is too much; returns how many logs and pictures."""
     files = list(_files(settings.staging))
     runs = store.runs.by_id(sorted({file.parent.name for file in files}))
     oldest = store.now() - timedelta(days=settings.run_logs_kept_days)
     gone = to_forget(_kept(files, runs), oldest=oldest, most_bytes=settings.most_run_log_mib * MIB)
     for item in gone:
-        write_whole(item.file, NOTE)
+        if item.file.match(PICTURES):
+            item.file.unlink(missing_ok=True)
+        else:
+            write_whole(item.file, NOTE)
     if gone:
-        log.info("%d logs of ended runs are not kept any longer", len(gone))
+        log.info("%d logs and pictures of ended runs are not kept any longer", len(gone))
     return len(gone)
 
 
@@ -60,7 +65,7 @@ def to_forget(logs: Sequence[KeptLog], *, oldest: datetime, most_bytes: int) -> 
 
 
 def _files(staging: Path) -> Iterator[Path]:
-    for name in sorted(LOG_FILES.values()):
+    for name in (*sorted(LOG_FILES.values()), PICTURES):
         yield from staging.glob(f"*/*/{LOGS}/*/{name}")
 
 
@@ -75,6 +80,6 @@ def _kept(files: Sequence[Path], runs: Mapping[str, RunRow]) -> list[KeptLog]:
             size = file.stat().st_size
         except FileNotFoundError:  # its template was deleted just now
             continue
-        if size > len(NOTE):
+        if size > len(NOTE) or file.match(PICTURES):
             found.append(KeptLog(file, subscription_of(run.template_id), size, run.ended))
     return found

@@ -9,6 +9,7 @@ import pytest
 
 from vmkiln.azure_names import CUSTOMIZATION_LOG, FLOW_LOG
 from vmkiln.fleet.log_retention import NOTE, forget_logs
+from vmkiln.run.guest.screen import name_of
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.staging import staging_resource_group
@@ -73,3 +74,16 @@ def test_flow_logs_count_and_go_as_other_logs_do(tmp_path: Path, store: Store) -
         file.write_bytes(b"{}\n" * (MIB // 3))
     assert forget_logs(settings, store) == 2
     assert gone(*files, *flows) == [True, False, True, False]
+
+
+@pytest.mark.parametrize("change", [{"run_logs_kept_days": 10.0}, {"most_run_log_mib": 2}])
+def test_pictures_of_screens_count_and_go_as_logs_do(tmp_path: Path, store: Store, change: dict[str, float]) -> None:
+    settings = replace(Settings(tmp_path), **change)  # type: ignore[arg-type]
+    files = [a_log(settings, store, name, days=days) for name, days in (("a", 11.0), ("b", 1.0), ("c", None))]
+    pictures = [file.with_name(name_of("build-vm", 1)) for file in files]
+    for picture in pictures:
+        picture.write_bytes(b"x" * (MIB // 2))
+    assert forget_logs(settings, store) == 2
+    assert gone(*files) == [True, False, False]
+    assert [picture.exists() for picture in pictures] == [False, True, True]
+    assert forget_logs(settings, store) == 0, "once"

@@ -26,6 +26,7 @@ from vmkiln.waiting.off_loop import off_loop
 
 MOST_PICTURES = 60  # of a VM
 MOST_KEPT_BYTES = 64 * 1024**2  # of a VM, as PNG: one of a screen full of noise has 12 MiB
+PICTURES = "*-screen-*.png"
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +62,7 @@ def name_of(vm_name: str, number: int) -> str:
 
 def pictures_in(logs: Path) -> list[Path]:
     """The pictures of all VMs of a run in the folder of its logs, the newest last."""
-    return sorted(logs.glob("*-screen-*.png"), key=_age)
+    return sorted(logs.glob(PICTURES), key=_age)
 
 
 def _age(file: Path) -> int:
