@@ -128,4 +128,6 @@ def metrics(call: Call) -> Answer:
     return Answer(200, generate_latest(registry), {"Content-Type": CONTENT_TYPE_PLAIN_1_0_0})
 
 
-ROUTES = (Route("GET", "/metrics", "Metrics_Get", Permission.READ, metrics, needs_api_version=False, media_type="text/plain"),)
+ROUTES = (
+    Route("GET", "/metrics", "Metrics_Get", Permission.READ, metrics, needs_api_version=False, media_type="text/plain"),
+)
