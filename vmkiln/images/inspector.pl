@@ -171,8 +171,8 @@ sub scrubbed {
     my ($device, $type) = @_;
     my ($option) = $options{$type}[0] =~ /^ro,?(.*)/;
     return '' if !mounted($device, $type, join ',', 'rw', length $option ? $option : ());
-    take_journals();
-    trim_boot() if $work eq 'trim';
+    take_journals($type);
+    trim_boot($type) if $work eq 'trim';
     my ($size) = `stat -f -c %S /mnt` =~ /(\d+)/;
     my $filler = '/mnt/.vmkiln-zeros';
     if ($size < 4096) {
@@ -194,9 +194,16 @@ sub scrubbed {
     return !system('umount', '/mnt') && defined $given ? $given : '';
 }
 
+# where a system's own files may lie, from the top of a file system: elsewhere than of btrfs, `root` is somebody's home
+sub tops_of {
+    my ($type) = @_;
+    return ('', $type eq 'btrfs' ? ('@/', 'root/', '@rootfs/') : ());
+}
+
 # the journal of a machine without an id: the system writes it again while it powers off, in a folder of the old id
 sub take_journals {
-    for my $top ('', '@/', 'root/', '@rootfs/') {
+    my ($type) = @_;
+    for my $top (tops_of($type)) {
         next if line_of("/mnt/${top}etc/machine-id") =~ /^[0-9a-f]/;
         for my $folder ("/mnt/${top}var/log/journal", "/mnt/${top}log/journal") {
             next if -l $folder || !-d $folder;
@@ -239,12 +246,13 @@ sub waits_no_more {
 }
 
 sub trim_boot {
+    my ($type) = @_;
     my $configured = qr/^([ \t]*set[ \t]+timeout=)["']?[1-9]\d{0,3}["']?(?=[ \t]*$)/m;
     my $wanted = qr/^([ \t]*GRUB_(?:RECORDFAIL_)?TIMEOUT=)["']?[1-9]\d{0,3}["']?(?=[ \t]*$)/m;
     my @efi = map { "EFI/$_/grub.cfg" } grep { !/^\./ } names_in(without_links('EFI') || '/none', '');
     waits_no_more($_, $configured) for 'grub/grub.cfg', 'grub2/grub.cfg', @efi;
     waits_no_more('loader/loader.conf', qr/^(timeout[ \t]+)[1-9]\d{0,3}(?=[ \t]*$)/m);
-    for my $top ('', '@/', 'root/', '@rootfs/') {
+    for my $top (tops_of($type)) {
         waits_no_more("$top$_", $configured) for 'boot/grub/grub.cfg', 'boot/grub2/grub.cfg';
         my $more = without_links("${top}etc/default/grub.d");
         my @more = length $more ? map { "${top}etc/default/grub.d/$_" } grep { /\.cfg$/ } names_in($more, '') : ();

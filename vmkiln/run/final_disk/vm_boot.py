@@ -66,19 +66,25 @@ async def optimized(entered: Entered, disks: Disks, *, digest: str) -> Optimized
     trimmed, names = await _trimmed(entered, disks)
     if not names:
         await _thrown_away(staged, contents)
+        if decided is not None:  # what the attempt before took away is in the image of this one
+            await off_loop(_note, staged, {**decided, "is_kept": False})
         await _said(staged, "left as it was: nothing was found that a first boot could do without")
         return unchanged
     made = Optimized(trimmed, _digest_of(digest, names))
-    if decided is not None:
+    if decided is not None and decided["trimmed"] == list(names):
         return made
     fact = await _measured(entered, disks, trimmed, names, digest)
-    await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, vm_boot=fact)
+    await off_loop(_note, staged, fact)
     await _said(staged, sentence(fact))
     if fact["is_kept"]:
         return Optimized(made.disks, made.digest, min(fact["seconds_after"]))
     await _thrown_away(staged, contents)
     seconds = fact["seconds_before"]
     return Optimized(disks, digest, min(seconds) if seconds else None)
+
+
+def _note(staged: Staged, fact: VmBootFact) -> None:
+    staged.host.store.runs.add_facts(staged.request.run_id, vm_boot=fact)
 
 
 def _not_here(staged: Staged) -> str | None:

@@ -160,6 +160,19 @@ async def test_it_is_done_where_it_is_asked_for_and_can_be_measured(
     assert run.is_as_it_was()
 
 
+async def test_nothing_is_told_as_taken_away_that_a_later_attempt_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, monkeypatch, boots=[30.0, 24.0] * 4)
+    await run.optimized()
+    run._trimmed = ("boot-menu", "thermald.service")
+    assert (await run.optimized()).seconds == 24.0
+    assert run.facts["vm_boot"]["trimmed"] == ["boot-menu", "thermald.service"], "measured anew, as it is another"
+    run._trimmed = InspectionFailed("it could not be looked at")
+    assert (await run.optimized()).disks == run.disks
+    assert not run.facts["vm_boot"]["is_kept"]
+
+
 @pytest.mark.parametrize(("seconds", "name"), [(24.0, "build-vm-trimmed"), (40.0, "build-vm-scrubbed")])
 async def test_a_later_attempt_decides_as_the_one_before(
     seconds: float, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
