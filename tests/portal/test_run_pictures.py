@@ -75,5 +75,6 @@ def test_the_page_of_a_run_shows_the_newest_and_leads_to_the_others(
     assert (answer.content, answer.headers["content-type"]) == (PNG + b"\2", "image/png")
     assert answer.headers["content-disposition"].startswith("inline; ")
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store", "a screen may show what nobody is to find on a disk"
     lost = browser.get(f"/portal{RUN}/pictures/{name_of('build-vm', 3)}")
     assert (lost.status_code, lost.headers["content-type"][:16]) == (404, "application/json")

@@ -14,7 +14,7 @@ class PassedOn(Response):
     """What the API answers under a path, asked with the visitor's token and only the headers that choose a part.
 
     It is a file to keep, named `name`, and never something that a browser shows; but with `shown_as`, the type of what
-    we have made ourselves, it is shown as that and as nothing else.
+    we have made ourselves, it is shown as that and as nothing else, and no browser keeps it.
     """
 
     def __init__(self, api: ASGIApp, path: str, token: str, *, name: str, shown_as: str = "") -> None:
@@ -43,7 +43,8 @@ class PassedOn(Response):
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 is_shown = self._shown_as and message["status"] < 400
-                all_ours = [*ours, *([(b"content-type", self._shown_as.encode())] if is_shown else [])]
+                shown = [(b"content-type", self._shown_as.encode()), (b"cache-control", b"no-store")]
+                all_ours = [*ours, *(shown if is_shown else [])]
                 kept = [(name, value) for name, value in message["headers"] if name.lower() not in dict(all_ours)]
                 message = {**message, "headers": [*kept, *all_ours]}
             await send(message)
