@@ -8,6 +8,7 @@ from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add
 
 from vmkiln.api.authorization import locks as locks_module
 from vmkiln.api.protocol import operations
+from vmkiln.api.whole_groups.group_export import SCHEMA
 from vmkiln.store.locked.scope_locks import held_by
 
 HERE = f"/subscriptions/{SUBSCRIPTION}"
@@ -202,4 +203,22 @@ def test_a_lock_that_comes_as_its_group_is_marked_as_going_keeps_it(
     assert (ended.status_code, code_of(ended)) == (409, "ScopeLocked")
     assert filled.get(GROUP).json()["properties"]["provisioningState"] == "Succeeded"
     for kept in (f"{IDENTITIES}/one", lock_of(f"{IDENTITIES}/one"), f"{GALLERY}/images/d"):
+        assert filled.get(kept).status_code == 200, kept
+
+
+@pytest.mark.parametrize("scope", [GROUP, f"{IDENTITIES}/one"])
+def test_a_deployment_of_mode_complete_deletes_neither_a_lock_nor_what_it_holds(filled: InProcess, scope: str) -> None:
+    lock = locked(filled, scope, "CanNotDelete")
+    deployment = f"{GROUP}/providers/Microsoft.Resources/deployments/d"
+    template = {"$schema": SCHEMA, "contentVersion": "1.0.0.0", "resources": []}
+    body = {"properties": {"mode": "Complete", "template": template}}
+    assert filled.request("POST", f"{deployment}/whatIf", body).text.count("locks") == 0
+    assert filled.put(deployment, body).status_code == 201
+    ended = wait_for(
+        lambda: (
+            found if (found := filled.get(deployment).json()["properties"])["provisioningState"] == "Failed" else None
+        )
+    )
+    assert "ScopeLocked" in str(ended["error"])
+    for kept in (lock, f"{IDENTITIES}/one"):
         assert filled.get(kept).status_code == 200, kept

@@ -1,7 +1,7 @@
 """Mode Complete: what is in the resource group and not in the template goes, as its owner would delete it.
 
 What lies in another resource goes before it, a gallery's versions before its definitions, those before the gallery.
-What cannot be deleted fails the deployment; nothing that lies above it is tried then.
+What cannot be deleted fails the deployment; nothing that lies above it is tried then. Locks stay, and hold.
 """
 
 import time
@@ -14,6 +14,7 @@ from vmkiln.api.resources.deployment_run import DeploymentFailed, Done, Tools
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
 from vmkiln.azure_names import (
     DEPLOYMENT,
+    LOCK,
     NEWEST_API_VERSION,
     RESOURCE_GROUP,
     ROLE_DEFINITION,
@@ -24,7 +25,7 @@ from vmkiln.store.rows import ResourceRow
 
 GONE_SECONDS = 300.0
 LOOK_AGAIN_SECONDS = 5.0
-NEVER = {name.lower() for name in (RESOURCE_GROUP, DEPLOYMENT, ROLE_DEFINITION)}
+NEVER = {name.lower() for name in (RESOURCE_GROUP, DEPLOYMENT, ROLE_DEFINITION, LOCK)}
 
 
 def others_in_group(call: Call, plan: DeploymentPlan) -> Iterator[ResourceRow]:
