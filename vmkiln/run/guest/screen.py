@@ -1,8 +1,8 @@
 """Pictures of a VM's screen, kept with the run's logs: one a minute, and one when the VM is given up.
 
 A picture that shows what the last one showed is not kept again, and of many the newest stay. They hide no secret, for
-nobody reads them: a Windows shows nothing of a build, which has no session at the screen but, where the login is made at
-a first logon, that one, in which the acts of set-up are told.
+nobody reads them. A Windows shows nothing of a build, which has no session at the screen; where the login is made at a
+first logon, that shows the acts of set-up.
 
 *Leaves behind:* files beside the logs. *Undone by:* the deletion of the logs. *Safe to repeat:* yes, they are written
 over.
