@@ -207,7 +207,7 @@ def test_a_lock_that_comes_as_its_group_is_marked_as_going_keeps_it(
 
 
 @pytest.mark.parametrize("scope", [GROUP, f"{IDENTITIES}/one"])
-def test_a_deployment_of_mode_complete_deletes_neither_a_lock_nor_what_it_holds(filled: InProcess, scope: str) -> None:
+def test_mode_complete_deletes_neither_a_lock_nor_what_it_holds(filled: InProcess, scope: str) -> None:
     lock = locked(filled, scope, "CanNotDelete")
     deployment = f"{GROUP}/providers/Microsoft.Resources/deployments/d"
     template = {"$schema": SCHEMA, "contentVersion": "1.0.0.0", "resources": []}
