@@ -130,7 +130,7 @@ def not_held(run_id: str) -> InputError:
     """The error for a run that nobody can enter; pure."""
     return InputError(
         f"the run {run_id[:8]} is not held: there is no failed VM to enter",
-        hint="a run is held from its failure on when it was begun by `vmkiln build --on-error hold`",
+        hint="`vmkiln build --on-error hold`, or `onCustomizerError: abort`, holds what fails, until its time is over",
     )
 
 

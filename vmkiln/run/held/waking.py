@@ -36,6 +36,7 @@ from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LOCK_SECONDS, LOOK_SECONDS = 5.0, 0.05
+LEAVING_SECONDS = 10.0  # for a visitor to notice that the VM has ended
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,32 @@ async def visited(
 ) -> int | None:
     """Wake the failed VM of a run, and put it on disk again after a visit; gives what the visit gave.
 
-    `visit` gets the folder of the door. None when the VM was let go meanwhile, or its time was over: it is deleted.
-    Raises: as `woken`.
+    `visit` gets the folder of the door. None when the VM was let go meanwhile, or its time was over, and it is deleted;
+    also when it ended, or this host could not write what it wrote, and the visitor did not notice. Raises: as `woken`.
     """
     async with woken(host, run_id, tell) as awake:
         visiting = asyncio.create_task(visit(awake.directory))
         letting_go = asyncio.create_task(awake.released.wait())
+        unwritten = asyncio.create_task(awake.vm.stopped_by_write_error())
+        over: list[asyncio.Future[Any]] = [visiting, letting_go]
         try:
             most = seconds_left(awake.lease)
-            await asyncio.wait([visiting, letting_go], timeout=most, return_when=asyncio.FIRST_COMPLETED)
-            if not visiting.done() or letting_go.done():
+            await asyncio.wait([*over, awake.vm.ended, unwritten], timeout=most, return_when=asyncio.FIRST_COMPLETED)
+            is_stuck = awake.vm.ended.done() or unwritten.done()
+            if is_stuck:  # nothing comes from it any more, and ssh would wait for that without an end
+                await asyncio.wait(over, timeout=LEAVING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if letting_go.done() or not (visiting.done() or is_stuck):
                 await off_loop(lease.forget, host.settings, host.store, run_id)
                 tell("it was let go" if letting_go.done() else "its time is over")
                 return None
+            if unwritten.done():
+                tell(f"this host could not write what the failed VM wrote: {unwritten.result().reason}")
             await _put_back(awake, tell)
-            return visiting.result()
+            return visiting.result() if visiting.done() else None
         finally:
-            for task in (visiting, letting_go):
+            for task in (visiting, letting_go, unwritten):
                 task.cancel()
-            await asyncio.gather(visiting, letting_go, return_exceptions=True)
+            await asyncio.gather(visiting, letting_go, unwritten, return_exceptions=True)
 
 
 def seconds_left(found: Lease) -> float:
