@@ -26,10 +26,11 @@ FAILED = 1
 class Copy:
     """A copy that runs: its id, its outputs (the second as the first says), and how it ended."""
 
-    def __init__(self, process_id: int, stdout: asyncio.StreamReader | None, stderr: asyncio.StreamReader) -> None:
+    stdout: asyncio.StreamReader | None = None
+    stderr: asyncio.StreamReader | None = None
+
+    def __init__(self, process_id: int) -> None:
         self.pid = process_id
-        self.stdout = stdout
-        self.stderr = stderr
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._watched = os.pidfd_open(process_id)
         asyncio.get_running_loop().add_reader(self._watched, self._reap)
@@ -67,9 +68,10 @@ async def started(
         _begin(module, arguments, main, [writing for _, writing in pipes], before)
     for _, writing in pipes:
         os.close(writing)
-    readers = [await _reader(reading) for reading, _ in pipes]
-    copy = Copy(child, readers[1] if is_heard else None, readers[0])
+    copy = Copy(child)
     try:
+        copy.stderr, *stdout = [await _reader(reading) for reading, _ in pipes]
+        copy.stdout = stdout[0] if stdout else None
         yield copy
     finally:
         copy.tell(signal.SIGKILL)

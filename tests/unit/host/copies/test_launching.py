@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,22 @@ from vmkiln.errors import HostUnfit
 from vmkiln.host.copies import launcher, launching
 
 GONE_SECONDS = 60
+SERVICE = """
+import asyncio, pathlib
+from vmkiln.host import namespace
+from vmkiln.host.copies import launching
+
+def parent_of(process_id):
+    return int(pathlib.Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+
+async def main():
+    async with launching.kept(), namespace.opened() as inside:
+        outer = parent_of(inside.process_id)
+        print(parent_of(outer), outer, inside.process_id, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
 
 
 @contextlib.contextmanager
@@ -98,6 +115,18 @@ async def test_a_dead_launcher_takes_its_copies_along_and_others_begin() -> None
                 async with launching.started([theirs]) as process_id:
                     await unshared(ours)
                     assert parent_of(process_id) != os.getpid()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+def test_who_is_killed_leaves_neither_launcher_nor_supervisor(end: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        ids = [int(word) for word in service.stdout.readline().split()]
+        assert len(ids) == 3
+        assert all(map(is_there, ids))
+        service.send_signal(end)
+    for process_id in ids:
+        asyncio.run(gone(process_id))
 
 
 async def test_a_launcher_that_can_begin_nothing_more_goes_on() -> None:
