@@ -9,9 +9,9 @@ id, and what the run's own seed says: who may log in, and the ssh server's key. 
 console, and the host boots the VM instead. Whatever it leaves is in memory.
 
 `TOKEN SCRIPT NAME`: the same at a checkpoint of a build, where Packer is logged in and its network stays. It says the
-name, which is drawn for each time. The host says by a word on the seed's disk, in a place that no file has, how it goes on: as the VM that it
-was, or, when the word is not this run's, as another, which ends Packer's connection with all below it, and takes its
-SCRIPT away.
+name, which is drawn for each time. The host says by a word on the seed's disk, in a place that no file has, how it goes
+on: as the VM that it was, or, when the word is not this run's, as another, which ends Packer's connection with all
+below it, and takes its SCRIPT away.
 Source: random(4), RNDRESEEDCRNG; sd-id128(3); cloud-init's NoCloud.
 """
 

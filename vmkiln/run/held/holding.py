@@ -28,7 +28,7 @@ from vmkiln.host.virtual_machine import VirtualMachine
 from vmkiln.run.held import door, lease, sealing, shell_group
 from vmkiln.run.held.sealing import Kept, NotLeased
 from vmkiln.run.run_context import Entered
-from vmkiln.run_failures import NamespaceLost, VirtualMachineLost
+from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.store.database import utc_now
 from vmkiln.store.run_facts import LeaseFact
@@ -70,7 +70,8 @@ async def leased_or_held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine
             await held(hold, packers, vm)
         else:
             hold.tell(f"the failed VM could not be held: {error}")
-    except (NamespaceLost, VirtualMachineLost) as error:
+    except (VmkilnError, OSError) as error:  # what the run fails for is told all the same
+        log.warning("holding the failed VM went wrong: %s", error, exc_info=error)
         hold.tell(f"the failed VM could not be held: {error}")
 
 
@@ -82,12 +83,19 @@ async def _leased(hold: Hold, vm: VirtualMachine) -> None:
     made = await sealing.sealed(hold.entered.namespace, vm, kept, settings, store, run_id=run_id, until=until)
     told = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     size_mib = made.size_bytes // lease.MIB
-    fact: LeaseFact = {"until": told, "size_mib": size_mib, "host_id": host_id(settings)}
-    await off_loop(store.runs.add_facts, run_id, lease=fact)
     hold.tell(
         f"the {vm.name} is held until {told}, on disk ({size_mib} MiB, {time.monotonic() - began:.1f} s): "
         f"`vmkiln run shell {run_id[:8]}` enters it, `vmkiln run release {run_id[:8]}` deletes it"
     )
+
+    def note() -> None:
+        fact: LeaseFact = {"until": told, "size_mib": size_mib, "host_id": host_id(settings)}
+        store.runs.add_facts(run_id, lease=fact)
+
+    try:
+        await off_loop(note)
+    except VmkilnError as error:  # it is there all the same, and goes when its time is over
+        log.warning("that the run %s is held could not be recorded: %s", run_id, error)
 
 
 async def held(hold: Hold, packers: VirtualMachine, vm: VirtualMachine) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from vmkiln.errors import DatabaseAway
 from vmkiln.run.held import holding
 from vmkiln.run.held.sealing import NotLeased
+from vmkiln.settings import Settings
 
 
 class Packers:
@@ -77,3 +79,35 @@ async def test_a_vm_that_cannot_be_put_on_disk_is_held_running_by_commands_alone
     assert held == (["running"] if may_run else [])
     assert len(told) == 1
     assert told[0].endswith(": no room")
+
+
+class Away:
+    """A database that is away."""
+
+    def add_facts(self, *_unused: Any, **_facts: Any) -> None:
+        raise DatabaseAway("it is away")
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+async def test_a_run_fails_for_its_own_reason_whatever_becomes_of_the_hold(
+    is_made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def sealed(*_unused: Any, **_more: Any) -> Any:
+        if not is_made:
+            raise OSError("the disk is gone")
+        return SimpleNamespace(size_bytes=2**20)
+
+    monkeypatch.setattr(holding.sealing, "sealed", sealed)
+    staged: Any = SimpleNamespace(
+        request=SimpleNamespace(run_id="0123abcd", may_hold_running=True),
+        host=SimpleNamespace(settings=Settings(tmp_path), store=SimpleNamespace(runs=Away())),
+        network=None,
+    )
+    entered: Any = SimpleNamespace(staged=staged, namespace=None)
+    vm: Any = SimpleNamespace(name="build-vm")
+    unused: Any = None
+    await holding.leased_or_held(holding.Hold(entered, unused, unused, "", 60, told.append), unused, vm)
+    assert len(told) == 1
+    assert ("is held until" in told[0]) == is_made, "what is there is told, with how it goes"
