@@ -347,6 +347,7 @@ def test_a_vhd_is_downloaded_from_its_runs_page_and_its_account(browser: Visitor
     page = browser.get(f"/portal{run['id']}").text
     found = re.search(r'href="(/portal[^"]*/vhds/disk.vhd)" download>Download the VHD', page)
     assert found is not None
+    assert str(living.service.settings.home) not in page, "where it lies is nobody's business on another machine"
     whole = browser.get(found.group(1))
     assert (whole.status_code, whole.content) == (200, bytes(1024))
     assert whole.headers["content-disposition"] == "attachment; filename*=UTF-8''disk.vhd"

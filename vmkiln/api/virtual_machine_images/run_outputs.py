@@ -24,7 +24,8 @@ def run_output_body(call: Call, template_id: str, output: RunOutputRow) -> dict[
 def output_of_run(call: Call, output: RunOutputRow, *, group_id: str) -> dict[str, Any]:
     """One output in the body of its run; `blobId` is of a VHD in the storage account of the build.
 
-    `group_id` is the staging resource group's, '' when there is none that the caller could ask for.
+    `group_id` is the staging resource group's, '' when there is none that the caller could ask for. Where a file lies
+    on the host is told to this machine's operator only.
     """
     below = _below_staging(call, output)
     blob_id = {}
@@ -32,7 +33,10 @@ def output_of_run(call: Call, output: RunOutputRow, *, group_id: str) -> dict[st
         account, container, name = below
         account_id = f"{group_id}/providers/{STORAGE_ACCOUNT}/{account}"
         blob_id = {"blobId": f"{account_id}/blobServices/default/containers/{container}/{name}"}
-    return {"name": output.name, "provisioningState": output.state, **_artifact(call, output), **blob_id}
+    artifact = _artifact(call, output)
+    if artifact.get("artifactUri", "").startswith("file:") and not call.caller.is_local:
+        del artifact["artifactUri"]
+    return {"name": output.name, "provisioningState": output.state, **artifact, **blob_id}
 
 
 def _artifact(call: Call, output: RunOutputRow) -> dict[str, str]:
