@@ -2,6 +2,7 @@
 
 Where none was delegated, as in a shell of a login, there is none, and limits of single processes are all there is. With
 version 2 a group that has groups below it may have no processes of its own, so ours go into a group beside the runs'.
+Whoever holds a group has its folder locked: it may be empty for a while, and is nobody's to remove then.
 
 *Leaves behind:* an empty group, when we are killed. *Undone by:* the end of the run; what a dead one left, by the next.
 *Safe to repeat:* yes.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
+from vmkiln.files import locks
 from vmkiln.host import control_group
 from vmkiln.host.confinement import kernel_calls
 from vmkiln.host.confinement.vm_jail import MIB, MOST_THREADS
@@ -29,7 +31,9 @@ OURS = "vmkiln-service"
 CONTROLLERS = ("memory", "pids", "cpu", "io")  # of version 2
 REMOVAL_SECONDS = 5.0  # the last process of a run is killed just before
 PAUSE_SECONDS = 0.05
+LOCK_TRIES = 20  # who looks whether a group is anybody's has it for a moment
 MOST_ANCESTORS = 64
+FOLDER = os.O_RDONLY | os.O_DIRECTORY
 BESIDE_GUESTS_MIB = 4096  # two QEMUs with what they translate, up to 1 GiB each, caches of disks, the supervisor
 PROCESSES_BESIDE_VMS = 256
 WEIGHT_2, WEIGHT_1 = "100", "1024"  # what every group has from the start: no run has more than another, or than we
@@ -72,18 +76,19 @@ def held(run_id: str, limits: RunLimits, *, is_required: bool = False, root: Pat
 
     Raises: `HostUnfit` when all that can hold a run `is_required`, and this host has no group for it, or no Landlock.
     """
-    try:
-        group = _made(f"{PREFIX}{run_id}", limits, root)
-    except OSError as error:
-        log.warning("the run gets no control group of its own: %s", error)
-        group = None
-    try:
-        if is_required:
-            check(has_group=group is not None, landlock_version=kernel_calls.landlock_version())
-        yield group
-    finally:
-        for folder in () if group is None else group.folders:
-            _remove(folder)
+    with contextlib.ExitStack() as kept:
+        try:
+            group = _made(f"{PREFIX}{run_id}", limits, root, kept)
+        except OSError as error:
+            log.warning("the run gets no control group of its own: %s", error)
+            group = None
+        try:
+            if is_required:
+                check(has_group=group is not None, landlock_version=kernel_calls.landlock_version())
+            yield group
+        finally:
+            for folder in () if group is None else group.folders:
+                _remove(folder)
 
 
 def is_there(run_id: str, *, root: Path = ROOT) -> bool:
@@ -105,7 +110,7 @@ def check(*, has_group: bool, landlock_version: int) -> None:
         )
 
 
-def _made(name: str, limits: RunLimits, root: Path) -> RunGroup | None:
+def _made(name: str, limits: RunLimits, root: Path, kept: contextlib.ExitStack) -> RunGroup | None:
     base = _unified(root)
     if base is not None:
         _make_ready(base)
@@ -115,7 +120,7 @@ def _made(name: str, limits: RunLimits, root: Path) -> RunGroup | None:
             "cpu.weight": WEIGHT_2,
             "io.weight": WEIGHT_2,
         }
-        return RunGroup(name, (_folder(base, name, files),))
+        return RunGroup(name, (_folder(base, name, files, kept),))
     files = {
         "memory.limit_in_bytes": str(limits.memory_bytes),
         "pids.max": str(limits.processes),
@@ -125,7 +130,7 @@ def _made(name: str, limits: RunLimits, root: Path) -> RunGroup | None:
     try:
         for base in _of_version_1(root):
             folders.append(base / name)
-            _folder(base, name, files)
+            _folder(base, name, files, kept)
     except OSError:
         for folder in folders:
             _is_removed(folder)
@@ -133,16 +138,33 @@ def _made(name: str, limits: RunLimits, root: Path) -> RunGroup | None:
     return RunGroup(name, tuple(folders)) if folders else None
 
 
-def _folder(base: Path, name: str, files: dict[str, str]) -> Path:
+def _folder(base: Path, name: str, files: dict[str, str], kept: contextlib.ExitStack) -> Path:
     for old in (folder for folder in base.glob(f"{PREFIX}*") if folder.name != name):
-        with contextlib.suppress(OSError):  # it has processes: its run goes on
-            old.rmdir()
+        with contextlib.suppress(OSError), locks.opened(old, flags=FOLDER) as descriptor:
+            if locks.try_to_take(descriptor):
+                old.rmdir()  # not one with processes: its run goes on
     folder = base / name
-    folder.mkdir(exist_ok=True)
+    _lock(folder, kept)
     for file, text in files.items():
         if (folder / file).exists():  # the controllers of this hierarchy, or those that were delegated
             (folder / file).write_text(text)
     return folder
+
+
+def _lock(folder: Path, kept: contextlib.ExitStack) -> None:
+    """Make a folder that is ours while `kept` is open, though others remove those that are nobody's. Raises: `OSError`.
+
+    Where another has it for longer, it is that one's to keep.
+    """
+    for _ in range(LOCK_TRIES):
+        folder.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as tries, contextlib.suppress(FileNotFoundError):
+            descriptor = tries.enter_context(locks.opened(folder, flags=FOLDER))
+            if locks.try_to_take(descriptor) and locks.is_at(descriptor, folder):
+                kept.enter_context(tries.pop_all())
+                return
+        time.sleep(PAUSE_SECONDS)
+    folder.mkdir(exist_ok=True)
 
 
 def _remove(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A run's control group, of both versions, against a tree of files that does what the kernel does with folders."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import HostUnfit
+from vmkiln.files import locks
 from vmkiln.host.confinement import run_group
 from vmkiln.host.confinement.run_group import RunLimits, check, held, is_delegated, limits_of
 
@@ -100,6 +102,39 @@ def test_what_a_dead_run_left_is_removed_and_a_living_one_stays(tree: Tree, is_u
     with held("r1", LIMITS, root=root):
         pass
     assert [path.name for path in base.glob("vmkiln-run-*")] == ["vmkiln-run-living"]
+
+
+@pytest.mark.parametrize("is_unified", [True, False])
+def test_a_group_that_has_no_process_yet_is_not_removed_by_another(tree: Tree, is_unified: bool) -> None:
+    """One of an image in the making has none between two programs, and a program could not join it any more."""
+    root = tree(is_unified)
+    with held("base-1", LIMITS, root=root) as group:
+        assert group is not None
+        with held("r1", LIMITS, root=root):
+            group.add(4242)
+        for folder in group.folders:
+            assert (folder / "cgroup.procs").read_text() == "4242"
+            (folder / "cgroup.procs").write_text("")
+    assert not any(folder.exists() for folder in group.folders)
+
+
+def test_a_group_that_another_removes_while_it_is_made_is_made_again(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, removed = tree(True), list[Path]()
+    opened = locks.opened
+
+    def late(path: Path, *, flags: int) -> contextlib.AbstractContextManager[int]:
+        if not removed:
+            removed.append(path)
+            path.rmdir()
+        return opened(path, flags=flags)
+
+    monkeypatch.setattr(locks, "opened", late)
+    with held("r1", LIMITS, root=root) as group:
+        assert group is not None
+        assert removed == list(group.folders)
+        assert (group.folders[0] / "pids.max").read_text() == "77"
 
 
 def test_a_second_run_finds_us_in_our_own_group(tree: Tree) -> None:
