@@ -13,7 +13,7 @@ from json_contract import check_answer
 from typer.testing import CliRunner
 
 from vmkiln import preparation
-from vmkiln.audit.act_names import RUN
+from vmkiln.audit.act_names import PLATFORM_IMAGE_WRITE, RUN
 from vmkiln.cli import main
 from vmkiln.cli.commands.images import image
 from vmkiln.cli.main import app
@@ -24,6 +24,7 @@ from vmkiln.platform_images.image_cache import SourceImage
 from vmkiln.run.gates import login_check
 from vmkiln.run.gates.login_check import Tried
 from vmkiln.run.guest.login_way import LoginWay
+from vmkiln.run_failures import ValidationFailed
 from vmkiln.settings import Settings
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened
@@ -198,6 +199,27 @@ def test_a_check_says_by_which_way_somebody_logged_in(home: Path, disk: str, mon
         query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
         acts = [row.operation for row in store.audit.find(query, limit=20)]
     assert acts.count(RUN) == 2, "each run of a check is one of whoever asked for it"
+
+
+def test_an_image_nobody_can_log_in_to_was_imported_all_the_same(
+    home: Path, disk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Checking(monkeypatch, Accelerator.KVM)
+
+    async def found(*_: object, **__: object) -> Any:
+        raise ValidationFailed("nobody can log in to a:b:c")
+
+    monkeypatch.setattr(login_check, "login_found", found)
+    with pytest.raises(SystemExit) as caught:
+        main.main(["image", "import", disk, "--as", "a:b:c:1.0.0", "--os-type", "Windows", "--check"])
+    assert caught.value.code == 1
+    assert "nobody can log in" in capsys.readouterr().err
+    assert [item["exact_version"] for item in json.loads(vmkiln("image", "list", "--json"))] == ["1.0.0"]
+    with opened(Settings(home).database) as store:
+        now = datetime.now(UTC)
+        query = AuditQuery("", now - timedelta(hours=1), now + timedelta(hours=1))
+        (act,) = [row for row in store.audit.find(query, limit=20) if row.operation == PLATFORM_IMAGE_WRITE]
+    assert (act.error_code, act.resource_id.rpartition("/")[2]) == ("", "1.0.0")
 
 
 def test_without_kvm_nothing_is_copied_unless_it_is_told(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
 from vmkiln.cli.output import say
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, VmkilnError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmkiln.settings import Settings
     from vmkiln.store.database import Store
 
-Imported = tuple["SourceImage", dict[str, Any] | None]
+Imported = tuple["SourceImage", dict[str, Any] | None, VmkilnError | None]  # the image, its check, why that failed
 
 
 def refuse_odd_options(os_type: str, *, check: bool, emulated: bool) -> None:
@@ -32,9 +32,13 @@ def refuse_odd_options(os_type: str, *, check: bool, emulated: bool) -> None:
 async def imported_and_checked(
     settings: Settings, store: Store, importing: Callable[[], Awaitable[SourceImage]], *, may_be_emulated: bool
 ) -> Imported:
-    """Import, and try to log in; the machine is looked at first. Raises: as both."""
+    """Import, and try to log in; the machine is looked at first. That no login works is given, for the image stays.
+
+    Raises: as both.
+    """
     from vmkiln.preparation import prepared_host
     from vmkiln.run.gates import login_check
+    from vmkiln.run_failures import ValidationFailed
 
     async with prepared_host(settings, store, say) as host:
         login_check.check_accelerator(host, may_be_emulated=may_be_emulated)
@@ -45,11 +49,14 @@ async def imported_and_checked(
             with audited(store, RUN, template, runId=request.run_id):
                 pass
 
-        way, tried = await login_check.login_found(host, image, _tell, record=record)
+        try:
+            way, tried = await login_check.login_found(host, image, _tell, record=record)
+        except ValidationFailed as error:
+            return image, None, error
     data = [
         {"way": str(one.hook), "run_id": one.run_id, "seconds": one.seconds, "problem": one.problem} for one in tried
     ]
-    return image, {"login": str(way.hook), "accelerator": str(host.accelerator), "tried": data}
+    return image, {"login": str(way.hook), "accelerator": str(host.accelerator), "tried": data}, None
 
 
 def _tell(event: RunEvent) -> None:

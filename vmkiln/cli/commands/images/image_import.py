@@ -103,10 +103,12 @@ def import_(
 
         async def work() -> Imported:
             if not check:
-                return await importing(), None
+                return await importing(), None, None
             return await imported_and_checked(settings, store, importing, may_be_emulated=emulated)
 
-        image, checked = run_to_end(work())
+        image, checked, problem = run_to_end(work())
+    if problem is not None:  # behind the act: the image was imported
+        raise problem
     if as_json:
         answer(imported_data(image) | ({"check": checked} if checked else {}))
         return
