@@ -66,8 +66,8 @@ async def optimized(entered: Entered, disks: Disks, *, digest: str) -> Optimized
     trimmed, names = await _trimmed(entered, disks)
     if not names:
         await _thrown_away(staged, contents)
-        if decided is not None:  # what the attempt before took away is in the image of this one
-            await off_loop(_note, staged, {**decided, "is_kept": False})
+        if before:  # what the attempt before took away is in the image of this one
+            await off_loop(_note, staged, {**before, "is_kept": False})
         await _said(staged, "left as it was: nothing was found that a first boot could do without")
         return unchanged
     made = Optimized(trimmed, _digest_of(digest, names))

@@ -78,13 +78,13 @@ def folder_of(settings: Settings, run_id: str) -> Path:
 
 def found(settings: Settings, run_id: str, *, now: float | None = None) -> Lease | None:
     """The lease of a run; none when there is none, its time is over, or its record cannot be read."""
-    lease = _read(folder_of(settings, run_id))
+    lease = read(folder_of(settings, run_id))
     return None if lease is None or lease.is_over(time.time() if now is None else now) else lease
 
 
 def all_of(settings: Settings) -> list[Lease]:
     """Every lease that is there."""
-    return [lease for folder in _folders(settings) if (lease := _read(folder)) is not None]
+    return [lease for folder in _folders(settings) if (lease := read(folder)) is not None]
 
 
 def written(folder: Path, contents: Contents, store: Store, *, until: float, generation: int) -> Lease:
@@ -118,7 +118,7 @@ def reseal(settings: Settings, store: Store) -> tuple[int, list[str]]:
     newest, count, left = store.seal.ring.current(Purpose.SECRETS, new_secret).key_id, 0, list[str]()
     for folder in _folders(settings):
         with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
-            lease = _read(folder)
+            lease = read(folder)
             if lease is None or key_id_of(lease.sealed) == newest:
                 continue
             if not is_ours:
@@ -248,7 +248,8 @@ def _below(disk: Disk | None, number: int, depth: int, below: Mapping[str, Path]
     return replace(disk, path=below[f"below{number}-{depth}"], backing=_below(disk.backing, number, depth + 1, below))
 
 
-def _read(folder: Path) -> Lease | None:
+def read(folder: Path) -> Lease | None:
+    """The lease in a folder, also one whose time is over; none when there is none, or its record cannot be read."""
     with contextlib.suppress(OSError):
         return _readable(folder)
     return None

@@ -143,10 +143,16 @@ def _check_budget(settings: Settings, folder: Path, generation: int) -> None:
 
 
 def _thrown_away(folder: Path, generation: int) -> None:
-    """What was begun goes; of a later generation, the lease as it was before stays."""
+    """What was begun goes; of a later generation, the lease as it was before stays.
+
+    One that is on record by then is it: its record may have its name, and the folder not be on disk for certain.
+    """
     if generation == 1:
         (folder / lease.RECORD).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+        return
+    recorded = lease.read(folder)
+    if recorded is not None and recorded.generation == generation:
         return
     for path in folder.glob(f"*.{generation}"):
         path.unlink(missing_ok=True)

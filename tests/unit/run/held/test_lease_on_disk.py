@@ -20,7 +20,7 @@ from vmkiln.cli.main import app
 from vmkiln.errors import InputError, KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.run.cleaning_up import end_leftovers
-from vmkiln.run.held import lease, waking
+from vmkiln.run.held import lease, sealing, waking
 from vmkiln.run.held.lease import Contents
 from vmkiln.run_state import RunState
 from vmkiln.sealing.key_ring import Purpose, new_secret
@@ -160,6 +160,17 @@ def test_a_lease_that_cannot_be_deleted_keeps_no_other_one_from_its_end(
     assert sorted(path.name for path in settings.leases.iterdir()) == ["first", "second"]
     assert (unread / "memory.1").exists(), "what may be a lease is none that a maker left who died"
     assert lease.found(settings, "first", now=0) is None
+
+
+def test_a_vm_that_is_on_record_is_not_thrown_away_for_what_came_after(settings: Settings, store: Store) -> None:
+    a_run(store)
+    folder = leased(settings, store)
+    (folder / "memory.2").write_bytes(b"half")
+    sealing._thrown_away(folder, 2)
+    assert sorted(path.name for path in folder.glob("memory.*")) == ["memory.1"], "the lease is as it was"
+    leased(settings, store, generation=2)
+    sealing._thrown_away(folder, 2)
+    assert sorted(path.name for path in folder.glob("memory.*")) == ["memory.2"], "there is no other one any more"
 
 
 def test_a_second_visitor_is_told_so_and_does_not_wait(
