@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from vmkiln.errors import InputError
 from vmkiln.host import namespace, virtual_machine
 from vmkiln.host.network import network_setup
 from vmkiln.host.qemu import Accelerator, Disk, Machine
+from vmkiln.host.saved import sealed_copy
 from vmkiln.run.held import lease, sealing, waking
 from vmkiln.run.held.sealing import Kept, NotLeased
 from vmkiln.run_failures import VirtualMachineLost
@@ -21,6 +23,8 @@ from vmkiln.settings import Settings
 from vmkiln.store.database import Store, opened
 
 RUN = "0123abcd-0000-0000-0000-000000000000"
+# what is in its files: its program, the beginnings of a disk and of the state of devices
+IN_IT = {"memory": counts_for_ever()[:32], "disk0": b"QFI\xfb\0\0\0\3", "devices": b"QEVM\0\0\0\3"}
 
 
 class Failing:
@@ -62,6 +66,14 @@ class Failing:
         kept = Kept(self.machine, NETWORK, "the key")
         return await sealing.sealed(self.inside, self.vm, kept, self.settings, self.store, run_id=RUN, until=until)
 
+    def plain(self, made: lease.Lease, name: str) -> bytes:
+        """What is in a sealed file, for who has the keys."""
+        key = bytes.fromhex(lease.opened(made, self.store).keys[name])
+        with made.file(name).open("rb") as sealed, TemporaryFile() as opened:
+            sealed_copy.opened(sealed.fileno(), opened.fileno(), key)
+            opened.seek(0)
+            return opened.read()
+
 
 @contextlib.asynccontextmanager
 async def failing(tmp_path: Path, **settings: Any) -> Any:
@@ -80,8 +92,10 @@ async def test_a_failed_vm_is_put_on_disk_and_woken_as_it_was_and_again(tmp_path
         made = await one.put_on_disk(until=2e9)
         assert one.vm.ended.done(), "it holds disk, and no memory"
         stood_at = one.vm.console[-1]
-        for path in made.folder.iterdir():
-            assert COUNTED not in path.read_bytes() or path.name.startswith("below"), path.name
+        for name, text in IN_IT.items():
+            assert text in one.plain(made, name), f"so it can be looked for in what is sealed: {name}"
+            for path in made.folder.iterdir():
+                assert text not in path.read_bytes() or path.name.startswith("below"), path.name
         for path in (tmp_path / "run/disk.qcow2", tmp_path / "guest"):
             path.unlink(missing_ok=True)  # as the run's folder goes
         async with waking.woken(one.host, RUN, print) as awake:
