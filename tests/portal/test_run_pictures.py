@@ -5,13 +5,13 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, provisioned
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
 from page_visitor import Visitor
 
 from vmkiln.run.guest.screen import name_of
 from vmkiln.staging import staging_resource_group
 from vmkiln.store.database import utc_now
-from vmkiln.store.rows import RunRow
+from vmkiln.store.rows import ResourceRow, RunRow
 
 RUN_ID = str(uuid.UUID(int=11))
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{RUN_ID}"
@@ -78,3 +78,17 @@ def test_the_page_of_a_run_shows_the_newest_and_leads_to_the_others(
     assert answer.headers["cache-control"] == "no-store", "a screen may show what nobody is to find on a disk"
     lost = browser.get(f"/portal{RUN}/pictures/{name_of('build-vm', 3)}")
     assert (lost.status_code, lost.headers["content-type"][:16]) == (404, "application/json")
+
+
+def test_a_picture_among_the_blobs_of_a_build_is_shown_as_one(browser: Visitor, living: InProcess, keep: Keep) -> None:
+    name = keep(1, PNG)
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/IT_x"
+    kind, state = "Microsoft.Resources/resourceGroups", {"staging_group": "IT_x"}
+    living.service.store.resources.put(ResourceRow(group, kind, "IT_x", SUBSCRIPTION, "IT_x", "westus2", state=state))
+    [logs] = living.service.settings.staging.glob("IT_x/*/packerlogs")
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/{logs.parent.name}"
+    address = f"/portal{account}/blobServices/default/containers/packerlogs/{RUN_ID}/{name}"
+    answer = browser.get(address)
+    assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
+    lost = browser.get(address.replace("00001", "00002"))
+    assert (lost.status_code, lost.headers["content-type"][:9]) == (404, "text/html")

@@ -62,6 +62,9 @@ async def resource(visit: Visit) -> Response:
     if f"/{BLOB_CONTAINERS}/{DISKS}/".lower() in visit.id.lower():
         await visit.api.ask("GET", visit.id, part="bytes=0-0")  # what is refused is refused as a page
         return PassedOn(visit.api.api, visit.id, visit.api.token, name=title)
+    if f"/{BLOB_CONTAINERS}/{LOGS}/".lower() in visit.id.lower() and title.endswith(".png"):
+        await visit.api.ask("GET", visit.id, part="bytes=0-0")
+        return PassedOn(visit.api.api, visit.id, visit.api.token, name=title, shown_as="image/png")
     found = await _found(visit)
     if isinstance(found, str):
         if visit.request.query_params.get("download"):
