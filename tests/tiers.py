@@ -44,7 +44,7 @@ SHORT = Tier(
     "short",
     example_factor=1,
     cheap_example_factor=1,
-    requests=8_000,
+    requests=12_000,
     portal_requests=800,
     document_examples=2,
     lives=400,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from vmkiln.cli.main import app
 from vmkiln.errors import DatabaseAway
 from vmkiln.fleet import hosting
+from vmkiln.fleet.attempts import runs_here
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.image_builder import ImageBuilder
 from vmkiln.fleet.run_queue import fits
@@ -116,7 +117,7 @@ def test_an_attempt_that_the_engine_knows_from_before_gets_another_number(
     accepted: Path, access: TestAccess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restored back-up: the database is older than what the engine remembers."""
-    monkeypatch.setattr(hosting, "BEGIN_SECONDS", 0.3)
+    monkeypatch.setattr(runs_here, "BEGIN_SECONDS", 0.3)
     monkeypatch.setattr(hosting, "LOOK_SECONDS", 0.5)
     with a_service(accepted, access) as service:
         assert ended_run(service, TEMPLATE)["runState"] == "Succeeded"
