@@ -144,9 +144,13 @@ def delete(
 
 
 def _delete(settings: Settings, store: Store, run: RunRow, *, images: list[ImageRow]) -> None:
-    """The group goes first: a run on record leads to what is left of it. `images` are all that are on record."""
+    """What it left goes first: a run on record leads to that. `images` are all that are on record.
+
+    Raises: `InputError` for one whose failed VM somebody is in, or whose VHD is there.
+    """
+    from vmkiln.run.held import door, lease
     from vmkiln.sharing.shared_storage import shared_storage
-    from vmkiln.staging import staging_resource_group
+    from vmkiln.staging import run_directory, staging_resource_group
 
     group = store.staging.group(run.staging_group) if run.staging_group else None
     about = run_id_of(run.resource_group, run.template_name, run.run_id)
@@ -158,6 +162,12 @@ def _delete(settings: Settings, store: Store, run: RunRow, *, images: list[Image
                     f"{image.artifact_id} lies in the staging resource group of run {run.run_id[:8]}",
                     hint=f"`vmkiln image delete {image.artifact_id}` first, or `vmkiln staging delete {group.name}`",
                 )
+        if lease.folder_of(settings, run.run_id).exists():
+            with run_directory.locked_if_free(settings.runs, run.run_id) as is_ours:
+                if not is_ours:
+                    raise door.taken()
+                lease.forget(settings, store, run.run_id)
+        if group is not None and group.run_id == run.run_id:
             staging_resource_group.delete(settings.staging, store, group)
             if (shared := shared_storage(settings, store)) is not None:
                 shared.delete_group(group.name)
@@ -173,6 +183,7 @@ def prune(
 ) -> None:
     """Delete old runs of `vmkiln build` with their logs; runs of image templates and VHDs stay, and every image."""
     from vmkiln.preparation import opened_store
+    from vmkiln.staging import run_directory
 
     age = age_of(older_than)
     settings = read_settings()
@@ -185,6 +196,7 @@ def prune(
             for row in to_prune(rows, keep=keep)
             if row.ended is not None
             and row.ended < store.now() - age
+            and not run_directory.is_live(settings.runs, row.run_id)  # somebody is in its failed VM
             and not any(image.path.is_relative_to(settings.staging / row.staging_group) for image in images)
         ]
         if old and not yes:

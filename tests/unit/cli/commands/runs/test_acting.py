@@ -14,9 +14,10 @@ from vmkiln.cli.commands.runs.acting import age_of, to_prune
 from vmkiln.cli.commands.runs.run_logs import moment_of, start_of_tail
 from vmkiln.cli.completing import run_ids
 from vmkiln.errors import InputError
+from vmkiln.run.held import lease
 from vmkiln.run_state import TERMINAL_STATES, Phase, RunState
 from vmkiln.settings import Settings
-from vmkiln.staging import staging_resource_group
+from vmkiln.staging import run_directory, staging_resource_group
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.logs.log_index import LogIndex
 from vmkiln.staging.storage_account import LOGS
@@ -143,6 +144,25 @@ def test_a_deleted_run_leaves_nothing(settings: Settings, capsys: pytest.Capture
         assert store.images.outputs_of(id_of(7)) == []
         assert store.staging.list_groups() == []
     assert vmkiln("run", "show", id_of(7)) == 2
+
+
+def test_a_failed_vm_goes_with_its_run_unless_somebody_is_in(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = with_a_group(settings, 7)
+    held = lease.folder_of(settings, id_of(7))
+    held.mkdir(parents=True)
+    record_of_it = {"until": 4e9, "generation": 1, "size_bytes": 1, "sealed": ""}
+    (held / lease.RECORD).write_text(json.dumps(record_of_it))
+    with run_directory.locked(settings.runs, id_of(7)):
+        assert vmkiln("run", "delete", id_of(7), "--yes") == 2
+        assert "somebody is in the failed VM" in capsys.readouterr().err
+        assert vmkiln("run", "prune", "--older-than", "0s", "--keep", "0", "--yes") == 0
+        assert folder.is_dir()
+        assert held.is_dir()
+    assert vmkiln("run", "delete", id_of(7), "--yes") == 0
+    assert not held.exists(), "nobody could let it go any more"
+    assert not folder.exists()
 
 
 def with_rows_everywhere(settings: Settings, run_id: str) -> None:
