@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import Connection
 
-from vmkiln.errors import DatabaseAway, RunTakenOver
+from vmkiln.errors import DatabaseAway, RunTakenOver, StorageFull
+from vmkiln.store.driver.driver_errors import is_away, is_full
 
 _KEY = 0x766D6B696C6E  # any number, as long as it is always the same
 WRITE_LOCK = f"pg_advisory_xact_lock({_KEY})"
@@ -49,11 +50,14 @@ def begin(connection: Connection, fence: Fence | None, *, of_run: bool) -> None:
             cursor.execute(f"BEGIN; {query}", fence)
             cursor.nextset()
             has_it = cursor.fetchone() is not None
-    except psycopg.OperationalError as error:
-        if not driver.closed:
-            raise DatabaseAway(f"the database did not let a transaction begin: {error}") from error
-        connection.invalidate(error)
-        raise ConnectionGone(f"the database closed the connection: {error}") from error
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+            raise ConnectionGone(f"the database closed the connection: {error}") from error
+        if not is_away(error):
+            raise
+        kind = StorageFull if is_full(error) else DatabaseAway
+        raise kind(f"the database did not let a transaction begin: {error}") from error
     if not has_it and fence is not None:
         driver.rollback()
         taken_over(fence)

@@ -11,7 +11,7 @@ from in_process import wait_for
 from postgresql import Cluster, cluster
 from waiting_runs import add_waiting_runs
 
-from vmkiln.errors import RunTakenOver
+from vmkiln.errors import DatabaseAway, RunTakenOver
 from vmkiln.store.database import Store, opened
 from vmkiln.store.rows import HostRow, ReservationRow
 
@@ -88,6 +88,16 @@ def test_who_lost_its_run_while_it_waited_writes_nothing(store: Store, server: C
         connection.execute(sa.text("DELETE FROM vmkiln_reservation WHERE run_id = :run"), {"run": run.run_id})
     wait_for(lambda: len(met) == 1, seconds=SECONDS)
     assert not store.runs.phases_of(run.run_id)
+
+
+@pytest.mark.parametrize("of_run", [True, False])
+def test_a_database_that_only_lets_read_is_away_for_who_writes(store: Store, server: Cluster, of_run: bool) -> None:
+    """As a standby is, to which a name may lead for a while: what is to be written waits, and the run goes on."""
+    fenced = store.fenced(store.runs.list()[0].run_id, incarnation="here")
+    server.sql(f'ALTER DATABASE "{store.connections.writing.url.database}" SET default_transaction_read_only = on')
+    server.control("-m", "fast", "restart")
+    with pytest.raises(DatabaseAway, match="read-only"), fenced.connections.begin(of_run=of_run):
+        pass
 
 
 def test_a_restarted_database_costs_no_call_though_none_was_asked_for_life(store: Store, server: Cluster) -> None:
