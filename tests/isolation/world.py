@@ -21,6 +21,7 @@ from unittest import mock
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
 from vmkiln.host.confinement import landlock
+from vmkiln.host.copies import launching
 from vmkiln.host.egress.name_proxy import Passage
 from vmkiln.host.egress.policy_text import checked_policy
 from vmkiln.host.egress.resolver_program import Told
@@ -124,6 +125,7 @@ class World:
         ranges.write_text(f"0:1:{count}\nroot:1:{count}\n")  # the world's ids are not those of the host outside
         for name in ("/etc/subuid", "/etc/subgid"):
             await self.do_on_host(["mount", "--bind", str(ranges), name])
+        await self.stack.enter_async_context(launching.kept())  # as where runs are begun
         self.nodes["host"] = host = await self.stack.enter_async_context(node("host", "here"))
         self.nodes["internet"] = internet = await self.stack.enter_async_context(node("internet", "new"))
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # as on a host with containers
