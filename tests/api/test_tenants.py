@@ -28,6 +28,8 @@ from service_fixtures import fill_pool, living_service
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.route import Body, Route
 from vmkiln.api.resource_types import ALL_ROUTES
+from vmkiln.azure_names import LOG_FILES
+from vmkiln.run.guest.screen import name_of
 from vmkiln.store.rows import ResourceRow
 
 QUERIES = {
@@ -132,7 +134,18 @@ def fill(service: InProcess) -> Filled:
     wait_for(lambda: service.get(f"{staging}/resources").json()["value"])
     account = service.get(f"{staging}/providers/Microsoft.Storage/storageAccounts").json()["value"][0]["name"]
     containers = service.get(f"{staging}/providers/Microsoft.ContainerInstance/containerGroups").json()["value"]
+    blobs = service.service.settings.staging / staging.rpartition("/")[2] / account
+    picture = name_of("build-vm", 1)
+    for file in (f"packerlogs/{run_id}/{picture}", f"packerlogs/{run_id}/{LOG_FILES['flows']}", "vhds/disk.vhd"):
+        (blobs / file).parent.mkdir(parents=True, exist_ok=True)
+        (blobs / file).write_bytes(b"")
+    definition_id = f"{GALLERY}/images/debian"
+    scopes = (f"/subscriptions/{SUBSCRIPTION}", GROUP, GALLERY, definition_id, f"{definition_id}/versions/1.0.0")
+    for scope in scopes:  # the last of all, for nothing there can be deleted then
+        lock = service.put(f"{scope}/{authorization}/locks/own-lock", {"properties": {"level": "CanNotDelete"}})
+        assert lock.status_code in {200, 201}, lock.text
     names = {
+        "lockName": "own-lock", "picture": picture,
         "subscriptionId": SUBSCRIPTION, "resourceGroupName": "rg1", "location": "westus2",
         "resourceProviderNamespace": "Microsoft.Compute",
         "publisherName": "Debian", "offer": "debian-12", "skus": "12", "version": "latest",
@@ -151,7 +164,8 @@ def fill(service: InProcess) -> Filled:
         "containerGroups/name": containers[0]["name"], "containerGroups/containerName": "packer",
         "virtualMachines/name": "build-vm", "disks/name": "build-vm-os-disk", "networkInterfaces/name": "build-vm-nic",
         "accountName": account, "storageAccounts/containerName": "packerlogs", "folderName": run_id,
-        "blobName": "customization.log", "scriptName": "build", "credentialName": "github",
+        "GetDisk/containerName": "vhds", "blobName": "customization.log", "GetDisk/blobName": "disk.vhd",
+        "scriptName": "build", "credentialName": "github",
         "objectId": str(uuid.UUID(int=7)),
         "featureNamespace": "Microsoft.Compute", "featureName": "SomePreview",
     }  # fmt: skip

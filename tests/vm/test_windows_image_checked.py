@@ -16,8 +16,7 @@ from windows_volume import TITLE
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
 from vmkiln.store.database import opened
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import gate_of
+from vmkiln.windows.login_tag import Hook, gate_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.usefixtures("world")]
 NAME = "Contoso:windows-double:2022-gen2:1.0.0"

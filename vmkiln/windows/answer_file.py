@@ -9,8 +9,8 @@ Overview" (where answers are looked for).
 
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from enum import StrEnum
 
+from vmkiln.windows.login_tag import Hook
 from vmkiln.windows.run_login import HOST_NAME, USER, RunLogin
 from vmkiln.windows.scripts import FIRST_BOOT
 
@@ -19,13 +19,6 @@ WCM = "http://schemas.microsoft.com/WMIConfig/2002/State"
 DRIVES = " ".join("DEFGHIJKLMNOPQRSTUVWXYZ")
 MOST_COMMAND_LETTERS = 259  # of a command of set-up
 FALLBACK_LANGUAGE = "en-US"
-
-
-class Hook(StrEnum):
-    """What runs the script when set-up is done: set-up's own last script, or the first logon of the build's user."""
-
-    SETUP_COMPLETE = "setup-complete"
-    FIRST_LOGON = "first-logon"
 
 
 @dataclass(frozen=True)

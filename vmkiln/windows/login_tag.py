@@ -1,9 +1,17 @@
 """How a Windows image is got to make the login of a run, where a template's tag or an earlier check says it; pure."""
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from vmkiln.errors import Mistake
-from vmkiln.windows.answer_file import Hook
+
+
+class Hook(StrEnum):
+    """What runs the script when set-up is done: set-up's own last script, or the first logon of the build's user."""
+
+    SETUP_COMPLETE = "setup-complete"
+    FIRST_LOGON = "first-logon"
+
 
 TAG = "vmkiln-windows-login"
 GATE = "windows-login-1"  # of the verdicts; another number when what a check asks for changes

@@ -28,7 +28,7 @@ from vmkiln.run_failures import ValidationFailed
 from vmkiln.settings import Settings
 from vmkiln.store.audit_table import AuditQuery
 from vmkiln.store.database import opened
-from vmkiln.windows.answer_file import Hook
+from vmkiln.windows.login_tag import Hook
 
 NAME = "RedHat:RHEL:9-lvm-gen2"
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vmkiln.windows.answer_file import MOST_COMMAND_LETTERS, NAMESPACE, WCM, Answer, Hook, answer_file
+from vmkiln.windows.answer_file import MOST_COMMAND_LETTERS, NAMESPACE, WCM, Answer, answer_file
+from vmkiln.windows.login_tag import Hook
 from vmkiln.windows.run_login import RunLogin, new_login
 
 COMPONENTS = {"specialize": ["Deployment", "Shell-Setup"], "oobeSystem": ["International-Core", "Shell-Setup"]}

@@ -2,8 +2,7 @@
 
 import pytest
 
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import TAG, gate_of, login_tag_mistakes, told_way
+from vmkiln.windows.login_tag import TAG, Hook, gate_of, login_tag_mistakes, told_way
 
 
 @pytest.mark.parametrize("hook", Hook)

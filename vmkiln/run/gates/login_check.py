@@ -27,8 +27,7 @@ from vmkiln.staging.local_files import LocalFiles
 from vmkiln.store.gates.verdict_table import VerdictRow
 from vmkiln.template.template_file import read_image_template
 from vmkiln.waiting.off_loop import off_loop
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import TAG, TITLES, gate_of
+from vmkiln.windows.login_tag import TAG, TITLES, Hook, gate_of
 
 RESOURCE_GROUP = "vmkiln-checks"
 MINUTES = 45  # Packer waits 30 of them for WinRM

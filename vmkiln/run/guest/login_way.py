@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from vmkiln.store.database import Store
 from vmkiln.store.gates.verdict_table import VerdictRow
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import gate_of, told_way
+from vmkiln.windows.login_tag import Hook, gate_of, told_way
 from vmkiln.windows.proven import UNPROVEN
 
 

@@ -14,8 +14,7 @@ from vmkiln.run.run_context import RunRequest
 from vmkiln.run_failures import ContainerGroupLost, LoginTimedOut, ValidationFailed
 from vmkiln.store.database import utc_now
 from vmkiln.store.gates.verdict_table import VerdictRow
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import gate_of, told_way
+from vmkiln.windows.login_tag import Hook, gate_of, told_way
 
 IMAGE = SourceImage(
     "contoso:server:2022", "1.2.3", Path("disk.qcow2"), "qcow2", "d" * 64, 2, "Windows", 1, "here", utc_now(),

@@ -8,8 +8,7 @@ import pytest
 from vmkiln.run.guest.login_way import login_way_of
 from vmkiln.store.database import utc_now
 from vmkiln.store.gates.verdict_table import VerdictRow
-from vmkiln.windows.answer_file import Hook
-from vmkiln.windows.login_tag import TAG, gate_of
+from vmkiln.windows.login_tag import TAG, Hook, gate_of
 from vmkiln.windows.proven import UNPROVEN
 
 
