@@ -170,9 +170,11 @@ class DutyTable:
         """Write the whole database anew, so that no old content is left in it; false when others use it just now."""
         writer = self._connections.writing
         if writer.dialect.name == "postgresql":
-            with writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # on the driver's connection: what is sent over it otherwise begins a transaction first
+            with contextlib.closing(writer.raw_connection()) as connection:
+                cursor = connection.cursor()
                 for table in metadata.sorted_tables:
-                    connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+                    cursor.execute(f"VACUUM FULL {table.name}")
             return True
         return _scrubbed(Path(str(writer.url.database)))
 

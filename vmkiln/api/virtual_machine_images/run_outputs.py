@@ -36,7 +36,8 @@ def output_of_run(call: Call, output: RunOutputRow, *, group_id: str) -> dict[st
     artifact = _artifact(call, output)
     if artifact.get("artifactUri", "").startswith("file:") and not call.caller.is_local:
         del artifact["artifactUri"]
-    return {"name": output.name, "provisioningState": output.state, **artifact, **blob_id}
+    named = {"name": output.name, "artifactId": "", "provisioningState": output.state}  # of a VHD it stays empty
+    return {**named, **artifact, **blob_id}
 
 
 def _artifact(call: Call, output: RunOutputRow) -> dict[str, str]:
