@@ -29,7 +29,9 @@ _NO_SALT = b"\x00" * 16
 
 def new_secret() -> str:
     """A client secret of 256 random bits."""
-    return secrets.token_urlsafe(32)
+    while (made := secrets.token_urlsafe(32)).startswith("-"):  # az takes such a password for an option
+        pass
+    return made
 
 
 def _hashed(secret: str, salt: bytes) -> bytes:
