@@ -56,8 +56,9 @@ def begin(connection: Connection, fence: Fence | None, *, of_run: bool) -> None:
             raise ConnectionGone(f"the database closed the connection: {error}") from error
         if not is_away(error):
             raise
-        kind = StorageFull if is_full(error) else DatabaseAway
-        raise kind(f"the database did not let a transaction begin: {error}") from error
+        if is_full(error):
+            raise StorageFull(f"the database had no room for a transaction to begin: {error}") from error
+        raise DatabaseAway(f"the database did not let a transaction begin: {error}") from error
     if not has_it and fence is not None:
         driver.rollback()
         taken_over(fence)
