@@ -170,11 +170,9 @@ class DutyTable:
         """Write the whole database anew, so that no old content is left in it; false when others use it just now."""
         writer = self._connections.writing
         if writer.dialect.name == "postgresql":
-            # on the driver's connection: what is sent over it otherwise begins a transaction first
-            with contextlib.closing(writer.raw_connection()) as connection:
-                cursor = connection.cursor()
+            with self._connections.reading() as connection:  # which begins no transaction, as one that writes does
                 for table in metadata.sorted_tables:
-                    cursor.execute(f"VACUUM FULL {table.name}")
+                    connection.exec_driver_sql(f"VACUUM FULL {table.name}")
             return True
         return _scrubbed(Path(str(writer.url.database)))
 
