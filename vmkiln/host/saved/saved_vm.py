@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vmkiln.files import locks
 from vmkiln.files.durable_file import name_folder
+from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.saved import memory_file
 from vmkiln.run_failures import VirtualMachineLost
@@ -243,7 +244,7 @@ def make_room(folder: Path, *, most_bytes: int, keep: str = "") -> None:
 
 def bytes_of(place: Path) -> int:
     """What a folder of it takes of the disk."""
-    return sum(path.stat().st_blocks * 512 for path in place.iterdir())
+    return taken_bytes(*place.iterdir())
 
 
 def _delete(place: Path) -> None:

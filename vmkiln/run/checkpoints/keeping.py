@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.files import locks
+from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.saved import saved_vm, whole_vm
 from vmkiln.host.virtual_machine import VirtualMachine
@@ -104,7 +105,7 @@ class Keeper:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if reason := saved_vm.refusal(folder, key):
             raise NotKept(reason)
-        disk_mib, most_mib = self.disk.stat().st_blocks * 512 // MIB, self.settings.most_saved_vms_mib // 2
+        disk_mib, most_mib = taken_bytes(self.disk) // MIB, self.settings.most_saved_vms_mib // 2
         if disk_mib > most_mib:
             raise NotKept(f"its disk has {disk_mib} MiB, and all checkpoints may have {most_mib} (most_saved_vms_mib)")
         if not stack.enter_context(locks.tried(locks.file_of(folder, key))):

@@ -21,6 +21,7 @@ from typing import Any
 
 from vmkiln.errors import InputError, KeyUnavailable, VmkilnError
 from vmkiln.files.durable_file import sync, write_whole
+from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import Disk, Firmware, Machine
 from vmkiln.sealing.key_ring import Purpose, new_secret
 from vmkiln.sealing.seal import key_id_of
@@ -97,7 +98,7 @@ def written(folder: Path, contents: Contents, store: Store, *, until: float, gen
         if path.name != RECORD and not path.name.startswith("."):
             sync(path)
     sync(folder)
-    size = sum(path.stat().st_blocks * 512 for path in folder.iterdir() if path.name.endswith(f".{generation}"))
+    size = taken_bytes(*folder.glob(f"*.{generation}"))
     lease = Lease(folder, folder.name, until, generation, size, sealed)
     _record(lease)
     with contextlib.suppress(OSError):  # whoever cleans up does it, too
@@ -209,7 +210,7 @@ def bytes_of_all(settings: Settings) -> int:
     total = 0
     for folder in _folders(settings):
         with contextlib.suppress(FileNotFoundError):  # one that is just deleted
-            total += sum(path.stat().st_blocks * 512 for path in folder.glob("*.*"))
+            total += taken_bytes(*folder.glob("*.*"))
     return total
 
 

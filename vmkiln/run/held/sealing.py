@@ -15,6 +15,7 @@ from pathlib import Path
 from qemu.qmp import QMPError
 
 from vmkiln.errors import VmkilnError
+from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.saved import device_state, sealed_copy
@@ -102,7 +103,7 @@ def _begun(folder: Path, machine: Machine, settings: Settings, generation: int) 
     """The folder, with other names of what the disks lie on. Raises: `NotLeased`, `OSError`."""
     if settings.most_held_vms_mib <= 0:
         raise NotLeased("the setting most_held_vms_mib is 0")
-    written = sum(path.stat().st_blocks * 512 for path in lease.own_files(machine).values()) // MIB
+    written = taken_bytes(*lease.own_files(machine).values()) // MIB
     needed = machine.memory_mib + written + SPARE_MIB
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     if (free := shutil.disk_usage(folder.parent).free // MIB) < needed:
@@ -136,7 +137,7 @@ def _sealed_file(source: int, target: Path, key: bytes) -> None:
 
 
 def _check_budget(settings: Settings, folder: Path, generation: int) -> None:
-    going = sum(path.stat().st_blocks * 512 for path in folder.glob(f"*.{generation - 1}"))
+    going = taken_bytes(*folder.glob(f"*.{generation - 1}"))
     taken = (lease.bytes_of_all(settings) - going) // MIB
     if taken > (most := settings.most_held_vms_mib):
         raise NotLeased(f"all failed VMs that are held would take {taken} MiB, and may take {most} (most_held_vms_mib)")
