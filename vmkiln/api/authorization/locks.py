@@ -15,7 +15,7 @@ from vmkiln.api.protocol.listing import check_seen
 from vmkiln.api.protocol.revision import system_data
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import refuse
-from vmkiln.azure_names import LOCK, NEWEST_API_VERSION, ProvisioningState, group_id
+from vmkiln.azure_names import LOCK, ProvisioningState, group_id
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.locked.scope_locks import Level, scope_of
 from vmkiln.store.rows import ResourceRow
@@ -71,9 +71,7 @@ def _check_there(call: Call, scope: str) -> None:
             f"'{group.name}' is the staging resource group of an image template: builds make and delete what it has"
         )
         raise ArmError(409, "OperationNotAllowed", message, hint="lock the image template")
-    is_ours = "/providers/microsoft.virtualmachineimages/" in scope.lower()
-    asked = {"api-version": NEWEST_API_VERSION if is_ours else "2024-11-01"}
-    answer = call.service.dispatch("GET", scope, caller=call.caller, query=asked, origin=call.origin)
+    answer = call.looked_at(scope)
     found = answer.body if isinstance(answer.body, dict) else {}
     if answer.status >= 400:
         error = found.get("error", {})

@@ -131,9 +131,7 @@ def get_file(call: Call) -> Answer:
         message = "the image's file is not on this host: `vmkiln image export` there, or the shared storage, has it"
         raise ArmError(404, "FileNotFound", message)
     name = f"{image.artifact_id.rpartition('/')[2]}.{image.format}"
-    answer = file_answer(image.path, call.headers, BYTES)
-    disposition = {"Content-Disposition": f"attachment; filename={name}", "X-Content-Type-Options": "nosniff"}
-    return Answer(answer.status, answer.body, {**answer.headers, **disposition})
+    return file_answer(image.path, call.headers, BYTES, kept_as=name)
 
 
 def _below_each(path: str, operation: str, permission: Permission, handler: Any) -> tuple[Route, Route]:

@@ -18,6 +18,7 @@ from vmkiln.api.identity.login_provider import LoginProvider
 from vmkiln.api.identity.outside_issuer import Issuers
 from vmkiln.api.protocol.background import Background
 from vmkiln.audit.audit_log import AuditLog
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.fleet.admission import QueuePosition
 from vmkiln.fleet.health import Health
 from vmkiln.fleet.tally import Tally
@@ -27,6 +28,12 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
 from vmkiln.store.database import Store
 from vmkiln.trial.trials import Trials
+
+
+def version_of(resource_id: str) -> str:
+    """An api-version in which a resource can be asked for: image templates have their own, others take any; pure."""
+    is_ours = "/providers/microsoft.virtualmachineimages/" in resource_id.lower()
+    return NEWEST_API_VERSION if is_ours else "2024-03-01"
 
 
 class Body(Enum):
@@ -179,6 +186,11 @@ class Call:
     def request_id(self) -> str:
         """The id of the request, as the answer's header says it."""
         return self.origin.request_id
+
+    def looked_at(self, resource_id: str) -> Answer:
+        """What this caller gets of another resource."""
+        asked = {"api-version": version_of(resource_id)}
+        return self.service.dispatch("GET", resource_id, caller=self.caller, query=asked, origin=self.origin)
 
     def may(self, permission: Permission, resource_id: str) -> bool:
         """Whether the caller may do this to another resource, one that the body names."""

@@ -34,14 +34,18 @@ def asked_range(text: str, size_bytes: int) -> tuple[int, int] | None:
     return start, end - start + 1
 
 
-def file_answer(path: Path, headers: Mapping[str, str], media_type: str) -> Answer:
+def file_answer(path: Path, headers: Mapping[str, str], media_type: str, *, kept_as: str = "") -> Answer:
     """A file, or the part of it that the request's headers (names in lower case) ask for; as far as it is now.
+
+    With `kept_as` a browser keeps it under that name, and does not show it.
 
     Raises: `ArmError` 416; `OSError`.
     """
     status = path.stat()
     size_bytes, tag = status.st_size, _tag(status)
     told = {"Content-Type": media_type, "Accept-Ranges": "bytes", "ETag": tag}
+    if kept_as:
+        told |= {"Content-Disposition": f"attachment; filename={kept_as}", "X-Content-Type-Options": "nosniff"}
     is_same = headers.get("if-range", tag) == tag
     part = asked_range(headers.get("range", ""), size_bytes) if is_same else None
     if part is None:

@@ -19,6 +19,7 @@ from vmkiln.errors import ArmError, Mistake
 from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.staging_resource_group import storage_account_of
 from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
+from vmkiln.store.rows import StagingGroupRow
 
 BLOB_SERVICE = f"{ONE}/blobServices/default"
 CONTAINERS = f"{BLOB_SERVICE}/containers"
@@ -145,15 +146,22 @@ def delete_container(call: Call) -> Answer:
         raise _away(error) from error
 
 
-def get_log(call: Call) -> Answer:
-    """GET a log as text, whole or a part of it (`Range`); one that is being written, as far as it is."""
-    account, found, names = _build_account(call), of_build(call), call.names
-    if account is None or found is None:
+def _staging_of_blobs(call: Call) -> StagingGroupRow:
+    """The group of the build whose blobs are read here. Raises: `ArmError` 404 for an account of a user's."""
+    found = of_build(call)
+    if found is None:
         of_user(call)
         message = "The blobs of a storage account of yours are read over the blob server."
         raise ArmError(404, "BlobNotFound", message, hint="`az storage account show-connection-string`")
+    return found[1]
+
+
+def get_log(call: Call) -> Answer:
+    """GET a log as text, whole or a part of it (`Range`); one that is being written, as far as it is."""
+    staging, names = _staging_of_blobs(call), call.names
     if call.service.shared is not None:
-        call.service.shared.pull_log(found[1].name, names["folderName"].lower())
+        call.service.shared.pull_log(staging.name, names["folderName"].lower())
+    account = storage_account_of(call.service.settings.staging, staging)
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
@@ -165,17 +173,11 @@ def get_disk(call: Call) -> Answer:
 
     Raises: `ArmError` 404 for what is no VHD, or is on another host; 416.
     """
-    account, names = _build_account(call), call.names
-    if account is None:
-        of_user(call)
-        message = "The blobs of a storage account of yours are read over the blob server."
-        raise ArmError(404, "BlobNotFound", message, hint="`az storage account show-connection-string`")
+    account, names = storage_account_of(call.service.settings.staging, _staging_of_blobs(call)), call.names
     wanted = f"{VHDS}/{names['blobName']}"
     if names["containerName"].lower() != VHDS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
-    answer = file_answer(account.directory / wanted, call.headers, BYTES)
-    kept = {"Content-Disposition": f"attachment; filename={names['blobName']}", "X-Content-Type-Options": "nosniff"}
-    return Answer(answer.status, answer.body, {**answer.headers, **kept})
+    return file_answer(account.directory / wanted, call.headers, BYTES, kept_as=names["blobName"])
 
 
 ROUTES = (

@@ -11,17 +11,16 @@ from typing import Any
 from vmkiln.api.compute.compute_images import as_resource, stored_images
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.groups import group_of
-from vmkiln.api.protocol.route import Answer, Body, Call, Route
+from vmkiln.api.protocol.route import Answer, Body, Call, Route, version_of
 from vmkiln.api.protocol.tags import refuse
 from vmkiln.api.resources.resource_groups import ALL
-from vmkiln.azure_names import LOCK, NEWEST_API_VERSION, RESOURCE_GROUP
+from vmkiln.azure_names import LOCK, RESOURCE_GROUP
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.store.rows import ResourceRow
 
 PATH = f"{ALL}/{{resourceGroupName}}/exportTemplate"
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 MOST_RESOURCES = 200  # as on Azure
-API_VERSION = "2024-03-01"  # of what has no other: the service takes any
 LEFT_OUT = {RESOURCE_GROUP.lower(), "microsoft.resources/deployments", LOCK.lower()}
 MEMBERS = ("location", "tags", "identity", "sku", "kind")
 TAGS = {"tags", "artifactTags"}
@@ -93,16 +92,13 @@ def _wanted(call: Call, rows: list[ResourceRow]) -> list[ResourceRow]:
 
 def _entry(call: Call, row: ResourceRow, known: set[str]) -> dict[str, Any] | None:
     """A resource of the template; none for what no template makes, or the caller may not read."""
-    is_ours = row.type.lower().startswith("microsoft.virtualmachineimages")
-    version = NEWEST_API_VERSION if is_ours else API_VERSION
     if not _can_be_put(call, row):
         return None
-    asked = {"api-version": version}
-    answer = call.service.dispatch("GET", row.id, caller=call.caller, query=asked, origin=call.origin)
+    answer = call.looked_at(row.id)
     if answer.status != 200 or not isinstance(answer.body, Mapping):
         return None
     parts = row.id.split("/providers/")[-1].split("/")
-    entry: dict[str, Any] = {"type": row.type, "apiVersion": version, "name": _plain("/".join(parts[2::2]))}
+    entry: dict[str, Any] = {"type": row.type, "apiVersion": version_of(row.id), "name": _plain("/".join(parts[2::2]))}
     entry |= _plain({name: answer.body[name] for name in MEMBERS if answer.body.get(name)})
     if isinstance(answer.body.get("properties"), Mapping):
         entry["properties"] = _plain(answer.body["properties"])
