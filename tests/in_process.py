@@ -28,8 +28,10 @@ from vmkiln.fleet.tally import Tally
 from vmkiln.run.room import NOTHING, Room
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
-from vmkiln.store.database import Store
-from vmkiln.store.rows import ResourceRow
+from vmkiln.staging import staging_resource_group
+from vmkiln.staging.storage_account import StorageAccount
+from vmkiln.store.database import Store, utc_now
+from vmkiln.store.rows import ResourceRow, RunRow
 
 BASE = "https://localhost:8443"
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -295,3 +297,31 @@ def ended_run(service: InProcess, path: str, **options: Any) -> dict[str, Any]:
         return status if status and not status["endTime"].startswith("0001") else None
 
     return dict(wait_for(ended))
+
+
+def run_with_blobs(living: InProcess, run_id: str) -> StorageAccount:
+    """Put a run of the template that has ended; gives the storage account of its staging resource group."""
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("true"))
+    settings, store = living.service.settings, living.service.store
+    group = staging_resource_group.create(settings.staging, store, name="IT_x", run_id="", tags={})
+    now = utc_now()
+    store.runs.add(RunRow(run_id, "web", "rg1", {}, "Succeeded", "", "", "", "IT_x", {}, now, now, TEMPLATE.lower()))
+    return group.storage_account
+
+
+GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
+IDENTITIES = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+
+
+def add_some_resources(service: InProcess, identity: Mapping[str, Any]) -> None:
+    """Put a resource group with an identity, and a gallery with an image definition."""
+    identifier = {"publisher": "p", "offer": "o", "sku": "s"}
+    definition = {"osType": "Linux", "osState": "Generalized", "identifier": identifier}
+    add_group(service)
+    for path, body in (
+        (f"{IDENTITIES}/one", identity),
+        (GALLERY, {"location": "westus2"}),
+        (f"{GALLERY}/images/d", {"location": "westus2", "properties": definition}),
+    ):
+        assert service.put(path, body).status_code == 201

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, code_of, provisioned
+from in_process import BASE, TEMPLATE, InProcess, code_of, run_with_blobs
 
 from vmkiln.api.virtual_machine_images import past_runs
 from vmkiln.fleet.log_retention import NOTE
 from vmkiln.host.network.flow_log import FlowEntry
 from vmkiln.run_state import PartKind
-from vmkiln.staging import staging_resource_group
 from vmkiln.staging.logs.log_index import LogIndex
-from vmkiln.store.database import utc_now
-from vmkiln.store.rows import RunRow
 from vmkiln.store.timeline.part_table import PartRow
 
 RUN_ID = str(uuid.UUID(int=7))
@@ -31,15 +28,10 @@ Write = Callable[[bytes], Path]
 @pytest.fixture
 def write(living: InProcess) -> Write:
     """Writes the log of a run that has ended."""
-    add_group(living)
-    provisioned(living, TEMPLATE, a_template("true"))
-    settings, store = living.service.settings, living.service.store
-    group = staging_resource_group.create(settings.staging, store, name="IT_x", run_id="", tags={})
-    now = utc_now()
-    store.runs.add(RunRow(RUN_ID, "web", "rg1", {}, "Succeeded", "", "", "", "IT_x", {}, now, now, TEMPLATE.lower()))
+    account = run_with_blobs(living, RUN_ID)
 
     def written(content: bytes) -> Path:
-        path = group.storage_account.blob(f"packerlogs/{RUN_ID}/customization.log")
+        path = account.blob(f"packerlogs/{RUN_ID}/customization.log")
         path.write_bytes(content)
         return path
 

@@ -4,7 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, code_of, wait_for
+from in_process import (
+    GALLERY,
+    GROUP,
+    IDENTITIES,
+    SUBSCRIPTION,
+    TEMPLATE,
+    InProcess,
+    a_template,
+    add_some_resources,
+    code_of,
+    wait_for,
+)
 
 from vmkiln.api.authorization import locks as locks_module
 from vmkiln.api.protocol import operations
@@ -12,25 +23,12 @@ from vmkiln.api.whole_groups.group_export import SCHEMA
 from vmkiln.store.locked.scope_locks import held_by
 
 HERE = f"/subscriptions/{SUBSCRIPTION}"
-IDENTITIES = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
-GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
 CREATED = {"location": "westus2", "tags": {"team": "web"}}
-DEFINITION = {
-    "location": "westus2",
-    "properties": {
-        "osType": "Linux",
-        "osState": "Generalized",
-        "identifier": {"publisher": "p", "offer": "o", "sku": "s"},
-    },
-}
 
 
 @pytest.fixture
 def filled(service: InProcess) -> InProcess:
-    add_group(service)
-    assert service.put(f"{IDENTITIES}/one", CREATED).status_code == 201
-    assert service.put(GALLERY, {"location": "westus2"}).status_code == 201
-    assert service.put(f"{GALLERY}/images/d", DEFINITION).status_code == 201
+    add_some_resources(service, CREATED)
     return service
 
 

@@ -3,7 +3,18 @@
 from typing import Any
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, code_of, wait_for
+from in_process import (
+    GALLERY,
+    GROUP,
+    IDENTITIES,
+    SUBSCRIPTION,
+    TEMPLATE,
+    InProcess,
+    a_template,
+    add_some_resources,
+    code_of,
+    wait_for,
+)
 
 from vmkiln.api.whole_groups import group_export
 from vmkiln.store.database import utc_now
@@ -11,18 +22,8 @@ from vmkiln.store.rows import ImageRow
 
 HERE = f"/subscriptions/{SUBSCRIPTION}"
 OTHER = f"{HERE}/resourceGroups/other"
-IDENTITIES = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
-GALLERY = f"{GROUP}/providers/Microsoft.Compute/galleries/g"
 NETWORK = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
 CREATED = {"location": "westus2", "tags": {"note": "[not an expression]"}}
-DEFINITION = {
-    "location": "westus2",
-    "properties": {
-        "osType": "Linux",
-        "osState": "Generalized",
-        "identifier": {"publisher": "p", "offer": "o", "sku": "s"},
-    },
-}
 PLACE = {
     "addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
     "subnets": [{"name": "build", "properties": {"addressPrefix": "10.9.1.0/24"}}],
@@ -31,10 +32,7 @@ PLACE = {
 
 @pytest.fixture
 def filled(service: InProcess) -> InProcess:
-    add_group(service)
-    assert service.put(f"{IDENTITIES}/one", CREATED).status_code == 201
-    assert service.put(GALLERY, {"location": "westus2"}).status_code == 201
-    assert service.put(f"{GALLERY}/images/d", DEFINITION).status_code == 201
+    add_some_resources(service, CREATED)
     assert service.put(NETWORK, {"location": "westus2", "properties": PLACE}).status_code in {200, 201}
     assert service.put(TEMPLATE, a_template()).status_code == 201
     assert service.put(OTHER, {"location": "westus2"}).status_code == 201

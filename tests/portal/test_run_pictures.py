@@ -5,13 +5,11 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, run_with_blobs
 from page_visitor import Visitor
 
 from vmkiln.run.guest.screen import name_of
-from vmkiln.staging import staging_resource_group
-from vmkiln.store.database import utc_now
-from vmkiln.store.rows import ResourceRow, RunRow
+from vmkiln.store.rows import ResourceRow
 
 RUN_ID = str(uuid.UUID(int=11))
 RUN = f"{TEMPLATE}/providers/Vmkiln.Builds/runs/{RUN_ID}"
@@ -22,15 +20,10 @@ Keep = Callable[[int, bytes], str]
 @pytest.fixture
 def keep(living: InProcess) -> Keep:
     """Keeps a picture of an ended run's build VM; gives its name. Later ones have higher numbers."""
-    add_group(living)
-    provisioned(living, TEMPLATE, a_template("true"))
-    settings, store = living.service.settings, living.service.store
-    group = staging_resource_group.create(settings.staging, store, name="IT_x", run_id="", tags={})
-    now = utc_now()
-    store.runs.add(RunRow(RUN_ID, "web", "rg1", {}, "Succeeded", "", "", "", "IT_x", {}, now, now, TEMPLATE.lower()))
+    account = run_with_blobs(living, RUN_ID)
 
     def kept(number: int, content: bytes) -> str:
-        path = group.storage_account.blob(f"packerlogs/{RUN_ID}/{name_of('build-vm', number)}")
+        path = account.blob(f"packerlogs/{RUN_ID}/{name_of('build-vm', number)}")
         path.write_bytes(content)
         os.utime(path, (number, number))
         return path.name
