@@ -33,6 +33,8 @@ ELSEWHERE = {
     "provisioning/resealing.py": "tests/unit/cli/test_key_commands.py",
     "host/confinement/jail.py": "tests/isolation/test_jail.py",
     "host/confinement/egress_jail.py": "tests/isolation/test_egress_jail.py",
+    "host/making/making_jail.py": "tests/isolation/test_making_jail.py",
+    "host/making/jailed_maker.py": "tests/isolation/test_making_jail.py",
     "host/confinement/descriptors.py": "tests/unit/host/confinement/test_descriptors.py",
     "host/confinement/descriptors.py:opened": "tests/unit/host/confinement/test_descriptors.py",
     "host/confinement/vm_ids.py:allotted": "tests/unit/host/confinement/test_vm_ids.py",

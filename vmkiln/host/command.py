@@ -13,6 +13,7 @@ import os
 import shlex
 import signal
 import subprocess
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +76,13 @@ async def run(
     on_stdout: Callable[[bytes], None] | None = None,
     on_stderr: Callable[[bytes], None] | None = None,
     before_exec: Callable[[], None] | None = None,
+    kept_bytes: int | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     `environment` is its whole environment; without it, it gets what `environment.ordinary` lets through. `before_exec`
-    is as in `start`. `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Cancelling the
-    call kills it.
+    is as in `start`. `on_stdout` and `on_stderr` get each chunk of output as it arrives (for progress). Of each output
+    about the last `kept_bytes` are returned, for a program that is not believed. Cancelling the call kills it.
 
     Raises: `HostUnfit` when the program is not installed; `CommandFailed` on a non-zero exit (unless `check` is
     false) or when the limit is reached.
@@ -96,7 +98,7 @@ async def run(
     ) as process:
         try:
             async with asyncio.timeout(timeout_seconds):
-                stdout, stderr = await _communicate(process, stdin, on_stdout, on_stderr)
+                stdout, stderr = await _communicate(process, stdin, on_stdout, on_stderr, kept_bytes)
                 await process.wait()
         except TimeoutError as error:
             raise CommandFailed(
@@ -127,6 +129,7 @@ async def _communicate(
     stdin: bytes | None,
     on_stdout: Callable[[bytes], None] | None,
     on_stderr: Callable[[bytes], None] | None,
+    kept_bytes: int | None,
 ) -> tuple[bytes, bytes]:
     async def feed() -> None:
         if process.stdin is not None:
@@ -136,9 +139,13 @@ async def _communicate(
             process.stdin.close()
 
     async def drain(stream: asyncio.StreamReader | None, watcher: Callable[[bytes], None] | None) -> bytes:
-        parts: list[bytes] = []
+        parts: deque[bytes] = deque()
+        kept = 0
         while stream is not None and (chunk := await stream.read(65536)):
             parts.append(chunk)
+            kept += len(chunk)
+            while kept_bytes is not None and kept - len(parts[0]) >= kept_bytes:
+                kept -= len(parts.popleft())
             if watcher is not None:
                 watcher(chunk)
         return b"".join(parts)

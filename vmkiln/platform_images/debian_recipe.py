@@ -1,17 +1,18 @@
 """Debian images made on this machine from Debian's packages, without root.
 
-mmdebstrap makes the root file system inside a user namespace, mke2fs turns it into a file system image, and
-`boot_disk.py` puts the boot loader and the partitions around it.
+mmdebstrap fetches the packages first, and then, without a network, makes the root file system of them; mke2fs turns it
+into a file system image, all of it in a jail (`host/making/making_jail.py`). `boot_disk.py` puts the boot loader and
+the partitions around what comes out of it, which are plain files or nothing (`plain_files.py`).
 
 *Leaves behind:* one qcow2 file, and its kernel beside it. *Undone by:* deleting them.
 *Safe to repeat:* yes; each time with the newest packages.
 """
 
+import functools
 import hashlib
 import os
-import resource
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,18 +21,34 @@ from pathlib import Path
 
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
-from vmkiln.host import command, foreign_cpu, namespace
+from vmkiln.host import foreign_cpu
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.environment import proxied
-from vmkiln.host.making import work_group
+from vmkiln.host.making import jailed_maker
 from vmkiln.host.qemu import Disk
-from vmkiln.platform_images import making_folder
+from vmkiln.platform_images import making_folder, plain_files
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
 from vmkiln.waiting.off_loop import off_loop
 
 BOOTSTRAP_SECONDS = 3600
 EMULATED_BOOTSTRAP_SECONDS = 3 * 3600
+DISK_SECONDS = 1800
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# apt finds what was fetched where it would have put it
+USE_FETCHED = """set -eu
+rm -rf "$1/var/lib/apt/lists"
+mv "$VMKILN_FETCHED/lists" "$1/var/lib/apt/lists"
+mkdir -p "$1/var/cache/apt/archives"
+find "$VMKILN_FETCHED/archives" -name '*.deb' -exec mv -t "$1/var/cache/apt/archives" {} +
+"""
+WRITE_DISK = f"""set -eu
+mv "$VMKILN_ROOT/.beside" boot
+install -m 0644 "$(find "$VMKILN_ROOT/boot" -name 'vmlinuz-*' | sort | tail -n 1)" boot/{KERNEL}
+truncate -s "$VMKILN_ROOT_BYTES" root.ext4
+mke2fs -q -F -t ext4 -m 1 -U "$VMKILN_ROOT_UUID" -L root -E lazy_itable_init=1 -d "$VMKILN_ROOT" root.ext4
+rm -rf "$VMKILN_ROOT"
+"""
 DEBIAN_ARCHITECTURES = {Architecture.X64: "amd64", Architecture.ARM64: "arm64"}
 SIZE_BYTES = 3 * 1024**3
 PACKAGES = (
@@ -72,31 +89,54 @@ class DebianRecipe:
         return DEBIAN_ARCHITECTURES[self.architecture]
 
 
-def bootstrap_arguments(recipe: DebianRecipe, *, script: str, tar: Path) -> list[str]:
-    """mmdebstrap's arguments; without mirrors of ours it takes its own defaults for the suite; pure.
-
-    The script that makes a machine of the system is handed over as text: mmdebstrap runs it as a subordinate id, which
-    may not be able to pass through the user's own folders.
-    """
+def packages_of(recipe: DebianRecipe) -> list[str]:
+    """What is installed beside what every system has; pure."""
     debian = recipe.debian_architecture
     boot: tuple[str, ...] = (f"grub-efi-{debian}-bin", f"grub-efi-{debian}-signed", "shim-signed")
     if recipe.generation == 1:
         boot = ("grub-pc-bin",)
-    packages = sorted({*PACKAGES, f"linux-image-cloud-{debian}", *boot, *recipe.extra_packages})
-    mode = ["--mode=unshare"]
-    if recipe.architecture is not Architecture.X64:  # it runs inside the namespace that emulates the other CPU
-        mode = ["--mode=root", "--skip=check/qemu", f"--architectures={debian}"]
+    return sorted({*PACKAGES, f"linux-image-cloud-{debian}", *boot, *recipe.extra_packages})
+
+
+def fetch_arguments(recipe: DebianRecipe, *, script: str, root: Path) -> list[str]:
+    """mmdebstrap's arguments to fetch what the system is made of, and to unpack nothing; pure.
+
+    Without mirrors of ours it takes its own defaults for the suite. The script is handed over as text, for the folder
+    of ours that it is in may not be seen.
+    """
     return [
         "mmdebstrap",
-        *mode,
-        "--variant=minbase",
-        f"--include={','.join(packages)}",
-        "--dpkgopt=force-confold",
-        f"--customize-hook={script}",
+        *_of_every_call(recipe),
+        "--variant=custom",
+        "--skip=update,cleanup",
+        f"--setup-hook={script}",
         recipe.suite,
-        str(tar),
+        str(root),
         *recipe.mirrors,
     ]
+
+
+def bootstrap_arguments(recipe: DebianRecipe, *, script: str, root: Path) -> list[str]:
+    """mmdebstrap's arguments to make a root file system of what was fetched; pure."""
+    return [
+        "mmdebstrap",
+        *_of_every_call(recipe),
+        "--variant=minbase",
+        "--skip=update",
+        f"--include={','.join(packages_of(recipe))}",
+        "--dpkgopt=force-confold",
+        f"--setup-hook={USE_FETCHED}",
+        f"--customize-hook={script}",
+        recipe.suite,
+        str(root),
+        *recipe.mirrors,
+    ]
+
+
+def _of_every_call(recipe: DebianRecipe) -> list[str]:
+    foreign = recipe.architecture is not Architecture.X64
+    emulated = ["--skip=check/qemu", f"--architectures={recipe.debian_architecture}"] if foreign else []
+    return ["--mode=root", "--format=directory", *emulated]  # root of the jail
 
 
 def recipe_digest(recipe: DebianRecipe) -> str:
@@ -104,26 +144,30 @@ def recipe_digest(recipe: DebianRecipe) -> str:
     kernel = f"linux-image-cloud-{recipe.debian_architecture}"
     packages = sorted([*PACKAGES, kernel])
     values = [*packages, recipe.suite, str(recipe.generation), *recipe.extra_packages, *recipe.mirrors]
-    return hashlib.sha256(_customize_script() + "\0".join([*values, str(SIZE_BYTES)]).encode()).hexdigest()
+    return hashlib.sha256(
+        _script("debian_customize.sh").encode() + "\0".join([*values, str(SIZE_BYTES)]).encode()
+    ).hexdigest()
 
 
-def _customize_script() -> bytes:
-    return resources.files("vmkiln.platform_images").joinpath("debian_customize.sh").read_bytes()
+def _script(name: str) -> str:
+    return resources.files("vmkiln.platform_images").joinpath(name).read_text()
 
 
-def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The hook's environment: nothing of ours but PATH and what fetching takes reaches the new system; pure."""
-    path = inherited.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+def environment_for(recipe: DebianRecipe, *, root_uuid: uuid.UUID, folder: Path, path: str) -> dict[str, str]:
+    """What all scripts are told, those of packages too: nothing of ours but where programs are; pure."""
     # the initial file system takes minutes to make where programs are emulated: once is enough, by the script
     initramfs = {} if recipe.architecture is Architecture.X64 else {"INITRD": "No"}
     return {
-        **proxied(inherited),
         **initramfs,
         "PATH": path,
         "HOME": "/nonexistent",
+        "TMPDIR": str(folder),
         "LC_ALL": "C.UTF-8",
         "VMKILN_GENERATION": str(recipe.generation),
         "VMKILN_ARCHITECTURE": recipe.debian_architecture,
+        "VMKILN_SUITE": recipe.suite,
+        "VMKILN_PACKAGES": " ".join(packages_of(recipe)),
+        "VMKILN_FETCHED": str(folder / "fetched"),
         "VMKILN_ROOT_UUID": str(root_uuid),
         "VMKILN_ESP_ID": esp_id(root_uuid),
     }
@@ -140,7 +184,10 @@ def newest_date(text: str) -> datetime:
     values = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Date:")]
     if not values:
         raise VmkilnError("the package archive's release files have no date")
-    return max(parsedate_to_datetime(value) for value in values).astimezone(UTC)
+    try:
+        return max(parsedate_to_datetime(value) for value in values).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise VmkilnError("the package archive's release files have a date that is none") from error
 
 
 async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[str], None]) -> datetime:
@@ -150,86 +197,75 @@ async def make_image(recipe: DebianRecipe, target: Path, *, progress: Callable[[
 
     Raises: `CommandFailed` with what the failing tool said. Cancelling ends every tool and leaves nothing.
     """
-    # mmdebstrap works as a subordinate id in a folder of its own, which everyone on the way to it must let pass
+    # the jail works as subordinate ids in a folder of its own, which everyone on the way to it must let pass
     async with making_folder.opened(target.parent) as workplace:
-        tar = workplace / "root.tar"
         root_uuid = uuid.uuid4()
         async with making_folder.opened(making_folder.shared_parent(os.environ), mode=0o711) as scratch:
-            await _bootstrap(recipe, tar, scratch, root_uuid=root_uuid, progress=progress)
-        return await _assembled(recipe, target, workplace, root_uuid=root_uuid, progress=progress)
+            folder = await jailed_maker.made_folder(scratch)
+            await _make_system(recipe, folder, root_uuid=root_uuid, progress=progress)
+            await off_loop(plain_files.taken, folder / "boot", workplace / "boot")
+            root = await off_loop(plain_files.checked, folder / "root.ext4")
+            return await _assembled(recipe, target, workplace, root, root_uuid=root_uuid, progress=progress)
 
 
-def _limited() -> None:
-    """In mmdebstrap's process, and all that it starts: no core files, and no file larger than the disk is."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE_BYTES, SIZE_BYTES))
-
-
-async def _bootstrap(
-    recipe: DebianRecipe, tar: Path, scratch: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
+async def _make_system(
+    recipe: DebianRecipe, folder: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
 ) -> None:
-    progress(f"making Debian {recipe.suite} (generation {recipe.generation}, {recipe.architecture}) from packages")
-    arguments = bootstrap_arguments(recipe, script=_customize_script().decode(), tar=tar)
-    if recipe.architecture is not Architecture.X64:
-        arguments = foreign_cpu.emulated(arguments, recipe.architecture)
-        progress(f"its programs are emulated, so this takes ten times as long ({recipe.architecture} on this host)")
+    """Fetch, unpack, and write the file system's image and what belongs beside it, into the jail's folder."""
+    is_emulated = recipe.architecture is not Architecture.X64
+    environment = environment_for(recipe, root_uuid=root_uuid, folder=folder, path=os.environ.get("PATH", PATH))
+    root = folder / "root"
 
     def report(chunk: bytes) -> None:
         for line in chunk.decode(errors="replace").splitlines():
             if line.startswith("I: "):
                 progress(f"mmdebstrap: {line[3:]}")
 
-    environment = environment_for(recipe, root_uuid=root_uuid, inherited=os.environ)
-    await command.run(
-        arguments,
-        timeout_seconds=BOOTSTRAP_SECONDS if recipe.architecture is Architecture.X64 else EMULATED_BOOTSTRAP_SECONDS,
-        environment={**environment, "TMPDIR": str(scratch)},
-        directory=scratch,
-        before_exec=work_group.joining(_limited),
+    held = functools.partial(
+        jailed_maker.run, folder=folder, file_bytes=SIZE_BYTES, reads=jailed_maker.folders_of(recipe.mirrors)
+    )
+    progress(f"making Debian {recipe.suite} (generation {recipe.generation}, {recipe.architecture}) from packages")
+    fetching = proxied(os.environ)
+    await held(
+        fetch_arguments(recipe, script=_script("debian_fetch.sh"), root=folder / "fetching"),
+        timeout_seconds=BOOTSTRAP_SECONDS,
+        environment={**environment, **fetching},
+        way=jailed_maker.way_to(recipe.mirrors, fetching),
         on_stderr=report,
     )
+    arguments = bootstrap_arguments(recipe, script=_script("debian_customize.sh"), root=root)
+    if is_emulated:
+        arguments = foreign_cpu.emulated(arguments, recipe.architecture)
+        progress(f"its programs are emulated, so this takes ten times as long ({recipe.architecture} on this host)")
+    await held(
+        arguments,
+        timeout_seconds=EMULATED_BOOTSTRAP_SECONDS if is_emulated else BOOTSTRAP_SECONDS,
+        environment=environment,
+        is_emulated=is_emulated,
+        on_stderr=report,
+    )
+    progress("writing the root file system")
+    sectors = layout(recipe.generation, size_bytes=SIZE_BYTES).root_sectors
+    size = {"VMKILN_ROOT_BYTES": str(sectors * SECTOR), "VMKILN_ROOT": str(root)}
+    await held(["sh", "-c", WRITE_DISK], timeout_seconds=DISK_SECONDS, environment={**environment, **size})
 
 
 async def _assembled(
-    recipe: DebianRecipe, target: Path, workplace: Path, *, root_uuid: uuid.UUID, progress: Callable[[str], None]
+    recipe: DebianRecipe,
+    target: Path,
+    workplace: Path,
+    root: Path,
+    *,
+    root_uuid: uuid.UUID,
+    progress: Callable[[str], None],
 ) -> datetime:
     plan = layout(recipe.generation, size_bytes=SIZE_BYTES)
-    root = workplace / "root.ext4"
-    progress("writing the root file system")
-    await _root_file_system(workplace, root, root_uuid=root_uuid, size_bytes=plan.root_sectors * SECTOR)
     disk = workplace / "disk.raw"
     progress("putting the disk together")
     boot = workplace / "boot"
     await assemble(disk, plan, root=root, boot=boot, esp_id=esp_id(root_uuid), architecture=recipe.architecture)
-    await off_loop(root.unlink)
     finished = workplace / "disk.qcow2"
     await convert(Disk(disk, "raw"), finished, target_format="qcow2")
     await off_loop((workplace / "boot" / KERNEL).rename, target.with_name(KERNEL))
     await off_loop(finished.rename, target)
-    return newest_date(await off_loop((workplace / "boot" / "dates").read_text))
-
-
-def _make_room(image: Path, size_bytes: int) -> None:
-    with image.open("wb") as file:
-        file.truncate(size_bytes)
-
-
-async def _root_file_system(workplace: Path, image: Path, *, root_uuid: uuid.UUID, size_bytes: int) -> None:
-    """ext4 with the right owners: unpacked and read inside a namespace with a whole range of ids.
-
-    Takes `root.tar` in the workplace away, and puts what belongs beside the root file system into `boot`.
-    """
-    tar = workplace / "root.tar"
-    folder = workplace / "root"
-    await off_loop(folder.mkdir)
-    await off_loop(_make_room, image, size_bytes)
-    options = ["-q", "-F", "-t", "ext4", "-m", "1", "-U", str(root_uuid), "-L", "root", "-E", "lazy_itable_init=1"]
-    async with namespace.opened() as inside:
-        unpack = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
-        await inside.run([*unpack, "--file", tar, "--directory", folder], timeout_seconds=600)
-        await off_loop(tar.unlink)
-        await inside.run(["mv", folder / ".beside", workplace / "boot"], timeout_seconds=60)
-        kernel = await off_loop(lambda: max((folder / "boot").glob("vmlinuz-*")))  # the recipe installs one
-        await inside.run(["install", "-m", "0644", kernel, workplace / "boot" / KERNEL], timeout_seconds=60)
-        await inside.run(["mke2fs", *options, "-d", folder, image], timeout_seconds=900)
-        await inside.run(["rm", "-rf", folder], timeout_seconds=300)
+    return newest_date(await off_loop(lambda: (workplace / "boot" / "dates").read_text(errors="replace")))

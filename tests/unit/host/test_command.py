@@ -146,3 +146,17 @@ async def test_a_program_may_be_kept_from_giving_its_files_to_others(tmp_path: P
     async with start(["sh", "-c", "> made"], directory=tmp_path, umask=0o077) as process:
         assert await process.wait() == 0
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+
+
+async def test_of_a_program_that_is_not_believed_the_last_is_kept() -> None:
+    heard = 0
+
+    def hear(chunk: bytes) -> None:
+        nonlocal heard
+        heard += len(chunk)
+
+    words = ["sh", "-c", "head -c 4000000 /dev/zero; echo end"]
+    done = await run(words, timeout_seconds=60, kept_bytes=1000, on_stdout=hear)
+    assert done.stdout.endswith(b"end\n")
+    assert 1000 <= len(done.stdout) < 200_000
+    assert heard == 4_000_004

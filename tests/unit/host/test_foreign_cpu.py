@@ -1,4 +1,4 @@
-"""Programs of another CPU run in a namespace of the user's own, by QEMU; `echo` stands in for it here."""
+"""Programs of another CPU run in a user namespace, by QEMU; `echo` stands in for it here."""
 
 import os
 import shutil
@@ -19,9 +19,9 @@ def which(name: str) -> str | None:
     return f"/usr/bin/{name}" if name == "qemu-aarch64" else None
 
 
-def test_the_command_comes_last_inside_a_namespace_with_the_format() -> None:
+def test_the_command_comes_last_behind_the_format() -> None:
     texts = emulated(["mmdebstrap", "--mode=root", "a b"], Architecture.ARM64, which=which)
-    assert texts[:3] == ["unshare", "--user", "--map-root-user"]
+    assert texts[:2] == ["sh", "-c"]
     assert texts[-3:] == ["mmdebstrap", "--mode=root", "a b"]
     assert texts[-5] == "qemu-aarch64"
     assert texts[-4].startswith(r":qemu-aarch64:M::\x7fELF\x02")
@@ -38,11 +38,11 @@ def test_the_kernel_hands_such_a_program_to_the_interpreter(tmp_path: Path) -> N
     program = tmp_path / "program"
     program.write_bytes(ELF)
     program.chmod(0o755)
-    namespace = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False).returncode
+    as_root = ["unshare", "--user", "--map-root-user", "--mount", "--"]
+    refused = subprocess.run([*as_root, "true"], check=False).returncode
     release = tuple(int(number) for number in os.uname().release.split(".")[:2] if number.isdigit())
-    if namespace or release < (6, 7):
+    if refused or release < (6, 7):
         pytest.skip("this kernel gives users no table of program formats")
     texts = emulated([str(program)], Architecture.ARM64, which=lambda _name: shutil.which("echo"))
-    texts = [text for text in texts if not text.startswith("--map-users") and not text.startswith("--map-groups")]
-    done = subprocess.run(texts, capture_output=True, text=True, check=False)
+    done = subprocess.run([*as_root, *texts], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{program}\n"), done.stderr

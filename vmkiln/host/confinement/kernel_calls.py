@@ -20,12 +20,13 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_KEEPCAPS = 38, 24, 8
 PR_SET_DUMPABLE, PR_SET_NAME = 4, 15
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
-CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_ADMIN = 8, 12, 21
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID = 0, 1, 3, 4, 5, 6, 7
+CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_CHROOT, CAP_SYS_ADMIN, CAP_SETFCAP = 8, 12, 18, 21, 31
 # the numbers of these calls are the same on every architecture (they are newer than the common table)
 SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
-LANDLOCK_RULE_PATH_BENEATH = 1
+LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
@@ -49,6 +50,10 @@ class _RulesetAttributes(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+class _NetPort(ctypes.Structure):
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
 
 
 def _checked(what: str, function: Any, *arguments: Any) -> int:
@@ -147,6 +152,15 @@ def keep_capabilities() -> None:
     _checked("keep capabilities", _libc.prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0)
 
 
+def hold_capabilities(capabilities: Collection[int]) -> None:
+    """These and no others, of this process. Raises: `OSError`."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    bits = sum(1 << capability for capability in capabilities)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _checked("capset", _libc.capset, ctypes.byref(header), ctypes.byref(data))
+
+
 def hand_on_capabilities(capabilities: Collection[int]) -> None:
     """These and no others, also for the program that is started next, whoever runs it. Raises: `OSError`."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
@@ -182,6 +196,14 @@ def allow_beneath(ruleset: int, path: str, rights: int) -> None:
         _checked(f"landlock rule for {path}", _libc.syscall, *arguments)
     finally:
         os.close(descriptor)
+
+
+def allow_port(ruleset: int, port: int, rights: int) -> None:
+    """Allow rights on a port of TCP, whosever address it is. Raises: `OSError` naming it."""
+    rule = _NetPort(rights, port)
+    number = ctypes.c_long(SYS_LANDLOCK_ADD_RULE)
+    arguments = (number, ruleset, LANDLOCK_RULE_NET_PORT, ctypes.byref(rule), 0)
+    _checked(f"landlock rule for port {port}", _libc.syscall, *arguments)
 
 
 def restrict_to(ruleset: int) -> None:

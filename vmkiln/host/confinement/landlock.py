@@ -7,7 +7,7 @@ Source: landlock(7) and the kernel's "Landlock: unprivileged access control".
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vmkiln.host.confinement import kernel_calls
 
@@ -18,7 +18,7 @@ READ = EXECUTE | READ_FILE | READ_DIR
 CHANGE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG
 USE_DEVICE = READ_FILE | WRITE_FILE | IOCTL_DEV
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # what a right on a file, not a folder, can be
-BIND, BIND_AND_CONNECT = 1, 3  # TCP
+BIND, CONNECT, BIND_AND_CONNECT = 1, 2, 3  # TCP
 NETWORK_SINCE = 4  # the interface's version
 ABSTRACT_SOCKETS_AND_SIGNALS = 3  # to processes outside of the domain
 
@@ -59,17 +59,21 @@ def restrict(allowed: Mapping[str, int], *, uses_network: bool = False) -> int:
     return version
 
 
-def restrict_sockets() -> int:
+def restrict_sockets(*, connect_to: Collection[int] | None = None) -> int:
     """No port of TCP is opened by this process from here on, no signal and no abstract socket reaches others.
 
-    Who is held to paths may not mount; this is for who is to make a root of its own yet.
+    Who is held to paths may not mount; this is for who is to make a root of its own yet. With ports to `connect_to`
+    those of TCP are the only ones that it connects to, wherever.
     Returns the interface's version; 0 where the kernel knows nothing of it, and nothing is changed then.
     """
     version = kernel_calls.landlock_version()
     if version < NETWORK_SINCE:
         return 0
-    ruleset = kernel_calls.create_ruleset(version, handled=0, network=BIND, scoped=ABSTRACT_SOCKETS_AND_SIGNALS)
+    network = BIND if connect_to is None else BIND_AND_CONNECT
+    ruleset = kernel_calls.create_ruleset(version, handled=0, network=network, scoped=ABSTRACT_SOCKETS_AND_SIGNALS)
     try:
+        for port in connect_to or ():
+            kernel_calls.allow_port(ruleset, port, CONNECT)
         kernel_calls.restrict_to(ruleset)
     finally:
         os.close(ruleset)

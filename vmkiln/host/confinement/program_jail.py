@@ -86,11 +86,11 @@ def enter(jail: ProgramJail) -> None:
     """
     user, group = os.getuid(), os.getgid()
     kernel_calls.unshare(NAMESPACES)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{user} {user} 1")
-    _write("/proc/self/gid_map", f"{group} {group} 1")
-    _write("/proc/sys/user/max_user_namespaces", "0")  # of the new one: most ways out of a process begin with another
-    _go_on_as_first_process()
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", f"{user} {user} 1")
+    write("/proc/self/gid_map", f"{group} {group} 1")
+    forbid_user_namespaces()
+    go_on_as_first_process()
     kernel_calls.empty_bounding_set()
     _make_root(jail)
     for name, limit in jail.limits.items():
@@ -101,12 +101,19 @@ def enter(jail: ProgramJail) -> None:
     os.umask(0o077)
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Write to a file of the kernel. Raises: `OSError`."""
     with open(path, "w") as file:  # noqa: PTH123 (between fork and exec)
         file.write(text)
 
 
-def _go_on_as_first_process() -> None:
+def forbid_user_namespaces() -> None:
+    """No further one below that of this process: most ways out of a process begin with another. Raises: `OSError`."""
+    write("/proc/sys/user/max_user_namespaces", "0")
+
+
+def go_on_as_first_process() -> None:
+    """As the first of the new process id namespace; what was this process waits for that, and ends as it does."""
     child = os.fork()
     if child == 0:
         return
@@ -135,23 +142,36 @@ def _allowed(jail: ProgramJail) -> dict[str, int]:
 def _make_root(jail: ProgramJail) -> None:
     """An empty root with the system's folders and the jail's own files bound into it; `/proc` is not there."""
     quiet = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV
-    binds, links = [], {}
-    for path in (*SYSTEM_FOLDERS, *SYSTEM_SHORT_NAMES, *SYSTEM_FILES):
-        if os.path.islink(path):  # noqa: PTH114 (between fork and exec, as all of these)
-            links[path] = os.readlink(path)  # noqa: PTH115
-        elif os.path.exists(path):  # noqa: PTH110
-            binds.append(Bind(path, quiet | kernel_calls.MOUNT_ATTR_RDONLY))
+    binds, links = system(quiet | kernel_calls.MOUNT_ATTR_RDONLY)
     binds += [Bind(path, kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NOEXEC) for path in DEVICES]
     binds += [Bind(path, quiet | kernel_calls.MOUNT_ATTR_RDONLY) for path in jail.reads]
     binds += [Bind(path, quiet | kernel_calls.MOUNT_ATTR_NOEXEC) for path in jail.writes]
     make_root(binds, links)
 
 
-def make_root(binds: Sequence[Bind], links: Mapping[str, str] = NOTHING, *, folders: Sequence[str] = ()) -> None:
+def system(attributes: int) -> tuple[list[Bind], dict[str, str]]:
+    """The system's programs and what they are told, as they are here: what to bind, and links by their paths."""
+    binds, links = [], {}
+    for path in (*SYSTEM_FOLDERS, *SYSTEM_SHORT_NAMES, *SYSTEM_FILES):
+        if os.path.islink(path):  # noqa: PTH114 (between fork and exec, as all of these)
+            links[path] = os.readlink(path)  # noqa: PTH115
+        elif os.path.exists(path):  # noqa: PTH110
+            binds.append(Bind(path, attributes))
+    return binds, links
+
+
+def make_root(
+    binds: Sequence[Bind],
+    links: Mapping[str, str] = NOTHING,
+    *,
+    folders: Sequence[str] = (),
+    has_processes: bool = False,
+) -> None:
     """A new root, read-only, with what is bound, in this order, links by their paths, and empty folders.
 
     It is mounted first and the old one put below it, for what is given may lie where the new one was mounted. Nothing
-    of the old one is left. Raises: `OSError` for what the kernel refuses.
+    of the old one is left. One that `has_processes` has `/proc`, of its own process id namespace. Raises: `OSError` for
+    what the kernel refuses.
     """
     sources = [bind.source or os.path.realpath(bind.path) for bind in binds]
     kernel_calls.mount("none", "/", None, kernel_calls.MS_REC | kernel_calls.MS_PRIVATE)
@@ -165,6 +185,10 @@ def make_root(binds: Sequence[Bind], links: Mapping[str, str] = NOTHING, *, fold
         _bind(source, bind.path, bind.attributes)
     for folder in folders:
         os.makedirs(folder, mode=0o755, exist_ok=True)  # noqa: PTH103
+    if has_processes:  # while the old root's is seen yet, without which the kernel refuses it
+        os.mkdir("/proc", mode=0o755)  # noqa: PTH102
+        quiet = kernel_calls.MS_NOSUID | kernel_calls.MS_NODEV | kernel_calls.MS_NOEXEC
+        kernel_calls.mount("proc", "/proc", "proc", quiet)
     kernel_calls.detach(OLD_ROOT)
     os.rmdir(OLD_ROOT)  # noqa: PTH106
     attributes = kernel_calls.MOUNT_ATTR_NOSUID | kernel_calls.MOUNT_ATTR_NODEV | kernel_calls.MOUNT_ATTR_RDONLY
