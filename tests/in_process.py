@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from documented_types import check_type
 
 from vmkiln.api.identity.caller import Caller, Permission, Rights
 from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
@@ -163,7 +164,9 @@ class InProcess:
             async with httpx.AsyncClient(transport=transport) as client:
                 return await client.request(method, url, content=content, headers=sent)
 
-        return asyncio.run(ask())
+        answer = asyncio.run(ask())
+        check_type(answer)
+        return answer
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from in_process import BASE, SUBSCRIPTION, InProcess, RecordedWork, an_issuer, code_of, started
 
+from vmkiln.api.identity import login_turns
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.api.identity.failures import MOST_OF_AN_ADDRESS
 from vmkiln.api.identity.issuer import issuer_of, new_key
@@ -145,6 +146,16 @@ def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: InProcess) ->
     assert answers[-1].status_code == 429
     assert int(answers[-1].headers["Retry-After"]) > 0
     assert log_in(real, app_id, secret).status_code == 200
+
+
+def test_a_login_that_has_to_wait_too_long_is_refused_as_json(
+    real: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_id, secret = a_principal(real)
+    monkeypatch.setattr(login_turns, "MOST_WAITING", 0)
+    answer = log_in(real, app_id, secret)
+    assert (answer.status_code, code_of(answer)) == (429, "TooManyRequests")
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_other_spellings_of_an_application_id_give_no_more_guesses(real: InProcess) -> None:

@@ -1,15 +1,18 @@
 """The OpenAPI document is whole, and requests made from it are answered as it says."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openapi_document
 import pytest
 import schemathesis
 import tiers
+from documented_types import check_type
 from hypothesis import HealthCheck, settings
 from in_process import InProcess, InstantWork, RecordedWork, TestAccess, add_group, started
 from schemathesis.checks import not_a_server_error
@@ -68,7 +71,7 @@ def test_every_route_is_in_the_document(service: InProcess) -> None:
 
 def test_what_is_answered_with_something_else_than_json_is_told_as_that() -> None:
     found = {
-        operation["operationId"]: next(iter(operation["responses"]["200"]["content"]))
+        operation["operationId"]: " ".join(operation["responses"]["200"]["content"])
         for path in document(ALL_ROUTES, url="https://localhost:8443")["paths"].values()
         for operation in path.values()
         if "200" in operation["responses"]
@@ -76,9 +79,26 @@ def test_what_is_answered_with_something_else_than_json_is_told_as_that() -> Non
     disk = "application/octet-stream"
     assert {name: kind for name, kind in found.items() if kind != "application/json"} == {
         "Blobs_GetDisk": disk,
-        "Blobs_GetLog": "text/plain",
+        "Blobs_GetLog": "text/plain image/png",
         "ImageFile_Get": disk,
         "ImageVersionFile_Get": disk,
         "Metrics_Get": "text/plain",
         "Runs_GetPicture": "image/png",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told", "is_told"),
+    [
+        ("/metrics", 200, "text/plain; version=1.0.0", True),
+        ("/metrics", 200, "application/json", False),
+        ("/metrics", 403, "application/json", True),
+        ("/metrics", 403, "text/plain", False),
+        ("/nowhere/at/all", 404, "text/html", False),
+    ],
+)
+def test_an_answer_of_another_type_is_noticed(path: str, status: int, told: str, *, is_told: bool) -> None:
+    request = httpx.Request("GET", f"https://localhost:8443{path}")
+    answer = httpx.Response(status, headers={"Content-Type": told}, content=b"{}", request=request)
+    with contextlib.nullcontext() if is_told else pytest.raises(AssertionError, match="the OpenAPI document names"):
+        check_type(answer)

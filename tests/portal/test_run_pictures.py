@@ -83,5 +83,9 @@ def test_a_picture_among_the_blobs_of_a_build_is_shown_as_one(browser: Visitor, 
     address = f"/portal{account}/blobServices/default/containers/packerlogs/{RUN_ID}/{name}"
     answer = browser.get(address)
     assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
+    told = living.get(address.removeprefix("/portal"))
+    assert (told.content, told.headers["content-type"]) == (PNG, "image/png")
+    part = living.get(address.removeprefix("/portal"), headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, PNG[:4], "image/png")
     lost = browser.get(address.replace("00001", "00002"))
     assert (lost.status_code, lost.headers["content-type"][:9]) == (404, "text/html")

@@ -29,12 +29,11 @@ from azure.storage.blob import (
 
 from vmkiln.files.sparse_file import data_ranges
 from vmkiln.staging.logs.log_index import is_index
-from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
+from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount, log_type
 
 CHUNK_BYTES = 4 * 1024**2
 PAGE_BYTES = 512
 SOURCE = "vmkilnsource"  # the metadata that says which file a blob is a whole copy of
-TEXT = ContentSettings(content_type="text/plain; charset=utf-8")
 Stamp = tuple[int, int]
 
 
@@ -111,7 +110,7 @@ class Uploader:
     def _send_once(self, key: tuple[str, str], file: Path, client: BlobClient, stamp: Stamp) -> None:
         if self.is_for_logs:
             length = self._lengths.get(key)
-            start = opened_log(client, stamp[0]) if length is None else length
+            start = opened_log(client, stamp[0], log_type(key[1])) if length is None else length
             self._lengths[key] = self._append(client, file, start)
         elif _source_of(found(client)) != _text(stamp):
             if key[1].startswith(f"{VHDS}/"):
@@ -175,14 +174,14 @@ def _source_of(properties: BlobProperties | None) -> str:
     return "" if properties is None else (properties.metadata or {}).get(SOURCE, "")
 
 
-def opened_log(client: BlobClient, file_bytes: int) -> int:
+def opened_log(client: BlobClient, file_bytes: int, media_type: str) -> int:
     """How much of a log has been sent; its blob is made when it is missing, or made anew when it is not that log."""
     properties = found(client)
     if properties is not None and properties.blob_type == BlobType.APPENDBLOB and properties.size <= file_bytes:
         return int(properties.size)
     if properties is not None:
         client.delete_blob(delete_snapshots="include")
-    client.create_append_blob(content_settings=TEXT)
+    client.create_append_blob(content_settings=ContentSettings(content_type=media_type))
     return 0
 
 

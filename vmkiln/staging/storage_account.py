@@ -18,6 +18,7 @@ from vmkiln.files.durable_file import make_folder
 LOGS = "packerlogs"
 SCRIPTS = "scripts"
 VHDS = "vhds"
+TEXT, PICTURE = "text/plain; charset=utf-8", "image/png"
 _BLOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
 
@@ -30,6 +31,11 @@ def account_name(group_id: str) -> str:
         number, index = divmod(number, len(alphabet))
         letters.append(alphabet[index])
     return "".join(letters)
+
+
+def log_type(blob: str) -> str:
+    """The media type of a blob among the logs: lines of text, or a picture of a VM's screen; pure."""
+    return PICTURE if blob.endswith(".png") else TEXT
 
 
 @dataclass(frozen=True)

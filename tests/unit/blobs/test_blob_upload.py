@@ -1,11 +1,14 @@
 """What is sent to a blob service: which blob goes where, what is left out."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from azure.storage.blob import BlobServiceClient
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContentSettings
 
-from vmkiln.blobs.blob_upload import CHUNK_BYTES, Destination, data_extents, is_unfinished
+from vmkiln.blobs.blob_upload import CHUNK_BYTES, Destination, Uploader, data_extents, is_unfinished
+from vmkiln.staging.storage_account import StorageAccount
 
 
 @pytest.fixture
@@ -29,6 +32,39 @@ def test_in_an_account_from_outside_everything_is_in_one_container(service: Blob
 )
 def test_what_is_still_written_is_not_sent(blob: str, unfinished: bool) -> None:
     assert is_unfinished(blob) is unfinished
+
+
+class NoBlobsYet:
+    """A blob service without blobs, which keeps the media type of each that is made."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, str] = {}
+
+    def get_blob_client(self, _container: str, name: str) -> Any:
+        self._name = name
+        return self
+
+    def get_blob_properties(self) -> None:
+        raise ResourceNotFoundError
+
+    def create_append_blob(self, content_settings: ContentSettings) -> None:
+        self.types[self._name] = str(content_settings.content_type)
+
+    def append_block(self, _chunk: bytes, **_named: Any) -> None:
+        pass
+
+
+def test_among_the_logs_a_picture_is_a_blob_of_its_own_type(tmp_path: Path) -> None:
+    account, sent = StorageAccount("x", tmp_path), NoBlobsYet()
+    for name in ("customization.log", "flows.jsonl", "build-vm-screen-00001.png"):
+        account.blob(f"packerlogs/1/{name}").write_bytes(b"x")
+    Uploader(is_for_logs=True).publish(account, Destination(sent))
+    text = "text/plain; charset=utf-8"
+    assert sent.types == {
+        "1/customization.log": text,
+        "1/flows.jsonl": text,
+        "1/build-vm-screen-00001.png": "image/png",
+    }
 
 
 def covered(file: Path) -> set[int]:

@@ -60,7 +60,7 @@ def _request_schema(route: Route) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    content: dict[str, Any] = {route.media_type: {"schema": {}}}
+    content: dict[str, Any] = {media_type: {"schema": {}} for media_type in route.media_types}
     refusal: dict[str, Any] = {"$ref": "#/components/schemas/Error"}
     if any(item < WRAPPED_SINCE for item in route.api_versions):
         refusal = {"anyOf": [refusal, {"$ref": "#/components/schemas/UnwrappedError"}]}
@@ -71,6 +71,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": {
             **({} if route.method == "HEAD" else {success: {"description": "done, or begun", "content": content}}),
+            **({"206": {"description": "the part that `Range` asks for", "content": content}} if route.has_parts else {}),
             "202": {"description": "begun; ask where the headers say"},
             "204": {"description": "done, and nothing to tell"},
             "default": {

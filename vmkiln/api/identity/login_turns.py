@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+from vmkiln.errors import ArmError
 from vmkiln.waiting.off_loop import in_login
 
 MOST_WAITING = 64  # with those that are answered
@@ -28,6 +29,11 @@ def network_of(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, IPV6_NETWORK_BITS), strict=False))
+
+
+def too_many_logins() -> ArmError:
+    """The refusal of a login for which there is no turn now."""
+    return ArmError(429, "TooManyRequests", "Too many logins wait", headers={"Retry-After": "1"})
 
 
 class LoginTurns:

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as WebRequest
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vmkiln.api.identity.login_turns import LoginTurns
+from vmkiln.api.identity.login_turns import LoginTurns, too_many_logins
 from vmkiln.api.protocol.arm import error_answer
 from vmkiln.api.protocol.background import no_thread
 from vmkiln.api.protocol.dispatcher import CORRELATION, REQUEST, Dispatcher, Request
@@ -85,7 +85,7 @@ def application(service: Service, dispatcher: Dispatcher) -> ASGIApp:
                 response = _answered(*arguments)
             elif is_login(scope["method"], scope["path"]):
                 found = await logins.answered(request.source, functools.partial(_answered, *arguments))
-                response = found or PlainTextResponse("Too many logins wait", 429, {**ALWAYS, "Retry-After": "1"})
+                response = found or _response(error_answer(too_many_logins()))
             else:
                 async with contextlib.nullcontext() if scope["method"] in READING else changing.turn():
                     response = await _answered_in_thread(*arguments)

@@ -205,8 +205,9 @@ class Route:
     """One row of the surface.
 
     `path` has placeholders such as `{imageTemplateName}`; `operation` is its operationId; `api_versions` are the ones
-    it knows (none: any); `media_type` is what it answers with, `is_recorded_first` says that the audit has it
-    before anything is done, for what is done is not in the database.
+    it knows (none: any); `media_types` are what it answers with, `has_parts` says that a part of an
+    answer may be asked for, `is_recorded_first` that the audit has it before anything is done, for what is done is not
+    in the database.
     """
 
     method: str
@@ -217,5 +218,6 @@ class Route:
     body: Body = Body.NONE
     api_versions: tuple[str, ...] = ()
     needs_api_version: bool = True
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
+    has_parts: bool = False
     is_recorded_first: bool = False

@@ -18,7 +18,7 @@ from vmkiln.blobs.account_containers import NAME, AccountContainers, BlobServerA
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.staging_resource_group import storage_account_of
-from vmkiln.staging.storage_account import LOGS, VHDS, StorageAccount
+from vmkiln.staging.storage_account import LOGS, PICTURE, VHDS, StorageAccount, log_type
 from vmkiln.store.rows import StagingGroupRow
 
 BLOB_SERVICE = f"{ONE}/blobServices/default"
@@ -157,7 +157,7 @@ def _staging_of_blobs(call: Call) -> StagingGroupRow:
 
 
 def get_log(call: Call) -> Answer:
-    """GET a log as text, whole or a part of it (`Range`); one that is being written, as far as it is."""
+    """GET a log as text, or a picture of a screen, whole or a part of it (`Range`); one that is being written, as far as it is."""
     staging, names = _staging_of_blobs(call), call.names
     if call.service.shared is not None:
         call.service.shared.pull_log(staging.name, names["folderName"].lower())
@@ -165,7 +165,7 @@ def get_log(call: Call) -> Answer:
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
     if names["containerName"].lower() != LOGS or wanted not in account.blobs():
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
-    return file_answer(account.directory / wanted, call.headers, "text/plain; charset=utf-8")
+    return file_answer(account.directory / wanted, call.headers, log_type(wanted))
 
 
 def get_disk(call: Call) -> Answer:
@@ -187,6 +187,24 @@ ROUTES = (
     Route("GET", CONTAINER, "BlobContainers_Get", Permission.READ, get_container),
     Route("PUT", CONTAINER, "BlobContainers_Create", Permission.WRITE, put_container, Body.OPTIONAL_JSON),
     Route("DELETE", CONTAINER, "BlobContainers_Delete", Permission.DELETE, delete_container),
-    Route("GET", DISK, "Blobs_GetDisk", Permission.ACTION, get_disk, needs_api_version=False, media_type=BYTES),
-    Route("GET", BLOB, "Blobs_GetLog", Permission.READ, get_log, needs_api_version=False, media_type="text/plain"),
+    Route(
+        "GET",
+        DISK,
+        "Blobs_GetDisk",
+        Permission.ACTION,
+        get_disk,
+        needs_api_version=False,
+        media_types=(BYTES,),
+        has_parts=True,
+    ),
+    Route(
+        "GET",
+        BLOB,
+        "Blobs_GetLog",
+        Permission.READ,
+        get_log,
+        needs_api_version=False,
+        media_types=("text/plain", PICTURE),
+        has_parts=True,
+    ),
 )

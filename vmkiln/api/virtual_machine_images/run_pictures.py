@@ -15,8 +15,8 @@ from vmkiln.api.virtual_machine_images.past_runs import RUN, run_of
 from vmkiln.api.virtual_machine_images.run_logs import log_file
 from vmkiln.errors import ArmError
 from vmkiln.run.guest.screen import pictures_in
+from vmkiln.staging.storage_account import PICTURE
 
-PNG = "image/png"
 KIND = "customization"  # the pictures lie beside this log
 
 
@@ -30,7 +30,7 @@ def get_picture(call: Call) -> Answer:
     for file in _pictures(call):
         if file.name == call.names["picture"]:
             try:
-                return file_answer(file, call.headers, PNG)
+                return file_answer(file, call.headers, PICTURE)
             except FileNotFoundError:  # the run goes on, and has newer ones
                 break
     raise ArmError(404, "ResourceNotFound", f"The picture '{call.names['picture'][:80]}' was not found.")
@@ -54,5 +54,13 @@ def _body(file: Path) -> dict[str, Any] | None:
 
 ROUTES = (
     Route("GET", f"{RUN}/pictures", "Runs_ListPictures", Permission.READ, list_pictures),
-    Route("GET", f"{RUN}/pictures/{{picture}}", "Runs_GetPicture", Permission.READ, get_picture, media_type=PNG),
+    Route(
+        "GET",
+        f"{RUN}/pictures/{{picture}}",
+        "Runs_GetPicture",
+        Permission.READ,
+        get_picture,
+        media_types=(PICTURE,),
+        has_parts=True,
+    ),
 )
