@@ -1,4 +1,4 @@
-"""Whether an answer is of the kind that the OpenAPI document names for its request: every request of a test is asked."""
+"""Whether an answer is of the kind that the OpenAPI document names for its request; tests ask it of every answer."""
 
 import functools
 from typing import Any

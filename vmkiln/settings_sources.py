@@ -26,6 +26,7 @@ from vmkiln.settings import (
 
 OTHER_READERS = ("VMKILN_TEST_", "VMKILN_PACKER_", "VMKILN_DEMO_")  # our tests and scripts
 MOST_FILE_BYTES = 1024**2
+NOT_YOURS = "set VMKILN_HOME, or VMKILN_SETTINGS_FILE, to what this user may read"
 FLAG, ENVIRONMENT, DEFAULT = "flag", "environment", "default"
 STANDARD = "the environment's proxies"
 # settings that many programs know by a name of their own (curl(1)); the first that is set counts
@@ -133,7 +134,7 @@ def _said_in(path: Path, *, may_set_home: bool) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}", hint=NOT_YOURS) from error
     if found.st_size > MOST_FILE_BYTES:
         raise InputError(f"{path} is larger than {MOST_FILE_BYTES} bytes, and no settings file")
     if found.st_mode & stat.S_IWOTH:
@@ -145,7 +146,7 @@ def _said_in(path: Path, *, may_set_home: bool) -> dict[str, Any]:
             f"{path} is not TOML: {error}", hint='write a setting a line, such as log_level = "debug"'
         ) from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}", hint=NOT_YOURS) from error
     secret = [one.name for one in declared_settings() if one.description.is_secret and said.get(one.name)]
     if secret and found.st_mode & stat.S_IROTH:
         raise InputError(

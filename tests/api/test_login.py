@@ -148,9 +148,7 @@ def test_guessing_is_slowed_down_and_the_right_secret_is_not(real: InProcess) ->
     assert log_in(real, app_id, secret).status_code == 200
 
 
-def test_a_login_that_has_to_wait_too_long_is_refused_as_json(
-    real: InProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_login_that_has_to_wait_too_long_is_refused_as_json(real: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     app_id, secret = a_principal(real)
     monkeypatch.setattr(login_turns, "MOST_WAITING", 0)
     answer = log_in(real, app_id, secret)

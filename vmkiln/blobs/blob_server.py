@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vmkiln.errors import HostUnfit, VmkilnError
 from vmkiln.files.durable_file import write_whole
+from vmkiln.files.private_folder import private_folder
 from vmkiln.host import command
 from vmkiln.lifetime.rounds import Rounds
 from vmkiln.waiting.off_loop import off_loop
@@ -133,7 +134,7 @@ async def supervise(
 
     `on_change` gets its URL each time it is ready, and '' each time it has ended; it is called beside the loop.
     """
-    await off_loop(folder.data.mkdir, parents=True, exist_ok=True, mode=0o700)
+    await off_loop(private_folder, folder.data)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
     with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:

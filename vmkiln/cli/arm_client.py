@@ -196,13 +196,13 @@ async def _token(web: httpx.AsyncClient, context: Context) -> str:
 
 
 def of_this_machine(settings: Settings) -> Context:
-    """The service that was started in this state directory, as its owner. Raises: `InputError` without one."""
+    """The service that was started in this state directory, as its owner. Raises: `ServiceAway` without one."""
     directory = service_directory(settings.home)
     owner = read_credentials(owner_file(settings.home))
     try:
         url = (directory / "endpoint").read_text().strip()
     except FileNotFoundError:
-        raise InputError("no service was started here yet", hint="`vmkiln serve`, or name its URL") from None
+        raise ServiceAway("no service was started here yet", hint="`vmkiln serve`, or name its URL") from None
     authority = directory / "tls" / "ca.pem"
     text = authority.read_text() if authority.exists() else ""
     return Context(url, authority=text, app_id=owner.app_id, secret=owner.secret)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vmkiln.errors import InputError
 from vmkiln.files.durable_file import write_whole
+from vmkiln.files.private_folder import private_folder
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_contexts(path: Path) -> Contexts:
 
 def write_contexts(path: Path, contexts: Contexts) -> None:
     """Keep contexts; only their owner may read them."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     content = {
         "current": contexts.current,
         "contexts": {name: asdict(context) for name, context in contexts.known.items()},

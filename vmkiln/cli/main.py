@@ -4,6 +4,7 @@ Help and completion start at once: only what is called is imported, and `rich` o
 """
 
 import os
+import re
 import sys
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads the name of every package
@@ -173,6 +174,12 @@ def report(error: VmkilnError, *, as_json: bool = False) -> int:
     return error.exit_code
 
 
+def plain_usage(message: str) -> str:
+    """What is wrong with a command line, without the words that typer's checks have for programs; pure."""
+    shorter = re.sub(r", unable to parse [^:]*$", "", message)
+    return re.sub(r"\AInput should be ", "it must be ", re.sub(r"\AValue error, ", "", shorter))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 4 partly published, 130 cancelled."""
     invocation.collect_rarely()
@@ -195,6 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not hasattr(error, "exit_code") or not hasattr(error, "format_message"):
             raise
         # a command line that cannot be read; what is raised for it is no public name of typer
+        if hasattr(error, "message"):
+            error.message = plain_usage(error.message)
         _tell(told_error("BadUsage", error.format_message(), exit_code=error.exit_code), as_json=as_json)
         error.show()  # type: ignore[attr-defined]
         sys.exit(error.exit_code)

@@ -6,6 +6,8 @@ What is none of these is named as what it is, with what to do. Bicep is compiled
 from __future__ import annotations
 
 import codecs
+import difflib
+import itertools
 import json
 import re
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 from vmkiln.errors import InputError
 
 MOST_BYTES = 16 * 1024**2
+MOST_NAMES = 1000  # of a folder that are looked at for one that was meant
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -53,7 +56,7 @@ def read_text(path: Path) -> str:
             with path.open("rb") as file:
                 raw = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
+        raise InputError(f"there is no file {path}", hint=_meant(path)) from error
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder", hint="name a file in it") from error
     except OSError as error:
@@ -61,6 +64,16 @@ def read_text(path: Path) -> str:
     if len(raw) > MOST_BYTES:
         raise InputError(f"{shown} is larger than {MOST_BYTES // 1024**2} MiB, too large for a template")
     return decoded(raw, shown)
+
+
+def _meant(path: Path) -> str | None:
+    """The file whose name is nearest to one that is not there."""
+    try:
+        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), MOST_NAMES)]
+    except OSError:
+        return f"there is no folder {path.parent}" if not path.parent.exists() else None
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else None
 
 
 def decoded(raw: bytes, name: str) -> str:

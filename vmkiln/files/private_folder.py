@@ -52,6 +52,16 @@ def summary(home: Path, changed: Iterable[Opened]) -> str:
     )
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder with those above it, each its owner's alone; content when it exists.
+
+    `Path.mkdir` with `parents=True` gives those above the mode that the umask leaves.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True, mode=0o700)
+
+
 def private_file(path: Path, mode: Literal["wb", "ab"], *, buffering: int = -1) -> BinaryIO:
     """A file opened to write or to append, as `open` does; a new one is its owner's alone, whatever the umask."""
 

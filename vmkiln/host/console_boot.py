@@ -21,6 +21,7 @@ from pathlib import Path
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import VmkilnError
 from vmkiln.files.held_folder import held_folder
+from vmkiln.files.private_folder import private_folder
 from vmkiln.host import namespace
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.disk.firmware import FirmwareFiles
@@ -157,7 +158,7 @@ async def booted(
 
     Raises: `HostUnfit` when this host cannot hold it, `VirtualMachineLost`, `NotConfined`, `CommandFailed`.
     """
-    await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
+    await off_loop(private_folder, workplace)
     connected: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
     async with (
         off_loop_with(lambda: held_folder(workplace, PREFIX)) as folder,

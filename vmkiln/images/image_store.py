@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from vmkiln.azure_names import Architecture
 from vmkiln.errors import ImageConflict, ImageNotFound, ImageUnsafe, StorageFailed
 from vmkiln.files.durable_file import make_folder, reported, sync
+from vmkiln.files.private_folder import private_folder
 from vmkiln.files.sparse_file import copy_sparse, sparse_sha256
 from vmkiln.images.data_disk import SHARED_OBJECT, DataDisk, data_disks_of, described, parts_of
 from vmkiln.images.image_note import NOTE, note_down, noted
@@ -178,7 +179,7 @@ def _publish_linked(flat: Path, place: Path, names: Sequence[str], others: Mappi
         source = flat
         for name in names:
             target = temporary / name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(target.parent)
             link_or_copy(source, target)
             source = target
         for name, file in others.items():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.files.private_folder import private_file
+from vmkiln.files.private_folder import private_file, private_folder
 from vmkiln.sharing.object_store import ObjectStore, StoredObject
 
 PIECE_BYTES = 1024**2
@@ -84,7 +84,7 @@ class FollowedLog:
             self._append(file, here, pieces)
 
     def _append(self, file: Path, here: int, pieces: Sequence[StoredObject]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(file.parent)
         with private_file(file, "ab", buffering=0) as target:
             for piece in pieces:
                 position = here - place_of(piece.key)[1] * PIECE_BYTES
@@ -94,7 +94,7 @@ class FollowedLog:
                     here += target.write(self.objects.read_from(piece.key, position, most_bytes=PIECE_BYTES))
 
     def _replace(self, file: Path, pieces: Sequence[StoredObject]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(file.parent)
         temporary = file.with_name(f".{file.name}.part")
         temporary.unlink(missing_ok=True)
         try:

@@ -28,6 +28,7 @@ from obstore.store import AzureStore, LocalStore, S3Store
 
 from vmkiln.errors import ImageUnsafe, InputError, ObjectMissing, SharedStorageFailed
 from vmkiln.files.durable_file import part_of
+from vmkiln.files.private_folder import private_folder
 from vmkiln.setting_texts.servers import OBJECT_STORE_HINT
 from vmkiln.waiting.off_loop import go_on
 
@@ -101,7 +102,7 @@ class ObjectStore:
         Raises: `ImageUnsafe` when a SHA-256 is given and the content has another; `ObjectMissing`,
         `SharedStorageFailed`.
         """
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(target.parent)
         hashed = hashlib.sha256()
         with part_of(target, mode=mode) as descriptor:
             for block in self.blocks(key):

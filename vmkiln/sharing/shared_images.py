@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vmkiln.errors import ImageNotFound, ImageUnsafe, ObjectMissing
 from vmkiln.files import locks
+from vmkiln.files.private_folder import private_folder
 from vmkiln.images.data_disk import SHARED_OBJECT, parts_of
 from vmkiln.images.image_note import read, written
 from vmkiln.images.image_store import shared_object_of
@@ -47,7 +48,7 @@ def run_of(key: str) -> str:
 @contextlib.contextmanager
 def one_at_a_time(settings: Settings, name: str) -> Iterator[None]:
     """One thread of one process of this host at a time does what has this name; others wait."""
-    settings.shared_locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(settings.shared_locks)
     with locks.exclusive(locks.file_of(settings.shared_locks, name)):
         yield
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vmkiln.errors import CleanUpFailed
 from vmkiln.files import locks
+from vmkiln.files.private_folder import private_folder
 
 LOCK_SUFFIX = ".lock"
 
@@ -21,7 +22,7 @@ LOCK_SUFFIX = ".lock"
 @contextlib.contextmanager
 def locked(runs: Path, run_id: str) -> Iterator[None]:
     """The run's lock, held by this process until the block is left or the process dies."""
-    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(runs)
     path = _lock(runs, run_id)
     with locks.taken(path):  # another file, should this one be removed as an abandoned one before it is locked
         try:
@@ -33,7 +34,7 @@ def locked(runs: Path, run_id: str) -> Iterator[None]:
 @contextlib.contextmanager
 def locked_if_free(runs: Path, run_id: str) -> Iterator[bool]:
     """The same, if no process holds it: whether it is ours."""
-    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(runs)
     path = _lock(runs, run_id)
     with locks.opened(path) as descriptor:
         is_ours = locks.try_to_take(descriptor) and locks.is_at(descriptor, path)

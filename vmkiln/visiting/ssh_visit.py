@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from vmkiln.files.durable_file import write_whole
 from vmkiln.files.held_folder import held_folder
+from vmkiln.files.private_folder import private_folder
 from vmkiln.host.disk.iso_image import make_iso
 from vmkiln.host.entrance.loopback_door import LOOPBACK, Link
 from vmkiln.host.network import host_watch
@@ -57,7 +58,7 @@ class Visit:
 @contextlib.asynccontextmanager
 async def prepared(workplace: Path) -> AsyncIterator[Visit]:
     """The keys and the disc of one visit, in a folder of their own. Raises: `HostUnfit`, `StorageFailed`."""
-    await off_loop(workplace.mkdir, parents=True, exist_ok=True, mode=0o700)
+    await off_loop(private_folder, workplace)
     network = virtual_network.decide(await host_watch.host_addresses(), is_windows=False)
     subnet = network.build_vm_subnet
     async with off_loop_with(lambda: held_folder(workplace, PREFIX)) as folder:

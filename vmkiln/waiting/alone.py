@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from vmkiln.files import locks
+from vmkiln.files.private_folder import private_folder
 from vmkiln.waiting.off_loop import off_loop
 
 PAUSE_SECONDS = 0.2
@@ -23,7 +24,7 @@ async def alone(directory: Path, name: str, *, waiting: Callable[[], None] = _no
     have time limits.
     """
     with contextlib.ExitStack() as stack:
-        await off_loop(lambda: directory.mkdir(parents=True, exist_ok=True, mode=0o700))
+        await off_loop(private_folder, directory)
         while not await off_loop(_is_taken, directory, name, stack):
             waiting()
             waiting = _nothing

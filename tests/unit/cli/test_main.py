@@ -62,6 +62,30 @@ def test_an_unknown_command_gives_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no-such-command" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["build", "x", "--on-error", "bogus"],
+            "Invalid value for '--on-error': 'bogus' is not one of",
+        ),
+        (["run", "logs", "--tail", "x"], "Invalid value for '--tail': it must be a valid integer"),
+        (["image", "boot", "x", "--minutes", "0"], "'--minutes': it must be greater than or equal to 1"),
+        (["key", "rotate", "bogus"], "Invalid value for 'purpose': 'bogus' is not one of"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words_for_people(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(words)
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert "Value error" not in printed.out + printed.err
+    assert "parse" not in printed.out + printed.err
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     written = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
     with pytest.raises(SystemExit) as caught:

@@ -247,3 +247,18 @@ def test_without_a_compiler_it_is_said_how_to_get_one(
 def test_a_text_of_empty_lines_is_told_apart_at_once(text: str) -> None:
     """Each of its lines used to double the time that this took."""
     assert kind_of(Path("template"), text) == "json"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("templte.json", "hint: did you mean {}/template.json?"),
+        ("nowhere/template.json", "hint: there is no folder {}/nowhere"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_the_one_that_was_meant(
+    tmp_path: Path, given: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "template.json").write_text("{}")
+    assert vmkiln("validate", str(tmp_path / given)) == 2
+    assert told.format(tmp_path) in capsys.readouterr().err

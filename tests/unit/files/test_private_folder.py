@@ -1,6 +1,7 @@
 """What others may do in the state directory is taken away, once and with a word; what the owner may do is not."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from vmkiln.files.private_folder import (
     make_private_before_use,
     opened,
     private_file,
+    private_folder,
     private_mode,
     summary,
 )
 
+PACKAGE = Path(__file__).parents[3] / "vmkiln"
 FOLDER, FILE, LINK, SOCKET = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFSOCK
 
 
@@ -135,3 +138,20 @@ def test_a_new_file_is_its_owners_whatever_the_umask(tmp_path: Path) -> None:
 def test_what_a_program_made_is_private_before_it_is_used(home: Path) -> None:
     make_private_before_use(home)
     assert modes(home) == {0o700, 0o600, 0o400}
+
+
+def test_a_private_folder_is_private_with_all_that_are_made_above_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        private_folder(tmp_path / "home/cache/kernel")
+        private_folder(tmp_path / "home/cache/kernel")
+    finally:
+        os.umask(before)
+    made = [tmp_path / name for name in ("home", "home/cache", "home/cache/kernel")]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700] * 3
+
+
+def test_nobody_makes_folders_whose_parents_get_the_mode_of_the_umask() -> None:
+    both = re.compile(r"parents=True[^()]*\bmode=|\bmode=[^()]*parents=True")
+    found = [str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if both.search(path.read_text())]
+    assert found == [], "`private_folder` makes those above private, too"

@@ -129,5 +129,7 @@ def metrics(call: Call) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/metrics", "Metrics_Get", Permission.READ, metrics, needs_api_version=False, media_types=("text/plain",)),
+    Route(
+        "GET", "/metrics", "Metrics_Get", Permission.READ, metrics, needs_api_version=False, media_types=("text/plain",)
+    ),
 )

@@ -71,7 +71,11 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": {
             **({} if route.method == "HEAD" else {success: {"description": "done, or begun", "content": content}}),
-            **({"206": {"description": "the part that `Range` asks for", "content": content}} if route.has_parts else {}),
+            **(
+                {"206": {"description": "the part that `Range` asks for", "content": content}}
+                if route.has_parts
+                else {}
+            ),
             "202": {"description": "begun; ask where the headers say"},
             "204": {"description": "done, and nothing to tell"},
             "default": {

@@ -145,5 +145,8 @@ ROUTES = (
     # May read: which images, is decided image by image
     Route("GET", ALL, "AllImages_List", Permission.ANY, list_images),
     *_below_each(DETAILS, "Details_Get", Permission.READ, get_details),
-    *(replace(route, media_types=(BYTES,), has_parts=True) for route in _below_each(FILE, "File_Get", Permission.ACTION, get_file)),
+    *(
+        replace(route, media_types=(BYTES,), has_parts=True)
+        for route in _below_each(FILE, "File_Get", Permission.ACTION, get_file)
+    ),
 )

@@ -157,7 +157,7 @@ def _staging_of_blobs(call: Call) -> StagingGroupRow:
 
 
 def get_log(call: Call) -> Answer:
-    """GET a log as text, or a picture of a screen, whole or a part of it (`Range`); one that is being written, as far as it is."""
+    """GET a log as text, or a picture, whole or a part of it (`Range`); one that is being written, as far as it is."""
     staging, names = _staging_of_blobs(call), call.names
     if call.service.shared is not None:
         call.service.shared.pull_log(staging.name, names["folderName"].lower())

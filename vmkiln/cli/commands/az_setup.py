@@ -16,8 +16,9 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer
 from vmkiln.cli.template_options import NO_SUBSCRIPTION, JsonOption
-from vmkiln.errors import InputError
+from vmkiln.errors import InputError, VmkilnError
 from vmkiln.files.durable_file import write_whole
+from vmkiln.files.private_folder import private_folder
 
 if TYPE_CHECKING:
     from vmkiln.api.identity.first_start import Credentials
@@ -42,7 +43,7 @@ def az_setup(
 
     try:
         url, exports = _set_up(directory, endpoint, credentials, cloud_name=cloud_name, subscription=subscription)
-    except InputError:
+    except VmkilnError:
         if not as_json:  # else `eval "$(vmkiln az-setup)" && az ...` would go on with the user's own login
             typer.echo("false")
         raise
@@ -65,7 +66,7 @@ def _set_up(
     _refuse_users_own(target)
     url = (endpoint or _remembered(settings.home)).rstrip("/")
     login = read_credentials(credentials or owner_file(settings.home))
-    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(target)
     target.chmod(0o700)
     for name, text in files(url, login, cloud_name=cloud_name, subscription_id=subscription).items():
         write_whole(target / name, text.encode())
@@ -82,11 +83,12 @@ def _refuse_users_own(target: Path) -> None:
 
 def _remembered(home: Path) -> str:
     from vmkiln.api.identity.first_start import service_directory
+    from vmkiln.cli.arm_client import ServiceAway
 
     try:
         return (service_directory(home) / "endpoint").read_text().strip()
     except FileNotFoundError:
-        raise InputError("no service was started here yet", hint="`vmkiln serve`, or --endpoint URL") from None
+        raise ServiceAway("no service was started here yet", hint="`vmkiln serve`, or --endpoint URL") from None
 
 
 def _bundle(authority: Path) -> bytes:

@@ -9,9 +9,10 @@ import typer
 
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer
+from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import InputError
+from vmkiln.harmless_text import harmless
 
 if TYPE_CHECKING:
     from vmkiln.warm.checkpoint import Checkpoint
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What is kept of builds, for later builds of the same template.", no_args_is_help=True)
 HOUR_SECONDS = 3600
 SHORT = 12
+SHORT_RUN = 8
+NONE = "nothing is kept of builds; `vmkiln build TEMPLATE` keeps its VM behind each customizer"
 
 
 @app.callback()
@@ -46,11 +49,17 @@ def list_kept(as_json: JsonOption = False) -> None:
     if as_json:
         answer(found)
         return
-    for one in found:
-        _say(
-            f"{str(one['key'])[:SHORT]}  {_age(one['age_seconds']):>8}  {one['size_mib']:>6} MiB  "
-            f"{one['template']}: behind {one['position']} (`{one['step']}`), run {str(one['run_id'])[:8]}"
-        )
+    rows = [
+        [
+            str(one["key"])[:SHORT],
+            _age(one["age_seconds"]),
+            f"{one['size_mib']} MiB",
+            str(one["run_id"])[:SHORT_RUN],
+            harmless(f"{one['template']}: {one['position']} (`{one['step']}`)"),
+        ]
+        for one in found
+    ]
+    show_rows(["KEY", ">AGE", ">SIZE", "RUN", "BEHIND"], rows, none=NONE)
 
 
 @app.command("show")
@@ -100,12 +109,12 @@ def prune(
         return
     for line in told:
         _say(f"deleted {str(line['key'])[:SHORT]} ({line['template']}: behind `{line['step']}`)")
+    if not told:
+        say("nothing that is kept of builds is to be deleted")
 
 
 def _say(line: str) -> None:
     """Names of templates and steps are their authors'."""
-    from vmkiln.harmless_text import harmless
-
     typer.echo(harmless(line))
 
 

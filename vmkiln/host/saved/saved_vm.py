@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vmkiln.files import locks
 from vmkiln.files.durable_file import name_folder
+from vmkiln.files.private_folder import private_folder
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import SavedVm
 from vmkiln.host.saved import memory_file
@@ -83,7 +84,8 @@ def begun(folder: Path, key: str) -> Path:
     """An empty folder to make it in, by whoever has the lock of the key; what makers left that died is thrown away."""
     remove_left(folder, own=key)
     place = folder / f"{BEING_MADE}{key}"
-    place.mkdir(mode=0o700, parents=True)
+    private_folder(place.parent)
+    place.mkdir(mode=0o700)
     return place
 
 

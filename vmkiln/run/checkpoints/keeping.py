@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.files import locks
+from vmkiln.files.private_folder import private_folder
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.namespace import Namespace
 from vmkiln.host.saved import saved_vm, whole_vm
@@ -102,7 +103,7 @@ class Keeper:
 
     def _begun(self, key: str, stack: contextlib.ExitStack) -> Path:
         folder = self.settings.saved_vms
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         if reason := saved_vm.refusal(folder, key):
             raise NotKept(reason)
         disk_mib, most_mib = taken_bytes(self.disk) // MIB, self.settings.most_saved_vms_mib // 2

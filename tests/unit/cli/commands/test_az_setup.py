@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.api.identity.first_start import ensure_owner
+from vmkiln.cli.arm_client import ServiceAway
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
 from vmkiln.store.database import opened
@@ -57,7 +58,8 @@ def test_the_users_own_configuration_is_not_touched(home: Path, tmp_path: Path) 
 def test_without_a_service_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMKILN_HOME", str(tmp_path))
     result = CliRunner().invoke(app, ["az-setup"])
-    assert isinstance(result.exception, InputError)
+    assert isinstance(result.exception, ServiceAway)
+    assert result.exception.exit_code == 3, "the same command goes well once there is a service"
     assert "vmkiln serve" in str(result.exception.hint)
 
 

@@ -1,6 +1,7 @@
 """`vmkiln cache`: what is kept of builds, looked at and deleted."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def test_it_lists_what_is_kept_and_shows_whether_it_is_whole(folder: Path) -> No
     assert {one["key"] for one in told("list")} == {"aa1", "aa2", "bb3"}
     assert told("show", "bb")["is_whole"] is True
     text = CliRunner().invoke(app, ["cache", "list"]).stdout
-    assert "db: behind 2 (`install`), run run-1" in text
+    assert re.search(r"^KEY +AGE +SIZE +RUN +BEHIND$", text, re.MULTILINE)
+    assert re.search(r"^bb3 +0 min .* run-1 +db: 2 \(`install`\)$", text, re.MULTILINE)
     memory = folder / "bb3" / saved_vm.MEMORY
     memory.chmod(0o600)
     memory.write_bytes(b"rum")

@@ -12,7 +12,6 @@ from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
-from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
     from vmkiln.cli.contexts import Context
@@ -61,9 +60,9 @@ def open_portal(
 
 
 async def _ask(settings: Settings, context: Context | None, link: dict[str, Any]) -> None:
-    from vmkiln.cli.arm_client import opened_client
+    from vmkiln.cli.arm_client import ServiceAway, opened_client
 
     async with opened_client(settings, context) as client:
         if client.is_embedded:
-            raise InputError("no service serves this state directory", hint="`vmkiln serve` starts it")
+            raise ServiceAway("no service serves this state directory", hint="`vmkiln serve` starts it")
         link.update((await client.request("POST", LINKS)).json())

@@ -12,7 +12,7 @@ from vmkiln.cli.audited import audited
 from vmkiln.cli.completing import quarantined_names
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
-from vmkiln.cli.output import answer, say
+from vmkiln.cli.output import answer, say, show_rows
 from vmkiln.cli.template_options import JsonOption
 from vmkiln.errors import ImageNotFound, InputError
 
@@ -68,8 +68,10 @@ def quarantine(as_json: JsonOption = False) -> None:
     if as_json:
         answer([{**vars(row), "path": str(row.path), "created": utc_text(row.created)} for row in found])
         return
-    for row in found:
-        typer.echo(f"{row.created:%Y-%m-%d %H:%M}  {row.kind:<18} {row.size_bytes >> 20:>6} MiB  {row.artifact_id}")
+    rows = [
+        [f"{row.created:%Y-%m-%d %H:%M}", row.kind, f"{row.size_bytes >> 20} MiB", row.artifact_id] for row in found
+    ]
+    show_rows(["CREATED", "KIND", ">SIZE", "ID"], rows, none="no image is in quarantine")
 
 
 @examples("vmkiln image adopt web")

@@ -13,7 +13,7 @@ from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, say
 from vmkiln.cli.template_options import JsonOption
-from vmkiln.errors import InputError, VmkilnError
+from vmkiln.errors import InputError, TemplateInvalid, VmkilnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +50,11 @@ def _schema_of(api_version: str) -> dict[str, Any]:
     from vmkiln.cli.commands.templates.template_schema import template_schema
     from vmkiln.template.api_version import known_api_version
 
-    return template_schema(known_api_version(api_version))
+    try:
+        return template_schema(known_api_version(api_version))
+    except TemplateInvalid as error:  # there is no template
+        text, hint = error.mistakes[0].message, error.mistakes[0].hint
+        raise InputError(f"--api-version: {text}", hint=hint) from error
 
 
 @examples("vmkiln explain properties.customize", "vmkiln explain HostUnfit")
@@ -76,7 +80,10 @@ def explain(
         answer(told)
         return
     for name, value in told.items():
-        if value not in (None, [], ""):
+        if name == "about":  # sentences
+            for sentence in value:
+                typer.echo(f"{name}: {sentence}")
+        elif value not in (None, [], ""):
             typer.echo(f"{name}: {', '.join(map(_word, value)) if isinstance(value, list) else _word(value)}")
 
 

@@ -98,3 +98,4 @@ def test_the_schema_is_written_to_a_file(tmp_path: Path, capsys: pytest.CaptureF
     assert vmkiln("schema", "--api-version", "2024-02-01", "-o", str(file)) == 0
     assert json.loads(file.read_text()) == template_schema("2024-02-01")
     assert vmkiln("schema", "--api-version", "2001-01-01") == 2
+    assert "error: --api-version: `2001-01-01` is not a known api-version" in capsys.readouterr().err
