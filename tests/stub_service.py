@@ -35,7 +35,7 @@ async def main(settings: Settings) -> None:
     with (
         only_service(settings),
         opened_store(settings, lambda _text: None) as store,
-        bound(Address("127.0.0.1", 0)) as listening,
+        bound(Address("127.0.0.1", int(os.environ.get("STUB_PORT", "0")))) as listening,
     ):
         directory = service_directory(settings.home)
         tls = ensure_tls(directory / "tls", listen_names("127.0.0.1"), now=utc_now())

@@ -1,5 +1,6 @@
 """The portal in a real browser: log in, make a template, run it, follow its log as it is written."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -45,9 +46,16 @@ window.Notification = class extends Notification {
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A running service: its URL, and its owner's id and password."""
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    with serving(tmp_path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def serving(tmp_path: Path, *, port: str = "0") -> Iterator[SimpleNamespace]:
+    """The same, for as long as the block."""
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "STUB_PORT": port}
     command = [sys.executable, "-m", "stub_service", str(tmp_path / "state")]
-    (tmp_path / "state").mkdir()
+    (tmp_path / "state").mkdir(exist_ok=True)
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -107,10 +115,8 @@ def test_a_build_is_followed_in_a_browser(service: SimpleNamespace, chromium: We
     chromium.find_element(By.CSS_SELECTOR, "main form button").click()
     wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
     chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
-    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main a[href*='/runs/']"))
-    run = str(chromium.find_element(By.CSS_SELECTOR, "main a[href*='/runs/']").get_attribute("href"))
-
-    chromium.get(run)
+    wait.until(lambda found: "/runs/" in found.current_url)
+    run = chromium.current_url
     wait.until(lambda found: "wait" in text_of(found, ".log-group.s-live .log-text"))
     assert markup in text_of(chromium, ".log-group.s-live .log-text")
     assert not chromium.find_elements(By.ID, "owned"), "the log is text"
@@ -159,8 +165,8 @@ def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
     chromium.find_element(By.CSS_SELECTOR, "main form button").click()
     wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
     chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
-    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "main a[href*='/runs/']"))
-    run = str(chromium.find_element(By.CSS_SELECTOR, "main a[href*='/runs/']").get_attribute("href"))
+    wait.until(lambda found: "/runs/" in found.current_url)
+    run = chromium.current_url
     [log] = wait.until(lambda _: list((service.home / "staging").glob("*/*/packerlogs/*/customization.log")))
     wait.until(lambda _: b"hold while" in log.read_bytes())
 
@@ -194,3 +200,24 @@ def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
     wait.until(lambda found: "line 15 of many" in text_of(found, "#L17.chosen"))
     complaints = [entry["message"] for entry in chromium.get_log("browser") if "401" not in entry["message"]]
     assert complaints == []
+
+
+def test_a_page_says_that_nobody_answers_and_goes_on_by_itself(tmp_path: Path, chromium: WebDriver) -> None:
+    wait = WebDriverWait(chromium, SECONDS)
+    with serving(tmp_path) as service:
+        log_in(chromium, service.url, service.owner)
+        chromium.get(f"{service.url}/portal/new")
+        fill(chromium, subscription=SUBSCRIPTION, group="rg1", name="web", body=json.dumps(a_template("wait")))
+        chromium.find_element(By.CSS_SELECTOR, "main form button").click()
+        wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
+        chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
+        wait.until(lambda found: "wait" in text_of(found, ".log-group.s-live .log-text"))
+        chromium.execute_script("window.stayed = true")
+        assert text_of(chromium, "#stands-still") == ""
+    wait.until(lambda found: "does not answer" in text_of(found, "#stands-still"))
+    took = text_of(chromium, "#run-took")
+    chromium.execute_async_script("setTimeout(arguments[0], 2100)")
+    assert text_of(chromium, "#run-took") == took, "its clock does not say that the run goes on"
+    with serving(tmp_path, port=service.url.rpartition(":")[2]):
+        wait.until(lambda found: text_of(found, "#stands-still") == "")
+        assert chromium.execute_script("return window.stayed"), "what was read is still there"

@@ -109,7 +109,10 @@ def test_a_template_is_made_run_and_deleted(browser: Visitor, living: InProcess)
     assert made.headers["location"].lower() == f"/portal{TEMPLATE}".lower(), made.text
     wait_for(lambda: living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded")
     assert ">web</a>" in browser.get("/portal/").text
-    assert browser.send(f"/portal{TEMPLATE}", action="run").status_code == 303
+    begun = browser.send(f"/portal{TEMPLATE}", action="run")
+    assert begun.status_code == 303
+    newest = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"][0]["id"]
+    assert begun.headers["location"] == f"/portal{newest}", "one who runs it wants to see it run"
     assert ended_run(living, TEMPLATE)["runState"] == "Succeeded"
     page = browser.get(f"/portal{TEMPLATE}").text
     assert "Succeeded" in page

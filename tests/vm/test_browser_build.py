@@ -76,11 +76,8 @@ def make(browser: WebDriver, url: str, name: str, body: dict[str, Any]) -> None:
 def begin(browser: WebDriver) -> str:
     """Run the template whose page is open; gives the address of its run, whose page is open then."""
     browser.find_element(By.CSS_SELECTOR, "button[value=run]").click()
-    links = "main a[href*='/runs/']"
-    until(browser, lambda found: found.find_elements(By.CSS_SELECTOR, links))
-    run = str(browser.find_element(By.CSS_SELECTOR, links).get_attribute("href")).partition("#")[0]
-    browser.get(run)
-    return run
+    until(browser, lambda found: "/runs/" in found.current_url)
+    return browser.current_url.partition("#")[0]
 
 
 def kept(folder: Path, ending: str) -> Path:

@@ -27,6 +27,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
+WHERE_TO_LOOK = "During the image build a failure has occurred"
+MOST_SHORT_LETTERS = 240
 END_OF_TIME = "0001-01-01"  # how Azure writes that something has not ended
 
 
@@ -63,6 +65,12 @@ def short_name(resource_id: str) -> str:
     return resource_id.rstrip("/").rpartition("/")[2]
 
 
+def in_short(message: str) -> str:
+    """What a run's message says first, for a table; where Azure has one look for the log, a link leads here."""
+    first = message.partition(f". {WHERE_TO_LOOK}")[0]
+    return first if len(first) <= MOST_SHORT_LETTERS else f"{first[:MOST_SHORT_LETTERS].rpartition(' ')[0]} …"
+
+
 def size(count: float) -> str:
     """Bytes as people read them."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -91,7 +99,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
-    environment.filters |= {"duration": duration, "when": when, "short_name": short_name, "pretty": pretty}
+    environment.filters |= {
+        "duration": duration,
+        "when": when,
+        "short_name": short_name,
+        "pretty": pretty,
+        "in_short": in_short,
+    }
     environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}

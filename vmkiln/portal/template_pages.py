@@ -83,7 +83,8 @@ async def act(visit: Visit) -> Response:
     action = form.get("action", "")
     if action in ACTIONS:
         await visit.api.ask("POST", f"{visit.id}/{action}")
-        return go_to(f"{PREFIX}{visit.id}")
+        runs = (await visit.api.ask("GET", f"{visit.id}/{RUNS}"))["value"] if action == "run" else []
+        return go_to(f"{PREFIX}{runs[0]['id'] if runs else visit.id}")
     if action == "delete":
         await visit.api.ask("DELETE", visit.id)
         return go_to(f"{PREFIX}/")

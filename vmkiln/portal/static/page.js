@@ -42,15 +42,34 @@ export function addCopyButtons(root = document) {
   }
 }
 
+export const NO_ANSWER = "The service does not answer. What is shown is as it was; it is asked again.";
+export const STANDS_STILL = "This page stands still: load it again, your session may have ended.";
+
+// Says on top of the page why it does not change any more; nothing when it does again.
+export function standStill(words) {
+  const place = document.getElementById("stands-still");
+  if (place && place.textContent !== words) {
+    place.textContent = words;
+  }
+}
+
 // Parts with data-live are put in place of the old ones, unless the visitor is in them; what else is open stays open.
 async function readAnew() {
   if (document.hidden) {
     return;
   }
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
-  if (!answer.ok) {
+  let answer;
+  try {
+    answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+  } catch {
+    standStill(NO_ANSWER);
     return;
   }
+  if (!answer.ok) {
+    standStill(answer.status >= 500 || answer.status === 429 ? NO_ANSWER : STANDS_STILL);
+    return;
+  }
+  standStill("");
   const anew = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const other = anew.getElementById(part.id);

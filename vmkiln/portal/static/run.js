@@ -1,13 +1,14 @@
 // Keeps a run's page as it is now: one stream of events changes its parts in place, and lines are put into the log.
 import { Log } from "./log.js";
 import { useTools } from "./log_tools.js";
-import { addCopyButtons, showTimes } from "./page.js";
+import { addCopyButtons, NO_ANSWER, showTimes, standStill, STANDS_STILL } from "./page.js";
 import { offerNotice } from "./run_notice.js";
 
 const page = document.getElementById("run");
 const clockIsAhead = Date.now() / 1000 - Number(page.dataset.now);
 const log = new Log(page);
 const notifyOnce = offerNotice(page);
+let isCutOff = false;
 
 function now() {
   return Date.now() / 1000 - clockIsAhead;
@@ -62,9 +63,9 @@ function showState({ title, icon, isLive }) {
   }
 }
 
-// The clock and the bars of what goes on grow by themselves, once a second.
+// The clock and the bars of what goes on grow by themselves, once a second; not while nobody knows whether it goes on.
 function tick() {
-  if (page.dataset.live !== "yes") {
+  if (page.dataset.live !== "yes" || isCutOff) {
     return;
   }
   const took = document.getElementById("run-took");
@@ -93,9 +94,15 @@ function follow() {
   const source = new EventSource(page.dataset.follow);
   const on = (name, does) => source.addEventListener(name, (event) => does(JSON.parse(event.data)));
   // It comes back by itself when it is cut off; not to a page for whose login it is asked.
+  source.addEventListener("open", () => {
+    isCutOff = false;
+    standStill("");
+  });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) {
-      document.getElementById("log-told").textContent = "This page stands still: load it again, your session may have ended.";
+    isCutOff = true;
+    const isOver = source.readyState === EventSource.CLOSED;
+    standStill(isOver ? STANDS_STILL : NO_ANSWER);
+    if (isOver) {
       notifyOnce(document.title, "The page of the run stands still: load it again.");
     }
   });
