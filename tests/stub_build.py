@@ -2,8 +2,9 @@
 
 What a template asks for decides how its run goes: an inline command `fail` fails it, `fail while FILE` does as long as
 there is that file, `hold while FILE` holds it for as long, `wait` keeps it going until it is cancelled, `crash` raises
-what is no error of ours, `stderr TEXT` is a line of stderr, `flood` fills the log, `publish` distributes a small disk
-for real; otherwise every distribute target gets an output.
+what is no error of ours, `lose the launcher with FILE` ends as when that ended, once, `stderr TEXT` is a line of
+stderr, `flood` fills the log, `publish` distributes a small disk for real; otherwise every distribute target gets an
+output.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from vmkiln.images.container_image import ContainerImage
 from vmkiln.run import distributing, workflow
 from vmkiln.run.run_context import BuildHost, Disks, ResolvedSource, RunRequest, Tell
 from vmkiln.run.run_event import PhaseStarted, StepStarted
-from vmkiln.run_failures import CustomizationFailed
+from vmkiln.run_failures import CustomizationFailed, LauncherLost
 from vmkiln.run_state import Phase
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
@@ -158,6 +159,9 @@ async def _do(request: RunRequest, log: CustomizationLog, line: str) -> None:
         await asyncio.Event().wait()
     if line == "fail" or (line.startswith("fail while ") and Path(line[11:]).exists()):
         raise CustomizationFailed("a customizer failed: exit status 1")
+    if line.startswith("lose the launcher with ") and Path(line[23:]).exists():
+        await off_loop(Path(line[23:]).unlink)
+        raise LauncherLost("the launcher ended")
     if line == "crash":
         raise RuntimeError("a mistake of ours")
     if line == "flood":

@@ -35,6 +35,7 @@ VmkilnError                      anything we report; carries an optional hint sa
 │   ├── RunTimedOut              buildTimeoutInMinutes was reached
 │   ├── LoginTimedOut            Packer could not log in to a VM in the time that a VM has for booting
 │   ├── NamespaceLost            what holds the run's namespaces ended, and all that ran inside with it
+│   │   └── LauncherLost         so did what the supervisors of all runs here are copies of
 │   ├── EgressLost               the build VM's way to the Internet ended
 │   ├── RightsLost               whoever's rights the run has may not use what its template names
 │   ├── QuotaExceeded            the run's subscription has as much as it may have

@@ -53,6 +53,10 @@ class NamespaceLost(RunFailed):
     code = "NamespaceTerminated"
 
 
+class LauncherLost(NamespaceLost):
+    """What the supervisors of all runs of a service are copies of ended; a run of a template's waits again."""
+
+
 class EgressLost(RunFailed):
     """The build VM's way to the Internet ended."""
 

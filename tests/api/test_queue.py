@@ -49,6 +49,20 @@ def place(service: InProcess, path: str) -> dict[str, object]:
     return dict(runs[0]["properties"].get("queue", {}))
 
 
+def test_a_run_whose_launcher_ended_begins_again_by_itself(living: InProcess, tmp_path: Path) -> None:
+    """As after the death of the whole service: neither the run nor the host is blamed."""
+    add_group(living)
+    once = tmp_path / "once"
+    once.touch()
+    path = queued(living, "first", f"lose the launcher with {once}")
+    assert ended_run(living, path, token="root")["runState"] == "Succeeded"
+    store = living.service.store
+    (run,) = store.runs.of_template(path.lower())
+    assert (run.message, run.facts["attempt"], run.facts.get("host_faults", {})) == ("", 2, {})
+    assert [row.unready for row in store.hosts.all() if row.unready] == []
+    assert not once.exists()
+
+
 def test_waiting_runs_know_their_place_and_subscriptions_take_turns(
     living: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Locks: what az sends, and that what they keep from being done is not done."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,11 @@ from in_process import (
 from vmkiln.api.authorization import locks as locks_module
 from vmkiln.api.protocol import operations
 from vmkiln.api.whole_groups.group_export import SCHEMA
+from vmkiln.azure_names import LOCK
+from vmkiln.store.database import opened
+from vmkiln.store.locked import scope_locks
 from vmkiln.store.locked.scope_locks import held_by
+from vmkiln.store.rows import ResourceRow
 
 HERE = f"/subscriptions/{SUBSCRIPTION}"
 CREATED = {"location": "westus2", "tags": {"team": "web"}}
@@ -220,3 +225,39 @@ def test_mode_complete_deletes_neither_a_lock_nor_what_it_holds(filled: InProces
     assert "ScopeLocked" in str(ended["error"])
     for kept in (lock, f"{IDENTITIES}/one"):
         assert filled.get(kept).status_code == 200, kept
+
+
+WHOLE = "/subscriptions/S"
+OWN = f"{WHOLE}/resourceGroups/Mine"
+CHANGED = f"{OWN}/providers/Microsoft.Compute/images/web"
+
+
+def a_lock(scope: str, group: str, level: str = "CanNotDelete") -> ResourceRow:
+    name = f"{scope}/providers/{LOCK}/l"
+    return ResourceRow(name, LOCK, "l", "S", group, location="", properties={"level": level})
+
+
+def test_locks_of_other_groups_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    judged = scope_locks.in_the_way
+
+    def noted(locks: list[ResourceRow], resource_id: str, *, deletes: bool) -> list[str]:
+        read.extend(one.id for one in locks)
+        return judged(locks, resource_id, deletes=deletes)
+
+    monkeypatch.setattr(scope_locks, "in_the_way", noted)
+    whole, own = a_lock(WHOLE, ""), a_lock(OWN, "Mine")
+    others = [a_lock(f"{WHOLE}/resourceGroups/g{number}", f"g{number}") for number in range(20)]
+    with opened(tmp_path / "db") as store:
+        store.resources.insert_many([whole, own, *others])
+        for changed in (CHANGED, CHANGED.upper(), OWN):
+            read.clear()
+            held = scope_locks.held_by(store.resources, changed, deletes=True)
+            assert held == [WHOLE, OWN]
+            assert sorted(read) == sorted([whole.id, own.id])
+        assert scope_locks.held_by(store.resources, CHANGED, deletes=False) == []
+        read.clear()
+        outside = f"{WHOLE}/providers/Microsoft.Features/features/x"
+        assert scope_locks.held_by(store.resources, outside, deletes=True) == [WHOLE]
+        assert read == [whole.id]
+        assert len(scope_locks.held_by(store.resources, WHOLE, deletes=True)) == len([whole, own, *others])

@@ -23,6 +23,7 @@ from stand_ins import unconfined
 
 from vmkiln.fleet.run_queue import fits
 from vmkiln.host import command
+from vmkiln.host.copies import launching
 from vmkiln.host.qemu import Accelerator
 from vmkiln.images import vhd_image
 from vmkiln.images.container_image import ContainerImage
@@ -200,7 +201,12 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
         host = BuildHost(settings, store, Accelerator.TCG, "a stand-in", image, 2, 8192, None)
         request = _request(settings, store, asked)
         attempt = request.attempt
-        asyncio.run(execute(host, request, tell))
+
+        async def run() -> None:
+            async with launching.kept():  # as where runs are begun
+                await execute(host, request, tell)
+
+        asyncio.run(run())
         store.hosts.release(asked.run_id, incarnation=request.incarnation, attempt=attempt)
 
 

@@ -160,8 +160,10 @@ def role_of(command_line: list[str], name: str) -> str:
     words = [word.rsplit("/", 1)[-1] for word in command_line]
     if name in {"resolver_progra", "flow_program"}:
         return {"resolver_progra": "resolver"}.get(name, "flow watch")
-    if any("vmkiln.host.supervisor" in word for word in command_line):
+    if name == "supervisor":
         return "supervisor"
+    if any("vmkiln.host.copies.launcher" in word for word in command_line):
+        return "launcher"
     if words[:1] == ["ip"] and "monitor" in words:
         return "host watch"
     if "guest.py" in words:

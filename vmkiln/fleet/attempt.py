@@ -14,6 +14,7 @@ from vmkiln.provisioning.stored_template import check_rights, request_of
 from vmkiln.run.room import Room
 from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.run.run_event import Notice, RunEvent
+from vmkiln.run_failures import LauncherLost
 from vmkiln.run_state import GOING_ON, RunState, code_of, is_of_the_host
 from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage
@@ -110,7 +111,10 @@ async def attempt_run(
         # when the database is away, settling the attempt, or another host, does what is left to do
         with contextlib.suppress(DatabaseAway, RunTakenOver):
             fenced = store.fenced(run.run_id, incarnation=incarnation)
-            if fault is None:
+            if isinstance(error, LauncherLost):
+                most = settings.most_run_attempts
+                await off_loop(store.hosts.withdraw, run.run_id, incarnation=incarnation, most_attempts=most)
+            elif fault is None:
                 await off_loop(_record_end, fenced, run, _end_of(error, is_stopping=is_stopping()))
             else:
                 await off_loop(_put_back, settings, store, run, incarnation=incarnation, fault=fault)

@@ -22,15 +22,17 @@ from vmkiln.host.confinement.run_group import RunGroup
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 from vmkiln.host.confinement.vm_ids import BLOCK, SERVICES, VmIds, allotted
 from vmkiln.host.copies import launching
+from vmkiln.host.copies.launching import Launcher
 from vmkiln.host.making import work_group
 from vmkiln.host.qemu import MEMORY_INSIDE
 from vmkiln.host.supervisor import MOST_MESSAGE_BYTES
-from vmkiln.run_failures import NamespaceLost
+from vmkiln.run_failures import LauncherLost, NamespaceLost
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 log = logging.getLogger(__name__)
 START_SECONDS = 20
 LOST = "the supervisor of the run's namespaces ended"
+LAUNCHER_LOST = "the launcher ended, and with it the supervisor of the run's namespaces"
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class Namespace:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         vm_ids: VmIds | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self.process_id = process_id
         self.group: RunGroup | None = None  # that all inside is in, where there is one
         self._vm_ids = vm_ids
+        self._launcher = launcher
         self._vms = 0
         self._reader = reader
         self._writer = writer
@@ -118,6 +122,12 @@ class Namespace:
     def is_lost(self) -> bool:
         """Whether the supervisor, and with it everything inside, has ended."""
         return self._closed
+
+    def loss(self) -> NamespaceLost:
+        """What is to be said when it is lost: of the launcher, if that has ended too."""
+        if self._launcher is not None and self._launcher.has_ended:
+            return LauncherLost(f"{LAUNCHER_LOST}, and everything inside")
+        return NamespaceLost(f"{LOST}, and everything inside with it")
 
     async def listen(self) -> None:
         """Read answers until the supervisor is gone; then everything that waits is told so."""
@@ -231,7 +241,7 @@ class Namespace:
 
     async def _ask(self, **request: Any) -> dict[str, Any]:
         if self._closed:
-            raise NamespaceLost(LOST)
+            raise self.loss()
         self._next_id += 1
         number = self._next_id
         line = json.dumps({"id": number, **request}).encode() + b"\n"
@@ -245,7 +255,7 @@ class Namespace:
         finally:
             self._waiting.pop(number, None)
         if answer.get("error") == LOST:
-            raise NamespaceLost(LOST)
+            raise self.loss()
         if "error" in answer:
             raise VmkilnError(f"inside the run's namespaces: {answer['error']}")
         return answer
@@ -266,7 +276,7 @@ async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = N
         with theirs:
             ids = await stack.enter_async_context(off_loop_with(_vm_ids)) if use_subordinate_ids else None
             inherited = [theirs.fileno()] if ids is None else [theirs.fileno(), ids.lock]
-            process_id = await stack.enter_async_context(launching.started(inherited))
+            begun = await stack.enter_async_context(launching.started(inherited))
         reader, writer = await asyncio.open_connection(sock=ours, limit=MOST_MESSAGE_BYTES)
         stack.callback(writer.close)
         async with asyncio.timeout(START_SECONDS):
@@ -274,14 +284,14 @@ async def opened(*, use_subordinate_ids: bool = True, group: RunGroup | None = N
                 raise HostUnfit(
                     "the kernel refused new namespaces to an ordinary user", hint="`vmkiln doctor` says what to change"
                 )
-            await _map_ids(process_id, use_subordinate_ids=use_subordinate_ids)
+            await _map_ids(begun.process_id, use_subordinate_ids=use_subordinate_ids)
             writer.write(b"mapped\n")
             if not await reader.readline():
                 raise HostUnfit(
                     "the run's namespaces could not be prepared", hint="`vmkiln doctor` says what to change"
                 )
-        inner = await asyncio.to_thread(_only_child, process_id)
-        namespace = Namespace(inner, reader, writer, ids)
+        inner = await asyncio.to_thread(_only_child, begun.process_id)
+        namespace = Namespace(inner, reader, writer, ids, begun.launcher)
         if group is not None:
             await off_loop(group.add, inner)
             namespace.group = group

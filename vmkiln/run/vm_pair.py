@@ -18,7 +18,7 @@ from typing import Any
 
 from vmkiln.errors import StorageFailed, StorageFull, VmkilnError
 from vmkiln.host.confinement.confinement import OnConfinement
-from vmkiln.host.namespace import LOST, Namespace
+from vmkiln.host.namespace import Namespace
 from vmkiln.host.qemu import Machine
 from vmkiln.host.virtual_machine import Reader, VirtualMachine, WriteError, running
 from vmkiln.packer.step_watch import StepWatch
@@ -30,7 +30,6 @@ from vmkiln.run_failures import (
     EgressLost,
     GuestPanicked,
     LogLost,
-    NamespaceLost,
     NotBelieved,
     VirtualMachineLost,
 )
@@ -135,7 +134,7 @@ async def run_to_end(
             return Outcome(exit_status, vm.ended.done(), peak, instance.machine.went_on, vm.went_on)
     except (VirtualMachineLost, EgressLost) as error:
         if namespace.is_lost:
-            raise NamespaceLost(f"{LOST}, and everything inside with it") from error
+            raise namespace.loss() from error
         raise
 
 

@@ -41,7 +41,7 @@ from vmkiln.run.run_event import Notice, RunEnded, RunEvent, masked, noting
 from vmkiln.run.run_summary import summary_of
 from vmkiln.run.timeline.phase import begin
 from vmkiln.run.timeline.recording import timed, watched
-from vmkiln.run_failures import CustomizationFailed, RunTimedOut, first_of
+from vmkiln.run_failures import CustomizationFailed, LauncherLost, RunTimedOut, first_of
 from vmkiln.run_state import Phase, RunState, code_of, is_of_the_host
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.staging import container_group, run_directory
@@ -169,6 +169,8 @@ async def _late_cancel_passed() -> None:
 
 def _ends_the_attempt_only(request: RunRequest, error: BaseException) -> bool:
     """Whether the run goes on after an error, in another attempt; pure."""
+    if isinstance(error, LauncherLost):  # as when the process of the whole service ends
+        return bool(request.incarnation)
     return isinstance(error, NOT_OURS_TO_END) or (request.may_be_put_back and is_of_the_host(error))
 
 

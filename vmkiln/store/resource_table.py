@@ -175,6 +175,16 @@ class ResourceTable:
         with self._connections.reading() as connection:
             return _listed(connection, scopes=scopes, after=after, limit=limit, **wanted)
 
+    def of_groups(self, type: str, subscription_id: str, groups: Collection[str]) -> Sequence[ResourceRow]:  # noqa: A002
+        """Resources of a type in these groups of a subscription (lower case), of which '' is none of them, by id."""
+        query = sa.select(resources).where(
+            resources.c.subscription_id == subscription_id.lower(),
+            resources.c.resource_group.in_(groups),
+            resources.c.type == type.lower(),
+        )
+        with self._connections.reading() as connection:
+            return [_row(found) for found in connection.execute(query.order_by(resources.c.key)).mappings()]
+
     def in_provisioning_state(self, type: str, states: Collection[str]) -> Sequence[ResourceRow]:  # noqa: A002
         """Resources of a type whose `provisioningState` is one of these."""
         state = resources.c.properties["provisioningState"].as_string()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import socket
 import sys
 from asyncio import AbstractEventLoop
@@ -24,6 +25,7 @@ from vmkiln.waiting.off_loop import to_its_end
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20
 MOST_ANSWER_BYTES = 64
+ENDED = select.POLLHUP | select.POLLRDHUP | select.POLLNVAL  # its end of the socket is closed, or ours
 LATE = 0  # the number of orders whose answer nobody waits for
 
 
@@ -51,6 +53,13 @@ class Launcher:
         with contextlib.suppress(OSError):
             await self._asked(f"end {process_id}")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone. It closes its socket before the kernel ends its copies, so theirs is told later."""
+        waiting = select.poll()
+        waiting.register(self._orders, select.POLLRDHUP)
+        return any(events & ENDED for _, events in waiting.poll(0))
+
     async def _asked(self, order: str, inherited: Sequence[int] = ()) -> tuple[str, int]:
         async with self._turn:
             self._number += 1
@@ -69,6 +78,14 @@ class Launcher:
             raise ConnectionResetError("the launcher of supervisors has ended")
         number, word, value = answer.decode().split()
         return int(number), word, int(value)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A supervisor: its process id, and the launcher that it is a copy of, if it is one."""
+
+    process_id: int
+    launcher: Launcher | None = None
 
 
 @contextlib.asynccontextmanager
@@ -123,8 +140,8 @@ async def _launcher() -> AsyncIterator[Launcher]:
 
 
 @contextlib.asynccontextmanager
-async def started(inherited: Sequence[int]) -> AsyncIterator[int]:
-    """A supervisor with these descriptors, of which the first is its control socket: its process id.
+async def started(inherited: Sequence[int]) -> AsyncIterator[Begun]:
+    """A supervisor with these descriptors, of which the first is its control socket.
 
     It is killed, with its process group, and reaped when the block is left. Raises: `HostUnfit`.
     """
@@ -146,10 +163,10 @@ async def started(inherited: Sequence[int]) -> AsyncIterator[int]:
             raise
     if launcher is None or process_id is None:
         async with _process("vmkiln.host.supervisor", inherited) as process:
-            yield process.pid
+            yield Begun(process.pid)
         return
     try:
-        yield process_id
+        yield Begun(process_id, launcher)
     finally:
         await to_its_end(asyncio.ensure_future(launcher.end(process_id)))
 

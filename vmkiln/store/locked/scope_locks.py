@@ -4,7 +4,7 @@ A lock holds for its scope and all below; a deletion takes with it what lies bel
 Source: Microsoft, "Lock your Azure resources to protect your infrastructure".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from vmkiln.azure_names import LOCK
@@ -39,9 +39,17 @@ def in_the_way(locks: Iterable[ResourceRow], resource_id: str, *, deletes: bool)
 
 
 def held_by(table: ResourceTable, resource_id: str, *, deletes: bool) -> list[str]:
-    """The scopes whose locks keep a resource of a subscription from being deleted, or written."""
-    subscription = resource_id.split("/")[2]
-    return in_the_way(table.list(type=LOCK, subscription_id=subscription), resource_id, deletes=deletes)
+    """The scopes whose locks keep a resource of a subscription from being deleted, or written.
+
+    Asked for are the locks of its group and those of no group: another group's hold nothing of it, however many.
+    """
+    _, _, subscription, *rest = resource_id.lower().rstrip("/").split("/")
+    if len(rest) < 2:  # the subscription as a whole
+        locks: Sequence[ResourceRow] = table.list(type=LOCK, subscription_id=subscription)
+    else:
+        groups = {"", rest[1] if rest[0] == "resourcegroups" else ""}
+        locks = table.of_groups(LOCK, subscription, groups)
+    return in_the_way(locks, resource_id, deletes=deletes)
 
 
 def refusal(resource_id: str, scopes: Iterable[str], *, deletes: bool) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from vmkiln.errors import HostUnfit
+from vmkiln.host import namespace
 from vmkiln.host.copies import launcher, launching
+from vmkiln.run_failures import LauncherLost, NamespaceLost
 
 GONE_SECONDS = 60
 SERVICE = """
@@ -75,7 +77,8 @@ async def test_supervisors_of_a_loop_are_copies_of_one_launcher() -> None:
         parents = set()
         for _ in range(2):
             with a_control() as (ours, theirs):
-                async with launching.started([theirs]) as process_id:
+                async with launching.started([theirs]) as begun:
+                    process_id = begun.process_id
                     assert await unshared(ours) == b'{"unshared": true}\n'
                     assert Path(f"/proc/{process_id}/comm").read_text() == "supervisor\n"
                     parents.add(parent_of(process_id))
@@ -92,7 +95,8 @@ async def test_a_copy_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
         os.set_inheritable(secret.fileno(), True)
         async with launching.kept():
             with a_control() as (ours, theirs):
-                async with launching.started([theirs]) as process_id:
+                async with launching.started([theirs]) as begun:
+                    process_id = begun.process_id
                     await unshared(ours)
                     links = {entry: str(entry.readlink()) for entry in Path(f"/proc/{process_id}/fd").iterdir()}
                     sockets = {target for target in links.values() if target.startswith("socket:")}
@@ -103,16 +107,19 @@ async def test_a_copy_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
 async def test_a_dead_launcher_takes_its_copies_along_and_others_begin() -> None:
     async with launching.kept():
         with a_control() as (ours, theirs), a_control() as (late, late_theirs):
-            async with launching.started([theirs]) as process_id:
+            async with launching.started([theirs]) as begun:
+                process_id = begun.process_id
                 await unshared(ours)
                 os.kill(parent_of(process_id), signal.SIGKILL)
                 await gone(process_id)
-            async with launching.started([late_theirs]) as process_id:
+            async with launching.started([late_theirs]) as begun:
+                process_id = begun.process_id
                 assert await unshared(late) == b'{"unshared": true}\n'
                 assert parent_of(process_id) == os.getpid()
         async with launching.kept():  # the next run's
             with a_control() as (ours, theirs):
-                async with launching.started([theirs]) as process_id:
+                async with launching.started([theirs]) as begun:
+                    process_id = begun.process_id
                     await unshared(ours)
                     assert parent_of(process_id) != os.getpid()
 
@@ -133,17 +140,20 @@ async def test_a_launcher_that_can_begin_nothing_more_goes_on() -> None:
     """Its copies are runs that go on: they would end with it."""
     async with launching.kept():
         with a_control() as (ours, theirs), a_control() as (late, late_theirs):
-            async with launching.started([theirs]) as process_id:
+            async with launching.started([theirs]) as begun:
+                process_id = begun.process_id
                 await unshared(ours)
                 begun_by = parent_of(process_id)
                 limits = resource.prlimit(begun_by, resource.RLIMIT_NPROC)
                 resource.prlimit(begun_by, resource.RLIMIT_NPROC, (0, limits[1]))
-                async with launching.started([late_theirs]) as by_itself:
+                async with launching.started([late_theirs]) as later:
+                    by_itself = later.process_id
                     assert await unshared(late) == b'{"unshared": true}\n'
                     assert parent_of(by_itself) == os.getpid()
                 resource.prlimit(begun_by, resource.RLIMIT_NPROC, limits)
                 with a_control() as (last, last_theirs):
-                    async with launching.started([last_theirs]) as another:
+                    async with launching.started([last_theirs]) as later:
+                        another = later.process_id
                         await unshared(last)
                         assert parent_of(another) == begun_by
                 assert is_there(process_id)
@@ -174,7 +184,8 @@ def test_nothing_is_ended_that_is_no_copy() -> None:
 async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async with launching.kept():
         with a_control() as (ours, theirs), a_control() as (_, late_theirs), a_control() as (next_, next_theirs):
-            async with launching.started([theirs]) as process_id:
+            async with launching.started([theirs]) as begun:
+                process_id = begun.process_id
                 await unshared(ours)
                 begun_by = parent_of(process_id)
                 os.kill(begun_by, signal.SIGSTOP)
@@ -183,7 +194,8 @@ async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: 
                     with pytest.raises(HostUnfit, match="silent"):
                         await launching.started([late_theirs]).__aenter__()
                 os.kill(begun_by, signal.SIGCONT)
-                async with launching.started([next_theirs]) as another:
+                async with launching.started([next_theirs]) as later:
+                    another = later.process_id
                     assert await unshared(next_) == b'{"unshared": true}\n'
                     links = {str(entry.readlink()) for entry in Path(f"/proc/{another}/fd").iterdir()}
                     assert str(Path(f"/proc/self/fd/{next_theirs}").readlink()) in links
@@ -194,7 +206,8 @@ async def test_an_answer_that_comes_too_late_is_taken_for_no_other(monkeypatch: 
 
 async def test_without_a_launcher_a_supervisor_begins_by_itself() -> None:
     with a_control() as (ours, theirs):
-        async with launching.started([theirs]) as process_id:
+        async with launching.started([theirs]) as begun:
+            process_id = begun.process_id
             await unshared(ours)
             assert parent_of(process_id) == os.getpid()
         assert not is_there(process_id)
@@ -223,3 +236,21 @@ async def test_a_supervisor_whose_start_is_cancelled_is_not_left(monkeypatch: py
         with contextlib.suppress(asyncio.CancelledError):
             await task
         assert not is_there(process_id)
+
+
+async def test_a_run_says_that_it_was_the_launcher_that_ended() -> None:
+    """Whose runs begin again; a supervisor that was killed alone is the run's own end."""
+    async with launching.kept(), namespace.opened() as inside, namespace.opened() as beside:
+        outer = parent_of(inside.process_id)
+        os.kill(outer, signal.SIGKILL)
+        with pytest.raises(NamespaceLost, match="the supervisor of the run's namespaces ended") as lost:
+            await asyncio.wait_for(until_lost(inside), GONE_SECONDS)
+        assert not isinstance(lost.value, LauncherLost)
+        os.kill(parent_of(parent_of(beside.process_id)), signal.SIGKILL)
+        with pytest.raises(LauncherLost, match="the launcher ended"):
+            await asyncio.wait_for(until_lost(beside), GONE_SECONDS)
+
+
+async def until_lost(inside: namespace.Namespace) -> None:
+    while True:
+        await inside.run(["true"])
