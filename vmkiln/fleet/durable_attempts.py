@@ -178,10 +178,17 @@ def _launched(
     try:
         workflow = DBOS.workflow(name=WORKFLOW)(attempt)
         DBOS.launch()
+        # it asks each second, and there is no setting for that either
+        engine._sys_db.list_queues = _no_queues  # type: ignore[method-assign, assignment]
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise VmkilnError(f"the durable engine cannot start: {error}") from error
     return Attempts(DBOS, workflow, incarnation)
+
+
+def _no_queues(**_asked: object) -> list[object]:
+    """The queues that are on record: none, for an attempt begins at once on the host that has the run; pure."""
+    return []
 
 
 def _on(loop: asyncio.AbstractEventLoop, step: AttemptStep, run_id: str, attempt: int) -> None:
