@@ -213,7 +213,7 @@ GUARDS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     )[0],
     "a network of its own": lambda patch: without(patch, kernel_calls.CLONE_NEWNET),
     "process ids of its own": lambda patch: without(patch, kernel_calls.CLONE_NEWPID),
-    "no further namespaces": lambda patch: patch.setattr(program_jail, "_write", only_maps(program_jail._write)),
+    "no further namespaces": lambda patch: patch.setattr(program_jail, "forbid_user_namespaces", nothing),
     "no bounding set": lambda patch: patch.setattr(kernel_calls, "empty_bounding_set", nothing),
     "no new privileges": lambda patch: patch.setattr(kernel_calls, "forbid_new_privileges", nothing),
     "Landlock": lambda patch: patch.setattr(program_jail.landlock, "restrict", nothing),
@@ -226,10 +226,6 @@ def without(patch: pytest.MonkeyPatch, flag: int) -> None:
     """Without one of the namespaces; Landlock, which knows of signals and TCP as well, is left out too."""
     patch.setattr(program_jail, "NAMESPACES", program_jail.NAMESPACES & ~flag)
     patch.setattr(program_jail.landlock, "restrict", nothing)
-
-
-def only_maps(write: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    return lambda path, text: write(path, text) if path.startswith("/proc/self/") else None
 
 
 @pytest.mark.parametrize("guard", GUARDS)
