@@ -140,6 +140,8 @@ def _log_of(group: StagingResourceGroup) -> CustomizationLog:
 async def _customize(request: RunRequest, log: CustomizationLog, tell: Tell) -> None:
     steps = [step for step in request.template.properties.customize if isinstance(step, ShellCustomizer)]
     async with off_loop_with(lambda: LogIndex(log.path)) as index:
+        if request.retry_of:
+            await off_loop(log.write, f"this run repeats run {request.retry_of}")
         for number, step in enumerate(steps):
             name = request.mask(step.name)
             tell(StepStarted(Phase.CUSTOMIZING, number, len(steps), name))

@@ -374,6 +374,9 @@ def test_a_run_is_run_again_by_the_beginning_of_its_id(
     again = vmkiln("run", "retry", first.run_id[:8])
     assert again.exit_code == 0, again.exception
     assert "hello" in again.stdout, "followed"
+    assert f"this run repeats run {first.run_id}" in again.stdout, "its build knows which"
+    refused = error_of(vmkiln("run", "retry", first.run_id, "--parameters", "size=1"))
+    assert "one of an image template" in refused.message
     told = json.loads(vmkiln("run", "retry", first.run_id, "--json").stdout)["properties"]
     assert (told["runState"], told["facts"]["retry_of"]) == ("Succeeded", first.run_id)
     of_a_file = error_of(vmkiln("run", "retry", "feedfeed"))

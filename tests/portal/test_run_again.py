@@ -3,6 +3,8 @@
 from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
 from page_visitor import Visitor
 
+from vmkiln.store.run_facts import CheckpointFact
+
 RUNS = f"{TEMPLATE}/providers/Vmkiln.Builds/runs"
 
 
@@ -29,6 +31,16 @@ def test_the_button_of_a_failed_run_leads_to_a_new_run_that_names_it(browser: Vi
     assert f'href="/portal{first}"' in browser.get(f"/portal{second}").text
     ended_run(living, TEMPLATE)
     assert len(living.get(RUNS).json()["value"]) == 2
+    begun: CheckpointFact = {
+        "key": "1" * 64,
+        "run_id": first.rpartition("/")[2],
+        "position": 2,
+        "step": "<two>",
+        "age_seconds": 60,
+        "no_persistence": False,
+    }
+    living.service.store.runs.add_facts(second.rpartition("/")[2], checkpoint=begun)
+    assert "behind customizer 2 (<code>&lt;two&gt;</code>), as run" in browser.get(f"/portal{second}").text
 
 
 def test_the_activity_names_the_run_that_was_repeated(browser: Visitor, living: InProcess) -> None:

@@ -180,7 +180,7 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
     found: list[ParameterFile | str] = []
     for item in given or ():
         path = Path(item.removeprefix("@"))
-        if "=" in item and not _is_file(path):
+        if "=" in item and not is_file(path):
             found.append(item)
         else:
             found.append(ParameterFile(str(path), _parameters_text(path)))
@@ -221,7 +221,7 @@ def _parameters_text(path: Path) -> str:
     return json_of_yaml(text, path.name) if kind == "yaml" else text
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether there is such a file; what is too long for a name is none."""
     try:
         return path.is_file()

@@ -94,6 +94,7 @@ async def attempt_run(
                 is_stopping=is_stopping,
                 may_be_put_back=may_be_put_back,
                 asked_for=_asked_for(run),
+                retry_of=run.facts.get("retry_of", ""),
             ),
             tell,
         )

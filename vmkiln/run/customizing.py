@@ -19,7 +19,7 @@ from vmkiln.host.saved import saved_vm
 from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
-from vmkiln.run.checkpoints import kept_builds
+from vmkiln.run.checkpoints import kept_builds, repeating
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
 from vmkiln.run.guest import choice
 from vmkiln.run.guest.order import AnyStep, PackerPhase
@@ -52,7 +52,11 @@ async def customize(entered: Entered) -> Disks:
     build = await kept_builds.kept_build_of(staged, customizers, name=VM_NAME)
     if build.reason and build.positions:
         staged.tell(Notice(build.reason))
-    if (hit := await kept_builds.longest_kept(staged, build)) is not None:
+    hit = await kept_builds.longest_kept(staged, build)
+    if repeated := await off_loop(lambda: repeating.sentence(staged, build, hit, count=len(customizers))):
+        staged.tell(Notice(repeated))
+        await off_loop(note_in_log, staged, repeated)
+    if hit is not None:
         try:
             return await _behind(entered, customizers, build, hit)
         except CheckpointLost as error:

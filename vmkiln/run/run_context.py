@@ -29,7 +29,7 @@ from vmkiln.staging.user_network import UserVirtualNetwork
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import Store
 from vmkiln.store.rows import ImageRow
-from vmkiln.store.run_facts import SourceFacts
+from vmkiln.store.run_facts import BuiltOfFact, SourceFacts
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.waiting.off_loop import until_cancelled
 
@@ -152,6 +152,7 @@ class RunRequest:
     `held_seconds` is how long the build VM is held when a customizer fails, for its user to enter it; 0: not at all.
     `may_hold_running` is whether one that cannot be put on disk may go on running meanwhile, and its process with it.
     `uses_checkpoints` is whether it may begin behind what an earlier run left, and how old that may be.
+    `retry_of` is the id of the run that it repeats. `built_of` is what a command was asked to build.
     """
 
     run_id: str
@@ -177,6 +178,8 @@ class RunRequest:
     uses_checkpoints: bool = True
     most_checkpoint_age_seconds: float = 86_400
     asked_for: datetime | None = None
+    retry_of: str = ""
+    built_of: BuiltOfFact | None = None
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,9 @@ def _accept(host: BuildHost, request: RunRequest) -> None:
     }
     if request.resumes:
         facts["attempt"] = request.attempt
+    if request.built_of is not None:
+        facts["built_of"] = request.built_of
+        facts |= {"retry_of": request.retry_of} if request.retry_of else {}
     is_started = host.store.runs.start(
         RunRow(
             run_id=request.run_id,

@@ -163,6 +163,30 @@ class LeaseFact(TypedDict):
     host_id: str
 
 
+class BuiltOfFact(TypedDict):
+    """What a command built: the files by their whole paths, '' where it read standard input, and its options.
+
+    `given_names` are those of the parameters whose values it was given itself, which are not kept.
+    """
+
+    template: str
+    parameter_files: list[str]
+    given_names: list[str]
+    resource_group: str
+    subscription: str
+    location: str
+    template_name: str
+    references: list[str]
+    allow_local_files: bool
+    egress: list[str]
+    allow_egress: list[str]
+    virtual_networks: list[str]
+    cold: bool
+    no_cache: bool
+    max_age: float
+    held_minutes: int
+
+
 class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     """Everything that may be known of a run; a run that waits has few of them.
 
@@ -174,7 +198,8 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     host that has it. `ended_before` is when a run ended that was lost and goes on (ISO
     8601). `held_until` is until when its failed VM, which runs, can be entered (ISO 8601); '' when it can not any more.
     `lease` is the one that lies on disk; none when it was let go.
-    `finished` is what a later attempt does not do again.
+    `finished` is what a later attempt does not do again. `built_of` is what a command built; runs of an image template
+    have none.
     """
 
     attempt: int
@@ -209,6 +234,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     held_until: str
     lease: LeaseFact | None
     finished: FinishedFacts | None
+    built_of: BuiltOfFact
 
 
 class SourceFacts(TypedDict):

@@ -60,7 +60,7 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     staged: Any = SimpleNamespace(
         directory=tmp_path / "run",
         host=SimpleNamespace(settings=Settings(home=tmp_path), store=SimpleNamespace(runs=runs)),
-        request=SimpleNamespace(run_id="r" * 36, template=template, held_seconds=0, attempt=2),
+        request=SimpleNamespace(run_id="r" * 36, template=template, held_seconds=0, attempt=2, retry_of=""),
         copies={},
         source=SimpleNamespace(os_type="Linux"),
         tell=told.append,

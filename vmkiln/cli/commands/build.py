@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmkiln.audit.act_names import RUN, template_id
 from vmkiln.cli.audited import audited
+from vmkiln.cli.commands.build_options import BuildOptions, OnError, as_fact
 from vmkiln.cli.invocation import is_verbose, read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer
@@ -44,6 +44,8 @@ from vmkiln.errors import InputError, Mistake, TemplateInvalid
 from vmkiln.run_state import RunState, new_run_id, told_failure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vmkiln.cli.view.live_view import View
     from vmkiln.run.run_context import RunRequest
     from vmkiln.store.database import Store
@@ -59,14 +61,6 @@ ResumeOption = Annotated[
 ]
 
 
-class OnError(StrEnum):
-    """What becomes of the build VM when a customizer fails."""
-
-    CLEANUP = "cleanup"
-    HOLD = "hold"
-
-
-HOLD_MINUTES = 60
 LONGEST_HOLD_MINUTES = 24 * 60
 OnErrorOption = Annotated[
     OnError,
@@ -79,13 +73,6 @@ HoldOption = Annotated[
     int | None,
     typer.Option("--hold-for", metavar="MINUTES", help="How long; 60 when left out.", min=1, max=LONGEST_HOLD_MINUTES),
 ]
-
-
-def held_seconds(on_error: OnError, hold_for: int | None) -> int:
-    """How long a failed VM is held; 0: not at all. Raises: `InputError` for a time without a hold; pure."""
-    if on_error is not OnError.HOLD and hold_for is not None:
-        raise InputError("`--hold-for` says how long a failed VM is held", hint="add `--on-error hold`")
-    return (hold_for or HOLD_MINUTES) * 60 if on_error is OnError.HOLD else 0
 
 
 @examples(
@@ -117,49 +104,51 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build an image from a template, isolated, and publish it; exit code 4 when only a part was published."""
-    from vmkiln.buildable.examination import check_examined
-    from vmkiln.cli.interrupts import run_to_end
-    from vmkiln.run.run_context import RunRequest
-    from vmkiln.run.run_event import Notice
-
-    given = read_given(
-        template,
-        parameters,
+    options = BuildOptions(
+        template=template,
+        parameters=parameters or (),
         resource_group=resource_group,
         subscription=subscription,
         location=location,
         template_name=template_name,
-        references=reference,
+        references=reference or (),
         allow_local_files=allow_local_files,
-        virtual_networks=virtual_networks,
-    )
-    resolved = given.resolved
-    allowances = read_allowances(allow_egress)
-    asked = read_egress(egress)
-    check_examined(resolved.image_template, given.surroundings)  # its warnings come with the run
-    egress_of(given, asked, allowances)
-    request = RunRequest(
-        run_id=new_run_id(),
-        template_name=resolved.name,
-        resource_group=resource_group,
-        template=resolved.image_template,
-        resolved=resolved.resolved,
-        local_files=given.local_files,
-        allowances=allowances,
-        egress=asked,
-        mask=resolved.mask,
-        parameters=resolved.parameters,
-        virtual_networks=given.virtual_networks,
-        uses_checkpoints=not no_cache,
-        most_checkpoint_age_seconds=max_age * 3600,
-        held_seconds=held_seconds(on_error, hold_for),
-        may_hold_running=on_error is OnError.HOLD,
+        egress=egress or (),
+        allow_egress=allow_egress or (),
+        virtual_networks=virtual_networks or (),
+        cold=cold,
+        no_cache=no_cache,
+        max_age=max_age,
+        on_error=on_error,
+        hold_for=hold_for,
     )
     as_json = as_json or progress is Progress.JSON
+    built(options, progress, ci_marks, as_json=as_json, resume=resume, summary_file=summary_file)
+
+
+def built(
+    options: BuildOptions,
+    progress: Progress,
+    ci_marks: CiMarks = CiMarks.NONE,
+    *,
+    as_json: bool,
+    resume: str = "",
+    summary_file: Path | None = None,
+    retry_of: str = "",
+) -> None:
+    """Build what was asked for, and tell of it; `retry_of` is the run of a command that this one repeats.
+
+    Raises: what the run failed for, `InputError` before it begins.
+    """
+    from vmkiln.cli.interrupts import run_to_end
+    from vmkiln.run.run_event import Notice
+
+    request, warnings = _requested(options)
     with _view(progress, ci_marks, as_json=as_json) as view:
-        for warning in resolved.warnings:
+        for warning in warnings:
             view.tell(Notice(warning, is_warning=True))
-        summary = run_to_end(_build(request, view, is_cold=cold, resume=resume))
+        request = replace(request, retry_of=retry_of)
+        summary = run_to_end(_build(request, view, is_cold=options.cold, resume=resume))
     if not as_json:
         print_summary(summary)
     if summary_file is not None:
@@ -168,6 +157,48 @@ def build(
         append_report(summary_file, summary)
     if summary["state"] != RunState.SUCCEEDED:
         raise told_failure(summary["state"], f"the run ended {summary['state']}: {summary['message']}")
+
+
+def _requested(options: BuildOptions) -> tuple[RunRequest, Sequence[str]]:
+    """What a run is asked for, and what is to be told before it begins. Raises: `InputError`, `NotBuildable`."""
+    from vmkiln.buildable.examination import check_examined
+    from vmkiln.run.run_context import RunRequest
+
+    given = read_given(
+        options.template,
+        options.parameters,
+        resource_group=options.resource_group,
+        subscription=options.subscription,
+        location=options.location,
+        template_name=options.template_name,
+        references=options.references,
+        allow_local_files=options.allow_local_files,
+        virtual_networks=options.virtual_networks,
+    )
+    resolved = given.resolved
+    allowances = read_allowances(options.allow_egress)
+    asked = read_egress(options.egress)
+    check_examined(resolved.image_template, given.surroundings)  # its warnings come with the run
+    egress_of(given, asked, allowances)
+    request = RunRequest(
+        run_id=new_run_id(),
+        template_name=resolved.name,
+        resource_group=options.resource_group,
+        template=resolved.image_template,
+        resolved=resolved.resolved,
+        local_files=given.local_files,
+        allowances=allowances,
+        egress=asked,
+        mask=resolved.mask,
+        parameters=resolved.parameters,
+        virtual_networks=given.virtual_networks,
+        uses_checkpoints=not options.no_cache,
+        most_checkpoint_age_seconds=options.max_age * 3600,
+        held_seconds=options.held_seconds,
+        may_hold_running=options.on_error is OnError.HOLD,
+        built_of=as_fact(options),
+    )
+    return request, resolved.warnings
 
 
 async def _build(request: RunRequest, view: View, *, is_cold: bool, resume: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import itertools
 import shlex
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vmkiln.audit.act_names import RUN_RELEASE, RUN_SHELL, run_id_of
-from vmkiln.cli.commands.build import OnError, held_seconds
+from vmkiln.cli.commands.build_options import BuildOptions, OnError
 from vmkiln.cli.commands.runs.holding import ssh_arguments
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
@@ -171,10 +172,12 @@ async def test_entering_and_letting_go_are_acts_on_record(
 
 
 def test_a_hold_has_an_hour_unless_told_otherwise_and_its_time_needs_one() -> None:
-    times = [held_seconds(OnError.HOLD, None), held_seconds(OnError.HOLD, 5), held_seconds(OnError.CLEANUP, None)]
-    assert times == [3600, 300, 0]
+    asked = BuildOptions(Path("t.json"), on_error=OnError.HOLD)
+    assert asked.held_seconds == 3600
+    assert replace(asked, hold_for=5).held_seconds == 300
+    assert BuildOptions(Path("t.json")).held_seconds == 0
     with pytest.raises(InputError, match="--hold-for"):
-        held_seconds(OnError.CLEANUP, 5)
+        assert BuildOptions(Path("t.json"), hold_for=5).held_seconds
 
 
 def test_ssh_takes_nothing_of_this_machine_along_and_its_way_is_quoted() -> None:
