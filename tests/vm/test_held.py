@@ -33,6 +33,12 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
     return f"{done.returncode}: {done.stdout}{done.stderr}"
 
 
+def left(run_id: str) -> set[str]:
+    """What of a run nobody has seen to be gone, but for its storage account."""
+    receipts = json.loads(vmkiln("run", "receipts", run_id, "--json").stdout)
+    return {one["name"] for one in receipts if not one["verified_gone"] and "storageAccounts" not in one["type"]}
+
+
 def test_a_failed_vm_outlives_its_build_and_is_entered_and_let_go(
     prepared: Settings, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -82,10 +88,12 @@ def test_a_failed_vm_outlives_its_build_and_is_entered_and_let_go(
         visit.kill()
     shown = vmkiln("run", "show", run_id)
     assert "held until" in shown.stdout, told(shown)
+    assert left(run_id) == {"build-vm-held"}
     after = vmkiln("run", "shell", run_id, "cat /dev/shm/more")
     assert after.stdout == "more\n", told(after)
 
     assert vmkiln("run", "release", run_id).returncode == 0
+    assert left(run_id) == set()
     assert list(prepared.leases.iterdir()) == []
     assert run_directory.abandoned(prepared.runs) == []
     late = vmkiln("run", "shell", run_id, "true")

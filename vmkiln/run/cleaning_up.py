@@ -4,8 +4,8 @@ Of a staging resource group the storage account outlives the build, with its log
 and network interfaces, the container group and the virtual network do not. Processes, links, addresses and rules end
 with the run's namespaces, by the kernel; files end with the run's folder.
 
-With errorHandling `abort` the build VM is kept: its disk moves into the staging resource group, where
-`vmkiln staging boot` starts it and `vmkiln staging delete` ends it.
+With errorHandling `abort` a failed VM is kept. Where it does not lie on disk, sealed, for a time (`run/held`), its disk
+moves into the staging resource group. `vmkiln staging boot` starts either, and `vmkiln staging delete` ends it.
 """
 
 import contextlib

@@ -20,6 +20,7 @@ from vmkiln.store.database import Store
 from vmkiln.store.rows import StagingGroupRow, StagingResourceRow
 
 MOST_NAME_LETTERS = 90
+HELD = "Held"  # the state of a failed VM that lies on disk, sealed, beside all groups
 OF_A_TEMPLATE = ("imageTemplateName", "imageTemplateResourceGroupName")  # tags that say whose a group is
 
 
@@ -150,10 +151,11 @@ def delete(directory: Path, store: Store, row: StagingGroupRow) -> None:
     shutil.rmtree(directory / row.name, ignore_errors=True)
     store.staging.group_deleted(row.name)
     if not (directory / row.name).exists():
-        there = [item for item in store.staging.resources_of(row.name) if lies_in_group(item)]
+        outlives = [item for item in store.staging.resources_of(row.name) if lies_in_group(item)]
+        there = [item for item in outlives if item.detail.get("state") != HELD]  # another host's may be there still
         store.staging.resources_gone([item.number for item in there])
 
 
 def lies_in_group(resource: StagingResourceRow) -> bool:
-    """Whether a resource is files of the group's folder: the storage account, or a failed VM that was kept; pure."""
+    """Whether a resource is files that outlive its run: the storage account, or a failed VM that was kept; pure."""
     return resource.type == STORAGE_ACCOUNT or (resource.type == VIRTUAL_MACHINE and "path" in resource.detail)

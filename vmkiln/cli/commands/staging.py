@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -117,25 +117,44 @@ def _as_data(store: Store, row: StagingGroupRow) -> dict[str, Any]:
 @app.command()
 @examples("vmkiln staging boot IT_images_web")
 def boot(group: GroupArgument) -> None:
-    """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here."""
+    """Start the VM that a failed run kept (errorHandling abort), on a throw-away overlay, with its console here.
+
+    One that is held is opened for that from its disks alone, and stays as it is.
+    """
     from vmkiln.cli.commands.images.image import boot_disk
     from vmkiln.host.qemu import Disk
     from vmkiln.images.data_disk import files_beside
     from vmkiln.preparation import opened_store
     from vmkiln.run.cleaning_up import KEPT_DISK
+    from vmkiln.run.held import lease
+    from vmkiln.run.held.waking import disks_of
     from vmkiln.store.rows import ResourceState
 
-    with opened_store(read_settings(), say) as store:
-        row = _find(store, group)
-        machines = [item for item in store.staging.resources_of(row.name) if item.type == VIRTUAL_MACHINE]
-        kept = [item for item in machines if item.state == ResourceState.EXISTS]
-    disk = read_settings().staging / row.name / KEPT_DISK
-    if not kept or not disk.exists():
-        raise InputError(f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails")
-    detail = kept[0].detail
-    generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", Architecture.X64))
-    others = [Disk(file, "qcow2", read_only=True, serial=f"lun{lun}") for lun, file in files_beside(disk).items()]
-    boot_disk(Path(str(disk)), "qcow2", generation=generation, architecture=architecture, data_disks=others)
+    settings = read_settings()
+    with contextlib.ExitStack() as stack:
+        with opened_store(settings, say) as store:
+            row = _find(store, group)
+            kept = [
+                item
+                for item in store.staging.resources_of(row.name)
+                if item.type == VIRTUAL_MACHINE and item.state == ResourceState.EXISTS
+            ]
+            held = next((item for item in kept if lease.is_receipt_of(item, item.run_id)), None)
+            if held is not None:
+                disks = stack.enter_context(disks_of(settings, store, held.run_id))
+        if held is None:
+            path = settings.staging / row.name / KEPT_DISK
+            if not kept or not path.exists():
+                raise InputError(
+                    f"{row.name} keeps no VM", hint="a VM is kept when errorHandling says abort and a step fails"
+                )
+            others = [
+                Disk(file, "qcow2", read_only=True, serial=f"lun{lun}") for lun, file in files_beside(path).items()
+            ]
+            disks = [Disk(path, "qcow2", read_only=True), *others]
+        detail = (held or kept[0]).detail
+        generation, architecture = int(detail.get("generation", 1)), str(detail.get("architecture", Architecture.X64))
+        boot_disk(disks[0], generation=generation, architecture=architecture, data_disks=disks[1:])
 
 
 @app.command()
@@ -147,6 +166,7 @@ def delete(
 ) -> None:
     """Delete a group with its storage account: logs, scripts, VHDs, a kept VM."""
     from vmkiln.preparation import opened_store
+    from vmkiln.run.held import door, lease
     from vmkiln.sharing.shared_storage import shared_storage
     from vmkiln.staging import staging_resource_group
 
@@ -157,6 +177,8 @@ def delete(
         settings = read_settings()
         vhds = [image for image in store.images.list() if image.path.is_relative_to(settings.staging / row.name)]
         with audited(store, GROUP_DELETE, f"/resourceGroups/{row.name}", is_first=True):
+            if lease.forget_of_group(settings, store, row.name):
+                raise door.taken()
             for image in vhds:
                 store.images.remove(image.artifact_id)
             staging_resource_group.delete(settings.staging, store, row)

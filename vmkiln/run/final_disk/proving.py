@@ -15,6 +15,7 @@ from vmkiln.run import cleaning_up, customizing, validating
 from vmkiln.run.final_disk import flattening, vm_boot
 from vmkiln.run.finished.finished_work import FinishedWork, record
 from vmkiln.run.gates import boot_gate, hygiene_gate
+from vmkiln.run.held import lease
 from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.timeline.phase import begin
@@ -111,6 +112,8 @@ async def _validated(entered: Entered, disks: Disks) -> ValidationFailed | None:
 
 
 async def keep_the_build_vm(staged: Staged) -> None:
-    """Keep what customizing left, where the template asks for that."""
-    if staged.request.template.properties.error_handling.on_customizer_error is OnError.ABORT:
+    """Keep what customizing left, where the template asks for that and it does not lie on disk, sealed, already."""
+    if staged.request.template.properties.error_handling.on_customizer_error is not OnError.ABORT:
+        return
+    if await off_loop(lease.found, staged.host.settings, staged.request.run_id) is None:
         await cleaning_up.keep_failed_vm(staged, BEFORE, vm_name=customizing.VM_NAME)

@@ -31,7 +31,6 @@ from vmkiln.run.run_context import Entered
 from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.staging.container_group import ContainerGroup
 from vmkiln.store.database import utc_now
-from vmkiln.store.run_facts import LeaseFact
 from vmkiln.waiting.deadline import time_stands_still
 from vmkiln.waiting.off_loop import off_loop
 
@@ -88,12 +87,9 @@ async def _leased(hold: Hold, vm: VirtualMachine) -> None:
         f"`vmkiln run shell {run_id[:8]}` enters it, `vmkiln run release {run_id[:8]}` deletes it"
     )
 
-    def note() -> None:
-        fact: LeaseFact = {"until": told, "size_mib": size_mib, "host_id": host_id(settings)}
-        store.runs.add_facts(run_id, lease=fact)
-
+    noted = functools.partial(lease.note, store, made, hold.machine, group=staged.group.name)
     try:
-        await off_loop(note)
+        await off_loop(lambda: noted(host=host_id(settings)))
     except VmkilnError as error:  # it is there all the same, and goes when its time is over
         log.warning("that the run %s is held could not be recorded: %s", run_id, error)
 

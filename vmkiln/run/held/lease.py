@@ -16,9 +16,11 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vmkiln.azure_names import VIRTUAL_MACHINE
 from vmkiln.errors import InputError, KeyUnavailable, VmkilnError
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.files.sparse_file import taken_bytes
@@ -27,8 +29,11 @@ from vmkiln.sealing.key_ring import Purpose, new_secret
 from vmkiln.sealing.seal import key_id_of
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
+from vmkiln.staging.staging_resource_group import HELD
 from vmkiln.staging.virtual_network import VirtualNetwork
 from vmkiln.store.database import Store
+from vmkiln.store.rows import ResourceState, StagingResourceRow
+from vmkiln.store.run_facts import LeaseFact
 
 RECORD = "record.json"
 MEMORY, DEVICES, VARIABLES = "memory", "devices", "variables"
@@ -160,8 +165,28 @@ def forget(settings: Settings, store: Store, run_id: str) -> None:
         shutil.rmtree(folder)
         sync(folder.parent)
     with contextlib.suppress(VmkilnError):  # the run is on no record any more
-        if store.runs.find(run_id).facts.get("lease"):
+        run = store.runs.find(run_id)
+        if run.facts.get("lease"):
+            rows = [row for row in store.staging.resources_of(run.staging_group) if is_receipt_of(row, run_id)]
+            store.staging.resources_deleted([row.number for row in rows if row.state != ResourceState.DELETED])
+            store.staging.resources_gone([row.number for row in rows])  # the folder was all of it
             store.runs.add_facts(run_id, lease=None)
+
+
+def note(store: Store, made: Lease, machine: Machine, *, group: str, host: str) -> None:
+    """Record with its run, and in its staging resource group, that a lease is there; nothing depends on that."""
+    until = datetime.fromtimestamp(made.until, UTC).isoformat(timespec="seconds")
+    detail = {"path": str(made.folder), "state": HELD, "until": until, "architecture": str(machine.architecture)}
+    detail["generation"] = "2" if isinstance(machine.boot, Firmware) else "1"
+    entry = (VIRTUAL_MACHINE, f"{machine.name}-held", detail)
+    store.staging.add_resources(group, run_id=made.run_id, entries=[entry], exist=True)
+    fact: LeaseFact = {"until": until, "size_mib": made.size_bytes // MIB, "host_id": host}
+    store.runs.add_facts(made.run_id, lease=fact)
+
+
+def is_receipt_of(row: StagingResourceRow, run_id: str) -> bool:
+    """Whether a resource is the lease of a run; pure."""
+    return row.run_id == run_id and row.type == VIRTUAL_MACHINE and row.detail.get("state") == HELD
 
 
 def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> list[str]:
@@ -193,6 +218,20 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
             return False
         forget(settings, store, folder.name)
         return lease is not None
+
+
+def forget_of_group(settings: Settings, store: Store, group: str) -> list[str]:
+    """Delete the leases of the runs of a staging resource group; gives the runs of those that somebody is in."""
+    left = []
+    for folder in _folders(settings):
+        with contextlib.suppress(VmkilnError):
+            if store.runs.find(folder.name).staging_group == group:
+                with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
+                    if is_ours:
+                        forget(settings, store, folder.name)
+                    else:
+                        left.append(folder.name)
+    return left
 
 
 def forget_of(settings: Settings, store: Store, template_id: str) -> None:

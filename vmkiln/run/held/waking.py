@@ -22,7 +22,7 @@ from vmkiln.errors import InputError
 from vmkiln.host import namespace
 from vmkiln.host.confinement import run_group
 from vmkiln.host.network import network_setup
-from vmkiln.host.qemu import Machine, SavedVm
+from vmkiln.host.qemu import Disk, Machine, SavedVm
 from vmkiln.host.saved import sealed_copy
 from vmkiln.host.virtual_machine import Reader, VirtualMachine, bind_run_directory, running
 from vmkiln.run.held import door, lease, sealing, shell_group
@@ -33,6 +33,7 @@ from vmkiln.run_failures import VirtualMachineLost
 from vmkiln.settings import Settings
 from vmkiln.staging import container_group, run_directory
 from vmkiln.staging.container_group import ContainerGroup
+from vmkiln.store.database import Store
 from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 LOCK_SECONDS, LOOK_SECONDS = 5.0, 0.05
@@ -140,6 +141,22 @@ async def woken(host: BuildHost, run_id: str, tell: Callable[[str], None]) -> As
             generation=found.generation + 1,
         )
         yield Woken(directory, found, vm, released, again)
+
+
+@contextlib.contextmanager
+def disks_of(settings: Settings, store: Store, run_id: str) -> Iterator[list[Disk]]:
+    """The disks of a failed VM, to be read while the block lasts: that of its system first. Nobody wakes it meanwhile.
+
+    Raises: `InputError` when there is none, somebody is in, or it cannot be opened; `KeyUnavailable`.
+    """
+    with _lock_of(settings, run_id):
+        found = lease.found(settings, run_id)
+        if found is None:
+            raise door.not_held(run_id)
+        contents = lease.opened(found, store)
+        with run_directory.woken(settings.runs, run_id) as directory:
+            machine = _laid_out(found, contents, directory)
+            yield [replace(disk, read_only=True) for disk in machine.disks if not disk.is_disc]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A failed VM is put on disk, else held running where that may be: where Packer's place in the network is free."""
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from vmkiln.errors import DatabaseAway
-from vmkiln.run.held import holding
+from vmkiln.run.held import holding, lease
 from vmkiln.run.held.sealing import NotLeased
 from vmkiln.settings import Settings
 
@@ -75,7 +76,8 @@ async def test_a_vm_that_cannot_be_put_on_disk_is_held_running_by_commands_alone
     )
     entered: Any = SimpleNamespace(staged=staged, namespace=None)
     unused: Any = None
-    await holding.leased_or_held(holding.Hold(entered, unused, unused, "", 60, told.append), unused, unused)
+    machine: Any = SimpleNamespace(name="build-vm", architecture="x64", boot=None)
+    await holding.leased_or_held(holding.Hold(entered, unused, machine, "", 60, told.append), unused, unused)
     assert held == (["running"] if may_run else [])
     assert len(told) == 1
     assert told[0].endswith(": no room")
@@ -87,6 +89,8 @@ class Away:
     def add_facts(self, *_unused: Any, **_facts: Any) -> None:
         raise DatabaseAway("it is away")
 
+    add_resources = add_facts
+
 
 @pytest.mark.parametrize("is_made", [True, False])
 async def test_a_run_fails_for_its_own_reason_whatever_becomes_of_the_hold(
@@ -97,17 +101,19 @@ async def test_a_run_fails_for_its_own_reason_whatever_becomes_of_the_hold(
     async def sealed(*_unused: Any, **_more: Any) -> Any:
         if not is_made:
             raise OSError("the disk is gone")
-        return SimpleNamespace(size_bytes=2**20)
+        return lease.Lease(tmp_path, "0123abcd", time.time(), 1, 2**20, "")
 
     monkeypatch.setattr(holding.sealing, "sealed", sealed)
     staged: Any = SimpleNamespace(
         request=SimpleNamespace(run_id="0123abcd", may_hold_running=True),
-        host=SimpleNamespace(settings=Settings(tmp_path), store=SimpleNamespace(runs=Away())),
+        host=SimpleNamespace(settings=Settings(tmp_path), store=SimpleNamespace(runs=Away(), staging=Away())),
         network=None,
+        group=SimpleNamespace(name="group"),
     )
     entered: Any = SimpleNamespace(staged=staged, namespace=None)
     vm: Any = SimpleNamespace(name="build-vm")
     unused: Any = None
-    await holding.leased_or_held(holding.Hold(entered, unused, unused, "", 60, told.append), unused, vm)
+    machine: Any = SimpleNamespace(name="build-vm", architecture="x64", boot=None)
+    await holding.leased_or_held(holding.Hold(entered, unused, machine, "", 60, told.append), unused, vm)
     assert len(told) == 1
     assert ("is held until" in told[0]) == is_made, "what is there is told, with how it goes"

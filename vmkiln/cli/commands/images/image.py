@@ -184,8 +184,7 @@ def boot(
         raise InputError("--port goes with --ssh")
     disk_format = "raw" if row.format == "vhd" else row.format
     boot_disk(
-        row.path,
-        disk_format,
+        Disk(row.path, disk_format, read_only=True),
         generation=row.generation,
         memory_mib=memory,
         architecture=architecture_of(row),
@@ -198,8 +197,7 @@ def boot(
 
 
 def boot_disk(
-    path: Path,
-    disk_format: str,
+    disk: Disk,
     *,
     generation: int,
     memory_mib: int = BOOT_MEMORY_MIB,
@@ -208,7 +206,7 @@ def boot_disk(
     ssh_port: int | None = None,
     minutes: int | None = None,
 ) -> None:
-    """Start a disk, and the data disks that go with it, with its console here; exits with QEMU's status.
+    """Start a disk that is only read, with its data disks, with its console here; exits with QEMU's status.
 
     With an `ssh_port` it can be entered there. After `minutes` it is ended.
     """
@@ -218,7 +216,6 @@ def boot_disk(
     from vmkiln.cli.interrupts import run_to_end
     from vmkiln.host.console_boot import boot_with_console
     from vmkiln.host.disk.firmware import find_firmware
-    from vmkiln.host.qemu import Disk
     from vmkiln.preparation import opened_store, prepared_host
 
     machine = Architecture(architecture)
@@ -232,7 +229,7 @@ def boot_disk(
                 if ssh_port is not None:
                     entrance = await stack.enter_async_context(_entrance(settings.home / BOOTING, ssh_port))
                 booting = boot_with_console(
-                    Disk(path, disk_format, read_only=True),
+                    disk,
                     workplace=settings.home / BOOTING,
                     entrance=entrance,
                     accelerator=host.accelerator,
