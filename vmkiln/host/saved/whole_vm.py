@@ -1,14 +1,15 @@
 """A running VM saved as a whole: its RAM, its devices and its disk, as they were at one moment.
 
 The VM has its RAM in a file of its own (`Machine.has_memory_file`), which is mapped shared, so what is in the file is
-what the VM has. It is stopped, its devices are saved, RAM and disk are copied; then it may go on, or be ended. Another
-goes on from copies of what was saved: `Machine.saved` for RAM and devices, `saved_vm.copy_disk` for the disk. So nobody
-has a writable descriptor on anything that is kept.
+what the VM has. It is stopped, its devices are saved, RAM and disk are copied at the same time; then it may go on, or
+be ended. Another goes on from copies of what was saved: `Machine.saved` for RAM and devices, `saved_vm.copy_disk` for
+the disk. So nobody has a writable descriptor on anything that is kept.
 
 *Leaves behind:* the folder that it is given. *Undone by:* `saved_vm.discard`. *Safe to repeat:* yes, in another folder.
 Source: QEMU's run states: a VM that has been migrated takes its disks again when it is told to go on.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -45,20 +46,30 @@ async def save(
         devices = await device_state.save(vm.control)
     except QMPError as error:
         raise VirtualMachineNotSaved(f"the {vm.name} could not be saved: {error}") from error
+    # each waits for the end of the other, whatever becomes of it: the VM goes on behind this, and the folder goes
+    memory, copied = await asyncio.gather(
+        _memory_kept(inside, vm, workplace), _disk_kept(disk, workplace), return_exceptions=True
+    )
+    if isinstance(memory, BaseException):
+        raise memory
+    if isinstance(copied, BaseException):
+        raise copied
+    return await off_loop(
+        lambda: saved_vm.finished(workplace, devices, memory, source=source, disk_digest=copied, about=about),
+    )
+
+
+async def _memory_kept(inside: Namespace, vm: VirtualMachine, workplace: Path) -> str:
     try:
-        memory_digest = await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
+        return await inside.keep_memory(vm.name, workplace / saved_vm.MEMORY)
     except NamespaceLost:
         raise
     except VmkilnError as error:
         raise VirtualMachineNotSaved(f"the memory of the {vm.name} could not be saved: {error}") from error
-    disk_digest = ""
-    if disk is not None:
-        disk_digest = await off_loop(saved_vm.copied_file, disk, workplace / saved_vm.DISK)
-    return await off_loop(
-        lambda: saved_vm.finished(
-            workplace, devices, memory_digest, source=source, disk_digest=disk_digest, about=about
-        ),
-    )
+
+
+async def _disk_kept(disk: Path | None, workplace: Path) -> str:
+    return "" if disk is None else await off_loop(saved_vm.copied_file, disk, workplace / saved_vm.DISK)
 
 
 @contextlib.asynccontextmanager
