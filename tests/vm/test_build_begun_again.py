@@ -28,6 +28,7 @@ def template(prepared: Settings, tmp_path: Path) -> Iterator[Path]:
     scope = checkpoint.scope_of(template_id="", resource_group="vmkiln", name="again")
     checkpoint.forget(prepared.saved_vms, scope)
     yield tmp_path / "again.json"
+    subprocess.run([*VMKILN, "run", "show"], capture_output=True, timeout=LONGEST_SECONDS, check=True)  # cleans up
     checkpoint.forget(prepared.saved_vms, scope)
 
 

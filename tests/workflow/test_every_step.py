@@ -157,6 +157,7 @@ ELSEWHERE = {
     "run/held/sealing.py": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py:woken": "tests/isolation/test_leased_vm.py",
+    "run/held/waking.py:disks_of": "tests/unit/run/held/test_lease_receipts.py",
     "run/held/waking.py:_beside": "tests/isolation/test_leased_vm.py",
     "run/held/waking.py:_lock_of": "tests/unit/run/held/test_lease_on_disk.py",
     "host/saved/whole_vm.py": "tests/isolation/test_counting_vm.py",
