@@ -15,11 +15,13 @@ from stub_build import stub_build
 from typer.testing import CliRunner, Result
 
 from vmkiln import service as vmkiln_service
+from vmkiln.api.identity.first_start import ensure_owner
 from vmkiln.cli import arm_client
 from vmkiln.cli.main import app
 from vmkiln.errors import InputError
 from vmkiln.service import Occupant, Occupied, beside_commands, only_service
 from vmkiln.settings import Settings
+from vmkiln.store.database import opened
 
 MANY = 8
 QUICK_SECONDS = 15.0  # of CPU shared with others; the wait that this was used to have took 30 s
@@ -98,7 +100,11 @@ def test_a_command_beside_a_worker_is_told_whom_to_ask(settings: Settings) -> No
     assert seconds < QUICK_SECONDS
 
 
-def test_a_command_waits_for_a_service_that_starts_or_does_without(settings: Settings) -> None:
+@pytest.mark.parametrize("is_first_start", [True, False])
+def test_a_command_waits_for_a_service_that_starts(settings: Settings, *, is_first_start: bool) -> None:
+    if not is_first_start:  # there is an owner, and it is not known yet where it listens
+        with opened(settings.database) as store:
+            ensure_owner(store, settings.home, tenant_id="t")
     begun, end = threading.Event(), threading.Event()
 
     def starts_and_ends() -> None:
@@ -120,7 +126,9 @@ def test_a_service_that_does_not_answer_is_told(settings: Settings, monkeypatch:
     vmkiln_service.remember_endpoint(settings, "https://127.0.0.1:9")
     with only_service(settings):
         done, seconds = vmkiln(*REST)
-    assert "does not answer" in refusal(done).message
+    assert isinstance(done.exception, arm_client.ServiceAway)
+    assert "does not answer" in done.exception.message
+    assert (done.exception.exit_code, bool(done.exception.hint)) == (3, True)
     assert seconds < QUICK_SECONDS
 
 

@@ -218,7 +218,7 @@ async def remote_client(context: Context) -> AsyncIterator[ArmClient]:
 async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *, builds: bool) -> Context | None:
     """The service that serves this state directory; none when there is none, and commands have it: this one is one.
 
-    A service that only starts is waited for. Raises: `InputError` when nobody answers here, with what to do.
+    A service that only starts is waited for. Raises: `ServiceAway` when nobody answers here, with what to do.
     """
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -227,13 +227,13 @@ async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *,
         except Occupied as occupied:
             if occupied.by is not Occupant.SERVICE:
                 raise
-            with contextlib.suppress(InputError):
+            with contextlib.suppress(InputError, ServiceAway):
                 context = of_this_machine(settings)
                 if await _answers(context.url):
                     return context
             if time.monotonic() > deadline:
                 hint = "its log says why; end it, and start it anew"
-                raise InputError(f"the service that works in {settings.home} does not answer", hint=hint) from occupied
+                raise ServiceAway(f"the service that works in {settings.home} does not answer", hint=hint) from occupied
             await asyncio.sleep(LOOK_SECONDS)
         else:
             return None

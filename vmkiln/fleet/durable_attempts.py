@@ -166,6 +166,8 @@ def _launched(
         "notification_listener_polling_interval_sec": POLL_SECONDS,
         "scheduler_polling_interval_sec": SCHEDULE_SECONDS,
     }
+    if isinstance(address, Path):
+        address.touch(mode=0o600)  # SQLite would make it as the umask leaves it
     engine = DBOS(config=config)
     # nothing of ours is ever in its queue, or has a delay or a deadline; there is no setting for either
     engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS

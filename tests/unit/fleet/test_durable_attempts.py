@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,6 +37,15 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_its_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        async with an_engine(tmp_path):
+            assert stat.S_IMODE((tmp_path / "engine.sqlite").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
 
 
 async def test_an_attempt_is_begun_once_however_often_it_is_asked_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_without_a_service_it_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     assert isinstance(result.exception, ServiceAway)
     assert result.exception.exit_code == 3, "the same command goes well once there is a service"
     assert "vmkiln serve" in str(result.exception.hint)
+
+
+def test_it_says_when_nobody_answers_there(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        url = f"https://127.0.0.1:{service.getsockname()[1]}"
+        (home / "service" / "endpoint").write_text(url)
+        assert "nobody answers" not in CliRunner().invoke(app, ["az-setup"]).stderr
+    ended = CliRunner().invoke(app, ["az-setup"])
+    assert "nobody answers there now" in ended.stderr
+    assert ended.stdout.startswith("export "), "which is no reason not to set it up"
 
 
 def test_the_owner_is_made_once(home: Path) -> None:

@@ -86,7 +86,7 @@ def run_data(row: RunRow) -> dict[str, Any]:
         "started": moment_text(row.started),
         "ended": moment_text(row.ended) if row.ended else None,
         "seconds": round((row.ended - row.started).total_seconds(), 3) if row.ended else None,
-        "by": "service" if row.template_id else "command line",
+        "by": "service" if row.template_id or "reason" in row.facts else "command line",  # its template may be deleted
     }
 
 

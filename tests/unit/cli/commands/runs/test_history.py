@@ -1,5 +1,6 @@
 """How long runs took: of the service and of the command line, one by one and by template."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from vmkiln.cli.commands.runs.history import by_name, run_data
@@ -16,6 +17,8 @@ def a_run(name: str, seconds: float | None, state: RunState = RunState.SUCCEEDED
 
 def test_a_run_tells_who_asked_for_it_and_how_long_it_took() -> None:
     assert run_data(a_run("web", 12.5, template_id="/x"))["by"] == "service"
+    forgotten = replace(a_run("web", 12.5), facts={"reason": "request"})
+    assert run_data(forgotten)["by"] == "service", "its template was deleted since"
     told = run_data(a_run("web", 12.5))
     assert (told["by"], told["seconds"], told["started"]) == ("command line", 12.5, "2026-11-28T12:00:00.000Z")
     assert run_data(a_run("web", None, RunState.RUNNING))["seconds"] is None
