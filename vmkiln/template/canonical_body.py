@@ -2,6 +2,7 @@
 
 Here and only here null, '' and 0 become "absent", so that the models' defaults apply. Names follow the api-version:
 exact since 2024-02-01, in any case and with unknown members ignored before (docs/reference/rest-api.md#api-versions).
+Words of a closed list are taken in any case by all of them, as Azure's services do (docs/decisions/0137-*.md).
 """
 
 import difflib
@@ -129,8 +130,9 @@ class _Walk:
             suffix = f"; did you mean `{near}`?" if near else ""
             self.findings.warnings.append(f"{where}: ignored, because no such member is known{suffix}")
 
-    def _spelled(self, value: Any, allowed: Iterable[str]) -> Any:
-        if self.strict or not isinstance(value, str):
+    @staticmethod
+    def _spelled(value: Any, allowed: Iterable[str]) -> Any:
+        if not isinstance(value, str):
             return value
         return next((name for name in allowed if name.lower() == value.lower()), value)
 

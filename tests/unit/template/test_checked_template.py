@@ -103,6 +103,18 @@ def test_since_2024_names_are_exact_and_unknown_members_refused() -> None:
     assert "not a known member" in found["properties.nonsense"]
 
 
+@pytest.mark.parametrize("api_version", ["2022-02-14", "2025-10-01"])
+def test_words_of_a_closed_list_are_taken_in_any_case(api_version: str) -> None:
+    regions = [{"name": "westus2", "storageAccountType": "standard_zrs"}]
+    target = SHARED | {"type": "sharedImage", "targetRegions": regions, "versioning": {"scheme": "latest"}}
+    found = template(api_version, distribute=[target], errorHandling={"onCustomizerError": "Abort"})
+    published = found.properties.distribute[0]
+    assert isinstance(published, SharedImageTarget)
+    assert (published.type, published.target_regions[0].storage_account_type) == ("SharedImage", "Standard_ZRS")
+    assert found.properties.error_handling.on_customizer_error == "abort"
+    assert found.warnings == ()
+
+
 def test_before_2024_case_is_free_and_an_unknown_member_is_only_a_warning() -> None:
     document = body(Optimize={"vmboot": {"State": "enabled"}}, nonsense=1, buildTimeoutInMinutes="60")
     found = check_image_template(document, api_version="2023-07-01")
