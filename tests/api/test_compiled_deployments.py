@@ -150,3 +150,29 @@ def test_a_user_type_is_held_against_the_value_given(live: InProcess) -> None:
     refused = live.request("POST", f"{DEPLOYMENT}/validate", body=content)
     assert refused.status_code == 400
     assert "parameters.size.gb: `5` is more than 4" in refused.text
+
+
+def test_a_made_resource_tells_its_place_and_its_public_addresses(live: InProcess) -> None:
+    account = {
+        "type": "Microsoft.Storage/storageAccounts",
+        "apiVersion": "2023-01-01",
+        "name": "scripts1",
+        "location": "[resourceGroup().location]",
+        "sku": {"name": "Standard_LRS"},
+        "kind": "StorageV2",
+    }
+    loop = {**module("[format('m{0}', copyIndex())]", document([])), "copy": {"name": "many", "count": 2}}
+    tags = {
+        "blob": "[reference('account').primaryEndpoints.blob]",
+        "group": "[reference('account', '2023-01-01', 'full').resourceGroupName]",
+        "id": "[reference('account', '2023-01-01', 'full').resourceId]",
+        "module": "[references('many', 'full')[1].name]",
+    }
+    resources = {"account": account, "many": loop, "who": {**IDENTITY, "name": "who", "tags": tags}}
+    deployed(live, document(resources, languageVersion="2.0"))
+    assert identity(live, "who")["tags"] == {
+        "blob": "https://scripts1.blob.core.windows.net/",
+        "group": "rg1",
+        "id": f"{GROUP}/providers/Microsoft.Storage/storageAccounts/scripts1",
+        "module": "m1",
+    }

@@ -86,10 +86,26 @@ def test_resources_are_listed_as_the_filter_says(service: InProcess) -> None:
     assert names(service, "$filter=name eq 'web' or name eq 'db'") == ["web", "db"]
     assert names(service, "$filter=substringof('eb', name)") == ["web"]
     assert names(service, "", GROUP + "/resources") == ["web"]
+    assert names(service, "$filter=(name EQ 'web') AND (tagName eq 'team' or (name eq 'db' or name eq 'web'))") == [
+        "web"
+    ]
+    assert names(service, "$filter=(tagName eq 'team' and (tagValue eq 'db'))") == ["db"]
+    for odd in ("(name eq 'web'", "name eq 'web')", "name eq 'a' and", f"{'(' * 20}name eq 'a'{')' * 20}"):
+        assert service.get(f"/subscriptions/{SUBSCRIPTION}/resources?$filter={odd}").status_code == 400
     wrong = service.get(f"/subscriptions/{SUBSCRIPTION}/resources?$filter=nonsense")
     assert (wrong.status_code, code_of(wrong)) == (400, "InvalidFilterInQueryString")
     expanded = service.get(f"/subscriptions/{SUBSCRIPTION}/resources?$expand=createdTime,provisioningState").json()
     assert {"createdTime", "provisioningState"} <= set(expanded["value"][0])
+
+
+def test_resources_are_listed_by_the_subscription_that_the_filter_names(service: InProcess) -> None:
+    service.put(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg1", {"location": "westus2"})
+    service.put(TEMPLATE, a_template())
+    asked = f"$filter=(subscriptionId eq '{SUBSCRIPTION}') and (name eq 'web')"
+    assert names(service, asked, "/resources") == ["web"]
+    refused = service.get(f"/resources?{asked}", token="stranger")
+    assert refused.status_code == 403
+    assert code_of(service.get("/resources?$filter=name eq 'web'")) == "InvalidFilterInQueryString"
 
 
 def test_each_caller_sees_their_own_subscriptions(service: InProcess) -> None:

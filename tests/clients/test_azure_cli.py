@@ -365,3 +365,17 @@ def test_a_template_starts_from_a_short_name_of_an_image(az: Az, group_id: str) 
     source = az("image", "builder", "show", "-g", "rg1", "-n", "short")["source"]
     assert (source["offer"], source["sku"]) == ("debian-12", "12-gen2")
     az("image", "builder", "delete", "-g", "rg1", "-n", "short")
+
+
+def test_locks_hold_and_are_taken_back_and_a_group_is_exported(az: Az, group_id: str) -> None:
+    az("group", "create", "-n", "locked", "-l", "westus2")
+    az("identity", "create", "-g", "locked", "-n", "kept")
+    az("lock", "create", "-g", "locked", "-n", "keep", "--lock-type", "CanNotDelete", "--notes", "do not")
+    assert [(item["name"], item["level"]) for item in az("lock", "list", "-g", "locked")] == [("keep", "CanNotDelete")]
+    refused = az.run("identity", "delete", "-g", "locked", "-n", "kept")
+    assert refused.returncode != 0
+    assert "ScopeLocked" in refused.stderr
+    [resource] = az("group", "export", "-n", "locked")["resources"]
+    assert (resource["type"], resource["name"]) == ("Microsoft.ManagedIdentity/userAssignedIdentities", "kept")
+    az("lock", "delete", "-g", "locked", "-n", "keep")
+    az("group", "delete", "-n", "locked", "--yes")

@@ -15,6 +15,7 @@ from vmkiln.api.protocol.route import Answer, Dispatch, Origin
 from vmkiln.api.resources.later_evaluations import Place, position_of, tried
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.functions.resource_state import derived_members, ids_of
 from vmkiln.arm_template.planned_resource import PlannedResource, plain_name, tail_of
 from vmkiln.azure_names import IMAGE_TEMPLATE, NEWEST_API_VERSION, RESOURCE_GROUP, ProvisioningState
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
@@ -236,7 +237,7 @@ class DeploymentRun:
             return {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
         if function == "references":
             chosen = [item for item in self._resources if item.loop.lower() == arguments[0].lower()]
-            is_full = arguments[1:2] == ["Full"]
+            is_full = any(str(item).lower() == "full" for item in arguments[1:])
             return [self._state_of(item, path, is_full=is_full) for item in chosen if item.is_wanted]
         if function == "reference":
             is_full = any(str(item).lower() == "full" for item in arguments[1:])
@@ -268,13 +269,20 @@ class DeploymentRun:
         if item.key not in self._answers:
             raise NotReady(item.key)
         body = self._answers[item.key]
-        return dict(body) if is_full else body.get("properties", {})
+        properties = body.get("properties", {})
+        if item.type.lower() != NESTED and isinstance(properties, dict):
+            properties = {**derived_members(item.type, item.id), **properties}
+        if not is_full:
+            return properties
+        return {**body, "properties": properties, "apiVersion": item.api_version, **ids_of(item.id)}
 
     def _outside(self, resource_id: str, version: str, path: str, *, is_full: bool) -> Any:
         answer = self._request("GET", resource_id, version) if resource_id.startswith("/") else None
         if answer is None or answer.status >= 400 or not isinstance(answer.body, dict):
             raise TemplateInvalid([Mistake(path, f"the resource `{resource_id}` is not there, or may not be read")])
-        return answer.body if is_full else answer.body.get("properties", {})
+        if not is_full:
+            return answer.body.get("properties", {})
+        return {**answer.body, "apiVersion": version, **ids_of(resource_id)}
 
     def _listed(self, function: str, arguments: list[Any], path: str) -> Any:
         found = self._found(arguments[0])

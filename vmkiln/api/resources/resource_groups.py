@@ -18,7 +18,7 @@ from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.api.protocol.tags import check_location, location_mistakes, refuse, tag_mistakes
-from vmkiln.api.resources.resource_filter import group_named, parse_filter
+from vmkiln.api.resources.resource_filter import group_named, parse_filter, subscription_named
 from vmkiln.api.staging.staging_resources import live_resources
 from vmkiln.azure_names import (
     IMAGE_TEMPLATE,
@@ -191,6 +191,16 @@ def list_resources(call: Call) -> Answer:
     return page(call, rows, lambda chosen: [resource_body(row, expand) for row in chosen])
 
 
+def list_everywhere(call: Call) -> Answer:
+    """GET the resources of the subscription that the filter names, as tasks of Azure DevOps ask for them."""
+    subscription_id = subscription_named(call.query.get("$filter", ""))
+    if not subscription_id:
+        message = "The filter must name a subscription."
+        raise ArmError(400, "InvalidFilterInQueryString", message, target="$filter", hint="subscriptionId eq 'ID'")
+    names = {**call.names, "subscriptionId": subscription_id}
+    return list_resources(replace(call, names=names, resource_id=f"{subscription_scope(subscription_id)}/resources"))
+
+
 def _of_builds(call: Call, group: str) -> list[ResourceRow]:
     """What builds made in a group; it has to be named, for there is one for every image template."""
     row = call.service.store.resources.get(group_id(call.names["subscriptionId"], group)) if group else None
@@ -324,5 +334,6 @@ ROUTES = (
     Route("DELETE", ONE, "ResourceGroups_Delete", Permission.DELETE, delete),
     Route("GET", f"{ONE}/resources", "Resources_ListByResourceGroup", Permission.READ, list_resources),
     Route("GET", "/subscriptions/{subscriptionId}/resources", "Resources_List", Permission.ANY, list_resources),
+    Route("GET", "/resources", "Resources_ListEverywhere", Permission.ANY, list_everywhere),
     Route("GET", RESULT, "ResourceGroups_GetResult", Permission.ANY, get_result),
 )

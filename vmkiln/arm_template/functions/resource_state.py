@@ -27,6 +27,25 @@ _DERIVED: Mapping[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
+def ids_of(resource_id: str) -> dict[str, str]:
+    """The members of a resource's `Full` state that tell where it is; pure."""
+    segments = resource_id.strip("/").split("/")
+    place = dict(zip([segment.lower() for segment in segments[:4:2]], segments[1:4:2], strict=False))
+    found = {"subscriptionId": place.get("subscriptions"), "resourceGroupName": place.get("resourcegroups")}
+    return {"id": resource_id, "resourceId": resource_id, **{name: value for name, value in found.items() if value}}
+
+
+def with_ids(type_name: str, resource_id: str, member_name: str, value: Any) -> Any:
+    """A member of a made resource's `properties`, in which the subnets of a virtual network have their ids; pure."""
+    is_subnets = (type_name.lower(), member_name.lower()) == ("microsoft.network/virtualnetworks", "subnets")
+    if not is_subnets or not isinstance(value, list):
+        return value
+    return [
+        {"id": f"{resource_id}/subnets/{item['name']}", **item} if isinstance(item, dict) and "name" in item else item
+        for item in value
+    ]
+
+
 def derived_members(type_name: str, resource_id: str) -> dict[str, Any]:
     """Members of `properties` that every made resource of this type has; pure."""
     work_out = _DERIVED.get(type_name.lower())
