@@ -20,7 +20,8 @@ class DeploymentContext:
     """What resourceGroup(), subscription(), deployment(), deployer(), utcNow() and newGuid() tell.
 
     A deployment of a subscription has no resource group (''). `location_of_group` tells the location of another
-    resource group by its id, '' for one that is not known.
+    resource group by its id, '' for one that is not known. `content_version` is the template's own, which its
+    deployment sets.
     """
 
     subscription_id: str = NO_SUBSCRIPTION
@@ -30,6 +31,7 @@ class DeploymentContext:
     template_name: str = "local"
     deployer_id: str = NO_SUBSCRIPTION
     deployer_name: str = "local"
+    content_version: str = ""
     location_of_group: Callable[[str], str] = lambda _group_id: ""
     now: datetime = field(default_factory=_now)
     new_guid: UUID = field(default_factory=uuid4)

@@ -5,11 +5,12 @@ Source: the "Parameters in ARM templates" and "Create Resource Manager parameter
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 
 
@@ -33,39 +34,52 @@ class GivenParameter:
 def given_parameters(sources: Sequence[ParameterFile | str]) -> dict[str, GivenParameter]:
     """All values that were given, by lower-case name; a later source wins. Raises TemplateInvalid."""
     found: dict[str, GivenParameter] = {}
+    without: dict[str, Mistake] = {}  # those that a file gives no value, by their name in lower case
     mistakes: list[Mistake] = []
     for source in sources:
         if isinstance(source, ParameterFile):
-            found |= {name.lower(): GivenParameter(name, value, False) for name, value in _in_file(source, mistakes)}
+            for given in _in_file(source, mistakes):
+                if isinstance(given, GivenParameter):
+                    found[given.name.lower()] = given
+                    without.pop(given.name.lower(), None)
+                else:
+                    without[given.path.removeprefix("parameters.").lower()] = given
             continue
         name, equals, text = source.partition("=")
         if not equals or not name.strip():
             mistakes.append(Mistake("parameters", f"`{name}` is not of the form NAME=VALUE"))
             continue
         found[name.strip().lower()] = GivenParameter(name.strip(), text, True)
+        without.pop(name.strip().lower(), None)
+    mistakes += without.values()
     if mistakes:
         raise TemplateInvalid(mistakes)
     return found
 
 
-def _in_file(file: ParameterFile, mistakes: list[Mistake]) -> list[tuple[str, Any]]:
+def _in_file(file: ParameterFile, mistakes: list[Mistake]) -> list[GivenParameter | Mistake]:
+    """What a file gives; of a parameter that it names and gives no value, what is wrong."""
     document = read_json(file.text, file_name=file.name)
     if not isinstance(document, dict):
         mistakes.append(Mistake(file.name, "must hold a JSON object"))
         return []
-    wrapped = document.get("parameters")
+    wrapped = member(document, "parameters")
     if not isinstance(wrapped, dict):
-        return [(name, value) for name, value in document.items() if name not in ("$schema", "contentVersion")]
-    values = []
-    for name, entry in wrapped.items():
-        if isinstance(entry, Mapping) and "value" in entry:
-            values.append((name, entry["value"]))
-        elif isinstance(entry, Mapping) and "reference" in entry:
-            message = "is read from a key vault, which a local build cannot reach"
-            mistakes.append(Mistake(f"parameters.{name}", message, f"give it a value: --parameters {name}=VALUE"))
-        else:
-            mistakes.append(Mistake(f"parameters.{name}", f'in {file.name} must have the form {{"value": ...}}'))
-    return values
+        plain = [(name, value) for name, value in document.items() if name not in ("$schema", "contentVersion")]
+        return [GivenParameter(name, value, False) for name, value in plain]
+    return [_entry(name, entry, file) for name, entry in wrapped.items()]
+
+
+def _entry(name: str, entry: Any, file: ParameterFile) -> GivenParameter | Mistake:
+    spelled = {key.lower(): value for key, value in entry.items()} if isinstance(entry, dict) else {}
+    where, way = f"parameters.{name}", f"give it a value: --parameters {name}=VALUE"
+    if "value" in spelled:
+        return GivenParameter(name, spelled["value"], False)
+    if "reference" in spelled:
+        return Mistake(where, "is read from a key vault, which a local build cannot reach", way)
+    if "expression" in spelled:
+        return Mistake(where, f"in {file.name} is worked out by whoever deploys it, from inputs of its own", way)
+    return Mistake(where, f'in {file.name} must have the form {{"value": ...}}')
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ class DeploymentPlan(Deployment):
         waits = evaluate_value(member(raw, "dependsOn") or [], scope, member_path(path, "dependsOn"))
         if not isinstance(waits, list) or not all(isinstance(item, str) for item in waits):
             raise TemplateInvalid([Mistake(member_path(path, "dependsOn"), "must be an array of strings")])
-        resource_id = self._id(raw, type_name, name, scope, path)
+        is_existing = member(raw, "existing") is True
+        may_be_elsewhere = type_name.lower() == NESTED or (is_existing and is_wanted)
+        resource_id = self._id(raw, type_name, name, scope, path, may_be_elsewhere=may_be_elsewhere)
         return PlannedResource(
             key=declared.symbolic or resource_id.lower(),
             id=resource_id,
@@ -170,17 +172,20 @@ class DeploymentPlan(Deployment):
             path=path,
             loop=declared.loop,
             depends_on=(*waits, *([parent.key] if parent else [])),
-            is_existing=member(raw, "existing") is True,
+            is_existing=is_existing,
             is_wanted=is_wanted and (parent is None or parent.is_wanted),
             raw=raw,
             scope=scope,
         )
 
-    def _id(self, raw: Mapping[str, Any], type_name: str, name: str, scope: Scope, path: str) -> str:
+    def _id(
+        self, raw: Mapping[str, Any], type_name: str, name: str, scope: Scope, path: str, *, may_be_elsewhere: bool
+    ) -> str:
+        """The id; that of a nested deployment, or of a resource that exists, may name another group for itself."""
         subscription, group = self.place.subscription_id, self.place.resource_group
         if type_name.lower() == GROUPS:
             return group_id(subscription, name)
-        if type_name.lower() == NESTED:
+        if may_be_elsewhere:
             is_elsewhere = member(raw, "subscriptionId") is not None
             subscription = _text(raw, "subscriptionId", scope, path, default=subscription)
             group = _text(raw, "resourceGroup", scope, path, default="" if is_elsewhere else group)

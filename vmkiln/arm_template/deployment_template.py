@@ -63,8 +63,9 @@ class Deployment:
         self._resources = member(document, "resources")
         self._values: dict[str, Any] = {}
         self._open: list[str] = []
+        version = member(document, "contentVersion")
         self._scope = Scope(
-            context,
+            replace(context, content_version=version if isinstance(version, str) else ""),
             self._parameter,
             self._variable,
             self._user_function,

@@ -14,12 +14,15 @@ from vmkiln.errors import Mistake, TemplateInvalid
 MAXIMUM_DEPTH = 64
 MAXIMUM_DIGITS = 300
 
-_SPACE = re.compile(r"(?:[ \t\r\n\u00a0\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_SPACE = re.compile(r"(?:[ \t\r\n\u00a0\ufeff]+|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(r'[^"\\\x00-\x08\x0b\x0c\x0e-\x1f]*')
+_PLAIN_SINGLE = re.compile(r"[^'\\\x00-\x08\x0b\x0c\x0e-\x1f]*")
+_NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _WORD = re.compile(r"[A-Za-z]+")
 _BARE = re.compile(
     r"<[A-Za-z][\w .\-/]{0,80}>|\{\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}\}|#\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}#"
+    r"|\$\{\s*[A-Za-z][\w .\-]{0,80}?\s*\}|\$\([A-Za-z][\w.\-]{0,80}\)|__[A-Za-z]\w{0,80}?__(?!\w)"
     r"|(?:(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO)(?![A-Za-z0-9])"
 )
 _NEVER = re.compile(r"(?!)")
@@ -34,25 +37,37 @@ class Bare(str):
     __slots__ = ()
 
 
-def read_json(text: str, *, file_name: str, bare_names: bool = False, bare_placeholders: bool = False) -> Any:
+def read_json(
+    text: str,
+    *,
+    file_name: str,
+    bare_names: bool = False,
+    bare_placeholders: bool = False,
+    single_quotes: bool = False,
+) -> Any:
     """The value that `text` holds: dict, list, str, int, float, bool or None.
 
     With `bare_names`, members' names may stand without quotes, as az writes one of them; with `bare_placeholders`,
-    `<x>`, `{{x}}` and `REPLACE_ME` too, which are then `Bare`.
+    `<x>`, `{{x}}` and `REPLACE_ME` too, which are then `Bare`; with `single_quotes`, texts may stand in those.
 
     Raises TemplateInvalid with one mistake, whose path is `<file name>:<line>:<column>`.
     """
-    return _Reader(text, file_name, bare_names=bare_names, bare_placeholders=bare_placeholders).document()
+    quotes = "\"'" if single_quotes else '"'
+    bare = _BARE if bare_placeholders else _NEVER
+    return _Reader(text, file_name, names=_NAME if bare_names else bare, bare=bare, quotes=quotes).document()
 
 
 class _Reader:
     """One pass over one text; `_at` is how far it has come."""
 
-    def __init__(self, text: str, file_name: str, *, bare_names: bool, bare_placeholders: bool) -> None:
+    def __init__(
+        self, text: str, file_name: str, *, names: re.Pattern[str], bare: re.Pattern[str], quotes: str
+    ) -> None:
         self._text = text
         self._file_name = file_name
-        self._bare_names = bare_names
-        self._bare = _BARE if bare_placeholders else _NEVER
+        self._names = names  # without quotes, of members
+        self._bare = bare
+        self._quotes = quotes
         self._at = 0
 
     def document(self) -> Any:
@@ -78,6 +93,8 @@ class _Reader:
                 return self._array(depth)
             case '"':
                 return self._string()
+            case "'" if "'" in self._quotes:
+                return self._string()
             case "":
                 raise self._refusal("the file ends where a value was expected")
         if number := _NUMBER.match(self._text, self._at):
@@ -95,8 +112,8 @@ class _Reader:
         self._at += 1
         while not self._closed_by("}", opened):
             key_at = self._at
-            bare = _WORD.match(self._text, self._at) if self._bare_names else self._bare.match(self._text, self._at)
-            if bare is None and not self._text.startswith('"', self._at):
+            bare = self._names.match(self._text, self._at)
+            if bare is None and not self._text.startswith(tuple(self._quotes), self._at):
                 raise self._refusal("expected a member name in double quotes, or `}`")
             if bare is not None:
                 key, self._at = bare[0], bare.end()
@@ -146,16 +163,18 @@ class _Reader:
 
     def _string(self) -> str:
         opened = self._at
+        quote = self._text[opened]
+        plain_letters = _PLAIN if quote == '"' else _PLAIN_SINGLE
         self._at += 1
         pieces = []
         while True:
-            plain = _PLAIN.match(self._text, self._at)
+            plain = plain_letters.match(self._text, self._at)
             assert plain is not None
             pieces.append(plain[0])
             self._at = plain.end()
             if self._at == len(self._text):
                 raise self._refusal("this string is never closed", at=opened)
-            if self._text[self._at] == '"':
+            if self._text[self._at] == quote:
                 self._at += 1
                 break
             if self._text[self._at] != "\\":
@@ -172,6 +191,9 @@ class _Reader:
 
     def _escape(self) -> str:
         letter = self._text[self._at + 1 : self._at + 2]
+        if letter == "'" and "'" in self._quotes:
+            self._at += 2
+            return letter
         if letter in _ESCAPES and letter:
             self._at += 2
             return _ESCAPES[letter]

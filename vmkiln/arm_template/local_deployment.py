@@ -17,7 +17,7 @@ from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, parameter_value
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
 from vmkiln.arm_template.evaluation import Scope, copied, evaluate_value
-from vmkiln.arm_template.functions.resource_state import derived_members
+from vmkiln.arm_template.functions.resource_state import derived_members, ids_of, with_ids
 from vmkiln.arm_template.given_references import GivenReferences
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.plain_text import check_size
@@ -280,7 +280,7 @@ class LocalDeployment(DeploymentPlan):
             for name in _SHOWN
             if member(item.raw, name) is not None
         }
-        plain = {"id": item.id, "name": item.name, "type": item.type, "apiVersion": item.api_version}
+        plain = {"name": item.name, "type": item.type, "apiVersion": item.api_version, **ids_of(item.id)}
         ids = {name: partial(_itself, value) for name, value in plain.items()}
         return Later(
             {**shown, **ids, "properties": lambda: properties}, missing=partial(self._missing, item, path, "Full")
@@ -320,12 +320,16 @@ class LocalDeployment(DeploymentPlan):
         if not item.is_existing:
             members |= {name: partial(_itself, value) for name, value in derived_members(item.type, item.id).items()}
             for name, value in (written if isinstance(written, dict) else {}).items():
-                members[name] = partial(evaluate_value, value, scope, member_path(where, name))
+                members[name] = partial(self._property, item, name, (value, scope, member_path(where, name)))
         given = self._references.of("reference", names_of(item))
         if isinstance(given, dict):
             members = {name: value for name, value in members.items() if name.lower() not in {n.lower() for n in given}}
             members |= {name: partial(_itself, value) for name, value in given.items()}
         return Later(members, missing=partial(self._missing, item, path, ""))
+
+    @staticmethod
+    def _property(item: PlannedResource, name: str, written: tuple[Any, Scope, str]) -> Any:
+        return with_ids(item.type, item.id, name, evaluate_value(*written))
 
     def _missing(self, item: PlannedResource, path: str, detail: str, name: str) -> tuple[Any] | None:  # noqa: ARG002
         state = "its state is only in Azure" if item.is_existing else "it is known only when it is made"

@@ -161,17 +161,20 @@ _KEPT_TAGS = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge", "tag:yaml.org
 
 
 def _mapping(loader: Any, node: Any) -> dict[str, Any]:
-    """A mapping in which every name stands once and is a text."""
+    """A mapping in which every name stands once and is a text; over what `<<` brings in, its own members win."""
     import yaml
 
-    loader.flatten_mapping(node)
-    found: dict[str, Any] = {}
-    for key_node, value_node in node.value:
+    written: set[str] = set()
+    for key_node, _ in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
         if key is None:
             raise yaml.constructor.ConstructorError(None, None, "a member's name must be a text", key_node.start_mark)
-        if key in found:
+        if key in written:
             problem = f"the member '{key}' is given twice in the same object"
             raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-        found[key] = loader.construct_object(value_node, deep=True)
+        written.add(key)
+    loader.flatten_mapping(node)  # what is brought in stands first then
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        found[str(key_node.value)] = loader.construct_object(value_node, deep=True)
     return found

@@ -2,7 +2,9 @@
 
 `<region>`, `<URL of the script>`, `{{ region }}`, `#{region}#`, `REPLACE_ME`, `YOUR_SUBSCRIPTION_ID`; in values and in
 members' names, in quotes or bare. One is replaced where its name was given as a parameter. One that is left is a
-mistake, but in scripts and free texts, where `<` means something else.
+mistake, but in scripts and free texts, where `<` means something else. `${region}`, `$(region)`, `__region__`,
+`@@region@@`, and as a whole value or between slashes `{region}`, `%region%`, `#region#`, mean something in scripts and
+destinations, and are no placeholders there.
 """
 
 import re
@@ -14,12 +16,20 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.lenient_json import Bare, read_json
 from vmkiln.errors import Mistake, TemplateInvalid
 
-_PLACEHOLDER = re.compile(
+_EVERYWHERE = (
     r"<(?P<angle>[A-Za-z][\w .\-/]{0,80})>"
-    r"|\{\{\s*(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
+    r"|\{\{\s*\.?(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
     r"|#\{\s*(?P<hash>[A-Za-z][\w .\-]{0,80}?)\s*\}#"
     r"|(?<![A-Za-z0-9])(?P<word>(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO)(?![A-Za-z0-9])"
 )
+_NOT_IN_SCRIPTS = (
+    r"|\$\{\s*(?P<dollar>[A-Za-z][\w .\-]{0,80}?)\s*\}|\$\((?P<macro>[A-Za-z][\w.\-]{0,80})\)"
+    r"|(?<!\w)__(?!(?:init|main)__)(?P<under>[A-Za-z][A-Za-z0-9]{0,40}(?:_[A-Za-z0-9]{1,40}){0,8})__(?!\w)"
+    r"|@@(?P<at>[A-Za-z]\w{0,80})@@|(?<![^/])%(?P<percent>[A-Za-z]\w{0,80})%(?![^/])"
+    r"|(?<![^/])#(?P<sharp>[A-Za-z]\w{0,80})#(?![^/])|(?<![^/])\{(?P<curly>[A-Za-z][\w \-]{0,80})\}(?![^/])"
+)
+_IN_SCRIPTS = re.compile(_EVERYWHERE)
+_PLACEHOLDER = re.compile(_EVERYWHERE + _NOT_IN_SCRIPTS)
 PLAIN_VALUES = {  # members that are numbers, or true or false
     *("osdisksizegb", "buildtimeoutinminutes", "replicacount", "sizegb", "updatelimit", "major", "excludefromlatest"),
     *("runelevated", "runassystem", "continuedistributeonfailure", "sourcevalidationonly"),
@@ -28,6 +38,7 @@ _FREE = {  # texts in which anything may stand
     *("inline", "tags", "artifacttags", "managedresourcetags", "searchcriteria", "filters", "restartcommand"),
     *("restartcheckcommand", "metadata", "comments"),
 }
+_OF_SHELLS = _FREE | {"destination"}  # in which `$`, `%` and braces are the shell's
 
 
 def fill_placeholders(
@@ -36,18 +47,19 @@ def fill_placeholders(
     """`body` with each placeholder that has a value replaced, in values and in member names; and the names used."""
     used: set[str] = set()
 
-    def filled(value: Any, member: str = "") -> Any:
+    def filled(value: Any, member: str = "", pattern: re.Pattern[str] = _PLACEHOLDER) -> Any:
         if isinstance(value, str):
-            return _filled_text(value, member)
+            return _filled_text(value, member, pattern)
         if isinstance(value, list):
-            return [filled(item, member) for item in value]
+            return [filled(item, member, pattern) for item in value]
         if isinstance(value, dict):
-            return {str(filled(key)): filled(item, key) for key, item in value.items()}
+            members = ((key, _IN_SCRIPTS if key.lower() in _OF_SHELLS else pattern) for key in value)
+            return {str(filled(key)): filled(value[key], key, inside) for key, inside in members}
         return value
 
-    def _filled_text(text: str, member: str) -> Any:
-        whole = _PLACEHOLDER.fullmatch(text)
-        found = _PLACEHOLDER.sub(replaced, text)
+    def _filled_text(text: str, member: str, pattern: re.Pattern[str]) -> Any:
+        whole = pattern.fullmatch(text)
+        found = pattern.sub(replaced, text)
         is_plain = isinstance(text, Bare) or member.lower() in PLAIN_VALUES
         return _read(found) if whole and is_plain and found != text else found
 
@@ -76,26 +88,27 @@ def _read(text: str) -> Any:
     return text if value is None else value
 
 
-def placeholders_in(text: str) -> list[tuple[str, str]]:
-    """Each placeholder of a text, as it is written and by its name; pure."""
-    return [(found[0], _name_of(found)) for found in _PLACEHOLDER.finditer(text)]
+def placeholders_in(text: str, *, is_of_shell: bool = False) -> list[tuple[str, str]]:
+    """Each placeholder of a text, as it is written and by its name, `$(x)` and its like not if `is_of_shell`; pure."""
+    pattern = _IN_SCRIPTS if is_of_shell else _PLACEHOLDER
+    return [(found[0], _name_of(found)) for found in pattern.finditer(text)]
 
 
-def unfilled(body: Any, path: str = "") -> Iterator[Mistake]:
+def unfilled(body: Any, path: str = "", *, is_of_shell: bool = False) -> Iterator[Mistake]:
     """A mistake for each value and member's name that still holds placeholders, all of them named; pure."""
     if isinstance(body, str):
-        if found := list(dict.fromkeys(placeholders_in(body))):
+        if found := list(dict.fromkeys(placeholders_in(body, is_of_shell=is_of_shell))):
             yield _mistake(path, found)
     elif isinstance(body, list):
         for index, item in enumerate(body):
-            yield from unfilled(item, member_path(path, index))
+            yield from unfilled(item, member_path(path, index), is_of_shell=is_of_shell)
     elif isinstance(body, dict):
         for name, item in body.items():
             where = member_path(path, name)
             if found := placeholders_in(name):
                 yield _mistake(where, found)
             if name.lower() not in _FREE:
-                yield from unfilled(item, where)
+                yield from unfilled(item, where, is_of_shell=name.lower() in _OF_SHELLS)
 
 
 def _mistake(path: str, found: list[tuple[str, str]]) -> Mistake:

@@ -26,6 +26,7 @@ from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.placeholder import PLAIN_VALUES, fill_placeholders, unfilled
+from vmkiln.template.wrapped_template import hint_for_others, unwrapped_body, unwrapped_deployment
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 
@@ -66,7 +67,8 @@ def read_image_template(
     document = read_json(text, file_name=file_name, bare_placeholders=True)
     if not isinstance(document, dict):
         raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
-    given = given_parameters(parameters)
+    document, told_in_it = unwrapped_deployment(document)
+    given = given_parameters([*told_in_it, *parameters])
     if not is_deployment_template(document):
         body = _raw_body(document, file_name)
         if not _is_cut_out(body):
@@ -145,23 +147,14 @@ def _masked(error: TemplateInvalid, mask: SecretMask) -> TemplateInvalid:
 
 
 def _raw_body(document: dict[str, Any], file_name: str) -> dict[str, Any]:
-    document = _example_body(document) or document
+    document = unwrapped_body(document, file_name)
     members = {name.lower() for name in document}
     kind = str(member(document, "type") or IMAGE_TEMPLATE).rstrip("/").lower()
     if "properties" not in members or kind not in IMAGE_TEMPLATE_TYPES:
         message = "is neither the body of an image template nor an ARM deployment template"
-        hint = "a body has `location`, `identity` and `properties`; a deployment template has `$schema` and `resources`"
+        hint = hint_for_others(document)
         raise TemplateInvalid([Mistake(file_name, message, hint)])
     return document
-
-
-def _example_body(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The body in an example file of the API's specification, with its name and api-version; None if it is none."""
-    call = document.get("parameters")
-    body = call.get("parameters") if isinstance(call, dict) else None
-    if not isinstance(call, dict) or not isinstance(body, dict) or "properties" not in body:
-        return None
-    return {"name": call.get("imageTemplateName"), "apiVersion": call.get("api-version"), **body}
 
 
 def _resolved(

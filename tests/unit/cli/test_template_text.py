@@ -132,6 +132,11 @@ def test_a_yaml_body_is_read_as_it_is_written(tmp_path: Path, capsys: pytest.Cap
     assert plan["template"]["properties"]["customize"][0]["inline"] == ["echo one\necho two\n"]
 
 
+def test_members_beside_a_merge_win_over_what_it_brings_in() -> None:
+    text = "base: &b {type: Shell, name: a}\nstep:\n  <<: *b\n  name: b\n"
+    assert json.loads(json_of_yaml(text, "t.yaml"))["step"] == {"type": "Shell", "name": "b"}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -105,7 +105,7 @@ def test_numbers_and_checksums_are_filled_too(api_version: str) -> None:
     assert template.properties.vm_profile.os_disk_size_gb == 64
 
 
-@pytest.mark.parametrize("bare", ["<region>", "{{ region }}", "REPLACE_ME"])
+@pytest.mark.parametrize("bare", ["<region>", "{{ region }}", "REPLACE_ME", "$(region)", "${region}", "__region__"])
 def test_a_placeholder_outside_quotes_is_named_and_filled(bare: str) -> None:
     body = json.loads(json.dumps(HOLDERS))
     body["identity"] = {"type": "None"}
@@ -133,7 +133,13 @@ def test_a_placeholder_outside_quotes_is_named_and_filled(bare: str) -> None:
         ("x<1>", []),
         ("https://<account>.blob.core.windows.net/<file name>", ["account", "file name"]),
         ("{{x}}", ["x"]),
-        ("${x}", []),
+        ("${x}-$(y)", ["x", "y"]),
+        ("$region", []),
+        ("/subscriptions/{sub}/resourceGroups/%RG%/x/#n#", ["sub", "RG", "n"]),
+        ("https://h/a%20b%C3%A4/{not}x#part", []),
+        ("__size__ and @@at@@", ["size", "at"]),
+        ("https://h/__init__.py", []),
+        ("{{ .Values.x }}", ["Values.x"]),
         ("PLEASE_REPLACE_MENU", []),
         ("CHANGEME", ["CHANGEME"]),
         ("your_name", []),
@@ -146,5 +152,7 @@ def test_what_is_a_placeholder(text: str, names: list[str]) -> None:
 
 def test_scripts_and_tags_may_hold_anything() -> None:
     body = json.loads(json.dumps(ISO)) | {"tags": {"note": "<b>bold</b> TODO"}}
-    body["properties"]["customize"] = [{"type": "Shell", "inline": ["cat <file> {{x}} # TODO"]}]
-    read(json.dumps(body), "DISKSIZE=64", f"CHECK={'a' * 64}")
+    line = "cat <file> {{x}} ${DISKSIZE} $(CHECK) # TODO"
+    body["properties"]["customize"] = [{"type": "Shell", "inline": [line]}]
+    found = read(json.dumps(body), "DISKSIZE=64", f"CHECK={'a' * 64}").resolved["properties"]["customize"]
+    assert found[0]["inline"] == [line], "what a shell means is not filled in"

@@ -139,9 +139,11 @@ def _intersection(arguments: Arguments) -> Any:
             for key, item in first.items()
             if all(key in other and same(other[key], item, budget) for other in others)
         }
-    kept = array_in(first)
+    kept: dict[Hashable, Any] = {}
+    for item in array_in(first):
+        kept.setdefault(comparable(item, budget), item)
     sets = [{comparable(item, budget) for item in array_in(array)} for array in others]
-    return [item for item in kept if _is_in_all(comparable(item, budget), sets)]
+    return [item for key, item in kept.items() if _is_in_all(key, sets)]
 
 
 def _is_in_all(key: Hashable, sets: Sequence[set[Hashable]]) -> bool:

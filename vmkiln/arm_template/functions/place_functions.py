@@ -1,11 +1,8 @@
 """The ARM functions that tell where a deployment takes place, and the ids and names made from that.
 
-Two results differ from Azure's. `uniqueString` has the same form (13 characters, always the same for the same input)
-but not the same value: Azure's hash is not published. `utcNow` is the start of the reading, `newGuid` one value.
+Two results differ from Azure's: `utcNow` is the start of the reading, `newGuid` one value.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
@@ -83,7 +80,12 @@ def _deployment(context: DeploymentContext, arguments: Sequence[Any]) -> dict[st
     return {
         "name": context.template_name,
         "location": context.location,
-        "properties": {"mode": "Incremental", "provisioningState": "Accepted", "parameters": {}, "template": {}},
+        "properties": {
+            "mode": "Incremental",
+            "provisioningState": "Accepted",
+            "parameters": {},
+            "template": {"contentVersion": context.content_version} if context.content_version else {},
+        },
     }
 
 
@@ -174,12 +176,6 @@ def _split_id(arguments: Sequence[Any], before_at_most: int) -> tuple[list[str],
     return texts[:at], provider, "".join(f"/{kind}/{name}" for kind, name in zip(types, names, strict=True))
 
 
-def _unique_string(context: DeploymentContext, arguments: Sequence[Any]) -> str:  # noqa: ARG001
-    _takes(arguments, 1, 100)
-    text = joined([needs_string(argument, "every argument") for argument in arguments], "-")
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:13]
-
-
 def _guid(context: DeploymentContext, arguments: Sequence[Any]) -> str:  # noqa: ARG001
     _takes(arguments, 1, 100)
     text = joined([needs_string(argument, "every argument") for argument in arguments], "-")
@@ -223,7 +219,6 @@ PLACE_FUNCTIONS: dict[str, Callable[[DeploymentContext, Sequence[Any]], Any]] = 
     "tophysicalzone": _physical,
     "tophysicalzones": _physical,
     "providers": _providers,
-    "uniquestring": _unique_string,
     "guid": _guid,
     "newguid": _new_guid,
     "utcnow": _utc_now,

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
 from vmkiln.arm_template.budget import LETTERS_A_STEP, Arguments, Budget
+from vmkiln.arm_template.functions.number_format import formatted_number
+from vmkiln.arm_template.functions.unique_string import unique_string
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.plain_text import MAXIMUM_TEXT, as_text, json_text
 from vmkiln.arm_template.values import Function, array_in, joined, kind_of, needs_int, needs_string, same
@@ -18,7 +20,7 @@ from vmkiln.errors import TemplateInvalid
 JSON_LETTERS_A_STEP = 2
 JSON_BYTES_A_LETTER = 20  # `[[],[],...` is the worst: 64 bytes for three letters
 ELEMENT_BYTES = 64  # of a short text in an array
-_HOLE = re.compile(r"\{\{|\}\}|\{([0-9]+)(?:,(-?[0-9]{1,4}))?(?::([^{}]*))?\}|[{}]")
+_HOLE = re.compile(r"\{\{|\}\}|\{([0-9]+) {0,9}(?:, {0,9}(-?[0-9]{1,4}) {0,9})?(?::([^{}]*))?\}|[{}]")
 
 
 def _format(arguments: Arguments) -> str:
@@ -44,18 +46,12 @@ def _format(arguments: Arguments) -> str:
 
 
 def _formatted(value: Any, pattern: str, budget: Budget) -> str:
-    if not pattern:
-        return as_text(value, budget)
-    found = re.fullmatch(r"([dDxXnNfF])([0-9]{0,2})|(0+)", pattern)
-    if not found or isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"the format `{pattern}` is not supported for {kind_of(value)}")
-    digits = len(found[3] or "") or int(found[2] or 0)
-    match (found[1] or "d").lower():
-        case "x":
-            return f"{value:0{digits}{found[1]}}"
-        case "n" | "f":
-            return f"{value:{',' if found[1].lower() == 'n' else ''}.{int(found[2] or 2)}f}"
-    return f"-{-value:0{digits}}" if value < 0 else f"{value:0{digits}}"
+    if not pattern or isinstance(value, bool) or not isinstance(value, int | float):
+        return as_text(value, budget)  # as .NET does: only numbers obey a pattern
+    shown = formatted_number(value, pattern)
+    if shown is None:
+        raise ValueError(f"the format `{pattern[:60]}` is not supported for {kind_of(value)}")
+    return shown
 
 
 def _replace(arguments: Arguments) -> str:
@@ -117,7 +113,7 @@ def _json(arguments: Arguments) -> Any:
     arguments.budget.work(len(text) // JSON_LETTERS_A_STEP)
     arguments.budget.make(len(text) * JSON_BYTES_A_LETTER)
     try:
-        return read_json(text, file_name="the text")
+        return read_json(text, file_name="the text", bare_names=True, single_quotes=True)
     except TemplateInvalid as error:
         raise ValueError(f"{error.mistakes[0].path}: {error.mistakes[0].message}") from None
 
@@ -129,7 +125,7 @@ def _json_in_base64(arguments: Arguments) -> Any:
 
 def _from_base64(text: str) -> str:
     try:
-        return base64.b64decode(text, validate=True).decode()
+        return base64.b64decode(re.sub(r"[ \t\r\n]+", "", text), validate=True).decode()
     except ValueError:
         raise ValueError("the text is not base64 of UTF-8 text") from None
 
@@ -149,6 +145,8 @@ def _from_data_uri(text: str) -> str:
 
 def _uri(arguments: Arguments) -> str:
     base, relative = (needs_string(argument, "every argument") for argument in arguments)
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", base):
+        raise ValueError(f"`{base[:80]}` is not an address to begin with, such as https://example.com/folder/")
     return urljoin(base, relative)
 
 
@@ -190,6 +188,7 @@ TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "tolower": (1, 1, _text(str.lower)),
     "toupper": (1, 1, _text(str.upper)),
     "trim": (1, 1, _text(str.strip)),
+    "uniquestring": (1, 100, unique_string),
     "uri": (2, 2, _uri),
     "uricomponent": (1, 1, _text(lambda text: quote(text, safe="-_.~"))),
     "uricomponenttostring": (1, 1, _text(unquote)),
