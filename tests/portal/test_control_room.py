@@ -26,6 +26,7 @@ from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.portal.resource_pages import MOST_TEXT_BYTES
+from vmkiln.portal.template_pages import LISTED_RUNS
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import RunState
 from vmkiln.store import tables
@@ -174,6 +175,19 @@ def test_old_runs_are_pages_away_and_each_is_there_once(browser: Visitor, living
         path = answer.get("nextLink", "")
     assert (len(seen), set(seen)) == (120, made)
     assert "after=" in browser.get("/portal/runs?q=old").text
+
+
+def test_a_template_with_many_runs_says_where_the_older_ones_are(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("echo one"))
+    row = replace(local_run(living, "web"), template_id=TEMPLATE.lower())
+    for _ in range(LISTED_RUNS - 1):
+        living.service.store.runs.add(replace(row, run_id=str(uuid.uuid4())))
+    assert "are the newest" not in browser.get(f"/portal{TEMPLATE}").text
+    living.service.store.runs.add(replace(row, run_id=str(uuid.uuid4())))
+    text = browser.get(f"/portal{TEMPLATE}").text
+    assert "the newest 100" in text
+    assert 'href="/portal/runs?q=web"' in text
 
 
 def test_a_stranger_sees_nothing_of_it_on_any_page(browser: Visitor, living: InProcess) -> None:

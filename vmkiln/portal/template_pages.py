@@ -18,6 +18,7 @@ from vmkiln.run_state import LIVE_STATES
 
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 RUNS = "providers/Vmkiln.Builds/runs"
+LISTED_RUNS = 100  # of a template, the newest; all of them are pages of the list of runs
 ACTIONS = {"run", "cancel"}
 CHANGING = {ProvisioningState.CREATING, ProvisioningState.UPDATING, ProvisioningState.DELETING}
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -72,6 +73,7 @@ async def template(visit: Visit) -> Response:
         runs=runs,
         outputs=outputs,
         triggers=triggers,
+        most_runs=LISTED_RUNS,
         is_running=any(run["properties"]["runState"] in LIVE_STATES for run in runs),
         refresh_seconds=3 if is_live(found) else 0,
     )
