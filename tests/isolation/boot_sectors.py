@@ -40,6 +40,7 @@ def writes_to_both_disks() -> bytes:
 
 
 COUNT_AT = LOADED_AT + 0x180
+_SENT = bytes.fromhex("bafd03 ec a840 74fb")  # mov dx,3FDh; in al,dx; test al,40h (TEMT); jz to the in
 
 
 def counts_for_ever() -> bytes:
@@ -50,18 +51,17 @@ def counts_for_ever() -> bytes:
     count_at = COUNT_AT.to_bytes(2, "little")
     count = b"\xfe\x06" + count_at  # inc byte ptr
     say = bytes.fromhex("baf803") + b"\xa0" + count_at + b"\xee"  # mov dx,3F8h; mov al,count; out dx,al
-    wait = bytes.fromhex("bafd03 ec a840 74fb")  # mov dx,3FDh; in al,dx; test al,40h (TEMT); jz to the in
-    once = count + _write(FIRST_DISK) + say + wait
+    once = count + _write(FIRST_DISK) + say + _SENT
     return _sector(_BEGIN + once + b"\xeb" + (-len(once) - 2).to_bytes(1, signed=True), 1)
 
 
 def echoes() -> bytes:
-    """A guest that says `R` on the serial port, and then whatever it is sent."""
+    """A guest that says `R` on the serial port, and then whatever it is sent; it waits as `counts_for_ever` does."""
     say = bytes.fromhex("baf803 b052 ee")  # mov dx,3F8h; mov al,'R'; out dx,al
     wait = bytes.fromhex("bafd03 ec a801 74fb")  # mov dx,3FDh; in al,dx; test al,1 (DR); jz to the in
     answer = bytes.fromhex("baf803 ec ee")  # mov dx,3F8h; in al,dx; out dx,al
-    once = wait + answer
-    return _sector(_BEGIN + say + once + b"\xeb" + (-len(once) - 2).to_bytes(1, "little", signed=True), 1)
+    once = wait + answer + _SENT
+    return _sector(_BEGIN + say + _SENT + once + b"\xeb" + (-len(once) - 2).to_bytes(1, "little", signed=True), 1)
 
 
 def disk_with(path: Path, sector: bytes, *, size_bytes: int) -> Path:

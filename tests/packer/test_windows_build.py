@@ -256,7 +256,7 @@ def test_a_step_that_failed_is_told_with_its_exit_code(
     [
         ("wrong password", "refuses the build's login (401)"),
         ("wrong certificate", "shows another certificate than the run's own"),
-        ("never open", "Timeout waiting for WinRM"),
+        ("never open", "nothing answered on the VM's WinRM port"),
     ],
 )
 def test_why_packer_could_not_log_in_is_told(ended: dict[str, Ended], name: str, told: str) -> None:

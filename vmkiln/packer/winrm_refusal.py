@@ -14,7 +14,7 @@ _MEANINGS = (  # what a line has, as patterns: a port may have 401 in it, too
     ),
     (("x509", "certificate"), "the VM shows another certificate than the run's own: set-up did not bring that in"),
     (
-        ("EOF", "connection reset", "refused", "timeout", "i/o", "deadline"),
+        ("EOF", "connection reset", "refused", "[Tt]imeout", "i/o", "deadline"),
         "nothing answered on the VM's WinRM port: Windows did not come to the end of its set-up",
     ),
 )

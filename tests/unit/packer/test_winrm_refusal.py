@@ -12,6 +12,7 @@ from vmkiln.packer.winrm_refusal import meaning
         ("x509: certificate signed by unknown authority", "another certificate"),
         ('Post "https://127.0.0.1:40131/wsman": x509: certificate signed by unknown authority', "another certificate"),
         ('Post "https://127.0.0.1:2222/wsman": EOF', "did not come to the end of its set-up"),
+        ("Timeout waiting for WinRM.", "nothing answered"),
     ],
 )
 def test_packers_words_get_a_meaning(error: str, told: str) -> None:
