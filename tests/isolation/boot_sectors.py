@@ -55,9 +55,12 @@ def counts_for_ever() -> bytes:
     return _sector(_BEGIN + once + b"\xeb" + (-len(once) - 2).to_bytes(1, signed=True), 1)
 
 
+READY = b"~"  # which is in nothing that the BIOS says there, and that takes what is typed
+
+
 def echoes() -> bytes:
-    """A guest that says `R` on the serial port, and then whatever it is sent; it waits as `counts_for_ever` does."""
-    say = bytes.fromhex("baf803 b052 ee")  # mov dx,3F8h; mov al,'R'; out dx,al
+    """A guest that says `READY` on the serial port, then whatever it is sent; it waits as `counts_for_ever` does."""
+    say = bytes.fromhex("baf803 b0") + READY + b"\xee"  # mov dx,3F8h; mov al,'~'; out dx,al
     wait = bytes.fromhex("bafd03 ec a801 74fb")  # mov dx,3FDh; in al,dx; test al,1 (DR); jz to the in
     answer = bytes.fromhex("baf803 ec ee")  # mov dx,3F8h; in al,dx; out dx,al
     once = wait + answer + _SENT

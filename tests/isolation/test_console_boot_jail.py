@@ -1,17 +1,19 @@
 """An image that is booted with its console on a terminal: its VM is held as a build VM is, and the keys reach it."""
 
 import asyncio
+import contextlib
 import os
 import pty
 import sys
 import termios
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from boot_sectors import disk_with, echoes
+from boot_sectors import READY, disk_with, echoes
 
-from vmkiln.host import virtual_machine
+from vmkiln.host import console_boot, virtual_machine
 from vmkiln.host.confinement.confinement import Fact, failed
 from vmkiln.host.console_boot import boot_with_console
 from vmkiln.host.qemu import Accelerator, Disk
@@ -62,7 +64,7 @@ async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typ
             )
         )
         async with asyncio.timeout(120):
-            await said(ours, b"R")
+            await said(ours, READY)
             os.write(ours, b"hear\x03me")
             await said(ours, b"hear\x03me")
             os.write(ours, b"\x01x")
@@ -73,3 +75,63 @@ async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typ
     assert len(judged) >= 15
     assert failed(judged) == []
     assert list((tmp_path / "booting").iterdir()) == []
+
+
+async def test_nothing_is_shown_before_the_terminal_takes_what_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = disk_with(tmp_path / "disk", echoes(), size_bytes=MIB)
+    order, wait_for_it, raw, write = (
+        list[str](),
+        console_boot.booted,
+        console_boot._raw_terminal,
+        console_boot._write_all,
+    )
+
+    @contextlib.asynccontextmanager
+    async def booted_and_talking(*arguments: Any, show: console_boot.Show, **others: Any) -> AsyncIterator[Any]:
+        said_something = asyncio.Event()
+
+        async def heard(chunk: bytes) -> None:
+            said_something.set()
+            await show(chunk)
+
+        async with wait_for_it(*arguments, show=heard, **others) as found:
+            await said_something.wait()
+            await asyncio.sleep(0.3)  # whatever is shown at once is shown by now
+            yield found
+
+    @contextlib.contextmanager
+    def noted_terminal() -> Iterator[None]:
+        order.append("raw")
+        with raw():
+            yield
+
+    def noted_write(chunk: bytes) -> None:
+        order.append("shown")
+        write(chunk)
+
+    monkeypatch.setattr(console_boot, "booted", booted_and_talking)
+    monkeypatch.setattr(console_boot, "_raw_terminal", noted_terminal)
+    monkeypatch.setattr(console_boot, "_write_all", noted_write)
+    ours, theirs = pty.openpty()
+    with open(theirs, "rb", closefd=False) as keys, open(theirs, "w", closefd=False) as shown:  # noqa: ASYNC230
+        monkeypatch.setattr(sys, "stdin", keys)
+        monkeypatch.setattr(sys, "stdout", shown)
+        booting = asyncio.create_task(
+            boot_with_console(
+                Disk(disk, "raw", read_only=True),
+                workplace=tmp_path / "booting",
+                accelerator=Accelerator.TCG,
+                memory_mib=64,
+                cpus=1,
+                firmware=None,
+            )
+        )
+        async with asyncio.timeout(120):
+            await said(ours, READY)
+            os.write(ours, b"\x01x")
+            assert await booting == 0
+    os.close(ours)
+    os.close(theirs)
+    assert order[:2] == ["raw", "shown"]

@@ -123,6 +123,14 @@ async def boot_with_console(
 
     Returns QEMU's exit status. Raises: as `booted`; `VmkilnError` when the VM could not write its overlay.
     """
+    is_raw = asyncio.Event()
+
+    async def show(chunk: bytes) -> None:
+        # who answers what is shown must find the terminal raw: until then Ctrl-C is not the guest's, and setting it
+        # throws away what was typed
+        await is_raw.wait()
+        await off_loop(_write_all, chunk)
+
     booting = booted(
         disk,
         workplace=workplace,
@@ -133,10 +141,11 @@ async def boot_with_console(
         architecture=architecture,
         data_disks=data_disks,
         entrance=entrance,
-        show=_show,
+        show=show,
     )
     async with booting as (vm, console):
         with _raw_terminal():
+            is_raw.set()
             return await _talk(vm, console)
 
 
@@ -251,12 +260,8 @@ async def _readable(descriptor: int) -> bool:
     return True
 
 
-async def _show(chunk: bytes) -> None:
-    """A terminal that takes nothing makes the guest wait, and nobody else."""
-    await off_loop(_write_all, chunk)
-
-
 def _write_all(chunk: bytes) -> None:
+    """A terminal that takes nothing makes the guest wait, and nobody else."""
     sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
