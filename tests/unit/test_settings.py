@@ -135,7 +135,14 @@ def test_a_login_at_an_issuer_is_set_whole_and_over_tls(
         settings_from({"VMKILN_HOME": str(tmp_path), **given})
 
 
-@pytest.mark.parametrize("others", [{"VMKILN_RELEASE_POLICY": "cold,clean"}, {"VMKILN_ALLOWED_RESIDUES": "history"}])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"VMKILN_RELEASE_POLICY": "cold,clean"},
+        {"VMKILN_ALLOWED_RESIDUES": "history"},
+        {"VMKILN_RELEASE_POLICY": "provenance", "VMKILN_ALLOWED_RESIDUES": "history, ALL"},
+    ],
+)
 def test_a_release_policy_that_nothing_can_meet_is_refused(tmp_path: Path, others: dict[str, str]) -> None:
     environment = {"VMKILN_HOME": str(tmp_path), "VMKILN_RELEASE_POLICY": "hygiene", **others}
     with pytest.raises(InputError, match="VMKILN_RELEASE_POLICY demands"):

@@ -35,3 +35,8 @@ def check_release(policy: str, *, allowed_residues: str) -> None:
             "VMKILN_RELEASE_POLICY demands `hygiene`, and VMKILN_ALLOWED_RESIDUES lets something stay in images",
             hint="leave one of them out",
         )
+    if Demand.PROVENANCE in demands_of(policy) and "all" in allowed_residues.lower().replace(",", " ").split():
+        raise InputError(
+            "VMKILN_RELEASE_POLICY demands `provenance`, and by VMKILN_ALLOWED_RESIDUES (`all`) nobody looks",
+            hint="leave one of them out, or name what may stay",
+        )

@@ -37,7 +37,9 @@ def refused(
         ("hygiene", {}, []),
         ("hygiene", {"Vmkiln-Residues": "history"}, ["tags.vmkiln-residues"]),
         ("boot", {"vmkiln-boot-gate": "off"}, ["tags.vmkiln-boot-gate"]),
-        ("boot,cold,provenance", {"vmkiln-residues": "all"}, []),
+        ("boot,cold,provenance", {"vmkiln-residues": "history"}, []),
+        ("boot,cold,provenance", {"vmkiln-residues": "ALL"}, ["tags.vmkiln-residues"]),
+        ("provenance", {"vmkiln-residues": "all, nonsense"}, []),
     ],
 )
 def test_a_tag_that_the_policy_refuses_is_named(policy: str, tags: dict[str, str], paths: list[str]) -> None:
