@@ -71,9 +71,14 @@ _current: list[Effects] = []
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if not _current or not _current[0].is_on or event not in AUDITED:
         return
-    if event == "open" and not (isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
+    if event == "open" and not _makes_or_writes(*arguments[1:]):
         return
     _current[0].happens(event)
+
+
+def _makes_or_writes(mode: object, flags: object) -> bool:
+    """Of the arguments of `open`'s event: `os.open` has no mode (PEP 578)."""
+    return bool(set(mode) & set("wax+")) if isinstance(mode, str) else isinstance(flags, int) and flags & os.O_CREAT > 0
 
 
 @functools.cache
