@@ -10,6 +10,7 @@ LOADED_AT = 0x7C00
 FIRST_DISK, SECOND_DISK = 0x80, 0x81
 PACKET_AT = LOADED_AT + 0x100
 _BEGIN = bytes.fromhex("31c0 8ed8 8ec0")  # xor ax,ax; mov ds,ax; mov es,ax
+_CLI = bytes.fromhex("fa")
 _HALT = bytes.fromhex("f4 ebfd")  # hlt; jmp to it
 
 
@@ -59,12 +60,17 @@ READY = b"~"  # which is in nothing that the BIOS says there, and that takes wha
 
 
 def echoes() -> bytes:
-    """A guest that says `READY` on the serial port, then whatever it is sent; it waits as `counts_for_ever` does."""
+    """A guest that says `READY` on the serial port, then whatever it is sent; it waits as `counts_for_ever` does.
+
+    It takes no interrupts: with each tick the BIOS would read the port as its keyboard, and say what it has left.
+    """
     say = bytes.fromhex("baf803 b0") + READY + b"\xee"  # mov dx,3F8h; mov al,'~'; out dx,al
     wait = bytes.fromhex("bafd03 ec a801 74fb")  # mov dx,3FDh; in al,dx; test al,1 (DR); jz to the in
     answer = bytes.fromhex("baf803 ec ee")  # mov dx,3F8h; in al,dx; out dx,al
     once = wait + answer + _SENT
-    return _sector(_BEGIN + say + _SENT + once + b"\xeb" + (-len(once) - 2).to_bytes(1, "little", signed=True), 1)
+    return _sector(
+        _BEGIN + _CLI + say + _SENT + once + b"\xeb" + (-len(once) - 2).to_bytes(1, "little", signed=True), 1
+    )
 
 
 def disk_with(path: Path, sector: bytes, *, size_bytes: int) -> Path:
