@@ -19,6 +19,7 @@ from empty_world import World, differences, first_snapshot, snapshot
 
 from vmkiln.images import image_store
 from vmkiln.preparation import opened_store, prepared_host
+from vmkiln.run.held import lease
 from vmkiln.run.run_context import RunRequest
 from vmkiln.run.run_event import LogLine, RunEvent
 from vmkiln.run.workflow import execute
@@ -86,6 +87,7 @@ def take_away(settings: Settings, store: Store, images: frozenset[str], runs: fr
             continue
         if run.staging_group and (group := store.staging.group(run.staging_group)) is not None:
             staging_resource_group.delete(settings.staging, store, group)
+        lease.forget(settings, store, run.run_id)
         store.runs.forget(run.run_id)
 
 

@@ -11,12 +11,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 from vmkiln.files import locks
 from vmkiln.host import namespace
-from vmkiln.waiting.off_loop import off_loop
+from vmkiln.waiting.off_loop import off_loop, off_loop_with
 
 PREFIX = ".vmkiln-making-"
 REMOVE_SECONDS = 300
@@ -65,23 +65,26 @@ async def remove_tree(folder: Path) -> None:
             await inside.run(["rm", "-rf", "--one-file-system", folder], timeout_seconds=REMOVE_SECONDS)
 
 
-def abandoned(parent: Path) -> list[Path]:
-    """This user's folders under `parent` whose process is gone."""
-    folders = [path for path in sorted(parent.glob(f"{PREFIX}*")) if path.is_dir() and not path.is_symlink()]
-    return [folder for folder in folders if _is_abandoned(folder)]
+def _candidates(parent: Path) -> list[Path]:
+    return [path for path in sorted(parent.glob(f"{PREFIX}*")) if path.is_dir() and not path.is_symlink()]
 
 
-def _is_abandoned(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        status = folder.stat()
-        if status.st_uid != os.getuid() or time.time() - status.st_ctime < LEAST_AGE_SECONDS:
-            return False
-        with locks.opened(folder, flags=os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-            return locks.try_to_take(descriptor)
-    return False
+@contextlib.contextmanager
+def _taken_if_abandoned(folder: Path) -> Iterator[bool]:
+    """Whether this user's folder has no process any more; if so it is locked, and nobody else removes it meanwhile."""
+    with contextlib.ExitStack() as stack:
+        is_taken = False
+        with contextlib.suppress(OSError):
+            status = folder.stat()
+            if status.st_uid == os.getuid() and time.time() - status.st_ctime >= LEAST_AGE_SECONDS:
+                flags = os.O_RDONLY | os.O_DIRECTORY
+                is_taken = locks.try_to_take(stack.enter_context(locks.opened(folder, flags=flags)))
+        yield is_taken
 
 
 async def remove_abandoned(parent: Path) -> None:
-    """Delete what killed processes of this user left under `parent`."""
-    for folder in abandoned(parent):
-        await remove_tree(folder)
+    """Delete what killed processes of this user left under `parent`, but for what another is deleting."""
+    for folder in await off_loop(_candidates, parent):
+        async with off_loop_with(lambda folder=folder: _taken_if_abandoned(folder)) as is_taken:  # type: ignore[misc]
+            if is_taken:
+                await remove_tree(folder)

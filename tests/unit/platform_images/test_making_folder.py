@@ -39,7 +39,6 @@ async def test_the_folder_is_gone_after_an_error_and_after_a_cancel(tmp_path: Pa
 async def test_a_folder_in_use_is_not_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making_folder, "LEAST_AGE_SECONDS", 0)
     async with making_folder.opened(tmp_path) as folder:
-        assert making_folder.abandoned(tmp_path) == []
         await making_folder.remove_abandoned(tmp_path)
         assert folder.is_dir()
 
@@ -49,10 +48,27 @@ async def test_a_folder_without_its_process_is_removed_once_it_is_not_new(
 ) -> None:
     folder = tmp_path / f"{making_folder.PREFIX}killed"
     folder.mkdir()
-    assert making_folder.abandoned(tmp_path) == []
+    await making_folder.remove_abandoned(tmp_path)
+    assert folder.is_dir()
     later = time.time() + making_folder.LEAST_AGE_SECONDS + 1
     monkeypatch.setattr(making_folder.time, "time", lambda: later)
     await making_folder.remove_abandoned(tmp_path)
+    assert not folder.exists()
+
+
+async def test_two_that_remove_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making_folder, "LEAST_AGE_SECONDS", 0)
+    folder, removed = tmp_path / f"{making_folder.PREFIX}killed", list[Path]()
+    folder.mkdir()
+
+    async def removed_slowly(tree: Path) -> None:
+        removed.append(tree)
+        await asyncio.wait_for(making_folder.remove_abandoned(tmp_path), 60)  # another begins meanwhile, and ends
+        tree.rmdir()
+
+    monkeypatch.setattr(making_folder, "remove_tree", removed_slowly)
+    await making_folder.remove_abandoned(tmp_path)
+    assert removed == [folder]
     assert not folder.exists()
 
 
