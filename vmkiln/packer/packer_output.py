@@ -62,9 +62,13 @@ class StepReached:
 
 @dataclass(frozen=True)
 class BuildError:
-    """What Packer says about the failure of the build; for showing, not for deciding. Without surrogates."""
+    """What Packer says about the failure of the build; for showing, not for deciding. Without surrogates.
+
+    One without a reason takes the place of none that has one, whichever of Packer's two streams is read first.
+    """
 
     text: str
+    has_reason: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,8 +183,8 @@ class PackerOutput:
         match event:
             case Line(text, speaker):
                 return Line(self._mask(text), speaker)
-            case BuildError(text):
-                return BuildError(self._mask(text))
+            case BuildError(text, has_reason):
+                return BuildError(self._mask(text), has_reason)
         return event
 
 
@@ -193,7 +197,10 @@ def _read(record: str) -> list[PackerEvent]:
         why = [BuildError(_shown(winrm_refusal.meaning(found.group(1))))] if found else []
         return [Line(record, Speaker.PACKER), *why] if record.strip() else []
     if fields[2] == "error" and fields[1]:
-        return [BuildError(_shown(_unescaped(",".join(fields[3:]))))]
+        text = _unescaped(",".join(fields[3:]))
+        if text.startswith(winrm_refusal.TIME_OUT):
+            return [BuildError(_shown(winrm_refusal.meaning(text)), has_reason=False)]
+        return [BuildError(_shown(text))]
     if fields[2] != "ui" or len(fields) < 5:
         return []  # artifacts, counts and the like say nothing a reader needs
     speaker = Speaker(fields[3]) if fields[3] in set(Speaker) else Speaker.PACKER

@@ -132,8 +132,8 @@ class StepWatch:
                 self._restart_done()
             case RestartComing():
                 return [f"{self.place} restarts the {self.vm_name}, or turns it off; waiting for that"]
-            case BuildError(text):
-                self.error = text
+            case BuildError(text, has_reason):
+                self.error = text if has_reason else self.error or text
         return []
 
     def never_ready(self, reason: str) -> None:

@@ -6,6 +6,7 @@ Source: read from 1.6.6.
 
 import re
 
+TIME_OUT = "Timeout waiting for WinRM"  # how its error begins; why is told behind it, or not at all
 _MEANINGS = (  # what a line has, as patterns: a port may have 401 in it, too
     (
         (r"\b401\b",),

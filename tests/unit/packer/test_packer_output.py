@@ -66,12 +66,13 @@ RECORDED_WINDOWS = rb"""1795492252,,ui,say,==> null: Connected to WinRM!
 
 
 def test_a_recorded_build_of_windows_is_told_as_it_went() -> None:
-    *events, last = [event for event in read(RECORDED_WINDOWS) if isinstance(event, PACKERS_OWN)]
-    assert events == [
-        Connected(), StepReached(0), RestartBegun(), RestartDone(), StepReached(2),
-        BuildError("Timeout waiting for WinRM."),
-    ]  # fmt: skip
+    *events, late, last = [event for event in read(RECORDED_WINDOWS) if isinstance(event, PACKERS_OWN)]
+    assert events == [Connected(), StepReached(0), RestartBegun(), RestartDone(), StepReached(2)]
+    assert isinstance(late, BuildError)
     assert isinstance(last, BuildError)
+    assert (late.has_reason, last.has_reason) == (False, True)
+    assert "nothing answered on the VM's WinRM port" in late.text
+    assert late.text.endswith("Timeout waiting for WinRM.")
     assert last.text.endswith("401 - invalid")
 
 

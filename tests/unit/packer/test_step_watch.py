@@ -229,3 +229,10 @@ async def test_a_checkpoint_is_told_behind_each_script_that_succeeded() -> None:
             watch.note(event)
         told.append([watch.checkpoints.get_nowait() for _ in range(watch.checkpoints.qsize())])
     assert told == [[], [], [(1, "b")], [], [(2, "c")], []]
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_a_time_out_takes_the_place_of_no_reason(is_told_first: bool) -> None:
+    reason, late = BuildError("401."), BuildError("too late.", has_reason=False)
+    watch, _ = await watched(*((reason, late) if is_told_first else (late, reason)))
+    assert watch.error == "401."
