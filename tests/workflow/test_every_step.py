@@ -151,6 +151,7 @@ ELSEWHERE = {
     "sharing/object_store.py:_doing": "tests/unit/sharing/test_object_store.py",
     "sharing/object_store.py:_named": "tests/unit/sharing/test_object_store.py",
     "sharing/log_pieces.py": "tests/unit/sharing/test_shared_storage.py",
+    "platform_images/making_folder.py:_taken_if_abandoned": "tests/unit/platform_images/test_making_folder.py",
     "host/saved/saved_vm.py": "tests/unit/host/saved/test_saved_vm.py",
     "staging/run_directory.py:_made": "part of staging/run_directory.py:held",
     "run/held/lease.py": "tests/unit/run/held/test_lease_on_disk.py",
