@@ -60,8 +60,10 @@ def processes() -> Iterator[None]:
             f"/proc/{process.pid}/cmdline"
         ).read_bytes():  # the kernel lets us go on a moment before it is there
             time.sleep(0.01)
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -72,8 +74,10 @@ def namespaces() -> Iterator[None]:
         process.stdin.write(b"here\n")
         process.stdin.flush()
         process.stdout.readline()
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -86,8 +90,10 @@ def mounts() -> Iterator[None]:
         process.stdin.write(b"here\n")
         process.stdin.flush()
         process.stdout.readline()
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager

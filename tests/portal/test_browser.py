@@ -57,12 +57,14 @@ def serving(tmp_path: Path, *, port: str = "0") -> Iterator[SimpleNamespace]:
     command = [sys.executable, "-m", "stub_service", str(tmp_path / "state")]
     (tmp_path / "state").mkdir(exist_ok=True)
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("https://")
-        owner = json.loads((tmp_path / "state/service/owner.json").read_text())
-        yield SimpleNamespace(url=url, owner=owner, home=tmp_path / "state")
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url.startswith("https://")
+            owner = json.loads((tmp_path / "state/service/owner.json").read_text())
+            yield SimpleNamespace(url=url, owner=owner, home=tmp_path / "state")
+        finally:  # what fails in the block is told, and not waited behind
+            process.terminate()
 
 
 @pytest.fixture
