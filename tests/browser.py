@@ -12,6 +12,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 SECONDS = 60
+TEXT = "return [...document.querySelectorAll(arguments[0])].map((found) => found.textContent).join('')"
 FLAGS = (
     "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--ignore-certificate-errors",
@@ -54,7 +55,5 @@ def log_in(browser: WebDriver, url: str, owner: Mapping[str, str]) -> None:
 
 
 def text_of(browser: WebDriver, selector: str) -> str:
-    """What stands in the elements of a selector."""
-    return "".join(
-        str(element.get_attribute("textContent")) for element in browser.find_elements(By.CSS_SELECTOR, selector)
-    )
+    """What stands in the elements of a selector, read at one moment: the page may replace them meanwhile."""
+    return str(browser.execute_script(TEXT, selector))

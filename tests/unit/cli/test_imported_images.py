@@ -111,7 +111,7 @@ def test_an_imported_image_is_shown_exported_and_started_by_its_name(
     assert "has more than one version: 9.5.0, 9.4.1" in refused(capsys, "image", "export", NAME, str(file))
     started: list[tuple[Path, str, int]] = []
     monkeypatch.setattr(
-        image, "boot_disk", lambda path, form, *, generation, **_: started.append((path, form, generation))
+        image, "boot_disk", lambda found, *, generation, **_: started.append((found.path, found.format, generation))
     )
     vmkiln("image", "boot", f"{NAME}:9.5.0")
     [(path, form, generation)] = started
