@@ -113,6 +113,16 @@ async def run(
     return completed
 
 
+def check_confined(arguments: Sequence[str | Path], completed: Completed) -> None:
+    """Raises `HostUnfit` when what confines the program before it starts (`before_exec`) failed."""
+    output = completed.stderr.decode(errors="replace")
+    if completed.exit_status == CANNOT_START and output.startswith(NOT_STARTED):
+        raise HostUnfit(
+            f"`{arguments[0]}` could not be confined: {output.removeprefix(NOT_STARTED).strip()}",
+            hint="`vmkiln doctor` says what to change",
+        )
+
+
 def check_status(arguments: Sequence[str | Path], completed: Completed) -> None:
     """Raises: `CommandFailed` when a program did not end with status 0."""
     if completed.exit_status != 0:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmkiln.errors import HostUnfit
 from vmkiln.host import command
 from vmkiln.host.confinement import program_jail
 from vmkiln.host.confinement.program_jail import ProgramJail
@@ -57,12 +56,7 @@ async def run(
         on_stdout=on_stdout,
         before_exec=work_group.joining(functools.partial(program_jail.enter, jail)),
     )
-    output = completed.stderr.decode(errors="replace")
-    if completed.exit_status == command.CANNOT_START and output.startswith(command.NOT_STARTED):
-        raise HostUnfit(
-            f"`{arguments[0]}` could not be confined: {output.removeprefix(command.NOT_STARTED).strip()}",
-            hint="`vmkiln doctor` says what to change",
-        )
+    command.check_confined(arguments, completed)
     if check:
         command.check_status(arguments, completed)
     return completed

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vmkiln.errors import HostUnfit
 from vmkiln.host import command, namespace
 from vmkiln.host.confinement import program_jail
 from vmkiln.host.making import making_jail, work_group
@@ -73,12 +72,7 @@ async def run(
         on_stderr=on_stderr,
         before_exec=work_group.joining(functools.partial(making_jail.enter, jail)),
     )
-    output = completed.stderr.decode(errors="replace")
-    if completed.exit_status == command.CANNOT_START and output.startswith(command.NOT_STARTED):
-        raise HostUnfit(
-            f"`{arguments[0]}` could not be confined: {output.removeprefix(command.NOT_STARTED).strip()}",
-            hint="`vmkiln doctor` says what to change",
-        )
+    command.check_confined(arguments, completed)
     command.check_status(arguments, completed)
     return completed
 
