@@ -37,10 +37,38 @@ async def said(terminal: int, wanted: bytes) -> None:
         loop.remove_reader(terminal)
 
 
+@contextlib.contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    """This process has a terminal meanwhile: our end of it, and its own."""
+    ours, theirs = pty.openpty()
+    try:
+        with open(theirs, "rb", closefd=False) as keys, open(theirs, "w", closefd=False) as shown:
+            monkeypatch.setattr(sys, "stdin", keys)
+            monkeypatch.setattr(sys, "stdout", shown)
+            yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def begun(folder: Path) -> "asyncio.Task[int]":
+    """A guest that echoes, booted with its console on the terminal."""
+    disk = disk_with(folder / "disk", echoes(), size_bytes=MIB)
+    return asyncio.create_task(
+        boot_with_console(
+            Disk(disk, "raw", read_only=True),
+            workplace=folder / "booting",
+            accelerator=Accelerator.TCG,
+            memory_mib=64,
+            cpus=1,
+            firmware=None,
+        )
+    )
+
+
 async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = disk_with(tmp_path / "disk", echoes(), size_bytes=MIB)
     before, judged = virtual_machine._confinement, list[Fact]()
 
     async def kept(*arguments: Any) -> list[Fact]:
@@ -48,21 +76,9 @@ async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typ
         return judged
 
     monkeypatch.setattr(virtual_machine, "_confinement", kept)
-    ours, theirs = pty.openpty()
-    with open(theirs, "rb", closefd=False) as keys, open(theirs, "w", closefd=False) as shown:  # noqa: ASYNC230
-        monkeypatch.setattr(sys, "stdin", keys)
-        monkeypatch.setattr(sys, "stdout", shown)
+    with terminal(monkeypatch) as (ours, theirs):
         settings = termios.tcgetattr(theirs)
-        booting = asyncio.create_task(
-            boot_with_console(
-                Disk(disk, "raw", read_only=True),
-                workplace=tmp_path / "booting",
-                accelerator=Accelerator.TCG,
-                memory_mib=64,
-                cpus=1,
-                firmware=None,
-            )
-        )
+        booting = begun(tmp_path)
         async with asyncio.timeout(120):
             await said(ours, READY)
             os.write(ours, b"hear\x03me")
@@ -70,8 +86,6 @@ async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typ
             os.write(ours, b"\x01x")
             assert await booting == 0
         assert termios.tcgetattr(theirs) == settings
-    os.close(ours)
-    os.close(theirs)
     assert len(judged) >= 15
     assert failed(judged) == []
     assert list((tmp_path / "booting").iterdir()) == []
@@ -80,7 +94,6 @@ async def test_a_booted_image_is_in_the_jail_of_a_build_vm_and_hears_what_is_typ
 async def test_nothing_is_shown_before_the_terminal_takes_what_is_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = disk_with(tmp_path / "disk", echoes(), size_bytes=MIB)
     order, wait_for_it, raw, write = (
         list[str](),
         console_boot.booted,
@@ -114,24 +127,10 @@ async def test_nothing_is_shown_before_the_terminal_takes_what_is_typed(
     monkeypatch.setattr(console_boot, "booted", booted_and_talking)
     monkeypatch.setattr(console_boot, "_raw_terminal", noted_terminal)
     monkeypatch.setattr(console_boot, "_write_all", noted_write)
-    ours, theirs = pty.openpty()
-    with open(theirs, "rb", closefd=False) as keys, open(theirs, "w", closefd=False) as shown:  # noqa: ASYNC230
-        monkeypatch.setattr(sys, "stdin", keys)
-        monkeypatch.setattr(sys, "stdout", shown)
-        booting = asyncio.create_task(
-            boot_with_console(
-                Disk(disk, "raw", read_only=True),
-                workplace=tmp_path / "booting",
-                accelerator=Accelerator.TCG,
-                memory_mib=64,
-                cpus=1,
-                firmware=None,
-            )
-        )
+    with terminal(monkeypatch) as (ours, _):
+        booting = begun(tmp_path)
         async with asyncio.timeout(120):
             await said(ours, READY)
             os.write(ours, b"\x01x")
             assert await booting == 0
-    os.close(ours)
-    os.close(theirs)
     assert order[:2] == ["raw", "shown"]

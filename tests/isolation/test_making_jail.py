@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_jail import INTRUDER, SECRETS, Place, a_place
-from test_program_jail import FACTS, Tried, facts_of
+from test_jail import SECRETS, Place, a_place
+from test_program_jail import Tried, facts_of, intruder
 
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host import command
@@ -71,31 +71,11 @@ def a_world() -> Iterator[World]:
         for name in SECRETS[:2]:
             (place.home / name).chmod(0o600)
         (folder / "scratch").mkdir(mode=0o755)
-        with (
-            socket.create_server(("127.0.0.1", 0)) as on_host,
-            socket.socket(socket.AF_UNIX) as abstract,
-            socket.socket(socket.AF_UNIX) as listening,
-            subprocess.Popen(["sleep", "60"]) as other,
-        ):
-            abstract.bind(f"\0tempted-{os.getpid()}")
-            listening.bind(str(place.run / "listening"))
-            for server in (abstract, listening):
-                server.listen()
-            on = {
-                **place.targets,
-                "other_process": str(other.pid),
-                "tap": LINK,
-                "host_address": "127.0.0.1",
-                "host_port": str(on_host.getsockname()[1]),
-                "abstract": f"tempted-{os.getpid()}",
-            }
-            given = ", ".join(f"'{name}={value}'" for name, value in on.items())
-            program = folder / "mmdebstrap"
-            code = INTRUDER.read_text().replace("sleep 60;\n", "")
-            program.write_text(f"#!/usr/bin/perl\n@ARGV = ('2', {given});\n{ROOT}\n{code}\n{FACTS}")
+        program = folder / "mmdebstrap"
+        with intruder(place, tap=LINK, first=f"{ROOT}\n") as text:
+            program.write_text(text)
             program.chmod(0o755)
             yield World(place, program, folder / "scratch")
-            other.kill()
     finally:
         asyncio.run(making_folder.remove_tree(folder))
 

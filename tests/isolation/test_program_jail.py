@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +89,12 @@ class World:
         return Disk(self.place.run / "disk.raw", "raw")
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    place = a_place(tmp_path)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (place.run / "folder").mkdir()
+@contextmanager
+def intruder(place: Place, *, tap: str, first: str = "") -> Iterator[str]:
+    """A program that tries what is here meanwhile: another process, a server on the host, sockets.
+
+    `first` is what it does before anything else, in Perl.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as on_host,
         socket.socket(socket.AF_UNIX) as abstract,
@@ -107,21 +108,33 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         on = {
             **place.targets,
             "other_process": str(other.pid),
-            "tap": "eth0",
+            "tap": tap,
             "host_address": "127.0.0.1",
             "host_port": str(on_host.getsockname()[1]),
             "abstract": f"tempted-{os.getpid()}",
         }
         given = ", ".join(f"'{name}={value}'" for name, value in on.items())
         code = INTRUDER.read_text().replace("sleep 60;\n", "")
+        try:
+            yield f"#!/usr/bin/perl\n@ARGV = ('2', {given});\n{first}{code}\n{FACTS}"
+        finally:
+            other.kill()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    place = a_place(tmp_path)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (place.run / "folder").mkdir()
+    with intruder(place, tap="eth0") as text:
         for name in ("qemu-img", "mke2fs", "xorrisofs"):
             program = programs / name
-            program.write_text(f"#!/usr/bin/perl\n@ARGV = ('2', {given});\n{code}\n{FACTS}")
+            program.write_text(text)
             program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
         monkeypatch.setenv("VMKILN_DATABASE_URL", "postgresql://user:secret@host/")
         yield World(place, programs)
-        other.kill()
 
 
 CALLS: dict[str, Callable[[World], Awaitable[object]]] = {
