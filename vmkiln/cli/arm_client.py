@@ -30,6 +30,7 @@ EMBEDDED = "https://localhost"
 AUDIENCE = "https://management.azure.com"  # what every service takes, under whatever name it is reached
 REQUEST_SECONDS = 120.0
 START_SECONDS = 20.0  # a service that has its state directory answers by then
+HTTPS_PORT = 443
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 GOING_ON = {"accepted", "running", "inprogress", "creating", "updating", "deleting", "canceling"}
@@ -229,7 +230,7 @@ async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *,
                 raise
             with contextlib.suppress(InputError, ServiceAway):
                 context = of_this_machine(settings)
-                if await _answers(context.url):
+                if await answers(context.url):
                     return context
             if time.monotonic() > deadline:
                 hint = "its log says why; end it, and start it anew"
@@ -239,12 +240,12 @@ async def _service_here(settings: Settings, stack: contextlib.AsyncExitStack, *,
             return None
 
 
-async def _answers(url: str) -> bool:
-    """Whether anybody listens at a URL."""
+async def answers(url: str) -> bool:
+    """Whether anybody listens at an HTTPS URL."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or HTTPS_PORT)
     except (OSError, TimeoutError):
         return False
     writer.close()

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from vmkiln.api.identity.first_start import Credentials
 
 
-HTTPS_PORT = 443
-CONNECT_SECONDS = 5.0
-
-
 @examples("vmkiln az-setup --dir ./azure")
 def az_setup(
     directory: Annotated[
@@ -43,7 +39,10 @@ def az_setup(
     as_json: JsonOption = False,
 ) -> None:
     """Write a private az configuration and print the two exports after which plain `az` works."""
+    import asyncio
     import shlex
+
+    from vmkiln.cli.arm_client import answers
 
     try:
         url, exports = _set_up(directory, endpoint, credentials, cloud_name=cloud_name, subscription=subscription)
@@ -57,7 +56,7 @@ def az_setup(
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     typer.echo(f"az talks to {url} after these two lines; ~/.azure was not touched", err=True)
-    if not endpoint and not _is_answered(url):
+    if not endpoint and not asyncio.run(answers(url)):
         typer.echo("nobody answers there now; `vmkiln serve` starts the service", err=True)
 
 
@@ -79,19 +78,6 @@ def _set_up(
     bundle = target / "ca-bundle.pem"
     write_whole(bundle, _bundle(service_directory(settings.home) / "tls" / "ca.pem"))
     return url, {"AZURE_CONFIG_DIR": str(target), "REQUESTS_CA_BUNDLE": str(bundle)}
-
-
-def _is_answered(url: str) -> bool:
-    """Whether anybody listens at a URL of this machine."""
-    import socket
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or HTTPS_PORT), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def _refuse_users_own(target: Path) -> None:
