@@ -1,6 +1,7 @@
 """Real builds: the command line and the run, as an ordinary user, under whatever accelerator works here.
 
-The platform image is made once and kept in the state directory of the tests.
+The platform image is made once and kept in the state directory of the tests. Those marked `no_source` need none, and
+run as another user beside the rest.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from empty_world import World, differences, first_snapshot, snapshot
 from vmkiln.images import image_store
 from vmkiln.preparation import opened_store, prepared_host
 from vmkiln.run.held import lease
-from vmkiln.run.run_context import RunRequest
+from vmkiln.run.run_context import BuildHost, RunRequest
 from vmkiln.run.run_event import LogLine, RunEvent
 from vmkiln.run.workflow import execute
 from vmkiln.run_state import TERMINAL_STATES, new_run_id
@@ -55,20 +56,27 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def prepared(settings: Settings) -> Iterator[Settings]:
-    """The container image and the platform image are there, and what build VMs go on from if it can be made.
+def equipped(settings: Settings) -> Iterator[Settings]:
+    """What every run needs is there: the container image. It is kept.
 
-    Those are kept. What the tests built is gone after the last of them: gigabytes, with each run of the tests.
+    What the tests built is gone after the last of them: gigabytes, with each run of the tests.
     """
-    command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
-    subprocess.run(command, check=True, timeout=1200)
-    subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
+    subprocess.run([*VMKILN, "prepare"], check=True, timeout=1200)
     with opened_store(settings, print) as store:
         images, runs = built(store)
     yield settings
     with opened_store(settings, print) as store:
         take_away(settings, store, images, runs)
         assert built(store) == (images, runs), "what the tests built is still there"
+
+
+@pytest.fixture(scope="session")
+def prepared(equipped: Settings) -> Settings:
+    """The platform image is there, too, and what build VMs go on from if it can be made. Both are kept."""
+    command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
+    subprocess.run(command, check=True, timeout=1200)
+    subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
+    return equipped
 
 
 def built(store: Store) -> tuple[frozenset[str], frozenset[str]]:
@@ -92,9 +100,9 @@ def take_away(settings: Settings, store: Store, images: frozenset[str], runs: fr
 
 
 @pytest.fixture
-def world(prepared: Settings) -> Iterator[None]:
+def world(equipped: Settings) -> Iterator[None]:
     """After the test, exactly what was there before is there again."""
-    with unchanged_world(prepared):
+    with unchanged_world(equipped):
         yield
 
 
@@ -157,6 +165,15 @@ def run_template(prepared: Settings, tmp_path: Path) -> Callable[..., Told]:
     return runner(prepared, tmp_path)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A run that is to be made: its template, what sees each of its events and may cancel it, and the user's networks."""
+
+    body: dict[str, Any]
+    watcher: Watcher | None = None
+    virtual_networks: Mapping[str, UserVirtualNetwork] = field(default_factory=dict)
+
+
 def runner(prepared: Settings, files: Path) -> Callable[..., Told]:
     """Runs a template in this process; a watcher sees each event and may cancel the run's task."""
 
@@ -166,36 +183,53 @@ def runner(prepared: Settings, files: Path) -> Callable[..., Told]:
         watcher: Watcher | None = None,
         virtual_networks: Mapping[str, UserVirtualNetwork] | None = None,
     ) -> Told:
-        told = Told(run_id=new_run_id())
-        resolved = read_image_template(json.dumps(body), file_name="test.json")
-        request = RunRequest(
-            run_id=told.run_id,
-            template_name=resolved.name,
-            resource_group="tests",
-            template=resolved.image_template,
-            resolved=resolved.resolved,
-            local_files=LocalFiles(files, is_allowed=True),
-            mask=resolved.mask,
-            virtual_networks=virtual_networks or {},
-        )
-
-        async def work() -> dict[str, Any]:
-            task = asyncio.current_task()
-            assert task is not None
-
-            def tell(event: RunEvent) -> None:
-                told.events.append(event)
-                if watcher is not None:
-                    watcher(event, task)
-
-            with opened_store(prepared, print) as store:
-                async with prepared_host(prepared, store, print) as host:
-                    return await execute(host, request, tell)
-
-        try:
-            told.summary = asyncio.run(work())
-        except BaseException as error:
-            told.error = error
+        (told,) = told_at_once(prepared, files, Wanted(body, watcher, virtual_networks or {}))
         return told
 
     return run
+
+
+def told_at_once(prepared: Settings, files: Path, *wanted: Wanted) -> list[Told]:
+    """What runs told that were made at the same time on one host, in this process: a VM leaves CPUs to the others."""
+    all_told = [Told(run_id=new_run_id()) for _ in wanted]
+
+    async def one(host: BuildHost, told: Told, run: Wanted) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def tell(event: RunEvent) -> None:
+            told.events.append(event)
+            if run.watcher is not None:
+                run.watcher(event, task)
+
+        try:
+            told.summary = await execute(host, _request(run, told.run_id, files), tell)
+        except BaseException as error:
+            told.error = error
+
+    async def work() -> None:
+        with opened_store(prepared, print) as store:
+            async with prepared_host(prepared, store, print) as host, asyncio.TaskGroup() as tasks:
+                for told, run in zip(all_told, wanted, strict=True):
+                    tasks.create_task(one(host, told, run))
+
+    try:
+        asyncio.run(work())
+    except BaseException as error:
+        for told in all_told:
+            told.error = told.error or error
+    return all_told
+
+
+def _request(run: Wanted, run_id: str, files: Path) -> RunRequest:
+    resolved = read_image_template(json.dumps(run.body), file_name="test.json")
+    return RunRequest(
+        run_id=run_id,
+        template_name=resolved.name,
+        resource_group="tests",
+        template=resolved.image_template,
+        resolved=resolved.resolved,
+        local_files=LocalFiles(files, is_allowed=True),
+        mask=resolved.mask,
+        virtual_networks=run.virtual_networks,
+    )

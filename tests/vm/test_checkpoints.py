@@ -1,14 +1,21 @@
-"""A build that begins behind what an earlier one of the same template left: what runs again, and who its VM is."""
+"""Build VMs that go on from what was saved: who they are, what runs again, and what that leaves in their images.
+
+Two builds at the same time go on from a source that was booted and saved; a third begins behind the customizers of one
+of them. They are made once for all tests of this file, behind the hygiene gate.
+"""
 
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GATES, IMAGES, VMKILN, Told, a_template, runner, shell
+from conftest import GATES, IMAGES, VMKILN, Told, Wanted, a_template, runner, shell, told_at_once
 from file_tree import file_tree
 
+from vmkiln.host.saved import saved_vm
+from vmkiln.run.checkpoints.kept_builds import KEPT_TAG
 from vmkiln.run.run_event import Notice, StepStarted
 from vmkiln.run_state import PartKind, Start
 from vmkiln.settings import Settings
@@ -29,11 +36,14 @@ WHO = (
     "echo IS late $(( $(date +%s) - $(cat /sys/class/rtc/rtc0/since_epoch) ))",
     "echo IS route $(ip -4 route show default | wc -l)",
     "echo IS failed $(systemctl list-units --state=failed --no-legend | wc -l)",
+    "echo IS timers $(systemctl list-units --type=timer --state=active --no-legend | wc -l)",
     "echo IS waiting $(ls -d /run/vmkiln /run/systemd/transient/vmkiln* 2> /dev/null | wc -l)",
+    "echo IS keys $(ls /etc/ssh/ssh_host_*_key | wc -l)",
     "echo IS logins $(pgrep -cx sshd)",
     "echo IS scripts $(ls /run/packer | grep -c script_)",
-    "echo HAS $(cat /opt/two)",
 )
+HAS = "echo HAS $(cat /opt/two)"
+REST = {"route": 1, "failed": 0, "waiting": 0, "keys": 1}
 TARGET = {"type": "ManagedImage", "runOutputName": "image", "location": "local"}
 # the time of each login and of each boot; nothing else of an image tells where its build began
 MAY_DIFFER = {"/var/log/wtmp", "/var/log/lastlog"}
@@ -44,55 +54,115 @@ def words(run: Told, kind: str) -> dict[str, str]:
     return {line.split(" ", 2)[1]: line.split(" ", 2)[2] for line in lines if line.startswith(f"{kind} ")}
 
 
+@dataclass(frozen=True)
+class Built:
+    """A build of three customizers, and one with the last of them edited; `other` is of another template, beside the first."""
+
+    first: Told
+    second: Told
+    other: Told
+
+    @property
+    def of_one_template(self) -> tuple[Told, Told]:
+        return self.first, self.second
+
+    @property
+    def at_once(self) -> tuple[Told, Told]:
+        """Those that go on from the same saved VM."""
+        return self.first, self.other
+
+
 @pytest.fixture(scope="module")
-def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told]:
-    """A build of three customizers, and one with the last of them edited, both behind the hygiene gate."""
+def built(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The builds; those at once make what they go on from, if nobody has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VMKILN_ALLOWED_RESIDUES", GATES["VMKILN_ALLOWED_RESIDUES"])
         patch.setenv("VMKILN_CHECKPOINTS", "commands")
         settings = read_settings()
-        run = runner(settings, tmp_path_factory.mktemp("files"))
+    files = tmp_path_factory.mktemp("files")
     assert settings.home == prepared.home
     scope = checkpoint.scope_of(template_id="", resource_group="tests", name="kept")
     checkpoint.forget(settings.saved_vms, scope)
-    last: list[dict[str, Any]] = [shell(*WHO, f"echo edit {number}", name="three") for number in (1, 2)]
+    last: list[dict[str, Any]] = [shell(*WHO, HAS, f"echo edit {number}", name="three") for number in (1, 2)]
     targets = [{**TARGET, "imageId": f"{IMAGES}/images/kept-{number}"} for number in (1, 2)]
-    first, second = (
-        run(a_template(ONE, TWO, three, name="kept", distribute=[target]))
+    earlier, later = (
+        a_template(ONE, TWO, three, name="kept", distribute=[target])
         for three, target in zip(last, targets, strict=True)
     )
+    another = {**a_template(shell(*WHO, name="who"), name="goes-on"), "tags": {KEPT_TAG: "false"}}
+    first, other = told_at_once(settings, files, Wanted(earlier), Wanted(another))
+    second = runner(settings, files)(later)
     checkpoint.forget(settings.saved_vms, scope)
-    for one in (first, second):
+    for one in (first, second, other):
         assert one.error is None, one.error
-    return first, second
+    return Built(first, second, other)
 
 
-def test_with_the_last_of_three_edited_only_that_one_runs_again(built: tuple[Told, Told]) -> None:
-    began = [[(one.index, one.count, one.name) for one in run.events if isinstance(one, StepStarted)] for run in built]
-    assert began[0] == [(0, 3, "one"), (1, 3, "two"), (2, 3, "three"), (3, 3, "deprovision")]
-    assert began[1] == [(2, 3, "three"), (3, 3, "deprovision")]
-    assert [line for line in built[1].log if "edit 2" in line]
-    assert "    null: HAS one two" in built[1].log, "what the two before did is there"
-    parts = [(part["kind"], part["name"], part["start"]) for part in built[1].summary["timeline"]]
-    assert (PartKind.BOOT, "build-vm", Start.KEPT) in parts
-    assert (PartKind.CHECKPOINT, "two", Start.COLD) not in parts
-    fact = built[1].summary["facts"]["checkpoint"]
-    assert (fact["run_id"], fact["position"], fact["step"]) == (built[0].run_id, 2, "two")
-    said = [one.text for one in built[1].events if isinstance(one, Notice) and "behind customizer 2 of 3" in one.text]
-    assert len(said) == 1
-    assert built[0].run_id[:8] in said[0]
+def went_on(run: Told) -> list[str]:
+    """What was said of the build VM's start."""
+    return [one.text for one in run.events if isinstance(one, Notice) and one.text.startswith("the build-vm")]
 
 
-def test_two_builds_of_which_one_began_behind_the_other_are_two_machines(built: tuple[Told, Told]) -> None:
-    first, second = (words(run, "ID") for run in built)
+def test_two_builds_that_go_on_from_the_same_are_two_machines(built: Built) -> None:
+    for run in built.at_once:
+        (said,) = went_on(run)
+        assert "goes on from one that was booted and saved" in said
+        boots = [part["start"] for part in run.summary["timeline"] if part["name"] == "build-vm"]
+        assert boots[-1] == Start.WARM
+        assert run.summary["facts"]["build-vm_went_on"] is True
+    first, second = (words(run, "ID") for run in built.at_once)
     assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal"}
     assert not [name for name, value in first.items() if second[name] == value]
-    before, state = ({name: int(value) for name, value in words(run, "IS").items()} for run in built)
+    for ids in (first, second):
+        assert ids["journal"] == ids["machine"]
+
+
+def test_one_that_goes_on_has_time_and_network_and_nothing_left_over(built: Built) -> None:
+    state = {name: int(value) for name, value in words(built.other, "IS").items()}
+    assert abs(state["late"]) <= 2
+    assert state["timers"] > 0
+    assert {name: state[name] for name in REST} == REST
+
+
+def test_no_build_changed_what_others_go_on_from(built: Built, settings: Settings) -> None:
+    assert built.first.error is None
+    places = [path.parent for path in settings.saved_vms.glob(f"*/{saved_vm.DISK}")]
+    found = [saved for place in places if (saved := saved_vm.found(settings.saved_vms, place.name)) is not None]
+    assert found
+    assert all(saved_vm.is_whole(saved) for saved in found)
+
+
+def test_with_the_last_of_three_edited_only_that_one_runs_again(built: Built) -> None:
+    began = [
+        [(one.index, one.count, one.name) for one in run.events if isinstance(one, StepStarted)]
+        for run in built.of_one_template
+    ]
+    assert began[0] == [(0, 3, "one"), (1, 3, "two"), (2, 3, "three"), (3, 3, "deprovision")]
+    assert began[1] == [(2, 3, "three"), (3, 3, "deprovision")]
+    assert [line for line in built.second.log if "edit 2" in line]
+    assert "    null: HAS one two" in built.second.log, "what the two before did is there"
+    parts = [(part["kind"], part["name"], part["start"]) for part in built.second.summary["timeline"]]
+    assert (PartKind.BOOT, "build-vm", Start.KEPT) in parts
+    assert (PartKind.CHECKPOINT, "two", Start.COLD) not in parts
+    fact = built.second.summary["facts"]["checkpoint"]
+    assert (fact["run_id"], fact["position"], fact["step"]) == (built.first.run_id, 2, "two")
+    said = [
+        one.text for one in built.second.events if isinstance(one, Notice) and "behind customizer 2 of 3" in one.text
+    ]
+    assert len(said) == 1
+    assert built.first.run_id[:8] in said[0]
+
+
+def test_two_builds_of_which_one_began_behind_the_other_are_two_machines(built: Built) -> None:
+    first, second = (words(run, "ID") for run in built.of_one_template)
+    assert set(first) == {"machine", "boot", "host-key", "login-key", "random", "journal"}
+    assert not [name for name, value in first.items() if second[name] == value]
+    before, state = ({name: int(value) for name, value in words(run, "IS").items()} for run in built.of_one_template)
     assert abs(before["late"]) <= 2, "it stood still, and caught up"
     assert abs(state["late"]) <= 2
     assert state["scripts"] == 1, "its own"
     assert state["logins"] <= before["logins"]
-    assert {name: state[name] for name in ("route", "failed", "waiting")} == {"route": 1, "failed": 0, "waiting": 0}
+    assert {name: state[name] for name in REST} == REST
 
 
 def shown(run: Told, *words: str) -> Any:
@@ -102,18 +172,18 @@ def shown(run: Told, *words: str) -> Any:
     return json.loads(said.stdout)
 
 
-def test_the_provenance_names_the_run_that_an_image_began_behind(built: tuple[Told, Told]) -> None:
-    first, second = (shown(run, "provenance")["predicate"]["buildDefinition"]["internalParameters"] for run in built)
+def test_the_provenance_names_the_run_that_an_image_began_behind(built: Built) -> None:
+    first, second = (
+        shown(run, "provenance")["predicate"]["buildDefinition"]["internalParameters"] for run in built.of_one_template
+    )
     assert "checkpoint" not in first
-    assert second["checkpoint"] == built[1].summary["facts"]["checkpoint"]
+    assert second["checkpoint"] == built.second.summary["facts"]["checkpoint"]
     assert second["checkpoint"]["no_persistence"] is False
 
 
-def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(
-    built: tuple[Told, Told], tmp_path: Path
-) -> None:
+def test_an_image_is_the_same_from_a_checkpoint_as_from_the_first_step(built: Built, tmp_path: Path) -> None:
     trees = []
-    for number, run in enumerate(built):
+    for number, run in enumerate(built.of_one_template):
         (tmp_path / str(number)).mkdir()
         trees.append(file_tree(Path(shown(run, "show", "--json")["path"]), tmp_path / str(number)))
     first, second = trees

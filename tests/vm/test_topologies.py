@@ -1,10 +1,10 @@
 """Real builds in subnets of a user's own: whom the build VM sees, what is made meanwhile, what the kernel counted."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from conftest import Told, a_template, shell
+from conftest import Told, Wanted, a_template, shell, told_at_once, unchanged_world
 
 from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
 from vmkiln.preparation import opened_store
@@ -59,32 +59,53 @@ LOOK = 'echo "seen ${SSH_CONNECTION%% *}"; echo "own $(hostname -I)"'
 PRIVATE_LINK = {"privateEndpoints", "privateLinkServices", "loadBalancers"}
 
 
-@pytest.mark.parametrize(
-    ("vnet_config", "expected"),
-    [
-        ({"subnetId": "images"}, ("172.16.8.6", "172.16.8.7", {"virtualNetworks", *PRIVATE_LINK})),
-        ({"subnetId": "images", "containerInstanceSubnetId": "aci"}, ("172.16.9.4", "172.16.8.4", set())),
-    ],
-    ids=["private endpoint", "user subnets"],
-)
-@pytest.mark.usefixtures("world")
-def test_a_build_in_a_users_network(
-    prepared: Settings,
-    run_template: Callable[..., Told],
-    vnet_config: dict[str, str],
-    expected: tuple[str, str, set[str]],
-) -> None:
-    seen, own, made = expected
-    config = {name: f"{NETWORK}/subnets/{subnet}" for name, subnet in vnet_config.items()}
-    kept: list[dict[str, Any]] = []
+# where each puts the container group and the build VM, and what is made for it
+TOPOLOGIES: dict[str, tuple[dict[str, str], tuple[str, str, set[str]]]] = {
+    "private endpoint": ({"subnetId": "images"}, ("172.16.8.6", "172.16.8.7", {"virtualNetworks", *PRIVATE_LINK})),
+    "user subnets": (
+        {"subnetId": "images", "containerInstanceSubnetId": "aci"},
+        ("172.16.9.4", "172.16.8.4", set()),
+    ),
+}
 
-    def look(event: RunEvent, _task: Any) -> None:
-        if isinstance(event, LogLine) and f"own {own}" in event.text:
-            kept.extend(filter(None, (read_recorded(file) for file in prepared.staging.glob(f"*/{FILE_NAME}"))))
 
-    body = a_template(shell(LOOK), vmProfile={"vnetConfig": config})
-    told = run_template(body, watcher=look, virtual_networks=virtual_networks_of(BODIES))
-    assert told.error is None
+@dataclass
+class Build:
+    """What one of them told, and the rules that were on record while its build VM was asked."""
+
+    kept: list[dict[str, Any]]
+    told: Told
+
+
+@pytest.fixture(scope="module")
+def builds(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
+    """A build in each topology, both at the same time: each has a network of its own, though the addresses overlap."""
+    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in TOPOLOGIES}
+
+    def wanted(name: str) -> Wanted:
+        vnet_config, (_, own, _) = TOPOLOGIES[name]
+        config = {key: f"{NETWORK}/subnets/{subnet}" for key, subnet in vnet_config.items()}
+
+        def look(event: RunEvent, _task: Any) -> None:
+            if isinstance(event, LogLine) and f"own {own}" in event.text:
+                kept[name].extend(
+                    filter(None, (read_recorded(file) for file in prepared.staging.glob(f"*/{FILE_NAME}")))
+                )
+
+        body = a_template(shell(LOOK), name=name.replace(" ", "-"), vmProfile={"vnetConfig": config})
+        return Wanted(body, look, virtual_networks_of(BODIES))
+
+    with unchanged_world(prepared):
+        told = told_at_once(prepared, tmp_path_factory.mktemp("files"), *map(wanted, TOPOLOGIES))
+    return {name: Build(kept[name], one) for name, one in zip(TOPOLOGIES, told, strict=True)}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_build_in_a_users_network(prepared: Settings, builds: dict[str, Build], topology: str) -> None:
+    _, (seen, own, made) = TOPOLOGIES[topology]
+    kept, told = builds[topology].kept, builds[topology].told
+    assert told.error is None, told.error
+    assert told.summary["facts"]["build-vm_went_on"] is False, "it was booted where it stands"
     text = "\n".join(told.log)
     assert f"seen {seen}" in text
     assert f"own {own}" in text
