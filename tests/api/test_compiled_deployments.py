@@ -176,3 +176,17 @@ def test_a_made_resource_tells_its_place_and_its_public_addresses(live: InProces
         "id": f"{GROUP}/providers/Microsoft.Storage/storageAccounts/scripts1",
         "module": "m1",
     }
+
+
+def test_a_module_whose_parameters_are_one_expression_is_deployed(live: InProcess) -> None:
+    asked = {"name": {"type": "string"}, "tags": {"type": "object"}}
+    inner = module(
+        "in", document([{**IDENTITY, "name": "[parameters('name')]", "tags": "[parameters('tags')]"}], parameters=asked)
+    )
+    first = module("first", document([], outputs={"tags": {"type": "object", "value": {"a": "b"}}}))
+    given = "createObject('name', createObject('value', 'who')"
+    inner["properties"]["parameters"] = (
+        f"[{given}, 'tags', createObject('value', reference('first').outputs.tags.value))]"
+    )
+    deployed(live, document([inner, first]))
+    assert identity(live, "who")["tags"] == {"a": "b"}

@@ -16,9 +16,10 @@ from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_template import NESTED, Deployment
 from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.nested_deployment import NestedTemplate, nested_template, parameter_value
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies
-from vmkiln.arm_template.values import member
+from vmkiln.arm_template.values import kind_of, member
 from vmkiln.azure_names import group_id, subscription_scope
 from vmkiln.errors import Mistake, TemplateInvalid
 
@@ -36,16 +37,6 @@ class NotReady(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.key = key
-
-
-@dataclass(frozen=True)
-class Nested:
-    """A nested deployment as it says of itself. Parameters are not evaluated: each has a value and its place."""
-
-    template: Mapping[str, Any]
-    is_inner: bool
-    context: DeploymentContext
-    parameters: Mapping[str, tuple[Any, str]]
 
 
 @dataclass(frozen=True)
@@ -126,16 +117,9 @@ class DeploymentPlan(Deployment):
     def _instances(
         self, raw: Mapping[str, Any], path: str, symbolic: str, parent: PlannedResource | None
     ) -> Iterator[PlannedResource]:
-        loop = member(raw, "copy")
-        scope = parent.scope if parent else self._scope
-        if not isinstance(loop, dict):
-            yield from self._with_children(_Declared(raw, path, symbolic, "", scope, parent))
-            return
-        name, items = copied({**loop, "input": 0}, scope, member_path(path, "copy"))
-        for index in range(len(items)):
-            inner = replace(scope, copy_indexes={**scope.copy_indexes, name.lower(): index, "": index})
-            key = f"{symbolic}[{index}]" if symbolic else ""
-            yield from self._with_children(_Declared(raw, path, key, symbolic or name, inner, parent))
+        for index, loop, scope in instances_of(raw, parent.scope if parent else self._scope, path):
+            key = f"{symbolic}[{index}]" if symbolic and loop else symbolic
+            yield from self._with_children(_Declared(raw, path, key, symbolic or loop if loop else "", scope, parent))
 
     def _with_children(self, declared: _Declared) -> Iterator[PlannedResource]:
         resource = self._resource(declared)
@@ -216,19 +200,17 @@ class DeploymentPlan(Deployment):
 
     def child(self, resource: PlannedResource, runtime: Runtime | None) -> "DeploymentPlan":
         """The plan of a deployment nested in this one. Raises TemplateInvalid for a linked one."""
-        nested = self.nested(resource)
+        nested, context = self.nested(resource, runtime), self.context_of(resource)
         if not nested.is_inner:
-            plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, nested.context, budget=self.budget)
+            plan = DeploymentPlan({**nested.template, "parameters": {}}, {}, context, budget=self.budget)
             plan.see_through(resource.scope)
             return plan
         scope = replace(resource.scope, runtime=runtime)
         given = {
-            name.lower(): GivenParameter(name, parameter_value(entry, scope, where), False)
-            for name, (entry, where) in nested.parameters.items()
+            name.lower(): GivenParameter(name, parameter_value(entry, scope), False)
+            for name, entry in nested.parameters(scope).items()
         }
-        plan = DeploymentPlan(
-            nested.template, given, nested.context, budget=self.budget, secrets=resource.scope.secrets
-        )
+        plan = DeploymentPlan(nested.template, given, context, budget=self.budget, secrets=resource.scope.secrets)
         self._children.append(plan)
         return plan
 
@@ -240,28 +222,11 @@ class DeploymentPlan(Deployment):
         """Evaluate in the scope of the deployment around it, as one does whose scope is outer."""
         self._scope = replace(scope, runtime=None)
 
-    def nested(self, resource: PlannedResource) -> Nested:
-        """What a nested deployment says of itself. Raises TemplateInvalid for a linked one."""
-        properties = member(resource.raw, "properties")
-        path = member_path(resource.path, "properties")
-        template = member(properties, "template") if isinstance(properties, dict) else None
-        if not isinstance(properties, dict) or not isinstance(template, dict):
-            message = "a linked deployment is not fetched"
-            hint = "put the template itself under `template`"
-            raise TemplateInvalid([Mistake(member_path(path, "templateLink"), message, hint)])
-        options = member(properties, "expressionEvaluationOptions")
-        given = member(properties, "parameters") or {}
-        return Nested(
-            template=template,
-            is_inner=isinstance(options, dict) and str(member(options, "scope")).lower() == "inner",
-            context=self._context_of(resource),
-            parameters={
-                name: (entry, member_path(f"{path}.parameters", name))
-                for name, entry in (given.items() if isinstance(given, dict) else ())
-            },
-        )
+    def nested(self, resource: PlannedResource, runtime: Runtime | None) -> NestedTemplate:
+        """What a nested deployment says of itself. Raises TemplateInvalid for a linked one, and as `body` does."""
+        return nested_template(resource.raw, resource.path, replace(resource.scope, runtime=runtime))
 
-    def _context_of(self, resource: PlannedResource) -> DeploymentContext:
+    def context_of(self, resource: PlannedResource) -> DeploymentContext:
         """Where a nested deployment takes place: from its id, and its group's location where that is known."""
         segments = resource.id.lower().strip("/").split("/")
         place = self.place
@@ -341,6 +306,23 @@ class DeploymentPlan(Deployment):
         return evaluate_value(member(output, "value"), scope, path)
 
 
+def instances_of(raw: Mapping[str, Any], scope: Scope, path: str) -> Iterator[tuple[int, str, Scope]]:
+    """Number, loop and scope of each instance of a resource: of one alone, whose loop is '', without a `copy`.
+
+    Raises TemplateInvalid for a `copy` that is no object, which Azure refuses, too: it would be left out in silence.
+    """
+    loop, where = member(raw, "copy"), member_path(path, "copy")
+    if loop is None:
+        yield 0, "", scope
+        return
+    if not isinstance(loop, dict):
+        hint = 'such as {"name": "loop", "count": 3}; the count may be an expression'
+        raise TemplateInvalid([Mistake(where, f"must be an object with `name` and `count`, not {kind_of(loop)}", hint)])
+    name, items = copied({"name": member(loop, "name"), "count": member(loop, "count"), "input": 0}, scope, where)
+    for index in range(len(items)):
+        yield index, name, replace(scope, copy_indexes={**scope.copy_indexes, name.lower(): index, "": index})
+
+
 def _text(raw: Mapping[str, Any], name: str, scope: Scope, path: str, *, default: str = "") -> str:
     value = member(raw, name)
     where = member_path(path, name)
@@ -368,21 +350,6 @@ def entries_of(resources: Any, path: str = "resources") -> Iterator[tuple[str, s
         if not isinstance(item, dict):
             raise TemplateInvalid([Mistake(where, "must be an object")])
         yield where, key if isinstance(key, str) else "", item
-
-
-def parameter_value(entry: Any, scope: Scope, path: str) -> Any:
-    """The value that a nested deployment gives to a parameter; the whole entry may be an expression.
-
-    The Bicep compiler writes a condition so: `[if(empty(x), createObject('value', null()), createObject('value', x))]`.
-    Raises TemplateInvalid.
-    """
-    found = (
-        entry if isinstance(entry, dict) and member(entry, "value") is not None else evaluate_value(entry, scope, path)
-    )
-    if isinstance(found, dict) and member(found, "reference") is not None and member(found, "value") is None:
-        raise TemplateInvalid([Mistake(path, "is read from a key vault, which is not reached", "give it as `value`")])
-    value = member(found, "value") if isinstance(found, dict) else None
-    return evaluate_value(value, scope, path) if found is entry else value
 
 
 def _place_of(scope: Any, place: str) -> str:

@@ -58,7 +58,7 @@ class Deployment:
         self.budget = budget if budget is not None else Budget()
         self._declared = declared_parameters(document, self.budget)
         self._variables = _object(document, "variables")
-        self._variable_names = {name.lower(): name for name in reversed(self._variables) if name != "copy"}
+        self._variable_names = {name.lower(): name for name in reversed(self._variables) if name.lower() != "copy"}
         self._functions = _user_functions(document, self.budget)
         self._resources = member(document, "resources")
         self._values: dict[str, Any] = {}
@@ -160,10 +160,10 @@ class Deployment:
         where = member_path("variables", key or name)
         if key is not None:
             return self._once(where.lower(), path, lambda: evaluate_value(self._variables[key], self._scope, where))
-        loops = self._variables.get("copy")
+        loops = member(self._variables, "copy")
         count_steps(self._scope, len(loops) // VALUES_A_STEP if isinstance(loops, list) else 0, path)
         for loop in loops if isinstance(loops, list) else []:
-            if isinstance(loop, dict) and str(loop.get("name")).lower() == name.lower():
+            if isinstance(loop, dict) and str(member(loop, "name")).lower() == name.lower():
                 return self._once(where.lower(), path, partial(self._loop, loop))
         known = f"there are {some(self._variables)}"
         raise TemplateInvalid([Mistake(path, f"the variable `{name[:80]}` does not exist", known)])

@@ -15,7 +15,7 @@ from vmkiln.arm_template.functions.function_names import near_functions
 from vmkiln.arm_template.functions.general_functions import FUNCTIONS, call_function
 from vmkiln.arm_template.functions.place_functions import PLACE_FUNCTIONS
 from vmkiln.arm_template.json_path import member_path
-from vmkiln.arm_template.values import followed, forced, index_value, kind_of, needs_bool
+from vmkiln.arm_template.values import followed, forced, index_value, kind_of, member, needs_bool
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.secrecy.secret_values import SecretValues
 
@@ -99,35 +99,42 @@ def _evaluate_all(items: Iterable[tuple[str, Any]], scope: Scope) -> list[Any]:
 
 
 def _evaluate_object(value: dict[str, Any], scope: Scope, path: str) -> dict[str, Any]:
-    keys = [evaluate_value(key, scope, member_path(path, key)) for key in value if key != "copy"]
+    loops = next((key for key in value if key.lower() == "copy" and _is_loop(value[key], member_path(path, key))), None)
+    keys = [evaluate_value(key, scope, member_path(path, key)) for key in value if key != loops]
     for key in keys:
         if not isinstance(key, str):
             raise _refused(path, "an expression in place of a member's name must give a string")
-    members = ((member_path(path, key), item) for key, item in value.items() if key != "copy")
+    members = ((member_path(path, key), item) for key, item in value.items() if key != loops)
     result = dict(zip(keys, _evaluate_all(members, scope), strict=True))
-    if "copy" in value:
-        result |= _evaluate_copy(value["copy"], scope, member_path(path, "copy"))
+    for loop in value[loops] if loops is not None else ():
+        name, items = copied(loop, scope, member_path(path, "copy"))
+        result[name] = items
     return result
 
 
-def _evaluate_copy(loops: Any, scope: Scope, path: str) -> dict[str, Any]:
-    """The arrays that a `copy` member makes: `[{"name", "count", "input"}, ...]`; or the member as it is."""
-    is_loop = isinstance(loops, list) and all(isinstance(loop, dict) and "input" in loop for loop in loops)
-    if not is_loop:
-        return {"copy": evaluate_value(loops, scope, path)}
-    return dict(copied(loop, scope, path) for loop in loops)
+def _is_loop(value: Any, path: str) -> bool:
+    """Whether a member `copy` makes arrays, `[{"name", "count", "input"}, ...]`, and is not only called so.
+
+    Raises TemplateInvalid where it is meant so and Azure would refuse it.
+    """
+    loops = value if isinstance(value, list) else [value]
+    meant = [isinstance(loop, dict) and {"count", "input"} <= {name.lower() for name in loop} for loop in loops]
+    if any(meant) and not (isinstance(value, list) and all(meant)):
+        hint = 'such as "copy": [{"name": "customize", "count": 2, "input": {...}}]'
+        raise _refused(path, "must be an array of loops, each with `name`, `count` and `input`", hint)
+    return any(meant)
 
 
 def copied(loop: Mapping[str, Any], scope: Scope, path: str) -> tuple[str, list[Any]]:
     """The name and the elements of one `copy` loop. Raises TemplateInvalid."""
-    name, count = evaluate_value(loop.get("name"), scope, path), evaluate_value(loop.get("count"), scope, path)
+    name, count = (evaluate_value(member(loop, key), scope, path) for key in ("name", "count"))
     if not isinstance(name, str) or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= 800:
         raise _refused(path, "a copy loop needs a `name` and a `count` from 0 to 800")
     items = []
     for index in range(count):
         inner = replace(scope, copy_indexes={**scope.copy_indexes, name.lower(): index, "": index})
         count_steps(scope, 2, path)
-        items.append(evaluate_value(loop["input"], inner, member_path(path, name)))
+        items.append(evaluate_value(member(loop, "input"), inner, member_path(path, name)))
     return name, items
 
 

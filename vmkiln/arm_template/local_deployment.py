@@ -14,12 +14,13 @@ from typing import Any
 from vmkiln.arm_template.budget import Budget
 from vmkiln.arm_template.deployment_context import DeploymentContext
 from vmkiln.arm_template.deployment_parameters import GivenParameter
-from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, parameter_value
+from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, instances_of
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
-from vmkiln.arm_template.evaluation import Scope, copied, evaluate_value
+from vmkiln.arm_template.evaluation import Scope, evaluate_value
 from vmkiln.arm_template.functions.resource_state import derived_members, ids_of, with_ids
 from vmkiln.arm_template.given_references import GivenReferences
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.nested_deployment import Written, is_computed, parameter_value
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
 from vmkiln.arm_template.values import Later, member
@@ -69,6 +70,8 @@ class LocalDeployment(DeploymentPlan):
         self._known: list[PlannedResource] | None = None
         self._nested: dict[str, LocalDeployment] = {}
         self._entering: list[str] = []
+        self._closed: list[Mistake] = parent._closed if parent is not None else []
+        self._left_out: list[str] = parent._left_out if parent is not None else []
 
     def image_template_resource(self, name: str = "") -> dict[str, Any]:
         """The one image template of the deployment, or the one of that name, in plain JSON.
@@ -98,6 +101,12 @@ class LocalDeployment(DeploymentPlan):
             places = ", ".join(item.path for item in found)
             message = f"holds {len(found)} image templates, at {places}; exactly one is needed"
             raise TemplateInvalid([Mistake("resources", message, f"choose one with --template-name: {names}")])
+        if self._left_out:
+            message = "is an image template that its condition leaves out; there is no other"
+            way = "give the parameters that its condition asks for"
+            raise TemplateInvalid([Mistake(place, message, way) for place in dict.fromkeys(self._left_out)])
+        if self._closed:
+            raise TemplateInvalid(list(dict.fromkeys(self._closed)))
         message, hint = "holds no resource of type Microsoft.VirtualMachineImages/imageTemplates", None
         if any(_type(item) == NESTED for _, _, item in entries_of(self._resources)):
             hint = "linked deployments are not fetched: give the template in which the resource stands"
@@ -110,34 +119,38 @@ class LocalDeployment(DeploymentPlan):
         if depth >= MAXIMUM_DEPTH:
             return
         for item in self.known():
-            if item.type.lower() == NESTED and item.is_wanted and _mentions_image_template(item.raw):
-                if not isinstance(member(member(item.raw, "properties") or {}, "template"), dict):
-                    continue
-                child = self.nested_deployment(item)
-                place = f"{inside}{item.path}.properties.template."
-                yield from child.image_templates(place, depth + 1)
+            if item.type.lower() != NESTED or not self._may_hold_one(item):
+                continue
+            if not item.is_wanted:
+                self._left_out.append(f"{inside}{item.path}")
+                continue
+            child = self.nested_deployment(item)
+            yield from child.image_templates(f"{inside}{item.path}.properties.template.", depth + 1)
+
+    def _may_hold_one(self, item: PlannedResource) -> bool:
+        """Whether an image template may be in a nested deployment; a linked one is not looked into."""
+        if not item.is_wanted or not is_computed(item.raw):
+            template = Written(member(item.raw, "properties"), "").member("template").value
+            return isinstance(template, dict) and _mentions_image_template(template)
+        try:
+            return _mentions_image_template(self.nested(item, self.answer).template)
+        except TemplateInvalid as error:
+            self._closed += error.mistakes  # told when no image template is found elsewhere
+            return False
 
     def _templates_at(self, raw: Mapping[str, Any], path: str, inside: str) -> Iterator[FoundTemplate]:
         """The image templates that one entry makes, or its children, which is where their type may stand too."""
-        for scope in self._loop_scopes(raw, path):
-            if (
-                _type(raw) in IMAGE_TEMPLATE_TYPES
-                and member(raw, "existing") is not True
-                and _is_wanted(raw, scope, path)
-            ):
+        is_one = _type(raw) in IMAGE_TEMPLATE_TYPES and member(raw, "existing") is not True
+        for scope in self._loop_scopes(raw, path) if is_one else ():
+            if _is_wanted(raw, scope, path):
                 yield FoundTemplate(f"{inside}{path}", raw, replace(scope, runtime=self.answer))
+            else:
+                self._left_out.append(f"{inside}{path}")
         for child_path, _, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
             yield from self._templates_at(child, child_path, inside)
 
     def _loop_scopes(self, raw: Mapping[str, Any], path: str) -> list[Scope]:
-        loop = member(raw, "copy")
-        if not isinstance(loop, dict) or _type(raw) not in IMAGE_TEMPLATE_TYPES:
-            return [self._scope]
-        name, items = copied({**loop, "input": 0}, self._scope, member_path(path, "copy"))
-        return [
-            replace(self._scope, copy_indexes={**self._scope.copy_indexes, name.lower(): index, "": index})
-            for index in range(len(items))
-        ]
+        return [scope for _, _, scope in instances_of(raw, self._scope, path)]
 
     # what is known of the resources
 
@@ -182,25 +195,27 @@ class LocalDeployment(DeploymentPlan):
         return found
 
     def _enter(self, resource: PlannedResource) -> "LocalDeployment":
-        nested = self.nested(resource)
+        nested, context = self.nested(resource, self.answer), self.context_of(resource)
         inherited: dict[str, Any] = {"references": self._references, "parent": self}
         if not nested.is_inner:
-            outer = LocalDeployment(
-                {**nested.template, "parameters": {}}, {}, nested.context, budget=self.budget, **inherited
-            )
+            outer = LocalDeployment({**nested.template, "parameters": {}}, {}, context, budget=self.budget, **inherited)
             outer.see_through(resource.scope)
             return outer
         given: dict[str, GivenParameter] = {}
         unknown: dict[str, TemplateInvalid] = {}
         scope = replace(resource.scope, runtime=self.answer)
-        for name, (entry, where) in nested.parameters.items():
+        entries: dict[str, Written] = {}
+        try:
+            entries = nested.parameters(scope)
+        except TemplateInvalid as error:
+            declared = member(nested.template, "parameters")
+            unknown = {name.lower(): error for name in declared} if isinstance(declared, dict) else {}
+        for name, entry in entries.items():
             try:
-                given[name.lower()] = GivenParameter(name, parameter_value(entry, scope, where), False)
+                given[name.lower()] = GivenParameter(name, parameter_value(entry, scope), False)
             except TemplateInvalid as error:
                 unknown[name.lower()] = error
-        inner = LocalDeployment(
-            nested.template, given, nested.context, unknown=unknown, budget=self.budget, **inherited
-        )
+        inner = LocalDeployment(nested.template, given, context, unknown=unknown, budget=self.budget, **inherited)
         inner.check_given()
         return inner
 

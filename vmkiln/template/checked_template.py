@@ -97,7 +97,7 @@ def _allowed(given: Any, expected: str) -> str:
 
 def _kind_of(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "an array"}
-    return names.get(type(value), "an object")
+    return "null" if value is None else names.get(type(value), "an object")
 
 
 def _path(location: tuple[int | str, ...], body: Any) -> str:
