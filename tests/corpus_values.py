@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmkiln.arm_template.budget import Budget
-from vmkiln.arm_template.declared_type import resolved
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.parameters.declared_type import resolved
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 from vmkiln.template.placeholder import placeholders_in

@@ -40,7 +40,7 @@ LAYERS = [  # a module may import a lower line, or its own package
     {"sealing"},
     {"files"},
     {"setting_texts"},
-    {"azure_locations", "azure_names", "harmless_text", "run_state"},
+    {"azure_locations", "azure_names", "azure_roles", "harmless_text", "run_state"},
     {"secrecy"},
     {"run_failures"},
     {"errors", "__version__"},

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP
-from vmkiln.arm_template.declared_type import plain_kind, resolved
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_template import NESTED, Deployment
 from vmkiln.arm_template.evaluation import Scope, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.nested_deployment import NestedTemplate, nested_template, parameter_value
+from vmkiln.arm_template.parameters.declared_type import plain_kind, resolved
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, with_dependencies
 from vmkiln.arm_template.values import kind_of, member

@@ -10,12 +10,17 @@ from itertools import islice
 from typing import Any
 
 from vmkiln.arm_template.budget import MOST_MISTAKES, VALUES_A_STEP, Budget, some
-from vmkiln.arm_template.declared_parameter import DeclaredParameter, check_value, declared_parameters, given_value
-from vmkiln.arm_template.declared_type import type_mistakes
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterUsed, parameter_used
 from vmkiln.arm_template.evaluation import Scope, UserFunction, copied, count_steps, evaluate_value
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.arm_template.parameters.declared_parameter import (
+    DeclaredParameter,
+    check_value,
+    declared_parameters,
+    given_value,
+)
+from vmkiln.arm_template.parameters.declared_type import type_mistakes
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter, ParameterUsed, parameter_used
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmkiln.arm_template.deployment_parameters import ParameterFile
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
 from vmkiln.arm_template.planned_resource import plain_name
 from vmkiln.errors import Mistake, TemplateInvalid
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from vmkiln.arm_template.budget import Budget
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, entries_of, instances_of
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, MAXIMUM_DEPTH, NESTED
 from vmkiln.arm_template.evaluation import Scope, evaluate_value
@@ -21,6 +20,7 @@ from vmkiln.arm_template.functions.resource_state import derived_members, ids_of
 from vmkiln.arm_template.given_references import GivenReferences
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.nested_deployment import Written, is_computed, parameter_value
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.plain_text import check_size
 from vmkiln.arm_template.planned_resource import PlannedResource, names_of, plain_name, tail_of
 from vmkiln.arm_template.values import Later, member

@@ -17,7 +17,7 @@ from vmkiln.cli.output import say
 from vmkiln.errors import InputError
 
 if TYPE_CHECKING:
-    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
     from vmkiln.buildable.examination import Surroundings
     from vmkiln.host.egress.egress_policy import EgressPolicy
     from vmkiln.host.network.network_namespace import Allowance
@@ -175,7 +175,7 @@ def read_template(
 
 def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
     """Each a file that is read (`FILE` or `@FILE`), or `NAME=VALUE` as it is. Raises: `InputError`."""
-    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
 
     found: list[ParameterFile | str] = []
     for item in given or ():
@@ -189,7 +189,7 @@ def _files_or_texts(given: Sequence[str] | None) -> list[ParameterFile | str]:
 
 def template_texts(template: Path) -> tuple[str, list[ParameterFile | str]]:
     """A template file as JSON, and the parameters that a .bicepparam file brings. Raises: `InputError`."""
-    from vmkiln.arm_template.deployment_parameters import ParameterFile
+    from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
     from vmkiln.cli.template_text import json_of_yaml, kind_of, read_text
 
     text = read_text(template)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from vmkiln.arm_template.deployment_parameters import ParameterUsed
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterUsed
 from vmkiln.azure_names import Architecture
 from vmkiln.buildable.known_source import KnownSource
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut

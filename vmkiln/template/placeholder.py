@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.lenient_json import Bare, read_json
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.errors import Mistake, TemplateInvalid
 
 _EVERYWHERE = (

@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter, ParameterFile, ParameterUsed, given_parameters
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE, IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.expression import is_expression
 from vmkiln.arm_template.given_references import given_references
 from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.local_deployment import LocalDeployment
+from vmkiln.arm_template.parameters.deployment_parameters import (
+    GivenParameter,
+    ParameterFile,
+    ParameterUsed,
+    given_parameters,
+)
 from vmkiln.arm_template.values import member
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake, TemplateInvalid

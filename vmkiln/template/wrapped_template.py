@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vmkiln.arm_template.deployment_parameters import ParameterFile
 from vmkiln.arm_template.deployment_template import IMAGE_TEMPLATE_TYPES, is_deployment_template
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
 from vmkiln.arm_template.values import member
 
 SHOWN_BY_AZ = "2023-07-01"  # whose names are read in any case: az writes `osDiskSizeGb`

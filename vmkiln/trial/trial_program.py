@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady, Runtime
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.errors import Mistake, TemplateInvalid
 
 MOST_MEMORY_BYTES = 256 * 1024**2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import ParameterFile
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile
 from vmkiln.errors import TemplateInvalid
 from vmkiln.template.template_file import ResolvedTemplate, read_image_template
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from publishing import DEFINITION_ID, IMAGE_ID, RUN_ID, a_flat_disk
 
-from vmkiln.arm_template.deployment_parameters import ParameterUsed
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterUsed
 from vmkiln.azure_names import LOCK, RESOURCE_GROUP
 from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.secrecy.secret_mask import SecretMask
 
 SECRET = "Hunter22-horse"

@@ -12,8 +12,9 @@ from vmkiln.api.managed_identity.managed_identities import IDENTITY
 from vmkiln.api.protocol.revision import time_text
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.azure_names import ROLE_ASSIGNMENT
+from vmkiln.azure_roles import GUIDS, NAMES
 from vmkiln.errors import ArmError
-from vmkiln.rights.built_in_roles import ALLOWED, GUIDS, NAMES
+from vmkiln.rights.built_in_roles import ALLOWED
 from vmkiln.store.rows import RoleAssignmentRow
 
 PRINCIPAL_TYPES = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device", "Unknown")

@@ -13,8 +13,9 @@ from vmkiln.api.identity.caller import Permission, covers
 from vmkiln.api.protocol.dispatcher import forbidden
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
 from vmkiln.azure_names import ROLE_DEFINITION, subscription_scope
+from vmkiln.azure_roles import NAMES
 from vmkiln.errors import ArmError
-from vmkiln.rights.built_in_roles import CONTRIBUTOR, NAMES, actions_of
+from vmkiln.rights.built_in_roles import CONTRIBUTOR, actions_of
 from vmkiln.store.rows import ResourceRow
 
 SUBSCRIPTION = "/subscriptions/{subscriptionId}"

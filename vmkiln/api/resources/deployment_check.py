@@ -13,9 +13,9 @@ from vmkiln.api.resources.deployment_scripts import script_mistakes
 from vmkiln.api.resources.providers import provider_bodies
 from vmkiln.api.staging.staging_resources import ONLY_HERE
 from vmkiln.arm_template.deployment_context import DeploymentContext
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.deployment_plan import DeploymentPlan, NotReady
 from vmkiln.arm_template.deployment_template import NESTED
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.planned_resource import PlannedResource
 from vmkiln.azure_names import DEPLOYMENT, DEPLOYMENT_SCRIPT, IMAGE_TEMPLATE, RESOURCE_GROUP, subscription_scope
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid

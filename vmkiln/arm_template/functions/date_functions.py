@@ -15,6 +15,7 @@ from vmkiln.arm_template.values import Function, needs_int, needs_string
 LONGEST_PATTERN = 1000  # letters; each piece is written alone
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISO = "yyyy-MM-ddTHH:mm:ssZ"
+SHOWN = "M/d/yyyy h:mm:ss tt"  # how .NET shows a time: what the reference says of a base as `utcNow('u')` gives it
 _PIECES = {
     "yyyy": "%Y",
     "yy": "%y",
@@ -62,10 +63,10 @@ _DAYS = (365, 30, 7, 1)  # of a year, a month, a week, a day
 # what a base may look like: how it is read (strptime), and the pattern that a result without a format gets
 _FORMS = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?(Z|[+-]\d\d:\d\d)?", "%Y-%m-%dT%H:%M:%S", ISO),
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,7})?(Z|[+-]\d\d:\d\d)?", "%Y-%m-%d %H:%M:%S", _SHORT["u"]),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,7})?(Z|[+-]\d\d:\d\d)?", "%Y-%m-%d %H:%M:%S", SHOWN),
     (r"\d{8}T\d{6}(\.\d{1,7})?(Z)?", "%Y%m%dT%H%M%S", "yyyyMMddTHHmmssZ"),
     (r"\d{4}-\d\d-\d\d()()", "%Y-%m-%d", ISO),
-    (r"\d\d?/\d\d?/\d{4} \d\d?:\d\d:\d\d()() [AP]M", "%m/%d/%Y %I:%M:%S %p", "M/d/yyyy h:mm:ss tt"),
+    (r"\d\d?/\d\d?/\d{4} \d\d?:\d\d:\d\d()() [AP]M", "%m/%d/%Y %I:%M:%S %p", SHOWN),
     (r"\d\d?/\d\d?/\d{4} \d\d?:\d\d:\d\d()()", "%m/%d/%Y %H:%M:%S", "MM/dd/yyyy HH:mm:ss"),
 )
 

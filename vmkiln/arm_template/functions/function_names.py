@@ -8,10 +8,33 @@ import difflib
 FUNCTION_NAMES = (
     # text
     *("base64", "base64ToJson", "base64ToString", "concat", "dataUri", "dataUriToString", "endsWith", "format"),
-    *("indexOf", "join", "json", "lastIndexOf", "padLeft", "replace", "split", "startsWith", "string", "substring"),
-    *("toLower", "toUpper", "trim", "uri", "uriComponent", "uriComponentToString"),
+    *(
+        "indexOf",
+        "join",
+        "json",
+        "lastIndexOf",
+        "like",
+        "padLeft",
+        "replace",
+        "split",
+        "startsWith",
+        "string",
+        "substring",
+    ),
+    *("toLower", "toUpper", "trim", "uri", "uriComponent", "uriComponentToString", "parseUri", "buildUri"),
     # arrays and objects
-    *("array", "contains", "createArray", "createObject", "empty", "first", "flatten", "indexFromEnd", "intersection"),
+    *(
+        "array",
+        "contains",
+        "createArray",
+        "createObject",
+        "distinct",
+        "empty",
+        "first",
+        "flatten",
+        "indexFromEnd",
+        "intersection",
+    ),
     *("items", "last", "length", "objectKeys", "range", "shallowMerge", "skip", "take", "tryGet", "tryIndexFromEnd"),
     "union",
     # elements
@@ -27,7 +50,15 @@ FUNCTION_NAMES = (
     *("copyIndex", "deployer", "deployment", "environment", "parameters", "variables"),
     # ids and names
     *("extensionResourceId", "guid", "managementGroup", "managementGroupResourceId", "newGuid", "pickZones"),
-    *("resourceGroup", "resourceId", "subscription", "subscriptionResourceId", "tenant", "tenantResourceId"),
+    *(
+        "resourceGroup",
+        "resourceId",
+        "roleDefinitions",
+        "subscription",
+        "subscriptionResourceId",
+        "tenant",
+        "tenantResourceId",
+    ),
     *("toLogicalZone", "toLogicalZones", "toPhysicalZone", "toPhysicalZones", "uniqueString"),
     # resources as they are
     *("listKeys", "providers", "reference", "references", "resourceInfo"),

@@ -12,6 +12,7 @@ from vmkiln.arm_template.budget import Arguments, Budget
 from vmkiln.arm_template.functions.date_functions import DATE_FUNCTIONS
 from vmkiln.arm_template.functions.network_functions import NETWORK_FUNCTIONS
 from vmkiln.arm_template.functions.text_functions import TEXT_FUNCTIONS
+from vmkiln.arm_template.functions.uri_functions import URI_FUNCTIONS
 from vmkiln.arm_template.plain_text import MAXIMUM_TEXT, as_text
 from vmkiln.arm_template.values import (
     MAXIMUM_ITEMS,
@@ -113,9 +114,17 @@ def _union(arguments: Arguments) -> Any:
         for argument in arguments:
             merged = _merged(merged, argument, arguments.budget)
         return merged
+    return _each_once([item for argument in arguments for item in array_in(argument)], arguments.budget)
+
+
+def _distinct(arguments: Arguments) -> list[Any]:
+    return _each_once(array_in(arguments[0]), arguments.budget)
+
+
+def _each_once(items: list[Any], budget: Budget) -> list[Any]:
     found: dict[Hashable, Any] = {}
-    for item in (item for argument in arguments for item in array_in(argument)):
-        found.setdefault(comparable(item, arguments.budget), item)
+    for item in items:
+        found.setdefault(comparable(item, budget), item)
     return list(found.values())
 
 
@@ -265,6 +274,7 @@ FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     **TEXT_FUNCTIONS,
     **DATE_FUNCTIONS,
     **NETWORK_FUNCTIONS,
+    **URI_FUNCTIONS,
     "add": (2, 2, lambda given: sum(_two_ints(given))),
     "array": (1, 1, _array),
     "bool": (1, 1, _bool),
@@ -272,6 +282,7 @@ FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "contains": (2, 2, _contains),
     "createarray": (0, _ANY, list),
     "createobject": (0, _ANY, _create_object),
+    "distinct": (1, 1, _distinct),
     "div": (2, 2, _divided),
     "empty": (1, 1, _empty),
     "equals": (2, 2, lambda given: same(given[0], given[1], given.budget)),

@@ -3,6 +3,7 @@
 Two results differ from Azure's: `utcNow` is the start of the reading, `newGuid` one value.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
@@ -12,6 +13,7 @@ from vmkiln.arm_template.functions.azure_cloud import azure_cloud
 from vmkiln.arm_template.functions.date_functions import check_pattern, formatted_time
 from vmkiln.arm_template.values import joined, needs_int, needs_string
 from vmkiln.azure_names import RESOURCE_GROUP, ProvisioningState, group_id, plain_location, subscription_scope
+from vmkiln.azure_roles import GUIDS
 
 _MANAGEMENT_GROUP = "Microsoft.Management/managementGroups"
 LONGEST_ID = 8_192  # letters, all arguments together; Azure refuses far shorter ones
@@ -160,6 +162,18 @@ def _providers(context: DeploymentContext, arguments: Sequence[Any]) -> Any:  # 
     raise ValueError("Azure has given it up, and what it told is not known here: write the api-version in its place")
 
 
+def _role_definitions(context: DeploymentContext, arguments: Sequence[Any]) -> dict[str, str]:
+    _takes(arguments, 1, 1)
+    name = needs_string(arguments[0], "the name of a role")
+    guid = next((guid for known, guid in GUIDS.items() if known.lower() == name.strip().lower()), None)
+    if guid is None:
+        near = difflib.get_close_matches(name[:80], GUIDS, 1)
+        way = f"did you mean '{near[0]}'?" if near else "write its id in its place"
+        raise ValueError(f"`{name[:80]}` is none of the built-in roles that are known here: {way}")
+    scope = subscription_scope(context.subscription_id)
+    return {"id": f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{guid}", "roleDefinitionId": guid}
+
+
 def _split_id(arguments: Sequence[Any], before_at_most: int) -> tuple[list[str], str, str]:
     texts = [needs_string(argument, "every argument") for argument in arguments]
     if sum(map(len, texts)) > LONGEST_ID:
@@ -219,6 +233,7 @@ PLACE_FUNCTIONS: dict[str, Callable[[DeploymentContext, Sequence[Any]], Any]] = 
     "tophysicalzone": _physical,
     "tophysicalzones": _physical,
     "providers": _providers,
+    "roledefinitions": _role_definitions,
     "guid": _guid,
     "newguid": _new_guid,
     "utcnow": _utc_now,

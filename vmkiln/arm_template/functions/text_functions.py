@@ -150,6 +150,24 @@ def _uri(arguments: Arguments) -> str:
     return urljoin(base, relative)
 
 
+def _like(arguments: Arguments) -> bool:
+    """Whether a text is as a pattern says, in which `*` stands for any text; without regard to case."""
+    text, pattern = (_lower(argument) for argument in arguments)
+    first, *others = pattern.split("*")
+    if not others:
+        return text == first
+    last = others.pop()
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    arguments.budget.work(len(others))
+    for piece in filter(None, others):
+        at = text.find(piece, at, end) + len(piece)
+        if at < len(piece):
+            return False
+    return True
+
+
 def _lower(value: Any) -> str:
     return needs_string(value, "every argument").lower()
 
@@ -179,6 +197,7 @@ TEXT_FUNCTIONS: dict[str, tuple[int, int, Function]] = {
     "join": (2, 2, _join),
     "json": (1, 1, _json),
     "lastindexof": (2, 2, lambda given: _index_of(given, from_end=True)),
+    "like": (2, 2, _like),
     "padleft": (2, 3, _pad_left),
     "replace": (3, 3, _replace),
     "split": (2, 2, _split),

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import Any
 
 from vmkiln.arm_template.budget import MOST_MISTAKES, Budget
-from vmkiln.arm_template.declared_type import ARTICLES, KINDS, plain_kind, resolved, type_mistakes
-from vmkiln.arm_template.deployment_parameters import GivenParameter
 from vmkiln.arm_template.json_path import member_path
 from vmkiln.arm_template.lenient_json import read_json
+from vmkiln.arm_template.parameters.declared_type import ARTICLES, KINDS, plain_kind, resolved, type_mistakes
+from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 

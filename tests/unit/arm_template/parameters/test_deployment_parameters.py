@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vmkiln.arm_template.deployment_parameters import ParameterFile, given_parameters
+from vmkiln.arm_template.parameters.deployment_parameters import ParameterFile, given_parameters
 from vmkiln.errors import TemplateInvalid
 
 IN_A_VAULT = {"reference": {"keyVault": {"id": "/subscriptions/s/x"}, "secretName": "n"}}
