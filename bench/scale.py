@@ -36,7 +36,7 @@ from vmkiln.store.engine import database_url
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import stub_build
 from distant_database import distant
-from orphan_guard import ended_by_sigterm
+from orphan_guard import ended_by_signals
 from postgresql import cluster
 from waiting_runs import add_waiting_runs
 
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, nargs="+", default=[0, 20, 200], help="ms to the database and back")
     parser.add_argument("--fleet-runs", type=int, nargs="+", default=[200, 60, 16], help="runs, for each latency")
     options = parser.parse_args()
-    ended_by_sigterm()
+    ended_by_signals()
     logging.disable(logging.WARNING)
     stub_build.PHASE_SECONDS = 0.0
     found: dict[tuple[int, int], float] = {}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orphan_guard import when_killed
+
 STAND_IN = "#!/bin/sh\n# a stand-in: the script that the template names is on the Internet\nexit 0\n"
 USERS = {"PackerBuildFailed", "ValidationFailed"}  # error codes of a step that the user wrote
 ADDRESSES = ("scripturi", "sourceuri", "script")  # the last one in the oldest api-versions
@@ -62,18 +64,27 @@ def build(body: dict[str, Any], networks: Sequence[dict[str, Any]], folder: Path
     environment = {**os.environ, "VMKILN_CHECKPOINTS": "none"}  # all bodies have one name, and each is built once
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        told, errors = process.communicate(timeout=minutes * 60)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # it cancels the run and cleans up
-        try:
-            process.communicate(timeout=GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        return Built("not finished", f"after {minutes} minutes", stand_ins)
+        with when_killed("kill", str(process.pid)):
+            try:
+                told, errors = process.communicate(timeout=minutes * 60)
+            except BaseException as error:
+                _cancel(process)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    return Built("not finished", f"after {minutes} minutes", stand_ins)
+                raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return _end_of(process.returncode, told, errors, stand_ins)
+
+
+def _cancel(process: "subprocess.Popen[str]") -> None:
+    """End a build, which cancels its run and cleans up."""
+    process.terminate()
+    try:
+        process.communicate(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _end_of(code: int, told: str, errors: str, stand_ins: tuple[str, ...]) -> Built:

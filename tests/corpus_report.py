@@ -16,7 +16,7 @@ from typing import Any
 
 from corpus_build import Built, build
 from corpus_values import DEBIAN, filled
-from orphan_guard import ended_by_sigterm
+from orphan_guard import ended_by_signals
 
 from vmkiln.arm_template.values import member
 from vmkiln.buildable.examination import Surroundings, examine
@@ -228,5 +228,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    ended_by_sigterm()
+    ended_by_signals()
     sys.exit(main())

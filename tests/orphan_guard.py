@@ -1,6 +1,7 @@
 """What a test's or a bench's process leaves behind when it is killed is ended by another, which outlives it.
 
-The kernel tells that other one: its standard input ends when this process does, however that happens.
+The kernel tells that other one: its standard input ends when this process does, however that happens. What is started
+with `WITH_US` before it ends with the thread that started it, also before there is a guard.
 """
 
 import contextlib
@@ -10,12 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 NOT_TOLD = 'read -r _ || exec "$@"'  # sh(1): end of file is no line
 
 
 @contextlib.contextmanager
 def when_killed(*command: str | Path) -> Iterator[None]:
-    """Carry out a command when this process dies while the block lasts; nothing when the block ends."""
+    """Carry out a command when this process dies while the block lasts, or an error ends the block."""
     guard = subprocess.Popen(
         ["sh", "-c", NOT_TOLD, "guard", *command],
         stdin=subprocess.PIPE,
@@ -25,8 +28,10 @@ def when_killed(*command: str | Path) -> Iterator[None]:
     )
     try:
         yield
-    finally:
-        guard.communicate(b"over\n")
+    except BaseException:
+        guard.communicate()  # end of file: what the block could not end itself, for it was disturbed, the guard does
+        raise
+    guard.communicate(b"over\n")
 
 
 def group_is_killed(process_id: int) -> Sequence[str]:
@@ -34,6 +39,16 @@ def group_is_killed(process_id: int) -> Sequence[str]:
     return ("sh", "-c", 'kill -s KILL -- "-$0"', str(process_id))
 
 
-def ended_by_sigterm() -> None:
-    """Let SIGTERM end this program as an error does: what it opened is closed, what it started ends."""
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+def ended_by_signals() -> None:
+    """Let the first SIGTERM, SIGINT or SIGHUP end this program as an error does: what it started ends.
+
+    Those that follow are ignored, for they would end the cleaning up in its middle.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        for each in ENDS:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for each in ENDS:
+        signal.signal(each, end)

@@ -95,4 +95,5 @@ def cluster(*, listen: str = "", network: str = "", settings: tuple[str, ...] = 
             finally:
                 made.control("-m", "immediate", "stop")
     finally:
-        shutil.rmtree(directory)
+        with contextlib.suppress(FileNotFoundError):  # the guard took it away when an error ended the block
+            shutil.rmtree(directory)

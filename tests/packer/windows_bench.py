@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from certificates import a_certificate
-from orphan_guard import group_is_killed, when_killed
+from orphan_guard import WITH_US, group_is_killed, when_killed
 from packer_bench import free_port
 from stand_ins.windows_double import Double, opened
 from stand_ins.windows_machine import WindowsMachine
@@ -90,8 +90,8 @@ class WindowsBench:
         environment |= {"PACKER_CACHE_DIR": str(self.folder / "cache")}
         arguments = content.packer.text_of("arguments").replace(INPUT, str(place)).split()[1:]
         packer = await asyncio.create_subprocess_exec(
-            "packer", *arguments, env=environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            *WITH_US, "packer", *arguments, env=environment, cwd=self.folder, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         assert packer.stdout is not None
         watch, output = StepWatch("build-vm", steps), PackerOutput()
@@ -134,7 +134,7 @@ def forwarded(folder: Path, target: int) -> Iterator[int]:
     while True:
         port = free_port()  # which another may take in the meantime
         with (folder / "forwarder.log").open("wb") as log:
-            command = ["perl", str(FORWARDER), str(port), "127.0.0.1", str(target)]
+            command = [*WITH_US, "perl", str(FORWARDER), str(port), "127.0.0.1", str(target)]
             process = subprocess.Popen(command, stderr=log, start_new_session=True)
         if listens(process, port):
             break
