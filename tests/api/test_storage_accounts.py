@@ -192,6 +192,19 @@ def test_the_length_of_a_log_is_told_without_it(service: InProcess, log: str) ->
     assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "100000", b"")
 
 
+def test_a_blob_that_is_not_listed_is_not_served(service: InProcess, log: str, vhd: str) -> None:
+    folder = service.service.settings.staging / GROUP / NAME
+    (folder / "packerlogs/run/customization.log.times").write_bytes(b"an index of ours")
+    (folder / "vhds/disk.vhd.part").write_bytes(b"half a disk")
+    for blob in (log, vhd):
+        container = f"{blob.partition('/containers/')[0]}/containers/{blob.partition('/containers/')[2].split('/')[0]}"
+        listed = [item["id"] for item in service.get(container).json()["value"]]
+        assert listed == [blob]
+        assert service.get(blob).status_code == 200
+    assert service.get(f"{log}.times").status_code == 404
+    assert service.get(f"{vhd}.part").status_code == 404
+
+
 def test_a_log_that_grows_while_it_is_sent_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "customization.log"
     path.write_bytes(b"x" * 200_000)

@@ -1,11 +1,15 @@
 """The portal in a real browser: log in, make a template, run it, follow its log as it is written."""
 
 import contextlib
+import http.server
 import json
 import os
+import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +81,17 @@ def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginIss
         monkeypatch.setenv("VMKILN_LOGIN_CLIENT_ID", CLIENT)
         monkeypatch.setenv("VMKILN_LOGIN_CLIENT_SECRET_FILE", str(secret))
         yield found
+
+
+def run_template(browser: WebDriver, url: str, body: object) -> None:
+    """Make the template `web` by the form, run it, and be at the run's page."""
+    wait = WebDriverWait(browser, SECONDS)
+    browser.get(f"{url}/portal/new")
+    fill(browser, subscription=SUBSCRIPTION, group="rg1", name="web", body=json.dumps(body))
+    browser.find_element(By.CSS_SELECTOR, "main form button").click()
+    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
+    browser.find_element(By.CSS_SELECTOR, "button[value=run]").click()
+    wait.until(lambda found: "/runs/" in found.current_url)
 
 
 def test_a_browser_logs_in_at_an_issuer_on_another_site(
@@ -162,12 +177,7 @@ def test_a_page_stays_while_its_run_fails_and_leads_to_the_line(
     marker = tmp_path / "held"
     marker.touch()
     body = a_template("flood", f"hold while {marker}", "stderr E: Unable to locate package ngnix", "fail")
-    chromium.get(f"{service.url}/portal/new")
-    fill(chromium, subscription=SUBSCRIPTION, group="rg1", name="web", body=json.dumps(body))
-    chromium.find_element(By.CSS_SELECTOR, "main form button").click()
-    wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
-    chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
-    wait.until(lambda found: "/runs/" in found.current_url)
+    run_template(chromium, service.url, body)
     run = chromium.current_url
     [log] = wait.until(lambda _: list((service.home / "staging").glob("*/*/packerlogs/*/customization.log")))
     wait.until(lambda _: b"hold while" in log.read_bytes())
@@ -208,11 +218,7 @@ def test_a_page_says_that_nobody_answers_and_goes_on_by_itself(tmp_path: Path, c
     wait = WebDriverWait(chromium, SECONDS)
     with serving(tmp_path) as service:
         log_in(chromium, service.url, service.owner)
-        chromium.get(f"{service.url}/portal/new")
-        fill(chromium, subscription=SUBSCRIPTION, group="rg1", name="web", body=json.dumps(a_template("wait")))
-        chromium.find_element(By.CSS_SELECTOR, "main form button").click()
-        wait.until(lambda found: found.find_elements(By.CSS_SELECTOR, "dd .Succeeded"))
-        chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
+        run_template(chromium, service.url, a_template("wait"))
         wait.until(lambda found: "wait" in text_of(found, ".log-group.s-live .log-text"))
         chromium.execute_script("window.stayed = true")
         assert text_of(chromium, "#stands-still") == ""
@@ -223,3 +229,60 @@ def test_a_page_says_that_nobody_answers_and_goes_on_by_itself(tmp_path: Path, c
     with serving(tmp_path, port=service.url.rpartition(":")[2]):
         wait.until(lambda found: text_of(found, "#stands-still") == "")
         assert chromium.execute_script("return window.stayed"), "what was read is still there"
+
+
+@contextlib.contextmanager
+def unavailable(tmp_path: Path, port: int) -> Iterator[Counter[str]]:
+    """A proxy whose service is away: it answers 503 to everything, and counts the ends of the paths asked for."""
+    asked: Counter[str] = Counter()
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked[self.path.partition("?")[0].rpartition("/")[2]] += 1
+            self.send_response(503)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is told."""
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "state/service/tls/server.pem", tmp_path / "state/service/tls/server-key.pem")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer) as server:
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(server.serve_forever)
+            try:
+                yield asked
+            finally:
+                server.shutdown()
+
+
+def test_every_live_page_comes_back_after_errors_of_a_proxy(tmp_path: Path, chromium: WebDriver) -> None:
+    wait = WebDriverWait(chromium, SECONDS)
+    with serving(tmp_path) as service:
+        log_in(chromium, service.url, service.owner)
+        run_template(chromium, service.url, a_template("wait"))
+        wait.until(lambda found: "wait" in text_of(found, ".log-group.s-live .log-text"))
+        run = chromium.current_window_handle
+        chromium.switch_to.new_window("window")
+        chromium.get(f"{service.url}/portal/runs")
+        runs = chromium.current_window_handle
+        for window in (run, runs):
+            chromium.switch_to.window(window)
+            chromium.execute_script("window.stayed = true")
+    port = int(service.url.rpartition(":")[2])
+    with unavailable(tmp_path, port) as asked:
+        for window, path in ((run, "follow"), (runs, "runs")):
+            chromium.switch_to.window(window)
+            wait.until(lambda _, path=path: asked[path] >= 2)
+            assert "does not answer" in text_of(chromium, "#stands-still")
+    with serving(tmp_path, port=str(port)):
+        for window in (run, runs):
+            chromium.switch_to.window(window)
+            wait.until(lambda found: text_of(found, "#stands-still") == "")
+            assert chromium.execute_script("return window.stayed"), "it came back by itself"
+        chromium.switch_to.window(run)
+        took = text_of(chromium, "#run-took")
+        wait.until(lambda found: text_of(found, "#run-took") != took)

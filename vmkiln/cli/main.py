@@ -18,6 +18,7 @@ from vmkiln.cli import invocation
 from vmkiln.cli.lazy_group import LazyGroup, Listed
 from vmkiln.cli.output import answer, error_data, told_error
 from vmkiln.errors import RunCanceled, VmkilnError
+from vmkiln.lifetime import closed_output
 
 # where Debian keeps system programs; an ordinary user's PATH lacks them
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -181,7 +182,20 @@ def plain_usage(message: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 4 partly published, 130 cancelled."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong input, 3 unfit host, 4 partly published, 130 cancelled.
+
+    141 when nobody reads any more what it prints.
+    """
+    closed_output.watch()
+    try:
+        _run(arguments)
+    except SystemExit:
+        if closed_output.is_closed():
+            sys.exit(closed_output.STATUS)
+        raise
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     invocation.collect_rarely()
     invocation.begin(is_verbose=False)
     given = list(sys.argv[1:] if arguments is None else arguments)

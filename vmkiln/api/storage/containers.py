@@ -15,6 +15,7 @@ from vmkiln.api.storage.byte_range import BYTES, file_answer
 from vmkiln.api.storage.storage_accounts import ONE, blob_endpoint, keys, name_with_keys, of_build, of_user
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.blobs.account_containers import NAME, AccountContainers, BlobServerAway
+from vmkiln.blobs.blob_upload import is_unfinished
 from vmkiln.errors import ArmError, Mistake
 from vmkiln.staging.logs.log_index import is_index
 from vmkiln.staging.staging_resource_group import storage_account_of
@@ -83,7 +84,7 @@ def list_containers(call: Call) -> Answer:
     """GET the containers: a build's packerlogs, scripts, vhds as far as there is something in them; or a user's."""
     account = _build_account(call)
     if account is not None:
-        names = sorted({blob.partition("/")[0] for blob in account.blobs()})
+        names = sorted({blob.partition("/")[0] for blob in _names(account)})
         return Answer(200, {"value": [{"id": f"{call.resource_id}/{name}", "name": name} for name in names]})
     try:
         names = _users(call).names()
@@ -106,6 +107,11 @@ def get_container(call: Call) -> Answer:
     return Answer(200, _container_body(container.lower(), call.resource_id))
 
 
+def _names(account: StorageAccount) -> list[str]:
+    """The blobs there are, with their containers: no index that we keep beside a log, nothing that is being written."""
+    return [name for name in account.blobs() if not is_index(name) and not is_unfinished(name)]
+
+
 def _blobs(call: Call, account: StorageAccount, container: str) -> list[dict[str, Any]]:
     return [
         {
@@ -113,8 +119,8 @@ def _blobs(call: Call, account: StorageAccount, container: str) -> list[dict[str
             "name": name.partition("/")[2],
             "size": (account.directory / name).stat().st_size,
         }
-        for name in account.blobs()
-        if name.partition("/")[0].lower() == container.lower() and not is_index(name)
+        for name in _names(account)
+        if name.partition("/")[0].lower() == container.lower()
     ]
 
 
@@ -163,7 +169,7 @@ def get_log(call: Call) -> Answer:
         call.service.shared.pull_log(staging.name, names["folderName"].lower())
     account = storage_account_of(call.service.settings.staging, staging)
     wanted = f"{names['containerName']}/{names['folderName']}/{names['blobName']}"
-    if names["containerName"].lower() != LOGS or wanted not in account.blobs():
+    if names["containerName"].lower() != LOGS or wanted not in _names(account):
         raise ArmError(404, "BlobNotFound", f"The log '{wanted}' was not found.")
     return file_answer(account.directory / wanted, call.headers, log_type(wanted))
 
@@ -175,7 +181,7 @@ def get_disk(call: Call) -> Answer:
     """
     account, names = storage_account_of(call.service.settings.staging, _staging_of_blobs(call)), call.names
     wanted = f"{VHDS}/{names['blobName']}"
-    if names["containerName"].lower() != VHDS or wanted not in account.blobs():
+    if names["containerName"].lower() != VHDS or wanted not in _names(account):
         raise ArmError(404, "BlobNotFound", f"The VHD '{names['containerName']}/{names['blobName']}' was not found.")
     return file_answer(account.directory / wanted, call.headers, BYTES, kept_as=names["blobName"])
 

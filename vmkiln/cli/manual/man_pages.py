@@ -23,6 +23,7 @@ EXIT_CODES = (
     ("3", "This host cannot do it."),
     ("4", "A run published only a part of its images."),
     ("130", "Cancelled."),
+    ("141", "Nobody read any more what it printed."),
 )
 _QEMU_CODES = (
     ("0", "The VM was ended."),

@@ -28,6 +28,7 @@ export class Log {
     this.origin = Number(page.dataset.origin);
     this.isFollowed = page.dataset.live === "yes";
     this.onLines = () => {};
+    this.onTrouble = () => {};
     this.watcher = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         if (entry.isIntersecting) {
@@ -234,10 +235,12 @@ export class Log {
     link.href = `?kind=${kind}&line=${line}#${anchor}${line}`;
   }
 
+  // Lines that are not in the page; null, and a word about it, when they cannot be had now.
   async fetched(kind, line, count) {
-    const answer = await fetch(`${this.run}/lines?kind=${kind}&line=${line}&count=${count}`);
-    if (!answer.ok) {
-      throw new Error(`the lines could not be loaded (${answer.status})`);
+    const answer = await fetch(`${this.run}/lines?kind=${kind}&line=${line}&count=${count}`, { redirect: "manual" }).catch(() => null);
+    if (!answer?.ok) {
+      this.onTrouble("These lines could not be loaded: try again.");
+      return null;
     }
     return (await answer.json()).lines;
   }
@@ -249,12 +252,15 @@ export class Log {
     return lines.filter(([number]) => number >= first && number < before);
   }
 
-  // The lines from one on in place of those that are here.
+  // The lines from one on in place of those that are here; null when they cannot be had.
   async load(group, line) {
     const { kind } = this.kindOf(group);
-    const lines = this.within(group, await this.fetched(kind, line, LOADED_AT_ONCE));
-    group.querySelector(".log-lines").replaceChildren(this.rows(kind, lines));
-    this.link(group);
+    const lines = await this.fetched(kind, line, LOADED_AT_ONCE);
+    if (lines) {
+      group.querySelector(".log-lines").replaceChildren(this.rows(kind, this.within(group, lines)));
+      this.link(group);
+    }
+    return lines;
   }
 
   async loadMore(link) {
@@ -265,29 +271,30 @@ export class Log {
     const group = link.closest(".log-group");
     const { kind } = this.kindOf(group);
     const place = group.querySelector(".log-lines");
+    let lines = null;
     try {
       if (!place.firstElementChild) {
-        await this.load(group, Number(group.dataset.first));
+        lines = await this.load(group, Number(group.dataset.first));
       } else if (link.classList.contains("log-earlier")) {
         const from = this.numberOf(place.firstElementChild);
         const line = Math.max(Number(group.dataset.first), from - LOADED_AT_ONCE);
-        const lines = await this.fetched(kind, line, from - line);
+        lines = await this.fetched(kind, line, from - line);
         const seen = place.firstElementChild;
         const top = seen.getBoundingClientRect().top;
-        place.prepend(this.rows(kind, lines));
+        place.prepend(this.rows(kind, lines ?? []));
         window.scrollBy(0, seen.getBoundingClientRect().top - top);
         if (!this.isFollowed) {
           this.trim(place, "lastElementChild");
         }
       } else {
-        const lines = await this.fetched(kind, this.numberOf(place.lastElementChild) + 1, LOADED_AT_ONCE);
-        place.append(this.rows(kind, this.within(group, lines)));
+        lines = await this.fetched(kind, this.numberOf(place.lastElementChild) + 1, LOADED_AT_ONCE);
+        place.append(this.rows(kind, this.within(group, lines ?? [])));
         this.trim(place, "firstElementChild");
       }
       this.link(group);
     } finally {
       delete link.dataset.busy;
-      if (link.isConnected) {
+      if (lines && link.isConnected) {
         this.watcher.unobserve(link);
         this.watcher.observe(link); // it may be in sight still
       }

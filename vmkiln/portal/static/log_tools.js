@@ -112,9 +112,9 @@ export function useTools(page, log) {
     } else {
       count.textContent = "looking ...";
       const asked = new URLSearchParams({ text: text.value, errors: errors.checked ? "true" : "" });
-      const answer = await fetch(`${log.run}/find?${asked}`);
-      if (!answer.ok) {
-        count.textContent = answer.status === 429 ? "others search already: try again" : "the log could not be searched";
+      const answer = await fetch(`${log.run}/find?${asked}`, { redirect: "manual" }).catch(() => null);
+      if (!answer?.ok) {
+        count.textContent = answer?.status === 429 ? "others search already: try again" : "the log could not be searched: try again";
         return;
       }
       const content = await answer.json();
@@ -223,6 +223,7 @@ export function useTools(page, log) {
   };
   window.addEventListener("wheel", (event) => event.deltaY < 0 && letGo(), { passive: true });
   window.addEventListener("touchmove", letGo, { passive: true });
+  log.onTrouble = tell;
   log.onLines = (lines) => {
     if (!log.isFollowed) {
       unseen += lines;

@@ -43,7 +43,17 @@ export function addCopyButtons(root = document) {
 }
 
 export const NO_ANSWER = "The service does not answer. What is shown is as it was; it is asked again.";
-export const STANDS_STILL = "This page stands still: load it again, your session may have ended.";
+export const STANDS_STILL = "This page stands still: log in again, your session may have ended.";
+export const IS_GONE = "What this page shows is not there any more, or you may not see it any more.";
+const LONGEST_ANSWER = 30000;
+
+// Why a page stands still after an answer that is no success; a redirection is one to the login.
+export function wordsFor({ status }) {
+  if (status >= 500 || status === 429 || status === 408) {
+    return NO_ANSWER;
+  }
+  return status === 403 || status === 404 ? IS_GONE : STANDS_STILL;
+}
 
 // Says on top of the page why it does not change any more; nothing when it does again.
 export function standStill(words) {
@@ -58,19 +68,24 @@ async function readAnew() {
   if (document.hidden) {
     return;
   }
-  let answer;
+  let anew;
   try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    const signal = AbortSignal.timeout(LONGEST_ANSWER);
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual", signal });
+    if (!answer.ok) {
+      standStill(wordsFor(answer));
+      return;
+    }
+    anew = new DOMParser().parseFromString(await answer.text(), "text/html");
   } catch {
     standStill(NO_ANSWER);
     return;
   }
-  if (!answer.ok) {
-    standStill(answer.status >= 500 || answer.status === 429 ? NO_ANSWER : STANDS_STILL);
+  if (!anew.getElementById("stands-still")) {
+    standStill(NO_ANSWER); // a page of a proxy
     return;
   }
   standStill("");
-  const anew = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const other = anew.getElementById(part.id);
     if (other && !part.contains(document.activeElement)) {

@@ -1,7 +1,8 @@
 // Keeps a run's page as it is now: one stream of events changes its parts in place, and lines are put into the log.
+import { follow } from "./following.js";
 import { Log } from "./log.js";
 import { useTools } from "./log_tools.js";
-import { addCopyButtons, NO_ANSWER, showTimes, standStill, STANDS_STILL } from "./page.js";
+import { addCopyButtons, NO_ANSWER, showTimes, standStill } from "./page.js";
 import { offerNotice } from "./run_notice.js";
 
 const page = document.getElementById("run");
@@ -90,37 +91,29 @@ function tick() {
   }
 }
 
-function follow() {
-  const source = new EventSource(page.dataset.follow);
-  const on = (name, does) => source.addEventListener(name, (event) => does(JSON.parse(event.data)));
-  // It comes back by itself when it is cut off; not to a page for whose login it is asked.
-  source.addEventListener("open", () => {
-    isCutOff = false;
-    standStill("");
-  });
-  source.addEventListener("error", () => {
-    isCutOff = true;
-    const isOver = source.readyState === EventSource.CLOSED;
-    standStill(isOver ? STANDS_STILL : NO_ANSWER);
-    if (isOver) {
-      notifyOnce(document.title, "The page of the run stands still: load it again.");
-    }
-  });
-  on("state", showState);
-  on("part", replacePart);
-  on("groups", ({ kind, groups }) => log.setGroups(kind, groups));
-  on("lines", ({ kind, lines }) => log.add(kind, lines));
-  on("end", () => {
-    source.close();
+const does = {
+  state: showState,
+  part: replacePart,
+  groups: ({ kind, groups }) => log.setGroups(kind, groups),
+  lines: ({ kind, lines }) => log.add(kind, lines),
+  end: () => {
     page.dataset.live = "no";
     page.dataset.ended = "yes";
     log.end();
-  });
+  },
+};
+
+function tell(words) {
+  isCutOff = words !== "";
+  standStill(words);
+  if (isCutOff && words !== NO_ANSWER) {
+    notifyOnce(document.title, words);
+  }
 }
 
 showIcon(page.dataset.icon);
 useTools(page, log);
 if (page.dataset.follow) {
-  follow();
+  follow(page.dataset.follow, does, tell);
   setInterval(tick, 1000);
 }

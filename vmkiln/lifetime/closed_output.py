@@ -1,0 +1,92 @@
+"""Standard output that nobody reads any more: `vmkiln run list | head -1` ends quietly, as other programs do.
+
+Python ignores SIGPIPE and raises `BrokenPipeError` at whatever happened to print, which is told as an error of that.
+Here the first line that nobody takes ends the command: at once, or as Ctrl-C does where there is something to clean
+up. What is said on standard error is lost when nobody reads it, and the command goes on: it is not what was asked for.
+Source: signal(7), SIGPIPE; write(2), EPIPE; the status that a shell gives a program which a signal ended is 128 more.
+"""
+
+import io
+import os
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
+
+STATUS = 128 + signal.SIGPIPE
+STANDARD = (0, 1, 2)
+_ended: list[int] = []  # what was printed to when nobody read it any more
+
+
+def is_closed() -> bool:
+    """Whether standard output was printed to when nobody read it any more."""
+    return bool(_ended)
+
+
+def watch() -> None:
+    """From now on a closed pipe ends this command; files that its caller closed lead nowhere, and to no other file."""
+    _ended.clear()
+    for descriptor in STANDARD:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _lead_nowhere(descriptor)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _watched(sys.stdout, 1, _end)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _watched(sys.stderr, 2, lambda: None)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def _watched(stream: TextIO | None, descriptor: int, on_close: Callable[[], None]) -> TextIO:
+    if stream is None:  # it was closed
+        return open(descriptor, "w", closefd=False)
+    mode = os.fstat(descriptor).st_mode
+    if not isinstance(stream, io.TextIOWrapper) or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(descriptor, on_close)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _Pipe(io.FileIO):
+    """A pipe that takes everything once nobody reads it."""
+
+    def __init__(self, descriptor: int, on_close: Callable[[], None]) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._on_close = on_close
+
+    def write(self, content: object, /) -> int | None:  # type: ignore[override] # whatever has bytes, as in the base
+        try:
+            return super().write(content)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            _lead_nowhere(self.fileno())
+            self._on_close()
+            return super().write(content)  # type: ignore[arg-type]
+
+
+def _end() -> None:
+    """End the command: what runs in an event loop is cancelled and cleans up, all else unwinds from here."""
+    _ended.append(1)
+    is_main = threading.current_thread() is threading.main_thread()
+    if (is_main and not _has_loop()) or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        raise SystemExit(STATUS)
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _has_loop() -> bool:
+    asyncio: Any = sys.modules.get("asyncio")  # which short commands do not import
+    return asyncio is not None and asyncio.events._get_running_loop() is not None
