@@ -3,13 +3,15 @@
     python -m stub_worker HOME NAME
 
 The environment names the database and the object store; STUB_CPUS is what it has, LEASE_SECONDS how long its lease
-lasts. Each build writes a line to STUB_JOURNAL when it begins and when it ends. As long as the file STUB_UNFIT is there
-it cannot build. Ends on SIGTERM.
+lasts, STORE_SECONDS for how long each request to the object store waits first. Each build writes a line to STUB_JOURNAL
+when it begins and when it ends. As long as the file STUB_UNFIT is there it cannot build. Ends on SIGTERM.
 """
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from vmkiln.run.run_context import RunRequest, Tell
 from vmkiln.service import only_service
 from vmkiln.settings import Settings
 from vmkiln.settings_sources import read_settings
+from vmkiln.sharing.object_store import ObjectStore
 from vmkiln.sharing.shared_storage import shared_storage
 
 
@@ -38,6 +41,19 @@ def note(request: RunRequest, what: str) -> None:
         os.write(descriptor, line.encode())
     finally:
         os.close(descriptor)
+
+
+def slow_down_the_store(seconds: float) -> None:
+    """Let each request to the object store of this process wait so long first."""
+    doing = ObjectStore._doing
+
+    @contextlib.contextmanager
+    def slowly(store: ObjectStore, what: str) -> Iterator[None]:
+        time.sleep(seconds)
+        with doing(store, what):
+            yield
+
+    ObjectStore._doing = slowly  # type: ignore[assignment, method-assign]
 
 
 async def main(settings: Settings, name: str) -> None:
@@ -68,4 +84,6 @@ async def main(settings: Settings, name: str) -> None:
 if __name__ == "__main__":
     hosting.READY_SECONDS = float(os.environ.get("READY_SECONDS", hosting.READY_SECONDS))
     stub_build.PHASE_SECONDS = float(os.environ.get("PHASE_SECONDS", "0.05"))
+    if slow := float(os.environ.get("STORE_SECONDS", "0")):
+        slow_down_the_store(slow)
     host_to_end(main(replace(read_settings(), home=Path(sys.argv[1])), sys.argv[2]), ended="ended")

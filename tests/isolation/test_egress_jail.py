@@ -22,7 +22,7 @@ import pytest
 
 from vmkiln.errors import VmkilnError
 from vmkiln.host import command, namespace
-from vmkiln.host.confinement import egress_jail, kernel_calls, landlock
+from vmkiln.host.confinement import call_filter, egress_jail, kernel_calls, landlock
 from vmkiln.host.confinement.confinement import Fact
 from vmkiln.host.confinement.egress_jail import EgressJail
 from vmkiln.host.confinement.run_group import RunGroup
@@ -45,6 +45,9 @@ GUARDS = {
 # what a program in pasta's place tries: the word, and how it is done in Perl
 ATTEMPTS = {
     "opens a port": "socket(S, AF_INET, SOCK_STREAM, 0) && bind(S, sockaddr_in(0, INADDR_LOOPBACK)) && listen(S, 1)",
+    "opens a port of MPTCP": (
+        "socket(S, AF_INET, SOCK_STREAM, 262) && bind(S, sockaddr_in(0, INADDR_LOOPBACK)) && listen(S, 1)"
+    ),
     "reaches an abstract socket": (
         'socket(S, AF_UNIX, SOCK_STREAM, 0) && connect(S, pack("S a*", AF_UNIX, "\\0$ARGV[0]"))'
     ),
@@ -193,6 +196,16 @@ def test_without_the_jail_the_same_program_gets_what_it_wants(tmp_path: Path) ->
 def test_it_is_landlock_that_lets_pasta_open_no_port(tmp_path: Path) -> None:
     with targets(tmp_path) as aims, mock.patch.object(landlock, "restrict_sockets", return_value=0):
         assert "opens a port" in asyncio.run(done(tmp_path, aims, egress_jail.enter))
+
+
+def test_it_is_the_filter_of_calls_that_lets_pasta_open_no_port_of_mptcp(tmp_path: Path) -> None:
+    """Landlock does not know it."""
+    mptcp = "opens a port of MPTCP"
+    with targets(tmp_path) as aims:
+        if mptcp not in asyncio.run(done(tmp_path, aims, lambda _jail: None)):
+            pytest.skip("this kernel has no MPTCP")
+        with mock.patch.object(call_filter, "restrict", return_value=None):
+            assert mptcp in asyncio.run(done(tmp_path, aims, egress_jail.enter))
 
 
 def hold_a_leg() -> None:

@@ -9,29 +9,29 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_jail import SECRETS, Place, a_place
-from test_program_jail import Tried, facts_of, intruder
+from test_program_jail import FILTERED, Tried, facts_of, intruder
 
 from vmkiln.errors import CommandFailed, HostUnfit, VmkilnError
 from vmkiln.host import command
-from vmkiln.host.confinement import kernel_calls, landlock, program_jail
-from vmkiln.host.making import jailed_maker, making_jail
+from vmkiln.host.confinement import call_filter, kernel_calls, landlock, program_jail
+from vmkiln.host.making import jailed_maker, making_jail, name_servers
 from vmkiln.host.making.jailed_maker import Way
 from vmkiln.platform_images import debian_recipe, making_folder, plain_files
 from vmkiln.platform_images.debian_recipe import DebianRecipe
 
 HERE = Path(__file__).parent
 ALLOWED = HERE / "allowed_to_a_maker_of_systems.txt"
-# what fetching may beside it; none of it leads to a file, a process or a port of the user's
 LINK = next((name for _, name in socket.if_nameindex() if name != "lo"), "")
-MORE_WITH_NETWORK = {"see a network link"} if LINK else set()
+OVER_UDP = {"send over UDP to the host"} | ({"see a network link"} if LINK else set())
 ROOT = "my @root = map { substr($_, 1) } glob('/*'); print STDERR qq(fact root: @root\\n);"
 CONTROLS = [f"{verb} {name}" for verb in ("read", "write") for name in (*SECRETS, "other_disk", "other_seed")] + [
     "make a file at home",
@@ -45,6 +45,7 @@ CONTROLS = [f"{verb} {name}" for verb in ("read", "write") for name in (*SECRETS
     "connect to a socket in the run's folder",
     "connect to an abstract socket of the host",
     "listen on TCP",
+    *OVER_UDP,
     "signal another VM",
     "new user namespace",
 ]
@@ -127,8 +128,111 @@ def test_who_unpacks_can_do_only_what_is_listed(unpacking: Tried) -> None:
     assert len(unpacking.allowed) + len(unpacking.denied) >= 60
 
 
-def test_who_fetches_can_do_no_more_than_reach_the_network(fetching: Tried) -> None:
-    assert set(fetching.allowed) - set(ALLOWED.read_text().splitlines()) == MORE_WITH_NETWORK
+def test_who_fetches_can_do_no_more_than_reach_ports_of_tcp(fetching: Tried) -> None:
+    """None of what is tried is at one of the ports that it is given."""
+    assert set(fetching.allowed) == set(ALLOWED.read_text().splitlines())
+
+
+async def test_udp_is_there_for_who_fetches_only_where_no_name_server_takes_tcp(world: World, fetching: Tried) -> None:
+    found = await tried(world, replace(FETCHING, has_datagrams=True))
+    assert set(found.allowed) - set(fetching.allowed) == OVER_UDP
+
+
+async def test_the_filter_of_calls_keeps_sockets_and_writable_programs_from_it(
+    world: World, fetching: Tried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_filter, "restrict", nothing)
+    found = await tried(world, FETCHING)
+    more = set(found.allowed) - set(fetching.allowed)
+    assert more >= {*OVER_UDP, "remount the programs for writing"}
+    control = Tried.told((await command.run([world.program], timeout_seconds=60, check=False)).stderr.decode())
+    assert "set up io_uring" not in fetching.allowed
+    # where this kernel has them at all: MPTCP is TCP to whoever listens, and Landlock does not know it
+    for name in ("connect to the host over MPTCP", "make a key"):
+        assert name not in fetching.allowed
+        assert (name in more) == (name in control.allowed)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["127.0.0.1"]),
+        ("# nameserver 192.0.2.9\nsearch example\nnameserver 192.0.2.1\n", ["192.0.2.1"]),
+        ("".join(f"nameserver 192.0.2.{n}\n" for n in range(1, 6)), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+    ],
+)
+def test_the_name_servers_are_those_that_the_c_library_asks(text: str, expected: list[str]) -> None:
+    assert name_servers.addresses(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_taken"),
+    [
+        (b"\0\x0c\x76\x6b\x81\x85" + bytes(8), True),  # it refuses to say, and has answered
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),  # a gateway that takes connections to everywhere
+        (b"\0\x0c\x76\x6c\x81\x80" + bytes(8), False),
+        (b"", False),
+    ],
+)
+def test_a_name_server_takes_tcp_when_it_answers_there(answer: bytes, is_taken: bool, tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver 127.0.0.2\nnameserver 127.0.0.1\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            taken, _ = server.accept()
+            with taken:
+                assert taken.recv(2 + len(name_servers.QUESTION), socket.MSG_WAITALL)[2:] == name_servers.QUESTION
+                taken.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        assert name_servers.take_tcp(file=file, port=port) == is_taken
+        thread.join(60)
+    assert not name_servers.take_tcp(file=file, port=port)
+    assert not name_servers.take_tcp(file=tmp_path / "none", port=port)
+
+
+NAMES_OVER_TCP = r"""
+import os, socket, struct, subprocess, sys, threading
+from vmkiln.host.confinement import call_filter, kernel_calls
+server = socket.create_server(("127.0.0.1", 53))
+def serve():
+    while True:
+        taken, _ = server.accept()
+        with taken:
+            while length := taken.recv(2, socket.MSG_WAITALL):  # both kinds of address are asked for at once
+                question = taken.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
+                address = b"\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\xc0\0\2\7" if question[-4:-2] == b"\0\1" else b""
+                head = question[:2] + struct.pack("!5H", 0x8180, 1, int(bool(address)), 0, 0)
+                answer = head + question[12:] + address
+                taken.sendall(struct.pack("!H", len(answer)) + answer)
+threading.Thread(target=serve, daemon=True).start()
+def hold():
+    kernel_calls.forbid_new_privileges()
+    call_filter.restrict(call_filter.CallFilter(has_mounts=True, has_datagrams=False))
+for options in sys.argv[1:]:
+    asked = subprocess.run(
+        ["getent", "ahosts", "mirror.example"], env={**os.environ, "RES_OPTIONS": options}, preexec_fn=hold,
+        capture_output=True, text=True,
+    )
+    print(options, (asked.stdout.split() or ["nothing"])[0])
+"""
+
+
+def test_names_are_found_without_udp_when_they_are_asked_for_over_tcp(tmp_path: Path) -> None:
+    """By the C library, held by the filter, in a network whose name server answers over TCP alone."""
+    servers, names = tmp_path / "resolv.conf", tmp_path / "nsswitch.conf"
+    servers.write_text("nameserver 127.0.0.1\n")
+    names.write_text("hosts: dns\n")
+    script = f"mount --bind {servers} /etc/resolv.conf && mount --bind {names} /etc/nsswitch.conf && "
+    script += 'ip link set lo up && exec python -c "$0" timeout:1 use-vc'
+    inside = ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", script, NAMES_OVER_TCP]
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "PYTHONPATH": str(HERE.parents[1])}
+    done = subprocess.run(inside, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["timeout:1 nothing", "use-vc 192.0.2.7"], done.stderr
+    assert name_servers.OVER_TCP == {"RES_OPTIONS": "use-vc"}
 
 
 async def test_who_fetches_connects_to_the_ports_it_is_given(world: World) -> None:
@@ -164,10 +268,12 @@ def expected_facts(*, seconds: int = 60) -> dict[str, str]:
         4: 0,
         6: making_jail.MOST_PROCESSES,
         7: making_jail.MOST_OPEN_FILES,
-        9: making_jail.MOST_ADDRESS_SPACE_BYTES,
+        8: 0,
+        9: program_jail.MOST_ADDRESS_SPACE_BYTES,
     }
     return {
         "no new privileges": "1",
+        "system call filter": FILTERED,
         "capabilities": (sets + bytes(12)).hex(),
         "bounding set": " ".join(str(one) for one in sorted(making_jail.KEPT)),
         "environment": "A",
@@ -177,7 +283,6 @@ def expected_facts(*, seconds: int = 60) -> dict[str, str]:
 
 def test_it_has_the_rights_that_unpacking_takes_and_all_limits(unpacking: Tried) -> None:
     found = facts_of(unpacking)
-    del found["limit 8"]  # locked memory, as the user's
     seen = set(found.pop("root").split())
     assert seen <= {"bin", "dev", "etc", "lib", "lib64", "proc", "sbin", "usr", "var"}
     assert found == expected_facts()
@@ -206,7 +311,8 @@ GUARDS: dict[str, Callable[[pytest.MonkeyPatch], Any]] = {
     "few capabilities": lambda patch: patch.setattr(kernel_calls, "empty_bounding_set", nothing),
     "no new privileges": lambda patch: patch.setattr(kernel_calls, "forbid_new_privileges", nothing),
     "Landlock": lambda patch: patch.setattr(landlock, "restrict_sockets", nothing),
-    "limits": lambda patch: patch.setattr(making_jail, "limits", lambda **_options: {}),
+    "a filter of system calls": lambda patch: patch.setattr(call_filter, "restrict", nothing),
+    "limits": lambda patch: patch.setattr(program_jail, "limits", lambda **_options: {}),
 }
 
 

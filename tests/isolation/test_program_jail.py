@@ -14,7 +14,7 @@ from test_jail import INTRUDER, SECRETS, Place, a_place
 
 from vmkiln.errors import CommandFailed, HostUnfit
 from vmkiln.host import command, confined_program
-from vmkiln.host.confinement import kernel_calls, program_jail
+from vmkiln.host.confinement import call_filter, kernel_calls, program_jail
 from vmkiln.host.disk import disk_image, ext4_image, iso_image
 from vmkiln.host.qemu import Disk
 
@@ -45,12 +45,14 @@ my @bounding = grep { syscall(157, 23, $_ + 0, 0, 0, 0) == 1 } 0 .. 40;
 my %limit = map {
     my $both = "\0" x 16; syscall(97, $_ + 0, $both); ($_ => (unpack('QQ', $both))[1])
 } (0, 1, 4, 6, 7, 8, 9);
-my $mine = syscall(157, 39, 0, 0, 0, 0);
-print STDERR "fact no new privileges: $mine\n", "fact capabilities: ", unpack('H*', $sets), "\n",
+my ($mine, $filter) = (syscall(157, 39, 0, 0, 0, 0), syscall(157, 21, 0, 0, 0, 0));
+print STDERR "fact no new privileges: $mine\n", "fact system call filter: $filter\n",
+    "fact capabilities: ", unpack('H*', $sets), "\n",
     "fact bounding set: @bounding\n", "fact environment: @{[sort keys %ENV]}\n",
     map { "fact limit $_: $limit{$_}\n" } sort keys %limit;
 exit 1;
 """
+FILTERED = "2"  # SECCOMP_MODE_FILTER
 LIMITS = {
     0: 60,  # seconds of CPU, as many as the wall clock's
     1: confined_program.LITTLE_BYTES,
@@ -198,6 +200,7 @@ def facts_of(found: Tried) -> dict[str, str]:
 def expected_facts() -> dict[str, str]:
     return {
         "no new privileges": "1",
+        "system call filter": FILTERED,
         "capabilities": "00" * 24,
         "bounding set": "",
         "environment": "LANG MALLOC_ARENA_MAX PATH",
@@ -226,10 +229,14 @@ GUARDS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     )[0],
     "a network of its own": lambda patch: without(patch, kernel_calls.CLONE_NEWNET),
     "process ids of its own": lambda patch: without(patch, kernel_calls.CLONE_NEWPID),
-    "no further namespaces": lambda patch: patch.setattr(program_jail, "forbid_user_namespaces", nothing),
+    "no further namespaces": lambda patch: (
+        patch.setattr(program_jail, "forbid_user_namespaces", nothing),
+        patch.setattr(call_filter, "restrict", nothing),
+    )[0],
     "no bounding set": lambda patch: patch.setattr(kernel_calls, "empty_bounding_set", nothing),
     "no new privileges": lambda patch: patch.setattr(kernel_calls, "forbid_new_privileges", nothing),
     "Landlock": lambda patch: patch.setattr(program_jail.landlock, "restrict", nothing),
+    "a filter of system calls": lambda patch: patch.setattr(call_filter, "restrict", nothing),
     "limits": lambda patch: patch.setattr(program_jail, "limits", lambda **_options: {}),
     "an environment of its own": lambda patch: patch.setattr(confined_program, "ENVIRONMENT", dict(os.environ)),
 }

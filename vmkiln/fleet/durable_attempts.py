@@ -180,16 +180,17 @@ def _launched(
     try:
         workflow = DBOS.workflow(name=WORKFLOW)(attempt)
         DBOS.launch()
-        # it asks each second, and there is no setting for that either
-        engine._sys_db.list_queues = _no_queues  # type: ignore[method-assign, assignment]
+        # it asks each second, for schedules in its first minute; there is no setting for that either
+        engine._sys_db.list_queues = _none  # type: ignore[method-assign, assignment]
+        engine._sys_db.list_schedules = _none  # type: ignore[method-assign, assignment]
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise VmkilnError(f"the durable engine cannot start: {error}") from error
     return Attempts(DBOS, workflow, incarnation)
 
 
-def _no_queues(**_asked: object) -> list[object]:
-    """The queues that are on record: none, for an attempt begins at once on the host that has the run; pure."""
+def _none(**_asked: object) -> list[object]:
+    """The queues and schedules on record: none, for an attempt begins at once on the host that has the run; pure."""
     return []
 
 

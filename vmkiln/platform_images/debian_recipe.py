@@ -13,7 +13,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import resources
@@ -25,7 +25,7 @@ from vmkiln.host import foreign_cpu
 from vmkiln.host.disk.disk_image import convert
 from vmkiln.host.doctor.image_kernel import KERNEL
 from vmkiln.host.environment import proxied
-from vmkiln.host.making import jailed_maker
+from vmkiln.host.making import jailed_maker, name_servers
 from vmkiln.host.qemu import Disk
 from vmkiln.platform_images import making_folder, plain_files
 from vmkiln.platform_images.boot_disk import SECTOR, assemble, layout
@@ -226,11 +226,15 @@ async def _make_system(
     )
     progress(f"making Debian {recipe.suite} (generation {recipe.generation}, {recipe.architecture}) from packages")
     fetching = proxied(os.environ)
+    way = jailed_maker.way_to(recipe.mirrors, fetching)
+    if not await off_loop(name_servers.take_tcp):
+        progress("no name server of this machine takes TCP: names are asked for over UDP, which nothing bounds")
+        way = replace(way, has_datagrams=True)
     await held(
         fetch_arguments(recipe, script=_script("debian_fetch.sh"), root=folder / "fetching"),
         timeout_seconds=BOOTSTRAP_SECONDS,
         environment={**environment, **fetching},
-        way=jailed_maker.way_to(recipe.mirrors, fetching),
+        way=way,
         on_stderr=report,
     )
     arguments = bootstrap_arguments(recipe, script=_script("debian_customize.sh"), root=root)

@@ -7,7 +7,8 @@ is. The looking is done at the end of each attempt, and by who cleans up after a
 
 import logging
 
-from vmkiln.host.confinement import left_processes, run_group
+from vmkiln.host.confinement import run_group
+from vmkiln.host.usage import left_processes
 from vmkiln.settings import Settings
 from vmkiln.staging import run_directory
 from vmkiln.staging.staging_resource_group import lies_in_group

@@ -74,13 +74,13 @@ async def test_an_attempt_is_begun_once_however_often_it_is_asked_for(tmp_path: 
 async def test_the_engine_does_not_look_each_second_for_what_nobody_asks_of_it(
     is_tamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = {"queue": 0, "late": 0, "queues": 0, "rounds": 0}
+    looks = {"queue": 0, "late": 0, "queues": 0, "schedules": 0, "rounds": 0}
 
-    def no_queues(**_asked: object) -> list[object]:
+    def none(**_asked: object) -> list[object]:
         looks["rounds"] += 1
         return []
 
-    monkeypatch.setattr(durable_attempts, "_no_queues", no_queues)  # it is asked each second, and asks nobody
+    monkeypatch.setattr(durable_attempts, "_none", none)  # it is asked each second, and asks nobody
 
     def asked(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if threading.current_thread().name.startswith("queue-worker"):
@@ -89,6 +89,8 @@ async def test_the_engine_does_not_look_each_second_for_what_nobody_asks_of_it(
             looks["late"] += 1
         elif "queues.queue_id" in statement:
             looks["queues"] += 1
+        elif "workflow_schedules" in statement and statement.startswith("SELECT"):
+            looks["schedules"] += 1
 
     if not is_tamed:
         monkeypatch.setattr(durable_attempts, "QUEUE_SECONDS", 0.5)
@@ -96,8 +98,9 @@ async def test_the_engine_does_not_look_each_second_for_what_nobody_asks_of_it(
     try:
         async with an_engine(tmp_path) as attempts:
             await attempts.begin("run", 1)
-            await until(lambda: looks["rounds"] >= 4)
+            await until(lambda: looks["rounds"] >= 8)
             assert looks["queues"] <= 2, "when it starts"
+            assert looks["schedules"] <= 1, "when it starts, and not each second of its first minute"
             assert (looks["queue"] == 0) == is_tamed
             assert (looks["late"] <= 2) == is_tamed, "two statements, once"
     finally:

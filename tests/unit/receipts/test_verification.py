@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vmkiln.azure_names import VIRTUAL_MACHINE
-from vmkiln.host.confinement import left_processes, run_group
+from vmkiln.host.confinement import run_group
+from vmkiln.host.usage import left_processes
 from vmkiln.receipts.receipt import Receipt, receipts_of
 from vmkiln.receipts.verification import verify
 from vmkiln.run_state import Phase

@@ -77,7 +77,7 @@ def judged(facts: Mapping[str, Any], meant: Confinement, around: Surroundings) -
     """Every fact of a process, as `process_facts.of` gives them, held against what is meant to hold it."""
     return [
         *_identity(facts, meant.jail),
-        *_privileges(facts, has_filter=not meant.jail.shares_network),
+        *_privileges(facts),
         *_namespaces(facts, around, shares_network=meant.jail.shares_network),
         *_root(facts, meant.jail),
         *_reach(facts, meant),
@@ -163,12 +163,11 @@ def _identity(facts: Mapping[str, Any], jail: Jail) -> list[Fact]:
     ]
 
 
-def _privileges(facts: Mapping[str, Any], *, has_filter: bool) -> list[Fact]:
-    """QEMU filters its own system calls; a program of ours that serves guests does not."""
+def _privileges(facts: Mapping[str, Any]) -> list[Fact]:
     return [
         *(_fact(f"{name} capabilities", "0", value) for name, value in facts["capabilities"].items()),
         _fact("no new privileges", True, facts["no_new_privileges"]),
-        *([_fact("system call filter on every thread", True, facts["system_call_filter"])] if has_filter else []),
+        _fact("system call filter on every thread", True, facts["system_call_filter"]),
     ]
 
 

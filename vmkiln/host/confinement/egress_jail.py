@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.confinement import kernel_calls, landlock, program_jail
+from vmkiln.host.confinement import call_filter, kernel_calls, landlock, program_jail
+from vmkiln.host.confinement.call_filter import CallFilter
 from vmkiln.host.confinement.program_jail import Bind
 from vmkiln.host.shared_libraries import libraries_of
 from vmkiln.waiting.off_loop import off_loop
@@ -45,6 +46,8 @@ LIMITS: Mapping[str, int] = {
     "RLIMIT_MEMLOCK": 0,
     "RLIMIT_FSIZE": 0,
 }
+# the program has a filter of its own, which knows calls by their numbers; this one knows sockets by what they carry
+FILTER = CallFilter(has_mounts=True, has_echoes=True, joins_namespaces=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def enter(jail: EgressJail) -> None:
     kernel_calls.hand_on_capabilities(GIVEN)
     kernel_calls.forbid_new_privileges()
     landlock.restrict_sockets()
+    call_filter.restrict(FILTER)
     os.umask(0o077)
 
 

@@ -4,7 +4,7 @@ The root is an empty file system in memory with what the program needs bound int
 to it as open descriptors. So the id it runs as owns no file, and nothing it could write outlives it.
 
 *Leaves behind:* nothing. *Undone by:* the end of the program: its mount namespace goes with it.
-Sources: pivot_root(2), user_namespaces(7), capabilities(7), getrlimit(2).
+Sources: pivot_root(2), user_namespaces(7), capabilities(7), getrlimit(2), seccomp(2).
 """
 
 import os
@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vmkiln.host.confinement import kernel_calls, landlock
+from vmkiln.host.confinement import call_filter, kernel_calls, landlock
+from vmkiln.host.confinement.call_filter import CallFilter
 from vmkiln.host.saved import memory_file, sealed_copy
 
 # its network is empty: the tap, open before, is of the run's network all the same
@@ -95,6 +96,7 @@ def enter(jail: Jail) -> None:
     kernel_calls.give_up_capabilities()
     kernel_calls.forbid_new_privileges()
     landlock.restrict(_allowed(jail), uses_network=jail.shares_network)
+    call_filter.restrict(CallFilter())
     os.umask(0o077)
 
 

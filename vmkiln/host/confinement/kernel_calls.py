@@ -1,8 +1,8 @@
-"""System calls that Python has no function for, each with the kernel's own error: mounts, capabilities, Landlock.
+"""System calls that Python has no function for, each with the kernel's own error: mounts, capabilities, filters.
 
 They are made between fork and exec, where nothing of asyncio may be touched.
-Sources: mount(2), mount_setattr(2), pivot_root(2), prctl(2), capset(2), landlock(7); the kernel's "Universal TUN/TAP
-device driver".
+Sources: mount(2), mount_setattr(2), pivot_root(2), prctl(2), capset(2), landlock(7), seccomp(2); the kernel's
+"Universal TUN/TAP device driver".
 """
 
 import ctypes
@@ -19,6 +19,7 @@ MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_KEEPCAPS = 38, 24, 8
 PR_SET_DUMPABLE, PR_SET_NAME = 4, 15
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID = 0, 1, 3, 4, 5, 6, 7
 CAP_SETPCAP, CAP_NET_ADMIN, CAP_SYS_CHROOT, CAP_SYS_ADMIN, CAP_SETFCAP = 8, 12, 18, 21, 31
@@ -27,6 +28,7 @@ SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
+BPF_STEP_BYTES = 8
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x2, 0x1000, 0x4000
@@ -50,6 +52,10 @@ class _RulesetAttributes(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+class _CallFilter(ctypes.Structure):
+    _fields_ = (("steps", ctypes.c_uint16), ("program", ctypes.c_char_p))
 
 
 class _NetPort(ctypes.Structure):
@@ -209,6 +215,12 @@ def allow_port(ruleset: int, port: int, rights: int) -> None:
 def restrict_to(ruleset: int) -> None:
     """Hold this process, and all that it starts, to a ruleset. Raises: `OSError`."""
     _checked("landlock", _libc.syscall, ctypes.c_long(SYS_LANDLOCK_RESTRICT_SELF), ruleset, 0)
+
+
+def filter_calls(program: bytes) -> None:
+    """Hold this process, and all that it starts, to a filter of system calls in classic BPF. Raises: `OSError`."""
+    wanted = _CallFilter(len(program) // BPF_STEP_BYTES, program)
+    _checked("system call filter", _libc.prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0)
 
 
 def attach_tap(descriptor: int, name: str) -> None:

@@ -2,10 +2,11 @@
 
 It needs no run's namespaces and no other id: the program stays the user, with namespaces of its own in which nothing
 is left but the system's programs, read-only, and the files it was given. It reaches no network and no process, has no
-capability, and ends at its limits. Landlock says the same once more where the kernel has it.
+capability, and ends at its limits. Landlock says the same once more where the kernel has it, and a filter of system
+calls keeps it from what is left of the kernel.
 
 *Leaves behind:* nothing. *Undone by:* the end of the program: its namespaces go with it.
-Sources: user_namespaces(7), pid_namespaces(7), pivot_root(2), getrlimit(2), landlock(7).
+Sources: user_namespaces(7), pid_namespaces(7), pivot_root(2), getrlimit(2), landlock(7), seccomp(2).
 """
 
 import os
@@ -15,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmkiln.host import command
-from vmkiln.host.confinement import kernel_calls, landlock
+from vmkiln.host.confinement import call_filter, kernel_calls, landlock
+from vmkiln.host.confinement.call_filter import CallFilter
 
 NAMESPACES = (
     kernel_calls.CLONE_NEWUSER
@@ -65,14 +67,16 @@ class ProgramJail:
     limits: Mapping[str, int] = field(default_factory=dict)
 
 
-def limits(*, seconds: float, file_bytes: int) -> dict[str, int]:
+def limits(
+    *, seconds: float, file_bytes: int, processes: int = MOST_PROCESSES, open_files: int = MOST_OPEN_FILES
+) -> dict[str, int]:
     """The limits of a program that may compute for so long and make a file of so many bytes; pure."""
     return {
         "RLIMIT_CPU": max(1, round(seconds)),
         "RLIMIT_FSIZE": file_bytes,
         "RLIMIT_AS": MOST_ADDRESS_SPACE_BYTES,
-        "RLIMIT_NPROC": MOST_PROCESSES,
-        "RLIMIT_NOFILE": MOST_OPEN_FILES,
+        "RLIMIT_NPROC": processes,
+        "RLIMIT_NOFILE": open_files,
         "RLIMIT_MEMLOCK": 0,
         "RLIMIT_CORE": 0,
     }
@@ -98,6 +102,7 @@ def enter(jail: ProgramJail) -> None:
     kernel_calls.give_up_capabilities()
     kernel_calls.forbid_new_privileges()
     landlock.restrict(_allowed(jail))
+    call_filter.restrict(CallFilter())
     os.umask(0o077)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from vmkiln.host import command, namespace
 from vmkiln.host.confinement import program_jail
-from vmkiln.host.making import making_jail, work_group
+from vmkiln.host.making import making_jail, name_servers, work_group
 from vmkiln.host.making.making_jail import MakingJail
 from vmkiln.waiting.off_loop import off_loop
 
@@ -28,10 +28,14 @@ LOCAL = re.compile(r"\b(?:file|copy):/*(/[^\s]+)")
 
 @dataclass(frozen=True)
 class Way:
-    """The way to the archives: the ports of TCP that are connected to, and files that are read for it."""
+    """The way to the archives: the ports of TCP that are connected to, and files that are read for it.
+
+    Names are asked for over TCP as well; one that `has_datagrams` may send over UDP, for no name server takes TCP.
+    """
 
     ports: tuple[int, ...]
     reads: tuple[str, ...] = ()
+    has_datagrams: bool = False
 
 
 async def made_folder(parent: Path) -> Path:
@@ -59,14 +63,19 @@ async def run(
 
     Raises: as `command.run`; `HostUnfit` also when this machine does not let the jail be made.
     """
-    limits = making_jail.limits(seconds=timeout_seconds, file_bytes=file_bytes)
+    limits = program_jail.limits(
+        seconds=timeout_seconds,
+        file_bytes=file_bytes,
+        processes=making_jail.MOST_PROCESSES,
+        open_files=making_jail.MOST_OPEN_FILES,
+    )
     if is_emulated:  # QEMU reserves the whole address space of what it runs, and takes little of it
         del limits["RLIMIT_AS"]
     jail = await off_loop(_prepared, str(arguments[0]), folder, reads, way, limits)
     completed = await command.run(
         arguments,
         timeout_seconds=timeout_seconds,
-        environment=environment,
+        environment={**environment, **(name_servers.OVER_TCP if way is not None and not way.has_datagrams else {})},
         check=False,
         kept_bytes=MOST_KEPT_BYTES,
         on_stderr=on_stderr,
@@ -87,6 +96,7 @@ def _prepared(
         programs=programs,
         reads=tuple(reads) if way is None else (*reads, *way.reads),
         ports=None if way is None else way.ports,
+        has_datagrams=way is not None and way.has_datagrams,
         limits=limits,
     )
 

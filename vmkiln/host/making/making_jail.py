@@ -6,11 +6,12 @@ them at all. It sees the system's programs, read-only, what a system is made by 
 process ids, and one folder, which it may write. Without a network it reaches none; with the host's, to fetch, it opens
 no port, and connects over TCP to the ports that are named, where the kernel's Landlock knows of such.
 
-Landlock names no path here, for who is held to paths may not mount.
+Landlock names no path here, for who is held to paths may not mount. A filter of system calls lets it mount, but make
+no mount writable, and lets it have no sockets but those of TCP.
 
 *Leaves behind:* files of the subordinate ids in the folder. *Undone by:* `making_folder.remove_tree`, by whose folder
 it is. *Safe to repeat:* yes.
-Sources: user_namespaces(7), newuidmap(1), capabilities(7), landlock(7), mmdebstrap(1).
+Sources: user_namespaces(7), newuidmap(1), capabilities(7), landlock(7), seccomp(2), mmdebstrap(1).
 """
 
 import os
@@ -20,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmkiln.errors import HostUnfit
-from vmkiln.host.confinement import kernel_calls, landlock, program_jail
+from vmkiln.host.confinement import call_filter, kernel_calls, landlock, program_jail
+from vmkiln.host.confinement.call_filter import CallFilter
 from vmkiln.host.confinement.program_jail import Bind
 from vmkiln.host.confinement.subordinate_ids import IdFile, IdRange, own_range
 
@@ -57,7 +59,6 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
 NOBODY = 65534  # the one id of a system that is not among the first; VMs have those between (`vm_ids.py`)
 MOST_PROCESSES = 1024
 MOST_OPEN_FILES = 4096
-MOST_ADDRESS_SPACE_BYTES = 4 * 1024**3
 USERS_PROGRAM, GROUPS_PROGRAM = "newuidmap", "newgidmap"
 
 
@@ -66,6 +67,7 @@ class MakingJail:
     """What such a program may use: ids, the one folder that it writes, what else it starts and reads, and its limits.
 
     `ports` are those of TCP that it may connect to, with the host's network; None is a network of its own, and empty.
+    One that `has_datagrams` may send over UDP as well, wherever.
     """
 
     users: IdRange
@@ -75,19 +77,8 @@ class MakingJail:
     programs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     ports: tuple[int, ...] | None = None
+    has_datagrams: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
-
-
-def limits(*, seconds: float, file_bytes: int) -> dict[str, int]:
-    """The limits of each process in it; pure."""
-    return {
-        "RLIMIT_CPU": max(1, round(seconds)),
-        "RLIMIT_FSIZE": file_bytes,
-        "RLIMIT_AS": MOST_ADDRESS_SPACE_BYTES,
-        "RLIMIT_NPROC": MOST_PROCESSES,
-        "RLIMIT_NOFILE": MOST_OPEN_FILES,
-        "RLIMIT_CORE": 0,
-    }
 
 
 def jail_of(
@@ -97,6 +88,7 @@ def jail_of(
     reads: tuple[str, ...],
     ports: tuple[int, ...] | None,
     limits: Mapping[str, int],
+    has_datagrams: bool = False,
 ) -> MakingJail:
     """The jail for this user. Raises: `HostUnfit` without subordinate ids, or without what maps them."""
     users, groups = own_range(IdFile.USERS), own_range(IdFile.GROUPS)
@@ -106,7 +98,7 @@ def jail_of(
             "this user has no subordinate ids, and systems are made as those",
             hint="`vmkiln doctor` says what to change",
         )
-    return MakingJail(users, groups, (of_users, of_groups), folder, programs, reads, ports, limits)
+    return MakingJail(users, groups, (of_users, of_groups), folder, programs, reads, ports, has_datagrams, limits)
 
 
 def enter(jail: MakingJail) -> None:
@@ -126,6 +118,7 @@ def enter(jail: MakingJail) -> None:
     kernel_calls.hold_capabilities(KEPT)
     kernel_calls.forbid_new_privileges()
     landlock.restrict_sockets(connect_to=jail.ports)
+    call_filter.restrict(CallFilter(has_mounts=True, has_datagrams=jail.has_datagrams))
     os.umask(0o022)
     os.chdir(jail.folder)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 PROCESSES = Path("/proc")
 ESCAPED = re.compile(rb"\\([0-7]{3})")  # a space, and what else would part the fields
+TO_ESCAPE = re.compile(rb"[ \t\n\\#]")
 
 
 def seeing(folder: Path, *, processes: Path = PROCESSES) -> list[int]:
@@ -19,18 +20,24 @@ def seeing(folder: Path, *, processes: Path = PROCESSES) -> list[int]:
     A process that has ended, or is none of ours to look at, is none of them.
     """
     wanted = os.fsencode(folder)
+    named = TO_ESCAPE.sub(lambda found: b"\\%03o" % ord(found[0]), os.fsencode(folder.name))
     found = []
     for entry in processes.iterdir():
-        if entry.name.isdecimal() and any(_is_of(line, wanted) for line in _mounts(entry)):
+        if entry.name.isdecimal() and _is_seen(named, wanted, _mounts(entry)):
             found.append(int(entry.name))
     return sorted(found)
 
 
-def _mounts(process: Path) -> list[bytes]:
+def _mounts(process: Path) -> bytes:
     try:
-        return (process / "mountinfo").read_bytes().splitlines()
+        return (process / "mountinfo").read_bytes()
     except OSError:
-        return []
+        return b""
+
+
+def _is_seen(named: bytes, folder: bytes, mounts: bytes) -> bool:
+    """Whether one of the mounts is of the folder; most processes see no run's, and theirs are not taken apart."""
+    return named in mounts and any(_is_of(line, folder) for line in mounts.splitlines())
 
 
 def _is_of(line: bytes, folder: bytes) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmkiln.host.confinement import left_processes
+from vmkiln.host.usage import left_processes
 
 SHOWN = b"29 1 8:1 %s /run/vmkiln rw,relatime - ext4 /dev/sda1 rw\n"
 
