@@ -133,17 +133,20 @@ def percentile(values: list[float], part: float) -> float:
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
 
 
+async def booted_machine(home: Path, kept: Path | None) -> Machine:
+    """What is booted; its kernel is fetched where it is not kept."""
+    kernel = await obtain_kernel(kept or home / "kernel", progress=lambda text: print(text, file=sys.stderr))
+    initramfs = home / "initramfs"
+    initramfs.write_bytes(probe_initramfs("booted", Path(shutil.which("busybox") or "/bin/busybox").read_bytes()))
+    return machine_of(kernel.vmlinuz, initramfs)
+
+
 async def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, in one call."""
     seconds, boots = Seconds(), dict[str, list[float]](walls=[], bare=[])
     async with contextlib.AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmkiln-tax-", dir="/var/tmp")))
-        kernel = await obtain_kernel(
-            options.kernel or home / "kernel", progress=lambda text: print(text, file=sys.stderr)
-        )
-        initramfs = home / "initramfs"
-        initramfs.write_bytes(probe_initramfs("booted", Path(shutil.which("busybox") or "/bin/busybox").read_bytes()))
-        machine = machine_of(kernel.vmlinuz, initramfs)
+        machine = await booted_machine(home, options.kernel) if options.boots else None
         await stack.enter_async_context(launching.kept())  # as a service does
         for number in range(options.rounds + 1):
             folder = home / f"run-{number}"
@@ -152,6 +155,7 @@ async def measured(options: argparse.Namespace) -> dict[str, Any]:
             async with walls(folder, kept):
                 pass
         for number in range(options.boots):
+            assert machine is not None
             folder = home / f"boot-{number}"
             folder.mkdir()
             boots["bare"].append(await bare(machine))

@@ -12,6 +12,7 @@ Sources: sudoers(5), "env_keep"; apt.conf(5); wget(1), "Environment"; curl(1); w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vmkiln.errors import HostUnfit, InputError
@@ -73,7 +74,21 @@ def _authorities(settings: Settings) -> str:
             f"guest_ca_bundle: {bundle} is no list of certificates of at most {MOST_BUNDLE_BYTES} bytes",
             hint="certificates (PEM), one behind the other, and no keys",
         )
+    _check_certificates(bundle, text)
     return text
+
+
+def _check_certificates(bundle: Path, text: str) -> None:
+    """All of them, for a Linux takes a bundle as it is, and a Windows is told each by itself."""
+    from cryptography import x509  # noqa: PLC0415 (most builds have no bundle)
+
+    try:
+        x509.load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise InputError(
+            f"guest_ca_bundle: {bundle} has what is no certificate",
+            hint="certificates (PEM), whole, one behind the other; `openssl x509 -in FILE -noout` tries the first",
+        ) from error
 
 
 def variables(way_out: GuestWayOut) -> tuple[tuple[str, str], ...]:

@@ -178,6 +178,7 @@ def _put(directory: Path, file: Path, image: SourceImage, kernel: Path | None) -
     make_folder(directory)
     # two names may have the same bytes, and be added at once: by threads of this process, or by others
     temporary = directory / f"{ADDING}{image.digest[:16]}-{secrets.token_hex(4)}-{os.getpid()}"
+    aside = temporary.with_name(f"{ADDING}{image.digest[:16]}-{secrets.token_hex(4)}.damaged-{os.getpid()}")
     try:
         temporary.mkdir(mode=0o700)
         file.rename(temporary / image.path.name)
@@ -186,14 +187,16 @@ def _put(directory: Path, file: Path, image: SourceImage, kernel: Path | None) -
             kernel.rename(temporary / KERNEL)
         write_whole(temporary / RECORD, _record_of(image), mode=0o600)
         if place.exists() and not _is_recorded(place):
-            shutil.rmtree(place)
+            # by one move, for another may do the same, or put a whole one there, at any moment
+            _set_aside(place, aside)
         if place.exists():  # the same bytes anew: what is known of them is newer
             write_whole(place / RECORD, (temporary / RECORD).read_bytes(), mode=0o600)
         elif _moved(temporary, place):
             with removed_on_error(place):
                 sync(directory)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _moved(temporary: Path, place: Path) -> bool:
@@ -261,7 +264,8 @@ def _remember_check(path: Path) -> None:
 
 def remove(image: SourceImage) -> None:
     """Delete an image from the cache; finds nothing and is content. A VM that has the file open keeps it."""
-    temporary = image.path.parent.with_name(f"{REMOVING}{image.digest[:16]}-{os.getpid()}")
+    # two names may have the same bytes, and be removed at once
+    temporary = image.path.parent.with_name(f"{REMOVING}{image.digest[:16]}-{secrets.token_hex(4)}-{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         image.path.parent.rename(temporary)
         shutil.rmtree(temporary, ignore_errors=True)

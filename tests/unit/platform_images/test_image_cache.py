@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from vmkiln.platform_images import image_cache
 from vmkiln.platform_images.image_cache import (
     SourceImage,
     add,
+    add_name,
     cached_images,
     checked,
     kernels,
@@ -187,6 +190,38 @@ def test_an_image_whose_record_is_damaged_is_put_there_again(tmp_path: Path) -> 
     assert cached_images(tmp_path) == []
     again = put(tmp_path)
     assert cached_images(tmp_path) == [again]
+
+
+def test_two_that_put_a_damaged_image_there_again_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other is whole before what is damaged is gone, which is by one move: nothing is deleted under the other."""
+    (put(tmp_path).path.parent / "record.json").unlink()
+    set_aside, others = image_cache._set_aside, list[SourceImage]()
+
+    def after_another(place: Path, aside: Path) -> None:
+        set_aside(place, aside)
+        if not others:
+            others.append(put(tmp_path))
+
+    monkeypatch.setattr(image_cache, "_set_aside", after_another)
+    mine = put(tmp_path)
+    assert cached_images(tmp_path) == [mine] == others
+    assert mine.path.read_bytes() == b"disk"
+    assert {path.name for path in tmp_path.iterdir()} == {mine.digest}
+
+
+def test_two_names_of_the_same_bytes_are_removed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = put(tmp_path)
+    twin = add_name(tmp_path, image, name=image.name, exact_version="1.2.4")
+    rmtree = shutil.rmtree
+
+    def slowly(path: Path, **named: Any) -> None:
+        monkeypatch.setattr(image_cache.shutil, "rmtree", rmtree)
+        remove(twin)
+        rmtree(path, **named)
+
+    monkeypatch.setattr(image_cache.shutil, "rmtree", slowly)
+    remove(image)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_image_that_cannot_be_added_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
