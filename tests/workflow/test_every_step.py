@@ -131,6 +131,7 @@ ELSEWHERE = {
     "platform_images/debian_recipe.py": "tests/unit/platform_images/test_debian_recipe.py",
     "images/container_image.py": "tests/unit/images/test_container_image.py",
     "fleet/durable_attempts.py:opened": "tests/unit/fleet/test_durable_attempts.py",
+    "host/confinement/call_filter.py": "tests/isolation/test_making_jail.py",
     "host/confinement/program_jail.py": "tests/isolation/test_program_jail.py",
     "host/confinement/run_group.py": "tests/unit/host/confinement/test_run_group.py",
     "host/making/work_group.py": "tests/unit/host/making/test_work_group.py",
