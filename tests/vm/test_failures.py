@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import tiers
-from conftest import VMKILN, Told, a_template, runner, shell, unchanged_world
+from conftest import VMKILN, Told, Wanted, a_template, shell, told_at_once, unchanged_world
 from empty_world import differences, first_snapshot, own_subordinate_ids, snapshot
 
 from vmkiln.errors import CommandFailed, DownloadFailed, RunCanceled
@@ -33,6 +33,7 @@ from vmkiln.template.image_template import ImageTemplate
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("world")]
 
 RunTemplate = Callable[..., Told]
+CLOCK_SECONDS = 1.0  # by which the time of a file may be behind
 VALIDATE_SOURCE_ONLY = {"sourceValidationOnly": True, "inVMValidations": [shell("true")]}
 
 
@@ -59,10 +60,15 @@ REFUSED = (
 
 @dataclass(frozen=True)
 class Failed:
-    """A run whose second step fails, after both printed a secure parameter, which is in its name, too."""
+    """A run whose second step fails, after both printed a secure parameter, which is in its name, too.
+
+    `refused` is another one at the same time, whose validation fails.
+    """
 
     told: Told
     secret: str
+    began: float
+    refused: Told
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +92,13 @@ def failed(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Fail
             }
         ],
     }
+    validate = {"sourceValidationOnly": True, "inVMValidations": [shell("exit 7", name="never")]}
+    refusing = a_template(name="refused", validate=validate, errorHandling={"onValidationError": "abort"})
+    began = time.time()
     with unchanged_world(prepared):
-        return Failed(runner(prepared, tmp_path_factory.mktemp("files"))(deployment), secret)
+        files = tmp_path_factory.mktemp("files")
+        told, refused = told_at_once(prepared, files, Wanted(deployment), Wanted(refusing))
+    return Failed(told, secret, began, refused)
 
 
 def test_a_failing_customizer_ends_the_run_and_names_the_step(prepared: Settings, failed: Failed) -> None:
@@ -117,15 +128,15 @@ def test_a_secure_parameter_is_in_no_log_and_not_in_the_database(prepared: Setti
     assert sum("it is ***" in line for line in told.log) >= 2, "the text was printed, so there was something to mask"
     assert secret not in repr(told)
     files = [path for path in prepared.home.rglob("*") if path.is_file() and path.suffix not in {".qcow2", ".ext4"}]
+    # nothing was written since to what has not changed since: gigabytes of what VMs go on from are not read for nothing
+    files = [path for path in files if path.stat().st_ctime >= failed.began - CLOCK_SECONDS]
+    assert {"vmkiln.sqlite", "customization.log"} <= {path.name for path in files}, "what the run wrote is looked at"
     scripts = {path for path in files if "/scripts/" in str(path)}
     assert [path for path in files if path not in scripts and secret.encode() in path.read_bytes()] == []
 
 
-def test_a_failing_validation_keeps_the_image_from_being_distributed(
-    prepared: Settings, run_template: RunTemplate
-) -> None:
-    validate = {"sourceValidationOnly": True, "inVMValidations": [shell("exit 7", name="never")]}
-    told = run_template(a_template(validate=validate, errorHandling={"onValidationError": "abort"}))
+def test_a_failing_validation_keeps_the_image_from_being_distributed(prepared: Settings, failed: Failed) -> None:
+    told = failed.refused
     assert isinstance(told.error, ValidationFailed)
     assert "`never` (properties.validate.inVMValidations[0])" in told.error.message
     assert recorded(prepared, told) == ("Failed", "ValidationFailed")
