@@ -1,7 +1,6 @@
 """Real builds: the command line and the run, as an ordinary user, under whatever accelerator works here.
 
-The platform image is made once and kept in the state directory of the tests. Those marked `no_source` need none, and
-run as another user beside the rest.
+The platform image is made once and kept in the state directory of the tests.
 """
 
 import asyncio
@@ -56,27 +55,20 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def equipped(settings: Settings) -> Iterator[Settings]:
-    """What every run needs is there: the container image. It is kept.
+def prepared(settings: Settings) -> Iterator[Settings]:
+    """The container image and the platform image are there, and what build VMs go on from if it can be made.
 
-    What the tests built is gone after the last of them: gigabytes, with each run of the tests.
+    Those are kept. What the tests built is gone after the last of them: gigabytes, with each run of the tests.
     """
-    subprocess.run([*VMKILN, "prepare"], check=True, timeout=1200)
+    command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
+    subprocess.run(command, check=True, timeout=1200)
+    subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
     with opened_store(settings, print) as store:
         images, runs = built(store)
     yield settings
     with opened_store(settings, print) as store:
         take_away(settings, store, images, runs)
         assert built(store) == (images, runs), "what the tests built is still there"
-
-
-@pytest.fixture(scope="session")
-def prepared(equipped: Settings) -> Settings:
-    """The platform image is there, too, and what build VMs go on from if it can be made. Both are kept."""
-    command = [*VMKILN, "prepare", "--platform-image", "Debian:debian-12:12"]
-    subprocess.run(command, check=True, timeout=1200)
-    subprocess.run([*VMKILN, "image", "warm", "Debian:debian-12:12"], check=False, timeout=1200)  # kept, as the image
-    return equipped
 
 
 def built(store: Store) -> tuple[frozenset[str], frozenset[str]]:
@@ -100,9 +92,9 @@ def take_away(settings: Settings, store: Store, images: frozenset[str], runs: fr
 
 
 @pytest.fixture
-def world(equipped: Settings) -> Iterator[None]:
+def world(prepared: Settings) -> Iterator[None]:
     """After the test, exactly what was there before is there again."""
-    with unchanged_world(equipped):
+    with unchanged_world(prepared):
         yield
 
 
