@@ -57,7 +57,10 @@ PAYLOAD = b"file customizer {{ braces }} ${dollar} \xff\x00 bytes\n"
 
 @dataclass
 class Built:
-    """What the one build left: its summary, its output, the listeners seen meanwhile, the worlds around it."""
+    """What the one build left: its summary, its output, the listeners seen meanwhile, the worlds around it.
+
+    `images` is what was asked of its images.
+    """
 
     summary: dict[str, Any]
     lines: list[str]
@@ -66,6 +69,7 @@ class Built:
     listeners_before: frozenset[str]
     listeners_during: set[str] = field(default_factory=set)
     reached_from_host: set[str] = field(default_factory=set)
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class _Files(http.server.BaseHTTPRequestHandler):
@@ -229,12 +233,12 @@ def log_text(built: Built) -> str:
 
 
 def stored_image(built: Built, name: str) -> dict[str, Any]:
-    """What the command line says of one of the build's images."""
-    output = next(item for item in built.summary["outputs"] if item["name"] == name)
-    target = output["artifact_id"]
-    completed = subprocess.run([*VMKILN, "image", "show", "--json", target], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(completed.stdout)
-    return found
+    """What the command line says of one of the build's images; asked once."""
+    if name not in built.images:
+        output = next(item for item in built.summary["outputs"] if item["name"] == name)
+        command = [*VMKILN, "image", "show", "--json", output["artifact_id"]]
+        built.images[name] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return built.images[name]
 
 
 def test_a_build_succeeds_through_every_phase(built: Built) -> None:
@@ -490,9 +494,17 @@ poweroff -f
 """
 
 
-@pytest.fixture(scope="module")
-def twins(built: Built, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """What the produced image says of itself, booted twice at once on its own by its own boot loader.
+@dataclass(frozen=True)
+class Booting:
+    """A VM that boots, and where its console goes."""
+
+    process: "subprocess.Popen[bytes]"
+    console: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def booting(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Booting]]:
+    """The produced image, booted twice at once on its own by its own boot loader, while other tests look at it.
 
     Both have the same first configuration and the same address of their network interface: what makes them two has to
     be of their own making.
@@ -502,7 +514,9 @@ def twins(built: Built, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
         "users": [{"name": "tester", "lock_passwd": True}],
         "write_files": [{"path": "/run/questions", "content": QUESTIONS, "permissions": "0755"}],
         "runcmd": ["sh /run/questions"],
-        # what a new machine does besides takes half a minute when emulated, and is not asked for
+        # what a new machine does besides takes a minute when emulated, and is not asked for: keys of RSA take longest
+        "ssh_genkeytypes": ["ecdsa", "ed25519"],
+        "cloud_init_modules": ["write_files", "set_hostname", "update_hostname", "users_groups", "ssh"],
         "cloud_config_modules": ["runcmd"],
         "cloud_final_modules": ["scripts-user"],
     }
@@ -516,26 +530,34 @@ def twins(built: Built, tmp_path_factory: pytest.TempPathFactory) -> list[dict[s
     path = stored_image(built, "managed")["path"]
     accelerator = built.summary["facts"]["accelerator"]
     vms = []
-    for number in (1, 2):
-        overlay = folder / f"overlay-{number}.qcow2"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay], check=True)
-        arguments = [
-            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
-            "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
-            "-nic", "user,restrict=on,model=virtio-net-pci",  # a network that leads nowhere
-            "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
-            "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
-        ]  # fmt: skip
-        with (folder / f"console-{number}").open("wb") as console:
-            vms.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT))
     try:
-        for vm in vms:
-            vm.wait(timeout=800)
+        for number in (1, 2):
+            overlay = folder / f"overlay-{number}.qcow2"
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay], check=True)
+            arguments = [
+                "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", f"q35,accel={accelerator}",
+                "-cpu", cpu_model(Accelerator(accelerator)), "-m", "1024", "-no-reboot", "-serial", "stdio",
+                "-nic", "user,restrict=on,model=virtio-net-pci",  # a network that leads nowhere
+                "-drive", f"file={overlay},format=qcow2,if=virtio,cache=unsafe",
+                "-drive", f"file={seed},format=raw,if=virtio,readonly=on",
+            ]  # fmt: skip
+            written = folder / f"console-{number}"
+            with written.open("wb") as console:
+                vm = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+            vms.append(Booting(vm, written))
+        yield vms
     finally:
-        for vm in vms:
-            vm.kill()
-            vm.wait()
-    texts = [(folder / f"console-{number}").read_text(errors="replace") for number in (1, 2)]
+        for one in vms:
+            one.process.kill()
+            one.process.wait()
+
+
+@pytest.fixture(scope="module")
+def twins(booting: list[Booting]) -> list[dict[str, str]]:
+    """What the two say of themselves."""
+    for vm in booting:
+        vm.process.wait(timeout=800)
+    texts = [vm.console.read_text(errors="replace") for vm in booting]
     found = [dict(re.findall(r"ANSWER (\S+) ?(.*?)\r?\n", text)) for text in texts]
     for answer, text in zip(found, texts, strict=True):
         assert "end" in answer, text[-3000:]
