@@ -123,7 +123,10 @@ def kind_of(path: Path, text: str) -> str:
 
 
 def json_of_yaml(text: str, name: str) -> str:
-    """A YAML text as JSON: plain values only, dates and versions stay as they are written. Raises: `InputError`."""
+    """A YAML text as JSON: plain values only, dates and versions stay as they are written; several documents as a list.
+
+    Raises: `InputError`.
+    """
     import yaml  # type: ignore[import-untyped]
 
     from vmkiln.arm_template.budget import Budget
@@ -142,7 +145,7 @@ def json_of_yaml(text: str, name: str) -> str:
         loader.add_implicit_resolver(tag, re.compile(expression), list(letters))
     loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
     try:
-        value = yaml.load(text, loader)  # noqa: S506 (a SafeLoader)
+        values = [value for value in yaml.load_all(text, loader) if value is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -150,6 +153,7 @@ def json_of_yaml(text: str, name: str) -> str:
         raise InputError(f"{name}{where}: {problem}", hint="the file was read as YAML") from error
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply") from error
+    value = values[0] if len(values) == 1 else values or None
     check_size(value, name, Budget())
     try:
         return json.dumps(value, allow_nan=False)

@@ -69,6 +69,8 @@ class _Walk:
             return {key: item for key, item in entries if item is not None}
         if isinstance(annotation, type) and issubclass(annotation, Part):
             return self.part(value, annotation, path)
+        if annotation is int and isinstance(value, float) and value.is_integer():
+            return int(value)  # JSON knows one kind of number: 120.0 is 120
         if annotation in (int, bool) and isinstance(value, str) and not self.strict:
             return self._unquoted(value, annotation, path)
         return value

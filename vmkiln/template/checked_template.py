@@ -85,7 +85,8 @@ def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
         hint = "0 means the default of 240" if path.endswith("buildTimeoutInMinutes") else None
         return Mistake(path, text, hint)
     if kind in _KINDS:
-        return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(detail['input'])}")
+        hint = "put it in brackets: [...]" if kind == "tuple_type" and isinstance(detail["input"], str | dict) else None
+        return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(detail['input'])}", hint)
     return Mistake(path, detail["msg"])
 
 
@@ -96,7 +97,9 @@ def _allowed(given: Any, expected: str) -> str:
 
 
 def _kind_of(value: Any) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "an array"}
+    if isinstance(value, float):
+        return f"{value}"
+    names = {bool: "true or false", int: "a number", str: "a string", list: "an array"}
     return "null" if value is None else names.get(type(value), "an object")
 
 

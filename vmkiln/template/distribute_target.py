@@ -26,7 +26,7 @@ from vmkiln.azure_names import (
     plain_location,
 )
 from vmkiln.errors import CodedMistake, InputError, Mistake
-from vmkiln.template.part import NonEmpty, Part, RunOutputName, ScriptAddress, resource_id_of
+from vmkiln.template.part import Location, Part, RunOutputName, ScriptAddress, resource_id_of
 from vmkiln.template.resource_id import ResourceId, parse_resource_id
 
 BAD_SHARED_IMAGE = "BadSharedImageDistribute"  # Azure's provisioningErrorCode
@@ -51,7 +51,7 @@ class TargetRegion(Part):
     """A region that an image version is copied to."""
 
     zero_means_default = frozenset({"replicaCount"})
-    name: NonEmpty
+    name: Location
     replica_count: Annotated[int, Field(ge=1)] = 1
     storage_account_type: StorageAccountType = StorageAccountType.STANDARD_LRS
 
@@ -82,7 +82,7 @@ class ManagedImageTarget(Target):
 
     type: Literal["ManagedImage"]
     image_id: Annotated[str, resource_id_of(MANAGED_IMAGE)]
-    location: NonEmpty
+    location: Location
 
     @property
     def resource_id(self) -> ResourceId:
@@ -107,7 +107,7 @@ class SharedImageTarget(Target):
     type: Literal["SharedImage"]
     gallery_image_id: Annotated[str, resource_id_of(IMAGE_DEFINITION, IMAGE_VERSION)]
     target_regions: tuple[TargetRegion, ...] = ()
-    replication_regions: tuple[NonEmpty, ...] = ()
+    replication_regions: tuple[Location, ...] = ()
     storage_account_type: StorageAccountType | None = None
     exclude_from_latest: bool = False
     versioning: Annotated[LatestVersioning | SourceVersioning, Field(discriminator="scheme")] | None = None

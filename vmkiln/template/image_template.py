@@ -21,7 +21,7 @@ from vmkiln.template.customizers.shell import ShellCustomizer
 from vmkiln.template.customizers.windows_restart import WindowsRestartCustomizer
 from vmkiln.template.customizers.windows_update import WindowsUpdateCustomizer
 from vmkiln.template.distribute_target import DistributeTarget, published_as
-from vmkiln.template.part import NonEmpty, Part, ScriptAddress, Sha256Checksum, resource_id_of
+from vmkiln.template.part import Location, Part, ScriptAddress, Sha256Checksum, resource_id_of
 from vmkiln.template.source import OsType, PlatformImageSource, Source, os_type_of_platform_image
 from vmkiln.template.validation import Validation
 from vmkiln.template.vm_profile import Size, VmProfile
@@ -166,7 +166,7 @@ class ExternalFile:
 class ImageTemplate(Part):
     """A template that was found free of mistakes; `warnings` are sentences on what was odd but let pass."""
 
-    location: Annotated[NonEmpty, AfterValidator(usual_location)]
+    location: Annotated[Location, AfterValidator(usual_location)]
     tags: dict[str, str] = Field(default_factory=dict)
     identity: Identity | None = None
     properties: ImageTemplateProperties

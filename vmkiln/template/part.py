@@ -89,6 +89,13 @@ def _check_not_empty(text: str) -> str:
     return text
 
 
+def _check_location(text: str) -> str:
+    _check_not_empty(text)
+    if not re.fullmatch(r"\w[\w .()\-]*", text.strip()):
+        raise refusal(f"`{text[:80]}` is not a name of a location", "such as westus2, or a location of your own")
+    return text
+
+
 def resource_id_of(*types: str) -> AfterValidator:
     """Requires a well-formed ARM id of one of `types`; a closing `/*` stands for any type of that provider."""
 
@@ -104,6 +111,7 @@ def resource_id_of(*types: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+Location = Annotated[str, AfterValidator(_check_location)]
 NonEmpty = Annotated[str, AfterValidator(_check_not_empty)]
 Sha256Checksum = Annotated[str, AfterValidator(_check_sha256)]
 ScriptAddress = Annotated[str, AfterValidator(_check_address)]

@@ -3,8 +3,8 @@
 `<region>`, `<URL of the script>`, `{{ region }}`, `#{region}#`, `REPLACE_ME`, `YOUR_SUBSCRIPTION_ID`; in values and in
 members' names, in quotes or bare. One is replaced where its name was given as a parameter. One that is left is a
 mistake, but in scripts and free texts, where `<` means something else. `${region}`, `$(region)`, `__region__`,
-`@@region@@`, and as a whole value or between slashes `{region}`, `%region%`, `#region#`, mean something in scripts and
-destinations, and are no placeholders there.
+`@@region@@`, and as a whole value or between slashes `{region}`, `%region%`, `$REGION` and their like, mean something
+in scripts and destinations, and are no placeholders there.
 """
 
 import re
@@ -16,17 +16,30 @@ from vmkiln.arm_template.lenient_json import Bare, read_json
 from vmkiln.arm_template.parameters.deployment_parameters import GivenParameter
 from vmkiln.errors import Mistake, TemplateInvalid
 
+_WORDS = (
+    r"(?i:REPLACE|CHANGE)[_-]?(?i:ME)|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO"
+    r"|(?:INSERT|ENTER|PUT)[_-][A-Z0-9_-]{1,80}[_-]HERE"
+)
 _EVERYWHERE = (
-    r"<(?P<angle>[A-Za-z][\w .\-/]{0,80})>"
-    r"|\{\{\s*\.?(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
+    r"<<(?P<angles>[A-Za-z][\w .\-/]{0,80})>>|<%=?\s{0,9}(?P<erb>[A-Za-z][\w .\-]{0,80}?)\s{0,9}%>"
+    r"|<(?P<angle>[A-Za-z][\w .\-/]{0,80})>"
+    r"|\$?\{\{\s*\.?(?P<brace>[A-Za-z][\w .\-]{0,80}?)\s*\}\}"
     r"|#\{\s*(?P<hash>[A-Za-z][\w .\-]{0,80}?)\s*\}#"
-    r"|(?<![A-Za-z0-9])(?P<word>(?:REPLACE|CHANGE)[_-]?ME|REPLACE_WITH_[A-Z0-9_]+|YOUR[_-][A-Z0-9_-]+|PLACEHOLDER(?:_[A-Z0-9_]+)?|TODO)(?![A-Za-z0-9])"
+    rf"|(?<![A-Za-z0-9])(?P<word>{_WORDS})(?![A-Za-z0-9])"
 )
 _NOT_IN_SCRIPTS = (
     r"|\$\{\s*(?P<dollar>[A-Za-z][\w .\-]{0,80}?)\s*\}|\$\((?P<macro>[A-Za-z][\w.\-]{0,80})\)"
+    r"|\$\[\s{0,9}(?P<runtime>[A-Za-z][\w.\-]{0,80})\s{0,9}\]"
+    r"|[#@]\{\s{0,9}(?P<octopus>[A-Za-z][\w .\-]{0,80}?)\s{0,9}\}"
+    r"|\{%-?\s{0,9}(?P<jinja>[A-Za-z][\w .\-]{0,80}?)\s{0,9}-?%\}"
     r"|(?<!\w)__(?!(?:init|main)__)(?P<under>[A-Za-z][A-Za-z0-9]{0,40}(?:_[A-Za-z0-9]{1,40}){0,8})__(?!\w)"
-    r"|@@(?P<at>[A-Za-z]\w{0,80})@@|(?<![^/])%(?P<percent>[A-Za-z]\w{0,80})%(?![^/])"
-    r"|(?<![^/])#(?P<sharp>[A-Za-z]\w{0,80})#(?![^/])|(?<![^/])\{(?P<curly>[A-Za-z][\w \-]{0,80})\}(?![^/])"
+    r"|@@(?P<at>[A-Za-z]\w{0,80})@@"
+    # as a whole value or between slashes, where `$web` and its like are containers of Azure's:
+    r"|(?<![^/])(?:%{1,2}(?P<percent>[A-Za-z]\w{0,80})%{1,2}|#{1,2}(?P<sharp>[A-Za-z]\w{0,80})#{1,2}"
+    r"|\$\$?(?P<dollars>[A-Za-z]\w{0,80})\$\$?|\$(?:env:)?(?!(?:web|root|logs)\b)(?P<shell>[A-Za-z_]\w{0,80})"
+    r"|~(?P<tilde>[A-Za-z]\w{0,80})~|!(?P<bang>[A-Za-z]\w{0,80})!|\(\((?P<paren>[A-Za-z][\w.\-]{0,80})\)\)"
+    r"|\{(?P<curly>[A-Za-z][\w \-]{0,80})\})(?![^/])"
+    r"|(?<=/)\[(?P<square>[A-Za-z][\w \-]{0,80})\](?![^/])"
 )
 _IN_SCRIPTS = re.compile(_EVERYWHERE)
 _PLACEHOLDER = re.compile(_EVERYWHERE + _NOT_IN_SCRIPTS)

@@ -31,7 +31,13 @@ from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.placeholder import PLAIN_VALUES, fill_placeholders, unfilled
-from vmkiln.template.wrapped_template import hint_for_others, unwrapped_body, unwrapped_deployment
+from vmkiln.template.wrapped_template import (
+    chosen_inside,
+    hint_for_others,
+    is_of_another_tool,
+    unwrapped_body,
+    unwrapped_deployment,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9\-_.]{1,64}")
 
@@ -70,14 +76,14 @@ def read_image_template(
     """
     context = context or DeploymentContext()
     document = read_json(text, file_name=file_name, bare_placeholders=True)
-    if not isinstance(document, dict):
-        raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
-    document, told_in_it = unwrapped_deployment(document)
+    whole = document
+    document, told_in_it = _unwrapped(document, file_name, template_name)
     given = given_parameters([*told_in_it, *parameters])
     if not is_deployment_template(document):
         body = _raw_body(document, file_name)
         if not _is_cut_out(body):
             resource, used = fill_placeholders(body, given)
+            used |= fill_placeholders({"": whole}, given)[1]  # such as what stands in Terraform's `parent_id`
             _refuse_unused([parameter for name, parameter in given.items() if name not in used])
             return _resolved(resource, file_name, context, NO_SECRETS)
         document = {"parameters": _asked_for(text, given), "resources": [{"type": IMAGE_TEMPLATE, **body}]}
@@ -93,6 +99,20 @@ def read_image_template(
         return replace(found, parameters=deployment.parameters_used)
     except TemplateInvalid as error:
         raise _masked(error, SecretMask.of(deployment.secrets)) from None
+
+
+def _unwrapped(document: Any, file_name: str, template_name: str) -> tuple[dict[str, Any], Sequence[ParameterFile]]:
+    """A body or a deployment out of what is around it, and the parameters beside it. Raises TemplateInvalid."""
+    if isinstance(document, dict):
+        document, told = unwrapped_deployment(document)
+        is_one = told or (is_deployment_template(document) and not is_of_another_tool(document))
+        if is_one or member(document, "properties") is not None or unwrapped_body(document, file_name) is not document:
+            return document, told
+    if (found := chosen_inside(document, file_name, template_name)) is not None:
+        return found.document, found.parameters
+    if not isinstance(document, dict):
+        raise TemplateInvalid([Mistake(file_name, "must hold a JSON object")])
+    return document, ()
 
 
 def context_for(document: Mapping[str, Any], context: DeploymentContext) -> DeploymentContext:
@@ -219,6 +239,8 @@ def _name(written: Any, file_name: str) -> str:
     if written is None or written == "":
         stem = re.sub(r"\.(?:json|ya?ml|bicep|bicepparam)$", "", re.split(r"[/\\]", file_name)[-1], flags=re.IGNORECASE)
         return re.sub(r"[^A-Za-z0-9\-_.]", "-", stem)[:64] or "template"
+    if holes := list(unfilled(written, "name")):
+        raise TemplateInvalid(holes)
     if not isinstance(written, str) or not _NAME.fullmatch(written):
         raise TemplateInvalid([Mistake("name", f"`{written}` is not allowed: 1-64 letters, digits and `-_.`")])
     return written

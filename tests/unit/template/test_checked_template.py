@@ -322,3 +322,13 @@ def test_any_value_at_any_place_is_accepted_or_refused_by_us(place: tuple[Any, .
         named = [mistake.path for mistake in error.mistakes if mistake.message]
     assert named
     assert all(named)
+
+
+def test_a_number_with_nothing_behind_its_point_is_whole() -> None:
+    assert template(buildTimeoutInMinutes=120.0).build_timeout_seconds == 120 * 60
+    assert "not 120.5" in mistakes(body(buildTimeoutInMinutes=120.5))["properties.buildTimeoutInMinutes"]
+
+
+@pytest.mark.parametrize("wrong", ["echo hi", {"type": "Shell"}])
+def test_what_should_be_a_list_is_told_so(wrong: Any) -> None:
+    assert "put it in brackets" in mistakes(body(customize=wrong))["properties.customize"]

@@ -134,7 +134,21 @@ def test_a_placeholder_outside_quotes_is_named_and_filled(bare: str) -> None:
         ("https://<account>.blob.core.windows.net/<file name>", ["account", "file name"]),
         ("{{x}}", ["x"]),
         ("${x}-$(y)", ["x", "y"]),
-        ("$region", []),
+        ("$region", ["region"]),
+        ("/subscriptions/$env:SUB/resourceGroups/$RG", ["SUB", "RG"]),
+        ("https://a.blob.core.windows.net/$web/a.sh", []),
+        ("a$region", []),
+        ("#{region} and @{zone}", ["region", "zone"]),
+        ("$[variables.region]", ["variables.region"]),
+        ("${{ parameters.region }}", ["parameters.region"]),
+        ("<<region>>", ["region"]),
+        ("<%= region %>-{% zone %}", ["region", "zone"]),
+        ("/s/%%SUB%%/##RG##/$RG$/$$G$$/~I~/!N!/((d))", ["SUB", "RG", "RG", "G", "I", "N", "d"]),
+        ("/subscriptions/[sub-id]/resourceGroups/[my rg]/x", ["sub-id", "my rg"]),
+        ("[a]", []),
+        ("INSERT_REGION_HERE", ["INSERT_REGION_HERE"]),
+        ("changeme", ["changeme"]),
+        ("exchangement", []),
         ("/subscriptions/{sub}/resourceGroups/%RG%/x/#n#", ["sub", "RG", "n"]),
         ("https://h/a%20b%C3%A4/{not}x#part", []),
         ("__size__ and @@at@@", ["size", "at"]),
@@ -156,3 +170,62 @@ def test_scripts_and_tags_may_hold_anything() -> None:
     body["properties"]["customize"] = [{"type": "Shell", "inline": [line]}]
     found = read(json.dumps(body), "DISKSIZE=64", f"CHECK={'a' * 64}").resolved["properties"]["customize"]
     assert found[0]["inline"] == [line], "what a shell means is not filled in"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "#{{{}}}",
+        "${{{{ {} }}}}",
+        "<<{}>>",
+        "$[{}]",
+        "$env:{}",
+        "${}",
+        "$${}$$",
+        "%%{}%%",
+        "##{}##",
+        "(({}))",
+        "<%= {} %>",
+    ],
+)
+def test_each_form_is_replaced_whole(form: str) -> None:
+    body = {**ISO, "location": form.format("region")}
+    given = ("DISKSIZE=64", f"CHECK={'a' * 64}")
+    assert "--parameters region=VALUE" in mistakes(json.dumps(body), *given)["location"]
+    assert read(json.dumps(body), *given, "region=westus2").image_template.location == "westus2"
+
+
+@pytest.mark.parametrize("name", ["__NAME__", "${NAME}", "<NAME>"])
+def test_a_placeholder_for_the_name_is_named(name: str) -> None:
+    body = {**ISO, "name": name}
+    given = ("DISKSIZE=64", f"CHECK={'a' * 64}")
+    assert "still holds the placeholder" in mistakes(json.dumps(body), *given)["name"]
+    assert read(json.dumps(body), *given, "NAME=web").name == "web"
+
+
+@pytest.mark.parametrize(
+    "place", ["[[region]]", "%(region)s", "@region", "&region;", "..region..", ":region", "wéstus2;"]
+)
+def test_what_cannot_be_a_location_is_refused_in_every_place(place: str) -> None:
+    gallery = GALLERY.replace("<subscriptionID>", "s").replace("<rg name>", "g")
+    shared = {"type": "SharedImage", "galleryImageId": gallery}
+    targets = [
+        {**shared, "runOutputName": "a", "replicationRegions": [place]},
+        {**shared, "runOutputName": "b", "targetRegions": [{"name": place}]},
+    ]
+    body = {"location": place, "identity": {"type": "None"}, "properties": {**ISO["properties"], "distribute": targets}}
+    body["properties"] |= {
+        "vmProfile": {},
+        "source": {"type": "PlatformImage", "publisher": "p", "offer": "o", "sku": "s"},
+    }
+    assert mistakes(json.dumps(body)).keys() == {
+        "location",
+        "properties.distribute[0].replicationRegions[0]",
+        "properties.distribute[1].targetRegions[0].name",
+    }
+
+
+@pytest.mark.parametrize("place", ["West US 2", "rack-7", "home.lab", "Büro (Keller)", "local_1"])
+def test_locations_of_ones_own_are_taken(place: str) -> None:
+    given = ("DISKSIZE=64", f"CHECK={'a' * 64}")
+    assert read(json.dumps({**ISO, "location": place}), *given).image_template.location
