@@ -8,35 +8,12 @@ import difflib
 FUNCTION_NAMES = (
     # text
     *("base64", "base64ToJson", "base64ToString", "concat", "dataUri", "dataUriToString", "endsWith", "format"),
-    *(
-        "indexOf",
-        "join",
-        "json",
-        "lastIndexOf",
-        "like",
-        "padLeft",
-        "replace",
-        "split",
-        "startsWith",
-        "string",
-        "substring",
-    ),
-    *("toLower", "toUpper", "trim", "uri", "uriComponent", "uriComponentToString", "parseUri", "buildUri"),
+    *("indexOf", "join", "json", "lastIndexOf", "like", "padLeft", "replace", "split", "startsWith", "string"),
+    *("substring", "toLower", "toUpper", "trim", "uri", "uriComponent", "uriComponentToString", "parseUri", "buildUri"),
     # arrays and objects
-    *(
-        "array",
-        "contains",
-        "createArray",
-        "createObject",
-        "distinct",
-        "empty",
-        "first",
-        "flatten",
-        "indexFromEnd",
-        "intersection",
-    ),
-    *("items", "last", "length", "objectKeys", "range", "shallowMerge", "skip", "take", "tryGet", "tryIndexFromEnd"),
-    "union",
+    *("array", "contains", "createArray", "createObject", "distinct", "empty", "first", "flatten", "indexFromEnd"),
+    *("intersection", "items", "last", "length", "objectKeys", "range", "shallowMerge", "skip", "take", "tryGet"),
+    *("tryIndexFromEnd", "union"),
     # elements
     *("filter", "groupBy", "lambda", "lambdaVariables", "map", "mapValues", "reduce", "sort", "toObject"),
     # numbers
@@ -50,15 +27,8 @@ FUNCTION_NAMES = (
     *("copyIndex", "deployer", "deployment", "environment", "parameters", "variables"),
     # ids and names
     *("extensionResourceId", "guid", "managementGroup", "managementGroupResourceId", "newGuid", "pickZones"),
-    *(
-        "resourceGroup",
-        "resourceId",
-        "roleDefinitions",
-        "subscription",
-        "subscriptionResourceId",
-        "tenant",
-        "tenantResourceId",
-    ),
+    *("resourceGroup", "resourceId", "roleDefinitions", "subscription", "subscriptionResourceId", "tenant"),
+    "tenantResourceId",
     *("toLogicalZone", "toLogicalZones", "toPhysicalZone", "toPhysicalZones", "uniqueString"),
     # resources as they are
     *("listKeys", "providers", "reference", "references", "resourceInfo"),
