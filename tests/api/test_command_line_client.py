@@ -353,7 +353,7 @@ def test_the_life_of_a_template(stubbed: Path, request: pytest.FixtureRequest, i
 def test_a_run_that_fails_is_told_by_the_exit_code(stubbed: Path) -> None:
     where = ("-g", "rg1", "--subscription", SUBSCRIPTION)
     stubbed.write_text(json.dumps(a_template("fail")))
-    assert vmkiln("template", "create", "web", str(stubbed), *where).exit_code == 0
+    assert vmkiln("template", "create", "-n", "web", str(stubbed), *where).exit_code == 0
     failed = vmkiln("template", "run", "web", "--json", *where)
     assert error_of(failed).exit_code == 1
     assert json.loads(failed.stdout)["properties"]["runState"] == "Failed"

@@ -94,7 +94,7 @@ def test_two_images_are_compared_by_who_may_read_both(service: InProcess) -> Non
         contents = ImageContents(packages=(Package("bash", "amd64", version),), boot_seconds=float(version))
         store.images.replace(image, documents={CONTENTS: contents.text})
     told = service.get(f"{path}?from={IMAGE}", api_version=COMPUTE).json()
-    assert (told["changed"], told["sentence"]) == ({"packages": {"bash:amd64": ["1", "2"]}}, "1 packages changed")
+    assert (told["changed"], told["sentence"]) == ({"packages": {"bash:amd64": ["1", "2"]}}, "1 package changed")
     assert (told["bootSeconds"], len(told["unproven"])) == ([1.0, 2.0], 1), "nobody looked at its sockets"
     assert service.get(path, api_version=COMPUTE).status_code == 400
     elsewhere = IMAGE.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION)

@@ -247,7 +247,7 @@ def test_an_image_shows_its_way_its_file_and_its_difference(browser: Visitor, li
     page = browser.get(f"/portal{IMAGE}-two").text
     assert f'<option value="{IMAGE}-one">' in page
     shown = browser.get(f"/portal{IMAGE}-two/difference?from={quote(f'{IMAGE}-one')}").text
-    assert "1 users added, 1 packages changed" in shown
+    assert "1 user added, 1 package changed" in shown
     assert "&lt;b&gt;" in shown
     assert "61.2 s → not known" in shown
     assert "1.24" in browser.get(f"/portal{IMAGE}-two/providers/Vmkiln.Builds/documents/contents").text

@@ -8,7 +8,7 @@ which also makes, upgrades and repairs. A test holds that both tell the same.
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from vmkiln.run_state import TERMINAL_STATES
 VERSIONS = Path(__file__).parents[1] / "store" / "migrations" / "versions"  # one file a revision
 BUSY_SECONDS = 10.0
 NEWEST = """SELECT run_id, template_name, state, sub_state, started, ended, facts
-    FROM vmkiln_run ORDER BY started DESC LIMIT ?"""
+    FROM vmkiln_run WHERE (? = '[]' OR state IN (SELECT value FROM json_each(?)))
+    AND (? = '' OR lower(template_name) = lower(?)) ORDER BY started DESC LIMIT ?"""
 UNENDED = f"SELECT run_id, state FROM vmkiln_run WHERE state NOT IN ({', '.join('?' * len(TERMINAL_STATES))})"  # noqa: S608
 
 Named = Literal["image", "template", "host", "group", "principal", "key", "assignment", "place", "gone"]
@@ -71,12 +72,17 @@ def newest_revision() -> str:
     return max(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
 
 
-def read_run_list(database: Path, *, limit: int) -> RunList | None:
-    """The list; None when this is no database that can be read as it is."""
+def read_run_list(database: Path, *, limit: int, states: Sequence[str] = (), template: str = "") -> RunList | None:
+    """The list, only of runs in `states` when any are given, and of the `template` of this name.
+
+    None when this is no database that can be read as it is.
+    """
+    words = json.dumps(list(states))
+    chosen = (words, words, template, template, limit)
 
     def ask(connection: sqlite3.Connection) -> RunList:
         unended = dict(connection.execute(UNENDED, sorted(TERMINAL_STATES)).fetchall())
-        return RunList(tuple(_listed(row) for row in connection.execute(NEWEST, (limit,))), unended)
+        return RunList(tuple(_listed(row) for row in connection.execute(NEWEST, chosen)), unended)
 
     return _read(database, ask)
 

@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from vmkiln.template.source import PlatformImageSource
     from vmkiln.template.template_file import ResolvedTemplate
 
-TemplateArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="An image template's body, or an ARM deployment template with one: JSON, YAML or Bicep; `-` reads stdin."
-    ),
-]
+TEMPLATE_HELP = (
+    "An image template's body, or an ARM deployment template with one: JSON, YAML or Bicep; `-` reads stdin."
+)
+TemplateArgument = Annotated[Path, typer.Argument(help=TEMPLATE_HELP)]
+TemplateFileArgument = Annotated[Path | None, typer.Argument(metavar="TEMPLATE", help=TEMPLATE_HELP)]
 ParametersOption = Annotated[
     list[str] | None,
     typer.Option("--parameters", "-p", metavar="FILE|NAME=VALUE", help="Parameters; may be given more than once."),

@@ -38,7 +38,9 @@ class Difference:
         """How much differs, in one line."""
         words = {"added": self.added, "removed": self.removed, "changed": self.changed}
         parts = [
-            f"{len(names)} {kind} {word}" for word, kinds in words.items() for kind, names in sorted(kinds.items())
+            f"{len(names)} {kind.removesuffix('s') if len(names) == 1 else kind} {word}"
+            for word, kinds in words.items()
+            for kind, names in sorted(kinds.items())
         ]
         return ", ".join(parts) or "nothing differs"
 

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from vmkiln.harmless_text import harmless
 from vmkiln.portal.icons import ICONS, kind_of_state
+from vmkiln.portal.resource_face import told_act
 from vmkiln.portal.trail import RAIL, section_of, trail
 from vmkiln.portal.waterfall import moment
 
@@ -105,6 +106,7 @@ def _environment() -> Environment:
         "short_name": short_name,
         "pretty": pretty,
         "in_short": in_short,
+        "act": told_act,
     }
     environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}

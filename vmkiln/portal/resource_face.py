@@ -1,5 +1,6 @@
 """What a resource's page tells of it in words: its facts, and what it has to do with; pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,9 @@ MOST_FACTS = 60
 MOST_RELATIONS = 40
 MOST_DEPTH = 4  # facts that lie deeper are in the JSON alone
 OWN_TABLES = {"containers", "initContainers", "securityRules", "defaultSecurityRules", "instanceView", "events"}
+
+VERBS = {"write": "create or update", "delete": "delete"}
+NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ def facts(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     Ids of other resources are relations and not facts; a list is told as one value when it has only texts and numbers.
     """
-    found = [("type", str(resource.get("type", ""))), ("location", str(resource.get("location", "")))]
+    found = [("Type", str(resource.get("type", ""))), ("Location", str(resource.get("location", "")))]
     found += [(name, text) for name, text in _values(resource.get("properties") or {}, "", 0) if not _is_id(text)]
     return [(name, text) for name, text in found if text][:MOST_FACTS]
 
@@ -65,3 +69,25 @@ def _is_id(text: str) -> bool:
 def kind_of(resource_id: str) -> str:
     """The type of a resource's id without its provider, in lower case, such as `containergroups`; pure."""
     return resource_id.rstrip("/").rpartition("/")[0].rpartition("/")[2].lower()
+
+
+def told_act(operation: str) -> str:
+    """An operation in words: `Microsoft.Compute/galleries/delete` is `Delete gallery`; pure."""
+    *types, verb = operation.split("/")[1:] or [operation]
+    if verb == "action" and types:
+        verb = types.pop() if len(types) > 1 else ""
+    done = VERBS.get(verb, _words(verb))
+    thing = _one(_words(types[-1])) if types else ""
+    between = " of " if " " in done and verb not in VERBS and thing else " "
+    text = f"{done}{between}{thing}".strip()
+    return text[:1].upper() + text[1:]
+
+
+def _words(name: str) -> str:
+    return NEW_WORD.sub(" ", name).lower()
+
+
+def _one(words: str) -> str:
+    if words.endswith("ies"):
+        return f"{words[:-3]}y"
+    return words[:-1] if words.endswith("s") and not words.endswith("ss") else words

@@ -12,8 +12,9 @@ from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
 from vmkiln.portal.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
-from vmkiln.portal.template_pages import subscriptions_of
+from vmkiln.portal.template_pages import TYPE, subscriptions_of
 from vmkiln.portal.visit import Visit
+from vmkiln.staging.staging_resource_group import OF_A_TEMPLATE
 
 REFRESH_SECONDS = 5
 BLOB_CONTAINERS = "blobServices/default/containers"
@@ -45,6 +46,7 @@ async def resource_group(visit: Visit) -> Response:
         "group.html",
         title=group["name"],
         group=group,
+        template_id=await _template_of(visit, group),
         resources=present,
         picture=picture,
         is_live=is_live,
@@ -54,6 +56,20 @@ async def resource_group(visit: Visit) -> Response:
 
 def _is_staging(group: dict[str, Any]) -> bool:
     return str(group["name"]).startswith("IT_") or "createdby" in {name.lower() for name in group.get("tags") or {}}
+
+
+async def _template_of(visit: Visit, group: dict[str, Any]) -> str:
+    """The image template whose staging resource group it is; '' when that is not there, or may not be read."""
+    tags = {name.lower(): str(value) for name, value in (group.get("tags") or {}).items()}
+    name, in_group = (tags.get(tag.lower(), "") for tag in OF_A_TEMPLATE)
+    if not name or not in_group or not _is_staging(group):
+        return ""
+    template_id = f"{str(group['id']).rpartition('/')[0]}/{in_group}/{TYPE}/{name}"
+    try:
+        await visit.api.ask("GET", template_id)
+    except ArmError:
+        return ""
+    return template_id
 
 
 async def resource(visit: Visit) -> Response:

@@ -13,12 +13,14 @@ from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.azure_names import ProvisioningState, group_id
 from vmkiln.errors import ArmError, TemplateInvalid
 from vmkiln.portal.rendering import page
+from vmkiln.portal.template_face import checks_of, copied, limits_of, steps_of, targets_of
 from vmkiln.portal.visit import PREFIX, Visit, go_to
 from vmkiln.run_state import LIVE_STATES
 
 TYPE = "providers/Microsoft.VirtualMachineImages/imageTemplates"
 RUNS = "providers/Vmkiln.Builds/runs"
 LISTED_RUNS = 100  # of a template, the newest; all of them are pages of the list of runs
+MODEL_PARTS = 9  # of the id of an image template
 ACTIONS = {"run", "cancel"}
 CHANGING = {ProvisioningState.CREATING, ProvisioningState.UPDATING, ProvisioningState.DELETING}
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -73,6 +75,12 @@ async def template(visit: Visit) -> Response:
         runs=runs,
         outputs=outputs,
         triggers=triggers,
+        limits=limits_of(found),
+        parts={
+            "Customizers": steps_of(found["properties"]),
+            "Validations": checks_of(found["properties"]),
+            "Distribution": targets_of(found["properties"]),
+        },
         most_runs=LISTED_RUNS,
         is_running=any(run["properties"]["runState"] in LIVE_STATES for run in runs),
         refresh_seconds=3 if is_live(found) else 0,
@@ -94,10 +102,17 @@ async def act(visit: Visit) -> Response:
 
 
 async def new(visit: Visit) -> Response:
-    """The form for a new template."""
+    """The form for a new template; `?from=ID` begins with what another one is."""
     subscriptions = await subscriptions_of(visit)
     values = {"subscription": (subscriptions or [""])[0], "group": "images", "name": "", "body": ""}
-    values["body"] = json.dumps(EXAMPLE, indent=2)
+    body: Any = EXAMPLE
+    if model := visit.request.query_params.get("from", ""):
+        parts = model.split("/")
+        if f"/{TYPE}/".lower() not in model.lower() or len(parts) != MODEL_PARTS or ".." in parts:
+            raise ArmError(404, "ResourceNotFound", "`from` names no image template")
+        body = copied(await visit.api.ask("GET", model))
+        values |= {"subscription": parts[2], "group": parts[4]}
+    values["body"] = json.dumps(body, indent=2)
     title = "New image template"
     return await page("new.html", title=title, section="new", values=values, subscriptions=subscriptions, error=None)
 
@@ -120,6 +135,7 @@ async def create(visit: Visit) -> Response:
             values=values,
             subscriptions=subscriptions,
             error=error,
+            wrong={detail["target"]: detail["message"] for detail in error.details if detail.get("target") in values},
         )
 
 

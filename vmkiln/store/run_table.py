@@ -235,11 +235,21 @@ class RunTable:
         ]
 
     def list(
-        self, *, limit: int | None = 100, states: Sequence[RunState] = (), has_template: bool = True
+        self,
+        *,
+        limit: int | None = 100,
+        states: Sequence[RunState] = (),
+        template: str = "",
+        has_template: bool = True,
     ) -> list[RunRow]:
-        """Runs, the newest first; only those in `states`, when any are given, with their templates or without."""
+        """Runs, the newest first, with their templates or without.
+
+        Only those in `states`, when any are given, and of the `template` of this name, in any case.
+        """
         columns = tuple(runs.c) if has_template else WITHOUT_TEMPLATE
         query = sa.select(*columns).order_by(runs.c.started.desc()).limit(limit)
+        if template:
+            query = query.where(sa.func.lower(runs.c.template_name) == template.lower())
         rows = self._connections.rows(query.where(runs.c.state.in_(states)) if states else query)
         return [run_row({"template": {}, **row}) for row in rows]
 

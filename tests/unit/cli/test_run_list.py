@@ -88,7 +88,7 @@ def test_the_command_prints_the_same_either_way(
         store.runs.add(a_run(0, RunState.RUNNING))
         listed()
         quick = capsys.readouterr().out
-        monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda _path, *, limit: None)  # noqa: ARG005
+        monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda *_, **__: None)
         listed()
         assert capsys.readouterr().out == quick
     assert len(quick.splitlines()) == 6
@@ -194,3 +194,29 @@ def test_what_is_no_note_of_an_image_is_not_completed(settings: Settings) -> Non
         note.parent.mkdir(parents=True)
         note.write_bytes(content)
     assert quarantined_names("") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "states"),
+    [
+        (["--state", "failed"], ["Failed"]),
+        (["--state", "Failed,canceled"], ["Failed", "Canceled"]),
+        (["--template", "WEB1"], ["Succeeded"]),
+        (["--template", "none"], []),
+    ],
+)
+def test_chosen_runs_are_the_same_by_either_way(
+    settings: Settings,
+    options: list[str],
+    states: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert settings.database.is_file()
+    listed(*options)
+    quick = capsys.readouterr()
+    assert [line.split()[3] for line in quick.out.splitlines()[1:]] == states
+    assert ("no run is like that" in quick.err) is not bool(states)
+    monkeypatch.setattr("vmkiln.cli.run_list.read_run_list", lambda *_, **__: None)
+    listed(*options)
+    assert capsys.readouterr().out == quick.out

@@ -46,8 +46,8 @@ def test_each_difference_is_told_once_and_by_its_kind() -> None:
     }  # fmt: skip
     assert told.removed == {"packages": {"libc6:i386": "2.36"}, "units": {"ssh.service": ""}}
     assert told.sentence == (
-        "1 listening added, 1 packages added, 1 users added, 1 packages removed, 1 units removed, "
-        "1 disks changed, 1 listening changed, 1 packages changed, 1 system changed"
+        "1 listening added, 1 package added, 1 user added, 1 package removed, 1 unit removed, "
+        "1 disk changed, 1 listening changed, 1 package changed, 1 system changed"
     )
     lines = list(told.lines())
     assert {"  ~ bash:amd64: 5.2-1 -> 5.3-1", "  - ssh.service", "  + web 1000", "not known: packages: x"} <= set(lines)

@@ -21,8 +21,8 @@ VM = {
 
 def test_facts_are_single_values_with_their_place() -> None:
     assert facts(VM) == [
-        ("type", "Microsoft.Compute/virtualMachines"),
-        ("location", "westus2"),
+        ("Type", "Microsoft.Compute/virtualMachines"),
+        ("Location", "westus2"),
         ("hardwareProfile.vmSize", "Standard_D1_v2"),
         ("isOn", "yes"),
         ("zones", "1, 2"),

@@ -275,8 +275,8 @@ def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged
 
     staged.request, staged.tell = replace(staged.request, run_id=other), tell
     attempt(staged)
-    assert told == [f"compared with {DEFINITION_ID}/versions/1.0.0: 1 packages changed"]
-    assert store.runs.find(other).facts["image_difference"]["sentence"] == "1 packages changed"
+    assert told == [f"compared with {DEFINITION_ID}/versions/1.0.0: 1 package changed"]
+    assert store.runs.find(other).facts["image_difference"]["sentence"] == "1 package changed"
 
 
 def test_any_host_goes_on_from_what_is_in_the_object_store(

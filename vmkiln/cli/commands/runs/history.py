@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmkiln.cli.commands.runs.run_choice import NONE_CHOSEN, OfTemplateOption, StateOption, read_states
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_rows
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
 
 
-@examples("vmkiln history", "vmkiln history --by-template")
+@examples("vmkiln history", "vmkiln history --by-template", "vmkiln history --state Failed --template web")
 def history(
-    template: Annotated[str, typer.Option("--template", help="Only runs of the template of this name.")] = "",
+    template: OfTemplateOption = "",
+    state: StateOption = None,
     limit: Annotated[int, typer.Option(help="How many runs, the newest first.", min=1)] = 20,
     by_template: Annotated[bool, typer.Option("--by-template", help="A line a template, of all its runs.")] = False,
     as_json: JsonOption = False,
@@ -31,9 +33,10 @@ def history(
     """List the runs of the service and of the command line with their durations, or what each template came to."""
     from vmkiln.preparation import opened_store
 
+    states = read_states(state)
+    none = NONE_CHOSEN if states or template else NONE
     with opened_store(read_settings(), say) as store:
-        rows = store.runs.list(limit=None)
-    rows = [row for row in rows if not template or row.template_name.lower() == template.lower()]
+        rows = store.runs.list(limit=None, states=states, template=template)
     found = by_name(rows) if by_template else [run_data(row) for row in rows[:limit]]
     if as_json:
         answer(found)
@@ -52,7 +55,7 @@ def history(
                 )
                 for item in found
             ],
-            none=NONE,
+            none=none,
         )
         return
     show_rows(
@@ -68,7 +71,7 @@ def history(
             )
             for item in found
         ],
-        none=NONE,
+        none=none,
     )
 
 

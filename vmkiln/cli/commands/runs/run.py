@@ -12,6 +12,7 @@ from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
 from vmkiln.cli.commands.runs.failure import failure
 from vmkiln.cli.commands.runs.holding import release, shell
 from vmkiln.cli.commands.runs.retry import retry
+from vmkiln.cli.commands.runs.run_choice import NONE_CHOSEN, OfTemplateOption, StateOption, read_states
 from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
@@ -42,20 +43,25 @@ app.command()(failure)
 
 
 @app.command("list")
-@examples("vmkiln run list --limit 5", "vmkiln run list --json")
+@examples("vmkiln run list --limit 5", "vmkiln run list --state failed --template web", "vmkiln run list --json")
 def list_(
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20, as_json: JsonOption = False
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
+    state: StateOption = None,
+    template: OfTemplateOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """List runs, the newest first."""
+    states = read_states(state)
+    none = NONE_CHOSEN if states or template else "there is no run yet; `vmkiln build TEMPLATE` starts one"
     settings = read_settings()
-    if not as_json and (quick := _quick_list(settings, limit=limit)) is not None:
-        _show_runs(quick, {})
+    if not as_json and (quick := _quick_list(settings, limit, states, template)) is not None:
+        _show_runs(quick, {}, none=none)
         return
     from vmkiln.preparation import opened_store
     from vmkiln.run.run_summary import summary_of
 
     with opened_store(settings, say) as store:
-        rows = store.runs.list(limit=limit)
+        rows = store.runs.list(limit=limit, states=states, template=template)
         waits = any(row.state == RunState.QUEUED for row in rows)
         queue = {position.run_id: position for position in _queue(store)} if waits else {}
         if as_json:
@@ -65,10 +71,12 @@ def list_(
                     summary["queue"] = {"position": position.position, "reason": position.reason}
             answer(found)
             return
-        _show_runs(rows, queue)
+        _show_runs(rows, queue, none=none)
 
 
-def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | None:
+def _quick_list(
+    settings: Settings, limit: int, states: Sequence[RunState], template: str
+) -> tuple[ListedRun, ...] | None:
     """The newest runs, when there is nothing to do but to read them: none waits, and none whose process died.
 
     None else: then the whole store is opened, which tells places in the queue and cleans up.
@@ -76,7 +84,11 @@ def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | No
     from vmkiln.cli.run_list import read_run_list
     from vmkiln.staging import run_directory
 
-    found = None if settings.database_url else read_run_list(settings.database, limit=limit)
+    found = (
+        None
+        if settings.database_url
+        else read_run_list(settings.database, limit=limit, states=states, template=template)
+    )
     if found is None or run_directory.abandoned(settings.runs):
         return None
     for run_id, state in found.unended.items():
@@ -85,7 +97,7 @@ def _quick_list(settings: Settings, *, limit: int) -> tuple[ListedRun, ...] | No
     return found.newest
 
 
-def _show_runs(runs: Sequence[RunRow | ListedRun], queue: Mapping[str, QueuePosition]) -> None:
+def _show_runs(runs: Sequence[RunRow | ListedRun], queue: Mapping[str, QueuePosition], *, none: str) -> None:
     show_rows(
         ("RUN", "STARTED (UTC)", "STATE", ">TOOK", "TEMPLATE"),
         [
@@ -100,7 +112,7 @@ def _show_runs(runs: Sequence[RunRow | ListedRun], queue: Mapping[str, QueuePosi
             )
             for run in runs
         ],
-        none="there is no run yet; `vmkiln build TEMPLATE` starts one",
+        none=none,
     )
 
 

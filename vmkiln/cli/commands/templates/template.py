@@ -6,6 +6,7 @@ long as the command.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,11 +34,11 @@ from vmkiln.cli.template_options import (
     LocationOption,
     ParametersOption,
     ReferenceOption,
-    TemplateArgument,
+    TemplateFileArgument,
     TemplateNameOption,
     read_template,
 )
-from vmkiln.errors import ArmError, VmkilnError
+from vmkiln.errors import ArmError, InputError, VmkilnError
 from vmkiln.harmless_text import harmless
 
 if TYPE_CHECKING:
@@ -48,12 +49,27 @@ OLDEST_API_VERSION = "2020-02-14"
 ENVELOPE = {"location", "tags", "identity", "properties"}
 
 app = typer.Typer(no_args_is_help=True, help="Image templates of the service in use, or of this machine.")
-NameArgument = Annotated[str, typer.Argument(help="The template's name.", autocompletion=template_names)]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The template's name, or give it with --name.", autocompletion=template_names),
+]
+NameOption = Annotated[
+    str, typer.Option("--name", "-n", help="The template's name, as az takes it.", autocompletion=template_names)
+]
 GroupOption = Annotated[str, typer.Option("--resource-group", "-g", help="Its resource group.")]
 SubscriptionOption = Annotated[
     str,
     typer.Option("--subscription", envvar="AZURE_SUBSCRIPTION_ID", help="Its subscription; your first when left out."),
 ]
+
+
+def named(name: str, option: str) -> str:
+    """The template's name, given as a word or with `--name`; pure. Raises: `InputError` for none, or two."""
+    if name and option and name != option:
+        raise InputError(f"two templates are named: `{name}` and `{option}`", hint="name one, as a word or with --name")
+    if not name and not option:
+        raise InputError("no template is named", hint="such as `vmkiln template show NAME -g GROUP`, or `-n NAME`")
+    return name or option
 
 
 def _id(scope: str, group: str, name: str) -> str:
@@ -63,12 +79,13 @@ def _id(scope: str, group: str, name: str) -> str:
 @app.command()
 @examples(
     "vmkiln template create web template.json -g images",
-    "vmkiln template create web main.bicep -g images -p main.bicepparam",
+    "vmkiln template create -n web main.bicep -g images -p main.bicepparam",
 )
 def create(
-    name: NameArgument,
-    template: TemplateArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    template: TemplateFileArgument = None,
+    name_option: NameOption = "",
     parameters: ParametersOption = None,
     location: LocationOption = "",
     template_name: TemplateNameOption = "",
@@ -78,11 +95,19 @@ def create(
     _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Create a template, and its resource group when it is not there; waits until it is provisioned."""
+    if name_option and template is None:  # the only word is the file
+        name, template = "", Path(name) if name else None
+    name = named(name, name_option)
+    if template is None:
+        raise InputError(
+            "no template file is given", hint=f"such as `vmkiln template create {name} template.json -g {group}`"
+        )
+    file = template
 
     async def work(client: ArmClient, scope: str) -> Any:
         subscription_id = scope.rpartition("/")[2]
         read = read_template(
-            template,
+            file,
             parameters,
             resource_group=group,
             subscription=subscription_id,
@@ -148,15 +173,17 @@ def _last_state(item: Any) -> str:
 
 
 @app.command()
-@examples("vmkiln template show web -g images")
+@examples("vmkiln template show web -g images", "vmkiln template show -n web -g images")
 def show(
-    name: NameArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    name_option: NameOption = "",
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
     _as_json: AlwaysJsonOption = False,
 ) -> None:
     """Show a template as JSON."""
+    name = named(name, name_option)
 
     async def work(client: ArmClient, scope: str) -> Any:
         return await get(client, _id(scope, group, name))
@@ -167,8 +194,9 @@ def show(
 @app.command()
 @examples("vmkiln template run web -g images", "vmkiln template run web -g images --no-wait")
 def run(
-    name: NameArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    name_option: NameOption = "",
     no_wait: NoWaitOption = False,
     cancel_on_interrupt: CancelOption = False,
     as_json: JsonOption = False,
@@ -179,6 +207,7 @@ def run(
 
     Ctrl-C ends the following, and the run goes on at the service; without a service it is cancelled.
     """
+    name = named(name, name_option)
     following = Following(no_wait=no_wait, cancel_on_interrupt=cancel_on_interrupt, as_json=as_json)
 
     async def work(client: ArmClient, scope: str) -> Any:
@@ -197,13 +226,15 @@ def run(
 @app.command()
 @examples("vmkiln template logs web -g images --follow")
 def logs(
-    name: NameArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    name_option: NameOption = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
 ) -> None:
     """Print the log of a template's last run."""
+    name = named(name, name_option)
 
     async def work(client: ArmClient, scope: str) -> None:
         last = await last_run(client, _id(scope, group, name))
@@ -222,13 +253,15 @@ def logs(
 @app.command()
 @examples("vmkiln template cancel web -g images")
 def cancel(
-    name: NameArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    name_option: NameOption = "",
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a template's run and wait until it has ended."""
+    name = named(name, name_option)
 
     async def work(client: ArmClient, scope: str) -> Any:
         return await cancelled(client, _id(scope, group, name))
@@ -243,13 +276,15 @@ def cancel(
 @app.command()
 @examples("vmkiln template delete web -g images")
 def delete(
-    name: NameArgument,
     group: GroupOption,
+    name: NameArgument = "",
+    name_option: NameOption = "",
     subscription: SubscriptionOption = "",
     context: ContextOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Delete a template with its staging resource group and its logs; images that it made stay."""
+    name = named(name, name_option)
     import asyncio
 
     async def work(client: ArmClient, scope: str) -> None:

@@ -117,7 +117,7 @@ def test_what_is_in_images_is_told_and_compared(run: Run, home: Path) -> None:
     code, text = run("diff", "web", "other")
     assert (code, text.splitlines()) == (
         0,
-        ["packages:", "  ~ bash:amd64: 1 -> 2", "not known: x", "1 packages changed"],
+        ["packages:", "  ~ bash:amd64: 1 -> 2", "not known: x", "1 package changed"],
     )
     found = json.loads(run("diff", "web", "other", "--json")[1])
     check_answer("image diff", found)

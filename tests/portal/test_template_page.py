@@ -1,0 +1,53 @@
+"""The page of an image template: what it does without its JSON, and the way to another one like it."""
+
+import html
+import json
+import re
+
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned, wait_for
+from page_visitor import Visitor
+
+
+def test_a_template_says_what_it_does_and_how_it_is_run(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    body = a_template("echo one", "echo two", buildTimeoutInMinutes=77, vmProfile={"vmSize": "Standard_D2s_v3"})
+    provisioned(living, TEMPLATE, {**body, "tags": {"team": "<b>web"}})
+    page = browser.get(f"/portal{TEMPLATE}").text
+    assert "<code>echo one (and 1 more line)</code>" in page
+    assert "<dd>77 minutes</dd>" in page
+    assert "<dd>Standard_D2s_v3</dd>" in page
+    assert "team=&lt;b&gt;web" in page
+    assert "az image builder run -n web -g rg1" in page
+
+
+def test_another_template_begins_as_one_that_is_there(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("echo of the first"))
+    [link] = re.findall(r'href="(/portal/new[?]from=[^"]+)"', browser.get(f"/portal{TEMPLATE}").text)
+    page = browser.get(html.unescape(link)).text
+    body = html.unescape(page.partition('spellcheck="false">')[2].partition("</textarea>")[0])
+    assert "echo of the first" in body
+    assert json.loads(body)["properties"].keys().isdisjoint({"provisioningState", "lastRunStatus"})
+    assert f'value="{SUBSCRIPTION}"' in page
+    made = browser.send("/portal/new", subscription=SUBSCRIPTION, group="rg1", name="web2", body=body)
+    assert made.status_code == 303, made.text
+    second = f"{TEMPLATE}2"
+    wait_for(lambda: living.get(second).json()["properties"]["provisioningState"] == "Succeeded")
+    for wrong in ("/subscriptions/x", f"{TEMPLATE}-none", f"{GROUP}/../x", f"{TEMPLATE}/runOutputs/x"):
+        assert browser.get("/portal/new", params={"from": wrong}).status_code == 404
+
+
+def test_what_is_wrong_in_a_form_is_told_at_its_field(browser: Visitor) -> None:
+    page = browser.send("/portal/new", subscription=SUBSCRIPTION, group="a/b", name="", body="{}").text
+    assert page.count('aria-invalid="true"') == 2
+    assert page.count(" autofocus") == 1, "the first of them"
+    assert 'aria-describedby="group-wrong" autofocus>' in page
+    assert '<p class="bad" id="name-wrong">the template needs a name</p>' in page
+
+
+def test_a_staging_group_leads_to_its_template(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    found = provisioned(living, TEMPLATE, a_template("echo one"))
+    page = browser.get(f"/portal{found['properties']['exactStagingResourceGroup']}").text
+    assert f'builds of <a href="/portal{TEMPLATE}">web</a>' in page
+    assert "builds of" not in browser.get(f"/portal{GROUP}").text
