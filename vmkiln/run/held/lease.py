@@ -12,7 +12,6 @@ Who makes, wakes or deletes a lease has the lock of its run, so nobody else does
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import VIRTUAL_MACHINE
-from vmkiln.errors import InputError, KeyUnavailable, VmkilnError
+from vmkiln.errors import InputError, KeyUnavailable, StorageFailed, VmkilnError
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import Disk, Firmware, Machine
@@ -158,13 +157,25 @@ def _as_data(contents: Contents) -> Any:
 
 
 def forget(settings: Settings, store: Store, run_id: str) -> None:
-    """Delete the lease of a run whose lock is held here; finds nothing and is content."""
+    """Delete the lease of a run whose lock is held here; finds nothing and is content.
+
+    Its folder goes last, empty: who finds one whose process died, or whose database was away, gives the receipt then.
+    Raises: `OSError`, `StorageFailed`.
+    """
     folder = folder_of(settings, run_id)
     (folder / RECORD).unlink(missing_ok=True)
     if folder.is_dir():
-        shutil.rmtree(folder)
+        for path in folder.iterdir():
+            path.unlink()
+        sync(folder)
+    _note_gone(store, run_id)
+    if folder.is_dir():
+        folder.rmdir()
         sync(folder.parent)
-    with contextlib.suppress(VmkilnError):  # the run is on no record any more
+
+
+def _note_gone(store: Store, run_id: str) -> None:
+    with contextlib.suppress(InputError):  # the run is on no record any more
         run = store.runs.find(run_id)
         if run.facts.get("lease"):
             rows = [row for row in store.staging.resources_of(run.staging_group) if is_receipt_of(row, run_id)]
@@ -192,15 +203,15 @@ def is_receipt_of(row: StagingResourceRow, run_id: str) -> bool:
 def remove_over(settings: Settings, store: Store, *, now: float | None = None) -> list[str]:
     """Delete the leases whose time is over and what makers left that died; gives the runs whose lease was over.
 
-    Raises: what went wrong first (`OSError`), after all others were looked at; a record that could not be read, for
-    want of memory say, is none that is not there.
+    Raises: what went wrong first (`OSError`, `StorageFailed`), after all others were looked at; a record that could not
+    be read, for want of memory say, is none that is not there.
     """
-    over, problems, now = list[str](), list[OSError](), time.time() if now is None else now
+    over, problems, now = list[str](), list[OSError | StorageFailed](), time.time() if now is None else now
     for folder in _folders(settings):
         try:
             if _removed_when_over(settings, store, folder, now):
                 over.append(folder.name)
-        except OSError as error:
+        except (OSError, StorageFailed) as error:
             problems.append(error)
     if problems:
         raise problems[0]
@@ -208,7 +219,7 @@ def remove_over(settings: Settings, store: Store, *, now: float | None = None) -
 
 
 def _removed_when_over(settings: Settings, store: Store, folder: Path, now: float) -> bool:
-    """Whether it was a lease, and is deleted now. Raises: `OSError`."""
+    """Whether it was a lease, and is deleted now. Raises: `OSError`, `StorageFailed`."""
     with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
         if not is_ours:
             return False

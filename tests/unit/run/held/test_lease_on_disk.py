@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -147,16 +146,17 @@ def test_a_lease_that_cannot_be_deleted_keeps_no_other_one_from_its_end(
     unread, undeleted = (lease.folder_of(settings, run_id) for run_id in ("first", "second"))
     (unread / lease.RECORD).unlink()
     (unread / lease.RECORD).mkdir()  # whatever the reason, the system does not give its content
-    rmtree = shutil.rmtree
+    iterdir = Path.iterdir
 
-    def refused(folder: Path) -> None:
+    def refused(folder: Path) -> Iterator[Path]:
         if folder == undeleted:
             raise PermissionError
-        rmtree(folder)
+        return iterdir(folder)
 
-    monkeypatch.setattr(lease.shutil, "rmtree", refused)
+    monkeypatch.setattr(Path, "iterdir", refused)
     with pytest.raises(IsADirectoryError):
         lease.remove_over(settings, store, now=NOW)
+    monkeypatch.undo()
     assert sorted(path.name for path in settings.leases.iterdir()) == ["first", "second"]
     assert (unread / "memory.1").exists(), "what may be a lease is none that a maker left who died"
     assert lease.found(settings, "first", now=0) is None

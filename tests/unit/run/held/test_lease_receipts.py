@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vmkiln.cli.commands.images import image as image_commands
 from vmkiln.cli.main import app
-from vmkiln.errors import InputError
+from vmkiln.errors import DatabaseAway, InputError
 from vmkiln.host.qemu import Accelerator, Disk, Firmware, Machine
 from vmkiln.host.saved import sealed_copy
 from vmkiln.receipts.receipt import receipts_of
@@ -94,6 +94,29 @@ def test_a_failed_vm_has_a_receipt_of_its_own_until_it_is_gone(settings: Setting
     assert receipt_of(store) == (False, False), "it outlives its run"
     lease.forget(settings, store, RUN)
     assert receipt_of(store) == (True, True)
+
+
+@pytest.mark.parametrize("step", ["resources_deleted", "resources_gone"])
+def test_a_deleted_vm_gets_its_receipt_also_when_the_database_was_away(
+    step: str, settings: Settings, store: Store, leased: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or when its process was killed then: the folder is still there, empty, and the next clean-up finds it."""
+
+    def away(_table: object, _numbers: object) -> None:
+        raise DatabaseAway("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.staging), step, away)
+        with pytest.raises(DatabaseAway):
+            lease.forget(settings, store, RUN)
+        with pytest.raises(DatabaseAway):
+            lease.remove_over(settings, store)
+    assert list(leased.iterdir()) == [], "what was in the VM is gone all the same"
+    assert lease.found(settings, RUN) is None
+    assert lease.remove_over(settings, store) == [], "it was none any more"
+    assert not leased.exists()
+    assert receipt_of(store) == (True, True)
+    assert store.runs.find(RUN).held_until == ""
 
 
 def test_a_group_that_is_deleted_takes_the_failed_vm_along(settings: Settings, store: Store, leased: Path) -> None:
