@@ -117,3 +117,34 @@ def test_the_script_inside_is_clean(name: str) -> None:
     with resources.as_file(resources.files("vmkiln.platform_images").joinpath(name)) as script:
         checked = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_apt_trusts_the_authorities_of_the_network_too_while_it_fetches(is_readable: bool, tmp_path: Path) -> None:
+    """As apt itself reads what it is told; nothing of it is left beside what was fetched."""
+    programs, root, bundle = tmp_path / "programs", tmp_path / "root", tmp_path / "corp-ca.pem"
+    for folder in (programs, root / "tmp", root / "var/lib/apt/lists", root / "var/cache/apt/archives"):
+        folder.mkdir(parents=True)
+    (root / "var/cache/apt/archives/a.deb").touch()
+    (tmp_path / "apt.conf").write_text('APT::Architecture "amd64";\n')
+    if is_readable:
+        bundle.write_text("of the network\n")
+    asked = 'cat "$(apt-config shell FILE Acquire::https::CaInfo | cut -d"\'" -f2)" < /dev/null; '
+    asked += "apt-config shell NAME APT::Architecture"
+    (programs / "apt-get").write_text(f"#!/bin/sh\n{asked}\n")
+    (programs / "apt-get").chmod(0o755)
+    script = resources.files("vmkiln.platform_images").joinpath("debian_fetch.sh").read_text()
+    environment = {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "MMDEBSTRAP_APT_CONFIG": str(tmp_path / "apt.conf"),
+        "NODE_EXTRA_CA_CERTS": str(bundle),
+        "VMKILN_FETCHED": str(tmp_path / "fetched"),
+        "VMKILN_SUITE": "bookworm",
+        "VMKILN_ARCHITECTURE": "amd64",
+        "VMKILN_PACKAGES": "vim",
+    }
+    words = ["sh", "-c", script, "setup", str(root)]
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert ("of the network" in told) == is_readable
+    assert "NAME='amd64'" in told, "what mmdebstrap tells apt holds"
+    assert sorted(path.name for path in tmp_path.glob("fetched*")) == ["fetched"]
