@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.azure_names import VIRTUAL_MACHINE
-from vmkiln.errors import InputError, KeyUnavailable, StorageFailed, VmkilnError
+from vmkiln.errors import InputError, KeyUnavailable, StorageFailed
 from vmkiln.files.durable_file import sync, write_whole
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import Disk, Firmware, Machine
@@ -232,10 +232,13 @@ def _removed_when_over(settings: Settings, store: Store, folder: Path, now: floa
 
 
 def forget_of_group(settings: Settings, store: Store, group: str) -> list[str]:
-    """Delete the leases of the runs of a staging resource group; gives the runs of those that somebody is in."""
+    """Delete the leases of the runs of a staging resource group; gives the runs of those that somebody is in.
+
+    Raises: `OSError`, `StorageFailed`.
+    """
     left = []
     for folder in _folders(settings):
-        with contextlib.suppress(VmkilnError):
+        with contextlib.suppress(InputError):  # the run is on no record any more
             if store.runs.find(folder.name).staging_group == group:
                 with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
                     if is_ours:
@@ -246,9 +249,12 @@ def forget_of_group(settings: Settings, store: Store, group: str) -> list[str]:
 
 
 def forget_of(settings: Settings, store: Store, template_id: str) -> None:
-    """Delete the leases of a template resource's runs, but for those that somebody is in."""
+    """Delete the leases of a template resource's runs, but for those that somebody is in.
+
+    Raises: `OSError`, `StorageFailed`.
+    """
     for folder in _folders(settings):
-        with contextlib.suppress(VmkilnError):
+        with contextlib.suppress(InputError):  # the run is on no record any more
             if store.runs.find(folder.name).template_id.lower() == template_id.lower():
                 with run_directory.locked_if_free(settings.runs, folder.name) as is_ours:
                     if is_ours:

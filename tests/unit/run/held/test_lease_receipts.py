@@ -130,6 +130,19 @@ def test_a_group_that_is_deleted_takes_the_failed_vm_along(settings: Settings, s
     assert receipt_of(store) == (True, True)
 
 
+def test_a_database_that_is_away_is_not_taken_for_a_run_that_is_on_no_record(
+    settings: Settings, store: Store, leased: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_table: object, _run_id: str) -> RunRow:
+        raise DatabaseAway("the database is away")
+
+    monkeypatch.setattr(type(store.runs), "find", away)
+    for forget in (lease.forget_of_group, lease.forget_of):
+        with pytest.raises(DatabaseAway):
+            forget(settings, store, GROUP)
+    assert lease.found(settings, RUN) is not None, "whose it is could not be asked"
+
+
 def test_nobody_says_that_a_failed_vm_on_another_host_is_gone(settings: Settings, store: Store, leased: Path) -> None:
     group = store.staging.group(GROUP)
     assert group is not None
