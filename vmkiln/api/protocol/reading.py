@@ -3,6 +3,7 @@
 Source: RFC 3986 (percent-encoding), RFC 8259 (JSON).
 """
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -20,6 +21,20 @@ MOST_VALUES = 200_000
 MOST_SEGMENT_LETTERS = 260
 MOST_PARAMETERS = 64
 FIRST_VERSION = "1.0"  # of /metadata/endpoints only, and no date
+_CHARSET = re.compile(r";\s{0,9}charset\s{0,9}=\s{0,9}\"?([\w.:\-]{1,60})", re.IGNORECASE)
+_CODINGS = {
+    **dict.fromkeys(("utf-8", "utf8", "us-ascii", "ascii"), "utf-8"),
+    **dict.fromkeys(("iso-8859-1", "latin1", "latin-1"), "latin-1"),
+    "windows-1252": "cp1252",
+    **{name: name for name in ("utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be")},
+}
+_MARKS = (  # UTF-32's begins as UTF-16's
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # also one that is never closed, so that none is read twice
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.-]{1,30})?", re.IGNORECASE)
 
@@ -117,15 +132,48 @@ def read_body(content: bytes, kind: Body, headers: Mapping[str, str]) -> Any:
         if kind is Body.OPTIONAL_JSON:
             return None
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid: a JSON object is required.")
-    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    content_type = headers.get("content-type", "application/json")
+    media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in {"application/json", "text/json", ""} and not media_type.endswith("+json"):
         raise ArmError(415, "UnsupportedMediaType", f"The content media type '{media_type[:60]}' is not supported.")
+    content = _as_utf8(content, content_type)
     _check_count(content)
     body = _lenient(content) if kind is Body.LENIENT_JSON else _strict(content)
+    if body is None and kind is Body.OPTIONAL_JSON:
+        return None
     if not isinstance(body, dict):
         raise ArmError(400, "InvalidRequestContent", "The request content was invalid: it must be a JSON object.")
     check_plain(body)
     return body
+
+
+def _as_utf8(content: bytes, content_type: str) -> bytes:
+    """A body in UTF-8, by its byte order mark or by the `charset` of its type. Raises: `ArmError`.
+
+    Windows PowerShell 5 sends a text as ISO-8859-1 unless it is told otherwise; what is UTF-8 is taken for UTF-8.
+    """
+    stated = _CHARSET.search(content_type)
+    charset = stated[1].lower() if stated else "utf-8"
+    coding = next((coding for mark, coding in _MARKS if content.startswith(mark)), _CODINGS.get(charset))
+    if coding is None:
+        raise ArmError(415, "UnsupportedMediaType", f"The charset '{charset[:60]}' is not supported.")
+    if coding == "utf-8":
+        return content
+    if coding in ("latin-1", "cp1252") and _is_utf8(content):
+        return content
+    try:
+        return content.decode(coding).encode()
+    except UnicodeError as error:
+        text = f"The request content was invalid and could not be deserialized: {error}"
+        raise ArmError(400, "InvalidRequestContent", text) from None
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _strict(content: bytes) -> Any:

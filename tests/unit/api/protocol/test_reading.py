@@ -73,3 +73,59 @@ def test_a_next_link_that_is_no_link_is_refused_or_left_as_it_is() -> None:
     assert query_values(b"$skipToken=abc") == {"$skiptoken": "abc"}
     with pytest.raises(ArmError, match="not well-formed"):
         query_values(urlencode({"skiptoken": "https://x?$skipToken=%ff"}).encode())
+
+
+WORD = "Kühlschränke €"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "coding"),
+    [
+        ("application/json", "utf-8"),
+        ("application/json", "utf-8-sig"),
+        ("application/json;charset=UTF-8", "utf-8"),
+        ('text/json; odata=verbose; Charset = "utf-8"', "utf-8-sig"),
+        ("application/json; charset=utf-16", "utf-16"),
+        ("application/json", "utf-16"),
+        ("application/json; charset=utf-16le", "utf-16-le"),
+        ("application/json; charset=utf-16BE", "utf-16-be"),
+        ("application/json; charset=utf-8", "utf-32"),
+        ("application/json; charset=windows-1252", "cp1252"),
+        ("application/json; charset=windows-1252", "utf-8"),
+        ("application/json; charset=iso-8859-1", "utf-8"),
+    ],
+)
+def test_a_body_is_read_in_the_letters_that_it_is_written_in(content_type: str, coding: str) -> None:
+    content = json.dumps({"a": WORD}, ensure_ascii=False).encode(coding)
+    for kind in (Body.JSON, Body.LENIENT_JSON, Body.OPTIONAL_JSON):
+        assert read_body(content, kind, {"content-type": content_type}) == {"a": WORD}
+
+
+def test_iso_8859_1_is_what_windows_powershell_sends() -> None:
+    content = '{"a": "Kühlschränke"}'.encode("latin-1")
+    assert read_body(content, Body.JSON, {"content-type": "application/json; charset=ISO-8859-1"}) == {
+        "a": "Kühlschränke"
+    }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "status"),
+    [
+        ("application/json; charset=ebcdic", b"{}", 415),
+        ("application/json; charset=utf-16", b"{}{", 400),
+        ("application/json; charset=windows-1252", b'{"a": "\x81\xe4"}', 400),
+        ("application/json", b"\xff\xfe{", 400),
+        ("application/json; charset=utf-16le", b'{\x00"\x00\x00\xd8', 400),
+    ],
+)
+def test_a_body_in_other_letters_is_refused(content_type: str, content: bytes, status: int) -> None:
+    with pytest.raises(ArmError) as caught:
+        read_body(content, Body.JSON, {"content-type": content_type})
+    assert caught.value.status == status
+
+
+def test_null_is_no_body_where_none_is_needed() -> None:
+    assert read_body(b" null ", Body.OPTIONAL_JSON, {}) is None
+    for kind, content in ((Body.JSON, b"null"), (Body.OPTIONAL_JSON, b"[]")):
+        with pytest.raises(ArmError, match="must be a JSON object"):
+            read_body(content, kind, {})
