@@ -321,9 +321,8 @@ class LocalDeployment(DeploymentPlan):
     def output_as_told(self, name: str) -> Later:
         """An output with its type and, when that is asked for, its value."""
         declared = self.declared_outputs[name]
-        return Later(
-            {"type": partial(_itself, str(member(declared, "type"))), "value": partial(self.output_value, name)}
-        )
+        kind = str(member(declared, "type")) if isinstance(declared, dict) else ""
+        return Later({"type": partial(_itself, kind), "value": partial(self.output_value, name)})
 
     def _properties_of(self, item: PlannedResource, path: str) -> Later:
         scope = replace(item.scope, runtime=self.answer)

@@ -125,7 +125,9 @@ def is_of_another_tool(document: Any) -> bool:
     resources = member(document, "resources")
     if member(document, "$schema") is not None or not resources:
         return False
-    entries = list(resources.values() if isinstance(resources, dict) else resources)
+    entries = (
+        list(resources.values()) if isinstance(resources, dict) else resources if isinstance(resources, list) else []
+    )
     kinds = [str(member(entry, "type") or "") for entry in entries if isinstance(entry, dict)]
     return bool(kinds) and not any("/" in kind.partition(":")[0] for kind in kinds)
 
