@@ -16,7 +16,7 @@ from vmkiln.errors import Mistake, TemplateInvalid
 
 @dataclass(frozen=True)
 class ParameterFile:
-    """A parameter file that was read: `{"parameters": {"x": {"value": ...}}}` or plain `{"x": ...}`."""
+    """A parameter file that was read: `{"parameters": {"x": {"value": ...}}}`, its inside, or plain `{"x": ...}`."""
 
     name: str
     text: str
@@ -66,8 +66,20 @@ def _in_file(file: ParameterFile, mistakes: list[Mistake]) -> list[GivenParamete
     wrapped = member(document, "parameters")
     if not isinstance(wrapped, dict):
         plain = [(name, value) for name, value in document.items() if name not in ("$schema", "contentVersion")]
+        if plain and all(_is_entry(value) for _, value in plain):  # as az takes them, too
+            return [_entry(name, entry, file) for name, entry in plain]
         return [GivenParameter(name, value, False) for name, value in plain]
     return [_entry(name, entry, file) for name, entry in wrapped.items()]
+
+
+def _is_entry(value: Any) -> bool:
+    names = {name.lower() for name in value} if isinstance(value, dict) else set()
+    return bool(names & {"value", "reference", "expression"}) and names <= {
+        "value",
+        "reference",
+        "expression",
+        "metadata",
+    }
 
 
 def _entry(name: str, entry: Any, file: ParameterFile) -> GivenParameter | Mistake:

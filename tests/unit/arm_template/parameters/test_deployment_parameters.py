@@ -34,3 +34,24 @@ def test_a_later_file_that_leaves_it_open_is_refused() -> None:
 
 def test_the_members_of_a_file_go_without_regard_to_case() -> None:
     assert given_parameters([a_file({"a": {"Value": None}}, "Parameters")])["a"].value is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"x": {"value": 1}, "y": {"Value": None, "metadata": {"a": "b"}}}, {"x": 1, "y": None}),
+        ({"$schema": "s", "contentVersion": "1", "x": {"value": {"value": 1}}}, {"x": {"value": 1}}),
+        ({"x": {"value": 1}, "y": 2}, {"x": {"value": 1}, "y": 2}),
+        ({"x": {"value": 1, "other": 2}}, {"x": {"value": 1, "other": 2}}),
+        ({"x": {}}, {"x": {}}),
+    ],
+)
+def test_the_inner_part_of_a_parameter_file_is_read_as_az_does(content: Any, expected: dict[str, Any]) -> None:
+    found = given_parameters([ParameterFile("p.json", json.dumps(content))])
+    assert {name: given.value for name, given in found.items()} == expected
+
+
+def test_a_reference_in_the_inner_part_is_no_value() -> None:
+    content = {"x": {"reference": {"keyVault": {"id": "v"}, "secretName": "s"}}}
+    with pytest.raises(TemplateInvalid, match="is read from a key vault"):
+        given_parameters([ParameterFile("p.json", json.dumps(content))])
