@@ -264,8 +264,8 @@ export class Log {
   }
 
   async loadMore(link) {
-    if (link.dataset.busy) {
-      return;
+    if (link.dataset.busy || !link.isConnected) {
+      return; // it came into sight before it was taken away, and is told only now
     }
     link.dataset.busy = "yes";
     const group = link.closest(".log-group");
