@@ -20,6 +20,7 @@ from packer_bench import free_port
 from stand_ins.windows_double import Double, opened
 from stand_ins.windows_machine import WindowsMachine
 
+from vmkiln.host.command import start
 from vmkiln.packer.packer_output import Line, PackerEvent, PackerOutput
 from vmkiln.packer.packer_template import INPUT
 from vmkiln.packer.step_watch import StepWatch
@@ -89,11 +90,6 @@ class WindowsBench:
         environment |= {"HOME": str(self.folder), "PACKER_CONFIG_DIR": str(self.folder), "TMPDIR": short}
         environment |= {"PACKER_CACHE_DIR": str(self.folder / "cache")}
         arguments = content.packer.text_of("arguments").replace(INPUT, str(place)).split()[1:]
-        packer = await asyncio.create_subprocess_exec(
-            *WITH_US, "packer", *arguments, env=environment, cwd=self.folder, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        assert packer.stdout is not None
         watch, output = StepWatch("build-vm", steps), PackerOutput()
         ended = Ended(-1, watch, [], double.machine)
         loop = asyncio.get_running_loop()
@@ -101,23 +97,28 @@ class WindowsBench:
         double.machine.on_off = lambda: loop.call_soon_threadsafe(is_off.set_result, None)
         double.machine.on_reset = lambda: loop.call_soon_threadsafe(lambda: ended.said.extend(watch.restarted()))
 
-        async def read() -> None:
-            assert packer.stdout is not None
-            while chunk := await packer.stdout.read(65536):
+        async def read(said: asyncio.StreamReader | None) -> None:
+            assert said is not None
+            while chunk := await said.read(65536):
                 for event in output.feed(chunk.replace(str(place).encode(), INPUT.encode())):
                     ended.events.append(event)
                     ended.said += watch.note(event)
 
-        with when_killed(*group_is_killed(packer.pid)):
-            reading = asyncio.create_task(read())
-            try:
-                ends = {reading, watch.broken, watch.untrue, is_off}
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=self.seconds)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(packer.pid, signal.SIGKILL if packer.returncode is None and not reading.done() else 0)
-                await reading
-                status = await packer.wait()
+        command = [*WITH_US, "packer", *arguments]
+        async with start(
+            command, environment=environment, directory=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as packer:
+            with when_killed(*group_is_killed(packer.pid)):
+                reading = asyncio.create_task(read(packer.stdout))
+                try:
+                    ends = {reading, watch.broken, watch.untrue, is_off}
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=self.seconds)
+                finally:
+                    is_to_end = packer.returncode is None and not reading.done()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(packer.pid, signal.SIGKILL if is_to_end else 0)
+                    await reading
+                    status = await packer.wait()
         if status and debug_log.exists():
             refusals = [line for line in debug_log.read_bytes().splitlines() if b"WinRM connection err" in line]
             for event in output.feed(b"".join(line + b"\n" for line in refusals[-1:])):

@@ -189,19 +189,22 @@ async def start(
     """
     texts = [str(argument) for argument in arguments]
     logger.debug("starting: %s", shlex.join(texts))
+    starting = asyncio.create_subprocess_exec(
+        *texts,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=ordinary(os.environ) if environment is None else dict(environment),
+        cwd=directory,
+        pass_fds=tuple(pass_fds),
+        start_new_session=new_session,
+        umask=umask,
+        preexec_fn=functools.partial(prepare, before_exec),
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            *texts,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=ordinary(os.environ) if environment is None else dict(environment),
-            cwd=directory,
-            pass_fds=tuple(pass_fds),
-            start_new_session=new_session,
-            umask=umask,
-            preexec_fn=functools.partial(prepare, before_exec),
-        )
+        # also when we are cancelled meanwhile, and then ended below: asyncio would kill the process alone, and wait
+        # without end for the outputs that its children hold open
+        process = await to_its_end(asyncio.ensure_future(starting))
     except (FileNotFoundError, PermissionError) as error:  # the latter also for a folder on PATH that may not be read
         raise HostUnfit(
             f"the program `{texts[0]}` is not installed",

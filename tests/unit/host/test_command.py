@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -124,6 +126,29 @@ async def test_a_program_is_reaped_though_who_ends_it_is_cancelled_meanwhile() -
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert processes[0].returncode == -9
+
+
+async def test_a_program_that_is_cancelled_while_it_starts_ends_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, begin = tmp_path / "child", subprocess.Popen
+
+    def begun(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        process: subprocess.Popen[bytes] = begin(*arguments, **options)
+        while not child.exists():
+            time.sleep(0.02)
+        asyncio.get_running_loop().call_soon(running.cancel)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", begun)
+    script = f"sleep 600 & echo $! > {child}.new; mv {child}.new {child}; wait"
+    running = asyncio.ensure_future(run(["sh", "-c", script], timeout_seconds=600))
+    ended, _ = await asyncio.wait([running], timeout=60)
+    if not ended:
+        os.kill(int(child.read_text()), signal.SIGKILL)  # or it would be waited for here, too
+    assert ended
+    assert running.cancelled()
+    assert ends(int(child.read_text()))
 
 
 def test_a_program_dies_with_who_started_it() -> None:
