@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from in_process import BASE
+from in_process import BASE, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
 from starlette.types import ASGIApp
 
 from vmkiln.portal.session import COOKIE
@@ -35,3 +35,13 @@ class Visitor:
 
     def send(self, path: str, **fields: str) -> httpx.Response:
         return self.request("POST", path, data=fields)
+
+
+def run_page(living: InProcess, *commands: str) -> str:
+    """The address of the page of an ended run with these commands."""
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template(*commands))
+    living.request("POST", f"{TEMPLATE}/run")
+    ended_run(living, TEMPLATE)
+    runs = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
+    return f"/portal{runs[0]['id']}"

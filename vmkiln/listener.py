@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
 from vmkiln.host.confinement.file_limit import raise_file_limit
+from vmkiln.lifetime import ending
 from vmkiln.listening.connections import Connections
 from vmkiln.listening.few_lines import FewLines
 from vmkiln.listening.http_connection import HttpConnection
@@ -166,7 +167,10 @@ class _Server(uvicorn.Server):
             accepted.close()
             return
         connection = HttpConnection(
-            place, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            place,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state | ending.state(lambda: self.should_exit),
         )
         greeting = self._own(self._greet(accepted, connection, address))
         place.close = greeting.cancel

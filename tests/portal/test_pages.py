@@ -8,10 +8,8 @@ import random
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 import tiers
 from in_process import (
@@ -27,7 +25,7 @@ from in_process import (
     provisioned,
     wait_for,
 )
-from page_visitor import Visitor
+from page_visitor import Visitor, run_page
 
 from vmkiln.api.virtual_machine_images import run_logs
 from vmkiln.portal.session import COOKIE
@@ -58,16 +56,6 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-
-
-def run_page(living: InProcess, *commands: str) -> str:
-    """The address of the page of an ended run with these commands."""
-    add_group(living)
-    provisioned(living, TEMPLATE, a_template(*commands))
-    living.request("POST", f"{TEMPLATE}/run")
-    ended_run(living, TEMPLATE)
-    runs = living.get(f"{TEMPLATE}/providers/Vmkiln.Builds/runs").json()["value"]
-    return f"/portal{runs[0]['id']}"
 
 
 def test_a_visitor_without_a_login_is_sent_to_it(browser: Visitor) -> None:
@@ -209,31 +197,6 @@ def test_the_page_of_a_run_reads_its_log_once_and_then_only_what_it_shows(browse
 def read_bytes() -> int:
     """What this process has read so far, from caches too (proc_pid_io(5))."""
     return int(Path("/proc/self/io").read_text().split()[1])
-
-
-def events_of(answer: httpx.Response, name: str) -> list[dict[str, Any]]:
-    """What the events of a name told."""
-    told = [text for text in answer.text.split("\n\n") if f"event: {name}\n" in text]
-    return [json.loads(text.partition("data: ")[2]) for text in told]
-
-
-def test_a_run_is_followed_as_events_that_can_be_resumed(browser: Visitor, living: InProcess) -> None:
-    address = run_page(living, "echo one", "echo <two>")
-    answer = browser.get(f"{address}/follow")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    lines = [line for event in events_of(answer, "lines") for line in event["lines"]]
-    assert [line[0] for line in lines] == list(range(1, len(lines) + 1))
-    assert [line[3] for line in lines][:2] == [["echo one"], ["echo <two>"]]
-    assert all(line[1] for line in lines), "each has its time"
-    [groups] = [event["groups"] for event in events_of(answer, "groups") if event["kind"] == "customization"]
-    assert [(group["name"], group["state"]) for group in groups] == [("first", "ok")]
-    parts = {event["id"]: event["html"] for event in events_of(answer, "part")}
-    assert "Succeeded in" in parts["run-ended"]
-    assert events_of(answer, "state")[0]["title"] == "\N{CHECK MARK} web \N{MIDDLE DOT} Succeeded"
-    assert answer.text.endswith("event: end\ndata: {}\n\n")
-    last = answer.text.rpartition("id: ")[2].partition("\n")[0]
-    again = browser.get(f"{address}/follow", headers={"Last-Event-ID": last})
-    assert events_of(again, "lines") == []
 
 
 def test_a_run_shows_where_its_time_went(browser: Visitor, living: InProcess) -> None:

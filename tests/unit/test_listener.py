@@ -3,15 +3,17 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 from certificates import a_certificate
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from vmkiln.errors import InputError, TaskEnded
+from vmkiln.lifetime.ending import is_ending
 from vmkiln.listener import Address, _Server, bound, is_loopback, parse_address, serve
 
 
@@ -77,6 +79,41 @@ async def test_it_answers_over_tls_only_and_ends_when_cancelled(tmp_path: Path) 
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(serving, 20)
+
+
+async def until_it_ends(scope: Scope, receive: Receive, send: Send) -> None:
+    async def lines() -> AsyncIterator[str]:
+        while not is_ending(scope):
+            yield "line\n"
+            await asyncio.sleep(0.05)
+
+    await StreamingResponse(lines())(scope, receive, send)
+
+
+async def test_an_answer_without_end_ends_in_order_with_the_listener(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = a_certificate(tmp_path)
+    ready = asyncio.Event()
+
+    async def on_ready() -> None:
+        ready.set()
+
+    with bound(Address("127.0.0.1", 0)) as listening:
+        address = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        serving = asyncio.create_task(
+            serve(until_it_ends, listening, certificate=certificate, key=key, on_ready=on_ready)
+        )
+        await asyncio.wait_for(ready.wait(), 10)
+        context = ssl.create_default_context(cafile=certificate)
+        async with httpx.AsyncClient(verify=context) as client, client.stream("GET", address) as answer:
+            lines = answer.aiter_lines()
+            assert await anext(lines) == "line"
+            serving.cancel()
+            assert {line async for line in lines} <= {"line"}  # an end that was cut off raises
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 60)
+    assert "graceful shutdown exceeded" not in caplog.text
 
 
 async def test_a_listener_that_takes_nobody_any_more_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

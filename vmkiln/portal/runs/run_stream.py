@@ -2,7 +2,8 @@
 
 `state` has the title and the icon, `part` a piece of the page that is to be put in place of the old one, `groups` the
 steps of a log, `lines` lines of a log; `end` says that nothing follows. The id of an event is where both logs go on, so
-who was cut off resumes there. A stream is cut off when its session is to be renewed: coming back renews it.
+who was cut off resumes there. A stream is cut off when its session is to be renewed: coming back renews it. It is cut
+off, too, when the service ends, which would wait for it.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from vmkiln.errors import ArmError
+from vmkiln.lifetime.ending import is_ending
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs.log_view import lines_of
 from vmkiln.portal.runs.run_view import KINDS, PARTS, RunView, look, parts
@@ -127,7 +129,7 @@ async def follow(visit: Visit) -> Response:
                     if error.status in GONE:
                         yield event("end", {})
                     return  # of all else it is told to who comes back
-                if not was_old and wants_renewal(visit.api.token):
+                if (not was_old and wants_renewal(visit.api.token)) or is_ending(visit.request.scope):
                     return
 
     return StreamingResponse(events(), media_type="text/event-stream", headers=HEADERS)
