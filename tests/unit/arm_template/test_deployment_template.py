@@ -221,6 +221,7 @@ def test_a_value_is_read_by_its_declared_type(declaration: dict[str, Any], text:
         ({"type": "string", "minLength": 3}, "ab", "length of `ab` is less than 3"),
         ({"type": "string", "allowedValues": ["a", "b"]}, "c", "allowed are a, b"),
         ({"type": "text"}, "c", "not a type of parameters"),
+        ({"defaultValue": "a"}, "c", "type: is required"),
     ],
 )
 def test_a_value_outside_the_declared_limits_is_refused(declaration: dict[str, Any], text: str, message: str) -> None:

@@ -75,9 +75,10 @@ def _unknown_type(path: str, declaration: Mapping[str, Any], schema: Mapping[str
     if "type" not in schema and (reference := member(declaration, "$ref")) is not None:
         return Mistake(member_path(path, "$ref"), f"`{str(reference)[:200]}` is not among the template's definitions")
     hint = "allowed are string, securestring, int, bool, object, secureObject, array"
-    return Mistake(
-        member_path(path, "type"), f"`{str(schema.get('type'))[:80].lower()}` is not a type of parameters", hint
-    )
+    where, kind = member_path(path, "type"), schema.get("type")
+    if kind is None:
+        return Mistake.missing(where, hint)
+    return Mistake(where, f"`{str(kind)[:80].lower()}` is not a type of parameters", hint)
 
 
 def given_value(parameter: DeclaredParameter, given: GivenParameter, budget: Budget) -> Any:
