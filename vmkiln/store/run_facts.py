@@ -89,6 +89,7 @@ class FinishedFacts(TypedDict):
     until: str
     is_validated: bool
     validation_error: str
+    validated: str
     image: dict[str, Any] | None
     objects: list[str]
 

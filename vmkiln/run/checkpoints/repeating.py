@@ -20,12 +20,20 @@ def sentence(staged: Staged, build: KeptBuild, hit: Checkpoint | None, *, count:
     if not request.retry_of:
         return ""
     earlier = staged.host.store.runs.by_id([request.retry_of]).get(request.retry_of)
-    text = f"this run repeats run {request.retry_of[:8]}, and begins at customizer"
-    if hit is not None:
-        text = f"{text} {hit.about.position + 1} of {count}, behind what is kept"
-    else:
-        text = f"{text} 1 of {count}: {_why_first(build, uses_checkpoints=request.uses_checkpoints)}"
+    text = f"this run repeats run {request.retry_of[:8]}, and {_where(staged, build, hit, count)}"
     return f"{text}{'' if earlier is None else _of_its_vm(earlier, own_host=host_id(staged.host.settings))}"
+
+
+def _where(staged: Staged, build: KeptBuild, hit: Checkpoint | None, count: int) -> str:
+    """Where it begins; pure."""
+    if not count:
+        return "has no customizers"
+    if hit is None:
+        why = _why_first(build, uses_checkpoints=staged.request.uses_checkpoints)
+        return f"begins at customizer 1 of {count}: {why}"
+    if hit.about.position >= count:
+        return f"begins behind the last of its customizers ({count}), as it is kept"
+    return f"begins at customizer {hit.about.position + 1} of {count}, behind what is kept"
 
 
 def _why_first(build: KeptBuild, *, uses_checkpoints: bool) -> str:

@@ -66,7 +66,7 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
         return Proven(disks, await _validated(entered, disks)) if has_validations else Proven(disks)
     made = await vm_boot.optimized(entered, disks, digest=work.digest)
     disks = made.disks
-    if work.is_validated:
+    if work.is_validated_as(made.digest):
         return Proven(disks, work.validation_failure)
     if staged.request.template.properties.validation.in_vm_validations:
         gate = _validated(entered, disks)
@@ -74,7 +74,8 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
         return Proven(disks)
     elif made.seconds is not None:  # it was booted, and a script ran in it
         await off_loop(boot_gate.keep, staged, made.digest, made.seconds)
-        await off_loop(record, staged.host.store, staged.request.run_id, replace(work, is_validated=True))
+        passed = replace(work, is_validated=True, validation_error="", validated=made.digest)
+        await off_loop(record, staged.host.store, staged.request.run_id, passed)
         return Proven(disks)
     elif await boot_gate.is_known(staged, made.digest):
         return Proven(disks)
@@ -83,7 +84,8 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
     going_on = tasks.create_task(flattening.prepared(staged, disks, is_beside=True))
     failure = await gate
     is_booted = failure is None or failure.is_booted  # what nobody could log in to has not shown that it boots
-    passed = replace(work, is_validated=is_booted, validation_error="" if failure is None else failure.message)
+    error = "" if failure is None else failure.message
+    passed = replace(work, is_validated=is_booted, validation_error=error, validated=made.digest)
     await off_loop(record, staged.host.store, staged.request.run_id, passed)
     return Proven(disks, failure, going_on)
 

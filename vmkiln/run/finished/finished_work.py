@@ -37,8 +37,8 @@ class FinishedWork:
 
     `attempt` customized them; `made_of` is the digest of the template's parts that they follow from. `source` is the
     image that they lie on, `disk_bytes` the size that the guest sees of the OS disk. `is_validated` says that the
-    validations are over, with `validation_error` when they failed and the run goes on all the same. `image` is the
-    flattened disk as it is shared with the other hosts, or none.
+    validations are over, with `validation_error` when they failed and the run goes on all the same; `validated` is the
+    digest of the disks that had them. `image` is the flattened disk as it is shared with the other hosts, or none.
     """
 
     attempt: int
@@ -49,6 +49,7 @@ class FinishedWork:
     until: str = ""
     is_validated: bool = False
     validation_error: str = ""
+    validated: str = ""
     image: ImageFacts | None = None
 
     def disks(self, directory: Path) -> Disks:
@@ -59,6 +60,10 @@ class FinishedWork:
         luns = {file_beside(os_disk, lun).name: lun for lun in range(len(self.disk["sizes"]) + 64)}
         data = {luns[name]: directory / name for name in self.disk["sizes"] if name in luns}
         return Disks(own, {lun: Disk(file, "qcow2", backing=below.data.get(lun)) for lun, file in data.items()})
+
+    def is_validated_as(self, digest: str) -> bool:
+        """Whether the disks with this digest had the validations; a record of an older release does not say; pure."""
+        return self.is_validated and self.validated in {"", digest}
 
     @property
     def validation_failure(self) -> ValidationFailed | None:
@@ -112,6 +117,7 @@ def as_facts(work: FinishedWork) -> FinishedFacts:
         until=work.until,
         is_validated=work.is_validated,
         validation_error=work.validation_error,
+        validated=work.validated,
         image=image,
         objects=objects,
     )

@@ -21,6 +21,7 @@ SOCKET, KEY = "held.door", "held.key"
 ENTER, RELEASE = b"enter\n", b"release\n"
 OPEN, RELEASED, TAKEN = b"open\n", b"released\n", b"taken\n"
 KNOCK_SECONDS = 10
+ANSWER_SECONDS = 30  # for a run to say whether it opens: one whose process was stopped never does
 LONGEST_KNOCK_BYTES = 64
 MOST_VISITS = 8
 
@@ -99,9 +100,10 @@ def is_held(directory: Path) -> bool:
 def knock(directory: Path, wanted: bytes) -> socket.socket:
     """Knock at the door, and give the connection once the answer is what was wanted.
 
-    Raises: `InputError` when the run is not held, or somebody is in.
+    Raises: `InputError` when the run is not held, somebody is in, or nothing answers.
     """
-    door = socket.socket(socket.AF_UNIX)
+    door, run_id = socket.socket(socket.AF_UNIX), directory.name.partition(".")[0]
+    door.settimeout(ANSWER_SECONDS)
     try:
         descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -110,20 +112,32 @@ def knock(directory: Path, wanted: bytes) -> socket.socket:
             os.close(descriptor)
         door.sendall(wanted)
         answer = _line(door)
+    except TimeoutError as error:
+        door.close()
+        raise unanswered(run_id) from error
     except OSError as error:
         door.close()
-        raise not_held(directory.name.partition(".")[0]) from error
+        raise not_held(run_id) from error
     if answer in (OPEN, RELEASED):
+        door.settimeout(None)
         return door
     door.close()
     if answer == TAKEN:
         raise taken()
-    raise not_held(directory.name.partition(".")[0])
+    raise not_held(run_id)
 
 
 def taken() -> InputError:
     """The error for a second visitor; pure."""
     return InputError("somebody is in the failed VM already", hint="one shell at a time")
+
+
+def unanswered(run_id: str) -> InputError:
+    """The error for a run that is held by a process that does nothing; pure."""
+    return InputError(
+        f"the process that holds the failed VM of run {run_id[:8]} does not answer",
+        hint="it may have been stopped: let it go on, or end it, and its VM is cleaned up",
+    )
 
 
 def not_held(run_id: str) -> InputError:

@@ -24,7 +24,14 @@ UNTIL = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
 
 
 def said(
-    home: Path, build: KeptBuild = KEPT, hit: Any = None, *, of: str = EARLIER, holder: str = "", uses: bool = True
+    home: Path,
+    build: KeptBuild = KEPT,
+    hit: Any = None,
+    *,
+    of: str = EARLIER,
+    holder: str = "",
+    uses: bool = True,
+    count: int = 3,
 ) -> str:
     settings = Settings(home=home)
     with opened(settings.database) as store:
@@ -34,7 +41,7 @@ def said(
             store.runs.add(replace(row, facts={"lease": {"until": UNTIL, "size_mib": 1, "host_id": host}}))
         request = SimpleNamespace(retry_of=of, uses_checkpoints=uses)
         staged: Any = SimpleNamespace(request=request, host=SimpleNamespace(settings=settings, store=store))
-        return sentence(staged, build, hit, count=3)
+        return sentence(staged, build, hit, count=count)
 
 
 def test_a_run_that_repeats_none_says_nothing(tmp_path: Path) -> None:
@@ -53,6 +60,14 @@ def test_a_run_that_repeats_none_says_nothing(tmp_path: Path) -> None:
 )
 def test_it_says_where_it_begins_and_why(build: KeptBuild, hit: Any, uses: bool, end: str, tmp_path: Path) -> None:
     assert said(tmp_path, build, hit, uses=uses) == f"this run repeats run 0123abcd, and begins at {end}"
+
+
+@pytest.mark.parametrize(
+    ("hit", "count", "end"),
+    [(HIT, 2, "begins behind the last of its customizers (2), as it is kept"), (None, 0, "has no customizers")],
+)
+def test_it_names_no_customizer_that_is_not_there(hit: Any, count: int, end: str, tmp_path: Path) -> None:
+    assert said(tmp_path, hit=hit, count=count) == f"this run repeats run 0123abcd, and {end}"
 
 
 def test_it_says_that_the_failed_vm_before_it_stays_as_it_is(tmp_path: Path) -> None:

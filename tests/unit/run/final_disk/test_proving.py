@@ -11,8 +11,12 @@ import pytest
 from vmkiln.host.qemu import Disk
 from vmkiln.run import validating
 from vmkiln.run.final_disk import flattening, proving
+from vmkiln.run.final_disk.proving import Proven
+from vmkiln.run.finished.finished_work import FinishedWork
 from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import ValidationFailed
+
+DISKS = Disks(Disk(Path("/os"), "qcow2"))
 
 
 @dataclass(frozen=True)
@@ -21,42 +25,74 @@ class Work:
 
     is_validated: bool = False
     validation_error: str = ""
+    validated: str = ""
     digest: str = "d"
+    is_validated_as = FinishedWork.is_validated_as
+    validation_failure = None
 
 
-@pytest.mark.parametrize("step", [None, SimpleNamespace(name="look", path="")])
-async def test_a_validation_that_packer_never_came_to_proves_no_boot(
-    step: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = SimpleNamespace(outcome=SimpleNamespace(exit_status=1), step=step, error="no login", refused=())
-    validation = SimpleNamespace(in_vm_validations=(1,), continue_distribute_on_failure=True)
-    properties = SimpleNamespace(
-        validation=validation,
-        error_handling=SimpleNamespace(on_validation_error="cleanup"),
-        optimize=SimpleNamespace(vm_boot=SimpleNamespace(state="Disabled")),
-    )
-    request = SimpleNamespace(run_id="r" * 36, template=SimpleNamespace(properties=properties))
-    staged: Any = SimpleNamespace(
-        request=request,
-        host=SimpleNamespace(store=None, settings=SimpleNamespace(optimize_boot=True)),
-        tell=lambda _: None,
-        directory=None,
-    )
-    recorded: list[Work] = []
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """What is put on record; nothing is begun or flattened."""
+    found: list[Work] = []
 
     async def nothing(*_: object, **__: object) -> None:
         """What has no part in it."""
 
+    monkeypatch.setattr(proving, "begin", nothing)
+    monkeypatch.setattr(flattening, "prepared", nothing)
+    monkeypatch.setattr(proving, "record", lambda _store, _run, work: found.append(work))
+    return found
+
+
+@pytest.fixture
+def staged() -> Any:
+    """A run whose failed validation does not stop it."""
+    properties = SimpleNamespace(
+        validation=SimpleNamespace(in_vm_validations=(1,), continue_distribute_on_failure=True),
+        error_handling=SimpleNamespace(on_validation_error="cleanup"),
+        optimize=SimpleNamespace(vm_boot=SimpleNamespace(state="Disabled")),
+    )
+    return SimpleNamespace(
+        request=SimpleNamespace(run_id="r" * 36, template=SimpleNamespace(properties=properties)),
+        host=SimpleNamespace(store=None, settings=SimpleNamespace(optimize_boot=True)),
+        tell=lambda _: None,
+        directory=None,
+    )
+
+
+async def proven(staged: Any, work: Any) -> Proven:
+    async with asyncio.TaskGroup() as tasks:
+        entered: Any = SimpleNamespace(staged=staged)
+        return await proving.proven(entered, DISKS, work, tasks)
+
+
+@pytest.mark.parametrize("step", [None, SimpleNamespace(name="look", path="")])
+async def test_a_validation_that_packer_never_came_to_proves_no_boot(
+    step: Any, staged: Any, recorded: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = SimpleNamespace(outcome=SimpleNamespace(exit_status=1), step=step, error="no login", refused=())
+
     async def validated(*_: object) -> None:
         raise validating.failure_of(staged, result)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(proving, "begin", nothing)
     monkeypatch.setattr(validating, "validate", validated)
-    monkeypatch.setattr(flattening, "prepared", nothing)
-    monkeypatch.setattr(proving, "record", lambda _store, _run, work: recorded.append(work))
-    async with asyncio.TaskGroup() as tasks:
-        entered: Any = SimpleNamespace(staged=staged)
-        found = await proving.proven(entered, Disks(Disk(Path("/os"), "qcow2")), Work(), tasks)  # type: ignore[arg-type]
+    found = await proven(staged, Work())
     assert isinstance(found.failure, ValidationFailed), "it is distributed all the same, as the template asks"
     assert "no login" in recorded[0].validation_error
     assert recorded[0].is_validated == (step is not None), "the release policy may demand a boot"
+
+
+@pytest.mark.parametrize(("validated", "is_again"), [("d", False), ("", False), ("of the trimmed disks", True)])
+async def test_what_an_attempt_before_validated_counts_for_the_same_disks(
+    validated: str, is_again: bool, staged: Any, recorded: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Disks] = []
+
+    async def validate(_entered: object, disks: Disks) -> None:
+        seen.append(disks)
+
+    monkeypatch.setattr(validating, "validate", validate)
+    await proven(staged, Work(is_validated=True, validated=validated))
+    assert seen == [DISKS] * is_again
+    assert [work.validated for work in recorded] == ["d"] * is_again, "and that these were is on record"

@@ -105,6 +105,23 @@ async def test_other_words_open_no_door(tmp_path: Path) -> None:
         assert not released.is_set()
 
 
+async def test_a_run_that_does_not_answer_is_waited_for_with_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"{RUN}.woken"
+    folder.mkdir()
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(folder / door.SOCKET))
+        stopped.listen()
+        with pytest.raises(InputError, match="failed VM of run 01234567 does not answer"):
+            await asyncio.to_thread(door.knock, folder, door.ENTER)
+    async with door.opened(tmp_path, private_key="key", session=echoed):
+        monkeypatch.setattr(door, "ANSWER_SECONDS", 30)
+        with await asyncio.to_thread(door.knock, tmp_path, door.ENTER) as inside:
+            assert inside.gettimeout() is None, "who is in may say nothing for as long as it likes"
+
+
 def test_a_run_that_nobody_asked_to_hold_gets_no_shell() -> None:
     unused: Any = None
 
