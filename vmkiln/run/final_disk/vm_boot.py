@@ -101,7 +101,7 @@ async def _trimmed(entered: Entered, disks: Disks) -> tuple[Disks, tuple[str, ..
     entered.staged.tell(PartStarted(PartKind.GATE, "vmBoot"))
     try:
         upon, contents = await hygiene_gate.cleared(entered, disks, TRIMMED, trim=True)
-    except InspectionFailed as error:
+    except (InspectionFailed, VirtualMachineLost) as error:
         entered.staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
         return disks, ()
     changed = [volume for volume in contents.volumes if volume.trimmed]

@@ -131,7 +131,10 @@ async def test_an_image_that_does_not_boot_is_left_to_its_gate(tmp_path: Path, m
     assert "nothing could be measured" in run.log[0]
 
 
-@pytest.mark.parametrize("trimmed", [(), InspectionFailed("it could not be looked at"), "not scrubbed"])
+@pytest.mark.parametrize(
+    "trimmed",
+    [(), InspectionFailed("it could not be looked at"), VirtualMachineLost("it did not start"), "not scrubbed"],
+)
 async def test_where_nothing_is_taken_away_nothing_is_booted(
     trimmed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
