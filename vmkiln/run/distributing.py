@@ -29,7 +29,7 @@ from vmkiln.images.vhd_image import Share, shared_by_none
 from vmkiln.run.attesting import build_record as attesting
 from vmkiln.run.attesting import image_before
 from vmkiln.run.final_disk import flattening
-from vmkiln.run.finished.finished_work import record
+from vmkiln.run.finished.finished_work import packed, record
 from vmkiln.run.gates import release_gate
 from vmkiln.run.run_context import Disks, Staged
 from vmkiln.run.run_event import Notice, PartStarted
@@ -178,7 +178,10 @@ async def _image_to_publish(staged: Staged, disks: Disks, flattened: ImageFacts 
     facts = await shared(staged, flattened or await flattening.prepared(staged, disks))
     work = await off_loop(flattening.work_of, staged)
     if work is not None and work.image is None and facts.shared_object:
-        await off_loop(record, staged.host.store, staged.request.run_id, replace(work, image=facts))
+        found = await off_loop(attesting.contents_of, staged)
+        contents = "" if found is None else await off_loop(packed, found.text)
+        work = replace(work, image=facts, contents=contents)
+        await off_loop(record, staged.host.store, staged.request.run_id, work)
     return facts
 
 

@@ -78,7 +78,8 @@ class FinishedFacts(TypedDict):
     """The steps of a run that are finished and on disk, for a later attempt (run/finished/finished_work.py).
 
     `until` is when the disk of a run goes that nobody begins anew by itself (ISO 8601); '' for the end of the run.
-    `image` is the flattened disk in the object store that all hosts share, and `objects` are its keys there.
+    `image` is the flattened disk in the object store that all hosts share, and `objects` are its keys there; `contents`
+    is what was found in it.
     """
 
     attempt: int
@@ -91,6 +92,7 @@ class FinishedFacts(TypedDict):
     validation_error: str
     validated: str
     image: dict[str, Any] | None
+    contents: str
     objects: list[str]
 
 

@@ -17,6 +17,7 @@ from vmkiln.arm_template.parameters.deployment_parameters import ParameterUsed
 from vmkiln.azure_names import LOCK, RESOURCE_GROUP
 from vmkiln.errors import KeyUnavailable
 from vmkiln.host.qemu import Accelerator, Disk
+from vmkiln.image_contents.contents import read_contents
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.data_disk import data_disks_of, file_beside
 from vmkiln.images.image_store import remove, sha256_of
@@ -282,7 +283,8 @@ def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged
 def test_any_host_goes_on_from_what_is_in_the_object_store(
     staged: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The host that flattened the disk died before the first target, with all that it had."""
+    """The host that flattened the disk died before the first target, with all that it had; what it saw is known."""
+    kept_contents.keep(staged.directory, LOOKED_AT)
     source = ResolvedSource(Path("x"), "qcow2", "d", "12.1.0", 1, "Linux", 1024, "x")
     disk = KeptDiskFacts(host_id="another", boot_id="b", folder=RUN_ID, sizes={}, digests={}, resources=[])
     record(store, RUN_ID, FinishedWork(1, "m", source, 1024, disk))
@@ -302,7 +304,8 @@ def test_any_host_goes_on_from_what_is_in_the_object_store(
     store.runs.add_facts(RUN_ID, attempt=2)
     second = a_host(tmp_path / "second", store, tmp_path / "objects")
     assert second.images.reconcile() == [], "what a run that waits goes on from is not deleted"
-    staged.host = replace(staged.host, settings=Settings(tmp_path / "second"), shared=second)
+    settings = Settings(tmp_path / "second", release_policy="provenance")
+    staged.host = replace(staged.host, settings=settings, shared=second)
 
     async def flatten(*_: Any) -> None:
         raise AssertionError("it is flattened already")
@@ -310,6 +313,10 @@ def test_any_host_goes_on_from_what_is_in_the_object_store(
     monkeypatch.setattr(flattening, "flatten", flatten)
     assert [row.state for row in attempt(staged)] == ["Succeeded"] * 3
     published = [image for image in store.images.of_run(RUN_ID) if image.format == "qcow2"]
+    for image in published:
+        documents = store.images.documents_of(image.artifact_id)
+        assert read_contents(documents[CONTENTS]).packages == kept_contents.contents_of(LOOKED_AT).packages
+        assert SBOM in documents
     assert {image.digest for image in published} == {work.image.digest}
     assert {sha256_of(image.path) for image in published} == {work.image.digest}
     store.runs.move(RUN_ID, expected=[RunState.QUEUED], state=RunState.FAILED)

@@ -23,6 +23,7 @@ from vmkiln.provenance.documents import CONTENTS, PROVENANCE, SBOM
 from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
 from vmkiln.run.attesting.boot_time import boot_seconds
+from vmkiln.run.finished.finished_work import recorded, unpacked
 from vmkiln.run.run_context import Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
@@ -55,7 +56,14 @@ def documents_of(staged: Staged, qemu: str = "") -> Documents:
 
 def contents_of(staged: Staged) -> ImageContents | None:
     """What is in the image of this run, by the look of this attempt or of an earlier one; none when nobody looked."""
-    return kept(staged.directory) or _told_before(staged.host.store, staged.request.run_id)
+    store, run_id = staged.host.store, staged.request.run_id
+    return kept(staged.directory) or _recorded(store, run_id) or _told_before(store, run_id)
+
+
+def _recorded(store: Store, run_id: str) -> ImageContents | None:
+    """What is on record with the flattened disk that an earlier attempt shared."""
+    work = recorded(store.runs.find(run_id))
+    return None if work is None or not work.contents else read_contents(unpacked(work.contents))
 
 
 def _told_before(store: Store, run_id: str) -> ImageContents | None:

@@ -5,9 +5,11 @@ transaction with the fence: a host that lost the run cannot say that it finished
 names is on disk, so it holds after a pulled plug too.
 """
 
+import base64
 import dataclasses
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,6 +30,7 @@ from vmkiln.store.run_facts import FinishedFacts, KeptDiskFacts
 BUILD_DISK = "build-vm.qcow2"
 OF_AN_ATTEMPT = ("flat", "documents_of", "vhds")  # of an image: its files, and what is made of its record
 RESUMABLE = timedelta(hours=24)  # how long the disk of a killed `vmkiln build` is kept for its user
+MOST_CONTENTS_BYTES = 1024 * 1024  # packed; those of an image with 2,000 packages take 30 KiB
 MAKING = ("source", "customize", "vmProfile", "additionalDataDisks", "optimize")  # what a customized disk follows from
 
 
@@ -38,7 +41,8 @@ class FinishedWork:
     `attempt` customized them; `made_of` is the digest of the template's parts that they follow from. `source` is the
     image that they lie on, `disk_bytes` the size that the guest sees of the OS disk. `is_validated` says that the
     validations are over, with `validation_error` when they failed and the run goes on all the same; `validated` is the
-    digest of the disks that had them. `image` is the flattened disk as it is shared with the other hosts, or none.
+    digest of the disks that had them. `image` is the flattened disk as it is shared with the other hosts, or none, and
+    `contents` what was found in it, packed; '' when nobody looked.
     """
 
     attempt: int
@@ -51,6 +55,7 @@ class FinishedWork:
     validation_error: str = ""
     validated: str = ""
     image: ImageFacts | None = None
+    contents: str = ""
 
     def disks(self, directory: Path) -> Disks:
         """The customized disks, when their files lie in this folder; pure."""
@@ -101,6 +106,17 @@ def made_of(request: RunRequest) -> str:
     return hashlib.sha256(json.dumps(request.mask.value(parts), sort_keys=True).encode()).hexdigest()
 
 
+def packed(text: str) -> str:
+    """What was found in an image, as it is recorded; '' for what is too much for a record; pure."""
+    found = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return found if len(found) <= MOST_CONTENTS_BYTES else ""
+
+
+def unpacked(contents: str) -> str:
+    """What `packed` made that of; pure."""
+    return zlib.decompress(base64.b64decode(contents)).decode()
+
+
 def as_facts(work: FinishedWork) -> FinishedFacts:
     """What is recorded of it; pure."""
     source = {name: value for name, value in dataclasses.asdict(work.source).items() if name != "path"}
@@ -119,6 +135,7 @@ def as_facts(work: FinishedWork) -> FinishedFacts:
         validation_error=work.validation_error,
         validated=work.validated,
         image=image,
+        contents=work.contents,
         objects=objects,
     )
 
