@@ -96,10 +96,22 @@ def _build_again(run: RunRow, template: Path | None, parameters: Sequence[str], 
     from vmkiln.cli.commands.build_options import of_fact
     from vmkiln.cli.progress_options import Progress
 
-    if run.ended is None:
+    if _goes_on(run):
         raise InputError(f"run {run.run_id[:8]} goes on", hint=f"`vmkiln run cancel {run.run_id[:8]}` ends it")
     options = of_fact(run.facts["built_of"], run_id=run.run_id, template=template, parameters=parameters)
     built(options, Progress.AUTO, as_json=as_json, retry_of=run.run_id)
+
+
+def _goes_on(run: RunRow) -> bool:
+    """Whether a run has not ended: of one that was killed here, that is on record only when it is cleaned up after."""
+    from vmkiln.host.host_id import host_id
+    from vmkiln.staging import run_directory
+
+    if run.ended is not None:
+        return False
+    settings = read_settings()
+    is_elsewhere = run.facts.get("host_id", "") != host_id(settings)
+    return is_elsewhere or run_directory.is_live(settings.runs, run.run_id)
 
 
 async def _found(client: ArmClient, run_id: str) -> Any:

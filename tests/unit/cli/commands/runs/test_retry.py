@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from typer.testing import CliRunner
 
 from vmkiln import preparation
 from vmkiln.cli.main import app
+from vmkiln.errors import InputError
 from vmkiln.run import workflow
 from vmkiln.run.run_context import BuildHost, RunRequest
 from vmkiln.run_failures import CustomizationFailed
+from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
+from vmkiln.staging import run_directory
 from vmkiln.store.database import Store, opened
+from vmkiln.store.host_table import RUN_LOST
 from vmkiln.store.rows import RunRow
 
 
@@ -80,6 +85,27 @@ def test_an_edited_template_file_is_built_again_as_before(tmp_path: Path, templa
     assert (second.state, second.template_name, second.facts["retry_of"]) == ("Succeeded", "t", first.run_id)
     assert second.facts["built_of"] == first.facts["built_of"]
     assert second.facts["built_of"]["held_minutes"] == 7
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_killed_build_is_built_again_and_one_that_goes_on_is_not(lives: bool, tmp_path: Path, template: Path) -> None:
+    template.write_text(json.dumps(body("true")))
+    assert vmkiln("build", str(template)).exit_code == 0
+    [ended] = runs(tmp_path / "home")
+    settings, run_id = Settings(home=tmp_path / "home"), "99999999-0000-0000-0000-000000000000"
+    with opened(settings.database) as store:
+        store.runs.add(replace(ended, run_id=run_id, state=RunState.RUNNING, ended=None))
+    with run_directory.locked(settings.runs, run_id) if lives else contextlib.nullcontext():
+        again = vmkiln("run", "retry", run_id)
+    found = {run.run_id: run for run in runs(tmp_path / "home")}
+    if lives:
+        assert isinstance(again.exception, InputError)
+        assert "goes on" in str(again.exception)
+        assert len(found) == 2
+    else:
+        assert again.exit_code == 0, repr(again.exception)
+        assert found[run_id].error_code == RUN_LOST
+        assert [run.facts["retry_of"] for run in found.values() if run.facts.get("retry_of")] == [run_id]
 
 
 def test_what_makes_no_sense_for_it_begins_nothing(tmp_path: Path, template: Path) -> None:
