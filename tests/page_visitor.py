@@ -18,10 +18,11 @@ class Visitor:
     app: ASGIApp
     token: str = "owner"
     headers: dict[str, str] = field(default_factory=lambda: {"Origin": BASE, "Sec-Fetch-Site": "same-origin"})
+    cookies: dict[str, str] = field(default_factory=dict)  # besides the session's
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
-            cookies = {COOKIE: self.token} if self.token else {}
+            cookies = {**self.cookies, **({COOKIE: self.token} if self.token else {})}
             transport = httpx.ASGITransport(self.app)
             async with httpx.AsyncClient(
                 transport=transport, base_url=BASE, headers=self.headers, cookies=cookies

@@ -45,7 +45,17 @@ axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violati
     `${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => node.html).join(' | ')}`)
 ));
 """
-NO_PAGES = ("/provider", "/back", "/log", "/lines", "/find", "/follow", "/download", "/{picture}")  # go on, files, data
+NO_PAGES = (
+    "/provider",
+    "/back",
+    "/log",
+    "/lines",
+    "/find",
+    "/follow",
+    "/download",
+    "/{picture}",
+    "/metrics",
+)  # go on, files, data
 LOOKS = tuple((scheme, width) for width in (1366, 320) for scheme in ("light", "dark"))
 MIDDLE = tuple((scheme, 768) for scheme in ("light", "dark"))
 
@@ -154,6 +164,10 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
 
     def look(name: str, address: str) -> None:
         chromium.get(f"{service.url}{address}")
+        look_at(name)
+
+    def look_at(name: str) -> None:
+        """The page that is open."""
         chromium.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})  # type: ignore[attr-defined]
         for scheme, width in (*LOOKS, *MIDDLE):
             features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -182,5 +196,15 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     WebDriverWait(chromium, SECONDS).until(lambda found: found.current_url == f"{service.url}/portal/")
     for name, address in pages.items():
         look(name, address)
+    chromium.get(f"{service.url}/portal/new")
+    fill(chromium, body="{")
+    chromium.find_element(By.CSS_SELECTOR, "button[value=check]").click()
+    until(lambda: chromium.find_elements(By.ID, "body-wrong"))
+    look_at("form-with-mistakes")
+    chromium.get(f"{service.url}/portal{TEMPLATE}")
+    chromium.find_element(By.CSS_SELECTOR, "#delete summary").click()
+    chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
+    until(lambda: chromium.find_elements(By.ID, "told"))
+    look_at("what-was-done")
     assert wrong == [], "\n".join(wrong)
     assert overlooked(["/portal/login", *pages.values()]) == set(), "no page is looked at"

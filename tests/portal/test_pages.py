@@ -106,7 +106,7 @@ def test_a_template_is_made_run_and_deleted(browser: Visitor, living: InProcess)
     assert "Succeeded" in page
     assert browser.send(f"/portal{TEMPLATE}", action="explode").status_code == 400
     assert browser.send(f"/portal{TEMPLATE}", action="cancel").status_code == 409
-    assert browser.send(f"/portal{TEMPLATE}", action="delete").headers["location"] == "/portal/"
+    assert browser.send(f"/portal{TEMPLATE}", action="delete", name="web").headers["location"] == "/portal/"
     wait_for(lambda: living.get(TEMPLATE).status_code == 404)
 
 
@@ -135,7 +135,7 @@ def test_a_request_of_another_site_changes_nothing(browser: Visitor, living: InP
         {},
     ):
         browser.headers = headers
-        answer = browser.send(f"/portal{TEMPLATE}", action="delete")
+        answer = browser.send(f"/portal{TEMPLATE}", action="delete", name="web")
         assert (answer.status_code, "ForeignRequest" in answer.text) == (403, True), headers
         assert browser.send("/portal/login", token="owner").status_code == 403
     assert living.get(TEMPLATE).json()["properties"]["provisioningState"] == "Succeeded"

@@ -64,6 +64,7 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{PREFIX}/images", image_pages.images),
             at(f"{PREFIX}/hosts", host_pages.hosts),
             at(f"{PREFIX}/hosts", host_pages.act, "POST"),
+            at(f"{PREFIX}/metrics", host_pages.metrics),
             at(f"{PREFIX}/activity", activity_pages.activity),
             at(f"{PREFIX}/access", activity_pages.access),
             *(
@@ -78,6 +79,7 @@ def portal(api: ASGIApp) -> ASGIApp:
                 )
             ),
             at(GROUP, resource_pages.resource_group),
+            at(GROUP, resource_pages.act_on_group, "POST"),
             at(TEMPLATE, template_pages.template),
             at(TEMPLATE, template_pages.act, "POST"),
             at(RUN, run_pages.run),

@@ -9,7 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
+from vmkiln import __version__
 from vmkiln.harmless_text import harmless
+from vmkiln.portal import told
 from vmkiln.portal.icons import ICONS, kind_of_state
 from vmkiln.portal.resource_face import told_act
 from vmkiln.portal.trail import RAIL, section_of, trail
@@ -111,6 +113,7 @@ def _environment() -> Environment:
     environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
+    environment.globals |= {"told": told.now, "VERSION": __version__}
     return environment
 
 

@@ -13,7 +13,8 @@ from vmkiln.portal.rendering import page
 from vmkiln.portal.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
 from vmkiln.portal.template_pages import TYPE, subscriptions_of
-from vmkiln.portal.visit import Visit
+from vmkiln.portal.told import Done
+from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
 from vmkiln.staging.staging_resource_group import OF_A_TEMPLATE
 
 REFRESH_SECONDS = 5
@@ -48,10 +49,21 @@ async def resource_group(visit: Visit) -> Response:
         group=group,
         template_id=await _template_of(visit, group),
         resources=present,
+        is_staging=_is_staging(group),
         picture=picture,
         is_live=is_live,
         refresh_seconds=REFRESH_SECONDS if is_live else 0,
     )
+
+
+async def act_on_group(visit: Visit) -> Response:
+    """Delete a resource group with all that is in it."""
+    form, name = await visit.form(), str(visit.request.path_params["group"])
+    if form.get("action") != "delete":
+        raise ArmError(400, "InvalidParameter", "the action must be delete", target="action")
+    check_typed(form, name, "resource group")
+    await visit.api.ask("DELETE", visit.id)
+    return done(Done.DELETE_GROUP, name, f"{PREFIX}/groups")
 
 
 def _is_staging(group: dict[str, Any]) -> bool:

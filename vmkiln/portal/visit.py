@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import session, trail
+from vmkiln.portal import session, told, trail
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import HEADERS, page
+from vmkiln.portal.told import Done
 
 PREFIX = trail.PREFIX
 LOGIN = session.LOGIN
@@ -73,6 +74,19 @@ def go_to(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
+def done(what: Done, name: str, path: str) -> Response:
+    """Send the visitor to another page of ours, which says what was done with what is called `name`."""
+    response = go_to(path)
+    told.tell(response, what, name)
+    return response
+
+
+def check_typed(form: Mapping[str, str], name: str, what: str) -> None:
+    """Whoever deletes something has written its name; in any case, for so are names of Azure's. Raises: `ArmError`."""
+    if form.get("name", "").strip().lower() != name.lower():
+        raise ArmError(400, "InvalidParameter", f"write the name of the {what} to delete it", target="name")
+
+
 def base_url_of(request: Request) -> str:
     """Where the visitor reaches the service."""
     return f"{request.url.scheme}://{request.url.netloc}"
@@ -89,10 +103,12 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
         token = session.token_of(request)
         source = request.client.host if request.client else ""
         visit = Visit(request, ApiClient(api, base_url, token, source))
-        try:
-            response = await (show(visit) if token or is_public else _to_login(visit))
-        except ArmError as error:
-            return await _refused(visit, error, is_public=is_public)
+        with told.telling(text := told.told(request)):
+            try:
+                response = await (show(visit) if token or is_public else _to_login(visit))
+            except ArmError as error:
+                return told.once(await _refused(visit, error, is_public=is_public), text)
+        told.once(response, text)
         if not is_public and session.wants_renewal(token):
             await _renew(visit, response)
         return response

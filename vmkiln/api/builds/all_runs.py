@@ -7,6 +7,7 @@ may read the whole service (a role at `/`) sees them.
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from vmkiln.api.identity.caller import Permission
 from vmkiln.api.protocol.revision import time_text
@@ -31,6 +32,7 @@ PAGE = 50
 LOOKED_AT = 200  # rows of one question to the database
 MOST_LOOKED_AT = 2000  # of one request; the link to the next page goes on behind them
 MOST_WORDS = 100
+LINKED = ("state", "q", "since", "held")  # what a page's link to the next one carries on
 MOST_LOG_BYTES = 256 * 1024
 MOST_LOG_LINES = 2000
 STATES = {str(state).lower(): state for state in RunState}
@@ -89,6 +91,15 @@ def _before(text: str) -> tuple[datetime, str] | None:
         raise ArmError(400, "BadRequest", "The $skipToken is not one of ours.", target="$skipToken") from None
 
 
+def _since(text: str) -> datetime | None:
+    """A time of the query; None for no text. Raises: `ArmError` 400."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except (ValueError, OverflowError):
+        hint = "such as 2026-01-31T12:00:00Z"
+        raise ArmError(400, "InvalidParameter", "`since` is no time", target="since", hint=hint) from None
+
+
 def _rows(call: Call, before: tuple[datetime, str] | None, states: tuple[RunState, ...]) -> Iterator[RunRow]:
     """Rows from a place on, the newest first, as few statements as are needed."""
     while True:
@@ -103,7 +114,8 @@ def list_runs(call: Call) -> Answer:
     """GET runs that the caller may read, the newest first: {value, nextLink}.
 
     `state` chooses (of several, separated by commas), `q` is a part of the template's name or the beginning of a run's
-    id. A page has 50 runs, and a request looks at 2,000 at most: a page may have fewer and a `nextLink` all the same.
+    id, `since` is a time before which none of them began, and `held=true` chooses those whose failed VM is held. A page
+    has 50 runs, and a request looks at 2,000 at most: a page may have fewer and a `nextLink` all the same.
     """
     asked = call.query.get("state", "")
     states = tuple(STATES[name] for name in asked.lower().split(",") if name in STATES)
@@ -111,6 +123,7 @@ def list_runs(call: Call) -> Answer:
         hint = f"states are {', '.join(STATES.values())}"
         raise ArmError(400, "InvalidParameter", "`state` names a state that is none", target="state", hint=hint)
     words = call.query.get("q", "").strip().lower()[:MOST_WORDS]
+    since, only_held = _since(call.query.get("since", "")), call.query.get("held", "").lower() == "true"
     positions = _positions(call)
     found: list[dict[str, Any]] = []
     last: RunRow | None = None
@@ -119,14 +132,18 @@ def list_runs(call: Call) -> Answer:
         if len(found) == PAGE or count == MOST_LOOKED_AT:
             is_more = True
             break
+        if since is not None and run.started < since:
+            break
         last = run
+        if only_held and not run.held_until:
+            continue
         is_meant = words in run.template_name.lower() or words in run.resource_group.lower()
         if (is_meant or run.run_id.startswith(words)) and call.may(Permission.READ, scope_of(run)):
             found.append(summary(call, run, position=positions.get(run.run_id)))
     body: dict[str, Any] = {"value": found}
     if is_more and last is not None:
         moment = last.started.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        more = "".join(f"&{name}={call.query[name]}" for name in ("state", "q") if call.query.get(name))
+        more = "".join(f"&{name}={quote(call.query[name], safe=',')}" for name in LINKED if call.query.get(name))
         link = f"{call.base_url}{ALL}?api-version={call.api_version}{more}&$skipToken={moment}_{last.run_id}"
         body["nextLink"] = link
     return Answer(200, body)

@@ -17,6 +17,8 @@ from vmkiln.portal.visit import PREFIX, Visit
 VALUES = "providers/Microsoft.Insights/eventtypes/management/values"
 ROLES = "providers/Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "providers/Microsoft.Authorization/roleDefinitions"
+PRINCIPALS = "/v1.0/servicePrincipals"
+MOST_NAMES_AT_ONCE = 100
 DAYS = ("1", "7", "30", "90")
 PAGE = 100
 FIRST_YEAR = 1  # there are no days before it
@@ -81,9 +83,11 @@ async def access(visit: Visit) -> Response:
     rows = {str(row["id"]): row for found in lists for row in found}
     definitions = await _readable(visit, f"{scopes[0]}/{DEFINITIONS}") if rows else []
     names = {str(item["name"]).lower(): str(item["properties"]["roleName"]) for item in definitions}
+    people = await _names(visit, {str(row["properties"]["principalId"]) for row in rows.values()})
     found = [
         {
             "principal": row["properties"]["principalId"],
+            "name": people.get(str(row["properties"]["principalId"]).lower(), ""),
             "kind": row["properties"].get("principalType", ""),
             "role": names.get(str(row["properties"]["roleDefinitionId"]).rpartition("/")[2].lower(), ""),
             "scope": row["properties"]["scope"],
@@ -91,8 +95,19 @@ async def access(visit: Visit) -> Response:
         }
         for row in rows.values()
     ]
-    found.sort(key=lambda row: (str(row["scope"]), str(row["role"]), str(row["principal"])))
+    found.sort(key=lambda row: (str(row["scope"]), str(row["role"]), str(row["name"]).lower(), str(row["principal"])))
     return await page("access.html", title="Access", section="access", roles=found)
+
+
+async def _names(visit: Visit, ids: set[str]) -> dict[str, str]:
+    """The names of principals by their object ids (lower case), as far as the visitor may know them."""
+    wanted = sorted(ids)
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), MOST_NAMES_AT_ONCE):
+        terms = ", ".join(f"'{one.replace(chr(39), '')}'" for one in wanted[start : start + MOST_NAMES_AT_ONCE])
+        answer = await visit.api.ask("GET", PRINCIPALS, query={"$filter": f"id in ({terms})"})
+        found |= {str(one["id"]).lower(): str(one["displayName"]) for one in answer["value"]}
+    return found
 
 
 async def _readable(visit: Visit, path: str) -> list[dict[str, Any]]:

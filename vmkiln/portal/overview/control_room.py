@@ -8,13 +8,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from vmkiln.azure_names import subscription_scope
+from vmkiln.azure_names import ProvisioningState, subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.listed import asked
 from vmkiln.portal.rendering import page
 from vmkiln.portal.template_pages import TYPE, is_live, subscriptions_of
 from vmkiln.portal.visit import Visit
-from vmkiln.portal.waterfall import moment
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 
 RUNS = "/providers/Vmkiln.Builds/runs"
@@ -23,6 +22,7 @@ HOSTS = "/providers/Vmkiln.Builds/hosts"
 PAGE = 50
 TICKS = 10
 PAGES_OF_RUNS = 4  # that the ticks are looked for in
+MOST_SUSPENDED = 10  # templates whose triggers are asked for: those on top
 REFRESH_SECONDS = 5
 IDLE_SECONDS = 30
 _PARTS = ("cpus", "memoryMiB", "diskMiB")
@@ -38,6 +38,36 @@ class Counters:
 
 
 @dataclass(frozen=True)
+class Order:
+    """Which templates come first: those that need attention, those with which something goes on, and all others.
+
+    `held` are ids of templates (lower case) of which a failed VM is held.
+    """
+
+    held: frozenset[str]
+
+    def needs_attention(self, template: Mapping[str, Any]) -> bool:
+        """Whether a template is not provisioned, its last run failed in whole or in part, or a VM of it is held."""
+        properties = template["properties"]
+        state = (properties.get("lastRunStatus") or {}).get("runState")
+        return (
+            properties.get("provisioningState") == ProvisioningState.FAILED
+            or state in {RunState.FAILED, RunState.PARTIALLY_SUCCEEDED}
+            or str(template["id"]).lower() in self.held
+        )
+
+    def sorted(self, templates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The first two the newest first, the others as they come."""
+
+        def rank(template: dict[str, Any]) -> int:
+            return 0 if self.needs_attention(template) else 1 if is_live(template) else 2
+
+        newest_first = sorted(templates, key=_started, reverse=True)
+        first = [item for wanted in (0, 1) for item in newest_first if rank(item) == wanted]
+        return first + [item for item in templates if rank(item) == 2]
+
+
+@dataclass(frozen=True)
 class Room:
     """What the hosts at work have left, and how many they are."""
 
@@ -49,12 +79,17 @@ class Room:
 
 async def home(visit: Visit) -> Response:
     """Every template that the visitor may read, 50 a page, with counters above."""
-    query = asked(visit, "q", "state", "group", "tag")
+    query = asked(visit, "q", "state", "group", "tag", "needs", "sort")
     templates, counters, room, runs, images = await asyncio.gather(
         _templates(visit), _counters(visit), _room(visit), _newest_runs(visit), visit.api.ask("GET", IMAGES)
     )
     groups = sorted({str(item["id"]).split("/")[4] for item in templates}, key=str.lower)
-    found = [item for item in templates if is_meant(item, query)]
+    held = {str(run["properties"]["templateId"]).lower(): run for run in runs if run["properties"]["heldUntil"]}
+    order = Order(frozenset(held))
+    attention = [item for item in templates if order.needs_attention(item)]
+    meant = attention if "needs" in query else templates
+    found = [item for item in meant if is_meant(item, query)]
+    found = found if query.get("sort") == "name" else order.sorted(found)
     number = page_number(visit.request.query_params.get("page", ""))
     shown = found[(number - 1) * PAGE : number * PAGE]
     last_images: dict[str, Any] = {}
@@ -67,6 +102,12 @@ async def home(visit: Visit) -> Response:
         templates=shown,
         found=len(found),
         counters=counters,
+        going_on=",".join(GOING_ON),
+        attention=len(attention),
+        needy={str(item["id"]) for item in attention},
+        held=held,
+        held_runs=sum(bool(run["properties"]["heldUntil"]) for run in runs),
+        suspended=await _suspended(visit, [item for item in shown if order.needs_attention(item)]),
         room=room,
         ticks=ticks(runs),
         last_images=last_images,
@@ -110,6 +151,20 @@ def ticks(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]
     return found
 
 
+async def _triggers(visit: Visit, template_id: str) -> list[dict[str, Any]]:
+    """The triggers of a template; none when it has just been deleted."""
+    try:
+        return await visit.api.every(f"{template_id}/triggers", most_pages=1)
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        return []
+
+
+def _started(template: Mapping[str, Any]) -> str:
+    return str((template["properties"].get("lastRunStatus") or {}).get("startTime") or "")
+
+
 async def _templates(visit: Visit) -> list[dict[str, Any]]:
     subscriptions = await subscriptions_of(visit)
     lists = await asyncio.gather(*(visit.api.every(f"{subscription_scope(each)}/{TYPE}") for each in subscriptions))
@@ -123,20 +178,32 @@ async def _newest_runs(visit: Visit) -> list[dict[str, Any]]:
 async def _counters(visit: Visit) -> Counters:
     going_on, waiting, failed = await asyncio.gather(
         *(
-            visit.api.ask("GET", RUNS, state=",".join(states))
-            for states in (GOING_ON, (RunState.QUEUED,), (RunState.FAILED,))
+            visit.api.ask("GET", RUNS, state=",".join(states), since=since)
+            for states, since in (
+                (GOING_ON, ""),
+                ((RunState.QUEUED,), ""),
+                ((RunState.FAILED,), utc_text(datetime.now(UTC) - timedelta(days=1), timespec="seconds")),
+            )
         )
     )
-    return Counters(_count(going_on), _count(waiting), _count(failed, since=datetime.now(UTC) - timedelta(days=1)))
+    return Counters(_count(going_on), _count(waiting), _count(failed))
 
 
-def _count(answer: Mapping[str, Any], *, since: datetime | None = None) -> str:
-    """How many of a page's runs there are; pure."""
-    runs = [
-        run for run in answer["value"] if since is None or (moment(run["properties"]["startTime"]) or since) >= since
-    ]
-    is_more = bool(answer.get("nextLink")) and len(runs) == len(answer["value"])
-    return f"{len(runs)}{'+' if is_more else ''}"
+def _count(answer: Mapping[str, Any]) -> str:
+    """How many runs a page has, and whether there are more; pure."""
+    return f"{len(answer['value'])}{'+' if answer.get('nextLink') else ''}"
+
+
+async def _suspended(visit: Visit, templates: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Why the first of these templates are not built by themselves any more, by their ids."""
+    asked_for = [str(item["id"]) for item in templates[:MOST_SUSPENDED]]
+    lists = await asyncio.gather(*(_triggers(visit, one) for one in asked_for))
+    return {
+        one: str(trigger["properties"]["status"]["message"])
+        for one, triggers in zip(asked_for, lists, strict=True)
+        for trigger in triggers
+        if trigger["properties"]["status"]["code"] == "Suspended"
+    }
 
 
 async def _room(visit: Visit) -> Room | None:

@@ -1,10 +1,11 @@
 """Build hosts: what they have and have promised, and taking one out."""
 
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from vmkiln.errors import ArmError
-from vmkiln.portal.rendering import page
-from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.portal.rendering import HEADERS, page
+from vmkiln.portal.told import Done
+from vmkiln.portal.visit import PREFIX, Visit, done
 
 HOSTS = "/providers/Vmkiln.Builds/hosts"
 ACTIONS = {"drain", "undrain"}
@@ -19,11 +20,17 @@ async def hosts(visit: Visit) -> Response:
     )
 
 
+async def metrics(visit: Visit) -> Response:
+    """What Prometheus reads at `/metrics`, for whoever may read the service as a whole."""
+    found = await visit.api.ask("GET", "/metrics")
+    return PlainTextResponse(found, headers=HEADERS)
+
+
 async def act(visit: Visit) -> Response:
     """Drain a host, or let it take runs again."""
     form = await visit.form()
-    action = form.get("action", "")
+    action, host = form.get("action", ""), form.get("host", "")
     if action not in ACTIONS:
         raise ArmError(400, "InvalidParameter", "the action must be drain or undrain", target="action")
-    await visit.api.ask("POST", f"{HOSTS}/{form.get('host', '')}/{action}")
-    return go_to(f"{PREFIX}/hosts")
+    await visit.api.ask("POST", f"{HOSTS}/{host}/{action}")
+    return done(Done(action), host, f"{PREFIX}/hosts")

@@ -9,7 +9,8 @@ from vmkiln.errors import ArmError
 from vmkiln.portal.overview.listed import asked, next_address, one_page
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
-from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.portal.told import Done
+from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
 
 IMAGES = "/providers/Vmkiln.Builds/images"
 DETAILS = "providers/Vmkiln.Builds/details"
@@ -68,11 +69,10 @@ async def act(visit: Visit) -> Response:
     form = await visit.form()
     if form.get("action") != "delete":
         raise ArmError(400, "InvalidParameter", "the action must be delete", target="action")
-    if form.get("name", "") != visit.id.rpartition("/")[2]:
-        raise ArmError(400, "InvalidParameter", "write the image's name to delete it", target="name")
+    check_typed(form, visit.id.rpartition("/")[2], "image")
     reason = form.get("reason", "").strip()[:MOST_REASON_LETTERS]
     await visit.api.ask("DELETE", visit.id, query={"reason": reason} if reason else {})
-    return go_to(f"{PREFIX}/images")
+    return done(Done.DELETE_IMAGE, visit.id.rpartition("/")[2], f"{PREFIX}/images")
 
 
 async def difference(visit: Visit) -> Response:

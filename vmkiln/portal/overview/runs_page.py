@@ -1,9 +1,12 @@
 """All runs, those that `vmkiln build` made too; a page for each of these, and the queue."""
 
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
+from vmkiln.azure_names import utc_text
 from vmkiln.portal.overview.listed import asked, next_address, one_page
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
@@ -12,13 +15,16 @@ from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 RUNS = "/providers/Vmkiln.Builds/runs"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 REFRESH_SECONDS = 5
+DAYS = ("1", "7", "30", "90")
 KINDS = ("customization", "validation")
 
 
 async def runs(visit: Visit) -> Response:
     """Runs that the visitor may read, the newest first, 50 a page."""
-    query = asked(visit, "q", "state")
-    found, after = await one_page(visit, RUNS, query)
+    query = asked(visit, "q", "state", "days", "held")
+    if query.get("days") not in DAYS:
+        query.pop("days", "")
+    found, after = await one_page(visit, RUNS, _wanted(query))
     live = any(run["properties"]["runState"] in LIVE_STATES for run in found)
     return await page(
         "runs.html",
@@ -27,9 +33,18 @@ async def runs(visit: Visit) -> Response:
         runs=found,
         query=query,
         states=[str(state) for state in RunState],
+        days=DAYS,
         older=next_address("/runs", query, after),
         refresh_seconds=REFRESH_SECONDS if live else 0,
     )
+
+
+def _wanted(query: Mapping[str, str]) -> dict[str, str]:
+    """What the API is asked for what a page's address asks: its days are a time there."""
+    found = {name: value for name, value in query.items() if name != "days"}
+    if days := query.get("days"):
+        found["since"] = utc_text(datetime.now(UTC) - timedelta(days=int(days)), timespec="seconds")
+    return found
 
 
 async def local_run(visit: Visit) -> Response:

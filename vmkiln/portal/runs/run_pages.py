@@ -13,7 +13,8 @@ from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.runs.log_view import ANCHORS
 from vmkiln.portal.runs.run_view import KINDS, look
 from vmkiln.portal.runs.shown_lines import lines, shown
-from vmkiln.portal.visit import PREFIX, Visit, go_to
+from vmkiln.portal.told import Done
+from vmkiln.portal.visit import PREFIX, Visit, done
 
 SHOWN_FLOWS = 500
 MOST_ASKED_LINES = 1000
@@ -81,7 +82,7 @@ async def act(visit: Visit) -> Response:
     if form.get("action") != "retry":
         raise ArmError(400, "InvalidParameter", "the action must be retry", target="action")
     begun = await visit.api.ask("POST", f"{visit.id}/retry")
-    return go_to(f"{PREFIX}{begun['id']}")
+    return done(Done.RETRY, visit.request.path_params["name"], f"{PREFIX}{begun['id']}")
 
 
 async def find_in_logs(visit: Visit, run_id: str, text: str, *, only_errors: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vmkiln.portal.network_picture import Guest, Rule, Subnet, last_run_of, network_picture
+from vmkiln.portal.runs.network_picture import Guest, Rule, Subnet, last_run_of, network_picture
 
 SUBNETS = [
     {"name": "container-group", "properties": {"addressPrefix": "10.0.0.0/24"}},

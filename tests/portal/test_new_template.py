@@ -1,0 +1,98 @@
+"""The form of a new template checks what is written without making it, and asks for names before it deletes."""
+
+import json
+
+import pytest
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned, wait_for
+from page_visitor import Visitor
+
+from vmkiln.portal.template_pages import MOST_CHECKED_LETTERS, MOST_MISTAKES
+
+FORM = {"subscription": SUBSCRIPTION, "group": "rg1", "name": "web", "action": "check"}
+
+
+def test_a_check_finds_every_mistake_at_once_and_makes_nothing(browser: Visitor, living: InProcess) -> None:
+    body = a_template(source={"type": "PlatformImage"}, buildTimeoutInMinutes=-1, mine="kept <b>")
+    answer = browser.send("/portal/new", **{**FORM, "name": "a b", "body": json.dumps(body)})
+    assert answer.status_code == 400
+    for part in ("properties.source.publisher", "properties.buildTimeoutInMinutes", "cannot be named `a b`"):
+        assert part in answer.text
+    assert "kept &lt;b&gt;" in answer.text, "nothing written is lost"
+    assert 'id="body-wrong"' in answer.text
+    assert living.get(GROUP).status_code == 404
+
+
+def test_a_check_of_what_is_right_says_so_and_makes_nothing(browser: Visitor, living: InProcess) -> None:
+    answer = browser.send("/portal/new", **FORM, body=json.dumps(a_template()))
+    assert answer.status_code == 200
+    assert "No mistake was found. Nothing was made yet." in answer.text
+    assert "set-cookie" not in answer.headers, "nothing was done that the next page could tell"
+    assert living.get(GROUP).status_code == 404
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    again = browser.send("/portal/new", **FORM, body=json.dumps(a_template()))
+    assert (again.status_code, "of this name already" in again.text) == (400, True)
+    made = browser.send("/portal/new", **{**FORM, "name": "web2", "action": ""}, body=json.dumps(a_template()))
+    assert made.status_code == 303
+
+
+@pytest.mark.parametrize("action", ["", "check"])
+def test_a_mistake_of_json_is_told_by_line_and_column(browser: Visitor, action: str) -> None:
+    page = browser.send(
+        "/portal/new", **{**FORM, "action": action}, body='{\r\n  "location": "westus2"\r\n  "x": 1}'
+    ).text
+    field = page.partition('id="body-wrong">')[2].partition("</p>")[0]
+    assert field.startswith("line 3, column 3: expected `,` or `}`")
+    assert 'aria-describedby="body-wrong" autofocus' in page
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", "1", '{"properties": []}', "{}", "[" * 5000])
+def test_a_check_of_what_is_no_template_is_no_error_of_ours(browser: Visitor, body: str) -> None:
+    assert browser.send("/portal/new", **FORM, body=body).status_code == 400
+
+
+def test_a_check_has_limits(browser: Visitor) -> None:
+    many = json.dumps(a_template(customize=[{}] * (2 * MOST_MISTAKES)))
+    page = browser.send("/portal/new", **FORM, body=many).text
+    assert page.partition('<div class="error"')[2].partition("</div>")[0].count("<li>") == MOST_MISTAKES
+    assert "these are the first" in page
+    assert browser.send("/portal/new", **FORM, body=" " * (MOST_CHECKED_LETTERS + 1)).status_code == 413
+
+
+def test_a_stranger_learns_no_names_by_a_check(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    browser.token = "stranger"
+    for name in ("web", "none"):
+        answer = browser.send("/portal/new", **{**FORM, "name": name}, body=json.dumps(a_template()))
+        assert (answer.status_code, "already" in answer.text) == (403, False)
+
+
+@pytest.mark.parametrize("name", [None, "", "other"])
+def test_nothing_is_deleted_whose_name_was_not_written(browser: Visitor, living: InProcess, name: str | None) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    form = {"action": "delete"} | ({} if name is None else {"name": name})
+    for path in (TEMPLATE, GROUP):
+        answer = browser.send(f"/portal{path}", **form)
+        assert (answer.status_code, "write the name of the" in answer.text) == (400, True)
+        assert living.get(path).json()["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_a_group_is_deleted_by_its_name_and_that_of_a_build_is_not(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    found = provisioned(living, TEMPLATE, a_template())
+    staging = f"/portal{found['properties']['exactStagingResourceGroup']}"
+    assert 'id="delete"' not in browser.get(staging).text
+    name = staging.rpartition("/")[2]
+    assert browser.send(staging, action="delete", name=name).status_code == 409
+    page = browser.get(f"/portal{GROUP}").text
+    assert "<strong>1 resource</strong>" in page.partition('id="delete"')[2]
+    browser.token = "reader"
+    assert browser.send(f"/portal{GROUP}", action="delete", name="rg1").status_code == 403
+    browser.token = "owner"
+    assert browser.send(f"/portal{GROUP}", action="explode", name="rg1").status_code == 400
+    gone = browser.send(f"/portal{GROUP}", action="delete", name=" RG1")
+    assert (gone.status_code, gone.headers["location"]) == (303, "/portal/groups")
+    assert "delete-group.rg1" in gone.headers["set-cookie"]
+    wait_for(lambda: living.get(GROUP).status_code == 404)
