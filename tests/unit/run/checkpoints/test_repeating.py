@@ -20,7 +20,7 @@ from vmkiln.store.rows import RunRow
 EARLIER = "0123abcd-0000"
 KEPT = KeptBuild((Position(1, "1" * 64, "one"),))
 HIT: Any = SimpleNamespace(about=SimpleNamespace(position=2))
-UNTIL = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+UNTIL = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
 
 
 def said(
