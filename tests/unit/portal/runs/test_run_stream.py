@@ -55,7 +55,7 @@ class ARun:
         return {"id": ID, "name": RUN_ID, "properties": {**properties, **times, "facts": {}}}
 
     async def followed(self, *, headers: dict[str, str] | None = None) -> Any:
-        request = SimpleNamespace(headers=headers or {}, query_params={})
+        request = SimpleNamespace(headers=headers or {}, query_params={}, scope={})
         visit: Any = SimpleNamespace(id=f"{ID}/follow", request=request, api=self)
         response = await run_stream.follow(visit)
         assert isinstance(response, StreamingResponse)
