@@ -141,16 +141,13 @@ class LocalDeployment(DeploymentPlan):
     def _templates_at(self, raw: Mapping[str, Any], path: str, inside: str) -> Iterator[FoundTemplate]:
         """The image templates that one entry makes, or its children, which is where their type may stand too."""
         is_one = _type(raw) in IMAGE_TEMPLATE_TYPES and member(raw, "existing") is not True
-        for scope in self._loop_scopes(raw, path) if is_one else ():
+        for _, _, scope in instances_of(raw, self._scope, path) if is_one else ():
             if _is_wanted(raw, scope, path):
                 yield FoundTemplate(f"{inside}{path}", raw, replace(scope, runtime=self.answer))
             else:
                 self._left_out.append(f"{inside}{path}")
         for child_path, _, child in entries_of(member(raw, "resources") or [], f"{path}.resources"):
             yield from self._templates_at(child, child_path, inside)
-
-    def _loop_scopes(self, raw: Mapping[str, Any], path: str) -> list[Scope]:
-        return [scope for _, _, scope in instances_of(raw, self._scope, path)]
 
     # what is known of the resources
 

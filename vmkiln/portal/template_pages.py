@@ -25,6 +25,7 @@ LISTED_RUNS = 100  # of a template, the newest; all of them are pages of the lis
 MODEL_PARTS = 9  # of the id of an image template
 FIELDS = ("subscription", "group", "name")  # of the form, besides the template itself
 MISTAKES = "The form has mistakes."
+INVALID_JSON = "InvalidJson"  # the code of a mistake in the template's text
 MOST_CHECKED_LETTERS = 128 * 1024
 MOST_MISTAKES = 100  # told of a form that is checked
 ACTIONS = {"run", "cancel"}
@@ -193,7 +194,7 @@ def _read(values: Mapping[str, str]) -> tuple[Any, list[dict[str, str]]]:
 
 def _detail(place: str, mistake: Mistake) -> dict[str, str]:
     message = f"{mistake.message} ({mistake.hint})" if mistake.hint else mistake.message
-    return {"code": "InvalidJson", "target": place, "message": message}
+    return {"code": INVALID_JSON, "target": place, "message": message}
 
 
 def _placed(path: str) -> str:
@@ -205,10 +206,10 @@ def _placed(path: str) -> str:
 def _check(values: Mapping[str, str]) -> tuple[list[dict[str, str]], list[str]]:
     """Every mistake of a form and its template, as far as they show without the service, and warnings; pure."""
     body, details = _read(values)
-    if body is None and details and details[-1]["target"].startswith("line "):
+    if any(detail["code"] == INVALID_JSON for detail in details):  # of the rest nothing can be said
         return details, []
     if not isinstance(body, dict):
-        return [*details, {"code": "InvalidJson", "target": "line 1, column 1", "message": "must be an object"}], []
+        return [*details, {"code": INVALID_JSON, "target": "line 1, column 1", "message": "must be an object"}], []
     mistakes = []
     if body.get("identity") is None:
         mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))

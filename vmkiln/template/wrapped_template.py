@@ -134,8 +134,7 @@ def is_of_another_tool(document: Any) -> bool:
 
 def _found_in(document: Any, file_name: str) -> Iterator[Inside]:
     waiting = [document]
-    while waiting:
-        here = waiting.pop(0)
+    for here in waiting:  # it grows meanwhile: what lies deeper comes behind all that does not
         if isinstance(here, list):
             waiting.extend(here)
         elif isinstance(here, dict):

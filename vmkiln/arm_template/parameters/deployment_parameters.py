@@ -13,6 +13,8 @@ from vmkiln.arm_template.lenient_json import read_json
 from vmkiln.arm_template.values import member
 from vmkiln.errors import Mistake, TemplateInvalid
 
+ENTRY = {"value", "reference", "expression"}  # what a parameter file may give a parameter, in lower case
+
 
 @dataclass(frozen=True)
 class ParameterFile:
@@ -74,12 +76,7 @@ def _in_file(file: ParameterFile, mistakes: list[Mistake]) -> list[GivenParamete
 
 def _is_entry(value: Any) -> bool:
     names = {name.lower() for name in value} if isinstance(value, dict) else set()
-    return bool(names & {"value", "reference", "expression"}) and names <= {
-        "value",
-        "reference",
-        "expression",
-        "metadata",
-    }
+    return bool(names & ENTRY) and names <= ENTRY | {"metadata"}
 
 
 def _entry(name: str, entry: Any, file: ParameterFile) -> GivenParameter | Mistake:

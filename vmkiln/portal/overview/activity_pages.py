@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
-from vmkiln.portal.overview.listed import asked
+from vmkiln.portal.overview.listed import DAYS, asked
 from vmkiln.portal.rendering import page
 from vmkiln.portal.template_pages import subscriptions_of
 from vmkiln.portal.visit import PREFIX, Visit
@@ -19,7 +19,6 @@ ROLES = "providers/Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "providers/Microsoft.Authorization/roleDefinitions"
 PRINCIPALS = "/v1.0/servicePrincipals"
 MOST_NAMES_AT_ONCE = 100
-DAYS = ("1", "7", "30", "90")
 PAGE = 100
 FIRST_YEAR = 1  # there are no days before it
 

@@ -8,6 +8,7 @@ from vmkiln.portal.visit import PREFIX, Visit
 
 SKIP = "$skipToken"
 MOST_WORDS = 100
+DAYS = ("1", "7", "30", "90")  # how far back a list may be asked for
 
 
 def asked(visit: Visit, *names: str) -> dict[str, str]:

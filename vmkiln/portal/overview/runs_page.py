@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from starlette.responses import Response
 
 from vmkiln.azure_names import utc_text
-from vmkiln.portal.overview.listed import asked, next_address, one_page
+from vmkiln.portal.overview.listed import DAYS, asked, next_address, one_page
 from vmkiln.portal.rendering import page
 from vmkiln.portal.visit import PREFIX, Visit, go_to
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
@@ -15,7 +15,6 @@ from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 RUNS = "/providers/Vmkiln.Builds/runs"
 QUEUE = "/providers/Vmkiln.Builds/queue"
 REFRESH_SECONDS = 5
-DAYS = ("1", "7", "30", "90")
 KINDS = ("customization", "validation")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmkiln.cli.commands.runs.run_choice import NONE_CHOSEN, OfTemplateOption, StateOption, read_states
+from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
 from vmkiln.cli.invocation import read_settings
 from vmkiln.cli.manual.examples import examples
 from vmkiln.cli.output import answer, moment_text, say, show_rows
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vmkiln.store.rows import RunRow
-
-NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
 
 
 @examples("vmkiln history", "vmkiln history --by-template", "vmkiln history --state Failed --template web")
@@ -34,7 +32,7 @@ def history(
     from vmkiln.preparation import opened_store
 
     states = read_states(state)
-    none = NONE_CHOSEN if states or template else NONE
+    none = none_listed(states, template)
     with opened_store(read_settings(), say) as store:
         rows = store.runs.list(limit=None, states=states, template=template)
     found = by_name(rows) if by_template else [run_data(row) for row in rows[:limit]]

@@ -12,7 +12,7 @@ from vmkiln.cli.commands.runs.acting import cancel, delete, export, prune, wait
 from vmkiln.cli.commands.runs.failure import failure
 from vmkiln.cli.commands.runs.holding import release, shell
 from vmkiln.cli.commands.runs.retry import retry
-from vmkiln.cli.commands.runs.run_choice import NONE_CHOSEN, OfTemplateOption, StateOption, read_states
+from vmkiln.cli.commands.runs.run_choice import OfTemplateOption, StateOption, none_listed, read_states
 from vmkiln.cli.commands.runs.run_logs import log_path, logs, screenshot
 from vmkiln.cli.commands.runs.timeline import timeline
 from vmkiln.cli.completing import RunArgument
@@ -52,7 +52,7 @@ def list_(
 ) -> None:
     """List runs, the newest first."""
     states = read_states(state)
-    none = NONE_CHOSEN if states or template else "there is no run yet; `vmkiln build TEMPLATE` starts one"
+    none = none_listed(states, template)
     settings = read_settings()
     if not as_json and (quick := _quick_list(settings, limit, states, template)) is not None:
         _show_runs(quick, {}, none=none)

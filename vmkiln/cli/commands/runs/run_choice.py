@@ -11,6 +11,7 @@ from vmkiln.cli.completing import template_names
 from vmkiln.errors import InputError
 from vmkiln.run_state import RunState
 
+NONE = "there is no run yet; `vmkiln build TEMPLATE` starts one"
 NONE_CHOSEN = "no run is like that; without `--state` and `--template` all are listed"
 
 
@@ -31,6 +32,11 @@ StateOption = Annotated[
 OfTemplateOption = Annotated[
     str, typer.Option("--template", help="Only runs of the template of this name.", autocompletion=template_names)
 ]
+
+
+def none_listed(states: Sequence[RunState], template: str) -> str:
+    """What an empty list says; pure."""
+    return NONE_CHOSEN if states or template else NONE
 
 
 def read_states(words: Sequence[str] | None) -> tuple[RunState, ...]:
