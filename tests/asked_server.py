@@ -1,10 +1,11 @@
 """A server on 127.0.0.1 that notes every request with its headers, and answers as it is told, redirects among that."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from served_listener import served
 
 OUR_SERVERS = {"VMKILN_PRIVATE_SERVERS": "127.0.0.1"}  # for services that fetch what tests serve
 BODY = b"#!/bin/sh\necho from inside\n"
@@ -58,11 +59,5 @@ def serving(*, on_request: Callable[[], None] = lambda: None, address: str = "12
 
     listener = Listener((address, 0), Handler)
     server = AskedServer(listener.server_address[1])
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(listener):
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

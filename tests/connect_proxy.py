@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from served_listener import served
+
 
 @dataclass
 class ConnectProxy:
@@ -59,14 +61,8 @@ def proxying(leads_to: int) -> Iterator[ConnectProxy]:
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
     proxy = ConnectProxy(listener.server_address[1], leads_to)
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(listener):
         yield proxy
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
 
 
 def _pour(source: socket.socket, target: socket.socket) -> None:

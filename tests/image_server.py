@@ -1,7 +1,6 @@
 """A small HTTP server for tests: serves bytes, with ranges, and misbehaves when told to."""
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from served_listener import served
 
 ETAG = '"one"'
 
@@ -117,11 +117,5 @@ def serving(*, certificate: Path | None = None) -> Iterator[ImageServer]:
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
         address = f"https://localhost:{listener.server_address[1]}"
     server = ImageServer(address)
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(listener):
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

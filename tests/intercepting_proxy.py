@@ -5,7 +5,6 @@ Whatever server it is asked for, it answers for it from what it was given, and n
 
 import shutil
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from served_listener import served
 
 DAY = timedelta(days=1)
 
@@ -129,11 +129,5 @@ def intercepting(host: str, authority: Authority) -> Iterator[InterceptingProxy]
     listener = ThreadingHTTPServer((host, 0), Handler)
     listener.daemon_threads = True
     proxy = InterceptingProxy(host, listener.server_address[1], authority)
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with served(listener):
         yield proxy
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

@@ -7,7 +7,6 @@ import base64
 import datetime
 import hashlib
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import jwt
+from served_listener import served
 
 from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
 
@@ -104,7 +104,8 @@ def login_issuer() -> Iterator[LoginIssuer]:
     class Listener(ThreadingHTTPServer):
         daemon_threads = True
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
+    listener = Listener(("127.0.0.1", 0), Handler)
+    with served(listener):
         issuer = LoginIssuer(listener.server_address[1], issuer_of(str(uuid.uuid4()), new_key()))
         issuer.document = {
             "issuer": issuer.url,
@@ -112,10 +113,4 @@ def login_issuer() -> Iterator[LoginIssuer]:
             "token_endpoint": f"{issuer.url}/token",
             "jwks_uri": f"{issuer.url}/keys",
         }
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield issuer
-        finally:
-            listener.shutdown()
-            thread.join()
+        yield issuer

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from served_listener import served
+
 LOCATION = "http://127.0.0.1:1/elsewhere"
 
 
@@ -57,13 +59,13 @@ def hooked() -> Iterator[Hook]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass  # who is killed hangs up early
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
-        hook = Hook(listener.server_address[1])
-        with _served(listener):
-            try:
-                yield hook
-            finally:
-                hook.is_over.set()
+    listener = Listener(("127.0.0.1", 0), Handler)
+    hook = Hook(listener.server_address[1])
+    with served(listener):
+        try:
+            yield hook
+        finally:
+            hook.is_over.set()
 
 
 @dataclass
@@ -152,21 +154,10 @@ def mailed(certificate: tuple[Path, Path] | None = None, *, is_tls_first: bool =
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
-        box = Mailbox(listener.server_address[1])
-        with _served(listener):
-            try:
-                yield box
-            finally:
-                box.is_over.set()
-
-
-@contextmanager
-def _served(listener: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        listener.shutdown()
-        thread.join()
+    listener = Listener(("127.0.0.1", 0), Handler)
+    box = Mailbox(listener.server_address[1])
+    with served(listener):
+        try:
+            yield box
+        finally:
+            box.is_over.set()

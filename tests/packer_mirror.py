@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from served_listener import served
+
 FAR_AWAY = "http://releases.example"  # what only the proxy knows
 
 
@@ -128,14 +130,8 @@ def serving(port: int = 0) -> Iterator[Mirror]:
     listener = Listener(("127.0.0.1", port), Handler)
     listener.daemon_threads = True
     mirror = Mirror(f"http://127.0.0.1:{listener.server_address[1]}")
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(listener):
         yield mirror
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
 
 
 def version_of(program: Path) -> str:

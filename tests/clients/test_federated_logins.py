@@ -4,7 +4,6 @@ import datetime
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from real_clients import Az, Login
+from served_listener import served
 
 from vmkiln.api.identity.issuer import Issuer, issuer_of, new_key
 
@@ -41,12 +41,8 @@ def issuer() -> Iterator[tuple[str, Issuer]]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Documents)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", keys
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}", keys
 
 
 def a_principal(az: Az, *keys: str) -> str:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from login_issuer import CLIENT, SECRET, SUBJECT, LoginIssuer, login_issuer
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
+from served_listener import served
 
 from vmkiln.store.database import opened
 from vmkiln.store.rows import KeyKind
@@ -248,15 +248,11 @@ def unavailable(tmp_path: Path, port: int) -> Iterator[Counter[str]]:
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "state/service/tls/server.pem", tmp_path / "state/service/tls/server-key.pem")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer) as server:
-        server.daemon_threads = True
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(server.serve_forever)
-            try:
-                yield asked
-            finally:
-                server.shutdown()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer)
+    server.daemon_threads = True
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with served(server):
+        yield asked
 
 
 def test_every_live_page_comes_back_after_errors_of_a_proxy(tmp_path: Path, chromium: WebDriver) -> None:
