@@ -15,7 +15,6 @@ from vmkiln.buildable.targets import GIB
 from vmkiln.host.disk.disk_image import create_empty, create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.host.qemu import Disk
-from vmkiln.host.saved import saved_vm
 from vmkiln.images.data_disk import file_beside
 from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
@@ -28,7 +27,7 @@ from vmkiln.run.run_context import Disks, Entered, Staged
 from vmkiln.run.run_event import Notice
 from vmkiln.run.starts import build_vm_start
 from vmkiln.run.steps import CUSTOMIZE
-from vmkiln.run_failures import CheckpointLost, CustomizationFailed, VirtualMachineLost
+from vmkiln.run_failures import CheckpointLost, CustomizationFailed
 from vmkiln.run_state import Phase
 from vmkiln.staging.customization_log import CustomizationLog
 from vmkiln.staging.storage_account import LOGS
@@ -57,29 +56,31 @@ async def customize(entered: Entered) -> Disks:
         staged.tell(Notice(repeated))
         await off_loop(note_in_log, staged, repeated)
     if hit is not None:
-        try:
-            return await _behind(entered, customizers, build, hit)
-        except CheckpointLost as error:
-            staged.tell(Notice(f"what was kept is of no use, so all customizers run: {error.message}", is_warning=True))
-            await build_vm_start.thrown_away(staged, hit.saved, error.message)
-            await off_loop(_os_disk(staged).unlink, missing_ok=True)
-            await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=None)
+        start = BaseStart(hit.saved, hit.about.instance_id)
+        start = await build_vm_start.copied_disk(staged, start, _os_disk(staged))
+        reason = start.reason
+        if start.saved is not None:
+            try:
+                return await _behind(entered, customizers, build, hit, start)
+            except CheckpointLost as error:
+                reason = error.message
+                await build_vm_start.thrown_away(staged, hit.saved, reason)
+                await off_loop(_os_disk(staged).unlink, missing_ok=True)
+                await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=None)
+        staged.tell(Notice(f"what was kept is not used, so all customizers run: {reason}", is_warning=True))
     return await _from_the_first(entered, customizers, build)
 
 
-async def _behind(entered: Entered, customizers: Sequence[AnyStep], build: KeptBuild, hit: Checkpoint) -> Disks:
+async def _behind(
+    entered: Entered, customizers: Sequence[AnyStep], build: KeptBuild, hit: Checkpoint, start: BaseStart
+) -> Disks:
     """Only the customizers behind a checkpoint. Raises: `CheckpointLost` when it is of no use, before any of them."""
     staged = entered.staged
-    try:
-        await off_loop(saved_vm.copy_disk, hit.saved, _os_disk(staged))
-    except (VirtualMachineLost, OSError) as error:
-        raise CheckpointLost(str(error)) from error
     disks = await _own_disks(staged, is_there=True)
     text = kept_builds.tell_hit(staged, VM_NAME, hit, count=len(customizers))
     await off_loop(note_in_log, staged, text)
     fact = kept_builds.fact_of(hit)
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, checkpoint=fact)
-    start = BaseStart(hit.saved, hit.about.instance_id)
     kept = replace(build, since=hit.about.made)
     phase = _phase(staged, disks, customizers, kept, start=start, begins_behind=hit.about.position)
     return await _carried_out(entered, phase, disks)

@@ -171,15 +171,23 @@ async def _warm_or_cold(
 
 
 async def _renewed_unless(vm: VirtualMachine, lost: "Sequence[asyncio.Future[Any]]") -> None:
-    """Wait until the VM is another machine, or one of `lost` has ended: whoever waits for Packer then says which."""
+    """Wait until the VM is another machine, or one of `lost` has ended: whoever waits for Packer then says which.
+
+    Raises: `VirtualMachineLost`; as `_unwritten` when this host has no room for what it writes, which no other start
+    had either: what was saved is not to blame.
+    """
     renewal = asyncio.create_task(renewed(vm))
+    stopped = asyncio.create_task(vm.stopped_by_write_error())
     try:
-        await asyncio.wait([renewal, *lost], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([renewal, stopped, *lost], return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            raise _unwritten(vm.name, stopped.result())
         if renewal.done():
             renewal.result()
     finally:
-        renewal.cancel()
-        await asyncio.gather(renewal, return_exceptions=True)
+        for task in (renewal, stopped):
+            task.cancel()
+        await asyncio.gather(renewal, stopped, return_exceptions=True)
 
 
 async def _packer_done(

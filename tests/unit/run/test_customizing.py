@@ -1,9 +1,11 @@
 """What a failed customization is told as."""
 
+import errno
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -41,7 +43,7 @@ def test_a_deprovisioning_without_its_waagent_is_told_what_to_do(
     assert ("`waagent`" in _advice(PhaseResult(outcome, step, "exit status: 127", status))) == is_told
 
 
-@pytest.mark.parametrize("spoiled", ["disk", "renewal", ""])
+@pytest.mark.parametrize("spoiled", ["disk", "renewal", "room", ""])
 async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     spoiled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +52,9 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     if spoiled == "disk":
         (folder / key / saved_vm.DISK).chmod(0o600)
         (folder / key / saved_vm.DISK).write_bytes(b"poison")
+    if spoiled == "room":
+        full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+        monkeypatch.setattr(saved_vm, "copied_file", full)
     facts: list[Any] = []
     told: list[Any] = []
     begun: list[tuple[int, list[str]]] = []
@@ -86,13 +91,13 @@ async def test_what_is_kept_and_of_no_use_is_thrown_away_and_all_runs(
     monkeypatch.setattr(kept_builds, "longest_kept", giving(hit))
     monkeypatch.setattr(customizing, "_own_disks", giving("disks"))
     monkeypatch.setattr(build_vm_start, "start_of", giving(BaseStart(reason="none")))
-    monkeypatch.setattr(build_vm_start, "copied_disk", giving(BaseStart(reason="none")))
     monkeypatch.setattr(customizing, "_carried_out", carried_out)
     monkeypatch.setattr(customizing, "note_in_log", lambda *_: None)
     assert await customizing.customize(SimpleNamespace(staged=staged)) == "disks"  # type: ignore[arg-type,comparison-overlap]
     behind, all_of_them = (1, ["b", "deprovision"]), (0, ["a", "b", "deprovision"])
-    assert begun == {"disk": [all_of_them], "renewal": [behind, all_of_them], "": [behind]}[spoiled]
-    assert (folder / key).exists() == (not spoiled)
+    one_try = {"disk": [all_of_them], "renewal": [behind, all_of_them], "room": [all_of_them], "": [behind]}
+    assert begun == one_try[spoiled]
+    assert (folder / key).exists() == (spoiled in {"", "room"}), "for want of room here it is not to blame"
     assert facts[0] == {"checkpoint": None}, "what an earlier attempt began behind has no part in this one's image"
     assert facts[-1]["checkpoint"] == (None if spoiled else kept_builds.fact_of(hit))
     assert (tmp_path / "run" / "build-vm.qcow2").exists() == (not spoiled)

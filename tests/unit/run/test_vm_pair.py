@@ -215,7 +215,7 @@ async def test_one_that_does_not_wake_is_ended_before_another_is_booted(monkeypa
 
     monkeypatch.setattr(vm_pair, "running", running)
     monkeypatch.setattr(vm_pair, "renewed", renewed)
-    warm = SimpleNamespace(saved="something", name="warm")
+    warm = SimpleNamespace(saved="something", name="warm", stopped_by_write_error=asyncio.Event().wait)
     cold = SimpleNamespace(saved=None, name="cold")
     namespace: Any = SimpleNamespace(is_lost=False)
     pair: Any = SimpleNamespace(
@@ -242,6 +242,21 @@ async def test_a_vm_is_not_waited_for_when_the_run_cannot_go_on(monkeypatch: pyt
     async with asyncio.timeout(10):
         await vm_pair._renewed_unless(a_vm(EventListener()), (lost,))
     assert ended == ["renewal"]
+
+
+async def test_a_full_disk_while_a_vm_becomes_another_is_not_taken_for_its_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def renewed(_vm: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(vm_pair, "renewed", renewed)
+    vm = a_vm(EventListener())
+    await tell(vm.disk_errors, "stop")
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with asyncio.timeout(60):
+        with pytest.raises(StorageFull, match="the disk of this host is full"):
+            await vm_pair._renewed_unless(vm, (lost,))
 
 
 async def test_a_vm_that_cannot_become_another_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.files import locks
-from vmkiln.files.durable_file import name_folder
+from vmkiln.files.durable_file import name_folder, reported
 from vmkiln.files.private_folder import private_folder
 from vmkiln.files.sparse_file import taken_bytes
 from vmkiln.host.qemu import SavedVm
@@ -162,12 +162,15 @@ def devices_of(saved: SavedVm) -> bytes:
 def copy_disk(saved: SavedVm, target: Path) -> None:
     """A new file, for its owner, that has what a VM had written when it was saved.
 
-    Raises: `VirtualMachineLost` when that is not what was saved, `OSError`; there is no file then.
+    Raises: `VirtualMachineLost` when that is not what was saved, `StorageFull` when there is no room for it here, which
+    says nothing of what was saved, `StorageFailed`; there is no file then.
     """
     if saved.disk is None:
         raise VirtualMachineLost("no disk was saved with it")
     try:
-        if copied_file(saved.disk, target) != saved.disk_digest:
+        with reported("copying the saved disk"):
+            digest = copied_file(saved.disk, target)
+        if digest != saved.disk_digest:
             raise VirtualMachineLost("the saved disk is not what was saved")
     except BaseException:
         target.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vmkiln.azure_names import Architecture
-from vmkiln.errors import VmkilnError
+from vmkiln.errors import StorageFull, VmkilnError
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.disk.firmware import find_firmware
 from vmkiln.host.qemu import SavedVm, accelerator_for
@@ -101,12 +101,17 @@ def base_of(host: BuildHost, source: ResolvedSource, shape: VmShape, network: Vi
 
 
 async def copied_disk(staged: Staged, base: BaseStart, own: Path) -> BaseStart:
-    """Copy what the saved VM had written; when that is not what was saved, it is thrown away, and the VM is booted."""
+    """Copy what the saved VM had written; when that is not what was saved, it is thrown away, and the VM is booted.
+
+    Where there is no room for the copy, the VM is booted, too, and what was saved stays: the next may have room.
+    """
     if base.saved is None:
         return base
     try:
         await off_loop(saved_vm.copy_disk, base.saved, own)
-    except (VmkilnError, OSError) as error:
+    except StorageFull as error:
+        return BaseStart(reason=f"{error.message}; what was saved stays for later builds")
+    except VmkilnError as error:
         await thrown_away(staged, base.saved, str(error))
         return BaseStart(reason=str(error))
     return base

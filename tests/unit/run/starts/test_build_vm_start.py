@@ -1,15 +1,18 @@
 """Which build VMs go on from a saved one, and what is said of those that are booted."""
 
+import errno
 from dataclasses import replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from vmkiln.fetching.guest_way_out import STRAIGHT_OUT, GuestWayOut
 from vmkiln.host.qemu import SavedVm
+from vmkiln.host.saved import memory_file, saved_vm
 from vmkiln.run.run_event import Notice, PartStarted
 from vmkiln.run.starts.build_vm_start import copied_disk, sentence, tell_start, why_cold
 from vmkiln.run_state import PartKind, Start
@@ -70,6 +73,31 @@ async def test_a_changed_byte_of_its_disk_and_it_is_thrown_away_and_booted(tmp_p
     assert base == BaseStart(reason="the saved disk is not what was saved")
     assert not folder.exists()
     assert not (tmp_path / "own").exists()
+
+
+async def test_without_room_a_vm_is_booted_and_what_was_saved_serves_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Settings(home=tmp_path).saved_vms
+    key = "a" * 64
+    workplace = saved_vm.begun(folder, key)
+    for name in (saved_vm.MEMORY, saved_vm.DISK):
+        (workplace / name).write_bytes(b"saved")
+    with (workplace / saved_vm.MEMORY).open("rb") as file:
+        saved_vm.finished(workplace, b"devices", memory_file.digest_of(file.fileno()))
+    saved_vm.named(workplace)
+    saved = saved_vm.found(folder, key)
+    assert saved is not None
+    start, own = BaseStart(saved, "instance"), tmp_path / "own"
+    with monkeypatch.context() as full:
+        full.setattr(memory_file, "copied", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        booted = await copied_disk(staged(home=tmp_path), start, own)
+    assert booted.saved is None
+    assert booted.reason.startswith("copying the saved disk failed: No space left on device; ")
+    assert not own.exists()
+    assert not saved_vm.is_refused(folder, key)
+    assert await copied_disk(staged(home=tmp_path), start, own) == start, "there is room again"
+    assert own.read_bytes() == b"saved"
 
 
 def test_the_timeline_has_a_warm_boot_and_a_cold_one(tmp_path: Path) -> None:
