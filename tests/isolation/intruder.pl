@@ -43,6 +43,8 @@ my @tries = (
     ["connect to a socket in the run's folder" => sub { unix("$on{run}/listening") }],
     ["connect to an abstract socket of the host" => sub { unix("\0$on{abstract}") }],
     ["listen on TCP" => sub { my $s = plug(2, 1, 6) or return 0; bind($s, pack('S n C4 x8', 2, 8080, 0, 0, 0, 0)) && listen($s, 1) }],
+    ["listen on TCP on a port that nobody bound" => sub { my $s = plug(2, 1, 6) or return 0; listen($s, 1) }],
+    ["open a connection to the host by its first message" => sub { my $s = plug(2, 1, 6) or return 0; defined send($s, 'x', 0x20000000, pack('S n C4 x8', 2, $on{host_port}, split /\./, $on{host_address})) }],
     ["see a network link" => sub { my $s = plug(2, 2, 0) or return 0; my $r = pack('a16 x16', $on{tap}); ioctl($s, 0x8913, $r) }],
     ["raw socket" => sub { plug(2, 3, 1) }], ["packet socket" => sub { plug(17, 3, 0) }],
     ["crypto socket" => sub { plug(38, 5, 0) }], ["vsock" => sub { my $s = plug(40, 1, 0) or return 0; connect($s, pack('S S L L C4', 40, 0, 22, 2, 0, 0, 0, 0)) }],

@@ -44,7 +44,8 @@ GUARDS = {
 }
 # what a program in pasta's place tries: the word, and how it is done in Perl
 ATTEMPTS = {
-    "opens a port": "socket(S, AF_INET, SOCK_STREAM, 0) && bind(S, sockaddr_in(0, INADDR_LOOPBACK)) && listen(S, 1)",
+    "takes a port": "socket(S, AF_INET, SOCK_STREAM, 0) && bind(S, sockaddr_in(0, INADDR_LOOPBACK))",
+    "opens a port that it has not taken": "socket(S, AF_INET, SOCK_STREAM, 0) && listen(S, 1)",
     "opens a port of MPTCP": (
         "socket(S, AF_INET, SOCK_STREAM, 262) && bind(S, sockaddr_in(0, INADDR_LOOPBACK)) && listen(S, 1)"
     ),
@@ -186,7 +187,12 @@ def test_a_program_in_pastas_place_reaches_nothing_of_the_host(tmp_path: Path) -
 def test_without_the_jail_the_same_program_gets_what_it_wants(tmp_path: Path) -> None:
     with targets(tmp_path) as aims:
         found = asyncio.run(done(tmp_path, aims, lambda _jail: None))
-    assert {"opens a port", "reaches an abstract socket", "signals a process of the user"} <= found
+    assert {
+        "takes a port",
+        "opens a port that it has not taken",
+        "reaches an abstract socket",
+        "signals a process of the user",
+    } <= found
     assert {"reads a file of the user", "sees the host's programs"} <= found
 
 
@@ -195,7 +201,13 @@ def test_without_the_jail_the_same_program_gets_what_it_wants(tmp_path: Path) ->
 )
 def test_it_is_landlock_that_lets_pasta_open_no_port(tmp_path: Path) -> None:
     with targets(tmp_path) as aims, mock.patch.object(landlock, "restrict_sockets", return_value=0):
-        assert "opens a port" in asyncio.run(done(tmp_path, aims, egress_jail.enter))
+        assert "takes a port" in asyncio.run(done(tmp_path, aims, egress_jail.enter))
+
+
+def test_it_is_the_filter_of_calls_that_lets_pasta_listen_nowhere(tmp_path: Path) -> None:
+    """Landlock does not ask who listens on a port that the kernel chooses."""
+    with targets(tmp_path) as aims, mock.patch.object(call_filter, "restrict", return_value=None):
+        assert "opens a port that it has not taken" in asyncio.run(done(tmp_path, aims, egress_jail.enter))
 
 
 def test_it_is_the_filter_of_calls_that_lets_pasta_open_no_port_of_mptcp(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ It names what is refused, for what is let in is other people's programs, which a
 with their next version. Each call of another architecture's table, and of x32, fails as if the kernel had none.
 
 A jail in the host's network reaches out over TCP alone: Landlock holds its ports, and neither UDP nor what else a
-socket can carry, MPTCP among it, which is TCP to whoever listens.
+socket can carry, MPTCP among it, which is TCP to whoever listens. Two ways lead round Landlock's ports, and are closed
+here: a message that opens its connection by itself (TCP Fast Open), and listening on a port that nobody has bound.
 
 *Leaves behind:* nothing. *Undone by:* the end of the program.
 Sources: seccomp(2), the kernel's "Seccomp BPF" and syscall tables of x86-64 and arm64, mount(2), socket(2).
@@ -61,6 +62,7 @@ OF_MOUNTS = {
     "setdomainname": (171, 162),
 }
 OF_NAMESPACES = {"setns": (308, 268)}
+OF_LISTENING = {"listen": (50, 201)}
 # for these there is another way, which programs take when the kernel has none
 ABSENT = {
     "io_uring_setup": (425, 425),
@@ -75,6 +77,8 @@ ABSENT = {
     "mount_setattr": (442, 442),
 }
 SOCKET, MOUNT = (41, 198), (165, 40)
+SENDING = {"sendto": (44, 206, 3), "sendmsg": (46, 211, 2), "sendmmsg": (307, 269, 3)}  # and which argument has flags
+MSG_FASTOPEN = 0x20000000
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # the column above, and the kernel's word
 X32_BIT = 0x40000000
 MS_RDONLY, MS_REMOUNT = 1, 32
@@ -91,7 +95,7 @@ _Step = tuple[int, int, int, int]  # code, steps that are left out if so, and if
 
 @dataclass(frozen=True)
 class CallFilter:
-    """What is let in beside what every program needs.
+    """What is let in beside what every program needs; one that `has_listeners` takes connections.
 
     One that `has_mounts` mounts, and changes its root; no mount that is read-only becomes writable by it all the same.
     `has_datagrams` are sockets of UDP, `has_echoes` those of ICMP that an ordinary user may have. One that
@@ -102,6 +106,7 @@ class CallFilter:
     has_datagrams: bool = True
     has_echoes: bool = False
     joins_namespaces: bool = False
+    has_listeners: bool = False
 
 
 def restrict(what: CallFilter) -> None:
@@ -121,6 +126,7 @@ def program(what: CallFilter, machine: str) -> bytes:
         **REFUSED,
         **({} if what.has_mounts else OF_MOUNTS),
         **({} if what.joins_namespaces else OF_NAMESPACES),
+        **({} if what.has_listeners else OF_LISTENING),
     }
     steps = [
         _load(ARCHITECTURE_AT),
@@ -135,6 +141,8 @@ def program(what: CallFilter, machine: str) -> bytes:
                 steps += [(IF_EQUAL, 0, 1, numbers[column]), _fail(error)]
     if what.has_mounts:
         steps += _for_call(MOUNT[column], _on_mount())
+    for on_x64, on_arm64, flags in SENDING.values():
+        steps += _for_call((on_x64, on_arm64)[column], _on_sending(flags))
     steps += _for_call(SOCKET[column], _on_socket(what))
     steps.append(_allow())
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
@@ -148,6 +156,11 @@ def _for_call(number: int, steps: list[_Step]) -> list[_Step]:
 def _on_mount() -> list[_Step]:
     """Whatever is mounted anew may be; a mount that is there may become read-only, and is not made writable."""
     return [_argument(3), (IF_ANY_BIT, 0, 2, MS_REMOUNT), (IF_ANY_BIT, 1, 0, MS_RDONLY), _fail(errno.EPERM), _allow()]
+
+
+def _on_sending(flags: int) -> list[_Step]:
+    """A message is sent over a connection that is there; programs take the other way when the kernel has none."""
+    return [_argument(flags), (IF_ANY_BIT, 0, 1, MSG_FASTOPEN), _fail(errno.EOPNOTSUPP), _allow()]
 
 
 def _on_socket(what: CallFilter) -> list[_Step]:

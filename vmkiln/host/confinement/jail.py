@@ -96,7 +96,7 @@ def enter(jail: Jail) -> None:
     kernel_calls.give_up_capabilities()
     kernel_calls.forbid_new_privileges()
     landlock.restrict(_allowed(jail), uses_network=jail.shares_network)
-    call_filter.restrict(CallFilter())
+    call_filter.restrict(CallFilter(has_listeners=jail.shares_network))
     os.umask(0o077)
 
 

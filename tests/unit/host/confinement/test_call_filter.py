@@ -12,9 +12,12 @@ ALLOWED, MOST_STEPS = 0, 4096  # of the kernel's, for a filter
 INET, INET6, UNIX, NETLINK, PACKET, VSOCK = 2, 10, 1, 16, 17, 40
 STREAM, DATAGRAM, RAW, CLOSE_ON_EXEC = 1, 2, 3, 0o2000000
 CALLS = {  # the numbers of those that are asked for here, written down once more
-    "x86_64": {"socket": 41, "mount": 165, "unshare": 272, "setns": 308, "ptrace": 101, "execve": 59, "keyctl": 250},
-    "aarch64": {"socket": 198, "mount": 40, "unshare": 97, "setns": 268, "ptrace": 117, "execve": 221, "keyctl": 219},
-}
+    "x86_64": {"socket": 41, "mount": 165, "unshare": 272, "setns": 308, "ptrace": 101, "execve": 59, "keyctl": 250,
+               "sendto": 44, "sendmsg": 46, "sendmmsg": 307, "listen": 50},
+    "aarch64": {"socket": 198, "mount": 40, "unshare": 97, "setns": 268, "ptrace": 117, "execve": 221, "keyctl": 219,
+                "sendto": 206, "sendmsg": 211, "sendmmsg": 269, "listen": 201},
+}  # fmt: skip
+FAST_OPEN, NO_SIGNAL = 0x20000000, 0x4000
 IO_URING_SETUP, MOUNT_SETATTR, CLONE3 = 425, 442, 435
 REMOUNT, BIND, READ_ONLY = 32, 4096, 1
 
@@ -61,6 +64,13 @@ def answer(filtered: bytes, number: int, *arguments: int, architecture: int) -> 
         (CallFilter(has_mounts=True), "mount", (0, 0, 0, BIND | REMOUNT | READ_ONLY), ALLOWED),
         (CallFilter(has_mounts=True), "setns", (), errno.EPERM),
         (CallFilter(joins_namespaces=True), "setns", (), ALLOWED),
+        (CallFilter(), "listen", (3, 1), errno.EPERM),
+        (CallFilter(has_listeners=True), "listen", (3, 1), ALLOWED),
+        (CallFilter(), "sendto", (3, 0, 1, NO_SIGNAL, 0, 16), ALLOWED),
+        (CallFilter(), "sendto", (3, 0, 1, FAST_OPEN | NO_SIGNAL, 0, 16), errno.EOPNOTSUPP),
+        (CallFilter(), "sendmsg", (3, 0, FAST_OPEN), errno.EOPNOTSUPP),
+        (CallFilter(), "sendmsg", (3, 0, NO_SIGNAL), ALLOWED),
+        (CallFilter(has_mounts=True), "sendmmsg", (3, 0, 1, FAST_OPEN), errno.EOPNOTSUPP),
         (CallFilter(), "socket", (UNIX, DATAGRAM, 0), ALLOWED),
         (CallFilter(), "socket", (NETLINK, RAW, 0), ALLOWED),
         (CallFilter(), "socket", (PACKET, RAW, 0), errno.EPERM),
