@@ -104,7 +104,8 @@ def test_what_is_no_token_is_refused_as_one(world: SimpleNamespace, token: str) 
     [
         "https://evil.example/portal/", "//evil.example/portal/", "/\\\\evil.example", "/portal/../x",
         "javascript:alert(1)",         "/portal/\nLocation: x", "/portal/login", "/portal/logout", "/elsewhere", "",
-        "/portal/" + "x" * 3000, "/portal//[",
+        "/portal/" + "x" * 3000, "/portal//[", "/portal/%2e%2e/x", "/portal/.%2E/portal/logout", "/portal/%6cogout",
+        "/portal/logout/", "/portal/./logout", "/portal/log%69n?next=/", "/%70ortal/../x", "/portal/%2e/logout",
     ],
 )  # fmt: skip
 def test_a_login_leads_to_no_other_place(text: str) -> None:

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -85,8 +85,9 @@ def own_address(text: str) -> str:
         parts = urlsplit(text)
     except ValueError:
         return HOME
-    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(HOME) and ".." not in parts.path
-    is_login = parts.path in {LOGIN, f"{PREFIX}/logout"} or parts.path.startswith(f"{LOGIN}/")
+    path = unquote(parts.path)  # as browsers and the service read it: `%2e%2e` is `..` to either
+    is_ours = not parts.scheme and not parts.netloc and path.startswith(HOME) and not {"..", "."} & {*path.split("/")}
+    is_login = path.rstrip("/") in {LOGIN, f"{PREFIX}/logout"} or path.startswith(f"{LOGIN}/")
     return text if is_ours and not is_login else HOME
 
 

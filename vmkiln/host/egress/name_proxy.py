@@ -213,8 +213,8 @@ class NameProxy:
                         plug.connect(self._resolver)
                         await loop.sock_sendall(plug, dns_message.asking(question, question.number))
                         answer = await loop.sock_recv(plug, PIECE_BYTES)
-                    if not dns_message.is_answer_to(answer, question):
-                        continue
+                    if answer[:2] != question.number.to_bytes(2) or not dns_message.is_answer_to(answer, question):
+                        continue  # nobody who has not seen the question knows its number
                     found = dns_message.answer_of(answer)
                 except (OSError, TimeoutError, NotDns):
                     continue

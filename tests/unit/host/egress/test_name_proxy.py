@@ -18,7 +18,9 @@ GET = b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n"
 
 
 class Names(asyncio.DatagramProtocol):
-    """Answers every question with one address, or with nothing."""
+    """Answers every question with one address; as somebody who has not seen it when it is forged."""
+
+    is_forged = False
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -30,7 +32,7 @@ class Names(asyncio.DatagramProtocol):
         question = dns_message.parse_question(data)
         packed = bytes(int(part) for part in self.address.split("."))
         record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + packed
-        head = data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
+        head = bytes([data[0], data[1] ^ self.is_forged]) + b"\x81\x80\0\1\0\1\0\0\0\0"
         self.transport.sendto(head + question.wire + record, address)  # type: ignore[attr-defined]
 
 
@@ -98,6 +100,15 @@ async def test_an_allowed_host_is_joined_and_counted(
         "198.51.100.9",
     )
     assert (told.bytes_out, told.bytes_in, told.verdict) == (len(GET), 6, "allowed")
+
+
+async def test_an_answer_with_another_number_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Names, "is_forged", True)
+    async with a_bench(monkeypatch, capsys, "good.example:PORT") as bench:
+        assert await bench.say(GET) != b"answer"
+    assert (bench.heard, bench.told[0].verdict) == ([], "not reached: the resolver does not answer")
 
 
 @pytest.mark.parametrize(
