@@ -8,12 +8,13 @@ line, too, for that is how logs come.
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vmkiln.secrecy.encoded_forms import LEAST_LETTERS
 from vmkiln.secrecy.key_shapes import LONGEST_SHAPE, shaped_spans
+from vmkiln.secrecy.parted_base64 import PartedBase64
 from vmkiln.secrecy.secret_search import SecretSearch, Span, joined, lowered
 
 MASK = "***"
@@ -59,10 +60,14 @@ class SecretMask:
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
+        return self.without(text)
+
+    def without(self, text: str, more: Collection[Span] = ()) -> str:
+        """The text without secrets, and without what stands in `more` places."""
         if text in self.secrets:
             return MASK
         found, at = list[str](), 0
-        for start, end in self.spans(text):
+        for start, end in joined([*self.spans(text), *more]) if more else self.spans(text):
             found += [text[at:start], MASK]
             at = end
         return "".join((*found, text[at:])) if found else text
@@ -129,20 +134,22 @@ class StreamMask:
 
 
 class LineMask:
-    """The same for lines that come one by one, of which a private key in PEM takes several."""
+    """The same for lines that come one by one, of which a private key in PEM, or base64 of a text, takes several."""
 
     def __init__(self, mask: SecretMask) -> None:
         self._mask = mask
+        self._parted = PartedBase64(mask.secrets)
         self._key_lines = 0  # how many more may belong to a key
 
     def __call__(self, line: str) -> str:
         """The line without secrets."""
+        parted = self._parted.spans(line)
         if not self._key_lines:
             begun = _BEGIN.search(line)
             if begun is not None and not _END.search(line, begun.end()):
                 self._key_lines = MOST_KEY_LINES
                 return self._mask(line[: begun.end()]) + (MASK if line[begun.end() :].strip() else "")
-            return self._mask(line)
+            return self._mask.without(line, parted)
         self._key_lines -= 1
         content = line.rpartition(": ")[2].strip()
         if content and not _OF_A_KEY.fullmatch(content):
