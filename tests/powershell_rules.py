@@ -17,7 +17,8 @@ _CMDLETS = """
 Add-LocalGroupMember ConvertFrom-Json ConvertTo-Json ConvertTo-SecureString Copy-Item ForEach-Object
 Get-AppxPackage Get-AppxProvisionedPackage Get-ChildItem Get-CimInstance Get-Command Get-Content Get-Date
 Get-Item Get-ItemProperty Get-LocalUser Get-NetAdapter Get-NetConnectionProfile Get-NetFirewallRule
-Get-NetIPAddress Get-Process Get-ScheduledTask Get-Service Import-PfxCertificate Invoke-CimMethod Move-Item
+Get-NetIPAddress Get-Process Get-ScheduledTask Get-Service Get-WSManInstance Import-PfxCertificate
+Invoke-CimMethod Move-Item
 New-Item New-ItemProperty New-LocalUser New-NetFirewallRule New-NetIPAddress New-Object
 New-ScheduledTaskAction New-ScheduledTaskPrincipal New-ScheduledTaskSettingsSet New-TimeSpan New-WSManInstance
 Optimize-Volume Register-ScheduledTask Remove-CimInstance Remove-Item Remove-ItemProperty Remove-LocalUser

@@ -153,9 +153,20 @@ function Restore-Change {
             if (Test-Path -LiteralPath $Change.path) { Remove-Item -LiteralPath $Change.path }
         }
         'listener' {
+            # sysprep may have taken either away
             $selector = @{ Address = '*'; Transport = 'HTTPS' }
-            Remove-WSManInstance -ResourceURI 'winrm/config/Listener' -SelectorSet $selector
-            Remove-Item -LiteralPath "Cert:\LocalMachine\My\$($Change.thumbprint)" -DeleteKey
+            $there = @(Get-ChildItem -Path 'WSMan:\localhost\Listener' |
+                    Where-Object -FilterScript { $_.Keys -contains 'Transport=HTTPS' })
+            if ($there.Count -gt 0 -and $Change.old) {
+                $values = @{ Hostname = $Change.old.hostName; Port = $Change.old.port }
+                $values['CertificateThumbprint'] = $Change.old.thumbprint
+                [void] (Set-WSManInstance -ResourceURI 'winrm/config/Listener' -SelectorSet $selector -ValueSet $values)
+            }
+            elseif ($there.Count -gt 0) {
+                Remove-WSManInstance -ResourceURI 'winrm/config/Listener' -SelectorSet $selector
+            }
+            $certificate = "Cert:\LocalMachine\My\$($Change.thumbprint)"
+            if (Test-Path -LiteralPath $certificate) { Remove-Item -LiteralPath $certificate -DeleteKey }
         }
         default { throw "nobody knows how to take back a change of kind $($Change.kind)" }
     }
@@ -203,6 +214,16 @@ function Remove-Traces {
     }
     if ($logon.GetValue('DefaultUserName') -eq $user) {
         Remove-ItemProperty -LiteralPath $logon.PSPath -Name DefaultUserName
+    }
+    # who logged in last, as the first logon of a build leaves it
+    $shown = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Authentication\LogonUI'
+    if (Test-Path -LiteralPath $shown) {
+        $last = Get-Item -LiteralPath $shown
+        if ([string] $last.GetValue('LastLoggedOnSAMUser') -like "*\$user") {
+            foreach ($name in @($last.GetValueNames() | Where-Object -FilterScript { $_ -like '*LoggedOn*' })) {
+                Remove-ItemProperty -LiteralPath $shown -Name $name
+            }
+        }
     }
     $secret = 'HKLM:\SECURITY\Policy\Secrets\DefaultPassword'
     if (Test-Path -LiteralPath $secret) { Remove-Item -LiteralPath $secret -Recurse -Force }

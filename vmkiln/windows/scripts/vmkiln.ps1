@@ -215,11 +215,17 @@ function Open-Listener {
         [void] (Import-PfxCertificate -FilePath "$PSScriptRoot\listener.pfx" -CertStoreLocation $store -Password $key)
     }
     if (-not (Test-Path -LiteralPath $there)) { throw 'the certificate of the run is not in the store' }
-    Save-Change 'listener' @{ kind = 'listener'; thumbprint = $run.thumbprint }
     $selector = @{ Address = '*'; Transport = 'HTTPS' }
     $values = @{ Hostname = $run.hostName; CertificateThumbprint = $run.thumbprint; Port = '5986' }
     $listeners = @(Get-ChildItem -Path 'WSMan:\localhost\Listener' |
             Where-Object -FilterScript { $_.Keys -contains 'Transport=HTTPS' })
+    $old = $null
+    if ($listeners.Count -gt 0) {
+        # one that the image has is the image's again at the end
+        $had = Get-WSManInstance -ResourceURI 'winrm/config/Listener' -SelectorSet $selector
+        $old = @{ port = $had.Port; hostName = $had.Hostname; thumbprint = $had.CertificateThumbprint }
+    }
+    Save-Change 'listener' @{ kind = 'listener'; thumbprint = $run.thumbprint; old = $old }
     if ($listeners.Count -gt 0) {
         [void] (Set-WSManInstance -ResourceURI 'winrm/config/Listener' -SelectorSet $selector -ValueSet $values)
     }

@@ -98,3 +98,17 @@ def test_what_the_first_script_makes_by_name_the_last_removes() -> None:
         assert name in scripts.text(scripts.FIRST_BOOT)
         assert name in last
     assert "$user = 'packer'" in last
+
+
+def test_a_listener_of_the_image_is_recorded_and_put_back() -> None:
+    text = scripts.text(scripts.FIRST_BOOT)
+    recorded = text.index("Save-Change 'listener' @{ kind = 'listener'; thumbprint = $run.thumbprint; old = $old }")
+    assert text.index("$old = @{ port = $had.Port") < recorded < text.index("Set-WSManInstance")
+    last = scripts.text(scripts.DEPROVISION)
+    assert last.index("if ($there.Count -gt 0 -and $Change.old)") < last.index("Remove-WSManInstance")
+
+
+def test_what_sysprep_has_taken_away_itself_is_no_failure() -> None:
+    (listener,) = re.findall(r"(?ms)^        'listener' \{.*?^        \}", scripts.text(scripts.DEPROVISION))
+    for removal in ("Remove-WSManInstance", "Remove-Item"):
+        assert re.search(rf"if \([^\n]*\) \{{[^}}]*{removal}", listener)
