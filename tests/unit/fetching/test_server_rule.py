@@ -62,7 +62,14 @@ def test_a_users_private_server_must_be_named_by_the_template_itself() -> None:
     assert not allowed(rule, "10.0.0.1", is_named=False)
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254", "169.254.170.23", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254",
+        "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe", "fd00:100::100:200",
+        "fd00:a9fe:a9fe::1", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254",
+    ],
+)  # fmt: skip
 def test_not_even_a_user_is_given_a_clouds_metadata(address: str) -> None:
     assert not allowed(ServerRule(NamedBy.USER), address)
 

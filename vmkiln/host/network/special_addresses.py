@@ -35,9 +35,22 @@ FORBIDDEN_IPV6 = tuple(
     IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )  # the first has Teredo
 TRANSLATED_IPV4 = IPv6Network("64:ff9b::/96")
-# what tells a cloud's virtual machine who it is, and gives it keys
+# what tells a cloud's virtual machine who it is, and gives it keys: also over IPv6, as each cloud documents its own
 METADATA_NETWORKS: tuple[AnyNetwork, ...] = tuple(
-    ip_network(text) for text in ("169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "fd00:ec2::254/128")
+    ip_network(text)
+    for text in (
+        "169.254.0.0/16",
+        "168.63.129.16/32",
+        "100.100.100.200/32",  # Alibaba
+        "fd00:100::100:200/128",
+        "192.0.0.192/32",  # Oracle
+        "fd00:c1::a9fe:a9fe/128",
+        "fd00:ec2::/32",  # Amazon
+        "fd20:ce::254/128",  # Google
+        "fd00:42::42/128",  # Scaleway
+        "fd00:a9fe:a9fe::1/128",  # Akamai
+        "fe80::a9fe:a9fe/128",  # OpenStack
+    )
 )
 
 
