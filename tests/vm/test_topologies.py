@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import tiers
 from conftest import Told, Wanted, a_template, shell, told_at_once, unchanged_world
 
 from vmkiln.host.network.network_rules import FILE_NAME, read_recorded
@@ -68,6 +69,9 @@ TOPOLOGIES: dict[str, tuple[dict[str, str], tuple[str, str, set[str]]]] = {
     ),
 }
 
+# a VM in a user's own network is booted where it stands: minutes under emulation, so one of them on most days
+TRIED = tiers.one(list(TOPOLOGIES))
+
 
 @dataclass
 class Build:
@@ -79,8 +83,8 @@ class Build:
 
 @pytest.fixture(scope="module")
 def builds(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
-    """A build in each topology, both at the same time: each has a network of its own, though the addresses overlap."""
-    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in TOPOLOGIES}
+    """A build in each, all at the same time: each has a network of its own, though the addresses overlap."""
+    kept: dict[str, list[dict[str, Any]]] = {name: [] for name in TRIED}
 
     def wanted(name: str) -> Wanted:
         vnet_config, (_, own, _) = TOPOLOGIES[name]
@@ -96,11 +100,11 @@ def builds(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict
         return Wanted(body, look, virtual_networks_of(BODIES))
 
     with unchanged_world(prepared):
-        told = told_at_once(prepared, tmp_path_factory.mktemp("files"), *map(wanted, TOPOLOGIES))
-    return {name: Build(kept[name], one) for name, one in zip(TOPOLOGIES, told, strict=True)}
+        told = told_at_once(prepared, tmp_path_factory.mktemp("files"), *map(wanted, TRIED))
+    return {name: Build(kept[name], one) for name, one in zip(TRIED, told, strict=True)}
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", TRIED)
 def test_a_build_in_a_users_network(prepared: Settings, builds: dict[str, Build], topology: str) -> None:
     _, (seen, own, made) = TOPOLOGIES[topology]
     kept, told = builds[topology].kept, builds[topology].told
