@@ -140,11 +140,16 @@ def in_turn(waiting: Sequence[Waiting], turns: Turns) -> list[Waiting]:
 
 
 def positions(
-    ordered: Sequence[Waiting], *, need_of: Callable[[str], Need], hosts: Sequence[Host]
+    ordered: Sequence[Waiting],
+    *,
+    need_of: Callable[[str], Need],
+    hosts: Sequence[Host],
+    kept_for: Callable[[str], Kept] | None = None,
 ) -> list[QueuePosition]:
     """The position of every run of a queue in its order (`in_turn`); those without a reason fit at once.
 
-    `need_of` is asked only for who may be next.
+    `need_of` is asked only for who may be next, and `kept_for`, for what hosts keep of its source, only where more than
+    one has room.
 
     A run that waits for room holds every host that could take it: who stands behind it gets the others at most.
     """
@@ -161,6 +166,8 @@ def positions(
         suited = [host for host in open_to.values() if not host.unsuited(need)]
         suited = [host for host in suited if host.name not in need.avoided] or suited
         roomy = [host for host in suited if not need.room.capped(host.capacity).missing(host.free)]
+        if len(roomy) > 1 and kept_for is not None:
+            need = replace(need, kept=kept_for(item.run_id))
         if roomy:
             best = min(roomy, key=partial(_preference, need))
             room = need.room.capped(best.capacity)

@@ -1,14 +1,16 @@
 """What a host does: it keeps its lease, gives waiting runs their hosts, runs those that are its own, and takes over.
 
-Every host does all of this; there is no leader. Whatever it decides is decided again inside the transaction that
-records it, so it does not matter who is first. What goes on here is `attempts/runs_here.py`; a run of a host that died
-is taken from it by whoever notices.
+Every host does all of this; there is no leader. When a run ends on it, it looks for another one for itself; now and
+then, and when a run was asked for or waits again, it looks for all hosts. Whatever it decides is decided again inside
+the transaction that records it, so it does not matter who is first. What goes on here is `attempts/runs_here.py`; a run
+of a host that died is taken from it by whoever notices.
 """
 
 import asyncio
 import contextlib
 import functools
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable
@@ -20,8 +22,9 @@ from vmkiln.fleet.attempts.runs_here import RunsHere
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.lease import Lease, Watch
 from vmkiln.fleet.placement.kept_sources import KEPT_SECONDS, KeptHere
+from vmkiln.fleet.placement.known_templates import KnownTemplates
 from vmkiln.fleet.readiness import Readiness
-from vmkiln.fleet.run_queue import place
+from vmkiln.fleet.run_queue import FRONT, Given, place
 from vmkiln.fleet.schema_watch import SchemaWatch
 from vmkiln.fleet.tally import Tally
 from vmkiln.host import reserve_file
@@ -41,6 +44,7 @@ from vmkiln.waiting.patience import Patience
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 5.0
+JITTER_SECONDS = 0.1  # at most, before a host looks again that was too slow for a run
 SUCCESSIONS = 4  # looks after other hosts in the time a lease lasts
 JANITOR_SECONDS = 60.0
 DESCRIBE_SECONDS = 2.0
@@ -50,9 +54,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Seen:
-    """When something was done last, by the steady clock."""
+    """When something was done last, by the steady clock, and whether a run has ended here since the queue was seen."""
 
     looked: float = float("-inf")
+    has_room: bool = False
     described: float = float("-inf")
     room: Room | None = None
 
@@ -100,7 +105,9 @@ class Hosting:
             rounds=self._rounds,
             may_be_put_back=not identity.is_embedded,
             wake=self._woken,
+            has_room=self._has_room,
         )
+        self._templates = KnownTemplates()
         self.is_at_work = asyncio.Event()
         self.tally = Tally()
 
@@ -122,6 +129,11 @@ class Hosting:
     def _woken(self) -> None:
         """Look for runs that wait at once, and not only when it is time for that."""
         self._seen.looked = float("-inf")
+        self._wake.set()
+
+    def _has_room(self) -> None:
+        """Look for a run that this host may have: what others may have is theirs to look for, as soon as they can."""
+        self._seen.has_room = True
         self._wake.set()
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
@@ -213,21 +225,35 @@ class Hosting:
     # rounds
 
     async def _round(self) -> None:
+        is_for_all = time.monotonic() - self._seen.looked >= LOOK_SECONDS
+        try:
+            if is_for_all or self._seen.has_room:
+                await self._look_at_the_queue(is_for_all=is_for_all)
+        except Exception:
+            await self._runs.look()  # whatever becomes of those that wait
+            raise
         await self._runs.look()
-        if time.monotonic() - self._seen.looked < LOOK_SECONDS:
-            return
-        self._seen.looked = time.monotonic()
-        await in_round(self._make_room)
-        if await in_round(self._place):
-            self._woken()
 
-    def _place(self) -> int:
-        """Give waiting runs their hosts; returns how many are this one's."""
+    async def _look_at_the_queue(self, *, is_for_all: bool) -> None:
+        """Give waiting runs their hosts: now and then whichever those are, when a run has ended here this one only."""
+        self._seen.has_room = False
+        if is_for_all:
+            self._seen.looked = time.monotonic()
+        await in_round(self._make_room)
+        given = await in_round(self._place, "" if is_for_all else self._incarnation)
+        if len(given.taken) >= FRONT:
+            self._woken()  # not all that there is room for was looked at
+        if any(row.incarnation == self._incarnation for row in given.lost):
+            # there is room here still; hosts that met each other do not meet again
+            pause = random.uniform(0.0, JITTER_SECONDS)  # noqa: S311 (nothing is kept secret by it)
+            asyncio.get_running_loop().call_later(pause, self._has_room)
+
+    def _place(self, own: str) -> Given:
+        """Give waiting runs their hosts, or only those that the host `own` gets."""
         capacities = self.capacity_now()
         self._describe(capacities[self._incarnation])
         only = frozenset(self._asked) if self._identity.is_embedded else None
-        rows = place(self._settings, self._store, capacities, only=only)
-        return sum(row.incarnation == self._incarnation for row in rows)
+        return place(self._settings, self._store, capacities, only=only, own=own, templates=self._templates)
 
     def capacity_now(self) -> dict[str, Room]:
         """What this machine has at this moment, by the incarnation of its host."""

@@ -3,20 +3,20 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from vmkiln.azure_names import plain_location
 from vmkiln.errors import StorageFailed, VmkilnError
 from vmkiln.fleet.admission import Host, Kept, Need, QueuePosition, Turns, Waiting, in_turn, positions
 from vmkiln.fleet.placement.kept_sources import checkpoints_name, source_name
-from vmkiln.provisioning.stored_template import template_of
-from vmkiln.run.room import NOTHING, Room, need_of, promised_to
-from vmkiln.run_state import GOING_ON
+from vmkiln.fleet.placement.known_templates import KnownTemplates
+from vmkiln.run.room import NOTHING, Asked, Room, promised_to, room_for
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
+from vmkiln.store.queue_table import WaitingHead
 from vmkiln.store.rows import HostRow, PlacedRun, ReservationRow, ResourceRow, RunRow
-from vmkiln.template.image_template import ImageTemplate
 
 FRONT = 50  # more waiting runs of a subscription than are given a host in one look
 REMEMBERED_RUNS = 500
@@ -24,27 +24,7 @@ READ_AT_ONCE = 4  # runs whose needs are read together: most looks let one in an
 NOWHERE: Mapping[str, Room] = MappingProxyType({})
 ISOLATION_TAG = "vmkiln.isolationLevel"  # a template that has it runs only on hosts of that level
 ANYWHERE = ("", "local", "global")
-KeptOn = Callable[[ImageTemplate, str], Kept]  # of a template and its id
 log = logging.getLogger(__name__)
-
-
-def nowhere(_template: ImageTemplate, _template_id: str) -> Kept:
-    """No host keeps anything of it, or it does not matter which one does."""
-    return Kept()
-
-
-def _host_need(
-    settings: Settings, store: Store, row: ResourceRow, avoided: frozenset[str], kept: KeptOn = nowhere
-) -> Need:
-    template = template_of(store, row)
-    region = plain_location(row.location)
-    return Need(
-        need_of(settings, store, template),
-        region="" if region in ANYWHERE else region,
-        isolation_level=row.tags.get(ISOLATION_TAG, ""),
-        avoided=avoided,
-        kept=kept(template, row.id),
-    )
 
 
 def subscription_of(template_id: str) -> str:
@@ -83,15 +63,7 @@ def hosts_now(store: Store, *, capacities: Mapping[str, Room] = NOWHERE) -> list
     `capacities` has the room of a host at this moment, by its incarnation. It is less than the recorded room when the
     host's disk has filled up since.
     """
-    kept = store.hosts.placed()
-    return _hosts(store, kept, _without_host(store, kept), capacities)
-
-
-def _without_host(store: Store, kept: Iterable[PlacedRun]) -> list[RunRow]:
-    """The runs that go on without room kept for them: those of `vmkiln build`."""
-    with_host = {row.run_id for row in kept}
-    going_on = store.runs.list(limit=None, states=GOING_ON, has_template=False)
-    return [run for run in going_on if run.run_id not in with_host]
+    return _hosts(store, store.hosts.placed(), store.queue.going_on_alone(), capacities)
 
 
 def _hosts(
@@ -110,42 +82,82 @@ def _hosts(
 class _Front:
     """The runs that wait, as their needs are asked for from the front of the queue: a few are read at once."""
 
-    def __init__(self, settings: Settings, store: Store, order: Sequence[str], *, has_choice: bool) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, order: Sequence[str] = (), templates: KnownTemplates | None = None
+    ) -> None:
         self._settings = settings
         self._store = store
         self._order = order
-        self._has_choice = has_choice
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self._templates = templates or KnownTemplates()
         self._places = {run_id: place for place, run_id in enumerate(order)}
-        self._needs: dict[str, Callable[[], Need]] = {}
-        self.attempts: dict[str, int] = {}
+        self._heads: dict[str, WaitingHead] = {}
+        self._rows: dict[str, ResourceRow] = {}
+        self._kept: dict[tuple[str, str], Kept] = {}
 
     def need(self, run_id: str) -> Need:
-        """What a run needs."""
-        if run_id not in self._needs:
-            first = self._places[run_id]
-            self._read(self._order[first : first + READ_AT_ONCE])
-        return self._needs[run_id]()
-
-    def _read(self, run_ids: Sequence[str]) -> None:
-        runs = self._store.runs.by_id(run_ids, has_template=False)
-        rows = self._store.resources.by_id({run.template_id for run in runs.values()})
-        self.attempts |= {run_id: run.attempt for run_id, run in runs.items()}
-        for run_id in run_ids:
-            run = runs[run_id]
-            self._needs[run_id] = functools.partial(
-                need_of_queued, self._settings, self._store, run, rows.get(run.template_id), self._kept_on
+        """What a run needs; one whose template is gone, or cannot be built, ends as soon as it is let in."""
+        head = self.head(run_id)
+        try:
+            asked = self._asked(head)
+            if asked is None:
+                return Need(NOTHING)
+            region = plain_location(head.location)
+            return Need(
+                room_for(self._settings, self._store, asked),
+                region="" if region in ANYWHERE else region,
+                isolation_level=head.tags.get(ISOLATION_TAG, ""),
+                avoided=head.faulty,
             )
+        except StorageFailed:
+            raise  # nothing is known of it
+        except VmkilnError:
+            return Need(NOTHING)  # it cannot be built, which is said when it starts
+        except Exception:  # others would wait behind it for ever
+            log.exception("what the run %s needs cannot be found out: it starts, and ends with the reason", run_id)
+            return Need(NOTHING)
 
-    def _kept_on(self, template: ImageTemplate, template_id: str) -> Kept:
-        """Which hosts keep what of a template: asked once in a look, and where there are several."""
-        if not self._has_choice:
+    def kept(self, run_id: str) -> Kept:
+        """Which hosts keep what a run may start from: asked once in a look for each template."""
+        head = self.head(run_id)
+        asked = self._templates.known(head.etag)
+        if asked is None:  # what it needs could not be found out either
             return Kept()
-        names = (source_name(self._store, template), checkpoints_name(template_id))
+        try:
+            names = (source_name(self._store, asked.source), checkpoints_name(head.template_id))
+        except StorageFailed:
+            raise
+        except Exception:
+            log.exception("what the run %s starts from cannot be found out: it goes to any host", run_id)
+            return Kept()
         if names not in self._kept:
             found = self._store.kept.hosts_of(*names)
             self._kept[names] = Kept(found[names[0]], frozenset(found[names[1]]))
         return self._kept[names]
+
+    def head(self, run_id: str) -> WaitingHead:
+        """A run of the front, and as much of its template."""
+        if run_id not in self._heads:
+            first = self._places[run_id]
+            self._heads |= self._store.queue.heads(self._order[first : first + READ_AT_ONCE])
+        return self._heads[run_id]
+
+    def _asked(self, head: WaitingHead) -> Asked | None:
+        """What a run's template asks for, read where it is not known as it is now; none where it is gone."""
+        if (found := self._templates.known(head.etag)) is not None:
+            return found
+        if head.etag and head.template_id not in self._rows:
+            heads = [one for one in self._heads.values() if one.etag and self._templates.known(one.etag) is None]
+            self._rows |= self._store.resources.by_id({one.template_id for one in heads})
+        row = self._rows.get(head.template_id)
+        return None if row is None else self._templates.learned(self._store, row)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a look at the queue came to: the room that is kept from now on, and what another host was faster with."""
+
+    taken: Sequence[ReservationRow] = ()
+    lost: Sequence[ReservationRow] = ()
 
 
 def queue_of(
@@ -155,49 +167,61 @@ def queue_of(
     per_subscription: int | None = None,
     capacities: Mapping[str, Room] = NOWHERE,
     only: Collection[str] | None = None,
+    templates: KnownTemplates | None = None,
 ) -> list[QueuePosition]:
     """The queue now, or (`per_subscription`) the front of it, which is enough to see who may start.
 
     `capacities` is as in `hosts_now`; with `only` none but these runs are looked at, as if no others waited.
     """
-    return _queue(settings, store, per_subscription, capacities, only)[0]
+    found, _ = _queue(settings, store, capacities, per_subscription=per_subscription, only=only, templates=templates)
+    return found
 
 
 def _queue(
     settings: Settings,
     store: Store,
-    per_subscription: int | None,
     capacities: Mapping[str, Room],
+    *,
+    per_subscription: int | None,
     only: Collection[str] | None,
-) -> tuple[list[QueuePosition], Mapping[str, int]]:
-    """The queue, and the attempt that is next of every run that may start."""
+    templates: KnownTemplates | None,
+) -> tuple[list[QueuePosition], _Front]:
+    """The queue, and who is in front of it."""
     waiting = [
         Waiting(item.run_id, subscription_of(item.template_id), item.started)
         for item in store.queue.waiting(per_subscription=per_subscription if only is None else None)
         if only is None or item.run_id in only
     ]
     if not waiting:
-        return [], {}
+        return [], _Front(settings, store)
     placed = store.hosts.placed()
-    others = _without_host(store, placed)
+    others = store.queue.going_on_alone()
     template_ids = [*(run.template_id for run in placed), *(run.template_id for run in others)]
     going_on = Counter(map(subscription_of, template_ids))
     ordered = in_turn(waiting, Turns(going_on, store.queue.last_starts(limit=REMEMBERED_RUNS)))
     hosts = _hosts(store, placed, others, capacities)
-    front = _Front(settings, store, [item.run_id for item in ordered], has_choice=len(hosts) > 1)
-    found = positions(ordered, need_of=front.need, hosts=hosts)
-    return found, front.attempts
+    front = _Front(settings, store, [item.run_id for item in ordered], templates)
+    return positions(ordered, need_of=front.need, hosts=hosts, kept_for=front.kept), front
 
 
 def place(
-    settings: Settings, store: Store, capacities: Mapping[str, Room], *, only: Collection[str] | None = None
-) -> list[ReservationRow]:
-    """Give waiting runs their hosts; returns the room that is kept for them. The rest is as in `queue_of`."""
-    queue, attempts = _queue(settings, store, FRONT, capacities, only)
+    settings: Settings,
+    store: Store,
+    capacities: Mapping[str, Room],
+    *,
+    only: Collection[str] | None = None,
+    own: str = "",
+    templates: KnownTemplates | None = None,
+) -> Given:
+    """Give waiting runs their hosts. The rest is as in `queue_of`.
+
+    With `own` none but the host of this incarnation gets any: those that another one may have wait for it.
+    """
+    queue, front = _queue(settings, store, capacities, per_subscription=FRONT, only=only, templates=templates)
     rows = [
         ReservationRow(
             run_id=position.run_id,
-            attempt=attempts[position.run_id],
+            attempt=front.head(position.run_id).attempt,
             incarnation=position.incarnation,
             cpus=position.room.cpus,
             memory_mib=position.room.memory_mib,
@@ -205,32 +229,15 @@ def place(
             placed=0.0,
         )
         for position in queue
-        if not position.reason
+        if not position.reason and own in ("", position.incarnation)
     ]
     if not rows:
-        return []
+        return Given()
     reasons = {position.run_id: position.why_there for position in queue}
     taken = set(store.hosts.reserve(rows, fits=functools.partial(fits, capacities=capacities), reasons=reasons))
-    return [row for row in rows if row.run_id in taken]
+    return Given([row for row in rows if row.run_id in taken], [row for row in rows if row.run_id not in taken])
 
 
 def fits(host: HostRow, wanted: Sequence[ReservationRow], *, capacities: Mapping[str, Room] = NOWHERE) -> bool:
     """Whether a host has room for all that it would keep; pure. `capacities` is as in `hosts_now`."""
     return not reserved_by(wanted).missing(capacities.get(host.incarnation) or capacity_of(host))
-
-
-def need_of_queued(
-    settings: Settings, store: Store, run: RunRow, row: ResourceRow | None, kept: KeptOn = nowhere
-) -> Need:
-    """What a waiting run of a template needs; one whose template is gone ends as soon as it is let in."""
-    if row is None:
-        return Need(NOTHING)
-    try:
-        return _host_need(settings, store, row, frozenset(run.facts.get("host_faults", {})), kept)
-    except StorageFailed:
-        raise  # nothing is known of it
-    except VmkilnError:
-        return Need(NOTHING)  # it cannot be built, which is said when it starts
-    except Exception:  # others would wait behind it for ever
-        log.exception("what the run %s needs cannot be found out: it starts, and ends with the reason", run.run_id)
-        return Need(NOTHING)

@@ -11,7 +11,14 @@ from vmkiln.store.rows import ImageRow, RunRow
 from vmkiln.store.run_facts import NeedFact
 from vmkiln.template.distribute_target import VhdTarget
 from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.source import ManagedImageSource, OsType, PlatformImageSource, SharedImageVersionSource, Source
+from vmkiln.template.source import (
+    IsoSource,
+    ManagedImageSource,
+    OsType,
+    PlatformImageSource,
+    SharedImageVersionSource,
+    Source,
+)
 from vmkiln.template.vm_size import build_vm_size
 
 
@@ -68,30 +75,60 @@ OTHER_GENERATION = 2  # its default VM size is the larger one
 UNKNOWN = Room(2, 4096, RUN_DISK_MIB)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What of a template says how much room its runs need, and where they start from; nothing of it is a secret.
+
+    `source` is none for an installation disc, whose address may hold one. `copies` is how often the image is written.
+    """
+
+    source: Source | None
+    vm_size: str
+    is_windows: bool
+    os_disk_gb: int
+    data_disks_gb: int
+    copies: int
+
+
+def asked_by(template: ImageTemplate) -> Asked:
+    """What a template asks for; pure."""
+    properties = template.properties
+    return Asked(
+        source=None if isinstance(properties.source, IsoSource) else properties.source,
+        vm_size=properties.vm_profile.vm_size,
+        is_windows=template.os_type is OsType.WINDOWS,
+        os_disk_gb=properties.vm_profile.os_disk_size_gb,
+        data_disks_gb=sum(disk.size_gb for disk in properties.additional_data_disks),
+        copies=1 + sum(isinstance(target, VhdTarget) for target in properties.distribute),
+    )
+
+
 def need_of(settings: Settings, store: Store, template: ImageTemplate) -> Room:
     """What a template's run needs: the build VM of its vmSize and the container group beside it."""
-    generation = _generation(settings, store, template)
-    size = build_vm_size(template.properties.vm_profile.vm_size, hyper_v_generation=generation)
-    memory = wanted_memory_mib(size, is_windows=template.os_type is OsType.WINDOWS)
+    return room_for(settings, store, asked_by(template))
+
+
+def room_for(settings: Settings, store: Store, asked: Asked) -> Room:
+    """What a run needs whose template asks for this, by the images and the catalogue that there are now."""
+    image = _source_image(store, asked.source)
+    size = build_vm_size(asked.vm_size, hyper_v_generation=_generation(settings, asked.source, image))
+    memory = wanted_memory_mib(size, is_windows=asked.is_windows)
     memory_mib = memory + container_group.MEMORY_MIB + 2 * QEMU_MIB
-    return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, _disk_mib(store, template))
+    return Room(size.cpu_count + CONTAINER_GROUP_CPUS, memory_mib, _disk_mib(asked, image))
 
 
-def _disk_mib(store: Store, template: ImageTemplate) -> int:
+def _disk_mib(asked: Asked, image: ImageRow | None) -> int:
     """What a run's disks may grow to, and what is made of them: flattened once, and written whole for each VHD.
 
     The size of a platform image is not known before it is there; then it is what a small build takes.
     """
-    properties = template.properties
-    image = _source_image(store, properties.source)
     source_bytes = 0 if image is None else image.virtual_size_bytes
-    disk_mib = properties.vm_profile.os_disk_size_gb * GIB_MIB or source_bytes // 1024**2
-    disk_mib += sum(disk.size_gb * GIB_MIB for disk in properties.additional_data_disks)
-    copies = 1 + sum(isinstance(target, VhdTarget) for target in properties.distribute)
-    return max(RUN_DISK_MIB, disk_mib * (1 + copies))
+    disk_mib = asked.os_disk_gb * GIB_MIB or source_bytes // 1024**2
+    disk_mib += asked.data_disks_gb * GIB_MIB
+    return max(RUN_DISK_MIB, disk_mib * (1 + asked.copies))
 
 
-def _source_image(store: Store, source: Source) -> ImageRow | None:
+def _source_image(store: Store, source: Source | None) -> ImageRow | None:
     match source:
         case ManagedImageSource(image_id=image_id):
             return store.images.find(image_id)
@@ -100,12 +137,11 @@ def _source_image(store: Store, source: Source) -> ImageRow | None:
     return None
 
 
-def _generation(settings: Settings, store: Store, template: ImageTemplate) -> int:
-    match template.properties.source:
+def _generation(settings: Settings, source: Source | None, image: ImageRow | None) -> int:
+    match source:
         case PlatformImageSource(publisher=publisher, offer=offer, sku=sku):
             entry = whole_catalogue(settings).entries.get((publisher.lower(), offer.lower(), sku.lower()))
             return entry.generation if entry else OTHER_GENERATION
-    image = _source_image(store, template.properties.source)
     return image.generation if image else OTHER_GENERATION
 
 

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from waiting_runs import add_waiting_runs
 
 from vmkiln.errors import DatabaseAway
+from vmkiln.fleet import hosting as hosting_module
 from vmkiln.fleet import run_queue
 from vmkiln.fleet.attempt import HostDuties
 from vmkiln.fleet.attempts import runs_here
 from vmkiln.fleet.host_identity import HostIdentity
 from vmkiln.fleet.hosting import Hosting
+from vmkiln.fleet.placement import known_templates
+from vmkiln.fleet.run_queue import Given
 from vmkiln.run.room import NOTHING
 from vmkiln.run_state import RunState
 from vmkiln.settings import Settings
@@ -23,6 +27,12 @@ from vmkiln.store.database import Store, opened, utc_now
 from vmkiln.store.rows import PlacedRun, ReservationRow, RunRow
 
 LEASE_SECONDS = 0.4
+MOST_LOOK_STATEMENTS = 6  # who waits, who has a host, who goes on without, last starts, hosts, the front
+PROPERTIES = {
+    "source": {"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12"},
+    "distribute": [{"type": "VHD", "runOutputName": "out"}],
+    "provisioningState": "Succeeded",
+}
 
 
 async def build(*_: object) -> None:
@@ -172,14 +182,163 @@ def test_a_run_whose_need_cannot_be_found_out_holds_up_no_other(
     def broken(*_: object) -> None:
         raise KeyError("a template that nobody foresaw")
 
+    def away(*_: object) -> None:
+        raise DatabaseAway("away")
+
     with opened(tmp_path / "db") as store:
-        template: Any = object()
-        monkeypatch.setattr(run_queue, "_host_need", broken)
-        assert run_queue.need_of_queued(Settings(tmp_path), store, row("a"), template).room == NOTHING
-
-        def away(*_: object) -> None:
-            raise DatabaseAway("away")
-
-        monkeypatch.setattr(run_queue, "_host_need", away)
+        [run_id] = waiting(store, 1)
+        front = run_queue._Front(Settings(tmp_path), store, [run_id])
+        monkeypatch.setattr(known_templates, "template_of", broken)
+        assert front.need(run_id).room == NOTHING
+        monkeypatch.setattr(known_templates, "template_of", away)
         with pytest.raises(DatabaseAway):
-            run_queue.need_of_queued(Settings(tmp_path), store, row("a"), template)
+            front.need(run_id)
+
+
+def waiting(store: Store, number: int) -> list[str]:
+    return add_waiting_runs(
+        store,
+        range(number),
+        subscriptions=["s"],
+        properties=PROPERTIES,
+        resource_group="rg",
+        staging_group="IT_x",
+    )
+
+
+class Looks:
+    """What one host asks of the queue: each look for itself alone, or for all; and what it finds."""
+
+    def __init__(self, hosting: Hosting, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.own: list[bool] = []
+        self.found: list[Given] = []
+
+        class Engine:
+            async def begin(self, run_id: str, attempt: int) -> None:
+                pass
+
+        async def durable() -> Engine:
+            return Engine()
+
+        def place(*arguments: Any, own: str, **named: Any) -> Given:
+            self.own.append(bool(own))
+            return self.found.pop(0) if self.found else run_queue.place(*arguments, own=own, **named)
+
+        monkeypatch.setattr(hosting_module, "place", place)
+        monkeypatch.setattr(hosting._runs, "durable", durable)
+
+
+def ended(hosting: Hosting, store: Store, run_id: str, state: RunState = RunState.SUCCEEDED) -> None:
+    store.runs.move(run_id, expected=[RunState.QUEUED], state=state)
+
+
+async def test_when_a_run_has_ended_the_queue_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For this host's room; others look for theirs. It was twice, the second time for nothing."""
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        runs = waiting(store, 3)
+        looks = Looks(hosting, monkeypatch)
+        await hosting._round()
+        assert looks.own == [False], "the first is for all"
+        for number, run_id in enumerate(runs, start=2):
+            assert [row.run_id for row in store.hosts.reservations()] == [run_id]
+            assert (run_id, 1) in hosting._runs._begun.asked, "and begun in the same round"
+            ended(hosting, store, run_id)
+            await hosting._runs._settle(run_id, 1)
+            assert hosting._wake.is_set()
+            await hosting._round()
+            hosting._wake.clear()
+            await hosting._round()
+            assert looks.own == [False, *[True] * (number - 1)]
+
+
+async def test_when_a_run_waits_again_the_queue_is_looked_at_for_all_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        [run_id] = waiting(store, 1)
+        looks = Looks(hosting, monkeypatch)
+        await hosting._round()
+        await hosting._runs._settle(run_id, 1)  # without its end on record
+        await hosting._round()
+        assert looks.own == [False, False]
+        assert store.runs.find(run_id).attempt == 2
+
+
+async def test_a_host_that_was_too_slow_for_a_run_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        looks = Looks(hosting, monkeypatch)
+        mine, other = (ReservationRow("a", 1, name, 1, 1, 1, 0.0) for name in (hosting._incarnation, "other"))
+        looks.found = [Given(lost=[other]), Given(lost=[mine])]
+        await hosting._round()
+        hosting._has_room()
+        assert len(looks.own) == 1, "what another host lost is that one's to look for"
+        await hosting._round()
+        hosting._wake.clear()
+        async with asyncio.timeout(60):
+            await hosting._wake.wait()
+        await hosting._round()
+        assert looks.own == [False, True, True]
+
+
+async def test_a_look_that_gave_out_all_it_saw_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        looks = Looks(hosting, monkeypatch)
+        row = ReservationRow("a", 1, "other", 1, 1, 1, 0.0)
+        looks.found = [Given([row] * run_queue.FRONT), Given([row])]
+        for _ in range(3):
+            await hosting._round()
+        assert looks.own == [False, False]
+
+
+async def test_runs_that_go_on_are_looked_after_though_the_queue_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        looked: list[str] = []
+
+        def broken(*_: object, **_named: object) -> Given:
+            raise KeyError("a queue that nobody foresaw")
+
+        async def look() -> None:
+            looked.append("runs")
+
+        monkeypatch.setattr(hosting_module, "place", broken)
+        monkeypatch.setattr(hosting._runs, "look", look)
+        with pytest.raises(KeyError):
+            await hosting._round()
+        assert looked == ["runs"]
+
+
+async def test_a_look_at_a_queue_that_waits_takes_few_statements(tmp_path: Path) -> None:
+    """It reads no run that goes on, and no template that it knows."""
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(" ".join(statement.split()))
+
+    with opened(tmp_path / "db") as store:
+        hosting = hosting_of(store, tmp_path)
+        hosting._register()
+        waiting(store, 20)
+        await hosting._round()
+        sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+        try:
+            hosting._place("")
+        finally:
+            sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+    selects = [text for text in said if text.startswith(("SELECT vmkiln", "SELECT anon"))]
+    assert len(selects) <= MOST_LOOK_STATEMENTS, selects
+    assert not [text for text in selects if "vmkiln_resource.properties" in text]

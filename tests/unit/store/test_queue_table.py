@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from postgresql import cluster
+from waiting_runs import add_waiting_runs
 
 from vmkiln.run_state import RunState
 from vmkiln.store.database import Store, opened
-from vmkiln.store.queue_table import FRONT, NEXT, STARTED
+from vmkiln.store.queue_table import FRONT, NEXT, STARTED, WaitingHead
 from vmkiln.store.rows import HostRow, ReservationRow, RunRow
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,3 +85,26 @@ def test_the_front_is_found_by_an_index_however_many_wait(tmp_path: Path, query:
     steps = [str(row[3]) for row in plan]
     assert "vmkiln_run_by_turn (state=? AND <expr>" in steps[0], steps
     assert not any("TEMP B-TREE" in step for step in steps), "nothing is sorted"
+
+
+def test_the_head_of_a_run_has_as_much_of_its_template(store: Store) -> None:
+    properties = {"provisioningState": "Succeeded"}
+    [run_id] = add_waiting_runs(
+        store, range(1), subscriptions=["s"], properties=properties, resource_group="rg", staging_group="IT_x"
+    )
+    store.runs.add_many([a_run(1, subscription=1)])
+    heads = store.queue.heads([run_id, "r1"])
+    row = store.resources.get(heads[run_id].template_id)
+    assert row is not None
+    assert heads[run_id] == WaitingHead(run_id, row.key, 1, frozenset(), row.etag, "local", {})
+    assert (heads["r1"].etag, heads["r1"].location, heads["r1"].tags) == ("", "", {}), "its template is gone"
+
+
+def test_runs_without_a_host_are_those_that_go_on_and_have_no_room_kept(store: Store) -> None:
+    states = {1: "Running", 2: "Canceling", 3: "Succeeded", 4: "Queued", 5: "Queued"}
+    store.runs.add_many([a_run(number, subscription=1, state=state) for number, state in states.items()])
+    store.hosts.register(HostRow("b", "h", "kiln", "x86_64", "", "", 8, 1024, 1024), lease_seconds=60)
+    row = ReservationRow(run_id="r5", attempt=1, incarnation="b", cpus=1, memory_mib=1, disk_mib=1, placed=0.0)
+    assert store.hosts.reserve([row], fits=lambda _host, _wanted: True) == ["r5"]
+    store.runs.move("r5", expected=[RunState.QUEUED], state=RunState.RUNNING)
+    assert {run.run_id for run in store.queue.going_on_alone()} == {"r1", "r2"}

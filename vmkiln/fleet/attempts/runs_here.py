@@ -41,7 +41,8 @@ class _Begun:
 
 
 class RunsHere:
-    """The runs of one host; all on its event loop. `wake` lets the host look for more."""
+    """The runs of one host; all on its event loop. `wake` lets the host look for runs of all hosts, and `has_room` for
+    its own, when a run has ended here."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class RunsHere:
         rounds: Rounds,
         may_be_put_back: bool,
         wake: Callable[[], None],
+        has_room: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -62,6 +64,7 @@ class RunsHere:
         self._readiness = readiness
         self._may_be_put_back = may_be_put_back
         self._wake = wake
+        self._has_room = has_room
         self._builds: dict[str, asyncio.Task[HostFault | None]] = {}
         self._begun = _Begun()
         self._runs = Things[Key](rounds, "run of this host")
@@ -190,23 +193,29 @@ class RunsHere:
 
     async def _settle(self, run_id: str, attempt: int) -> None:
         """Give an attempt's room back; what could not record its end waits again."""
+        has_ended = False
         try:
-            await off_loop(self._settled, run_id, attempt)
+            has_ended = await off_loop(self._settled, run_id, attempt)
         except VmkilnError:
             if not self._is_stopping:
                 raise
         finally:  # should the engine give up, the next look finds the run without its build, and withdraws it
             self._forget((run_id, attempt))
-            self._wake()
+            if has_ended:
+                self._has_room()
+            else:
+                self._wake()  # it may wait again, and another host be the one for it
 
-    def _settled(self, run_id: str, attempt: int) -> None:
+    def _settled(self, run_id: str, attempt: int) -> bool:
+        """Give an attempt's room back; false when its run had not ended, and may wait again."""
         if self._store.hosts.release_ended(run_id, incarnation=self._incarnation, attempt=attempt):
-            return
+            return True
         run = self._store.runs.by_id([run_id], has_template=False).get(run_id)
         if run is not None and run.ended is None and run.attempt == attempt:
             self.withdraw(PlacedRun(run_id, attempt, self._incarnation, run.state, run.template_id))
-            return
+            return False
         self._store.hosts.release(run_id, incarnation=self._incarnation, attempt=attempt)
+        return False
 
     def withdraw(self, placed: PlacedRun) -> None:
         """Take a run from a host that lost it."""

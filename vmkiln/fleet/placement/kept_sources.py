@@ -19,8 +19,7 @@ from vmkiln.platform_images.image_cache import cached_images
 from vmkiln.platform_images.image_reference import reference_of
 from vmkiln.settings import Settings
 from vmkiln.store.database import Store
-from vmkiln.template.image_template import ImageTemplate
-from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource
+from vmkiln.template.source import ManagedImageSource, PlatformImageSource, SharedImageVersionSource, Source
 from vmkiln.waiting.off_loop import in_round
 from vmkiln.warm import checkpoint
 
@@ -30,9 +29,8 @@ KEPT_SECONDS = 30.0  # between two looks at what is kept
 CHECKPOINTS = "checkpoints:"  # what their name begins with, which no source's does
 
 
-def source_name(store: Store, template: ImageTemplate) -> str:
+def source_name(store: Store, source: Source | None) -> str:
     """What the source of a template is called here; '' where no image of that name is on record."""
-    source = template.properties.source
     if isinstance(source, PlatformImageSource):
         reference = reference_of(source)
         return _short(reference.name if reference.is_latest else f"{reference.name}:{reference.version.lower()}")

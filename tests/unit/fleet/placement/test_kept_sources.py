@@ -61,7 +61,7 @@ def a_run(settings: Settings, store: Store, number: int, source: dict[str, str])
         resource_group="rg",
         staging_group="IT_x",
     )
-    [row] = place(settings, store, {})
+    [row] = place(settings, store, {}).taken
     assert row.run_id == run_id
     return str(store.runs.find(run_id).facts["placement"])
 
