@@ -144,9 +144,8 @@ class HostTable:
         None is marked when whoever asks `may` not, which is asked last, with the writers' lock: the way there may have
         led through an outage. What a host renews meanwhile counts: each row is judged as it is written.
         """
-        with self._connections.reading() as connection:
-            if not self._hosts(connection, _has_run_out(besides)):
-                return []
+        if not self._found(_has_run_out(besides)):
+            return []
         with self._connections.begin() as connection:
             lapsed = _has_run_out(besides)
             if not may():
@@ -167,13 +166,11 @@ class HostTable:
 
     def live(self) -> list[HostRow]:
         """Hosts whose lease lasts, by name."""
-        with self._connections.reading() as connection:
-            return self._hosts(connection, is_alive())
+        return self._found(is_alive())
 
     def all(self) -> list[HostRow]:
         """The newest incarnation of every host, dead ones too, by name."""
-        with self._connections.reading() as connection:
-            rows = self._hosts(connection, sa.true())
+        rows = self._found(sa.true())
         newest: dict[str, HostRow] = {}
         for row in sorted(rows, key=lambda row: row.started):
             newest[row.host_id] = row
@@ -183,9 +180,7 @@ class HostTable:
 
     def reservations(self) -> list[ReservationRow]:
         """All room that is kept."""
-        with self._connections.reading() as connection:
-            rows = connection.execute(sa.select(reservations)).mappings()
-            return [ReservationRow(**_values(row)) for row in rows]
+        return [ReservationRow(**_values(row)) for row in self._connections.rows(sa.select(reservations))]
 
     def placed(self, *, incarnation: str | None = None) -> list[PlacedRun]:
         """The runs that a host, or any host, keeps room for."""
@@ -196,11 +191,8 @@ class HostTable:
         return self._placed(ORPHANED)
 
     def _placed(self, query: "sa.Select[Any]", **values: str) -> list[PlacedRun]:
-        with self._connections.reading() as connection:
-            return [
-                PlacedRun(**{**_values(row), "state": RunState(row["state"])})
-                for row in connection.execute(query, values).mappings()
-            ]
+        rows = self._connections.rows(query, values)
+        return [PlacedRun(**{**_values(row), "state": RunState(row["state"])}) for row in rows]
 
     def reserve(
         self,
@@ -282,9 +274,11 @@ class HostTable:
             most = most_attempts if any(faults[host.name] < MOST_FAULTS for host in alive) else 0
             return end_lost(connection, run_id, most_attempts=most, now=self._connections.now(), fault=fault)
 
+    def _found(self, where: "sa.ColumnElement[bool]") -> list[HostRow]:
+        return [HostRow(**_values(row)) for row in self._connections.rows(_that(where))]
+
     def _hosts(self, connection: Connection, where: "sa.ColumnElement[bool]") -> list[HostRow]:
-        rows = connection.execute(sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)).mappings()
-        return [HostRow(**_values(row)) for row in rows]
+        return [HostRow(**_values(row)) for row in connection.execute(_that(where)).mappings()]
 
 
 def end_lost(
@@ -342,6 +336,10 @@ def _kept_for(run_id: str, incarnation: str, attempt: int) -> sa.Delete:
     return reservations.delete().where(*mine, reservations.c.attempt == attempt)
 
 
+def _that(where: "sa.ColumnElement[bool]") -> "sa.Select[Any]":
+    return sa.select(hosts).where(where).order_by(hosts.c.name, hosts.c.started)
+
+
 def is_alive() -> "sa.ColumnElement[bool]":
     """Whether a host's lease lasts, by the clock of the database."""
     return sa.and_(hosts.c.is_dead.is_(False), hosts.c.lease_until >= database_clock())
@@ -358,6 +356,6 @@ def _forget_old(connection: Connection, before: float) -> None:
     connection.execute(hosts.delete().where(old))
 
 
-def _values(row: RowMapping) -> dict[str, Any]:
+def _values(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     """A row by the names of its fields: the database has an incarnation in the column `boot`, as 0.1.0 called it."""
     return {"incarnation" if name == "boot" else name: value for name, value in row.items()}

@@ -228,18 +228,22 @@ class PrincipalTable:
         return self._roles(sa.true())
 
     def _roles(self, condition: sa.ColumnElement[bool]) -> Sequence[RoleAssignmentRow]:
-        with self._connections.reading() as connection:
-            return _roles(connection, condition)
+        return _as_roles(self._connections.rows(_that(condition)))
 
     def _principal(self, condition: sa.ColumnElement[bool]) -> PrincipalRow | None:
-        with self._connections.reading() as connection:
-            found = connection.execute(sa.select(principals).where(condition)).mappings().first()
-        return None if found is None else _principal(dict(found))
+        found = self._connections.rows(sa.select(principals).where(condition).limit(1))
+        return _principal(found[0]) if found else None
 
 
 def _roles(connection: Connection, condition: sa.ColumnElement[bool]) -> Sequence[RoleAssignmentRow]:
-    query = sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
-    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return _as_roles([dict(row) for row in connection.execute(_that(condition)).mappings()])
+
+
+def _that(condition: sa.ColumnElement[bool]) -> "sa.Select[Any]":
+    return sa.select(role_assignments).where(condition).order_by(role_assignments.c.created)
+
+
+def _as_roles(rows: Sequence[dict[str, Any]]) -> Sequence[RoleAssignmentRow]:
     return [RoleAssignmentRow(**{**row, "created": aware(row["created"])}) for row in rows]
 
 

@@ -82,14 +82,13 @@ class ResourceTable:
 
     def get(self, resource_id: str) -> ResourceRow | None:
         """The resource of this id, or none."""
-        with self._connections.reading() as connection:
-            return _found(connection, resource_id)
+        found = self._connections.rows(_of_id(resource_id))
+        return _row(found[0]) if found else None
 
     def by_id(self, resource_ids: Collection[str]) -> dict[str, ResourceRow]:
         """The resources of these ids (lower case), as far as there are any; one statement."""
         query = sa.select(resources).where(resources.c.key.in_(resource_ids))
-        with self._connections.reading() as connection:
-            return {found["key"]: _row(found) for found in connection.execute(query).mappings()}
+        return {found["key"]: _row(found) for found in self._connections.rows(query)}
 
     def insert(self, row: ResourceRow) -> ResourceRow | None:
         """Record a new resource; none (and nothing changed) when one of that id exists."""
@@ -227,9 +226,12 @@ def _columns(row: ResourceRow) -> dict[str, Any]:
     return values | {"key": row.key, "parent": parent_of(row.id)}
 
 
+def _of_id(resource_id: str) -> "sa.Select[Any]":
+    return sa.select(resources).where(resources.c.key == resource_id.lower())
+
+
 def _found(connection: Connection, resource_id: str) -> ResourceRow | None:
-    query = sa.select(resources).where(resources.c.key == resource_id.lower())
-    found = connection.execute(query).mappings().first()
+    found = connection.execute(_of_id(resource_id)).mappings().first()
     return None if found is None else _row(found)
 
 

@@ -61,8 +61,8 @@ class OriginTable:
 
     def drain_behind(self, incarnation: str) -> str:
         """Let a host take nothing new once a newer release brought the database further; returns that schema, or ''."""
-        with self._connections.reading() as connection:
-            found = str(connection.execute(REVISION).scalar() or "")
+        rows = self._connections.rows(REVISION)
+        found = str(rows[0]["version_num"] or "") if rows else ""
         if not found or found in REVISIONS:
             return ""
         with self._connections.begin() as connection:
