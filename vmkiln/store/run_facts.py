@@ -124,10 +124,12 @@ class HygieneFact(TypedDict):
 class BootFact(TypedDict):
     """How long it took from the start of the boot gate's VM until Packer had logged in and ended, in seconds.
 
-    `by_run` is the run that booted the same bytes, when that was another one.
+    `digest` is that of the disks which it booted. `by_run` is the run that booted the same bytes, when that was another
+    one.
     """
 
     seconds_to_ssh: float
+    digest: NotRequired[str]
     by_run: NotRequired[str]
 
 
@@ -231,7 +233,7 @@ class RunFacts(PeakFacts, StartFacts, ConfinementFacts, total=False):
     image_difference: ImageDifferenceFact
     hygiene: HygieneFact
     checkpoint: CheckpointFact | None
-    boot: BootFact
+    boot: BootFact | None
     vm_boot: VmBootFact
     host_faults: dict[str, int]
     held_until: str

@@ -68,6 +68,7 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
     disks = made.disks
     if work.is_validated_as(made.digest):
         return Proven(disks, work.validation_failure)
+    await off_loop(_forget_others, staged, work, made.digest)
     if staged.request.template.properties.validation.in_vm_validations:
         gate = _validated(entered, disks)
     elif not boot_gate.is_wanted(staged):
@@ -88,6 +89,16 @@ async def proven(entered: Entered, disks: Disks, work: FinishedWork | None, task
     passed = replace(work, is_validated=is_booted, validation_error=error, validated=made.digest)
     await off_loop(record, staged.host.store, staged.request.run_id, passed)
     return Proven(disks, failure, going_on)
+
+
+def _forget_others(staged: Staged, work: FinishedWork, digest: str) -> None:
+    """Take off the record what an earlier attempt of the run proved of other disks than those with this digest."""
+    store, run_id = staged.host.store, staged.request.run_id
+    if work.is_validated:
+        record(store, run_id, replace(work, is_validated=False, validation_error="", validated=""))
+    boot = store.runs.find(run_id).facts.get("boot")
+    if boot is not None and boot.get("digest") != digest:
+        store.runs.add_facts(run_id, boot=None)
 
 
 async def _booted(entered: Entered, disks: Disks, digest: str) -> None:

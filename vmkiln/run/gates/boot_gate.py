@@ -45,7 +45,7 @@ async def is_known(staged: Staged, digest: str) -> bool:
     staged.tell(
         Notice(f"the result is not booted: run {known.run_id[:8]} booted the same bytes on {known.made:%Y-%m-%d}")
     )
-    fact = BootFact(seconds_to_ssh=known.seconds, by_run=known.run_id)
+    fact = BootFact(seconds_to_ssh=known.seconds, digest=digest, by_run=known.run_id)
     await off_loop(staged.host.store.runs.add_facts, staged.request.run_id, boot=fact)
     return True
 
@@ -89,5 +89,5 @@ async def timed(entered: Entered, disks: Disks, *, phase: Phase) -> tuple[PhaseR
 def keep(staged: Staged, digest: str, seconds: float) -> None:
     """Keep that the disks with this digest boot, and how long it took."""
     store, run_id = staged.host.store, staged.request.run_id
-    store.runs.add_facts(run_id, boot=BootFact(seconds_to_ssh=seconds))
+    store.runs.add_facts(run_id, boot=BootFact(seconds_to_ssh=seconds, digest=digest))
     store.verdicts.keep(VerdictRow(GATE, digest, run_id, seconds, store.now()))

@@ -13,8 +13,11 @@ from vmkiln.run import validating
 from vmkiln.run.final_disk import flattening, proving
 from vmkiln.run.final_disk.proving import Proven
 from vmkiln.run.finished.finished_work import FinishedWork
+from vmkiln.run.gates import boot_gate
+from vmkiln.run.gates.release_gate import unmet_demands
 from vmkiln.run.run_context import Disks
 from vmkiln.run_failures import ValidationFailed
+from vmkiln.setting_texts.release_policy import Demand
 
 DISKS = Disks(Disk(Path("/os"), "qcow2"))
 
@@ -45,6 +48,16 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     return found
 
 
+class Facts(dict[str, Any]):
+    """What is on record of one run, as a store has it."""
+
+    def find(self, _run_id: str) -> Any:
+        return SimpleNamespace(facts=self)
+
+    def add_facts(self, _run_id: str, **facts: Any) -> None:
+        self.update(facts)
+
+
 @pytest.fixture
 def staged() -> Any:
     """A run whose failed validation does not stop it."""
@@ -55,7 +68,7 @@ def staged() -> Any:
     )
     return SimpleNamespace(
         request=SimpleNamespace(run_id="r" * 36, template=SimpleNamespace(properties=properties)),
-        host=SimpleNamespace(store=None, settings=SimpleNamespace(optimize_boot=True)),
+        host=SimpleNamespace(store=SimpleNamespace(runs=Facts()), settings=SimpleNamespace(optimize_boot=True)),
         tell=lambda _: None,
         directory=None,
     )
@@ -95,4 +108,19 @@ async def test_what_an_attempt_before_validated_counts_for_the_same_disks(
     monkeypatch.setattr(validating, "validate", validate)
     await proven(staged, Work(is_validated=True, validated=validated))
     assert seen == [DISKS] * is_again
-    assert [work.validated for work in recorded] == ["d"] * is_again, "and that these were is on record"
+    assert [work.validated for work in recorded] == ["", "d"] * is_again, "and that these were is on record"
+
+
+@pytest.mark.parametrize("booted", ["d", "of the disks before"])
+async def test_what_was_booted_of_other_disks_meets_no_policy(
+    booted: str, staged: Any, recorded: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt began anew, and its host or template leaves the boot out."""
+    staged.request.template.properties.validation.in_vm_validations = ()
+    monkeypatch.setattr(boot_gate, "is_wanted", lambda _staged: False)
+    facts = staged.host.store.runs
+    facts["boot"] = {"seconds_to_ssh": 61.5, "digest": booted}
+    await proven(staged, Work(is_validated=True, validated="of the disks before"))
+    facts["finished"] = vars(recorded[-1])
+    unmet = list(unmet_demands(frozenset({Demand.BOOT}), facts, None))
+    assert unmet == ["boot: nobody has booted it"] * (booted != "d")
