@@ -258,6 +258,27 @@ def test_what_is_in_an_image_is_kept_with_it_and_in_its_statement(staged: Any, s
     assert "image_difference" not in store.runs.find(RUN_ID).facts, "there was no image before"
 
 
+def test_the_statement_has_the_packages_that_were_in_the_source(staged: Any, store: Store) -> None:
+    """By what is kept with it, and only as long as no other image has come in its place."""
+    kept_contents.keep(staged.directory, LOOKED_AT)
+    attempt(staged)
+    source, documents = store.images.find(IMAGE_ID), store.images.documents_of(IMAGE_ID)
+    assert source is not None
+    staged.source = replace(staged.source, origin=IMAGE_ID, digest=source.digest)
+    for number, names in ((1, [SBOM, CONTENTS]), (2, [])):  # the first takes the place of its own source
+        other = f"{number}9999999-0000-0000-0000-000000000000"
+        store.runs.add(RunRow(other, "web", "rg", {}, "Running", "", "", "", "", {}, utc_now(), None))
+        staged.request = replace(staged.request, run_id=other)
+        attempt(staged)
+        image = store.images.find(IMAGE_ID)
+        assert image is not None
+        envelope = store.images.documents_of(IMAGE_ID)[PROVENANCE]
+        told = verify({"": image.digest}, envelope, image_key.public_keys(store.seal.ring)).statement
+        materials = told["predicate"]["buildDefinition"]["resolvedDependencies"]
+        before = {item["name"]: item["digest"]["sha256"] for item in materials if item["name"].startswith("source, ")}
+        assert before == {f"source, {name}": hashlib.sha256(documents[name].encode()).hexdigest() for name in names}
+
+
 def test_what_differs_from_the_image_before_is_told_before_it_is_replaced(staged: Any, store: Store) -> None:
     kept_contents.keep(staged.directory, LOOKED_AT)
     attempt(staged)

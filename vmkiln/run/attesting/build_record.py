@@ -24,7 +24,7 @@ from vmkiln.provenance.envelope import signed
 from vmkiln.provenance.statement import BuildRecord, Material, Subject, statement
 from vmkiln.run.attesting.boot_time import boot_seconds
 from vmkiln.run.finished.finished_work import recorded, unpacked
-from vmkiln.run.run_context import Staged
+from vmkiln.run.run_context import ResolvedSource, Staged
 from vmkiln.sealing.key_ring import Key
 from vmkiln.staging.storage_account import LOGS
 from vmkiln.store.database import Store
@@ -143,10 +143,22 @@ def _materials(staged: Staged) -> Iterator[Material]:
     yield Material("source", source.digest, mask(source.origin), known)
     for disk in source.data_disks:
         yield Material(f"source, data disk {disk.lun}", disk.digest)
+    yield from _packages_before(staged.host.store, source)
     yield Material("container image", staged.host.container_image.digest)
     uris = {script.path: script.uri for script in staged.request.template.scripts}
     for path, file in sorted(staged.copies.items()):
         yield Material(path, sha256_of(file), mask(uris.get(path, "")))
+
+
+def _packages_before(store: Store, source: ResolvedSource) -> Iterator[Material]:
+    """What was in the source, as that is kept with it: an image of ours in whose place no other one has come since."""
+    image = store.images.find(source.origin)
+    if image is None or image.digest != source.digest:
+        return
+    documents = store.images.documents_of(source.origin)
+    for name in (SBOM, CONTENTS):
+        if name in documents:
+            yield Material(f"source, {name}", hashlib.sha256(documents[name].encode()).hexdigest())
 
 
 def _byproducts(staged: Staged) -> Iterator[Material]:

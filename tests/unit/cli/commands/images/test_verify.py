@@ -89,6 +89,27 @@ def test_an_exported_file_is_verified_with_the_keys_that_it_was_given(run: Run, 
     assert run("verify", str(file))[0] == 1
 
 
+def test_an_image_is_verified_by_an_older_key_until_that_is_forgotten(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def rotate(*options: str) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main.main(["key", "rotate", "images", *options])
+        assert not ended.value.code, capfd.readouterr()
+        capfd.readouterr()
+
+    file, older = str(tmp_path / "out.qcow2"), tmp_path / "older.pem"
+    older.write_text(run("verify", "--public-key")[1])
+    assert run("export", "web", file)[0] == 0
+    rotate()
+    assert [run("verify", image)[0] for image in ("web", file)] == [0, 0]
+    rotate("--forget-older")
+    for image in ("web", file):
+        code, text = run("verify", image)
+        assert (code, "none of those to trust" in text) == (1, True)
+    assert run("verify", file, "--key", str(older))[0] == 0, "who kept the key can still tell"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(), ("nothing",), ("web", "--key", "/nonexistent"), ("web", "--statement", "/nonexistent"), (__file__,)],
