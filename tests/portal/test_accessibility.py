@@ -149,6 +149,20 @@ def overlooked(addresses: list[str]) -> set[str]:
     return {path for path in pages if not path.endswith(NO_PAGES)} - {asked_for(address) for address in addresses}
 
 
+def wrong_in_a_chosen_scheme(chromium: WebDriver) -> list[str]:
+    """What axe finds on the page that is open, in the colours that are chosen at its foot, one after the other."""
+    wrong: list[str] = []
+    chromium.execute_script("window.stayed = true")
+    for word, ground in (("dark", "rgb(15, 20, 26)"), ("light", "rgb(246, 247, 249)")):
+        chromium.find_element(By.CSS_SELECTOR, f"#scheme button[value={word}]").click()
+        until(lambda: chromium.execute_script("return getComputedStyle(document.body).backgroundColor") == ground)  # noqa: B023
+        wrong += [f"{word}, by choice: {found}" for found in chromium.execute_async_script(ASK, RULES)]
+    assert chromium.execute_script("return window.stayed") is True, "what is written in a form stays"
+    chromium.refresh()
+    assert chromium.find_element(By.TAG_NAME, "html").get_attribute("data-scheme") == "light"
+    return wrong
+
+
 def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     issuer: LoginIssuer,
     service: SimpleNamespace,
@@ -206,5 +220,6 @@ def test_axe_finds_nothing_on_any_page_and_none_scrolls_sideways(
     chromium.find_element(By.CSS_SELECTOR, "button[value=run]").click()
     until(lambda: chromium.find_elements(By.ID, "told"))
     look_at("what-was-done")
+    wrong.extend(wrong_in_a_chosen_scheme(chromium))
     assert wrong == [], "\n".join(wrong)
     assert overlooked(["/portal/login", *pages.values()]) == set(), "no page is looked at"

@@ -26,7 +26,7 @@ from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
 from vmkiln.image_contents.contents import ImageContents
 from vmkiln.image_contents.dpkg_status import Package
 from vmkiln.portal.resource_pages import MOST_TEXT_BYTES
-from vmkiln.portal.template_pages import LISTED_RUNS
+from vmkiln.portal.templates.template_page import LISTED_RUNS
 from vmkiln.provenance.documents import CONTENTS
 from vmkiln.run_state import RunState
 from vmkiln.store import tables

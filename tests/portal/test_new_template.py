@@ -6,7 +6,8 @@ import pytest
 from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned, wait_for
 from page_visitor import Visitor
 
-from vmkiln.portal.template_pages import MOST_CHECKED_LETTERS, MOST_MISTAKES
+from vmkiln.portal.templates.examples import TITLES
+from vmkiln.portal.templates.new_template import MOST_CHECKED_LETTERS, MOST_MISTAKES
 
 FORM = {"subscription": SUBSCRIPTION, "group": "rg1", "name": "web", "action": "check"}
 
@@ -59,6 +60,32 @@ def test_a_check_has_limits(browser: Visitor) -> None:
     assert browser.send("/portal/new", **FORM, body=" " * (MOST_CHECKED_LETTERS + 1)).status_code == 413
 
 
+def test_a_chosen_source_is_put_into_the_text_by_each_button(browser: Visitor, living: InProcess) -> None:
+    page = browser.get("/portal/new").text
+    assert '<optgroup label="Made here">' in page
+    assert '<option value="Debian:debian-13:13">Debian:debian-13:13</option>' in page
+    form = {**FORM, "source": "Debian:debian-13:13", "body": json.dumps(a_template())}
+    put_in = browser.send("/portal/new", **{**form, "action": "source"})
+    assert (put_in.status_code, "has the source that you chose" in put_in.text) == (200, True)
+    assert "&#34;offer&#34;: &#34;debian-13&#34;" in put_in.text
+    assert '" selected>' not in put_in.text.partition('id="source"')[2].partition("</select>")[0]
+    assert living.get(GROUP).status_code == 404, "nothing was made"
+    assert "debian-13" in browser.send("/portal/new", **form).text
+    assert browser.send("/portal/new", **{**form, "action": ""}).status_code == 303
+    made = living.get(TEMPLATE).json()["properties"]["source"]
+    assert (made["offer"], made["sku"]) == ("debian-13", "13")
+
+
+def test_a_source_that_cannot_be_put_in_is_told_at_its_field(browser: Visitor) -> None:
+    body = '{"location": "westus2", // mine\n "properties": {}}'
+    for source in ("Debian:debian-13:13", "nonsense <b>"):
+        answer = browser.send("/portal/new", **{**FORM, "source": source, "body": body, "action": "source"})
+        assert answer.status_code == 400
+        assert 'id="source" name="source" aria-invalid="true" aria-describedby="source-wrong" autofocus' in answer.text
+        assert "// mine" in answer.text, "nothing written is lost"
+        assert browser.get("/portal/new", params={"source": "nonsense <b>"}).status_code == 400
+
+
 def test_a_stranger_learns_no_names_by_a_check(browser: Visitor, living: InProcess) -> None:
     add_group(living)
     provisioned(living, TEMPLATE, a_template())
@@ -96,3 +123,12 @@ def test_a_group_is_deleted_by_its_name_and_that_of_a_build_is_not(browser: Visi
     assert (gone.status_code, gone.headers["location"]) == (303, "/portal/groups")
     assert "delete-group.rg1" in gone.headers["set-cookie"]
     wait_for(lambda: living.get(GROUP).status_code == 404)
+
+
+def test_the_form_begins_with_one_of_several_examples(browser: Visitor) -> None:
+    page = browser.get("/portal/new").text
+    assert page.count('href="/portal/new?example=') == len(TITLES)
+    assert "nginx -t" in browser.get("/portal/new?example=web-server").text
+    assert "/etc/hello" in browser.get("/portal/new?example=%3Cb%3E").text
+    mistaken = browser.send("/portal/new", **FORM, body="{").text
+    assert "?example=" not in mistaken, "a link there would lose what was written"

@@ -1,5 +1,7 @@
 """Running a run again: the button of its page, the request behind it, who may, and what is told of it."""
 
+import re
+
 from in_process import GROUP, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned
 from page_visitor import Visitor
 
@@ -82,3 +84,34 @@ def test_another_site_runs_nothing_again(browser: Visitor, living: InProcess) ->
     browser.headers = {"Origin": "https://evil.example"}
     assert browser.send(f"/portal{first}", action="retry").status_code == 403
     assert len(living.get(RUNS).json()["value"]) == 1
+
+
+def said_of(page: str) -> str:
+    """What the page of a run says of who did what with it, without their addresses."""
+    found = re.search(r'<p id="run-by">(.*?)</p>', page)
+    return re.sub(r" from [0-9a-f.:]+(?=[,.])", "", found[1]) if found else ""
+
+
+def test_the_page_of_a_run_says_who_began_it_and_who_cancelled_it(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template("wait"))
+    first = browser.send(f"/portal{TEMPLATE}", action="run").headers["location"]
+    living.settled()
+    assert said_of(browser.get(first).text) == "Begun by owner."
+    browser.send(f"/portal{TEMPLATE}", action="cancel")
+    ended_run(living, TEMPLATE)
+    living.settled()
+    assert said_of(browser.get(first).text) == "Begun by owner, cancelled by owner."
+    second = browser.send(first, action="retry").headers["location"]
+    living.settled()
+    assert said_of(browser.get(second).text) == "Begun by owner."
+    assert said_of(browser.get(first).text) == "Begun by owner, cancelled by owner.", "each has its own"
+    browser.send(f"/portal{TEMPLATE}", action="cancel")
+    ended_run(living, TEMPLATE)
+    page = browser.get(f"/portal{TEMPLATE}").text
+    assert page.partition("What was done with it")[2].count('<th scope="row">') >= 3
+    run_id = first.rpartition("/")[2]
+    living.service.store.runs.add_facts(run_id, reason="trigger nightly")
+    assert (
+        "Begun by the trigger nightly, for its source has a new version, cancelled by owner." in browser.get(first).text
+    )

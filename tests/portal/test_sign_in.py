@@ -1,5 +1,6 @@
 """Logging in: with a link that is good once, back to the page that was wanted, without losing a form."""
 
+import base64
 import html
 import json
 import re
@@ -15,7 +16,7 @@ from page_visitor import Visitor
 
 from vmkiln.api.identity.access_control import AccessControl
 from vmkiln.portal.application import with_portal
-from vmkiln.portal.session import COOKIE, own_address, wants_renewal
+from vmkiln.portal.session import COOKIE, MOST_NAME_LETTERS, name_of, own_address, wants_renewal
 from vmkiln.store.database import opened
 from vmkiln.store.tables import access_tokens, client_secrets
 
@@ -162,3 +163,21 @@ def test_a_session_ends_when_the_secrets_of_its_login_are_replaced(world: Simple
     assert (over.status_code, "was replaced" in over.json()["error"]["message"]) == (403, True)
     fresh = token_at(world, world.store.now())
     assert world.service.request("POST", RENEWALS, token=fresh, api_version=None).status_code == 200
+
+
+def test_each_page_says_who_is_logged_in(world: SimpleNamespace) -> None:
+    assert 'class="who"' not in world.browser.get("/portal/login").text
+    world.browser.token = token_at(world, world.store.now())
+    assert '<p class="who"><span class="unseen">Logged in as </span>owner</p>' in world.browser.get("/portal/").text
+
+
+@pytest.mark.parametrize("said", [[], {}, {"name": 1}, {"name": ""}, "text", {"name": ["<b>"]}])
+def test_a_token_that_names_nobody_is_no_error(said: object) -> None:
+    def with_claims(claims: object) -> str:
+        part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        return f"x.{part}.y"
+
+    assert name_of(with_claims(said)) == ""
+    assert not wants_renewal(with_claims(said))
+    assert [name_of(token) for token in ("", "owner", "a.b", "a.!.c")] == ["", "", "", ""]
+    assert name_of(with_claims({"name": "x" * 1000, "appid": "y"})) == "x" * MOST_NAME_LETTERS

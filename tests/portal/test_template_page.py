@@ -4,7 +4,7 @@ import html
 import json
 import re
 
-from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, provisioned, wait_for
+from in_process import GROUP, SUBSCRIPTION, TEMPLATE, InProcess, a_template, add_group, ended_run, provisioned, wait_for
 from page_visitor import Visitor
 
 
@@ -51,3 +51,66 @@ def test_a_staging_group_leads_to_its_template(browser: Visitor, living: InProce
     page = browser.get(f"/portal{found['properties']['exactStagingResourceGroup']}").text
     assert f'builds of <a href="/portal{TEMPLATE}">web</a>' in page
     assert "builds of" not in browser.get(f"/portal{GROUP}").text
+
+
+def test_a_template_is_given_a_trigger_and_loses_it_again(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    page = f"/portal{TEMPLATE}"
+    assert "Run it for each new version" in browser.get(page).text
+    made = browser.send(page, action="trigger", trigger="new-source")
+    assert (made.status_code, made.headers["location"]) == (303, page)
+    [trigger] = living.get(f"{TEMPLATE}/triggers").json()["value"]
+    assert (trigger["name"], trigger["properties"]["kind"]) == ("new-source", "SourceImage")
+    shown = browser.get(page).text
+    assert 'aria-label="Delete the trigger new-source"' in shown
+    assert "Run it for each new version" not in shown, "a template has one at most"
+    assert browser.send(page, action="untrigger", trigger="new-source").status_code == 303
+    assert living.get(f"{TEMPLATE}/triggers").json()["value"] == []
+    for wrong in ("", "..", "a/b", "x" * 65, "../../x"):
+        assert browser.send(page, action="untrigger", trigger=wrong).status_code == 400
+    assert living.get(TEMPLATE).status_code == 200
+    browser.token = "reader"
+    assert browser.send(page, action="trigger", trigger="new-source").status_code == 403
+
+
+def test_a_template_says_why_it_can_have_no_trigger(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    body = a_template()
+    body["properties"]["source"]["version"] = "1.2.3"
+    living.put(TEMPLATE, body)
+    page = browser.get(f"/portal{TEMPLATE}").text
+    assert "A trigger needs a source with the version `latest`." in page
+    assert "Run it for each new version" not in page
+
+
+def test_the_times_of_the_last_runs_are_a_chart_with_a_table_behind(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    page = f"/portal{TEMPLATE}"
+    for _ in range(2):
+        assert 'id="how-long"' not in browser.get(page).text, "there is nothing to compare"
+        living.request("POST", f"{TEMPLATE}/run")
+        ended_run(living, TEMPLATE)
+    chart = browser.get(page).text.partition('id="how-long"')[2].partition("</section>")[0]
+    assert chart.count('<rect class="column ok"') == 2
+    assert 'role="img"' in chart
+    assert chart.count('<th scope="row"><a href="/portal/subscriptions/') == 2
+    assert "style=" not in chart
+
+
+def test_tags_are_written_as_lines(browser: Visitor, living: InProcess) -> None:
+    add_group(living)
+    provisioned(living, TEMPLATE, a_template())
+    page = f"/portal{TEMPLATE}"
+    assert ">\nteam=web</textarea>" in browser.get(page).text
+    written = browser.send(page, action="tags", tags="team = <b>\r\n\r\nempty=\nsum=1+1=2")
+    assert (written.status_code, written.headers["location"]) == (303, page)
+    assert living.get(TEMPLATE).json()["tags"] == {"team": "<b>", "empty": "", "sum": "1+1=2"}
+    assert "team=&lt;b&gt;" in browser.get(page).text
+    for wrong in ("no mark", "=value", "a=1\nA=2"):
+        answer = browser.send(page, action="tags", tags=wrong)
+        assert answer.status_code == 400
+    assert len(living.get(TEMPLATE).json()["tags"]) == 3
+    browser.token = "reader"
+    assert browser.send(page, action="tags", tags="a=b").status_code == 403

@@ -13,10 +13,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import login_pages, provider_login, resource_pages, template_pages
+from vmkiln.portal import login_pages, provider_login, resource_pages, scheme_form
 from vmkiln.portal.overview import activity_pages, control_room, host_pages, image_pages, runs_page
 from vmkiln.portal.rendering import HEADERS
 from vmkiln.portal.runs import run_pages, run_stream
+from vmkiln.portal.templates import new_template, template_page
 from vmkiln.portal.visit import LOGIN, PREFIX, Page, Visit, error_page, go_to, visited
 
 STATIC = Path(__file__).parent / "static"
@@ -54,8 +55,9 @@ def portal(api: ASGIApp) -> ASGIApp:
             at(f"{LOGIN}/provider", provider_login.leave, is_public=True),
             at(f"{LOGIN}/back", provider_login.come_back, is_public=True),
             at(f"{PREFIX}/logout", login_pages.logout, "POST", is_public=True),
-            at(f"{PREFIX}/new", template_pages.new),
-            at(f"{PREFIX}/new", template_pages.create, "POST"),
+            at(f"{PREFIX}/scheme", scheme_form.choose, "POST", is_public=True),
+            at(f"{PREFIX}/new", new_template.new),
+            at(f"{PREFIX}/new", new_template.create, "POST"),
             at(f"{PREFIX}/groups", resource_pages.resource_groups),
             Mount(f"{PREFIX}/static", _Static(directory=STATIC)),
             at(f"{PREFIX}/runs", runs_page.runs),
@@ -80,8 +82,8 @@ def portal(api: ASGIApp) -> ASGIApp:
             ),
             at(GROUP, resource_pages.resource_group),
             at(GROUP, resource_pages.act_on_group, "POST"),
-            at(TEMPLATE, template_pages.template),
-            at(TEMPLATE, template_pages.act, "POST"),
+            at(TEMPLATE, template_page.template),
+            at(TEMPLATE, template_page.act, "POST"),
             at(RUN, run_pages.run),
             at(RUN, run_pages.act, "POST"),
             at(f"{RUN}/log", run_pages.raw_log),

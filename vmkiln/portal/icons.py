@@ -23,6 +23,7 @@ ICONS = {
 KIND_OF_STATE = {
     "succeeded": ("ok", "done"),
     "active": ("ok", "done"),
+    "healthy": ("ok", "done"),
     "enabled": ("ok", "done"),
     "live": ("ok", "done"),
     "allow": ("ok", "done"),

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 
 from vmkiln import __version__
 from vmkiln.harmless_text import harmless
-from vmkiln.portal import told
+from vmkiln.portal import scheme, session, told
 from vmkiln.portal.icons import ICONS, kind_of_state
 from vmkiln.portal.resource_face import told_act
 from vmkiln.portal.trail import RAIL, section_of, trail
@@ -113,7 +113,13 @@ def _environment() -> Environment:
     environment.filters |= {"size": size, "since": since}
     environment.globals |= {"lasted": lasted, "ICONS": ICONS, "kind_of_state": kind_of_state}
     environment.globals |= {"RAIL": RAIL, "trail": trail, "section_of": section_of}
-    environment.globals |= {"told": told.now, "VERSION": __version__}
+    environment.globals |= {
+        "told": told.now,
+        "VERSION": __version__,
+        "scheme": scheme.now,
+        "SCHEMES": tuple(scheme.Scheme),
+    }
+    environment.globals |= {"visitor": session.visitor}
     return environment
 
 

@@ -1,18 +1,18 @@
 """Resource groups and everything in them, staging resource groups with the picture of their network."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope, utc_text
+from vmkiln.azure_names import CONTAINER_GROUP, subscription_scope
 from vmkiln.errors import ArmError
+from vmkiln.portal.overview.acts import events_of
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
 from vmkiln.portal.resource_face import facts, kind_of, relations
 from vmkiln.portal.runs.network_page import picture_of
-from vmkiln.portal.template_pages import TYPE, subscriptions_of
+from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
 from vmkiln.portal.told import Done
 from vmkiln.portal.visit import PREFIX, Visit, check_typed, done
 from vmkiln.staging.staging_resource_group import OF_A_TEMPLATE
@@ -24,8 +24,6 @@ DISKS = "vhds"
 LOG_LINES = 200
 MOST_TEXT_BYTES = 256 * 1024
 CHILDREN = {"galleries": "images", "images": "versions"}  # a managed image has a page of its own
-MOST_EVENTS = 20
-EVENT_DAYS = 30
 
 
 async def resource_groups(visit: Visit) -> Response:
@@ -114,7 +112,7 @@ async def resource(visit: Visit) -> Response:
         _container_log(visit, found) if kind == "containergroups" else _nothing(),
         _containers(visit) if kind == "storageaccounts" else _nothing(),
         _listed(visit, CHILDREN[kind]) if kind in CHILDREN else _nothing(),
-        _events(visit),
+        events_of(visit, visit.id),
     )
     is_live = kind == "containergroups" and _goes_on(found)
     return await page(
@@ -180,17 +178,3 @@ async def _container_log(visit: Visit, group: dict[str, Any]) -> list[str]:
         return []
     answer = await visit.api.ask("GET", f"{visit.id}/containers/{names[0]}/logs", tail=str(LOG_LINES))
     return str(answer["content"]).splitlines()
-
-
-async def _events(visit: Visit) -> list[dict[str, Any]]:
-    """What was done with a resource in the last month, the newest first; none where the visitor may not look."""
-    since = utc_text(datetime.now(UTC) - timedelta(days=EVENT_DAYS), timespec="seconds")
-    resource_id = visit.id.replace("'", "''")
-    wanted = {"$filter": f"eventTimestamp ge '{since}' and resourceUri eq '{resource_id}'"}
-    path = f"{subscription_scope(visit.id.split('/')[2])}/providers/Microsoft.Insights/eventtypes/management/values"
-    try:
-        return (await visit.api.every(path, most_pages=1, query=wanted))[:MOST_EVENTS]
-    except ArmError as error:
-        if error.status not in {400, 403}:
-            raise
-        return []

@@ -5,9 +5,13 @@ Source: RFC 6265bis (`__Host-`, SameSite); Fetch Metadata (Sec-Fetch-Site).
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
@@ -22,6 +26,9 @@ LOGIN = f"{PREFIX}/login"
 HOME = f"{PREFIX}/"
 MOST_ADDRESS_LETTERS = 2000
 MOST_REFUSED = 1000
+MOST_NAME_LETTERS = 60
+NAMES = ("preferred_username", "name", "app_displayname", "appid")  # claims that name a token's holder, the best first
+_visitor: ContextVar[str] = ContextVar("visitor", default="")
 _refused: dict[str, None] = {}  # the hashes of tokens that are not renewed, the oldest first
 
 
@@ -54,12 +61,43 @@ def wants_renewal(token: str) -> bool:
     """
     if _hash(token) in _refused:
         return False
+    claims = _claims(token)
+    try:
+        return time.time() > (float(claims["iat"]) + float(claims["exp"])) / 2
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def name_of(token: str) -> str:
+    """What a token calls its holder, to be shown to them alone; '' for one that says nothing. It is not proven here."""
+    claims = _claims(token)
+    named = (claims.get(claim) for claim in NAMES)
+    return next((text[:MOST_NAME_LETTERS] for text in named if isinstance(text, str) and text), "")
+
+
+@contextlib.contextmanager
+def known_as(name: str) -> Iterator[None]:
+    """Pages that are filled in here say that this is who is logged in."""
+    token = _visitor.set(name)
+    try:
+        yield
+    finally:
+        _visitor.reset(token)
+
+
+def visitor() -> str:
+    """Who is logged in, as the page that is being filled in says it; '' for nobody."""
+    return _visitor.get()
+
+
+def _claims(token: str) -> Mapping[str, Any]:
+    """What a token says; nothing for a text that is none. It is not proven here: the API does that."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        return time.time() > (float(claims["iat"]) + float(claims["exp"])) / 2
-    except (IndexError, KeyError, ValueError, TypeError, RecursionError):
-        return False
+    except (IndexError, ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def refuse_renewal(token: str) -> None:

@@ -29,6 +29,9 @@ class Done(StrEnum):
     DELETE_TEMPLATE = "delete-template"
     DELETE_IMAGE = "delete-image"
     DELETE_GROUP = "delete-group"
+    TAGS = "tags"
+    TRIGGER = "trigger"
+    UNTRIGGER = "untrigger"
     DRAIN = "drain"
     UNDRAIN = "undrain"
 
@@ -41,6 +44,9 @@ TEXTS: Mapping[Done, str] = {
     Done.DELETE_TEMPLATE: "The image template {} is being deleted, with its staging resource group and its logs.",
     Done.DELETE_IMAGE: "The image {} was deleted.",
     Done.DELETE_GROUP: "The resource group {} is being deleted, with everything in it.",
+    Done.TAGS: "The tags of {} were written.",
+    Done.TRIGGER: "The trigger {} was made: a new version of the source begins a run.",
+    Done.UNTRIGGER: "The trigger {} was deleted: a run begins by hand alone.",
     Done.DRAIN: "{} gets no new runs; those that it has go on.",
     Done.UNDRAIN: "{} takes runs again.",
 }

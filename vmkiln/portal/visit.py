@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from vmkiln.errors import ArmError
-from vmkiln.portal import session, told, trail
+from vmkiln.portal import scheme, session, told, trail
 from vmkiln.portal.api_client import ApiClient
 from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.told import Done
@@ -103,7 +103,11 @@ def visited(api: ASGIApp, show: Page, *, is_public: bool = False) -> Callable[[R
         token = session.token_of(request)
         source = request.client.host if request.client else ""
         visit = Visit(request, ApiClient(api, base_url, token, source))
-        with told.telling(text := told.told(request)):
+        with (
+            session.known_as(session.name_of(token)),
+            scheme.shown_in(scheme.chosen(request)),
+            told.telling(text := told.told(request)),
+        ):
             try:
                 response = await (show(visit) if token or is_public else _to_login(visit))
             except ArmError as error:

@@ -6,6 +6,7 @@ from importlib.resources import files
 import pytest
 
 from vmkiln.portal.icons import ICONS, KIND_OF_STATE, kind_of_state
+from vmkiln.portal.scheme import Scheme
 from vmkiln.run_state import RunState
 
 SHEET = (files("vmkiln.portal") / "static/portal.css").read_text()
@@ -14,12 +15,13 @@ TEXT = ("text", "muted", "accent", "ok", "warn", "bad")
 LEAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
 
 
-def tokens(text: str) -> dict[str, str]:
-    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", text))
+def tokens(place: int) -> dict[str, str]:
+    """The sheet's colours: the first of each pair for light, the second for dark."""
+    pairs = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", SHEET)
+    return {pair[0]: pair[place] for pair in pairs}
 
 
-LIGHT = tokens(SHEET.partition("@media (prefers-color-scheme: dark)")[0])
-DARK = LIGHT | tokens(SHEET.partition("@media (prefers-color-scheme: dark)")[2].partition("* {")[0])
+LIGHT, DARK = tokens(1), tokens(2)
 
 
 def luminance(colour: str) -> float:
@@ -39,6 +41,12 @@ def test_every_text_can_be_read_on_every_ground(scheme: dict[str, str]) -> None:
     pairs = [(text, ground) for text in TEXT for ground in ON] + [("on-accent", "accent")]
     faint = {pair: found for pair in pairs if (found := contrast(scheme[pair[0]], scheme[pair[1]])) < LEAST}
     assert faint == {}
+
+
+def test_a_choice_of_colours_is_one_that_the_sheet_knows() -> None:
+    chosen = set(re.findall(r":root\[data-scheme=(\w+)\] \{ color-scheme: (\w+); \}", SHEET))
+    assert chosen == {(word, word) for word in Scheme if word is not Scheme.SYSTEM}
+    assert "prefers-color-scheme" not in SHEET, "what is chosen would not reach it"
 
 
 def test_a_state_has_a_colour_of_the_sheet_and_an_icon() -> None:

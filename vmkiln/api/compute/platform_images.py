@@ -36,7 +36,7 @@ class _Version:
     image: SourceImage | None = None
 
 
-def _entries(call: Call, **wanted: str) -> list[CatalogueEntry]:
+def entries_of(call: Call, **wanted: str) -> list[CatalogueEntry]:
     """The catalogue's entries with these names, in any case; in order.
 
     Raises: `ArmError` 404 when there is none, 403 for who has no role in the subscription.
@@ -76,23 +76,23 @@ def _listed(call: Call, names: Iterable[str]) -> Answer:
 
 def list_publishers(call: Call) -> Answer:
     """GET the publishers."""
-    return _listed(call, (entry.publisher for entry in _entries(call)))
+    return _listed(call, (entry.publisher for entry in entries_of(call)))
 
 
 def list_offers(call: Call) -> Answer:
     """GET a publisher's offers."""
-    return _listed(call, (entry.offer for entry in _entries(call, publisher=call.names["publisherName"])))
+    return _listed(call, (entry.offer for entry in entries_of(call, publisher=call.names["publisherName"])))
 
 
 def list_skus(call: Call) -> Answer:
     """GET an offer's SKUs."""
-    found = _entries(call, publisher=call.names["publisherName"], offer=call.names["offer"])
+    found = entries_of(call, publisher=call.names["publisherName"], offer=call.names["offer"])
     return _listed(call, (entry.sku for entry in found))
 
 
 def _entry(call: Call) -> CatalogueEntry:
     names = call.names
-    [entry] = _entries(call, publisher=names["publisherName"], offer=names["offer"], sku=names["skus"])
+    [entry] = entries_of(call, publisher=names["publisherName"], offer=names["offer"], sku=names["skus"])
     return entry
 
 

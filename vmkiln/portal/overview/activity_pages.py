@@ -11,7 +11,7 @@ from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.listed import DAYS, asked
 from vmkiln.portal.rendering import page
-from vmkiln.portal.template_pages import subscriptions_of
+from vmkiln.portal.templates.template_page import subscriptions_of
 from vmkiln.portal.visit import PREFIX, Visit
 
 VALUES = "providers/Microsoft.Insights/eventtypes/management/values"

@@ -12,7 +12,7 @@ from vmkiln.azure_names import ProvisioningState, subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.overview.listed import asked
 from vmkiln.portal.rendering import page
-from vmkiln.portal.template_pages import TYPE, is_live, subscriptions_of
+from vmkiln.portal.templates.template_page import TYPE, is_live, subscriptions_of
 from vmkiln.portal.visit import Visit
 from vmkiln.run_state import GOING_ON, LIVE_STATES, RunState
 

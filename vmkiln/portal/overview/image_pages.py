@@ -1,11 +1,13 @@
 """Images: the list, one of them with where it comes from and where it is used, its file, and how two differ."""
 
+import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from vmkiln.errors import ArmError
+from vmkiln.portal.overview.acts import events_of
 from vmkiln.portal.overview.listed import asked, next_address, one_page
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import page
@@ -39,7 +41,7 @@ async def image(visit: Visit) -> Response:
     """One image: what it is, the way from its source through its run to what was built of it."""
     found = await visit.api.ask("GET", visit.id)
     details = await visit.api.ask("GET", f"{visit.id}/{DETAILS}")
-    others, _ = await one_page(visit, IMAGES, {})
+    (others, _), events = await asyncio.gather(one_page(visit, IMAGES, {}), events_of(visit, visit.id))
     same_run = await _run_of(visit, details["properties"]["runId"])
     return await page(
         "image.html",
@@ -49,6 +51,7 @@ async def image(visit: Visit) -> Response:
         image=found,
         details=details,
         run=same_run,
+        events=events,
         others=[other for other in others if other["id"].lower() != found["id"].lower()],
     )
 

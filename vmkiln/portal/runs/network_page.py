@@ -7,7 +7,7 @@ from typing import Any
 from vmkiln.azure_names import CONTAINER_GROUP, VIRTUAL_MACHINE
 from vmkiln.errors import ArmError
 from vmkiln.portal.runs.network_picture import NetworkPicture, last_run_of, network_picture
-from vmkiln.portal.template_pages import RUNS
+from vmkiln.portal.templates.template_page import RUNS
 from vmkiln.portal.visit import Visit
 
 NETWORK = "providers/Microsoft.Network"

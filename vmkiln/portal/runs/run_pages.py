@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vmkiln.errors import ArmError
 from vmkiln.portal.api_client import ApiClient
+from vmkiln.portal.overview.acts import said_of_run
 from vmkiln.portal.passing_on import PassedOn
 from vmkiln.portal.rendering import HEADERS, page
 from vmkiln.portal.runs.log_view import ANCHORS
@@ -67,6 +68,7 @@ async def run(visit: Visit) -> Response:
         find=text,
         only_errors=only_errors,
         found=found,
+        said=await said_of_run(visit, view.run, view.template_id),
         pictures=pictures["value"],
         confinement=confinement["value"],
         receipts=receipts["value"],

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vmkiln.portal.rendering import part
 from vmkiln.portal.runs.log_view import PHASE_OF, Group, groups_of, seconds_of
-from vmkiln.portal.template_pages import RUNS
+from vmkiln.portal.templates.template_page import RUNS
 from vmkiln.portal.visit import Visit
 from vmkiln.portal.waterfall import Bar, waterfall
 from vmkiln.run_state import LIVE_STATES, RunState

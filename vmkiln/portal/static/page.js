@@ -115,7 +115,28 @@ async function keepAnew() {
   }
 }
 
+// The colours change in place, so that what was written and not sent yet stays.
+function chooseScheme() {
+  const form = document.getElementById("scheme");
+  form?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const scheme = event.submitter.value;
+    try {
+      await fetch(form.action, { method: "POST", body: new URLSearchParams({ scheme }), redirect: "manual" });
+    } catch {
+      standStill(NO_ANSWER);
+      return;
+    }
+    document.documentElement.dataset.scheme = scheme;
+    document.querySelector("meta[name=color-scheme]").content = scheme === "system" ? "light dark" : scheme;
+    for (const button of form.elements) {
+      button.setAttribute("aria-pressed", String(button.value === scheme));
+    }
+  });
+}
+
 showTimes();
 addCopyButtons();
+chooseScheme();
 setInterval(showTimes, 30000);
 keepAnew();

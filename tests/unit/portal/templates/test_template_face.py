@@ -1,6 +1,6 @@
 """What a template's page tells of its steps, targets and limits."""
 
-from vmkiln.portal.template_face import Part, checks_of, copied, limits_of, steps_of, targets_of
+from vmkiln.portal.templates.template_face import Part, checks_of, copied, limits_of, no_trigger, steps_of, targets_of
 
 TEMPLATE = {
     "id": "/x",
@@ -48,3 +48,12 @@ def test_a_copy_has_nothing_that_only_the_service_sets() -> None:
     assert found.keys() == {"location", "identity", "properties"}
     assert found["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {"/a/mine": {}}}
     assert "provisioningState" not in found["properties"]
+
+
+def test_a_trigger_needs_a_source_that_has_newer_versions() -> None:
+    latest = {"type": "SharedImageVersion", "imageVersionId": "/g/images/i/versions/LATEST"}
+    assert no_trigger({"source": latest}) == ""
+    assert no_trigger({"source": {"type": "PlatformImage", "version": "Latest"}}) == ""
+    assert "`latest`" in no_trigger({"source": {**latest, "imageVersionId": "/g/images/i/versions/1.0.0"}})
+    assert "ManagedImage" in no_trigger({"source": {"type": "ManagedImage", "imageId": "/i"}})
+    assert no_trigger({})

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmkiln.errors import ArmError
+
 LONGEST = 120  # letters of what a step does
+WITH_VERSIONS = {"PlatformImage", "SharedImageVersion"}  # sources
 OF_THE_SERVICE = {"provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup"}
 
 
@@ -50,6 +53,37 @@ def limits_of(template: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Tags", ", ".join(f"{name}={value}" for name, value in (template.get("tags") or {}).items())),
     ]
     return [(name, str(text)) for name, text in named if text]
+
+
+def no_trigger(properties: Mapping[str, Any]) -> str:
+    """Why a template is not run by itself when its source has a new version; '' where it can be."""
+    source = properties.get("source") or {}
+    version_id = str(source.get("imageVersionId") or "").lower()
+    if str(source.get("version", "")).lower() == "latest" or version_id.endswith("/versions/latest"):
+        return ""
+    if source.get("type") in WITH_VERSIONS:
+        return "A trigger needs a source with the version `latest`."
+    return f"No trigger goes with a source of the type {source.get('type', '')}: it has no versions."
+
+
+def tags_text(template: Mapping[str, Any]) -> str:
+    """The tags of a template as lines that can be changed."""
+    return "\n".join(f"{name}={value}" for name, value in (template.get("tags") or {}).items())
+
+
+def tags_in(text: str) -> dict[str, str]:
+    """The tags that such lines mean. Raises: `ArmError` for a line that is none, or a name that is there twice."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, mark, value = (part.strip() for part in line.partition("="))
+        if not line.strip():
+            continue
+        if not mark or not name:
+            raise ArmError(400, "InvalidParameter", f"`{line[:90]}` is no tag: write name=value", target="tags")
+        if name.lower() in {other.lower() for other in found}:
+            raise ArmError(400, "InvalidParameter", f"the tag `{name[:90]}` is there twice", target="tags")
+        found[name] = value
+    return found
 
 
 def copied(template: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""The form of a new image template: it is filled, checked, and made; nothing that was written is lost."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from vmkiln.azure_names import group_id, subscription_scope
+from vmkiln.errors import ArmError, TemplateInvalid
+from vmkiln.portal.rendering import page
+from vmkiln.portal.templates.examples import TITLES, example
+from vmkiln.portal.templates.source_choice import Choice, choices
+from vmkiln.portal.templates.template_face import copied
+from vmkiln.portal.templates.template_page import TYPE, subscriptions_of
+from vmkiln.portal.templates.written_template import FIELDS, check, detail_of, read, with_source
+from vmkiln.portal.told import Done
+from vmkiln.portal.visit import PREFIX, Visit, done
+
+IMAGES = "/providers/Vmkiln.Builds/images"
+SOURCES = "providers/Vmkiln.Builds/sources"
+MODEL_PARTS = 9  # of the id of an image template
+MISTAKES = "The form has mistakes."
+MOST_CHECKED_LETTERS = 128 * 1024
+MOST_MISTAKES = 100  # told of a form that is checked
+EMPTY = {"subscription": "", "group": "", "name": "", "source": "", "body": ""}
+
+
+async def new(visit: Visit) -> Response:
+    """The form for a new template: with an example (`?example=NAME`), what another one is (`?from=ID`), a source."""
+    subscriptions = await subscriptions_of(visit)
+    values = {**EMPTY, "subscription": (subscriptions or [""])[0], "group": "images"}
+    body: Any = example(visit.request.query_params.get("example", ""))
+    if model := visit.request.query_params.get("from", ""):
+        parts = model.split("/")
+        if f"/{TYPE}/".lower() not in model.lower() or len(parts) != MODEL_PARTS or ".." in parts:
+            raise ArmError(404, "ResourceNotFound", "`from` names no image template")
+        body = copied(await visit.api.ask("GET", model))
+        values |= {"subscription": parts[2], "group": parts[4]}
+    values |= {"body": json.dumps(body, indent=2), "source": visit.request.query_params.get("source", "")}
+    try:
+        return await _form(visit, await _with_source(values))
+    except ArmError as error:
+        if error.message != MISTAKES:
+            raise
+        return await _form(visit, {**values, "source": ""}, error=error)
+
+
+async def create(visit: Visit) -> Response:
+    """Do what the button says: create, check, or put the chosen source into the text; every mistake is shown."""
+    values = {**EMPTY, **await visit.form()}
+    action = values.get("action")
+    try:
+        values = await _with_source(values)
+        if action == "source":
+            return await _form(visit, values, is_source_in=True)
+        if action == "check":
+            return await _form(visit, values, warnings=await _checked(visit, values))
+        return done(Done.CREATE, values["name"], f"{PREFIX}{await _created(visit, values)}")
+    except ArmError as error:
+        if error.status == 401:
+            raise
+        return await _form(visit, values, error=error)
+
+
+async def _with_source(values: Mapping[str, str]) -> dict[str, str]:
+    """The form with its chosen source in its text. Raises: `ArmError` where that cannot be."""
+    try:
+        return await run_in_threadpool(with_source, values)  # it may have megabytes
+    except TemplateInvalid as error:
+        details = [detail_of("source", one) for one in error.mistakes]
+        raise ArmError(400, "InvalidParameter", MISTAKES, details=details) from None
+
+
+async def _form(
+    visit: Visit,
+    values: Mapping[str, str],
+    *,
+    error: ArmError | None = None,
+    warnings: Sequence[str] | None = None,
+    is_source_in: bool = False,
+) -> Response:
+    """The form as it was sent, with its mistakes, or with what there is to say of one that has none."""
+    details = error.details if error else ()
+    subscriptions = await subscriptions_of(visit)
+    return await page(
+        "new.html",
+        status=error.status if error else 200,
+        title="New image template",
+        section="new",
+        values=values,
+        subscriptions=subscriptions,
+        examples=TITLES,
+        sources=await _sources(visit, subscriptions),
+        error=error,
+        warnings=warnings,
+        is_source_in=is_source_in,
+        wrong={detail["target"]: detail["message"] for detail in details if detail.get("target") in FIELDS},
+        wrong_body=[detail for detail in details if detail.get("target") not in FIELDS],
+    )
+
+
+async def _sources(visit: Visit, subscriptions: Sequence[str]) -> dict[str, list[Choice]]:
+    """What a template can start from, as far as the visitor may know; the newest images that were built, not all."""
+    if not subscriptions:
+        return {}
+    platform, images = await asyncio.gather(
+        visit.api.ask("GET", f"{subscription_scope(subscriptions[0])}/{SOURCES}"), visit.api.ask("GET", IMAGES)
+    )
+    return choices(platform["value"], images["value"])
+
+
+async def _checked(visit: Visit, values: Mapping[str, str]) -> list[str]:
+    """What there is to say of a form without mistakes; nothing is made. Raises: `ArmError` with every mistake."""
+    if len(values["body"]) > MOST_CHECKED_LETTERS:
+        message = f"The template has more than {MOST_CHECKED_LETTERS // 1024} KiB, too much to be checked here."
+        raise ArmError(413, "RequestEntityTooLarge", message, target="body", hint="`vmkiln validate FILE` checks it")
+    details, warnings = await run_in_threadpool(check, values)
+    if not any(detail["target"] in FIELDS for detail in details) and await _is_there(visit, values):
+        message = "there is an image template of this name already: delete it first, or take another name"
+        details.append({"code": "Conflict", "target": "name", "message": message})
+    if details:
+        count = len(details)
+        told = f"The form has {count} mistakes; these are the first." if count > MOST_MISTAKES else MISTAKES
+        raise ArmError(400, "InvalidParameter", told, details=details[:MOST_MISTAKES])
+    return warnings[:MOST_MISTAKES]
+
+
+async def _is_there(visit: Visit, values: Mapping[str, str]) -> bool:
+    """Whether there is a template of the form's name. Raises: `ArmError` when the visitor may not look."""
+    try:
+        await visit.api.ask("GET", f"{group_id(values['subscription'], values['group'])}/{TYPE}/{values['name']}")
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+async def _created(visit: Visit, values: Mapping[str, str]) -> str:
+    body, details = await run_in_threadpool(read, values)  # it may have megabytes
+    if not details and len(values["body"]) <= MOST_CHECKED_LETTERS:  # in our words, not in Azure's
+        details, _ = await run_in_threadpool(check, values)
+    if details:
+        raise ArmError(400, "InvalidParameter", MISTAKES, details=details[:MOST_MISTAKES])
+    group = group_id(values["subscription"], values["group"])
+    await _ensure_group(visit, group, str(body.get("location", "")) if isinstance(body, dict) else "")
+    template_id = f"{group}/{TYPE}/{values['name']}"
+    await visit.api.ask("PUT", template_id, body=body)
+    return template_id
+
+
+async def _ensure_group(visit: Visit, group: str, location: str) -> None:
+    try:
+        await visit.api.ask("GET", group)
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        await visit.api.ask("PUT", group, body={"location": location})
