@@ -1,6 +1,7 @@
 """What comes before a run, for commands and services alike: the open database, and a machine ready for builds."""
 
 import contextlib
+import getpass
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,8 +13,10 @@ from vmkiln.files.durable_file import make_folder
 from vmkiln.files.private_folder import make_private
 from vmkiln.host import capacity, reserve_file
 from vmkiln.host.accelerator import choose_accelerator
+from vmkiln.host.confinement.subordinate_ids import IdFile, own_range
 from vmkiln.host.copies import launching
 from vmkiln.host.disk.firmware import find_firmware
+from vmkiln.host.doctor.fitness import subordinate_ids_finding
 from vmkiln.host.doctor.kvm_access import kvm_access, notice
 from vmkiln.host.qemu import Accelerator, Disk
 from vmkiln.images.container_image import obtain_container_image, static_busybox
@@ -31,6 +34,7 @@ from vmkiln.settings import Settings
 from vmkiln.sharing.shared_storage import SharedStorage, shared_storage
 from vmkiln.store import database
 from vmkiln.store.database import Store
+from vmkiln.waiting.off_loop import off_loop
 from vmkiln.warm.saved_group import obtain_saved_group
 
 MIB = 1024**2
@@ -70,6 +74,19 @@ def host_capacity(settings: Settings) -> Room:
     return Room(capacity.cpu_count(), memory_mib, cleaning_up.free_bytes(settings) // MIB)
 
 
+def check_ids() -> None:
+    """The user has subordinate ids, as which everything of a run works. Raises: `HostUnfit`, with doctor's remedy."""
+    user = getpass.getuser()
+    for file in IdFile:
+        found = own_range(file)
+        if found is None:
+            finding = subordinate_ids_finding(file, found, user=user)
+            raise HostUnfit(finding.found, hint=finding.remedy)
+    for name in ("newuidmap", "newgidmap"):
+        if shutil.which(name) is None:
+            raise HostUnfit(f"the program `{name}` is not installed", hint="install the package `uidmap`")
+
+
 @contextlib.asynccontextmanager
 async def prepared_host(
     settings: Settings, store: Store, progress: Callable[[str], None], *, shared: SharedStorage | None = None
@@ -91,6 +108,7 @@ async def prepared_host(
             f"only {free // MIB} MiB are free under {settings.home}; a build needs {settings.least_free_disk_mib}",
             hint="make room, or set VMKILN_HOME to a folder on another disk",
         )
+    await off_loop(check_ids)  # before anything is fetched for builds that cannot run
     reserve_file.ensure(settings.home)
     async with launching.kept():
         packer = await find_packer()

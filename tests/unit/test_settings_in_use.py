@@ -91,6 +91,19 @@ async def test_no_build_begins_with_less_free_disk_than_the_operator_wants(
             pass
 
 
+async def test_a_user_without_subordinate_ids_is_told_before_anything_is_fetched(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(preparation, "own_range", lambda _file: None)
+    monkeypatch.setattr(preparation, "find_packer", None)  # is not reached
+    with pytest.raises(HostUnfit, match=r"no range for .* in /etc/subuid") as caught:
+        async with prepared_host(replace(settings, least_free_disk_mib=0), store, print):
+            pass
+    assert "usermod --add-subuids" in str(caught.value.hint)
+    assert caught.value.exit_code == 3
+
+
 def test_a_cached_platform_image_is_used_until_the_age_that_was_set() -> None:
     entry = DebianEntry("Debian", "debian-12", "12", 1, "bookworm", "12")
     image = SourceImage(
