@@ -2,7 +2,9 @@
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiers
@@ -31,6 +33,25 @@ def test_every_function_of_the_template_language_is_documented_and_no_other() ->
 @pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert re.search(rf"`[^`]*\b{name}\b[^`]*`", (ROOT / "README.md").read_text()), f"`vmkiln {name}` is not there"
+
+
+def lines_of(page: str) -> list[str]:
+    """The command lines of a page."""
+    return re.findall(r"^\$ vmkiln (.+)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", lines_of("tutorial.md"))
+def test_what_the_tutorial_says_is_a_command_with_such_options(line: str) -> None:
+    words = shlex.split(line)
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("vmkiln", [], resilient_parsing=True)
+    while hasattr(command, "get_command") and words:
+        command = command.get_command(context, words.pop(0))
+        assert command is not None, line
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+    least = sum(parameter.param_type_name == "argument" and parameter.required for parameter in command.params)
+    assert sum(not word.startswith("-") for word in words) >= least
 
 
 def test_the_counts_of_both_tiers_are_documented() -> None:

@@ -73,6 +73,9 @@ class Commands(LazyGroup):
             "Build what a fleet's service accepted, on this host; Ctrl-C ends it, and its runs wait for another host.",
         ),
         "open": Listed("access.open", "open_portal", "Open the portal with a link that logs in once."),
+        "trust": Listed(
+            "access.trust", "trust", "Have this user's browsers trust the authority of this machine's service."
+        ),
         "az-setup": Listed(
             "az_setup",
             "az_setup",
@@ -87,6 +90,9 @@ class Commands(LazyGroup):
         ),
         "doctor": Listed(
             "doctor", "doctor", "Check that this machine can run builds, and say what to do where it cannot."
+        ),
+        "setup": Listed(
+            "setup", "setup", "Check this machine, build a first image, and say what comes next; it may be run again."
         ),
         "support-bundle": Listed(
             "support_bundle",

@@ -24,7 +24,7 @@ from vmkiln.store.rows import AuditRow, HostRow, ImageRow, KeyKind, RunRow
 SUBSCRIPTION = "/subscriptions/11111111-1111-1111-1111-111111111111"
 IMAGE = f"{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/images/web"
 RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
-    "build",
+    "build", "setup",  # which builds
     "database move",  # tests/upgrade/test_moved_state.py
     "host drain", "host undrain", "key rotate",
     "image adopt", "image purge",  # test_restored_back_up.py
@@ -41,6 +41,7 @@ RECORDED = {  # here, or as the requests that they are (tests/api/test_audit.py)
 }  # fmt: skip
 CHANGES_NOTHING_OF_OTHERS = {  # reads, or changes files of the user alone
     "az-setup", "doctor", "plan", "prepare", "validate", "serve", "worker", "login", "logout", "open", "settings",
+    "trust",
     "notice test",
     "cache list", "cache prune", "cache show",
     "context list", "context show", "context use", "host list", "host show", "key list",

@@ -167,7 +167,7 @@ async def _serve(settings: Settings, address: Address, given_tls: TlsFiles | Non
             if not is_loopback(address.host):
                 say("warning: other machines can reach this address")
             if given_tls is None:
-                say(f"clients trust it with {tls.authority}")
+                say(f"clients trust it with {tls.authority} (`vmkiln trust` has your browsers do so)")
             await _tell_portal(store, owner.app_id, url)
             say('in another terminal: eval "$(vmkiln az-setup)" && az group list')
 
