@@ -44,6 +44,24 @@ def test_no_resource_is_made_where_nobody_is(service: InProcess, name: str, body
     assert service.put(path, {**body, "location": "West US 2"}).status_code in {200, 201, 202}
 
 
+def test_no_image_goes_where_nobody_is(service: InProcess) -> None:
+    add_group(service)
+    target = {"type": "VHD", "runOutputName": "v"}
+    gallery = f"{GROUP}/providers/Microsoft.Compute/galleries/gal/images/web"
+    shared = {"type": "SharedImage", "runOutputName": "s", "galleryImageId": gallery}
+    refused = service.put(
+        TEMPLATE, a_template(distribute=[target, {**shared, "replicationRegions": ["westus2", "xxx"]}])
+    )
+    assert refused.status_code == 400
+    assert "properties.distribute[1].replicationRegions[1]: `xxx` is no location" in refused.text
+    own = a_template(distribute=[target, {**shared, "targetRegions": [{"name": "Attic"}]}])
+    settings = service.service.settings
+    service.service.__dict__["settings"] = replace(settings, more_locations="attic")
+    assert service.put(TEMPLATE, own).status_code == 201
+    service.service.__dict__["settings"] = settings
+    assert service.put(TEMPLATE, own).status_code != 400, "what is there goes on"
+
+
 def test_a_deployment_is_refused_before_anything_is_made_where_nobody_is(service: InProcess) -> None:
     add_group(service)
     identity = {"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31"}

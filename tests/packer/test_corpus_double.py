@@ -18,7 +18,7 @@ def a_template(*customize: dict[str, Any]) -> ImageTemplate:
         "source": SOURCE, "customize": customize, "distribute": [{"type": "VHD", "runOutputName": "o"}],
         "validate": {"inVMValidations": [{"type": "PowerShell", "inline": ["dir"]}]},
     }  # fmt: skip
-    body = {"location": "here", "identity": {"type": "None"}, "properties": properties}
+    body = {"location": "local", "identity": {"type": "None"}, "properties": properties}
     return read_image_template(json.dumps(body), file_name="t.json").image_template
 
 

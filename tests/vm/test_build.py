@@ -191,7 +191,7 @@ def built(
                     "type": "SharedImage",
                     "runOutputName": "gallery",
                     "galleryImageId": f"{IMAGES}/galleries/tests/images/everything",
-                    "targetRegions": [{"name": "local"}, {"name": "remote"}],
+                    "targetRegions": [{"name": "local"}, {"name": "westus2"}],
                 },
                 {"type": "VHD", "runOutputName": "vhd"},
             ],

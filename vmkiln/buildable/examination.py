@@ -17,6 +17,7 @@ from vmkiln.azure_names import Architecture
 from vmkiln.buildable import kept_images
 from vmkiln.buildable.architecture import architecture_problem
 from vmkiln.buildable.egress_choice import tag_mistakes
+from vmkiln.buildable.locations import location_mistakes, own_locations
 from vmkiln.buildable.release_demands import BOOT_TAG, leaves_out_boot, release_mistakes
 from vmkiln.buildable.source_system import arm64_source, size_mistakes, step_mistakes, windows_warnings
 from vmkiln.errors import CodedMistake, DownloadFailed, ImageNotFound, InputError, Mistake
@@ -230,6 +231,7 @@ def _odd_script(path: str, uri: str, local_files: LocalFiles) -> Iterator[str]:
 
 def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -> Iterator[Mistake]:
     """What only this machine can tell: whether the source is there, or can be had; whose the staging group is."""
+    yield from location_mistakes(template, lambda: _own_locations(surroundings))
     source, own_group = template.properties.source, template.properties.staging_resource_group
     if own_group:
         with surroundings.opened_store() as store:
@@ -250,6 +252,12 @@ def _surrounding_problems(template: ImageTemplate, surroundings: Surroundings) -
 
         with surroundings.opened_store() as store:
             yield from kept_problems(surroundings.settings, store, template)
+
+
+def _own_locations(surroundings: Surroundings) -> set[str]:
+    with surroundings.opened_store() as store:
+        hosts = () if store is None else store.hosts.live()
+    return own_locations(surroundings.settings, [host.region for host in hosts])
 
 
 def _entry_of(source: PlatformImageSource, settings: Settings) -> CatalogueEntry:

@@ -18,6 +18,7 @@ from vmkiln.errors import InputError
 
 MOST_BYTES = 16 * 1024**2
 MOST_NAMES = 1000  # of a folder that are looked at for one that was meant
+NEAR = 0.8  # of 1, how alike the names are of a file that is not there and of the one that was meant
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -67,13 +68,17 @@ def read_text(path: Path) -> str:
 
 
 def _meant(path: Path) -> str | None:
-    """The file whose name is nearest to one that is not there."""
+    """The file beside it whose name is hardly another than that of one that is not there.
+
+    Names are compared without their endings: `.json` in both says nothing.
+    """
     try:
-        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), MOST_NAMES)]
+        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), MOST_NAMES) if entry.is_file()]
     except OSError:
         return f"there is no folder {path.parent}" if not path.parent.exists() else None
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.with_name(near[0])}?" if near else None
+    stems = {Path(name).stem.lower(): name for name in names}
+    near = difflib.get_close_matches(path.stem.lower(), stems, n=1, cutoff=NEAR)
+    return f"did you mean {path.with_name(stems[near[0]])}?" if near else None
 
 
 def decoded(raw: bytes, name: str) -> str:

@@ -58,6 +58,8 @@ def _check_address(text: str) -> str:
             f"still holds the placeholder `{placeholder[0]}`",
             f"replace it in the file, or give it a value: --parameters {placeholder[1]}=VALUE",
         )
+    if half := re.search(r"[<>]", text):
+        raise refusal(f"`{text[:200]}` holds `{half[0]}`, which no address has", "write the value in its place")
     if re.search(r"[\x00-\x1f\x7f]", text) or text != text.strip():
         raise refusal("holds a control character, or a space at an end")
     try:

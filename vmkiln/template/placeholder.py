@@ -43,6 +43,15 @@ _NOT_IN_SCRIPTS = (
 )
 _IN_SCRIPTS = re.compile(_EVERYWHERE)
 _PLACEHOLDER = re.compile(_EVERYWHERE + _NOT_IN_SCRIPTS)
+_ENDS = dict(
+    pair.split(" ", 1)
+    for pair in ("<< >>", "<%= %>", "<% %>", "< >", "${{ }}", "{{ }}", "${ }", "#{ }", "@{ }", "$( )", "$[ ]")
+)
+_BEGINS = {end: begin for begin, end in reversed(_ENDS.items())} | {"}}": "{{"}
+_HALF = re.compile(  # as a whole value or between slashes
+    rf"(?<![^/])(?:(?P<begin>{'|'.join(map(re.escape, _ENDS))})\s{{0,9}}[A-Za-z][\w .\-]{{0,80}}"
+    r"|[A-Za-z][\w .\-]{0,80}(?P<end>>>|%>|>|\}\}))(?![^/])"
+)
 PLAIN_VALUES = {  # members that are numbers, or true or false
     *("osdisksizegb", "buildtimeoutinminutes", "replicacount", "sizegb", "updatelimit", "major", "excludefromlatest"),
     *("runelevated", "runassystem", "continuedistributeonfailure", "sourcevalidationonly"),
@@ -52,6 +61,7 @@ _FREE = {  # texts in which anything may stand
     *("restartcheckcommand", "metadata", "comments"),
 }
 _OF_SHELLS = _FREE | {"destination"}  # in which `$`, `%` and braces are the shell's
+_TITLES = {"name", "destination"}  # in which a bracket may stand alone
 
 
 def fill_placeholders(
@@ -120,8 +130,18 @@ def unfilled(body: Any, path: str = "", *, is_of_shell: bool = False) -> Iterato
             where = member_path(path, name)
             if found := placeholders_in(name):
                 yield _mistake(where, found)
+            if isinstance(item, str) and name.lower() not in _FREE | _TITLES:
+                yield from _half_ones(item, where)
             if name.lower() not in _FREE:
                 yield from unfilled(item, where, is_of_shell=name.lower() in _OF_SHELLS)
+
+
+def _half_ones(text: str, path: str) -> Iterator[Mistake]:
+    """A mistake for a text with a placeholder that lacks its end, or its beginning; pure."""
+    for found in _HALF.finditer(_PLACEHOLDER.sub("", text)):
+        begin, end = found["begin"], found["end"]
+        lack = f"lacks its end `{_ENDS[begin]}`" if begin else f"lacks its beginning `{_BEGINS[end]}`"
+        yield Mistake(path, f"holds `{found[0]}`, a placeholder that {lack}", "write the value in its place")
 
 
 def _mistake(path: str, found: list[tuple[str, str]]) -> Mistake:

@@ -38,7 +38,7 @@ def write(tmp_path: Path, **properties: Any) -> str:
         "type": "Microsoft.VirtualMachineImages/imageTemplates",
         "apiVersion": "2024-02-01",
         "name": "web",
-        "location": "here",
+        "location": "local",
         "identity": {"type": "None"},
         "properties": everything,
     }

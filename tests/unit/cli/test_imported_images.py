@@ -63,7 +63,7 @@ def template(tmp_path: Path, **source: object) -> str:
     named = {"type": "PlatformImage", "publisher": publisher, "offer": offer, "sku": sku, **source}
     properties = {"source": named, "distribute": [{"type": "VHD", "runOutputName": "o"}]}
     path = tmp_path / "template.json"
-    path.write_text(json.dumps({"location": "x", "identity": {"type": "None"}, "properties": properties}))
+    path.write_text(json.dumps({"location": "local", "identity": {"type": "None"}, "properties": properties}))
     return str(path)
 
 

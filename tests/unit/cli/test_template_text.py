@@ -258,6 +258,7 @@ def test_a_text_of_empty_lines_is_told_apart_at_once(text: str) -> None:
     ("given", "told"),
     [
         ("templte.json", "hint: did you mean {}/template.json?"),
+        ("TEMPLATE.yaml", "hint: did you mean {}/template.json?"),
         ("nowhere/template.json", "hint: there is no folder {}/nowhere"),
     ],
 )
@@ -267,3 +268,11 @@ def test_a_file_that_is_not_there_is_told_with_the_one_that_was_meant(
     (tmp_path / "template.json").write_text("{}")
     assert vmkiln("validate", str(tmp_path / given)) == 2
     assert told.format(tmp_path) in capsys.readouterr().err
+
+
+def test_a_file_of_another_name_is_not_what_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cleaning.json", "mapping.json", "m.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "missing").mkdir()
+    assert vmkiln("validate", str(tmp_path / "missing.json")) == 2
+    assert "did you mean" not in capsys.readouterr().err

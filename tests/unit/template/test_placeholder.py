@@ -204,6 +204,27 @@ def test_a_placeholder_for_the_name_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "lack"),
+    [
+        ("<name", "lacks its end `>`"),
+        ("https://<account.blob.core.windows.net/c/a.sh", "lacks its end `>`"),
+        ("https://h/{{ folder/a.sh", "lacks its end `}}`"),
+        ("https://h/${folder/<x>/a.sh", "lacks its end `}`"),
+        ("$(SCRIPT_URL", "lacks its end `)`"),
+        ("script url>", "lacks its beginning `<`"),
+        ("https://h/folder}}/a.sh", "lacks its beginning `{{`"),
+    ],
+)
+def test_half_a_placeholder_is_told_as_one_and_is_no_file(text: str, lack: str) -> None:
+    body = json.loads(json.dumps(ISO))
+    body["properties"]["customize"] = [{"type": "Shell", "name": "a > b", "scriptUri": text}]
+    given = ("DISKSIZE=64", f"CHECK={'a' * 64}")
+    assert lack in mistakes(json.dumps(body), *given)["properties.customize[0].scriptUri"]
+    body["properties"]["customize"] = [{"type": "Shell", "name": "build <it", "inline": [text]}]
+    assert read(json.dumps(body), *given).image_template.properties.customize
+
+
+@pytest.mark.parametrize(
     "place", ["[[region]]", "%(region)s", "@region", "&region;", "..region..", ":region", "wéstus2;"]
 )
 def test_what_cannot_be_a_location_is_refused_in_every_place(place: str) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from vmkiln.api.protocol.route import Call
 from vmkiln.azure_locations import LOCAL, REGIONS
 from vmkiln.azure_names import RESOURCE_GROUP, group_id, plain_location
+from vmkiln.buildable.locations import OWN_HINT, own_locations
 from vmkiln.errors import ArmError, CodedMistake, Mistake
 
 MOST_TAGS = 50
 MOST_NAME_LETTERS = 512
 MOST_VALUE_LETTERS = 256
 MOST_TOLD = 40  # locations in a refusal
-LOCATION_HINT = "the setting `more_locations` (VMKILN_MORE_LOCATIONS) adds one"
+LOCATION_HINT = OWN_HINT
 
 
 def tag_mistakes(tags: Any) -> list[Mistake]:
@@ -74,7 +75,7 @@ def location_problem(call: Call, location: str, kind: str, *, group: str) -> str
     wanted = plain_location(location)
     if wanted == LOCAL or wanted in REGIONS:
         return ""
-    own = _own(call, group)
+    own = locations_beside_azures(call, group)
     if wanted in own:
         return ""
     what = "resource group" if kind.lower() == RESOURCE_GROUP.lower() else f"resource type '{kind}'"
@@ -83,11 +84,9 @@ def location_problem(call: Call, location: str, kind: str, *, group: str) -> str
     return f"The provided location '{location[:60]}' is not available for {what}. List of available regions is '{told}'"
 
 
-def _own(call: Call, group_id: str) -> set[str]:
+def locations_beside_azures(call: Call, group_id: str) -> set[str]:
     """The locations of this service beside Azure's: of its hosts, of the group, of the operator."""
-    settings, store = call.service.settings, call.service.store
-    found = {settings.region, *settings.more_locations.split(","), *(host.region for host in store.hosts.live())}
+    store = call.service.store
     group = store.resources.get(group_id)
-    if group is not None:
-        found.add(group.location)
-    return {plain_location(one) for one in found if one.strip()}
+    own = own_locations(call.service.settings, [host.region for host in store.hosts.live()])
+    return own if group is None else own | {plain_location(group.location)}

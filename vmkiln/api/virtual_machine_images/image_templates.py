@@ -15,11 +15,12 @@ from vmkiln.api.protocol.groups import group_of
 from vmkiln.api.protocol.listing import PAGE, page, readable
 from vmkiln.api.protocol.revision import check_etag, etag_of
 from vmkiln.api.protocol.route import Answer, Body, Call, Route
-from vmkiln.api.protocol.tags import check_location
+from vmkiln.api.protocol.tags import check_location, locations_beside_azures
 from vmkiln.api.virtual_machine_images.ownership import owned_by_caller, taken_over
 from vmkiln.api.virtual_machine_images.references import check_references
 from vmkiln.api.virtual_machine_images.template_body import derived_principal, template_body
 from vmkiln.azure_names import IMAGE_TEMPLATE, ProvisioningState, same_location
+from vmkiln.buildable.locations import location_mistakes
 from vmkiln.errors import ArmError, Mistake, TemplateInvalid
 from vmkiln.fleet.image_builder import DELETE, PROVISION
 from vmkiln.provisioning.kept_texts import sent_back
@@ -182,6 +183,7 @@ def put(call: Call) -> Answer:
     if existing is not None:
         return _put_again(call, existing, template)
     check_location(call, template.location, IMAGE_TEMPLATE)
+    _check_target_locations(call, template, group.id)
     template_id = f"{group.id}/{PROVIDER}/{call.names['imageTemplateName']}"
     properties, sealed = sealed_apart(call.service.store, template_id, given_properties(template), call.secrets)
     row = ResourceRow(
@@ -205,6 +207,12 @@ def put(call: Call) -> Answer:
     call.service.builder.wake()
     headers = {**operations.status_headers(call, operation), "ETag": etag_of(made)}
     return Answer(201, template_body(made, None, principal=lambda key: principal_of(call, key)), headers)
+
+
+def _check_target_locations(call: Call, template: ImageTemplate, group_id: str) -> None:
+    """Images go to locations that somebody has. Raises: `ArmError` 400 with every mistake."""
+    if mistakes := [*location_mistakes(template, lambda: locations_beside_azures(call, group_id))]:
+        raise template_error(TemplateInvalid(mistakes), api_version=call.api_version)
 
 
 def _with_secrets(call: Call, existing: ResourceRow | None) -> dict[str, Any]:
