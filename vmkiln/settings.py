@@ -262,6 +262,9 @@ class Settings(StateDirectory):
     most_images: Annotated[
         int, Description("Images that a subscription keeps; a run beyond is refused (`QuotaExceeded`).", least=1)
     ] = 10_000
+    most_blob_mib: Annotated[
+        int, Description("What the storage accounts of one subscription hold, in MiB (docs/storage.md).", least=1)
+    ] = 10_240
     run_logs_kept_days: Annotated[
         float, Description("How long the log of a run is kept that ended, in days.", least=1)
     ] = 365.0

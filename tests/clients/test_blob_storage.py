@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -258,7 +258,7 @@ async def test_what_a_crash_left_out_is_sent_at_the_next_start(place: Place, azu
     disk.write_bytes(b"x" * 1024)
     async with served(place.storage):
         await until(lambda: place.content(account.name, "vhds/out.vhd") and place.content(account.name, LOG))
-        with place.client(account.name) as client:
+        with place.storage.destination(account.name).service as client:
             half = client.get_blob_client("vhds", "out.vhd")
             half.create_page_blob(1024)  # as an upload that was cut off leaves it
     path.write_bytes(b"one\ntwo\n")
@@ -285,7 +285,7 @@ async def test_a_deleted_group_takes_its_account_along(place: Place) -> None:
 
 async def test_blobs_go_to_an_account_from_outside_when_one_is_set(place: Place, tmp_path: Path) -> None:
     async with served(place.storage):
-        outside = place.group("IT_outside").storage_account.name
+        users_account(place, outside := "outside1")
         key = place.storage.keys.of(outside)[0]
         endpoint = read_endpoint(place.settings.blob_endpoint)
         assert endpoint is not None
@@ -356,23 +356,58 @@ async def test_a_users_account_holds_blobs_until_it_is_deleted(place: Place) -> 
             assert await asked(lambda: list(client.list_containers())) == [], "the next owner finds nothing"
 
 
+async def test_what_users_upload_is_bounded_and_builds_go_on(place: Place) -> None:
+    """A hundred thousand times what the bound says would else end on the disk that builds need."""
+    place.storage.settings = place.settings = replace(place.settings, most_blob_mib=3)
+    for name in ("scripts1", "scripts2"):
+        users_account(place, name)
+    account = place.group("IT_one").storage_account
+    mib = bytes(1024**2)
+    async with served(place.storage):
+        asked, told = asyncio.to_thread, place.settings.blobs / "subscriptions.json"
+        await until(lambda: told.exists() and "scripts2" in told.read_text())
+        with place.client("scripts1") as one, place.client("scripts2") as two, place.client(account.name) as build:
+            for client in (one, two):
+                await asked(client.create_container, "own")
+            await asked(one.get_blob_client("own", "a").upload_blob, mib * 2)
+            with pytest.raises(HttpResponseError) as full:
+                await asked(two.get_blob_client("own", "b").upload_blob, mib * 2)
+            assert (full.value.status_code, "most_blob_mib" in str(full.value)) == (409, True)
+            with pytest.raises(HttpResponseError) as staged:
+                await asked(two.get_blob_client("own", "b").stage_block, "MDE=", mib * 2)
+            assert staged.value.status_code == 409, "a block that nobody commits lies there, too"
+            await asked(one.get_blob_client("own", "a").delete_blob)
+            await until(lambda: is_taken(two, mib * 2))
+            account.blob(LOG).write_bytes(mib * 4)
+            await until(lambda: place.content(account.name, LOG) == mib * 4)
+            with pytest.raises(HttpResponseError) as others:
+                await asked(build.get_blob_client("packerlogs", "mine").upload_blob, b"x")
+            assert others.value.status_code == 403
+
+
+def is_taken(client: BlobServiceClient, content: bytes) -> bool:
+    with contextlib.suppress(HttpResponseError):
+        client.get_blob_client("own", "b").upload_blob(content)
+        return True
+    return False
+
+
 BIG = 300 * 1024**2
 FREE = 10 * 1024**3
 FULLNESS = {
-    "a small blob": (["PUT", "scripts1", 10, FREE, 0], None),
-    "a build's, however full": (["PUT", "a" * 24, 10, 0, BIG], None),
-    "a reader, however full": (["GET", "scripts1", 0, 0, BIG], None),
-    "no room left": (["PUT", "scripts1", 10, 2 * 1024**3, 0], 409),
-    "too many blobs": (["PUT", "scripts1", 10, FREE, BIG], 409),
-    "too large at once": (["PUT", "scripts1", BIG, FREE, 0], 413),
-    "of unknown length": (["PUT", "scripts1", "nobody says", FREE, 0], 411),
+    "a small blob": (["scripts1", 10, FREE, 0], None),
+    "a build's account": (["a" * 24, 10, FREE, 0], 403),
+    "no room left": (["scripts1", 10, 2 * 1024**3, 0], 409),
+    "too many blobs": (["scripts1", 10, FREE, BIG], 409),
+    "too large at once": (["scripts1", BIG, FREE, 0], 413),
+    "of unknown length": (["scripts1", "nobody says", FREE, 0], 411),
 }
 
 
 def test_users_accounts_leave_room_and_stay_within_bounds(azurite: Azurite) -> None:
     program = (
         f"const {{ fullness }} = require({json.dumps(str(ACCESS_SCRIPT))});"
-        "for (const [m, a, l, f, n] of JSON.parse(process.argv[1])) console.log((fullness(m, a, +l, f, n) || [0])[0])"
+        "for (const [a, l, f, n] of JSON.parse(process.argv[1])) console.log((fullness(a, +l, f, n) || [0])[0])"
     )
     cases = json.dumps([case for case, _ in FULLNESS.values()])
     done = subprocess.run([azurite.node, "-e", program, cases], capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ Source: docs/reference/clients.md#blob-server (options, start-up, memory); Azuri
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmkiln.errors import HostUnfit, VmkilnError
-from vmkiln.files.durable_file import write_whole
+from vmkiln.files.durable_file import make_folder, write_whole
 from vmkiln.files.private_folder import private_folder
 from vmkiln.host import command
 from vmkiln.lifetime.rounds import Rounds
@@ -26,6 +27,7 @@ from vmkiln.waiting.off_loop import off_loop
 PROGRAM = "azurite-blob"
 LOOPBACK = "127.0.0.1"
 MOST_HEAP_MIB = 256  # it is at 115 MiB when idle, at 185 MiB after a large page blob
+MOST_MIB = 10_240  # of one subscription, where no setting says
 START_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -58,6 +60,16 @@ class BlobFolder:
     def keys(self) -> Path:
         """The accounts' keys (see `account_keys.py`)."""
         return self.directory / "accounts.json"
+
+    @property
+    def subscriptions(self) -> Path:
+        """The subscription of each account of a user, for its bound."""
+        return self.directory / "subscriptions.json"
+
+    @property
+    def own_word(self) -> Path:
+        """What the service says with all it writes, for nobody else writes what builds' accounts hold."""
+        return self.directory / "own-word"
 
     @property
     def port(self) -> Path:
@@ -94,12 +106,28 @@ def arguments(azurite: Azurite, folder: BlobFolder, port: int) -> list[str | Pat
         "--silent",
         "--disableTelemetry",
         "--skipApiVersionCheck",
+        "--disableProductStyleUrl",  # an account is named by the path, never by the host
     ]
 
 
-def environment(azurite: Azurite, folder: BlobFolder) -> Mapping[str, str]:
-    """What it is told by its environment: nothing of ours but where the accounts are; pure."""
-    return {"PATH": str(azurite.node.parent), "HOME": str(folder.directory), "VMKILN_ACCOUNTS": str(folder.keys)}
+def environment(azurite: Azurite, folder: BlobFolder, most_mib: int = MOST_MIB) -> Mapping[str, str]:
+    """What it is told by its environment: nothing of ours but where files are, and users' bound; pure."""
+    return {
+        "PATH": str(azurite.node.parent),
+        "HOME": str(folder.directory),
+        "VMKILN_ACCOUNTS": str(folder.keys),
+        "VMKILN_SUBSCRIPTIONS": str(folder.subscriptions),
+        "VMKILN_OWN_WORD": str(folder.own_word),
+        "VMKILN_MOST_BLOB_BYTES": str(most_mib * 1024**2),
+    }
+
+
+def new_own_word(folder: BlobFolder) -> str:
+    """A word for the next lives of the blob server, written where they read it."""
+    word = secrets.token_hex(32)
+    make_folder(folder.directory)
+    write_whole(folder.own_word, word.encode())
+    return word
 
 
 def next_pause(pause_seconds: float, *, lived_seconds: float) -> float:
@@ -128,13 +156,20 @@ def last_port(folder: BlobFolder) -> int:
 
 
 async def supervise(
-    azurite: Azurite, folder: BlobFolder, on_change: Callable[[str], None], *, rounds: Rounds | None = None
+    azurite: Azurite,
+    folder: BlobFolder,
+    on_change: Callable[[str], None],
+    *,
+    rounds: Rounds | None = None,
+    most_mib: int = MOST_MIB,
 ) -> None:
     """Keep the blob server up until cancelled; each of its lives is a round, and each end of one a failure.
 
     `on_change` gets its URL each time it is ready, and '' each time it has ended; it is called beside the loop.
     """
     await off_loop(private_folder, folder.data)
+    if not folder.own_word.exists():
+        await off_loop(new_own_word, folder)
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_SECONDS
     with (rounds or Rounds()).going_on("blob server", seconds=pause, is_needed=False) as lives:
@@ -148,7 +183,7 @@ async def supervise(
             with lives.tried():
                 lives.begins()
                 try:
-                    reason = await _live_once(azurite, folder, on_ready)
+                    reason = await _live_once(azurite, folder, on_ready, most_mib)
                 finally:
                     await off_loop(on_change, "")
                 raise VmkilnError(f"the blob server ended and is started again in {pause:g} s: {reason}")
@@ -156,14 +191,16 @@ async def supervise(
             pause = next_pause(pause, lived_seconds=loop.time() - began)
 
 
-async def _live_once(azurite: Azurite, folder: BlobFolder, on_ready: Callable[[str], Awaitable[None]]) -> str:
+async def _live_once(
+    azurite: Azurite, folder: BlobFolder, on_ready: Callable[[str], Awaitable[None]], most_mib: int
+) -> str:
     """One life of the blob server; returns why it ended."""
     port = await off_loop(lambda: free_port(last_port(folder)))
     async with command.start(
         arguments(azurite, folder, port),
         stdout=command.PIPE,
         stderr=command.PIPE,
-        environment=environment(azurite, folder),
+        environment=environment(azurite, folder, most_mib),
         directory=folder.data,
         umask=0o077,
     ) as process:

@@ -11,6 +11,7 @@ blobs and keys away. *Safe to repeat:* yes.
 
 import asyncio
 import functools
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -23,9 +24,10 @@ from azure.storage.blob import BlobServiceClient
 from vmkiln.azure_names import STORAGE_ACCOUNT
 from vmkiln.blobs.account_keys import NAMES, AccountKeys, is_users
 from vmkiln.blobs.blob_endpoint import BlobEndpoint, BlobService, write_endpoint
-from vmkiln.blobs.blob_server import Azurite, BlobFolder, supervise
+from vmkiln.blobs.blob_server import Azurite, BlobFolder, new_own_word, supervise
 from vmkiln.blobs.blob_upload import Destination, Uploader, UploadStopped, withdraw
 from vmkiln.errors import InputError
+from vmkiln.files.durable_file import write_whole
 from vmkiln.lifetime import owned_tasks
 from vmkiln.lifetime.owned_tasks import OnUnasked
 from vmkiln.lifetime.rounds import Rounds
@@ -41,6 +43,7 @@ logger = logging.getLogger(__name__)
 LOGS_SECONDS = 1.5  # an append blob takes 50,000 appends: 20 hours of these
 LOOK_SECONDS = 20.0
 RECENT = timedelta(seconds=10)  # how long after a run's end its log may still grow, clocks of a fleet included
+OWN_WORD = "x-vmkiln-own"  # the header with it; see `azurite/access.cjs`
 FEW_RETRIES: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 60, "initial_backoff": 1}
 
 
@@ -72,6 +75,8 @@ class BlobStorage:
     look_seconds: float = LOOK_SECONDS
     rounds: Rounds = field(default_factory=Rounds)
     _url: str = ""
+    _own_word: str = field(default="", repr=False)
+    _told_subscriptions: dict[str, str] | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     async def serve(self, *, on_unasked: OnUnasked = owned_tasks.nothing) -> None:
@@ -85,6 +90,7 @@ class BlobStorage:
             await owned_tasks.for_ever()
         else:
             await off_loop(self.keys.ensure, [])
+            self._own_word = await off_loop(new_own_word, BlobFolder(self.settings.blobs))
             await self._together(on_unasked, self.azurite)
 
     @property
@@ -99,7 +105,9 @@ class BlobStorage:
             async with owned_tasks.opened(on_unasked=on_unasked) as tasks:
                 if azurite is not None:
                     folder = BlobFolder(self.settings.blobs)
-                    tasks.own("blob server", supervise(azurite, folder, self._server_changed, rounds=self.rounds))
+                    most = self.settings.most_blob_mib
+                    server = supervise(azurite, folder, self._server_changed, rounds=self.rounds, most_mib=most)
+                    tasks.own("blob server", server)
                 self.rounds.own(tasks, "blob logs", logs.once, seconds=LOGS_SECONDS, is_needed=False)
                 self.rounds.own(tasks, "blobs", rest.once, seconds=LOGS_SECONDS, is_needed=False)
                 await owned_tasks.for_ever()
@@ -119,7 +127,9 @@ class BlobStorage:
         if self.external is not None:
             return Destination(self.external, account)
         credential = {"account_name": account, "account_key": self.keys.of(account)[0]}
-        return Destination(BlobServiceClient(f"{self._url}/{account}", credential=credential, **FEW_RETRIES))
+        headers = {OWN_WORD: self._own_word}
+        url = f"{self._url}/{account}"
+        return Destination(BlobServiceClient(url, credential=credential, headers=headers, **FEW_RETRIES))
 
     @property
     def is_up(self) -> bool:
@@ -153,12 +163,20 @@ class BlobStorage:
         accounts = set(self.keys.all()) if self.external is None else self._external_accounts()
         # after the keys: who has keys had a group before, or was on record
         left = {account_name(name) for name in self.group_names()}
-        left |= {row.name for row in self.store.resources.list(type=STORAGE_ACCOUNT)}
+        users = {row.name: row.subscription_id for row in self.store.resources.list(type=STORAGE_ACCOUNT)}
+        self._tell_subscriptions(users)
+        left |= users.keys()
         if self.external is None:  # of users' accounts, which have the only copy, those that somebody deleted
             left |= {name for name in accounts if is_users(name)} - self.keys.deleted()
         for account in self._deleted.in_turn(sorted(accounts - left)):
             with self._deleted.tried(account):
                 self._withdraw(account)
+
+    def _tell_subscriptions(self, users: dict[str, str]) -> None:
+        """Write down whose accounts are whose, for what a subscription holds has a bound."""
+        if self.external is None and users != self._told_subscriptions:
+            write_whole(BlobFolder(self.settings.blobs).subscriptions, json.dumps(users).encode())
+            self._told_subscriptions = users
 
     def _withdraw(self, account: str) -> None:
         if self.external is None:

@@ -49,7 +49,7 @@ def test_it_listens_on_loopback_and_tells_nobody(tmp_path: Path) -> None:
     words = [str(word) for word in arguments(azurite, place, 1234)]
     assert words[words.index("--blobHost") + 1] == "127.0.0.1"
     assert words[words.index("--blobPort") + 1] == "1234"
-    assert {"--disableTelemetry", "--skipApiVersionCheck", "--silent"} <= set(words)
+    assert {"--disableTelemetry", "--skipApiVersionCheck", "--silent", "--disableProductStyleUrl"} <= set(words)
     assert "AZURITE_ACCOUNTS" not in environment(azurite, place)
 
 
@@ -92,7 +92,7 @@ async def test_nobody_reads_without_a_key_or_a_signature_that_ends_soon() -> Non
     assert dict(zip(map(str, REQUESTS), told, strict=True)) == {str(item): item[3] for item in REQUESTS}
 
 
-SCRIPT = f"const {{ accountOf, copying }} = require({json.dumps(str(ACCESS_SCRIPT))});"
+SCRIPT = f"const {{ accountOf, copying, fullness, isOwn }} = require({json.dumps(str(ACCESS_SCRIPT))});"
 VICTIM, OWN = "a" * 24, "127.0.0.1:10000"
 
 
@@ -112,20 +112,66 @@ async def test_a_copy_is_allowed_by_the_blob_server_itself_and_nobody_else() -> 
     )
 
 
-async def test_a_users_account_does_not_pass_for_a_builds_under_another_spelling() -> None:
-    encoded = "".join(f"%{ord(letter):02x}" for letter in "scripts1")
-    cases = [
-        (f"/{VICTIM}/scripts/x", OWN),
-        (f"/{VICTIM}?comp=list", "localhost"),
-        (f"/{encoded}/steps/x", OWN),
-        (f"/{VICTIM}/x", "scripts1.example"),
-        (f"/{VICTIM}/x", "scripts1.blob.localhost:10000"),
-        (f"//{VICTIM}/x", OWN),
-        (f"http://{OWN}/{VICTIM}/x", OWN),
+async def test_what_a_builds_account_holds_is_written_by_the_service_alone() -> None:
+    encoded = "".join(f"%{ord(letter):02x}" for letter in VICTIM)
+    own = [f"/{VICTIM}/scripts/x", f"/{VICTIM}?comp=list", f"/{encoded}/x", f"//{VICTIM}/x", f"/{VICTIM}-secondary/x"]
+    own += [f"http://{OWN}/{VICTIM}/x", f"/{VICTIM}\\x", f"/{VICTIM}%2Fscripts/x", f"/{VICTIM}#x", "/", "*"]
+    users = ["/scripts1/steps/x", "/scripts1?comp=list", "/abc"]
+    program = f"{json.dumps([*own, *users])}.map((url) => (fullness(accountOf(url), 1, 1e12, 0) || [0])[0])"
+    assert await told_by_script(program) == [403] * len(own) + [0] * len(users)
+    words = [[{"x-vmkiln-own": word}, "abcd"] for word in ("abcd", "abce", "abc", "")] + [[{}, ""]]
+    told = await told_by_script(f"{json.dumps(words)}.map(([headers, word]) => isOwn(headers, Buffer.from(word)))")
+    assert told == [True, False, False, False, False]
+
+
+ROOM = f"""
+const {{ Room, held, onDisk }} = require({json.dumps(str(ACCESS_SCRIPT.with_name("room.cjs")))});
+const seen = {{ byAccount: new Map([["one", 60], ["{VICTIM}", 500]]), subscriptions: {{ one: "s", two: "s" }},
+  disk: 100, total: 1000 }};
+const room = new Room(() => seen, 100);
+const take = (account, length, now) => {{ const found = room.take(account, length, now); return found[0] || found; }};
+"""
+
+
+async def told_of_room(program: str) -> object:
+    text = f"{ROOM}console.log(JSON.stringify({program}))"
+    found = await command.run(["node", "-e", text], timeout_seconds=60)
+    return json.loads(found.stdout)
+
+
+async def test_the_accounts_of_a_subscription_have_one_bound_and_what_arrives_counts() -> None:
+    program = """(() => {
+      const said = [take("two", 41, 0)], first = take("two", 30, 0);
+      said.push(take("one", 11, 5), take("one", 0, 5) instanceof Function, take("other", 100, 5) instanceof Function);
+      first();
+      said.push(take("one", 11, 900), take("one", 40, 1001) instanceof Function);
+      return said;
+    })()"""
+    assert await told_of_room(program) == [409, 409, True, True, 409, True]
+
+
+async def test_all_users_together_take_a_part_of_the_disk_deleted_blobs_included() -> None:
+    program = """(() => {
+      seen.disk = 200;
+      const said = [take("other", 50, 0) instanceof Function, take("another", 1, 0)];
+      seen.disk = 300;
+      said.push(take("third", 1, 2000), take("third", 0, 2000) instanceof Function);
+      return said;
+    })()"""
+    assert await told_of_room(program) == [True, 409, 409, True]
+
+
+async def test_what_is_held_is_told_by_each_kind_of_blob() -> None:
+    blobs = [
+        {"accountName": "one", "persistency": {"count": 5}},
+        {"accountName": "one", "committedBlocksInOrder": [{"size": 7}, {"size": 8}]},
+        {"accountName": VICTIM, "pageRangesInOrder": [{"start": 0, "end": 511}, {"start": 1024, "end": 1535}]},
     ]
-    program = "/^[a-z0-9]{24}$/.test(accountOf(url, { host }))"
-    told = await told_by_script(f"{json.dumps(cases)}.map(([url, host]) => {program})")
-    assert told == [True, True, False, False, False, False, False]
+    blocks = [{"accountName": "two", "size": 9}]
+    program = f"[...held({json.dumps(blobs)}, {json.dumps(blocks)})]"
+    assert await told_of_room(program) == [["one", 20], [VICTIM, 1024], ["two", 9]]
+    extents = json.dumps([{"size": 2000}, {"size": 100}])
+    assert await told_of_room(f"onDisk({extents}, held({json.dumps(blobs)}, {json.dumps(blocks)}))") == 1076
 
 
 def test_pauses_grow_until_a_life_was_long(tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
 // Loaded into Azurite before it starts (node --require): what a storage account here promises, Azurite does not keep.
 // Nobody reads without a key or a signature, whatever a container's own setting says (allowBlobPublicAccess: false),
 // and a shared access signature lasts for at most seven days, as Azure's user delegation keys do. What users keep here
-// leaves room for builds, and Azurite's list of blobs, which it holds in memory, stays within bounds.
+// leaves room for builds, and Azurite's list of blobs, which it holds in memory, stays within bounds. What builds'
+// accounts hold is written by the service alone, which knows a word of its own (VMKILN_OWN_WORD is its file).
 // Source: Microsoft, "Prevent anonymous read access" (409 PublicAccessNotPermitted), "Create a user delegation SAS".
 "use strict";
+const crypto = require("crypto");
 const fs = require("fs");
 const http = require("http");
 const path = require("path");
+const { A_USERS_ACCOUNT, Room, recordsOf } = require("./room.cjs");
 
 const MOST_SIGNATURE_DAYS = 7;
 const LEAST_FREE_BYTES = 2 * 1024 ** 3;
 const MOST_BODY_BYTES = 256 * 1024 ** 2; // of one request; a larger blob is sent in blocks, as az and the SDKs do
 const MOST_LIST_BYTES = 32 * 1024 ** 2;
 const LIST = "__azurite_db_blob__.json";
-const A_BUILDS_ACCOUNT = /^[a-z0-9]{24}$/; // users' accounts have fewer letters, see api/storage/users_accounts.py
-const THIS_MACHINE = /^(127\.0\.0\.1|localhost)(:\d+)?$/;
+const OWN_WORD = "x-vmkiln-own";
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,7})?)?Z)?$/;
 
 // Why a request is refused, as [status, code, message]; nothing when Azurite is to look at it.
@@ -54,9 +56,9 @@ function copying(headers, port) {
 
 // Why something that a user sends is not taken, as above; `free` and `list` are bytes, `list` those of the list of
 // blobs, `length` those of the body, NaN when nobody says.
-function fullness(method, account, length, free, list) {
-  if (method !== "PUT" || A_BUILDS_ACCOUNT.test(account)) {
-    return undefined;
+function fullness(account, length, free, list) {
+  if (!A_USERS_ACCOUNT.test(account)) {
+    return [403, "AuthorizationPermissionMismatch", "What a build's account holds is written by the service alone."];
   }
   if (Number.isNaN(length)) {
     return [411, "MissingContentLengthHeader", "Content-Length was not specified."];
@@ -73,9 +75,15 @@ function fullness(method, account, length, free, list) {
   return undefined;
 }
 
-// The account in a path; '' where Azurite may find another one, by the host's name.
-function accountOf(url, headers) {
-  return THIS_MACHINE.test(headers.host || "") ? url.split(/[/?]/, 2)[1] || "" : "";
+// The account in a path, as it is written there: Azurite is told to look nowhere else. Another spelling is nobody's.
+function accountOf(url) {
+  return url.startsWith("/") ? url.split(/[/?#\\]/, 2)[1] : "";
+}
+
+// Whether the service itself asks.
+function isOwn(headers, word) {
+  const given = Buffer.from(String(headers[OWN_WORD] || ""));
+  return given.length === word.length && word.length > 0 && crypto.timingSafeEqual(given, word);
 }
 
 function listBytes() {
@@ -86,14 +94,24 @@ function listBytes() {
   }
 }
 
-function full(request) {
-  if (request.method !== "PUT") {
+// Why what somebody sends is not taken, as above. `room` is for what others than the service send.
+function full(request, response, room, word) {
+  if (request.method !== "PUT" || isOwn(request.headers, word)) {
     return undefined;
   }
-  const room = fs.statfsSync(".");
+  const disk = fs.statfsSync(".");
   const length = Number(request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? NaN : 0));
-  const account = accountOf(request.url, request.headers);
-  return fullness(request.method, account, length, room.bavail * room.bsize, listBytes());
+  const account = accountOf(request.url);
+  const refused = fullness(account, length, disk.bavail * disk.bsize, listBytes());
+  if (refused) {
+    return refused;
+  }
+  const taken = room.take(account, length, performance.now());
+  if (typeof taken !== "function") {
+    return taken;
+  }
+  response.once("close", taken);
+  return undefined;
 }
 
 function answer(request, response, [status, code, message]) {
@@ -111,13 +129,15 @@ function install(main) {
     process.exit(78);
   }
   require(store).default.prototype.validate = async function () {};
+  const room = new Room(recordsOf(main, process.env.VMKILN_SUBSCRIPTIONS), Number(process.env.VMKILN_MOST_BLOB_BYTES));
+  const word = fs.readFileSync(process.env.VMKILN_OWN_WORD);
   const emit = http.Server.prototype.emit;
   http.Server.prototype.emit = function (event, request, response) {
     const refused =
       event === "request" &&
       (refusal(request.method, request.url, request.headers, Date.now()) ||
         copying(request.headers, request.socket.localPort) ||
-        full(request));
+        full(request, response, room, word));
     if (refused) {
       answer(request, response, refused);
       return true;
@@ -126,7 +146,7 @@ function install(main) {
   };
 }
 
-module.exports = { accountOf, copying, fullness, refusal };
+module.exports = { accountOf, copying, fullness, isOwn, refusal };
 if (process.env.VMKILN_ACCOUNTS) {
   install(fs.realpathSync(process.argv[1]));
 }
