@@ -94,7 +94,7 @@ def template_of(store: Store, row: ResourceRow) -> ImageTemplate:
 
     Raises: `TemplateInvalid` when it was recorded by a vmkiln that knew other rules; as `body_of`.
     """
-    return check_image_template(body_of(store, row), api_version=row.state["api_version"])
+    return check_image_template(body_of(store, row), api_version=row.state["api_version"], is_kept=True)
 
 
 def check_rights(store: Store, row: ResourceRow) -> None:

@@ -14,6 +14,7 @@ from enum import EnumType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from vmkiln.arm_template.json_path import member_path
+from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import Mistake
 from vmkiln.template.api_version import is_preview, is_strict
 from vmkiln.template.part import Part
@@ -27,13 +28,20 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def canonical_body(body: Any, model: type[Part], *, api_version: str, findings: Findings, path: str = "") -> Any:
-    """`body` in canonical form, as far as it has the shape of `model`; adds to `findings`, raises nothing."""
-    return _Walk(is_strict(api_version), is_preview(api_version), findings).part(body, model, path)
+def canonical_body(
+    body: Any, model: type[Part], *, api_version: str, findings: Findings, path: str = "", is_kept: bool = False
+) -> Any:
+    """`body` in canonical form, as far as it has the shape of `model`; adds to `findings`, raises nothing.
+
+    In one that `is_kept`, members that came after its api-version are let pass.
+    """
+    members_of = NEWEST_API_VERSION if is_kept else api_version
+    return _Walk(members_of, is_strict(api_version), is_preview(api_version), findings).part(body, model, path)
 
 
 @dataclass(frozen=True)
 class _Walk:
+    api_version: str  # whose members there are
     strict: bool
     preview: bool
     findings: Findings
@@ -117,9 +125,23 @@ class _Walk:
                     self._unknown(written, sorted(set(known.values())), path)
             elif name in found:
                 self.findings.mistakes.append(Mistake(member_path(path, written), f"`{name}` is given twice"))
-            else:
+            elif self._is_there(name, value, model, member_path(path, written)):
                 found[name] = value
         return found
+
+    def _is_there(self, name: str, value: Any, model: type[Part], where: str) -> bool:
+        """Whether the api-version has a member. An older one lets it pass: here it is done, with a warning."""
+        since = model.since.get(name, "")
+        if self.api_version >= since:
+            return True
+        if self.strict:
+            self.findings.mistakes.append(Mistake.unknown(where, f"it is there since api-version {since}"))
+            return False
+        if value is not None:
+            self.findings.warnings.append(
+                f"{where}: is done here, but Azure ignores it in api-version {self.api_version}: it came with {since}"
+            )
+        return True
 
     def _unknown(self, written: str, known: list[str], path: str) -> None:
         where = member_path(path, written)

@@ -44,14 +44,18 @@ _KINDS = {
 }
 
 
-def check_image_template(body: Mapping[str, Any], *, api_version: str = NEWEST_API_VERSION) -> ImageTemplate:
+def check_image_template(
+    body: Mapping[str, Any], *, api_version: str = NEWEST_API_VERSION, is_kept: bool = False
+) -> ImageTemplate:
     """The template that `body` (location, identity, tags, properties) describes.
+
+    One that `is_kept` was taken once, and may have members that came after its api-version.
 
     Raises TemplateInvalid with every mistake found.
     """
     findings = Findings()
     plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
-    clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings)
+    clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings, is_kept=is_kept)
     mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
     findings.warnings.extend((*_warnings_of_sizes(clean), *_warnings_of_identities(clean)))
     findings.warnings.extend(needless_versionings(clean.get("properties")))

@@ -104,6 +104,7 @@ class SharedImageTarget(Target):
     `replication_regions` and the target's own `storage_account_type` are the older way to say `target_regions`.
     """
 
+    since = {"targetRegions": "2022-07-01", "versioning": "2022-07-01", "replicationMode": "2025-10-01"}  # noqa: RUF012
     type: Literal["SharedImage"]
     gallery_image_id: Annotated[str, resource_id_of(IMAGE_DEFINITION, IMAGE_VERSION)]
     target_regions: tuple[TargetRegion, ...] = ()
@@ -152,6 +153,7 @@ class SharedImageTarget(Target):
 class VhdTarget(Target):
     """A fixed VHD; without `uri` it is kept in the staging resource group's storage account."""
 
+    since = {"uri": "2022-07-01"}  # noqa: RUF012 (never changed)
     type: Literal["VHD"]
     uri: ScriptAddress = ""
 

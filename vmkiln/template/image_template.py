@@ -70,6 +70,7 @@ class WorkloadOptimization(Part):
 class Optimize(Part):
     """What is made faster in the image."""
 
+    since = {"workload": "2025-10-01"}  # noqa: RUF012 (never changed)
     vm_boot: VmBootOptimization = VmBootOptimization()
     workload: WorkloadOptimization = WorkloadOptimization()
 
@@ -112,6 +113,15 @@ class ImageTemplateProperties(Part):
 
     read_only = frozenset({"provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup"})
     zero_means_default = frozenset({"buildTimeoutInMinutes"})
+    since = {  # noqa: RUF012 (never changed)
+        "validate": "2022-02-14",
+        "stagingResourceGroup": "2022-02-14",
+        "optimize": "2022-07-01",
+        "errorHandling": "2023-07-01",
+        "autoRun": "2024-02-01",
+        "managedResourceTags": "2024-02-01",
+        "additionalDataDisks": "2025-10-01",
+    }
     source: Source
     customize: tuple[Customizer, ...] = ()
     optimize: Optimize = Optimize()

@@ -21,7 +21,8 @@ class Part(BaseModel):
     """Base of all parts; what a subclass says of its members, by their names on the wire, canonical_body.py obeys.
 
     `read_only` members may be present and are left out; a 0 in `zero_means_default` is no value; `preview_only`
-    members and `preview_names` (older name to member) belong to the preview api-versions. Rules between members stand
+    members and `preview_names` (older name to member) belong to the preview api-versions; `since` tells the first
+    api-version that has a member, where that is not all of them. Rules between members stand
     in `mistakes_in`, so that they are tried even where another member is wrong.
     """
 
@@ -32,6 +33,7 @@ class Part(BaseModel):
     zero_means_default: ClassVar[frozenset[str]] = frozenset()
     preview_only: ClassVar[frozenset[str]] = frozenset()
     preview_names: ClassVar[Mapping[str, str]] = {}
+    since: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def mistakes_in(cls, body: Mapping[str, Any], path: str) -> Iterator[Mistake]:  # noqa: ARG003

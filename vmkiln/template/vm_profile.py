@@ -20,6 +20,7 @@ class VirtualNetworkConfig(Part):
     """`vnetConfig`: the user's own subnets. The three last members name a subnet as the preview api-versions did."""
 
     preview_only = frozenset({"name", "subnetName", "resourceGroupName"})
+    since = {"proxyVmSize": "2021-10-01", "containerInstanceSubnetId": "2024-02-01"}  # noqa: RUF012 (never changed)
     subnet_id: SubnetId | None = None
     container_instance_subnet_id: SubnetId | None = None
     proxy_vm_size: str = ""
@@ -47,6 +48,7 @@ class VirtualNetworkConfig(Part):
 class VmProfile(Part):
     """The build VM. A size of 0 GB means the source image's size; identities are ids."""
 
+    since = {"userAssignedIdentities": "2021-10-01"}  # noqa: RUF012 (never changed)
     vm_size: str = ""
     os_disk_size_gb: Size = Field(default=0, alias="osDiskSizeGB")
     user_assigned_identities: tuple[IdentityId, ...] = ()

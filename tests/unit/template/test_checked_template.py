@@ -103,7 +103,33 @@ def test_since_2024_names_are_exact_and_unknown_members_refused() -> None:
     assert "not a known member" in found["properties.nonsense"]
 
 
-@pytest.mark.parametrize("api_version", ["2022-02-14", "2025-10-01"])
+NEWER = {
+    "additionalDataDisks": [{"sizeGB": 8}],
+    "optimize": {"workload": {"state": "Enabled"}},
+    "distribute": [{**SHARED, "replicationMode": "Shallow"}],
+}
+
+
+def test_a_member_that_came_later_is_no_member_of_an_api_version() -> None:
+    found = mistakes(body(**NEWER), "2024-02-01")
+    assert found.keys() == {
+        "properties.additionalDataDisks",
+        "properties.optimize.workload",
+        "properties.distribute[0].replicationMode",
+    }
+    assert all("since api-version 2025-10-01" in text for text in found.values())
+    assert template("2025-10-01", **NEWER).warnings == ()
+    assert check_image_template(body(**NEWER), api_version="2024-02-01", is_kept=True).warnings == (), "taken once"
+
+
+def test_before_2024_a_member_that_came_later_is_done_with_a_warning() -> None:
+    found = template("2020-02-14", errorHandling={"onCustomizerError": "abort"}, optimize=None)
+    assert found.properties.error_handling.on_customizer_error == "abort"
+    [warning] = found.warnings
+    assert "Azure ignores it in api-version 2020-02-14: it came with 2023-07-01" in warning
+
+
+@pytest.mark.parametrize("api_version", ["2023-07-01", "2025-10-01"])
 def test_words_of_a_closed_list_are_taken_in_any_case(api_version: str) -> None:
     regions = [{"name": "westus2", "storageAccountType": "standard_zrs"}]
     target = SHARED | {"type": "sharedImage", "targetRegions": regions, "versioning": {"scheme": "latest"}}

@@ -37,6 +37,7 @@ from vmkiln.run_state import RunState
 from vmkiln.secrecy.secret_mask import SecretMask
 from vmkiln.store.rows import OperationRow, ResourceRow, RunRow
 from vmkiln.template.api_version import API_VERSIONS, is_strict
+from vmkiln.template.azure_rules import needs_identity
 from vmkiln.template.checked_template import check_image_template
 from vmkiln.template.image_template import ImageTemplate
 from vmkiln.template.template_change import changed_body
@@ -148,7 +149,7 @@ def checked(call: Call, body: dict[str, Any]) -> ImageTemplate:
     mistakes = []
     if is_strict(call.api_version):
         mistakes = [Mistake.unknown(name) for name in body if name.lower() not in ENVELOPE]
-    if body.get("identity") is None:
+    if body.get("identity") is None and needs_identity(call.api_version):
         mistakes.append(Mistake.missing("identity", 'write {"type": "None"} for no identity'))
     try:
         template = check_image_template(body, api_version=call.api_version)
@@ -247,7 +248,7 @@ def _conflict() -> ArmError:
 def _put_again(call: Call, existing: ResourceRow, template: ImageTemplate) -> Answer:
     """The same template once more changes tags and identity; another one is a conflict."""
     is_same = given_properties(template) == given_properties(
-        check_image_template(body_of(call.service.store, existing), api_version=_version(existing))
+        check_image_template(body_of(call.service.store, existing), api_version=_version(existing), is_kept=True)
     ) and same_location(template.location, existing.location)
     if not is_same or existing.properties.get("provisioningState") in {
         ProvisioningState.FAILED,
@@ -305,7 +306,7 @@ def patch(call: Call) -> Answer:
     if call.body.get("properties") and run is not None and run.ended is None:
         raise not_allowed(row, run, "write")
     try:
-        template = check_image_template(body, api_version=max(_version(row), call.api_version))
+        template = check_image_template(body, api_version=max(_version(row), call.api_version), is_kept=True)
     except TemplateInvalid as error:
         raise template_error(error, api_version=call.api_version) from None
     check_references(call, template, has_new_identities=bool(set(call.body) & {"identity", "properties"}))

@@ -14,6 +14,7 @@ from vmkiln.template.customizers.shell import Script
 class PowerShellCustomizer(Script):
     """A PowerShell step; an exit code outside `valid_exit_codes` fails the build."""
 
+    since = {"runAsSystem": "2021-10-01"}  # noqa: RUF012 (never changed)
     type: Literal["PowerShell"]
     run_elevated: bool = False
     run_as_system: bool = False

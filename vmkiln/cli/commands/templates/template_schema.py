@@ -74,6 +74,9 @@ def _fit(definition: dict[str, Any], part: Any, api_version: str) -> None:
         for name, member in older.items():
             if member in members:
                 members[name] = members[member]
+        if is_strict(api_version):
+            for name in (name for name, since in part.since.items() if since > api_version):
+                members.pop(name, None)
         if not is_preview(api_version):
             for name in part.preview_only:
                 members.pop(name, None)
