@@ -104,6 +104,13 @@ def test_the_names_of_tags_are_counted_among_what_one_may_read(filled: InProcess
     assert own["properties"] == {"tags": {}}
 
 
+def test_a_template_is_asked_for_an_identity_since_2020(service: InProcess) -> None:
+    add_group(service)
+    body = {name: value for name, value in a_template().items() if name != "identity"}
+    assert service.put(TEMPLATE, body, api_version="2020-02-14").status_code == 400
+    assert service.put(TEMPLATE, body, api_version="2019-05-01-preview").status_code == 201
+
+
 def test_what_is_no_guid_is_no_subscription(filled: InProcess) -> None:
     for path in ("/subscriptions/foo/resourceGroups", "/subscriptions/foo"):
         refused = filled.get(path, token="root")
