@@ -64,6 +64,18 @@ def _mistaken_tags(tags: Any, path: str) -> Iterator[Mistake]:
             yield Mistake(member_path(path, shown), message)
 
 
+def text_mistakes(body: Any, path: str = "") -> Iterator[Mistake]:
+    """No text holds NUL, which no name, script or address has and no database keeps."""
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield from text_mistakes(value, member_path(path, name))
+    elif isinstance(body, list):
+        for index, value in enumerate(body):
+            yield from text_mistakes(value, member_path(path, index))
+    elif isinstance(body, str) and "\0" in body:
+        yield Mistake(path, "holds the character NUL (U+0000)", "leave it out")
+
+
 def target_mistakes(properties: Mapping[str, Any]) -> Iterator[Mistake]:
     """An image that is built goes somewhere."""
     validate = properties.get("validate")

@@ -122,7 +122,8 @@ class _Walk:
             name = known.get(self._folded(written))
             if name is None:
                 if self._folded(written) not in ignored:
-                    self._unknown(written, sorted(set(known.values())), path)
+                    there = {one for one in known.values() if self.api_version >= model.since.get(one, "")}
+                    self._unknown(written, sorted(there), path)
             elif name in found:
                 self.findings.mistakes.append(Mistake(member_path(path, written), f"`{name}` is given twice"))
             elif self._is_there(name, value, model, member_path(path, written)):

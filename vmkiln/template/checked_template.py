@@ -18,7 +18,13 @@ from vmkiln.arm_template.json_path import member_path
 from vmkiln.azure_names import NEWEST_API_VERSION
 from vmkiln.errors import InputError, Mistake, MistakeKind, TemplateInvalid
 from vmkiln.template.api_version import is_preview
-from vmkiln.template.azure_rules import identity_mistakes, needless_versionings, tag_mistakes, target_mistakes
+from vmkiln.template.azure_rules import (
+    identity_mistakes,
+    needless_versionings,
+    tag_mistakes,
+    target_mistakes,
+    text_mistakes,
+)
 from vmkiln.template.canonical_body import Findings, canonical_body
 from vmkiln.template.customizers.file import destination_mistake
 from vmkiln.template.image_template import OS_OF_CUSTOMIZER, ImageTemplate
@@ -56,7 +62,8 @@ def check_image_template(
     findings = Findings()
     plain = {name: value for name, value in body.items() if name.lower() not in ENVELOPE}
     clean = canonical_body(plain, ImageTemplate, api_version=api_version, findings=findings, is_kept=is_kept)
-    mistakes = [*findings.mistakes, *_mistakes_between_parts(clean, is_preview(api_version))]
+    between = _mistakes_between_parts(clean, is_preview(api_version))
+    mistakes = [*findings.mistakes, *text_mistakes(clean), *between]
     findings.warnings.extend((*_warnings_of_sizes(clean), *_warnings_of_identities(clean)))
     findings.warnings.extend(needless_versionings(clean.get("properties")))
     template = None
@@ -89,9 +96,18 @@ def _mistake(detail: ErrorDetails, body: Any) -> Mistake:
         hint = "0 means the default of 240" if path.endswith("buildTimeoutInMinutes") else None
         return Mistake(path, text, hint)
     if kind in _KINDS:
-        hint = "put it in brackets: [...]" if kind == "tuple_type" and isinstance(detail["input"], str | dict) else None
-        return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(detail['input'])}", hint)
+        found = detail["input"]
+        return Mistake(path, f"must be {_KINDS[kind]}, not {_kind_of(found)}", _kind_hint(kind, found))
     return Mistake(path, detail["msg"])
+
+
+def _kind_hint(wanted: str, given: Any) -> str | None:
+    """What to write in place of a value of another kind."""
+    if wanted == "tuple_type" and isinstance(given, str | dict):
+        return "put it in brackets: [...]"
+    if wanted == "string_type" and isinstance(given, int | float):
+        return f"put it in quotes: {json.dumps(json.dumps(given))}"
+    return None
 
 
 def _allowed(given: Any, expected: str) -> str:

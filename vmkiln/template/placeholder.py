@@ -126,14 +126,22 @@ def unfilled(body: Any, path: str = "", *, is_of_shell: bool = False) -> Iterato
         for index, item in enumerate(body):
             yield from unfilled(item, member_path(path, index), is_of_shell=is_of_shell)
     elif isinstance(body, dict):
+        if called := _function_of_pulumi(body):
+            yield Mistake(path, f"is a function of Pulumi, `{called}`, which is not evaluated here", "write its result")
+            return
         for name, item in body.items():
             where = member_path(path, name)
             if found := placeholders_in(name):
                 yield _mistake(where, found)
             if isinstance(item, str) and name.lower() not in _FREE | _TITLES:
                 yield from _half_ones(item, where)
-            if name.lower() not in _FREE:
+            if name.lower() not in _FREE or _function_of_pulumi(item):
                 yield from unfilled(item, where, is_of_shell=name.lower() in _OF_SHELLS)
+
+
+def _function_of_pulumi(value: Any) -> str:
+    """The function that is called there, such as `fn::split`; '' for any other value."""
+    return next((name for name in value if name.lower().startswith("fn::")), "") if isinstance(value, dict) else ""
 
 
 def _half_ones(text: str, path: str) -> Iterator[Mistake]:

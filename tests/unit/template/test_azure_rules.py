@@ -96,3 +96,10 @@ def test_an_exact_version_wins_over_a_scheme_with_a_warning() -> None:
     found = checked(properties={"distribute": [{**target, "versioning": {"scheme": "Latest"}}]})
     [warning] = found.warnings
     assert warning.startswith("properties.distribute[0].versioning: has no effect")
+
+
+def test_no_text_holds_nul() -> None:
+    """The service refuses it in every request, for no database keeps it."""
+    steps = [{"type": "Shell", "inline": ["echo a", "echo \0"]}]
+    found = mistakes(tags={"a": "\0"}, properties={"customize": steps})
+    assert found.keys() == {"tags.a", "properties.customize[0].inline[1]"}

@@ -118,6 +118,8 @@ def test_a_member_that_came_later_is_no_member_of_an_api_version() -> None:
         "properties.distribute[0].replicationMode",
     }
     assert all("since api-version 2025-10-01" in text for text in found.values())
+    assert "additionalDataDisks" not in mistakes(body(zzzzzz=1), "2024-02-01")["properties.zzzzzz"]
+    assert "additionalDataDisks" in mistakes(body(zzzzzz=1), "2025-10-01")["properties.zzzzzz"]
     assert template("2025-10-01", **NEWER).warnings == ()
     assert check_image_template(body(**NEWER), api_version="2024-02-01", is_kept=True).warnings == (), "taken once"
 
@@ -358,3 +360,10 @@ def test_a_number_with_nothing_behind_its_point_is_whole() -> None:
 @pytest.mark.parametrize("wrong", ["echo hi", {"type": "Shell"}])
 def test_what_should_be_a_list_is_told_so(wrong: Any) -> None:
     assert "put it in brackets" in mistakes(body(customize=wrong))["properties.customize"]
+
+
+def test_a_number_where_a_text_belongs_is_told_to_be_quoted() -> None:
+    """YAML makes a number of `sku: 12`."""
+    found = mistakes(body(source={**LINUX, "sku": 12, "offer": True}))
+    assert found["properties.source.sku"].endswith('(put it in quotes: "12")')
+    assert found["properties.source.offer"].endswith('(put it in quotes: "true")')

@@ -164,6 +164,15 @@ def test_what_is_a_placeholder(text: str, names: list[str]) -> None:
     assert [name for _, name in placeholders_in(text)] == names
 
 
+def test_a_function_of_pulumi_is_told_as_one() -> None:
+    body = json.loads(json.dumps(ISO))
+    body["properties"]["customize"] = [{"type": "Shell", "inline": {"fn::split": [",", "a,b"]}}]
+    given = ("DISKSIZE=64", f"CHECK={'a' * 64}")
+    found = mistakes(json.dumps(body), *given)
+    assert found.keys() == {"properties.customize[0].inline"}
+    assert "a function of Pulumi, `fn::split`" in found["properties.customize[0].inline"]
+
+
 def test_scripts_and_tags_may_hold_anything() -> None:
     body = json.loads(json.dumps(ISO)) | {"tags": {"note": "<b>bold</b> TODO"}}
     line = "cat <file> {{x}} ${DISKSIZE} $(CHECK) # TODO"
