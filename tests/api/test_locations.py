@@ -53,7 +53,8 @@ def test_no_image_goes_where_nobody_is(service: InProcess) -> None:
         TEMPLATE, a_template(distribute=[target, {**shared, "replicationRegions": ["westus2", "xxx"]}])
     )
     assert refused.status_code == 400
-    assert "properties.distribute[1].replicationRegions[1]: `xxx` is no location" in refused.text
+    assert refused.json()["error"]["details"][0]["target"] == "properties.distribute[1].replicationRegions[1]"
+    assert "`xxx` is no location" in refused.text
     own = a_template(distribute=[target, {**shared, "targetRegions": [{"name": "Attic"}]}])
     settings = service.service.settings
     service.service.__dict__["settings"] = replace(settings, more_locations="attic")

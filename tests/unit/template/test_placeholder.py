@@ -218,7 +218,7 @@ def test_a_placeholder_for_the_name_is_named(name: str) -> None:
         ("<name", "lacks its end `>`"),
         ("https://<account.blob.core.windows.net/c/a.sh", "lacks its end `>`"),
         ("https://h/{{ folder/a.sh", "lacks its end `}}`"),
-        ("https://h/${folder/<x>/a.sh", "lacks its end `}`"),
+        ("https://h/${folder/a.sh", "lacks its end `}`"),
         ("$(SCRIPT_URL", "lacks its end `)`"),
         ("script url>", "lacks its beginning `<`"),
         ("https://h/folder}}/a.sh", "lacks its beginning `{{`"),
