@@ -363,6 +363,7 @@ async def test_what_users_upload_is_bounded_and_builds_go_on(place: Place) -> No
         users_account(place, name)
     account = place.group("IT_one").storage_account
     mib = bytes(1024**2)
+    account.blob(LOG).write_bytes(mib * 4)
     async with served(place.storage):
         asked, told = asyncio.to_thread, place.settings.blobs / "subscriptions.json"
         await until(lambda: told.exists() and "scripts2" in told.read_text())
@@ -378,7 +379,6 @@ async def test_what_users_upload_is_bounded_and_builds_go_on(place: Place) -> No
             assert staged.value.status_code == 409, "a block that nobody commits lies there, too"
             await asked(one.get_blob_client("own", "a").delete_blob)
             await until(lambda: is_taken(two, mib * 2))
-            account.blob(LOG).write_bytes(mib * 4)
             await until(lambda: place.content(account.name, LOG) == mib * 4)
             with pytest.raises(HttpResponseError) as others:
                 await asked(build.get_blob_client("packerlogs", "mine").upload_blob, b"x")
