@@ -139,7 +139,7 @@ async def told_of_room(program: str) -> object:
     return json.loads(found.stdout)
 
 
-async def test_the_accounts_of_a_subscription_have_one_bound_and_what_arrives_counts() -> None:
+async def test_the_accounts_of_a_subscription_have_one_bound() -> None:
     program = """(() => {
       const said = [take("two", 41, 0)], first = take("two", 30, 0);
       said.push(take("one", 11, 5), take("one", 0, 5) instanceof Function, take("other", 100, 5) instanceof Function);
