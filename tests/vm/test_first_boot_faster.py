@@ -13,11 +13,15 @@ from vmkiln.settings import Settings
 pytestmark = [pytest.mark.vm, pytest.mark.long, pytest.mark.usefixtures("world")]
 
 MENU = shell(
-    "sudo sed -i s/GRUB_TIMEOUT=0/GRUB_TIMEOUT=60/ /etc/default/grub",
+    "sudo sed -i s/GRUB_TIMEOUT=0/GRUB_TIMEOUT=40/ /etc/default/grub",
     "sudo update-grub",
-    "grep -q 'set timeout=60' /boot/grub/grub.cfg",
+    "grep -q 'set timeout=40' /boot/grub/grub.cfg",
 )
-IS_GONE = shell("! grep -q 'timeout=60' /boot/grub/grub.cfg", "grep -qx GRUB_TIMEOUT=0 /etc/default/grub", name="gone")
+IS_GONE = shell(
+    "if grep 'timeout=40' /boot/grub/grub.cfg; then exit 1; fi",  # what `!` negates ends no script
+    "grep -qx GRUB_TIMEOUT=0 /etc/default/grub",
+    name="gone",
+)
 
 
 def test_a_menu_that_waits_is_taken_away_and_what_that_gains_is_on_record(prepared: Settings, tmp_path: Path) -> None:
@@ -33,4 +37,5 @@ def test_a_menu_that_waits_is_taken_away_and_what_that_gains_is_on_record(prepar
     phases = [event.phase for event in told.events if isinstance(event, PhaseStarted)]
     assert phases.index(Phase.OPTIMIZING) == phases.index(Phase.CUSTOMIZING) + 1
     parts = [part["name"] for part in told.summary["timeline"] if part["kind"] == "boot"]
-    assert parts[1:5] == ["vmBoot before 1", "vmBoot after 1", "vmBoot before 2", "vmBoot after 2"]
+    measured = [name for name in parts if name.startswith("vmBoot")]
+    assert measured == ["vmBoot before 1", "vmBoot after 1", "vmBoot before 2", "vmBoot after 2"]
