@@ -33,6 +33,7 @@ from vmkiln.waiting.off_loop import off_loop
 TRIMMED = "build-vm-trimmed"  # the name of the overlays' files
 ROUNDS = 2  # boots of each disk, in turns: one that the host was busy in is not the fastest
 LEAST_GAIN_SECONDS = 0.3
+TRIES = 2  # of a boot that Packer's own failure ended
 
 
 @dataclass(frozen=True)
@@ -139,17 +140,24 @@ def is_faster(before: Sequence[float], after: Sequence[float]) -> bool:
 
 
 async def _boot(entered: Entered, disks: Disks, name: str) -> float | None:
-    """The seconds until a script ran in a VM of these disks; none when that does not come."""
+    """The seconds until a script ran in a VM of these disks; none when that does not come.
+
+    Where Packer itself failed, which says nothing of the image, it is booted once more.
+    """
     staged = entered.staged
     staged.tell(PartStarted(PartKind.BOOT, f"vmBoot {name}"))
-    try:
-        result, seconds = await boot_gate.timed(entered, disks, phase=Phase.OPTIMIZING)
-    except (LoginTimedOut, VirtualMachineLost) as error:
-        staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
-        return None
-    finally:
-        await off_loop(_unlink, staged, VM_NAME)
-    return seconds if result.outcome.exit_status == 0 else None
+    for _ in range(TRIES):
+        try:
+            result, seconds = await boot_gate.timed(entered, disks, phase=Phase.OPTIMIZING)
+        except (LoginTimedOut, VirtualMachineLost) as error:
+            staged.tell(Notice(f"vmBoot: {error.message}", is_warning=True))
+            return None
+        finally:
+            await off_loop(_unlink, staged, VM_NAME)
+        if result.outcome.exit_status == 0:
+            return seconds
+        staged.tell(Notice(f"vmBoot: Packer failed before a script ran: {result.error}", is_warning=True))
+    return None
 
 
 def _unlink(staged: Staged, name: str) -> None:

@@ -82,7 +82,7 @@ class Run:
         if isinstance(took, Exception):
             raise took
         status = 1 if took < 0 else 0
-        return SimpleNamespace(outcome=SimpleNamespace(exit_status=status)), took
+        return SimpleNamespace(outcome=SimpleNamespace(exit_status=status), error="unexpected EOF"), took
 
     def is_as_it_was(self) -> bool:
         contents = kept_contents.kept(self.staged.directory)
@@ -116,11 +116,20 @@ async def test_what_does_not_help_is_thrown_away(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("failure", [LoginTimedOut("no login"), VirtualMachineLost("it ended"), -1.0])
 async def test_what_does_not_boot_is_thrown_away(failure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(tmp_path, monkeypatch, boots=[30.0, failure])
+    run = Run(tmp_path, monkeypatch, boots=[30.0, failure, failure])
     found = await run.optimized()
     assert (found.disks, found.seconds) == (run.disks, 30.0)
     assert run.is_as_it_was()
     assert "without the boot menu's wait it did not come to a login" in run.log[0]
+
+
+async def test_a_failure_of_packers_own_is_no_boot_that_did_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, monkeypatch, boots=[30.0, -1.0, 24.0, 29.0, 25.0])
+    assert (await run.optimized()).seconds == 24.0
+    assert run.facts["vm_boot"]["seconds_after"] == [24.0, 25.0]
+    assert "vmBoot: Packer failed before a script ran: unexpected EOF" in [getattr(one, "text", "") for one in run.told]
 
 
 async def test_an_image_that_does_not_boot_is_left_to_its_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
