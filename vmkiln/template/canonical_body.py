@@ -33,7 +33,7 @@ def canonical_body(
 ) -> Any:
     """`body` in canonical form, as far as it has the shape of `model`; adds to `findings`, raises nothing.
 
-    In one that `is_kept`, members that came after its api-version are let pass.
+    In one that `is_kept`, nothing is said of members that came after its api-version.
     """
     members_of = NEWEST_API_VERSION if is_kept else api_version
     return _Walk(members_of, is_strict(api_version), is_preview(api_version), findings).part(body, model, path)
@@ -126,23 +126,20 @@ class _Walk:
                     self._unknown(written, sorted(there), path)
             elif name in found:
                 self.findings.mistakes.append(Mistake(member_path(path, written), f"`{name}` is given twice"))
-            elif self._is_there(name, value, model, member_path(path, written)):
+            else:
+                self._look_at_age(name, value, model, member_path(path, written))
                 found[name] = value
         return found
 
-    def _is_there(self, name: str, value: Any, model: type[Part], where: str) -> bool:
-        """Whether the api-version has a member. An older one lets it pass: here it is done, with a warning."""
+    def _look_at_age(self, name: str, value: Any, model: type[Part], where: str) -> None:
+        """Warn of a member that came after the template's api-version: here it is done, in Azure it is not."""
         since = model.since.get(name, "")
-        if self.api_version >= since:
-            return True
-        if self.strict:
-            self.findings.mistakes.append(Mistake.unknown(where, f"it is there since api-version {since}"))
-            return False
-        if value is not None:
-            self.findings.warnings.append(
-                f"{where}: is done here, but Azure ignores it in api-version {self.api_version}: it came with {since}"
-            )
-        return True
+        if value is None or self.api_version >= since:
+            return
+        does = "refuses" if self.strict else "ignores"
+        self.findings.warnings.append(
+            f"{where}: is done here, but Azure {does} it in api-version {self.api_version}: it came with {since}"
+        )
 
     def _unknown(self, written: str, known: list[str], path: str) -> None:
         where = member_path(path, written)

@@ -55,7 +55,7 @@ def check_image_template(
 ) -> ImageTemplate:
     """The template that `body` (location, identity, tags, properties) describes.
 
-    One that `is_kept` was taken once, and may have members that came after its api-version.
+    Of one that `is_kept` nothing is said of members that came after its api-version: that was said when it was taken.
 
     Raises TemplateInvalid with every mistake found.
     """
