@@ -27,7 +27,7 @@ from vmkiln.errors import DatabaseAway, InputError, StorageFull
 from vmkiln.files.durable_file import make_folder, reported
 from vmkiln.harmless_text import UNSTORABLE
 from vmkiln.store.driver import pinging, write_lock
-from vmkiln.store.driver.driver_errors import is_away, is_full, is_unstorable
+from vmkiln.store.driver.driver_errors import is_away, is_damaged, is_full, is_unstorable
 from vmkiln.store.driver.pooler import configure
 from vmkiln.store.moving import moved_mark
 
@@ -190,7 +190,8 @@ def _report_in_our_words(engine: Engine, name: str) -> None:
             return  # the pool finds out that a connection is dead, and makes a new one
         if is_away(cause):
             kind = StorageFull if is_full(cause) else DatabaseAway
-            raise kind(f"the database {name} cannot be used: {cause}") from cause
+            hint = "it is damaged: restore a back-up of it (docs/operations.md)" if is_damaged(cause) else None
+            raise kind(f"the database {name} cannot be used: {cause}", hint=hint) from cause
         if moved_mark.is_refused(cause):
             raise moved_mark.DatabaseMoved(f"the database {name} was moved meanwhile", hint=moved_mark.HINT) from cause
         if is_unstorable(cause):

@@ -155,6 +155,7 @@ def test_a_damaged_file_is_a_database_that_cannot_be_used(tmp_path: Path) -> Non
     file = tmp_path / "db"
     file.write_bytes(b"no database at all, of more than a hundred bytes " * 20)
     connections = engine.connected(file, lambda: datetime.now(UTC))
-    with pytest.raises(DatabaseAway, match="cannot be used"), connections.begin():
+    with pytest.raises(DatabaseAway, match="cannot be used") as refused, connections.begin():
         pass
     connections.close()
+    assert "restore a back-up" in str(refused.value.hint)

@@ -21,10 +21,15 @@ def is_away(error: BaseException) -> bool:
     """
     if state := getattr(error, "sqlstate", None):
         return state[:2] in AWAY_CLASSES or state in AWAY_STATES
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+    if is_damaged(error):
         return True
     drivers = psycopg.OperationalError | psycopg.InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError
     return isinstance(error, drivers)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether an error says that the database's file is no database, or a broken one; pure."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
 
 
 def is_unstorable(error: BaseException) -> bool:
