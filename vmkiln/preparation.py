@@ -158,7 +158,7 @@ def look_at_windows_of(
             busybox=await static_busybox(),
             directory=settings.container_image,
         )
-        machine = windows_image.describe(inspector, disk, accelerator=verdict.accelerator)
+        machine = windows_image.describe(inspector, [disk], accelerator=verdict.accelerator)
         return await windows_image.look_at_windows(machine, directory=folder)
 
     return look

@@ -29,10 +29,12 @@ from vmkiln.images import vhd_image
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.images.image_store import Artifact
 from vmkiln.inspecting.residue import ALL, TAG
+from vmkiln.inspecting.windows_residues import TakenOut, WindowsLook
 from vmkiln.provisioning.submitting import open_group
 from vmkiln.run import building, packer_phase, vm_pair
 from vmkiln.run.finished.resuming import resumed
-from vmkiln.run.guest import guest_report
+from vmkiln.run.gates import windows_hygiene
+from vmkiln.run.guest import guest_report, windows_source
 from vmkiln.run.run_context import BuildHost, ResolvedSource, RunRequest, Submission
 from vmkiln.run.run_event import PhaseStarted, RunEvent
 from vmkiln.run.workflow import execute
@@ -192,6 +194,15 @@ def run_in_service(settings: Settings, asked: Asked) -> None:
         return await publish_vhd(*arguments, **named)
 
     building.resolve_source, vhd_image.publish = resolve_source, publish
+
+    async def not_looked(*_: object) -> WindowsLook:
+        return WindowsLook()
+
+    async def nothing_there(*_: object) -> TakenOut:
+        return TakenOut()
+
+    # no stand-in plays the VM that looks at a Windows
+    windows_hygiene.looked, windows_source.taken_out = not_looked, nothing_there
     if asked.lie:  # what is waited for in vain is not waited for long
         vm_pair.REPORT_SECONDS, vm_pair.POWER_OFF_SECONDS, guest_report.REPORT_SECONDS = 2, 2, 2
         packer_phase.OutputLimit = functools.partial(OutputLimit, 1024 * 1024, 4 * 1024 * 1024)  # type: ignore[misc,assignment]

@@ -37,7 +37,7 @@ def release_mistakes(template: ImageTemplate, settings: Settings, os_type: OsTyp
         message = f"says that nobody looks into the image, and {SETTING} wants its packages known (`provenance`)"
         yield Mistake(f"tags.{TAG}", message, "name what may stay in the image, instead of `all`")
     if Demand.HYGIENE in settings.demands and os_type is OsType.WINDOWS:
-        message = f"the file systems of a Windows image are not looked into, and {SETTING} demands it (`hygiene`)"
+        message = f"what was deleted in a Windows image is not looked for, and {SETTING} demands it (`hygiene`)"
         yield Mistake("properties.source", message)
     if Demand.BOOT in settings.demands and not template.properties.validation.in_vm_validations:
         if leaves_out_boot(template.tags):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vmkiln.host.confinement.confinement import OnConfinement
-from vmkiln.host.namespace import Namespace
+from vmkiln.host.namespace import Ended, Namespace
 from vmkiln.host.qemu import Accelerator, Channel, DirectKernel, Disk, Machine
-from vmkiln.host.virtual_machine import INSIDE, running
+from vmkiln.host.virtual_machine import INSIDE, VirtualMachine, running
 from vmkiln.images.container_image import ContainerImage
 from vmkiln.inspecting.answer import Answer
 from vmkiln.inspecting.disk_contents import DiskContents
@@ -78,20 +78,7 @@ async def look_at(
         namespace, machine, directory=directory, channels={CHANNEL: answer.feed}, on_confinement=on_confinement
     )
     async with started as vm:
-        stopped = asyncio.create_task(vm.stopped_by_write_error())
-        try:
-            waiting: list[asyncio.Future[Any]] = [vm.ended, vm.unheard, stopped]
-            await asyncio.wait(waiting, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
-            if vm.unheard.done():
-                raise vm.unheard.result()
-            if stopped.done():
-                raise InspectionFailed(f"the {machine.name} could not write: {stopped.result().reason}")
-            if not vm.ended.done():
-                raise InspectionFailed(f"the {machine.name} did not end within {limit_seconds:.0f} s")
-            ended, console = vm.ended.result(), vm.last_console_lines(10)
-        finally:
-            stopped.cancel()
-            await asyncio.gather(stopped, return_exceptions=True)
+        ended, console = await until_ended(vm, machine.name, limit_seconds=limit_seconds)
     # its sockets were read to their end when the block was left
     if vm.unheard.done():
         raise vm.unheard.result()
@@ -103,3 +90,24 @@ async def look_at(
     found = answer.contents()
     await off_loop(keep, directory, found)
     return found
+
+
+async def until_ended(vm: VirtualMachine, name: str, *, limit_seconds: float) -> tuple[Ended, str]:
+    """How a VM of this kind has ended, and the end of its console.
+
+    Raises: `InspectionFailed` when it does not end in time, or cannot write; what its answer was refused with.
+    """
+    stopped = asyncio.create_task(vm.stopped_by_write_error())
+    try:
+        waiting: list[asyncio.Future[Any]] = [vm.ended, vm.unheard, stopped]
+        await asyncio.wait(waiting, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if vm.unheard.done():
+            raise vm.unheard.result()
+        if stopped.done():
+            raise InspectionFailed(f"the {name} could not write: {stopped.result().reason}")
+        if not vm.ended.done():
+            raise InspectionFailed(f"the {name} did not end within {limit_seconds:.0f} s")
+        return vm.ended.result(), vm.last_console_lines(10)
+    finally:
+        stopped.cancel()
+        await asyncio.gather(stopped, return_exceptions=True)

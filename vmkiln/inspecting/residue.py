@@ -25,6 +25,8 @@ class Residue(StrEnum):
     LEASES = "leases"
     PACKER_FILES = "packer-files"
     RUN_SECRETS = "run-secrets"
+    ANSWER_FILE = "answer-file"
+    SET_UP = "set-up"
 
 
 @dataclass(frozen=True)

@@ -215,12 +215,15 @@ async def _windows_facts(file: Path, folder: Path, look: LookAtWindows, progress
     progress(f"this is {found.title}")
     check_startable(found)
     if found.answers:
-        progress(f"it has answer files of its own, which win over a build's: {', '.join(found.answers)}")
+        progress(
+            f"it has answer files of its own: {', '.join(found.answers)}; those that win over a build's are taken out "
+            "of the build's copy of it"
+        )
     if found.overrides:
         drivers = ", ".join(found.overrides)
         progress(
-            f"drivers that it is told not to start on another machine: {drivers}; if its VM stops with 0x7B, delete "
-            "their keys StartOverride below HKLM\\SYSTEM\\CurrentControlSet\\Services before sysprep"
+            f"drivers that it is told not to start on another machine: {drivers}; their keys StartOverride are taken "
+            "out of a build's copy of it"
         )
     return {"system": found.title, "language": found.language, "services": found.services}
 

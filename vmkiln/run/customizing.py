@@ -20,7 +20,7 @@ from vmkiln.packer.packer_template import Deprovision
 from vmkiln.packer.step_runner import NOT_FOUND, OWN_DEPROVISIONING
 from vmkiln.run.checkpoints import kept_builds, repeating
 from vmkiln.run.checkpoints.kept_builds import KeptBuild
-from vmkiln.run.guest import choice
+from vmkiln.run.guest import choice, windows_source
 from vmkiln.run.guest.order import AnyStep, PackerPhase
 from vmkiln.run.packer_phase import PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
@@ -91,6 +91,13 @@ async def _from_the_first(entered: Entered, customizers: Sequence[AnyStep], buil
     own = _os_disk(staged)
     base = await build_vm_start.copied_disk(staged, await build_vm_start.start_of(staged, VM_NAME), own)
     disks = await _own_disks(staged, is_there=base.saved is not None)
+    if choice.is_windows(staged):
+        found = await windows_source.taken_out(entered, disks.os)
+        if found.broken:
+            await off_loop(own.unlink)
+            disks = await _own_disks(staged)
+        for text in found.sentences:
+            await off_loop(note_in_log, staged, text)
     await off_loop(_told, staged, base)
 
     async def booted_instead(reason: str) -> None:

@@ -4,11 +4,13 @@
 Source: docs/reference/behaviour.md#validating.
 """
 
+from dataclasses import replace
+
 from vmkiln.azure_names import VALIDATION_LOG
 from vmkiln.host.disk.disk_image import create_overlay
 from vmkiln.host.network.refused_names import advice
 from vmkiln.run.customizing import overlays
-from vmkiln.run.guest import choice
+from vmkiln.run.guest import choice, windows_source
 from vmkiln.run.guest.order import PackerPhase
 from vmkiln.run.packer_phase import PhaseResult, carry_out
 from vmkiln.run.run_context import Disks, Entered, Staged
@@ -26,6 +28,11 @@ async def validate(entered: Entered, disks: Disks) -> None:
     validation = staged.request.template.properties.validation
     own = staged.directory / f"{VM_NAME}.qcow2"
     throw_away = Disks(await create_overlay(disks.os, own), await overlays(disks.data, own))
+    # what was built has none of that any more
+    is_source = choice.is_windows(staged) and disks == staged.source.disks
+    if is_source and (await windows_source.taken_out(entered, throw_away.os)).broken:
+        await off_loop(own.unlink)
+        throw_away = replace(throw_away, os=await create_overlay(disks.os, own))
     steps = await off_loop(lambda: choice.steps_of(staged, validation.in_vm_validations, where=VALIDATIONS))
     packer_phase = PackerPhase(
         phase=Phase.VALIDATING,

@@ -51,5 +51,5 @@ def test_a_validation_boots_the_result_whatever_the_tag_says() -> None:
     assert refused("boot", {"vmkiln-boot-gate": "off"}, boot_gate=False, validate=VALIDATION) == []
 
 
-def test_a_windows_image_is_not_looked_into_and_so_not_clean() -> None:
+def test_a_windows_image_is_never_called_clean() -> None:
     assert refused("hygiene", {}, os_type=OsType.WINDOWS) == ["properties.source"]

@@ -2,7 +2,8 @@
 
 The build VM is off. The inspection VM gives back what is free in its file systems, so that no deleted byte is left, and
 tells what lies there; later the bytes of the flattened files are searched for the run's own keys. What a customizer did
-to the deprovision step, to PATH or to the loader does not count: what counts is what is on the disk.
+to the deprovision step, to PATH or to the loader does not count: what counts is what is on the disk. A Windows image is
+looked at and not scrubbed, so it is never called clean.
 
 *Leaves behind:* overlays in the run's folder, the verdict among the run's facts, receipts of the inspection VM. *Undone
 by:* the deletion of the run's folder. *Safe to repeat:* yes, with new overlays.
@@ -25,6 +26,7 @@ from vmkiln.inspecting.inspection import describe, look_at
 from vmkiln.inspecting.residue import ALL, TAG, Allowed, Found, Residue, allowed_of, tag_of
 from vmkiln.run.customizing import VM_NAME
 from vmkiln.run.finished import build_keys
+from vmkiln.run.gates import windows_hygiene
 from vmkiln.run.guest import choice
 from vmkiln.run.packer_phase import keep_confinement
 from vmkiln.run.run_context import Disks, Entered, Staged
@@ -40,7 +42,7 @@ SCRUBBED = f"{VM_NAME}-scrubbed"  # the name of the overlays' files
 CLUSTER_BYTES = 4096  # the blocks of file systems: what is free is given back block by block
 MOST_NAMED = 20
 MOST_UNPROVEN, MOST_LETTERS = 100, 400  # places that could not be read, and letters of each: a guest made them
-NOT_LOOKED_INTO = "the file systems of a Windows image are not looked into; its own report said that nothing is left"
+DELETED = "what was deleted in a Windows image is not looked for, but for the password of the build"
 
 
 class Verdict(StrEnum):
@@ -67,11 +69,13 @@ async def scrubbed(entered: Entered, disks: Disks) -> Disks:
     if may_stay.everything:
         await _record(staged, HygieneFact(verdict=Verdict.SKIPPED, allowed=[ALL], told=[], unproven=[]))
         return disks
+    staged.tell(PartStarted(PartKind.GATE, "hygiene"))
     if choice.is_windows(staged):
-        fact = _judged(staged, (), may_stay, told=(), unproven=[NOT_LOOKED_INTO])
+        look = await windows_hygiene.looked(entered, disks)
+        unread = [_short(one) for one in look.unproven]
+        fact = _judged(staged, look.found, may_stay, told=look.told, unproven=[*unread, DELETED])
         await _record(staged, fact)
         return disks
-    staged.tell(PartStarted(PartKind.GATE, "hygiene"))
     upon, contents = await cleared(entered, disks, SCRUBBED)
     found, to_tell, unproven = await off_loop(_seen_in, contents)  # seconds, of a million files
     fact = _judged(staged, found, may_stay, told=to_tell, unproven=unproven)
