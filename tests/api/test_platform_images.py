@@ -13,6 +13,7 @@ from vmkiln.platform_images.catalogue_entry import DebianEntry
 from vmkiln.platform_images.image_reference import IMPORTED, recipe_of
 
 HERE = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/westus2/publishers"
+SOURCES = f"/subscriptions/{SUBSCRIPTION}/providers/Vmkiln.Builds/sources"
 DEBIAN = f"{HERE}/Debian/artifacttypes/vmimage/offers/debian-12/skus/12/versions"
 MADE = DebianEntry("Debian", "debian-12", "12", 1, "bookworm", "12")
 
@@ -45,6 +46,19 @@ def test_publishers_offers_and_skus_are_the_catalogues(service: InProcess) -> No
     skus = names(service, f"{HERE}/Canonical/artifacttypes/vmimage/offers/ubuntuserver/skus")
     assert {"18.04-LTS", "18_04-lts-gen2", "16.04-LTS", "14.04.5-LTS"} <= set(skus)
     assert len(set(skus)) == len(skus)
+
+
+def test_one_list_has_every_image_that_a_template_can_name(service: InProcess, tmp_path: Path) -> None:
+    facts = {"name": "contoso:base:1", "title": "Contoso:base:1", "recipe": IMPORTED, "os_type": "Windows"}
+    keep(service, tmp_path, "9.1", is_imported=True, **facts)
+    found = service.get(SOURCES, api_version="2024-03-01")
+    assert found.status_code == 200, found.text
+    by_name = {item["name"].lower(): item["properties"] for item in found.json()["value"]}
+    assert (by_name["debian:debian-12:12"]["how"], by_name["debian:debian-12:12"]["isTried"]) == ("made here", True)
+    assert by_name["canonical:ubuntuserver:18.04-lts"]["how"] == "fetched"
+    assert (by_name["contoso:base:1"]["how"], by_name["contoso:base:1"]["osType"]) == ("imported", "Windows")
+    assert len(by_name) == len(found.json()["value"]) > 300
+    assert service.get(SOURCES, token="stranger").status_code == 403
 
 
 def test_an_image_that_nobody_had_yet_has_the_version_latest(service: InProcess) -> None:
