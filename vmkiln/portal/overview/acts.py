@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from vmkiln.audit.act import Status
 from vmkiln.azure_names import subscription_scope, utc_text
 from vmkiln.errors import ArmError
 from vmkiln.portal.visit import Visit
@@ -42,7 +43,7 @@ async def said_of_run(visit: Visit, run: Mapping[str, Any], template_id: str) ->
     found = {}
     for event in events:
         what = BEGUN.get("/".join(str(event["operationName"]["value"]).split("/")[-2:]))
-        if what and event["status"]["value"] != "Failed" and event["caller"]:
+        if what and event["status"]["value"] != Status.FAILED and event["caller"]:
             found[what] = f"{what} by {event['caller']}{_place(event)}"
     if reason.startswith("trigger "):
         found["begun"] = f"begun by the {reason}, for its source has a new version"

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmkiln.azure_names import Architecture
+
 BUILT = "Built here"
 OWN = {"imported": "Imported", "made here": "Made here"}  # before what a publisher serves
 KINDS = {"ManagedImage", "SharedImageVersion"}  # of images that a template can start from
-ORDINARY = {"Linux", "x64"}
+ORDINARY = {"Linux", str(Architecture.X64)}
 
 
 @dataclass(frozen=True)
