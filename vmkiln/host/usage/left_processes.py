@@ -18,14 +18,30 @@ def seeing(folder: Path, *, processes: Path = PROCESSES) -> list[int]:
     """The ids of processes that have the folder mounted, or one whose name begins alike (`<id>.2`), in order.
 
     A process that has ended, or is none of ours to look at, is none of them.
+
+    Most processes of a machine are in our own mount namespace and see what we see, or less: where we do not see the
+    folder, their mounts are not read.
     """
     wanted = os.fsencode(folder)
     named = TO_ESCAPE.sub(lambda found: b"\\%03o" % ord(found[0]), os.fsencode(folder.name))
+    ourselves = processes / "self"
+    unseeing = None if _is_seen(named, wanted, _mounts(ourselves)) else _namespace(ourselves)
     found = []
     for entry in processes.iterdir():
-        if entry.name.isdecimal() and _is_seen(named, wanted, _mounts(entry)):
+        if not entry.name.isdecimal() or (unseeing is not None and _namespace(entry) == unseeing):
+            continue
+        if _is_seen(named, wanted, _mounts(entry)):
             found.append(int(entry.name))
     return sorted(found)
+
+
+def _namespace(process: Path) -> tuple[int, int] | None:
+    """What tells the mount namespace of a process from others; none where it has ended, or is not ours to look at."""
+    try:
+        found = (process / "ns/mnt").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _mounts(process: Path) -> bytes:

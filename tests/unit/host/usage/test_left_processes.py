@@ -58,3 +58,19 @@ def test_what_a_mount_shows_is_read_as_the_kernel_writes_it(root: bytes, is_seen
         (tmp_path / name / "mountinfo").write_bytes(text)
     (tmp_path / "9").mkdir()  # it has ended
     assert left_processes.seeing(Path("/home/x/runs/a b"), processes=tmp_path) == ([7] if is_seen else [])
+
+
+@pytest.mark.parametrize("is_seen_here", [False, True])
+def test_of_our_own_mount_namespace_only_our_own_mounts_are_read(is_seen_here: bool, tmp_path: Path) -> None:
+    seen, unseen = SHOWN % b"/home/x/runs/a", SHOWN % b"/"
+    for name, namespace, text in (
+        ("self", "ours", seen if is_seen_here else unseen),
+        ("7", "ours", seen),
+        ("8", "x", seen),
+    ):
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / namespace).touch()
+        (tmp_path / name / "ns/mnt").symlink_to(tmp_path / namespace)
+        (tmp_path / name / "mountinfo").write_bytes(text)
+    found = left_processes.seeing(Path("/home/x/runs/a"), processes=tmp_path)
+    assert found == ([7, 8] if is_seen_here else [8]), "7 sees no more than we do, and its mounts would lie"
